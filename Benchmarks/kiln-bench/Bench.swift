@@ -1,0 +1,144 @@
+import Foundation
+import KilnModel
+import KilnTargets
+
+/// One kind of traffic.
+struct Workload {
+    let name: String
+    let arguments: [String]
+    let commands: Int
+
+    static let all = [
+        Workload(name: "GET -c 50", arguments: ["-t", "get", "-c", "50"], commands: 150_000),
+        Workload(name: "GET -c 50 -P 16", arguments: ["-t", "get", "-c", "50", "-P", "16"], commands: 1_600_000),
+        Workload(name: "SET -c 50 -d 1000 -P 16", arguments: ["-t", "set", "-c", "50", "-P", "16", "-d", "1000"], commands: 480_000),
+    ]
+}
+
+final class Bench {
+    let kiln: String
+    let server: Server
+
+    init(kiln: String) throws {
+        self.kiln = kiln
+        server = try Server()
+    }
+
+    /// Server CPU time per command: without kiln, with it, with it and system calls; and the ratios. Short loads in many
+    /// rounds: a shared machine's speed moves within seconds, and only what lies close together can be compared.
+    func serverCPU(rounds: Int) throws {
+        let cells: [(name: String, options: [String]?)] = [
+            ("nothing", nil), ("kiln --no-syscalls", ["--no-syscalls"]), ("kiln", []), ("kiln --hook syscall", ["--hook", "syscall"]),
+        ]
+        report("Server CPU per command (ns of its CPU clock; medians of \(rounds) interleaved rounds)")
+        for workload in Workload.all {
+            var measured = [[Double]](repeating: [], count: cells.count)
+            for _ in 0..<rounds {
+                for (index, cell) in cells.enumerated() {
+                    let session = try cell.options.map { try Session(kiln, server.pid, $0) }
+                    let before = try server.clock.nanoseconds()
+                    try server.load(workload, share: 0.4)
+                    measured[index].append(Double(try server.clock.nanoseconds() - before) / (Double(workload.commands) * 0.4))
+                    try session?.end(expecting: nil)
+                }
+            }
+            reportRatios(cells.map { $0.name }, measured, workload: workload.name)
+        }
+        report("")
+    }
+
+    /// A line for each cell; the first is what the others are compared with.
+    func reportRatios(_ names: [String], _ measured: [[Double]], workload: String = "") {
+        for (name, values) in zip(names, measured) {
+            // Pair by pair within a round: what drifts between rounds cancels.
+            let ratios = zip(values, measured[0]).map { $0 / $1 - 1 }.sorted()
+            let quartiles = "quartiles \(percent(ratios[ratios.count / 4])) to \(percent(ratios[ratios.count * 3 / 4]))"
+            report(row([workload, name, "\(Int(median(values)))", percent(median(ratios)), quartiles]))
+        }
+    }
+
+    /// BPF run time by the kernel's statistics, the filter's share for processes that are not watched taken out.
+    func bpfTime(rounds: Int) throws {
+        report("BPF run time (ns, run-time statistics on; medians of \(rounds))")
+        let idle = try Server()
+        for hook in ["socket", "syscall"] {
+            let filter = try costOfOthers(hook: hook, idle: idle)
+            for workload in Workload.all {
+                var perCommand: [Double] = [], perReceive: [Double] = []
+                for _ in 0..<rounds {
+                    let session = try Session(kiln, server.pid, ["--hook", hook, "--no-syscalls", "-F", "0", "--bpf-statistics"])
+                    let before = try server.receivesAndSends()
+                    try server.load(workload)
+                    let after = try server.receivesAndSends()
+                    let record = try session.end(expecting: workload)
+                    let programs = record.cost.programs ?? [:]
+                    let receives = Double(after.receives - before.receives), sends = Double(after.sends - before.sends)
+                    let own = hook == "socket" ? ["socket_receive": receives, "socket_send": sends] : ["syscall_exit": receives + sends]
+                    var total = 0.0
+                    for (name, seen) in own {
+                        guard let program = programs[name] else { throw BenchFailure("session.json has no program \(name)") }
+                        total += Double(program.runTimeNs) - (Double(program.runs) - seen) * (filter[name] ?? 0)
+                        if name != "socket_send" { perReceive.append((Double(program.runTimeNs) - (Double(program.runs) - seen) * (filter[name] ?? 0)) / receives) }
+                    }
+                    perCommand.append(total / Double(workload.commands))
+                }
+                report(row([workload.name, "hook \(hook)", decimal(median(perCommand)) + " a command", decimal(median(perReceive)) + " a receive"]))
+            }
+            report(row(["", "hook \(hook)", "others' calls", filter.sorted { $0.key < $1.key }.map { "\($0.key) \(decimal($0.value))" }.joined(separator: ", ")]))
+        }
+        report("")
+    }
+
+    /// kiln's own CPU, memory and start.
+    func ownCost() throws {
+        var attached: [Double] = []
+        for _ in 0..<5 {
+            let session = try Session(kiln, server.pid, [])
+            attached.append(session.attachedAfter)
+            try session.end(expecting: nil)
+        }
+        let session = try Session(kiln, server.pid, ["--json"])
+        let start = Date()
+        while Date().timeIntervalSince(start) < 10 { try server.load(Workload.all[0]) }
+        let record = try session.end(expecting: nil)
+        report("kiln itself, interval 1 s, under GET -c 50")
+        struct IntervalEnd: Decodable { let own_cpu_s: Double, interval_s: Double }
+        let intervals = session.printed.split(separator: "\n").compactMap {
+            try? JSONDecoder().decode(IntervalEnd.self, from: Data($0.utf8))
+        }
+        let share = median(intervals.filter { $0.interval_s > 0.9 }.map { $0.own_cpu_s / $0.interval_s })
+        report(row(["own CPU", decimal(share * 100) + " % of a core (median interval of \(intervals.count))"]))
+        report(row(["", decimal(record.cost.ownCPUS) + " s in all, of a session of \(decimal(record.durationS)) s, start and end included"]))
+        report(row(["peak memory", "\(record.cost.ownPeakRSSBytes >> 20) MiB"]))
+        report(row(["start to attached", decimal(median(attached) * 1000) + " ms (median of 5; max \(decimal((attached.max() ?? 0) * 1000)))"]))
+        report(row(["samples", "\(record.samples.onCPU.recorded) recorded, \(record.samples.onCPU.expected) expected"]))
+    }
+
+    /// What a run of each program costs for a process that isn't watched.
+    private func costOfOthers(hook: String, idle: Server) throws -> [String: Double] {
+        let session = try Session(kiln, idle.pid, ["--hook", hook, "--no-syscalls", "-F", "0", "--bpf-statistics"])
+        try server.load(Workload.all[0])
+        return (try session.end(expecting: nil).cost.programs ?? [:]).filter { $0.value.runs > 1000 }
+            .mapValues { Double($0.runTimeNs) / Double($0.runs) }
+    }
+}
+
+func median(_ values: [Double]) -> Double {
+    let sorted = values.sorted()
+    guard !sorted.isEmpty else { return 0 }
+    return sorted.count % 2 == 1 ? sorted[sorted.count / 2] : (sorted[sorted.count / 2 - 1] + sorted[sorted.count / 2]) / 2
+}
+
+func decimal(_ value: Double) -> String { String(format: "%.1f", value) }
+
+func percent(_ share: Double) -> String { String(format: "%+.1f %%", share * 100) }
+
+func row(_ cells: [String]) -> String {
+    "  " + zip(cells, [26, 20, 16, 16, 0, 0]).map { $0.count < $1 ? $0 + String(repeating: " ", count: $1 - $0.count) : $0 + "  " }.joined()
+}
+
+/// A line at once, also into a pipe.
+func report(_ line: String) {
+    print(line)
+    fflush(nil)
+}

@@ -1,0 +1,140 @@
+import Foundation
+import KilnModel
+import KilnTargets
+
+struct BenchFailure: Error, CustomStringConvertible {
+    let description: String
+    init(_ description: String) { self.description = description }
+}
+
+func launch(_ command: [String], output: FileHandle = .nullDevice, errors: FileHandle = .nullDevice) throws -> Process {
+    let process = Process()
+    process.executableURL = URL(fileURLWithPath: "/usr/bin/env")
+    process.arguments = command
+    process.standardInput = FileHandle.nullDevice
+    process.standardOutput = output
+    process.standardError = errors
+    try process.run()
+    return process
+}
+
+/// A redis-server on CPU 0, loaded by redis-benchmark on CPU 1.
+final class Server {
+    private let process: Process
+    private let port: Int
+    let clock: ProcessCPUClock
+
+    var pid: Int32 { process.processIdentifier }
+
+    private nonisolated(unsafe) static var nextPort = 17379
+
+    init() throws {
+        while true {
+            let port = Self.nextPort
+            Self.nextPort += 1
+            let process = try launch([
+                "taskset", "-c", "0", "redis-server", "--port", "\(port)", "--bind", "127.0.0.1", "--save", "", "--appendonly", "no",
+                "--dir", "/tmp",
+            ])
+            for _ in 0..<100 where process.isRunning {
+                usleep(20_000)
+                // env and taskset replace themselves: the process is the server.
+                if try Self.information(port).contains("process_id:\(process.processIdentifier)\r") {
+                    self.process = process
+                    self.port = port
+                    clock = try ProcessCPUClock(pid: process.processIdentifier)
+                    return
+                }
+            }
+            process.terminate()
+            guard port < 17479 else { throw BenchFailure("no redis-server would start on ports 17379 to 17479") }
+        }
+    }
+
+    deinit {
+        kill(pid, SIGKILL)
+        process.waitUntilExit()
+    }
+
+    /// `share`: of the workload's commands.
+    func load(_ workload: Workload, share: Double = 1) throws {
+        let client = try launch(
+            ["taskset", "-c", "1", "redis-benchmark", "-p", "\(port)", "-q", "-n", "\(Int(Double(workload.commands) * share))"] + workload.arguments
+        )
+        client.waitUntilExit()
+        guard client.terminationStatus == 0 else { throw BenchFailure("redis-benchmark ended with \(client.terminationStatus)") }
+    }
+
+    /// System calls for clients, as the server counts them.
+    func receivesAndSends() throws -> (receives: Int, sends: Int) {
+        var fields: [Substring: Int] = [:]
+        for line in try Self.information(port).split(separator: "\r\n") {
+            let parts = line.split(separator: ":", maxSplits: 1)
+            if parts.count == 2, let value = Int(parts[1]) { fields[parts[0]] = value }
+        }
+        guard let receives = fields["total_reads_processed"], let sends = fields["total_writes_processed"] else {
+            throw BenchFailure("the server doesn't count its reads and writes")
+        }
+        return (receives, sends)
+    }
+
+    private static func information(_ port: Int) throws -> String {
+        let pipe = Pipe()
+        let client = try launch(["redis-cli", "-p", "\(port)", "info", "everything"], output: pipe.fileHandleForWriting)
+        try pipe.fileHandleForWriting.close()
+        let text = pipe.fileHandleForReading.readDataToEndOfFile()
+        client.waitUntilExit()
+        return String(decoding: text, as: UTF8.self)
+    }
+}
+
+/// A run of kiln beside the load.
+final class Session {
+    private let process: Process
+    private let directory: String
+    /// Seconds from the start of the process to its word that it is attached.
+    let attachedAfter: Double
+    /// What it printed, once it has ended.
+    private(set) var printed = ""
+
+    init(_ kiln: String, _ pid: Int32, _ options: [String]) throws {
+        directory = NSTemporaryDirectory() + "kiln-bench-\(UUID().uuidString)"
+        let errors = Pipe()
+        _ = FileManager.default.createFile(atPath: directory + ".out", contents: nil)
+        let output = try FileHandle(forWritingTo: URL(fileURLWithPath: directory + ".out"))
+        let start = Date()
+        process = try launch(
+            [kiln, "redis", "-p", "\(pid)", "-o", directory] + options, output: output, errors: errors.fileHandleForWriting
+        )
+        try errors.fileHandleForWriting.close()
+        var said = ""
+        while !said.contains("attached to") {
+            let piece = errors.fileHandleForReading.availableData
+            guard !piece.isEmpty else { throw BenchFailure("kiln did not attach: \(said)") }
+            said += String(decoding: piece, as: UTF8.self)
+        }
+        attachedAfter = Date().timeIntervalSince(start)
+    }
+
+    /// End it and read its session.json; a count that is not the workload's is an error: a fast wrong number is none.
+    @discardableResult
+    func end(expecting workload: Workload?) throws -> SessionRecord {
+        process.interrupt()
+        process.waitUntilExit()
+        defer {
+            try? FileManager.default.removeItem(atPath: directory)
+            try? FileManager.default.removeItem(atPath: directory + ".out")
+        }
+        printed = try String(contentsOfFile: directory + ".out", encoding: .utf8)
+        guard process.terminationStatus == 0 else { throw BenchFailure("kiln ended with \(process.terminationStatus)") }
+        let record = try JSONDecoder().decode(SessionRecord.self, from: Data(contentsOf: URL(fileURLWithPath: directory + "/session.json")))
+        if let workload {
+            let name = workload.name.prefix(3)
+            let counted = record.commands[String(name)]?.count ?? 0
+            guard counted >= workload.commands, counted < workload.commands + 1000 else {
+                throw BenchFailure("kiln counted \(counted) of \(workload.commands) \(name)")
+            }
+        }
+        return record
+    }
+}

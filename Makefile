@@ -1,0 +1,79 @@
+# kiln: `make help` lists what there is.
+
+SWIFT   ?= swift
+CLANG   ?= $(dir $(shell readlink -f $(shell command -v $(SWIFT))))clang
+ARCH    := $(shell uname -m)
+CONFIG  ?= release
+
+BPF      := redis syscalls stacks
+OBJECTS  := $(BPF:%=bpf/build/%.bpf.o)
+BPF_ARCH := $(ARCH:x86_64=x86)
+BPF_COMPILE = $(CLANG) -g -O2 -target bpf -mcpu=v3 -std=gnu2x -Wall -Wextra -Werror -Wno-unused-parameter \
+	  -Wno-missing-declarations -D__TARGET_ARCH_$(BPF_ARCH) -ffile-prefix-map=$(CURDIR)/= -Ibpf
+
+# Debian packages: what a build needs, and what tests, demo and benchmarks need besides.
+BUILD_PACKAGES := libbpf-dev libelf-dev libdw-dev zlib1g-dev liblzma-dev libbz2-dev libiberty-dev libc6-dev
+TEST_PACKAGES  := redis-server redis-tools chromium libxml2-utils gcc g++ golang-go libc-bin binutils xz-utils dwz iproute2 procps util-linux linux-perf
+
+.PHONY: build help deps deps-build bpf static demo test bench clean
+
+build: bpf                       ## build kiln (the default); the binary is .build/release/kiln
+	$(SWIFT) build -c $(CONFIG) --product kiln
+
+help:                            ## this list
+	@sed -n 's/^\([a-z]*\):.*## /  make \1	/p' Makefile | expand -t 16
+
+# Installs what is missing and nothing else. While packages are configured, policy-rc.d keeps apt from starting services.
+define install
+	@missing=""; for package in $(1); do \
+	  dpkg-query -W -f='$${Status}' $$package 2>/dev/null | grep -q 'ok installed' || missing="$$missing $$package"; done; \
+	if [ -n "$$missing" ]; then \
+	  echo "installing:$$missing"; \
+	  sudo=""; [ "$$(id -u)" = 0 ] || sudo=sudo; \
+	  if [ ! -e /usr/sbin/policy-rc.d ]; then \
+	    printf '#!/bin/sh\nexit 101\n' | $$sudo tee /usr/sbin/policy-rc.d >/dev/null; $$sudo chmod +x /usr/sbin/policy-rc.d; \
+	    trap "$$sudo rm -f /usr/sbin/policy-rc.d" EXIT; trap "exit 130" INT TERM HUP; fi; \
+	  $$sudo apt-get update -qq && \
+	  $$sudo env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $$missing >/dev/null; fi
+endef
+
+deps: deps-build                 ## install the missing Debian packages
+	$(call install,$(TEST_PACKAGES))
+
+deps-build:
+	$(call install,$(BUILD_PACKAGES))
+
+bpf: deps-build                  ## compile the BPF programs
+	@$(MAKE) --no-print-directory $(OBJECTS) bpf/build/stack_check.bpf.o bpf/build/syscall_names.inc
+
+bpf/build/%.bpf.o: bpf/%.bpf.c $(wildcard bpf/*.h bpf/include/*.h) Makefile
+	@mkdir -p $(@D)
+	$(BPF_COMPILE) -c $< -o $@
+
+# For tests and benchmarks only.
+bpf/build/stack_check.bpf.o: Tests/StackCheckBPF/stack_check.bpf.c $(wildcard bpf/*.h bpf/include/*.h Tests/StackCheckBPF/include/*.h) Makefile
+	@mkdir -p $(@D)
+	$(BPF_COMPILE) -Ibpf/include -ITests/StackCheckBPF -c $< -o $@
+
+bpf/build/syscall_names.inc: Makefile
+	@mkdir -p $(@D)
+	echo '#include <asm/unistd.h>' | $(CLANG) -E -dM - > $@.macros
+	sed -n 's/^#define __NR_\([a-z0-9_]*\) \([0-9]*\)$$/[\2] = "\1",/p' $@.macros | sort -t[ -k2n > $@
+
+static: bpf                      ## one binary that runs on any Linux of this architecture: .build-static/release/kiln
+	$(SWIFT) build -c release --product kiln --scratch-path .build-static --static-swift-stdlib -Xswiftc -static-executable
+
+demo: deps build                 ## profile a redis-server of its own under load for 10 s; leaves demo/
+	Benchmarks/demo.sh .build/$(CONFIG)/kiln
+
+test: deps bpf                   ## run every test
+	Tests/run.sh "$(SWIFT)"
+
+bench: deps build                ## measure what drawing and watching cost (takes minutes)
+	$(SWIFT) build -c $(CONFIG) --product kiln-bench
+	$(SWIFT) build -c $(CONFIG) --product flamegraph-bench
+	.build/$(CONFIG)/flamegraph-bench .build/$(CONFIG)/kiln
+	.build/$(CONFIG)/kiln-bench .build/$(CONFIG)/kiln
+
+clean:                           ## remove what was built
+	rm -rf .build .build-static bpf/build demo

@@ -1,0 +1,92 @@
+// swift-tools-version: 6.2
+// Targets, in the order data flows: what runs in the kernel first, what a person reads last.
+import PackageDescription
+
+let package = Package(
+    name: "kiln",
+    products: [
+        .executable(name: "kiln", targets: ["kiln"]),
+        .library(name: "Flamegraph", targets: ["Flamegraph"]),
+    ],
+    dependencies: [
+        .package(url: "https://github.com/apple/swift-argument-parser", from: "1.8.2"),
+        .package(url: "https://github.com/apple/swift-system", from: "1.8.1"),
+    ],
+    targets: [
+        // What runs in the kernel, embedded, and the records both sides share.
+        .target(
+            name: "KilnBPF",
+            path: "bpf",
+            sources: ["embed.c"],
+            cSettings: [.unsafeFlags(["-std=gnu2x"])]
+        ),
+        .target(name: "CLibbpf", linkerSettings: [.linkedLibrary("bpf"), .linkedLibrary("elf"), .linkedLibrary("z")]),
+        // A static libdw needs the others behind it, in this order.
+        .target(
+            name: "CElfutils",
+            linkerSettings: ["dw", "elf", "z", "lzma", "bz2"].map { .linkedLibrary($0) }
+        ),
+        .target(name: "CLzma", linkerSettings: [.linkedLibrary("lzma")]),
+        .target(name: "CDemangle", linkerSettings: [.linkedLibrary("iberty")]),
+        .target(
+            name: "KilnKernel",
+            dependencies: ["CLibbpf", "KilnBPF", "KilnModel", .product(name: "SystemPackage", package: "swift-system")]
+        ),
+        .target(name: "KilnModel", dependencies: ["KilnBPF"]),
+        .target(
+            name: "KilnSymbols",
+            dependencies: ["CElfutils", "CLzma", "CDemangle", "KilnBPF", .product(name: "SystemPackage", package: "swift-system")]
+        ),
+        .target(
+            name: "KilnTargets",
+            dependencies: [.product(name: "SystemPackage", package: "swift-system")]
+        ),
+        .target(
+            name: "Flamegraph", path: "flamegraph",
+            resources: ["model.js", "viewer.js", "rectangles.js", "boxes.js", "interaction.js", "viewer.css"].map { .embedInCode($0) }
+        ),
+        .executableTarget(
+            name: "kiln",
+            dependencies: [
+                "KilnKernel", "KilnModel", "KilnSymbols", "KilnTargets", "Flamegraph",
+                .product(name: "ArgumentParser", package: "swift-argument-parser"),
+                .product(name: "SystemPackage", package: "swift-system"),
+            ]
+        ),
+        .executableTarget(
+            name: "kiln-bench", dependencies: ["KilnKernel", "KilnModel", "KilnSymbols", "KilnTargets", "StackCheck"],
+            path: "Benchmarks/kiln-bench"
+        ),
+        .executableTarget(name: "flamegraph-bench", dependencies: ["TestSupport"], path: "Benchmarks/flamegraph-bench"),
+        // The kernel's scanners, compiled for user space.
+        .target(name: "RESPHost", path: "Tests/RESPHost", cSettings: [.headerSearchPath("../../bpf")]),
+        // The kernel's unwinder, compiled for user space.
+        .target(name: "UnwindHost", path: "Tests/UnwindHost", cSettings: [.headerSearchPath("../../bpf"), .headerSearchPath("../../bpf/include")]),
+        // The unwinder's samples with what it saw, or with a clock around it: for tests and benchmarks.
+        .target(
+            name: "StackCheckBPF", dependencies: ["KilnBPF"], path: "Tests/StackCheckBPF", exclude: ["stack_check.bpf.c"],
+            cSettings: [.unsafeFlags(["-std=gnu2x"])]
+        ),
+        .target(name: "StackCheck", dependencies: ["KilnKernel", "KilnSymbols", "StackCheckBPF"], path: "Tests/StackCheck"),
+        // Random numbers with a seed, a headless browser, xmllint: for tests and benchmarks.
+        .target(name: "TestSupport", path: "Tests/TestSupport"),
+        .testTarget(name: "KilnBPFTests", dependencies: ["RESPHost", "TestSupport"]),
+        .testTarget(name: "KilnModelTests", dependencies: ["KilnModel", "KilnBPF"]),
+        .testTarget(name: "FlamegraphTests", dependencies: ["Flamegraph", "TestSupport"], exclude: ["Fixtures"]),
+        // elfutils' libdw, a second opinion on call frame information. Only tests link it.
+        .target(name: "CLibdwReference", path: "Tests/CLibdwReference"),
+        .testTarget(
+            name: "KilnSymbolsTests",
+            dependencies: [
+                "KilnSymbols", "KilnBPF", "CLibdwReference", "UnwindHost", "TestSupport", .product(name: "SystemPackage", package: "swift-system"),
+            ]
+        ),
+        .testTarget(
+            name: "KilnTargetsTests", dependencies: ["KilnTargets", .product(name: "SystemPackage", package: "swift-system")]
+        ),
+        .testTarget(
+            name: "KilnTests",
+            dependencies: ["kiln", "KilnModel", "KilnKernel", "KilnTargets", "CLibbpf", "CLibdwReference", "StackCheck", "TestSupport"]
+        ),
+    ]
+)

@@ -1,0 +1,115 @@
+#define _GNU_SOURCE
+#include "CLibbpf.h"
+
+#include <errno.h>
+#include <sched.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/signalfd.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+// A verifier's log can be megabytes; its end tells what was refused, so the oldest text makes room.
+enum { LOG_BYTES = 64 << 10 };
+static char log_text[LOG_BYTES];
+static char taken_text[LOG_BYTES];
+static size_t log_length;
+
+static int append(enum libbpf_print_level level, const char *format, va_list arguments)
+{
+	char *text = NULL, *line;
+	int written;
+	size_t length;
+
+	if (level != LIBBPF_WARN)
+		return 0;
+	written = vasprintf(&text, format, arguments);
+	if (written <= 0)
+		return 0;
+	length = (size_t)written;
+	line = text;
+	if (length > LOG_BYTES / 2) {
+		line += length - LOG_BYTES / 2;
+		length = LOG_BYTES / 2;
+	}
+	if (log_length + length >= LOG_BYTES) {
+		size_t kept = LOG_BYTES / 4;
+
+		if (kept > log_length)
+			kept = log_length;
+		memmove(log_text, log_text + log_length - kept, kept);
+		log_length = kept;
+	}
+	memcpy(log_text + log_length, line, length);
+	log_length += length;
+	free(text);
+	return 0;
+}
+
+void kiln_libbpf_log_capture(void)
+{
+	libbpf_set_print(append);
+}
+
+const char *kiln_libbpf_log_take(void)
+{
+	memcpy(taken_text, log_text, log_length);
+	taken_text[log_length] = '\0';
+	log_length = 0;
+	return taken_text;
+}
+
+int kiln_perf_event_open_cpu_clock(int cpu, unsigned long frequency)
+{
+	struct perf_event_attr attributes = {
+		.type = PERF_TYPE_SOFTWARE,
+		.size = sizeof attributes,
+		.config = PERF_COUNT_SW_CPU_CLOCK,
+		.sample_freq = frequency,
+		.freq = 1,
+	};
+	int fd = (int)syscall(SYS_perf_event_open, &attributes, -1, cpu, -1, PERF_FLAG_FD_CLOEXEC);
+
+	return fd < 0 ? -errno : fd;
+}
+
+struct perf_event_attr kiln_code_mapping_events(void)
+{
+	return (struct perf_event_attr){
+		.type = PERF_TYPE_SOFTWARE,
+		.size = sizeof(struct perf_event_attr),
+		.config = PERF_COUNT_SW_DUMMY,
+		.mmap = 1,
+	};
+}
+
+int kiln_pidfd_open(int pid)
+{
+#ifndef SYS_pidfd_open
+#define SYS_pidfd_open 434
+#endif
+	int fd = (int)syscall(SYS_pidfd_open, pid, 0);
+
+	return fd < 0 ? -errno : fd;
+}
+
+int kiln_signal_descriptor(const sigset_t *signals)
+{
+	int fd = signalfd(-1, signals, SFD_CLOEXEC);
+
+	return fd < 0 ? -errno : fd;
+}
+
+int kiln_take_signal(int fd)
+{
+	struct signalfd_siginfo arrived;
+
+	return read(fd, &arrived, sizeof arrived) == sizeof arrived ? (int)arrived.ssi_signo : -errno;
+}
+
+int kiln_enter_network_namespace(int fd)
+{
+	return setns(fd, CLONE_NEWNET) ? -errno : 0;
+}

@@ -1,0 +1,36 @@
+// libbpf as Swift sees it, and the few shims that C macros and va_list force.
+#ifndef KILN_CLIBBPF_H
+#define KILN_CLIBBPF_H
+
+#include <bpf/bpf.h>
+#include <bpf/libbpf.h>
+#include <linux/perf_event.h>
+#include <signal.h>
+
+/// Keep what libbpf says instead of printing it. The text, the verifier's log included, can be taken with
+/// kiln_libbpf_log_take. One thread at a time.
+void kiln_libbpf_log_capture(void);
+
+/// What libbpf said since the last call (warnings only), NUL-terminated; valid until the next call of a libbpf function.
+const char *kiln_libbpf_log_take(void);
+
+/// A timer that samples every task on one CPU, at `frequency` samples a second of CPU time: an open file descriptor that
+/// closes on exec, or -errno.
+int kiln_perf_event_open_cpu_clock(int cpu, unsigned long frequency);
+
+/// An event that counts nothing, but records each mapping of executable memory (PERF_RECORD_MMAP).
+struct perf_event_attr kiln_code_mapping_events(void);
+
+/// A descriptor that becomes readable when the process ends, or -errno.
+int kiln_pidfd_open(int pid);
+
+/// A descriptor that becomes readable when one of `signals` (blocked before) arrives, or -errno.
+int kiln_signal_descriptor(const sigset_t *signals);
+
+/// The signal that made the descriptor readable, taken off it, or -errno.
+int kiln_take_signal(int fd);
+
+/// setns(2) into a network namespace: 0, or the negative errno.
+int kiln_enter_network_namespace(int fd);
+
+#endif

@@ -1,0 +1,102 @@
+import CLibbpf
+import Glibc
+
+/// A loaded map. The descriptor belongs to its object.
+package struct BPFMap {
+    package let fd: Int32
+    let name: String
+    let keySize: Int
+    let valueSize: Int
+    let capacity: Int
+
+    /// CPUs that can ever exist: a per-CPU value has a copy for each.
+    static func possibleCPUs() throws(KernelError) -> Int {
+        let count = libbpf_num_possible_cpus()
+        guard count > 0 else { throw KernelError("count the possible CPUs", code: -count) }
+        return Int(count)
+    }
+
+    /// Set `key` to `value`.
+    func update<Key, Value>(_ key: Key, _ value: Value) throws(KernelError) {
+        let result = withUnsafeBytes(of: key) { keyBytes in
+            withUnsafeBytes(of: value) { bpf_map_update_elem(fd, keyBytes.baseAddress, $0.baseAddress, 0) }
+        }
+        guard result == 0 else { throw KernelError("write the map \(name)", code: -result) }
+    }
+
+    /// The bytes of one value (all CPUs' copies, each rounded up to 8 bytes), read into `buffer`; false: no such key.
+    func read<Key>(_ key: Key, into buffer: UnsafeMutableRawBufferPointer) throws(KernelError) -> Bool {
+        let result = withUnsafeBytes(of: key) { bpf_map_lookup_elem(fd, $0.baseAddress, buffer.baseAddress) }
+        if result == -ENOENT { return false }
+        guard result == 0 else { throw KernelError("read the map \(name)", code: -result) }
+        return true
+    }
+
+    /// The sum over CPUs of per-CPU UInt64 counters in the array's first `count` entries.
+    func sums(of count: Int) throws(KernelError) -> [UInt64] {
+        var sums = [UInt64](repeating: 0, count: count)
+        try forEachCopy(of: UInt64.self, entries: count) { entry, value in sums[entry] &+= value.pointee }
+        return sums
+    }
+
+    /// Visit each CPU's copy of the first `entries` values of a per-CPU array, read in batches where the kernel can.
+    package func forEachCopy<Value>(
+        of type: Value.Type, entries: Int, _ body: (_ entry: Int, UnsafePointer<Value>) -> Void
+    ) throws(KernelError) {
+        guard entries > 0 else { return }
+        let stride = (MemoryLayout<Value>.size + 7) & ~7
+        let cpus = try Self.possibleCPUs()
+        // As many at once as fit into 1 MiB.
+        let chunk = max(1, min(entries, (1 << 20) / (stride * cpus)))
+        let values = UnsafeMutableRawBufferPointer.allocate(byteCount: chunk * stride * cpus, alignment: 8)
+        let keys = UnsafeMutablePointer<UInt32>.allocate(capacity: chunk)
+        defer {
+            values.deallocate()
+            keys.deallocate()
+        }
+        func visit(_ first: Int, _ count: Int) {
+            for entry in 0..<count {
+                for cpu in 0..<cpus {
+                    let copy = UnsafeRawPointer(values.baseAddress! + (entry * cpus + cpu) * stride)
+                    body(first + entry, copy.assumingMemoryBound(to: type))
+                }
+            }
+        }
+        var next = 0
+        var cursor: UInt32 = 0
+        while next < entries {
+            var count = UInt32(min(chunk, entries - next))
+            var outBatch: UInt32 = 0
+            let result = withUnsafeMutablePointer(to: &cursor) { inBatch in
+                bpf_map_lookup_batch(fd, next == 0 ? nil : inBatch, &outBatch, keys, values.baseAddress, &count, nil)
+            }
+            if result == 0 || (result == -ENOENT && count > 0) {
+                visit(next, Int(count))
+                next += Int(count)
+                cursor = outBatch
+                continue
+            }
+            // No batches for this map on this kernel: one by one.
+            for entry in next..<entries where try read(UInt32(entry), into: values) { visit(entry, 1) }
+            return
+        }
+    }
+
+    /// Visit all entries of a hash. Entries added meanwhile may or may not be visited; none is visited twice.
+    func forEachEntry<Key, Value>(
+        key: Key.Type, value: Value.Type, _ body: (UnsafePointer<Key>, UnsafePointer<Value>) -> Void
+    ) throws(KernelError) {
+        let keys = UnsafeMutablePointer<Key>.allocate(capacity: capacity)
+        let values = UnsafeMutablePointer<Value>.allocate(capacity: capacity)
+        defer {
+            keys.deallocate()
+            values.deallocate()
+        }
+        var count = UInt32(capacity)
+        var cursor: UInt64 = 0
+        // The whole map in one call: room is reserved, and only what is filled in becomes resident.
+        let result = bpf_map_lookup_batch(fd, nil, &cursor, keys, values, &count, nil)
+        guard result == 0 || result == -ENOENT else { throw KernelError("read the map \(name)", code: -result) }
+        for entry in 0..<Int(count) { body(keys + entry, values + entry) }
+    }
+}

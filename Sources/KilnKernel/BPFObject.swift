@@ -1,0 +1,161 @@
+import CLibbpf
+import Glibc
+import KilnBPF
+import KilnModel
+
+/// An embedded BPF object: opened, configured, loaded; what it holds goes when it goes. Nothing is pinned, so the kernel
+/// keeps nothing after the process ends, however it ends.
+package struct BPFObject: ~Copyable {
+    private let object: OpaquePointer
+    private let name: String
+    private var links: [OpaquePointer] = []
+    private var variables: UnsafeMutableRawBufferPointer?
+
+    /// Open the embedded bytes; nothing reaches the kernel yet.
+    package init(_ embedded: kiln_object, name: String) throws(KernelError) {
+        kiln_libbpf_log_capture()
+        var options = bpf_object_open_opts()
+        options.sz = MemoryLayout<bpf_object_open_opts>.size
+        guard let opened = name.withCString({ cName in
+            options.object_name = cName
+            return bpf_object__open_mem(embedded.bytes, embedded.size, &options)
+        }) else { throw KernelError("open the BPF object \(name)", code: errno) }
+        object = opened
+        self.name = name
+    }
+
+    deinit {
+        for link in links { bpf_link__destroy(link) }
+        if let variables { munmap(variables.baseAddress, variables.count) }
+        bpf_object__close(object)
+    }
+
+    /// Fill a read-only section before loading. `value` is the C struct the section holds.
+    package func setConstant<Value>(section: String, _ value: Value) throws(KernelError) {
+        guard let map = bpf_object__find_map_by_name(object, section) else {
+            throw KernelError("find \(section) in the BPF object \(name)", code: ENOENT)
+        }
+        let result = withUnsafeBytes(of: value) { bytes in
+            bpf_map__set_initial_value(map, bytes.baseAddress, MemoryLayout<Value>.size)
+        }
+        guard result == 0 else { throw KernelError("configure \(section) of the BPF object \(name)", code: -result) }
+    }
+
+    func setCapacity(ofMap map: String, to entries: UInt32) throws(KernelError) {
+        let result = bpf_map__set_max_entries(try find(map), entries)
+        guard result == 0 else { throw KernelError("size the map \(map)", code: -result) }
+    }
+
+    /// Which programs to load; the others stay out of the kernel.
+    package func loadOnly(_ programs: [String]) {
+        forEachProgram { program, programName in
+            bpf_program__set_autoload(program, programs.contains(programName))
+        }
+    }
+
+    /// Create the maps and have the programs verified.
+    package func load() throws(KernelError) {
+        _ = kiln_libbpf_log_take()
+        let result = bpf_object__load(object)
+        guard result == 0 else {
+            throw KernelError("load the BPF programs of \(name)", code: -result, log: String(cString: kiln_libbpf_log_take()))
+        }
+    }
+
+    package func map(_ name: String) throws(KernelError) -> BPFMap {
+        let found = try find(name)
+        return BPFMap(
+            fd: bpf_map__fd(found), name: name, keySize: Int(bpf_map__key_size(found)),
+            valueSize: Int(bpf_map__value_size(found)), capacity: Int(bpf_map__max_entries(found))
+        )
+    }
+
+    /// Map the variables of .bss, shared with the running programs, until the object goes. Once, after loading.
+    mutating func mapVariables<Value>(as type: Value.Type) throws(KernelError) -> UnsafeMutablePointer<Value> {
+        guard let map = bpf_object__find_map_by_name(object, ".bss"), variables == nil,
+              Int(bpf_map__value_size(map)) >= MemoryLayout<Value>.size
+        else { throw KernelError("find the variables of the BPF object \(name)", code: ENOENT) }
+        let size = Int(bpf_map__value_size(map))
+        let memory = mmap(nil, size, PROT_READ | PROT_WRITE, MAP_SHARED, bpf_map__fd(map), 0)
+        guard let memory, memory != MAP_FAILED else {
+            throw KernelError("map the variables of the BPF object \(name)", code: errno)
+        }
+        variables = UnsafeMutableRawBufferPointer(start: memory, count: size)
+        return memory.assumingMemoryBound(to: type)
+    }
+
+    /// Attach a program where its section says, until the object goes.
+    mutating func attach(_ program: String) throws(KernelError) {
+        guard let found = bpf_object__find_program_by_name(object, program) else {
+            throw KernelError("find the BPF program \(program)", code: ENOENT)
+        }
+        guard let link = bpf_program__attach(found) else {
+            throw KernelError("attach \(sectionName(found))", code: errno, log: String(cString: kiln_libbpf_log_take()))
+        }
+        links.append(link)
+    }
+
+    /// Attach a program to an open perf event, which is closed with the link.
+    mutating func attach(_ program: String, toPerfEvent fd: Int32) throws(KernelError) {
+        guard let found = bpf_object__find_program_by_name(object, program),
+              let link = bpf_program__attach_perf_event(found, fd)
+        else {
+            let code = errno
+            close(fd)
+            throw KernelError("attach the sampling program to a CPU's timer", code: code)
+        }
+        links.append(link)
+    }
+
+    /// Have a program sample what runs on each online CPU: `frequency` times a second of CPU time.
+    package mutating func attach(_ program: String, toCPUClocksAt frequency: Int) throws(KernelError) {
+        for cpu in 0..<Int32(try BPFMap.possibleCPUs()) {
+            let fd = kiln_perf_event_open_cpu_clock(cpu, UInt(frequency))
+            if fd == -ENODEV { continue }    // possible, but not online
+            guard fd >= 0 else { throw KernelError("open a sampling timer of \(frequency) Hz on CPU \(cpu)", code: -fd) }
+            try attach(program, toPerfEvent: fd)
+        }
+    }
+
+    /// Detach what is attached; maps and programs stay.
+    mutating func detach() {
+        for link in links { bpf_link__destroy(link) }
+        links = []
+    }
+
+    /// The kernel's account of each loaded program, by name.
+    func programCounts() -> [String: ProgramCounts] {
+        var counts: [String: ProgramCounts] = [:]
+        forEachProgram { program, programName in
+            guard bpf_program__autoload(program) else { return }
+            var info = bpf_prog_info()
+            var length = UInt32(MemoryLayout<bpf_prog_info>.size)
+            guard bpf_obj_get_info_by_fd(bpf_program__fd(program), &info, &length) == 0 else { return }
+            var counted = ProgramCounts()
+            counted.runs = info.run_cnt
+            counted.runTime = Nanoseconds(info.run_time_ns)
+            counted.recursionMisses = info.recursion_misses
+            counts[programName] = counted
+        }
+        return counts
+    }
+
+    private func find(_ map: String) throws(KernelError) -> OpaquePointer {
+        guard let found = bpf_object__find_map_by_name(object, map) else {
+            throw KernelError("find the map \(map) in the BPF object \(name)", code: ENOENT)
+        }
+        return found
+    }
+
+    private func sectionName(_ program: OpaquePointer) -> String {
+        bpf_program__section_name(program).map { String(cString: $0) } ?? name
+    }
+
+    private func forEachProgram(_ body: (OpaquePointer, String) -> Void) {
+        var program = bpf_object__next_program(object, nil)
+        while let current = program {
+            body(current, bpf_program__name(current).map { String(cString: $0) } ?? "")
+            program = bpf_object__next_program(object, current)
+        }
+    }
+}

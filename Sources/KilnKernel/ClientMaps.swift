@@ -1,0 +1,54 @@
+import Glibc
+import KilnBPF
+import KilnModel
+
+/// Who asks: the addresses of clients and what came from them.
+struct ClientMaps {
+    let rows: BPFMap
+    let stats: BPFMap
+
+    /// Cumulative numbers by address. `taken`: rows given away by the kernel.
+    func counts(taken: Int, processes: Int) throws(KernelError) -> [ClientKey: ClientCounts] {
+        var byRow: [Int: ClientCounts] = [:]
+        let used = min(Int(KILN_MAX_TARGETS) + taken, stats.capacity)
+        try stats.forEachCopy(of: kiln_client_stats.self, entries: used) { row, copy in
+            let counts = ClientCounts(
+                commands: copy.pointee.commands, receivedBytes: copy.pointee.received_bytes, sentBytes: copy.pointee.sent_bytes
+            )
+            byRow[row, default: ClientCounts(commands: 0, receivedBytes: 0, sentBytes: 0)].add(counts)
+        }
+        var clients: [ClientKey: ClientCounts] = [:]
+        func add(_ key: ClientKey, _ counts: ClientCounts) {
+            guard counts.commands != 0 || counts.receivedBytes != 0 || counts.sentBytes != 0 else { return }
+            clients[key, default: ClientCounts(commands: 0, receivedBytes: 0, sentBytes: 0)].add(counts)
+        }
+        for process in 0..<processes {
+            if let counts = byRow[process] { add(ClientKey(process: process, address: "other"), counts) }
+        }
+        try rows.forEachEntry(key: kiln_client_key.self, value: UInt32.self) { key, row in
+            guard let counts = byRow[Int(row.pointee)] else { return }
+            add(ClientKey(process: Int(key.pointee.process), address: address(key.pointee)), counts)
+        }
+        return clients
+    }
+
+    private func address(_ key: kiln_client_key) -> String {
+        withUnsafeBytes(of: key.address) { bytes in
+            switch kiln_address_family(rawValue: key.family) {
+            case KILN_ADDRESS_IPV4: text(AF_INET, bytes)
+            // An IPv4 client of an IPv6 listener (RFC 4291, 2.5.5.2) is the same client.
+            case KILN_ADDRESS_IPV6 where bytes.prefix(12).elementsEqual([0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff]):
+                text(AF_INET, UnsafeRawBufferPointer(rebasing: bytes[12...]))
+            case KILN_ADDRESS_IPV6: text(AF_INET6, bytes)
+            case KILN_ADDRESS_UNIX: "unix"
+            default: "other"
+            }
+        }
+    }
+
+    private func text(_ family: Int32, _ bytes: UnsafeRawBufferPointer) -> String {
+        var buffer = [CChar](repeating: 0, count: Int(INET6_ADDRSTRLEN))
+        guard inet_ntop(family, bytes.baseAddress, &buffer, socklen_t(buffer.count)) != nil else { return "other" }
+        return String(decoding: buffer.prefix { $0 != 0 }.map { UInt8(bitPattern: $0) }, as: UTF8.self)
+    }
+}

@@ -1,0 +1,46 @@
+import CLibbpf
+import Glibc
+import KilnBPF
+import KilnModel
+
+/// Counts system calls of the targets in the kernel while it lives.
+public struct SyscallProbe: ~Copyable {
+    private var object: BPFObject
+    private let stats: BPFMap
+    private let losses: BPFMap
+
+    /// Load; nothing is counted yet.
+    public init(watching watched: WatchedProcesses) throws(KernelError) {
+        let object = try BPFObject(kiln_syscalls_object(), name: "syscalls")
+        try object.setConstant(section: ".rodata.targets", watched.constants)
+        try object.setCapacity(ofMap: "syscall_stats", to: UInt32(watched.pids.count) * UInt32(KILN_SYSCALL_NUMBERS))
+        try object.load()
+        let stats = try object.map("syscall_stats"), losses = try object.map("losses")
+        self.object = object
+        self.stats = stats
+        self.losses = losses
+    }
+
+    public mutating func attach() throws(KernelError) { try object.attach("count_syscall") }
+
+    /// Add the cumulative numbers to a snapshot.
+    public func read(into snapshot: inout Snapshot) throws(KernelError) {
+        var cells: [Int: SyscallCounts] = [:]
+        try stats.forEachCopy(of: kiln_syscall_stats.self, entries: stats.capacity) { cell, copy in
+            guard copy.pointee.count != 0 else { return }
+            cells[cell, default: SyscallCounts()].count &+= copy.pointee.count
+            cells[cell, default: SyscallCounts()].errors &+= copy.pointee.errors
+        }
+        let numbers = Int(KILN_SYSCALL_NUMBERS)
+        for (cell, counts) in cells {
+            snapshot.syscalls[SyscallKey(process: cell / numbers, number: cell % numbers)] = counts
+        }
+        try snapshot.addLosses(losses, count: Int(KILN_SYSCALL_LOSS_COUNT.rawValue)) { kiln_describe_syscall_loss($0) }
+        snapshot.addPrograms(object.programCounts())
+    }
+}
+
+/// The name of a system call of this architecture; `syscall_N` where the build knew none.
+public func syscallName(_ number: Int) -> String {
+    kiln_syscall_name(UInt32(number)).map { String(cString: $0) } ?? "syscall_\(number)"
+}

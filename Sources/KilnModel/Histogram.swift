@@ -1,0 +1,142 @@
+import KilnBPF
+
+/// A latency histogram with 16 equal slots in every power of two from 1 ns to 2^36 ns, and one slot for what is longer.
+/// The slots' arithmetic is the kernel's own (`kiln_histogram.h`); a percentile lies within 1/32 of the true value.
+public struct Histogram: Equatable, Sendable {
+    /// Slots below the overflow slot.
+    public static let slotCount = Int(KILN_HISTOGRAM_SLOTS)
+    /// What this many nanoseconds or more take falls into the overflow slot.
+    public static let limit = Nanoseconds(1 << 36)
+
+    public private(set) var count: UInt64 = 0
+    public private(set) var sum = Nanoseconds.zero
+    public private(set) var maximum = Maximum.none
+    /// `slotCount` slots and the overflow slot; empty while nothing was counted.
+    public private(set) var slots: [UInt64] = []
+
+    /// The largest latency, as far as it is known.
+    public enum Maximum: Equatable, Sendable {
+        case none
+        /// The latency itself: known for a whole session.
+        case exact(Nanoseconds)
+        /// No latency was longer: the upper edge of the highest slot that grew in an interval.
+        case atMost(Nanoseconds)
+        /// Longer than the histogram reaches.
+        case beyond(Nanoseconds)
+    }
+
+    public init() {}
+
+    /// `slots`: `slotCount` and the overflow slot.
+    init(slots: [UInt64], sum: Nanoseconds, maximum: Maximum) {
+        self.slots = slots
+        self.sum = sum
+        self.maximum = maximum
+        count = slots.reduce(0, &+)
+    }
+
+    /// Add one CPU's copy of a `struct kiln_histogram`.
+    public mutating func add(_ copy: UnsafePointer<kiln_histogram>) {
+        if slots.isEmpty { slots = [UInt64](repeating: 0, count: Self.slotCount + 1) }
+        count &+= copy.pointee.count
+        sum = sum + Nanoseconds(copy.pointee.sum_ns)
+        let copied = Nanoseconds(copy.pointee.max_ns)
+        if case .exact(let known) = maximum { maximum = .exact(max(known, copied)) } else { maximum = .exact(copied) }
+        let offset = MemoryLayout<kiln_histogram>.offset(of: \.slots) ?? 0
+        let values = UnsafeRawPointer(copy).advanced(by: offset).assumingMemoryBound(to: UInt64.self)
+        for slot in slots.indices { slots[slot] &+= values[slot] }
+    }
+
+    /// Add what another histogram counted.
+    public mutating func add(_ other: Histogram) {
+        guard !other.slots.isEmpty else { return }
+        if slots.isEmpty { slots = [UInt64](repeating: 0, count: Self.slotCount + 1) }
+        count &+= other.count
+        sum = sum + other.sum
+        if case .exact(let known) = maximum, case .exact(let added) = other.maximum {
+            maximum = .exact(max(known, added))
+        } else if case .none = maximum {
+            maximum = other.maximum
+        } else {
+            maximum = highestSlotEdge
+        }
+        for slot in slots.indices { slots[slot] &+= other.slots[slot] }
+    }
+
+    /// Count one latency, as the kernel does.
+    public mutating func record(_ latency: Nanoseconds, times: UInt64 = 1) {
+        if slots.isEmpty { slots = [UInt64](repeating: 0, count: Self.slotCount + 1) }
+        count += times
+        sum = sum + Nanoseconds(latency.count &* times)
+        if case .exact(let known) = maximum { maximum = .exact(max(known, latency)) } else { maximum = .exact(latency) }
+        slots[Int(kiln_histogram_slot(latency.count))] += times
+    }
+
+    /// What was counted after `earlier`. The maximum of the difference is only known by its slot.
+    public func since(_ earlier: Histogram) -> Histogram {
+        guard earlier.count != 0 else {
+            var same = self
+            same.maximum = highestSlotEdge
+            return same
+        }
+        var difference = Histogram()
+        difference.count = count &- earlier.count
+        guard difference.count != 0 else { return difference }
+        difference.sum = sum - earlier.sum
+        difference.slots = zip(slots, earlier.slots).map { $0 &- $1 }
+        difference.maximum = difference.highestSlotEdge
+        return difference
+    }
+
+    private var highestSlotEdge: Maximum {
+        guard let highest = slots.lastIndex(where: { $0 != 0 }) else { return .none }
+        return highest == Self.slotCount ? .beyond(Self.limit) : .atMost(Self.range(ofSlot: highest).upper)
+    }
+
+    /// The latency that a share (0...1) of all latencies doesn't exceed, as the midpoint of its slot: within 1/32 of the
+    /// true value. nil when nothing was counted; the histogram's limit when it lies beyond.
+    public func percentile(_ share: Double) -> Nanoseconds? {
+        // Not `count`: a snapshot taken while the kernel counts may hold one without the other.
+        let total = slots.reduce(0, &+)
+        guard total != 0 else { return nil }
+        let rank = min(total, max(1, UInt64((share * Double(total)).rounded(.up))))
+        var reached: UInt64 = 0
+        for (slot, counted) in slots.enumerated() where counted != 0 {
+            reached &+= counted
+            guard reached >= rank else { continue }
+            if slot == Self.slotCount { return Self.limit }
+            let (lower, upper) = Self.range(ofSlot: slot)
+            let middle = Nanoseconds(lower.count + (upper.count - lower.count) / 2)
+            if case .exact(let largest) = maximum { return min(middle, largest) }
+            return middle
+        }
+        return nil
+    }
+
+    /// Lower edge (included) and upper edge (excluded) of a slot, both in ns. The overflow slot has no upper edge of its
+    /// own: its range is empty at the limit.
+    public static func range(ofSlot slot: Int) -> (lower: Nanoseconds, upper: Nanoseconds) {
+        let lower = kiln_histogram_slot_lower(UInt32(slot))
+        let upper = slot < slotCount ? kiln_histogram_slot_lower(UInt32(slot) + 1) : lower
+        return (Nanoseconds(lower), Nanoseconds(upper))
+    }
+
+    /// The slots that hold something, lowest first.
+    public var filled: [(lower: Nanoseconds, upper: Nanoseconds, count: UInt64)] {
+        slots.indices.lazy.filter { slots[$0] != 0 }.map {
+            let (lower, upper) = Self.range(ofSlot: $0)
+            return (lower, upper, slots[$0])
+        }
+    }
+
+    /// Counts by power of two from the lowest filled to the highest, for people: `lower` ..< 2 * `lower` (ns); the first
+    /// range starts at 0.
+    public var octaves: [(lower: Nanoseconds, count: UInt64)] {
+        var counts: [Int: UInt64] = [:]
+        for (lower, _, counted) in filled {
+            counts[lower.count == 0 ? 0 : UInt64.bitWidth - 1 - lower.count.leadingZeroBitCount, default: 0] &+= counted
+        }
+        guard let first = counts.keys.min(), let last = counts.keys.max() else { return [] }
+        return (first...last).map { (Nanoseconds($0 == 0 ? 0 : 1 << UInt64($0)), counts[$0] ?? 0) }
+    }
+}

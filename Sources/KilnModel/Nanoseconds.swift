@@ -1,0 +1,45 @@
+/// A length of time in nanoseconds, as the kernel's monotonic clock counts them.
+public struct Nanoseconds: Hashable, Comparable, Sendable, AdditiveArithmetic {
+    public var count: UInt64
+
+    public init(_ count: UInt64) { self.count = count }
+
+    public static let zero = Nanoseconds(0)
+
+    public var seconds: Double { Double(count) / 1e9 }
+
+    /// Differences of cumulative numbers are taken modulo 2^64, as the kernel adds them.
+    public static func - (left: Self, right: Self) -> Self { Self(left.count &- right.count) }
+    public static func + (left: Self, right: Self) -> Self { Self(left.count &+ right.count) }
+    public static func < (left: Self, right: Self) -> Bool { left.count < right.count }
+}
+
+extension UInt64 {
+    /// Rounded; what is less than 0, or no number, is 0, and what is too large the largest. For numbers from outside.
+    public init(saturating value: Double) {
+        self = value > 0 ? UInt64(exactly: value.rounded()) ?? .max : 0
+    }
+}
+
+extension Nanoseconds: CustomStringConvertible {
+    /// Three significant digits with the unit that suits: `850 ns`, `12.3 us`, `1.05 s`.
+    public var description: String {
+        let units: [(nanoseconds: Double, name: String)] = [(1, "ns"), (1e3, "us"), (1e6, "ms"), (1e9, "s")]
+        var unit = units.last(where: { Double(count) >= $0.nanoseconds }) ?? units[0]
+        // 999,999 ns is 1.00 ms, not 1000 us.
+        if let next = units.first(where: { $0.nanoseconds > unit.nanoseconds }), Double(count) >= next.nanoseconds * 0.9995 {
+            unit = next
+        }
+        return significant(Double(count) / unit.nanoseconds, whole: unit.nanoseconds == 1) + " " + unit.name
+    }
+}
+
+/// A number with three significant digits and no exponent; `whole` leaves out decimals.
+func significant(_ value: Double, whole: Bool) -> String {
+    if whole || value >= 99.95 { return String(Int(value.rounded())) }
+    let decimals = value >= 9.995 ? 1 : 2
+    let scale = decimals == 1 ? 10.0 : 100.0
+    let scaled = Int((value * scale).rounded())
+    let fraction = String(scaled % Int(scale))
+    return "\(scaled / Int(scale))." + String(repeating: "0", count: decimals - fraction.count) + fraction
+}

@@ -1,0 +1,47 @@
+import KilnBPF
+
+extension Histogram {
+    /// As it was written.
+    public init(_ record: LatencyRecord) {
+        self.init()
+        guard record.count != 0 else { return }
+        var slots = [UInt64](repeating: 0, count: Self.slotCount + 1)
+        for slot in record.slots where slot.count == 3 { slots[Int(kiln_histogram_slot(slot[0]))] &+= slot[2] }
+        let longest = Nanoseconds(record.maxNs)
+        self.init(
+            slots: slots, sum: Nanoseconds(record.sumNs),
+            maximum: record.maxIsUpperBound == true ? .atMost(longest) : .exact(longest)
+        )
+    }
+}
+
+extension SessionRecord {
+    /// The session's numbers as a snapshot of its one process, so that what is read back is shown as it was when it ended.
+    /// System calls, which are known by name here, are left out.
+    public var snapshot: Snapshot {
+        var snapshot = Snapshot(time: Nanoseconds(UInt64(saturating: durationS * 1e9)))
+        for (name, command) in commands {
+            var counts = CommandCounts(calls: command.count)
+            counts.errors = command.errors
+            counts.errorWords = command.errorWords
+            counts.runQueue = Nanoseconds(command.execRunQueueNs)
+            counts.largestRequest = command.requestBytesMax
+            counts.largestReply = command.replyBytesMax
+            for (phase, record) in command.phases {
+                if let phase = Phase(rawValue: phase) { counts.phases[phase] = Histogram(record) }
+            }
+            snapshot.commands[CommandKey(process: 0, name: CommandName(recorded: name))] = counts
+        }
+        for wait in waits {
+            let key = WaitKey(process: 0, culprit: CommandName(recorded: wait.culprit), victim: CommandName(recorded: wait.victim))
+            snapshot.waits[key] = WaitCounts(times: wait.times, wait: Nanoseconds(wait.waitNs))
+        }
+        for (address, client) in clients {
+            snapshot.clients[ClientKey(process: 0, address: address)] = ClientCounts(
+                commands: client.commands, receivedBytes: client.receivedBytes, sentBytes: client.sentBytes
+            )
+        }
+        snapshot.losses = lost
+        return snapshot
+    }
+}

@@ -1,0 +1,356 @@
+/// What the files of a session hold, field by field. Names carry their unit; fields are added, never renamed.
+
+/// The numbers of a histogram; percentiles are slot midpoints, within 1/32 of the true value.
+public struct LatencyRecord: Codable, Sendable {
+    public var count: UInt64
+    public var sumNs: UInt64
+    /// The longest latency; in an interval the upper edge of its slot (see `maxIsUpperBound`).
+    public var maxNs: UInt64
+    /// true: no latency was longer than `maxNs`, which itself may not have occurred.
+    public var maxIsUpperBound: Bool?
+    public var p50Ns, p90Ns, p99Ns, p999Ns: UInt64?
+    /// The slots that hold something: [lower_ns, upper_ns, count]; the last one may be [limit, limit, count] for what is
+    /// longer than 2^36 ns.
+    public var slots: [[UInt64]]
+
+    enum CodingKeys: String, CodingKey {
+        case count, slots
+        case sumNs = "sum_ns", maxNs = "max_ns", maxIsUpperBound = "max_is_upper_bound"
+        case p50Ns = "p50_ns", p90Ns = "p90_ns", p99Ns = "p99_ns", p999Ns = "p99_9_ns"
+    }
+
+    public init(_ histogram: Histogram) {
+        count = histogram.count
+        sumNs = histogram.sum.count
+        switch histogram.maximum {
+        case .none: maxNs = 0
+        case .exact(let longest): maxNs = longest.count
+        case .atMost(let edge):
+            maxNs = edge.count
+            maxIsUpperBound = true
+        case .beyond(let limit): maxNs = limit.count
+        }
+        p50Ns = histogram.percentile(0.5)?.count
+        p90Ns = histogram.percentile(0.9)?.count
+        p99Ns = histogram.percentile(0.99)?.count
+        p999Ns = histogram.percentile(0.999)?.count
+        slots = histogram.filled.map { [$0.lower.count, $0.upper.count, $0.count] }
+    }
+}
+
+/// A line of commands.jsonl: one interval, command and phase.
+public struct CommandRow: Codable, Sendable {
+    /// Wall-clock end of the interval, RFC 3339.
+    public var time: String
+    /// Length of the interval.
+    public var intervalS: Double
+    public var pid: Int32
+    public var command: String
+    public var phase: String
+    /// Requests read in the interval; replies, which `latency` counts, may be of earlier ones.
+    public var calls: UInt64
+    /// Replies of the interval that were errors.
+    public var errors: UInt64
+    public var latency: LatencyRecord
+
+    enum CodingKeys: String, CodingKey {
+        case time, pid, command, phase, calls, errors
+        case intervalS = "interval_s"
+    }
+
+    public init(time: String, interval: Nanoseconds, pid: Int32, command: CommandName, phase: Phase, counts: CommandCounts) {
+        self.time = time
+        intervalS = interval.seconds
+        self.pid = pid
+        self.command = command.description
+        self.phase = phase.rawValue
+        calls = counts.calls
+        errors = counts.errors
+        latency = LatencyRecord(counts.phases[phase] ?? Histogram())
+    }
+
+    public init(from decoder: any Decoder) throws {
+        let values = try decoder.container(keyedBy: CodingKeys.self)
+        time = try values.decode(String.self, forKey: .time)
+        intervalS = try values.decode(Double.self, forKey: .intervalS)
+        pid = try values.decode(Int32.self, forKey: .pid)
+        command = try values.decode(String.self, forKey: .command)
+        phase = try values.decode(String.self, forKey: .phase)
+        calls = try values.decode(UInt64.self, forKey: .calls)
+        errors = try values.decode(UInt64.self, forKey: .errors)
+        latency = try LatencyRecord(from: decoder)
+    }
+
+    /// The latency's fields stand beside the others.
+    public func encode(to encoder: any Encoder) throws {
+        try latency.encode(to: encoder)
+        var values = encoder.container(keyedBy: CodingKeys.self)
+        try values.encode(time, forKey: .time)
+        try values.encode(intervalS, forKey: .intervalS)
+        try values.encode(pid, forKey: .pid)
+        try values.encode(command, forKey: .command)
+        try values.encode(phase, forKey: .phase)
+        try values.encode(calls, forKey: .calls)
+        try values.encode(errors, forKey: .errors)
+    }
+}
+
+/// A line of syscalls.jsonl: one interval, process and system call.
+public struct SyscallRow: Codable, Sendable {
+    public var time: String
+    public var intervalS: Double
+    public var pid: Int32
+    public var comm: String
+    public var syscall: String
+    public var count: UInt64
+    /// Returns of an errno.
+    public var errors: UInt64
+
+    enum CodingKeys: String, CodingKey {
+        case time, pid, comm, syscall, count, errors
+        case intervalS = "interval_s"
+    }
+
+    public init(time: String, interval: Nanoseconds, pid: Int32, comm: String, syscall: String, counts: SyscallCounts) {
+        self.time = time
+        intervalS = interval.seconds
+        self.pid = pid
+        self.comm = comm
+        self.syscall = syscall
+        count = counts.count
+        errors = counts.errors
+    }
+}
+
+/// session.json.
+public struct SessionRecord: Codable, Sendable {
+    public struct Kiln: Codable, Sendable {
+        public var version: String
+    }
+
+    public struct Target: Codable, Sendable {
+        public var pid: Int32
+        public var exe: String?
+        public var comm: String
+        /// The first port it listens on; `ports` has all.
+        public var port: UInt16?
+        public var ports: [UInt16]
+        public var container: String?
+
+        public init(pid: Int32, exe: String?, comm: String, ports: [UInt16], container: String?) {
+            self.pid = pid
+            self.exe = exe
+            self.comm = comm
+            port = ports.first
+            self.ports = ports
+            self.container = container
+        }
+    }
+
+    public struct Command: Codable, Sendable {
+        /// Requests read by the server.
+        public var count: UInt64
+        /// Replies that were errors.
+        public var errors: UInt64
+        /// Errors by their first word, those inside the reply of EXEC or a script included.
+        public var errorWords: [String: UInt64]
+        /// Of the time in `exec`: the thread was ready to run and had no CPU.
+        public var execRunQueueNs: UInt64
+        /// The largest request, and the largest reply of those that no other was sent with.
+        public var requestBytesMax: UInt64
+        public var replyBytesMax: UInt64
+        /// By phase; a phase that can't be known is absent.
+        public var phases: [String: LatencyRecord]
+
+        enum CodingKeys: String, CodingKey {
+            case count, errors, phases
+            case errorWords = "error_words", execRunQueueNs = "exec_run_queue_ns"
+            case requestBytesMax = "request_bytes_max", replyBytesMax = "reply_bytes_max"
+        }
+    }
+
+    /// How long commands waited in their sockets while another executed.
+    public struct Wait: Codable, Sendable {
+        public var culprit: String
+        public var victim: String
+        /// That a receive of the victim waited for an execution of the culprit.
+        public var times: UInt64
+        public var waitNs: UInt64
+
+        enum CodingKeys: String, CodingKey { case culprit, victim, times, waitNs = "wait_ns" }
+    }
+
+    /// The clients of one address.
+    public struct Client: Codable, Sendable {
+        public var commands: UInt64
+        public var receivedBytes: UInt64
+        public var sentBytes: UInt64
+
+        enum CodingKeys: String, CodingKey {
+            case commands, receivedBytes = "received_bytes", sentBytes = "sent_bytes"
+        }
+    }
+
+    public struct Syscall: Codable, Sendable {
+        public var count: UInt64
+        public var errors: UInt64
+    }
+
+    public struct OnCPU: Codable, Sendable {
+        public var frequencyHz: Int
+        /// What a count in stacks.folded means.
+        public var unit = "samples"
+        /// The target's CPU time in the session times the frequency.
+        public var expected: UInt64
+        public var recorded: UInt64
+        /// Of the recorded: reach the outermost function.
+        public var complete: UInt64
+        /// The recorded by how the user's side of the stack ended (`StackEnd.name`); only ends that occurred.
+        public var ends: [String: UInt64]
+        /// Of the recorded: more frames in the kernel than are kept.
+        public var kernelTruncated: UInt64
+        /// Absent until the session has ended.
+        public var names: NamesRecord?
+
+        enum CodingKeys: String, CodingKey {
+            case unit, expected, recorded, complete, ends, names
+            case frequencyHz = "frequency_hz", kernelTruncated = "kernel_truncated"
+        }
+    }
+
+    public struct Samples: Codable, Sendable {
+        public var onCPU: OnCPU
+
+        enum CodingKeys: String, CodingKey { case onCPU = "on_cpu" }
+    }
+
+    /// A BPF program by the kernel's run-time statistics.
+    public struct Program: Codable, Sendable {
+        public var runs: UInt64
+        /// Without the dispatch to the program.
+        public var runTimeNs: UInt64
+
+        enum CodingKeys: String, CodingKey { case runs, runTimeNs = "run_time_ns" }
+    }
+
+    public struct Cost: Codable, Sendable {
+        /// Of the session's BPF programs for commands, by the kernel's run-time statistics; absent unless asked for.
+        /// It includes what the programs take to see that a call is not of the target.
+        public var bpfNsPerCommand: Double?
+        /// By name; absent unless asked for.
+        public var programs: [String: Program]?
+        public var ownCPUS: Double
+        public var ownPeakRSSBytes: UInt64
+        /// CPU time of the target during the session.
+        public var targetCPUS: Double
+        /// From the start of kiln's own code to the last program attached.
+        public var attachS: Double
+        /// To find the names of all frames at the session's end; absent before.
+        public var symbolizeS: Double?
+
+        enum CodingKeys: String, CodingKey {
+            case programs, bpfNsPerCommand = "bpf_ns_per_command", ownCPUS = "own_cpu_s", ownPeakRSSBytes = "own_peak_rss_bytes"
+            case targetCPUS = "target_cpu_s", attachS = "attach_s", symbolizeS = "symbolize_s"
+        }
+
+        /// `statistics`: of the loaded programs, with the names of those for commands and the commands they counted.
+        public init(
+            statistics: (programs: [String: ProgramCounts], forCommands: [String], commands: UInt64)?, ownCPU: Nanoseconds,
+            ownPeakRSS: UInt64, targetCPU: Nanoseconds, attach: Nanoseconds
+        ) {
+            if let statistics {
+                let spent = statistics.forCommands.reduce(UInt64(0)) { $0 + (statistics.programs[$1]?.runTime.count ?? 0) }
+                if statistics.commands > 0 { bpfNsPerCommand = Double(spent) / Double(statistics.commands) }
+                programs = statistics.programs.mapValues { Program(runs: $0.runs, runTimeNs: $0.runTime.count) }
+            }
+            ownCPUS = ownCPU.seconds
+            ownPeakRSSBytes = ownPeakRSS
+            targetCPUS = targetCPU.seconds
+            attachS = attach.seconds
+        }
+    }
+
+    public var kiln: Kiln
+    public var kernel: String
+    public var hook: String
+    /// RFC 3339.
+    public var started: String
+    public var durationS: Double
+    public var intervalS: Double
+    /// Why the session ended; `running` while it has not.
+    public var ended: String
+    public var target: Target
+    public var commands: [String: Command]
+    /// Why phases have fewer samples than the service, by phase; only where they do.
+    public var phasesUnknown: [String: String]
+    /// Who made whom wait, the longest wait first.
+    public var waits: [Wait]
+    /// By address, ports aside.
+    public var clients: [String: Client]
+    /// Absent unless asked for: kiln's counts beside the server's.
+    public var audit: Audit.Record?
+    /// Absent when system calls were not counted.
+    public var syscalls: [String: Syscall]?
+    public var samples: Samples
+    /// Everything lost by name, for all targets of the session together.
+    public var lost: [String: UInt64]
+    public var cost: Cost
+
+    enum CodingKeys: String, CodingKey {
+        case kiln, kernel, hook, started, ended, target, commands, waits, clients, audit, syscalls, samples, lost, cost
+        case phasesUnknown = "phases_unknown"
+        case durationS = "duration_s", intervalS = "interval_s"
+    }
+
+    /// `snapshot`: the session's whole growth; `process`: the target's index in it.
+    public init(
+        version: String, kernel: String, hook: String, started: String, interval: Double, ended: String, target: Target,
+        process: Int, snapshot: Snapshot, frequency: Int, syscallName: ((Int) -> String)?, cost: Cost
+    ) {
+        kiln = Kiln(version: version)
+        self.kernel = kernel
+        self.hook = hook
+        self.started = started
+        durationS = snapshot.time.seconds
+        intervalS = interval
+        self.ended = ended
+        self.target = target
+        commands = [:]
+        for (key, counts) in snapshot.commands where key.process == process {
+            commands[key.name.description] = Command(
+                count: counts.calls, errors: counts.errors, errorWords: counts.errorWords,
+                execRunQueueNs: counts.runQueue.count, requestBytesMax: counts.largestRequest,
+                replyBytesMax: counts.largestReply,
+                phases: Dictionary(uniqueKeysWithValues: counts.phases.filter { $0.value.count != 0 }.map {
+                    ($0.rawValue, LatencyRecord($1))
+                })
+            )
+        }
+        phasesUnknown = snapshot.unknownPhases(process: process, hook: hook)
+        waits = snapshot.waits.filter { $0.key.process == process }
+            .sorted { ($1.value.wait, $0.key.culprit, $0.key.victim) < ($0.value.wait, $1.key.culprit, $1.key.victim) }
+            .map { key, counts in
+                Wait(culprit: "\(key.culprit)", victim: "\(key.victim)", times: counts.times, waitNs: counts.wait.count)
+            }
+        clients = [:]
+        for (key, counts) in snapshot.clients where key.process == process {
+            clients[key.address] = Client(
+                commands: counts.commands, receivedBytes: counts.receivedBytes, sentBytes: counts.sentBytes
+            )
+        }
+        if let syscallName {
+            syscalls = [:]
+            for (key, counts) in snapshot.syscalls where key.process == process {
+                syscalls?[syscallName(key.number)] = Syscall(count: counts.count, errors: counts.errors)
+            }
+        }
+        let counted = process < snapshot.samples.count ? snapshot.samples[process] : SampleCounts()
+        samples = Samples(onCPU: OnCPU(
+            frequencyHz: frequency, expected: UInt64((cost.targetCPUS * Double(frequency)).rounded()),
+            recorded: counted.recorded, complete: counted.complete,
+            ends: Dictionary(uniqueKeysWithValues: counted.ends.map { ($0.name, $1) }), kernelTruncated: counted.kernelTruncated
+        ))
+        lost = snapshot.losses
+        self.cost = cost
+    }
+}

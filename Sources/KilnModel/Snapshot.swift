@@ -1,0 +1,312 @@
+/// A command of one process. Commands without a row of their own count in `other`.
+public struct CommandKey: Hashable, Sendable {
+    /// Index of the process among the session's targets.
+    public var process: Int
+    /// Upper case as counted by the kernel; `other` in lower case is the row for the rest.
+    public var name: CommandName
+
+    public init(process: Int, name: CommandName) {
+        self.process = process
+        self.name = name
+    }
+}
+
+/// A command's name: any bytes a client sent, shown with what isn't printable ASCII as \xHH.
+public struct CommandName: Hashable, Comparable, Sendable, CustomStringConvertible {
+    public let description: String
+
+    public static let other = CommandName(shown: "other")
+    /// In place of a name: the commands of a pipeline together.
+    public static let several = CommandName(shown: "(pipeline)")
+
+    /// `bytes`: as in `struct kiln_command_key`, NUL-padded.
+    public init(bytes: some Sequence<UInt8>) {
+        let text = printableText(bytes)
+        description = text.isEmpty ? "\"\"" : text
+    }
+
+    /// As it was shown.
+    init(recorded: String) { description = recorded }
+
+    private init(shown: String) { description = shown }
+
+    public static func < (left: Self, right: Self) -> Bool { left.description < right.description }
+}
+
+/// NUL-padded bytes that somebody sent, shown with what isn't printable ASCII as \xHH.
+public func printableText(_ bytes: some Sequence<UInt8>) -> String {
+    var bytes = Array(bytes)
+    while bytes.last == 0 { bytes.removeLast() }
+    let digits = Array("0123456789abcdef")
+    var text = ""
+    for byte in bytes {
+        if byte > 0x20 && byte < 0x7f && byte != UInt8(ascii: "\\") {
+            text.unicodeScalars.append(Unicode.Scalar(byte))
+        } else {
+            text += "\\x\(digits[Int(byte >> 4)])\(digits[Int(byte & 15)])"
+        }
+    }
+    return text
+}
+
+/// The parts of a command's time; one that can't be known has no sample. Names are those of the files. The first ones are
+/// the kernel's `enum kiln_phase`, in its order.
+public enum Phase: String, CaseIterable, Sendable {
+    /// From the return of the read of the request to the return of the send of the reply's last byte.
+    case service
+    /// From the arrival of the request's first byte to the return of the read.
+    case queue
+    /// From the return of the read to the thread's next one, or to where a send begins.
+    case exec
+    /// From the end of `exec` to the end of `service`.
+    case reply
+    /// `queue` and `service`.
+    case total
+    /// From the return of the reply's first send to that of its last, where it took several.
+    case sendBlocked = "send_blocked"
+    /// `service` of a command that blocks because its client asked for it (BLPOP): that is no latency.
+    case wait
+}
+
+/// A command's cumulative numbers, or their growth in an interval.
+public struct CommandCounts: Equatable, Sendable {
+    /// Requests that the server read.
+    public var calls: UInt64 = 0
+    /// Replies that were errors.
+    public var errors: UInt64 = 0
+    /// Errors by their first word (`WRONGTYPE`), those inside the reply of EXEC or a script included.
+    public var errorWords: [String: UInt64] = [:]
+    /// Of `exec`: the thread was ready to run and had no CPU.
+    public var runQueue = Nanoseconds.zero
+    /// The largest request so far, in bytes; not less in an interval.
+    public var largestRequest: UInt64 = 0
+    /// The largest reply so far, in bytes, of those that no other was sent with.
+    public var largestReply: UInt64 = 0
+    public var phases: [Phase: Histogram] = [:]
+
+    public init(calls: UInt64 = 0, phases: [Phase: Histogram] = [:]) {
+        self.calls = calls
+        self.phases = phases
+    }
+
+    public func since(_ earlier: CommandCounts) -> CommandCounts {
+        var difference = CommandCounts(
+            calls: calls &- earlier.calls,
+            phases: Dictionary(uniqueKeysWithValues: phases.map { phase, histogram in
+                (phase, histogram.since(earlier.phases[phase] ?? Histogram()))
+            })
+        )
+        difference.errors = errors &- earlier.errors
+        difference.errorWords = errorWords.grown(since: earlier.errorWords)
+        difference.runQueue = runQueue - earlier.runQueue
+        difference.largestRequest = largestRequest
+        difference.largestReply = largestReply
+        return difference
+    }
+
+    /// Add what is counted elsewhere of the same command.
+    public mutating func add(_ other: CommandCounts) {
+        calls &+= other.calls
+        errors &+= other.errors
+        errorWords.merge(other.errorWords, uniquingKeysWith: &+)
+        runQueue = runQueue + other.runQueue
+        largestRequest = max(largestRequest, other.largestRequest)
+        largestReply = max(largestReply, other.largestReply)
+        for (phase, histogram) in other.phases { phases[phase, default: Histogram()].add(histogram) }
+    }
+}
+
+extension Dictionary where Value == UInt64 {
+    /// What grew, by how much.
+    func grown(since earlier: Self) -> Self {
+        var grown: Self = [:]
+        for (key, value) in self where value != earlier[key] ?? 0 { grown[key] = value &- (earlier[key] ?? 0) }
+        return grown
+    }
+}
+
+/// Who kept whom waiting in the sockets of one process.
+public struct WaitKey: Hashable, Sendable {
+    public var process: Int
+    public var culprit: CommandName
+    public var victim: CommandName
+
+    public init(process: Int, culprit: CommandName, victim: CommandName) {
+        self.process = process
+        self.culprit = culprit
+        self.victim = victim
+    }
+}
+
+public struct WaitCounts: Equatable, Sendable {
+    /// That a receive of the victim waited for an execution of the culprit.
+    public var times: UInt64
+    /// How long, all together.
+    public var wait: Nanoseconds
+
+    public init(times: UInt64, wait: Nanoseconds) {
+        self.times = times
+        self.wait = wait
+    }
+}
+
+/// The clients of one address, ports aside.
+public struct ClientKey: Hashable, Sendable {
+    public var process: Int
+    /// An IP address, `unix`, or `other` for those without a row of their own.
+    public var address: String
+
+    public init(process: Int, address: String) {
+        self.process = process
+        self.address = address
+    }
+}
+
+public struct ClientCounts: Equatable, Sendable {
+    public var commands: UInt64
+    public var receivedBytes: UInt64
+    public var sentBytes: UInt64
+
+    public init(commands: UInt64, receivedBytes: UInt64, sentBytes: UInt64) {
+        self.commands = commands
+        self.receivedBytes = receivedBytes
+        self.sentBytes = sentBytes
+    }
+
+    public mutating func add(_ other: ClientCounts) {
+        commands &+= other.commands
+        receivedBytes &+= other.receivedBytes
+        sentBytes &+= other.sentBytes
+    }
+}
+
+public struct SyscallKey: Hashable, Sendable {
+    /// Index of the process among the session's targets.
+    public var process: Int
+    /// The architecture's number of the call.
+    public var number: Int
+
+    public init(process: Int, number: Int) {
+        self.process = process
+        self.number = number
+    }
+}
+
+public struct SyscallCounts: Equatable, Sendable {
+    public var count: UInt64 = 0
+    /// Calls that returned an errno.
+    public var errors: UInt64 = 0
+
+    public init(count: UInt64 = 0, errors: UInt64 = 0) {
+        self.count = count
+        self.errors = errors
+    }
+
+    public func since(_ earlier: SyscallCounts) -> SyscallCounts {
+        SyscallCounts(count: count &- earlier.count, errors: errors &- earlier.errors)
+    }
+}
+
+/// On-CPU samples of one process.
+public struct SampleCounts: Equatable, Sendable {
+    /// Timer hits on the process.
+    public var seen: UInt64 = 0
+    /// Of them, those whose stack was counted.
+    public var recorded: UInt64 = 0
+    /// Of the recorded: deeper in the kernel than is kept.
+    public var kernelTruncated: UInt64 = 0
+    /// The recorded by how their user side ended; only ends that occurred.
+    public var ends: [StackEnd: UInt64] = [:]
+
+    public init() {}
+
+    /// The stack reaches the outermost function.
+    public var complete: UInt64 { ends[.complete] ?? 0 }
+
+    public func since(_ earlier: SampleCounts) -> SampleCounts {
+        var difference = SampleCounts()
+        difference.seen = seen &- earlier.seen
+        difference.recorded = recorded &- earlier.recorded
+        difference.kernelTruncated = kernelTruncated &- earlier.kernelTruncated
+        for (end, count) in ends where count != earlier.ends[end] ?? 0 {
+            difference.ends[end] = count &- (earlier.ends[end] ?? 0)
+        }
+        return difference
+    }
+}
+
+/// What a loaded BPF program did, by the kernel's account. Run counts and times stay 0 unless run-time statistics are on.
+public struct ProgramCounts: Equatable, Sendable {
+    public var runs: UInt64 = 0
+    /// Without the dispatch to the program.
+    public var runTime = Nanoseconds.zero
+    /// Events skipped because the program was already running on that CPU: losses that the program can't count itself.
+    public var recursionMisses: UInt64 = 0
+
+    public init() {}
+
+    public func since(_ earlier: ProgramCounts) -> ProgramCounts {
+        var difference = ProgramCounts()
+        difference.runs = runs &- earlier.runs
+        difference.runTime = runTime - earlier.runTime
+        difference.recursionMisses = recursionMisses &- earlier.recursionMisses
+        return difference
+    }
+}
+
+/// All cumulative numbers of a session at one moment; or, as a difference of two, those of an interval.
+public struct Snapshot: Sendable {
+    /// CLOCK_MONOTONIC; for an interval its length.
+    public var time: Nanoseconds
+    public var commands: [CommandKey: CommandCounts] = [:]
+    public var syscalls: [SyscallKey: SyscallCounts] = [:]
+    public var waits: [WaitKey: WaitCounts] = [:]
+    public var clients: [ClientKey: ClientCounts] = [:]
+    /// Processes of which several threads receive, so that no receive tells when an execution ended.
+    public var receiveOnSeveralThreads: Set<Int> = []
+    /// By process.
+    public var samples: [SampleCounts] = []
+    /// By the loss's name, only those that occurred.
+    public var losses: [String: UInt64] = [:]
+    /// By the program's name.
+    public var programs: [String: ProgramCounts] = [:]
+
+    public init(time: Nanoseconds) { self.time = time }
+
+    /// What happened between `earlier` and this moment; what didn't grow is left out.
+    public func since(_ earlier: Snapshot) -> Snapshot {
+        var interval = Snapshot(time: time - earlier.time)
+        for (key, counts) in commands {
+            let grown = counts.since(earlier.commands[key] ?? CommandCounts())
+            if grown.calls != 0 || !grown.errorWords.isEmpty || grown.phases.values.contains(where: { $0.count != 0 }) {
+                interval.commands[key] = grown
+            }
+        }
+        for (key, counts) in syscalls {
+            let grown = counts.since(earlier.syscalls[key] ?? SyscallCounts())
+            if grown.count != 0 { interval.syscalls[key] = grown }
+        }
+        for (key, counts) in waits {
+            let before = earlier.waits[key] ?? WaitCounts(times: 0, wait: .zero)
+            if counts != before {
+                interval.waits[key] = WaitCounts(times: counts.times &- before.times, wait: counts.wait - before.wait)
+            }
+        }
+        for (key, counts) in clients {
+            let before = earlier.clients[key] ?? ClientCounts(commands: 0, receivedBytes: 0, sentBytes: 0)
+            if counts != before {
+                interval.clients[key] = ClientCounts(
+                    commands: counts.commands &- before.commands, receivedBytes: counts.receivedBytes &- before.receivedBytes,
+                    sentBytes: counts.sentBytes &- before.sentBytes
+                )
+            }
+        }
+        interval.receiveOnSeveralThreads = receiveOnSeveralThreads
+        interval.samples = samples.enumerated().map { index, counts in
+            counts.since(index < earlier.samples.count ? earlier.samples[index] : SampleCounts())
+        }
+        interval.losses = losses.grown(since: earlier.losses)
+        for (name, counts) in programs { interval.programs[name] = counts.since(earlier.programs[name] ?? ProgramCounts()) }
+        return interval
+    }
+}

@@ -1,0 +1,26 @@
+/// Why a phase has fewer samples than there were replies: said once, not for each.
+extension Snapshot {
+    /// Reasons by phase, only of phases that lack samples. `hook` as in session.json.
+    public func unknownPhases(process: Int, hook: String) -> [String: String] {
+        var samples: [Phase: UInt64] = [:]
+        for (key, counts) in commands where key.process == process {
+            for (phase, histogram) in counts.phases { samples[phase, default: 0] &+= histogram.count }
+        }
+        let service = samples[.service] ?? 0
+        var reasons: [String: String] = [:]
+        if samples[.exec] ?? 0 < service {
+            reasons[Phase.exec.rawValue] = receiveOnSeveralThreads.contains(process)
+                ? "several threads receive (io-threads), so that no receive tells when an execution ended"
+                : "known for commands that came alone in their receive and whose end was seen; commands of a pipeline share theirs"
+            reasons[Phase.reply.rawValue] = reasons[Phase.exec.rawValue]
+        }
+        if samples[.total] ?? 0 < service {
+            let reason = hook == "socket"
+                ? "unknown for the first receive of a connection, and after receives that left bytes behind"
+                : "hook \(hook) doesn't see data arrive"
+            reasons[Phase.queue.rawValue] = reason
+            reasons[Phase.total.rawValue] = reason
+        }
+        return reasons
+    }
+}

@@ -1,0 +1,120 @@
+import CElfutils
+import Glibc
+import SystemPackage
+
+/// A separate file with what was stripped from a program or library, open and found to belong to it.
+final class DebugFile {
+    let elf: ElfFile
+    // Behind `elf`, which reads from it.
+    private let file: OpenFile
+
+    init(_ file: consuming OpenFile, named name: String) throws(SymbolFileError) {
+        elf = try ElfFile(reading: file.descriptor, named: name)
+        self.file = file
+    }
+
+    var descriptor: FileDescriptor { file.descriptor }
+}
+
+/// Where debug files are looked for: the trees of the process and of the host, in the places that debuggers and distributions
+/// agree on (https://sourceware.org/gdb/current/onlinedocs/gdb.html/Separate-Debug-Files.html).
+///
+/// A file counts only if it proves that it belongs: by its build ID, or by the checksum over all of it. Line numbers and names
+/// of another build would be plausible and wrong.
+struct DebugFileSearch {
+    /// In the order in which they are asked, each one once.
+    let trees: [FileTree]
+
+    init(process: FileTree?, host: FileTree?) {
+        var trees: [FileTree] = []
+        for tree in [process, host] {
+            if let tree, !trees.contains(where: tree.isSame) { trees.append(tree) }
+        }
+        self.trees = trees
+    }
+
+    enum Result {
+        case found(DebugFile)
+        case none
+        /// There are files in the right places, but none that can be used. The first one's problem.
+        case refused(SymbolFileError)
+    }
+
+    /// The debug file of an ELF file whose path in the process is given.
+    func debugFile(of elf: borrowing ElfFile, at path: String) -> Result {
+        var refused: SymbolFileError?
+        if let buildID = try? elf.buildID() {
+            for tree in trees {
+                let found = Self.open(buildID.debugPath, in: tree, &refused)
+                if let found, Self.has(buildID, found, &refused) { return .found(found) }
+            }
+        }
+        if let link = try? elf.debugLink() {
+            let directory = String(path[..<(path.lastIndex(of: "/") ?? path.startIndex)])
+            for tree in trees {
+                for place in [directory, directory + "/.debug", "/usr/lib/debug" + directory] {
+                    let candidate = place + "/" + link.fileName
+                    // A program may be linked to a file of its own name in another directory.
+                    if candidate == path { continue }
+                    let found = Self.open(candidate, in: tree, &refused)
+                    if let found, Self.has(link.checksum, found, &refused) { return .found(found) }
+                }
+            }
+        }
+        return refused.map { .refused($0) } ?? .none
+    }
+
+    /// The file that holds what several debug files have in common.
+    func sharedDebugFile(of debug: borrowing ElfFile) -> DebugFile? {
+        guard let link = try? debug.sharedDebugLink() else { return nil }
+        var refused: SymbolFileError?
+        for tree in trees {
+            for path in [link.buildID.debugPath, link.path] where path.hasPrefix("/") {
+                let found = Self.open(path, in: tree, &refused)
+                if let found, Self.has(link.buildID, found, &refused) { return found }
+            }
+        }
+        return nil
+    }
+
+    private static func open(_ path: String, in tree: FileTree, _ refused: inout SymbolFileError?) -> DebugFile? {
+        do throws(SymbolFileError) {
+            return try DebugFile(tree.open(path), named: tree.name + path)
+        } catch {
+            switch error.problem {
+            case .unreadable(.noSuchFileOrDirectory), .unreadable(.notDirectory): break
+            default: refused = refused ?? error
+            }
+            return nil
+        }
+    }
+
+    private static func has(_ buildID: BuildID, _ debug: DebugFile, _ refused: inout SymbolFileError?) -> Bool {
+        let own: BuildID?
+        do throws(SymbolFileError) {
+            own = try debug.elf.buildID()
+        } catch {
+            refused = refused ?? error
+            return false
+        }
+        if own == buildID { return true }
+        let problem = SymbolFileError.Problem.otherBuild(
+            expected: "build ID \(buildID)", found: own.map { "build ID \($0)" } ?? "no build ID")
+        refused = refused ?? SymbolFileError(file: debug.elf.name, problem: problem)
+        return false
+    }
+
+    private static func has(_ expected: UInt32, _ debug: DebugFile, _ refused: inout SymbolFileError?) -> Bool {
+        let problem: SymbolFileError.Problem
+        do throws(Errno) {
+            let found = try checksum(of: debug.descriptor)
+            if found == expected { return true }
+            let texts = [expected, found].map { "checksum " + String($0, radix: 16) }
+            problem = .otherBuild(expected: texts[0], found: texts[1])
+        } catch {
+            problem = .unreadable(error)
+        }
+        refused = refused ?? SymbolFileError(file: debug.elf.name, problem: problem)
+        return false
+    }
+}

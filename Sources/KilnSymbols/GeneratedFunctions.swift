@@ -1,0 +1,82 @@
+import SystemPackage
+
+/// The names of a process's just-in-time compiled code: /tmp/perf-PID.map, written under the process's own idea of its pid and
+/// of /tmp. Read at the first question and after each `forget()`, because compilers go on writing.
+final class GeneratedFunctions {
+    private let path: String
+    private let tree: FileTree?
+    /// Whose word on the process's code counts, besides root's.
+    private let users: Set<UInt32>
+    private var map: Result<PerfMap?, SymbolFileError>?
+    /// The file when it was last there: a container's /tmp goes with its last process.
+    private var file: OpenFile?
+
+    /// Of the process whose /proc directory is given.
+    init(of process: FileDescriptor, in tree: FileTree?) {
+        self.tree = tree
+        let lines = Self.text(ofStatus: process).split(separator: "\n")
+        func numbers(_ field: String) -> [UInt32] {
+            guard let line = lines.first(where: { $0.hasPrefix(field + ":") }) else { return [] }
+            return line.dropFirst(field.count + 1).split(whereSeparator: \.isWhitespace).compactMap { UInt32($0) }
+        }
+        // NSpid has the pid in each namespace, the innermost last (proc(5)).
+        path = numbers("NSpid").last.map { "/tmp/perf-\($0).map" } ?? ""
+        users = Set(numbers("Uid") + [0])
+        try? open()
+    }
+
+    private static func text(ofStatus process: FileDescriptor) -> String {
+        do {
+            let file = try OpenFile(at: process, "status")
+            return String(decoding: try file.descriptor.readToEnd(), as: UTF8.self)
+        } catch {
+            return ""
+        }
+    }
+
+    func forget() {
+        map = nil
+        if file == nil { try? open() }
+    }
+
+    enum Answer {
+        case named(PerfMap.Match)
+        case unnamed(UnknownReason)
+        /// The process's compiler writes no map, or it has no compiler.
+        case noMap
+    }
+
+    func function(at address: UInt64) -> Answer {
+        let map = self.map ?? Result { () throws(SymbolFileError) in try read() }
+        self.map = map
+        switch map {
+        case .failure(let error): return .unnamed(.unusableMap(error))
+        case .success(nil): return .noMap
+        case .success(let map?):
+            return map.function(at: address).map { .named($0) } ?? .unnamed(.noGeneratedFunction(isCut: map.isCut))
+        }
+    }
+
+    /// The file that has the name now, if one has.
+    private func open() throws(SymbolFileError) {
+        guard let tree, !path.isEmpty else { return }
+        do throws(SymbolFileError) {
+            file = try tree.open(path, ownedBy: users)
+        } catch {
+            if case .unreadable(.noSuchFileOrDirectory) = error.problem { return }
+            throw failure(error.problem)
+        }
+    }
+
+    private func read() throws(SymbolFileError) -> PerfMap? {
+        try open()
+        guard let file = file.take() else { return nil }
+        let map = Result { () throws(Errno) in try PerfMap(reading: file.descriptor) }
+        self.file = consume file
+        return try map.mapError { failure(.unreadable($0)) }.get()
+    }
+
+    private func failure(_ problem: SymbolFileError.Problem) -> SymbolFileError {
+        SymbolFileError(file: (tree?.name ?? "") + path, problem: problem, reading: .generatedFunctions)
+    }
+}

@@ -1,0 +1,218 @@
+import CElfutils
+import Glibc
+import SystemPackage
+
+/// A file descriptor that is closed when its owner goes.
+struct OpenFile: ~Copyable {
+    let descriptor: FileDescriptor
+
+    /// Opens a path below an open directory.
+    init(at directory: FileDescriptor, _ path: String, options: Int32 = 0) throws(Errno) {
+        // Nothing that lies in a process's address space may make kiln wait or become its terminal.
+        let flags = O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY | options
+        let raw = openat(directory.rawValue, path, flags)
+        guard raw >= 0 else { throw Errno(rawValue: Glibc.errno) }
+        descriptor = FileDescriptor(rawValue: raw)
+    }
+
+    /// Another descriptor of the same file.
+    init(duplicating other: FileDescriptor) throws(Errno) {
+        let raw = fcntl(other.rawValue, F_DUPFD_CLOEXEC, 0)
+        guard raw >= 0 else { throw Errno(rawValue: Glibc.errno) }
+        descriptor = FileDescriptor(rawValue: raw)
+    }
+
+    deinit { try? descriptor.close() }
+}
+
+/// What makes two mapped files the same file.
+public struct FileIdentity: Hashable, Sendable {
+    /// st_dev. On file systems with subvolumes (btrfs, overlayfs) not what /proc/PID/maps says.
+    public let device: UInt64
+    public let inode: UInt64
+    // An inode number is given out again after its file is gone: size and time tell the next one apart.
+    let size: Int64
+    let modifiedSeconds: Int
+    let modifiedNanoseconds: Int
+
+    init(of status: stat) {
+        device = UInt64(status.st_dev)
+        inode = UInt64(status.st_ino)
+        size = Int64(status.st_size)
+        modifiedSeconds = status.st_mtim.tv_sec
+        modifiedNanoseconds = status.st_mtim.tv_nsec
+    }
+}
+
+/// A file (or vDSO image) that processes have mapped. Its symbols and its unwind table are read at the first question.
+final class MappedFile {
+    /// Held open until both have been read, so that the file may be deleted and the process exit.
+    private var file: OpenFile?
+    private var image: [UInt8]
+    private var symbols: Result<SymbolTable, SymbolFileError>?
+    private var unwinding: Result<UnwindTable, SymbolFileError>?
+    /// A table has been built, though it may have been released since.
+    private var wasUnwound = false
+    private var loadable: Result<LoadableSegments, SymbolFileError>?
+    let name: String
+    /// Nil for an image.
+    let identity: FileIdentity?
+    /// Where its debug file may be. Nil for an image, which has none.
+    private let search: DebugFileSearch?
+    private let wantsInlined: Bool
+    /// Nil where it is not wanted or there is no debugging information. Known once `symbols` is.
+    private(set) var inlined: InlinedFunctions?
+
+    init(
+        _ file: consuming OpenFile, _ identity: FileIdentity, named name: String, search: DebugFileSearch, wantsInlined: Bool
+    ) {
+        self.file = consume file
+        self.image = []
+        self.name = name
+        self.identity = identity
+        self.search = search
+        self.wantsInlined = wantsInlined
+    }
+
+    init(image: [UInt8], named name: String) {
+        self.file = nil
+        self.image = image
+        self.name = name
+        self.identity = nil
+        search = nil
+        wantsInlined = false
+    }
+
+    func table() -> Result<SymbolTable, SymbolFileError> {
+        if let symbols { return symbols }
+        let result = read(readSymbols, SymbolTable.init(image:named:))
+        symbols = result
+        closeIfDone()
+        return result
+    }
+
+    private func readSymbols(_ file: FileDescriptor, _ name: String) throws(SymbolFileError) -> SymbolTable {
+        let elf = try ElfFile(reading: file, named: name)
+        lazy var debugFile = search?.debugFile(of: elf, at: name) ?? .none
+        let table = try SymbolTable(elf, debugFile: debugFile)
+        guard wantsInlined else { return table }
+        // The file's own debugging information before that of a debug file.
+        if let own = try? DebugFile(OpenFile(duplicating: file), named: name), let found = InlinedFunctions(own, shared: search?.sharedDebugFile(of: elf)) {
+            inlined = found
+        } else if case .found(let debug) = debugFile {
+            inlined = InlinedFunctions(debug, shared: search?.sharedDebugFile(of: debug.elf))
+        }
+        return table
+    }
+
+    func unwindTable() -> Result<UnwindTable, SymbolFileError> {
+        if let unwinding { return unwinding }
+        let result = read(UnwindTable.init(reading:named:), UnwindTable.init(image:named:))
+        unwinding = result
+        wasUnwound = true
+        closeIfDone()
+        return result
+    }
+
+    /// Forgets a table that was built. A failure is remembered.
+    func releaseUnwindTable() {
+        if case .success? = unwinding { unwinding = nil }
+    }
+
+    /// Where the file's bytes are loaded to.
+    func segments() -> Result<LoadableSegments, SymbolFileError> {
+        if let loadable { return loadable }
+        let result = read(LoadableSegments.init(reading:named:), LoadableSegments.init(image:named:))
+        loadable = result
+        return result
+    }
+
+    func isImage(_ bytes: [UInt8]) -> Bool { image == bytes }
+
+    private func read<Content>(
+        _ fromFile: (FileDescriptor, String) throws(SymbolFileError) -> Content,
+        _ fromImage: ([UInt8], String) throws(SymbolFileError) -> Content
+    ) -> Result<Content, SymbolFileError> {
+        // Taken out and put back: a value that can't be copied can't be looked at inside a class.
+        if let file = file.take() {
+            let result = Result { () throws(SymbolFileError) in try fromFile(file.descriptor, name) }
+            self.file = consume file
+            return result
+        }
+        if identity != nil { return .failure(SymbolFileError(file: name, problem: .unreadable(.badFileDescriptor))) }
+        return Result { () throws(SymbolFileError) in try fromImage(image, name) }
+    }
+
+    private func closeIfDone() {
+        if symbols != nil && wasUnwound && loadable != nil { file = nil }
+    }
+}
+
+/// The mapped files of any number of processes, each opened and read once however many map it.
+/// Share one between the symbolizers of a session. Not for use from several threads at once.
+public final class SymbolStore {
+    private var files: [FileIdentity: MappedFile] = [:]
+    private var images: [MappedFile] = []
+    private let expandsInlined: Bool
+    private let host = try? FileTree.host()
+
+    /// `expandsInlined`: read debugging information too, so that `Symbolizer.frames` tells what was inlined.
+    public init(expandsInlined: Bool = false) { self.expandsInlined = expandsInlined }
+
+    /// How many different files are known.
+    public var fileCount: Int { files.count + images.count }
+
+    /// The file behind a mapping of the process whose /proc directory and tree of files are given.
+    func file(
+        behind mapping: Mapping, path: String, isDeleted: Bool, process: FileDescriptor, tree: FileTree?
+    ) throws(SymbolFileError) -> MappedFile {
+        // The link in map_files leads to the very file, in whatever mount namespace and deleted or
+        // not, but needs CAP_SYS_ADMIN or CAP_CHECKPOINT_RESTORE. The path needs only access to
+        // the process, but may name another file by now.
+        let link = "map_files/" + String(mapping.start, radix: 16) + "-" + String(mapping.end, radix: 16)
+        do {
+            return try file(at: link, in: process, tree, named: path, inode: nil)
+        } catch {
+            if isDeleted { throw error }
+            return try file(at: "root" + path, in: process, tree, named: path, inode: mapping.inode)
+        }
+    }
+
+    private func file(
+        at path: String, in process: FileDescriptor, _ tree: FileTree?, named name: String, inode: UInt64?
+    ) throws(SymbolFileError) -> MappedFile {
+        // Looked at before it is opened: opening a device can have effects.
+        var status = stat()
+        guard fstatat(process.rawValue, path, &status, 0) == 0 else {
+            throw SymbolFileError(file: name, problem: .unreadable(Errno(rawValue: errno)))
+        }
+        guard kiln_is_regular_file(status.st_mode) != 0 else {
+            throw SymbolFileError(file: name, problem: .notRegularFile)
+        }
+        if let inode, inode != UInt64(status.st_ino) { throw SymbolFileError(file: name, problem: .replaced) }
+        let identity = FileIdentity(of: status)
+        if let known = files[identity] { return known }
+
+        let opened: OpenFile
+        do throws(Errno) {
+            opened = try OpenFile(at: process, path)
+        } catch {
+            throw SymbolFileError(file: name, problem: .unreadable(error))
+        }
+        guard fstat(opened.descriptor.rawValue, &status) == 0, FileIdentity(of: status) == identity else {
+            throw SymbolFileError(file: name, problem: .replaced)
+        }
+        let file = MappedFile(
+            opened, identity, named: name, search: DebugFileSearch(process: tree, host: host), wantsInlined: expandsInlined)
+        files[identity] = file
+        return file
+    }
+
+    /// The image of a vDSO. All processes of a kernel have one of a few.
+    func image(_ bytes: [UInt8], named name: String) -> MappedFile {
+        if let known = images.first(where: { $0.isImage(bytes) }) { return known }
+        let image = MappedFile(image: bytes, named: name)
+        images.append(image)
+        return image
+    }
+}

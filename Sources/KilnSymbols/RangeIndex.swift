@@ -1,0 +1,36 @@
+/// Values that belong to ranges of addresses, which may overlap and nest. The one that starts last holds an address.
+struct RangeIndex<Value> {
+    private struct Entry {
+        let start, end: UInt64
+        /// How far this range and all before it reach: where a search may stop.
+        var reach: UInt64
+        let value: Value
+    }
+
+    private var entries: [Entry] = []
+
+    mutating func add(from start: UInt64, to end: UInt64, _ value: Value) {
+        if start < end { entries.append(Entry(start: start, end: end, reach: end, value: value)) }
+    }
+
+    /// To be called once, between the last `add` and the first question. Of equal ranges the one added last wins.
+    mutating func sort() {
+        entries = entries.enumerated().sorted {
+            ($0.element.start, $1.element.end, $0.offset) < ($1.element.start, $0.element.end, $1.offset)
+        }.map(\.element)
+        var reach: UInt64 = 0
+        for index in entries.indices {
+            reach = max(reach, entries[index].end)
+            entries[index].reach = reach
+        }
+    }
+
+    func value(at address: UInt64) -> Value? {
+        guard var index = entries.lastIndex(startingAtOrBelow: address, start: \.start) else { return nil }
+        while entries[index].reach > address {
+            if entries[index].end > address { return entries[index].value }
+            index -= 1
+        }
+        return nil
+    }
+}

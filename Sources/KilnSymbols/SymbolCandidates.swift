@@ -1,0 +1,146 @@
+import CElfutils
+
+/// A function symbol as a file states it, before aliases and overlaps are resolved.
+struct SymbolCandidate {
+    /// Which of several symbols for the same bytes gives them its name: the lowest.
+    enum Preference: UInt8, Comparable {
+        case global, weak, local
+        /// No type: a label of hand-written assembly.
+        case untyped
+        /// Made up by kiln for a slot of the procedure linkage table.
+        case linkageStub
+
+        static func < (one: Self, other: Self) -> Bool { one.rawValue < other.rawValue }
+    }
+
+    let start: UInt64
+    /// The first address behind the symbol; equal to `start` where the file states no size.
+    var end: UInt64
+    /// The end of the section it lies in. No symbol reaches into the next section.
+    let sectionEnd: UInt64
+    let nameOffset: UInt32
+    let nameLength: UInt16
+    let preference: Preference
+
+    var isSized: Bool { end > start }
+    var name: Range<Int> { Int(nameOffset)..<Int(nameOffset) + Int(nameLength) }
+}
+
+/// Collects the function symbols of .symtab and .dynsym, and the slots of the procedure linkage table.
+struct SymbolCandidates {
+    private(set) var candidates: [SymbolCandidate] = []
+    /// The string tables, one behind the other. Kept whole: copying out each name could multiply a
+    /// hostile file's string table by its number of symbols.
+    private(set) var strings: [UInt8] = []
+    /// True where there is a .symtab, which lists static functions too.
+    private(set) var hasFullTable = false
+
+    /// No compiler writes longer names; a longer one is a string table without terminators.
+    static let longestName = 32 * 1024
+
+    /// The symbols that a file itself has.
+    mutating func read(from elf: borrowing ElfFile, sections: [ElfSection]) throws(SymbolFileError) {
+        try readFullTable(of: elf, sections: sections)
+        if let dynamic = sections.firstIndex(where: { $0.header.sh_type == UInt32(SHT_DYNSYM) }) {
+            let stringsStart = try readTable(dynamic, in: elf, sections: sections)
+            let stubs = try LinkageStubs(of: elf, sections: sections, dynamicSymbols: dynamic)
+            for stub in stubs.slots {
+                add(stub, stringsAt: stringsStart)
+            }
+        }
+    }
+
+    /// Adds the symbols that were taken out of a file and into a debug file. Nothing is added where that is broken.
+    mutating func readStripped(from debug: borrowing ElfFile) throws(SymbolFileError) {
+        var extended = self
+        try extended.readFullTable(of: debug, sections: debug.sections())
+        self = extended
+    }
+
+    private mutating func readFullTable(of elf: borrowing ElfFile, sections: [ElfSection]) throws(SymbolFileError) {
+        // The format allows one table.
+        guard let full = sections.firstIndex(where: { $0.header.sh_type == UInt32(SHT_SYMTAB) }) else { return }
+        _ = try readTable(full, in: elf, sections: sections)
+        hasFullTable = true
+    }
+
+    /// Reads one symbol table. Returns where its strings start in `strings`.
+    private mutating func readTable(
+        _ number: Int, in elf: borrowing ElfFile, sections: [ElfSection]
+    ) throws(SymbolFileError) -> Int {
+        let table = sections[number]
+        // libelf has checked that a table is a whole number of entries inside the file.
+        let content = try elf.content(of: table, as: "symbol table in section \(number)")
+        let link = Int(table.header.sh_link)
+        guard link < sections.count, sections[link].header.sh_type == UInt32(SHT_STRTAB) else {
+            throw elf.broken("symbol table in section \(number) names section \(link) as its string table, which is none")
+        }
+        let stringsStart = strings.count
+        let stringContent = try elf.content(of: sections[link], as: "string table in section \(link)").pointee
+        strings.append(contentsOf: UnsafeRawBufferPointer(start: stringContent.d_buf, count: stringContent.d_size))
+
+        let count = content.pointee.d_size / elf.entrySize(of: ELF_T_SYM)
+        candidates.reserveCapacity(candidates.count + count)
+        for index in 0..<count {
+            var symbol = GElf_Sym()
+            guard gelf_getsym(content, Int32(clamping: index), &symbol) != nil else {
+                throw elf.broken("symbol \(index) of section \(number)")
+            }
+            add(symbol, sections: sections, stringsAt: stringsStart)
+        }
+        return stringsStart
+    }
+
+    private mutating func add(_ symbol: GElf_Sym, sections: [ElfSection], stringsAt stringsStart: Int) {
+        let section = Int(symbol.st_shndx)
+        // Undefined and absolute symbols are no code of this file.
+        guard section > 0, section < Int(SHN_LORESERVE), section < sections.count,
+            sections[section].isCode,
+            // Rejects _etext and its like, which stand right behind the code.
+            sections[section].address <= symbol.st_value, symbol.st_value < sections[section].end,
+            let preference = Self.preference(of: symbol),
+            let name = nameRange(at: UInt64(symbol.st_name), stringsAt: stringsStart)
+        else { return }
+        // `.L` and `.annobin` labels, and the $a $d $t $x marks of ARM, are notes to tools, not functions.
+        if preference == .untyped, [UInt8(ascii: "."), UInt8(ascii: "$")].contains(strings[name.lowerBound]) { return }
+        add(start: symbol.st_value, size: symbol.st_size, sectionEnd: sections[section].end, name: name, preference)
+    }
+
+    private mutating func add(_ stub: LinkageStubs.Slot, stringsAt stringsStart: Int) {
+        guard let name = nameRange(at: UInt64(stub.nameOffset), stringsAt: stringsStart) else { return }
+        add(start: stub.address, size: stub.size, sectionEnd: stub.sectionEnd, name: name, .linkageStub)
+    }
+
+    private mutating func add(
+        start: UInt64, size: UInt64, sectionEnd: UInt64, name: Range<Int>, _ preference: SymbolCandidate.Preference
+    ) {
+        guard let offset = UInt32(exactly: name.lowerBound) else { return }
+        candidates.append(
+            SymbolCandidate(
+                start: start, end: min(start.saturatingAdd(size), sectionEnd), sectionEnd: sectionEnd,
+                nameOffset: offset, nameLength: UInt16(clamping: name.count), preference: preference))
+    }
+
+    /// The name's bytes, without a symbol version (`@@GLIBC_2.14`). Nil where empty or unterminated.
+    private func nameRange(at offset: UInt64, stringsAt stringsStart: Int) -> Range<Int>? {
+        guard offset < UInt64(strings.count - stringsStart) else { return nil }
+        let start = stringsStart + Int(offset)
+        let limit = min(strings.count, start + Self.longestName)
+        guard let end = strings[start..<limit].firstIndex(of: 0) else { return nil }
+        let version = strings[start..<end].firstIndex(of: UInt8(ascii: "@")) ?? end
+        return version > start ? start..<version : nil
+    }
+
+    private static func preference(of symbol: GElf_Sym) -> SymbolCandidate.Preference? {
+        switch kiln_symbol_type(symbol.st_info) {
+        case UInt32(STT_FUNC), UInt32(STT_GNU_IFUNC):
+            switch kiln_symbol_binding(symbol.st_info) {
+            case UInt32(STB_LOCAL): .local
+            case UInt32(STB_WEAK): .weak
+            default: .global
+            }
+        case UInt32(STT_NOTYPE): .untyped
+        default: nil
+        }
+    }
+}

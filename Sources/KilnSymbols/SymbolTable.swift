@@ -1,0 +1,117 @@
+import CElfutils
+import SystemPackage
+
+/// The function symbols of one ELF file, ready for lookup by address.
+///
+/// The address space is cut once into disjoint ranges, each with the one symbol that names it (the
+/// rules are SymbolRanges.swift's), so that a lookup is a single binary search. Addresses are ELF
+/// virtual addresses, as `nm` prints them; `address(ofFileOffset:)` leads there from a mapping.
+public struct SymbolTable: Sendable {
+    /// A function that covers an address.
+    public struct Match: Equatable, Sendable {
+        public let name: String
+        /// The address of the function's first byte.
+        public let start: UInt64
+
+        public init(name: String, start: UInt64) {
+            self.name = name
+            self.start = start
+        }
+    }
+
+    /// True where the file has no .symtab: static functions have no name then.
+    public let hasOnlyDynamicSymbols: Bool
+    /// Why symbols that were stripped from the file could not be had, though they are there.
+    public let problem: SymbolFileError?
+    /// How many named functions remain visible after aliases have been resolved.
+    public var functionCount: Int { symbols.count }
+
+    private let segments: LoadableSegments
+    /// Where each range starts, sorted. A range ends where the next one starts.
+    private let rangeStarts: [UInt64]
+    /// For each range the index of its symbol, or `nobody`.
+    private let rangeOwners: [UInt32]
+    private let symbols: [NamedAddress]
+    /// The string tables that the names are slices of, one behind the other.
+    private let strings: [UInt8]
+
+    static let nobody = UInt32.max
+
+    /// Reads the symbols of an open file, those in its .gnu_debugdata included. `name` appears in errors.
+    public init(reading file: FileDescriptor, named name: String) throws(SymbolFileError) {
+        let elf = try ElfFile(reading: file, named: name)
+        try self.init(elf, debugFile: .none)
+    }
+
+    /// Reads the symbols of an ELF file that lies in memory.
+    public init(image: [UInt8], named name: String) throws(SymbolFileError) {
+        let elf = try ElfFile(image: image, named: name)
+        try self.init(elf, debugFile: .none)
+    }
+
+    /// The address that a byte of the file is loaded to, before relocation; nil outside the
+    /// loadable segments. `LoadableSegments` has the details.
+    public func address(ofFileOffset offset: UInt64) -> UInt64? { segments.address(ofFileOffset: offset) }
+
+    /// The function whose bytes include an address. Nil beyond a symbol's size, even when it is the nearest.
+    public func function(at address: UInt64) -> Match? {
+        guard let range = rangeStarts.lastIndex(startingAtOrBelow: address, start: { $0 }),
+            rangeOwners[range] != Self.nobody
+        else { return nil }
+        let symbol = symbols[Int(rangeOwners[range])]
+        return Match(name: text(of: symbol), start: symbol.address)
+    }
+
+    /// Where the file lists only what other files may call, the rest comes from its debug file or its .gnu_debugdata.
+    init(_ elf: borrowing ElfFile, debugFile: @autoclosure () -> DebugFileSearch.Result) throws(SymbolFileError) {
+        segments = LoadableSegments(try elf.segments())
+        let sections = try elf.sections()
+        var found = SymbolCandidates()
+        try found.read(from: elf, sections: sections)
+        var problem: SymbolFileError?
+        if !found.hasFullTable {
+            do throws(SymbolFileError) {
+                switch debugFile() {
+                case .found(let debug): try found.readStripped(from: debug.elf)
+                case .refused(let error): problem = error
+                case .none: break
+                }
+                if !found.hasFullTable, let compressed = try elf.bytes(ofSectionNamed: ".gnu_debugdata") {
+                    let image = try MiniDebugInfo.image(compressed, in: elf.name)
+                    try found.readStripped(from: ElfFile(image: image, named: elf.name + "(.gnu_debugdata)"))
+                }
+            } catch {
+                problem = problem ?? error
+            }
+        }
+        let ranges = SymbolRanges(resolving: found)
+        hasOnlyDynamicSymbols = !found.hasFullTable
+        self.problem = found.hasFullTable ? nil : problem
+        rangeStarts = ranges.starts
+        rangeOwners = ranges.owners
+        symbols = ranges.symbols
+        strings = found.strings
+    }
+
+    private func text(of symbol: NamedAddress) -> String {
+        let name = String(decoding: strings[symbol.name], as: UTF8.self)
+        return symbol.isLinkageStub ? name + "@plt" : name
+    }
+}
+
+/// A symbol that is left after aliases have been resolved: 16 bytes each.
+struct NamedAddress: Sendable {
+    let address: UInt64
+    let nameOffset: UInt32
+    let nameLength: UInt16
+    let isLinkageStub: Bool
+
+    var name: Range<Int> { Int(nameOffset)..<Int(nameOffset) + Int(nameLength) }
+}
+
+extension UInt64 {
+    func saturatingAdd(_ other: UInt64) -> UInt64 {
+        let (sum, overflow) = addingReportingOverflow(other)
+        return overflow ? .max : sum
+    }
+}

@@ -1,0 +1,210 @@
+import Glibc
+import SystemPackage
+
+/// Why a process cannot be symbolized at all.
+public enum SymbolizerError: Error, Equatable, Sendable {
+    case noSuchProcess(pid: Int32)
+    case inaccessible(pid: Int32, Errno)
+    case unknownMaps(pid: Int32, MappingsError)
+}
+
+extension SymbolizerError: CustomStringConvertible {
+    public var description: String {
+        switch self {
+        case .noSuchProcess(let pid):
+            "cannot symbolize process \(pid): it does not exist. It may have exited already; check the pid."
+        case .inaccessible(let pid, let errno):
+            "cannot symbolize process \(pid): reading /proc/\(pid)/maps: \(errno). Run as root, or grant CAP_SYS_PTRACE."
+        case .unknownMaps(let pid, let error):
+            "cannot symbolize process \(pid): \(error)"
+        }
+    }
+}
+
+/// Names the user-space frames of one process.
+///
+/// Mappings are read and their files opened when it is made and at each `refresh()`; symbols are
+/// read from the files, and from their debug files, at the first address that falls into them. What has been seen once can
+/// still be symbolized after the process has unmapped it, executed another program, or exited.
+///
+/// Not for use from several threads at once.
+public final class Symbolizer {
+    public enum Liveness: Equatable, Sendable {
+        case running
+        /// The process is gone. Its frames can still be symbolized.
+        case exited
+    }
+
+    public let pid: Int32
+    /// Keeps meaning this very process: once it has exited, reads fail even if the pid is in use again.
+    private let directory: OpenFile
+    private let store: SymbolStore
+    /// The files as the process sees them; nil where kiln may not.
+    private let tree: FileTree?
+    private let generated: GeneratedFunctions
+    private(set) var code = CodeMap()
+
+    public init(pid: Int32, sharing store: SymbolStore = SymbolStore()) throws(SymbolizerError) {
+        self.pid = pid
+        self.store = store
+        do throws(Errno) {
+            let proc = try OpenFile(at: FileDescriptor(rawValue: AT_FDCWD), "/proc", options: O_DIRECTORY)
+            directory = try OpenFile(at: proc.descriptor, String(pid), options: O_DIRECTORY)
+        } catch {
+            throw error == .noSuchFileOrDirectory ? .noSuchProcess(pid: pid) : .inaccessible(pid: pid, error)
+        }
+        tree = try? FileTree(at: directory.descriptor, "root", named: "/proc/\(pid)/root")
+        generated = GeneratedFunctions(of: directory.descriptor, in: tree)
+        if try refresh() == .exited { throw .noSuchProcess(pid: pid) }
+    }
+
+    /// Reads the mappings again and adds those that are new. Costs about as much as reading
+    /// /proc/PID/maps; files that are known are not opened again.
+    @discardableResult
+    public func refresh() throws(SymbolizerError) -> Liveness {
+        let bytes: [UInt8]
+        do throws(Errno) {
+            let maps = try OpenFile(at: directory.descriptor, "maps")
+            bytes = try maps.descriptor.readToEnd()
+        } catch {
+            if error == .noSuchProcess || error == .noSuchFileOrDirectory { return .exited }
+            throw .inaccessible(pid: pid, error)
+        }
+        let mappings: ProcessMappings
+        do throws(MappingsError) {
+            mappings = try ProcessMappings(parsing: bytes)
+        } catch {
+            throw .unknownMaps(pid: pid, error)
+        }
+        var current: [PlacedCode] = []
+        for mapping in mappings.mappings where mapping.permissions.contains(.execute) {
+            current.append(code.placement(of: mapping) ?? PlacedCode(mapping: mapping, source: source(of: mapping)))
+        }
+        // A zombie still has its directory in /proc, but no memory any more.
+        if current.isEmpty && !code.isEmpty { return .exited }
+        code.replace(by: current)
+        generated.forget()
+        return .running
+    }
+
+    /// Names a frame, or says why it has no name.
+    public func symbolize(_ frame: FrameAddress) -> Symbol {
+        let symbol = staticSymbol(frame)
+        switch symbol {
+        case .module(_, _, _), .unknown(_, .anonymousMemory):
+            switch (generated.function(at: frame.lookupAddress), symbol) {
+            case (.named(let match), _): return .generated(name: match.name, offset: frame.address - match.start)
+            case (.unnamed(let reason), .unknown): return .unknown(address: frame.address, reason: reason)
+            default: return symbol
+            }
+        default: return symbol
+        }
+    }
+
+    /// The same, and behind it the functions that a compiler put into that one and that the frame is in, the innermost last.
+    /// They are known where the symbol store was told to read debugging information, and there is some.
+    public func frames(_ frame: FrameAddress) -> [Symbol] {
+        var frames = [symbolize(frame)]
+        if let placed = code.code(at: frame.lookupAddress), let module = placed.module, case .file(let file) = placed.source,
+            case .success(let table) = file.table(), let inlined = file.inlined,
+            let address = table.address(ofFileOffset: placed.fileOffset(of: frame.lookupAddress))
+        {
+            frames += inlined.names(at: address).map { .inlined(name: $0, module: module) }
+        }
+        return frames
+    }
+
+    /// By the files that the process has mapped.
+    private func staticSymbol(_ frame: FrameAddress) -> Symbol {
+        guard let placed = code.code(at: frame.lookupAddress) else {
+            return .unknown(address: frame.address, reason: .noMapping)
+        }
+        // A return address may stand right behind the mapping: its distance is counted from the lookup address.
+        let behindLookup = frame.address - frame.lookupAddress
+        let fileOffset = placed.fileOffset(of: frame.lookupAddress)
+        guard let module = placed.module else {
+            return .unknown(address: frame.address, reason: .anonymousMemory)
+        }
+        func unnamed(_ offset: UInt64, _ reason: UnknownReason) -> Symbol {
+            .module(name: module, offset: offset &+ behindLookup, reason: reason)
+        }
+        switch placed.source {
+        case .nothing(let reason):
+            return unnamed(fileOffset, reason)
+        case .file(let file):
+            switch file.table() {
+            case .failure(let error):
+                return unnamed(fileOffset, .unreadable(error))
+            case .success(let table):
+                guard let address = table.address(ofFileOffset: fileOffset) else {
+                    return unnamed(fileOffset, .outsideSegments)
+                }
+                guard let match = table.function(at: address) else {
+                    return unnamed(address, table.reasonForNoFunction)
+                }
+                return .function(name: match.name, module: module, offset: address - match.start + behindLookup)
+            }
+        }
+    }
+
+    private func source(of mapping: Mapping) -> PlacedCode.Source {
+        switch mapping.backing {
+        case .file(let path, let isDeleted):
+            do throws(SymbolFileError) {
+                return .file(
+                    try store.file(
+                        behind: mapping, path: path, isDeleted: isDeleted, process: directory.descriptor, tree: tree))
+            } catch {
+                return .nothing(.unreadable(error))
+            }
+        case .named("[vdso]"):
+            do throws(Errno) {
+                return .file(store.image(try memory(of: mapping), named: "[vdso]"))
+            } catch {
+                return .nothing(.unreadable(SymbolFileError(file: "[vdso]", problem: .unreadable(error))))
+            }
+        case .named, .anonymous:
+            return .nothing(.anonymousMemory)
+        }
+    }
+
+    /// The bytes of a mapping, out of the process. A vDSO is a few pages that no file holds.
+    private func memory(of mapping: Mapping) throws(Errno) -> [UInt8] {
+        let limit: UInt64 = 1 << 20
+        guard mapping.end - mapping.start <= limit, let position = Int64(exactly: mapping.start) else {
+            throw .fileTooLarge
+        }
+        let memory = try OpenFile(at: directory.descriptor, "mem")
+        var bytes = [UInt8](repeating: 0, count: Int(mapping.end - mapping.start))
+        let count = bytes.withUnsafeMutableBytes { pread(memory.descriptor.rawValue, $0.baseAddress, $0.count, off_t(position)) }
+        guard count == bytes.count else { throw count < 0 ? Errno(rawValue: errno) : .ioError }
+        return bytes
+    }
+}
+
+extension SymbolTable {
+    /// What to say where `function(at:)` finds none.
+    var reasonForNoFunction: UnknownReason {
+        if let problem { return .unusableDebugFile(problem) }
+        return functionCount == 0 ? .noSymbolTable : .noSymbolCovers(onlyDynamicSymbols: hasOnlyDynamicSymbols)
+    }
+}
+
+extension FileDescriptor {
+    /// Everything up to the end of the file, of a /proc file whose size is not known beforehand.
+    func readToEnd() throws(Errno) -> [UInt8] {
+        var bytes = [UInt8](repeating: 0, count: 16 * 1024)
+        var filled = 0
+        while true {
+            if filled == bytes.count { bytes.append(contentsOf: repeatElement(0, count: bytes.count)) }
+            let count = bytes.withUnsafeMutableBytes { Glibc.read(rawValue, $0.baseAddress?.advanced(by: filled), $0.count - filled) }
+            if count < 0 {
+                let error = Errno(rawValue: errno)
+                if error == .interrupted { continue }
+                throw error
+            }
+            if count == 0 { return Array(bytes[..<filled]) }
+            filled += count
+        }
+    }
+}

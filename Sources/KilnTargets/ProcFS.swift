@@ -1,0 +1,101 @@
+#if canImport(Glibc)
+import Glibc
+#else
+import Musl
+#endif
+import SystemPackage
+
+/// A mounted proc file system, or a tree of files that looks like one.
+///
+/// Everything about other processes is read here; nothing is written, and no system call but those on files is made.
+public struct ProcFS: Sendable {
+    public let root: FilePath
+
+    public init(root: FilePath = "/proc") { self.root = root }
+
+    /// The ids of all processes, ascending. Threads other than group leaders are not listed by the kernel.
+    public func pids() throws(Errno) -> [Int32] {
+        let descriptor = try openDescriptor(root.string, at: AT_FDCWD, O_RDONLY | O_DIRECTORY)
+        var result: [Int32] = []
+        try forEachEntry(closing: descriptor) { name, _ in
+            let length = strlen(name)
+            let pid = UnsafeBufferPointer(start: name, count: length).withMemoryRebound(to: UInt8.self) { Bytes($0).pid }
+            if let pid { result.append(pid) }
+            return true
+        }
+        return result.sorted()
+    }
+
+    /// The process (or thread: see ``ProcessStatus/threadGroup``) of that id.
+    public func process(_ pid: Int32) throws(Errno) -> ProcessDirectory {
+        let path = root.appending(String(pid)).string
+        return ProcessDirectory(pid: pid, descriptor: try openDescriptor(path, at: AT_FDCWD, O_RDONLY | O_DIRECTORY))
+    }
+
+    /// The process that reads; fails with ENOENT where /proc belongs to a pid namespace that it isn't in.
+    public func selfProcess() throws(Errno) -> ProcessDirectory {
+        let descriptor = try openDescriptor(root.appending("self").string, at: AT_FDCWD, O_RDONLY | O_DIRECTORY)
+        var process = ProcessDirectory(pid: 0, descriptor: descriptor)
+        process.pid = try process.status().pid
+        return process
+    }
+
+    /// Whether the process is still the same one and still runs: not ended, not a zombie, pid not given to another.
+    public func isAlive(_ pid: Int32, startTime: UInt64) -> Bool {
+        guard let process = try? process(pid), let stat = try? process.stat() else { return false }
+        return stat.startTime == startTime && !stat.state.isDead
+    }
+
+    /// Where the reading process stands among pid namespaces.
+    public enum PIDNamespace: Hashable, Sendable {
+        /// The kernel's first: the pids that BPF programs see are the ones that /proc shows.
+        case initial
+        /// Inside of a container or the like: BPF programs see other pids than this process does.
+        case nested(inode: UInt64)
+        case unreadable(Errno)
+
+        /// PROC_PID_INIT_INO of include/linux/proc_ns.h, the same on every kernel since 3.8.
+        static let initialInode: UInt64 = 0xEFFF_FFFC
+    }
+
+    public var pidNamespace: PIDNamespace {
+        do throws(Errno) {
+            let inode = try selfProcess().namespace(.pid)
+            return inode == PIDNamespace.initialInode ? .initial : .nested(inode: inode)
+        } catch {
+            return .unreadable(error)
+        }
+    }
+}
+
+/// Opens, relative to a directory, and closes on exec.
+func openDescriptor(_ path: String, at directory: Int32, _ flags: Int32) throws(Errno) -> Int32 {
+    while true {
+        let descriptor = openat(directory, path, flags | O_CLOEXEC)
+        if descriptor >= 0 { return descriptor }
+        if errno != EINTR { throw Errno(rawValue: errno) }
+    }
+}
+
+/// Calls `body` with the name of each entry and the directory's descriptor until it returns false; closes the directory.
+func forEachEntry(
+    closing descriptor: Int32, _ body: (_ name: UnsafePointer<CChar>, _ directory: Int32) -> Bool
+) throws(Errno) {
+    guard let stream = fdopendir(descriptor) else {
+        let error = Errno(rawValue: errno)
+        close(descriptor)
+        throw error
+    }
+    defer { closedir(stream) }
+    while true {
+        errno = 0
+        guard let entry = readdir(stream) else {
+            if errno != 0 { throw Errno(rawValue: errno) }
+            return
+        }
+        let goOn = withUnsafePointer(to: &entry.pointee.d_name) { name in
+            name.withMemoryRebound(to: CChar.self, capacity: MemoryLayout.size(ofValue: name.pointee)) { body($0, descriptor) }
+        }
+        if !goOn { return }
+    }
+}

@@ -1,0 +1,176 @@
+#if canImport(Glibc)
+import Glibc
+#else
+import Musl
+#endif
+import SystemPackage
+
+/// One process's directory in /proc, held open.
+///
+/// All reads go through the open directory. The kernel ties it to the process, not to the number: once the process
+/// is gone every read fails with ENOENT or ESRCH, even when the pid has been given to another.
+public struct ProcessDirectory: ~Copyable {
+    public internal(set) var pid: Int32
+    private let descriptor: Int32
+
+    init(pid: Int32, descriptor: Int32) {
+        self.pid = pid
+        self.descriptor = descriptor
+    }
+
+    deinit { close(descriptor) }
+
+    public enum Namespace: String, Hashable, Sendable {
+        case network = "net", pid, mount = "mnt"
+    }
+
+    /// The group leader's name, without its newline. Readable by everyone.
+    public func comm() throws(Errno) -> String {
+        let bytes = try read("comm")
+        return (bytes.last == 0x0a ? bytes.dropLast() : bytes[...]).text
+    }
+
+    /// The program file, as the process would name it; " (deleted)" follows when it was replaced or removed.
+    /// ENOENT for kernel threads and zombies; EACCES without CAP_SYS_PTRACE for other users' processes.
+    public func exe() throws(Errno) -> String { try link("exe").text }
+
+    /// The arguments, at most the first 4 KiB of them.
+    public func arguments() throws(Errno) -> [String] {
+        commandLineArguments(parsing: try read("cmdline", upTo: 4096))
+    }
+
+    /// - Throws: EINVAL when the kernel's text is not understood; this holds for ``status()`` and ``namespace(_:)`` too.
+    public func stat() throws(Errno) -> ProcessStat {
+        guard let stat = ProcessStat(parsing: try read("stat")) else { throw .invalidArgument }
+        return stat
+    }
+
+    public func status() throws(Errno) -> ProcessStatus {
+        guard let status = ProcessStatus(parsing: try read("status")) else { throw .invalidArgument }
+        return status
+    }
+
+    /// The inode that names a namespace.
+    public func namespace(_ namespace: Namespace) throws(Errno) -> UInt64 {
+        let target = try link("ns/" + namespace.rawValue)
+        let inode =
+            switch namespace {
+            case .network: target.inode(ofKind: "net")
+            case .pid: target.inode(ofKind: "pid")
+            case .mount: target.inode(ofKind: "mnt")
+            }
+        guard let inode else { throw .invalidArgument }
+        return inode
+    }
+
+    public func container() throws(Errno) -> Container? { Container(parsingCgroup: try read("cgroup")) }
+
+    /// The inodes of the sockets that the process holds; with `wanted`, of those only, and no further than all are found.
+    ///
+    /// The kernel walks descriptors from the lowest up, and a server opens its listeners before any client's socket, so a
+    /// search for a few among 10,000 ends early.
+    public func socketInodes(among wanted: Set<UInt64>? = nil) throws(Errno) -> Set<UInt64> {
+        let directory = try openDescriptor("fd", at: descriptor, O_RDONLY | O_DIRECTORY)
+        var result: Set<UInt64> = []
+        // The longest link of interest, socket:[18446744073709551615], has 29 bytes; a path may be cut.
+        try withUnsafeTemporaryAllocation(of: UInt8.self, capacity: 64) { buffer throws(Errno) in
+            guard let base = buffer.baseAddress else { return }
+            try forEachEntry(closing: directory) { name, directory in
+                let length = base.withMemoryRebound(to: CChar.self, capacity: 64) { readlinkat(directory, name, $0, 64) }
+                // Negative for "." and "..", and for a descriptor closed since the directory was read.
+                guard length > 9, length < 64, base[0] == UInt8(ascii: "s"),
+                    let inode = Bytes(buffer[..<length]).inode(ofKind: "socket"), wanted?.contains(inode) ?? true
+                else { return true }
+                result.insert(inode)
+                return result.count != wanted?.count
+            }
+        }
+        return result
+    }
+
+    /// All listening TCP sockets of the process's network namespace, whoever holds them.
+    public func listeningTCPSockets() throws(Errno) -> [ListeningTCPSocket] {
+        var result: [ListeningTCPSocket] = []
+        for (index, table) in ["net/tcp", "net/tcp6"].enumerated() {
+            do throws(Errno) {
+                try forEachLine(of: table) { line in
+                    switch TCPTableLine(parsing: line) {
+                    case .listening(let socket): result.append(socket); return true
+                    case .other: return true
+                    // Listeners come first: a server with 100,000 connections costs no more than an idle one.
+                    case .connection: return false
+                    }
+                }
+            } catch {
+                // tcp6 is missing on a kernel without IPv6.
+                if index == 0 || error != .noSuchFileOrDirectory { throw error }
+            }
+        }
+        return result
+    }
+
+    /// All named listening unix sockets of the process's network namespace, whoever holds them.
+    public func listeningUnixSockets() throws(Errno) -> [ListeningUnixSocket] {
+        KilnTargets.listeningUnixSockets(parsing: try read("net/unix"))
+    }
+
+    /// The addresses that the process's network namespace calls its own, loopback included.
+    public func localAddresses() throws(Errno) -> Set<IPAddress> {
+        let ipv4 = localIPv4Addresses(parsingFIBTrie: try read("net/fib_trie"))
+        // Missing on a kernel without IPv6.
+        guard let interfaces = try? read("net/if_inet6") else { return ipv4 }
+        return ipv4.union(localIPv6Addresses(parsingInterfaces: interfaces))
+    }
+
+    // MARK: - Files and links below the directory
+
+    private func link(_ name: String) throws(Errno) -> Bytes {
+        let capacity = Int(PATH_MAX)
+        var buffer = [CChar](repeating: 0, count: capacity)
+        let length = readlinkat(descriptor, name, &buffer, capacity)
+        guard length >= 0 else { throw Errno(rawValue: errno) }
+        return Bytes(buffer[..<length].map { UInt8(bitPattern: $0) })
+    }
+
+    /// A whole file, or its beginning.
+    private func read(_ name: String, upTo limit: Int = .max) throws(Errno) -> [UInt8] {
+        var bytes: [UInt8] = []
+        try forEachPiece(of: name) { piece in
+            bytes.append(contentsOf: piece.prefix(limit - bytes.count))
+            return bytes.count < limit
+        }
+        return bytes
+    }
+
+    /// Calls `body` with each line until it returns false.
+    private func forEachLine(of name: String, _ body: (Bytes) -> Bool) throws(Errno) {
+        var pending: [UInt8] = []
+        try forEachPiece(of: name) { piece in
+            pending.append(contentsOf: piece)
+            guard let end = pending.lastIndex(of: 0x0a) else { return true }
+            for line in pending[..<end].lines where !body(line) { return false }
+            pending.removeSubrange(...end)
+            return true
+        }
+    }
+
+    /// Calls `body` with each piece that the kernel hands out, until it returns false or the file ends.
+    private func forEachPiece(of name: String, _ body: (UnsafeBufferPointer<UInt8>) -> Bool) throws(Errno) {
+        let file = try openDescriptor(name, at: descriptor, O_RDONLY)
+        defer { close(file) }
+        try withUnsafeTemporaryAllocation(of: UInt8.self, capacity: 16384) { buffer throws(Errno) in
+            while true {
+                #if canImport(Glibc)
+                let count = Glibc.read(file, buffer.baseAddress, buffer.count)
+                #else
+                let count = Musl.read(file, buffer.baseAddress, buffer.count)
+                #endif
+                if count < 0 {
+                    if errno == EINTR { continue }
+                    throw Errno(rawValue: errno)
+                }
+                if count == 0 || !body(UnsafeBufferPointer(rebasing: buffer[..<count])) { return }
+            }
+        }
+    }
+}

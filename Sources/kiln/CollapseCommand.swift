@@ -1,0 +1,104 @@
+import ArgumentParser
+import Flamegraph
+
+/// `kiln collapse`: what other profilers print, as folded stacks.
+struct CollapseCommand: ParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "collapse", abstract: "Turns the output of other profilers into folded stacks.",
+        subcommands: [CollapsePerfCommand.self]
+    )
+}
+
+/// `kiln collapse perf`: the text of `perf script` to folded stacks.
+struct CollapsePerfCommand: ParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "perf", abstract: "Turns the text of `perf script` into folded stacks."
+    )
+
+    @Argument(help: "What `perf script` printed, a file or - for standard input.")
+    var file = "-"
+
+    @Option(name: .shortAndLong, help: ArgumentHelp("Write here instead of standard output.", valueName: "file"))
+    var output: String?
+
+    @Flag(help: "Show the process's number beside its name.")
+    var pid = false
+
+    @Flag(help: "Show the process's and the thread's number beside the name.")
+    var tid = false
+
+    @Flag(help: "Mark kernel frames with _[k].")
+    var kernel = false
+
+    @Flag(help: "Mark JIT-compiled frames with _[j].")
+    var jit = false
+
+    @Flag(help: "Mark frames by their kind: --kernel and --jit.")
+    var all = false
+
+    @Flag(help: "Show the addresses of frames that have no symbol.")
+    var addrs = false
+
+    @Flag(help: "Show inlined functions, marked with _[i]: those that perf printed, and those that addr2line finds.")
+    var `inline` = false
+
+    @Flag(help: "With --inline: show file and line of what addr2line finds.")
+    var context = false
+
+    @Option(help: ArgumentHelp("Count this event only. The default is the first event in the input.", valueName: "event"))
+    var eventFilter: String?
+
+    func validate() throws {
+        if context, !`inline` { throw ValidationError("--context shows where inlined functions come from: give --inline too.") }
+    }
+
+    func run() throws {
+        try reportingErrors {
+            var options = PerfScriptOptions()
+            options.showsProcess = pid
+            options.showsThread = tid
+            options.marksKernel = kernel || all
+            options.marksJIT = jit || all
+            options.marksInlined = `inline`
+            options.showsAddresses = addrs
+            options.event = eventFilter
+            var collapser = PerfScriptCollapser(options, inlines: `inline` ? AddressLines(showsContext: context) : nil)
+            try readPieces(of: file, "`perf script` text") { collapser.read($0) }
+            collapser.endInput()
+            tell(collapser.report)
+            try check(collapser.report)
+            try writePieces(to: output) { try collapser.writeFolded($0) }
+        }
+    }
+
+    private func tell(_ report: PerfScriptReport) {
+        for line in report.rejectedLines { say("kiln: \(file): \(line)") }
+        if report.rejectedCount > report.rejectedLines.count {
+            say("kiln: \(file): \(report.rejectedCount) lines in all could not be understood")
+        }
+        let counted = report.events.filter { $0.isCounted && !$0.name.isEmpty }.map(\.name)
+        let left = report.events.filter { !$0.isCounted }
+        if let event = counted.first, !left.isEmpty {
+            say(
+                "kiln: \(file): counted \(report.samples) samples of \(event); left out \(list(left)). "
+                    + "Choose another with --event-filter.")
+        }
+        if report.samplesWithoutStack == report.samples, report.samples > 0 {
+            say("kiln: \(file): no sample has a stack: only processes are counted. `perf record -g` records stacks.")
+        } else if report.samplesWithoutStack > 0 {
+            say("kiln: \(file): \(report.samplesWithoutStack) of \(report.samples) samples have no stack: only their process is counted")
+        }
+    }
+
+    private func check(_ report: PerfScriptReport) throws {
+        if report.samples > 0 { return }
+        if let eventFilter, !report.events.isEmpty {
+            throw Failure("\(file): no sample of \(eventFilter); there are \(list(report.events)). Name one with --event-filter.")
+        }
+        throw Failure("\(file): no samples. Give what `perf script` prints of a recording made with `perf record -g`.")
+    }
+
+    private func list(_ events: [PerfScriptReport.Event]) -> String {
+        events.map { "\($0.samples) of \($0.name.isEmpty ? "no named event" : $0.name)" }.joined(separator: ", ")
+    }
+}

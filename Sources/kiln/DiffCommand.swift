@@ -1,0 +1,66 @@
+import ArgumentParser
+import Flamegraph
+
+/// `kiln diff`: what changed from one profile to another.
+struct DiffCommand: ParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "diff", abstract: "Compares two profiles: folded stacks with two numbers, or a picture.",
+        discussion: """
+            With an output that ends in .svg, or with --svg, draws a picture: red and ▲ for more, blue and ▼ for less, \
+            ✚ for frames that are new, ✕ for frames that are gone, grey for what sampling noise explains.
+            """
+    )
+
+    @Argument(help: "Folded stacks before, a file or -.")
+    var before: String
+
+    @Argument(help: "Folded stacks after, a file or -.")
+    var after: String
+
+    @Option(name: .shortAndLong, help: ArgumentHelp("Write here instead of standard output.", valueName: "file"))
+    var output: String?
+
+    @Flag(name: [.customShort("n"), .long], help: "Compare shares: scale the first profile to the weight of the second.")
+    var normalize = false
+
+    @Flag(help: "Draw a picture, whatever the output is called.")
+    var svg = false
+
+    @OptionGroup var picture: PictureOptions
+
+    func validate() throws {
+        if before == "-", after == "-" { throw ValidationError("Both profiles can't be standard input: give one as a file.") }
+    }
+
+    func run() throws {
+        try reportingErrors {
+            let old = try read(before)
+            let new = try read(after)
+            guard let stacks = FoldedStacks.pair(before: old, after: new, normalized: normalize) else {
+                throw Failure("\(before), \(after): weights together need more than 64 bits. Use a larger unit.")
+            }
+            let oldShare = Double(stacks.totalBefore) / Double(stacks.total)
+            let ratio = (1 - oldShare) / oldShare
+            if !normalize, !(0.8...1.25).contains(ratio) {
+                say(
+                    "kiln: the profiles differ in weight, \(after) has \((ratio * 100).rounded() / 100) times that of \(before): "
+                        + "-n compares shares")
+            }
+            guard svg || output?.hasSuffix(".svg") == true else {
+                return try writePieces(to: output) { try $0(stacks.foldedText()) }
+            }
+            var options = try picture.flamegraphOptions(defaultTitle: "Difference")
+            if options.subtitle.isEmpty { options.subtitle = "\(before) → \(after)" + (normalize ? ", by share" : "") }
+            try picture.draw(stacks, options, to: output)
+        }
+    }
+
+    private func read(_ file: String) throws -> FoldedStacks {
+        var stacks = FoldedStacks()
+        try readPieces(of: file, "folded stacks") { stacks.read($0) }
+        stacks.endInput()
+        tellRejected(stacks, of: [file])
+        if let empty = stacks.emptyInput { throw Failure("\(file): \(empty). Give folded stacks: `main;read 12`.") }
+        return stacks
+    }
+}

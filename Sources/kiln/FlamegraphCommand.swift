@@ -1,0 +1,81 @@
+import ArgumentParser
+import Flamegraph
+
+/// `kiln flamegraph`: folded stacks to a picture.
+struct FlamegraphCommand: ParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "flamegraph", abstract: "Draws folded stacks as an interactive SVG.",
+        discussion: """
+            Lines are a stack, a blank and a number. Where every line of a file has two numbers, they are two profiles, \
+            and the picture shows what changed; --diff and --no-diff decide for all files.
+            """
+    )
+
+    @Argument(help: "Folded stacks, files or - for standard input. Several are merged.")
+    var files = ["-"]
+
+    @Option(name: .shortAndLong, help: ArgumentHelp("Write here instead of standard output.", valueName: "file"))
+    var output: String?
+
+    @OptionGroup var picture: PictureOptions
+
+    @Flag(help: "Merge stacks from their leaves: who calls a function.")
+    var reverse = false
+
+    @Flag(help: "Keep the order of lines as time, from left to right; merge neighbours only.")
+    var flamechart = false
+
+    @Flag(inversion: .prefixedNo, help: "Lines have two numbers, or one.")
+    var diff: Bool?
+
+    @Option(help: ArgumentHelp("Multiply every weight.", valueName: "number"))
+    var factor: String?
+
+    @Option(help: ArgumentHelp("What 100 % is, if it is more than all weights together.", valueName: "weight"))
+    var total: String?
+
+    @Flag(help: ArgumentHelp("Only print the content security policy under which all pictures of this version work, and end."))
+    var csp = false
+
+    func validate() throws {
+        for (name, text) in [("--factor", factor), ("--total", total)] {
+            if let text, ExactNumber(text).map({ $0.value == 0 }) ?? true {
+                throw ValidationError("\(name) \(text) is no number above 0: give digits, with a point if need be.")
+            }
+        }
+        if reverse, flamechart { throw ValidationError("--reverse merges what --flamechart keeps apart: give one of them.") }
+    }
+
+    func run() throws {
+        try reportingErrors {
+            if csp { return try Output.standardOutput.write(ContentSecurityPolicy.directives + "\n") }
+            var reading = FoldedReading()
+            reading.columns = diff.map { $0 ? .two : .one } ?? .decidedByInput
+            reading.isReversed = reverse
+            reading.keepsOrder = flamechart
+            var stacks = FoldedStacks(reading)
+            for file in files {
+                try readPieces(of: file, "folded stacks") { stacks.read($0) }
+                stacks.endInput()
+            }
+            let name = files.joined(separator: ", ")
+            tellRejected(stacks, of: files)
+            if stacks.mixesColumns {
+                throw Failure("\(name): some files have two numbers on every line, some one. Say which is meant: --diff or --no-diff.")
+            }
+            if let factor, let number = ExactNumber(factor), !stacks.multiply(by: number) {
+                throw Failure("\(name): weights times \(factor) need more than 64 bits. Give a smaller --factor.")
+            }
+            if let total, let number = ExactNumber(total), !stacks.widen(to: number) {
+                say("kiln: \(name): --total \(total) is less than all weights together: not used")
+            }
+            let options = try picture.flamegraphOptions(defaultTitle: flamechart ? "Flame chart" : "Flame graph")
+            if let empty = stacks.emptyInput {
+                // An honest picture where one was asked for; nothing where a pipe would take it for a result.
+                if output != nil { try picture.draw(stacks, options, to: output) }
+                throw Failure("\(name): \(empty). Give folded stacks: `main;read 12`.")
+            }
+            try picture.draw(stacks, options, to: output)
+        }
+    }
+}

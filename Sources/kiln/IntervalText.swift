@@ -1,0 +1,113 @@
+import KilnKernel
+import KilnModel
+
+/// An interval, or a whole session, as tables for people.
+struct IntervalText {
+    let interval: Snapshot
+    /// Of a whole session: totals instead of rates.
+    let isTotal: Bool
+    let output: Output
+
+    /// The commands of one process, the most called first.
+    func commands(of process: Int) -> [(name: CommandName, counts: CommandCounts)] {
+        interval.commands.filter { $0.key.process == process }.map { (name: $0.key.name, counts: $0.value) }
+            .sorted { ($1.counts.calls, $0.name) < ($0.counts.calls, $1.name) }
+    }
+
+    /// A row for each command, with its service.
+    func commandTable(process: Int) -> [String] {
+        let rows = commands(of: process).map { (name: $0.name, counts: $0.counts, service: $0.counts.phases[.service] ?? Histogram()) }
+        guard !rows.isEmpty else { return ["no commands"] }
+        let sparklines = Sparklines(rows.map(\.service))
+        var table = Table(["COMMAND", isTotal ? "calls" : "calls/s", "p50", "p90", "p99", "p99.9", "max"], leftAligned: 1)
+        for row in rows {
+            let percentiles = [0.5, 0.9, 0.99, 0.999].map { row.service.percentile($0)?.description ?? "-" }
+            table.add([row.name.description, amount(row.counts.calls)] + percentiles + [text(row.service.maximum)])
+        }
+        var lines = table.lines
+        lines[0] = output.bold(lines[0] + "  " + sparklines.header)
+        for (index, row) in rows.enumerated() {
+            lines[index + 1] = (lines[index + 1] + "  " + sparklines.line(row.service)).trimmedRight
+        }
+        return lines
+    }
+
+    /// The system calls of one process on one line, the most frequent first; nil when there were none.
+    func syscallLine(process: Int) -> String? {
+        syscallLine(interval.syscalls.filter { $0.key.process == process }.map { (syscallName($0.number), $1) })
+    }
+
+    /// The same of calls by name.
+    func syscallLine(_ calls: [(name: String, counts: SyscallCounts)]) -> String? {
+        let counted = calls.sorted { ($1.counts.count, $0.name) < ($0.counts.count, $1.name) }
+        guard !counted.isEmpty else { return nil }
+        let shown = counted.prefix(8).map { name, counts in
+            "\(name) \(amount(counts.count))" + (counts.errors == 0 ? "" : " (\(amount(counts.errors)) failed)")
+        }
+        let rest = counted.count > 8 ? ", \(counted.count - 8) more" : ""
+        return (isTotal ? "syscalls: " : "syscalls/s: ") + shown.joined(separator: ", ") + rest
+    }
+
+    /// Everything lost, by name.
+    var lostText: String {
+        guard !interval.losses.isEmpty else { return "lost: nothing" }
+        return "lost: " + interval.losses.sorted { $0.key < $1.key }.map { "\($0.value) \($0.key)" }.joined(separator: ", ")
+    }
+
+    /// Calls as they are, or a second.
+    private func amount(_ count: UInt64) -> String {
+        guard !isTotal else { return grouped(count) }
+        let rate = Double(count) / max(interval.time.seconds, 1e-9)
+        return rate >= 9.95 || rate == 0 ? grouped(UInt64(rate.rounded())) : String(Double(Int(rate * 10 + 0.5)) / 10)
+    }
+
+    private func text(_ maximum: Histogram.Maximum) -> String {
+        switch maximum {
+        case .none: "-"
+        case .exact(let longest): longest.description
+        case .atMost(let edge): "<=" + edge.description
+        case .beyond(let limit): ">" + limit.description
+        }
+    }
+}
+
+/// Columns of text: the first ones to the left, numbers to the right.
+struct Table {
+    private var rows: [[String]]
+    private let leftAligned: Int
+
+    init(_ header: [String], leftAligned: Int) {
+        rows = [header]
+        self.leftAligned = leftAligned
+    }
+
+    mutating func add(_ row: [String]) { rows.append(row) }
+
+    var lines: [String] {
+        let widths = rows[0].indices.map { column in rows.map { $0[column].count }.max() ?? 0 }
+        return rows.map { row in
+            row.enumerated().map { column, cell in
+                column < leftAligned ? cell.padded(to: widths[column]) : cell.paddedLeft(to: widths[column])
+            }.joined(separator: "  ")
+        }
+    }
+}
+
+/// 1234567 as 1,234,567.
+func grouped(_ number: UInt64) -> String {
+    var digits = Array(String(number))
+    var index = digits.count - 3
+    while index > 0 {
+        digits.insert(",", at: index)
+        index -= 3
+    }
+    return String(digits)
+}
+
+extension String {
+    var trimmedRight: String {
+        var trimmed = self[...]
+        while trimmed.last == " " { trimmed.removeLast() }
+        return String(trimmed)
+    }
+}

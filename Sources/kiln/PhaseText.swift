@@ -1,0 +1,101 @@
+import KilnModel
+
+/// Where commands' time goes, and what went wrong with them: beside the table of their service.
+extension IntervalText {
+    /// All that is known of one process's commands.
+    func tables(process: Int, waits: Int) -> [String] {
+        commandTable(process: process) + phaseTable(process: process)
+            + [waitLine(process: process), errorLine(process: process), syscallLine(process: process)].compactMap { $0 }
+            + waitTable(process: process, most: waits)
+    }
+
+    /// Each command's full histogram of its latency.
+    func histograms(process: Int) -> [String] {
+        commands(of: process).sorted { $0.name < $1.name }.flatMap { name, counts in
+            [Phase.service, .wait].flatMap { phase -> [String] in
+                let lines = histogramLines(counts.phases[phase] ?? Histogram())
+                return lines.isEmpty ? [] : ["", output.bold("\(name) \(phase.rawValue)")] + lines
+            }
+        } + [""]
+    }
+
+    /// The largest request and reply of each command, where one is worth a word: 1 KiB or more.
+    func sizeTable(process: Int) -> [String] {
+        let rows = commands(of: process).filter { max($0.counts.largestRequest, $0.counts.largestReply) >= 1024 }
+        guard !rows.isEmpty else { return [] }
+        var table = Table(["LARGEST", "request bytes", "reply bytes"], leftAligned: 1)
+        for row in rows { table.add([row.name.description, grouped(row.counts.largestRequest), grouped(row.counts.largestReply)]) }
+        var lines = table.lines
+        lines[0] = output.bold(lines[0])
+        return lines
+    }
+
+    private static let shown: [Phase] = [.queue, .exec, .reply, .total, .sendBlocked]
+
+    /// p50 and p99 of each phase side by side, the most called command first; phases without a sample have no column.
+    func phaseTable(process: Int) -> [String] {
+        let rows = commands(of: process).filter { row in Self.shown.contains { row.counts.phases[$0]?.count ?? 0 != 0 } }
+        let phases = Self.shown.filter { phase in rows.contains { $0.counts.phases[phase]?.count ?? 0 != 0 } }
+        guard !phases.isEmpty else { return [] }
+        var table = Table(["p50 / p99"] + phases.map { $0 == .sendBlocked ? "send blocked" : $0.rawValue }, leftAligned: 1)
+        for row in rows {
+            table.add([row.name.description] + phases.map { phase in
+                guard let histogram = row.counts.phases[phase], let p50 = histogram.percentile(0.5),
+                      let p99 = histogram.percentile(0.99)
+                else { return "-" }
+                return "\(p50) / \(p99)"
+            })
+        }
+        var lines = table.lines
+        lines[0] = output.bold(lines[0])
+        return lines
+    }
+
+    /// Commands whose clients asked to be kept waiting: that is no latency.
+    func waitLine(process: Int) -> String? {
+        let waited = commands(of: process).compactMap { row -> String? in
+            guard let wait = row.counts.phases[.wait], wait.count != 0, let p50 = wait.percentile(0.5), let p99 = wait.percentile(0.99)
+            else { return nil }
+            return "\(row.name) \(grouped(wait.count)) answered after p50 \(p50), p99 \(p99)"
+        }
+        return waited.isEmpty ? nil : "blocking: " + waited.joined(separator: "; ")
+    }
+
+    /// Error replies by command and word, the most frequent first.
+    func errorLine(process: Int) -> String? {
+        let errors = commands(of: process).flatMap { row in row.counts.errorWords.map { (name: row.name, word: $0.key, count: $0.value) } }
+            .sorted { ($1.count, $0.name.description, $0.word) < ($0.count, $1.name.description, $1.word) }
+        guard !errors.isEmpty else { return nil }
+        let shown = errors.prefix(8).map { "\($0.name) \($0.word) \(grouped($0.count))" }
+        return "errors: " + shown.joined(separator: ", ") + (errors.count > 8 ? ", \(errors.count - 8) more" : "")
+    }
+
+    /// Who made whom wait, the longest waits first.
+    func waitTable(process: Int, most: Int) -> [String] {
+        let waits = interval.waits.filter { $0.key.process == process }
+            .sorted { ($1.value.wait, $0.key.culprit, $0.key.victim) < ($0.value.wait, $1.key.culprit, $1.key.victim) }
+        guard !waits.isEmpty else { return [] }
+        var table = Table(["WHILE", "waited", "times", "together", "each"], leftAligned: 2)
+        for (key, counts) in waits.prefix(most) {
+            let each = Nanoseconds(counts.wait.count / max(counts.times, 1))
+            table.add([key.culprit.description, key.victim.description, grouped(counts.times), "\(counts.wait)", "\(each)"])
+        }
+        var lines = table.lines
+        lines[0] = output.bold(lines[0])
+        return lines + (waits.count > most ? ["\(waits.count - most) more pairs in session.json"] : [])
+    }
+
+    /// Who asks, the most commands first.
+    func clientTable(process: Int, most: Int = 10) -> [String] {
+        let clients = interval.clients.filter { $0.key.process == process }
+            .sorted { ($1.value.commands, $0.key.address) < ($0.value.commands, $1.key.address) }
+        guard !clients.isEmpty else { return [] }
+        var table = Table(["CLIENT", "commands", "bytes in", "bytes out"], leftAligned: 1)
+        for (key, counts) in clients.prefix(most) {
+            table.add([key.address, grouped(counts.commands), grouped(counts.receivedBytes), grouped(counts.sentBytes)])
+        }
+        var lines = table.lines
+        lines[0] = output.bold(lines[0])
+        return lines + (clients.count > most ? ["\(clients.count - most) more addresses in session.json"] : [])
+    }
+}

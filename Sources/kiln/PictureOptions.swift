@@ -1,0 +1,131 @@
+import ArgumentParser
+import Flamegraph
+
+extension Palette: ExpressibleByArgument {}
+
+/// The options of every picture, under the names that flamegraph users know.
+struct PictureOptions: ParsableArguments {
+    @Option(help: ArgumentHelp("The headline.", valueName: "text"))
+    var title: String?
+
+    @Option(help: ArgumentHelp("A line below the headline.", valueName: "text"))
+    var subtitle = ""
+
+    @Option(help: ArgumentHelp("Width in pixels, 320 to 16384. Without it, the picture takes the width there is.", valueName: "pixels"))
+    var width: Int?
+
+    @Option(help: ArgumentHelp("Height of a frame in pixels, 12 to 64.", valueName: "pixels"))
+    var height = 18
+
+    @Option(help: ArgumentHelp("Leave out narrower frames: pixels at a width of 1200 or that of --width, or a share like 0.5%.", valueName: "width"))
+    var minwidth = "0.01%"
+
+    @Option(help: ArgumentHelp("Font of the names in the frames.", valueName: "font"))
+    var fonttype: String?
+
+    @Option(help: ArgumentHelp("Its size in pixels, 6 to 48.", valueName: "pixels"))
+    var fontsize = 12.0
+
+    @Option(help: ArgumentHelp("Mean width of its letters as a share of the size, 0.3 to 1.5.", valueName: "share"))
+    var fontwidth = 0.6
+
+    @Option(help: ArgumentHelp("What the weights count.", valueName: "text"))
+    var countname = "samples"
+
+    @Option(help: ArgumentHelp("What stands before a frame's name where it is described, like Function:", valueName: "text"))
+    var nametype = ""
+
+    @Option(help: ArgumentHelp("Colours of the frames. `kind` tells kernel, user, library, inlined and JIT code apart.", valueName: "palette"))
+    var colors = Palette.kind
+
+    @Option(help: ArgumentHelp("Background: yellow, blue, green, grey or #rrggbb. Without it, light by day and dark by night.", valueName: "colour"))
+    var bgcolors: String?
+
+    @Flag(help: "Choose colours by name. They always are: kept for scripts that say so.")
+    var hash = false
+
+    @Flag(help: "Keep each function's colour in palette.map in the current directory, and take it from there.")
+    var cp = false
+
+    @Flag(help: "The root at the top, leaves at the foot.")
+    var inverted = false
+
+    @Flag(help: "Two profiles: swap red and blue.")
+    var negate = false
+
+    @Option(help: ArgumentHelp("Two profiles: weight of one sample, where weights are not counts. Decides what is noise.", valueName: "weight"))
+    var sampleWeight = 1.0
+
+    @Option(help: ArgumentHelp("A line at the foot.", valueName: "text"))
+    var notes: [String] = []
+
+    func validate() throws {
+        try check("--width", Double(width ?? 1200), 320...16384)
+        try check("--height", Double(height), 12...64)
+        try check("--fontsize", fontsize, 6...48)
+        try check("--fontwidth", fontwidth, 0.3...1.5)
+        _ = try minimumPercent()
+        guard sampleWeight.isFinite, sampleWeight > 0 else { throw ValidationError("--sample-weight must be more than 0.") }
+        if let bgcolors, Background(bgcolors) == nil {
+            throw ValidationError("--bgcolors \(bgcolors) is no colour: give yellow, blue, green, grey or #rrggbb.")
+        }
+    }
+
+    private func check(_ name: String, _ value: Double, _ range: ClosedRange<Double>) throws {
+        guard range.contains(value) else {
+            throw ValidationError("\(name) must be between \(text(range.lowerBound)) and \(text(range.upperBound)).")
+        }
+    }
+
+    private func text(_ value: Double) -> String { value == value.rounded() ? String(Int(value)) : String(value) }
+
+    private func minimumPercent() throws -> Double {
+        let isShare = minwidth.hasSuffix("%")
+        guard let value = Double(isShare ? String(minwidth.dropLast()) : minwidth), value >= 0, value.isFinite else {
+            throw ValidationError("--minwidth \(minwidth) is no width: give pixels, like 0.1, or a share, like 0.5%.")
+        }
+        return isShare ? value : value / Double((width ?? 1200) - 40) * 100
+    }
+
+    /// For the library. - Parameter defaultTitle: the headline when none was given.
+    func flamegraphOptions(defaultTitle: String) throws -> FlamegraphOptions {
+        var options = FlamegraphOptions(
+            title: title ?? defaultTitle, subtitle: subtitle, countName: countname, notes: notes)
+        options.width = width ?? 1200
+        options.isFluid = width == nil
+        options.rowHeight = height
+        options.minWidth = try minimumPercent()
+        if let fonttype { options.fontFamily = fonttype }
+        options.fontSize = fontsize
+        options.fontWidth = fontwidth
+        options.nameType = nametype
+        options.palette = colors
+        options.background = bgcolors.flatMap(Background.init)
+        options.inverted = inverted
+        options.difference.isNegated = negate
+        options.difference.sampleWeight = sampleWeight
+        return options
+    }
+
+    /// Draws, and keeps colours where that is asked for.
+    func draw(_ stacks: borrowing FoldedStacks, _ given: FlamegraphOptions, to output: String?) throws {
+        var options = given
+        if cp {
+            let map = try PaletteMap()
+            options.colorsByName = map.colors
+            let colors = stacks.colors(options)
+            options.colorsByName = Dictionary(colors.map { ($0.name, $0.color) }, uniquingKeysWith: { first, _ in first })
+            try map.write(colors)
+        }
+        let picture = renderSVG(stacks, options)
+        try writePieces(to: output) { try $0(picture) }
+    }
+}
+
+/// What could not be read, line by line, then what that means for the picture.
+func tellRejected(_ stacks: borrowing FoldedStacks, of files: [String]) {
+    for line in stacks.rejectedLines { say("kiln: \(files[line.input]): \(line)") }
+    if stacks.rejectedCount > stacks.rejectedLines.count {
+        say("kiln: \(files.joined(separator: ", ")): \(stacks.rejectedCount) lines in all could not be read")
+    }
+}

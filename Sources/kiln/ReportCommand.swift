@@ -1,0 +1,141 @@
+import ArgumentParser
+import Foundation
+import KilnModel
+
+/// `kiln report`: a session again, or two compared.
+struct ReportCommand: ParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "report",
+        abstract: "Prints a session from its directory, or what moved between two.",
+        discussion: """
+            With two directories, numbers are compared interval by interval: what differs by more than it varies within each \
+            session is printed. Their stacks are compared by `kiln diff A/stacks.folded B/stacks.folded`.
+            """
+    )
+
+    @Argument(help: ArgumentHelp("What `kiln redis` wrote.", valueName: "dir"))
+    var directory: String
+
+    @Argument(help: ArgumentHelp("A second session to compare with the first.", valueName: "dir2"))
+    var second: String?
+
+    func run() throws {
+        try reportingErrors {
+            let output = Output.standardOutput
+            let first = try record(directory)
+            guard let second else {
+                let text = SessionText(first, output: output)
+                return try output.write((text.lines + text.losses).joined(separator: "\n") + "\n")
+            }
+            let other = try record(second)
+            let comparison = SessionComparison(try rows(directory), try rows(second))
+            try output.write(ComparisonText(first, other, comparison, output: output).lines.joined(separator: "\n") + "\n")
+        }
+    }
+
+    private func record(_ directory: String) throws -> SessionRecord {
+        do {
+            return try JSONDecoder().decode(SessionRecord.self, from: try contents(directory, "session.json"))
+        } catch let error as DecodingError {
+            throw damaged("\(directory)/session.json", error)
+        }
+    }
+
+    /// A session that was killed may have left its last line in part.
+    private func rows(_ directory: String) throws -> [CommandRow] {
+        let decoder = JSONDecoder()
+        let lines = try contents(directory, "commands.jsonl").split(separator: UInt8(ascii: "\n"))
+        return try lines.enumerated().compactMap { index, line in
+            do {
+                return try decoder.decode(CommandRow.self, from: line)
+            } catch let error as DecodingError {
+                if index == lines.count - 1 { return nil }
+                throw damaged("\(directory)/commands.jsonl, line \(index + 1)", error)
+            }
+        }
+    }
+
+    private func contents(_ directory: String, _ file: String) throws -> Data {
+        guard access("\(directory)/\(file)", R_OK) == 0 else {
+            throw Failure("cannot read \(directory)/\(file): \(errorText(errno)). Give a directory that `kiln redis` wrote.")
+        }
+        var bytes: [UInt8] = []
+        try readPieces(of: "\(directory)/\(file)", "a session") { bytes += $0 }
+        return Data(bytes)
+    }
+
+    private func damaged(_ place: String, _ error: DecodingError) -> Failure {
+        let reason = switch error {
+        case .keyNotFound(let key, _): "it has no \(key.stringValue)"
+        case .typeMismatch(_, let context), .valueNotFound(_, let context), .dataCorrupted(let context): context.debugDescription
+        @unknown default: "\(error)"
+        }
+        return Failure("cannot read \(place): \(reason). Give a directory that this version's `kiln redis` wrote.")
+    }
+}
+
+/// Two sessions, for people.
+struct ComparisonText {
+    private let first, second: SessionRecord
+    private let comparison: SessionComparison
+    private let output: Output
+
+    init(_ first: SessionRecord, _ second: SessionRecord, _ comparison: SessionComparison, output: Output) {
+        self.first = first
+        self.second = second
+        self.comparison = comparison
+        self.output = output
+    }
+
+    var lines: [String] {
+        var lines = zip(["A", "B"], [first, second]).map { name, record in
+            let target = record.target
+            let title = sessionTitle(comm: target.comm, pid: target.pid, ports: target.ports, container: target.container)
+            return "\(name)  \(title), \(record.started), \(significantSeconds(record.durationS)), hook \(record.hook)"
+        }
+        var table = Table(["COMMAND", "", "A", "B", "change", "noise"], leftAligned: 2)
+        for row in comparison.moved {
+            table.add([row.command, row.what, text(row.first, row), text(row.second, row), percent(row.change), "+-\(percent(row.noise, sign: false))"])
+        }
+        if comparison.moved.isEmpty {
+            lines.append("nothing moved beyond noise, of \(comparison.compared) numbers compared")
+        } else {
+            lines += table.lines.enumerated().map { $0 == 0 ? output.bold($1) : $1 }
+            lines.append("\(comparison.moved.count) of \(comparison.compared) numbers moved beyond noise")
+        }
+        if !comparison.unclear.isEmpty {
+            lines.append("too few intervals to compare: " + comparison.unclear.joined(separator: ", "))
+        }
+        for (name, commands) in [("A", comparison.onlyFirst), ("B", comparison.onlySecond)] where !commands.isEmpty {
+            lines.append("only in \(name): " + commands.joined(separator: ", "))
+        }
+        return lines + errorLines + lossLines
+    }
+
+    private func text(_ value: Double, _ row: SessionComparison.Row) -> String {
+        row.isRate ? grouped(UInt64(saturating: value)) : "\(Nanoseconds(UInt64(saturating: value)))"
+    }
+
+    private func percent(_ share: Double, sign: Bool = true) -> String {
+        guard share.isFinite else { return "new" }
+        let rounded = (share * 1000).rounded() / 10
+        return (sign && rounded > 0 ? "+" : "") + "\(rounded) %"
+    }
+
+    private var errorLines: [String] {
+        let names = Set(first.commands.keys).union(second.commands.keys).sorted()
+        let changed = names.compactMap { name -> String? in
+            let one = first.commands[name]?.errorWords ?? [:], two = second.commands[name]?.errorWords ?? [:]
+            let words = Set(one.keys).union(two.keys).filter { one[$0] != two[$0] }.sorted()
+            return words.isEmpty ? nil : words.map { "\(name) \($0) \(one[$0] ?? 0) -> \(two[$0] ?? 0)" }.joined(separator: ", ")
+        }
+        return changed.isEmpty ? [] : ["errors: " + changed.joined(separator: ", ")]
+    }
+
+    private var lossLines: [String] {
+        guard first.lost != second.lost else { return [] }
+        return zip(["A", "B"], [first, second]).map { name, record in
+            "lost in \(name): " + (record.lost.isEmpty ? "nothing" : record.lost.sorted { $0.key < $1.key }.map { "\($1) \($0)" }.joined(separator: ", "))
+        }
+    }
+}

@@ -1,0 +1,138 @@
+import Glibc
+import KilnKernel
+import KilnModel
+import KilnTargets
+import SystemPackage
+
+/// A client of the target's own, to ask it for its statistics.
+final class ServerConnection {
+    private let descriptor: Int32
+    private let target: Target
+
+    /// Connects by TCP in the target's network namespace, or by its unix socket, and authenticates if there is a password.
+    init(_ target: Target, user: String?, password: String?) throws {
+        self.target = target
+        let opened = Self.connect(target)
+        guard opened >= 0 else {
+            throw Failure("cannot connect to pid \(target.pid) (\(target.comm)) for --audit: \(errorText(-opened)). It needs a TCP port or a unix socket on which the server listens.")
+        }
+        descriptor = opened
+        guard let password else { return }
+        let reply = try ask(["AUTH"] + (user.map { [$0] } ?? []) + [password])
+        guard reply.hasPrefix("+OK") else {
+            throw Failure("pid \(target.pid) refuses the password for --audit (\(Self.word(reply))). Give another in REDISCLI_AUTH or --audit-password-file.")
+        }
+    }
+
+    deinit { close(descriptor) }
+
+    func statistics() throws -> ServerStatistics {
+        let reply = try ask(["INFO", "everything"])
+        guard reply.hasPrefix("$") else {
+            throw Failure("pid \(target.pid) doesn't answer INFO for --audit (\(Self.word(reply))). If it wants a password, give it in REDISCLI_AUTH or --audit-password-file.")
+        }
+        let statistics = ServerStatistics(parsing: reply)
+        guard statistics.processID == target.pidInNamespace ?? target.pid else {
+            throw Failure("another process than pid \(target.pid) answers on its port: no --audit.")
+        }
+        return statistics
+    }
+
+    /// The first word of an error and no more: what follows may quote the request, and the password with it.
+    private static func word(_ reply: String) -> String { String(reply.prefix { !$0.isWhitespace }.prefix(32)) }
+
+    /// The reply to one request, as it came: a line, or a bulk with its header.
+    private func ask(_ words: [String]) throws -> String {
+        var request = Array("*\(words.count)\r\n".utf8)
+        for word in words { request += Array("$\(word.utf8.count)\r\n\(word)\r\n".utf8) }
+        var sent = 0
+        while sent < request.count {
+            let result = request[sent...].withUnsafeBytes { send(descriptor, $0.baseAddress, $0.count, Int32(MSG_NOSIGNAL)) }
+            guard result > 0 else { throw lost(errno) }
+            sent += result
+        }
+        var reply: [UInt8] = [], wanted = Int.max
+        var buffer = [UInt8](repeating: 0, count: 1 << 16)
+        let deadline = Snapshot.now() + Self.patience
+        while reply.count < wanted {
+            // A line that doesn't end, or a server that sends a byte now and then.
+            guard Snapshot.now() < deadline, wanted != Int.max || reply.count < buffer.count else { throw lost(ETIMEDOUT) }
+            let result = recv(descriptor, &buffer, buffer.count, 0)
+            guard result > 0 else { throw lost(result == 0 ? ECONNRESET : errno) }
+            reply += buffer[..<result]
+            guard wanted == Int.max, let end = reply.firstIndex(of: UInt8(ascii: "\n")) else { continue }
+            let header = String(decoding: reply[..<end], as: UTF8.self).filter { $0 != "\r" }
+            wanted = end + 1
+            if header.hasPrefix("$"), let length = Int(header.dropFirst()), length >= 0, length < 1 << 26 { wanted += length + 2 }
+        }
+        return String(decoding: reply, as: UTF8.self)
+    }
+
+    private func lost(_ code: Int32) -> Failure {
+        Failure("the connection to pid \(target.pid) for --audit was lost: \(errorText(code)).")
+    }
+
+    /// What a server may take for one answer.
+    private static let patience = Nanoseconds(5_000_000_000)
+
+    /// A connected socket, or the negative errno. Only addresses on which the target itself listens are tried.
+    private static func connect(_ target: Target) -> Int32 {
+        var result: Int32 = -ENOENT
+        for socket in listening(target) where result < 0 {
+            result = target.hasOtherNetwork
+                ? inNetworkNamespace(ofProcess: target.pid) { connectTCP(socket) } : connectTCP(socket)
+        }
+        for path in target.unixSockets where result < 0 && !path.hasPrefix("@") { result = connectUnix("/proc/\(target.pid)/root\(path)") }
+        return result
+    }
+
+    private static func listening(_ target: Target) -> [ListeningTCPSocket] {
+        guard let process = try? ProcFS().process(target.pid), let sockets = try? process.listeningTCPSockets(),
+              let own = try? process.socketInodes(among: Set(sockets.map(\.inode)))
+        else { return [] }
+        return sockets.filter { own.contains($0.inode) }.sorted { ($0.port, $0.address.bytes.count) < ($1.port, $1.address.bytes.count) }
+    }
+
+    /// Where it listens on all addresses, by loopback.
+    private static func connectTCP(_ socket: ListeningTCPSocket) -> Int32 {
+        let bytes = socket.address.bytes, any = bytes.allSatisfy { $0 == 0 }
+        if bytes.count == 4 {
+            var address = sockaddr_in()
+            address.sin_family = sa_family_t(AF_INET)
+            address.sin_port = socket.port.bigEndian
+            address.sin_addr.s_addr = UInt32(INADDR_LOOPBACK).bigEndian
+            if !any { withUnsafeMutableBytes(of: &address.sin_addr) { $0.copyBytes(from: bytes) } }
+            return connected(AF_INET, &address)
+        }
+        var address = sockaddr_in6()
+        address.sin6_family = sa_family_t(AF_INET6)
+        address.sin6_port = socket.port.bigEndian
+        address.sin6_addr = in6addr_loopback
+        if !any { withUnsafeMutableBytes(of: &address.sin6_addr) { $0.copyBytes(from: bytes) } }
+        return connected(AF_INET6, &address)
+    }
+
+    private static func connectUnix(_ path: String) -> Int32 {
+        var address = sockaddr_un()
+        guard path.utf8.count < MemoryLayout.size(ofValue: address.sun_path) else { return -ENAMETOOLONG }
+        address.sun_family = sa_family_t(AF_UNIX)
+        withUnsafeMutableBytes(of: &address.sun_path) { $0.copyBytes(from: path.utf8) }
+        return connected(AF_UNIX, &address)
+    }
+
+    private static func connected<Address>(_ family: Int32, _ address: inout Address) -> Int32 {
+        let descriptor = socket(family, Int32(SOCK_STREAM.rawValue) | Int32(SOCK_CLOEXEC.rawValue), 0)
+        guard descriptor >= 0 else { return -errno }
+        // For connecting, too.
+        var limit = timeval(tv_sec: 5, tv_usec: 0)
+        setsockopt(descriptor, SOL_SOCKET, SO_RCVTIMEO, &limit, socklen_t(MemoryLayout<timeval>.size))
+        setsockopt(descriptor, SOL_SOCKET, SO_SNDTIMEO, &limit, socklen_t(MemoryLayout<timeval>.size))
+        let result = withUnsafeBytes(of: &address) { bytes in
+            Glibc.connect(descriptor, bytes.baseAddress?.assumingMemoryBound(to: sockaddr.self), socklen_t(bytes.count))
+        }
+        guard result != 0 else { return descriptor }
+        let code = errno
+        close(descriptor)
+        return -code
+    }
+}

@@ -1,0 +1,78 @@
+import KilnKernel
+import KilnModel
+import KilnTargets
+import SystemPackage
+
+/// What a session shows while it runs and at its end: tables, or JSON lines.
+struct SessionPrinter {
+    let targets: [Target]
+    let options: RedisCommand
+    private let output = Output.standardOutput
+
+    init(targets: [Target], options: RedisCommand) {
+        self.targets = targets
+        self.options = options
+    }
+
+    func begin(hook: CommandHook, kernel: String, directories: [FilePath]) {
+        let rate = options.frequency > 0 ? "\(options.frequency) Hz" : "no stacks"
+        let bound = options.duration.map { "for \(significantSeconds($0))" } ?? (options.command.isEmpty ? "until Ctrl-C" : "until the command ends")
+        say("kiln \(kilnVersion): attached to \(targets.map(title).joined(separator: ", ")); hook \(hook.rawValue), \(rate), \(bound)")
+    }
+
+    func interval(_ interval: Snapshot, time: WallTime, ownCPU: Nanoseconds, ownRSS: UInt64) throws {
+        guard !options.json else { return try jsonInterval(interval, time: time, ownCPU: ownCPU, ownRSS: ownRSS) }
+        let text = IntervalText(interval: interval, isTotal: false, output: output)
+        var lines: [String] = []
+        for (process, target) in targets.enumerated() {
+            lines.append(output.bold(time.timeOfDay) + "  " + title(target))
+            lines += text.tables(process: process, waits: 3)
+            if options.histograms { lines += text.histograms(process: process) }
+        }
+        let share = ownCPU.seconds / max(interval.time.seconds, 1e-9) * 100
+        lines.append("\(text.lostText) · kiln: \(oneDecimal(share)) % of a core, \(ownRSS >> 20) MiB")
+        try output.write(lines.joined(separator: "\n") + "\n\n")
+    }
+
+    /// In JSON: what session.json holds, a line for each target.
+    func end(_ records: [SessionRecord], directories: [FilePath]) throws {
+        guard !options.json else { return try output.write(jsonLines(records)) }
+        var lines: [String] = []
+        for record in records { lines += SessionText(record, output: output).lines }
+        if let record = records.first { lines += SessionText(record, output: output).losses }
+        for directory in directories {
+            let files = ["session.json", "commands.jsonl"] + (options.noSyscalls ? [] : ["syscalls.jsonl"])
+                + (options.frequency > 0 ? ["stacks.folded", "flamegraph.svg"] : [])
+            lines.append("wrote \(directory)/: " + files.joined(separator: ", "))
+        }
+        try output.write(lines.joined(separator: "\n") + "\n")
+    }
+
+    private func jsonInterval(_ interval: Snapshot, time: WallTime, ownCPU: Nanoseconds, ownRSS: UInt64) throws {
+        var text: [UInt8] = []
+        for (process, target) in targets.enumerated() {
+            let rows = IntervalRows(interval, time: time, target: target, process: process)
+            text += try jsonLines(rows.commands) + jsonLines(rows.syscalls)
+        }
+        text += try jsonLines([IntervalEnd(
+            time: time.rfc3339, interval_s: interval.time.seconds, lost: interval.losses, own_cpu_s: ownCPU.seconds,
+            own_peak_rss_bytes: ownRSS
+        )])
+        try output.write(text)
+    }
+
+    /// The line that ends an interval's JSON.
+    private struct IntervalEnd: Encodable {
+        var time: String
+        var interval_s: Double
+        var lost: [String: UInt64]
+        var own_cpu_s: Double
+        var own_peak_rss_bytes: UInt64
+    }
+
+    private func title(_ target: Target) -> String {
+        sessionTitle(comm: target.comm, pid: target.pid, ports: target.ports, container: target.container.map { String(describing: $0) })
+    }
+
+    private func oneDecimal(_ value: Double) -> String { "\((value * 10).rounded() / 10)" }
+}

@@ -1,0 +1,254 @@
+import Foundation
+import Glibc
+import Testing
+
+@testable import KilnKernel
+
+/// What bad input gets: one line that says what to do, a status that is not 0, and nothing left behind.
+struct UsageTests {
+    @Test(arguments: [
+        ["-d", "0"], ["-d", "-1"], ["-d", "nan"], ["-i", "0"], ["-i", "1e9"], ["-F", "-1"], ["-F", "1000000"], ["-F", "x"], ["-p", "0"],
+        ["--port", "0"], ["--port", "70000"], ["--hook", "magic"], ["--nonsense"],
+    ])
+    func optionsThatMakeNoSenseAreWrongUsage(arguments: [String]) throws {
+        let kiln = try KilnRun(arguments)
+        #expect(kiln.wait() == 64)
+        #expect(kiln.errorText.hasPrefix("Error: "))
+        #expect(kiln.outputText.isEmpty)
+    }
+
+    @Test func aKernelWithoutBTFIsRefusedInOneLine() {
+        do {
+            try Capabilities.require(typeInformation: "/nonexistent/vmlinux")
+            Issue.record("it was accepted")
+        } catch {
+            #expect("\(error)".contains("BTF"))
+            #expect(!"\(error)".contains("\n"))
+        }
+    }
+
+    @Test func anErrorOfTheKernelSaysWhatWasTriedAndWhatToDo() {
+        let error = KernelError("attach tp_btf/sock_recv_length", code: EPERM)
+        #expect("\(error)" == "cannot attach tp_btf/sock_recv_length: EPERM (Operation not permitted). Run as root, or grant CAP_BPF, CAP_PERFMON and CAP_NET_ADMIN.")
+        let rejected = KernelError("load", code: EACCES, log: "0: R1=ctx\nR2 invalid mem access\nprocessed 9 insns\n-- END PROG LOAD LOG --\n")
+        #expect("\(rejected)".contains("verifier: R2 invalid mem access"))
+        // As Linux 5.10 says it.
+        let old = KernelError("load the BPF programs of syscalls", code: EINVAL, log: "2: (85) call unknown#158\ninvalid func unknown#158\nprocessed 3 insns\n")
+        #expect("\(old)" == "cannot load the BPF programs of syscalls: this kernel has no BPF helper 158. kiln needs Linux 5.17 or later, and 6.3 for hook socket.")
+    }
+}
+
+extension KernelTests {
+    @Suite struct FailureTests {
+        @Test func aProcessThatDoesNotExistIsSaid() throws {
+            try expectFailure(["-p", "999999999"], saying: "999999999")
+        }
+
+        @Test func aPortNobodyListensOnIsSaid() throws {
+            let port = try freePort()
+            try expectFailure(["--port", "\(port)"], saying: "\(port)")
+        }
+
+        @Test func severalServersAreListedToChooseFrom() throws {
+            let servers = [try RedisServer(), try RedisServer()]
+            let text = try expectFailure([], saying: "Choose with --pid or --port")
+            for server in servers { #expect(text.contains("pid \(server.pid)") && text.contains("port \(server.port)")) }
+        }
+
+        @Test func withoutPrivilegesTheMissingOnesAreNamed() throws {
+            let server = try RedisServer()
+            let kiln = try KilnRun(
+                ["-p", "\(server.pid)", "-d", "1", "-o", "/tmp/kiln-never"],
+                wrapper: ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups"]
+            )
+            #expect(kiln.wait() == 1)
+            #expect(kiln.errorText.contains("CAP_BPF"))
+            #expect(kiln.errorText.split(separator: "\n").count == 1)
+            #expect(access("/tmp/kiln-never", F_OK) != 0)
+        }
+
+        @Test func aDirectoryThatCanNotBeWrittenIsSaid() throws {
+            let server = try RedisServer()
+            let directory = temporaryDirectory()
+            defer { try? FileManager.default.removeItem(atPath: directory) }
+            try "a file".write(toFile: directory + "/file", atomically: true, encoding: .utf8)
+            try expectFailure(["-p", "\(server.pid)", "-o", directory + "/file/session"], saying: directory + "/file/session")
+            // Somebody's files are not mixed with a session's.
+            try expectFailure(["-p", "\(server.pid)", "-o", directory], saying: "not empty")
+            #expect(try FileManager.default.contentsOfDirectory(atPath: directory) == ["file"])
+        }
+
+        @Test func aFullDiskEndsTheSessionInOneLine() throws {
+            let server = try RedisServer()
+            let directory = temporaryDirectory()
+            defer { rmdir(directory) }
+            try #require(mount("kiln-test", directory, "tmpfs", 0, "size=16k") == 0)
+            defer { umount(directory) }
+            let kiln = try KilnRun(["-p", "\(server.pid)", "-d", "20", "-i", "0.1", "-o", directory + "/s"])
+            try #require(kiln.attached())
+            try server.benchmark(["-t", "set,get,lpush,lpop,sadd", "-n", "20000", "-c", "5"])
+            #expect(kiln.wait() == 1)
+            #expect(kiln.errorText.contains("No space left on device"))
+            #expect(!kiln.errorText.contains("Fatal"))
+        }
+
+        @Test func aProcessWithoutRedisIsSaidAtTheEnd() throws {
+            let sleeper = try Child("sleep", ["60"])
+            try expectFailure(["-p", "\(sleeper.pid)", "-d", "0.5"], saying: "no Redis command reached it")
+        }
+
+        @Test func aFailedStartLeavesNoDirectory() throws {
+            let server = try RedisServer()
+            let directory = temporaryDirectory()
+            defer { try? FileManager.default.removeItem(atPath: directory) }
+            let kiln = try KilnRun(["-p", "\(server.pid)", "-o", directory + "/s", "--", "/no/such/command"])
+            #expect(kiln.wait() == 1)
+            #expect(kiln.errorText.contains("/no/such/command"))
+            #expect(try FileManager.default.contentsOfDirectory(atPath: directory).isEmpty)
+        }
+
+        @Test(arguments: [SIGINT, SIGTERM, SIGHUP])
+        func signalsEndASessionInOrder(signal: Int32) throws {
+            let server = try RedisServer()
+            let directory = temporaryDirectory()
+            defer { try? FileManager.default.removeItem(atPath: directory) }
+            let kiln = try KilnRun(["-p", "\(server.pid)", "-o", directory + "/s"])
+            try #require(kiln.attached())
+            try server.benchmark(["-t", "get", "-n", "1009", "-c", "1"])
+            #expect(kiln.stop(signal: signal) == 0)
+            #expect(try Session(directory: directory + "/s").counts["GET"] == 1009)
+            let files = try FileManager.default.contentsOfDirectory(atPath: directory + "/s").sorted()
+            #expect(files == ["commands.jsonl", "flamegraph.svg", "session.json", "stacks.folded", "syscalls.jsonl"])
+        }
+
+        @Test func aKilledSessionLeavesItsRowsAndNothingInTheKernel() throws {
+            let server = try RedisServer()
+            let directory = temporaryDirectory()
+            defer { try? FileManager.default.removeItem(atPath: directory) }
+            let before = LoadedPrograms.count(named: "socket_receive")
+            let kiln = try KilnRun(["-p", "\(server.pid)", "-i", "0.2", "-o", directory + "/s"])
+            try #require(kiln.attached())
+            #expect(LoadedPrograms.count(named: "socket_receive") == before + 1)
+            try server.benchmark(["-t", "get", "-n", "1009", "-c", "1"])
+            #expect(eventually { (try? Session(directory: directory + "/s"))?.callsInRows("GET") == 1009 })
+            #expect(kiln.stop(signal: SIGKILL) == 128 + SIGKILL)
+            // The kernel frees programs in the background.
+            #expect(eventually { LoadedPrograms.count(named: "socket_receive") == before })
+            let session = try Session(directory: directory + "/s")
+            #expect(session.callsInRows("GET") == 1009)
+            #expect(session.record.ended == "running")
+        }
+
+        @Test func theTargetsExitEndsTheSessionWithWhatItHad() throws {
+            let server = try RedisServer()
+            let directory = temporaryDirectory()
+            defer { try? FileManager.default.removeItem(atPath: directory) }
+            let kiln = try KilnRun(["-p", "\(server.pid)", "-F", "499", "-o", directory + "/s"])
+            try #require(kiln.attached())
+            try server.benchmark(["-t", "get", "-n", "100003", "-c", "10"])
+            kill(server.pid, SIGKILL)
+            #expect(kiln.wait() == 0)
+            let session = try Session(directory: directory + "/s")
+            #expect(session.counts["GET"] == 100_003)
+            #expect(session.record.ended == "target exited")
+            // Names are still found: the mapped files were open.
+            #expect(session.folded.contains("tcp_recvmsg_[k]"))
+            #expect(session.folded.contains("write"))
+        }
+
+        @Test func aCommandBehindTheDashesBoundsTheSession() throws {
+            let server = try RedisServer()
+            let directory = temporaryDirectory()
+            defer { try? FileManager.default.removeItem(atPath: directory) }
+            let kiln = try KilnRun(["--port", "\(server.port)", "-o", directory + "/s", "--", "sleep", "0.7"])
+            #expect(kiln.wait() == 0)
+            let record = try Session(directory: directory + "/s").record
+            #expect(record.ended == "command ended")
+            #expect(record.durationS >= 0.6 && record.durationS < 5)
+        }
+
+        @Test func aCommandThatDoesNotEndIsKilledWithTheSession() throws {
+            let server = try RedisServer()
+            let directory = temporaryDirectory()
+            defer { try? FileManager.default.removeItem(atPath: directory) }
+            let started = Date()
+            let kiln = try KilnRun(
+                ["-p", "\(server.pid)", "-d", "0.5", "-o", directory + "/s", "--", "sh", "-c", "trap '' TERM; while :; do sleep 1; done"]
+            )
+            #expect(kiln.wait() == 0)
+            #expect(Date().timeIntervalSince(started) < 30)
+        }
+
+        @Test func anExistingDirectoryStaysWhenTheStartFails() throws {
+            let server = try RedisServer()
+            let directory = temporaryDirectory()
+            defer { try? FileManager.default.removeItem(atPath: directory) }
+            for output in [directory, directory + "/a/b/c"] {
+                let kiln = try KilnRun(["-p", "\(server.pid)", "-o", output, "--", "/no/such/command"])
+                #expect(kiln.wait() == 1)
+                #expect(try FileManager.default.contentsOfDirectory(atPath: directory).isEmpty)
+            }
+        }
+
+        @Test func outputThatCanNotBeWrittenIsSaid() throws {
+            let server = try RedisServer()
+            let directory = temporaryDirectory()
+            defer { try? FileManager.default.removeItem(atPath: directory) }
+            let shell = try Child(
+                "sh", ["-c", "exec '\(KilnRun.binary)' redis -p \(server.pid) -d 0.5 -o \(directory)/s > /dev/full"], errors: directory + "/err"
+            )
+            #expect(shell.wait() == 1)
+            #expect(try String(contentsOfFile: directory + "/err", encoding: .utf8).contains("cannot write standard output"))
+            #expect(try Session(directory: directory + "/s").record.ended == "error")
+        }
+
+        @Test func aReaderThatLeavesEndsTheSessionInOrder() throws {
+            let server = try RedisServer()
+            let directory = temporaryDirectory()
+            defer { try? FileManager.default.removeItem(atPath: directory) }
+            let shell = try Child("sh", ["-c", "'\(KilnRun.binary)' redis -p \(server.pid) -i 0.1 -d 20 -o \(directory)/s | head -1"])
+            #expect(shell.wait() == 0)
+            #expect(eventually { (try? Session(directory: directory + "/s").record.ended) == "output closed" })
+        }
+
+        @Test func filesBelongToWhoCalledSudo() throws {
+            let server = try RedisServer()
+            let directory = temporaryDirectory()
+            defer { try? FileManager.default.removeItem(atPath: directory) }
+            let kiln = try KilnRun(
+                ["-p", "\(server.pid)", "-d", "0.3", "-o", directory + "/a/s"], wrapper: ["env", "SUDO_UID=65534", "SUDO_GID=65533"]
+            )
+            #expect(kiln.wait() == 0)
+            for path in ["/a", "/a/s", "/a/s/session.json", "/a/s/commands.jsonl", "/a/s/syscalls.jsonl", "/a/s/stacks.folded", "/a/s/flamegraph.svg"] {
+                var status = stat()
+                try #require(stat(directory + path, &status) == 0)
+                #expect(status.st_uid == 65534 && status.st_gid == 65533, "\(path)")
+            }
+        }
+
+        @Test func jsonLinesAreTheRowsOfTheFiles() throws {
+            let server = try RedisServer()
+            let session = try Session.recording(pid: server.pid, ["--json"]) {
+                try server.benchmark(["-t", "get", "-n", "1009", "-c", "1"])
+            }
+            let lines = try session.output.split(separator: "\n").map {
+                try #require(try JSONSerialization.jsonObject(with: Data($0.utf8)) as? [String: Any])
+            }
+            let calls = lines.filter { $0["command"] as? String == "GET" && $0["phase"] as? String == "service" }.compactMap { $0["calls"] as? Int }
+            #expect(calls.reduce(0, +) == 1009)
+            #expect(lines.contains { $0["syscall"] as? String == "write" })
+            #expect(lines.contains { $0["lost"] != nil })
+        }
+
+        @discardableResult
+        private func expectFailure(_ arguments: [String], saying text: String) throws -> String {
+            let directory = temporaryDirectory()
+            defer { try? FileManager.default.removeItem(atPath: directory) }
+            let kiln = try KilnRun(arguments.contains("-o") ? arguments : arguments + ["-o", directory + "/s"])
+            #expect(kiln.wait() == 1)
+            #expect(kiln.errorText.contains(text), "\(kiln.errorText)")
+            #expect(!kiln.errorText.contains("Fatal error"))
+            return kiln.errorText
+        }
+    }
+}

@@ -1,0 +1,219 @@
+import Foundation
+import Glibc
+import TestSupport
+import Testing
+
+/// The subcommands on files, as a shell runs them: what goes to which stream, and how they end. They need no privileges.
+struct FoldedCommandTests {
+    /// What a line of shell did. The variable k is the path of kiln.
+    struct Result {
+        var status: Int32
+        var output: String
+        var errors: String
+    }
+
+    private static let files = [
+        "a.folded": "main;read 12\nmain;write 5\n", "b.folded": "main;read 2\nother;x 1\n", "empty.folded": "",
+        "bad.folded": "good 1\nbad\nmain12\nx 1.2.3\n\ny 2\n",
+        "two.folded": "main 1 2\nmain;f 3 4\n",
+        "a.perf": "dd 7 [000] 1.0: 5 cycles: \n\t 1f read (/bin/dd)\n\nnonsense\ndd 7 [000] 2.0: 6 faults: \n\t 1f fault (/bin/dd)\n",
+    ]
+
+    private func shell(_ script: String, in directory: String = "", file: (name: String, text: String)? = nil) throws -> Result {
+        let place = directory.isEmpty ? temporaryDirectory() : directory
+        defer { if directory.isEmpty { try? FileManager.default.removeItem(atPath: place) } }
+        for (name, text) in Self.files { try text.write(toFile: "\(place)/\(name)", atomically: true, encoding: .utf8) }
+        if let file { try file.text.write(toFile: "\(place)/\(file.name)", atomically: true, encoding: .utf8) }
+        let child = try Child(
+            "bash", ["-c", "cd '\(place)' && k='\(KilnRun.binary)'; \(script)"], output: place + "/out", errors: place + "/err")
+        if !eventually(within: 60, { !child.isRunning }) { kill(child.pid, SIGKILL) }
+        for name in try FileManager.default.contentsOfDirectory(atPath: place) where name.hasSuffix(".svg") {
+            let complaint = try xmllint("\(place)/\(name)")
+            #expect(complaint == nil, "\(script)")
+        }
+        func text(_ name: String) -> String { (try? String(contentsOfFile: "\(place)/\(name)", encoding: .utf8)) ?? "" }
+        return Result(status: child.wait(), output: text("out"), errors: text("err"))
+    }
+
+    private func expect(
+        _ script: String, status: Int32 = 0, output: String? = nil, errors: String = "", sourceLocation: SourceLocation = #_sourceLocation
+    ) throws {
+        let result = try shell(script)
+        #expect(result.status == status, "\(script): \(result.errors)", sourceLocation: sourceLocation)
+        if let output { #expect(result.output == output, "\(script)", sourceLocation: sourceLocation) }
+        #expect(result.errors == errors, "\(script)", sourceLocation: sourceLocation)
+    }
+
+    private static let unreadable = """
+        kiln: bad.folded: line 2: does not end in a number: bad
+        kiln: bad.folded: line 3: no stack and blank before the number: main12
+        kiln: bad.folded: line 4: malformed number: x 1.2.3
+
+        """
+
+    // MARK: Results
+
+    @Test func inputsAreMergedFromFilesAndStandardInput() throws {
+        let merged = "grep -o '20 samples in 4 stacks' | sort -u"
+        let found = "20 samples in 4 stacks\n"
+        try expect("$k flamegraph a.folded b.folded | \(merged)", output: found)
+        try expect("$k flamegraph - b.folded < a.folded | \(merged)", output: found)
+        try expect("cat a.folded b.folded | $k flamegraph | \(merged)", output: found)
+        try expect("$k flamegraph a.folded b.folded -o x.svg && cat x.svg | \(merged)", output: found)
+        try expect("$k flamegraph a.folded b.folded -o - | \(merged)", output: found)
+    }
+
+    @Test func standardInputIsReadByEachOfThem() throws {
+        try expect("$k collapse perf - < b.perf", status: 1, errors: "bash: line 1: b.perf: No such file or directory\n")
+        try expect("printf 'dd 7 1.0: e:\\n\\t1f read (/bin/dd)' | $k collapse perf", output: "dd;read 1\n")
+        try expect("$k diff a.folded - < a.folded", output: "main;read 12 12\nmain;write 5 5\n")
+        try expect("$k diff - a.folded -o x.folded < a.folded && cat x.folded", output: "main;read 12 12\nmain;write 5 5\n")
+    }
+
+    @Test func differencesAreTextOrAPicture() throws {
+        let said = "kiln: the profiles differ in weight, b.folded has 0.18 times that of a.folded: -n compares shares\n"
+        try expect("$k diff a.folded b.folded", output: "main;read 12 2\nmain;write 5 0\nother;x 0 1\n", errors: said)
+        try expect("$k diff -n a.folded b.folded -o x.svg && grep -c 'by share</text>' x.svg", output: "1\n")
+        try expect("$k diff --svg -n a.folded b.folded | head -c 5", output: "<?xml")
+        try expect("$k flamegraph two.folded | grep -c 'class=\"bands\"'", output: "1\n")
+        try expect("$k flamegraph --no-diff two.folded | grep -o '<text [^>]*>main [13]</text>' | sed 's/.*>m/m/'", output: "main 1</text>\n")
+    }
+
+    /// Hashed by another program than kiln.
+    @Test func thePrintedPolicyHasTheHashesOfThePicture() throws {
+        let script = """
+            $k flamegraph a.folded -o x.svg; for tag in script style; do
+            hex=$(xmllint --xpath "string(//*[local-name()='$tag'])" x.svg | head -c -1 | sha256sum | cut -c -64 | sed 's/../\\\\x&/g')
+            $k flamegraph --csp | grep -oF "$tag-src 'sha256-$(printf "$hex" | base64)'" > /dev/null && echo $tag; done
+            """
+        try expect(script, output: "script\nstyle\n")
+    }
+
+    @Test func theKindsOfFilesMayNotBeMixed() throws {
+        try expect(
+            "$k flamegraph a.folded two.folded", status: 1, output: "",
+            errors: "kiln: a.folded, two.folded: some files have two numbers on every line, some one. Say which is meant: --diff or --no-diff.\n")
+    }
+
+    @Test func eventsThatAreLeftOutAreNamed() throws {
+        let bad = "kiln: a.perf: line 4: neither a sample nor a frame: nonsense\n"
+        try expect(
+            "$k collapse perf a.perf", output: "dd;read 5\n",
+            errors: bad + "kiln: a.perf: counted 1 samples of cycles; left out 1 of faults. Choose another with --event-filter.\n")
+        try expect(
+            "$k collapse perf --event-filter nothing a.perf", status: 1, output: "",
+            errors: bad + "kiln: a.perf: no sample of nothing; there are 1 of cycles, 1 of faults. Name one with --event-filter.\n")
+    }
+
+    // MARK: Input that can't be used
+
+    @Test func linesThatDoNotParseAreNamedAndTheRestIsDrawn() throws {
+        try expect("$k flamegraph bad.folded | grep -o '3 samples in 2 stacks' | sort -u", output: "3 samples in 2 stacks\n", errors: Self.unreadable)
+        try expect("$k diff bad.folded bad.folded", output: "good 1 1\ny 2 2\n", errors: Self.unreadable + Self.unreadable)
+        let many = try shell("yes bad | head -100 | sed '50s/.*/good 1/' | $k flamegraph -o x.svg")
+        #expect(many.status == 0)
+        #expect(many.errors.hasSuffix("kiln: -: 99 lines in all could not be read\n"))
+        #expect(many.errors.hasPrefix("kiln: -: line 1: "))
+    }
+
+    @Test func emptyInputIsAnErrorAndAnHonestPicture() throws {
+        let said = "kiln: empty.folded: no stacks: the input is empty. Give folded stacks: `main;read 12`.\n"
+        try expect("$k flamegraph empty.folded", status: 1, output: "", errors: said)
+        try expect("$k flamegraph empty.folded -o x.svg; s=$?; grep -c 'Nothing to draw' x.svg; exit $s", status: 1, output: "1\n", errors: said)
+        try expect("$k diff a.folded empty.folded", status: 1, output: "", errors: said)
+        try expect(
+            "$k collapse perf empty.folded", status: 1, output: "",
+            errors: "kiln: empty.folded: no samples. Give what `perf script` prints of a recording made with `perf record -g`.\n")
+    }
+
+    @Test(arguments: [
+        ("flamegraph nowhere", "folded stacks"), ("flamegraph a.folded nowhere", "folded stacks"), ("diff a.folded nowhere", "folded stacks"),
+        ("diff nowhere a.folded", "folded stacks"), ("collapse perf nowhere", "`perf script` text"),
+    ])
+    func filesThatCanNotBeReadAreSaid(command: String, kind: String) throws {
+        try expect(
+            "$k \(command)", status: 1, output: "",
+            errors: "kiln: cannot read nowhere: No such file or directory. Give a file of \(kind), or - for standard input.\n")
+        let directory = try shell("$k \(command.replacingOccurrences(of: "nowhere", with: "."))")
+        #expect(directory.status == 1)
+        #expect(directory.errors.contains("cannot read .: Is a directory"))
+    }
+
+    @Test(arguments: [
+        "flamegraph --nonsense a.folded", "flamegraph --width 5 a.folded", "flamegraph --width wide a.folded", "flamegraph --colors mauve a.folded",
+        "flamegraph --minwidth x a.folded", "flamegraph --bgcolors mauve a.folded", "flamegraph --factor 0 a.folded", "flamegraph --total x a.folded",
+        "flamegraph --reverse --flamechart a.folded", "flamegraph --sample-weight 0 a.folded", "collapse perf --context a.perf",
+        "collapse perf a.perf a.perf", "collapse other a.perf", "diff a.folded", "diff - -",
+    ])
+    func wrongUsageIsSaidWithWhatIsRight(command: String) throws {
+        let result = try shell("$k \(command) < /dev/null")
+        #expect(result.status == 64)
+        #expect(result.errors.hasPrefix("Error: "))
+        #expect(result.errors.contains("Usage: kiln "))
+        #expect(result.output.isEmpty)
+    }
+
+    // MARK: Output that can't be written
+
+    @Test(arguments: ["flamegraph a.folded", "diff a.folded a.folded", "diff --svg a.folded a.folded", "collapse perf good.perf"])
+    func outputThatCanNotBeWrittenIsSaid(command: String) throws {
+        let perf = (name: "good.perf", text: "dd 7 1.0: e:\n\t1f read (/bin/dd)\n")
+        let full = try shell("$k \(command) > /dev/full", file: perf)
+        #expect(full.status == 1)
+        #expect(full.errors == "kiln: cannot write standard output: No space left on device. Send it somewhere else, or free space there.\n")
+        let file = try shell("$k \(command) -o /dev/full", file: perf)
+        #expect(file.status == 1)
+        #expect(file.errors == "kiln: cannot write /dev/full: No space left on device. Give a file that can be written with --output.\n")
+        let nowhere = try shell("$k \(command) -o nowhere/x", file: perf)
+        #expect(nowhere.status == 1)
+        #expect(nowhere.errors == "kiln: cannot write nowhere/x: No such file or directory. Give a file that can be written with --output.\n")
+    }
+
+    /// A pipe whose reader is gone ends kiln without a word, as it ends other programs.
+    @Test(arguments: ["flamegraph --minwidth 0", "collapse perf", "collapse perf --inline", "diff big.txt"])
+    func aReaderThatLeavesIsNoError(command: String) throws {
+        let lines = (0..<20_000).map { command.hasPrefix("collapse") ? "c\($0) 7 1.0: e:\n\t1f function\($0) (/bin/dd)\n" : "main;function\($0) 1" }
+        let result = try shell("$k \(command) big.txt | head -c 1 > /dev/null; exit ${PIPESTATUS[0]}", file: ("big.txt", lines.joined(separator: "\n")))
+        #expect(result.status == 128 + SIGPIPE)
+        #expect(result.errors.isEmpty)
+    }
+
+    // MARK: Debug information
+
+    @Test func withoutAddr2lineOneLineSaysSo() throws {
+        let samples = "a 1 1.0: e:\n\t1f f (/bin/sh)\n\t1f g (/bin/bash)\n"
+        let result = try shell("PATH=nowhere $k collapse perf --inline two.perf", file: ("two.perf", samples))
+        #expect(result.output == "a;g;f 1\n")
+        #expect(result.errors == "kiln: cannot start addr2line: No such file or directory. Install binutils, or leave out --inline.\n")
+    }
+
+    private static let spin = """
+        static inline unsigned long mix(unsigned long x) { x ^= x >> 31; return x * 0x9e3779b97f4a7c15ul; }
+        static inline unsigned long step(unsigned long x) { for (int i = 0; i < 8; i++) x = mix(x + i); return x; }
+        __attribute__((noinline)) unsigned long work(unsigned long n) {
+            unsigned long x = n; for (unsigned long i = 0; i < n; i++) x = step(x); return x; }
+        int main(int count, char **words) { return (int)work(count); }
+        """
+
+    /// A sample at each byte of a real function, printed as perf does: by its place in the file, which a program that
+    /// is not position-independent was not linked for.
+    @Test(.enabled(if: Program.canCompile, "there is no C compiler"), arguments: ["", "-no-pie"])
+    func inlinedFunctionsAreFoundInDebugInformation(option: String) throws {
+        let prepare = """
+            cc -O2 -g \(option) -o spin spin.c && text=$(readelf -lW spin | awk '$1 == "LOAD" && / R E / { print $3 - $2; exit }') &&
+            set -- $(nm -S spin | grep ' work$') && for at in $(seq 0 $((0x$2 - 1))); do
+            printf 'spin 7 1.0: e:\\n\\t%x work+0x%x (%s)\\n\\n' $((0x$1 + at - text)) $at "$PWD/spin"; done > spin.perf && wc -l < spin.perf &&
+            """
+        for (context, step) in [("", "step"), ("--context", "step:spin.c:2")] {
+            let result = try shell(prepare + "$k collapse perf --inline \(context) spin.perf", file: ("spin.c", Self.spin))
+            #expect(result.status == 0, "\(result.errors)")
+            let lines = result.output.split(separator: "\n")
+            let bytes = try #require(lines.first.flatMap { UInt64($0) }) / 3
+            let stacks = Stacks(lines.dropFirst().joined(separator: "\n"))
+            let frames = stacks.lines.map(\.frames)
+            #expect(frames.contains { $0.last?.hasPrefix("mix") == true && $0.contains("\(step)_[i]") }, "\(result.output)")
+            #expect(frames.allSatisfy { $0[1].hasPrefix("work") && $0.dropFirst(2).allSatisfy { $0.hasSuffix("_[i]") } }, "\(result.output)")
+            #expect(stacks.lines.reduce(0) { $0 + $1.samples } == bytes)
+        }
+    }
+}

@@ -1,0 +1,161 @@
+import Foundation
+import Glibc
+import KilnModel
+import Testing
+
+extension KernelTests {
+    /// Where commands' time goes, and who made whom wait.
+    @Suite struct PhaseTests {
+        /// A script that computes for some milliseconds.
+        private static let busy = "local t = 0 for i = 1, 1500000 do t = t + i end return 1"
+
+        @Test func aSlowScriptKeepsOthersWaitingAndIsNamed() throws {
+            let server = try RedisServer()
+            let session = try Session.recording(pid: server.pid) {
+                let load = try Child("redis-benchmark", ["-p", "\(server.port)", "-q", "-t", "get", "-n", "150000", "-c", "50"])
+                let client = try Connection(port: server.port)
+                for _ in 0..<11 { _ = try client.reply(to: "EVAL", Self.busy, "0") }
+                load.wait()
+            }
+            let get = try #require(session.record.commands["GET"]).phases, eval = try #require(session.record.commands["EVAL"]).phases
+            let script = try #require(eval["exec"])
+            #expect(script.count == 11)
+            let least = try #require(script.slots.first)[0]
+            #expect(least > 1_000_000)
+            // The GETs waited in their sockets; their own execution is what it is without the script.
+            #expect(try #require(get["queue"]).maxNs > least / 2)
+            #expect(try #require(get["exec"]?.p99Ns) < 1_000_000)
+            let blamed = try #require(session.record.waits.first { $0.culprit == "EVAL" && $0.victim == "GET" })
+            #expect(blamed.times >= 50)
+            #expect(blamed.waitNs > blamed.times * least / 4)
+            #expect(session.output.contains("WHILE"))
+        }
+
+        @Test(arguments: Capability.hooks)
+        func partsAddUpToTheWhole(hook: String) throws {
+            let server = try RedisServer()
+            let session = try Session.recording(pid: server.pid, ["--hook", hook]) {
+                let client = try Connection(port: server.port)
+                for _ in 0..<503 { _ = try client.reply(to: "INCR", "n") }
+            }
+            let phases = try #require(session.record.commands["INCR"]).phases
+            let service = try #require(phases["service"]), exec = try #require(phases["exec"]), reply = try #require(phases["reply"])
+            #expect(service.count == 503)
+            #expect(exec.count == 503 && reply.count == 503)
+            #expect(exec.sumNs + reply.sumNs == service.sumNs)
+            if hook == "socket" {
+                let queue = try #require(phases["queue"]), total = try #require(phases["total"])
+                // Before the first receive nobody looked at the connection.
+                #expect(queue.count == 502 && total.count == 502)
+                #expect(total.sumNs > queue.sumNs && total.sumNs <= queue.sumNs + service.sumNs)
+            } else {
+                #expect(phases["queue"] == nil && phases["total"] == nil)
+                #expect(session.record.phasesUnknown["queue"] != nil)
+            }
+        }
+
+        @Test(arguments: Capability.hooks)
+        func execAgreesWithTheServersOwnClock(hook: String) throws {
+            let server = try RedisServer()
+            let session = try Session.recording(pid: server.pid, ["--hook", hook]) {
+                let client = try Connection(port: server.port)
+                for _ in 0..<31 { _ = try client.reply(to: "EVAL", Self.busy, "0") }
+            }
+            let own = try #require(try Connection(port: server.port).reply(to: "INFO", "commandstats").split(separator: "\r\n")
+                .first { $0.hasPrefix("cmdstat_eval:") }?.split(separator: ",").first { $0.hasPrefix("usec=") }
+                .flatMap { Double($0.dropFirst("usec=".count)) })
+            let exec = try #require(session.record.commands["EVAL"]?.phases["exec"])
+            #expect(exec.count == 31)
+            #expect(abs(Double(exec.sumNs) / 1000 - own) < own * 0.1, "\(exec.sumNs) ns, the server says \(own) us")
+        }
+
+        @Test func blockingCommandsHaveAWaitAndNoLatency() throws {
+            let server = try RedisServer()
+            let session = try Session.recording(pid: server.pid) {
+                let waiter = try Connection(port: server.port), other = try Connection(port: server.port)
+                for _ in 0..<3 {
+                    try waiter.send(request("BLPOP", "list", "0"))
+                    usleep(60_000)
+                    _ = try other.reply(to: "RPUSH", "list", "x")
+                    try waiter.receive(until: "x\r\n")
+                }
+                try waiter.send(request("XREAD", "BLOCK", "50", "STREAMS", "s", "$"))
+                try waiter.receive(until: "*-1\r\n")
+                try waiter.send(request("XREAD", "COUNT", "1", "STREAMS", "s", "0"))
+                try waiter.receive(until: "*-1\r\n")
+            }
+            let list = try #require(session.record.commands["BLPOP"]), stream = try #require(session.record.commands["XREAD"])
+            #expect(list.phases.keys.sorted() == ["queue", "wait"] || list.phases.keys.sorted() == ["wait"])
+            #expect(list.phases["wait"]?.count == 3)
+            #expect((list.phases["wait"]?.maxNs ?? 0) >= 50_000_000)
+            // One XREAD blocks, the other doesn't.
+            #expect(stream.count == 2)
+            #expect(stream.phases["wait"]?.count == 1 && stream.phases["service"]?.count == 1)
+            #expect((stream.phases["service"]?.maxNs ?? .max) < 50_000_000)
+            #expect(session.output.contains("blocking: BLPOP 3 answered"))
+        }
+
+        @Test func aBlockedClientThatIsKilledLeavesNoLatency() throws {
+            let server = try RedisServer()
+            let session = try Session.recording(pid: server.pid) {
+                let other = try Connection(port: server.port)
+                do {
+                    let waiter = try Connection(port: server.port)
+                    try waiter.send(request("BLPOP", "nothing", "0"))
+                    usleep(100_000)
+                    _ = try other.reply(to: "CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes")
+                }
+                // The server gives its descriptor to the next connection at once.
+                let next = try Connection(port: server.port)
+                for _ in 0..<101 { _ = try next.reply(to: "GET", "x") }
+            }
+            #expect(session.record.commands["BLPOP"]?.phases["wait"] == nil)
+            let get = try #require(session.record.commands["GET"]?.phases["service"])
+            #expect(get.count == 101 && get.maxNs < 100_000_000)
+            #expect(session.record.lost.isEmpty)
+        }
+
+        @Test func aReplyToAClientThatDoesNotReadIsBlockedSendingAndNotExec() throws {
+            let server = try RedisServer()
+            let client = try Connection(port: server.port)
+            try client.send(request([Array("SET".utf8), Array("big".utf8), [UInt8](repeating: 120, count: 8_000_000)]))
+            try client.receive(until: "+OK\r\n")
+            let session = try Session.recording(pid: server.pid) {
+                _ = try client.reply(to: "PING")
+                try client.send(request("GET", "big"))
+                usleep(200_000)
+                try client.receive(until: "x\r\n")
+                _ = try client.reply(to: "PING")
+            }
+            let get = try #require(session.record.commands["GET"])
+            #expect((get.phases["exec"]?.maxNs ?? .max) < 100_000_000)
+            #expect((get.phases["send_blocked"]?.maxNs ?? 0) > 150_000_000)
+            #expect(get.replyBytesMax == 8_000_000 + 12)
+        }
+
+        @Test func whatSeveralThreadsReadHasNoExec() throws {
+            let server = try RedisServer(["--io-threads", "4", "--io-threads-do-reads", "yes"])
+            let (kiln, counted, session) = try server.counts(hook: Capability.hooks.first ?? "") {
+                try server.benchmark(["-t", "get", "-n", "5021", "-c", "50"])
+            }
+            #expect(kiln == counted)
+            #expect(session.record.commands["GET"]?.phases["service"]?.count == kiln["GET"])
+            #expect(session.record.phasesUnknown["exec"]?.contains("several threads") == true)
+            #expect((session.record.commands["GET"]?.phases["exec"]?.count ?? 0) < 1000)
+        }
+
+        @Test(.enabled(if: access("/usr/bin/taskset", X_OK) == 0, "taskset is not installed"))
+        func timeWithoutACPUIsToldApart() throws {
+            let server = try RedisServer()
+            let rival = try Child("taskset", ["-c", "0", "sh", "-c", "while :; do :; done"])
+            defer { kill(rival.pid, SIGKILL) }
+            try #require(Child("taskset", ["-a", "-p", "-c", "0", "\(server.pid)"]).wait() == 0)
+            let session = try Session.recording(pid: server.pid) {
+                let client = try Connection(port: server.port)
+                for _ in 0..<31 { _ = try client.reply(to: "EVAL", Self.busy, "0") }
+            }
+            let eval = try #require(session.record.commands["EVAL"]), exec = try #require(eval.phases["exec"])
+            #expect(eval.execRunQueueNs > exec.sumNs / 5 && eval.execRunQueueNs < exec.sumNs)
+        }
+    }
+}

@@ -1,0 +1,56 @@
+import Glibc
+
+/// A program started by a test; ended with its last reference.
+///
+/// Not Foundation's Process: its waitUntilExit() turns a run loop, which can hang on the threads that tests run on.
+final class Child {
+    let pid: pid_t
+    private var status: Int32?
+
+    /// Output goes to the files named, or nowhere.
+    init(_ program: String, _ arguments: [String], output: String = "/dev/null", errors: String = "/dev/null") throws {
+        var actions = posix_spawn_file_actions_t()
+        posix_spawn_file_actions_init(&actions)
+        defer { posix_spawn_file_actions_destroy(&actions) }
+        posix_spawn_file_actions_addopen(&actions, 0, "/dev/null", O_RDONLY, 0)
+        posix_spawn_file_actions_addopen(&actions, 1, output, O_WRONLY | O_CREAT | O_TRUNC, 0o644)
+        posix_spawn_file_actions_addopen(&actions, 2, errors, O_WRONLY | O_CREAT | O_TRUNC, 0o644)
+        // Threads of tests block signals, and a child would inherit that.
+        var attributes = posix_spawnattr_t()
+        posix_spawnattr_init(&attributes)
+        defer { posix_spawnattr_destroy(&attributes) }
+        var none = sigset_t()
+        sigemptyset(&none)
+        posix_spawnattr_setsigmask(&attributes, &none)
+        posix_spawnattr_setflags(&attributes, Int16(POSIX_SPAWN_SETSIGMASK))
+        var words = ([program] + arguments).map { strdup($0) } + [nil]
+        defer { for word in words { free(word) } }
+        var child: pid_t = 0
+        let result = posix_spawnp(&child, program, &actions, &attributes, &words, environ)
+        guard result == 0 else { throw TestFailure("cannot start \(program): \(String(cString: strerror(result)))") }
+        pid = child
+    }
+
+    deinit {
+        if isRunning { kill(pid, SIGKILL) }
+        wait()
+    }
+
+    var isRunning: Bool {
+        guard status == nil else { return false }
+        var now: Int32 = 0
+        if waitpid(pid, &now, WNOHANG) == pid { status = now }
+        return status == nil
+    }
+
+    /// The exit status, or 128 and the signal's number.
+    @discardableResult
+    func wait() -> Int32 {
+        var now: Int32 = status ?? 0
+        if status == nil {
+            while waitpid(pid, &now, 0) < 0, errno == EINTR {}
+            status = now
+        }
+        return now & 0x7f == 0 ? (now >> 8) & 0xff : 128 + (now & 0x7f)
+    }
+}

@@ -1,0 +1,124 @@
+import Foundation
+import Glibc
+import KilnTargets
+
+/// A program of a test, compiled and running; ended with the value.
+final class Program {
+    /// What compiles, and how its files' names end.
+    enum Language: String {
+        case c, cc, swift, go
+
+        var compiler: [String] {
+            switch self {
+            case .c: ["cc"]
+            case .cc: ["c++"]
+            case .swift: ["swiftc"]
+            case .go: ["go", "build"]
+            }
+        }
+
+        var canCompile: Bool {
+            (try? Child(compiler[0], [self == .go ? "version" : "--version"]).wait()) == 0
+        }
+    }
+
+    let directory = temporaryDirectory()
+    private let child: Child
+
+    static let canCompile = Language.c.canCompile
+
+    /// `library`, if given, becomes `library.so` beside the program, or several files with options of their own; the program
+    /// gets the directory as its argument. `prepare` is called with the directory before it starts, and returns what starts it.
+    init(
+        _ source: String, _ options: [String] = ["-O2", "-fomit-frame-pointer"], in language: Language = .c, library: String? = nil,
+        named libraries: [(name: String, options: [String])] = [("library.so", [])],
+        prepare: (String) throws -> [String] = { [$0 + "/program", $0] }
+    ) throws {
+        try Self.compile(source, options, language, to: directory + "/program")
+        for (name, own) in libraries where library != nil {
+            try Self.compile(library ?? "", options + own + ["-shared", "-fPIC"], .c, to: "\(directory)/\(name)")
+        }
+        let command = try prepare(directory)
+        child = try Child(command[0], Array(command.dropFirst()))
+    }
+
+    deinit { try? FileManager.default.removeItem(atPath: directory) }
+
+    var pid: Int32 { child.pid }
+
+    func signal(_ number: Int32) { kill(pid, number) }
+
+    private static func compile(_ source: String, _ options: [String], _ language: Language, to path: String) throws {
+        let file = "\(path).\(language.rawValue)", errors = path + ".errors"
+        try source.write(toFile: file, atomically: true, encoding: .utf8)
+        let environment = ["GO111MODULE=off", "CGO_ENABLED=0", "GOCACHE=\(path).cache"]
+        let arguments = language.compiler + options + ["-o", path, file] + (language == .c ? ["-ldl"] : [])
+        guard try Child("env", environment + arguments, errors: errors).wait() == 0 else {
+            throw TestFailure("\(language.compiler.first ?? "") failed: \((try? String(contentsOfFile: errors, encoding: .utf8)) ?? "")")
+        }
+    }
+}
+
+/// Folded text as stacks: frames from the outermost, the program's name first.
+struct Stacks {
+    let lines: [(frames: [String], samples: UInt64)]
+
+    init(_ folded: String) {
+        lines = folded.split(separator: "\n").compactMap { line in
+            guard let space = line.lastIndex(of: " "), let samples = UInt64(line[line.index(after: space)...]) else { return nil }
+            return (line[..<space].split(separator: ";").map(String.init), samples)
+        }
+    }
+
+    /// Samples of the stacks in which these frames come in this order, others between them or not.
+    func samples(through chain: String...) -> UInt64 { samples(throughAll: chain) }
+
+    func samples(throughAll chain: [String]) -> UInt64 {
+        lines.filter { line in
+            var rest = chain[...]
+            for frame in line.frames where frame == rest.first { rest.removeFirst() }
+            return rest.isEmpty
+        }.reduce(0) { $0 + $1.samples }
+    }
+}
+
+extension Session {
+    var stacks: Stacks { Stacks(folded) }
+
+    /// Of the recorded samples, those whose stack is whole.
+    var wholeShare: Double {
+        let samples = record.samples.onCPU
+        return Double(samples.complete) / Double(max(samples.recorded, 1))
+    }
+
+    /// Stacks of a process that is no Redis server: kiln says so at its end. Without `load`, while it works for 1.5 s.
+    static func sampling(
+        pid: Int32, frequency: Int = 499, _ arguments: [String] = [], during load: (() throws -> Void)? = nil
+    ) throws -> Session {
+        try recording(
+            pid: pid, ["-F", "\(frequency)", "--no-syscalls"] + arguments, status: 1, during: load ?? { try letWork(pid, seconds: 1.5) }
+        )
+    }
+}
+
+/// Wait until a process has had so much more CPU time: how many samples there are depends on that, not on the time of day.
+func letWork(_ pid: Int32, seconds: Double) throws {
+    let clock = try ProcessCPUClock(pid: pid)
+    let enough = try clock.nanoseconds() + UInt64(seconds * 1e9)
+    guard eventually(within: 60, { (try? clock.nanoseconds()).map { $0 >= enough } ?? true }) else {
+        throw TestFailure("pid \(pid) got less than \(seconds) s of CPU time in a minute")
+    }
+}
+
+/// Wait until a process has used so much more CPU time: samples come with it, however busy the machine is with other things.
+func useCPU(of pid: Int32, seconds: Double) throws {
+    var clock = clockid_t()
+    guard clock_getcpuclockid(pid, &clock) == 0 else { throw TestFailure("process \(pid) has no CPU clock") }
+    func used() -> Double {
+        var time = timespec()
+        clock_gettime(clock, &time)
+        return Double(time.tv_sec) + Double(time.tv_nsec) / 1e9
+    }
+    let end = used() + seconds
+    guard eventually(within: 120, { used() >= end }) else { throw TestFailure("process \(pid) got no CPU time") }
+}

@@ -1,0 +1,104 @@
+import Foundation
+import Glibc
+import Testing
+
+extension KernelTests {
+    /// User stacks from unwind tables: whole on code without frame pointers, and honest where they are not.
+    @Suite(.enabled(if: Program.canCompile, "no C compiler")) struct UnwindTests {
+        @Test func aStockServersStacksAreWhole() throws {
+            let server = try RedisServer()
+            let session = try Session.recording(pid: server.pid, ["-F", "499"]) {
+                try server.benchmark(["-t", "set,get,lpush", "-n", "200000", "-c", "50"])
+                try server.benchmark(["-t", "get,hset,zadd", "-n", "500000", "-P", "16", "-c", "50"])
+            }
+            let samples = session.record.samples.onCPU
+            #expect(samples.recorded > 500)
+            #expect(session.wholeShare >= 0.995, "\(samples.ends)")
+            #expect(samples.ends["complete"] == samples.complete)
+            #expect(samples.ends.values.reduce(0, +) == samples.recorded)
+            #expect(session.output.contains("% of stacks whole"))
+            let stacks = session.stacks
+            let commands = stacks.samples(through: "processCommand")
+            #expect(commands > 0)
+            #expect(stacks.samples(through: "_start", "main", "aeMain", "readQueryFromClient", "processInputBuffer", "processCommand") == commands)
+        }
+
+        private static let recursion = """
+            volatile unsigned long sink;
+            __attribute__((noinline)) unsigned long deep(int depth, unsigned long x) {
+                if (!depth) { for (int i = 0; i < 20000; i++) x = x * 6364136223846793005UL + 1; return x; }
+                unsigned long below = deep(depth - 1, x + depth);
+                return below ^ depth;
+            }
+            int main(void) { for (;;) sink = deep(DEPTH - 1, sink); }
+            """
+
+        @Test func aHundredCallsWithoutFramePointersAreAllThere() throws {
+            let program = try Program(Self.recursion, ["-O2", "-fomit-frame-pointer", "-DDEPTH=100"])
+            let session = try Session.sampling(pid: program.pid)
+            #expect(session.record.samples.onCPU.recorded > 300)
+            #expect(session.wholeShare >= 0.995, "\(session.record.samples.onCPU.ends)")
+            let deepest = session.stacks.lines.map { $0.frames.count { $0 == "deep" } }.max()
+            #expect(deepest == 100)
+        }
+
+        @Test func aStackThatIsTooDeepKeepsItsInnermostFramesAndSaysSo() throws {
+            let program = try Program(Self.recursion, ["-O2", "-fomit-frame-pointer", "-DDEPTH=2000"])
+            let session = try Session.sampling(pid: program.pid)
+            let samples = session.record.samples.onCPU
+            #expect((samples.ends["too_deep"] ?? 0) > samples.recorded / 2)
+            #expect(session.stacks.lines.contains { $0.frames.prefix(2) == ["program", "[too_deep]"] && $0.frames.count == 386 })
+            #expect(session.output.contains("too_deep: "))
+        }
+
+        @Test func signalHandlersStandOnWhatTheyInterrupted() throws {
+            let program = try Program("""
+                #include <signal.h>
+                #include <stdlib.h>
+                #include <sys/time.h>
+                volatile unsigned long sink;
+                __attribute__((noinline)) static void spin(void) { for (int i = 0; i < 10000000; i++) sink = sink * 3 + 1; }
+                __attribute__((noinline)) void in_handler(void) { spin(); sink++; }
+                __attribute__((noinline)) void interrupted(void) { for (;;) sink = sink * 3 + 1; }
+                static void on_signal(int number) { in_handler(); sink++; }
+                int main(void) {
+                    stack_t other = { malloc(1 << 16), 0, 1 << 16 };
+                    struct sigaction action = { .sa_handler = on_signal, .sa_flags = SA_ONSTACK };
+                    struct itimerval every = { { 0, 20000 }, { 0, 20000 } };
+                    sigaltstack(&other, 0);
+                    sigaction(SIGPROF, &action, 0);
+                    setitimer(ITIMER_PROF, &every, 0);
+                    interrupted();
+                }
+                """)
+            let session = try Session.sampling(pid: program.pid)
+            #expect(session.wholeShare >= 0.995, "\(session.record.samples.onCPU.ends)")
+            #expect(session.stacks.samples(through: "main", "interrupted", "in_handler") > 50)
+        }
+
+        @Test(.enabled(if: access("/usr/bin/python3", X_OK) == 0, "python3 is not installed"))
+        func pythonsStacksAreWhole() throws {
+            let python = try Child("/usr/bin/python3", ["-c", "import json\nwhile True: json.loads(json.dumps([{'a': i} for i in range(100)]))"])
+            usleep(300_000)
+            let session = try Session.sampling(pid: python.pid)
+            #expect(session.record.samples.onCPU.recorded > 300)
+            #expect(session.wholeShare >= 0.995, "\(session.record.samples.onCPU.ends)")
+        }
+
+        @Test func threadsStacksEndWhereTheirThreadsBegin() throws {
+            let program = try Program("""
+                #include <pthread.h>
+                volatile unsigned long sink;
+                static void *work(void *x) { for (;;) sink = sink * 3 + 1; }
+                int main(void) {
+                    pthread_t thread;
+                    pthread_create(&thread, 0, work, 0);
+                    pthread_join(thread, 0);
+                }
+                """, ["-O2", "-fomit-frame-pointer", "-pthread"])
+            let session = try Session.sampling(pid: program.pid)
+            #expect(session.record.samples.onCPU.recorded > 300)
+            #expect(session.wholeShare >= 0.995, "\(session.record.samples.onCPU.ends)")
+        }
+    }
+}

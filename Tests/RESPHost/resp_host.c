@@ -1,0 +1,183 @@
+#include "resp_host.h"
+
+#include <linux/types.h>
+#include <stdlib.h>
+#include <string.h>
+
+// What the scanner takes from BPF, for user space.
+#undef __always_inline
+#define __always_inline inline __attribute__((always_inline))
+#define __noinline __attribute__((noinline))
+#define barrier_var(variable) __asm__ volatile("" : "+r"(variable))
+
+static long bpf_probe_read_user(void *to, __u32 size, const void *from)
+{
+	memcpy(to, from, size);
+	return 0;
+}
+
+#define bpf_loop(count, callback, context, flags) \
+	do { \
+		for (__u32 index = 0; index < (count) && !(callback)(index, context); index++) \
+			; \
+	} while (0)
+
+#include "replies.bpf.h"
+
+struct resp_host {
+	struct resp_stream stream;
+	struct resp_reader reader;
+	struct reply_stream replies;
+	struct reply_reader reply_reader;
+	size_t rows;
+	struct kiln_command_key keys[KILN_COMMAND_CAPACITY];
+	uint64_t counts[KILN_COMMAND_CAPACITY];
+};
+
+static _Thread_local struct resp_host *current;
+
+static __u32 command_row(const struct kiln_command_key *key)
+{
+	size_t row;
+
+	for (row = 1; row < current->rows; row++)
+		if (!memcmp(&current->keys[row], key, sizeof *key))
+			return (__u32)row;
+	if (row == KILN_COMMAND_CAPACITY)
+		return 0;
+	current->keys[row] = *key;
+	current->rows = row + 1;
+	return (__u32)row;
+}
+
+static bool is_special(const struct resp_reader *r, __u32 command)
+{
+	(void)r;
+	(void)command;
+	return false;
+}
+
+static __u32 command_variant(struct resp_reader *r, __u32 command, __u32 offset)
+{
+	(void)r;
+	(void)offset;
+	return command;
+}
+
+static void count_unlisted(__u32 command, __u32 count)
+{
+	current->counts[command] += count;
+}
+
+static void lose(__u32 loss, __u64 amount)
+{
+	(void)loss;
+	(void)amount;
+}
+
+struct resp_host *resp_host_create(void)
+{
+	struct resp_host *host = calloc(1, sizeof *host);
+
+	if (host) {
+		host->rows = 1;
+		host->reader.counting = 1;
+	}
+	return host;
+}
+
+void resp_host_free(struct resp_host *host)
+{
+	free(host);
+}
+
+bool resp_host_receive(struct resp_host *host, const uint8_t *bytes, uint32_t length)
+{
+	struct resp_reader *r = &host->reader;
+	// Exactly as long as the receive, so that a memory checker sees a read beyond it.
+	uint8_t *copy;
+
+	if (host->stream.state == RESP_FAILED)
+		return false;
+	copy = malloc(length);
+	if (!copy)
+		return false;
+	memcpy(copy, bytes, length);
+	current = host;
+	if (!at_boundary(&host->stream)) {
+		resp_receive(r, &host->stream, (__u64)copy, length);
+		follow_units(r, &host->stream);
+	} else if (resp_receive_one(r, (__u64)copy, length) == RESP_MORE) {
+		restart_stream(&host->stream);
+		follow_units(r, &host->stream);
+	}
+	for (__u32 i = 0; i < r->runs_noted; i++)
+		host->counts[r->runs[i].command] += r->runs[i].count;
+	host->counts[r->run_command] += r->run_count;
+	free(copy);
+	return host->stream.state != RESP_FAILED;
+}
+
+bool resp_host_send(struct resp_host *host, const uint8_t *bytes, uint32_t length)
+{
+	struct reply_reader *r = &host->reply_reader;
+	uint8_t *copy = malloc(length);
+
+	if (!copy || host->replies.state == REPLY_FAILED) {
+		free(copy);
+		return false;
+	}
+	memcpy(copy, bytes, length);
+	current = host;
+	start_send(r);
+	follow_replies(r, &host->replies, (__u64)copy, length);
+	free(copy);
+	return host->replies.state != REPLY_FAILED;
+}
+
+bool resp_host_replies_at_boundary(const struct resp_host *host)
+{
+	return replies_at_boundary(&host->replies);
+}
+
+uint32_t resp_host_sent_replies(const struct resp_host *host)
+{
+	return host->reply_reader.replies;
+}
+
+uint32_t resp_host_sent_pushes(const struct resp_host *host)
+{
+	return host->reply_reader.pushes;
+}
+
+uint32_t resp_host_sent_errors(const struct resp_host *host)
+{
+	return host->reply_reader.errors_listed;
+}
+
+struct resp_host_error resp_host_sent_error(const struct resp_host *host, uint32_t index)
+{
+	const struct reply_error *error = &host->reply_reader.errors[index];
+
+	return (struct resp_host_error){ error->replies_before, error->nested != 0, error->word };
+}
+
+bool resp_host_at_boundary(const struct resp_host *host)
+{
+	return at_boundary(&host->stream);
+}
+
+size_t resp_host_rows(const struct resp_host *host)
+{
+	return host->rows;
+}
+
+const uint8_t *resp_host_name(const struct resp_host *host, size_t row)
+{
+	return host->keys[row].name;
+}
+
+uint64_t resp_host_count(const struct resp_host *host, size_t row)
+{
+	return host->counts[row];
+}

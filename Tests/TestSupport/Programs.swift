@@ -1,0 +1,47 @@
+import Foundation
+
+/// Where a program lies on the search path, or nil.
+public func program(_ name: String) -> String? {
+    let path = ProcessInfo.processInfo.environment["PATH"] ?? "/usr/bin:/bin"
+    return path.split(separator: ":").map { "\($0)/\(name)" }.first { FileManager.default.isExecutableFile(atPath: $0) }
+}
+
+/// A fresh directory that is removed with the value.
+public final class TemporaryDirectory {
+    public let url: URL
+
+    public init() throws {
+        url = FileManager.default.temporaryDirectory.appendingPathComponent("flamegraph-\(UUID().uuidString)")
+        try FileManager.default.createDirectory(at: url, withIntermediateDirectories: true)
+    }
+
+    deinit { try? FileManager.default.removeItem(at: url) }
+
+    /// Writes a file and returns where it lies.
+    public func write(_ bytes: [UInt8], as name: String) throws -> URL {
+        let file = url.appendingPathComponent(name)
+        try Data(bytes).write(to: file)
+        return file
+    }
+}
+
+/// What xmllint says of a file: nil when it is well-formed XML, and never nil without xmllint.
+public func xmllint(_ path: String) throws -> String? {
+    let (status, output) = try xmllint(["--noout", path])
+    return status == 0 ? nil : output
+}
+
+/// The exit status of xmllint and what it printed.
+public func xmllint(_ arguments: [String]) throws -> (status: Int32, output: String) {
+    guard let xmllint = program("xmllint") else { return (-1, "xmllint is not installed: it is in libxml2-utils") }
+    let process = Process()
+    process.executableURL = URL(fileURLWithPath: xmllint)
+    process.arguments = arguments
+    let output = Pipe()
+    process.standardOutput = output
+    process.standardError = output
+    try process.run()
+    let said = output.fileHandleForReading.readDataToEndOfFile()
+    process.waitUntilExit()
+    return (process.terminationStatus, String(decoding: said, as: UTF8.self))
+}

@@ -1,0 +1,44 @@
+// bpf/unwind.bpf.h compiled for user space: the unwinder's own source, on memory that the caller reads.
+#ifndef UNWIND_HOST_H
+#define UNWIND_HOST_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+// Registers by their DWARF number for x86-64: 6 rbp, 7 rsp, 16 rip.
+#define UNWIND_REGISTERS 17
+
+// `size` bytes of the unwound process at an address, or false. As the kernel's, it fails as a whole.
+typedef bool (*unwind_read)(void *context, uint64_t address, void *to, size_t size);
+
+// An executable mapping and its file's table, as in kiln_mappings.h; without a table, `cells` is NULL.
+struct unwind_host_mapping {
+	uint64_t start, end, bias;
+	const uint64_t *cells;
+	size_t cell_count;
+	uint32_t granules;
+};
+
+struct unwind_host;
+
+// The mappings are copied, the cells are not. NULL: without memory.
+struct unwind_host *unwind_host_create(const struct unwind_host_mapping *mappings, size_t count);
+void unwind_host_free(struct unwind_host *host);
+
+// The whole stack: return addresses from the innermost frame on, as the kernel would record them. Returns how many; `end` is an
+// enum kiln_stack_end.
+size_t unwind_host_stack(struct unwind_host *host, const uint64_t *registers, unwind_read read, void *context,
+			 uint64_t *frames, size_t capacity, unsigned *end);
+
+// What one frame's row leads to.
+struct unwind_step {
+	uint64_t pc, sp, fp;
+	// Where there is no caller: enum kiln_stack_end. Otherwise negative.
+	int end;
+};
+
+// Only the innermost frame.
+struct unwind_step unwind_host_step(struct unwind_host *host, const uint64_t *registers, unwind_read read, void *context);
+
+#endif

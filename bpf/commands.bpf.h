@@ -1,0 +1,384 @@
+/* SPDX-License-Identifier: (GPL-2.0-only OR BSD-2-Clause) */
+/* Commands of a connection: when its stream may be believed, and what each receive and send of it means.
+ * Nothing here knows how a receive or a send was seen: hooks call connection_receives() and connection_sends(). */
+#ifndef KILN_COMMANDS_BPF_H
+#define KILN_COMMANDS_BPF_H
+
+#include "include/kiln_redis.h"
+#define LOSS_COUNT KILN_REDIS_LOSS_COUNT
+#include "losses.bpf.h"
+#include "pairing.bpf.h"
+
+#define PROBES_MAX 8                      /* answered receives without one whole request, until a connection is given up */
+
+/* How a hook sees a receive. */
+struct receive {
+	__u64 buffer;                     /* user address of the bytes */
+	__u32 length;
+	bool tcp;
+	__u64 arrived_ns;                 /* its first byte; at most SINCE_UNKNOWN: not known */
+	__u32 copied_seq;                 /* tcp only: bytes read before and with this receive, as a sequence number */
+	bool first_of_stream;             /* proven: no byte of the stream was read before */
+	bool incoming;                    /* the server accepted the connection; it did not open it */
+	bool unsupported;                 /* a stream, but of a protocol of which neither is known */
+	struct kiln_client_key client;    /* at the first receive: who asks */
+	__u32 loss;                       /* not 0: why the bytes can't be followed, as KILN_LOST_* + 1 */
+};
+
+/* Where a hook keeps what a connection needs beyond its exchange: by socket, or by id where `sk` is NULL. */
+struct place {
+	struct sock *sk;
+	__u64 id;
+};
+
+static __always_inline struct connection *connection_at(const struct place *place);
+
+/* ---- receive ----------------------------------------------------------------------------------------------- */
+
+/* Several commands of one receive, or one that comes while others wait, or one that is not ordinary. */
+static __always_inline void await_replies(const struct place *place, struct exchange *x, struct resp_reader *r,
+					  const struct arrived *times)
+{
+	struct connection *c = NULL;
+
+	resp_note_run(r);
+	if (!(x->flags & UNPAIRED)) {
+		c = connection_at(place);
+		if (!c) {
+			lose(KILN_LOST_CONNECTIONS_WITHOUT_STATE, 1);
+			unpair(x);
+		}
+	}
+	if (c)
+		await_runs(x, r, c, times);
+	else
+		count_runs(r, times);
+}
+
+/* The connection can't be followed any more: parse on without counting until a boundary is proven. */
+__noinline int distrust(struct exchange *x)
+{
+	if (!x)
+		return 0;
+	x->trust = TRUST_PROBING;
+	x->flags &= ~(IN_REQUEST | PROBED | REPLIED);
+	if (x->waiting != WAITING_NONE)
+		unpair(x);                /* what answers what is not known */
+	return 0;
+}
+
+/* A stream taken up in its middle. A receive proves a boundary at its end if the parse ends with it and the server
+ * sends something before it receives more: inside a value, however much it looks like RESP, a server has no reason
+ * to. Bytes up to there are not counted as commands. */
+__noinline int probe(struct exchange *x, struct connection *c, const struct receive *receive)
+{
+	__u8 first = 0;
+	bool replied, probed;
+
+	if (!x || !c || !receive)
+		return 0;
+	replied = x->flags & REPLIED;
+	probed = x->flags & PROBED;
+	if (replied && probed && !(x->flags & (IN_REQUEST | SENT_IN_PART))) {
+		x->trust = TRUST_COUNTING;
+		x->flags &= ~IN_REPLY;
+		c->first_sent_ns = c->untimed = 0;
+		c->head = c->tail = c->batch_head = c->batch_tail = 0;
+		return 0;
+	}
+	if (!(x->flags & IN_REQUEST))
+		return 0;
+	if (c->requests.state < RESP_FAILED) {
+		/* Replies flow while the parse is inside something: it may be lost in a length that was never one. */
+		if (!replied)
+			return 0;
+		bpf_probe_read_user(&first, 1, (void *)receive->buffer);
+		if (first != '*')
+			return 0;
+	} else if (replied && !probed && ++c->failed_probes >= PROBES_MAX) {
+		/* A server answers, and never a whole request: another protocol, met in its middle. */
+		lose(KILN_LOST_NOT_RESP_CONNECTIONS, 1);
+		x->trust = TRUST_IGNORED;
+		return 0;
+	}
+	x->flags &= ~(IN_REQUEST | PROBED);
+	return 0;
+}
+
+/* The first receive of a connection. */
+__noinline int meet(struct exchange *x, const struct receive *receive, __u32 process)
+{
+	__u8 start[2] = {};
+
+	if (!x || !receive)
+		return 0;
+	x->process = process;
+	x->client = client_row(&receive->client);
+	if (receive->unsupported)
+		lose(KILN_LOST_UNSUPPORTED_CONNECTIONS, 1);
+	if (receive->unsupported || !receive->incoming) {
+		x->trust = TRUST_IGNORED;
+		return 0;
+	}
+	if (!receive->first_of_stream || receive->loss) {
+		distrust(x);
+		return 0;
+	}
+	bpf_probe_read_user(start, receive->length < 2 ? 1 : 2, (void *)receive->buffer);
+	if (start[0] == 0x16 && start[1] == 3) {        /* a TLS handshake record, major version 3 */
+		lose(KILN_LOST_TLS_CONNECTIONS, 1);
+		x->trust = TRUST_IGNORED;
+		return 0;
+	}
+	x->trust = TRUST_COUNTING;
+	return 0;
+}
+
+/* unread_since_ns of a connection of whose unread bytes the first one's arrival is not known. */
+#define SINCE_UNKNOWN 1
+
+/* Data is there to be read. Runs beside receives, on other CPUs. */
+static __always_inline void data_arrives(__u64 id)
+{
+	struct arrival *arrival = find_arrival(id);
+
+	if (arrival && !arrival->unread_since_ns)
+		arrival->unread_since_ns = bpf_ktime_get_ns();
+}
+
+/* When the first byte that a receive took arrived; at most SINCE_UNKNOWN: not known. To be called before it is looked whether
+ * all was read, which the exchange, a full barrier, orders: data that arrives in between is either seen then or noted here. */
+static __always_inline __u64 take_arrival(struct arrival *arrival)
+{
+	return arrival ? __sync_lock_test_and_set(&arrival->unread_since_ns, 0) : 0;
+}
+
+/* Bytes were left behind, of which nobody knows when the first one came. */
+static __always_inline void forget_arrival(struct arrival *arrival)
+{
+	if (arrival)
+		arrival->unread_since_ns = SINCE_UNKNOWN;
+}
+
+static __always_inline void count_receive(__u32 client, const struct resp_reader *r, __u32 bytes)
+{
+	struct kiln_client_stats *stats = bpf_map_lookup_elem(&client_stats, &client);
+
+	if (!stats)
+		return;
+	stats->commands += r->commands_noted + r->run_count;
+	stats->received_bytes += bytes;
+}
+
+static __always_inline void count_send(__u32 client, __u32 bytes)
+{
+	struct kiln_client_stats *stats = bpf_map_lookup_elem(&client_stats, &client);
+
+	if (stats)
+		stats->sent_bytes += bytes;
+}
+
+static __always_inline void connection_receives(const struct place *place, struct exchange *x, const struct receive *receive,
+						struct task_struct *task, __u32 process)
+{
+	__u32 zero = 0;
+	struct resp_reader *r;
+	struct connection *c = NULL;
+	struct thread_counts thread = { task->nvcsw, task->sched_info.run_delay };
+	bool executes, first = x->trust == TRUST_UNKNOWN;
+	int outcome = RESP_MORE;
+	struct arrived times;
+
+	times.received_ns = bpf_ktime_get_ns();
+	executes = thread_receives(process, task->pid, &thread, times.received_ns);
+	if (x->waiting != WAITING_ONE)
+		x->received_ns = times.received_ns;
+	if (x->trust == TRUST_IGNORED)
+		return;
+	if (first) {
+		meet(x, receive, process);
+		if (x->trust == TRUST_IGNORED)
+			return;
+	} else if (receive->tcp && !receive->loss && x->copied_seq != receive->copied_seq - receive->length) {
+		lose(KILN_LOST_RECEIVE_GAPS, 1);
+		distrust(x);
+	}
+	x->copied_seq = receive->copied_seq;
+	times.arrived_ns = receive->arrived_ns > SINCE_UNKNOWN && receive->arrived_ns <= times.received_ns ? receive->arrived_ns : 0;
+	if (receive->loss) {
+		lose(receive->loss - 1, 1);
+		distrust(x);
+		return;
+	}
+	r = bpf_map_lookup_elem(&readers, &zero);
+	if (!r)
+		return;
+	if (x->trust == TRUST_PROBING || x->flags & IN_REQUEST) {
+		c = connection_at(place);
+		if (!c) {
+			lose(KILN_LOST_CONNECTIONS_WITHOUT_STATE, 1);
+			distrust(x);
+			return;
+		}
+	}
+	if (x->trust == TRUST_PROBING && c) {
+		probe(x, c, receive);
+		if (x->trust == TRUST_IGNORED)
+			return;
+	}
+	x->flags &= ~(REPLIED | SENT_IN_PART);
+	r->process = process;
+	r->counting = x->trust == TRUST_COUNTING;
+	if (x->flags & IN_REQUEST && c) {
+		resp_receive(r, &c->requests, receive->buffer, receive->length);
+		follow_units(r, &c->requests);
+	} else {
+		outcome = resp_receive_one(r, receive->buffer, receive->length);
+		if (outcome == RESP_UNREADABLE) {
+			distrust(x);
+			return;
+		}
+		if (outcome == RESP_MORE) {
+			if (!c)
+				c = connection_at(place);
+			if (!c) {
+				lose(KILN_LOST_CONNECTIONS_WITHOUT_STATE, 1);
+				distrust(x);
+				return;
+			}
+			restart_stream(&c->requests);
+			follow_units(r, &c->requests);
+		}
+	}
+	if (c && outcome != RESP_ONE_COMMAND) {
+		if (at_boundary(&c->requests))
+			x->flags &= ~IN_REQUEST;
+		else
+			x->flags |= IN_REQUEST;
+	}
+	if (!r->counting) {
+		lose(KILN_LOST_UNSYNCHRONISED_BYTES, receive->length);
+		if (r->run_count) {
+			x->flags |= PROBED;
+			if (c)
+				c->failed_probes = 0;
+		}
+		return;
+	}
+	count_receive(x->client, r, receive->length);
+	if (r->run_count) {
+		__u32 command = r->run_command;
+		bool alone = !r->runs_noted && r->run_count == 1;
+
+		if (times.arrived_ns && times.received_ns - times.arrived_ns >= WAIT_LEAST_NS)
+			blame(process, command, times.arrived_ns, times.received_ns);
+		if (alone && x->waiting == WAITING_NONE && !(x->flags & (UNPAIRED | REPLIES_OFF | SKIPS_REPLY)) &&
+		    is_answered_once(row_class(command))) {
+			count_calls(command, 1, r->run_largest, &times);
+			x->command = command;
+			x->received_ns = times.received_ns;
+			x->arrived_ns = times.arrived_ns;
+			x->executed_ns = 0;
+			asm volatile("" ::: "memory");    /* a send on another CPU sees the rest before it sees that one waits */
+			x->waiting = WAITING_ONE;
+		} else {
+			await_replies(place, x, r, &times);
+			x->received_ns = times.received_ns;
+		}
+		if (executes)
+			execution_begins(process, &thread, x, alone ? command : KILN_SEVERAL_COMMANDS);
+	}
+	if (!(x->flags & IN_REQUEST) || !c || c->requests.state < RESP_FAILED)
+		return;
+	if (c->requests.state == RESP_FAILED && first && !r->run_count) {
+		lose(KILN_LOST_NOT_RESP_CONNECTIONS, 1);
+		x->trust = TRUST_IGNORED;
+		return;
+	}
+	if (c->requests.state == RESP_FAILED)
+		lose(KILN_LOST_PROTOCOL_ERRORS, 1);
+	distrust(x);
+}
+
+/* ---- send -------------------------------------------------------------------------------------------------- */
+
+/* Replies of any form: cut, several, large, errors. */
+static __always_inline void send_replies(const struct place *place, struct exchange *x, const struct send *send)
+{
+	struct connection *c = connection_at(place);
+
+	if (!c) {
+		unpair(x);
+		return;
+	}
+	if (!(x->flags & IN_REPLY)) {
+		__builtin_memset(&c->replies, 0, sizeof c->replies);
+		c->reply_bytes = 0;
+	}
+	c->reply_bytes += send->sent;
+	follow_send(c, send);
+	settle_replies(x, c);
+}
+
+/* A send whose first 16 bytes are in `b` (0 behind its end): it is one whole reply, and no error. */
+static __always_inline bool is_one_reply(const __u8 *b, __u32 sent)
+{
+	__u64 number;
+	__u32 length;
+
+	switch (b[0]) {
+	case '$':
+		length = short_header(b, 8, &number);
+		if (length)
+			return length + number + 2 == sent;
+		return sent == 5 && b[1] == '-' && b[2] == '1';
+	case '+':
+	case ':':
+		length = short_line(b, 8);
+		if (!length && (length = short_line(b + 8, 8)))
+			length += 8;
+		return length == sent;
+	}
+	return false;
+}
+
+static __always_inline bool sends_one_reply(const struct send *send)
+{
+	__u32 zero = 0, length = send->sent;
+	struct reply_reader *r = bpf_map_lookup_elem(&reply_readers, &zero);
+
+	if (!r || send->form != SEND_BYTES)
+		return false;
+	((__u64 *)r->bytes)[0] = 0;
+	((__u64 *)r->bytes)[1] = 0;
+	if (length > 16)
+		length = 16;
+	barrier_var(length);
+	if (length > 16 || bpf_probe_read_user(r->bytes, length, (void *)send->buffer))
+		return false;
+	return is_one_reply(r->bytes, send->sent);
+}
+
+static __always_inline void connection_sends(const struct place *place, struct exchange *x, const struct send *send,
+					     struct task_struct *task)
+{
+	process_sends(x->process, task, send->begin_ns);
+	if (x->trust == TRUST_IGNORED)
+		return;
+	x->flags |= REPLIED;
+	if (x->trust != TRUST_COUNTING) {
+		x->flags = send->in_part ? x->flags | SENT_IN_PART : x->flags & ~SENT_IN_PART;
+		return;
+	}
+	x->sent_ns = bpf_ktime_get_ns();
+	count_send(x->client, send->sent);
+	if (x->flags & UNPAIRED)
+		return;
+	if (x->waiting == WAITING_ONE && !(x->flags & IN_REPLY) && sends_one_reply(send)) {
+		record_answer(x, x->sent_ns, send->sent, false);
+		return;
+	}
+	send_replies(place, x, send);
+}
+
+#endif

@@ -1,0 +1,204 @@
+/* SPDX-License-Identifier: (GPL-2.0-only OR BSD-2-Clause) */
+/* Hook syscall: tp_btf sys_exit sees each receive and send when its system call returns, for every process of the host.
+ * Connections by the socket's inode number, what is large in a hash.
+ *
+ * io_uring isn't seen, nor when data arrives. A descriptor that is duplicated, closed and reused makes this hook take up the
+ * duplicate's connection anew. */
+#ifndef KILN_HOOK_SYSCALL_BPF_H
+#define KILN_HOOK_SYSCALL_BPF_H
+
+struct descriptor {
+	__u32 process;
+	__u32 fd;
+};
+
+/* Key: socket inode number, which no other socket takes while this one may be used: a reused descriptor is another
+ * inode, a duplicated one the same. Value: what its exchange doesn't hold. Full: counted as connections_without_state. */
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__uint(max_entries, CONNECTIONS_MAX);
+	__type(key, __u64);
+	__type(value, struct connection);
+} inode_connections SEC(".maps");
+
+/* Key: descriptor; value: the inode it last stood for. Its only use: when a descriptor stands for another socket, the
+ * former one's connection is dropped, so that connections closed without a last receive don't stay for ever. */
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__uint(max_entries, CONNECTIONS_MAX);
+	__type(key, struct descriptor);
+	__type(value, __u64);
+} descriptors SEC(".maps");
+
+/* A new connection's value is too large for the stack; always zero. */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct connection);
+} new_connection SEC(".maps");
+
+struct open_socket {
+	__u64 inode;
+	struct sock *sk;
+};
+
+/* The socket behind a descriptor of the current task; false: it is not one. */
+static __always_inline bool find_socket(struct task_struct *task, __u32 fd, struct open_socket *found)
+{
+	struct fdtable *table = task->files->fdt;
+	struct file **files = table->fd, *file = NULL;
+	struct inode *inode;
+	struct socket *socket;
+
+	if (fd >= table->max_fds || bpf_probe_read_kernel(&file, sizeof file, files + fd) || !file)
+		return false;
+	inode = BPF_CORE_READ(file, f_inode);
+	if ((BPF_CORE_READ(inode, i_mode) & S_IFMT) != S_IFSOCK)
+		return false;
+	socket = BPF_CORE_READ(file, private_data);
+	found->inode = BPF_CORE_READ(inode, i_ino);
+	found->sk = BPF_CORE_READ(socket, sk);
+	return found->sk != NULL;
+}
+
+/* A connection's exchange, made if there is none. What the descriptor stood for before is dropped. */
+static __noinline struct exchange *open_exchange(__u64 inode, __u32 process, __u32 fd)
+{
+	struct descriptor descriptor = { process, fd };
+	__u64 *former = bpf_map_lookup_elem(&descriptors, &descriptor);
+	struct exchange *x;
+
+	if (former && *former != inode) {
+		x = find_exchange(*former);
+		if (x)
+			free_exchange(x);
+		bpf_map_delete_elem(&inode_connections, former);
+	}
+	bpf_map_update_elem(&descriptors, &descriptor, &inode, BPF_ANY);
+	return make_exchange(inode);
+}
+
+static __always_inline void syscall_receive(struct task_struct *task, struct pt_regs *regs, long ret, __u32 process)
+{
+	struct receive *receive;
+	struct open_socket socket;
+	struct place place = {};
+	struct exchange *x;
+	struct sock *sk;
+	__u16 family;
+	/* recvfrom(fd, buffer, length, flags, ...) and recvmsg(fd, message, flags) */
+	__u64 flags = regs->orig_ax == NR_recvfrom ? regs->r10 : regs->orig_ax == NR_recvmsg ? regs->dx : 0;
+
+	if (flags & (MSG_PEEK | MSG_ERRQUEUE) || !find_socket(task, regs->di, &socket))
+		return;
+	receive = new_receive(ret);
+	if (!receive)
+		return;
+	place.id = socket.inode;
+	x = find_exchange(socket.inode);
+	if (ret == 0) {
+		if (x)
+			free_exchange(x);
+		return;
+	}
+	if (!x)
+		x = open_exchange(socket.inode, process, regs->di);
+	if (!x) {
+		lose(KILN_LOST_CONNECTIONS_WITHOUT_STATE, 1);
+		return;
+	}
+	sk = socket.sk;
+	family = BPF_CORE_READ(sk, __sk_common.skc_family);
+	receive->tcp = is_tcp(family, BPF_CORE_READ(sk, sk_protocol));
+	if (receive->tcp) {
+		struct tcp_sock *tcp = (struct tcp_sock *)sk;
+
+		__u32 unread;
+
+		receive->copied_seq = BPF_CORE_READ(tcp, copied_seq);
+		unread = BPF_CORE_READ(tcp, rcv_nxt) - receive->copied_seq;
+		if (x->trust == TRUST_UNKNOWN) {
+			receive->first_of_stream = (__u32)BPF_CORE_READ(tcp, bytes_received) - unread == (__u32)ret;
+			receive->incoming = BPF_CORE_READ(sk, sk_max_ack_backlog) != 0;
+		}
+	} else if (x->trust == TRUST_UNKNOWN && family != AF_UNIX) {
+		receive->unsupported = BPF_CORE_READ(sk, sk_type) == SOCK_STREAM;
+	} else if (x->trust == TRUST_UNKNOWN) {
+		receive->incoming = BPF_CORE_READ((struct unix_sock *)sk, addr) != NULL;
+		receive->first_of_stream = is_new_socket(socket.inode);
+	}
+	if (x->trust == TRUST_UNKNOWN)
+		describe_client(&receive->client, sk, process);
+	receive->loss = receive_loss(regs, receive, false, flags & MSG_TRUNC);
+	connection_receives(&place, x, receive, task, process);
+}
+
+static __always_inline void syscall_send(struct task_struct *task, struct pt_regs *regs, long ret)
+{
+	struct open_socket socket;
+	struct place place = {};
+	struct send send = {};
+	struct exchange *x;
+	struct sock *sk;
+
+	if (!find_socket(task, regs->di, &socket))
+		return;
+	place.id = socket.inode;
+	x = find_exchange(socket.inode);
+	if (!x)
+		return;
+	describe_send(regs, &send, ret, x->trust == TRUST_COUNTING);
+	sk = socket.sk;
+	if (is_tcp(BPF_CORE_READ(sk, __sk_common.skc_family), BPF_CORE_READ(sk, sk_protocol))) {
+		struct tcp_sock *tcp = (struct tcp_sock *)sk;
+
+		send.begin_ns = send_begin(BPF_CORE_READ(tcp, tcp_clock_cache), BPF_CORE_READ(tcp, tcp_wstamp_ns));
+	}
+	connection_sends(&place, x, &send, task);
+}
+
+/* Calls of i386 that may receive: read, socketcall, readv, recvfrom, recvmsg. Reads of files are among them. */
+static __always_inline bool is_compat_receive(__u64 number)
+{
+	return number == 3 || number == 102 || number == 145 || number == 371 || number == 372;
+}
+
+SEC("tp_btf/sys_exit")
+int BPF_PROG(syscall_exit, struct pt_regs *regs, long ret)
+{
+	struct task_struct *task = bpf_get_current_task_btf();
+	int process = target_index(task->tgid);
+
+	if (process < 0 || ret < 0)
+		return 0;
+	if (task->thread_info.status & TS_COMPAT) {
+		if (is_compat_receive(regs->orig_ax) && ret > 0)
+			lose(KILN_LOST_UNSUPPORTED_RECEIVES, 1);
+		return 0;
+	}
+	switch (regs->orig_ax) {
+	case NR_recvmmsg:
+		if (ret > 0)
+			lose(KILN_LOST_UNSUPPORTED_RECEIVES, ret);
+		break;
+	case NR_read:
+	case NR_readv:
+	case NR_recvfrom:
+	case NR_recvmsg:
+		syscall_receive(task, regs, ret, process);
+		break;
+	case NR_write:
+	case NR_writev:
+	case NR_sendto:
+	case NR_sendmsg:
+		if (ret > 0)
+			syscall_send(task, regs, ret);
+		break;
+	}
+	return 0;
+}
+
+#endif

@@ -1,0 +1,47 @@
+/* SPDX-License-Identifier: (GPL-2.0-only OR BSD-2-Clause) */
+/* What user space takes from this folder: the embedded objects and the names of losses and system calls. */
+#ifndef KILN_OBJECTS_H
+#define KILN_OBJECTS_H
+
+#include <stddef.h>
+#include "kiln_redis.h"
+#include "kiln_stacks.h"
+#include "kiln_syscalls.h"
+#include "kiln_unwind.h"
+
+/* A compiled BPF object, 8-byte aligned, alive for ever. */
+struct kiln_object {
+	const void *bytes;
+	size_t size;
+};
+
+struct kiln_object kiln_redis_object(void);
+struct kiln_object kiln_syscalls_object(void);
+struct kiln_object kiln_stacks_object(void);
+
+/* A kind of loss, or of a stack's end: its name in every output, and what it means. */
+struct kiln_loss {
+	const char *name;
+	const char *meaning;
+};
+
+/* Commands that are not ordinary, for the map `special_commands`. */
+struct kiln_special_command {
+	struct kiln_command_name name;
+	unsigned int command_class;
+};
+
+unsigned int kiln_special_command_count(void);
+struct kiln_special_command kiln_special_command(unsigned int index);
+
+struct kiln_loss kiln_describe_redis_loss(unsigned int loss);
+struct kiln_loss kiln_describe_syscall_loss(unsigned int loss);
+struct kiln_loss kiln_describe_stack_loss(unsigned int loss);
+
+/* How a user stack ended: its name in every output, and what it means. */
+struct kiln_loss kiln_describe_stack_end(unsigned int end);
+
+/* The name of a system call of this architecture, or NULL. */
+const char *kiln_syscall_name(unsigned int number);
+
+#endif

@@ -1,0 +1,163 @@
+/* SPDX-License-Identifier: (GPL-2.0-only OR BSD-2-Clause) */
+/* Records of redis.bpf.c: commands by process and name, their counts and latencies, and what was lost. */
+#ifndef KILN_REDIS_H
+#define KILN_REDIS_H
+
+#include "kiln_histogram.h"
+#include "kiln_targets.h"
+
+#pragma clang diagnostic push
+#pragma clang diagnostic error "-Wpadded"    /* no hidden bytes in what both sides share */
+
+#define KILN_COMMAND_NAME_MAX 64          /* bytes; room for a name renamed to a hex digest */
+#define KILN_COMMAND_CAPACITY 1024        /* rows at most; fewer where CPUs are many (see command_capacity) */
+#define KILN_ERROR_WORD_MAX 32            /* bytes; a power of two */
+#define KILN_ERROR_CAPACITY 1024          /* different errors, by process, command and word */
+#define KILN_WAIT_CAPACITY 4096           /* pairs of commands of which one made the other wait */
+#define KILN_CLIENT_CAPACITY 1024         /* addresses of clients; those beyond count in their process's `other` */
+#define KILN_SEVERAL_COMMANDS 0xffffffff  /* in place of a row: the commands of a pipeline together */
+
+/* What sets a command apart from one that is answered by one reply as soon as it is executed. */
+enum kiln_command_class {
+	KILN_CLASS_ORDINARY,
+	KILN_CLASS_BLOCKING,              /* its time from read to reply is a wait that the client asked for */
+	KILN_CLASS_SUBSCRIBING,           /* RESP2: messages follow that look like replies; RESP3: answered by pushes */
+	KILN_CLASS_STREAMING,             /* what follows are no replies: MONITOR, replication */
+	KILN_CLASS_UNTIMED,               /* its reply means nothing that is known */
+	KILN_CLASS_REPLY_ON,
+	KILN_CLASS_REPLY_OFF,
+	KILN_CLASS_REPLY_SKIP,
+	KILN_CLASS_HELLO_3,               /* from here on RESP3 */
+	KILN_CLASS_HELLO_2,               /* and from here on not */
+	KILN_CLASS_RESET,                 /* as a new connection, but for subscriptions, which unpair for good */
+	/* The arguments decide: */
+	KILN_CLASS_LOOK_AT_CLIENT,        /* CLIENT REPLY ON, OFF or SKIP */
+	KILN_CLASS_LOOK_AT_XREAD,         /* BLOCK */
+	KILN_CLASS_LOOK_AT_HELLO,
+};
+
+/* Commands that are not ordinary. X(name, class) */
+#define KILN_SPECIAL_COMMANDS(X) \
+	X("BLPOP", BLOCKING) X("BRPOP", BLOCKING) X("BLMOVE", BLOCKING) X("BRPOPLPUSH", BLOCKING) X("BLMPOP", BLOCKING) \
+	X("BZPOPMIN", BLOCKING) X("BZPOPMAX", BLOCKING) X("BZMPOP", BLOCKING) X("WAIT", BLOCKING) X("WAITAOF", BLOCKING) \
+	X("SUBSCRIBE", SUBSCRIBING) X("PSUBSCRIBE", SUBSCRIBING) X("SSUBSCRIBE", SUBSCRIBING) \
+	X("UNSUBSCRIBE", SUBSCRIBING) X("PUNSUBSCRIBE", SUBSCRIBING) X("SUNSUBSCRIBE", SUBSCRIBING) \
+	X("MONITOR", STREAMING) X("SYNC", STREAMING) X("PSYNC", STREAMING) \
+	X("CLIENT", LOOK_AT_CLIENT) X("XREAD", LOOK_AT_XREAD) X("XREADGROUP", LOOK_AT_XREAD) X("HELLO", LOOK_AT_HELLO) \
+	X("RESET", RESET)
+
+/* Key of the map `command_ids`; the value is the row (__u32) in `command_stats`.
+ * Rows below KILN_MAX_TARGETS are taken: row p counts process p's commands that got no row of their own. */
+struct kiln_command_key {
+	__u8 name[KILN_COMMAND_NAME_MAX];     /* upper case, padded with NUL */
+	__u32 process;
+	__u32 variant;                        /* the enum kiln_command_class that its arguments gave it; 0: none */
+};
+
+/* Key of the map `special_commands`: a name, padded with NUL; the value is its enum kiln_command_class (__u32). */
+struct kiln_command_name {
+	__u8 bytes[KILN_COMMAND_NAME_MAX];
+};
+
+/* Each phase is a histogram of its own. */
+enum kiln_phase {
+	KILN_PHASE_SERVICE,                   /* read return to the return of the send of the reply's last byte */
+	KILN_PHASE_QUEUE,                     /* arrival of the first byte to read return */
+	KILN_PHASE_EXEC,                      /* read return to the next one of the thread, or to where a send begins */
+	KILN_PHASE_REPLY,                     /* end of exec to the return of the send of the reply's last byte */
+	KILN_PHASE_TOTAL,                     /* queue and service */
+	KILN_PHASE_SEND_BLOCKED,              /* return of the reply's first send to that of its last, where it took several */
+	KILN_PHASE_COUNT
+};
+
+/* One row of `command_stats`, one copy for each possible CPU: sum them. Never cleared while loaded. */
+struct kiln_command_stats {
+	__u64 calls;                          /* requests read by the server */
+	__u64 errors;                         /* replies that are errors */
+	__u64 run_queue_ns;                   /* of exec: the thread was ready and not running */
+	__u64 request_bytes_max;              /* the largest request */
+	__u64 reply_bytes_max;                /* the largest reply of those that no other was sent with */
+	struct kiln_histogram phases[KILN_PHASE_COUNT];
+};
+
+/* Key of the map `errors`; the value is their number (__u64). */
+struct kiln_error_key {
+	__u8 word[KILN_ERROR_WORD_MAX];       /* the error's first word, padded with NUL */
+	__u32 process;
+	__u32 command;                        /* row */
+};
+
+/* Key of the map `waits`: who kept whom waiting. Rows, or KILN_SEVERAL_COMMANDS. */
+struct kiln_wait_key {
+	__u32 process;
+	__u32 culprit;
+	__u32 victim;
+	__u32 reserved;
+};
+
+struct kiln_wait {
+	__u64 times;                          /* that a receive of the victim waited for an execution of the culprit */
+	__u64 wait_ns;                        /* how long, all together */
+};
+
+enum kiln_address_family { KILN_ADDRESS_UNKNOWN, KILN_ADDRESS_IPV4, KILN_ADDRESS_IPV6, KILN_ADDRESS_UNIX };
+
+/* Key of the map `clients`; the value is the row (__u32) in `client_stats`, of which row p counts the clients of process p
+ * that got none of their own. */
+struct kiln_client_key {
+	__u8 address[16];                     /* as on the wire; IPv4 in the first 4 bytes */
+	__u32 family;                         /* enum kiln_address_family */
+	__u32 process;
+};
+
+struct kiln_client_stats {
+	__u64 commands;
+	__u64 received_bytes;
+	__u64 sent_bytes;
+};
+
+/* Shared while the programs run. */
+struct kiln_redis_control {
+	__u64 registers_offset;               /* the kernel's own note, see saved_registers() */
+	__u32 rows_taken;                     /* rows of `command_stats` given away, `other` rows not counted */
+	__u32 armed;                          /* user space sets it once `earlier_sockets` is complete */
+	__u32 clients_taken;                  /* rows of `client_stats` given away, likewise */
+	__u32 several_threads;                /* a bit for each process of which several threads receive */
+	__u8 row_classes[KILN_COMMAND_CAPACITY];    /* the kernel's own note: the enum kiln_command_class of each row */
+};
+
+/* What can go missing, by name. X(symbol, name, what it means) */
+#define KILN_REDIS_LOSSES(X) \
+	X(UNSYNCHRONISED_BYTES, "unsynchronised_bytes", "bytes received before the first provable request boundary of a connection") \
+	X(PROTOCOL_ERRORS, "protocol_errors", "requests that are not RESP; the connection is followed again from its next provable boundary") \
+	X(NOT_RESP_CONNECTIONS, "not_resp_connections", "connections whose first bytes are not RESP (a cluster bus, another protocol)") \
+	X(TLS_CONNECTIONS, "tls_connections", "encrypted connections: their commands are not seen") \
+	X(UNSUPPORTED_CONNECTIONS, "unsupported_connections", "stream connections of a protocol that is not followed (MPTCP, vsock)") \
+	X(RECEIVE_GAPS, "receive_gaps", "receives that passed unseen, noticed by the TCP sequence") \
+	X(UNSUPPORTED_RECEIVES, "unsupported_receives", "receives by a system call whose buffer can't be followed (recvmmsg, 32-bit; io_uring with hook socket)") \
+	X(SPLIT_RECEIVES, "split_receives", "receives that filled more than one iovec") \
+	X(DISCARDED_RECEIVES, "discarded_receives", "receives with MSG_TRUNC: bytes consumed without being copied") \
+	X(UNREADABLE_BUFFERS, "unreadable_buffers", "buffers of receives or sends that were not in memory when they were read") \
+	X(CONNECTIONS_WITHOUT_STATE, "connections_without_state", "receives on connections for which there was no room or no memory") \
+	X(DISPLACED_CONNECTIONS, "displaced_connections", "idle connections that gave up their place: they are taken up again at their next provable boundary") \
+	X(UNTIMED_COMMANDS, "untimed_commands", "commands counted without latency: too many awaited replies on one connection") \
+	X(UNPAIRED_CONNECTIONS, "unpaired_connections", "connections whose replies can't be paired with commands (SUBSCRIBE in RESP2, MONITOR, replication, not RESP): counted without latency from there on") \
+	X(UNSUPPORTED_SENDS, "unsupported_sends", "sends by a system call whose buffer can't be followed (io_uring, sendmmsg); their connections are unpaired from there on") \
+	X(SEND_STEPS_EXCEEDED, "send_steps_exceeded", "sends with more elements than are followed in one go; their connections are unpaired from there on") \
+	X(WAITS_WITHOUT_NAME, "waits_without_name", "waits that are not listed by who caused them: too many different pairs of commands") \
+	X(CLIENTS_MAP_FULL, "clients_map_full", "connections counted under the client `other`: too many different addresses") \
+	X(ERRORS_WITHOUT_NAME, "errors_without_name", "error replies that are not listed by command and word: too many different ones, or in one send") \
+	X(COMMANDS_MAP_FULL, "commands_map_full", "commands counted under `other`: no free row") \
+	X(COMMAND_NAMES_TOO_LONG, "command_names_too_long", "commands counted under `other`: name over 64 bytes") \
+	X(RECEIVE_STEPS_EXCEEDED, "receive_steps_exceeded", "receives with more requests than are followed in one go")
+
+enum kiln_redis_loss {
+#define X(symbol, name, meaning) KILN_LOST_##symbol,
+	KILN_REDIS_LOSSES(X)
+#undef X
+	KILN_REDIS_LOSS_COUNT
+};
+
+#pragma clang diagnostic pop
+
+#endif

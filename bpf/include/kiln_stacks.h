@@ -1,0 +1,88 @@
+/* SPDX-License-Identifier: (GPL-2.0-only OR BSD-2-Clause) */
+/* Records of stacks.bpf.c. */
+#ifndef KILN_STACKS_H
+#define KILN_STACKS_H
+
+#include "kiln_mappings.h"
+#include "kiln_targets.h"
+
+#pragma clang diagnostic push
+#pragma clang diagnostic error "-Wpadded"    /* no hidden bytes in what both sides share */
+
+#define KILN_KERNEL_DEPTH 127             /* frames of the kernel's side: its own default limit (perf_event_max_stack) */
+#define KILN_USER_DEPTH 384               /* and of the user's; both fit into the frames of a struct kiln_stack */
+#define KILN_STACK_FRAMES 512             /* a power of two, for the verifier */
+#define KILN_STACKS_CAPACITY 32768        /* different stacks a session can hold */
+#define KILN_STACKS_RING_BYTES (1 << 20)  /* frames on their way to user space */
+#define KILN_COMM_BYTES 16                /* a thread's name, as the kernel keeps it (TASK_COMM_LEN) */
+
+/* What user space chooses before loading. */
+struct kiln_stack_options {
+	__u32 by_thread;                      /* equal stacks of threads with other names are other stacks */
+};
+
+/* Key of `stack_counts`; the value is the number of samples (__u64). Never cleared while loaded. */
+struct kiln_stack_key {
+	__u64 hash;                           /* of all frames, both depths, the end and the thread's name */
+	__u32 process;
+	__u32 reserved;
+};
+
+/* How the user's side of a stack ended. X(symbol, name, what it means) */
+#define KILN_STACK_ENDS(X) \
+	X(COMPLETE, "complete", "reached the outermost function of the program or thread") \
+	X(NO_PROCESS, "no_process", "the mappings of the process were not known yet") \
+	X(NO_MAPPING, "no_mapping", "an address in no known mapping: code mapped a moment before, or a broken stack") \
+	X(NO_TABLE, "no_table", "code without unwind table (generated code, no call frame information, too much of it) and without frame pointer") \
+	X(NO_ROW, "no_row", "an address that its file's call frame information doesn't cover") \
+	X(UNSUPPORTED_ROW, "unsupported_row", "call frame information that the unwinder can't follow") \
+	X(UNREADABLE_MEMORY, "unreadable_memory", "stack memory that could not be read") \
+	X(TOO_DEEP, "too_deep", "more than 384 user frames; the innermost are kept") \
+	X(STUCK, "stuck", "a caller's frame that doesn't lie above its callee's: a broken stack") \
+	X(COMPAT_32_BIT, "compat_32_bit", "32-bit code")
+
+enum kiln_stack_end {
+#define X(symbol, name, meaning) KILN_END_##symbol,
+	KILN_STACK_ENDS(X)
+#undef X
+	KILN_END_COUNT
+};
+
+/* Set in a user frame's address that isn't where a call returns to, but the instruction that a signal interrupted. The
+ * innermost frame's never is a return address and isn't marked. */
+#define KILN_FRAME_INTERRUPTED (1ULL << 63)
+
+/* A stack, sent once through the ring `new_stacks` when it is first seen; `frames` holds kernel_depth
+ * addresses and then user_depth addresses, each innermost first. Only that many are sent. */
+struct kiln_stack {
+	struct kiln_stack_key key;
+	__u32 kernel_depth;
+	__u32 user_depth;
+	__u32 end;                            /* enum kiln_stack_end */
+	__u32 reserved;
+	__u64 thread[KILN_COMM_BYTES / 8];    /* the bytes of the thread's name; zeros unless by_thread */
+	__u64 frames[KILN_STACK_FRAMES];
+};
+
+/* Samples of one process, one copy for each possible CPU. */
+struct kiln_sample_stats {
+	__u64 seen;                           /* the timer hit this process */
+	__u64 recorded;                       /* and its stack was counted */
+	__u64 kernel_truncated;               /* recorded, with more than KILN_KERNEL_DEPTH frames in the kernel */
+	__u64 ends[KILN_END_COUNT];           /* recorded, by how the user's side ended */
+};
+
+#define KILN_STACK_LOSSES(X) \
+	X(STACKS_MAP_FULL, "stacks_map_full", "samples of a stack for which there was no room: the session has too many different stacks") \
+	X(STACKS_RING_FULL, "stacks_ring_full", "samples of a new stack that found no room on its way to user space")
+
+enum kiln_stack_loss {
+#define X(symbol, name, meaning) KILN_LOST_##symbol,
+	KILN_STACK_LOSSES(X)
+#undef X
+	KILN_STACK_LOSS_COUNT
+};
+
+#pragma clang diagnostic pop
+
+#endif

@@ -1,0 +1,23 @@
+/* SPDX-License-Identifier: (GPL-2.0-only OR BSD-2-Clause) */
+/* Which processes a session watches: read-only for the kernel, filled before loading.
+ * A process is named by its index in this list everywhere else ("process" in keys). */
+#ifndef KILN_TARGETS_H
+#define KILN_TARGETS_H
+
+#ifndef __bpf__
+#include <linux/types.h>
+#endif
+
+#pragma clang diagnostic push
+#pragma clang diagnostic error "-Wpadded"    /* no hidden bytes in what both sides share */
+
+#define KILN_MAX_TARGETS 16
+
+struct kiln_targets {
+	__u32 count;
+	__u32 tgids[KILN_MAX_TARGETS];    /* in the initial pid namespace */
+};
+
+#pragma clang diagnostic pop
+
+#endif

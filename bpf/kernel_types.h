@@ -1,0 +1,166 @@
+/* SPDX-License-Identifier: (GPL-2.0-only OR BSD-2-Clause) */
+/* The few kernel structures that kiln reads, with only the fields that it reads. Offsets come from the running
+ * kernel's BTF when the program is loaded (CO-RE), so neither BTF nor headers of the build host are needed. */
+#ifndef KILN_KERNEL_TYPES_H
+#define KILN_KERNEL_TYPES_H
+
+typedef unsigned char __u8;
+typedef signed char __s8;
+typedef unsigned short __u16;
+typedef short __s16;
+typedef unsigned int __u32;
+typedef int __s32;
+typedef unsigned long long __u64;
+typedef long long __s64;
+typedef __u16 __be16;
+typedef __u32 __be32;
+typedef __u32 __wsum;
+#define NULL ((void *)0)
+
+/* linux/bpf.h: only what is used. */
+enum { BPF_ANY = 0, BPF_NOEXIST = 1, BPF_EXIST = 2 };
+enum { BPF_F_NO_PREALLOC = 1, BPF_SK_STORAGE_GET_F_CREATE = 1, BPF_RB_NO_WAKEUP = 1, BPF_RB_FORCE_WAKEUP = 2, BPF_F_MMAPABLE = 1 << 10,
+       BPF_F_INNER_MAP = 1 << 12 };
+enum bpf_map_type {
+	BPF_MAP_TYPE_HASH = 1,
+	BPF_MAP_TYPE_ARRAY = 2,
+	BPF_MAP_TYPE_PERCPU_ARRAY = 6,
+	BPF_MAP_TYPE_ARRAY_OF_MAPS = 12,
+	BPF_MAP_TYPE_SK_STORAGE = 24,
+	BPF_MAP_TYPE_RINGBUF = 27,
+};
+
+#pragma clang attribute push(__attribute__((preserve_access_index)), apply_to = record)
+
+struct thread_info {
+	__u32 status;
+};
+
+struct files_struct;
+
+struct sched_info {
+	unsigned long long run_delay;     /* ns in the run queue */
+};
+
+struct task_struct {
+	struct thread_info thread_info;
+	void *stack;
+	int pid;
+	int tgid;
+	unsigned long nvcsw;
+	struct sched_info sched_info;
+	struct files_struct *files;
+};
+
+struct cookie {
+	__s64 counter;
+};
+
+struct in6_addr {
+	__u8 in6_u[16];
+};
+
+struct sock_common {
+	__u32 skc_daddr;
+	unsigned short skc_family;
+	struct in6_addr skc_v6_daddr;
+	struct cookie skc_cookie;
+};
+
+struct socket;
+
+struct sk_buff_head {
+	__u32 qlen;
+};
+
+struct sock {
+	struct sock_common __sk_common;
+	struct sk_buff_head sk_receive_queue;
+	__u16 sk_type;
+	__u16 sk_protocol;
+	__u32 sk_max_ack_backlog;
+	struct socket *sk_socket;
+	void *sk_bpf_storage;
+};
+
+struct tcp_sock {
+	__u32 copied_seq;
+	__u32 rcv_nxt;
+	__u64 bytes_received;
+	__u64 tcp_clock_cache;            /* when it last began to send, handled a segment or was read */
+	__u64 tcp_wstamp_ns;              /* when it last sent; later with pacing */
+};
+
+struct unix_sock {
+	void *addr;
+};
+
+struct inode {
+	__u16 i_mode;
+	unsigned long i_ino;
+};
+
+struct socket {
+	struct sock *sk;
+};
+
+struct socket_alloc {
+	struct socket socket;
+	struct inode vfs_inode;
+};
+
+struct file {
+	struct inode *f_inode;
+	void *private_data;
+};
+
+struct fdtable {
+	unsigned int max_fds;
+	struct file **fd;
+};
+
+struct files_struct {
+	struct fdtable *fdt;
+};
+
+/* x86-64; system calls leave their arguments in place until they return. */
+struct pt_regs {
+	unsigned long r15;
+	unsigned long r14;
+	unsigned long r13;
+	unsigned long r12;
+	unsigned long bp;
+	unsigned long bx;
+	unsigned long r11;
+	unsigned long r10;
+	unsigned long r9;
+	unsigned long r8;
+	unsigned long ax;
+	unsigned long cx;
+	unsigned long dx;
+	unsigned long si;
+	unsigned long di;
+	unsigned long orig_ax;
+	unsigned long ip;
+	unsigned long cs;     /* 2 bytes since Linux 6.9; the loader adapts the load */
+	unsigned long sp;
+};
+
+struct bpf_perf_event_data;
+
+#pragma clang attribute pop
+
+/* User-space ABI structures, fixed for ever: no relocation. */
+struct iovec {
+	__u64 base;
+	__u64 length;
+};
+
+struct user_msghdr {
+	__u64 name;
+	__u64 name_length;
+	__u64 iov;
+	__u64 iov_count;
+};
+
+#endif

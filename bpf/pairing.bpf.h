@@ -1,0 +1,413 @@
+/* SPDX-License-Identifier: (GPL-2.0-only OR BSD-2-Clause) */
+/* Which reply answers which command. Commands wait in the order in which they were read; each whole reply that is sent
+ * answers the first of them. One command alone waits in its exchange, several in their connection's pipeline. */
+#ifndef KILN_PAIRING_BPF_H
+#define KILN_PAIRING_BPF_H
+
+#include "phases.bpf.h"
+#include "rows.bpf.h"
+
+#define IOVECS_MAX 1024                   /* UIO_MAXIOV: no call takes more */
+
+/* ---- commands wait ------------------------------------------------------------------------------------------ */
+
+/* No reply of this connection is paired with a command from here on. */
+__noinline int unpair(struct exchange *x)
+{
+	if (!x || x->flags & UNPAIRED)
+		return 0;
+	x->flags |= UNPAIRED;
+	x->waiting = WAITING_NONE;
+	lose(KILN_LOST_UNPAIRED_CONNECTIONS, 1);
+	return 0;
+}
+
+/* How many of a run's commands get a reply each; the connection's state changes with what they ask for. */
+static __always_inline __u32 replies_expected(struct exchange *x, __u8 class, __u32 count)
+{
+	__u32 skipped = 0;
+
+	if (x->flags & SKIPS_REPLY && class != KILN_CLASS_REPLY_SKIP) {
+		x->flags &= ~SKIPS_REPLY;
+		skipped = 1;
+	}
+	switch (class) {
+	case KILN_CLASS_REPLY_ON:
+		x->flags &= ~(REPLIES_OFF | SKIPS_REPLY);
+		return count;
+	case KILN_CLASS_REPLY_OFF:
+		x->flags |= REPLIES_OFF;
+		return 0;
+	case KILN_CLASS_REPLY_SKIP:
+		if (!(x->flags & REPLIES_OFF))
+			x->flags |= SKIPS_REPLY;
+		return 0;
+	case KILN_CLASS_HELLO_3:
+		x->flags |= RESP3;
+		break;
+	case KILN_CLASS_RESET:
+		x->flags &= ~(REPLIES_OFF | SKIPS_REPLY | RESP3);
+		return count;
+	case KILN_CLASS_HELLO_2:
+		x->flags &= ~RESP3;
+		break;
+	case KILN_CLASS_SUBSCRIBING:
+		if (x->flags & RESP3)     /* pushes answer it */
+			return 0;
+		unpair(x);
+		return 0;
+	case KILN_CLASS_STREAMING:
+		unpair(x);
+		return 0;
+	}
+	return x->flags & REPLIES_OFF ? 0 : count - skipped;
+}
+
+static __always_inline bool is_answered_once(__u8 class)
+{
+	return class <= KILN_CLASS_BLOCKING || class >= KILN_CLASS_LOOK_AT_CLIENT;
+}
+
+/* What a receive brought, beside its commands. */
+struct arrived {
+	__u64 arrived_ns;                 /* 0: not known */
+	__u64 received_ns;
+};
+
+static __always_inline void count_calls(__u32 command, __u32 count, __u32 largest, const struct arrived *times)
+{
+	struct kiln_command_stats *stats = bpf_map_lookup_elem(&command_stats, &command);
+
+	if (!stats)
+		return;
+	stats->calls += count;
+	if (largest > stats->request_bytes_max)
+		stats->request_bytes_max = largest;
+	if (times->arrived_ns)
+		add_latency(&stats->phases[KILN_PHASE_QUEUE], times->received_ns - times->arrived_ns, count);
+}
+
+struct await_context {
+	struct resp_reader *reader;
+	struct exchange *exchange;
+	struct connection *connection;
+	struct arrived times;
+};
+
+static long await_run(__u32 index, struct await_context *context)
+{
+	struct resp_reader *r = context->reader;
+	struct exchange *x = context->exchange;
+	struct connection *c = context->connection;
+	struct resp_run *run;
+	struct pending_run *pending;
+	__u32 command, count, tail = c->tail;
+
+	barrier_var(index);
+	run = &r->runs[index & (RESP_RUNS_MAX - 1)];
+	command = run->command;
+	count = run->count;
+	count_calls(command, count, run->largest, &context->times);
+	count = replies_expected(x, row_class(command), count);
+	if (!count || x->flags & UNPAIRED)
+		return 0;
+	if (c->untimed || tail - c->head >= PIPELINE_RUNS || c->batch_tail - c->batch_head >= PIPELINE_BATCHES) {
+		c->untimed += count;
+		lose(KILN_LOST_UNTIMED_COMMANDS, count);
+		return 0;
+	}
+	barrier_var(tail);
+	pending = &c->runs[tail & (PIPELINE_RUNS - 1)];
+	pending->command = command;
+	pending->count = count;
+	c->tail = tail + 1;
+	return 0;
+}
+
+/* What an exchange held alone moves into the pipeline, in front of what comes. */
+static __always_inline void join_pipeline(struct connection *c, struct exchange *x)
+{
+	__u32 batch = c->batch_tail, tail = c->tail;
+
+	if (x->waiting != WAITING_ONE)
+		return;
+	barrier_var(tail);
+	c->runs[tail & (PIPELINE_RUNS - 1)].command = x->command;
+	c->runs[tail & (PIPELINE_RUNS - 1)].count = 1;
+	c->tail = tail + 1;
+	barrier_var(batch);
+	c->batches[batch & (PIPELINE_BATCHES - 1)].received_ns = x->received_ns;
+	c->batches[batch & (PIPELINE_BATCHES - 1)].arrived_ns = x->arrived_ns;
+	c->batches[batch & (PIPELINE_BATCHES - 1)].end = tail + 1;
+	c->batch_tail = batch + 1;
+}
+
+struct count_context {
+	struct resp_reader *reader;
+	struct arrived times;
+};
+
+static long count_run(__u32 index, struct count_context *context)
+{
+	struct resp_run *run;
+
+	barrier_var(index);
+	run = &context->reader->runs[index & (RESP_RUNS_MAX - 1)];
+	count_calls(run->command, run->count, run->largest, &context->times);
+	return 0;
+}
+
+/* The runs of a receive are counted, and wait for nothing; the last one is noted already. */
+__noinline int count_runs(struct resp_reader *r, const struct arrived *times)
+{
+	struct count_context context = { .reader = r };
+
+	if (!r || !times)
+		return 0;
+	context.times = *times;
+	bpf_loop(r->runs_noted, count_run, &context, 0);
+	return 0;
+}
+
+/* The runs of a receive join the pipeline; the last one is noted already. */
+__noinline int await_runs(struct exchange *x, struct resp_reader *r, struct connection *c, const struct arrived *times)
+{
+	struct await_context context = { .reader = r, .exchange = x, .connection = c };
+	__u32 batch, before;
+
+	if (!x || !r || !c || !times)
+		return 0;
+	context.times = *times;
+	join_pipeline(c, x);
+	before = c->tail;
+	bpf_loop(r->runs_noted, await_run, &context, 0);
+	if (x->flags & UNPAIRED)
+		return 0;
+	/* What found no room in `runs` comes after them, or between: from there on only the number of replies is known. */
+	c->untimed += r->unlisted;
+	if (c->tail != before) {
+		batch = c->batch_tail;
+		barrier_var(batch);
+		c->batches[batch & (PIPELINE_BATCHES - 1)].received_ns = times->received_ns;
+		c->batches[batch & (PIPELINE_BATCHES - 1)].arrived_ns = times->arrived_ns;
+		c->batches[batch & (PIPELINE_BATCHES - 1)].end = c->tail;
+		c->batch_tail = batch + 1;
+	}
+	x->waiting = c->tail != c->head || c->untimed ? WAITING_PIPELINE : WAITING_NONE;
+	return 0;
+}
+
+/* ---- replies answer ----------------------------------------------------------------------------------------- */
+
+enum send_form { SEND_BYTES, SEND_VECTORS, SEND_MESSAGE, SEND_UNKNOWN };
+
+/* How a hook sees a send. */
+struct send {
+	__u64 buffer;                     /* user address of the bytes, of the iovecs, or of the message header */
+	__u64 begin_ns;                   /* when it began; 0: not known */
+	__u32 sent;                       /* bytes that the kernel took */
+	enum send_form form;              /* SEND_UNKNOWN can't be followed */
+	bool in_part;                     /* it may not be the end of what is to be sent */
+};
+
+struct answer_context {
+	struct connection *connection;
+	__u64 sent_ns;
+	__u32 left;
+	__u32 are_errors;
+};
+
+static long answer_run(__u32 index, struct answer_context *context)
+{
+	struct connection *c = context->connection;
+	__u32 head = c->head, batch = c->batch_head, count;
+	struct pending_run *run;
+
+	if (!context->left || head == c->tail)
+		return 1;
+	barrier_var(head);
+	run = &c->runs[head & (PIPELINE_RUNS - 1)];
+	barrier_var(batch);
+	count = run->count < context->left ? run->count : context->left;
+	record_answers(run->command, count, &c->batches[batch & (PIPELINE_BATCHES - 1)], context->sent_ns, context->are_errors);
+	context->left -= count;
+	run->count -= count;
+	if (!run->count) {
+		c->head = head + 1;
+		if (c->head == c->batches[batch & (PIPELINE_BATCHES - 1)].end)
+			c->batch_head = c->batch_head + 1;
+	}
+	return 0;
+}
+
+/* What a send is held against. */
+struct replied {
+	struct exchange *exchange;
+	struct connection *connection;
+	struct reply_reader *reader;
+	__u64 sent_ns;
+};
+
+/* The next `count` replies have been handed over. */
+static __noinline int answer(const struct replied *replied, __u32 count, bool are_errors)
+{
+	struct exchange *x = replied->exchange;
+	struct connection *c = replied->connection;
+	struct answer_context context = { c, replied->sent_ns, count, are_errors };
+
+	if (!count || x->flags & UNPAIRED)
+		return 0;
+	if (x->waiting == WAITING_ONE) {
+		record_answer(x, replied->sent_ns, c->reply_bytes, are_errors);
+		context.left--;
+	} else if (x->waiting == WAITING_PIPELINE) {
+		bpf_loop(PIPELINE_RUNS, answer_run, &context, 0);
+		if (context.left && c->untimed) {
+			__u64 passed = c->untimed < context.left ? c->untimed : context.left;
+
+			c->untimed -= passed;
+			context.left -= passed;
+		}
+		if (c->head == c->tail && !c->untimed)
+			x->waiting = WAITING_NONE;
+	}
+	if (context.left)                 /* nobody awaits what was sent: what answers what is not known */
+		unpair(x);
+	return 0;
+}
+
+/* The command whose reply comes next; `other`'s row where none is known. */
+static __always_inline __u32 answered_command(const struct replied *replied)
+{
+	struct exchange *x = replied->exchange;
+	struct connection *c = replied->connection;
+	__u32 head;
+
+	if (x->waiting == WAITING_ONE)
+		return x->command;
+	if (x->waiting != WAITING_PIPELINE || c->head == c->tail)
+		return x->process;
+	head = c->head;
+	barrier_var(head);
+	return c->runs[head & (PIPELINE_RUNS - 1)].command;
+}
+
+struct pieces_context {
+	struct reply_reader *reader;
+	struct reply_stream *stream;
+	__u64 vectors;
+	__u32 left;                       /* of the bytes sent */
+};
+
+static long follow_piece(__u32 index, struct pieces_context *context)
+{
+	struct iovec piece = {};
+	__u32 length;
+
+	if (!context->left)
+		return 1;
+	if (bpf_probe_read_user(&piece, sizeof piece, (void *)context->vectors)) {
+		lose(KILN_LOST_UNREADABLE_BUFFERS, 1);
+		context->stream->state = REPLY_FAILED;
+		return 1;
+	}
+	context->vectors += sizeof piece;
+	length = piece.length < context->left ? piece.length : context->left;
+	context->left -= length;
+	if (length)
+		follow_replies(context->reader, context->stream, piece.base, length);
+	return context->stream->state == REPLY_FAILED;
+}
+
+/* The bytes of a send, wherever they lie. What they complete is then in this CPU's reader. */
+__noinline int follow_send(struct connection *c, const struct send *send)
+{
+	__u32 zero = 0;
+	struct reply_reader *r = bpf_map_lookup_elem(&reply_readers, &zero);
+	struct pieces_context context = { .reader = r };
+	struct user_msghdr header = {};
+	struct reply_stream *s;
+
+	if (!r || !c || !send)
+		return 0;
+	s = &c->replies;
+	context.stream = s;
+	context.vectors = send->buffer;
+	context.left = send->sent;
+	start_send(r);
+	switch (send->form) {
+	case SEND_BYTES:
+		follow_replies(r, s, send->buffer, send->sent);
+		return 0;
+	case SEND_MESSAGE:
+		if (bpf_probe_read_user(&header, sizeof header, (void *)send->buffer)) {
+			lose(KILN_LOST_UNREADABLE_BUFFERS, 1);
+			s->state = REPLY_FAILED;
+			return 0;
+		}
+		context.vectors = header.iov;
+		break;
+	case SEND_VECTORS:
+		break;
+	case SEND_UNKNOWN:
+		lose(KILN_LOST_UNSUPPORTED_SENDS, 1);
+		s->state = REPLY_FAILED;
+		return 0;
+	}
+	bpf_loop(IOVECS_MAX, follow_piece, &context, 0);
+	return 0;
+}
+
+static long answer_error(__u32 index, struct replied *replied)
+{
+	struct reply_error *error;
+	struct exchange *x = replied->exchange;
+
+	barrier_var(index);
+	error = &replied->reader->errors[index & (REPLY_ERRORS_MAX - 1)];
+	answer(replied, error->replies_before, false);
+	if (x->flags & UNPAIRED)
+		return 1;
+	record_error(x->process, answered_command(replied), error);
+	if (!error->nested)
+		answer(replied, 1, true);
+	return 0;
+}
+
+/* What follow_send() found answers the commands that wait. */
+__noinline int settle_replies(struct exchange *x, struct connection *c)
+{
+	__u32 zero = 0, row;
+	struct reply_reader *r = bpf_map_lookup_elem(&reply_readers, &zero);
+	struct replied replied = { x, c, r, 0 };
+	struct kiln_command_stats *stats;
+
+	if (!r || !x || !c)
+		return 0;
+	replied.sent_ns = x->sent_ns;
+	if (r->pushes)
+		x->flags |= RESP3;
+	if (c->first_sent_ns && (r->replies || (r->errors_listed && !r->errors[0].nested))) {
+		row = answered_command(&replied);
+		stats = bpf_map_lookup_elem(&command_stats, &row);
+		if (stats && x->waiting != WAITING_NONE && x->sent_ns > c->first_sent_ns)
+			add_latency(&stats->phases[KILN_PHASE_SEND_BLOCKED], x->sent_ns - c->first_sent_ns, 1);
+		c->first_sent_ns = 0;
+	}
+	if (r->errors_listed)
+		bpf_loop(r->errors_listed, answer_error, &replied, 0);
+	answer(&replied, r->replies, false);
+	if (c->replies.state == REPLY_FAILED) {
+		unpair(x);
+	} else if (replies_at_boundary(&c->replies)) {
+		x->flags &= ~IN_REPLY;
+		c->first_sent_ns = 0;     /* a push ended here */
+	} else {
+		x->flags |= IN_REPLY;
+		if (!c->first_sent_ns)
+			c->first_sent_ns = x->sent_ns;
+	}
+	return 0;
+}
+
+#endif

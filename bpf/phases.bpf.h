@@ -1,0 +1,320 @@
+/* SPDX-License-Identifier: (GPL-2.0-only OR BSD-2-Clause) */
+/* Where a command's time goes: its histograms, and when its execution ends.
+ *
+ * Exec ends at the thread's next receive or where the next send of the process begins, whichever comes first. Only what is
+ * certain is noted: a thread that slept before its next receive may have slept in the event loop, so that end is none; and
+ * where several threads receive, no receive tells anything about execution. */
+#ifndef KILN_PHASES_BPF_H
+#define KILN_PHASES_BPF_H
+
+#include "exchanges.bpf.h"
+
+/* Key: row; value: its counts and histograms, one for each CPU. User space shrinks it to its memory ceiling. */
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, KILN_COMMAND_CAPACITY);
+	__type(key, __u32);
+	__type(value, struct kiln_command_stats);
+} command_stats SEC(".maps");
+
+struct kiln_redis_control control;        /* the only variable of .bss: user space finds it at its start */
+
+static __always_inline __u8 row_class(__u32 row)
+{
+	barrier_var(row);
+	return control.row_classes[row & (KILN_COMMAND_CAPACITY - 1)];
+}
+
+/* Global, so that the verifier doesn't follow its branches from wherever it is called. */
+__noinline __u32 latency_slot(__u64 latency_ns)
+{
+	return kiln_histogram_slot(latency_ns);
+}
+
+static __always_inline void add_latency(struct kiln_histogram *histogram, __u64 latency_ns, __u32 count)
+{
+	__u32 slot = latency_slot(latency_ns);
+
+	histogram->count += count;
+	histogram->sum_ns += latency_ns * count;
+	if (latency_ns > histogram->max_ns)
+		histogram->max_ns = latency_ns;
+	barrier_var(slot);
+	if (slot <= KILN_HISTOGRAM_OVERFLOW_SLOT)
+		histogram->slots[slot] += count;
+}
+
+/* ---- execution --------------------------------------------------------------------------------------------- */
+
+/* What a thread's scheduler has counted of it. */
+struct thread_counts {
+	__u64 switches;                   /* voluntary context switches */
+	__u64 run_delay_ns;               /* time in the run queue */
+};
+
+#define SPANS 32                          /* a power of two */
+#define SPAN_LEAST_NS 20000               /* executions that others notice */
+#define SLEPT_LEAST_NS 1000000
+#define WAIT_LEAST_NS 50000               /* waits that are worth asking who caused them */
+
+/* An execution that took long. Where the thread slept meanwhile, it may have slept in the event loop after it: but then
+ * what arrives wakes it, so that a wait of a millisecond beyond the run queue's share still has this cause. */
+struct span {
+	__u64 start_ns, end_ns;
+	__u64 run_delay_ns;
+	__u32 command;
+	__u32 slept;
+};
+
+/* The thread of a process that executes commands, and the command it executes. */
+struct executor {
+	__u64 id;                         /* of the connection whose command it executes; 0: none */
+	__u64 received_ns;                /* when it was read */
+	struct thread_counts thread;      /* by then */
+	__u32 tid;
+	__u32 command;                    /* row, or KILN_SEVERAL_COMMANDS */
+	__u32 several_threads;            /* another thread receives too */
+	__u32 spans_noted;
+	__u64 last_span_end_ns;
+	struct span spans[SPANS];         /* the last ones, taken modulo SPANS */
+};
+
+/* Key: process. */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, KILN_MAX_TARGETS);
+	__type(key, __u32);
+	__type(value, struct executor);
+} executors SEC(".maps");
+
+static __always_inline void note_span(struct executor *e, __u64 end_ns, __u64 run_delay_ns, bool slept)
+{
+	__u32 at = e->spans_noted;
+	struct span *span;
+
+	if (end_ns < e->received_ns + (slept ? SLEPT_LEAST_NS : SPAN_LEAST_NS))
+		return;
+	e->spans_noted = at + 1;
+	e->last_span_end_ns = end_ns;
+	barrier_var(at);
+	span = &e->spans[at & (SPANS - 1)];
+	span->start_ns = e->received_ns;
+	span->end_ns = end_ns;
+	span->run_delay_ns = run_delay_ns;
+	span->command = e->command;
+	span->slept = slept;
+}
+
+static __always_inline void execution_ends(struct executor *e, __u64 end_ns, __u64 run_queue_ns)
+{
+	struct exchange *x = find_exchange(e->id);
+
+	e->id = 0;
+	if (!x || x->waiting != WAITING_ONE || x->received_ns != e->received_ns || end_ns < x->received_ns)
+		return;
+	x->executed_ns = end_ns;
+	x->run_queue_ns = run_queue_ns < ~0U ? run_queue_ns : ~0U;
+}
+
+/* A thread of a process has received: what it executed has ended. False: its receives tell nothing about execution. */
+__noinline int thread_receives(__u32 process, __u32 tid, const struct thread_counts *thread, __u64 now)
+{
+	struct executor *e = bpf_map_lookup_elem(&executors, &process);
+
+	if (!e || !thread || e->several_threads)
+		return false;
+	if (e->tid != tid) {
+		if (e->tid) {
+			e->several_threads = 1;
+			__sync_fetch_and_or(&control.several_threads, 1U << (process & 31));
+			return false;
+		}
+		e->tid = tid;
+	}
+	if (e->id) {
+		__u64 run_delay_ns = thread->run_delay_ns - e->thread.run_delay_ns;
+		bool slept = e->thread.switches != thread->switches;
+
+		note_span(e, now, run_delay_ns, slept);
+		if (!slept)
+			execution_ends(e, now, run_delay_ns);
+		e->id = 0;
+	}
+	return true;
+}
+
+/* It executes what it has just received. */
+static __always_inline void execution_begins(__u32 process, const struct thread_counts *thread, const struct exchange *x,
+					     __u32 command)
+{
+	struct executor *e = bpf_map_lookup_elem(&executors, &process);
+
+	if (!e)
+		return;
+	e->id = x->id;
+	e->received_ns = x->received_ns;
+	e->command = command;
+	e->thread = *thread;
+}
+
+/* A send began at `begin_ns`; 0: nobody knows when. */
+static __always_inline void process_sends(__u32 process, struct task_struct *task, __u64 begin_ns)
+{
+	struct executor *e = bpf_map_lookup_elem(&executors, &process);
+	__u64 run_delay_ns;
+
+	if (!e || !e->id)
+		return;
+	if (begin_ns > e->received_ns) {
+		/* Another thread's run queue is not this one's. */
+		run_delay_ns = e->tid == (__u32)task->pid ? task->sched_info.run_delay - e->thread.run_delay_ns : 0;
+		note_span(e, begin_ns, run_delay_ns, false);
+		execution_ends(e, begin_ns, run_delay_ns);
+	}
+	e->id = 0;
+}
+
+/* ---- who made whom wait ------------------------------------------------------------------------------------- */
+
+/* Key: struct kiln_wait_key; value: struct kiln_wait. Full: waits_without_name. */
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, KILN_WAIT_CAPACITY);
+	__type(key, struct kiln_wait_key);
+	__type(value, struct kiln_wait);
+} waits SEC(".maps");
+
+struct blame_context {
+	struct executor *executor;
+	__u64 from_ns, to_ns;
+	__u32 process, victim;
+};
+
+static long blame_span(__u32 index, struct blame_context *context)
+{
+	struct executor *e = context->executor;
+	struct kiln_wait_key key = { .process = context->process, .victim = context->victim };
+	struct kiln_wait *wait, first = { 1, 0 };
+	__u32 at = e->spans_noted - 1 - index;
+	struct span *span;
+	__u64 from, to, overlap;
+
+	barrier_var(at);
+	span = &e->spans[at & (SPANS - 1)];
+	if (index >= e->spans_noted || span->end_ns <= context->from_ns)
+		return 1;                 /* those before ended earlier still */
+	from = span->start_ns > context->from_ns ? span->start_ns : context->from_ns;
+	to = span->end_ns < context->to_ns ? span->end_ns : context->to_ns;
+	if (to <= from)
+		return 0;
+	overlap = to - from;
+	if (span->slept && overlap < span->run_delay_ns + SLEPT_LEAST_NS)
+		return 0;
+	key.culprit = span->command;
+	first.wait_ns = overlap;
+	wait = bpf_map_lookup_elem(&waits, &key);
+	if (!wait && !bpf_map_update_elem(&waits, &key, &first, BPF_NOEXIST))
+		return 0;
+	if (!wait)
+		wait = bpf_map_lookup_elem(&waits, &key);
+	if (wait) {
+		__sync_fetch_and_add(&wait->times, 1);
+		__sync_fetch_and_add(&wait->wait_ns, overlap);
+	} else {
+		lose(KILN_LOST_WAITS_WITHOUT_NAME, 1);
+	}
+	return 0;
+}
+
+/* What executed while a command's bytes lay in the socket. */
+__noinline int blame(__u32 process, __u32 victim, __u64 arrived_ns, __u64 received_ns)
+{
+	struct executor *e = bpf_map_lookup_elem(&executors, &process);
+	struct blame_context context = { e, arrived_ns, received_ns, process, victim };
+
+	if (e && e->last_span_end_ns > arrived_ns)
+		bpf_loop(SPANS, blame_span, &context, 0);
+	return 0;
+}
+
+/* ---- answers ----------------------------------------------------------------------------------------------- */
+
+/* Key: struct kiln_error_key. Full: errors_without_name. */
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, KILN_ERROR_CAPACITY);
+	__type(key, struct kiln_error_key);
+	__type(value, __u64);
+} errors SEC(".maps");
+
+/* The reply of the one command that waits has been handed over. */
+static __always_inline void record_answer(struct exchange *x, __u64 sent_ns, __u64 bytes, bool is_error)
+{
+	__u32 row = x->command;
+	struct kiln_command_stats *stats = bpf_map_lookup_elem(&command_stats, &row);
+	__u64 received_ns = x->received_ns, executed_ns = x->executed_ns;
+	__u8 class = row_class(row);
+
+	x->waiting = WAITING_NONE;
+	if (!stats)
+		return;
+	if (is_error)
+		stats->errors++;
+	/* A send that began before this command was read, on another thread, doesn't answer it. */
+	if (class == KILN_CLASS_UNTIMED || sent_ns < received_ns)
+		return;
+	if (bytes > stats->reply_bytes_max)
+		stats->reply_bytes_max = bytes;
+	add_latency(&stats->phases[KILN_PHASE_SERVICE], sent_ns - received_ns, 1);
+	if (class == KILN_CLASS_BLOCKING)
+		return;
+	if (executed_ns && executed_ns <= sent_ns) {
+		add_latency(&stats->phases[KILN_PHASE_EXEC], executed_ns - received_ns, 1);
+		add_latency(&stats->phases[KILN_PHASE_REPLY], sent_ns - executed_ns, 1);
+		stats->run_queue_ns += x->run_queue_ns;
+	}
+	if (x->arrived_ns)               /* not after received_ns */
+		add_latency(&stats->phases[KILN_PHASE_TOTAL], sent_ns - x->arrived_ns, 1);
+}
+
+/* The replies of equal commands of a pipeline have been handed over. */
+static __always_inline void record_answers(__u32 row, __u32 count, const struct batch *batch, __u64 sent_ns, bool are_errors)
+{
+	struct kiln_command_stats *stats = bpf_map_lookup_elem(&command_stats, &row);
+	__u8 class = row_class(row);
+
+	if (!stats)
+		return;
+	if (are_errors)
+		stats->errors += count;
+	if (class == KILN_CLASS_UNTIMED || sent_ns < batch->received_ns)
+		return;
+	add_latency(&stats->phases[KILN_PHASE_SERVICE], sent_ns - batch->received_ns, count);
+	if (batch->arrived_ns && class != KILN_CLASS_BLOCKING)
+		add_latency(&stats->phases[KILN_PHASE_TOTAL], sent_ns - batch->arrived_ns, count);
+}
+
+/* An error reply, or an error inside a reply, of a command. */
+__noinline int record_error(__u32 process, __u32 row, const struct reply_error *error)
+{
+	struct kiln_error_key key = {};
+	__u64 one = 1, *count;
+
+	if (!error)
+		return 0;
+	__builtin_memcpy(key.word, error->word, sizeof key.word);
+	key.process = process;
+	key.command = row;
+	count = bpf_map_lookup_elem(&errors, &key);
+	if (!count && bpf_map_update_elem(&errors, &key, &one, BPF_NOEXIST) == 0)
+		return 0;
+	if (!count)
+		count = bpf_map_lookup_elem(&errors, &key);
+	if (count)
+		__sync_fetch_and_add(count, 1);
+	else
+		lose(KILN_LOST_ERRORS_WITHOUT_NAME, 1);
+	return 0;
+}
+
+#endif

@@ -1,0 +1,237 @@
+/* SPDX-License-Identifier: (GPL-2.0-only OR BSD-2-Clause) */
+/* Redis commands: counts and latencies by process and command, aggregated here.
+ *
+ * Two hooks see the same receives and sends; user space loads the programs of one of them: hook_socket.bpf.h and
+ * hook_syscall.bpf.h. At both points the data of a receive lies in the user's buffer and the saved registers hold the call's
+ * arguments; what both make of them is here.
+ *
+ * Limits: data beyond a receive's first iovec, recvmmsg and 32-bit callers are not followed but counted as lost, and
+ * the connection is taken up again at its next provable request boundary. A listener with a backlog of 0 makes its
+ * connections look like outgoing ones, which are ignored. */
+#include "kernel_types.h"
+#include <bpf/bpf_helpers.h>
+#include <bpf/bpf_tracing.h>
+#include <bpf/bpf_core_read.h>
+#include "targets.bpf.h"
+#include "commands.bpf.h"
+
+char LICENSE[] SEC("license") = "Dual BSD/GPL";
+
+#define AF_UNIX 1
+#define AF_INET 2
+#define AF_INET6 10
+#define IPPROTO_TCP 6
+#define MSG_PEEK 0x2
+#define MSG_TRUNC 0x20
+#define MSG_ERRQUEUE 0x2000
+#define S_IFMT 0170000
+#define S_IFSOCK 0140000
+#define TS_COMPAT 2
+#define IOVECS_AT_ONCE 8
+#define SOCK_STREAM 1
+#define CONNECTIONS_MAX 65536             /* hook syscall: connections at a time */
+/* From here on a send may be a piece of a reply: Redis before 7.0 sends buffers of 16 KiB, later ones up to 64 KiB a turn. */
+#define REPLY_CHUNK (16 << 10)
+
+/* System calls of x86-64. */
+enum {
+	NR_read = 0, NR_write = 1, NR_readv = 19, NR_writev = 20,
+	NR_sendto = 44, NR_recvfrom = 45, NR_sendmsg = 46, NR_recvmsg = 47, NR_recvmmsg = 299,
+};
+
+/* Inode numbers of the sockets that the targets held when the session began. A socket that is not of TCP proves the
+ * start of its stream by being absent here. Written by user space, then control.armed is set. */
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__uint(max_entries, 1 << 20);
+	__type(key, __u64);
+	__type(value, __u8);
+} earlier_sockets SEC(".maps");
+
+static __always_inline bool is_new_socket(__u64 inode)
+{
+	return *(volatile __u32 *)&control.armed && !bpf_map_lookup_elem(&earlier_sockets, &inode);
+}
+
+/* The buffer of a receive: 0, or 1 + the loss that keeps it from being followed. `argument`: the call's second. Global, as
+ * what else is: the verifier takes what it returns for any number, and doesn't follow each in what comes after. */
+__noinline int receive_buffer(__u64 call, __u64 argument, struct receive *receive)
+{
+	__u64 vectors = argument;
+	struct iovec first = {};
+	struct user_msghdr header = {};
+
+	if (!receive)
+		return 0;
+	receive->buffer = argument;
+	switch (call) {
+	case NR_read:
+	case NR_recvfrom:
+		return 0;
+	case NR_recvmsg:
+		if (bpf_probe_read_user(&header, sizeof header, (void *)argument))
+			return 1 + KILN_LOST_UNREADABLE_BUFFERS;
+		vectors = header.iov;
+		break;
+	case NR_readv:
+		break;
+	default:
+		return 1 + KILN_LOST_UNSUPPORTED_RECEIVES;
+	}
+	if (bpf_probe_read_user(&first, sizeof first, (void *)vectors))
+		return 1 + KILN_LOST_UNREADABLE_BUFFERS;
+	if (receive->length > first.length)
+		return 1 + KILN_LOST_SPLIT_RECEIVES;
+	receive->buffer = first.base;
+	return 0;
+}
+
+/* What keeps a receive from being followed, whatever its buffer; the same numbers. */
+static __always_inline int receive_loss(const struct pt_regs *regs, struct receive *receive, bool compat, bool discarded)
+{
+	if (compat)
+		return 1 + KILN_LOST_UNSUPPORTED_RECEIVES;
+	if (discarded && receive->tcp)
+		return 1 + KILN_LOST_DISCARDED_RECEIVES;
+	return receive_buffer(regs->orig_ax, regs->si, receive);
+}
+
+struct vectors {
+	__u64 address;
+	__u64 count;
+	__u64 sum;
+	bool unreadable;
+};
+
+static long add_vectors(__u32 index, struct vectors *vectors)
+{
+	struct iovec list[IOVECS_AT_ONCE] = {};
+	__u64 count = vectors->count < IOVECS_AT_ONCE ? vectors->count : IOVECS_AT_ONCE;
+	__u32 i;
+
+	barrier_var(count);
+	if (count > IOVECS_AT_ONCE || bpf_probe_read_user(list, count * sizeof list[0], (void *)vectors->address)) {
+		vectors->unreadable = true;
+		return 1;
+	}
+	for (i = 0; i < IOVECS_AT_ONCE; i++)
+		vectors->sum += list[i].length;      /* 0 behind the last one */
+	vectors->address += sizeof list;
+	vectors->count -= count;
+	return vectors->count == 0;
+}
+
+/* How many bytes a send of several pieces was asked to take; `sent` where that can't be known. */
+static __noinline __u64 requested_bytes(__u64 call, __u64 address, __u64 count, __u64 sent)
+{
+	struct vectors vectors = { address, count, 0, false };
+	struct user_msghdr header = {};
+
+	if (call == NR_sendmsg) {
+		if (bpf_probe_read_user(&header, sizeof header, (void *)address))
+			return sent;
+		vectors.address = header.iov;
+		vectors.count = header.iov_count;
+	}
+	bpf_loop(IOVECS_MAX / IOVECS_AT_ONCE, add_vectors, &vectors, 0);
+	return vectors.unreadable ? sent : vectors.sum;
+}
+
+/* Where the bytes of a send lie. `trusted`: its connection's replies are followed, and nothing else needs to be known. */
+static __always_inline void describe_send(const struct pt_regs *regs, struct send *send, __u32 sent, bool trusted)
+{
+	__u64 requested = sent;
+
+	send->sent = sent;
+	send->buffer = regs->si;
+	switch (regs->orig_ax) {
+	case NR_write:
+	case NR_sendto:
+		send->form = SEND_BYTES;
+		requested = regs->dx;
+		break;
+	case NR_writev:
+		send->form = SEND_VECTORS;
+		break;
+	case NR_sendmsg:
+		send->form = SEND_MESSAGE;
+		break;
+	default:
+		send->form = SEND_UNKNOWN;
+	}
+	if (!trusted && (send->form == SEND_VECTORS || send->form == SEND_MESSAGE))
+		requested = requested_bytes(regs->orig_ax, regs->si, regs->dx, sent);
+	send->in_part = sent < requested || sent >= REPLY_CHUNK;
+}
+
+/* When TCP began to send what a send call gave it: its clock is read as it begins, and again only where acknowledgements
+ * are handled before the call returns; then the time stamp of what was sent is right, unless it is paced. */
+static __always_inline __u64 send_begin(__u64 clock, __u64 stamp)
+{
+	return clock < stamp ? clock : stamp;
+}
+
+static __always_inline bool is_tcp(__u16 family, __u16 protocol)
+{
+	return protocol == IPPROTO_TCP && (family == AF_INET || family == AF_INET6);
+}
+
+/* Scratch, one for each CPU. Not on the stack, because the verifier takes what lies in a map for any number, and so doesn't
+ * follow each way of filling it into all that comes after. */
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct receive);
+} receives SEC(".maps");
+
+static __always_inline struct receive *new_receive(__u32 length)
+{
+	__u32 zero = 0;
+	struct receive *receive = bpf_map_lookup_elem(&receives, &zero);
+
+	if (receive) {
+		__builtin_memset(receive, 0, sizeof *receive);
+		receive->length = length;
+	}
+	return receive;
+}
+
+/* Who is at the other end of a socket. */
+static __always_inline void describe_client(struct kiln_client_key *client, struct sock *sk, __u32 process)
+{
+	struct sock_common *common = &sk->__sk_common;
+	__u16 family = BPF_CORE_READ(common, skc_family);
+
+	client->process = process;
+	if (family == AF_INET) {
+		client->family = KILN_ADDRESS_IPV4;
+		bpf_core_read(client->address, sizeof common->skc_daddr, &common->skc_daddr);
+	}
+	if (family == AF_INET6) {
+		client->family = KILN_ADDRESS_IPV6;
+		bpf_core_read(client->address, sizeof client->address, &common->skc_v6_daddr);
+	}
+	if (family == AF_UNIX)
+		client->family = KILN_ADDRESS_UNIX;
+}
+
+#include "hook_socket.bpf.h"
+#include "hook_syscall.bpf.h"
+
+static __always_inline struct connection *connection_at(const struct place *place)
+{
+	struct connection *c, *fresh;
+	__u64 id = place->id;
+	__u32 zero = 0;
+
+	if (place->sk)
+		return bpf_sk_storage_get(&socket_connections, place->sk, 0, BPF_SK_STORAGE_GET_F_CREATE);
+	c = bpf_map_lookup_elem(&inode_connections, &id);
+	fresh = c ? NULL : bpf_map_lookup_elem(&new_connection, &zero);
+	if (!fresh)
+		return c;
+	bpf_map_update_elem(&inode_connections, &id, fresh, BPF_NOEXIST);
+	return bpf_map_lookup_elem(&inode_connections, &id);
+}

@@ -1,0 +1,443 @@
+/* SPDX-License-Identifier: (GPL-2.0-only OR BSD-2-Clause) */
+/* RESP reply framing: follows the bytes that a server sends on one connection and tells which replies each send completed,
+ * and which of them are errors.
+ *
+ * A reply is whole when as many elements have passed as its arrays, maps, sets and attributes announced; what is nested
+ * need not be known, only how many elements are outstanding. RESP3 pushes are passed over: nobody asked for them.
+ * One bpf_loop step takes one element that lies inside the window, or up to 32 bytes of a line; bulks are passed over by
+ * arithmetic, unread. An element may be cut anywhere: what is known of it is kept in struct reply_stream.
+ *
+ * Reply format: https://redis.io/docs/latest/develop/reference/protocol-spec/
+ *
+ * Plain C over what resp.bpf.h needs too, so that it also compiles for user space, where it is fuzzed. */
+#ifndef KILN_REPLIES_BPF_H
+#define KILN_REPLIES_BPF_H
+
+#include "resp.bpf.h"
+
+#define BULKS_AT_ONCE 16
+#define NULL_BULK 0x0a0d312d24ULL         /* "$-1" CR LF */
+#define REPLY_LINE_BYTES 32               /* of a line passed over in one step */
+#define REPLY_STEPS_MAX 65536             /* a send of 64 KiB, Redis's largest, has at most 22,000 elements */
+#define REPLY_ERRORS_MAX 128              /* errors in one send that are told apart; a power of two */
+
+enum reply_state {
+	REPLY_ELEMENT,                    /* an element's type is next */
+	REPLY_NUMBER,                     /* inside the number of a bulk or an aggregate */
+	REPLY_LINE,                       /* inside a line that ends with LF */
+	REPLY_BULK,                       /* `skip` bytes of a bulk are still to come */
+	REPLY_FAILED,                     /* not RESP from here on, or could not be read */
+};
+
+/* What a connection's replies are in the middle of. Zero: at a reply's start. */
+struct reply_stream {
+	__u64 skip;                       /* bytes of the current bulk, its CR LF included, still to come */
+	__u64 number;                     /* digits of the current header so far */
+	__u64 outstanding;                /* elements until the reply is whole; 0: at its start */
+	__u8 state;
+	__u8 type;                        /* of the current element */
+	__u8 negative;
+	__u8 push;                        /* the outstanding elements are of a push */
+	__u8 word_length;
+	__u8 word_ended;
+	__u8 reserved[2];
+	__u8 word[KILN_ERROR_WORD_MAX];   /* the first word of an error */
+};
+
+/* An error, and how many other replies were completed in the same send since the error before, or the send's beginning. */
+struct reply_error {
+	__u32 replies_before;
+	__u32 nested;                     /* it is an element of a reply that goes on; otherwise a reply by itself */
+	__u8 word[KILN_ERROR_WORD_MAX];
+};
+
+/* Scratch, one for each CPU. */
+struct reply_reader {
+	__u64 address;                    /* user address of offset 0 */
+	__u32 position, end;
+	__u32 window_start, window_length;
+	__u32 replies;                    /* completed in this send since the last error */
+	__u32 errors_listed;
+	__u32 pushes;                     /* seen in this send */
+	__u32 reserved;
+	struct reply_error errors[REPLY_ERRORS_MAX];
+	__u8 bytes[RESP_WINDOW + RESP_SLACK];
+};
+
+static __always_inline bool replies_at_boundary(const struct reply_stream *s)
+{
+	return s->state == REPLY_ELEMENT && !s->outstanding;
+}
+
+/* An element that counts as one is behind us. */
+static __always_inline void element_ended(struct reply_reader *r, struct reply_stream *s)
+{
+	s->state = REPLY_ELEMENT;
+	if (s->outstanding > 1) {
+		s->outstanding--;
+		return;
+	}
+	s->outstanding = 0;
+	if (s->push)
+		r->pushes++;
+	else
+		r->replies++;
+	s->push = 0;
+}
+
+/* The line of an error is behind us: a reply of its own, or an element of one (of EXEC, say). */
+static __always_inline void error_ended(struct reply_reader *r, struct reply_stream *s)
+{
+	__u32 at = r->errors_listed;
+	bool nested = s->outstanding != 0;
+	struct reply_error *listed;
+
+	if (s->push || at >= REPLY_ERRORS_MAX) {
+		if (!s->push)
+			lose(KILN_LOST_ERRORS_WITHOUT_NAME, 1);
+		element_ended(r, s);
+		return;
+	}
+	r->errors_listed = at + 1;
+	barrier_var(at);
+	listed = &r->errors[at & (REPLY_ERRORS_MAX - 1)];
+	listed->replies_before = r->replies;
+	listed->nested = nested;
+	__builtin_memcpy(listed->word, s->word, sizeof listed->word);
+	r->replies = 0;
+	if (nested)
+		element_ended(r, s);
+	else
+		s->state = REPLY_ELEMENT;
+}
+
+/* The number of a bulk or an aggregate is known. */
+static __always_inline int number_ended(struct reply_reader *r, struct reply_stream *s, __u8 type, __u64 number, bool negative)
+{
+	switch (type) {
+	case '$':
+	case '=':
+	case '!':
+		if (negative)             /* "$-1": no bytes follow */
+			break;
+		if (number > RESP_BULK_MAX) {
+			s->state = REPLY_FAILED;
+			return 1;
+		}
+		s->skip = number + 2;
+		s->state = REPLY_BULK;
+		return 0;
+	case '%':
+	case '|':
+		number *= 2;
+		break;
+	}
+	if (type != '$' && type != '=' && type != '!') {
+		if (number >= RESP_ARGUMENTS_MAX) {
+			s->state = REPLY_FAILED;
+			return 1;
+		}
+		/* An attribute stands before the element that it belongs to, and is none itself. */
+		if (type == '|')
+			number++;
+		if (!negative && number) {
+			s->outstanding = (s->outstanding ? s->outstanding - 1 : 0) + number;
+			s->state = REPLY_ELEMENT;
+			return 0;
+		}
+	}
+	element_ended(r, s);
+	return 0;
+}
+
+/* The type byte of an element; 1: not one. */
+static __always_inline int element_begins(struct reply_stream *s, __u8 type)
+{
+	s->type = type;
+	s->number = 0;
+	s->negative = 0;
+	switch (type) {
+	case '>':
+		if (s->outstanding)
+			break;
+		s->push = 1;
+		s->state = REPLY_NUMBER;
+		return 0;
+	case '-':
+		s->word_length = 0;
+		s->word_ended = 0;
+		__builtin_memset(s->word, 0, sizeof s->word);
+		s->state = REPLY_LINE;
+		return 0;
+	case '$':
+	case '=':
+	case '!':                         /* a bulk error: servers have none */
+	case '*':
+	case '~':
+	case '%':
+	case '|':
+		s->state = REPLY_NUMBER;
+		return 0;
+	case '+':
+	case ':':
+	case '_':
+	case '#':
+	case ',':
+	case '(':
+		s->state = REPLY_LINE;
+		return 0;
+	}
+	s->state = REPLY_FAILED;
+	return 1;
+}
+
+static __always_inline void error_byte(struct reply_stream *s, __u8 byte)
+{
+	__u32 length = s->word_length;
+
+	if (byte <= ' ') {
+		s->word_ended = 1;
+		return;
+	}
+	if (s->word_ended || length >= KILN_ERROR_WORD_MAX)
+		return;
+	barrier_var(length);
+	s->word[length & (KILN_ERROR_WORD_MAX - 1)] = byte;
+	s->word_length = length + 1;
+}
+
+/* Bytes of a line, up to its LF; its end is the element's. */
+__noinline int reply_line(struct reply_reader *r, struct reply_stream *s)
+{
+	__u32 i, offset;
+
+	if (!r || !s)
+		return 1;
+	for (i = 0; i < REPLY_LINE_BYTES; i++) {
+		__u8 byte;
+
+		offset = r->position - r->window_start;
+		if (offset >= r->window_length)
+			return 0;
+		byte = r->bytes[in_window(offset)];
+		r->position++;
+		if (byte == '\n') {
+			if (s->type == '-')
+				error_ended(r, s);
+			else
+				element_ended(r, s);
+			return 0;
+		}
+		if (s->type == '-')
+			error_byte(s, byte);
+	}
+	return 0;
+}
+
+/* A byte of a number. */
+__noinline int reply_number(struct reply_reader *r, struct reply_stream *s)
+{
+	__u8 byte;
+
+	if (!r || !s)
+		return 1;
+	byte = r->bytes[in_window(r->position - r->window_start)];
+	r->position++;
+	if (byte == '\n')
+		return number_ended(r, s, s->type, s->number, s->negative);
+	if (byte == '\r')
+		return 0;
+	if (byte == '-') {
+		s->negative = 1;
+		return 0;
+	}
+	if (byte < '0' || byte > '9' || s->number >= RESP_ARGUMENTS_MAX) {
+		s->state = REPLY_FAILED;      /* streamed strings and aggregates ("$?") among them: no server sends them */
+		return 1;
+	}
+	s->number = s->number * 10 + (byte - '0');
+	return 0;
+}
+
+__noinline int reply_refill(struct reply_reader *r)
+{
+	__u32 length;
+
+	if (!r)
+		return -1;
+	length = r->end - r->position;
+	barrier_var(length);
+	if (length > RESP_WINDOW)
+		length = RESP_WINDOW;
+	r->window_start = r->position;
+	r->window_length = length;
+	return bpf_probe_read_user(r->bytes, length, (void *)(r->address + r->position)) ? -1 : 0;
+}
+
+/* The length of a line of up to 8 bytes, its LF included; 0: look closer. */
+static __always_inline __u32 short_line(const __u8 *b, __u32 available)
+{
+	__u64 x = *(const __u64 *)b ^ 0x0a0a0a0a0a0a0a0aULL;
+	__u64 found = (x - 0x0101010101010101ULL) & ~x & 0x8080808080808080ULL;      /* the lowest bit set is right */
+
+	if (available < 8 || !found)
+		return 0;
+	found &= -found;
+	/* 0x80 << 8 * i: a multiplication gathers i + 1. */
+	return (__u32)(((found - 1) & 0x0101010101010101ULL) * 0x0101010101010101ULL >> 56);
+}
+
+/* The length of a small or null bulk at `offset`, header and all, << 8 | the header's; 0: look closer. Global, so that the
+ * verifier follows it once. */
+__noinline __u32 bulk_length(const struct reply_reader *r, __u32 offset)
+{
+	const __u8 *b;
+	__u64 number;
+	__u32 header;
+
+	if (!r)
+		return 0;
+	b = &r->bytes[in_window(offset)];
+	if ((*(const __u64 *)b & 0xffffffffffULL) == NULL_BULK)
+		return 5 << 8 | 5;
+	header = *b == '$' ? short_header(b, 8, &number) : 0;
+	return header ? (header + (__u32)number + 2) << 8 | header : 0;
+}
+
+/* Small bulks one behind the other, which most replies are, without a step for each: how many. */
+__noinline int pass_bulks(struct reply_reader *r, struct reply_stream *s)
+{
+	__u32 position, passed = 0, most, i;
+
+	if (!r || !s)
+		return 0;
+	position = r->position;
+	most = s->outstanding && s->outstanding < BULKS_AT_ONCE ? s->outstanding : BULKS_AT_ONCE;
+	for (i = 0; i < BULKS_AT_ONCE; i++) {
+		__u32 offset = position - r->window_start, length, header;
+
+		if (passed >= most || offset >= r->window_length)
+			break;
+		/* It may look at what lies behind the window: then the header ends there too. */
+		length = bulk_length(r, offset);
+		header = length & 255;
+		length >>= 8;
+		if (!length || offset + header > r->window_length || length > r->end - position)
+			break;
+		position += length;
+		passed++;
+	}
+	if (!passed)
+		return 0;
+	r->position = position;
+	if (!s->outstanding) {
+		r->replies += passed;
+	} else {
+		/* The last one ends what is outstanding. */
+		s->outstanding -= passed - 1;
+		element_ended(r, s);
+	}
+	return passed;
+}
+
+/* One element, or a part of it; 1: stop. */
+static __always_inline int reply_unit(struct reply_reader *r, struct reply_stream *s)
+{
+	__u32 offset, available, header, here;
+	__u64 number;
+	__u8 type;
+
+	if (r->position >= r->end)
+		return 1;
+	if (s->state == REPLY_BULK) {
+		here = r->end - r->position;
+		if (s->skip > here) {
+			s->skip -= here;
+			r->position = r->end;
+			return 1;
+		}
+		r->position += (__u32)s->skip;
+		s->skip = 0;
+		element_ended(r, s);
+		return r->position >= r->end;
+	}
+	offset = r->position - r->window_start;
+	if (offset >= r->window_length) {
+		if (reply_refill(r)) {
+			lose(KILN_LOST_UNREADABLE_BUFFERS, 1);
+			s->state = REPLY_FAILED;
+			return 1;
+		}
+		offset = 0;
+	}
+	available = r->window_length - offset;
+	offset = in_window(offset);
+	switch (s->state) {
+	case REPLY_ELEMENT:
+		type = r->bytes[offset];
+		if (type == '$' && pass_bulks(r, s))
+			return r->position >= r->end;
+		if (type == '$' || type == '*') {
+			header = short_header(&r->bytes[offset], available, &number);
+			if (header) {
+				r->position += header;
+				return number_ended(r, s, type, number, false);
+			}
+		}
+		header = type == '+' || type == ':' || type == '_' || type == '#' || type == ',' ? short_line(&r->bytes[offset], available) : 0;
+		if (header) {
+			r->position += header;
+			element_ended(r, s);
+			return 0;
+		}
+		r->position++;
+		return element_begins(s, type);
+	case REPLY_NUMBER:
+		return reply_number(r, s);
+	case REPLY_LINE:
+		return reply_line(r, s);
+	}
+	return 1;
+}
+
+struct reply_step_context {
+	struct reply_reader *reader;
+	struct reply_stream *stream;
+};
+
+static long reply_step(__u32 index, struct reply_step_context *context)
+{
+	int stop = reply_unit(context->reader, context->stream);
+
+	barrier_var(stop);
+	return stop ? 1 : 0;
+}
+
+static __always_inline void start_send(struct reply_reader *r)
+{
+	r->replies = 0;
+	r->errors_listed = 0;
+	r->pushes = 0;
+}
+
+/* Follow a piece of a send. What it completes is added to the reader's. */
+__noinline int follow_replies(struct reply_reader *r, struct reply_stream *s, __u64 buffer, __u32 length)
+{
+	struct reply_step_context context = { r, s };
+
+	if (!r || !s)
+		return 0;
+	r->address = buffer;
+	r->position = 0;
+	r->end = length;
+	r->window_start = 0;
+	r->window_length = 0;
+	bpf_loop(length < REPLY_STEPS_MAX ? length : REPLY_STEPS_MAX, reply_step, &context, 0);
+	if (r->position < r->end && s->state != REPLY_FAILED) {
+		lose(KILN_LOST_SEND_STEPS_EXCEEDED, 1);
+		s->state = REPLY_FAILED;
+	}
+	return 0;
+}
+
+#endif

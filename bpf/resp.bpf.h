@@ -1,0 +1,471 @@
+/* SPDX-License-Identifier: (GPL-2.0-only OR BSD-2-Clause) */
+/* RESP request framing: follows one connection's byte stream and tells which commands each receive completed.
+ *
+ * The stream is cut anywhere by receives, so what spans two of them is kept in struct resp_stream (one for each
+ * connection); struct resp_reader is scratch (one for each CPU). User memory is read through a window of 4 KiB.
+ * One bpf_loop step takes one unit: a whole small command where it lies inside the window (fast path), otherwise one
+ * header, or the name, or one byte of an inline command. The bytes of arguments are passed over by arithmetic, unread.
+ *
+ * Limits: names up to 64 bytes (longer ones count as `other`); 65,536 units in one receive.
+ * Request format: https://redis.io/docs/latest/develop/reference/protocol-spec/
+ *
+ * The file is plain C over five things that the including file provides, so that it also compiles for user space, where
+ * it is fuzzed: bpf_probe_read_user, bpf_loop, barrier_var, and the functions declared in resp_reader.bpf.h.
+ */
+#ifndef KILN_RESP_BPF_H
+#define KILN_RESP_BPF_H
+
+#include "resp_reader.bpf.h"
+
+/* ---- one unit ---------------------------------------------------------------------------------------------- */
+
+static __always_inline int fail(struct resp_stream *s)
+{
+	s->state = RESP_FAILED;
+	return 1;
+}
+
+static __always_inline int give_up(struct resp_stream *s)
+{
+	s->state = RESP_LOST;
+	return 1;
+}
+
+/* "?<1 to 4 digits>\r\n" at `b`: the length of the header and its number; 0: look closer. */
+static __always_inline __u32 short_header(const __u8 *b, __u32 available, __u64 *number)
+{
+	__u64 x = *(const __u64 *)b;
+	__u32 d1 = ((x >> 8) & 255) - '0', d2 = ((x >> 16) & 255) - '0';
+	__u32 d3 = ((x >> 24) & 255) - '0', d4 = ((x >> 32) & 255) - '0';
+	const __u32 cr = (__u32)('\r' - '0');
+
+	if (available < 8 || d1 > 9)
+		return 0;
+	if (d2 == cr) { *number = d1; return 4; }
+	if (d2 > 9)
+		return 0;
+	if (d3 == cr) { *number = d1 * 10 + d2; return 5; }
+	if (d3 > 9)
+		return 0;
+	if (d4 == cr) { *number = d1 * 100 + d2 * 10 + d3; return 6; }
+	if (d4 > 9 || ((x >> 40) & 255) != '\r')
+		return 0;
+	*number = d1 * 1000 + d2 * 100 + d3 * 10 + d4;
+	return 7;
+}
+
+#define RESP_HEADER_NEGATIVE 0x80
+
+/* Any header: number << 8 | its length, RESP_HEADER_NEGATIVE set for a negative number; 0: cut off; -1: not one.
+ * The longest that makes sense is "*2147483648\r\n". */
+__noinline long resp_long_header(struct resp_reader *r, __u32 offset, __u32 available)
+{
+	__u64 number = 0;
+	__u32 negative = 0, i;
+
+	if (!r)
+		return -1;
+	for (i = 1; i < 14; i++) {
+		__u8 byte;
+
+		if (i >= available)
+			return 0;
+		byte = r->bytes[in_window(offset + i)];
+		if (byte == '\r') {
+			if (i == 1 + (negative ? 1 : 0))
+				return -1;
+			if (i + 2 > available)
+				return 0;
+			return (long)(number << 8 | negative | (i + 2));
+		}
+		if (byte == '-' && i == 1) {
+			negative = RESP_HEADER_NEGATIVE;
+			continue;
+		}
+		if (byte < '0' || byte > '9')
+			return -1;
+		number = number * 10 + (byte - '0');
+	}
+	return -1;
+}
+
+__noinline int resp_refill(struct resp_reader *r)
+{
+	__u32 length;
+
+	if (!r)
+		return -1;
+	length = r->end - r->position;
+	barrier_var(length);
+	if (length > RESP_WINDOW)
+		length = RESP_WINDOW;
+	r->window_start = r->position;
+	r->window_length = length;
+	if (bpf_probe_read_user(r->bytes, length, (void *)(r->address + r->position))) {
+		lose(KILN_LOST_UNREADABLE_BUFFERS, 1);
+		return -1;
+	}
+	return 0;
+}
+
+/* One byte of an inline command; 1: stop. Quotes around a name do not belong to it. */
+__noinline int resp_inline(struct resp_reader *r, struct resp_stream *s)
+{
+	__u8 byte, space;
+
+	if (!r || !s)
+		return 1;
+	byte = r->bytes[in_window(r->position - r->window_start)];
+	space = byte == ' ' || (byte >= '\t' && byte <= '\r');
+	r->position++;
+	if (s->state == RESP_START) {
+		s->state = RESP_INLINE_NAME;
+		s->inline_length = 0;
+		__builtin_memset(s->inline_name, 0, sizeof s->inline_name);
+	}
+	if (s->state == RESP_INLINE_NAME) {
+		__u32 length = s->inline_length;
+
+		if (!space) {
+			if (byte < ' ' || byte > '~')
+				return fail(s);
+			if (byte == '"' || byte == '\'')
+				return 0;
+			if (length < KILN_COMMAND_NAME_MAX) {
+				barrier_var(length);
+				s->inline_name[length & (KILN_COMMAND_NAME_MAX - 1)] = byte;
+			}
+			if (length <= KILN_COMMAND_NAME_MAX)
+				s->inline_length = length + 1;
+			return 0;
+		}
+		if (length) {
+			s->command = length > KILN_COMMAND_NAME_MAX ? name_too_long(r) : name_at(r, s->inline_name, length);
+			s->state = RESP_INLINE_REST;
+		}
+	}
+	if (byte == '\n') {
+		if (s->state == RESP_INLINE_REST)
+			complete(r, s->command);
+		r->begun = r->position;
+		s->state = RESP_START;
+	}
+	return 0;
+}
+
+/* The current argument's bytes start at `position` and are `length` long with CR LF: pass over what is here. */
+static __always_inline int pass(struct resp_reader *r, struct resp_stream *s, __u32 position, __u64 length)
+{
+	__u32 here = r->end - position;
+
+	s->state = RESP_ARGUMENT;
+	if (length > here) {
+		s->skip = length - here;
+		r->position = r->end;
+		return 1;
+	}
+	r->position = position + (__u32)length;
+	if (--s->arguments == 0) {
+		complete(r, s->command);
+		s->state = RESP_START;
+	}
+	return 0;
+}
+
+/* A whole small command inside the window: name of up to 9 bytes, up to 4 more arguments. Writes no stream state,
+ * so it may give up (0) at any point. */
+static __always_inline int whole_command(struct resp_reader *r, __u32 offset, __u32 available)
+{
+	const __u8 *b = &r->bytes[offset];
+	__u64 x = *(const __u64 *)b, second = 0, length;
+	__u32 arguments, name_length, after_name, header, command, i;
+
+	/* '*' digit CR LF '$' digit CR LF */
+	if (available < 14 || (x & 0xffff00ffffff00ffULL) != 0x0a0d00240a0d002aULL)
+		return 0;
+	arguments = ((x >> 8) & 255) - '0';
+	name_length = ((x >> 40) & 255) - '0';
+	/* The name must lie in the window: stale bytes follow it. */
+	if (arguments - 1 > 8 || name_length > 9 || 8 + name_length > available)
+		return 0;
+	x = upper_case(first_bytes(*(const __u64 *)(b + 8), name_length));
+	if (name_length > 8)
+		second = upper_case(b[16]);
+	offset += 10 + name_length;
+	after_name = offset;
+#pragma unroll
+	for (i = 0; i < 4; i++) {
+		if (arguments == 1)
+			break;
+		if (offset + 8 > r->window_length)
+			return 0;
+		offset = in_window(offset);
+		b = &r->bytes[offset];
+		header = *b == '$' ? short_header(b, 8, &length) : 0;
+		if (!header)
+			return 0;
+		offset += header + (__u32)length + 2;
+		arguments--;
+	}
+	/* The last argument may run past the window, not past the receive. */
+	if (arguments != 1 || offset > r->end - r->window_start)
+		return 0;
+	command = short_name(r, x, second, 0);
+	if (is_special(r, command))
+		command = command_variant(r, command, after_name);
+	r->position = r->window_start + offset;
+	complete(r, command);
+	return 1;
+}
+
+/* The unit at the position is cut: by the window (read on from it) or by the end of the receive (carry it over). */
+static __always_inline int cut_unit(struct resp_reader *r, struct resp_stream *s)
+{
+	__u32 offset = r->position - r->window_start, available = r->window_length - offset, i;
+
+	if (r->window_start + r->window_length < r->end) {
+		if (offset == 0)
+			return fail(s);
+		return resp_refill(r) ? give_up(s) : 0;
+	}
+	if (available >= RESP_CARRY)
+		return fail(s);
+	offset = in_window(offset);
+	for (i = 0; i < RESP_CARRY / 8; i++)
+		((__u64 *)s->carry)[i] = ((__u64 *)&r->bytes[offset])[i];
+	s->carry_length = available;
+	r->position = r->end;
+	return 1;
+}
+
+/* A header at `offset`, whatever its length: 1 and its number, 0: cut off, -1: not one. */
+static __always_inline int header_at(struct resp_reader *r, __u32 offset, __u32 available, __u64 *number, __u32 *length,
+				     __u32 *negative)
+{
+	long header;
+
+	*negative = 0;
+	*length = short_header(&r->bytes[offset], available, number);
+	if (*length)
+		return 1;
+	header = resp_long_header(r, offset, available);
+	if (header <= 0)
+		return header < 0 ? -1 : 0;
+	*length = header & (RESP_HEADER_NEGATIVE - 1);
+	*negative = header & RESP_HEADER_NEGATIVE;
+	*number = (__u64)header >> 8;
+	return 1;
+}
+
+/* "$<length>\r\n<name>": the name decides the row. */
+static __always_inline int name_unit(struct resp_reader *r, struct resp_stream *s, __u32 offset, __u32 available)
+{
+	__u64 number;
+	__u32 header, negative;
+	int found;
+
+	if (r->bytes[offset] != '$')
+		return fail(s);
+	found = header_at(r, offset, available, &number, &header, &negative);
+	if (found == 0)
+		return cut_unit(r, s);
+	if (found < 0 || negative || number > RESP_BULK_MAX)
+		return fail(s);
+	if (number > KILN_COMMAND_NAME_MAX) {
+		s->command = name_too_long(r);
+	} else {
+		if (header + number > available)
+			return cut_unit(r, s);
+		offset += header;
+		barrier_var(offset);
+		if (offset > RESP_WINDOW)
+			return fail(s);
+		s->command = name_at(r, &r->bytes[offset], number);
+		if (is_special(r, s->command))
+			s->command = command_variant(r, s->command, offset + (__u32)number + 2);
+	}
+	return pass(r, s, r->position + header, number + 2);
+}
+
+/* One unit; 1: stop. */
+static __always_inline int step(struct resp_reader *r, struct resp_stream *s)
+{
+	__u32 offset, available, header, negative;
+	__u64 number;
+	int found;
+
+	if (r->position >= r->end)
+		return 1;
+	offset = r->position - r->window_start;
+	if (offset >= r->window_length) {
+		if (resp_refill(r))
+			return give_up(s);
+		offset = 0;
+	}
+	available = r->window_length - offset;
+	offset = in_window(offset);
+	switch (s->state) {
+	case RESP_START:
+		if (whole_command(r, offset, available))
+			return r->position >= r->end;
+		if (r->bytes[offset] != '*')
+			return resp_inline(r, s);
+		found = header_at(r, offset, available, &number, &header, &negative);
+		if (found == 0)
+			return cut_unit(r, s);
+		if (found < 0 || number >= RESP_ARGUMENTS_MAX)
+			return fail(s);
+		r->position += header;
+		if (number && !negative) {        /* "*0" and "*-1" are requests for nothing */
+			s->arguments = number;
+			s->state = RESP_NAME;
+		} else {
+			r->begun = r->position;
+		}
+		return 0;
+	case RESP_NAME:
+		return name_unit(r, s, offset, available);
+	case RESP_ARGUMENT:
+		if (r->bytes[offset] != '$')
+			return fail(s);
+		found = header_at(r, offset, available, &number, &header, &negative);
+		if (found == 0)
+			return cut_unit(r, s);
+		if (found < 0 || negative || number > RESP_BULK_MAX)
+			return fail(s);
+		return pass(r, s, r->position + header, number + 2);
+	case RESP_INLINE_NAME:
+	case RESP_INLINE_REST:
+		return resp_inline(r, s);
+	}
+	return 1;
+}
+
+/* ---- one receive ------------------------------------------------------------------------------------------- */
+
+struct resp_step_context {
+	struct resp_reader *reader;
+	struct resp_stream *stream;
+};
+
+static long resp_step(__u32 index, struct resp_step_context *context)
+{
+	int stop = step(context->reader, context->stream);
+
+	barrier_var(stop);                /* keeps clang from assuming 0 or 1 where the verifier can't see it */
+	return stop ? 1 : 0;
+}
+
+static __always_inline void restart_stream(struct resp_stream *s)
+{
+	s->state = RESP_START;
+	s->carry_length = 0;
+	s->skip = 0;
+	s->arguments = 0;
+	s->begun = 0;
+}
+
+/* At a request boundary: all bytes so far belong to complete requests. */
+static __always_inline bool at_boundary(const struct resp_stream *s)
+{
+	return s->state == RESP_START && !s->carry_length;
+}
+
+static __always_inline void start_receive(struct resp_reader *r, __u64 buffer, __u32 length, __u32 carried)
+{
+	r->run_count = 0;
+	r->run_command = 0;
+	r->run_largest = 0;
+	r->commands_noted = 0;
+	r->begun = 0;
+	r->runs_noted = 0;
+	r->unlisted = 0;
+	r->address = buffer - carried;
+	r->position = 0;
+	r->end = length + carried;
+	r->window_start = 0;
+	r->window_length = 0;
+}
+
+/* Follow the receive that was begun. The commands completed are afterwards in the reader: the first `runs_noted` of `runs`,
+ * then the run that goes on. A stream that can't be followed further is left in RESP_FAILED or RESP_LOST.
+ *
+ * Global functions (not static) are verified once, by themselves. */
+__noinline int follow_units(struct resp_reader *r, struct resp_stream *s)
+{
+	struct resp_step_context context = { r, s };
+
+	if (!r || !s)
+		return 0;
+	bpf_loop(r->end < RESP_STEPS_MAX ? r->end : RESP_STEPS_MAX, resp_step, &context, 0);
+	if (r->position < r->end && s->state < RESP_FAILED) {
+		lose(KILN_LOST_RECEIVE_STEPS_EXCEEDED, 1);
+		give_up(s);
+	}
+	s->begun = r->end - r->begun;
+	return 0;
+}
+
+enum resp_outcome { RESP_UNREADABLE, RESP_ONE_COMMAND, RESP_MORE };
+
+/* A receive of `length` bytes at the user address `buffer`, of a stream at a request boundary. RESP_ONE_COMMAND: it was one
+ * small command, which is now the reader's run; no state of the stream was needed. RESP_MORE: follow_units() goes on. */
+__noinline int resp_receive_one(struct resp_reader *r, __u64 buffer, __u32 length)
+{
+	if (!r)
+		return RESP_UNREADABLE;
+	start_receive(r, buffer, length, 0);
+	if (resp_refill(r))
+		return RESP_UNREADABLE;
+	return whole_command(r, 0, r->window_length) && r->position >= r->end ? RESP_ONE_COMMAND : RESP_MORE;
+}
+
+/* A receive of `length` bytes at the user address `buffer`, of a stream in the middle of a request. What is left of it
+ * follow_units() follows; the two are not nested, for the sake of the stack. */
+__noinline int resp_receive(struct resp_reader *r, struct resp_stream *s, __u64 buffer, __u32 length)
+{
+	__u32 carried, i;
+
+	if (!r || !s)
+		return 0;
+	carried = s->carry_length;
+	start_receive(r, buffer, length, carried);
+	r->begun = carried - (__u32)s->begun;
+	if (s->skip >= length && s->skip) {       /* the whole receive lies inside an argument, or just ends it */
+		r->position = length;
+		s->skip -= length;
+		if (!s->skip && --s->arguments == 0) {
+			complete(r, s->command);
+			s->state = RESP_START;
+		}
+		return 0;
+	}
+	if (carried) {
+		for (i = 0; i < RESP_CARRY / 8; i++)
+			((__u64 *)r->bytes)[i] = ((__u64 *)s->carry)[i];
+		s->carry_length = 0;
+		if (length > RESP_WINDOW - RESP_CARRY)
+			length = RESP_WINDOW - RESP_CARRY;
+		barrier_var(carried);
+		carried &= RESP_CARRY - 1;
+		barrier_var(length);
+		if (length > RESP_WINDOW - RESP_CARRY)
+			return 0;
+		if (bpf_probe_read_user(r->bytes + carried, length, (void *)buffer)) {
+			lose(KILN_LOST_UNREADABLE_BUFFERS, 1);
+			give_up(s);
+			return 0;
+		}
+		r->window_length = carried + length;
+	} else if (s->skip) {
+		r->position = s->skip;
+		s->skip = 0;
+		if (--s->arguments == 0) {
+			complete(r, s->command);
+			s->state = RESP_START;
+		}
+	}
+	return 0;
+}
+
+#endif

@@ -1,0 +1,217 @@
+/* SPDX-License-Identifier: (GPL-2.0-only OR BSD-2-Clause) */
+/* The row that a command counts in: by process, name and, where its arguments make it another thing, variant. */
+#ifndef KILN_ROWS_BPF_H
+#define KILN_ROWS_BPF_H
+
+#include "phases.bpf.h"
+
+/* Key: struct kiln_command_key; value: row. Written here when a name is first seen; when it is full, or when
+ * command_stats has no row left, commands count in their process's `other`. */
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, KILN_COMMAND_CAPACITY);
+	__type(key, struct kiln_command_key);
+	__type(value, __u32);
+} command_ids SEC(".maps");
+
+/* Key: struct kiln_command_name; value: its enum kiln_command_class. Written by user space before attaching. */
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, 64);
+	__type(key, struct kiln_command_name);
+	__type(value, __u32);
+} special_commands SEC(".maps");
+
+/* Scratch. The programs run with preemption off and don't interrupt themselves: one for each CPU is enough. */
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct resp_reader);
+} readers SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct reply_reader);
+} reply_readers SEC(".maps");
+
+const volatile __u32 command_capacity SEC(".rodata.commands") = KILN_COMMAND_CAPACITY;
+
+static __always_inline void classify(__u32 row, const struct kiln_command_key *key)
+{
+	__u32 class = key->variant, *special;
+
+	if (!class) {
+		special = bpf_map_lookup_elem(&special_commands, key->name);
+		if (special)
+			class = *special;
+	}
+	barrier_var(row);
+	control.row_classes[row & (KILN_COMMAND_CAPACITY - 1)] = class;
+}
+
+static __noinline __u32 command_row(const struct kiln_command_key *key)
+{
+	__u32 *known = bpf_map_lookup_elem(&command_ids, key), row;
+
+	if (known)
+		return *known;
+	row = control.rows_taken + KILN_MAX_TARGETS;
+	if (row < command_capacity) {
+		row = __sync_fetch_and_add(&control.rows_taken, 1) + KILN_MAX_TARGETS;
+		if (row < command_capacity)
+			classify(row, key);
+	}
+	if (row >= command_capacity || bpf_map_update_elem(&command_ids, key, &row, BPF_NOEXIST)) {
+		known = bpf_map_lookup_elem(&command_ids, key);    /* another CPU was first */
+		if (known)
+			return *known;
+		lose(KILN_LOST_COMMANDS_MAP_FULL, 1);
+		return key->process;
+	}
+	return row;
+}
+
+static __always_inline void count_unlisted(__u32 command, __u32 count)
+{
+	struct kiln_command_stats *stats = bpf_map_lookup_elem(&command_stats, &command);
+
+	if (stats)
+		stats->calls += count;
+	lose(KILN_LOST_UNTIMED_COMMANDS, count);
+}
+
+/* Key: struct kiln_client_key; value: row. */
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, KILN_CLIENT_CAPACITY);
+	__type(key, struct kiln_client_key);
+	__type(value, __u32);
+} clients SEC(".maps");
+
+/* Key: row; value: what came from clients of that address and went to them, one for each CPU. */
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, KILN_CLIENT_CAPACITY);
+	__type(key, __u32);
+	__type(value, struct kiln_client_stats);
+} client_stats SEC(".maps");
+
+/* Looked up once for each connection. */
+__noinline __u32 client_row(const struct kiln_client_key *client)
+{
+	struct kiln_client_key copy, *key = &copy;      /* Linux 6.1 takes no key from a global function's argument */
+	__u32 *known, row;
+
+	if (!client)
+		return 0;
+	copy = *client;
+	known = bpf_map_lookup_elem(&clients, key);
+	if (known)
+		return *known;
+	row = control.clients_taken + KILN_MAX_TARGETS;
+	if (row < KILN_CLIENT_CAPACITY)
+		row = __sync_fetch_and_add(&control.clients_taken, 1) + KILN_MAX_TARGETS;
+	if (row >= KILN_CLIENT_CAPACITY || bpf_map_update_elem(&clients, key, &row, BPF_NOEXIST)) {
+		known = bpf_map_lookup_elem(&clients, key);    /* another CPU was first */
+		if (known)
+			return *known;
+		lose(KILN_LOST_CLIENTS_MAP_FULL, 1);
+		return key->process;
+	}
+	return row;
+}
+
+static __always_inline bool is_special(const struct resp_reader *r, __u32 command)
+{
+	return r->counting && row_class(command) >= KILN_CLASS_LOOK_AT_CLIENT;
+}
+
+/* ---- arguments --------------------------------------------------------------------------------------------- */
+
+#define XREAD_ARGUMENTS_MAX 8             /* GROUP group consumer COUNT n BLOCK: what stands before STREAMS */
+
+/* The first 8 bytes of the bulk at `offset`, in upper case, and where the next one starts; 0: it is cut. */
+__noinline __u64 argument_at(const struct resp_reader *r, __u32 offset, __u32 *next)
+{
+	__u64 number, word;
+	__u32 header;
+
+	if (!r || !next)
+		return 0;
+	/* The slack behind the window may be looked at: what it makes of a header ends behind the window too. */
+	if (offset >= r->window_length)
+		return 0;
+	header = short_header(&r->bytes[in_window(offset)], 8, &number);
+	if (!header || offset + header + number > r->window_length)
+		return 0;
+	*next = offset + header + (__u32)number + 2;
+	word = *(const __u64 *)&r->bytes[in_window(offset + header)];
+	return upper_case(first_bytes(word, number < 8 ? (__u32)number : 8));
+}
+
+#define WORD2(a, b) ((__u64)(a) | (__u64)(b) << 8)
+#define WORD4(a, b, c, d) (WORD2(a, b) | WORD2(c, d) << 16)
+#define WORD_ON WORD2('O', 'N')
+#define WORD_OFF (WORD2('O', 'F') | (__u64)'F' << 16)
+#define WORD_SKIP WORD4('S', 'K', 'I', 'P')
+#define WORD_REPLY (WORD4('R', 'E', 'P', 'L') | (__u64)'Y' << 32)
+#define WORD_BLOCK (WORD4('B', 'L', 'O', 'C') | (__u64)'K' << 32)
+#define WORD_STREAMS (WORD4('S', 'T', 'R', 'E') | WORD2('A', 'M') << 32 | (__u64)'S' << 48)
+
+static __always_inline __u32 class_by_arguments(const struct resp_reader *r, __u32 class, __u32 offset)
+{
+	__u32 next = 0, i;
+	__u64 word = argument_at(r, offset, &next);
+
+	if (class == KILN_CLASS_LOOK_AT_HELLO)
+		return word == '3' ? KILN_CLASS_HELLO_3 : word == '2' ? KILN_CLASS_HELLO_2 : KILN_CLASS_ORDINARY;
+	if (class == KILN_CLASS_LOOK_AT_CLIENT) {
+		if (word && word != WORD_REPLY)
+			return KILN_CLASS_ORDINARY;
+		word = word ? argument_at(r, next, &next) : 0;
+		switch (word) {
+		case WORD_ON: return KILN_CLASS_REPLY_ON;
+		case WORD_OFF: return KILN_CLASS_REPLY_OFF;
+		case WORD_SKIP: return KILN_CLASS_REPLY_SKIP;
+		}
+		return KILN_CLASS_STREAMING;      /* cut, so that nobody knows whether replies follow */
+	}
+	for (i = 0; i < XREAD_ARGUMENTS_MAX; i++) {
+		if (!word)
+			return KILN_CLASS_UNTIMED;
+		if (word == WORD_BLOCK)
+			return KILN_CLASS_BLOCKING;
+		if (word == WORD_STREAMS)
+			return KILN_CLASS_ORDINARY;
+		word = argument_at(r, next, &next);
+	}
+	return KILN_CLASS_UNTIMED;
+}
+
+/* Looked at again for each such request: they are rare. */
+__noinline __u32 resp_variant(struct resp_reader *r, __u32 command, __u32 offset)
+{
+	struct kiln_command_key key __attribute__((aligned(8))) = {};    /* written by words */
+	__u64 *words = (__u64 *)key.name;
+
+	if (!r)
+		return 0;
+	key.variant = class_by_arguments(r, row_class(command), offset);
+	if (key.variant == KILN_CLASS_ORDINARY || r->last.command != command)
+		return command;
+	words[0] = r->last.words[0];
+	words[1] = r->last.words[1];
+	words[2] = r->last.words[2];
+	key.process = r->process;
+	return command_row(&key);
+}
+
+static __always_inline __u32 command_variant(struct resp_reader *r, __u32 command, __u32 offset)
+{
+	return resp_variant(r, command, offset);
+}
+
+#endif

@@ -1,0 +1,24 @@
+/* SPDX-License-Identifier: (GPL-2.0-only OR BSD-2-Clause) */
+/* Which task belongs to the session. */
+#ifndef KILN_TARGETS_BPF_H
+#define KILN_TARGETS_BPF_H
+
+#include "include/kiln_targets.h"
+
+const volatile struct kiln_targets targets SEC(".rodata.targets");
+
+/* The index of a thread group among the targets, or -1. The list is constant when the verifier runs, which removes the
+ * comparisons with slots that are not used. */
+static __always_inline int target_index(__u32 tgid)
+{
+	__u32 i;
+
+#pragma unroll
+	for (i = 0; i < KILN_MAX_TARGETS; i++) {
+		if (i < targets.count && tgid == targets.tgids[i])
+			return i;
+	}
+	return -1;
+}
+
+#endif

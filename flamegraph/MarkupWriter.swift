@@ -1,0 +1,80 @@
+/// Bytes of XML and of JSON inside XML. Everything that comes from outside goes through one of the escaping calls.
+struct MarkupWriter {
+    private(set) var bytes: [UInt8] = []
+
+    mutating func literal(_ text: StaticString) {
+        text.withUTF8Buffer { bytes.append(contentsOf: $0) }
+    }
+
+    mutating func raw(_ more: [UInt8]) { bytes.append(contentsOf: more) }
+
+    mutating func integer(_ value: some BinaryInteger) { bytes.append(contentsOf: String(value).utf8) }
+
+    /// A length in pixels, to the hundredth, without trailing zeros.
+    mutating func pixels(_ value: Double) {
+        var hundredths = Int((value * 100).rounded())
+        if hundredths < 0 {
+            bytes.append(UInt8(ascii: "-"))
+            hundredths = -hundredths
+        }
+        integer(hundredths / 100)
+        let fraction = hundredths % 100
+        guard fraction != 0 else { return }
+        bytes.append(UInt8(ascii: "."))
+        bytes.append(UInt8(ascii: "0") + UInt8(fraction / 10))
+        if fraction % 10 != 0 { bytes.append(UInt8(ascii: "0") + UInt8(fraction % 10)) }
+    }
+
+    /// Character data or an attribute's value.
+    mutating func escaped(_ text: String) { escaped(Array(text.utf8)) }
+
+    mutating func escaped(_ text: some Collection<UInt8>) {
+        forEachDisplayScalar(text) { escaped($0) }
+    }
+
+    mutating func escaped(_ scalar: Unicode.Scalar) {
+        switch scalar {
+        case "<": literal("&lt;")
+        case ">": literal("&gt;")
+        case "&": literal("&amp;")
+        case "\"": literal("&quot;")
+        case "'": literal("&#39;")
+        default: bytes.append(contentsOf: scalar.utf8)
+        }
+    }
+
+    /// Columns of a fixed-pitch font the scalar takes at most. Wide scripts and pictures take two.
+    static func columns(_ scalar: Unicode.Scalar) -> Int { scalar.value < 0x1100 ? 1 : 2 }
+
+    /// At most `limit` columns of a name; what is cut off leaves an ellipsis.
+    mutating func escaped(_ name: UnsafeRawBufferPointer, columns limit: Int) {
+        // A name of n bytes is shown in at most 4n columns; nearly all names fit or are plain.
+        var scalars: [Unicode.Scalar] = []
+        var width = 0
+        var fitting = 0
+        forEachDisplayScalar(name.prefix(limit * 4 + 8)) { scalar in
+            width += Self.columns(scalar)
+            scalars.append(scalar)
+            if width <= limit - 1 { fitting = scalars.count }
+        }
+        if width <= limit { fitting = scalars.count }
+        for scalar in scalars[..<fitting] { escaped(scalar) }
+        if fitting < scalars.count { literal("…") }
+    }
+
+    /// A JSON string. Markup characters are written as `\u` escapes, so the text is the same in XML and out of it.
+    mutating func jsonString(_ text: some Collection<UInt8>) {
+        bytes.append(UInt8(ascii: "\""))
+        forEachDisplayScalar(text) { scalar in
+            switch scalar {
+            case "\"": literal("\\u0022")
+            case "\\": literal("\\\\")
+            case "<": literal("\\u003c")
+            case ">": literal("\\u003e")
+            case "&": literal("\\u0026")
+            default: bytes.append(contentsOf: scalar.utf8)
+            }
+        }
+        bytes.append(UInt8(ascii: "\""))
+    }
+}

@@ -1,0 +1,75 @@
+/// The lines at the foot of the picture: what was counted, what is not shown, what could not be read, the caller's notes.
+func footLines(_ stacks: borrowing FoldedStacks, _ layout: Layout, _ options: FlamegraphOptions) -> [String] {
+    var lines: [String] = []
+    if !stacks.isEmpty {
+        let total = decimalText(stacks.total, decimals: stacks.decimals, grouped: true)
+        let stackCount = decimalText(UInt64(stacks.acceptedLines), decimals: 0, grouped: true)
+        let drawn = decimalText(UInt64(layout.boxes.count - 1), decimals: 0, grouped: true)
+        let difference = stacks.isDifference
+        var line = (difference ? differenceText(stacks, options) : "\(total) \(options.countName)")
+        line += " in \(stackCount) \(stacks.acceptedLines == 1 ? "stack" : "stacks")"
+        if layout.hiddenFrames == 0 {
+            line += layout.boxes.count == 2 ? " · its only frame drawn" : " · all \(drawn) frames drawn"
+        } else {
+            let frames = decimalText(UInt64(stacks.frameCount), decimals: 0, grouped: true)
+            let hidden = decimalText(UInt64(layout.hiddenFrames), decimals: 0, grouped: true)
+            let share = percentText(layout.hiddenWeight, of: stacks.total)
+            line += " · \(drawn) of \(frames) frames drawn · \(hidden) narrower than \(percentNumber(options.minWidth)) %"
+            line += " hidden; \(share) of all \(options.countName) pass through hidden frames"
+        }
+        lines.append(line)
+    }
+    if stacks.isDifference, !stacks.isEmpty {
+        lines.append(
+            "a box is as wide as the mean of both; grey: differences that sampling alone makes in 19 of 20 cases; "
+                + "a band at the upper edge: more, at the lower edge: less")
+    }
+    if stacks.rejectedCount > 0 {
+        let count = decimalText(UInt64(stacks.rejectedCount), decimals: 0, grouped: true)
+        let first = stacks.rejectedLines.first.map { ", the first at \($0)" } ?? ""
+        lines.append("\(count) input \(stacks.rejectedCount == 1 ? "line" : "lines") could not be read\(first)")
+    }
+    lines.append(contentsOf: options.notes)
+    return lines
+}
+
+private func differenceText(_ stacks: borrowing FoldedStacks, _ options: FlamegraphOptions) -> String {
+    let before = stacks.weightBefore(FrameTree.root)
+    let old = decimalText(before, decimals: stacks.decimals, grouped: true)
+    let new = decimalText(stacks.total - before, decimals: stacks.decimals, grouped: true)
+    let scale = options.difference.beforeScale
+    let scaled = scale == 1 ? "" : " (multiplied by \((scale * 10_000).rounded() / 10_000))"
+    return "\(old) \(options.countName) before\(scaled), \(new) after,"
+}
+
+/// A share in percent with two digits after the point; what is too little to show is not shown as nothing.
+func percentText(_ part: UInt64, of total: UInt64) -> String {
+    if part == 0 || total == 0 { return "0 %" }
+    if part == total { return "100 %" }
+    let hundredths = (Double(part) / Double(total) * 10_000).rounded()
+    if hundredths < 1 { return "<0.01 %" }
+    if hundredths >= 10_000 { return ">99.99 %" }
+    let value = Int(hundredths)
+    let fraction = value % 100
+    return "\(value / 100).\(fraction < 10 ? "0" : "")\(fraction) %"
+}
+
+/// A percentage as given by the caller, without a fraction when it has none.
+private func percentNumber(_ percent: Double) -> String {
+    percent == percent.rounded() ? String(Int(percent)) : String(percent)
+}
+
+/// Breaks a line at blanks into pieces of at most that many columns. A longer word stands on its own line.
+func wrapped(_ line: String, columns: Int) -> [String] {
+    var rows: [String] = []
+    var row = ""
+    for word in line.split(separator: " ", omittingEmptySubsequences: true) {
+        if !row.isEmpty, row.count + 1 + word.count > columns {
+            rows.append(row)
+            row = ""
+        }
+        row += row.isEmpty ? word : " " + word
+    }
+    if !row.isEmpty { rows.append(row) }
+    return rows
+}

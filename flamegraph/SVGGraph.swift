@@ -1,0 +1,112 @@
+/// The boxes and the names in them.
+extension SVGDocument {
+    /// All boxes of one paint are one path: a picture of fifty thousand boxes stays small and is redrawn at once.
+    mutating func writeGraph(_ stacks: borrowing FoldedStacks) {
+        let scale = graphWidth / Double(stacks.total)
+        var paths: [Paint: MarkupWriter] = [:]
+        var bands = MarkupWriter()
+        var labels = MarkupWriter()
+        for box in layout.boxes {
+            let width = Double(box.total) * scale
+            let x = Double(Geometry.side) + Double(box.start) * scale
+            let y = top + (options.inverted ? box.depth : max(layout.rows, 4) - 1 - box.depth) * options.rowHeight
+            let drawn = width > 3 ? width - 1 : width * 0.8
+            let change = stacks.isDifference && box.depth > 0 ? change(box, stacks.decimals) : nil
+            paths[change?.paint(negated: options.difference.isNegated) ?? paint(stacks, box.node), default: MarkupWriter()]
+                .box(x: x, y: y, width: drawn, height: options.rowHeight - 1)
+            if let change, change.level > 0 {
+                let band = y + (change.isMore ? 0 : options.rowHeight - 1 - Geometry.bandHeight)
+                bands.box(x: x, y: band, width: drawn, height: Geometry.bandHeight)
+            }
+            writeLabel(stacks, box.node, sign: change?.sign ?? "", x: x, y: y, width: width, &labels)
+        }
+        out.literal("<g class=\"graph\">\n<g class=\"boxes\" fill=\"#e8b46a\">\n")
+        for (paint, path) in paths.sorted(by: { $0.key.order < $1.key.order }) {
+            out.literal("<path class=\"")
+            out.escaped(paint.className)
+            if let fill = paint.fill {
+                out.literal("\" fill=\"")
+                out.escaped(hexColor(fill))
+            }
+            out.literal("\" d=\"")
+            out.raw(path.bytes)
+            out.literal("\"/>\n")
+        }
+        if stacks.isDifference {
+            out.literal("<path class=\"bands\" fill=\"#1f2328\" fill-opacity=\"0.6\" d=\"")
+            out.raw(bands.bytes)
+            out.literal("\"/>\n")
+        }
+        out.literal("</g>\n<g class=\"labels")
+        out.literal(hasOwnColors ? " onOwn" : "")
+        out.literal("\" font-size=\"")
+        out.pixels(options.fontSize)
+        out.literal("\" font-family=\"")
+        out.escaped(options.fontFamily)
+        out.literal("\">\n")
+        out.raw(labels.bytes)
+        out.literal("</g>\n</g>\n")
+    }
+
+    /// Whether boxes have colours that are the same by day and by night.
+    var hasOwnColors: Bool { options.palette != .kind || !options.colorsByName.isEmpty }
+
+    func paint(_ stacks: borrowing FoldedStacks, _ node: UInt32) -> Paint {
+        if node == FrameTree.root, stacks.isDifference { return Paint(className: "n0") }
+        if node == FrameTree.root { return hasOwnColors ? Paint(fill: 0xdedbd5) : .root }
+        let name = stacks.tree[node].name
+        let bytes = stacks.names.shownBytes(name)
+        let kind = stacks.names.kind(name)
+        guard !options.colorsByName.isEmpty else { return options.palette.paint(kind: kind, name: bytes) }
+        return Paint(
+            fill: options.colorsByName[String(decoding: bytes, as: UTF8.self)] ?? options.palette.color(kind: kind, name: bytes))
+    }
+
+    func change(_ box: Layout.Box, _ decimals: Int) -> Change {
+        Change(before: box.before, after: box.total - box.before, decimals: decimals, options.difference)
+    }
+
+    private func writeLabel(
+        _ stacks: borrowing FoldedStacks, _ node: UInt32, sign: StaticString, x: Double, y: Int, width: Double,
+        _ labels: inout MarkupWriter
+    ) {
+        let columns = Int((width - 2 * Geometry.labelPadding) / (options.fontSize * options.fontWidth))
+        guard columns >= Geometry.minimumColumns else { return }
+        labels.literal("<text x=\"")
+        labels.pixels(x + Geometry.labelPadding)
+        labels.literal("\" y=\"")
+        let raised = stacks.isDifference ? Geometry.labelRise : 0
+        labels.pixels(Double(y) + (Double(options.rowHeight) - 1) / 2 + options.fontSize * 0.35 - raised)
+        labels.literal("\">")
+        if node == FrameTree.root {
+            labels.literal("all")
+        } else {
+            labels.literal(sign)
+            labels.escaped(
+                stacks.names.shownBytes(stacks.tree[node].name), columns: columns - (sign.utf8CodeUnitCount > 0 ? 2 : 0))
+        }
+        labels.literal("</text>\n")
+    }
+}
+
+extension Paint {
+    /// Paths are written in this order, which is the same in every run.
+    fileprivate var order: String { className + (fill.map(hexColor) ?? "") }
+}
+
+extension MarkupWriter {
+    /// A closed rectangle as path commands.
+    fileprivate mutating func box(x: Double, y: Int, width: Double, height: Int) {
+        literal("M")
+        pixels(x)
+        literal(" ")
+        integer(y)
+        literal("h")
+        pixels(width)
+        literal("v")
+        integer(height)
+        literal("h")
+        pixels(-width)
+        literal("z")
+    }
+}

@@ -1,0 +1,117 @@
+/// The profile as the script reads it.
+extension SVGDocument {
+    /// What the script needs, as JSON in an element that is never drawn. `frames` holds five numbers for each box,
+    /// parents first: depth, index of the name, start, total and own weight; with two profiles seven, the last two
+    /// what of total and own weight the first profile has. Weights are quoted when a total beyond 2^53 would lose
+    /// digits as a number.
+    mutating func writeProfile(_ stacks: borrowing FoldedStacks) {
+        out.literal("<metadata class=\"profile\">{\"version\":2,\"unit\":")
+        out.jsonString(options.countName.utf8)
+        out.literal(",\"decimals\":")
+        out.integer(stacks.decimals)
+        out.literal(",\"rowHeight\":")
+        out.integer(options.rowHeight)
+        out.literal(",\"fontSize\":")
+        out.pixels(options.fontSize)
+        out.literal(",\"top\":")
+        out.integer(top)
+        out.literal(",\"minimum\":")
+        out.jsonNumber(options.minWidth / 100)
+        out.literal(options.isFluid ? ",\"fluid\":true,\"nameType\":" : ",\"fluid\":false,\"nameType\":")
+        out.jsonString(options.nameType.utf8)
+        out.literal(options.inverted ? ",\"inverted\":true,\"title\":" : ",\"inverted\":false,\"title\":")
+        out.jsonString(options.title.utf8)
+        out.literal(",\"subtitle\":")
+        out.jsonString(options.subtitle.utf8)
+        out.literal(",\"foot\":[")
+        for (index, line) in foot.enumerated() {
+            if index > 0 { out.literal(",") }
+            out.jsonString(line.utf8)
+        }
+        out.literal("],\"kinds\":{")
+        for (index, kind) in FrameKind.allCases.enumerated() {
+            if index > 0 { out.literal(",") }
+            out.jsonString(String(Paint.family(of: kind)).utf8)
+            out.literal(":")
+            out.jsonString(kind.label.utf8)
+        }
+        out.literal("},")
+        if stacks.isDifference { writeDifference() }
+        writeNames(stacks)
+        writeFrames(stacks)
+        out.literal("}</metadata>\n")
+    }
+
+    private mutating func writeDifference() {
+        out.literal("\"difference\":{\"scale\":")
+        out.jsonNumber(options.difference.beforeScale)
+        out.literal(",\"sample\":")
+        out.jsonNumber(options.difference.sampleWeight)
+        out.literal(options.difference.isNegated ? ",\"negated\":true}," : ",\"negated\":false},")
+    }
+
+    /// Each name once, with the letter of its kind and the index of its paint.
+    private mutating func writeNames(_ stacks: borrowing FoldedStacks) {
+        out.literal("\"names\":[\"all\"")
+        let rootPaint = paint(stacks, FrameTree.root)
+        var kinds = "a"
+        var paints: [Paint] = [rootPaint]
+        var paintIndex: [Paint: Int] = [rootPaint: 0]
+        var paintOf = "0"
+        for box in layout.boxes.dropFirst() {
+            let name = stacks.tree[box.node].name
+            guard indexByName[name] == nil else { continue }
+            indexByName[name] = indexByName.count + 1
+            out.literal(",\n")
+            out.jsonString(stacks.names.shownBytes(name))
+            kinds.append(Paint.family(of: stacks.names.kind(name)))
+            let paint = paint(stacks, box.node)
+            let index = paintIndex[paint] ?? paints.count
+            if index == paints.count {
+                paintIndex[paint] = index
+                paints.append(paint)
+            }
+            paintOf += ",\(index)"
+        }
+        out.literal("],\n\"kindOf\":")
+        out.jsonString(kinds.utf8)
+        out.literal(",\n\"paints\":[")
+        for (index, paint) in paints.enumerated() {
+            if index > 0 { out.literal(",") }
+            out.jsonString(paint.className.utf8)
+            out.literal(",")
+            out.jsonString((paint.fill.map(hexColor) ?? "").utf8)
+        }
+        out.literal("],\n\"paintOf\":[")
+        out.raw(Array(paintOf.utf8))
+    }
+
+    private mutating func writeFrames(_ stacks: borrowing FoldedStacks) {
+        out.literal("],\n\"frames\":[")
+        let quoted = stacks.total > 1 << 53
+        for (index, box) in layout.boxes.enumerated() {
+            if index > 0 { out.literal(",\n") }
+            out.integer(box.depth)
+            out.literal(",")
+            out.integer(box.depth == 0 ? 0 : indexByName[stacks.tree[box.node].name] ?? 0)
+            writeWeight(box.start, quoted)
+            writeWeight(box.total, quoted)
+            writeWeight(box.own, quoted)
+            guard stacks.isDifference else { continue }
+            writeWeight(box.before, quoted)
+            writeWeight(box.ownBefore, quoted)
+        }
+        out.literal("]")
+    }
+
+    private mutating func writeWeight(_ weight: UInt64, _ quoted: Bool) {
+        out.literal(quoted ? ",\"" : ",")
+        out.integer(weight)
+        if quoted { out.literal("\"") }
+    }
+}
+
+extension MarkupWriter {
+    /// A finite number.
+    fileprivate mutating func jsonNumber(_ value: Double) { raw(Array(String(value).utf8)) }
+}

@@ -1,0 +1,90 @@
+/// How `perf script` text becomes folded stacks. The defaults give what most pictures want: names only.
+public struct PerfScriptOptions: Sendable {
+    /// Adds the process to the first frame: `java-1234`. A question mark stands for one that perf did not print.
+    public var showsProcess = false
+    /// Adds process and thread to the first frame: `java-1234/1240`.
+    public var showsThread = false
+    /// Ends frames of the kernel in `_[k]`.
+    public var marksKernel = false
+    /// Ends frames of code compiled at run time in `_[j]`.
+    public var marksJIT = false
+    /// Ends frames that perf says were inlined in `_[i]`.
+    public var marksInlined = false
+    /// Shows the address of a frame that has no symbol: `[libc.so.6 <7f3a…>]`.
+    public var showsAddresses = false
+    /// Counts only samples of this event. Without a name, those of the input's first event; the report tells what else there was.
+    public var event: String?
+
+    public init() {}
+}
+
+/// What was read, what was counted, and what was left out.
+public struct PerfScriptReport: Sendable {
+    /// An event that samples belong to.
+    public struct Event: Equatable, Sendable {
+        public var name: String
+        public var samples: Int
+        /// Whether its samples are in the result.
+        public var isCounted: Bool
+    }
+
+    /// Every event of the input, in the order of appearance. Samples without the name of an event are under "".
+    public internal(set) var events: [Event] = []
+    /// Samples in the result.
+    public internal(set) var samples = 0
+    /// Samples in the result that had no stack: only their process is counted.
+    public internal(set) var samplesWithoutStack = 0
+    /// Lines that are neither sample nor frame nor comment. The first of them are in `rejectedLines`.
+    public internal(set) var rejectedCount = 0
+    public internal(set) var rejectedLines: [Line] = []
+
+    /// A line that could not be understood.
+    public struct Line: Equatable, Sendable, CustomStringConvertible {
+        /// From 1.
+        public var number: Int
+        public var reason: Reason
+        /// The line's first bytes.
+        public var excerpt: [UInt8]
+
+        public enum Reason: String, Sendable {
+            case notASample = "neither a sample nor a frame"
+            case frameWithoutSample = "a frame without a sample before it"
+            case weightTooLarge = "with this sample the weight of its stack would need more than 64 bits"
+        }
+
+        public var description: String { "line \(number): \(reason.rawValue): \(displayString(excerpt))" }
+    }
+
+    static let rejectedLimit = 8
+    static let excerptLimit = 80
+}
+
+/// A place in code, as `perf script` printed it.
+public struct CodePlace: Equatable, Sendable {
+    /// Of an instruction, or within one: newer versions of perf print where it lies in the module's file, older ones where it lay in the process.
+    public var address: UInt64
+    /// The function's name, without the offset.
+    public var symbol: String
+    /// From the function's beginning, when perf printed it.
+    public var offset: UInt64?
+    /// The path of the file that the code came from.
+    public var module: String
+}
+
+/// A function in source code.
+public struct SourceFunction: Equatable, Sendable {
+    public var name: String
+    /// `file:line`, or empty when it isn't to be shown.
+    public var line: String
+
+    public init(name: String, line: String = "") {
+        self.name = name
+        self.line = line
+    }
+}
+
+/// Finds the functions that the compiler merged into the one at an address, as debug information tells.
+public protocol InlineResolver: AnyObject {
+    /// The functions from the outermost, which is the one that perf named, to the innermost; none when nothing is known.
+    func functions(at place: CodePlace) -> [SourceFunction]
+}

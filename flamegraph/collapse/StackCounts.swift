@@ -1,0 +1,70 @@
+/// Stacks and their weights: each distinct stack once, as the numbers of its frames' names.
+struct StackCounts: ~Copyable {
+    private struct Slot: BitwiseCopyable {
+        var hash: UInt64
+        /// Index in `stacks` plus one; 0 is an empty slot.
+        var indexPlusOne: Int
+    }
+
+    private struct Stack {
+        var start: Int
+        var length: Int
+        var weight: UInt64
+    }
+
+    private var slots = [Slot](repeating: Slot(hash: 0, indexPlusOne: 0), count: 1 << 12)
+    private var stacks: [Stack] = []
+    /// The frames of all stacks, leaf first.
+    private var frames: [UInt32] = []
+
+    var count: Int { stacks.count }
+
+    /// Adds weight to a stack, given leaf first. False, and nothing changed, when its weight would overflow.
+    mutating func add(_ weight: UInt64, to stack: [UInt32]) -> Bool {
+        let hash = stack.withUnsafeBytes { ByteHash.hash($0) }
+        var slot = Int(truncatingIfNeeded: hash) & (slots.count - 1)
+        while slots[slot].indexPlusOne != 0 {
+            let index = slots[slot].indexPlusOne - 1
+            if slots[slot].hash == hash, frames[range(stacks[index])].elementsEqual(stack) {
+                let (sum, overflow) = stacks[index].weight.addingReportingOverflow(weight)
+                if !overflow { stacks[index].weight = sum }
+                return !overflow
+            }
+            slot = (slot + 1) & (slots.count - 1)
+        }
+        stacks.append(Stack(start: frames.count, length: stack.count, weight: weight))
+        frames.append(contentsOf: stack)
+        slots[slot] = Slot(hash: hash, indexPlusOne: stacks.count)
+        if stacks.count * 2 > slots.count { growTable() }
+        return true
+    }
+
+    private mutating func growTable() {
+        let old = slots
+        slots = [Slot](repeating: Slot(hash: 0, indexPlusOne: 0), count: old.count * 2)
+        for entry in old where entry.indexPlusOne != 0 {
+            var slot = Int(truncatingIfNeeded: entry.hash) & (slots.count - 1)
+            while slots[slot].indexPlusOne != 0 { slot = (slot + 1) & (slots.count - 1) }
+            slots[slot] = entry
+        }
+    }
+
+    private func range(_ stack: Stack) -> Range<Int> { stack.start..<(stack.start + stack.length) }
+
+    /// Calls `body` with every stack, root first, and its weight, in the order of their frames' names.
+    /// - Parameter rank: the place of each name in the order of all names.
+    func forEachSorted(rank: [UInt32], _ body: (ReversedCollection<ArraySlice<UInt32>>, UInt64) throws -> Void) rethrows {
+        let ranks = frames.map { rank[Int($0)] }
+        let order = ranks.withUnsafeBufferPointer { ranks in
+            stacks.sorted { left, right in
+                var (at, other) = (left.start + left.length, right.start + right.length)
+                while at > left.start, other > right.start {
+                    (at, other) = (at &- 1, other &- 1)
+                    if ranks[at] != ranks[other] { return ranks[at] < ranks[other] }
+                }
+                return at == left.start && other > right.start
+            }
+        }
+        for stack in order { try body(frames[range(stack)].reversed(), stack.weight) }
+    }
+}

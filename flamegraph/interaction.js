@@ -1,0 +1,298 @@
+// Changes the view that viewer.js and boxes.js draw: pointer, keyboard, search and the address. Runs in the same block after it.
+
+// Tooltip
+
+let hovered = -1;
+function hover(box) {
+  if (box === hovered) return;
+  hovered = box;
+  outline(hoverOutline, box);
+  if (box < 0) tipPlace.setAttribute("visibility", "hidden");
+  else describe(box);
+}
+function describe(box) {
+  tip.textContent = "";
+  html("div", { class: "name" }, tip).textContent = shownName(box);
+  if (box > 0) html("div", { class: "kind" }, tip).textContent = profile.kinds[kindLetter(box)] ?? "";
+  const table = html("table", {}, tip);
+  const line = (value, what) => {
+    const row = html("tr", {}, table);
+    html("td", {}, row).textContent = value;
+    html("td", {}, row).textContent = what;
+  };
+  if (difference) {
+    const { level } = judged(box);
+    line(weight(exactBefore(box)), `${profile.unit} before, ${percent(exactBefore(box), exactBefore(0))}`);
+    line(weight(exactAfter(box)), `${profile.unit} after, ${percent(exactAfter(box), exactAfter(0))}`);
+    line(points(box), level === 0 ? "of share, within sampling noise" : "of share");
+    return;
+  }
+  line(weight(exactTotal(box)), profile.unit);
+  line(percent(total[box], total[0]), "of all");
+  if (box > 0) line(percent(total[box], total[parent[box]]), "of parent");
+  if (fromLeaf) line(weight(exactOwn(box)), `not called, ${percent(exactOwn(box), total[0])} of all`);
+  else line(weight(exactOwn(box)), `self, ${percent(exactOwn(box), total[0])} of all`);
+}
+function showTip(x, y) {
+  const bounds = root.getBoundingClientRect();
+  set(tipPlace, { width: Math.min(460, bounds.width - 20), height: 600, visibility: "visible" });
+  const tipWidth = tip.offsetWidth, tipHeight = tip.offsetHeight;
+  const left = x + 16 + tipWidth > bounds.width ? Math.max(4, x - 16 - tipWidth) : x + 16;
+  // What reaches out of the picture or of the window is not seen.
+  const foot = Math.min(bounds.height, window.innerHeight - bounds.top);
+  set(tipPlace, { x: left, y: y + 18 + tipHeight < foot ? y + 18 : Math.max(4, y - 12 - tipHeight) });
+}
+function boxAt(x, y) {
+  if (x < side || x >= side + width || y < top) return -1;
+  const fromTop = Math.floor((y - top) / profile.rowHeight);
+  const row = rows[inverted ? fromTop : rowCount() - 1 - fromTop];
+  if (!row) return -1;
+  const at = start[view.zoom] + (x - side) / width * total[view.zoom];
+  let low = 0, high = row.length;
+  while (low < high) {
+    const middle = (low + high) >> 1;
+    if (start[row[middle]] <= at) low = middle + 1; else high = middle;
+  }
+  const box = low > 0 ? row[low - 1] : -1;
+  return box >= 0 && at < start[box] + total[box] ? box : -1;
+}
+function pointed(event) {
+  const bounds = root.getBoundingClientRect();
+  return [event.clientX - bounds.left, event.clientY - bounds.top];
+}
+root.addEventListener("pointermove", (event) => {
+  const [x, y] = pointed(event);
+  const box = barPlace.contains(event.target) ? -1 : boxAt(x, y);
+  hover(box);
+  if (box >= 0) showTip(x, y);
+});
+root.addEventListener("pointerleave", () => hover(-1));
+root.addEventListener("click", (event) => {
+  if (barPlace.contains(event.target)) return;
+  const box = boxAt(...pointed(event));
+  if (box < 0) return;
+  focus(box, false);
+  zoomTo(box);
+});
+
+// Zoom and walk
+
+function zoomTo(box) {
+  if (box === view.zoom) return;
+  view.zoom = box;
+  draw();
+  tellView();
+  remember(true);
+}
+function focus(box, visibly) {
+  focused = box;
+  focusShown = visibly;
+  outline(focusOutline, visibly ? box : -1);
+  set(focusOutline, { "aria-level": depth[box] + 1, "aria-label": sentence(box), "aria-selected": "true" });
+  graph.setAttribute("aria-activedescendant", focusOutline.id);
+  if (!visibly) return;
+  const [x, boxWidth] = place(box);
+  hovered = box;
+  outline(hoverOutline, -1);
+  describe(box);
+  showTip(Math.min(Math.max(x, side) + Math.min(boxWidth, 80) / 2, side + width), rowTop(depth[box]) + 8);
+  if (document.activeElement !== input) focusOutline.scrollIntoView?.({ block: "nearest" });
+}
+const wideEnough = (box) => place(box)[1] >= smallestBox;
+function walk(key) {
+  const current = focused >= 0 && inView(focused) ? focused : -1;
+  if (current < 0 || key === "Home") return focus(key === "Home" ? 0 : view.zoom, true);
+  if (key === "ArrowLeft" || key === "ArrowRight") {
+    const row = rows[depth[current]];
+    const next = row[row.indexOf(current) + (key === "ArrowRight" ? 1 : -1)];
+    if (next !== undefined && inView(next) && wideEnough(next)) focus(next, true);
+  } else if ((key === "ArrowUp") !== inverted) {
+    // Into the widest child; on the way to the zoomed box, along that way.
+    let best = -1;
+    for (let child = current + 1; child < end[current]; child = end[child]) {
+      if (inView(child) && (best < 0 || total[child] > total[best])) best = child;
+    }
+    if (best >= 0 && wideEnough(best)) focus(best, true);
+  } else if (parent[current] >= 0) {
+    focus(parent[current], true);
+  }
+}
+function step(forward) {
+  if (matches === null) return;
+  const found = [];
+  for (let box = 0; box < count; box++) {
+    if (matches[name[box]] === 1 && inView(box) && wideEnough(box)) found.push(box);
+  }
+  if (found.length === 0) return;
+  const next = found.findIndex((box) => box > focused);
+  let last = found.length - 1;
+  while (last >= 0 && found[last] >= focused) last--;
+  focus(forward ? found[Math.max(next, 0)] : found.at(last), true);
+}
+function reset() {
+  Object.assign(view, { zoom: 0, term: "" });
+  input.value = "";
+  focused = -1;
+  focusShown = false;
+  search();
+  draw();
+  remember(true);
+}
+
+// Search
+
+function search() {
+  matches = null;
+  input.classList.remove("wrong");
+  input.removeAttribute("aria-invalid");
+  set(regexButton, { "aria-pressed": view.regex });
+  set(caseButton, { "aria-pressed": view.exactCase });
+  previousButton.disabled = nextButton.disabled = true;
+  if (view.term === "") return tellView();
+  let test;
+  if (view.regex) {
+    try {
+      const pattern = new RegExp(view.term, view.exactCase ? "u" : "iu");
+      test = (text) => pattern.test(text);
+    } catch (error) {
+      input.classList.add("wrong");
+      input.setAttribute("aria-invalid", "true");
+      return tell("Not a regular expression: " + view.term, true);
+    }
+  } else {
+    const term = view.exactCase ? view.term : view.term.toLowerCase();
+    test = (text) => (view.exactCase ? text : text.toLowerCase()).includes(term);
+  }
+  matches = Uint8Array.from(profile.names, (text, index) => index > 0 && test(text) ? 1 : 0);
+  previousButton.disabled = nextButton.disabled = false;
+  // A match above another match covers the same samples: only the lower counts.
+  let covered = 0, found = 0, uncounted = 0;
+  for (let box = 0; box < count; box++) {
+    if (matches[name[box]] !== 1) continue;
+    found++;
+    if (box < uncounted) continue;
+    covered += total[box];
+    uncounted = end[box];
+  }
+  tell(found === 0 ? "No match" : `Matched ${percent(covered, total[0])} in ${weight(found)} ${found === 1 ? "frame" : "frames"}`);
+}
+function searchAnew() {
+  view.term = input.value.toWellFormed?.() ?? input.value;  // half a surrogate pair has no address
+  search();
+  draw();
+  remember(false);
+}
+input.addEventListener("input", searchAnew);
+regexButton.addEventListener("click", () => { view.regex = !view.regex; searchAnew(); });
+caseButton.addEventListener("click", () => { view.exactCase = !view.exactCase; searchAnew(); });
+previousButton.addEventListener("click", () => step(false));
+nextButton.addEventListener("click", () => step(true));
+flipButton.addEventListener("click", () => { inverted = !inverted; draw(); });
+callersButton.addEventListener("click", () => {
+  turn(!fromLeaf);
+  search();
+  arrange();
+  remember(true);
+});
+// Shows the stacks from the root or from the leaves. Boxes of the one mean nothing in the other.
+function turn(merged) {
+  set(callersButton, { "aria-pressed": merged });
+  if (merged === fromLeaf) return;
+  showBoxes(merged);
+  view.zoom = 0;
+  focused = -1;
+  focusShown = false;
+}
+resetButton.addEventListener("click", reset);
+
+// Address: the path of names, not coordinates, so that a link holds when the picture is made anew.
+
+const segment = (box) =>
+  encodeURIComponent(profile.names[name[box]] + (kindLetter(box) === "u" ? "" : `_[${kindLetter(box)}]`));
+function address() {
+  const path = [];
+  for (let box = view.zoom; box > 0; box = parent[box]) path.unshift(segment(box));
+  return "#frame=" + path.join(";") + (view.term && "&search=" + encodeURIComponent(view.term))
+    + (view.term && view.regex ? "&regex=1" : "") + (view.term && view.exactCase ? "&case=1" : "")
+    + (fromLeaf ? "&view=callers" : "");
+}
+function remember(asNewEntry) {
+  const wanted = address();
+  if (wanted === location.hash || (wanted === "#frame=" && location.hash === "")) return;
+  try {
+    if (asNewEntry) location.hash = wanted; else location.replace(wanted);
+  } catch (error) {
+    // A picture inside a sandbox may have no address of its own; it works without one.
+  }
+}
+function restore() {
+  const fields = {};
+  for (const field of location.hash.slice(1).split("&")) {
+    const at = field.indexOf("=");
+    if (at > 0) fields[field.slice(0, at)] = field.slice(at + 1);
+  }
+  turn(fields.view === "callers");
+  let box = 0, missing = null;
+  for (const wanted of fields.frame ? fields.frame.split(";") : []) {
+    let child = box + 1;
+    while (child < end[box] && segment(child) !== canonical(wanted)) child = end[child];
+    if (child >= end[box]) {
+      missing = decoded(wanted);
+      break;
+    }
+    box = child;
+  }
+  Object.assign(view, { zoom: box, term: decoded(fields.search ?? ""), regex: fields.regex === "1",
+    exactCase: fields.case === "1" });
+  input.value = view.term;
+  search();
+  if (missing !== null) tell("This profile has no such frame: " + missing, true);
+}
+function decoded(text) {
+  try { return decodeURIComponent(text); } catch (error) { return text; }
+}
+// Browsers and mail programs differ in which characters of an address they escape.
+const canonical = (text) => encodeURIComponent(decoded(text));
+window.addEventListener("hashchange", () => {
+  if (location.hash === address()) return;
+  restore();
+  arrange();
+});
+
+// Keyboard
+
+(standalone ? window : root).addEventListener("keydown", (event) => {
+  const typing = event.target === input;
+  if ((event.key === "f" && (event.ctrlKey || event.metaKey) || event.key === "/") && !typing) {
+    input.focus();
+    input.select();
+  } else if (event.ctrlKey || event.metaKey || event.altKey) {
+    return;
+  } else if (event.key === "Escape") {
+    reset();
+    hover(-1);
+    if (typing) graph.focus();
+  } else if (typing) {
+    if (event.key !== "Enter") return;
+    step(!event.shiftKey);
+  } else if (event.target instanceof Element && bar.contains(event.target)) {
+    return;
+  } else if (event.key.startsWith("Arrow") || event.key === "Home") {
+    walk(event.key);
+  } else if (event.key === "Enter") {
+    if (focused >= 0) zoomTo(focused);
+  } else if (event.key === "n" || event.key === "N") {
+    step(event.key === "n");
+  } else {
+    return;
+  }
+  event.preventDefault();
+});
+
+if (profile.fluid) root.setAttribute("width", "100%");
+restore();
+arrange();
+if (matches === null && !status.classList.contains("wrong")) tellView();
+new ResizeObserver(() => {
+  if (Math.round(root.getBoundingClientRect().width) !== width + 2 * side) arrange();
+}).observe(root);

@@ -1,0 +1,201 @@
+// Lays out the view of the profile that model.js has read.
+
+const standalone = document.documentElement === root;
+const side = 20, labelPadding = 4, minimumColumns = 3, footGap = 30, footLine = 19, bandHeight = 2, labelRise = 1.5;
+const smallestBox = 0.1;  // pixels; what narrower boxes carry is left out
+
+// What is shown. The address says the same, so that a link or the Back button restores it.
+const view = { zoom: 0, term: "", regex: false, exactCase: false };
+let inverted = profile.inverted;
+let matches = null;       // for each name whether it matches, or null without a search
+let focused = -1, focusShown = false;
+let width = 0, top = 0, letter = 0;
+
+const svg = (tag, attributes, into) => element(svgNamespace, tag, attributes, into);
+const html = (tag, attributes, into) => element(htmlNamespace, tag, attributes, into);
+function element(namespace, tag, attributes, into) {
+  const made = document.createElementNS(namespace, tag);
+  for (const key in attributes) made.setAttribute(key, attributes[key]);
+  if (into) into.appendChild(made);
+  return made;
+}
+
+// Texts
+
+function weight(value) {
+  let digits = String(value), fraction = "";
+  if (profile.decimals > 0) {
+    digits = digits.padStart(profile.decimals + 1, "0");
+    fraction = digits.slice(-profile.decimals).replace(/0+$/, "");
+    digits = digits.slice(0, -profile.decimals);
+  }
+  return digits.replace(/\B(?=(\d{3})+$)/g, ",") + (fraction && "." + fraction);
+}
+function percent(part, whole) {
+  const share = Number(part) / Number(whole) * 100;
+  if (!(share > 0)) return "0 %";
+  if (share < 0.005) return "<0.01 %";
+  return (Number(part) === Number(whole) ? "100" : Math.min(share, 99.99).toFixed(2)) + " %";
+}
+const shownName = (box) => (profile.nameType && box > 0 ? profile.nameType + " " : "") + profile.names[name[box]];
+function sentence(box) {
+  if (!difference) return `${shownName(box)}, ${weight(exactTotal(box))} ${profile.unit}, ${percent(total[box], total[0])} of all`;
+  return `${shownName(box)}, ${weight(exactBefore(box))} ${profile.unit} before, ${weight(exactAfter(box))} after, ${points(box)}`;
+}
+// How the share of all changed from one profile to the other.
+function points(box) {
+  const share = (part, whole) => Number(whole) > 0 ? Number(part) / Number(whole) * 100 : 0;
+  const change = share(exactAfter(box), exactAfter(0)) - share(exactBefore(box), exactBefore(0));
+  return (change < 0 ? "−" : "+") + Math.abs(change).toFixed(2) + " points";
+}
+
+function columns(text) {
+  let sum = 0;
+  for (const character of text) sum += character.codePointAt(0) < 0x1100 ? 1 : 2;
+  return sum;
+}
+function cut(text, limit) {
+  if (text.length * 2 <= limit || columns(text) <= limit) return text;
+  let kept = "", used = 1;
+  for (const character of text) {
+    used += character.codePointAt(0) < 0x1100 ? 1 : 2;
+    if (used > limit) break;
+    kept += character;
+  }
+  return kept + "…";
+}
+function wrap(text, limit) {
+  const lines = [];
+  let line = "";
+  for (const word of text.split(" ")) {
+    if (line && line.length + 1 + word.length > limit) {
+      lines.push(line);
+      line = "";
+    }
+    line += line ? " " + word : word;
+  }
+  return line ? lines.concat(line) : lines;
+}
+
+// Parts of the picture
+
+const graph = root.querySelector(".graph"), boxes = root.querySelector(".boxes");
+const labels = root.querySelector(".labels"), foot = root.querySelector(".foot");
+const headline = root.querySelector(".headline"), subtitle = root.querySelector(".subtitle");
+const legend = root.querySelector(".legend");
+for (const path of boxes.querySelectorAll("path")) path.remove();
+boxes.setAttribute("shape-rendering", "crispEdges");  // halves the time to paint fifty thousand boxes
+const serial = document.querySelectorAll(".flamegraph .outline.keyboard").length;
+const hoverOutline = svg("rect", { class: "outline", visibility: "hidden", rx: 2 }, graph);
+const focusOutline = svg("rect", { class: "outline keyboard", visibility: "hidden", rx: 2, role: "treeitem",
+  id: "flamegraph-focus-" + serial }, graph);
+const status = svg("text", { class: "status", role: "status", "aria-live": "polite", "text-anchor": "end" }, root);
+const barPlace = svg("foreignObject", { class: "controls", height: 36 }, root);
+const bar = html("div", { class: "bar", role: "search" }, barPlace);
+const input = html("input", { type: "search", placeholder: "Search  ( / )", "aria-label": "Search frames",
+  spellcheck: "false", autocomplete: "off" }, bar);
+const regexButton = button(".*", "Regular expression");
+const caseButton = button("Aa", "Match case");
+const previousButton = button("‹", "Previous match (N)");
+const nextButton = button("›", "Next match (n)");
+const flipButton = button("Flip", "Root at the top or at the bottom");
+const callersButton = button("Callers", "Merge stacks from their leaves: who calls a function");
+const resetButton = button("Reset", "Show everything, end the search (Escape)");
+const tipPlace = svg("foreignObject", { class: "overlay", width: 1, height: 1, visibility: "hidden" }, root);
+const tip = html("div", { class: "tip", role: "tooltip" }, tipPlace);
+function button(text, label) {
+  const made = html("button", { type: "button", title: label, "aria-label": label }, bar);
+  made.textContent = text;
+  return made;
+}
+root.setAttribute("role", "group");
+graph.setAttribute("role", "tree");
+graph.setAttribute("tabindex", "0");
+graph.setAttribute("aria-label", "Stack frames. Arrow keys walk, Enter zooms, Escape resets.");
+
+const rowCount = () => Math.max(rows.length, 4);
+const rowTop = (row) => top + (inverted ? row : rowCount() - 1 - row) * profile.rowHeight;
+const inView = (box) => box >= view.zoom && box < end[view.zoom]
+  || start[box] <= start[view.zoom] && box < view.zoom && view.zoom < end[box];
+// A box's left edge and width in the current view; what carries the zoomed box spans the graph.
+function place(box) {
+  if (box < view.zoom) return [side, width];
+  const scale = width / total[view.zoom];
+  return [side + (start[box] - start[view.zoom]) * scale, total[box] * scale];
+}
+
+// Fits everything to the width there is.
+function arrange() {
+  const full = Math.max(320, Math.round(root.getBoundingClientRect().width));
+  const narrow = full < 900;
+  width = full - 2 * side;
+  const legendTop = profile.top - 18 + (narrow ? 44 : 0);
+  const legendLines = arrangeLegend(legendTop);
+  top = profile.top + (narrow ? 66 : 0) + (legendLines - 1) * footLine;
+  if (letter === 0) {
+    const probe = svg("text", {}, labels);
+    probe.textContent = "m".repeat(50);
+    letter = probe.getComputedTextLength() / 50 || profile.fontSize * 0.6;
+    probe.remove();
+  }
+  const barWidth = narrow ? width : 600;
+  fit(headline, profile.title, narrow ? width : width - barWidth - 20);
+  if (subtitle) fit(subtitle, profile.subtitle, narrow ? width : width - barWidth - 20);
+  set(barPlace, { x: full - side - barWidth, y: narrow ? profile.top - 36 : 16, width: barWidth });
+  set(status, { x: full - side, y: narrow ? top - 10 : profile.top - 18 });
+  foot.textContent = "";
+  let y = top + rowCount() * profile.rowHeight + footGap;
+  for (const note of profile.foot) {
+    for (const line of wrap(note, Math.floor(width / 6.4))) {
+      svg("text", { class: "quiet", x: side, y }, foot).textContent = line;
+      y += footLine;
+    }
+  }
+  set(root, { viewBox: `0 0 ${full} ${y + 4}`, height: y + 4 });
+  fitStatus();
+  draw();
+}
+// Sets the legend's swatches and words in lines, and returns their number.
+function arrangeLegend(y) {
+  let x = side, line = 0;
+  for (const item of legend.children) {
+    if (item.tagName === "rect") {
+      const words = item.nextElementSibling.getComputedTextLength();
+      if (x + 17 + words > side + width && x > side) {
+        x = side;
+        line++;
+      }
+      set(item, { x, y: y + line * footLine - 10 });
+      x += 17;
+    } else {
+      set(item, { x, y: y + line * footLine });
+      x += item.getComputedTextLength() + 16;
+    }
+  }
+  return line + 1;
+}
+function fit(text, words, limit) {
+  text.textContent = words;
+  const length = text.getComputedTextLength();
+  if (length > limit) text.textContent = cut(words, Math.max(2, Math.floor(words.length * limit / length) - 1));
+}
+function set(target, attributes) {
+  for (const key in attributes) target.setAttribute(key, attributes[key]);
+}
+
+let told = "", toldShortly = "";
+function tell(text, wrong, shortly = text) {
+  [told, toldShortly] = [text, shortly];
+  status.classList.toggle("wrong", wrong === true);
+  fitStatus();
+}
+function fitStatus() {
+  const room = width < 860 ? width : width - legend.getBBox().width - 30;
+  fit(status, told, room);
+  if (status.textContent !== told) fit(status, toldShortly, room);
+}
+function tellView() {
+  if (matches !== null) return;
+  if (view.zoom > 0) tell("Zoomed to " + sentence(view.zoom));
+  else tell("Click a frame to zoom, / to search, arrow keys to walk", false, "Click to zoom, / to search");
+}
