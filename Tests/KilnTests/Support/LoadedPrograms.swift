@@ -1,21 +1,25 @@
 import CLibbpf
+import Foundation
 import Glibc
 
-/// BPF programs that the kernel holds at the moment.
+/// BPF programs, by the number that the kernel gave them: other sessions load programs of the same names.
 enum LoadedPrograms {
-    static func count(named name: String) -> Int {
-        var count = 0
-        var id: UInt32 = 0
-        while bpf_prog_get_next_id(id, &id) == 0 {
-            let fd = bpf_prog_get_fd_by_id(id)
-            guard fd >= 0 else { continue }
-            defer { close(fd) }
-            var info = bpf_prog_info()
-            var length = UInt32(MemoryLayout<bpf_prog_info>.size)
-            guard bpf_obj_get_info_by_fd(fd, &info, &length) == 0 else { continue }
-            let found = withUnsafeBytes(of: info.name) { String(decoding: $0.prefix { $0 != 0 }, as: UTF8.self) }
-            if found == name { count += 1 }
-        }
-        return count
+    /// Those that a process holds a descriptor of (`prog_id` in /proc/PID/fdinfo).
+    static func held(by pid: Int32) throws -> Set<UInt32> {
+        let folder = "/proc/\(pid)/fdinfo"
+        let descriptors = try FileManager.default.contentsOfDirectory(atPath: folder)
+        return Set(descriptors.compactMap { descriptor in
+            let text = (try? String(contentsOfFile: "\(folder)/\(descriptor)", encoding: .utf8)) ?? ""
+            let line = text.split(separator: "\n").first { $0.hasPrefix("prog_id:") }
+            return line.flatMap { UInt32($0.dropFirst("prog_id:".count).trimmingCharacters(in: .whitespaces)) }
+        })
+    }
+
+    /// Whether the kernel still has it.
+    static func exists(_ id: UInt32) -> Bool {
+        let fd = bpf_prog_get_fd_by_id(id)
+        guard fd >= 0 else { return false }
+        close(fd)
+        return true
     }
 }
