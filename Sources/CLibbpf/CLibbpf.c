@@ -2,6 +2,7 @@
 #include "CLibbpf.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <sched.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -83,6 +84,47 @@ struct perf_event_attr kiln_code_mapping_events(void)
 		.config = PERF_COUNT_SW_DUMMY,
 		.mmap = 1,
 	};
+}
+
+int kiln_spawn_waiting(char *const arguments[], int *start, int *failure)
+{
+	int starting[2], failing[2], child, error = 0;
+	sigset_t none;
+	char byte;
+
+	if (pipe2(starting, O_CLOEXEC))
+		return -errno;
+	if (pipe2(failing, O_CLOEXEC)) {
+		error = errno;
+		close(starting[0]);
+		close(starting[1]);
+		return -error;
+	}
+	sigemptyset(&none);
+	child = fork();
+	if (child == 0) {
+		close(starting[1]);
+		if (read(starting[0], &byte, 1) != 1)
+			_exit(127);
+		signal(SIGPIPE, SIG_DFL);
+		sigprocmask(SIG_SETMASK, &none, NULL);
+		execvp(arguments[0], arguments);
+		error = errno;
+		if (write(failing[1], &error, sizeof error) < 0)
+			_exit(126);
+		_exit(127);
+	}
+	error = child < 0 ? errno : 0;
+	close(starting[0]);
+	close(failing[1]);
+	if (error) {
+		close(starting[1]);
+		close(failing[0]);
+		return -error;
+	}
+	*start = starting[1];
+	*failure = failing[0];
+	return child;
 }
 
 int kiln_pidfd_open(int pid)

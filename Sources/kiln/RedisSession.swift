@@ -37,10 +37,7 @@ struct RedisSession {
                 throw Failure("cannot read the CPU clock of pid \(target.pid): \(error). It may have exited; look with `ps -p \(target.pid)`.")
             }
         }
-        folding = StackFolding(
-            pids: options.frequency > 0 ? targets.map(\.pid) : [], expandsInlined: options.inline,
-            demangling: !options.noDemangle
-        )
+        folding = StackFolding(targets: options.sampling.frequency > 0 ? targets.map(\.pid) : [], options.sampling)
         directories = try Self.makeDirectories(options, targets, started)
         printer = SessionPrinter(targets: targets, options: options)
     }
@@ -60,8 +57,11 @@ struct RedisSession {
     private func observe(_ begun: inout Bool) throws {
         let statistics = options.bpfStatistics ? try RunStatistics() : nil
         var probes = try Probes(targets, options, folding)
-        let boundary = try options.command.isEmpty ? nil : BoundingCommand(options.command)
+        let boundary = try options.command.isEmpty ? nil : startedCommand(options.command)
         defer { boundary?.end() }
+        if let boundary {
+            do { try boundary.start() } catch { throw commandFailure(options.command[0], error) }
+        }
         let attached = Snapshot.now() - began
         let cpuBefore = clocks.map { (try? $0.nanoseconds()) ?? 0 }
         let audit = try options.audit ? SessionAudit(targets, options) { try probes.snapshot() } : nil
@@ -100,7 +100,7 @@ struct RedisSession {
     }
 
     private func poll(
-        _ probes: inout Probes, _ boundary: BoundingCommand?, _ attached: Nanoseconds, _ cpuBefore: [UInt64],
+        _ probes: inout Probes, _ boundary: ChildCommand?, _ attached: Nanoseconds, _ cpuBefore: [UInt64],
         _ progress: inout Progress
     ) throws {
         let interval = Nanoseconds(UInt64(options.interval * 1e9))
@@ -124,7 +124,7 @@ struct RedisSession {
                 if let cpu = try? clock.nanoseconds(), cpu >= cpuBefore[index] { progress.targetCPU[index] = cpu - cpuBefore[index] }
             }
             try probes.stacks?.drain()
-            try probes.stacks?.follow { folding.mappings(ofProcess: $0) }
+            try probes.stacks?.follow(folding.mappings)
             let now = Snapshot.now()
             if let end, now >= end, progress.ended == "running" { progress.ended = "duration" }
             guard now >= due || progress.ended != "running" else { continue }
@@ -162,13 +162,13 @@ struct RedisSession {
             record.audit = audits?[process]?.record
             do {
                 try directory.write(record)
-                if options.frequency > 0 {
+                if options.sampling.frequency > 0 {
                     let began = Snapshot.now()
-                    let (folded, names) = folding.folded(stacks, process: process, comm: targets[process].comm)
+                    let (folded, names) = folding.folded(stacks) { root(of: $0, in: stacks, target: process) }
                     record.samples.onCPU.names = names
                     record.cost.symbolizeS = (Snapshot.now() - began).seconds
                     try directory.write(folded, to: "stacks.folded")
-                    try directory.write(flamegraph(folded, targets[process], record), to: "flamegraph.svg")
+                    try directory.write(sessionPicture(folded, record), to: "flamegraph.svg")
                     try directory.write(record)
                 }
             } catch {
@@ -211,24 +211,16 @@ struct RedisSession {
         return SessionRecord(
             version: kilnVersion, kernel: kernel, hook: probes.commands.hook.rawValue, started: started.rfc3339,
             interval: options.interval, ended: progress.ended, target: described, process: process, snapshot: total,
-            frequency: options.frequency, syscallName: options.noSyscalls ? nil : { syscallName($0) }, cost: cost
+            frequency: options.sampling.frequency, syscallName: options.noSyscalls ? nil : { syscallName($0) }, cost: cost
         )
     }
 
-    private func flamegraph(_ folded: [UInt8], _ target: Target, _ record: SessionRecord) -> [UInt8] {
-        let stacks = FoldedStacks(parsing: folded)
-        let place = target.ports.first.map { " · port \($0)" } ?? ""
-        let lost = record.lost.isEmpty
-            ? "lost: nothing" : "lost: " + record.lost.sorted { $0.key < $1.key }.map { "\($0.value) \($0.key)" }.joined(separator: ", ")
-        return renderSVG(stacks, FlamegraphOptions(
-            title: "\(target.comm) · on-CPU",
-            subtitle: "pid \(target.pid)\(place) · \(record.started) · \(significantSeconds(record.durationS)) at \(options.frequency) Hz",
-            countName: "samples",
-            notes: [
-                "kiln \(kilnVersion), Linux \(kernel), hook \(record.hook)",
-                "\(record.samples.onCPU.recorded) of \(record.samples.onCPU.expected) expected samples recorded; \(record.samples.onCPU.complete) stacks whole; \(lost)",
-            ]
-        ))
+    /// Below which name the stacks of a process stand in a target's picture; nil: they are of another one. What the server
+    /// forks (BGSAVE) runs its functions too, and must not look like it.
+    private func root(of process: Int, in stacks: StackTable, target: Int) -> String? {
+        if process == target { return targets[target].comm }
+        guard let sampled = stacks.processes[process], sampled.family == target else { return nil }
+        return "\(sampled.comm) (child)"
     }
 
     private static func makeDirectories(
@@ -265,15 +257,15 @@ private struct Probes: ~Copyable {
         let procfs = ProcFS()
         // Loading takes tens of milliseconds, attaching a few: all is loaded before anything counts.
         var syscalls = options.noSyscalls ? nil : try SyscallProbe(watching: watched)
-        var stacks = options.frequency > 0
-            ? try StackProbe(watching: watched, byThread: options.threads) { folding.mappings(ofProcess: $0) } : nil
+        var stacks = options.sampling.frequency > 0
+            ? try StackProbe(watching: watched, byThread: options.sampling.threads, mappings: folding.mappings) : nil
         let commands = try CommandProbe.attach(
             watching: watched, forced: options.hook,
             openSockets: { try targets.flatMap { try Self.openSockets(of: $0.pid, procfs) } },
             refused: { hook, error in say("kiln: hook \(hook.rawValue) is not to be had here: \(error)") }
         )
         try syscalls?.attach()
-        try stacks?.attach(frequency: options.frequency)
+        try stacks?.attach(frequency: options.sampling.frequency)
         self.commands = commands
         self.syscalls = syscalls
         self.stacks = stacks
@@ -306,12 +298,3 @@ private struct Probes: ~Copyable {
         return snapshot
     }
 }
-
-private func kernelRelease() -> String {
-    var names = utsname()
-    uname(&names)
-    return withUnsafeBytes(of: names.release) { String(decoding: $0.prefix { $0 != 0 }, as: UTF8.self) }
-}
-
-/// `10.0 s`
-func significantSeconds(_ seconds: Double) -> String { "\((seconds * 10).rounded() / 10) s" }
