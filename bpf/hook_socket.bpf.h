@@ -143,9 +143,17 @@ int BPF_PROG(socket_send, struct sock *sk, int ret, int flags)
 SEC("tp_btf/sk_data_ready")
 int BPF_PROG(socket_data, const struct sock *sk)
 {
-	/* A unix socket's reader may have been faster than this. */
-	if (sk->__sk_common.skc_family != AF_UNIX || sk->sk_receive_queue.qlen)
-		data_arrives(sk->__sk_common.skc_cookie.counter);
+	__u64 id = sk->__sk_common.skc_cookie.counter;
+
+	if (is_tcp(sk->__sk_common.skc_family, sk->sk_protocol)) {
+		const struct tcp_sock *tcp = bpf_rdonly_cast(sk, bpf_core_type_id_kernel(struct tcp_sock));
+
+		/* Handling a segment begins with a look at the clock (tcp_mstamp_refresh). */
+		data_arrives(id, tcp->tcp_clock_cache);
+	} else if (sk->__sk_common.skc_family != AF_UNIX || sk->sk_receive_queue.qlen) {
+		/* A unix socket's reader may have been faster than this. */
+		data_arrives(id, 0);
+	}
 	return 0;
 }
 
