@@ -14,14 +14,18 @@ BPF_COMPILE = $(CLANG) -g -O2 -target bpf -mcpu=v3 -std=gnu2x -Wall -Wextra -Wer
 # Debian packages: what a build needs, and what tests, demo and benchmarks need besides.
 BUILD_PACKAGES := libbpf-dev libelf-dev libdw-dev zlib1g-dev liblzma-dev libbz2-dev libiberty-dev libc6-dev
 TEST_PACKAGES  := redis-server redis-tools chromium libxml2-utils gcc g++ golang-go libc-bin binutils xz-utils dwz iproute2 procps util-linux linux-perf
+KERNEL_TEST_PACKAGES := qemu-system-x86 busybox-static cpio redis-server redis-tools gcc libc6-dev
 
-.PHONY: build help deps deps-build bpf static demo test bench clean
+# Kernels that `make test-kernels` boots: versions that Tests/kernels/fetch.sh knows, paths of images, or all.
+KERNELS ?= 6.1
+
+.PHONY: build help deps deps-build bpf static demo test test-kernels bench clean
 
 build: bpf                       ## build kiln (the default); the binary is .build/release/kiln
 	$(SWIFT) build -c $(CONFIG) --product kiln
 
 help:                            ## this list
-	@sed -n 's/^\([a-z]*\):.*## /  make \1	/p' Makefile | expand -t 16
+	@sed -n 's/^\([a-z-]*\):.*## /  make \1	/p' Makefile | expand -t 22
 
 # Installs what is missing and nothing else. While packages are configured, policy-rc.d keeps apt from starting services.
 define install
@@ -68,6 +72,10 @@ demo: deps build                 ## profile a redis-server of its own under load
 
 test: deps bpf                   ## run every test
 	Tests/run.sh "$(SWIFT)"
+
+test-kernels: static             ## boot kernels under qemu and check kiln in each: KERNELS="6.1 /path/to/vmlinuz", or all
+	$(call install,$(KERNEL_TEST_PACKAGES))
+	Tests/kernels/run.sh .build-static/release/kiln $(KERNELS)
 
 bench: deps build                ## measure what drawing and watching cost (takes minutes)
 	$(SWIFT) build -c $(CONFIG) --product kiln-bench

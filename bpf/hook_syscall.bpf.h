@@ -116,12 +116,9 @@ static __always_inline void syscall_receive(struct task_struct *task, struct pt_
 	if (receive->tcp) {
 		struct tcp_sock *tcp = (struct tcp_sock *)sk;
 
-		__u32 unread;
-
 		receive->copied_seq = BPF_CORE_READ(tcp, copied_seq);
-		unread = BPF_CORE_READ(tcp, rcv_nxt) - receive->copied_seq;
 		if (x->trust == TRUST_UNKNOWN) {
-			receive->first_of_stream = (__u32)BPF_CORE_READ(tcp, bytes_received) - unread == (__u32)ret;
+			receive->first_of_stream = is_first_of_stream(tcp, receive);
 			receive->incoming = BPF_CORE_READ(sk, sk_max_ack_backlog) != 0;
 		}
 	} else if (x->trust == TRUST_UNKNOWN && family != AF_UNIX) {

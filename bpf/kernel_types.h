@@ -161,6 +161,25 @@ struct pt_regs {
 
 struct bpf_perf_event_data;
 
+enum iter_type { ITER_UBUF, ITER_IOVEC };        /* their numbers differ between kernels: ask for them */
+
+/* Where a message's bytes are; it moves on as they are taken. */
+struct iov_iter {
+	__u8 iter_type;
+	unsigned long iov_offset;         /* in the buffer, or in the first iovec */
+	unsigned long count;              /* bytes that are left */
+	const void *__iov;                /* in a union with the address of a single buffer (ITER_UBUF, Linux 6.0) */
+};
+
+/* As it was before Linux 6.4. */
+struct iov_iter___6_3 {
+	const void *iov;
+};
+
+struct msghdr {
+	struct iov_iter msg_iter;
+};
+
 #pragma clang attribute pop
 
 /* User-space ABI structures, fixed for ever: no relocation. */

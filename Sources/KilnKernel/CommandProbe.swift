@@ -7,12 +7,15 @@ import KilnModel
 public enum CommandHook: String, CaseIterable, Sendable {
     /// tp_btf sock_recv_length and sock_send_length, sk_data_ready: Linux 6.3; and tcp_destroy_sock.
     case socket
+    /// fexit of tcp_recvmsg, tcp_sendmsg and their unix twins, fentry of sock_def_readable; and tcp_destroy_sock.
+    case fentry
     /// tp_btf sys_exit: Linux 5.17 with BTF; costs every system call of the host.
     case syscall
 
     public var programs: [String] {
         switch self {
         case .socket: ["socket_receive", "socket_send", "socket_data", "socket_end"]
+        case .fentry: ["fentry_tcp_receive", "fentry_unix_receive", "fentry_tcp_send", "fentry_unix_send", "fentry_data", "socket_end"]
         case .syscall: ["syscall_exit"]
         }
     }
@@ -84,10 +87,12 @@ public struct CommandProbe: ~Copyable {
         refused: (CommandHook, KernelError) -> Void
     ) throws -> CommandProbe {
         if let forced { return try CommandProbe(watching: watched, hook: forced, openSockets: openSockets) }
-        do {
-            return try CommandProbe(watching: watched, hook: .socket, openSockets: openSockets)
-        } catch let error as KernelError {
-            refused(.socket, error)
+        for hook in CommandHook.allCases.dropLast() {
+            do {
+                return try CommandProbe(watching: watched, hook: hook, openSockets: openSockets)
+            } catch let error as KernelError {
+                refused(hook, error)
+            }
         }
         return try CommandProbe(watching: watched, hook: .syscall, openSockets: openSockets)
     }

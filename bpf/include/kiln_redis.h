@@ -138,6 +138,7 @@ struct kiln_redis_control {
 	X(SPLIT_RECEIVES, "split_receives", "receives that filled more than one iovec") \
 	X(DISCARDED_RECEIVES, "discarded_receives", "receives with MSG_TRUNC: bytes consumed without being copied") \
 	X(UNREADABLE_BUFFERS, "unreadable_buffers", "buffers of receives or sends that were not in memory when they were read") \
+	X(PREEMPTED_CALLS, "preempted_calls", "receives and sends on a CPU where another thread's was being followed (hook fentry); their connections are taken up again at their next provable boundary") \
 	X(CONNECTIONS_WITHOUT_STATE, "connections_without_state", "receives on connections for which there was no room or no memory") \
 	X(DISPLACED_CONNECTIONS, "displaced_connections", "idle connections that gave up their place: they are taken up again at their next provable boundary") \
 	X(UNTIMED_COMMANDS, "untimed_commands", "commands counted without latency: too many awaited replies on one connection") \
