@@ -47,6 +47,9 @@ public struct StackProbe: ~Copyable {
     /// Stop the timers.
     public mutating func stop() { object.detach() }
 
+    /// The kernel's account of the loaded programs, by name.
+    public func programs() -> [String: ProgramCounts] { object.programCounts() }
+
     /// Let the unwinder know what the processes have mapped since: `mappings` is asked only about those that did.
     public func follow(_ mappings: (Int) -> [CodeMapping]) throws(KernelError) {
         var code: [Int: [CodeMapping]] = [:]
