@@ -44,7 +44,7 @@ deps-build:
 	$(call install,$(BUILD_PACKAGES))
 
 bpf: deps-build                  ## compile the BPF programs
-	@$(MAKE) --no-print-directory $(OBJECTS) bpf/build/stack_check.bpf.o bpf/build/syscall_names.inc
+	@$(MAKE) --no-print-directory $(OBJECTS) bpf/build/stack_check.bpf.o bpf/build/observers.bpf.o bpf/build/syscall_names.inc
 
 bpf/build/%.bpf.o: bpf/%.bpf.c $(wildcard bpf/*.h bpf/include/*.h) Makefile
 	@mkdir -p $(@D)
@@ -54,6 +54,10 @@ bpf/build/%.bpf.o: bpf/%.bpf.c $(wildcard bpf/*.h bpf/include/*.h) Makefile
 bpf/build/stack_check.bpf.o: Tests/StackCheckBPF/stack_check.bpf.c $(wildcard bpf/*.h bpf/include/*.h Tests/StackCheckBPF/include/*.h) Makefile
 	@mkdir -p $(@D)
 	$(BPF_COMPILE) -Ibpf/include -ITests/StackCheckBPF -c $< -o $@
+
+bpf/build/observers.bpf.o: Benchmarks/observers/observers.bpf.c $(wildcard bpf/*.h Benchmarks/observers/include/*.h) Makefile
+	@mkdir -p $(@D)
+	$(BPF_COMPILE) -Ibpf/include -IBenchmarks/observers -c $< -o $@
 
 bpf/build/syscall_names.inc: Makefile
 	@mkdir -p $(@D)

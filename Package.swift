@@ -57,6 +57,14 @@ let package = Package(
             name: "kiln-bench", dependencies: ["KilnKernel", "KilnModel", "KilnSymbols", "KilnTargets", "StackCheck"],
             path: "Benchmarks/kiln-bench"
         ),
+        // Observers to hold kiln against, for tests and benchmarks.
+        .target(
+            name: "ObserversBPF", dependencies: ["KilnBPF"], path: "Benchmarks/observers", exclude: ["observers.bpf.c"],
+            cSettings: [.unsafeFlags(["-std=gnu2x"])]
+        ),
+        .executableTarget(
+            name: "kiln-observer", dependencies: ["CLibbpf", "KilnKernel", "KilnModel", "ObserversBPF"], path: "Benchmarks/kiln-observer"
+        ),
         .executableTarget(name: "flamegraph-bench", dependencies: ["TestSupport"], path: "Benchmarks/flamegraph-bench"),
         // The kernel's scanners, compiled for user space.
         .target(name: "RESPHost", path: "Tests/RESPHost", cSettings: [.headerSearchPath("../../bpf")]),
@@ -86,7 +94,7 @@ let package = Package(
         ),
         .testTarget(
             name: "KilnTests",
-            dependencies: ["kiln", "KilnModel", "KilnKernel", "KilnTargets", "CLibbpf", "CLibdwReference", "StackCheck", "TestSupport"]
+            dependencies: ["kiln", "kiln-observer", "KilnModel", "KilnKernel", "KilnTargets", "CLibbpf", "CLibdwReference", "StackCheck", "TestSupport"]
         ),
     ]
 )

@@ -85,7 +85,7 @@ package struct BPFObject: ~Copyable {
     }
 
     /// Attach a program where its section says, until the object goes.
-    mutating func attach(_ program: String) throws(KernelError) {
+    package mutating func attach(_ program: String) throws(KernelError) {
         guard let found = bpf_object__find_program_by_name(object, program) else {
             throw KernelError("find the BPF program \(program)", code: ENOENT)
         }

@@ -1,11 +1,21 @@
 import Glibc
 
-/// The command behind `--` that runs as long as the session: `kiln redis -- sleep 10`.
+/// A command that runs beside kiln: the one behind `--` that bounds a session (`kiln redis -- sleep 10`), or one whose cost is
+/// measured.
 struct BoundingCommand {
     let pid: Int32
 
-    /// Start it, found by PATH, with signals as they were before kiln blocked and ignored some.
-    init(_ arguments: [String]) throws {
+    /// Start it, found by PATH, with signals as they were before kiln blocked and ignored some. `errors`: its standard error, if
+    /// not kiln's own; then its output goes nowhere.
+    init(_ arguments: [String], errors: Int32? = nil) throws {
+        var actions = posix_spawn_file_actions_t()
+        posix_spawn_file_actions_init(&actions)
+        defer { posix_spawn_file_actions_destroy(&actions) }
+        if let errors {
+            posix_spawn_file_actions_addopen(&actions, STDIN_FILENO, "/dev/null", O_RDONLY, 0)
+            posix_spawn_file_actions_addopen(&actions, STDOUT_FILENO, "/dev/null", O_WRONLY, 0)
+            posix_spawn_file_actions_adddup2(&actions, errors, STDERR_FILENO)
+        }
         var attributes = posix_spawnattr_t()
         var none = sigset_t()
         posix_spawnattr_init(&attributes)
@@ -20,22 +30,28 @@ struct BoundingCommand {
         var words: [UnsafeMutablePointer<CChar>?] = arguments.map { strdup($0) } + [nil]
         defer { for word in words { free(word) } }
         var child: pid_t = 0
-        let result = posix_spawnp(&child, arguments[0], nil, &attributes, &words, environ)
+        let result = posix_spawnp(&child, arguments[0], &actions, &attributes, &words, environ)
         guard result == 0 else {
-            throw Failure("cannot start `\(arguments[0])`: \(errorText(result)). The command behind -- bounds the session.")
+            throw Failure("cannot start `\(arguments[0])`: \(errorText(result)). Give a program that exists, by its path or on PATH.")
         }
         pid = child
     }
 
-    /// Ask it to end if it hasn't; one that is still there after a second is killed.
-    func end() {
+    /// Ask it to end if it hasn't; one that is still there after `patience` seconds is killed. Its exit status, or 128 and the
+    /// signal's number.
+    @discardableResult
+    func end(_ signal: Int32 = SIGTERM, patience: Double = 1) -> Int32 {
         var status: Int32 = 0
-        kill(pid, SIGTERM)
-        for _ in 0..<100 {
-            if waitpid(pid, &status, WNOHANG) != 0 { return }
-            usleep(10_000)
+        kill(pid, signal)
+        var ended = false
+        for _ in 0..<Int(patience * 100) where !ended {
+            ended = waitpid(pid, &status, WNOHANG) != 0
+            if !ended { usleep(10_000) }
         }
-        kill(pid, SIGKILL)
-        waitpid(pid, &status, 0)
+        if !ended {
+            kill(pid, SIGKILL)
+            waitpid(pid, &status, 0)
+        }
+        return status & 0x7f == 0 ? (status >> 8) & 0xff : 128 + (status & 0x7f)
     }
 }
