@@ -15,13 +15,19 @@ BPF_COMPILE = $(CLANG) -g -O2 -target bpf -mcpu=v3 -std=gnu2x -Wall -Wextra -Wer
 BUILD_PACKAGES := libbpf-dev libelf-dev libdw-dev zlib1g-dev liblzma-dev libbz2-dev libiberty-dev libc6-dev
 TEST_PACKAGES  := redis-server redis-tools chromium libxml2-utils gcc g++ golang-go libc-bin binutils xz-utils dwz iproute2 procps util-linux linux-perf
 
-.PHONY: build help deps deps-build bpf static demo test bench clean
+# What `make bench-compare` holds kiln against, if it can be had.
+COMPARE_PACKAGES := bpftrace libbpf-tools strace
+
+# Of `make bench-compare`: each takes about a minute and a half.
+ROUNDS ?= 5
+
+.PHONY: build help deps deps-build bpf static demo test bench bench-compare clean
 
 build: bpf                       ## build kiln (the default); the binary is .build/release/kiln
 	$(SWIFT) build -c $(CONFIG) --product kiln
 
 help:                            ## this list
-	@sed -n 's/^\([a-z]*\):.*## /  make \1	/p' Makefile | expand -t 16
+	@sed -n 's/^\([a-z-]*\):.*## /  make \1	/p' Makefile | expand -t 24
 
 # Installs what is missing and nothing else. While packages are configured, policy-rc.d keeps apt from starting services.
 define install
@@ -74,10 +80,16 @@ test: deps bpf                   ## run every test
 	Tests/run.sh "$(SWIFT)"
 
 bench: deps build                ## measure what drawing and watching cost (takes minutes)
-	$(SWIFT) build -c $(CONFIG) --product kiln-bench
-	$(SWIFT) build -c $(CONFIG) --product flamegraph-bench
+	$(call install,valgrind)
+	for product in kiln-bench kiln-observer scanner-count flamegraph-bench; do $(SWIFT) build -c $(CONFIG) --product $$product || exit 1; done
 	.build/$(CONFIG)/flamegraph-bench .build/$(CONFIG)/kiln
 	.build/$(CONFIG)/kiln-bench .build/$(CONFIG)/kiln
+
+bench-compare: deps build        ## kiln beside every other observer that is installed: Benchmarks/comparison/ (ROUNDS=5)
+	$(call install,$(COMPARE_PACKAGES))
+	$(SWIFT) build -c $(CONFIG) --product kiln-observer
+	$(SWIFT) build -c $(CONFIG) --product kiln-bench
+	.build/$(CONFIG)/kiln-bench .build/$(CONFIG)/kiln $(ROUNDS) compare
 
 clean:                           ## remove what was built
 	rm -rf .build .build-static bpf/build demo

@@ -54,9 +54,13 @@ let package = Package(
             ]
         ),
         .executableTarget(
-            name: "kiln-bench", dependencies: ["KilnKernel", "KilnModel", "KilnSymbols", "KilnTargets", "StackCheck"],
+            name: "kiln-bench", dependencies: ["KilnKernel", "KilnModel", "KilnSymbols", "KilnTargets", "StackCheck", "LoadClient"],
             path: "Benchmarks/kiln-bench"
         ),
+        // Work for the scanners in user space, to count its instructions.
+        .executableTarget(name: "scanner-count", dependencies: ["RESPHost"], path: "Benchmarks/scanner-count"),
+        // A client whose requests are paced or not, with the latencies that it sees.
+        .target(name: "LoadClient", dependencies: ["KilnBPF"], path: "Benchmarks/load-client"),
         // Observers to hold kiln against, for tests and benchmarks.
         .target(
             name: "ObserversBPF", dependencies: ["KilnBPF"], path: "Benchmarks/observers", exclude: ["observers.bpf.c"],
