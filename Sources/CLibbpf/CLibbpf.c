@@ -86,9 +86,9 @@ struct perf_event_attr kiln_code_mapping_events(void)
 	};
 }
 
-int kiln_spawn_waiting(char *const arguments[], int *start, int *failure)
+int kiln_spawn_waiting(char *const arguments[], int errors, int *start, int *failure)
 {
-	int starting[2], failing[2], child, error = 0;
+	int starting[2], failing[2], child, nothing, error = 0;
 	sigset_t none;
 	char byte;
 
@@ -106,6 +106,12 @@ int kiln_spawn_waiting(char *const arguments[], int *start, int *failure)
 		close(starting[1]);
 		if (read(starting[0], &byte, 1) != 1)
 			_exit(127);
+		if (errors >= 0) {
+			nothing = open("/dev/null", O_RDWR | O_CLOEXEC);
+			dup2(nothing, STDIN_FILENO);
+			dup2(nothing, STDOUT_FILENO);
+			dup2(errors, STDERR_FILENO);
+		}
 		signal(SIGPIPE, SIG_DFL);
 		sigprocmask(SIG_SETMASK, &none, NULL);
 		execvp(arguments[0], arguments);

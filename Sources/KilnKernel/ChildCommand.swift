@@ -9,12 +9,13 @@ public final class ChildCommand {
     private let failureEnd: FileDescriptor
     private var status: Int32?
 
-    /// Found by PATH. Signals are as they were before kiln blocked and ignored some.
-    public init(_ arguments: [String]) throws(Errno) {
+    /// Found by PATH. Signals are as they were before kiln blocked and ignored some. `errors`: its standard error, and then nothing
+    /// is its input and output; nil: kiln's own.
+    public init(_ arguments: [String], errors: Int32? = nil) throws(Errno) {
         var words: [UnsafeMutablePointer<CChar>?] = arguments.map { strdup($0) } + [nil]
         defer { for word in words { free(word) } }
         var start: Int32 = -1, failure: Int32 = -1
-        let child = kiln_spawn_waiting(&words, &start, &failure)
+        let child = kiln_spawn_waiting(&words, errors ?? -1, &start, &failure)
         guard child > 0 else { throw Errno(rawValue: -child) }
         pid = child
         startEnd = FileDescriptor(rawValue: start)
@@ -39,13 +40,13 @@ public final class ChildCommand {
         }
     }
 
-    /// Ask it to end if it hasn't; one that is still there after a second is killed. Its exit status, or 128 and the number
-    /// of the signal that ended it.
+    /// Ask it to end if it hasn't; one that is still there after `patience` seconds is killed. Its exit status, or 128 and the
+    /// number of the signal that ended it.
     @discardableResult
-    public func end() -> Int32 {
+    public func end(_ signal: Int32 = SIGTERM, patience: Double = 1) -> Int32 {
         if status == nil { status = waited(WNOHANG) }
-        if status == nil { kill(pid, SIGTERM) }
-        for _ in 0..<100 where status == nil {
+        if status == nil { kill(pid, signal) }
+        for _ in 0..<Int(patience * 100) where status == nil {
             usleep(10_000)
             status = waited(WNOHANG)
         }

@@ -55,8 +55,17 @@ public struct StackProbe: ~Copyable {
         try object.attach("sample", toCPUClocksAt: frequency)
     }
 
+    /// From now on so many samples a second; processes are followed meanwhile.
+    public mutating func sample(at frequency: Int) throws(KernelError) {
+        object.detach("sample")
+        try object.attach("sample", toCPUClocksAt: frequency)
+    }
+
     /// Stop the timers.
     public mutating func stop() { object.detach() }
+
+    /// The kernel's account of the loaded programs, by name.
+    public func programs() -> [String: ProgramCounts] { object.programCounts() }
 
     /// Let the unwinder know of processes that `drain` met and of what others have mapped since: `mappings` is asked only about
     /// those. What it holds for processes that ended is freed.

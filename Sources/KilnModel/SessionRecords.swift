@@ -328,8 +328,11 @@ public struct SessionRecord: Codable, Sendable {
     /// Everything lost by name, for all targets of the session together.
     public var lost: [String: UInt64]
     public var cost: Cost
+    /// Absent unless --max-cost was given.
+    public var costLimit: CostLimitRecord?
 
     enum CodingKeys: String, CodingKey {
+        case costLimit = "cost_limit"
         case kiln, kernel, hook, started, ended, target, commands, waits, clients, audit, syscalls, samples, lost, cost
         case phasesUnknown = "phases_unknown"
         case durationS = "duration_s", intervalS = "interval_s"

@@ -27,7 +27,7 @@ struct RecordSession {
     init(_ options: RecordCommand, target process: Target?) throws {
         self.options = options
         events = try SessionEvents()
-        child = try options.command.isEmpty ? nil : startedCommand(options.command)
+        child = try options.command.isEmpty ? nil : waitingCommand(options.command)
         if let process {
             target = SessionRecord.Target(
                 pid: process.pid, exe: process.exe, comm: process.comm, ports: process.ports,
@@ -63,9 +63,7 @@ struct RecordSession {
         var stacks = try StackProbe(watching: watched, byThread: options.sampling.threads, mappings: folding.mappings)
         try stacks.attach(frequency: options.sampling.frequency)
         let attached = Snapshot.now(), cpuBefore = (try? clock?.nanoseconds()) ?? 0
-        if let child {
-            do { try child.start() } catch { throw commandFailure(options.command[0], error) }
-        }
+        if let child { try start(child, options.command) }
         begun = true
         let bound = options.duration.map { "for \(significantSeconds($0))" } ?? (child == nil ? "until Ctrl-C" : "until the command ends")
         let who = target.pid == 0 ? target.comm : sessionTitle(comm: target.comm, pid: target.pid, ports: target.ports, container: target.container)
@@ -156,13 +154,4 @@ struct RecordSession {
             throw Failure("cannot read the CPU clock of pid \(pid): \(error). It may have exited; look with `ps -p \(pid)`.")
         }
     }
-}
-
-/// Start what stands behind `--`, waiting.
-func startedCommand(_ command: [String]) throws -> ChildCommand {
-    do { return try ChildCommand(command) } catch { throw commandFailure(command[0], error) }
-}
-
-func commandFailure(_ name: String, _ error: Errno) -> Failure {
-    Failure("cannot start `\(name)`: \(error). Give a command that can be run behind --.")
 }

@@ -23,7 +23,9 @@ struct RedisCommand: ParsableCommand {
     @Option(help: ArgumentHelp("Profile the process that listens on this port; repeat for several.", valueName: "port"))
     var port: [UInt16] = []
 
-    @Option(name: .shortAndLong, help: ArgumentHelp("End after this many seconds.", valueName: "seconds"))
+    @Option(name: .shortAndLong, help: ArgumentHelp(
+        "End after this many seconds; without a terminal and this option, after \(Int(durationWithoutTerminal)).", valueName: "seconds"
+    ))
     var duration: Double?
 
     @Option(name: .shortAndLong, help: ArgumentHelp("Print and record every so many seconds.", valueName: "seconds"))
@@ -49,6 +51,12 @@ struct RedisCommand: ParsableCommand {
     @Flag(name: .customLong("bpf-statistics"), help: "Switch on the kernel's run-time statistics of BPF programs (system-wide, costs time).")
     var bpfStatistics = false
 
+    @Option(name: .customLong("max-cost"), help: ArgumentHelp(
+        "Thin the session (fewer samples, then no system calls), and at last end it, when its BPF programs take more than this share of the target's CPU time.",
+        valueName: "percent"
+    ))
+    var maxCost: Double?
+
     @Flag(help: ArgumentHelp("Hold kiln's counts against the server's own INFO at the end.", discussion: """
         kiln connects to the server as a client. A password is taken from the environment variable REDISCLI_AUTH or from \
         --audit-password-file, never from the command line.
@@ -64,9 +72,19 @@ struct RedisCommand: ParsableCommand {
     @Argument(parsing: .postTerminator, help: ArgumentHelp("Run this command; the session ends when it does.", valueName: "command"))
     var command: [String] = []
 
+    /// How long the session runs at most: a session that nobody looks at doesn't run for ever.
+    var bound: Double? { duration ?? (command.isEmpty && !Self.hasTerminal ? Self.durationWithoutTerminal : nil) }
+
+    /// Seconds.
+    static let durationWithoutTerminal = 300.0
+
+    /// Whether somebody can see what kiln prints or says.
+    private static var hasTerminal: Bool { Output.standardOutput.isTerminal || Output.standardError.isTerminal }
+
     func validate() throws {
         try require("--interval", interval, in: 0.1...3600)
         if let duration { try require("--duration", duration, in: 0.1...2_592_000) }
+        if let maxCost { try require("--max-cost", maxCost, in: 0.001...100, unit: "percent") }
         for pid in pid where pid <= 0 { throw ValidationError("--pid \(pid) is no process: give a positive number.") }
         for port in port where port == 0 { throw ValidationError("--port 0 is no port: give 1 to 65535.") }
     }

@@ -59,9 +59,6 @@ struct RedisSession {
         var probes = try Probes(targets, options, folding)
         let boundary = try options.command.isEmpty ? nil : startedCommand(options.command)
         defer { boundary?.end() }
-        if let boundary {
-            do { try boundary.start() } catch { throw commandFailure(options.command[0], error) }
-        }
         let attached = Snapshot.now() - began
         let cpuBefore = clocks.map { (try? $0.nanoseconds()) ?? 0 }
         let audit = try options.audit ? SessionAudit(targets, options) { try probes.snapshot() } : nil
@@ -71,9 +68,13 @@ struct RedisSession {
 
         // Maps start at zero when they are attached: that is the first snapshot, and the first interval misses nothing.
         var progress = Progress(
-            previous: Snapshot(time: probes.commands.attachedAt), targetCPU: [UInt64](repeating: 0, count: targets.count)
+            previous: Snapshot(time: probes.commands.attachedAt), targetCPU: [UInt64](repeating: 0, count: targets.count),
+            expected: [ExpectedSamples](repeating: ExpectedSamples(frequency: options.sampling.frequency), count: targets.count)
         )
         progress.first = progress.previous.time
+        progress.limit = options.maxCost.map {
+            CostLimit(percent: $0, frequency: options.sampling.frequency, countsSyscalls: !options.noSyscalls, now: progress.first)
+        }
         var failure: (any Error)?
         do {
             try poll(&probes, boundary, attached, cpuBefore, &progress)
@@ -97,6 +98,9 @@ struct RedisSession {
         var targetCPU: [UInt64]
         var ended = "running"
         var cost = OwnCost.now()
+        /// Where --max-cost was given.
+        var limit: CostLimit?
+        var expected: [ExpectedSamples]
     }
 
     private func poll(
@@ -104,13 +108,13 @@ struct RedisSession {
         _ progress: inout Progress
     ) throws {
         let interval = Nanoseconds(UInt64(options.interval * 1e9))
-        let end = options.duration.map { progress.first + Nanoseconds(UInt64($0 * 1e9)) }
+        let end = options.bound.map { progress.first + Nanoseconds(UInt64($0 * 1e9)) }
         var due = progress.first + interval
         var alive = Set(targets.map(\.pid))
         events.watch(attention: probes.stacks?.attention())
         defer { events.watch(attention: nil) }
         while progress.ended == "running" {
-            let wanted = min(due, end ?? due)
+            let wanted = min(due, end ?? due, progress.limit?.due ?? due)
             switch events.next(until: min(wanted, Snapshot.now() + Self.drainEvery)) {
             case .deadline, .attention: break
             case .signal(let number): progress.ended = number == SIGINT ? "interrupted" : "terminated"
@@ -123,6 +127,7 @@ struct RedisSession {
                 // Gone with the process: the last reading stands.
                 if let cpu = try? clock.nanoseconds(), cpu >= cpuBefore[index] { progress.targetCPU[index] = cpu - cpuBefore[index] }
             }
+            try thin(&probes, &progress)
             try probes.stacks?.drain()
             try probes.stacks?.follow(folding.mappings)
             let now = Snapshot.now()
@@ -131,6 +136,21 @@ struct RedisSession {
             if progress.ended != "running" { probes.stopSampling() }
             try report(probes, attached, &progress)
             while due <= now { due = due + interval }
+        }
+    }
+
+    /// Give up what --max-cost forbids.
+    private func thin(_ probes: inout Probes, _ progress: inout Progress) throws {
+        let step = try progress.limit?.measure(began: progress.first) {
+            CostLimit.Reading(programs: probes.runTime, targets: Nanoseconds(progress.targetCPU.reduce(0, &+)))
+        }
+        switch step {
+        case nil: break
+        case .frequency(_, let frequency):
+            try probes.sample(at: frequency)
+            for index in progress.expected.indices { progress.expected[index].change(to: frequency, at: Nanoseconds(progress.targetCPU[index])) }
+        case .withoutSyscalls: probes.stopSyscalls()
+        case .end: if progress.ended == "running" { progress.ended = "cost limit" }
         }
     }
 
@@ -208,11 +228,14 @@ struct RedisSession {
             statistics: options.bpfStatistics ? (total.programs, probes.commandPrograms, calls) : nil, ownCPU: own.cpu,
             ownPeakRSS: own.peakRSSBytes, targetCPU: Nanoseconds(progress.targetCPU[process]), attach: attached
         )
-        return SessionRecord(
+        var record = SessionRecord(
             version: kilnVersion, kernel: kernel, hook: probes.commands.hook.rawValue, started: started.rfc3339,
             interval: options.interval, ended: progress.ended, target: described, process: process, snapshot: total,
             frequency: options.sampling.frequency, syscallName: options.noSyscalls ? nil : { syscallName($0) }, cost: cost
         )
+        record.costLimit = progress.limit?.record
+        record.samples.onCPU.expected = progress.expected[process].count(at: Nanoseconds(progress.targetCPU[process]))
+        return record
     }
 
     /// Below which name the stacks of a process stand in a target's picture; nil: they are of another one. What the server
@@ -247,7 +270,7 @@ struct RedisSession {
 /// What is attached during a session. Detached when it goes.
 private struct Probes: ~Copyable {
     let commands: CommandProbe
-    let syscalls: SyscallProbe?
+    var syscalls: SyscallProbe?
     var stacks: StackProbe?
 
     init(_ targets: [Target], _ options: RedisCommand, _ folding: StackFolding) throws {
@@ -288,7 +311,20 @@ private struct Probes: ~Copyable {
     /// No more samples: what is read afterwards belongs together.
     mutating func stopSampling() { stacks?.stop() }
 
+    /// From now on so many samples a second.
+    mutating func sample(at frequency: Int) throws { try stacks?.sample(at: frequency) }
+
+    mutating func stopSyscalls() { syscalls?.detach() }
+
     var commandPrograms: [String] { commands.hook.programs }
+
+    /// Of all programs, by the kernel's statistics, where they are on.
+    var runTime: Nanoseconds {
+        var programs = Array(commands.programs().values)
+        if let more = syscalls?.programs() { programs += more.values }
+        if let more = stacks?.programs() { programs += more.values }
+        return programs.reduce(.zero) { $0 + $1.runTime }
+    }
 
     func snapshot() throws -> Snapshot {
         var snapshot = Snapshot(time: Snapshot.now())

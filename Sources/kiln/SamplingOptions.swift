@@ -21,9 +21,9 @@ struct SamplingOptions: ParsableArguments {
     }
 }
 
-/// A number of seconds that makes sense.
-func require(_ option: String, _ value: Double, in range: ClosedRange<Double>) throws {
+/// A number that makes sense.
+func require(_ option: String, _ value: Double, in range: ClosedRange<Double>, unit: String = "seconds") throws {
     guard range.contains(value) else {
-        throw ValidationError("\(option) \(value) makes no sense: give \(range.lowerBound) to \(range.upperBound) seconds.")
+        throw ValidationError("\(option) \(value) makes no sense: give \(range.lowerBound) to \(range.upperBound) \(unit).")
     }
 }

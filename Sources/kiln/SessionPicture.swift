@@ -14,7 +14,7 @@ func sessionPicture(_ folded: [UInt8], _ record: SessionRecord) -> [UInt8] {
         title: "\(target.comm) · on-CPU",
         subtitle: "\(who)\(record.started) · \(significantSeconds(record.durationS)) at \(samples.frequencyHz) Hz",
         countName: "samples",
-        notes: [
+        notes: (record.costLimit?.steps ?? []).map { "after \(significantSeconds($0.afterS)): \($0.step)" } + [
             "kiln \(record.kiln.version), Linux \(record.kernel)" + (record.hook == "none" ? "" : ", hook \(record.hook)"),
             "\(samples.recorded)\(expected) samples recorded\(others); \(samples.complete) stacks whole; \(lost)",
         ]

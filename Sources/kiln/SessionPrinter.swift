@@ -16,7 +16,8 @@ struct SessionPrinter {
 
     func begin(hook: CommandHook, kernel: String, directories: [FilePath]) {
         let rate = options.sampling.frequency > 0 ? "\(options.sampling.frequency) Hz" : "no stacks"
-        let bound = options.duration.map { "for \(significantSeconds($0))" } ?? (options.command.isEmpty ? "until Ctrl-C" : "until the command ends")
+        let unseen = options.duration == nil ? " (no terminal; --duration gives another length)" : ""
+        let bound = options.bound.map { "for \(significantSeconds($0))\(unseen)" } ?? (options.command.isEmpty ? "until Ctrl-C" : "until the command ends")
         say("kiln \(kilnVersion): attached to \(targets.map(title).joined(separator: ", ")); hook \(hook.rawValue), \(rate), \(bound)")
     }
 
