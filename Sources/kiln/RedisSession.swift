@@ -307,7 +307,7 @@ private struct Probes: ~Copyable {
     }
 }
 
-private func kernelRelease() -> String {
+func kernelRelease() -> String {
     var names = utsname()
     uname(&names)
     return withUnsafeBytes(of: names.release) { String(decoding: $0.prefix { $0 != 0 }, as: UTF8.self) }

@@ -21,6 +21,9 @@ int kiln_perf_event_open_cpu_clock(int cpu, unsigned long frequency);
 /// An event that counts nothing, but records each mapping of executable memory (PERF_RECORD_MMAP).
 struct perf_event_attr kiln_code_mapping_events(void);
 
+/// Whether one link can attach a program to several functions of a file (BPF_TRACE_UPROBE_MULTI): 0, or -errno.
+int kiln_probe_uprobe_multi(void);
+
 /// A descriptor that becomes readable when the process ends, or -errno.
 int kiln_pidfd_open(int pid);
 
