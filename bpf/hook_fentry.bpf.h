@@ -56,7 +56,7 @@ int BPF_PROG(fentry_tcp_receive, struct sock *sk, struct msghdr *message, __u64 
 		return 0;
 	bpf_get_func_arg(ctx, bpf_get_func_arg_cnt(ctx) > 5 ? 4 : 3, &flags);
 	bpf_get_func_ret(ctx, &ret);
-	socket_receives(sk, bpf_skc_to_tcp_sock(sk), ret, flags, (struct call){ true, message, size });
+	receive_at_socket(sk, bpf_skc_to_tcp_sock(sk), ret, flags, (struct call){ true, message, size });
 	*held = 0;
 	return 0;
 }
@@ -68,7 +68,7 @@ int BPF_PROG(fentry_unix_receive, struct socket *socket, struct msghdr *message,
 
 	if (!held)
 		return 0;
-	socket_receives(socket->sk, NULL, ret, flags, (struct call){ true, message, size });
+	receive_at_socket(socket->sk, NULL, ret, flags, (struct call){ true, message, size });
 	*held = 0;
 	return 0;
 }
@@ -80,7 +80,7 @@ int BPF_PROG(fentry_tcp_send, struct sock *sk, struct msghdr *message, __u64 siz
 
 	if (!held)
 		return 0;
-	socket_sends(sk, bpf_skc_to_tcp_sock(sk), ret, (struct call){ true, message, size });
+	send_at_socket(sk, bpf_skc_to_tcp_sock(sk), ret, (struct call){ true, message, size });
 	*held = 0;
 	return 0;
 }
@@ -92,7 +92,7 @@ int BPF_PROG(fentry_unix_send, struct socket *socket, struct msghdr *message, __
 
 	if (!held)
 		return 0;
-	socket_sends(socket->sk, NULL, ret, (struct call){ true, message, size });
+	send_at_socket(socket->sk, NULL, ret, (struct call){ true, message, size });
 	*held = 0;
 	return 0;
 }

@@ -75,7 +75,7 @@ struct call {
 };
 
 /* A receive has returned. `tcp`: the socket as one of TCP, if it is that. */
-static __always_inline int socket_receives(struct sock *sk, const struct tcp_sock *tcp, int ret, int flags, struct call call)
+static __always_inline int receive_at_socket(struct sock *sk, const struct tcp_sock *tcp, int ret, int flags, struct call call)
 {
 	struct task_struct *task = bpf_get_current_task_btf();
 	int process = target_index(task->tgid);
@@ -140,11 +140,11 @@ int BPF_PROG(socket_receive, struct sock *sk, int ret, int flags)
 
 	if (is_tcp(sk->__sk_common.skc_family, sk->sk_protocol))
 		tcp = bpf_rdonly_cast(sk, bpf_core_type_id_kernel(struct tcp_sock));
-	return socket_receives(sk, tcp, ret, flags, (struct call){ 0 });
+	return receive_at_socket(sk, tcp, ret, flags, (struct call){ 0 });
 }
 
 /* A send has returned; likewise. */
-static __always_inline int socket_sends(struct sock *sk, const struct tcp_sock *tcp, int ret, struct call call)
+static __always_inline int send_at_socket(struct sock *sk, const struct tcp_sock *tcp, int ret, struct call call)
 {
 	struct task_struct *task;
 	struct exchange *x;
@@ -174,7 +174,7 @@ int BPF_PROG(socket_send, struct sock *sk, int ret, int flags)
 
 	if (is_tcp(sk->__sk_common.skc_family, sk->sk_protocol))
 		tcp = bpf_rdonly_cast(sk, bpf_core_type_id_kernel(struct tcp_sock));
-	return socket_sends(sk, tcp, ret, (struct call){ 0 });
+	return send_at_socket(sk, tcp, ret, (struct call){ 0 });
 }
 
 /* In the interrupt that brings the data, for every socket of the host: before the first receive there is no exchange. `now` as in
