@@ -111,7 +111,7 @@ int BPF_PROG(socket_receive, struct sock *sk, int ret, int flags)
 	if (x->trust == TRUST_UNKNOWN)
 		describe_client(&receive->client, sk, process);
 	receive->loss = receive_loss(saved_registers(task), receive, task->thread_info.status & TS_COMPAT, flags & MSG_TRUNC);
-	connection_receives(&place, x, receive, task, process);
+	socket_receives(&place, x, receive, task, process);
 	return 0;
 }
 
@@ -135,7 +135,7 @@ int BPF_PROG(socket_send, struct sock *sk, int ret, int flags)
 
 		send.begin_ns = send_begin(tcp->tcp_clock_cache, tcp->tcp_wstamp_ns);
 	}
-	connection_sends(&place, x, &send, task);
+	socket_sends(&place, x, &send, task);
 	return 0;
 }
 

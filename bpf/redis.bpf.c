@@ -2,7 +2,7 @@
 /* Redis commands: counts and latencies by process and command, aggregated here.
  *
  * Two hooks see the same receives and sends; user space loads the programs of one of them: hook_socket.bpf.h and
- * hook_syscall.bpf.h. At both points the data of a receive lies in the user's buffer and the saved registers hold the call's
+ * hook_syscall.bpf.h. A third, hook_tls.bpf.h, sees into what they see encrypted. At both points the data of a receive lies in the user's buffer and the saved registers hold the call's
  * arguments; what both make of them is here.
  *
  * Limits: data beyond a receive's first iovec, recvmmsg and 32-bit callers are not followed but counted as lost, and
@@ -13,7 +13,7 @@
 #include <bpf/bpf_tracing.h>
 #include <bpf/bpf_core_read.h>
 #include "targets.bpf.h"
-#include "commands.bpf.h"
+#include "tls.bpf.h"
 
 char LICENSE[] SEC("license") = "Dual BSD/GPL";
 
@@ -219,6 +219,7 @@ static __always_inline void describe_client(struct kiln_client_key *client, stru
 
 #include "hook_socket.bpf.h"
 #include "hook_syscall.bpf.h"
+#include "hook_tls.bpf.h"
 
 static __always_inline struct connection *connection_at(const struct place *place)
 {

@@ -95,6 +95,36 @@ package struct BPFObject: ~Copyable {
         links.append(link)
     }
 
+    /// Attach a program to a function of a process, until the object goes. `file`: the mapped file, by a path that the kernel
+    /// can open. ENOENT: it has no such function.
+    mutating func attach(
+        _ program: String, toFunction function: String, of file: String, inProcess pid: Int32, atReturn: Bool, cookie: UInt64
+    ) throws(KernelError) {
+        guard let found = bpf_object__find_program_by_name(object, program) else {
+            throw KernelError("find the BPF program \(program)", code: ENOENT)
+        }
+        _ = kiln_libbpf_log_take()
+        let link = function.withCString { name in
+            var options = bpf_uprobe_opts()
+            options.sz = MemoryLayout<bpf_uprobe_opts>.size
+            options.func_name = name
+            options.retprobe = atReturn
+            options.bpf_cookie = cookie
+            return bpf_program__attach_uprobe_opts(found, pid, file, 0, &options)
+        }
+        guard let link else { throw KernelError("attach to \(function) of pid \(pid)", code: errno) }
+        links.append(link)
+    }
+
+    /// How many attachments there are, for detach(backTo:).
+    var attachmentCount: Int { links.count }
+
+    /// Undo all attachments but the first `count`.
+    mutating func detach(backTo count: Int) {
+        for link in links[count...] { bpf_link__destroy(link) }
+        links.removeSubrange(count...)
+    }
+
     /// Attach a program to an open perf event, which is closed with the link.
     mutating func attach(_ program: String, toPerfEvent fd: Int32) throws(KernelError) {
         guard let found = bpf_object__find_program_by_name(object, program),
@@ -118,10 +148,7 @@ package struct BPFObject: ~Copyable {
     }
 
     /// Detach what is attached; maps and programs stay.
-    mutating func detach() {
-        for link in links { bpf_link__destroy(link) }
-        links = []
-    }
+    mutating func detach() { detach(backTo: 0) }
 
     /// The kernel's account of each loaded program, by name.
     func programCounts() -> [String: ProgramCounts] {

@@ -130,6 +130,7 @@ struct RedisSession {
             guard now >= due || progress.ended != "running" else { continue }
             if progress.ended != "running" { probes.stopSampling() }
             try report(probes, attached, &progress)
+            probes.encrypted.tellUnseen(in: progress.previous)
             while due <= now { due = due + interval }
         }
     }
@@ -211,7 +212,8 @@ struct RedisSession {
         return SessionRecord(
             version: kilnVersion, kernel: kernel, hook: probes.commands.hook.rawValue, started: started.rfc3339,
             interval: options.interval, ended: progress.ended, target: described, process: process, snapshot: total,
-            frequency: options.frequency, syscallName: options.noSyscalls ? nil : { syscallName($0) }, cost: cost
+            frequency: options.frequency, syscallName: options.noSyscalls ? nil : { syscallName($0) },
+            tlsLibrary: probes.commands.tlsLibraries[process], cost: cost
         )
     }
 
@@ -255,6 +257,7 @@ struct RedisSession {
 /// What is attached during a session. Detached when it goes.
 private struct Probes: ~Copyable {
     let commands: CommandProbe
+    var encrypted: EncryptedConnections
     let syscalls: SyscallProbe?
     var stacks: StackProbe?
 
@@ -267,14 +270,17 @@ private struct Probes: ~Copyable {
         var syscalls = options.noSyscalls ? nil : try SyscallProbe(watching: watched)
         var stacks = options.frequency > 0
             ? try StackProbe(watching: watched, byThread: options.threads) { folding.mappings(ofProcess: $0) } : nil
+        let encrypted = EncryptedConnections(targets)
         let commands = try CommandProbe.attach(
-            watching: watched, forced: options.hook,
+            watching: watched, forced: options.hook, tls: encrypted.libraries,
             openSockets: { try targets.flatMap { try Self.openSockets(of: $0.pid, procfs) } },
-            refused: { hook, error in say("kiln: hook \(hook.rawValue) is not to be had here: \(error)") }
+            refused: { hook, error in say("kiln: hook \(hook.rawValue) is not to be had here: \(error)") },
+            refusedTLS: encrypted.tell
         )
         try syscalls?.attach()
         try stacks?.attach(frequency: options.frequency)
         self.commands = commands
+        self.encrypted = encrypted
         self.syscalls = syscalls
         self.stacks = stacks
     }
@@ -296,7 +302,7 @@ private struct Probes: ~Copyable {
     /// No more samples: what is read afterwards belongs together.
     mutating func stopSampling() { stacks?.stop() }
 
-    var commandPrograms: [String] { commands.hook.programs }
+    var commandPrograms: [String] { commands.programs }
 
     func snapshot() throws -> Snapshot {
         var snapshot = Snapshot(time: Snapshot.now())

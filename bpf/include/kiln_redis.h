@@ -131,7 +131,7 @@ struct kiln_redis_control {
 	X(UNSYNCHRONISED_BYTES, "unsynchronised_bytes", "bytes received before the first provable request boundary of a connection") \
 	X(PROTOCOL_ERRORS, "protocol_errors", "requests that are not RESP; the connection is followed again from its next provable boundary") \
 	X(NOT_RESP_CONNECTIONS, "not_resp_connections", "connections whose first bytes are not RESP (a cluster bus, another protocol)") \
-	X(TLS_CONNECTIONS, "tls_connections", "encrypted connections: their commands are not seen") \
+	X(TLS_CONNECTIONS, "tls_connections", "encrypted connections whose commands are not seen: their TLS library is not followed, or doesn't read the socket itself") \
 	X(UNSUPPORTED_CONNECTIONS, "unsupported_connections", "stream connections of a protocol that is not followed (MPTCP, vsock)") \
 	X(RECEIVE_GAPS, "receive_gaps", "receives that passed unseen, noticed by the TCP sequence") \
 	X(UNSUPPORTED_RECEIVES, "unsupported_receives", "receives by a system call whose buffer can't be followed (recvmmsg, 32-bit; io_uring with hook socket)") \
@@ -149,6 +149,7 @@ struct kiln_redis_control {
 	X(ERRORS_WITHOUT_NAME, "errors_without_name", "error replies that are not listed by command and word: too many different ones, or in one send") \
 	X(COMMANDS_MAP_FULL, "commands_map_full", "commands counted under `other`: no free row") \
 	X(COMMAND_NAMES_TOO_LONG, "command_names_too_long", "commands counted under `other`: name over 64 bytes") \
+	X(PREEMPTED_PROGRAMS, "preempted_programs", "receives and sends that came while a preempted program of their CPU was following another; their connections are taken up again") \
 	X(RECEIVE_STEPS_EXCEEDED, "receive_steps_exceeded", "receives with more requests than are followed in one go")
 
 enum kiln_redis_loss {
