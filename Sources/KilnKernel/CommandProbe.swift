@@ -139,6 +139,8 @@ public struct CommandProbe: ~Copyable {
         }
     }
 
+    public func loadedPrograms() -> [LoadedProgram] { object.loadedPrograms() }
+
     /// Add the cumulative numbers to a snapshot.
     public func read(into snapshot: inout Snapshot) throws(KernelError) {
         // Rows first and names second: a row without its name would be lost from this snapshot's sums.

@@ -62,6 +62,8 @@ public struct StackProbe: ~Copyable {
     /// Take new stacks off the ring. To be called more often than the ring fills: several times a second.
     public func drain() throws(KernelError) { try ring.drain() }
 
+    public func loadedPrograms() -> [LoadedProgram] { object.loadedPrograms() }
+
     /// Add the cumulative sample counts to a snapshot.
     public func read(into snapshot: inout Snapshot) throws(KernelError) {
         var stats = [SampleCounts](repeating: SampleCounts(), count: pids.count)

@@ -23,6 +23,8 @@ public struct SyscallProbe: ~Copyable {
 
     public mutating func attach() throws(KernelError) { try object.attach("count_syscall") }
 
+    public func loadedPrograms() -> [LoadedProgram] { object.loadedPrograms() }
+
     /// Add the cumulative numbers to a snapshot.
     public func read(into snapshot: inout Snapshot) throws(KernelError) {
         var cells: [Int: SyscallCounts] = [:]

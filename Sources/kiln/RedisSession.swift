@@ -68,6 +68,7 @@ struct RedisSession {
         begun = true
         if let boundary { try events.watch(pid: boundary.pid) }
         printer.begin(hook: probes.commands.hook, kernel: kernel, directories: directories.map(\.path))
+        if options.verbose { for line in verbose(probes).begin(refused: probes.refused) { say(line) } }
 
         // Maps start at zero when they are attached: that is the first snapshot, and the first interval misses nothing.
         var progress = Progress(
@@ -177,6 +178,11 @@ struct RedisSession {
             }
             records.append(record)
         }
+        if options.verbose {
+            // Without JSON they are printed with the session.
+            let losses = options.json ? records.first.map { SessionText($0, output: .standardError).losses } : nil
+            for line in verbose(probes).end(losses: losses ?? []) { say(line) }
+        }
         if let failure { throw failure }
         do {
             try printer.end(records, directories: directories.map(\.path))
@@ -184,6 +190,10 @@ struct RedisSession {
         for (process, target) in targets.enumerated() where target.server == nil && !showsRedis(progress.previous, process: process) {
             throw Failure("pid \(target.pid) (\(target.comm)) is not a known Redis server and no Redis command reached it. Give the server's --pid or --port.")
         }
+    }
+
+    private func verbose(_ probes: borrowing Probes) -> VerboseText {
+        VerboseText(programs: probes.loadedPrograms(), hasStatistics: options.bpfStatistics)
     }
 
     /// Whether commands of Redis were seen. A web server gets inline commands too: methods and header names.
@@ -258,6 +268,8 @@ struct RedisSession {
 private struct Probes: ~Copyable {
     let commands: CommandProbe
     var encrypted: EncryptedConnections
+    /// What this kernel didn't allow, and why.
+    let refused: [String]
     let syscalls: SyscallProbe?
     var stacks: StackProbe?
 
@@ -271,16 +283,24 @@ private struct Probes: ~Copyable {
         var stacks = options.frequency > 0
             ? try StackProbe(watching: watched, byThread: options.threads) { folding.mappings(ofProcess: $0) } : nil
         let encrypted = EncryptedConnections(targets)
+        var refused: [String] = []
         let commands = try CommandProbe.attach(
             watching: watched, forced: options.hook, tls: encrypted.libraries,
             openSockets: { try targets.flatMap { try Self.openSockets(of: $0.pid, procfs) } },
-            refused: { hook, error in say("kiln: hook \(hook.rawValue) is not to be had here: \(error)") },
-            refusedTLS: encrypted.tell
+            refused: { hook, error in
+                say("kiln: hook \(hook.rawValue) is not to be had here: \(error)")
+                refused.append("hook \(hook.rawValue): \(error)")
+            },
+            refusedTLS: { library, error in
+                encrypted.tell(library, error)
+                refused.append("\(library.name) of pid \(library.pid): \(error)")
+            }
         )
         try syscalls?.attach()
         try stacks?.attach(frequency: options.frequency)
         self.commands = commands
         self.encrypted = encrypted
+        self.refused = refused
         self.syscalls = syscalls
         self.stacks = stacks
     }
@@ -303,6 +323,10 @@ private struct Probes: ~Copyable {
     mutating func stopSampling() { stacks?.stop() }
 
     var commandPrograms: [String] { commands.programs }
+
+    func loadedPrograms() -> [LoadedProgram] {
+        commands.loadedPrograms() + (syscalls?.loadedPrograms() ?? []) + (stacks?.loadedPrograms() ?? [])
+    }
 
     func snapshot() throws -> Snapshot {
         var snapshot = Snapshot(time: Snapshot.now())
