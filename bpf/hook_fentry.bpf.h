@@ -101,7 +101,7 @@ int BPF_PROG(fentry_unix_send, struct socket *socket, struct msghdr *message, __
 SEC("fentry/sock_def_readable")
 int BPF_PROG(fentry_data, struct sock *sk)
 {
-	return socket_becomes_readable(sk);
+	return socket_becomes_readable(sk, 0);
 }
 
 #endif

@@ -177,19 +177,26 @@ int BPF_PROG(socket_send, struct sock *sk, int ret, int flags)
 	return send_at_socket(sk, tcp, ret, (struct call){ 0 });
 }
 
-/* In the interrupt that brings the data, for every socket of the host: before the first receive there is no exchange. */
-static __always_inline int socket_becomes_readable(const struct sock *sk)
+/* In the interrupt that brings the data, for every socket of the host: before the first receive there is no exchange. `now` as in
+ * data_arrives(). */
+static __always_inline int socket_becomes_readable(const struct sock *sk, __u64 now)
 {
 	/* A unix socket's reader may have been faster than this. */
 	if (sk->__sk_common.skc_family != AF_UNIX || sk->sk_receive_queue.qlen)
-		data_arrives(sk->__sk_common.skc_cookie.counter);
+		data_arrives(sk->__sk_common.skc_cookie.counter, now);
 	return 0;
 }
 
 SEC("tp_btf/sk_data_ready")
 int BPF_PROG(socket_data, const struct sock *sk)
 {
-	return socket_becomes_readable(sk);
+	const struct tcp_sock *tcp;
+
+	if (!is_tcp(sk->__sk_common.skc_family, sk->sk_protocol))
+		return socket_becomes_readable(sk, 0);
+	tcp = bpf_rdonly_cast(sk, bpf_core_type_id_kernel(struct tcp_sock));
+	/* TCP reads its clock when it begins to handle a segment (tcp_mstamp_refresh). */
+	return socket_becomes_readable(sk, tcp->tcp_clock_cache);
 }
 
 SEC("tp_btf/tcp_destroy_sock")

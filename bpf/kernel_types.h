@@ -30,6 +30,8 @@ enum bpf_map_type {
 	BPF_MAP_TYPE_RINGBUF = 27,
 };
 
+#define TASK_COMM_LEN 16
+
 #pragma clang attribute push(__attribute__((preserve_access_index)), apply_to = record)
 
 struct thread_info {
@@ -37,6 +39,10 @@ struct thread_info {
 };
 
 struct files_struct;
+
+struct mm_struct {
+	unsigned long start_stack;
+};
 
 struct sched_info {
 	unsigned long long run_delay;     /* ns in the run queue */
@@ -47,7 +53,14 @@ struct task_struct {
 	void *stack;
 	int pid;
 	int tgid;
+	struct task_struct *real_parent;
+	struct task_struct *group_leader;
+	struct mm_struct *mm;
 	unsigned long nvcsw;
+	__u64 start_boottime;
+	__u64 self_exec_id;               /* how often it and its forebears have executed a program */
+	__u64 parent_exec_id;             /* its parent's, when it was forked */
+	char comm[TASK_COMM_LEN];
 	struct sched_info sched_info;
 	struct files_struct *files;
 };

@@ -2,6 +2,7 @@
 #include "CLibbpf.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <sched.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -115,6 +116,53 @@ int kiln_probe_uprobe_multi(void)
 	close(program);
 	/* A directory has no functions: who gets as far as to say so knows the rest. */
 	return error == EBADF ? 0 : -error;
+}
+
+int kiln_spawn_waiting(char *const arguments[], int errors, int *start, int *failure)
+{
+	int starting[2], failing[2], child, nothing, error = 0;
+	sigset_t none;
+	char byte;
+
+	if (pipe2(starting, O_CLOEXEC))
+		return -errno;
+	if (pipe2(failing, O_CLOEXEC)) {
+		error = errno;
+		close(starting[0]);
+		close(starting[1]);
+		return -error;
+	}
+	sigemptyset(&none);
+	child = fork();
+	if (child == 0) {
+		close(starting[1]);
+		if (read(starting[0], &byte, 1) != 1)
+			_exit(127);
+		if (errors >= 0) {
+			nothing = open("/dev/null", O_RDWR | O_CLOEXEC);
+			dup2(nothing, STDIN_FILENO);
+			dup2(nothing, STDOUT_FILENO);
+			dup2(errors, STDERR_FILENO);
+		}
+		signal(SIGPIPE, SIG_DFL);
+		sigprocmask(SIG_SETMASK, &none, NULL);
+		execvp(arguments[0], arguments);
+		error = errno;
+		if (write(failing[1], &error, sizeof error) < 0)
+			_exit(126);
+		_exit(127);
+	}
+	error = child < 0 ? errno : 0;
+	close(starting[0]);
+	close(failing[1]);
+	if (error) {
+		close(starting[1]);
+		close(failing[0]);
+		return -error;
+	}
+	*start = starting[1];
+	*failure = failing[0];
+	return child;
 }
 
 int kiln_pidfd_open(int pid)

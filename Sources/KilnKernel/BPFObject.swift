@@ -8,7 +8,7 @@ import KilnModel
 package struct BPFObject: ~Copyable {
     private let object: OpaquePointer
     private let name: String
-    private var links: [OpaquePointer] = []
+    private var links: [(program: String, link: OpaquePointer)] = []
     private var variables: UnsafeMutableRawBufferPointer?
 
     /// Open the embedded bytes; nothing reaches the kernel yet.
@@ -25,7 +25,7 @@ package struct BPFObject: ~Copyable {
     }
 
     deinit {
-        for link in links { bpf_link__destroy(link) }
+        for (_, link) in links { bpf_link__destroy(link) }
         if let variables { munmap(variables.baseAddress, variables.count) }
         bpf_object__close(object)
     }
@@ -85,14 +85,14 @@ package struct BPFObject: ~Copyable {
     }
 
     /// Attach a program where its section says, until the object goes.
-    mutating func attach(_ program: String) throws(KernelError) {
+    package mutating func attach(_ program: String) throws(KernelError) {
         guard let found = bpf_object__find_program_by_name(object, program) else {
             throw KernelError("find the BPF program \(program)", code: ENOENT)
         }
         guard let link = bpf_program__attach(found) else {
             throw KernelError("attach \(sectionName(found))", code: errno, log: String(cString: kiln_libbpf_log_take()))
         }
-        links.append(link)
+        links.append((program, link))
     }
 
     /// Attach a program to an open perf event, which is closed with the link.
@@ -104,7 +104,7 @@ package struct BPFObject: ~Copyable {
             close(fd)
             throw KernelError("attach the sampling program to a CPU's timer", code: code)
         }
-        links.append(link)
+        links.append((program, link))
     }
 
     /// Have a program sample what runs on each online CPU: `frequency` times a second of CPU time.
@@ -119,8 +119,14 @@ package struct BPFObject: ~Copyable {
 
     /// Detach what is attached; maps and programs stay.
     mutating func detach() {
-        for link in links { bpf_link__destroy(link) }
+        for (_, link) in links { bpf_link__destroy(link) }
         links = []
+    }
+
+    /// Detach one program from wherever it is attached.
+    mutating func detach(_ program: String) {
+        for (_, link) in links.filter({ $0.program == program }) { bpf_link__destroy(link) }
+        links.removeAll { $0.program == program }
     }
 
     /// The kernel's account of each loaded program, by name.

@@ -134,6 +134,9 @@ public struct CommandProbe: ~Copyable {
         snapshot.addPrograms(object.programCounts())
     }
 
+    /// The kernel's account of the loaded programs, by name.
+    public func programs() -> [String: ProgramCounts] { object.programCounts() }
+
     /// What each row counted, all CPUs together.
     private func readRows() throws(KernelError) -> [Int: CommandCounts] {
         var rows: [Int: CommandCounts] = [:]
