@@ -41,12 +41,17 @@ enum exchange_flags {
 	REPLIES_OFF = 1 << 6,             /* CLIENT REPLY OFF */
 	SKIPS_REPLY = 1 << 7,             /* CLIENT REPLY SKIP: the next command has none */
 	RESP3 = 1 << 8,
+	/* tls.bpf.h */
+	CARRIES_TLS = 1 << 9,             /* a socket: what it carries is seen elsewhere */
+	CARRIED = 1 << 10,                /* an SSL object: its socket has been seen, and who is at its other end */
+	OUTGOING = 1 << 11,               /* either: the process opened the connection */
+	STREAM_START = 1 << 12,           /* an SSL object: no byte was read since it was made */
 };
 
 /* Receives of a connection don't overlap, nor do sends; a server that sends on one thread while another receives from the
  * same connection may lose a latency, never a call. */
 struct exchange {
-	__u64 id;                         /* socket cookie, or inode number with hook syscall; 0: free */
+	__u64 id;                         /* socket cookie, or inode number with hook syscall, or ssl_id(); 0: free */
 	__u64 received_ns;                /* of the last receive, and so of the command that waits */
 	__u64 arrived_ns;                 /* when its first byte arrived; 0: not known */
 	__u64 executed_ns;                /* when its execution ended; 0: not known */

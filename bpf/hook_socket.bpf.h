@@ -129,7 +129,7 @@ static __always_inline int receive_at_socket(struct sock *sk, const struct tcp_s
 		describe_client(&receive->client, sk, process);
 	receive->loss = call.is_seen ? message_loss(call.message, call.size, receive, flags & MSG_TRUNC) :
 		receive_loss(saved_registers(task), receive, task->thread_info.status & TS_COMPAT, flags & MSG_TRUNC);
-	connection_receives(&place, x, receive, task, process);
+	stream_receives(&place, x, receive, task, process, call.is_seen);
 	return 0;
 }
 
@@ -163,7 +163,7 @@ static __always_inline int send_at_socket(struct sock *sk, const struct tcp_sock
 		describe_send(saved_registers(task), &send, ret, x->trust == TRUST_COUNTING);
 	if (tcp)
 		send.begin_ns = send_begin(tcp->tcp_clock_cache, tcp->tcp_wstamp_ns);
-	connection_sends(&place, x, &send, task);
+	stream_sends(&place, x, &send, task, call.is_seen);
 	return 0;
 }
 

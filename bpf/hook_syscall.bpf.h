@@ -13,7 +13,8 @@ struct descriptor {
 };
 
 /* Key: socket inode number, which no other socket takes while this one may be used: a reused descriptor is another
- * inode, a duplicated one the same. Value: what its exchange doesn't hold. Full: counted as connections_without_state. */
+ * inode, a duplicated one the same; or the id of an SSL object (hook TLS). Value: what its exchange doesn't hold. Full: counted
+ * as connections_without_state. */
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
 	__uint(map_flags, BPF_F_NO_PREALLOC);
@@ -130,7 +131,7 @@ static __always_inline void syscall_receive(struct task_struct *task, struct pt_
 	if (x->trust == TRUST_UNKNOWN)
 		describe_client(&receive->client, sk, process);
 	receive->loss = receive_loss(regs, receive, false, flags & MSG_TRUNC);
-	connection_receives(&place, x, receive, task, process);
+	stream_receives(&place, x, receive, task, process, false);
 }
 
 static __always_inline void syscall_send(struct task_struct *task, struct pt_regs *regs, long ret)
@@ -154,7 +155,7 @@ static __always_inline void syscall_send(struct task_struct *task, struct pt_reg
 
 		send.begin_ns = send_begin(BPF_CORE_READ(tcp, tcp_clock_cache), BPF_CORE_READ(tcp, tcp_wstamp_ns));
 	}
-	connection_sends(&place, x, &send, task);
+	stream_sends(&place, x, &send, task, false);
 }
 
 /* Calls of i386 that may receive: read, socketcall, readv, recvfrom, recvmsg. Reads of files are among them. */

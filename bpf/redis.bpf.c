@@ -2,8 +2,9 @@
 /* Redis commands: counts and latencies by process and command, aggregated here.
  *
  * Three hooks see the same receives and sends; user space loads the programs of one of them: hook_socket.bpf.h,
- * hook_fentry.bpf.h and hook_syscall.bpf.h. At all points the data of a receive lies in the user's buffer; the saved registers
- * hold the call's arguments, which two of them go by, what is made of them is here.
+ * hook_fentry.bpf.h and hook_syscall.bpf.h. A fourth, hook_tls.bpf.h, sees into what they see encrypted. At all points the data of
+ * a receive lies in the user's buffer; the saved registers hold the call's arguments, which two of them go by, what is made of
+ * them is here.
  *
  * Limits: data beyond a receive's first iovec, recvmmsg and 32-bit callers are not followed but counted as lost, and
  * the connection is taken up again at its next provable request boundary. A listener with a backlog of 0 makes its
@@ -13,7 +14,7 @@
 #include <bpf/bpf_tracing.h>
 #include <bpf/bpf_core_read.h>
 #include "targets.bpf.h"
-#include "commands.bpf.h"
+#include "tls.bpf.h"
 
 char LICENSE[] SEC("license") = "Dual BSD/GPL";
 
@@ -236,6 +237,7 @@ static __always_inline void describe_client(struct kiln_client_key *client, stru
 #include "hook_socket.bpf.h"
 #include "hook_fentry.bpf.h"
 #include "hook_syscall.bpf.h"
+#include "hook_tls.bpf.h"
 
 static __always_inline struct connection *connection_at(const struct place *place)
 {

@@ -29,6 +29,10 @@ public struct CommandProbe: ~Copyable {
     public let hook: CommandHook
     /// When counting began: just before the first program was attached.
     public let attachedAt: Nanoseconds
+    /// The library by which encrypted connections are followed, by process.
+    public let tlsLibraries: [Int: String]
+    /// The names of the loaded programs.
+    public let programNames: [String]
     private let object: BPFObject
     private let control: UnsafeMutablePointer<kiln_redis_control>
     private let ids: BPFMap
@@ -40,19 +44,23 @@ public struct CommandProbe: ~Copyable {
     private let processes: Int
 
     /// Load and attach. `openSockets` lists the inode numbers of the sockets that the processes hold; it is asked for
-    /// after attaching, so that no connection can be missing from it and unseen.
+    /// after attaching, so that no connection can be missing from it and unseen. `refused` is told what of TLS can't be followed.
     public init(
-        watching watched: WatchedProcesses, hook: CommandHook, openSockets: () throws -> [UInt64]
+        watching watched: WatchedProcesses, hook: CommandHook, tls libraries: [TLSLibrary] = [], openSockets: () throws -> [UInt64],
+        refused: (TLSLibrary, KernelError) -> Void = { _, _ in }
     ) throws {
-        var object = try BPFObject(kiln_redis_object(), name: "redis")
-        let cpus = try BPFMap.possibleCPUs()
-        let affordable = Self.memoryCeiling(cpus: cpus) / (MemoryLayout<kiln_command_stats>.size * cpus)
-        let capacity = UInt32(min(max(affordable, 2 * Int(KILN_MAX_TARGETS)), Int(KILN_COMMAND_CAPACITY)))
-        try object.setConstant(section: ".rodata.targets", watched.constants)
-        try object.setConstant(section: ".rodata.commands", capacity)
-        try object.setCapacity(ofMap: "command_stats", to: capacity)
-        object.loadOnly(hook.programs)
-        try object.load()
+        var object: BPFObject, tlsPrograms: [String] = []
+        if libraries.isEmpty {
+            object = try Self.load(watched, hook.programs)
+        } else {
+            do throws(KernelError) {
+                object = try Self.loadWithTLS(watched, hook)
+                tlsPrograms = TLSProbes.programs
+            } catch {
+                for library in libraries { refused(library, error) }
+                object = try Self.load(watched, hook.programs)
+            }
+        }
         let ids = try object.map("command_ids"), stats = try object.map("command_stats")
         let losses = try object.map("losses"), errors = try object.map("errors")
         let waits = try object.map("waits")
@@ -65,6 +73,15 @@ public struct CommandProbe: ~Copyable {
         let control = try object.mapVariables(as: kiln_redis_control.self)
         let attachedAt = Snapshot.now()
         for program in hook.programs { try object.attach(program) }
+        var followed: [Int: String] = [:]
+        for library in tlsPrograms.isEmpty ? [] : libraries {
+            do throws(KernelError) {
+                try TLSProbes.attach(&object, to: library)
+                followed[library.process] = library.name
+            } catch {
+                refused(library, error)
+            }
+        }
         let earlier = try object.map("earlier_sockets")
         for inode in try openSockets() { try earlier.update(inode, UInt8(1)) }
         control.pointee.armed = 1
@@ -77,25 +94,56 @@ public struct CommandProbe: ~Copyable {
         self.clients = clients
         self.losses = losses
         self.hook = hook
+        tlsLibraries = followed
+        programNames = hook.programs + tlsPrograms
         self.attachedAt = attachedAt
         processes = watched.pids.count
     }
 
     /// Attach with the first hook that this kernel allows, or only with `forced`. What was refused before is told.
     public static func attach(
-        watching watched: WatchedProcesses, forced: CommandHook?, openSockets: () throws -> [UInt64],
-        refused: (CommandHook, KernelError) -> Void
+        watching watched: WatchedProcesses, forced: CommandHook?, tls libraries: [TLSLibrary], openSockets: () throws -> [UInt64],
+        refused: (CommandHook, KernelError) -> Void, refusedTLS: (TLSLibrary, KernelError) -> Void
     ) throws -> CommandProbe {
-        if let forced { return try CommandProbe(watching: watched, hook: forced, openSockets: openSockets) }
+        func probe(_ hook: CommandHook) throws -> CommandProbe {
+            try CommandProbe(watching: watched, hook: hook, tls: libraries, openSockets: openSockets, refused: refusedTLS)
+        }
+        if let forced { return try probe(forced) }
         for hook in CommandHook.allCases.dropLast() {
             do {
-                return try CommandProbe(watching: watched, hook: hook, openSockets: openSockets)
+                return try probe(hook)
             } catch let error as KernelError {
                 refused(hook, error)
             }
         }
-        return try CommandProbe(watching: watched, hook: .syscall, openSockets: openSockets)
+        return try probe(.syscall)
     }
+
+    private static func load(
+        _ watched: WatchedProcesses, _ programs: [String], tls: kiln_tls = kiln_tls()
+    ) throws(KernelError) -> BPFObject {
+        let object = try BPFObject(kiln_redis_object(), name: "redis")
+        let cpus = try BPFMap.possibleCPUs()
+        let affordable = Self.memoryCeiling(cpus: cpus) / (MemoryLayout<kiln_command_stats>.size * cpus)
+        let capacity = UInt32(min(max(affordable, 2 * Int(KILN_MAX_TARGETS)), Int(KILN_COMMAND_CAPACITY)))
+        try object.setConstant(section: ".rodata.targets", watched.constants)
+        try object.setConstant(section: ".rodata.commands", capacity)
+        try object.setConstant(section: ".rodata.tls", tls)
+        try object.setCapacity(ofMap: "command_stats", to: capacity)
+        object.loadOnly(programs)
+        try object.load()
+        return object
+    }
+
+    /// Where the kernel doesn't let a program switch off preemption, and beside programs that can be preempted themselves, with
+    /// a claim of the CPU instead.
+    private static func loadWithTLS(_ watched: WatchedProcesses, _ hook: CommandHook) throws(KernelError) -> BPFObject {
+        let programs = hook.programs + TLSProbes.programs
+        if hook != .fentry, let object = try? load(watched, programs, tls: kiln_tls(followed: 1, claims: 0)) { return object }
+        return try load(watched, programs, tls: kiln_tls(followed: 1, claims: 1))
+    }
+
+    public func loadedPrograms() -> [LoadedProgram] { object.loadedPrograms() }
 
     /// Add the cumulative numbers to a snapshot.
     public func read(into snapshot: inout Snapshot) throws(KernelError) {

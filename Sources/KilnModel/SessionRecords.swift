@@ -306,6 +306,8 @@ public struct SessionRecord: Codable, Sendable {
     public var kernel: String
     /// How requests were seen; `none` where none were looked for.
     public var hook: String
+    /// By which encrypted connections are followed; absent where they are not.
+    public var tlsLibrary: String?
     /// RFC 3339.
     public var started: String
     public var durationS: Double
@@ -335,17 +337,19 @@ public struct SessionRecord: Codable, Sendable {
         case costLimit = "cost_limit"
         case kiln, kernel, hook, started, ended, target, commands, waits, clients, audit, syscalls, samples, lost, cost
         case phasesUnknown = "phases_unknown"
-        case durationS = "duration_s", intervalS = "interval_s"
+        case durationS = "duration_s", intervalS = "interval_s", tlsLibrary = "tls_library"
     }
 
     /// `snapshot`: the session's whole growth; `process`: the target's index in it.
     public init(
         version: String, kernel: String, hook: String, started: String, interval: Double, ended: String, target: Target,
-        process: Int, snapshot: Snapshot, frequency: Int, syscallName: ((Int) -> String)?, cost: Cost
+        process: Int, snapshot: Snapshot, frequency: Int, syscallName: ((Int) -> String)?, tlsLibrary: String? = nil,
+        cost: Cost
     ) {
         kiln = Kiln(version: version)
         self.kernel = kernel
         self.hook = hook
+        self.tlsLibrary = tlsLibrary
         self.started = started
         durationS = snapshot.time.seconds
         intervalS = interval

@@ -57,6 +57,9 @@ struct RedisCommand: ParsableCommand {
     ))
     var maxCost: Double?
 
+    @Flag(name: .shortAndLong, help: "Tell what is loaded into the kernel and where, how often it ran, and what was refused.")
+    var verbose = false
+
     @Flag(help: ArgumentHelp("Hold kiln's counts against the server's own INFO at the end.", discussion: """
         kiln connects to the server as a client. A password is taken from the environment variable REDISCLI_AUTH or from \
         --audit-password-file, never from the command line.

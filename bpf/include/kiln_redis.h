@@ -131,14 +131,14 @@ struct kiln_redis_control {
 	X(UNSYNCHRONISED_BYTES, "unsynchronised_bytes", "bytes received before the first provable request boundary of a connection") \
 	X(PROTOCOL_ERRORS, "protocol_errors", "requests that are not RESP; the connection is followed again from its next provable boundary") \
 	X(NOT_RESP_CONNECTIONS, "not_resp_connections", "connections whose first bytes are not RESP (a cluster bus, another protocol)") \
-	X(TLS_CONNECTIONS, "tls_connections", "encrypted connections: their commands are not seen") \
+	X(TLS_CONNECTIONS, "tls_connections", "encrypted connections whose commands are not seen: their TLS library is not followed, or doesn't read the socket itself") \
 	X(UNSUPPORTED_CONNECTIONS, "unsupported_connections", "stream connections of a protocol that is not followed (MPTCP, vsock)") \
 	X(RECEIVE_GAPS, "receive_gaps", "receives that passed unseen, noticed by the TCP sequence") \
 	X(UNSUPPORTED_RECEIVES, "unsupported_receives", "receives by a system call whose buffer can't be followed (recvmmsg, 32-bit; io_uring with hook socket)") \
 	X(SPLIT_RECEIVES, "split_receives", "receives that filled more than one iovec") \
 	X(DISCARDED_RECEIVES, "discarded_receives", "receives with MSG_TRUNC: bytes consumed without being copied") \
 	X(UNREADABLE_BUFFERS, "unreadable_buffers", "buffers of receives or sends that were not in memory when they were read") \
-	X(PREEMPTED_CALLS, "preempted_calls", "receives and sends on a CPU where another thread's was being followed (hook fentry); their connections are taken up again at their next provable boundary") \
+	X(PREEMPTED_CALLS, "preempted_calls", "receives and sends on a CPU where another thread's was being followed (hook fentry, TLS); their connections are taken up again at their next provable boundary") \
 	X(CONNECTIONS_WITHOUT_STATE, "connections_without_state", "receives on connections for which there was no room or no memory") \
 	X(DISPLACED_CONNECTIONS, "displaced_connections", "idle connections that gave up their place: they are taken up again at their next provable boundary") \
 	X(UNTIMED_COMMANDS, "untimed_commands", "commands counted without latency: too many awaited replies on one connection") \
