@@ -64,7 +64,7 @@ int BPF_PROG(socket_receive, struct sock *sk, int ret, int flags)
 	struct receive *receive;
 	struct place place = { sk, 0 };
 
-	if (process < 0 || ret < 0 || flags & (MSG_PEEK | MSG_ERRQUEUE))
+	if (process < 0 || ret < 0 || flags & (MSG_PEEK | MSG_ERRQUEUE) || (client_side && !is_stream(sk)))
 		return 0;
 	receive = new_receive(ret);
 	if (!receive)
@@ -82,6 +82,8 @@ int BPF_PROG(socket_receive, struct sock *sk, int ret, int flags)
 		lose(KILN_LOST_CONNECTIONS_WITHOUT_STATE, 1);
 		return 0;
 	}
+	if (client_side)
+		meet_server(x, sk, socket_inode(sk), process, &receive->client);
 	arrival = find_arrival(x->id);
 	receive->arrived_ns = take_arrival(arrival);
 	if (receive->tcp) {
@@ -125,10 +127,23 @@ int BPF_PROG(socket_send, struct sock *sk, int ret, int flags)
 
 	if (ret <= 0)
 		return 0;
-	x = find_exchange(sk->__sk_common.skc_cookie.counter);
+	task = bpf_get_current_task_btf();
+	if (client_side) {
+		int process = target_index(task->tgid);
+		struct receive *scratch = new_receive(0);
+
+		if (process < 0 || !scratch || !is_stream(sk))
+			return 0;
+		x = socket_exchange(sk);
+		if (x)
+			meet_server(x, sk, socket_inode(sk), process, &scratch->client);
+		else
+			lose(KILN_LOST_CONNECTIONS_WITHOUT_STATE, 1);
+	} else {
+		x = find_exchange(sk->__sk_common.skc_cookie.counter);
+	}
 	if (!x)
 		return 0;
-	task = bpf_get_current_task_btf();
 	describe_send(saved_registers(task), &send, ret, x->trust == TRUST_COUNTING);
 	if (is_tcp(sk->__sk_common.skc_family, sk->sk_protocol)) {
 		const struct tcp_sock *tcp = bpf_rdonly_cast(sk, bpf_core_type_id_kernel(struct tcp_sock));
