@@ -14,14 +14,24 @@ BPF_COMPILE = $(CLANG) -g -O2 -target bpf -mcpu=v3 -std=gnu2x -Wall -Wextra -Wer
 # Debian packages: what a build needs, and what tests, demo and benchmarks need besides.
 BUILD_PACKAGES := libbpf-dev libelf-dev libdw-dev zlib1g-dev liblzma-dev libbz2-dev libiberty-dev libc6-dev
 TEST_PACKAGES  := redis-server redis-tools openssl python3 chromium libxml2-utils gcc g++ golang-go libc-bin binutils xz-utils dwz iproute2 procps util-linux linux-perf
+KERNEL_TEST_PACKAGES := qemu-system-x86 busybox-static cpio redis-server redis-tools gcc libc6-dev
 
-.PHONY: build help deps deps-build bpf static demo test bench clean
+# Kernels that `make test-kernels` boots: versions that Tests/kernels/fetch.sh knows, paths of images, or all.
+KERNELS ?= 6.1
+
+# What `make bench-compare` holds kiln against, if it can be had.
+COMPARE_PACKAGES := bpftrace libbpf-tools strace
+
+# Of `make bench-compare`: each takes about a minute and a half.
+ROUNDS ?= 5
+
+.PHONY: build help deps deps-build bpf static demo test test-kernels bench bench-compare clean
 
 build: bpf                       ## build kiln (the default); the binary is .build/release/kiln
 	$(SWIFT) build -c $(CONFIG) --product kiln
 
 help:                            ## this list
-	@sed -n 's/^\([a-z]*\):.*## /  make \1	/p' Makefile | expand -t 16
+	@sed -n 's/^\([a-z-]*\):.*## /  make \1	/p' Makefile | expand -t 24
 
 # Installs what is missing and nothing else. While packages are configured, policy-rc.d keeps apt from starting services.
 define install
@@ -44,7 +54,7 @@ deps-build:
 	$(call install,$(BUILD_PACKAGES))
 
 bpf: deps-build                  ## compile the BPF programs
-	@$(MAKE) --no-print-directory $(OBJECTS) bpf/build/stack_check.bpf.o bpf/build/syscall_names.inc
+	@$(MAKE) --no-print-directory $(OBJECTS) bpf/build/stack_check.bpf.o bpf/build/observers.bpf.o bpf/build/syscall_names.inc
 
 bpf/build/%.bpf.o: bpf/%.bpf.c $(wildcard bpf/*.h bpf/include/*.h) Makefile
 	@mkdir -p $(@D)
@@ -54,6 +64,10 @@ bpf/build/%.bpf.o: bpf/%.bpf.c $(wildcard bpf/*.h bpf/include/*.h) Makefile
 bpf/build/stack_check.bpf.o: Tests/StackCheckBPF/stack_check.bpf.c $(wildcard bpf/*.h bpf/include/*.h Tests/StackCheckBPF/include/*.h) Makefile
 	@mkdir -p $(@D)
 	$(BPF_COMPILE) -Ibpf/include -ITests/StackCheckBPF -c $< -o $@
+
+bpf/build/observers.bpf.o: Benchmarks/observers/observers.bpf.c $(wildcard bpf/*.h Benchmarks/observers/include/*.h) Makefile
+	@mkdir -p $(@D)
+	$(BPF_COMPILE) -Ibpf/include -IBenchmarks/observers -c $< -o $@
 
 bpf/build/syscall_names.inc: Makefile
 	@mkdir -p $(@D)
@@ -69,11 +83,21 @@ demo: deps build                 ## profile a redis-server of its own under load
 test: deps bpf                   ## run every test
 	Tests/run.sh "$(SWIFT)"
 
+test-kernels: static             ## boot kernels under qemu and check kiln in each: KERNELS="6.1 /path/to/vmlinuz", or all
+	$(call install,$(KERNEL_TEST_PACKAGES))
+	Tests/kernels/run.sh .build-static/release/kiln $(KERNELS)
+
 bench: deps build                ## measure what drawing and watching cost (takes minutes)
-	$(SWIFT) build -c $(CONFIG) --product kiln-bench
-	$(SWIFT) build -c $(CONFIG) --product flamegraph-bench
+	$(call install,valgrind)
+	for product in kiln-bench kiln-observer scanner-count flamegraph-bench; do $(SWIFT) build -c $(CONFIG) --product $$product || exit 1; done
 	.build/$(CONFIG)/flamegraph-bench .build/$(CONFIG)/kiln
 	.build/$(CONFIG)/kiln-bench .build/$(CONFIG)/kiln
+
+bench-compare: deps build        ## kiln beside every other observer that is installed: Benchmarks/comparison/ (ROUNDS=5)
+	$(call install,$(COMPARE_PACKAGES))
+	$(SWIFT) build -c $(CONFIG) --product kiln-observer
+	$(SWIFT) build -c $(CONFIG) --product kiln-bench
+	.build/$(CONFIG)/kiln-bench .build/$(CONFIG)/kiln $(ROUNDS) compare
 
 clean:                           ## remove what was built
 	rm -rf .build .build-static bpf/build demo

@@ -54,8 +54,20 @@ let package = Package(
             ]
         ),
         .executableTarget(
-            name: "kiln-bench", dependencies: ["KilnKernel", "KilnModel", "KilnSymbols", "KilnTargets", "StackCheck"],
+            name: "kiln-bench", dependencies: ["KilnKernel", "KilnModel", "KilnSymbols", "KilnTargets", "StackCheck", "LoadClient"],
             path: "Benchmarks/kiln-bench"
+        ),
+        // Work for the scanners in user space, to count its instructions.
+        .executableTarget(name: "scanner-count", dependencies: ["RESPHost"], path: "Benchmarks/scanner-count"),
+        // A client whose requests are paced or not, with the latencies that it sees.
+        .target(name: "LoadClient", dependencies: ["KilnBPF"], path: "Benchmarks/load-client"),
+        // Observers to hold kiln against, for tests and benchmarks.
+        .target(
+            name: "ObserversBPF", dependencies: ["KilnBPF"], path: "Benchmarks/observers", exclude: ["observers.bpf.c"],
+            cSettings: [.unsafeFlags(["-std=gnu2x"])]
+        ),
+        .executableTarget(
+            name: "kiln-observer", dependencies: ["CLibbpf", "KilnKernel", "KilnModel", "ObserversBPF"], path: "Benchmarks/kiln-observer"
         ),
         .executableTarget(name: "flamegraph-bench", dependencies: ["TestSupport"], path: "Benchmarks/flamegraph-bench"),
         // The kernel's scanners, compiled for user space.
@@ -86,7 +98,7 @@ let package = Package(
         ),
         .testTarget(
             name: "KilnTests",
-            dependencies: ["kiln", "KilnModel", "KilnKernel", "KilnTargets", "CLibbpf", "CLibdwReference", "StackCheck", "TestSupport"]
+            dependencies: ["kiln", "kiln-observer", "KilnModel", "KilnKernel", "KilnTargets", "CLibbpf", "CLibdwReference", "StackCheck", "TestSupport"]
         ),
     ]
 )

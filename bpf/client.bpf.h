@@ -33,6 +33,12 @@ static __always_inline void client_begins(struct exchange *x)
 	x->trust = !(x->flags & OUTGOING) ? TRUST_IGNORED : x->flags & STREAM_START ? TRUST_COUNTING : TRUST_PROBING;
 }
 
+static __always_inline long read_vector(struct iovec *to, __u64 address, bool in_kernel)
+{
+	return in_kernel ? bpf_probe_read_kernel(to, sizeof *to, (void *)address) :
+		bpf_probe_read_user(to, sizeof *to, (void *)address);
+}
+
 /* Where the iovecs of a send of several pieces lie. */
 __noinline __u64 vectors_of(const struct send *send)
 {
@@ -40,7 +46,7 @@ __noinline __u64 vectors_of(const struct send *send)
 
 	if (!send)
 		return 0;
-	if (send->form == SEND_VECTORS)
+	if (send->form != SEND_MESSAGE)
 		return send->buffer;
 	bpf_probe_read_user(&header, sizeof header, (void *)send->buffer);
 	return header.iov;
@@ -56,8 +62,8 @@ __noinline int begins_with_request(struct exchange *x, const struct send *send)
 	if (!x || !send)
 		return false;
 	buffer = send->buffer;
-	if (send->form == SEND_MESSAGE || send->form == SEND_VECTORS) {
-		bpf_probe_read_user(&first, sizeof first, (void *)vectors_of(send));
+	if (send->form != SEND_BYTES && send->form != SEND_UNKNOWN) {
+		read_vector(&first, vectors_of(send), send->form == SEND_KERNEL_VECTORS);
 		buffer = first.base;
 	}
 	bpf_probe_read_user(start, send->sent < 2 ? 1 : 2, (void *)buffer);
@@ -107,12 +113,12 @@ __noinline int client_requests(struct exchange *x, struct connection *c, __u64 b
 }
 
 /* The next piece of a send of several: where it is, and its length. `rest`: the iovecs that are left, and the bytes. */
-__noinline __u32 next_piece(struct iovec *rest, __u64 *base)
+__noinline __u32 next_piece(struct iovec *rest, __u64 *base, bool in_kernel)
 {
 	struct iovec piece = {};
 	__u32 length;
 
-	if (!rest || !base || bpf_probe_read_user(&piece, sizeof piece, (void *)rest->base))
+	if (!rest || !base || read_vector(&piece, rest->base, in_kernel))
 		return 0;
 	length = piece.length < rest->length ? piece.length : rest->length;
 	rest->base += sizeof piece;
@@ -135,7 +141,7 @@ static __always_inline bool client_follows(struct exchange *x, struct connection
 	if (send->form != SEND_UNKNOWN)
 		rest.base = vectors_of(send);
 	for (i = 0; i < SEND_PIECES_MAX && send->form != SEND_UNKNOWN && rest.length; i++) {
-		length = next_piece(&rest, &base);
+		length = next_piece(&rest, &base, send->form == SEND_KERNEL_VECTORS);
 		client_requests(x, c, base, length, handed_over_ns);
 	}
 	if (rest.length)
@@ -301,7 +307,7 @@ static __always_inline void client_receives(const struct place *place, struct ex
 
 /* ---- either side -------------------------------------------------------------------------------------------- */
 
-static __always_inline void stream_receives(const struct place *place, struct exchange *x, struct receive *receive,
+static __always_inline void side_receives(const struct place *place, struct exchange *x, struct receive *receive,
 					    struct task_struct *task, __u32 process)
 {
 	if (client_side)
@@ -310,7 +316,7 @@ static __always_inline void stream_receives(const struct place *place, struct ex
 		connection_receives(place, x, receive, task, process);
 }
 
-static __always_inline void stream_sends(const struct place *place, struct exchange *x, const struct send *send,
+static __always_inline void side_sends(const struct place *place, struct exchange *x, const struct send *send,
 					 struct task_struct *task)
 {
 	if (client_side)

@@ -141,13 +141,13 @@ __noinline int meet(struct exchange *x, const struct receive *receive, __u32 pro
 /* unread_since_ns of a connection of whose unread bytes the first one's arrival is not known. */
 #define SINCE_UNKNOWN 1
 
-/* Data is there to be read. Runs beside receives, on other CPUs. */
-static __always_inline void data_arrives(__u64 id)
+/* Data is there to be read. Runs beside receives, on other CPUs. `now`: 0 where no clock has been read. */
+static __always_inline void data_arrives(__u64 id, __u64 now)
 {
 	struct arrival *arrival = find_arrival(id);
 
 	if (arrival && !arrival->unread_since_ns)
-		arrival->unread_since_ns = bpf_ktime_get_ns();
+		arrival->unread_since_ns = now ? now : bpf_ktime_get_ns();
 }
 
 /* When the first byte that a receive took arrived; at most SINCE_UNKNOWN: not known. To be called before it is looked whether

@@ -16,15 +16,28 @@ struct {
 	__type(value, struct connection);
 } socket_connections SEC(".maps");
 
+/* Scratch. Linux 6.12's verifier lets no number be taken from a pointer; what was in a map is a number. */
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, __u64);
+} registers_address SEC(".maps");
+
 /* Where the saved registers lie above the stack's lowest address is the same for every task: asked for once, because
  * the helper costs as much as a map lookup. */
 static __always_inline const struct pt_regs *saved_registers(struct task_struct *task)
 {
-	__u64 stack = (__u64)task->stack, offset = control.registers_offset;
+	__u64 stack = (__u64)task->stack, offset = control.registers_offset, *registers;
+	__u32 zero = 0;
 
 	if (!offset) {
-		offset = (__u64)bpf_task_pt_regs(task) - stack;
-		control.registers_offset = offset;
+		registers = bpf_map_lookup_elem(&registers_address, &zero);
+		if (registers) {
+			*(volatile __u64 *)registers = (__u64)bpf_task_pt_regs(task);
+			offset = *(volatile __u64 *)registers - stack;
+			control.registers_offset = offset;
+		}
 	}
 	return bpf_rdonly_cast((void *)(stack + offset), bpf_core_type_id_kernel(struct pt_regs));
 }
@@ -54,8 +67,15 @@ static __always_inline struct exchange *socket_exchange(struct sock *sk)
 	return make_exchange(cookie);
 }
 
-SEC("tp_btf/sock_recv_length")
-int BPF_PROG(socket_receive, struct sock *sk, int ret, int flags)
+/* What a receive or a send was called with, where a hook sees that. */
+struct call {
+	bool is_seen;                     /* constant; false: the system call's registers tell */
+	struct msghdr *message;
+	__u64 size;                       /* bytes that were asked for, or given */
+};
+
+/* A receive has returned. `tcp`: the socket as one of TCP, if it is that. */
+static __always_inline int receive_at_socket(struct sock *sk, const struct tcp_sock *tcp, int ret, int flags, struct call call)
 {
 	struct task_struct *task = bpf_get_current_task_btf();
 	int process = target_index(task->tgid);
@@ -69,10 +89,10 @@ int BPF_PROG(socket_receive, struct sock *sk, int ret, int flags)
 	receive = new_receive(ret);
 	if (!receive)
 		return 0;
-	receive->tcp = is_tcp(sk->__sk_common.skc_family, sk->sk_protocol);
+	receive->tcp = tcp != NULL;
 	if (ret == 0) {
 		/* The end of the stream. TCP tells when the socket goes. */
-		x = receive->tcp ? NULL : find_exchange(sk->__sk_common.skc_cookie.counter);
+		x = tcp ? NULL : find_exchange(sk->__sk_common.skc_cookie.counter);
 		if (x)
 			free_exchange(x);
 		return 0;
@@ -86,39 +106,47 @@ int BPF_PROG(socket_receive, struct sock *sk, int ret, int flags)
 		meet_server(x, sk, socket_inode(sk), process, &receive->client);
 	arrival = find_arrival(x->id);
 	receive->arrived_ns = take_arrival(arrival);
-	if (receive->tcp) {
-		const struct tcp_sock *tcp = bpf_rdonly_cast(sk, bpf_core_type_id_kernel(struct tcp_sock));
+	if (tcp) {
 		__u32 unread = tcp->rcv_nxt - tcp->copied_seq;
 
 		receive->copied_seq = tcp->copied_seq;
 		if (unread)
 			forget_arrival(arrival);
 		if (x->trust == TRUST_UNKNOWN) {
-			receive->first_of_stream = (__u32)tcp->bytes_received - unread == (__u32)ret;
+			receive->first_of_stream = is_first_of_stream((struct tcp_sock *)tcp, receive);
 			/* A listener's backlog limit is inherited by what it accepts; connect() sets none. */
 			receive->incoming = sk->sk_max_ack_backlog != 0;
 		}
 	} else if (sk->sk_receive_queue.qlen) {
 		forget_arrival(arrival);
 	}
-	if (x->trust == TRUST_UNKNOWN && !receive->tcp && sk->__sk_common.skc_family != AF_UNIX) {
+	if (x->trust == TRUST_UNKNOWN && !tcp && sk->__sk_common.skc_family != AF_UNIX) {
 		receive->unsupported = sk->sk_type == SOCK_STREAM;
-	} else if (x->trust == TRUST_UNKNOWN && !receive->tcp) {
-		const struct unix_sock *named = bpf_rdonly_cast(sk, bpf_core_type_id_kernel(struct unix_sock));
-
+	} else if (x->trust == TRUST_UNKNOWN && !tcp) {
 		/* What a listener accepts inherits its address; who connects has none. */
-		receive->incoming = named->addr != NULL;
+		receive->incoming = BPF_CORE_READ((struct unix_sock *)sk, addr) != NULL;
 		receive->first_of_stream = is_new_socket(socket_inode(sk));
 	}
 	if (x->trust == TRUST_UNKNOWN)
 		describe_client(&receive->client, sk, process);
-	receive->loss = receive_loss(saved_registers(task), receive, task->thread_info.status & TS_COMPAT, flags & MSG_TRUNC);
-	socket_receives(&place, x, receive, task, process);
+	receive->loss = call.is_seen ? message_loss(call.message, call.size, receive, flags & MSG_TRUNC) :
+		receive_loss(saved_registers(task), receive, task->thread_info.status & TS_COMPAT, flags & MSG_TRUNC);
+	stream_receives(&place, x, receive, task, process, call.is_seen);
 	return 0;
 }
 
-SEC("tp_btf/sock_send_length")
-int BPF_PROG(socket_send, struct sock *sk, int ret, int flags)
+SEC("tp_btf/sock_recv_length")
+int BPF_PROG(socket_receive, struct sock *sk, int ret, int flags)
+{
+	const struct tcp_sock *tcp = NULL;
+
+	if (is_tcp(sk->__sk_common.skc_family, sk->sk_protocol))
+		tcp = bpf_rdonly_cast(sk, bpf_core_type_id_kernel(struct tcp_sock));
+	return receive_at_socket(sk, tcp, ret, flags, (struct call){ 0 });
+}
+
+/* A send has returned; likewise. */
+static __always_inline int send_at_socket(struct sock *sk, const struct tcp_sock *tcp, int ret, struct call call)
 {
 	struct task_struct *task;
 	struct exchange *x;
@@ -144,24 +172,46 @@ int BPF_PROG(socket_send, struct sock *sk, int ret, int flags)
 	}
 	if (!x)
 		return 0;
-	describe_send(saved_registers(task), &send, ret, x->trust == TRUST_COUNTING);
-	if (is_tcp(sk->__sk_common.skc_family, sk->sk_protocol)) {
-		const struct tcp_sock *tcp = bpf_rdonly_cast(sk, bpf_core_type_id_kernel(struct tcp_sock));
-
+	if (call.is_seen)
+		describe_message_send(call.message, call.size, &send, ret);
+	else
+		describe_send(saved_registers(task), &send, ret, x->trust == TRUST_COUNTING);
+	if (tcp)
 		send.begin_ns = send_begin(tcp->tcp_clock_cache, tcp->tcp_wstamp_ns);
-	}
-	socket_sends(&place, x, &send, task);
+	stream_sends(&place, x, &send, task, call.is_seen);
 	return 0;
 }
 
-/* In the interrupt that brings the data, for every socket of the host: before the first receive there is no exchange. */
-SEC("tp_btf/sk_data_ready")
-int BPF_PROG(socket_data, const struct sock *sk)
+SEC("tp_btf/sock_send_length")
+int BPF_PROG(socket_send, struct sock *sk, int ret, int flags)
+{
+	const struct tcp_sock *tcp = NULL;
+
+	if (is_tcp(sk->__sk_common.skc_family, sk->sk_protocol))
+		tcp = bpf_rdonly_cast(sk, bpf_core_type_id_kernel(struct tcp_sock));
+	return send_at_socket(sk, tcp, ret, (struct call){ 0 });
+}
+
+/* In the interrupt that brings the data, for every socket of the host: before the first receive there is no exchange. `now` as in
+ * data_arrives(). */
+static __always_inline int socket_becomes_readable(const struct sock *sk, __u64 now)
 {
 	/* A unix socket's reader may have been faster than this. */
 	if (sk->__sk_common.skc_family != AF_UNIX || sk->sk_receive_queue.qlen)
-		data_arrives(sk->__sk_common.skc_cookie.counter);
+		data_arrives(sk->__sk_common.skc_cookie.counter, now);
 	return 0;
+}
+
+SEC("tp_btf/sk_data_ready")
+int BPF_PROG(socket_data, const struct sock *sk)
+{
+	const struct tcp_sock *tcp;
+
+	if (!is_tcp(sk->__sk_common.skc_family, sk->sk_protocol))
+		return socket_becomes_readable(sk, 0);
+	tcp = bpf_rdonly_cast(sk, bpf_core_type_id_kernel(struct tcp_sock));
+	/* TCP reads its clock when it begins to handle a segment (tcp_mstamp_refresh). */
+	return socket_becomes_readable(sk, tcp->tcp_clock_cache);
 }
 
 SEC("tp_btf/tcp_destroy_sock")

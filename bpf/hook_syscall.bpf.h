@@ -119,12 +119,9 @@ static __always_inline void syscall_receive(struct task_struct *task, struct pt_
 	if (receive->tcp) {
 		struct tcp_sock *tcp = (struct tcp_sock *)sk;
 
-		__u32 unread;
-
 		receive->copied_seq = BPF_CORE_READ(tcp, copied_seq);
-		unread = BPF_CORE_READ(tcp, rcv_nxt) - receive->copied_seq;
 		if (x->trust == TRUST_UNKNOWN) {
-			receive->first_of_stream = (__u32)BPF_CORE_READ(tcp, bytes_received) - unread == (__u32)ret;
+			receive->first_of_stream = is_first_of_stream(tcp, receive);
 			receive->incoming = BPF_CORE_READ(sk, sk_max_ack_backlog) != 0;
 		}
 	} else if (x->trust == TRUST_UNKNOWN && family != AF_UNIX) {
@@ -136,7 +133,7 @@ static __always_inline void syscall_receive(struct task_struct *task, struct pt_
 	if (x->trust == TRUST_UNKNOWN)
 		describe_client(&receive->client, sk, process);
 	receive->loss = receive_loss(regs, receive, false, flags & MSG_TRUNC);
-	socket_receives(&place, x, receive, task, process);
+	stream_receives(&place, x, receive, task, process, false);
 }
 
 static __always_inline void syscall_send(struct task_struct *task, struct pt_regs *regs, long ret, __u32 process)
@@ -170,7 +167,7 @@ static __always_inline void syscall_send(struct task_struct *task, struct pt_reg
 
 		send.begin_ns = send_begin(BPF_CORE_READ(tcp, tcp_clock_cache), BPF_CORE_READ(tcp, tcp_wstamp_ns));
 	}
-	socket_sends(&place, x, &send, task);
+	stream_sends(&place, x, &send, task, false);
 }
 
 /* Calls of i386 that may receive: read, socketcall, readv, recvfrom, recvmsg. Reads of files are among them. */

@@ -13,38 +13,22 @@
 extern void bpf_preempt_disable(void) __ksym __weak;
 extern void bpf_preempt_enable(void) __ksym __weak;
 
-/* These programs run with preemption on, on whatever CPU the thread is, and what they preempt or are preempted by uses the same
- * scratch and the same counters of that CPU. So they switch preemption off (Linux 6.15; from 6.10 on the verifier refuses
- * it where global functions are called), or, where a kernel doesn't let them, claim the CPU: who finds it claimed is lost,
- * and counted. Both sides of the test are constant when the verifier runs. */
+/* These programs switch preemption off (Linux 6.15; from 6.10 on the verifier refuses it where global functions are called), or
+ * claim the CPU. Both sides of the test are constant when the verifier runs. */
 static __always_inline bool take_cpu(struct exchange *x)
 {
-	__u32 zero = 0, *claim;
-
-	if (!tls.claims) {
-		bpf_preempt_disable();
-		return true;
-	}
-	claim = bpf_map_lookup_elem(&cpu_claims, &zero);
-	if (claim && !__sync_lock_test_and_set(claim, 1))
-		return true;
-	lose(KILN_LOST_PREEMPTED_PROGRAMS, 1);
-	if (x)
-		distrust(x);
-	return false;
+	if (tls.claims)
+		return claim_cpu(x);
+	bpf_preempt_disable();
+	return true;
 }
 
 static __always_inline void give_cpu(void)
 {
-	__u32 zero = 0, *claim;
-
-	if (!tls.claims) {
+	if (tls.claims)
+		release_cpu();
+	else
 		bpf_preempt_enable();
-		return;
-	}
-	claim = bpf_map_lookup_elem(&cpu_claims, &zero);
-	if (claim)
-		*(volatile __u32 *)claim = 0;
 }
 
 static __always_inline __u64 ssl_id(__u32 process, __u64 ssl)
@@ -130,7 +114,7 @@ int tls_read_ends(struct pt_regs *regs)
 	receive->arrived_ns = call->receives ? call->arrived_ns : 0;
 	receive->incoming = !(x->flags & OUTGOING);
 	receive->first_of_stream = x->flags & STREAM_START;
-	stream_receives(&place, x, receive, task, process);
+	side_receives(&place, x, receive, task, process);
 	give_cpu();
 	return 0;
 }
@@ -160,7 +144,7 @@ int tls_write_ends(struct pt_regs *regs)
 	send.in_part = bytes < call->requested || bytes >= REPLY_CHUNK;
 	send.carried = true;
 	send.returned_ns = call->sent_ns;
-	stream_sends(&place, x, &send, task);
+	side_sends(&place, x, &send, task);
 	give_cpu();
 	return 0;
 }

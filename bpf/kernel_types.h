@@ -32,6 +32,8 @@ enum bpf_map_type {
 	BPF_MAP_TYPE_TASK_STORAGE = 29,
 };
 
+#define TASK_COMM_LEN 16
+
 #pragma clang attribute push(__attribute__((preserve_access_index)), apply_to = record)
 
 struct thread_info {
@@ -39,6 +41,10 @@ struct thread_info {
 };
 
 struct files_struct;
+
+struct mm_struct {
+	unsigned long start_stack;
+};
 
 struct sched_info {
 	unsigned long long run_delay;     /* ns in the run queue */
@@ -49,7 +55,14 @@ struct task_struct {
 	void *stack;
 	int pid;
 	int tgid;
+	struct task_struct *real_parent;
+	struct task_struct *group_leader;
+	struct mm_struct *mm;
 	unsigned long nvcsw;
+	__u64 start_boottime;
+	__u64 self_exec_id;               /* how often it and its forebears have executed a program */
+	__u64 parent_exec_id;             /* its parent's, when it was forked */
+	char comm[TASK_COMM_LEN];
 	struct sched_info sched_info;
 	struct files_struct *files;
 };
@@ -150,6 +163,25 @@ struct pt_regs {
 };
 
 struct bpf_perf_event_data;
+
+enum iter_type { ITER_UBUF, ITER_IOVEC };        /* their numbers differ between kernels: ask for them */
+
+/* Where a message's bytes are; it moves on as they are taken. */
+struct iov_iter {
+	__u8 iter_type;
+	unsigned long iov_offset;         /* in the buffer, or in the first iovec */
+	unsigned long count;              /* bytes that are left */
+	const void *__iov;                /* in a union with the address of a single buffer (ITER_UBUF, Linux 6.0) */
+};
+
+/* As it was before Linux 6.4. */
+struct iov_iter___6_3 {
+	const void *iov;
+};
+
+struct msghdr {
+	struct iov_iter msg_iter;
+};
 
 #pragma clang attribute pop
 

@@ -199,11 +199,11 @@ __noinline int await_runs(struct exchange *x, struct resp_reader *r, struct conn
 
 /* ---- replies answer ----------------------------------------------------------------------------------------- */
 
-enum send_form { SEND_BYTES, SEND_VECTORS, SEND_MESSAGE, SEND_UNKNOWN };
+enum send_form { SEND_BYTES, SEND_VECTORS, SEND_KERNEL_VECTORS, SEND_MESSAGE, SEND_UNKNOWN };
 
 /* How a hook sees a send. */
 struct send {
-	__u64 buffer;                     /* user address of the bytes, of the iovecs, or of the message header */
+	__u64 buffer;                     /* user address of the bytes, of the iovecs (or the kernel's), or of the message header */
 	__u64 begin_ns;                   /* when it began; 0: not known */
 	__u32 sent;                       /* bytes that the kernel took */
 	enum send_form form;              /* SEND_UNKNOWN can't be followed */
@@ -299,16 +299,20 @@ struct pieces_context {
 	struct reply_stream *stream;
 	__u64 vectors;
 	__u32 left;                       /* of the bytes sent */
+	bool in_kernel;                   /* the iovecs, not the bytes */
 };
 
 static long follow_piece(__u32 index, struct pieces_context *context)
 {
 	struct iovec piece = {};
 	__u32 length;
+	long failed;
 
 	if (!context->left)
 		return 1;
-	if (bpf_probe_read_user(&piece, sizeof piece, (void *)context->vectors)) {
+	failed = context->in_kernel ? bpf_probe_read_kernel(&piece, sizeof piece, (void *)context->vectors) :
+		bpf_probe_read_user(&piece, sizeof piece, (void *)context->vectors);
+	if (failed) {
 		lose(KILN_LOST_UNREADABLE_BUFFERS, 1);
 		context->stream->state = REPLY_FAILED;
 		return 1;
@@ -350,6 +354,9 @@ __noinline int follow_send(struct connection *c, const struct send *send)
 		context.vectors = header.iov;
 		break;
 	case SEND_VECTORS:
+		break;
+	case SEND_KERNEL_VECTORS:
+		context.in_kernel = true;
 		break;
 	case SEND_UNKNOWN:
 		lose(KILN_LOST_UNSUPPORTED_SENDS, 1);

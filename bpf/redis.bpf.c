@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: (GPL-2.0-only OR BSD-2-Clause) */
 /* Redis commands: counts and latencies by process and command, aggregated here.
  *
- * Two hooks see the same receives and sends; user space loads the programs of one of them: hook_socket.bpf.h and
- * hook_syscall.bpf.h. A third, hook_tls.bpf.h, sees into what they see encrypted. At both points the data of a receive lies in the user's buffer and the saved registers hold the call's
- * arguments; what both make of them is here.
+ * Three hooks see the same receives and sends; user space loads the programs of one of them: hook_socket.bpf.h,
+ * hook_fentry.bpf.h and hook_syscall.bpf.h. A fourth, hook_tls.bpf.h, sees into what they see encrypted. At all points the data of
+ * a receive lies in the user's buffer; the saved registers hold the call's arguments, which two of them go by, what is made of
+ * them is here.
  *
  * Limits: data beyond a receive's first iovec, recvmmsg and 32-bit callers are not followed but counted as lost, and
  * the connection is taken up again at its next provable request boundary. A listener with a backlog of 0 makes its
@@ -165,6 +166,8 @@ static __always_inline void describe_send(const struct pt_regs *regs, struct sen
 	send->in_part = sent < requested || sent >= REPLY_CHUNK;
 }
 
+#include "messages.bpf.h"
+
 /* When TCP began to send what a send call gave it: its clock is read as it begins, and again only where acknowledgements
  * are handled before the call returns; then the time stamp of what was sent is right, unless it is paced. */
 static __always_inline __u64 send_begin(__u64 clock, __u64 stamp)
@@ -175,6 +178,20 @@ static __always_inline __u64 send_begin(__u64 clock, __u64 stamp)
 static __always_inline bool is_tcp(__u16 family, __u16 protocol)
 {
 	return protocol == IPPROTO_TCP && (family == AF_INET || family == AF_INET6);
+}
+
+/* Whether a receive took its stream's first byte: whether what TCP has received begins there. Of the two numbers that tell, data that
+ * arrives meanwhile changes the count first; read the other way round, they may hide the beginning, and never feign it. */
+static __always_inline bool is_first_of_stream(struct tcp_sock *tcp, const struct receive *receive)
+{
+	__u32 i, next;
+
+	for (i = 0; i < 4; i++) {
+		next = BPF_CORE_READ(tcp, rcv_nxt);
+		if (next - (__u32)BPF_CORE_READ(tcp, bytes_received) == receive->copied_seq - receive->length)
+			return true;
+	}
+	return false;
 }
 
 /* Scratch, one for each CPU. Not on the stack, because the verifier takes what lies in a map for any number, and so doesn't
@@ -243,6 +260,7 @@ static __always_inline void meet_server(struct exchange *x, struct sock *sk, __u
 }
 
 #include "hook_socket.bpf.h"
+#include "hook_fentry.bpf.h"
 #include "hook_syscall.bpf.h"
 #include "hook_tls.bpf.h"
 

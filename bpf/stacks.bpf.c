@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: (GPL-2.0-only OR BSD-2-Clause) */
-/* On-CPU stacks: a timer on every CPU samples the targets; samples of equal stacks are counted here.
+/* On-CPU stacks: a timer on every CPU samples the targets, their descendants, or everything; samples of equal stacks are
+ * counted here.
  *
  * A stack's frames go to user space once, through a ring; afterwards only its count in a hash grows, so nothing has to
  * be emptied while it is written. The key is a 64-bit hash of all frames: bpf_get_stackid's would collide.
@@ -8,14 +9,12 @@
 #include "kernel_types.h"
 #include <bpf/bpf_helpers.h>
 #include "include/kiln_stacks.h"
-#include "targets.bpf.h"
-#include "unwind.bpf.h"
 #define LOSS_COUNT KILN_STACK_LOSS_COUNT
 #include "losses.bpf.h"
+#include "processes.bpf.h"
+#include "unwind.bpf.h"
 
 #define WAKEUP_INTERVAL_NS 20000000ULL
-
-const volatile struct kiln_stack_options options SEC(".rodata.options");
 
 char LICENSE[] SEC("license") = "Dual BSD/GPL";
 
@@ -34,10 +33,10 @@ struct {
 	__uint(max_entries, KILN_STACKS_RING_BYTES);
 } new_stacks SEC(".maps");
 
-/* Key: process; one value for each CPU. */
+/* Key: listed process, or KILN_MAX_TARGETS + family for what is not listed; one value for each CPU. */
 struct {
 	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
-	__uint(max_entries, KILN_MAX_TARGETS);
+	__uint(max_entries, 2 * KILN_MAX_TARGETS);
 	__type(key, __u32);
 	__type(value, struct kiln_sample_stats);
 } sample_stats SEC(".maps");
@@ -91,7 +90,7 @@ static __always_inline __u64 wakeup_for(const struct kiln_stack *stack)
 	__u64 now, *woken;
 	__u32 zero = 0;
 
-	if (stack->end != KILN_END_NO_MAPPING)
+	if (stack->end != KILN_END_NO_MAPPING && stack->end != KILN_END_NO_PROCESS)
 		return BPF_RB_NO_WAKEUP;
 	now = bpf_ktime_get_ns();
 	woken = bpf_map_lookup_elem(&woken_at_ns, &zero);
@@ -108,6 +107,7 @@ static __always_inline bool count_stack(struct kiln_stack *stack)
 	__u32 depth = stack->kernel_depth + stack->user_depth;
 
 	if (!count) {
+		describe_process(stack);
 		depth &= KILN_STACK_FRAMES - 1;
 		barrier_var(depth);
 		if (bpf_ringbuf_output(&new_stacks, stack, __builtin_offsetof(struct kiln_stack, frames) +
@@ -130,19 +130,18 @@ static __always_inline bool count_stack(struct kiln_stack *stack)
 SEC("perf_event")
 int sample(struct bpf_perf_event_data *context)
 {
-	int process = target_index(bpf_get_current_pid_tgid() >> 32);
-	__u32 zero = 0, key = process;
-	struct kiln_sample_stats *stats;
 	struct kiln_stack *stack;
+	struct kiln_sample_stats *stats;
+	__u32 zero = 0, row;
 
-	if (process < 0)
-		return 0;
-	stats = bpf_map_lookup_elem(&sample_stats, &key);
 	stack = bpf_map_lookup_elem(&stack_scratch, &zero);
-	if (!stats || !stack)
+	if (!stack || !find_process(stack))
+		return 0;
+	row = stack->key.process < KILN_MAX_TARGETS ? stack->key.process : KILN_MAX_TARGETS + stack->family;
+	stats = bpf_map_lookup_elem(&sample_stats, &row);
+	if (!stats)
 		return 0;
 	stats->seen++;
-	stack->key.process = process;
 	take_kernel_stack(context, stack);
 	take_thread_name(stack);
 	unwind_user_stack(stack);

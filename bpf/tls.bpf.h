@@ -9,6 +9,7 @@
 
 #include "include/kiln_tls.h"
 #include "client.bpf.h"
+#include "preemption.bpf.h"
 
 #define TLS_ID (1ULL << 63)               /* no socket cookie and no inode number is that large */
 #define TLS_PROCESS_SHIFT 58              /* an address of user space has at most 57 bits */
@@ -37,14 +38,6 @@ struct {
 	__type(value, struct tls_call);
 } tls_calls SEC(".maps");
 
-/* Key: 0; value, of each CPU: a program that can be preempted uses the scratch. See take_cpu(). */
-struct {
-	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
-	__uint(max_entries, 1);
-	__type(key, __u32);
-	__type(value, __u32);
-} cpu_claims SEC(".maps");
-
 /* The call that this thread is in, or NULL. */
 static __always_inline struct tls_call *current_call(struct task_struct *task)
 {
@@ -56,21 +49,6 @@ static __always_inline struct tls_call *current_call(struct task_struct *task)
 static __always_inline bool may_carry_tls(const struct exchange *x)
 {
 	return tls.followed && (x->flags & CARRIES_TLS || x->trust == TRUST_UNKNOWN || x->trust == TRUST_PROBING);
-}
-
-/* Whether this program runs in the middle of one that it preempted: then neither scratch nor counters are to be touched. */
-static __always_inline bool is_cpu_taken(struct exchange *x)
-{
-	__u32 zero = 0, *claim;
-
-	if (!tls.claims)
-		return false;
-	claim = bpf_map_lookup_elem(&cpu_claims, &zero);
-	if (!claim || !*(volatile __u32 *)claim)
-		return false;
-	lose(KILN_LOST_PREEMPTED_PROGRAMS, 1);
-	distrust(x);
-	return true;
 }
 
 /* What a socket receives or sends inside a call: the socket carries the call's SSL object. */
@@ -97,6 +75,7 @@ __noinline int tls_binds(struct exchange *carrier, const struct tls_call *call)
 	return 0;
 }
 
+/* A receive inside a call. */
 __noinline int tls_carries(struct exchange *carrier, struct tls_call *call, const struct receive *receive, __u32 process)
 {
 	if (!carrier || !call || !receive)
@@ -114,17 +93,18 @@ __noinline int tls_carries(struct exchange *carrier, struct tls_call *call, cons
 	return 0;
 }
 
-/* A receive seen at the socket: of a TLS connection it only tells when, and ends what was executed as any does. */
-static __always_inline void socket_receives(const struct place *place, struct exchange *x, struct receive *receive,
-					    struct task_struct *task, __u32 process)
+/* A receive seen at the socket: of a TLS connection it only tells when, and ends what was executed as any does. `claimed`: by the
+ * program that calls this, a constant. */
+static __always_inline void stream_receives(const struct place *place, struct exchange *x, struct receive *receive,
+					    struct task_struct *task, __u32 process, bool claimed)
 {
 	struct tls_call *call = may_carry_tls(x) ? current_call(task) : NULL;
 	struct thread_counts thread = { task->nvcsw, task->sched_info.run_delay };
 
-	if (is_cpu_taken(x))
+	if (tls.claims && !claimed && is_cpu_claimed(x))
 		return;
 	if (!call) {
-		stream_receives(place, x, receive, task, process);
+		side_receives(place, x, receive, task, process);
 		return;
 	}
 	if (!client_side)
@@ -133,16 +113,16 @@ static __always_inline void socket_receives(const struct place *place, struct ex
 }
 
 /* A send seen at the socket, likewise. */
-static __always_inline void socket_sends(const struct place *place, struct exchange *x, const struct send *send,
-					 struct task_struct *task)
+static __always_inline void stream_sends(const struct place *place, struct exchange *x, const struct send *send,
+					 struct task_struct *task, bool claimed)
 {
 	bool may_carry = client_side ? may_carry_tls(x) : tls.followed && x->flags & CARRIES_TLS;
 	struct tls_call *call = may_carry ? current_call(task) : NULL;
 
-	if (is_cpu_taken(x))
+	if (tls.claims && !claimed && is_cpu_claimed(x))
 		return;
 	if (!call) {
-		stream_sends(place, x, send, task);
+		side_sends(place, x, send, task);
 		return;
 	}
 	if (client_side)

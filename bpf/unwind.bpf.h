@@ -265,6 +265,9 @@ static long unwind_frame(__u32 turn, struct unwind_context *context)
 	case KILN_UNWIND_SP:
 		cfa = u->sp + found.row.offset * 8;
 		break;
+	case KILN_UNWIND_SP_FAR:
+		cfa = u->sp + (KILN_UNWIND_FAR + (__u64)(__u16)found.row.offset) * 8;
+		break;
 	case KILN_UNWIND_FP:
 	case KILN_UNWIND_FP_ELSEWHERE:
 		if (need_frame_pointer(u))
@@ -340,6 +343,10 @@ static __always_inline void unwind_user_stack(struct kiln_stack *stack)
 	const struct kiln_mappings_header *header = NULL;
 	void *mappings = bpf_map_lookup_elem(&code_mappings, &process);
 
+	if (!mappings) {
+		process = stack->origin;
+		mappings = bpf_map_lookup_elem(&code_mappings, &process);
+	}
 	stack->user_depth = 0;
 	stack->end = KILN_END_COMPLETE;
 	if (!u || !regs->ip)      /* a worker of the kernel in the process (io_uring): it has no user side */

@@ -3,8 +3,7 @@
 #ifndef KILN_UNWIND_TABLES_BPF_H
 #define KILN_UNWIND_TABLES_BPF_H
 
-#include "include/kiln_mappings.h"
-#include "include/kiln_targets.h"
+#include "include/kiln_stacks.h"
 
 #define ROW_SEARCH_STEPS 9                /* a granule of 256 bytes has at most 256 rows */
 #define MAPPING_SEARCH_STEPS 16           /* KILN_MAPPINGS_CAPACITY */
@@ -39,7 +38,7 @@ struct process_mappings {
  * found, because an array is freed only after the programs that could see it. */
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY_OF_MAPS);
-	__uint(max_entries, KILN_MAX_TARGETS);
+	__uint(max_entries, KILN_PROCESSES_CAPACITY);
 	__type(key, __u32);
 	__array(values, struct process_mappings);
 } code_mappings SEC(".maps");

@@ -111,7 +111,7 @@ final class Bench {
         report(row(["", decimal(record.cost.ownCPUS) + " s in all, of a session of \(decimal(record.durationS)) s, start and end included"]))
         report(row(["peak memory", "\(record.cost.ownPeakRSSBytes >> 20) MiB"]))
         report(row(["start to attached", decimal(median(attached) * 1000) + " ms (median of 5; max \(decimal((attached.max() ?? 0) * 1000)))"]))
-        report(row(["samples", "\(record.samples.onCPU.recorded) recorded, \(record.samples.onCPU.expected) expected"]))
+        report(row(["samples", "\(record.samples.onCPU.recorded) recorded, \(record.samples.onCPU.expected ?? 0) expected"]))
     }
 
     /// What a run of each program costs for a process that isn't watched.

@@ -21,7 +21,7 @@ func launch(_ command: [String], output: FileHandle = .nullDevice, errors: FileH
 /// A redis-server on CPU 0, loaded by redis-benchmark on CPU 1.
 final class Server {
     private let process: Process
-    private let port: Int
+    let port: Int
     let clock: ProcessCPUClock
 
     var pid: Int32 { process.processIdentifier }
@@ -65,6 +65,12 @@ final class Server {
         guard client.terminationStatus == 0 else { throw BenchFailure("redis-benchmark ended with \(client.terminationStatus)") }
     }
 
+    /// Leaves the keys `key:000000000000` on, 10,000 of three bytes, and no others.
+    func flush() throws {
+        let script = "redis.call('FLUSHALL') for i = 0, 9999 do redis.call('SET', string.format('key:%012d', i), 'xxx') end"
+        guard try launch(["redis-cli", "-p", "\(port)", "eval", script, "0"]).ended() == 0 else { throw BenchFailure("the server couldn't be filled") }
+    }
+
     /// System calls for clients, as the server counts them.
     func receivesAndSends() throws -> (receives: Int, sends: Int) {
         var fields: [Substring: Int] = [:]
@@ -96,6 +102,8 @@ final class Session {
     let attachedAfter: Double
     /// What it printed, once it has ended.
     private(set) var printed = ""
+
+    var pid: Int32 { process.processIdentifier }
 
     init(_ kiln: String, _ pid: Int32, _ options: [String]) throws {
         directory = NSTemporaryDirectory() + "kiln-bench-\(UUID().uuidString)"

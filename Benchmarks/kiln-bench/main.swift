@@ -1,4 +1,6 @@
-// What watching costs: `kiln-bench PATH-TO-KILN [ROUNDS] [PART ...]`, as root; parts: server, bpf, tables, samples, sampling, own.
+// What watching costs: `kiln-bench PATH-TO-KILN [ROUNDS] [PART ...]`, as root; parts: server, bpf, tables, samples, sampling, own,
+// truth, instructions, renew-instructions. `kiln-bench PATH-TO-KILN ROUNDS compare [OBSERVER ...]` holds kiln against every other observer (or those with these
+// words in their names), and writes Benchmarks/comparison/.
 //
 // A redis-server pinned to one CPU, redis-benchmark on another; cells with and without kiln alternate, so that a
 // drift of the machine's speed meets all alike. Costs are of the server's CPU clock, not of throughput.
@@ -16,9 +18,21 @@ let parts: [(name: String, measure: (Bench) throws -> Void)] = [
     ("samples", { try $0.sampleTime(rounds: rounds) }),
     ("sampling", { try $0.samplingCPU(rounds: 4 * rounds) }),
     ("own", { try $0.ownCost() }),
+    ("truth", { try $0.truth(runs: 20) }),
 ]
+let beside = (CommandLine.arguments[1] as NSString).deletingLastPathComponent
 let wanted = CommandLine.arguments.dropFirst(3)
 do {
+    if wanted.first == "compare" {
+        let comparison = try Comparison(kiln: CommandLine.arguments[1], only: Array(wanted.dropFirst()))
+        try comparison.run(rounds: rounds)
+        try comparison.write(to: "Benchmarks/comparison", kiln: CommandLine.arguments[1], rounds: rounds)
+        exit(0)
+    }
+    if wanted.isEmpty || wanted.contains("instructions") || wanted.contains("renew-instructions") {
+        try Instructions.check(scanner: beside + "/scanner-count", renews: wanted.contains("renew-instructions"))
+        if wanted.count == 1 { exit(0) }
+    }
     let bench = try Bench(kiln: CommandLine.arguments[1])
     for part in parts where wanted.isEmpty || wanted.contains(part.name) { try part.measure(bench) }
 } catch {

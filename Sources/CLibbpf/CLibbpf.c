@@ -2,6 +2,7 @@
 #include "CLibbpf.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <sched.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -83,6 +84,85 @@ struct perf_event_attr kiln_code_mapping_events(void)
 		.config = PERF_COUNT_SW_DUMMY,
 		.mmap = 1,
 	};
+}
+
+int kiln_spawn_waiting(char *const arguments[], int errors, int *start, int *failure)
+{
+	int starting[2], failing[2], child, nothing, error = 0;
+	sigset_t none;
+	char byte;
+
+	if (pipe2(starting, O_CLOEXEC))
+		return -errno;
+	if (pipe2(failing, O_CLOEXEC)) {
+		error = errno;
+		close(starting[0]);
+		close(starting[1]);
+		return -error;
+	}
+	sigemptyset(&none);
+	child = fork();
+	if (child == 0) {
+		close(starting[1]);
+		if (read(starting[0], &byte, 1) != 1)
+			_exit(127);
+		if (errors >= 0) {
+			nothing = open("/dev/null", O_RDWR | O_CLOEXEC);
+			dup2(nothing, STDIN_FILENO);
+			dup2(nothing, STDOUT_FILENO);
+			dup2(errors, STDERR_FILENO);
+		}
+		signal(SIGPIPE, SIG_DFL);
+		sigprocmask(SIG_SETMASK, &none, NULL);
+		execvp(arguments[0], arguments);
+		error = errno;
+		if (write(failing[1], &error, sizeof error) < 0)
+			_exit(126);
+		_exit(127);
+	}
+	error = child < 0 ? errno : 0;
+	close(starting[0]);
+	close(failing[1]);
+	if (error) {
+		close(starting[1]);
+		close(failing[0]);
+		return -error;
+	}
+	*start = starting[1];
+	*failure = failing[0];
+	return child;
+}
+
+/* The kernel's own structure and number, which the headers of older distributions lack (linux/bpf.h of Linux 6.6). */
+struct uprobe_multi_link {
+	__u32 program, target, attach_type, flags;
+	__u64 path, offsets, reference_offsets, cookies;
+	__u32 count, link_flags, pid, reserved;
+};
+
+enum { UPROBE_MULTI = 48 };
+
+int kiln_probe_uprobe_multi(void)
+{
+	static const struct bpf_insn instructions[] = {
+		{ .code = BPF_ALU64 | BPF_MOV | BPF_K, .dst_reg = BPF_REG_0 },
+		{ .code = BPF_JMP | BPF_EXIT },
+	};
+	LIBBPF_OPTS(bpf_prog_load_opts, options, .expected_attach_type = (enum bpf_attach_type)UPROBE_MULTI);
+	unsigned long offset = 0;
+	struct uprobe_multi_link link = { .attach_type = UPROBE_MULTI, .path = (__u64)"/", .offsets = (__u64)&offset, .count = 1 };
+	int program = bpf_prog_load(BPF_PROG_TYPE_KPROBE, NULL, "GPL", instructions, 2, &options), fd, error;
+
+	if (program < 0)
+		return program;
+	link.program = (__u32)program;
+	fd = (int)syscall(SYS_bpf, BPF_LINK_CREATE, &link, sizeof link);
+	error = fd < 0 ? errno : EINVAL;
+	if (fd >= 0)
+		close(fd);
+	close(program);
+	/* A directory has no functions: who gets as far as to say so knows the rest. */
+	return error == EBADF ? 0 : -error;
 }
 
 int kiln_pidfd_open(int pid)

@@ -86,7 +86,7 @@ package struct BPFObject: ~Copyable {
     }
 
     /// Attach a program where its section says, until the object goes.
-    mutating func attach(_ program: String) throws(KernelError) {
+    package mutating func attach(_ program: String) throws(KernelError) {
         guard let found = bpf_object__find_program_by_name(object, program) else {
             throw KernelError("find the BPF program \(program)", code: ENOENT)
         }
@@ -150,6 +150,12 @@ package struct BPFObject: ~Copyable {
 
     /// Detach what is attached; maps and programs stay.
     mutating func detach() { detach(backTo: 0) }
+
+    /// Detach one program from wherever it is attached.
+    mutating func detach(_ program: String) {
+        for attached in attachments where attached.program == program { bpf_link__destroy(attached.link) }
+        attachments.removeAll { $0.program == program }
+    }
 
     /// The kernel's account of each loaded program, by name.
     func programCounts() -> [String: ProgramCounts] {

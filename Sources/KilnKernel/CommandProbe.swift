@@ -7,12 +7,15 @@ import KilnModel
 public enum CommandHook: String, CaseIterable, Sendable {
     /// tp_btf sock_recv_length and sock_send_length, sk_data_ready: Linux 6.3; and tcp_destroy_sock.
     case socket
+    /// fexit of tcp_recvmsg, tcp_sendmsg and their unix twins, fentry of sock_def_readable; and tcp_destroy_sock.
+    case fentry
     /// tp_btf sys_exit: Linux 5.17 with BTF; costs every system call of the host.
     case syscall
 
     public var programs: [String] {
         switch self {
         case .socket: ["socket_receive", "socket_send", "socket_data", "socket_end"]
+        case .fentry: ["fentry_tcp_receive", "fentry_unix_receive", "fentry_tcp_send", "fentry_unix_send", "fentry_data", "socket_end"]
         case .syscall: ["syscall_exit"]
         }
     }
@@ -30,7 +33,7 @@ public struct CommandProbe: ~Copyable {
     /// The library by which encrypted connections are followed, by process.
     public let tlsLibraries: [Int: String]
     /// The names of the loaded programs.
-    public let programs: [String]
+    public let programNames: [String]
     private let object: BPFObject
     private let control: UnsafeMutablePointer<kiln_redis_control>
     private let ids: BPFMap
@@ -49,12 +52,12 @@ public struct CommandProbe: ~Copyable {
     ) throws {
         var object: BPFObject, tlsPrograms: [String] = []
         // When data arrives means nothing to who waits for it.
-        let programs = hook.programs.filter { side == .server || $0 != "socket_data" }
+        let programs = hook.programs.filter { side == .server || !["socket_data", "fentry_data"].contains($0) }
         if libraries.isEmpty {
             object = try Self.load(watched, side, programs)
         } else {
             do throws(KernelError) {
-                object = try Self.loadWithTLS(watched, side, programs + TLSProbes.programs)
+                object = try Self.loadWithTLS(watched, side, hook, programs)
                 tlsPrograms = TLSProbes.programs
             } catch {
                 for library in libraries { refused(library, error) }
@@ -95,7 +98,7 @@ public struct CommandProbe: ~Copyable {
         self.losses = losses
         self.hook = hook
         tlsLibraries = followed
-        self.programs = programs + tlsPrograms
+        programNames = programs + tlsPrograms
         self.side = side
         self.attachedAt = attachedAt
         processes = watched.pids.count
@@ -110,10 +113,12 @@ public struct CommandProbe: ~Copyable {
             try CommandProbe(watching: watched, side: side, hook: hook, tls: libraries, openSockets: openSockets, refused: refusedTLS)
         }
         if let forced { return try probe(forced) }
-        do {
-            return try probe(.socket)
-        } catch let error as KernelError {
-            refused(.socket, error)
+        for hook in CommandHook.allCases.dropLast() {
+            do {
+                return try probe(hook)
+            } catch let error as KernelError {
+                refused(hook, error)
+            }
         }
         return try probe(.syscall)
     }
@@ -135,13 +140,14 @@ public struct CommandProbe: ~Copyable {
         return object
     }
 
-    /// Where the kernel doesn't let a program switch off preemption, with a claim of the CPU instead.
-    private static func loadWithTLS(_ watched: WatchedProcesses, _ side: Side, _ programs: [String]) throws(KernelError) -> BPFObject {
-        do {
-            return try load(watched, side, programs, tls: kiln_tls(followed: 1, claims: 0))
-        } catch {
-            return try load(watched, side, programs, tls: kiln_tls(followed: 1, claims: 1))
-        }
+    /// Where the kernel doesn't let a program switch off preemption, and beside programs that can be preempted themselves, with
+    /// a claim of the CPU instead.
+    private static func loadWithTLS(
+        _ watched: WatchedProcesses, _ side: Side, _ hook: CommandHook, _ programs: [String]
+    ) throws(KernelError) -> BPFObject {
+        let programs = programs + TLSProbes.programs
+        if hook != .fentry, let object = try? load(watched, side, programs, tls: kiln_tls(followed: 1, claims: 0)) { return object }
+        return try load(watched, side, programs, tls: kiln_tls(followed: 1, claims: 1))
     }
 
     public func loadedPrograms() -> [LoadedProgram] { object.loadedPrograms() }
@@ -187,6 +193,9 @@ public struct CommandProbe: ~Copyable {
         }
         snapshot.addPrograms(object.programCounts())
     }
+
+    /// The kernel's account of the loaded programs, by name.
+    public func programs() -> [String: ProgramCounts] { object.programCounts() }
 
     /// What each row counted, all CPUs together.
     private func readRows() throws(KernelError) -> [Int: CommandCounts] {

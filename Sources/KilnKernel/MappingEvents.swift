@@ -31,15 +31,28 @@ final class MappingEvents {
 
     deinit { perf_buffer__free(rings) }
 
-    /// Those of `pids` that have mapped code since the last call; all of them if records were lost.
-    func changed(among pids: [Int32]) throws(KernelError) -> [Int32] {
+    /// The processes that have mapped code since the last call.
+    func take() throws(KernelError) -> Mappers {
         let result = perf_buffer__consume(rings)
         guard result >= 0 else { throw KernelError("read which processes mapped code", code: -result) }
         defer {
             mappers.removeAll(keepingCapacity: true)
             overran = false
         }
-        return overran ? pids : pids.filter(mappers.contains)
+        return overran ? .anybody : .these(mappers)
+    }
+
+    enum Mappers {
+        case these(Set<Int32>)
+        /// Records were lost.
+        case anybody
+
+        func contains(_ pid: Int32) -> Bool {
+            switch self {
+            case .these(let pids): pids.contains(pid)
+            case .anybody: true
+            }
+        }
     }
 
     private func take(_ record: UnsafeRawPointer) {

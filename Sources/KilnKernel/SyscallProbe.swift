@@ -23,6 +23,12 @@ public struct SyscallProbe: ~Copyable {
 
     public mutating func attach() throws(KernelError) { try object.attach("count_syscall") }
 
+    /// Count no more; what was counted stays.
+    public mutating func detach() { object.detach() }
+
+    /// The kernel's account of the loaded programs, by name.
+    public func programs() -> [String: ProgramCounts] { object.programCounts() }
+
     public func loadedPrograms() -> [LoadedProgram] { object.loadedPrograms() }
 
     /// Add the cumulative numbers to a snapshot.

@@ -50,6 +50,9 @@ package final class UnwindMaps {
     static let leftOutName = "unwind_tables_left_out"
     static let leftOutMeaning = "files whose unwind tables found no room in \(memoryCeiling >> 20) MiB; stacks through their code may end as no_table"
 
+    /// Each takes a descriptor: well below the usual limit of 1,024 open files.
+    private static let changesAtOnce = 256
+
     private struct Table {
         var index: UInt32
         var granules: UInt32
@@ -73,13 +76,13 @@ package final class UnwindMaps {
         self.mappings = mappings
     }
 
-    /// Give the kernel the code of these processes (by their index among the session's), sorted by start.
-    package func set(_ processes: [Int: [CodeMapping]]) throws(KernelError) {
+    /// Give the kernel the code of these processes (by their number), sorted by start; take back what it has of those that
+    /// ended. Their numbers are not given again, so an array of nothing can stand there for good.
+    package func set(_ processes: [Int: [CodeMapping]], forgetting ended: [Int] = []) throws(KernelError) {
         var added = InnerMapChanges(), replaced = InnerMapChanges()
         for mapping in processes.values.joined() {
             try addTable(of: mapping, to: &added)
-            // Well below the usual limit of 1,024 open files.
-            if added.count == 256 { try added.apply(to: tables) }
+            if added.count == Self.changesAtOnce { try added.apply(to: tables) }
         }
         try added.apply(to: tables)
         // A process without code has just ended: what is known of it stays.
@@ -97,6 +100,11 @@ package final class UnwindMaps {
             }
             replaced.set(UInt32(process), to: map)
             current[process] = cells
+            if replaced.count == Self.changesAtOnce { try replaced.apply(to: mappings) }
+        }
+        for process in ended where current.removeValue(forKey: process) != nil {
+            replaced.set(UInt32(process), to: try InnerMap(named: "no_code", valueSize: MemoryLayout<kiln_mapping>.size, entries: 1) { _ in })
+            if replaced.count == Self.changesAtOnce { try replaced.apply(to: mappings) }
         }
         try replaced.apply(to: mappings)
     }

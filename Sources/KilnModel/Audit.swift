@@ -112,7 +112,7 @@ public struct Audit: Sendable {
         /// Losses by which commands go uncounted, or count under another name.
         private static let hidesCommands: Set = [
             "tls_connections", "unsupported_connections", "not_resp_connections", "connections_without_state", "displaced_connections",
-            "receive_gaps", "split_receives", "unsupported_receives", "discarded_receives", "unreadable_buffers", "protocol_errors",
+            "preempted_calls", "receive_gaps", "split_receives", "unsupported_receives", "discarded_receives", "unreadable_buffers", "protocol_errors",
             "receive_steps_exceeded", "commands_map_full", "command_names_too_long", "recursion_misses",
         ]
 

@@ -129,6 +129,7 @@ public struct SessionRecord: Codable, Sendable {
     }
 
     public struct Target: Codable, Sendable {
+        /// 0: every process of the host.
         public var pid: Int32
         public var exe: String?
         public var comm: String
@@ -213,8 +214,8 @@ public struct SessionRecord: Codable, Sendable {
         public var frequencyHz: Int
         /// What a count in stacks.folded means.
         public var unit = "samples"
-        /// The target's CPU time in the session times the frequency.
-        public var expected: UInt64
+        /// The target's CPU time in the session times the frequency; absent where everything was sampled.
+        public var expected: UInt64?
         public var recorded: UInt64
         /// Of the recorded: reach the outermost function.
         public var complete: UInt64
@@ -224,10 +225,41 @@ public struct SessionRecord: Codable, Sendable {
         public var kernelTruncated: UInt64
         /// Absent until the session has ended.
         public var names: NamesRecord?
+        /// What the target started during the session, beside the numbers above; absent where that was not sampled.
+        public var descendants: Descendants?
+        /// The processes sampled, the most sampled first; of `kiln record`, when it has ended.
+        public var processes: [Process]?
 
         enum CodingKeys: String, CodingKey {
-            case unit, expected, recorded, complete, ends, names
+            case unit, expected, recorded, complete, ends, names, descendants, processes
             case frequencyHz = "frequency_hz", kernelTruncated = "kernel_truncated"
+        }
+    }
+
+    public struct Descendants: Codable, Sendable {
+        public var recorded: UInt64
+        public var complete: UInt64
+        public var ends: [String: UInt64]
+
+        /// nil: nothing was sampled.
+        init?(_ counts: SampleCounts?) {
+            guard let counts, counts.recorded != 0 else { return nil }
+            recorded = counts.recorded
+            complete = counts.complete
+            ends = counts.endsByName
+        }
+    }
+
+    /// A process by what it was from one exec to the next.
+    public struct Process: Codable, Sendable {
+        public var pid: Int32
+        public var comm: String
+        public var samples: UInt64
+
+        public init(pid: Int32, comm: String, samples: UInt64) {
+            self.pid = pid
+            self.comm = comm
+            self.samples = samples
         }
     }
 
@@ -285,6 +317,7 @@ public struct SessionRecord: Codable, Sendable {
 
     public var kiln: Kiln
     public var kernel: String
+    /// How requests were seen; `none` where none were looked for.
     public var hook: String
     /// `client`: commands are those that the target sends. Absent in sessions of before: `server`.
     public var side: Side?
@@ -314,8 +347,11 @@ public struct SessionRecord: Codable, Sendable {
     /// Everything lost by name, for all targets of the session together.
     public var lost: [String: UInt64]
     public var cost: Cost
+    /// Absent unless --max-cost was given.
+    public var costLimit: CostLimitRecord?
 
     enum CodingKeys: String, CodingKey {
+        case costLimit = "cost_limit"
         case kiln, kernel, hook, side, servers, started, ended, target, commands, waits, clients, audit, syscalls, samples, lost, cost
         case phasesUnknown = "phases_unknown"
         case durationS = "duration_s", intervalS = "interval_s", tlsLibrary = "tls_library"
@@ -370,8 +406,8 @@ public struct SessionRecord: Codable, Sendable {
         let counted = process < snapshot.samples.count ? snapshot.samples[process] : SampleCounts()
         samples = Samples(onCPU: OnCPU(
             frequencyHz: frequency, expected: UInt64((cost.targetCPUS * Double(frequency)).rounded()),
-            recorded: counted.recorded, complete: counted.complete,
-            ends: Dictionary(uniqueKeysWithValues: counted.ends.map { ($0.name, $1) }), kernelTruncated: counted.kernelTruncated
+            recorded: counted.recorded, complete: counted.complete, ends: counted.endsByName, kernelTruncated: counted.kernelTruncated,
+            descendants: Descendants(process < snapshot.otherSamples.count ? snapshot.otherSamples[process] : nil)
         ))
         lost = snapshot.losses
         self.cost = cost

@@ -223,6 +223,8 @@ public struct SampleCounts: Equatable, Sendable {
     /// The stack reaches the outermost function.
     public var complete: UInt64 { ends[.complete] ?? 0 }
 
+    var endsByName: [String: UInt64] { Dictionary(uniqueKeysWithValues: ends.map { ($0.name, $1) }) }
+
     public func since(_ earlier: SampleCounts) -> SampleCounts {
         var difference = SampleCounts()
         difference.seen = seen &- earlier.seen
@@ -269,6 +271,8 @@ public struct Snapshot: Sendable {
     public var receiveOnSeveralThreads: Set<Int> = []
     /// By process.
     public var samples: [SampleCounts] = []
+    /// Of what descends from each target; where everything is sampled, all is in the first one.
+    public var otherSamples: [SampleCounts] = []
     /// By the loss's name, only those that occurred.
     public var losses: [String: UInt64] = [:]
     /// By the program's name.
@@ -309,11 +313,16 @@ public struct Snapshot: Sendable {
             if grown.calls != 0 || grown.latency.count != 0 { interval.served[key] = grown }
         }
         interval.receiveOnSeveralThreads = receiveOnSeveralThreads
-        interval.samples = samples.enumerated().map { index, counts in
-            counts.since(index < earlier.samples.count ? earlier.samples[index] : SampleCounts())
-        }
+        interval.samples = samples.grown(since: earlier.samples)
+        interval.otherSamples = otherSamples.grown(since: earlier.otherSamples)
         interval.losses = losses.grown(since: earlier.losses)
         for (name, counts) in programs { interval.programs[name] = counts.since(earlier.programs[name] ?? ProgramCounts()) }
         return interval
+    }
+}
+
+extension [SampleCounts] {
+    fileprivate func grown(since earlier: Self) -> Self {
+        enumerated().map { index, counts in counts.since(index < earlier.count ? earlier[index] : SampleCounts()) }
     }
 }

@@ -18,12 +18,41 @@ public struct StackFrames: Equatable, Sendable {
     }
 }
 
+/// A process that was sampled: from one exec to the next.
+public struct SampledProcess: Equatable, Sendable {
+    /// Index among the session's targets; behind those, in the order of the first samples.
+    public var number: Int
+    public var pid: Int32
+    /// Of its thread-group leader, when it was first sampled; empty for a target, whose name is known.
+    public var comm: String
+    /// The process that it was forked from and has the code of; itself where it has its own.
+    public var origin: Int
+    /// The target that it descends from; itself for a target; 0 where everything is sampled.
+    public var family: Int
+    /// Where its stack begins: `startstack` of /proc/PID/stat. No two executions have the same, unless address space layout
+    /// randomisation is off. 0: not known, or a thread of the kernel.
+    public var startStack: UInt64
+
+    public init(number: Int, pid: Int32, comm: String, origin: Int, family: Int, startStack: UInt64) {
+        self.number = number
+        self.pid = pid
+        self.comm = comm
+        self.origin = origin
+        self.family = family
+        self.startStack = startStack
+    }
+
+    public init(target index: Int, pid: Int32) {
+        self.init(number: index, pid: pid, comm: "", origin: index, family: index, startStack: 0)
+    }
+}
+
 /// Samples by stack.
 public struct StackTable: Sendable {
     public struct Key: Hashable, Sendable {
         /// Of all frames, made by the kernel's side.
         public var hash: UInt64
-        /// Index of the process among the session's targets.
+        /// `SampledProcess.number`
         public var process: Int
 
         public init(hash: UInt64, process: Int) {
@@ -34,15 +63,24 @@ public struct StackTable: Sendable {
 
     public private(set) var frames: [Key: StackFrames] = [:]
     public var counts: [Key: UInt64] = [:]
+    /// By number; targets are not among them.
+    public private(set) var processes: [Int: SampledProcess] = [:]
 
     public init() {}
 
+    public mutating func learn(_ process: SampledProcess) { processes[process.number] = process }
+
     public mutating func learn(_ key: Key, _ stack: StackFrames) { frames[key] = stack }
 
-    /// The stacks of a process with their samples, in a fixed order.
-    public func stacks(ofProcess process: Int) -> [(frames: StackFrames, samples: UInt64)] {
-        counts.keys.filter { $0.process == process }.sorted { $0.hash < $1.hash }.compactMap { key in
-            frames[key].map { ($0, counts[key] ?? 0) }
+    /// The stacks with their samples, in a fixed order: by process.
+    public var stacks: [(process: Int, frames: StackFrames, samples: UInt64)] {
+        counts.keys.sorted { ($0.process, $0.hash) < ($1.process, $1.hash) }.compactMap { key in
+            frames[key].map { (key.process, $0, counts[key] ?? 0) }
         }
+    }
+
+    /// Samples by process.
+    public var samples: [Int: UInt64] {
+        counts.reduce(into: [:]) { $0[$1.key.process, default: 0] += $1.value }
     }
 }

@@ -44,7 +44,8 @@ public final class Symbolizer {
     private let generated: GeneratedFunctions
     private(set) var code = CodeMap()
 
-    public init(pid: Int32, sharing store: SymbolStore = SymbolStore()) throws(SymbolizerError) {
+    /// `startStack`: where the stack of the execution that is meant begins; one that has another is taken for gone.
+    public init(pid: Int32, startStack: UInt64? = nil, sharing store: SymbolStore = SymbolStore()) throws(SymbolizerError) {
         self.pid = pid
         self.store = store
         do throws(Errno) {
@@ -56,6 +57,17 @@ public final class Symbolizer {
         tree = try? FileTree(at: directory.descriptor, "root", named: "/proc/\(pid)/root")
         generated = GeneratedFunctions(of: directory.descriptor, in: tree)
         if try refresh() == .exited { throw .noSuchProcess(pid: pid) }
+        // Looked at after the mappings: they are of the execution that is there now.
+        if let startStack, startStack != stackStart() { throw .noSuchProcess(pid: pid) }
+    }
+
+    /// `startstack` of proc(5); nil where it can't be read.
+    private func stackStart() -> UInt64? {
+        guard let file = try? OpenFile(at: directory.descriptor, "stat"), let bytes = try? file.descriptor.readToEnd() else { return nil }
+        // The name, the second field, may hold blanks and parentheses; startstack is the 28th.
+        let behindName = String(decoding: bytes, as: UTF8.self).split(separator: ")").last ?? ""
+        let fields = behindName.split { $0 == " " || $0 == "\n" }
+        return fields.count > 25 ? UInt64(fields[25]) : nil
     }
 
     /// Reads the mappings again and adds those that are new. Costs about as much as reading

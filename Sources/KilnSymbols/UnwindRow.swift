@@ -81,8 +81,16 @@ struct UnwindRowEncoder {
     /// The CFA's part of a row.
     private func row(_ address: AddressExpression) -> kiln_unwind_row {
         let unsupported = Self.row(KILN_UNWIND_UNSUPPORTED)
-        guard address.offset % architecture.wordSize == 0, let words = Int16(exactly: address.offset / architecture.wordSize)
-        else { return unsupported }
+        guard address.offset % architecture.wordSize == 0 else { return unsupported }
+        guard let words = Int16(exactly: address.offset / architecture.wordSize) else {
+            // Buffers on the stack; redis-server's lzf_compress has one of 512 KiB.
+            guard address == .init(register: stackPointer, offset: address.offset),
+                let beyond = UInt16(exactly: address.offset / architecture.wordSize - Int64(KILN_UNWIND_FAR))
+            else { return unsupported }
+            var row = Self.row(KILN_UNWIND_SP_FAR)
+            row.offset = Int16(bitPattern: beyond)
+            return row
+        }
         let rule: kiln_unwind_rule
         switch (address.register, address.isDereferenced, address.addend) {
         case (architecture.framePointer, false, 0) where address.isElsewhere: rule = KILN_UNWIND_FP_ELSEWHERE

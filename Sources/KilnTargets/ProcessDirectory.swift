@@ -50,6 +50,14 @@ public struct ProcessDirectory: ~Copyable {
         return status
     }
 
+    /// Calls of read(2), write(2) and their like that the process has made (syscr and syscw); recv(2) and send(2) aren't counted.
+    public func ioCalls() throws(Errno) -> UInt64 {
+        let counts = try read("io")[...].lines.filter { $0.starts(with: "syscr:".utf8) || $0.starts(with: "syscw:".utf8) }
+        let numbers = counts.compactMap { $0.fields.last?.number(as: UInt64.self) }
+        guard numbers.count == 2 else { throw .invalidArgument }
+        return numbers[0] &+ numbers[1]
+    }
+
     /// The inode that names a namespace.
     public func namespace(_ namespace: Namespace) throws(Errno) -> UInt64 {
         let target = try link("ns/" + namespace.rawValue)

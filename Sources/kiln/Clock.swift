@@ -47,3 +47,6 @@ struct WallTime {
 func errorText(_ code: Int32) -> String {
     strerror(code).map { String(cString: $0) } ?? "errno \(code)"
 }
+
+/// `10.0 s`
+func significantSeconds(_ seconds: Double) -> String { "\((seconds * 10).rounded() / 10) s" }

@@ -29,14 +29,13 @@ struct RedisCommand: ParsableCommand {
     @Option(help: ArgumentHelp("With --client: watch the running processes of this name; repeat for several.", valueName: "name"))
     var comm: [String] = []
 
-    @Option(name: .shortAndLong, help: ArgumentHelp("End after this many seconds.", valueName: "seconds"))
+    @Option(name: .shortAndLong, help: ArgumentHelp(
+        "End after this many seconds; without a terminal and this option, after \(Int(durationWithoutTerminal)).", valueName: "seconds"
+    ))
     var duration: Double?
 
     @Option(name: .shortAndLong, help: ArgumentHelp("Print and record every so many seconds.", valueName: "seconds"))
     var interval: Double = 1
-
-    @Option(name: [.customShort("F"), .long], help: ArgumentHelp("Stack samples a second of CPU time; 0: none.", valueName: "hz"))
-    var frequency: Int = 99
 
     @Option(name: .shortAndLong, help: ArgumentHelp("Write the session here instead of kiln-TARGET-TIME.", valueName: "dir"))
     var output: String?
@@ -47,14 +46,7 @@ struct RedisCommand: ParsableCommand {
     @Option(help: ArgumentHelp("How requests are seen: \(CommandHook.allCases.map(\.rawValue).joined(separator: " or ")).", valueName: "hook"))
     var hook: CommandHook?
 
-    @Flag(help: "Show inlined functions as frames of their own, where debugging information tells of them.")
-    var inline = false
-
-    @Flag(help: "Show each thread's name as a frame below its stacks.")
-    var threads = false
-
-    @Flag(name: .customLong("no-demangle"), help: "Leave the names of C++, Rust and Swift functions as linkers know them.")
-    var noDemangle = false
+    @OptionGroup var sampling: SamplingOptions
 
     @Flag(help: "Print the full histogram of each command every interval.")
     var histograms = false
@@ -64,6 +56,12 @@ struct RedisCommand: ParsableCommand {
 
     @Flag(name: .customLong("bpf-statistics"), help: "Switch on the kernel's run-time statistics of BPF programs (system-wide, costs time).")
     var bpfStatistics = false
+
+    @Option(name: .customLong("max-cost"), help: ArgumentHelp(
+        "Thin the session (fewer samples, then no system calls), and at last end it, when its BPF programs take more than this share of the target's CPU time.",
+        valueName: "percent"
+    ))
+    var maxCost: Double?
 
     @Flag(name: .shortAndLong, help: "Tell what is loaded into the kernel and where, how often it ran, and what was refused.")
     var verbose = false
@@ -83,12 +81,19 @@ struct RedisCommand: ParsableCommand {
     @Argument(parsing: .postTerminator, help: ArgumentHelp("Run this command; the session ends when it does.", valueName: "command"))
     var command: [String] = []
 
+    /// How long the session runs at most: a session that nobody looks at doesn't run for ever.
+    var bound: Double? { duration ?? (command.isEmpty && !Self.hasTerminal ? Self.durationWithoutTerminal : nil) }
+
+    /// Seconds.
+    static let durationWithoutTerminal = 300.0
+
+    /// Whether somebody can see what kiln prints or says.
+    private static var hasTerminal: Bool { Output.standardOutput.isTerminal || Output.standardError.isTerminal }
+
     func validate() throws {
-        try require("--interval", interval, in: 0.1...3600, unit: "seconds")
-        if let duration { try require("--duration", duration, in: 0.1...2_592_000, unit: "seconds") }
-        guard (0...10_000).contains(frequency) else {
-            throw ValidationError("--frequency \(frequency) makes no sense: give 0 to 10000 samples a second.")
-        }
+        try require("--interval", interval, in: 0.1...3600)
+        if let duration { try require("--duration", duration, in: 0.1...2_592_000) }
+        if let maxCost { try require("--max-cost", maxCost, in: 0.001...100, unit: "percent") }
         guard client || comm.isEmpty else { throw ValidationError("--comm names programs that ask Redis: give --client too.") }
         guard !client || !(pid.isEmpty && comm.isEmpty) else {
             throw ValidationError("--client needs to know which program asks: give its --pid, or --comm NAME.")
@@ -123,12 +128,6 @@ struct RedisCommand: ParsableCommand {
         }
         guard !pids.isEmpty else { throw Failure("no process is named \(name). Look with `ps -e -o pid,comm`, or give --pid.") }
         return pids
-    }
-
-    private func require(_ option: String, _ value: Double, in range: ClosedRange<Double>, unit: String) throws {
-        guard range.contains(value) else {
-            throw ValidationError("\(option) \(value) makes no sense: give \(range.lowerBound) to \(range.upperBound) \(unit).")
-        }
     }
 }
 

@@ -37,10 +37,7 @@ struct RedisSession {
                 throw Failure("cannot read the CPU clock of pid \(target.pid): \(error). It may have exited; look with `ps -p \(target.pid)`.")
             }
         }
-        folding = StackFolding(
-            pids: options.frequency > 0 ? targets.map(\.pid) : [], expandsInlined: options.inline,
-            demangling: !options.noDemangle
-        )
+        folding = StackFolding(targets: options.sampling.frequency > 0 ? targets.map(\.pid) : [], options.sampling)
         directories = try Self.makeDirectories(options, targets, started)
         printer = SessionPrinter(targets: targets, options: options)
     }
@@ -60,7 +57,7 @@ struct RedisSession {
     private func observe(_ begun: inout Bool) throws {
         let statistics = options.bpfStatistics ? try RunStatistics() : nil
         var probes = try Probes(targets, options, folding)
-        let boundary = try options.command.isEmpty ? nil : BoundingCommand(options.command)
+        let boundary = try options.command.isEmpty ? nil : startedCommand(options.command)
         defer { boundary?.end() }
         let attached = Snapshot.now() - began
         let cpuBefore = clocks.map { (try? $0.nanoseconds()) ?? 0 }
@@ -72,9 +69,13 @@ struct RedisSession {
 
         // Maps start at zero when they are attached: that is the first snapshot, and the first interval misses nothing.
         var progress = Progress(
-            previous: Snapshot(time: probes.commands.attachedAt), targetCPU: [UInt64](repeating: 0, count: targets.count)
+            previous: Snapshot(time: probes.commands.attachedAt), targetCPU: [UInt64](repeating: 0, count: targets.count),
+            expected: [ExpectedSamples](repeating: ExpectedSamples(frequency: options.sampling.frequency), count: targets.count)
         )
         progress.first = progress.previous.time
+        progress.limit = options.maxCost.map {
+            CostLimit(percent: $0, frequency: options.sampling.frequency, countsSyscalls: !options.noSyscalls, now: progress.first)
+        }
         var failure: (any Error)?
         do {
             try poll(&probes, boundary, attached, cpuBefore, &progress)
@@ -98,20 +99,23 @@ struct RedisSession {
         var targetCPU: [UInt64]
         var ended = "running"
         var cost = OwnCost.now()
+        /// Where --max-cost was given.
+        var limit: CostLimit?
+        var expected: [ExpectedSamples]
     }
 
     private func poll(
-        _ probes: inout Probes, _ boundary: BoundingCommand?, _ attached: Nanoseconds, _ cpuBefore: [UInt64],
+        _ probes: inout Probes, _ boundary: ChildCommand?, _ attached: Nanoseconds, _ cpuBefore: [UInt64],
         _ progress: inout Progress
     ) throws {
         let interval = Nanoseconds(UInt64(options.interval * 1e9))
-        let end = options.duration.map { progress.first + Nanoseconds(UInt64($0 * 1e9)) }
+        let end = options.bound.map { progress.first + Nanoseconds(UInt64($0 * 1e9)) }
         var due = progress.first + interval
         var alive = Set(targets.map(\.pid))
         events.watch(attention: probes.stacks?.attention())
         defer { events.watch(attention: nil) }
         while progress.ended == "running" {
-            let wanted = min(due, end ?? due)
+            let wanted = min(due, end ?? due, progress.limit?.due ?? due)
             switch events.next(until: min(wanted, Snapshot.now() + Self.drainEvery)) {
             case .deadline, .attention: break
             case .signal(let number): progress.ended = number == SIGINT ? "interrupted" : "terminated"
@@ -124,8 +128,9 @@ struct RedisSession {
                 // Gone with the process: the last reading stands.
                 if let cpu = try? clock.nanoseconds(), cpu >= cpuBefore[index] { progress.targetCPU[index] = cpu - cpuBefore[index] }
             }
+            try thin(&probes, &progress)
             try probes.stacks?.drain()
-            try probes.stacks?.follow { folding.mappings(ofProcess: $0) }
+            try probes.stacks?.follow(folding.mappings)
             let now = Snapshot.now()
             if let end, now >= end, progress.ended == "running" { progress.ended = "duration" }
             guard now >= due || progress.ended != "running" else { continue }
@@ -133,6 +138,21 @@ struct RedisSession {
             try report(probes, attached, &progress)
             probes.encrypted.tellUnseen(in: progress.previous)
             while due <= now { due = due + interval }
+        }
+    }
+
+    /// Give up what --max-cost forbids.
+    private func thin(_ probes: inout Probes, _ progress: inout Progress) throws {
+        let step = try progress.limit?.measure(began: progress.first) {
+            CostLimit.Reading(programs: probes.runTime, targets: Nanoseconds(progress.targetCPU.reduce(0, &+)))
+        }
+        switch step {
+        case nil: break
+        case .frequency(_, let frequency):
+            try probes.sample(at: frequency)
+            for index in progress.expected.indices { progress.expected[index].change(to: frequency, at: Nanoseconds(progress.targetCPU[index])) }
+        case .withoutSyscalls: probes.stopSyscalls()
+        case .end: if progress.ended == "running" { progress.ended = "cost limit" }
         }
     }
 
@@ -164,13 +184,13 @@ struct RedisSession {
             record.audit = audits?[process]?.record
             do {
                 try directory.write(record)
-                if options.frequency > 0 {
+                if options.sampling.frequency > 0 {
                     let began = Snapshot.now()
-                    let (folded, names) = folding.folded(stacks, process: process, comm: targets[process].comm)
+                    let (folded, names) = folding.folded(stacks) { root(of: $0, in: stacks, target: process) }
                     record.samples.onCPU.names = names
                     record.cost.symbolizeS = (Snapshot.now() - began).seconds
                     try directory.write(folded, to: "stacks.folded")
-                    try directory.write(flamegraph(folded, targets[process], record), to: "flamegraph.svg")
+                    try directory.write(sessionPicture(folded, record), to: "flamegraph.svg")
                     try directory.write(record)
                 }
             } catch {
@@ -222,29 +242,24 @@ struct RedisSession {
             statistics: options.bpfStatistics ? (total.programs, probes.commandPrograms, calls) : nil, ownCPU: own.cpu,
             ownPeakRSS: own.peakRSSBytes, targetCPU: Nanoseconds(progress.targetCPU[process]), attach: attached
         )
-        return SessionRecord(
+        var record = SessionRecord(
             version: kilnVersion, kernel: kernel, hook: probes.commands.hook.rawValue, side: probes.commands.side,
             started: started.rfc3339,
             interval: options.interval, ended: progress.ended, target: described, process: process, snapshot: total,
-            frequency: options.frequency, syscallName: options.noSyscalls ? nil : { syscallName($0) },
+            frequency: options.sampling.frequency, syscallName: options.noSyscalls ? nil : { syscallName($0) },
             tlsLibrary: probes.commands.tlsLibraries[process], cost: cost
         )
+        record.costLimit = progress.limit?.record
+        record.samples.onCPU.expected = progress.expected[process].count(at: Nanoseconds(progress.targetCPU[process]))
+        return record
     }
 
-    private func flamegraph(_ folded: [UInt8], _ target: Target, _ record: SessionRecord) -> [UInt8] {
-        let stacks = FoldedStacks(parsing: folded)
-        let place = target.ports.first.map { " · port \($0)" } ?? ""
-        let lost = record.lost.isEmpty
-            ? "lost: nothing" : "lost: " + record.lost.sorted { $0.key < $1.key }.map { "\($0.value) \($0.key)" }.joined(separator: ", ")
-        return renderSVG(stacks, FlamegraphOptions(
-            title: "\(target.comm) · on-CPU",
-            subtitle: "pid \(target.pid)\(place) · \(record.started) · \(significantSeconds(record.durationS)) at \(options.frequency) Hz",
-            countName: "samples",
-            notes: [
-                "kiln \(kilnVersion), Linux \(kernel), hook \(record.hook)",
-                "\(record.samples.onCPU.recorded) of \(record.samples.onCPU.expected) expected samples recorded; \(record.samples.onCPU.complete) stacks whole; \(lost)",
-            ]
-        ))
+    /// Below which name the stacks of a process stand in a target's picture; nil: they are of another one. What the server
+    /// forks (BGSAVE) runs its functions too, and must not look like it.
+    private func root(of process: Int, in stacks: StackTable, target: Int) -> String? {
+        if process == target { return targets[target].comm }
+        guard let sampled = stacks.processes[process], sampled.family == target else { return nil }
+        return "\(sampled.comm) (child)"
     }
 
     private static func makeDirectories(
@@ -274,7 +289,7 @@ private struct Probes: ~Copyable {
     var encrypted: EncryptedConnections
     /// What this kernel didn't allow, and why.
     let refused: [String]
-    let syscalls: SyscallProbe?
+    var syscalls: SyscallProbe?
     var stacks: StackProbe?
 
     init(_ targets: [Target], _ options: RedisCommand, _ folding: StackFolding) throws {
@@ -284,8 +299,8 @@ private struct Probes: ~Copyable {
         let procfs = ProcFS()
         // Loading takes tens of milliseconds, attaching a few: all is loaded before anything counts.
         var syscalls = options.noSyscalls ? nil : try SyscallProbe(watching: watched)
-        var stacks = options.frequency > 0
-            ? try StackProbe(watching: watched, byThread: options.threads) { folding.mappings(ofProcess: $0) } : nil
+        var stacks = options.sampling.frequency > 0
+            ? try StackProbe(watching: watched, byThread: options.sampling.threads, mappings: folding.mappings) : nil
         let encrypted = EncryptedConnections(targets)
         var refused: [String] = []
         let commands = try CommandProbe.attach(
@@ -301,7 +316,7 @@ private struct Probes: ~Copyable {
             }
         )
         try syscalls?.attach()
-        try stacks?.attach(frequency: options.frequency)
+        try stacks?.attach(frequency: options.sampling.frequency)
         self.commands = commands
         self.encrypted = encrypted
         self.refused = refused
@@ -326,10 +341,23 @@ private struct Probes: ~Copyable {
     /// No more samples: what is read afterwards belongs together.
     mutating func stopSampling() { stacks?.stop() }
 
-    var commandPrograms: [String] { commands.programs }
+    /// From now on so many samples a second.
+    mutating func sample(at frequency: Int) throws { try stacks?.sample(at: frequency) }
+
+    mutating func stopSyscalls() { syscalls?.detach() }
+
+    var commandPrograms: [String] { commands.programNames }
 
     func loadedPrograms() -> [LoadedProgram] {
         commands.loadedPrograms() + (syscalls?.loadedPrograms() ?? []) + (stacks?.loadedPrograms() ?? [])
+    }
+
+    /// Of all programs, by the kernel's statistics, where they are on.
+    var runTime: Nanoseconds {
+        var programs = Array(commands.programs().values)
+        if let more = syscalls?.programs() { programs += more.values }
+        if let more = stacks?.programs() { programs += more.values }
+        return programs.reduce(.zero) { $0 + $1.runTime }
     }
 
     func snapshot() throws -> Snapshot {
@@ -340,12 +368,3 @@ private struct Probes: ~Copyable {
         return snapshot
     }
 }
-
-private func kernelRelease() -> String {
-    var names = utsname()
-    uname(&names)
-    return withUnsafeBytes(of: names.release) { String(decoding: $0.prefix { $0 != 0 }, as: UTF8.self) }
-}
-
-/// `10.0 s`
-func significantSeconds(_ seconds: Double) -> String { "\((seconds * 10).rounded() / 10) s" }

@@ -8,19 +8,22 @@ import SystemPackage
 final class ServerConnection {
     private let descriptor: Int32
     private let target: Target
+    /// What it is asked for, in messages.
+    private let purpose: String
 
     /// Connects by TCP in the target's network namespace, or by its unix socket, and authenticates if there is a password.
-    init(_ target: Target, user: String?, password: String?) throws {
+    init(_ target: Target, user: String?, password: String?, for purpose: String = "--audit") throws {
         self.target = target
+        self.purpose = purpose
         let opened = Self.connect(target)
         guard opened >= 0 else {
-            throw Failure("cannot connect to pid \(target.pid) (\(target.comm)) for --audit: \(errorText(-opened)). It needs a TCP port or a unix socket on which the server listens.")
+            throw Failure("cannot connect to pid \(target.pid) (\(target.comm)) for \(purpose): \(errorText(-opened)). It needs a TCP port or a unix socket on which the server listens.")
         }
         descriptor = opened
         guard let password else { return }
         let reply = try ask(["AUTH"] + (user.map { [$0] } ?? []) + [password])
         guard reply.hasPrefix("+OK") else {
-            throw Failure("pid \(target.pid) refuses the password for --audit (\(Self.word(reply))). Give another in REDISCLI_AUTH or --audit-password-file.")
+            throw Failure("pid \(target.pid) refuses the password for \(purpose) (\(Self.word(reply))). Give another in REDISCLI_AUTH or --audit-password-file.")
         }
     }
 
@@ -29,13 +32,19 @@ final class ServerConnection {
     func statistics() throws -> ServerStatistics {
         let reply = try ask(["INFO", "everything"])
         guard reply.hasPrefix("$") else {
-            throw Failure("pid \(target.pid) doesn't answer INFO for --audit (\(Self.word(reply))). If it wants a password, give it in REDISCLI_AUTH or --audit-password-file.")
+            throw Failure("pid \(target.pid) doesn't answer INFO for \(purpose) (\(Self.word(reply))). If it wants a password, give it in REDISCLI_AUTH or --audit-password-file.")
         }
         let statistics = ServerStatistics(parsing: reply)
         guard statistics.processID == target.pidInNamespace ?? target.pid else {
-            throw Failure("another process than pid \(target.pid) answers on its port: no --audit.")
+            throw Failure("another process than pid \(target.pid) answers on its port: no \(purpose).")
         }
         return statistics
+    }
+
+    /// Asks for nothing, and waits for the answer.
+    func ping() throws {
+        let reply = try ask(["PING"])
+        guard reply.hasPrefix("+PONG") else { throw Failure("pid \(target.pid) doesn't answer PING (\(Self.word(reply))).") }
     }
 
     /// The first word of an error and no more: what follows may quote the request, and the password with it.
@@ -69,7 +78,7 @@ final class ServerConnection {
     }
 
     private func lost(_ code: Int32) -> Failure {
-        Failure("the connection to pid \(target.pid) for --audit was lost: \(errorText(code)).")
+        Failure("the connection to pid \(target.pid) for \(purpose) was lost: \(errorText(code)).")
     }
 
     /// What a server may take for one answer.

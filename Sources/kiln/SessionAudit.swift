@@ -39,7 +39,7 @@ struct SessionAudit {
         return Audit.Moment(before: before, server: statistics, after: try snapshot())
     }
 
-    private static func password(_ options: RedisCommand) throws -> String? {
+    static func password(_ options: RedisCommand) throws -> String? {
         guard let file = options.auditPasswordFile else {
             return getenv("REDISCLI_AUTH").map { String(cString: $0) }.flatMap { $0.isEmpty ? nil : $0 }
         }

@@ -6,19 +6,19 @@ import SystemPackage
 /// The directory of one target's session. Rows are written as they are known; session.json is replaced as a whole.
 final class SessionDirectory {
     let path: FilePath
-    private let commands: FileDescriptor
+    private let commands: FileDescriptor?
     private let syscalls: FileDescriptor?
     private let owner: (user: UInt32, group: UInt32)?
     /// The directories that were not there before, outermost first.
     private let made: [FilePath]
 
     /// Make the directory with its row files. It must not hold anything yet.
-    init(_ path: FilePath, withSyscalls: Bool) throws {
+    init(_ path: FilePath, withCommands: Bool = true, withSyscalls: Bool) throws {
         let owner = Self.personBehindSudo()
         var made: [FilePath] = []
         do {
             try Self.make(path, owner: owner, &made)
-            commands = try Self.create(path.appending("commands.jsonl"), owner: owner)
+            commands = withCommands ? try Self.create(path.appending("commands.jsonl"), owner: owner) : nil
             syscalls = withSyscalls ? try Self.create(path.appending("syscalls.jsonl"), owner: owner) : nil
         } catch {
             unlink(path.appending("commands.jsonl").string)
@@ -31,11 +31,13 @@ final class SessionDirectory {
     }
 
     deinit {
-        try? commands.close()
+        try? commands?.close()
         try? syscalls?.close()
     }
 
-    func append(_ lines: [CommandRow]) throws { try append(lines, to: commands, name: "commands.jsonl") }
+    func append(_ lines: [CommandRow]) throws {
+        if let commands { try append(lines, to: commands, name: "commands.jsonl") }
+    }
 
     func append(_ lines: [SyscallRow]) throws {
         if let syscalls { try append(lines, to: syscalls, name: "syscalls.jsonl") }

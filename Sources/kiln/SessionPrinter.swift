@@ -15,8 +15,9 @@ struct SessionPrinter {
     }
 
     func begin(hook: CommandHook, kernel: String, directories: [FilePath]) {
-        let rate = options.frequency > 0 ? "\(options.frequency) Hz" : "no stacks"
-        let bound = options.duration.map { "for \(significantSeconds($0))" } ?? (options.command.isEmpty ? "until Ctrl-C" : "until the command ends")
+        let rate = options.sampling.frequency > 0 ? "\(options.sampling.frequency) Hz" : "no stacks"
+        let unseen = options.duration == nil ? " (no terminal; --duration gives another length)" : ""
+        let bound = options.bound.map { "for \(significantSeconds($0))\(unseen)" } ?? (options.command.isEmpty ? "until Ctrl-C" : "until the command ends")
         say("kiln \(kilnVersion): attached to \(targets.map(title).joined(separator: ", ")); hook \(hook.rawValue), \(rate), \(bound)")
     }
 
@@ -42,7 +43,7 @@ struct SessionPrinter {
         if let record = records.first { lines += SessionText(record, output: output).losses }
         for directory in directories {
             let files = ["session.json", "commands.jsonl"] + (options.noSyscalls ? [] : ["syscalls.jsonl"])
-                + (options.frequency > 0 ? ["stacks.folded", "flamegraph.svg"] : [])
+                + (options.sampling.frequency > 0 ? ["stacks.folded", "flamegraph.svg"] : [])
             lines.append("wrote \(directory)/: " + files.joined(separator: ", "))
         }
         try output.write(lines.joined(separator: "\n") + "\n")

@@ -31,24 +31,46 @@ struct SessionText {
         lines += Dictionary(grouping: record.phasesUnknown.keys.sorted()) { record.phasesUnknown[$0] ?? "" }
             .sorted { $0.key < $1.key }.map { reason, phases in "\(phases.joined(separator: ", ")): \(reason)" }
         if let audit = record.audit { lines += auditLines(audit, output: text.output) }
-        return lines + samples
+        return lines + sampleLines
     }
 
     var losses: [String] {
         [text.lostText] + record.lost.keys.sorted().compactMap { loss in lossMeaning(loss).map { "  \(loss): \($0)" } }
     }
 
-    private var samples: [String] {
+    /// How many samples there are, whose, how their stacks end, and which frames have no name.
+    var sampleLines: [String] {
         let counts = record.samples.onCPU
         guard counts.frequencyHz > 0 else { return [] }
         let whole = counts.recorded == 0 ? "" : ", \(share(counts.complete, of: counts.recorded)) % of stacks whole"
         let cut = counts.kernelTruncated == 0 ? "" : ", \(counts.kernelTruncated) cut at the depth limit in the kernel"
         let cpu = Nanoseconds(UInt64(saturating: record.cost.targetCPUS * 1e9))
-        return ["samples: \(counts.recorded) recorded of \(counts.expected) expected from \(cpu) of CPU time\(whole)\(cut)"]
-            + StackEnd.all.compactMap { end in
-                guard end != .complete, let count = counts.ends[end.name] else { return nil }
-                return "  \(count) \(end.name): \(end.meaning)"
-            } + unnamed
+        let expected = counts.expected.map { " of \($0) expected from \(cpu) of CPU time" } ?? ""
+        var lines = ["samples: \(counts.recorded) recorded\(expected)\(whole)\(cut)"] + ends(counts.ends)
+        if let others = counts.descendants {
+            lines.append("processes it started: \(others.recorded) samples, \(share(others.complete, of: others.recorded)) % of stacks whole")
+            lines += ends(others.ends)
+        }
+        return lines + processes + unnamed
+    }
+
+    private func ends(_ counts: [String: UInt64]) -> [String] {
+        StackEnd.all.compactMap { end in
+            guard end != .complete, let count = counts[end.name] else { return nil }
+            return "  \(count) \(end.name): \(end.meaning)"
+        }
+    }
+
+    /// The most sampled by name, where there were several.
+    private var processes: [String] {
+        guard let processes = record.samples.onCPU.processes, processes.count > 1 else { return [] }
+        let byName = Dictionary(grouping: processes, by: \.comm).map { comm, same in
+            (comm: comm, count: UInt64(same.count), samples: same.reduce(UInt64(0)) { $0 + $1.samples })
+        }.sorted { ($1.samples, $0.comm) < ($0.samples, $1.comm) }
+        var table = Table(["PROCESS", "number", "samples"], leftAligned: 1)
+        for row in byName.prefix(10) { table.add([row.comm, grouped(row.count), grouped(row.samples)]) }
+        let rest = byName.count - 10
+        return table.lines + (rest > 0 ? ["\(rest) more names in session.json"] : [])
     }
 
     /// Which frames have no name, and why.

@@ -6,47 +6,55 @@ import KilnSymbols
 /// Names for the addresses of a session's stacks.
 final class StackFolding {
     private let kernel = KernelSymbolizer()
-    /// By target; nil where the process could not be read.
-    private var processes: [Symbolizer?]
+    private let store: SymbolStore
+    /// By process; none where it could not be read.
+    private var symbolizers: [Int: Symbolizer] = [:]
     private let demangling: Bool
 
-    /// Opens the mapped files now: names are still found after a process has ended.
-    /// `expandsInlined`: inlined functions are frames too. `demangling`: names as in their source.
-    init(pids: [Int32], expandsInlined: Bool = false, demangling: Bool = true) {
-        let store = SymbolStore(expandsInlined: expandsInlined)
-        processes = pids.map { try? Symbolizer(pid: $0, sharing: store) }
-        self.demangling = demangling
+    /// Opens the targets' mapped files now: names are still found after a process has ended.
+    init(targets: [Int32], _ options: SamplingOptions) {
+        store = SymbolStore(expandsInlined: options.inline)
+        demangling = !options.noDemangle
+        for (index, pid) in targets.enumerated() { symbolizers[index] = try? Symbolizer(pid: pid, sharing: store) }
     }
 
-    /// Learn what a target has mapped since; its code now, for the unwinder. Nothing of a process that is gone.
-    func mappings(ofProcess process: Int) -> [CodeMapping] {
-        guard let symbolizer = processes[process] else { return [] }
-        _ = try? symbolizer.refresh()
-        return symbolizer.codeMappings()
+    /// Learn what a process has mapped since; its code now, for the unwinder. Nothing of one that is gone.
+    func mappings(of process: SampledProcess) -> [CodeMapping] {
+        if let known = symbolizers[process.number] {
+            _ = try? known.refresh()
+            return known.codeMappings()
+        }
+        // Threads of the kernel have no stack of their own.
+        guard process.startStack != 0 else { return [] }
+        let opened = try? Symbolizer(pid: process.pid, startStack: process.startStack, sharing: store)
+        symbolizers[process.number] = opened
+        return opened?.codeMappings() ?? []
     }
 
-    /// The stacks of one target as folded text: `comm;outermost;...;innermost count`, a line each, sorted.
-    /// Behind `comm` stands the thread's name, where it is known. A stack that isn't whole begins with why: `comm;[no_row];...`.
-    func folded(_ table: StackTable, process: Int, comm: String) -> (text: [UInt8], names: NamesRecord) {
-        var user = KnownFrames(), kernel = KnownFrames()
+    /// Stacks as folded text: `root;outermost;...;innermost count`, a line each, sorted. `root` names a process (its number);
+    /// stacks of those for which it is nil are left out. Behind it stands the thread's name, where it is known. A stack that isn't
+    /// whole begins with why: `root;[no_row];...`.
+    func folded(_ table: StackTable, root: (Int) -> String?) -> (text: [UInt8], names: NamesRecord) {
+        var known = KnownFrames()
         var lines: [String: UInt64] = [:]
-        let root = foldedSafe(comm)
-        for (frames, samples) in table.stacks(ofProcess: process) {
-            var stack = [root]
+        for (process, frames, samples) in table.stacks {
+            guard let root = root(process) else { continue }
+            // A process that was gone before it could be read had the code of what forked it, if it executed nothing.
+            let space = symbolizers[process] == nil ? table.processes[process]?.origin ?? process : process
+            var stack = [foldedSafe(root)]
             if let thread = frames.thread { stack.append(foldedSafe(thread)) }
             // What is missing below must not look like the outermost function.
             if frames.end != .complete { stack.append("[\(frames.end.name)]") }
             for frame in located(frames.user, interrupted: frames.interrupted).reversed() {
-                stack.append(user.text(of: frame, samples) { named($0, process) })
+                stack.append(known.text(of: frame, in: space, samples) { named($0, space) })
             }
             for frame in located(frames.kernel).reversed() {
-                stack.append(kernel.text(of: frame, samples) { named([self.kernel.symbolize($0)], in: .kernel) })
+                stack.append(known.text(of: frame, in: nil, samples) { named([self.kernel.symbolize($0)], in: .kernel) })
             }
             lines[stack.joined(separator: ";"), default: 0] += samples
         }
         let text = Array(lines.sorted { $0.key < $1.key }.map { "\($0.key) \($0.value)\n" }.joined().utf8)
-        let unnamed = user.unnamed.merging(kernel.unnamed, uniquingKeysWith: +)
-        return (text, NamesRecord(named: user.named + kernel.named, unnamed: unnamed))
+        return (text, NamesRecord(named: known.named, unnamed: known.unnamed))
     }
 
     /// The innermost address is where the code was, and so is one that a signal interrupted; the others are where calls
@@ -56,8 +64,8 @@ final class StackFolding {
     }
 
     private func named(_ frame: FrameAddress, _ process: Int) -> KnownFrames.Frame {
-        guard let symbolizer = processes[process] else {
-            return .init(text: "[unknown]", unnamed: .init(module: nil, reason: "the process could not be read"))
+        guard let symbolizer = symbolizers[process] else {
+            return .init(text: "[unknown]", unnamed: .init(module: nil, reason: "the process could not be read: it ended too soon, or kiln may not"))
         }
         return named(symbolizer.frames(frame), in: .user)
     }
@@ -79,13 +87,22 @@ private struct KnownFrames {
         let unnamed: NamesRecord.Cause?
     }
 
-    private var frames: [FrameAddress: Frame] = [:]
+    private struct Place: Hashable {
+        let address: FrameAddress
+        /// The process in whose address space it lies; nil: the kernel's.
+        let space: Int?
+    }
+
+    private var frames: [Place: Frame] = [:]
     private(set) var named: UInt64 = 0
     private(set) var unnamed: [NamesRecord.Cause: UInt64] = [:]
 
-    mutating func text(of address: FrameAddress, _ samples: UInt64, lookingUp look: (FrameAddress) -> Frame) -> String {
-        let frame = frames[address] ?? look(address)
-        frames[address] = frame
+    mutating func text(
+        of address: FrameAddress, in space: Int?, _ samples: UInt64, lookingUp look: (FrameAddress) -> Frame
+    ) -> String {
+        let place = Place(address: address, space: space)
+        let frame = frames[place] ?? look(address)
+        frames[place] = frame
         if let cause = frame.unnamed { unnamed[cause, default: 0] += samples } else { named += samples }
         return frame.text
     }

@@ -118,6 +118,7 @@ final class FrameReference {
         let expected: [Operation]
         switch kiln_unwind_rule(rawValue: UInt32(row.rule)) {
         case KILN_UNWIND_SP: expected = [(bregx, 7, offset)]
+        case KILN_UNWIND_SP_FAR: expected = [(bregx, 7, (Int64(KILN_UNWIND_FAR) + Int64(UInt16(bitPattern: row.offset))) * 8)]
         case KILN_UNWIND_FP: expected = [(bregx, 6, offset)]
         case KILN_UNWIND_DEREFERENCE_FP: expected = [(breg6, offset, 0), (deref, 0, 0)]
         case KILN_UNWIND_DEREFERENCE_SP: expected = [(breg7, offset, 0), (deref, 0, 0)]

@@ -106,6 +106,9 @@ struct UnwindFixtureTests {
             "0x0b",
             "0x06, 6",  // restore_extended
             "0x0c, 7, 0x80, 0x80, 2",  // def_cfa rsp 32768
+            "0x0c, 7, 0xf8, 0xff, 15",  // 8 less than 256 KiB, 256 KiB, 8 less than 768 KiB
+            "0x0c, 7, 0x80, 0x80, 16",
+            "0x0c, 7, 0xf8, 0xff, 47",
             "0x10, 6, 2, 0x76, 0",  // expression: rbp at breg6 0
             "0x0f, 3, 0x76, 0x78, 0x06",  // def_cfa_expression: breg6 -8; deref
             "0x0f, 3, 0x77, 24, 0x06",  // breg7 24; deref
@@ -126,7 +129,7 @@ struct UnwindFixtureTests {
         #expect(found.compared.equal > 25)
         #expect(found.table.malformedEntryCount == 0)
         let rules = try Self.rules(of: "code", found)
-        #expect(rules.count == 9, "\(rules)")
+        #expect(rules.count == 10, "\(rules)")
     }
 
     @Test(arguments: [
@@ -136,7 +139,8 @@ struct UnwindFixtureTests {
         ("0x2f, 6, 0xff, 0", "the frame pointer at CFA + 1016, a value that means something else"),
         ("0x2f, 6, 0x80, 1", "the frame pointer at CFA + 1024"),
         ("0x0e, 12", "not a whole number of words"),
-        ("0x0c, 7, 0x80, 0x80, 16", "a frame of 256 KiB"),
+        ("0x0c, 7, 0x80, 0x80, 48", "a frame of 768 KiB"),
+        ("0x0c, 6, 0x80, 0x80, 16", "a frame of 256 KiB by the frame pointer"),
         ("0x0c, 16, 8", "the CFA from the instruction pointer"),
         ("0x0f, 3, 0x73, 0, 0x06", "the CFA behind a register of no special use"),
         ("0x0f, 2, 0x31, 0x31", "an expression of constants"),

@@ -6,7 +6,7 @@ import Testing
 /// Tables of real files against libdw, row by row.
 @Suite struct UnwindReferenceTests {
     /// The first of a line's paths that exists is compared. The bound is on rows that a table can't express: frames of more
-    /// than 256 KiB without frame pointer, the loader's start-up code, `setcontext`, a few instructions of OpenSSL's assembly.
+    /// than 768 KiB without frame pointer, the loader's start-up code, `setcontext`, a few instructions of OpenSSL's assembly.
     static let files: [(paths: [String], unsupported: Int)] = [
         (["/usr/bin/redis-server", "/usr/bin/redis-check-rdb"], 4),
         (libraries("libc.so.6"), 4),

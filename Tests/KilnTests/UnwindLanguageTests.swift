@@ -8,7 +8,7 @@ extension KernelTests {
         /// Samples are enough that half a percent of them are several.
         private static func whole(_ program: Program, through chain: [String]) throws {
             usleep(300_000)
-            let session = try Session.sampling(pid: program.pid) { try useCPU(of: program.pid, seconds: 3) }
+            let session = try Session.sampling(pid: program.pid) { try letWork(program.pid, seconds: 3) }
             let samples = session.record.samples.onCPU
             #expect(samples.recorded > 1000)
             #expect(session.wholeShare >= 0.995, "\(samples.ends)")
@@ -135,7 +135,7 @@ extension KernelTests {
                 }
                 """, options, in: .go)
             usleep(300_000)
-            let session = try Session.sampling(pid: program.pid) { try useCPU(of: program.pid, seconds: 3) }
+            let session = try Session.sampling(pid: program.pid) { try letWork(program.pid, seconds: 3) }
             let samples = session.record.samples.onCPU
             #expect(samples.recorded > 1000)
             #expect(session.wholeShare >= 0.995, "\(samples.ends)")

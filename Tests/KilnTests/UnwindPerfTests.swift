@@ -24,7 +24,7 @@ extension KernelTests {
             var window = (from: 0.0, to: 0.0)
             let session = try Session.recording(pid: server.pid, ["-F", "1511", "--no-syscalls"]) {
                 window.from = Self.now()
-                try useCPU(of: server.pid, seconds: 8)
+                try letWork(server.pid, seconds: 8)
                 window.to = Self.now()
             }
             kill(perf.pid, SIGINT)

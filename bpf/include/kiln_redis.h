@@ -140,6 +140,7 @@ struct kiln_redis_control {
 	X(SPLIT_RECEIVES, "split_receives", "receives that filled more than one iovec") \
 	X(DISCARDED_RECEIVES, "discarded_receives", "receives with MSG_TRUNC: bytes consumed without being copied") \
 	X(UNREADABLE_BUFFERS, "unreadable_buffers", "buffers of receives or sends that were not in memory when they were read") \
+	X(PREEMPTED_CALLS, "preempted_calls", "receives and sends on a CPU where another thread's was being followed (hook fentry, TLS); their connections are taken up again at their next provable boundary") \
 	X(CONNECTIONS_WITHOUT_STATE, "connections_without_state", "receives on connections for which there was no room or no memory") \
 	X(DISPLACED_CONNECTIONS, "displaced_connections", "idle connections that gave up their place: they are taken up again at their next provable boundary") \
 	X(UNTIMED_COMMANDS, "untimed_commands", "commands counted without latency: too many awaited replies on one connection") \
@@ -151,7 +152,6 @@ struct kiln_redis_control {
 	X(ERRORS_WITHOUT_NAME, "errors_without_name", "error replies that are not listed by command and word: too many different ones, or in one send") \
 	X(COMMANDS_MAP_FULL, "commands_map_full", "commands counted under `other`: no free row") \
 	X(COMMAND_NAMES_TOO_LONG, "command_names_too_long", "commands counted under `other`: name over 64 bytes") \
-	X(PREEMPTED_PROGRAMS, "preempted_programs", "receives and sends that came while a preempted program of their CPU was following another; their connections are taken up again") \
 	X(RECEIVE_STEPS_EXCEEDED, "receive_steps_exceeded", "receives with more requests than are followed in one go")
 
 enum kiln_redis_loss {

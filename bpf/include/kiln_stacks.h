@@ -16,15 +16,20 @@
 #define KILN_STACKS_RING_BYTES (1 << 20)  /* frames on their way to user space */
 #define KILN_COMM_BYTES 16                /* a thread's name, as the kernel keeps it (TASK_COMM_LEN) */
 
+#define KILN_PROCESSES_CAPACITY 16384     /* processes a session can tell apart, the listed ones included */
+#define KILN_DESCENDANTS_CAPACITY 65536   /* descendants of the listed processes that live at a time */
+#define KILN_ENDED_RING_BYTES (1 << 16)   /* numbers of ended processes on their way to user space */
+
 /* What user space chooses before loading. */
 struct kiln_stack_options {
 	__u32 by_thread;                      /* equal stacks of threads with other names are other stacks */
+	__u32 everything;                     /* all processes; otherwise the listed ones and what descends from them */
 };
 
 /* Key of `stack_counts`; the value is the number of samples (__u64). Never cleared while loaded. */
 struct kiln_stack_key {
 	__u64 hash;                           /* of all frames, both depths, the end and the thread's name */
-	__u32 process;
+	__u32 process;                        /* listed ones by their index; others are numbered on when first sampled */
 	__u32 reserved;
 };
 
@@ -59,12 +64,16 @@ struct kiln_stack {
 	__u32 kernel_depth;
 	__u32 user_depth;
 	__u32 end;                            /* enum kiln_stack_end */
-	__u32 reserved;
+	__u32 tgid;
+	__u32 origin;                         /* the process it was forked from and has the code of; itself, where it has its own */
+	__u32 family;                         /* the listed process that it is or descends from; 0 where everything is sampled */
+	__u64 start_stack;                    /* where its stack begins, as /proc/PID/stat has it: tells its executions apart */
+	__u64 comm[KILN_COMM_BYTES / 8];      /* the bytes of its leader's name */
 	__u64 thread[KILN_COMM_BYTES / 8];    /* the bytes of the thread's name; zeros unless by_thread */
 	__u64 frames[KILN_STACK_FRAMES];
 };
 
-/* Samples of one process, one copy for each possible CPU. */
+/* Samples of a listed process, or of all that descend from it; one copy for each possible CPU. */
 struct kiln_sample_stats {
 	__u64 seen;                           /* the timer hit this process */
 	__u64 recorded;                       /* and its stack was counted */
@@ -74,7 +83,9 @@ struct kiln_sample_stats {
 
 #define KILN_STACK_LOSSES(X) \
 	X(STACKS_MAP_FULL, "stacks_map_full", "samples of a stack for which there was no room: the session has too many different stacks") \
-	X(STACKS_RING_FULL, "stacks_ring_full", "samples of a new stack that found no room on its way to user space")
+	X(STACKS_RING_FULL, "stacks_ring_full", "samples of a new stack that found no room on its way to user space") \
+	X(PROCESSES_MAP_FULL, "processes_map_full", "samples of processes for which there was no room: the session has met too many") \
+	X(DESCENDANTS_MAP_FULL, "descendants_map_full", "processes started by the targets that could not be followed: too many live at a time")
 
 enum kiln_stack_loss {
 #define X(symbol, name, meaning) KILN_LOST_##symbol,

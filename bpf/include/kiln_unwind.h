@@ -35,7 +35,10 @@ enum kiln_unwind_rule {
 	KILN_UNWIND_RETURN_REGISTER,    /* CFA = sp + offset; the return address is in a register; packed too; innermost only */
 	KILN_UNWIND_UNSUPPORTED,        /* rules that a row can't express */
 	KILN_UNWIND_FP_ELSEWHERE,       /* CFA = frame pointer + offset, which may lie on another stack, below this one */
+	KILN_UNWIND_SP_FAR,             /* CFA = sp + KILN_UNWIND_FAR + offset, which is unsigned here: frames of 256 to 768 KiB */
 };
+
+#define KILN_UNWIND_FAR 32768           /* words: what the offset of KILN_UNWIND_SP can't reach */
 
 /* The two rules with a register: offset = words << 5 | DWARF register. Shift right arithmetically to get the words. */
 #define KILN_UNWIND_REGISTER_SHIFT 5

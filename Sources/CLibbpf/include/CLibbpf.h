@@ -21,6 +21,15 @@ int kiln_perf_event_open_cpu_clock(int cpu, unsigned long frequency);
 /// An event that counts nothing, but records each mapping of executable memory (PERF_RECORD_MMAP).
 struct perf_event_attr kiln_code_mapping_events(void);
 
+/// Start a program, found by PATH, that waits before its first instruction: its pid, or -errno. It goes on when a byte is
+/// written to `*start`, and ends when that is closed before. `*failure` then gives an int, the errno that kept it from being
+/// executed, or its end. Signals are as they were before kiln blocked and ignored some. `errors`: its standard error, and then
+/// nothing is its input and output; -1: kiln's own.
+int kiln_spawn_waiting(char *const arguments[], int errors, int *start, int *failure);
+
+/// Whether one link can attach a program to several functions of a file (BPF_TRACE_UPROBE_MULTI): 0, or -errno.
+int kiln_probe_uprobe_multi(void);
+
 /// A descriptor that becomes readable when the process ends, or -errno.
 int kiln_pidfd_open(int pid);
 

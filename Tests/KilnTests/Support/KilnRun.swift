@@ -72,8 +72,9 @@ struct Session {
         let decoder = JSONDecoder()
         record = try decoder.decode(SessionRecord.self, from: Data(contentsOf: URL(fileURLWithPath: directory + "/session.json")))
         folded = (try? String(contentsOfFile: directory + "/stacks.folded", encoding: .utf8)) ?? ""
-        commandRows = try String(contentsOfFile: directory + "/commands.jsonl", encoding: .utf8)
-            .split(separator: "\n").map { try decoder.decode(CommandRow.self, from: Data($0.utf8)) }
+        // `kiln record` knows no commands.
+        let commands = record.hook == "none" ? "" : try String(contentsOfFile: directory + "/commands.jsonl", encoding: .utf8)
+        commandRows = try commands.split(separator: "\n").map { try decoder.decode(CommandRow.self, from: Data($0.utf8)) }
         self.output = output
         let picture = directory + "/flamegraph.svg"
         if access(picture, F_OK) == 0, let complaint = try xmllint(picture) { throw TestFailure("\(picture): \(complaint)") }

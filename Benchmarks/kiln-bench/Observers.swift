@@ -1,0 +1,122 @@
+import Foundation
+import Glibc
+import KilnModel
+import KilnTargets
+
+/// A way to watch a server that the comparison holds against others.
+struct Observer {
+    let name: String
+    /// Whether it tells how long each command takes, or could with what it ships.
+    let perCommand: Bool
+    /// Where its program comes from, for the list of versions; empty: this build.
+    let program: String
+    let start: (_ pid: Int32) throws -> any Watching
+}
+
+/// A running observer.
+protocol Watching {
+    var pid: Int32 { get }
+    /// `commands` went through the server meanwhile. Throws where the observer saw nothing, or not what it claims to.
+    func end(after commands: Int) throws
+}
+
+extension Observer {
+    /// All that can be had here, and what can't.
+    static func all(kiln: String) -> (observers: [Observer], missing: [String]) {
+        var observers: [Observer] = []
+        func session(_ name: String, _ options: [String]) {
+            observers.append(Observer(name: name, perCommand: true, program: "") { try Session(kiln, $0, options) })
+        }
+        session("kiln --no-syscalls -F 0", ["--no-syscalls", "-F", "0"])
+        session("kiln --no-syscalls", ["--no-syscalls"])
+        session("kiln -F 0", ["-F", "0"])
+        session("kiln", [])
+        session("kiln --hook syscall --no-syscalls -F 0", ["--hook", "syscall", "--no-syscalls", "-F", "0"])
+        session("kiln --hook syscall", ["--hook", "syscall"])
+        let shipping = (kiln as NSString).deletingLastPathComponent + "/kiln-observer"
+        let others: [(name: String, perCommand: Bool, program: String, ready: ObserverProgram.Ready, command: (Int32) -> [String])] = [
+            ("an event for each request", true, shipping, .says("attached to"), { [shipping, "ship", "\($0)"] }),
+            ("bpftrace, histogram by command", true, "bpftrace", .says("Attaching"), { ["bpftrace", "-e", Self.script($0)] }),
+            ("syscount -L", false, "syscount", .silent, { ["syscount", "-L", "-p", "\($0)"] }),
+            ("perf trace -s", false, "perf", .silent, { ["perf", "trace", "-s", "-p", "\($0)"] }),
+            ("perf record --call-graph dwarf", false, "perf", .silent, {
+                ["perf", "record", "-q", "-e", "cpu-clock", "-F", "99", "--call-graph", "dwarf", "-p", "\($0)", "-o", "-"]
+            }),
+            ("strace -c", false, "strace", .says("attached"), { ["strace", "-c", "-f", "-p", "\($0)"] }),
+        ]
+        var missing: [String] = []
+        for other in others {
+            guard (try? launch(["sh", "-c", "command -v \(other.program)"]))?.ended() == 0 else {
+                missing.append(other.name)
+                continue
+            }
+            observers.append(Observer(name: other.name, perCommand: other.perCommand, program: other.program) {
+                try ObserverProgram(other.name, other.command($0), other.ready)
+            })
+        }
+        return (observers, missing)
+    }
+
+    /// From the return of read to the beginning of write, by the command's name: what a one-liner can see.
+    private static func script(_ pid: Int32) -> String {
+        """
+        tracepoint:syscalls:sys_enter_read /pid == \(pid)/ { @buffer[tid] = args->buf; }
+        tracepoint:syscalls:sys_exit_read /pid == \(pid) && args->ret > 0/ { @start[tid] = nsecs; @name[tid] = str(@buffer[tid] + 8, 4); }
+        tracepoint:syscalls:sys_enter_write /pid == \(pid) && @start[tid]/ { @us[@name[tid]] = hist((nsecs - @start[tid]) / 1000); delete(@start[tid]); }
+        """
+    }
+}
+
+/// A program of others, or of Benchmarks/, that watches until SIGINT.
+final class ObserverProgram: Watching {
+    /// How it is known that it watches.
+    enum Ready { case says(String), silent }
+
+    private let name: String
+    private let process: Process
+    private let output: String
+    var pid: Int32 { process.processIdentifier }
+
+    /// What remains to be done when a program has said its word, or says none.
+    private static let settling: UInt32 = 1_000_000
+
+    init(_ name: String, _ command: [String], _ ready: Ready) throws {
+        self.name = name
+        output = NSTemporaryDirectory() + "kiln-bench-\(UUID().uuidString).out"
+        _ = FileManager.default.createFile(atPath: output, contents: nil)
+        let file = try FileHandle(forWritingTo: URL(fileURLWithPath: output))
+        // Tracepoints of system calls need tracefs, which some hosts don't mount: it is mounted for the observer alone.
+        let mounted = "[ -d /sys/kernel/tracing/events ] || mount -t tracefs tracefs /sys/kernel/tracing; exec \"$@\""
+        process = try launch(["unshare", "-m", "sh", "-c", mounted, "sh"] + command, output: file, errors: file)
+        if case .says(let word) = ready {
+            for _ in 0..<1000 where process.isRunning && !text.contains(word) { usleep(10_000) }
+            guard text.contains(word) else {
+                process.terminate()
+                throw BenchFailure("\(name) did not begin: \(text.suffix(300))")
+            }
+        }
+        usleep(Self.settling)
+        guard process.isRunning else { throw BenchFailure("\(name) ended at once: \(text.suffix(300))") }
+    }
+
+    private var text: String { String(decoding: FileManager.default.contents(atPath: output) ?? Data(), as: UTF8.self) }
+
+    func end(after commands: Int) throws {
+        process.interrupt()
+        for _ in 0..<3000 where process.isRunning { usleep(10_000) }
+        if process.isRunning { kill(pid, SIGKILL) }
+        process.waitUntilExit()
+        let size = (try? FileManager.default.attributesOfItem(atPath: output))?[.size] as? Int ?? 0
+        defer { try? FileManager.default.removeItem(atPath: output) }
+        guard size > 50 else { throw BenchFailure("\(name) saw nothing: \(text)") }
+    }
+}
+
+extension Session: Watching {
+    /// kiln's own counts are to be exact: a cheap wrong number is none.
+    func end(after commands: Int) throws {
+        let record = try end(expecting: nil)
+        let counted = ["SET", "GET", "DEL"].reduce(0) { $0 + Int(record.commands[$1]?.count ?? 0) }
+        guard counted == commands else { throw BenchFailure("kiln counted \(counted) of \(commands) commands") }
+    }
+}

@@ -1,0 +1,51 @@
+import Foundation
+
+/// `kiln cost` held against what is known: on nothing its interval contains zero, on an observer that burns a known time it
+/// contains that.
+extension Bench {
+    private struct Cost: Decodable {
+        let cost_percent, cost_least_percent, cost_most_percent: Double
+        let added_least_cpu_ns, added_most_cpu_ns: Double
+    }
+
+    func truth(runs: Int) throws {
+        report("kiln cost against known observers, \(runs) runs of 12 s each (99 % intervals)")
+        let observer = (kiln as NSString).deletingLastPathComponent + "/kiln-observer"
+        let file = NSTemporaryDirectory() + "kiln-bench-\(UUID().uuidString).burned"
+        defer { try? FileManager.default.removeItem(atPath: file) }
+        let load = try launch(["taskset", "-c", "1", "redis-benchmark", "-p", "\(server.port)", "-q", "-l", "-t", "get", "-c", "50"])
+        defer { load.terminate() }
+        for burn in [0, 1000, 5000] {
+            var held = 0, widths: [Double] = []
+            for _ in 0..<runs {
+                let cost = try measure(burn == 0 ? "none" : "\(observer) burn \(server.pid) \(burn) \(file)")
+                let truth = burn == 0 ? 0 : try burned(file)
+                if cost.added_least_cpu_ns <= truth && truth <= cost.added_most_cpu_ns { held += 1 }
+                widths.append((cost.cost_most_percent - cost.cost_least_percent) / 2)
+            }
+            report(row([
+                burn == 0 ? "nothing" : "\(burn) ns burned a send", "\(held) of \(runs) hold it", "half width \(decimal(median(widths))) points (median)",
+            ]))
+        }
+        report("")
+    }
+
+    /// Mean of what was burned, as the program itself saw it: dispatch to it comes on top.
+    private func burned(_ file: String) throws -> Double {
+        let numbers = try String(contentsOfFile: file, encoding: .utf8).split(whereSeparator: \.isWhitespace).compactMap { Double($0) }
+        guard numbers.count == 2, numbers[0] > 0 else { throw BenchFailure("nothing was burned") }
+        return numbers[1] / numbers[0]
+    }
+
+    private func measure(_ observer: String) throws -> Cost {
+        let pipe = Pipe()
+        let process = try launch(
+            [kiln, "cost", "-p", "\(server.pid)", "-d", "12", "--window", "0.3", "--precision", "100", "--json", "--observer", observer],
+            output: pipe.fileHandleForWriting
+        )
+        try pipe.fileHandleForWriting.close()
+        let text = pipe.fileHandleForReading.readDataToEndOfFile()
+        guard process.ended() == 0 else { throw BenchFailure("kiln cost ended with \(process.terminationStatus)") }
+        return try JSONDecoder().decode(Cost.self, from: text)
+    }
+}

@@ -1,0 +1,84 @@
+// Observers to hold kiln against: `kiln-observer burn PID NANOSECONDS FILE` burns so much of a process's CPU time in each of its
+// sends and writes `calls ns` to the file at the end; `kiln-observer ship PID` ships each receive to user space and counts the
+// commands there. SIGINT ends them.
+import CLibbpf
+import Foundation
+import Glibc
+import KilnKernel
+import KilnModel
+import ObserversBPF
+
+/// The reading end of event-per-request: what a tool has to do at least to count commands.
+final class Shipped {
+    private(set) var commands: [UInt64: UInt64] = [:]
+    private(set) var lost: UInt64 = 0
+    private var buffer: OpaquePointer?
+
+    /// `fd`: the map of the buffers, 64 pages for each CPU.
+    init(map fd: Int32) throws {
+        buffer = perf_buffer__new(fd, 64, { context, _, record, size in
+            guard let context, let record, size >= MemoryLayout<observer_event>.size else { return }
+            Unmanaged<Shipped>.fromOpaque(context).takeUnretainedValue().count(UnsafeRawBufferPointer(start: record, count: Int(size)))
+        }, { context, _, lost in
+            if let context { Unmanaged<Shipped>.fromOpaque(context).takeUnretainedValue().lost += lost }
+        }, Unmanaged.passUnretained(self).toOpaque(), nil)
+        guard buffer != nil else { throw KernelError("map the buffers of events", code: errno) }
+    }
+
+    deinit { perf_buffer__free(buffer) }
+
+    var descriptor: Int32 { perf_buffer__epoll_fd(buffer) }
+
+    func consume() { perf_buffer__consume(buffer) }
+
+    /// `*2\r\n$3\r\nGET\r\n`: the name stands on the third line.
+    private func count(_ record: UnsafeRawBufferPointer) {
+        guard let start = MemoryLayout<observer_event>.offset(of: \.payload) else { return }
+        let payload = record[start...].prefix(64)
+        let name = payload.split(separator: UInt8(ascii: "\n"), maxSplits: 3).dropFirst(2).first?.prefix(8) ?? []
+        commands[name.reduce(0) { $0 << 8 | UInt64($1) }, default: 0] += 1
+    }
+}
+
+func observe() throws {
+    let arguments = CommandLine.arguments
+    guard arguments.count >= 3, let pid = UInt32(arguments[2]) else {
+        print("usage: kiln-observer burn PID NANOSECONDS FILE | kiln-observer ship PID")
+        exit(2)
+    }
+    let burns = arguments[1] == "burn"
+    let events = try SessionEvents()
+    var object = try BPFObject(observers_object(), name: "observers")
+    object.loadOnly([arguments[1]])
+    let nanoseconds = burns && arguments.count > 3 ? UInt32(arguments[3]) ?? 0 : 0
+    try object.setConstant(section: ".rodata.options", observer_options(tgid: pid, burn_ns: nanoseconds))
+    try object.load()
+    let shipped = burns ? nil : try Shipped(map: object.map("events").fd)
+    try object.attach(arguments[1])
+    FileHandle.standardError.write(Data("kiln-observer: attached to \(pid)\n".utf8))
+    events.watch(attention: shipped?.descriptor)
+    wait: while true {
+        switch events.next(until: Snapshot.now() + Nanoseconds(1_000_000_000)) {
+        case .attention: shipped?.consume()
+        case .signal: break wait
+        case .deadline, .ended: break
+        }
+    }
+    events.watch(attention: nil)
+    if let shipped {
+        shipped.consume()
+        print("\(shipped.commands.values.reduce(0, +)) events, \(shipped.lost) lost")
+    } else if arguments.count > 4 {
+        var sum = observer_burned()
+        try object.map("burned").forEachCopy(of: observer_burned.self, entries: 1) { _, copy in
+            sum.calls += copy.pointee.calls
+            sum.ns += copy.pointee.ns
+        }
+        try "\(sum.calls) \(sum.ns)\n".write(toFile: arguments[4], atomically: true, encoding: .utf8)
+    }
+}
+
+do { try observe() } catch {
+    FileHandle.standardError.write(Data("kiln-observer: \(error)\n".utf8))
+    exit(1)
+}

@@ -1,0 +1,89 @@
+import CLibbpf
+import Glibc
+import KilnBPF
+import KilnModel
+
+/// The reading end of `new_stacks` and `ended_processes`.
+final class StackRing {
+    private var ring: OpaquePointer?
+    private let targets: Int
+    private(set) var table = StackTable()
+    /// Processes met since they were last taken; those that ended.
+    private var met: [SampledProcess] = []
+    private var ended: [Int] = []
+
+    /// `targets`: how many processes are listed.
+    init(stacks: BPFMap, ended endings: BPFMap, targets: Int) throws(KernelError) {
+        self.targets = targets
+        let context = Unmanaged.passUnretained(self).toOpaque()
+        ring = ring_buffer__new(stacks.fd, { context, record, size in
+            guard let context, let record, size >= StackRing.headerSize else { return 0 }
+            Unmanaged<StackRing>.fromOpaque(context).takeUnretainedValue().take(record, size: size)
+            return 0
+        }, context, nil)
+        guard ring != nil else { throw KernelError("map the ring of new stacks", code: errno) }
+        let result = ring_buffer__add(ring, endings.fd, { context, record, size in
+            guard let context, let record, size >= MemoryLayout<UInt64>.size else { return 0 }
+            Unmanaged<StackRing>.fromOpaque(context).takeUnretainedValue().ended.append(Int(record.load(as: UInt64.self)))
+            return 0
+        }, context)
+        guard result == 0 else { throw KernelError("map the ring of ended processes", code: -result) }
+    }
+
+    deinit { ring_buffer__free(ring) }
+
+    var descriptor: Int32 { ring_buffer__epoll_fd(ring) }
+
+    func drain() throws(KernelError) {
+        let result = ring_buffer__consume(ring)
+        guard result >= 0 else { throw KernelError("read the ring of new stacks", code: -result) }
+    }
+
+    func count(_ key: StackTable.Key, _ samples: UInt64) { table.counts[key] = samples }
+
+    /// The processes that were first sampled, and the numbers of those that ended, since this was last asked.
+    func takeProcesses() -> (met: [SampledProcess], ended: [Int]) {
+        defer {
+            met = []
+            ended = []
+        }
+        return (met, ended)
+    }
+
+    private static let headerSize = MemoryLayout<kiln_stack>.offset(of: \.frames) ?? 0
+
+    private func take(_ record: UnsafeMutableRawPointer, size: Int) {
+        func field(_ offset: Int?) -> UInt32 { record.load(fromByteOffset: offset ?? 0, as: UInt32.self) }
+        let key = record.load(as: kiln_stack_key.self), process = Int(key.process)
+        let kernel = Int(field(MemoryLayout<kiln_stack>.offset(of: \.kernel_depth)))
+        let user = Int(field(MemoryLayout<kiln_stack>.offset(of: \.user_depth)))
+        let room = (size - Self.headerSize) / MemoryLayout<UInt64>.size
+        guard kernel + user <= room, let end = StackEnd(rawValue: field(MemoryLayout<kiln_stack>.offset(of: \.end))) else { return }
+        let frames = UnsafeBufferPointer(
+            start: (record + Self.headerSize).assumingMemoryBound(to: UInt64.self), count: kernel + user
+        )
+        let marked = frames[kernel...], mark = KILN_FRAME_INTERRUPTED
+        table.learn(StackTable.Key(hash: key.hash, process: process), StackFrames(
+            kernel: Array(frames[..<kernel]), user: marked.map { $0 & ~mark },
+            interrupted: marked.indices.filter { marked[$0] & mark != 0 }.map { $0 - kernel }, end: end,
+            thread: name(record, MemoryLayout<kiln_stack>.offset(of: \.thread))
+        ))
+        guard process >= targets, table.processes[process] == nil else { return }
+        let sampled = SampledProcess(
+            number: process, pid: Int32(bitPattern: field(MemoryLayout<kiln_stack>.offset(of: \.tgid))),
+            comm: name(record, MemoryLayout<kiln_stack>.offset(of: \.comm)) ?? "",
+            origin: Int(field(MemoryLayout<kiln_stack>.offset(of: \.origin))),
+            family: Int(field(MemoryLayout<kiln_stack>.offset(of: \.family))),
+            startStack: record.load(fromByteOffset: MemoryLayout<kiln_stack>.offset(of: \.start_stack) ?? 0, as: UInt64.self)
+        )
+        table.learn(sampled)
+        met.append(sampled)
+    }
+
+    /// The name of a task, if it was asked for.
+    private func name(_ record: UnsafeMutableRawPointer, _ offset: Int?) -> String? {
+        guard let offset else { return nil }
+        let name = UnsafeRawBufferPointer(start: record + offset, count: Int(KILN_COMM_BYTES)).prefix { $0 != 0 }
+        return name.isEmpty ? nil : String(decoding: name, as: UTF8.self)
+    }
+}

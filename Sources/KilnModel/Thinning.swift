@@ -1,0 +1,85 @@
+/// What a session does next to cost less: fewer samples, then no system calls, then nothing at all.
+public enum ThinningStep: Equatable, Sendable {
+    case frequency(from: Int, to: Int)
+    case withoutSyscalls
+    case end
+}
+
+/// The steps that are left to a session.
+public struct Thinning: Sendable {
+    private var frequency: Int
+    private var countsSyscalls: Bool
+    /// Below that frequency fewer samples save nothing: 20 of them a second take 0.05 % of a core.
+    private static let leastFrequency = 20
+
+    public init(frequency: Int, countsSyscalls: Bool) {
+        self.frequency = frequency
+        self.countsSyscalls = countsSyscalls
+    }
+
+    public mutating func next() -> ThinningStep {
+        if frequency > Self.leastFrequency {
+            let former = frequency
+            frequency = max(frequency / 4, 1)
+            return .frequency(from: former, to: frequency)
+        }
+        guard countsSyscalls else { return .end }
+        countsSyscalls = false
+        return .withoutSyscalls
+    }
+}
+
+/// How many samples a process's CPU time promises where the frequency changes on the way.
+public struct ExpectedSamples: Sendable {
+    public private(set) var frequency: Int
+    private var before = 0.0
+    private var changedAt = Nanoseconds.zero
+
+    public init(frequency: Int) { self.frequency = frequency }
+
+    /// `cpu`: of the process since the session began.
+    public mutating func change(to frequency: Int, at cpu: Nanoseconds) {
+        before = samples(at: cpu)
+        changedAt = cpu
+        self.frequency = frequency
+    }
+
+    public func count(at cpu: Nanoseconds) -> UInt64 { UInt64(saturating: samples(at: cpu)) }
+
+    private func samples(at cpu: Nanoseconds) -> Double { before + (cpu - changedAt).seconds * Double(frequency) }
+}
+
+/// In session.json where --max-cost was given.
+public struct CostLimitRecord: Codable, Sendable {
+    public struct Step: Codable, Sendable {
+        /// Since the session began.
+        public var afterS: Double
+        /// What was measured before it.
+        public var measuredPercent: Double
+        public var step: String
+
+        enum CodingKeys: String, CodingKey {
+            case step, afterS = "after_s", measuredPercent = "measured_percent"
+        }
+
+        public init(after: Nanoseconds, measured: Double, step: String) {
+            afterS = after.seconds
+            measuredPercent = measured * 100
+            self.step = step
+        }
+    }
+
+    public var limitPercent: Double
+    /// The last measurement: run time of kiln's BPF programs over the target's CPU time. Absent before the first.
+    public var measuredPercent: Double?
+    public var steps: [Step]
+
+    enum CodingKeys: String, CodingKey {
+        case steps, limitPercent = "limit_percent", measuredPercent = "measured_percent"
+    }
+
+    public init(limitPercent: Double) {
+        self.limitPercent = limitPercent
+        steps = []
+    }
+}

@@ -1,0 +1,137 @@
+import ArgumentParser
+import KilnKernel
+import KilnModel
+import KilnTargets
+
+/// `kiln cost`: what watching costs, here and now.
+struct CostCommand: ParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "cost",
+        abstract: "Measures what a session costs the server, on the traffic that it has.",
+        discussion: """
+            Windows with and without a session alternate; the server's CPU time for each command in one kind is held against the \
+            other. Nothing is sent but INFO at the edges of windows (a password is taken from REDISCLI_AUTH); where INFO isn't to \
+            be had, CPU time is divided by the calls of read and write that the kernel counts anyway, or by seconds. Options of \
+            the session follow behind --:
+              kiln cost --port 6379 -- --no-syscalls
+            It ends with status 1 where the traffic was too uneven to tell.
+            """
+    )
+
+    @Option(name: .shortAndLong, help: ArgumentHelp("Measure on this process.", valueName: "pid"))
+    var pid: Int32?
+
+    @Option(help: ArgumentHelp("Measure on the process that listens on this port.", valueName: "port"))
+    var port: UInt16?
+
+    @Option(name: .shortAndLong, help: ArgumentHelp("Measure for about so many seconds.", valueName: "seconds"))
+    var duration: Double = 60
+
+    @Option(help: ArgumentHelp("Length of a window.", valueName: "seconds"))
+    var window: Double = 1
+
+    @Option(help: ArgumentHelp("Conclude when the cost is known to so many percentage points, or to a quarter of itself.", valueName: "points"))
+    var precision: Double = 2
+
+    @Option(help: ArgumentHelp("Divide by: \(CostUnit.allCases.map(\.rawValue).joined(separator: ", ")); the first that can be counted if not given.", valueName: "unit"))
+    var unit: CostUnit?
+
+    @Flag(help: "Send PING 100 times a second, and compare how long it takes: this is a load of kiln's own.")
+    var ping = false
+
+    @Option(help: ArgumentHelp("Measure another program instead of a session: it says `: attached to` on standard error, and SIGINT ends it. `none`: nothing.", valueName: "command"))
+    var observer: String?
+
+    @Flag(help: "Print JSON, every window included.")
+    var json = false
+
+    @Argument(parsing: .postTerminator, help: ArgumentHelp("Options of `kiln redis`.", valueName: "session options"))
+    var options: [String] = []
+
+    /// What a block takes beside its windows: a session attaches and ends, with some room.
+    private static let secondsBesideWindows = 0.6
+
+    func validate() throws {
+        guard (0.1...60).contains(window) else { throw ValidationError("--window \(window) makes no sense: give 0.1 to 60 seconds.") }
+        guard (0.01...100).contains(precision) else { throw ValidationError("--precision \(precision) makes no sense: give 0.01 to 100 points.") }
+        guard (1...86_400).contains(duration) else { throw ValidationError("--duration \(duration) makes no sense: give 1 to 86400 seconds.") }
+        if let pid, pid <= 0 { throw ValidationError("--pid \(pid) is no process: give a positive number.") }
+        if port == 0 { throw ValidationError("--port 0 is no port: give 1 to 65535.") }
+        if pid != nil, port != nil { throw ValidationError("--pid and --port both name the process: give one of them.") }
+        let session = try sessionOptions()
+        guard session.pid == [1], session.port.isEmpty, session.output == nil, session.duration == nil, session.command.isEmpty else {
+            throw ValidationError("behind -- stand options of the session, but neither its target, nor its length, nor its directory.")
+        }
+        if observer != nil, !options.isEmpty { throw ValidationError("--observer measures something else than a session: give no options of one.") }
+    }
+
+    func run() throws {
+        try reportingErrors {
+            if observer == nil { try Capabilities.require() }
+            let discovery = TargetDiscovery()
+            let targets = try discovery.targets(pids: pid.map { [$0] } ?? [], ports: port.map { [$0] } ?? [])
+            guard let target = targets.first else { throw Failure("no target was found.") }
+            let blocks = max(CostEstimate.leastBlocks, Int(duration / blockSeconds))
+            let server = try connection(to: target)
+            let measurement = try CostMeasurement(target, observer: observer(of: target, []), window: window, server: server, pings: ping)
+            let title = sessionTitle(comm: target.comm, pid: target.pid, ports: target.ports, container: nil)
+            say("kiln \(kilnVersion): measuring on \(title); \(blocks) blocks of \(CostEstimate.order.count) windows of \(significantSeconds(window)), for about \(significantSeconds(Double(blocks) * blockSeconds))")
+            try measurement.run(blocks: blocks) { block in
+                if Output.standardError.isTerminal { _ = try? Output.standardError.write("\rblock \(block + 1) of \(blocks)\(block + 1 == blocks ? "\n" : "")") }
+            }
+            let accounted = observer == nil ? try measurement.account(observer(of: target, ["--bpf-statistics"])) : nil
+            try conclude(measurement, accounted, name: observer(of: target, []).name)
+        }
+    }
+
+    private var blockSeconds: Double { Double(CostEstimate.order.count) * window + Self.secondsBesideWindows }
+
+    /// The numbers, or why there are none.
+    private func conclude(_ measurement: CostMeasurement, _ accounted: SessionRecord?, name: String) throws {
+        let windows = measurement.windows, least = CostEstimate.leastBlocks
+        guard windows.count >= least * CostEstimate.order.count else {
+            throw Failure("no conclusion: interrupted after \(windows.count) windows. \(least * CostEstimate.order.count) are needed: give it \(significantSeconds(Double(least) * blockSeconds)).")
+        }
+        guard let unit = unit ?? windows.bestUnit, let cost = windows.cost(per: unit) else {
+            throw Failure("no conclusion: there was too little traffic, fewer than \(Int(CostUnit.leastAmount)) commands in a window of \(significantSeconds(window)). Measure while clients work, or give longer windows (--window).")
+        }
+        let report = CostReport(
+            name: name, measurement: measurement, accounted: accounted, unit: unit, cost: cost, window: window, precision: precision,
+            blockSeconds: blockSeconds
+        )
+        try Output.standardOutput.write(json ? report.json() : Array((report.lines.joined(separator: "\n") + "\n").utf8))
+        guard cost.isConclusive(precision: precision / 100) else { throw Failure("no conclusion: \(report.doubt)") }
+    }
+
+    private func observer(of target: Target, _ more: [String]) -> any CostObserver {
+        if let observer {
+            return observer == "none" ? NoObserver() : ObservingProgram(observer.split(separator: " ").map(String.init))
+        }
+        // Two windows, with what lies around them.
+        return ObservingProgram(session: options + more, of: target, longest: 2 * window + 120)
+    }
+
+    /// nil: INFO isn't needed, or not to be had.
+    private func connection(to target: Target) throws -> ServerConnection? {
+        guard ping || unit == nil || unit == .command else { return nil }
+        do {
+            let session = try sessionOptions()
+            let connection = try ServerConnection(target, user: session.auditUser, password: SessionAudit.password(session), for: "its INFO")
+            _ = try connection.statistics()
+            return connection
+        } catch {
+            guard unit == nil, !ping else { throw error }
+            say("kiln: CPU time can't be divided by commands: \(error)")
+            return nil
+        }
+    }
+
+    /// As `kiln redis` understands them; the process is any.
+    private func sessionOptions() throws -> RedisCommand {
+        do { return try RedisCommand.parse(["--pid", "1"] + options) } catch {
+            throw ValidationError("behind -- stand options of `kiln redis`. \(RedisCommand.message(for: error))")
+        }
+    }
+}
+
+extension CostUnit: ExpressibleByArgument {}

@@ -1,0 +1,110 @@
+import Foundation
+import Glibc
+import KilnKernel
+import KilnModel
+import KilnTargets
+
+/// What watches the target in some windows and not in others.
+protocol CostObserver: AnyObject {
+    /// What it is, for people.
+    var name: String { get }
+    /// Returns when it watches.
+    func start() throws
+    /// Returns when it doesn't any more, with the session's record where it was a session.
+    func stop() throws -> SessionRecord?
+}
+
+/// Nothing at all: what the measurement itself brings about.
+final class NoObserver: CostObserver {
+    let name = "nothing"
+    func start() {}
+    func stop() -> SessionRecord? { nil }
+}
+
+/// A program that says `attached to` on standard error when it watches, and ends in order on SIGINT: a session of kiln in a
+/// directory of its own, or another one.
+final class ObservingProgram: CostObserver {
+    let name: String
+    private let arguments: [String]
+    /// Of kiln itself: it writes into a directory, which is removed with it.
+    private let isSession: Bool
+    private var running: (command: ChildCommand, errors: Int32, directory: String?)?
+
+    /// What a session may take to attach, and to end: names are looked up then.
+    private static let patience = 60.0
+
+    init(_ arguments: [String]) {
+        self.arguments = arguments
+        name = arguments.joined(separator: " ")
+        isSession = false
+    }
+
+    /// `kiln redis` with these options. It ends by itself after `longest` seconds, should kiln be killed meanwhile.
+    init(session options: [String], of target: Target, longest: Double) {
+        let own = (try? FileManager.default.destinationOfSymbolicLink(atPath: "/proc/self/exe")) ?? "/proc/self/exe"
+        arguments = [own, "redis", "--pid", "\(target.pid)", "--duration", "\(longest)"] + options
+        name = (["kiln redis"] + options).joined(separator: " ")
+        isSession = true
+    }
+
+    deinit { _ = try? stop() }
+
+    func start() throws {
+        var ends: [Int32] = [-1, -1]
+        guard pipe(&ends) == 0 else { throw Failure("cannot make a pipe: \(errorText(errno)).") }
+        for end in ends { _ = fcntl(end, F_SETFD, FD_CLOEXEC) }
+        let directory = isSession ? try Self.makeDirectory() : nil
+        do {
+            let place = directory.map { ["--output", $0] } ?? []
+            let command = try startedCommand(arguments + place, errors: ends[1])
+            running = (command, ends[0], directory)
+            close(ends[1])    // the end of the program is the end of what it says
+        } catch {
+            for end in ends { close(end) }
+            if let directory { rmdir(directory) }
+            throw error
+        }
+        let said = words(until: ": attached to")
+        guard said.contains(": attached to") else {
+            _ = try? stop()
+            throw Failure("`\(name)` didn't begin to watch: \(said.split(separator: "\n").last.map(String.init) ?? "it said nothing for \(Int(Self.patience)) s").")
+        }
+    }
+
+    func stop() throws -> SessionRecord? {
+        guard let (command, errors, directory) = running else { return nil }
+        running = nil
+        defer {
+            close(errors)
+            if let directory { try? FileManager.default.removeItem(atPath: directory) }
+        }
+        let status = command.end(SIGINT, patience: Self.patience)
+        guard let directory else { return nil }
+        guard status == 0, let bytes = FileManager.default.contents(atPath: directory + "/session.json") else {
+            throw Failure("the session `\(name)` ended with status \(status). Run it alone to see why.")
+        }
+        return try JSONDecoder().decode(SessionRecord.self, from: bytes)
+    }
+
+    /// An empty directory that nobody else can have made.
+    private static func makeDirectory() throws -> String {
+        var template = Array((FileManager.default.temporaryDirectory.path + "/kiln-cost-XXXXXX").utf8CString)
+        guard mkdtemp(&template) != nil else { throw Failure("cannot make a directory for a session: \(errorText(errno)). Set TMPDIR to one that can be written.") }
+        return String(decoding: template.dropLast().map { UInt8(bitPattern: $0) }, as: UTF8.self)
+    }
+
+    /// What it says, until that is in it, or nothing comes any more.
+    private func words(until wanted: String) -> String {
+        guard let errors = running?.errors else { return "" }
+        var said: [UInt8] = []
+        var buffer = [UInt8](repeating: 0, count: 4096)
+        while !String(decoding: said, as: UTF8.self).contains(wanted) {
+            var waiting = pollfd(fd: errors, events: Int16(POLLIN), revents: 0)
+            guard poll(&waiting, 1, Int32(Self.patience * 1000)) > 0 else { break }
+            let count = read(errors, &buffer, buffer.count)
+            guard count > 0 else { break }
+            said += buffer[..<count]
+        }
+        return String(decoding: said, as: UTF8.self)
+    }
+}

@@ -1,0 +1,131 @@
+import Foundation
+import KilnModel
+
+/// What `kiln cost` found, for people and for programs.
+struct CostReport {
+    let name: String
+    let measurement: CostMeasurement
+    /// Of a session with the kernel's run-time statistics.
+    let accounted: SessionRecord?
+    let unit: CostUnit
+    let cost: CostEstimate
+    /// Seconds.
+    let window: Double
+    /// Percentage points.
+    let precision: Double
+    /// What a block takes.
+    let blockSeconds: Double
+
+    private var windows: [CostWindow] { measurement.windows }
+
+    var lines: [String] {
+        let target = measurement.target, output = Output.standardOutput
+        let title = sessionTitle(comm: target.comm, pid: target.pid, ports: target.ports, container: nil)
+        var lines = [output.bold("What `\(name)` costs") + "  \(title), \(cost.blocks) blocks of \(CostEstimate.order.count) windows of \(significantSeconds(window))"]
+        var table = Table(["", "without", "with", "change", "\(Int(CostEstimate.confidence * 100)) % interval"], leftAligned: 1)
+        table.add(row("CPU time a \(unit.rawValue)", cost))
+        if let execution = windows.execution { table.add(row("execution, by the server", execution)) }
+        for (name, share) in [("PING p50", 0.5), ("PING p99", 0.99)] { if let trips = trips(share) { table.add(row(name, trips)) } }
+        lines += table.lines.enumerated().map { $0 == 0 ? output.bold($1) : $1 }
+        let interval = cost.addedInterval
+        lines.append("added CPU time a \(unit.rawValue): \(time(cost.added)), between \(time(interval.lowerBound)) and \(time(interval.upperBound))")
+        if let account {
+            lines.append("by the kernel's account: \(time(account.perCommand)) a command, \(percentText(account.share)) of the target's CPU time")
+            lines.append("  (in a session of its own of \(significantSeconds(accounted?.durationS ?? 0)); without dispatch, but with calls of other processes; the account itself costs time)")
+        }
+        let service = measurement.service
+        if let p50 = service.percentile(0.5), let p99 = service.percentile(0.99) {
+            lines.append("service with the session: p50 \(p50), p99 \(p99)" + (trips(0.5) == nil ? "; without it nobody sees percentiles: --ping does" : ""))
+        }
+        let traffic = windows.rate(of: unit)
+        if unit != .second {
+            lines.append("traffic: \(grouped(UInt64(saturating: traffic.mean))) \(unit.rawValue)s/s, varying by \(percentText(traffic.variation)) from window to window")
+        } else {
+            lines.append("divided by seconds: this tells the cost only if as much was asked of the server in both kinds of windows")
+        }
+        return lines
+    }
+
+    /// Why nothing can be concluded, and what would help.
+    var doubt: String {
+        let traffic = windows.rate(of: unit == .second ? .call : unit)
+        let wanted = "the cost is known to +-\(percentText(cost.uncertainty)), and \(precision) points are wanted; traffic varies by \(percentText(traffic.variation)) from window to window. "
+        guard let seconds = wantedSeconds else { return wanted + "Even a day would not do: measure when traffic is more even." }
+        return wanted + "About \(Int(seconds.rounded(.up))) s would do: --duration \(Int(seconds.rounded(.up)))."
+    }
+
+    /// How long a measurement would have to be, by the noise of this one; nil: longer than a day.
+    private var wantedSeconds: Double? {
+        cost.blocksWanted(precision: precision / 100).map { Double($0) * blockSeconds }.flatMap { $0 <= 86_400 ? $0 : nil }
+    }
+
+    /// The programs' run time for a command, ns, and over the target's CPU time.
+    private var account: (perCommand: Double, share: Double)? {
+        guard let accounted, let programs = accounted.cost.programs, accounted.cost.targetCPUS > 0 else { return nil }
+        let run = programs.values.reduce(0.0) { $0 + Double($1.runTimeNs) }
+        let commands = accounted.commands.values.reduce(0.0) { $0 + Double($1.count) }
+        return commands > 0 ? (run / commands, run / 1e9 / accounted.cost.targetCPUS) : nil
+    }
+
+    /// A percentile of PING's round trips, window by window.
+    private func trips(_ share: Double) -> CostEstimate? {
+        let values = measurement.roundTrips.compactMap { $0.percentile(share).map { Double($0.count) } }
+        return values.count == windows.count ? CostEstimate(windows: values) : nil
+    }
+
+    private func row(_ name: String, _ estimate: CostEstimate) -> [String] {
+        let interval = estimate.interval
+        return [
+            name, time(estimate.without), time(estimate.with), signed(estimate.change),
+            "\(signed(interval.lowerBound)) to \(signed(interval.upperBound))",
+        ]
+    }
+
+    private func signed(_ share: Double) -> String { (share > 0 ? "+" : "") + percentText(share) }
+
+    private func time(_ nanoseconds: Double) -> String {
+        (nanoseconds < 0 ? "-" : "") + "\(Nanoseconds(UInt64(saturating: abs(nanoseconds))))"
+    }
+
+    func json() throws -> [UInt8] {
+        let interval = cost.interval, added = cost.addedInterval
+        return try jsonLines([Record(
+            kiln: kilnVersion, observer: name, pid: measurement.target.pid, comm: measurement.target.comm, unit: unit.rawValue,
+            blocks: cost.blocks, window_s: window, confidence_percent: CostEstimate.confidence * 100,
+            without_cpu_ns: cost.without, with_cpu_ns: cost.with, cost_percent: cost.change * 100,
+            cost_least_percent: interval.lowerBound * 100, cost_most_percent: interval.upperBound * 100,
+            added_cpu_ns: cost.added, added_least_cpu_ns: added.lowerBound, added_most_cpu_ns: added.upperBound,
+            is_conclusive: cost.isConclusive(precision: precision / 100), wanted_s: wantedSeconds,
+            bpf_ns_per_command: account?.perCommand, bpf_percent: account.map { $0.share * 100 },
+            execution: windows.execution.map(Change.init), ping_p50: trips(0.5).map(Change.init), ping_p99: trips(0.99).map(Change.init),
+            windows: windows
+        )])
+    }
+
+    private struct Change: Encodable {
+        var without_ns, with_ns, change_percent, change_least_percent, change_most_percent: Double
+
+        init(_ estimate: CostEstimate) {
+            without_ns = estimate.without
+            with_ns = estimate.with
+            change_percent = estimate.change * 100
+            change_least_percent = estimate.interval.lowerBound * 100
+            change_most_percent = estimate.interval.upperBound * 100
+        }
+    }
+
+    private struct Record: Encodable {
+        var kiln, observer: String
+        var pid: Int32
+        var comm, unit: String
+        var blocks: Int
+        var window_s, confidence_percent: Double
+        /// For each unit.
+        var without_cpu_ns, with_cpu_ns, cost_percent, cost_least_percent, cost_most_percent: Double
+        var added_cpu_ns, added_least_cpu_ns, added_most_cpu_ns: Double
+        var is_conclusive: Bool
+        var wanted_s, bpf_ns_per_command, bpf_percent: Double?
+        var execution, ping_p50, ping_p99: Change?
+        var windows: [CostWindow]
+    }
+}

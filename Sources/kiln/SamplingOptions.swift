@@ -1,0 +1,29 @@
+import ArgumentParser
+
+/// What stacks are sampled and how their frames are named.
+struct SamplingOptions: ParsableArguments {
+    @Option(name: [.customShort("F"), .long], help: ArgumentHelp("Stack samples a second of CPU time; 0: none.", valueName: "hz"))
+    var frequency: Int = 99
+
+    @Flag(help: "Show inlined functions as frames of their own, where debugging information tells of them.")
+    var inline = false
+
+    @Flag(help: "Show each thread's name as a frame below its stacks.")
+    var threads = false
+
+    @Flag(name: .customLong("no-demangle"), help: "Leave the names of C++, Rust and Swift functions as linkers know them.")
+    var noDemangle = false
+
+    func validate() throws {
+        guard (0...10_000).contains(frequency) else {
+            throw ValidationError("--frequency \(frequency) makes no sense: give 0 to 10000 samples a second.")
+        }
+    }
+}
+
+/// A number that makes sense.
+func require(_ option: String, _ value: Double, in range: ClosedRange<Double>, unit: String = "seconds") throws {
+    guard range.contains(value) else {
+        throw ValidationError("\(option) \(value) makes no sense: give \(range.lowerBound) to \(range.upperBound) \(unit).")
+    }
+}

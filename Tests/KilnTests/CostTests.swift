@@ -1,0 +1,90 @@
+import Foundation
+import Glibc
+import Testing
+
+extension KernelTests {
+    /// What `kiln cost` says, on a server with an observer whose cost is known, and with none. Bounds are wide: how narrow the
+    /// intervals are on a quiet machine is measured by `make bench`.
+    @Suite struct CostTests {
+        /// The numbers of `kiln cost --json` that the tests look at.
+        private struct Cost: Decodable {
+            var unit: String
+            var blocks: Int
+            var cost_percent, cost_least_percent, cost_most_percent: Double
+            var added_cpu_ns, added_least_cpu_ns, added_most_cpu_ns: Double
+            var bpf_ns_per_command: Double?
+            var windows: [Window]
+
+            struct Window: Decodable {
+                var watched: Bool
+                var cpu_ns: UInt64
+                var commands, io_calls: UInt64?
+            }
+        }
+
+        @Test func aKnownObserverCostsWhatItBurnsAndNoneCostsNothing() throws {
+            let server = try RedisServer(), load = try Self.load(server), burned = load.file
+            let observer = "\(KilnRun.binary.dropLast("kiln".count))kiln-observer burn \(server.pid) 30000 \(burned)"
+            let measured = try Self.cost(server, ["--observer", observer])
+            let sums = try String(contentsOfFile: burned, encoding: .utf8).split { $0 == " " || $0 == "\n" }.compactMap { Double($0) }
+            let truth = sums[1] / sums[0]
+            #expect(truth >= 30_000)
+            #expect(measured.unit == "command")
+            #expect(measured.windows.map(\.watched) == (0..<measured.blocks * 4).map { [1, 2].contains($0 % 4) })
+            #expect(measured.added_cpu_ns > truth * 0.7 && measured.added_cpu_ns < truth * 1.5, "\(measured.added_cpu_ns) ns of \(truth)")
+            #expect(measured.added_least_cpu_ns < truth * 1.1 && measured.added_most_cpu_ns > truth * 0.9)
+            // The same without an observer: nothing like it.
+            let nothing = try Self.cost(server, ["--observer", "none"])
+            #expect(abs(nothing.added_cpu_ns) < truth * 0.3, "\(nothing.added_cpu_ns) ns")
+            #expect(nothing.cost_least_percent < nothing.cost_percent && nothing.cost_percent < nothing.cost_most_percent)
+        }
+
+        @Test func aSessionsCostIsMeasuredWithoutAskingTheServerToo() throws {
+            let server = try RedisServer(["--requirepass", "secret of a test"])
+            let load = try Self.load(server, ["-a", "secret of a test"])
+            let measured = try Self.cost(server, [], ["--no-syscalls", "-F", "0"])
+            #expect(measured.unit == "call")
+            #expect(measured.windows.allSatisfy { $0.commands == nil && ($0.io_calls ?? 0) > 100 })
+            #expect(try #require(measured.bpf_ns_per_command) > 10)
+            #expect(measured.cost_percent > -50 && measured.cost_percent < 300)
+            _ = consume load
+        }
+
+        @Test func aServerWithoutTrafficIsRefused() throws {
+            let server = try RedisServer()
+            let kiln = try KilnRun(["-p", "\(server.pid)", "-d", "1", "--window", "0.1", "--observer", "none"], subcommand: "cost")
+            #expect(kiln.wait() == 1)
+            #expect(kiln.errorText.contains("too little traffic"))
+            #expect(kiln.outputText.isEmpty)
+        }
+
+        @Test(arguments: [["--window", "0"], ["-d", "0"], ["--precision", "0"], ["--", "-o", "/tmp/x"], ["--", "--nonsense"], ["--port", "1"]])
+        func optionsThatMakeNoSenseAreWrongUsage(arguments: [String]) throws {
+            let kiln = try KilnRun(["-p", "1"] + arguments, subcommand: "cost")
+            #expect(kiln.wait() == 64)
+            #expect(kiln.errorText.hasPrefix("Error: "))
+        }
+
+        /// GETs one after the other until it goes: each is a send of its own.
+        private static func load(_ server: RedisServer, _ more: [String] = []) throws -> Load {
+            Load(child: try Child("redis-benchmark", ["-p", "\(server.port)", "-q", "-l", "-t", "get", "-c", "4"] + more), file: server.directory + "/burned")
+        }
+
+        private struct Load {
+            let child: Child
+            let file: String
+        }
+
+        /// Uneven or not: the numbers are there.
+        private static func cost(_ server: RedisServer, _ arguments: [String], _ session: [String] = []) throws -> Cost {
+            let kiln = try KilnRun(
+                ["-p", "\(server.pid)", "-d", "4", "--window", "0.15", "--json"] + arguments + (session.isEmpty ? [] : ["--"] + session), subcommand: "cost"
+            )
+            let status = kiln.wait()
+            guard status == 0 || kiln.errorText.contains("would do") || kiln.errorText.contains("Even a day") else {
+                throw TestFailure("kiln cost ended with \(status): \(kiln.errorText)")
+            }
+            return try JSONDecoder().decode(Cost.self, from: Data(kiln.outputText.utf8))
+        }
+    }
+}

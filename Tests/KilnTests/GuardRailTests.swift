@@ -1,0 +1,80 @@
+import Foundation
+import Glibc
+import Testing
+
+extension KernelTests {
+    /// A session limits what it costs, how long it runs, and what it does to another one.
+    @Suite struct GuardRailTests {
+        @Test func aSessionThatCostsMoreThanItMayIsThinnedAndThenEnded() throws {
+            let server = try RedisServer()
+            let load = try Child("redis-benchmark", ["-p", "\(server.port)", "-q", "-l", "-t", "get", "-c", "4"])
+            let directory = temporaryDirectory()
+            defer { try? FileManager.default.removeItem(atPath: directory) }
+            let kiln = try KilnRun(["-p", "\(server.pid)", "--max-cost", "0.001", "-i", "0.5", "-o", directory + "/s"])
+            #expect(kiln.wait() == 0)
+            let record = try Session(directory: directory + "/s").record, limit = try #require(record.costLimit)
+            #expect(record.ended == "cost limit")
+            #expect(limit.limitPercent == 0.001)
+            #expect(limit.steps.map(\.step) == [
+                "24 samples a second instead of 99", "6 samples a second instead of 24", "system calls are no longer counted", "the session ends",
+            ])
+            #expect(limit.steps.allSatisfy { $0.measuredPercent > 0.001 && $0.measuredPercent < 100 })
+            #expect(limit.steps.map(\.afterS) == limit.steps.map(\.afterS).sorted())
+            for step in limit.steps { #expect(kiln.errorText.contains(step.step)) }
+            // Calls ended before commands did.
+            let commands = record.commands.values.reduce(0) { $0 + $1.count }, reads = record.syscalls?["read"]?.count ?? 0
+            #expect(reads > 0 && reads < commands)
+            // As many samples are expected as at the frequencies that there were: fewer than at the first one all the time.
+            #expect(Double(try #require(record.samples.onCPU.expected)) < record.cost.targetCPUS * 99)
+            _ = consume load
+        }
+
+        @Test func aSessionWithinItsLimitIsLeftAlone() throws {
+            let server = try RedisServer()
+            let session = try Session.recording(pid: server.pid, ["--max-cost", "100"]) {
+                let load = try Child("redis-benchmark", ["-p", "\(server.port)", "-q", "-l", "-t", "get", "-c", "4"])
+                try letWork(server.pid, seconds: 1.5)
+                _ = consume load
+            }
+            let limit = try #require(session.record.costLimit)
+            #expect(limit.steps.isEmpty)
+            #expect(session.record.ended == "interrupted")
+        }
+
+        @Test func aSessionWithoutATerminalSaysWhenItEnds() throws {
+            let server = try RedisServer()
+            let directory = temporaryDirectory()
+            defer { try? FileManager.default.removeItem(atPath: directory) }
+            let kiln = try KilnRun(["-p", "\(server.pid)", "-o", directory + "/s"])
+            try #require(kiln.attached())
+            #expect(kiln.errorText.contains("for 300.0 s (no terminal; --duration gives another length)"))
+        }
+
+        @Test func twoSessionsOnOneServerAreBothExact() throws {
+            let server = try RedisServer()
+            let directory = temporaryDirectory()
+            defer { try? FileManager.default.removeItem(atPath: directory) }
+            // Different hooks where there are, and both sample.
+            let sessions = try ["a", "b"].enumerated().map { index, name in
+                let hook = Capability.hooks[index % Capability.hooks.count]
+                return try KilnRun(["-p", "\(server.pid)", "-i", "0.3", "-F", "199", "--hook", hook, "-o", "\(directory)/\(name)"])
+            }
+            for session in sessions { try #require(session.attached(), "\(session.errorText)") }
+            let before = try server.commandStatistics()
+            try server.benchmark(["-t", "set,get", "-n", "50021", "-c", "7"])
+            try server.benchmark(["-t", "lpush", "-n", "200000", "-c", "20", "-P", "16"])
+            let after = try server.commandStatistics()
+            for session in sessions { #expect(session.stop() == 0, "\(session.errorText)") }
+            for name in ["a", "b"] {
+                let record = try Session(directory: "\(directory)/\(name)").record
+                for command in ["SET", "GET", "LPUSH"] {
+                    #expect(record.commands[command]?.count == (after[command] ?? 0) - (before[command] ?? 0), "\(command) in \(name)")
+                    #expect(record.commands[command]?.phases["service"]?.count == record.commands[command]?.count)
+                }
+                #expect(record.lost.isEmpty, "\(record.lost)")
+                let samples = record.samples.onCPU
+                #expect(samples.recorded > 0 && samples.complete == samples.recorded)
+            }
+        }
+    }
+}
