@@ -23,6 +23,8 @@ struct receive {
 	bool unsupported;                 /* a stream, but of a protocol of which neither is known */
 	struct kiln_client_key client;    /* at the first receive: who asks */
 	__u32 loss;                       /* not 0: why the bytes can't be followed, as KILN_LOST_* + 1 */
+	__u32 fd;                         /* with a trace */
+	__u64 socket;                     /* likewise: kernel address of the struct sock */
 };
 
 /* Where a hook keeps what a connection needs beyond its exchange: by socket, or by id where `sk` is NULL. */
@@ -52,7 +54,7 @@ static __always_inline void await_replies(const struct place *place, struct exch
 	if (c)
 		await_runs(x, r, c, times);
 	else
-		count_runs(r, times);
+		count_runs(x, r, times);
 }
 
 /* The connection can't be followed any more: parse on without counting until a boundary is proven. */
@@ -83,7 +85,7 @@ __noinline int probe(struct exchange *x, struct connection *c, const struct rece
 		x->trust = TRUST_COUNTING;
 		x->flags &= ~IN_REPLY;
 		c->first_sent_ns = c->untimed = 0;
-		c->head = c->tail = c->batch_head = c->batch_tail = 0;
+		c->head = c->tail = c->batch_head = c->batch_tail = c->batch_answered = 0;
 		return 0;
 	}
 	if (!(x->flags & IN_REQUEST))
@@ -114,6 +116,8 @@ __noinline int meet(struct exchange *x, const struct receive *receive, __u32 pro
 		return 0;
 	x->process = process;
 	x->client = client_row(&receive->client);
+	if (trace.enabled && traces_client(&receive->client, client_port(receive->socket)))
+		x->flags |= TRACED;
 	if (receive->unsupported)
 		lose(KILN_LOST_UNSUPPORTED_CONNECTIONS, 1);
 	if (receive->unsupported || !receive->incoming) {
@@ -229,6 +233,10 @@ static __always_inline void connection_receives(const struct place *place, struc
 	x->flags &= ~(REPLIED | SENT_IN_PART);
 	r->process = process;
 	r->counting = x->trust == TRUST_COUNTING;
+	if (trace.enabled) {
+		r->traced = x->flags & TRACED;
+		begin_call(receive->socket, receive->fd);
+	}
 	if (x->flags & IN_REQUEST && c) {
 		resp_receive(r, &c->requests, receive->buffer, receive->length);
 		follow_units(r, &c->requests);
@@ -279,6 +287,8 @@ static __always_inline void connection_receives(const struct place *place, struc
 			x->received_ns = times.received_ns;
 			x->arrived_ns = times.arrived_ns;
 			x->executed_ns = 0;
+			if (trace.enabled)
+				request_read(x, r, command, 1, r->run_begun, r->run_begun + r->run_largest);
 			asm volatile("" ::: "memory");    /* a send on another CPU sees the rest before it sees that one waits */
 			x->waiting = WAITING_ONE;
 		} else {
@@ -288,8 +298,13 @@ static __always_inline void connection_receives(const struct place *place, struc
 		if (executes)
 			execution_begins(process, &thread, x, alone ? command : KILN_SEVERAL_COMMANDS);
 	}
-	if (!(x->flags & IN_REQUEST) || !c || c->requests.state < RESP_FAILED)
+	if (!(x->flags & IN_REQUEST) || !c)
 		return;
+	if (c->requests.state < RESP_FAILED) {
+		if (trace.enabled && r->traced)
+			keep_request(x, r, x->sequence + 1, r->begun, r->end);
+		return;
+	}
 	if (c->requests.state == RESP_FAILED && first && !r->run_count) {
 		lose(KILN_LOST_NOT_RESP_CONNECTIONS, 1);
 		x->trust = TRUST_IGNORED;
@@ -316,6 +331,8 @@ static __always_inline void send_replies(const struct place *place, struct excha
 		c->reply_bytes = 0;
 	}
 	c->reply_bytes += send->sent;
+	if (trace.enabled)
+		choose_listing(x, oldest_wait(x, c), send->in_part);
 	follow_send(c, send);
 	settle_replies(x, c);
 }
@@ -372,9 +389,15 @@ static __always_inline void connection_sends(const struct place *place, struct e
 	}
 	x->sent_ns = bpf_ktime_get_ns();
 	count_send(x->client, send->sent);
+	if (trace.enabled)
+		begin_call(send->socket, send->fd);
 	if (x->flags & UNPAIRED)
 		return;
 	if (x->waiting == WAITING_ONE && !(x->flags & IN_REPLY) && sends_one_reply(send)) {
+		if (trace.enabled) {
+			list_only_reply(send->buffer, send->sent);
+			answered(x, x->command, x->sequence, 1, x->received_ns, x->arrived_ns, x->executed_ns);
+		}
 		record_answer(x, x->sent_ns, send->sent, false);
 		return;
 	}

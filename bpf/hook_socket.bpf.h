@@ -63,6 +63,7 @@ int BPF_PROG(socket_receive, struct sock *sk, int ret, int flags)
 	struct arrival *arrival;
 	struct receive *receive;
 	struct place place = { sk, 0 };
+	const struct pt_regs *regs;
 
 	if (process < 0 || ret < 0 || flags & (MSG_PEEK | MSG_ERRQUEUE))
 		return 0;
@@ -110,7 +111,12 @@ int BPF_PROG(socket_receive, struct sock *sk, int ret, int flags)
 	}
 	if (x->trust == TRUST_UNKNOWN)
 		describe_client(&receive->client, sk, process);
-	receive->loss = receive_loss(saved_registers(task), receive, task->thread_info.status & TS_COMPAT, flags & MSG_TRUNC);
+	regs = saved_registers(task);
+	if (trace.enabled) {
+		receive->socket = (__u64)sk;
+		receive->fd = regs->di;
+	}
+	receive->loss = receive_loss(regs, receive, task->thread_info.status & TS_COMPAT, flags & MSG_TRUNC);
 	connection_receives(&place, x, receive, task, process);
 	return 0;
 }
@@ -121,6 +127,7 @@ int BPF_PROG(socket_send, struct sock *sk, int ret, int flags)
 	struct task_struct *task;
 	struct exchange *x;
 	struct send send = {};
+	const struct pt_regs *regs;
 	struct place place = { sk, 0 };
 
 	if (ret <= 0)
@@ -129,7 +136,12 @@ int BPF_PROG(socket_send, struct sock *sk, int ret, int flags)
 	if (!x)
 		return 0;
 	task = bpf_get_current_task_btf();
-	describe_send(saved_registers(task), &send, ret, x->trust == TRUST_COUNTING);
+	regs = saved_registers(task);
+	describe_send(regs, &send, ret, x->trust == TRUST_COUNTING);
+	if (trace.enabled) {
+		send.socket = (__u64)sk;
+		send.fd = regs->di;
+	}
 	if (is_tcp(sk->__sk_common.skc_family, sk->sk_protocol)) {
 		const struct tcp_sock *tcp = bpf_rdonly_cast(sk, bpf_core_type_id_kernel(struct tcp_sock));
 

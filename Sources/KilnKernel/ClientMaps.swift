@@ -27,12 +27,12 @@ struct ClientMaps {
         }
         try rows.forEachEntry(key: kiln_client_key.self, value: UInt32.self) { key, row in
             guard let counts = byRow[Int(row.pointee)] else { return }
-            add(ClientKey(process: Int(key.pointee.process), address: address(key.pointee)), counts)
+            add(ClientKey(process: Int(key.pointee.process), address: Self.address(key.pointee)), counts)
         }
         return clients
     }
 
-    private func address(_ key: kiln_client_key) -> String {
+    static func address(_ key: kiln_client_key) -> String {
         withUnsafeBytes(of: key.address) { bytes in
             switch kiln_address_family(rawValue: key.family) {
             case KILN_ADDRESS_IPV4: text(AF_INET, bytes)
@@ -46,7 +46,7 @@ struct ClientMaps {
         }
     }
 
-    private func text(_ family: Int32, _ bytes: UnsafeRawBufferPointer) -> String {
+    private static func text(_ family: Int32, _ bytes: UnsafeRawBufferPointer) -> String {
         var buffer = [CChar](repeating: 0, count: Int(INET6_ADDRSTRLEN))
         guard inet_ntop(family, bytes.baseAddress, &buffer, socklen_t(buffer.count)) != nil else { return "other" }
         return String(decoding: buffer.prefix { $0 != 0 }.map { UInt8(bitPattern: $0) }, as: UTF8.self)

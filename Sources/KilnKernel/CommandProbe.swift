@@ -26,9 +26,9 @@ public struct CommandProbe: ~Copyable {
     public let hook: CommandHook
     /// When counting began: just before the first program was attached.
     public let attachedAt: Nanoseconds
-    private let object: BPFObject
+    let object: BPFObject
     private let control: UnsafeMutablePointer<kiln_redis_control>
-    private let ids: BPFMap
+    let ids: BPFMap
     private let stats: BPFMap
     private let errors: BPFMap
     private let waits: BPFMap
@@ -37,9 +37,9 @@ public struct CommandProbe: ~Copyable {
     private let processes: Int
 
     /// Load and attach. `openSockets` lists the inode numbers of the sockets that the processes hold; it is asked for
-    /// after attaching, so that no connection can be missing from it and unseen.
+    /// after attaching, so that no connection can be missing from it and unseen. `trace`: also send a record for each request.
     public init(
-        watching watched: WatchedProcesses, hook: CommandHook, openSockets: () throws -> [UInt64]
+        watching watched: WatchedProcesses, hook: CommandHook, trace: TraceFilter? = nil, openSockets: () throws -> [UInt64]
     ) throws {
         var object = try BPFObject(kiln_redis_object(), name: "redis")
         let cpus = try BPFMap.possibleCPUs()
@@ -48,8 +48,10 @@ public struct CommandProbe: ~Copyable {
         try object.setConstant(section: ".rodata.targets", watched.constants)
         try object.setConstant(section: ".rodata.commands", capacity)
         try object.setCapacity(ofMap: "command_stats", to: capacity)
+        try trace?.configure(object) ?? TraceFilter.leaveOut(of: object)
         object.loadOnly(hook.programs)
         try object.load()
+        try trace?.fill(object)
         let ids = try object.map("command_ids"), stats = try object.map("command_stats")
         let losses = try object.map("losses"), errors = try object.map("errors")
         let waits = try object.map("waits")
@@ -80,16 +82,16 @@ public struct CommandProbe: ~Copyable {
 
     /// Attach with the first hook that this kernel allows, or only with `forced`. What was refused before is told.
     public static func attach(
-        watching watched: WatchedProcesses, forced: CommandHook?, openSockets: () throws -> [UInt64],
+        watching watched: WatchedProcesses, forced: CommandHook?, trace: TraceFilter? = nil, openSockets: () throws -> [UInt64],
         refused: (CommandHook, KernelError) -> Void
     ) throws -> CommandProbe {
-        if let forced { return try CommandProbe(watching: watched, hook: forced, openSockets: openSockets) }
+        if let forced { return try CommandProbe(watching: watched, hook: forced, trace: trace, openSockets: openSockets) }
         do {
-            return try CommandProbe(watching: watched, hook: .socket, openSockets: openSockets)
+            return try CommandProbe(watching: watched, hook: .socket, trace: trace, openSockets: openSockets)
         } catch let error as KernelError {
             refused(.socket, error)
         }
-        return try CommandProbe(watching: watched, hook: .syscall, openSockets: openSockets)
+        return try CommandProbe(watching: watched, hook: .syscall, trace: trace, openSockets: openSockets)
     }
 
     /// Add the cumulative numbers to a snapshot.

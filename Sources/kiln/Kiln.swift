@@ -9,6 +9,6 @@ struct Kiln: ParsableCommand {
         commandName: "kiln",
         abstract: "Profiles a running server from inside the Linux kernel.",
         version: kilnVersion,
-        subcommands: [RedisCommand.self, FlamegraphCommand.self, CollapseCommand.self, DiffCommand.self, ReportCommand.self]
+        subcommands: [RedisCommand.self, FlamegraphCommand.self, CollapseCommand.self, DiffCommand.self, ReportCommand.self, TraceCommand.self]
     )
 }

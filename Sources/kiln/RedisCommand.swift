@@ -17,11 +17,7 @@ struct RedisCommand: ParsableCommand {
             """
     )
 
-    @Option(name: .shortAndLong, help: ArgumentHelp("Profile this process; repeat for several.", valueName: "pid"))
-    var pid: [Int32] = []
-
-    @Option(help: ArgumentHelp("Profile the process that listens on this port; repeat for several.", valueName: "port"))
-    var port: [UInt16] = []
+    @OptionGroup var target: TargetOptions
 
     @Option(name: .shortAndLong, help: ArgumentHelp("End after this many seconds.", valueName: "seconds"))
     var duration: Double?
@@ -37,9 +33,6 @@ struct RedisCommand: ParsableCommand {
 
     @Flag(name: .customLong("no-syscalls"), help: "Don't count system calls: watching then costs least.")
     var noSyscalls = false
-
-    @Option(help: ArgumentHelp("How requests are seen: \(CommandHook.allCases.map(\.rawValue).joined(separator: " or ")).", valueName: "hook"))
-    var hook: CommandHook?
 
     @Flag(help: "Show inlined functions as frames of their own, where debugging information tells of them.")
     var inline = false
@@ -80,28 +73,13 @@ struct RedisCommand: ParsableCommand {
         guard (0...10_000).contains(frequency) else {
             throw ValidationError("--frequency \(frequency) makes no sense: give 0 to 10000 samples a second.")
         }
-        for pid in pid where pid <= 0 { throw ValidationError("--pid \(pid) is no process: give a positive number.") }
-        for port in port where port == 0 { throw ValidationError("--port 0 is no port: give 1 to 65535.") }
     }
 
     func run() throws {
         let began = Snapshot.now()
         try reportingErrors {
-            raiseDescriptorLimit()
-            try Capabilities.require()
-            let discovery = TargetDiscovery()
-            try discovery.requireInitialPIDNamespace()
-            let targets = try discovery.targets(pids: pid, ports: port)
-            let session = try RedisSession(self, targets: targets, began: began)
+            let session = try RedisSession(self, targets: try target.targets(), began: began)
             try session.run()
         }
     }
-
-    private func require(_ option: String, _ value: Double, in range: ClosedRange<Double>, unit: String) throws {
-        guard range.contains(value) else {
-            throw ValidationError("\(option) \(value) makes no sense: give \(range.lowerBound) to \(range.upperBound) \(unit).")
-        }
-    }
 }
-
-extension CommandHook: ExpressibleByArgument {}

@@ -262,14 +262,13 @@ private struct Probes: ~Copyable {
         guard let watched = WatchedProcesses(pids: targets.map(\.pid)) else {
             throw Failure("a session takes 1 to \(WatchedProcesses.limit) processes.")
         }
-        let procfs = ProcFS()
         // Loading takes tens of milliseconds, attaching a few: all is loaded before anything counts.
         var syscalls = options.noSyscalls ? nil : try SyscallProbe(watching: watched)
         var stacks = options.frequency > 0
             ? try StackProbe(watching: watched, byThread: options.threads) { folding.mappings(ofProcess: $0) } : nil
         let commands = try CommandProbe.attach(
-            watching: watched, forced: options.hook,
-            openSockets: { try targets.flatMap { try Self.openSockets(of: $0.pid, procfs) } },
+            watching: watched, forced: options.target.hook,
+            openSockets: { try targets.flatMap { try $0.openSockets() } },
             refused: { hook, error in say("kiln: hook \(hook.rawValue) is not to be had here: \(error)") }
         )
         try syscalls?.attach()
@@ -277,20 +276,6 @@ private struct Probes: ~Copyable {
         self.commands = commands
         self.syscalls = syscalls
         self.stacks = stacks
-    }
-
-    /// Inode numbers; none of a process that has just exited.
-    private static func openSockets(of pid: Int32, _ procfs: ProcFS) throws -> [UInt64] {
-        do {
-            let process = try procfs.process(pid)
-            return Array(try process.socketInodes())
-        } catch Errno.noSuchFileOrDirectory {
-            return []
-        } catch Errno.noSuchProcess {
-            return []
-        } catch {
-            throw Failure("cannot list the sockets of pid \(pid): \(error). Run as root.")
-        }
     }
 
     /// No more samples: what is read afterwards belongs together.

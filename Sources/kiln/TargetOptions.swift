@@ -1,0 +1,54 @@
+import ArgumentParser
+import KilnKernel
+import KilnTargets
+import SystemPackage
+
+/// Which servers, and how they are watched: the options that subcommands share.
+struct TargetOptions: ParsableArguments {
+    @Option(name: .shortAndLong, help: ArgumentHelp("Watch this process; repeat for several.", valueName: "pid"))
+    var pid: [Int32] = []
+
+    @Option(help: ArgumentHelp("Watch the process that listens on this port; repeat for several.", valueName: "port"))
+    var port: [UInt16] = []
+
+    @Option(help: ArgumentHelp("How requests are seen: \(CommandHook.allCases.map(\.rawValue).joined(separator: " or ")).", valueName: "hook"))
+    var hook: CommandHook?
+
+    func validate() throws {
+        for pid in pid where pid <= 0 { throw ValidationError("--pid \(pid) is no process: give a positive number.") }
+        for port in port where port == 0 { throw ValidationError("--port 0 is no port: give 1 to 65535.") }
+    }
+
+    /// Whoever runs kiln has to be allowed to.
+    func targets() throws -> [Target] {
+        raiseDescriptorLimit()
+        try Capabilities.require()
+        let discovery = TargetDiscovery()
+        try discovery.requireInitialPIDNamespace()
+        return try discovery.targets(pids: pid, ports: port)
+    }
+}
+
+extension CommandHook: ExpressibleByArgument {}
+
+func require(_ option: String, _ value: Double, in range: ClosedRange<Double>, unit: String) throws {
+    guard range.contains(value) else {
+        throw ValidationError("\(option) \(value) makes no sense: give \(range.lowerBound) to \(range.upperBound) \(unit).")
+    }
+}
+
+extension Target {
+    /// Inode numbers; none of a process that has just exited.
+    func openSockets() throws -> [UInt64] {
+        do {
+            let process = try ProcFS().process(pid)
+            return Array(try process.socketInodes())
+        } catch Errno.noSuchFileOrDirectory {
+            return []
+        } catch Errno.noSuchProcess {
+            return []
+        } catch {
+            throw Failure("cannot list the sockets of pid \(pid): \(error). Run as root.")
+        }
+    }
+}

@@ -1,0 +1,3 @@
+import RESP
+import Testing
+struct DecoderTests {}
