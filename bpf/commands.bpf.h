@@ -287,8 +287,10 @@ static __always_inline void connection_receives(const struct place *place, struc
 			x->received_ns = times.received_ns;
 			x->arrived_ns = times.arrived_ns;
 			x->executed_ns = 0;
-			if (trace.enabled)
-				request_read(x, r, command, 1, r->run_begun, r->run_begun + r->run_largest);
+			if (trace.enabled) {
+				x->sequence++;
+				request_read(x, r, command, r->run_begun, r->run_largest);
+			}
 			asm volatile("" ::: "memory");    /* a send on another CPU sees the rest before it sees that one waits */
 			x->waiting = WAITING_ONE;
 		} else {
@@ -394,10 +396,8 @@ static __always_inline void connection_sends(const struct place *place, struct e
 	if (x->flags & UNPAIRED)
 		return;
 	if (x->waiting == WAITING_ONE && !(x->flags & IN_REPLY) && sends_one_reply(send)) {
-		if (trace.enabled) {
-			list_only_reply(send->buffer, send->sent);
-			answered(x, x->command, x->sequence, 1, x->received_ns, x->arrived_ns, x->executed_ns);
-		}
+		if (trace.enabled)
+			tell_only_answer(x, send->buffer, send->sent);
 		record_answer(x, x->sent_ns, send->sent, false);
 		return;
 	}

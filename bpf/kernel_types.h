@@ -19,7 +19,7 @@ typedef __u32 __wsum;
 
 /* linux/bpf.h: only what is used. */
 enum { BPF_ANY = 0, BPF_NOEXIST = 1, BPF_EXIST = 2 };
-enum { BPF_F_NO_PREALLOC = 1, BPF_SK_STORAGE_GET_F_CREATE = 1, BPF_RB_NO_WAKEUP = 1, BPF_RB_FORCE_WAKEUP = 2, BPF_RB_AVAIL_DATA = 0, BPF_F_MMAPABLE = 1 << 10,
+enum { BPF_F_NO_PREALLOC = 1, BPF_SK_STORAGE_GET_F_CREATE = 1, BPF_RB_NO_WAKEUP = 1, BPF_RB_FORCE_WAKEUP = 2, BPF_F_MMAPABLE = 1 << 10,
        BPF_F_INNER_MAP = 1 << 12 };
 enum bpf_map_type {
 	BPF_MAP_TYPE_HASH = 1,

@@ -129,8 +129,10 @@ static long await_run(__u32 index, struct await_context *context)
 	count = run->count;
 	count_calls(command, count, run->largest, &context->times);
 	count = replies_expected(x, row_class(command), count);
-	if (trace.enabled)
-		request_read(x, r, command, run->count, run->begun, run->begun + run->largest);
+	if (trace.enabled) {
+		x->sequence += run->count;
+		request_read(x, r, command, run->begun, run->largest);
+	}
 	if (!count || x->flags & UNPAIRED) {
 		if (trace.enabled) {
 			tell_unanswered(x, command, context->times.received_ns, context->times.arrived_ns);
@@ -186,7 +188,8 @@ static long count_run(__u32 index, struct count_context *context)
 	run = &context->reader->runs[index & (RESP_RUNS_MAX - 1)];
 	count_calls(run->command, run->count, run->largest, &context->times);
 	if (trace.enabled) {
-		request_read(context->exchange, context->reader, run->command, run->count, run->begun, run->begun + run->largest);
+		context->exchange->sequence += run->count;
+		request_read(context->exchange, context->reader, run->command, run->begun, run->largest);
 		tell_unanswered(context->exchange, run->command, context->times.received_ns, context->times.arrived_ns);
 	}
 	return 0;
@@ -265,7 +268,7 @@ static long answer_run(__u32 index, struct answer_context *context)
 	if (trace.enabled) {
 		struct batch *came = &c->batches[batch & (PIPELINE_BATCHES - 1)];
 
-		answered(context->exchange, run->command, came->sequence + c->batch_answered, count, came->received_ns, came->arrived_ns, 0);
+		answered(context->exchange, run->command, came->sequence + c->batch_answered, count, came);
 		c->batch_answered += count;
 	}
 	context->left -= count;
@@ -299,7 +302,7 @@ static __noinline int answer(const struct replied *replied, __u32 count, bool ar
 		return 0;
 	if (x->waiting == WAITING_ONE) {
 		if (trace.enabled)
-			answered(x, x->command, x->sequence, 1, x->received_ns, x->arrived_ns, x->executed_ns);
+			answered_one(x);
 		record_answer(x, replied->sent_ns, c->reply_bytes, are_errors);
 		context.left--;
 	} else if (x->waiting == WAITING_PIPELINE) {
@@ -458,6 +461,8 @@ __noinline int settle_replies(struct exchange *x, struct connection *c)
 	if (r->errors_listed)
 		bpf_loop(r->errors_listed, answer_error, &replied, 0);
 	answer(&replied, r->replies, false);
+	if (trace.enabled)
+		tell_answers(x);
 	if (c->replies.state == REPLY_FAILED) {
 		unpair(x);
 	} else if (replies_at_boundary(&c->replies)) {

@@ -9,10 +9,8 @@
 
 #include "trace_replies.bpf.h"
 
-#define WAKEUP_AT (KILN_TRACE_RING_BYTES / 2)    /* bytes unread, from which on user space is woken */
-#define WAKEUP_EVERY_NS 1000000ULL
-
-/* struct kiln_trace_record, cut behind its last byte. User space looks at it now and then; full: trace_ring_full. */
+/* struct kiln_trace_record, cut behind its last byte. User space is never woken, which would cost microseconds each time, but looks
+ * before the fastest server could have filled it; full: trace_ring_full. */
 struct {
 	__uint(type, BPF_MAP_TYPE_RINGBUF);
 	__uint(max_entries, KILN_TRACE_RING_BYTES);
@@ -20,7 +18,6 @@ struct {
 
 struct trace_scratch {
 	__u64 socket;                     /* of the call that is looked at */
-	__u64 woken_at_ns;
 	__u32 fd;
 	__u32 reserved;
 	struct gathered reply;
@@ -62,15 +59,6 @@ static __always_inline void begin_call(__u64 socket, __u32 fd)
 
 /* ---- a record ---------------------------------------------------------------------------------------------------- */
 
-/* Waking user space costs microseconds: only where the ring fills faster than user space looks, and not for each record. */
-static __always_inline __u64 ring_flags(struct trace_scratch *t, __u64 now)
-{
-	if (bpf_ringbuf_query(&trace_ring, BPF_RB_AVAIL_DATA) < WAKEUP_AT || now - t->woken_at_ns < WAKEUP_EVERY_NS)
-		return BPF_RB_NO_WAKEUP;
-	t->woken_at_ns = now;
-	return BPF_RB_FORCE_WAKEUP;
-}
-
 /* The reply gathered and the request of a slot (or none) behind the record's header, and off. */
 __noinline int send_record(struct exchange *x, const struct trace_slot *slot)
 {
@@ -83,7 +71,7 @@ __noinline int send_record(struct exchange *x, const struct trace_slot *slot)
 	record = &t->record;
 	words = record->flags & KILN_TRACE_PUSH ? WORDS_MAX : words_to_tell(record->row);
 	if (words < WORDS_MAX || trace.without_arguments) {
-		keep_first_word(&t->reply);
+		keep_type(&t->reply);
 		record->flags |= KILN_TRACE_REPLY_WITHHELD;
 	}
 	if (slot) {
@@ -117,7 +105,7 @@ __noinline int send_record(struct exchange *x, const struct trace_slot *slot)
 	__builtin_memset(&record->client, 0, sizeof record->client);
 	describe_client(&record->client, (struct sock *)t->socket, x->process);
 	if (bpf_ringbuf_output(&trace_ring, record, __builtin_offsetof(struct kiln_trace_record, bytes) + replied + requested,
-			       ring_flags(t, record->sent_ns ? record->sent_ns : record->received_ns)))
+			       BPF_RB_NO_WAKEUP))
 		lose(KILN_LOST_TRACE_RING_FULL, 1);
 	return 0;
 }
@@ -130,24 +118,16 @@ static __always_inline const struct trace_slot *slot_of(const struct exchange *x
 	return found < 0 ? NULL : bpf_map_lookup_elem(&trace_slots, &index);
 }
 
-static __always_inline void told(struct exchange *x, __u32 sequence)
-{
-	__sync_fetch_and_add(&x->untold, -1);
-	free_slot(x->id, sequence);
-}
-
 /* ---- requests ---------------------------------------------------------------------------------------------------- */
 
-/* A request has been read; it lies at [begun, end) of the reader. To be called for each run of a receive, in order. */
-static __always_inline void request_read(struct exchange *x, struct resp_reader *r, __u32 row, __u32 count, __u32 begun, __u32 end)
+/* The request that was read last, which lies at [begun, begun + bytes) of the reader. */
+__noinline int request_read(struct exchange *x, struct resp_reader *r, __u32 row, __u32 begun, __u32 bytes)
 {
-	x->sequence += count;
-	if (!r->traced)
-		return;
-	if (!traces_command(row))
-		return;
+	if (!trace.enabled || !x || !r || !r->traced || !traces_command(row))
+		return 0;
 	__sync_fetch_and_add(&x->untold, 1);
-	keep_request(x, r, x->sequence, begun, end);
+	keep_request(x, r, x->sequence, begun, begun + bytes);
+	return 0;
 }
 
 /* The request that was read last will not be seen to be answered: none is expected, or nobody can tell which reply is its. */
@@ -166,7 +146,8 @@ __noinline int tell_unanswered(struct exchange *x, __u32 row, __u64 received_ns,
 		t->reply.kept = 0;
 		send_record(x, slot_of(x, x->sequence));
 	}
-	told(x, x->sequence);
+	__sync_fetch_and_add(&x->untold, -1);
+	free_slot(x->id, x->sequence);
 	return 0;
 }
 
@@ -200,77 +181,170 @@ static __always_inline void choose_listing(const struct exchange *x, __u64 oldes
 		r->apart = x->flags & TRACED && (wanted || (x->flags & RESP3 && traces_pushes()));
 }
 
-/* The next of the listed replies answers the request with this row and sequence. */
-__noinline int tell_answer(struct exchange *x)
+/* A request that a send answers. */
+struct answered_request {
+	__u64 received_ns, arrived_ns, executed_ns;
+	__u32 row, sequence;
+	__u32 reply;                      /* index among those listed; behind them: not listed, because it can't be of interest */
+	__u32 reserved;
+};
+
+struct answered_list {
+	__u64 count;
+	struct answered_request requests[LISTED_REPLIES];
+};
+
+/* Scratch, one for each CPU: empty when no send is looked at. */
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct answered_list);
+} answered_lists SEC(".maps");
+
+static __always_inline struct answered_list *this_answered(void)
+{
+	__u32 zero = 0;
+
+	return trace.enabled ? bpf_map_lookup_elem(&answered_lists, &zero) : NULL;
+}
+
+/* `count` requests of a row have been answered, the first of them with this sequence; count is 1 for rows that are traced. They
+ * are told when the whole send has been followed: from here the stack of nested functions would be too deep. */
+__noinline int answered(struct exchange *x, __u32 row, __u32 sequence, __u32 count, const struct batch *came)
+{
+	struct reply_list *list = this_list();
+	struct answered_list *answers = this_answered();
+	struct answered_request *request;
+	__u64 at;
+
+	if (!trace.enabled || !x || !came || !(x->flags & TRACED) || !list || !answers)
+		return 0;
+	list->taken += count;
+	if (!traces_command(row))
+		return 0;
+	__sync_fetch_and_add(&x->untold, -1);
+	at = answers->count;
+	if (at >= LISTED_REPLIES) {
+		lose(KILN_LOST_UNTRACED_COMMANDS, 1);
+		return 0;
+	}
+	answers->count = at + 1;
+	barrier_var(at);
+	request = &answers->requests[at & (LISTED_REPLIES - 1)];
+	request->received_ns = came->received_ns;
+	request->arrived_ns = came->arrived_ns;
+	request->executed_ns = x->waiting == WAITING_ONE ? x->executed_ns : 0;
+	request->row = row;
+	request->sequence = sequence;
+	request->reply = list->taken - 1;
+	return 0;
+}
+
+/* The one request that waits has been answered. */
+__noinline int answered_one(struct exchange *x)
+{
+	struct batch came = {};
+
+	if (!trace.enabled || !x)
+		return 0;
+	came.received_ns = x->received_ns;
+	came.arrived_ns = x->arrived_ns;
+	return answered(x, x->command, x->sequence, 1, &came);
+}
+
+/* A reply that began in an earlier send: what is known of it comes before what this send has. */
+static __always_inline void resume_reply(struct trace_scratch *t, const struct trace_slot *slot)
+{
+	__u32 kept;
+
+	if (!slot || !slot->reply_bytes) {
+		t->record.flags |= KILN_TRACE_REPLY_LOST;
+		return;
+	}
+	t->record.reply_bytes += slot->reply_bytes;
+	kept = slot->reply_kept;
+	barrier_var(kept);
+	if (kept <= KILN_TRACE_REPLY_BYTES && !bpf_probe_read_kernel(t->reply.bytes, kept, slot->reply))
+		t->reply.kept = kept;
+}
+
+/* One of the requests that this send answered. */
+__noinline int tell_answer(struct exchange *x, __u32 index)
 {
 	struct trace_scratch *t = this_trace();
 	struct reply_list *list = this_list();
 	const struct trace_slot *slot;
-	struct listed_reply *answer = NULL;
+	const struct answered_request *request;
+	const struct answered_list *answers = this_answered();
+	const struct listed_reply *reply;
 	struct kiln_trace_record *record;
 	__u32 at;
 
-	if (!trace.enabled || !x || !t || !list)
+	if (!trace.enabled || !x || !t || !list || !answers)
 		return 0;
-	record = &t->record;
-	at = list->taken;
-	if (at < list->listed) {
-		list->taken = at + 1;
-		barrier_var(at);
-		answer = &list->replies[at & (LISTED_REPLIES - 1)];
-		if (answer->is_error)
-			record->flags |= KILN_TRACE_ERROR;
-	}
-	if (!answer || (trace.errors_only && !answer->is_error) || record->sent_ns < record->received_ns ||
-	    record->sent_ns - record->received_ns < trace.slower_than_ns) {
-		told(x, record->sequence);
-		return 0;
-	}
-	slot = slot_of(x, record->sequence);
-	t->reply.kept = 0;
-	record->reply_bytes = answer->bytes;
-	if (!slot)
-		record->flags |= KILN_TRACE_REQUEST_LOST;
-	if (answer->place.resumed) {
-		if (!slot || !slot->reply_bytes) {
+	barrier_var(index);
+	request = &answers->requests[index & (LISTED_REPLIES - 1)];
+	at = request->reply;
+	barrier_var(at);
+	reply = &list->replies[at & (LISTED_REPLIES - 1)];
+	if (at < list->listed && (!trace.errors_only || reply->is_error) && x->sent_ns >= request->received_ns &&
+	    x->sent_ns - request->received_ns >= trace.slower_than_ns) {
+		record = &t->record;
+		__builtin_memset(record, 0, __builtin_offsetof(struct kiln_trace_record, bytes));
+		record->flags = KILN_TRACE_ANSWERED | (reply->is_error ? KILN_TRACE_ERROR : 0) |
+				(row_class(request->row) == KILN_CLASS_BLOCKING ? KILN_TRACE_BLOCKING : 0);
+		record->received_ns = request->received_ns;
+		record->arrived_ns = request->arrived_ns;
+		record->executed_ns = request->executed_ns;
+		record->sent_ns = x->sent_ns;
+		record->row = request->row;
+		record->sequence = request->sequence;
+		record->reply_bytes = reply->bytes;
+		slot = slot_of(x, request->sequence);
+		if (!slot)
+			record->flags |= KILN_TRACE_REQUEST_LOST;
+		t->reply.kept = 0;
+		if (reply->place.resumed)
+			resume_reply(t, slot);
+		if (!(record->flags & KILN_TRACE_REPLY_LOST) && gather(&t->reply, &reply->place, reply->bytes))
 			record->flags |= KILN_TRACE_REPLY_LOST;
-		} else {
-			record->reply_bytes += slot->reply_bytes;
-			at = slot->reply_kept;
-			barrier_var(at);
-			if (at <= KILN_TRACE_REPLY_BYTES && !bpf_probe_read_kernel(t->reply.bytes, at, slot->reply))
-				t->reply.kept = at;
-		}
+		send_record(x, slot);
 	}
-	if (!(record->flags & KILN_TRACE_REPLY_LOST) && gather(&t->reply, &answer->place, answer->bytes))
-		record->flags |= KILN_TRACE_REPLY_LOST;
-	send_record(x, slot);
-	told(x, record->sequence);
+	free_slot(x->id, request->sequence);
 	return 0;
 }
 
-/* `count` requests of a row have been answered, the first of them with this sequence; count is 1 for rows that are traced. */
-static __always_inline void answered(struct exchange *x, __u32 row, __u32 sequence, __u32 count, __u64 received_ns,
-				     __u64 arrived_ns, __u64 executed_ns)
+static long tell_next_answer(__u32 index, struct exchange **exchange)
 {
-	struct trace_scratch *t = this_trace();
-	struct reply_list *list = this_list();
+	tell_answer(*exchange, index);
+	return 0;
+}
 
-	if (!(x->flags & TRACED) || !t || !list)
-		return;
-	if (!traces_command(row)) {
-		list->taken += count;
-		return;
-	}
-	__builtin_memset(&t->record, 0, __builtin_offsetof(struct kiln_trace_record, bytes));
-	t->record.flags = KILN_TRACE_ANSWERED | (row_class(row) == KILN_CLASS_BLOCKING ? KILN_TRACE_BLOCKING : 0);
-	t->record.received_ns = received_ns;
-	t->record.arrived_ns = arrived_ns;
-	t->record.executed_ns = executed_ns;
-	t->record.sent_ns = x->sent_ns;
-	t->record.row = row;
-	t->record.sequence = sequence;
-	tell_answer(x);
+/* All requests that this send answered. */
+__noinline int tell_answers(struct exchange *x)
+{
+	struct answered_list *answers = this_answered();
+
+	if (!trace.enabled || !x || !answers || !answers->count)
+		return 0;
+	bpf_loop(answers->count, tell_next_answer, &x, 0);
+	answers->count = 0;
+	return 0;
+}
+
+/* A send that is one whole reply, to the one request that waits. */
+__noinline int tell_only_answer(struct exchange *x, __u64 buffer, __u32 bytes)
+{
+	struct answered_list *answers = this_answered();
+
+	if (!trace.enabled || !x || !answers || !(x->flags & TRACED) || !traces_command(x->command))
+		return 0;
+	list_only_reply(buffer, bytes);
+	answered_one(x);
+	tell_answer(x, 0);
+	answers->count = 0;
+	return 0;
 }
 
 /* The send ended inside the reply to the request with this sequence: its first bytes are kept, for they will be gone. */

@@ -31,7 +31,7 @@ struct reply_list {
 	__u64 bytes;                      /* of it, in the pieces before this one */
 	__u32 from;                       /* offset in this piece where its part begins */
 	__u32 listed;
-	__u32 taken;                      /* of those listed */
+	__u32 taken;                      /* replies that have found their requests, listed or not */
 	__u32 pushes;
 	struct listed_reply replies[LISTED_REPLIES];
 	struct listed_reply pushed[LISTED_PUSHES];
@@ -124,19 +124,22 @@ __noinline int list_reply(struct reply_reader *r, __u32 kind)
 	if (!trace.enabled || !r || !list)
 		return 0;
 	at = kind == LIST_PUSH ? list->pushes : list->listed;
+	listed = NULL;
 	barrier_var(at);
-	if (kind == LIST_PUSH) {
-		if (at >= LISTED_PUSHES)
-			lose(KILN_LOST_UNTRACED_PUSHES, 1);
+	if (kind == LIST_PUSH && at >= LISTED_PUSHES) {
+		lose(KILN_LOST_UNTRACED_PUSHES, 1);
+	} else if (kind == LIST_PUSH) {
 		listed = &list->pushed[at & (LISTED_PUSHES - 1)];
-		list->pushes = at < LISTED_PUSHES ? at + 1 : at;
-	} else {
+		list->pushes = at + 1;
+	} else if (at < LISTED_REPLIES) {
 		listed = &list->replies[at & (LISTED_REPLIES - 1)];
-		list->listed = at < LISTED_REPLIES ? at + 1 : at;
+		list->listed = at + 1;
 	}
-	listed->place = list->place;
-	listed->bytes = list->bytes + r->position - list->from;
-	listed->is_error = kind == LIST_ERROR;
+	if (listed) {
+		listed->place = list->place;
+		listed->bytes = list->bytes + r->position - list->from;
+		listed->is_error = kind == LIST_ERROR;
+	}
 	list->bytes = 0;
 	list->from = r->position;
 	list->place.resumed = 0;
@@ -204,13 +207,23 @@ __noinline int gather(struct gathered *into, const struct reply_place *place, __
 	return 0;
 }
 
-/* Up to the first blank or control character: a type, a length, an error's word, and nothing that anyone stored. */
-__noinline int keep_first_word(struct gathered *into)
+/* Only the type, a length or count behind it, and an error's first word. */
+__noinline int keep_type(struct gathered *into)
 {
 	__u32 i;
 
 	if (!trace.enabled || !into)
 		return 0;
+	switch (into->bytes[0]) {
+	case '+':
+	case ':':
+	case ',':
+	case '(':
+	case '#':
+		if (into->kept)
+			into->kept = 1;
+		return 0;
+	}
 	for (i = 0; i < KILN_ERROR_WORD_MAX; i++) {
 		if (i >= into->kept || into->bytes[i] <= ' ')
 			break;

@@ -1,4 +1,5 @@
-// What watching costs: `kiln-bench PATH-TO-KILN [ROUNDS] [PART ...]`, as root; parts: server, bpf, tables, samples, sampling, own.
+// What watching costs: `kiln-bench PATH-TO-KILN [ROUNDS] [PART ...]`, as root; parts: server, bpf, tables, samples, sampling, trace,
+// own.
 //
 // A redis-server pinned to one CPU, redis-benchmark on another; cells with and without kiln alternate, so that a
 // drift of the machine's speed meets all alike. Costs are of the server's CPU clock, not of throughput.
@@ -15,6 +16,7 @@ let parts: [(name: String, measure: (Bench) throws -> Void)] = [
     ("tables", { try $0.tables() }),
     ("samples", { try $0.sampleTime(rounds: rounds) }),
     ("sampling", { try $0.samplingCPU(rounds: 4 * rounds) }),
+    ("trace", { try $0.traceCPU(rounds: 2 * rounds) }),
     ("own", { try $0.ownCost() }),
 ]
 let wanted = CommandLine.arguments.dropFirst(3)

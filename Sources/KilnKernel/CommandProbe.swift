@@ -26,7 +26,7 @@ public struct CommandProbe: ~Copyable {
     public let hook: CommandHook
     /// When counting began: just before the first program was attached.
     public let attachedAt: Nanoseconds
-    let object: BPFObject
+    private(set) var object: BPFObject
     private let control: UnsafeMutablePointer<kiln_redis_control>
     let ids: BPFMap
     private let stats: BPFMap
@@ -93,6 +93,9 @@ public struct CommandProbe: ~Copyable {
         }
         return try CommandProbe(watching: watched, hook: .syscall, trace: trace, openSockets: openSockets)
     }
+
+    /// Detach: nothing is counted from here on, what was stays.
+    mutating func stop() { object.detach() }
 
     /// Add the cumulative numbers to a snapshot.
     public func read(into snapshot: inout Snapshot) throws(KernelError) {

@@ -5,7 +5,7 @@ import KilnModel
 
 /// Tells of single requests while it lives.
 public struct TraceProbe: ~Copyable {
-    private let commands: CommandProbe
+    private var commands: CommandProbe
     private let ring: TraceRing
 
     public var hook: CommandHook { commands.hook }
@@ -27,11 +27,14 @@ public struct TraceProbe: ~Copyable {
         self.commands = commands
     }
 
-    /// A descriptor that becomes readable when the ring fills faster than it is drained.
-    public func attention() -> Int32 { ring.descriptor }
-
-    /// Take off the ring what is there. To be called several times a second.
+    /// Take off the ring what is there, `batch` records at most: a server may be faster than whoever reads. To be called several
+    /// times a second.
     public func drain() throws(KernelError) -> [TracedRequest] { try ring.drain() }
+
+    public static let batch = 8192
+
+    /// Nothing more gets onto the ring.
+    public mutating func stop() { commands.stop() }
 
     /// The cumulative numbers, as of any session on commands.
     public func read(into snapshot: inout Snapshot) throws(KernelError) { try commands.read(into: &snapshot) }
@@ -51,19 +54,16 @@ private final class TraceRing {
         let context = Unmanaged.passUnretained(self).toOpaque()
         ring = ring_buffer__new(map.fd, { context, record, size in
             guard let context, let record, size >= TraceRing.headerSize else { return 0 }
-            Unmanaged<TraceRing>.fromOpaque(context).takeUnretainedValue().take(UnsafeRawPointer(record), size: size)
-            return 0
+            return Unmanaged<TraceRing>.fromOpaque(context).takeUnretainedValue().take(UnsafeRawPointer(record), size: size)
         }, context, nil)
         guard ring != nil else { throw KernelError("map the ring of traced requests", code: errno) }
     }
 
     deinit { ring_buffer__free(ring) }
 
-    var descriptor: Int32 { ring_buffer__epoll_fd(ring) }
-
     func drain() throws(KernelError) -> [TracedRequest] {
         let result = ring_buffer__consume(ring)
-        guard result >= 0 else { throw KernelError("read the ring of traced requests", code: -result) }
+        guard result >= 0 || result == Self.enough else { throw KernelError("read the ring of traced requests", code: -result) }
         defer {
             taken.removeAll(keepingCapacity: true)
             rows.removeAll(keepingCapacity: true)
@@ -75,7 +75,10 @@ private final class TraceRing {
 
     private static let headerSize = MemoryLayout<kiln_trace_record>.offset(of: \.bytes) ?? 0
 
-    private func take(_ bytes: UnsafeRawPointer, size: Int) {
+    /// What libbpf gives back when it is told to go on no further.
+    private static let enough = -EAGAIN
+
+    private func take(_ bytes: UnsafeRawPointer, size: Int) -> Int32 {
         func load<Field>(_ field: KeyPath<kiln_trace_record, Field>) -> Field {
             bytes.load(fromByteOffset: MemoryLayout<kiln_trace_record>.offset(of: field) ?? 0, as: Field.self)
         }
@@ -84,7 +87,7 @@ private final class TraceRing {
             return count == 0 ? nil : Nanoseconds(count)
         }
         let replied = Int(load(\.reply_kept)), requested = Int(load(\.request_kept))
-        guard Self.headerSize + replied + requested <= size else { return }
+        guard Self.headerSize + replied + requested <= size else { return 0 }
         let payload = UnsafeRawBufferPointer(start: bytes + Self.headerSize, count: replied + requested)
         let client = load(\.client), port = load(\.client_port), row = load(\.row)
         let flags = TracedRequest.Flags(rawValue: load(\.flags))
@@ -99,6 +102,7 @@ private final class TraceRing {
             replyBytes: replyBytes == 0 || flags.contains(.replyLost) ? nil : replyBytes, request: Array(payload[replied...]),
             reply: Array(payload[..<replied]), flags: flags
         ))
+        return taken.count < TraceProbe.batch ? 0 : Self.enough
     }
 
     /// Look up the names of rows that are new.

@@ -146,16 +146,24 @@ struct TracedReply {
     var shown: String
     var isWhole: Bool
 
-    /// `onlyType`: no more of it left the kernel than its first word.
+    /// `onlyType`: its value was held back in the kernel, which cuts behind a type, a length or count, an error's first word.
     init?(_ bytes: [UInt8], onlyType: Bool) {
-        guard !bytes.isEmpty else { return nil }
-        // The kernel cuts behind the first word: with its line's end it is a value, of which nothing else is known.
+        guard let type = bytes.first else { return nil }
         let decoded = try? decodeRESP(onlyType ? bytes + [13, 10] : bytes)
-        kind = decoded?.value.kind
+        kind = decoded?.value.kind ?? Self.kinds[type]
         size = decoded?.value.size
-        let isLine = bytes.first.map { "+-:,(#_".utf8.contains($0) } ?? false
-        shown = onlyType && !isLine ? "(withheld)" : decoded?.value.shown ?? shownText(bytes)
+        shown = decoded?.value.shown ?? shownText(bytes)
         isWhole = decoded?.isWhole ?? false
-        if onlyType { isWhole = false }
+        if onlyType {
+            if kind != "error", kind != "null" { shown = "(withheld)" }
+            isWhole = kind == "null"
+        }
     }
+
+    /// Of values that came to no more than their type.
+    private static let kinds: [UInt8: String] = [
+        UInt8(ascii: ":"): "integer", UInt8(ascii: ","): "double", UInt8(ascii: "("): "big number", UInt8(ascii: "#"): "boolean",
+        UInt8(ascii: "$"): "bulk string", UInt8(ascii: "*"): "array", UInt8(ascii: "%"): "map", UInt8(ascii: "~"): "set",
+        UInt8(ascii: ">"): "push", UInt8(ascii: "="): "verbatim string",
+    ]
 }

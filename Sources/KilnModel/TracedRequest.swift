@@ -42,7 +42,7 @@ public struct TracedRequest: Sendable, Equatable {
         /// The first bytes of the request, or of the reply, were not kept.
         public static let requestLost = Flags(KILN_TRACE_REQUEST_LOST)
         public static let replyLost = Flags(KILN_TRACE_REPLY_LOST)
-        /// No more of the reply than its first word left the kernel.
+        /// Of the reply only its type, length or count, and an error's first word left the kernel.
         public static let replyWithheld = Flags(KILN_TRACE_REPLY_WITHHELD)
         /// The latency is a wait that the client asked for.
         public static let blocking = Flags(KILN_TRACE_BLOCKING)

@@ -10,8 +10,8 @@ struct TraceSession {
     private let events: SessionEvents
     private let output = Output.standardOutput
 
-    /// How often the ring is looked at; it asks for attention when it fills faster.
-    private static let drainEvery = Nanoseconds(50_000_000)
+    /// How often the ring is looked at: it holds 8 MiB, which is a million requests a second and more.
+    private static let drainEvery = Nanoseconds(20_000_000)
 
     init(_ options: TraceRedisCommand, targets: [Target]) throws {
         guard targets.count <= WatchedProcesses.limit else {
@@ -27,7 +27,7 @@ struct TraceSession {
         guard let watched = WatchedProcesses(pids: targets.map(\.pid)) else {
             throw Failure("a trace takes 1 to \(WatchedProcesses.limit) processes.")
         }
-        let probe = try TraceProbe.attach(
+        var probe = try TraceProbe.attach(
             watching: watched, forced: options.target.hook, filter: options.filter,
             openSockets: { try targets.flatMap { try $0.openSockets() } },
             refused: { hook, error in say("kiln: hook \(hook.rawValue) is not to be had here: \(error)") }
@@ -41,21 +41,19 @@ struct TraceSession {
         say("kiln \(kilnVersion): attached to \(titles.joined(separator: ", ")); hook \(probe.hook.rawValue)")
         var lines = 0
         do {
-            lines = try poll(probe, boundary)
+            lines = try poll(&probe, boundary)
         } catch is OutputClosed {}
         try tellEnd(probe, lines: lines)
     }
 
     /// Until the end; the lines printed.
-    private func poll(_ probe: borrowing TraceProbe, _ boundary: BoundingCommand?) throws -> Int {
+    private func poll(_ probe: inout TraceProbe, _ boundary: BoundingCommand?) throws -> Int {
         let end = options.duration.map { probe.attachedAt + Nanoseconds(UInt64(saturating: $0 * 1e9)) }
         let text = TraceText(options, targets: targets)
         var alive = Set(targets.map(\.pid))
-        var lines = 0, running = true
-        events.watch(attention: probe.attention())
-        defer { events.watch(attention: nil) }
+        var lines = 0, running = true, more = false
         while running {
-            let due = Snapshot.now() + Self.drainEvery
+            let due = Snapshot.now() + (more ? .zero : Self.drainEvery)
             switch events.next(until: min(due, end ?? due)) {
             case .deadline, .attention: break
             case .signal: running = false
@@ -65,11 +63,15 @@ struct TraceSession {
                 running = !alive.isEmpty
             }
             if let end, Snapshot.now() >= end { running = false }
-            let requests = try probe.drain()
-            let wanted = requests.prefix(options.limit.map { $0 - lines } ?? requests.count)
-            if !wanted.isEmpty { try output.write(text.lines(wanted)) }
-            lines += wanted.count
-            if let limit = options.limit, lines >= limit { running = false }
+            if !running { probe.stop() }
+            repeat {
+                let requests = try probe.drain()
+                more = requests.count == TraceProbe.batch
+                let wanted = requests.prefix(options.limit.map { $0 - lines } ?? requests.count)
+                if !wanted.isEmpty { try output.write(text.lines(wanted)) }
+                lines += wanted.count
+                if let limit = options.limit, lines >= limit { return lines }
+            } while !running && more
         }
         return lines
     }

@@ -16,7 +16,7 @@
 #define KILN_TRACE_COMMANDS 64            /* names that it can be limited to */
 
 /* Commands with words that are nobody's business: X(name, how many words of it may leave the kernel, the name included).
- * Of their replies only the first word does. */
+ * Of their replies only the type, a length or count and an error's first word does. */
 #define KILN_SECRET_COMMANDS(X) \
 	X("AUTH", 1) X("HELLO", 2) X("ACL", 2) X("CONFIG", 3) X("MIGRATE", 3) X("SENTINEL", 3)
 
@@ -54,7 +54,7 @@ enum kiln_trace_flag {
 	KILN_TRACE_SECRET = 1 << 4,           /* words were left out */
 	KILN_TRACE_REQUEST_LOST = 1 << 5,     /* the request's bytes were not kept */
 	KILN_TRACE_REPLY_LOST = 1 << 6,       /* the reply's first bytes were not kept */
-	KILN_TRACE_REPLY_WITHHELD = 1 << 8,   /* no more of it than its first word left the kernel */
+	KILN_TRACE_REPLY_WITHHELD = 1 << 8,   /* only its type, length or count, and an error's first word left the kernel */
 	KILN_TRACE_BLOCKING = 1 << 7,         /* its latency is a wait that the client asked for */
 };
 
