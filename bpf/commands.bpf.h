@@ -26,8 +26,6 @@ struct receive {
 	__u64 began_ns;                   /* when the thread turned to it; 0: not known, and so its return counts */
 	struct send replies;              /* client's side, scratch: what is received is followed as a server's send */
 	__u32 loss;                       /* not 0: why the bytes can't be followed, as KILN_LOST_* + 1 */
-	__u32 fd;                         /* with a trace */
-	__u64 socket;                     /* likewise: kernel address of the struct sock */
 };
 
 /* Where a hook keeps what a connection needs beyond its exchange: by socket, or by id where `sk` is NULL. */
@@ -120,7 +118,7 @@ __noinline int meet(struct exchange *x, const struct receive *receive, __u32 pro
 	x->process = process;
 	if (!receive->carried)
 		x->client = client_row(&receive->client);
-	if (trace.enabled && traces_client(&receive->client, client_port(receive->socket)))
+	if (trace.enabled && traces_client(&receive->client, client_port()))
 		x->flags |= TRACED;
 	if (receive->unsupported)
 		lose(KILN_LOST_UNSUPPORTED_CONNECTIONS, 1);
@@ -237,10 +235,8 @@ static __always_inline void connection_receives(const struct place *place, struc
 	x->flags &= ~(REPLIED | SENT_IN_PART);
 	r->process = process;
 	r->counting = x->trust == TRUST_COUNTING;
-	if (trace.enabled) {
+	if (trace.enabled)
 		r->traced = x->flags & TRACED;
-		begin_call(receive->socket, receive->fd);
-	}
 	if (x->flags & IN_REQUEST && c) {
 		resp_receive(r, &c->requests, receive->buffer, receive->length);
 		follow_units(r, &c->requests);
@@ -291,10 +287,8 @@ static __always_inline void connection_receives(const struct place *place, struc
 			x->received_ns = times.received_ns;
 			x->arrived_ns = times.arrived_ns;
 			x->executed_ns = 0;
-			if (trace.enabled) {
-				x->sequence++;
-				request_read(x, r, command, r->run_begun, r->run_largest);
-			}
+			if (trace.enabled)
+				only_request_read(x, r);
 			asm volatile("" ::: "memory");    /* a send on another CPU sees the rest before it sees that one waits */
 			x->waiting = WAITING_ONE;
 		} else {
@@ -307,8 +301,8 @@ static __always_inline void connection_receives(const struct place *place, struc
 	if (!(x->flags & IN_REQUEST) || !c)
 		return;
 	if (c->requests.state < RESP_FAILED) {
-		if (trace.enabled && r->traced)
-			keep_request(x, r, x->sequence + 1, r->begun, r->end);
+		if (trace.enabled)
+			keep_begun_request(x, r);
 		return;
 	}
 	if (c->requests.state == RESP_FAILED && first && !r->run_count) {
@@ -338,7 +332,7 @@ static __always_inline void send_replies(const struct place *place, struct excha
 	}
 	c->reply_bytes += send->sent;
 	if (trace.enabled)
-		choose_listing(x, oldest_wait(x, c), send->in_part);
+		choose_listing(x, c, send->in_part);
 	follow_send(c, send);
 	settle_replies(x, c);
 }
@@ -395,8 +389,6 @@ static __always_inline void connection_sends(const struct place *place, struct e
 	}
 	x->sent_ns = send->carried ? send->returned_ns : bpf_ktime_get_ns();
 	count_send(x->client, send->sent);
-	if (trace.enabled)
-		begin_call(send->socket, send->fd);
 	if (x->flags & UNPAIRED)
 		return;
 	if (x->waiting == WAITING_ONE && !(x->flags & IN_REPLY) && sends_one_reply(send)) {

@@ -132,10 +132,8 @@ static __always_inline int receive_at_socket(struct sock *sk, const struct tcp_s
 		describe_client(&receive->client, sk, process);
 	if (!call.is_seen)
 		regs = saved_registers(task);
-	if (trace.enabled) {
-		receive->socket = (__u64)sk;
-		receive->fd = regs ? regs->di : KILN_TRACE_NO_FD;
-	}
+	if (trace.enabled)
+		begin_call((__u64)sk, regs ? regs->di : KILN_TRACE_NO_FD);
 	receive->loss = call.is_seen ? message_loss(call.message, call.size, receive, flags & MSG_TRUNC) :
 		receive_loss(regs, receive, task->thread_info.status & TS_COMPAT, flags & MSG_TRUNC);
 	stream_receives(&place, x, receive, task, process, call.is_seen);
@@ -186,10 +184,8 @@ static __always_inline int send_at_socket(struct sock *sk, const struct tcp_sock
 		regs = saved_registers(task);
 		describe_send(regs, &send, ret, x->trust == TRUST_COUNTING);
 	}
-	if (trace.enabled) {
-		send.socket = (__u64)sk;
-		send.fd = regs ? regs->di : KILN_TRACE_NO_FD;
-	}
+	if (trace.enabled)
+		begin_call((__u64)sk, regs ? regs->di : KILN_TRACE_NO_FD);
 	if (tcp)
 		send.begin_ns = send_begin(tcp->tcp_clock_cache, tcp->tcp_wstamp_ns);
 	stream_sends(&place, x, &send, task, call.is_seen);

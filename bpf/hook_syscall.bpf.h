@@ -95,6 +95,8 @@ static __always_inline void syscall_receive(struct task_struct *task, struct pt_
 
 	if (flags & (MSG_PEEK | MSG_ERRQUEUE) || !find_socket(task, regs->di, &socket) || (client_side && !is_stream(socket.sk)))
 		return;
+	if (trace.enabled)
+		begin_call((__u64)socket.sk, regs->di);
 	receive = new_receive(ret);
 	if (!receive)
 		return;
@@ -132,10 +134,6 @@ static __always_inline void syscall_receive(struct task_struct *task, struct pt_
 	}
 	if (x->trust == TRUST_UNKNOWN)
 		describe_client(&receive->client, sk, process);
-	if (trace.enabled) {
-		receive->socket = (__u64)sk;
-		receive->fd = regs->di;
-	}
 	receive->loss = receive_loss(regs, receive, false, flags & MSG_TRUNC);
 	stream_receives(&place, x, receive, task, process, false);
 }
@@ -150,6 +148,8 @@ static __always_inline void syscall_send(struct task_struct *task, struct pt_reg
 
 	if (!find_socket(task, regs->di, &socket))
 		return;
+	if (trace.enabled)
+		begin_call((__u64)socket.sk, regs->di);
 	place.id = socket.inode;
 	x = find_exchange(socket.inode);
 	if (client_side && is_stream(socket.sk)) {
@@ -166,10 +166,6 @@ static __always_inline void syscall_send(struct task_struct *task, struct pt_reg
 		return;
 	describe_send(regs, &send, ret, x->trust == TRUST_COUNTING);
 	sk = socket.sk;
-	if (trace.enabled) {
-		send.socket = (__u64)sk;
-		send.fd = regs->di;
-	}
 	if (is_tcp(BPF_CORE_READ(sk, __sk_common.skc_family), BPF_CORE_READ(sk, sk_protocol))) {
 		struct tcp_sock *tcp = (struct tcp_sock *)sk;
 

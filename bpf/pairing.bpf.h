@@ -242,8 +242,6 @@ struct send {
 	bool carried;                     /* by TLS: `returned_ns` counts */
 	__u64 returned_ns;                /* return of the socket's send; 0: not known */
 	bool in_part;                     /* it may not be the end of what is to be sent */
-	__u32 fd;                         /* with a trace */
-	__u64 socket;                     /* likewise: kernel address of the struct sock */
 };
 
 struct answer_context {

@@ -41,12 +41,7 @@ static __always_inline struct trace_scratch *this_trace(void)
 	return trace.enabled ? bpf_map_lookup_elem(&trace_scratches, &zero) : NULL;
 }
 
-static __always_inline __u16 client_port(__u64 socket)
-{
-	return BPF_CORE_READ((struct sock *)socket, __sk_common.skc_dport);
-}
-
-/* The receive or send of which the rest is about. */
+/* The receive or send of which the rest is about. Hooks call it, because what a send is described by lies on their stack. */
 static __always_inline void begin_call(__u64 socket, __u32 fd)
 {
 	struct trace_scratch *t = this_trace();
@@ -55,6 +50,14 @@ static __always_inline void begin_call(__u64 socket, __u32 fd)
 		t->socket = socket;
 		t->fd = fd;
 	}
+}
+
+static __always_inline __u16 client_port(void)
+{
+	struct trace_scratch *t = this_trace();
+	struct sock *sk = t ? (struct sock *)t->socket : NULL;
+
+	return sk ? BPF_CORE_READ(sk, __sk_common.skc_dport) : 0;
 }
 
 /* ---- a record ---------------------------------------------------------------------------------------------------- */
@@ -101,7 +104,7 @@ __noinline int send_record(struct exchange *x, const struct trace_slot *slot)
 	record->request_kept = requested;
 	record->tid = (__u32)bpf_get_current_pid_tgid();
 	record->fd = t->fd;
-	record->client_port = client_port(t->socket);
+	record->client_port = client_port();
 	__builtin_memset(&record->client, 0, sizeof record->client);
 	describe_client(&record->client, (struct sock *)t->socket, x->process);
 	if (bpf_ringbuf_output(&trace_ring, record, __builtin_offsetof(struct kiln_trace_record, bytes) + replied + requested,
@@ -128,6 +131,23 @@ __noinline int request_read(struct exchange *x, struct resp_reader *r, __u32 row
 	__sync_fetch_and_add(&x->untold, 1);
 	keep_request(x, r, x->sequence, begun, begun + bytes);
 	return 0;
+}
+
+/* The one request of a receive: the run that goes on. */
+__noinline int only_request_read(struct exchange *x, struct resp_reader *r)
+{
+	if (!trace.enabled || !x || !r)
+		return 0;
+	x->sequence++;
+	return request_read(x, r, r->run_command, r->run_begun, r->run_largest);
+}
+
+/* A receive ended inside a request. */
+__noinline int keep_begun_request(struct exchange *x, struct resp_reader *r)
+{
+	if (!trace.enabled || !x || !r || !r->traced)
+		return 0;
+	return keep_request(x, r, x->sequence + 1, r->begun, r->end);
 }
 
 /* The request that was read last will not be seen to be answered: none is expected, or nobody can tell which reply is its. */
@@ -171,14 +191,18 @@ static __always_inline bool traces_pushes(void)
 
 /* List the replies of this send only if one can be of interest. One that may go on is followed in any case, because nobody
  * knows how long it takes. */
-static __always_inline void choose_listing(const struct exchange *x, __u64 oldest_ns, bool in_part)
+__noinline int choose_listing(const struct exchange *x, const struct connection *c, bool in_part)
 {
 	__u32 zero = 0;
 	struct reply_reader *r = bpf_map_lookup_elem(&reply_readers, &zero);
-	bool wanted = x->untold && (in_part || x->flags & IN_REPLY || x->sent_ns - oldest_ns >= trace.slower_than_ns);
 
-	if (r)
-		r->apart = x->flags & TRACED && (wanted || (x->flags & RESP3 && traces_pushes()));
+	if (!trace.enabled || !x || !c || !r)
+		return 0;
+	r->apart = x->flags & TRACED && x->untold &&
+		   (in_part || x->flags & IN_REPLY || x->sent_ns - oldest_wait(x, c) >= trace.slower_than_ns);
+	if (x->flags & TRACED && x->flags & RESP3 && traces_pushes())
+		r->apart = 1;
+	return 0;
 }
 
 /* A request that a send answers. */

@@ -29,7 +29,6 @@ struct resp_host {
 	struct resp_reader reader;
 	struct reply_stream replies;
 	struct reply_reader reply_reader;
-	bool apart;
 	uint32_t ends[1024];
 	uint32_t ends_listed;
 	size_t rows;
@@ -69,15 +68,13 @@ static __u32 command_variant(struct resp_reader *r, __u32 command, __u32 offset)
 
 static bool requests_apart(const struct resp_reader *r, __u32 command)
 {
-	(void)r;
 	(void)command;
-	return current->apart;
+	return r->traced;
 }
 
 static bool replies_apart(const struct reply_reader *r)
 {
-	(void)r;
-	return current->apart;
+	return r->apart;
 }
 
 static void begin_piece(const struct reply_reader *r)
@@ -199,7 +196,8 @@ struct resp_host_error resp_host_sent_error(const struct resp_host *host, uint32
 
 void resp_host_tell_apart(struct resp_host *host)
 {
-	host->apart = true;
+	host->reader.traced = 1;
+	host->reply_reader.apart = 1;
 }
 
 uint32_t resp_host_received_requests(const struct resp_host *host)
