@@ -18,6 +18,7 @@ let parts: [(name: String, measure: (Bench) throws -> Void)] = [
     ("samples", { try $0.sampleTime(rounds: rounds) }),
     ("sampling", { try $0.samplingCPU(rounds: 4 * rounds) }),
     ("own", { try $0.ownCost() }),
+    ("tls", { try $0.encryptedCPU(rounds: 2 * rounds) }),
     ("truth", { try $0.truth(runs: 20) }),
 ]
 let beside = (CommandLine.arguments[1] as NSString).deletingLastPathComponent
