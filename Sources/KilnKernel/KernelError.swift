@@ -50,12 +50,15 @@ public struct KernelError: Error, CustomStringConvertible {
                 : "This kernel's verifier refuses the program; please report its last lines."
         case ENOENT, ESRCH: "This kernel doesn't have it; `kiln doctor` lists what it has."
         case ENOMEM: "Free memory, or watch fewer processes."
-        case EOPNOTSUPP, EINVAL: "This kernel doesn't support it; `kiln doctor` lists what it does."
+        case EOPNOTSUPP, ENOTSUPP, EINVAL: "This kernel doesn't support it; `kiln doctor` lists what it does."
         case EMFILE, ENFILE: "Raise the limit of open files (ulimit -n)."
         default: "See what dmesg says, or try again; nothing was left attached."
         }
     }
 }
+
+/// The kernel's own, which it means to keep to itself (linux/errno.h), and BPF hands out.
+private let ENOTSUPP: Int32 = 524
 
 /// `EPERM (Operation not permitted)`
 func errnoName(_ code: Int32) -> String {
@@ -64,6 +67,7 @@ func errnoName(_ code: Int32) -> String {
         ENOMEM: "ENOMEM", ENOSPC: "ENOSPC", EMFILE: "EMFILE", ENFILE: "ENFILE", E2BIG: "E2BIG", EOPNOTSUPP: "EOPNOTSUPP",
         ENODEV: "ENODEV", EFAULT: "EFAULT",
     ]
+    if code == ENOTSUPP { return "ENOTSUPP (Not supported)" }
     let text = strerror(code).map { String(cString: $0) } ?? "errno \(code)"
     return names[code].map { "\($0) (\(text))" } ?? text
 }

@@ -59,7 +59,7 @@ struct CostCommand: ParsableCommand {
         if port == 0 { throw ValidationError("--port 0 is no port: give 1 to 65535.") }
         if pid != nil, port != nil { throw ValidationError("--pid and --port both name the process: give one of them.") }
         let session = try sessionOptions()
-        guard session.pid == [1], session.port.isEmpty, session.output == nil, session.duration == nil, session.command.isEmpty else {
+        guard session.target.pid == [1], session.target.port.isEmpty, session.output == nil, session.duration == nil, session.command.isEmpty else {
             throw ValidationError("behind -- stand options of the session, but neither its target, nor its length, nor its directory.")
         }
         if observer != nil, !options.isEmpty { throw ValidationError("--observer measures something else than a session: give no options of one.") }
@@ -79,7 +79,7 @@ struct CostCommand: ParsableCommand {
             try measurement.run(blocks: blocks) { block in
                 if Output.standardError.isTerminal { _ = try? Output.standardError.write("\rblock \(block + 1) of \(blocks)\(block + 1 == blocks ? "\n" : "")") }
             }
-            let accounted = observer == nil ? try measurement.account(observer(of: target, ["--bpf-statistics"])) : nil
+            let accounted = observer == nil && !measurement.isInterrupted ? try measurement.account(observer(of: target, ["--bpf-statistics"])) : nil
             try conclude(measurement, accounted, name: observer(of: target, []).name)
         }
     }
@@ -108,7 +108,7 @@ struct CostCommand: ParsableCommand {
             return observer == "none" ? NoObserver() : ObservingProgram(observer.split(separator: " ").map(String.init))
         }
         // Two windows, with what lies around them.
-        return ObservingProgram(session: options + more, of: target, longest: 2 * window + 120)
+        return ObservingProgram(session: options + more, of: target, longest: 2 * window + 30)
     }
 
     /// nil: INFO isn't needed, or not to be had.

@@ -31,6 +31,7 @@ struct SessionText {
         lines += Dictionary(grouping: record.phasesUnknown.keys.sorted()) { record.phasesUnknown[$0] ?? "" }
             .sorted { $0.key < $1.key }.map { reason, phases in "\(phases.joined(separator: ", ")): \(reason)" }
         if let audit = record.audit { lines += auditLines(audit, output: text.output) }
+        for step in record.costLimit?.steps ?? [] { lines.append("after \(significantSeconds(step.afterS)), beyond --max-cost: \(step.step)") }
         return lines + sampleLines
     }
 

@@ -141,20 +141,32 @@ check_io_uring() {
   kill $ring
 }
 
-check_stacks() {
-  load='redis-benchmark -q -t set,get -n 10007 -c 20'
-  if ! session -F 499; then
-    result stacks whole failed "$(head -n 1 said)"
-    return
-  fi
-  flatten session/session.json | sed -n 's|^samples/on_cpu/\([a-z]*\) |\1 |p' >samples
+# Of the samples in DIRECTORY/session.json, nearly all reach the outermost function: check_whole CHECK DIRECTORY
+check_whole() {
+  flatten "$2/session.json" | sed -n 's|^samples/on_cpu/\([a-z]*\) |\1 |p' >samples
   recorded=$(sed -n 's/^recorded //p' samples) complete=$(sed -n 's/^complete //p' samples)
-  words="$complete of $recorded whole; $(flatten session/session.json | grep -e on_cpu/ends/ -e '^lost/' | tr '\n' ' ')"
+  words="${complete:-0} of ${recorded:-0} whole; $(flatten "$2/session.json" | grep -e on_cpu/ends/ -e '^lost/' | tr '\n' ' ')"
   if [ "${recorded:-0}" -ge 100 ] && [ $((complete * 100)) -ge $((recorded * 99)) ]; then
-    result stacks whole passed "$words"
+    result stacks "$1" passed "$words"
   else
-    result stacks whole failed "$words"
+    result stacks "$1" failed "$words"
   fi
+}
+
+check_stacks() {
+  if load='redis-benchmark -q -t set,get -n 10007 -c 20' session -F 499; then
+    check_whole 'kiln redis' session
+  else
+    result stacks 'kiln redis' failed "$(head -n 1 said)"
+  fi
+  redis-benchmark -q -t set -n 1000000 -c 20 >loaded 2>&1 &
+  load=$!
+  if kiln record -p "$server" -F 499 -d 3 -o recorded >shown 2>said; then
+    check_whole 'kiln record' recorded
+  else
+    result stacks 'kiln record' failed "$(head -n 1 said)"
+  fi
+  kill $load
 }
 
 load=true

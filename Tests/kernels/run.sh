@@ -12,6 +12,8 @@ mkdir -p "$cache"
 
 # boot IMAGE LOG RESULTS SECONDS ACCELERATOR WORDS
 boot() {
+  : >"$2"
+  : >"$3"                        # what an earlier run found is no result of this one
   timeout "$4" qemu-system-x86_64 -accel "$5" -cpu "$([ "$5" = kvm ] && echo host || echo max)" -smp 2 -m 1536 -display none -no-reboot \
     -monitor none -nic none -serial "file:$2" -serial "file:$3" -kernel "$1" -initrd "$cache/initramfs.gz" \
     -append "console=ttyS0 panic=-1 quiet $6" </dev/null >"$2.qemu" 2>&1 || true
