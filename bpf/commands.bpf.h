@@ -24,6 +24,7 @@ struct receive {
 	struct kiln_client_key client;    /* at the first receive: who asks */
 	bool carried;                     /* by TLS: who asks is known, and the bytes are not encrypted */
 	__u64 began_ns;                   /* when the thread turned to it; 0: not known, and so its return counts */
+	struct send replies;              /* client's side, scratch: what is received is followed as a server's send */
 	__u32 loss;                       /* not 0: why the bytes can't be followed, as KILN_LOST_* + 1 */
 };
 

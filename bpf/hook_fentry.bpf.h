@@ -14,12 +14,14 @@ static __always_inline bool begin_receive(struct sock *sk)
 	return claim_cpu(find_exchange(sk->__sk_common.skc_cookie.counter));
 }
 
-/* Whoever sends, as long as a target receives from there. */
+/* Whoever sends, as long as a target receives from there; on the client's side the targets. */
 static __always_inline bool begin_send(struct sock *sk)
 {
 	struct exchange *x = find_exchange(sk->__sk_common.skc_cookie.counter);
 
-	return x && claim_cpu(x);
+	if (client_side ? target_index(bpf_get_current_pid_tgid() >> 32) < 0 : !x)
+		return false;
+	return claim_cpu(x);
 }
 
 /* tcp_recvmsg(sk, message, size, flags, address_length); before Linux 5.19 (ec095263a965) `nonblock` comes before the flags. The

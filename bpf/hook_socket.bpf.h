@@ -84,7 +84,7 @@ static __always_inline int receive_at_socket(struct sock *sk, const struct tcp_s
 	struct receive *receive;
 	struct place place = { sk, 0 };
 
-	if (process < 0 || ret < 0 || flags & (MSG_PEEK | MSG_ERRQUEUE))
+	if (process < 0 || ret < 0 || flags & (MSG_PEEK | MSG_ERRQUEUE) || (client_side && !is_stream(sk)))
 		return 0;
 	receive = new_receive(ret);
 	if (!receive)
@@ -102,6 +102,8 @@ static __always_inline int receive_at_socket(struct sock *sk, const struct tcp_s
 		lose(KILN_LOST_CONNECTIONS_WITHOUT_STATE, 1);
 		return 0;
 	}
+	if (client_side)
+		meet_server(x, sk, socket_inode(sk), process, &receive->client);
 	arrival = find_arrival(x->id);
 	receive->arrived_ns = take_arrival(arrival);
 	if (tcp) {
@@ -153,10 +155,23 @@ static __always_inline int send_at_socket(struct sock *sk, const struct tcp_sock
 
 	if (ret <= 0)
 		return 0;
-	x = find_exchange(sk->__sk_common.skc_cookie.counter);
+	task = bpf_get_current_task_btf();
+	if (client_side) {
+		int process = target_index(task->tgid);
+		struct receive *scratch = new_receive(0);
+
+		if (process < 0 || !scratch || !is_stream(sk))
+			return 0;
+		x = socket_exchange(sk);
+		if (x)
+			meet_server(x, sk, socket_inode(sk), process, &scratch->client);
+		else
+			lose(KILN_LOST_CONNECTIONS_WITHOUT_STATE, 1);
+	} else {
+		x = find_exchange(sk->__sk_common.skc_cookie.counter);
+	}
 	if (!x)
 		return 0;
-	task = bpf_get_current_task_btf();
 	if (call.is_seen)
 		describe_message_send(call.message, call.size, &send, ret);
 	else

@@ -93,7 +93,7 @@ static __always_inline void syscall_receive(struct task_struct *task, struct pt_
 	/* recvfrom(fd, buffer, length, flags, ...) and recvmsg(fd, message, flags) */
 	__u64 flags = regs->orig_ax == NR_recvfrom ? regs->r10 : regs->orig_ax == NR_recvmsg ? regs->dx : 0;
 
-	if (flags & (MSG_PEEK | MSG_ERRQUEUE) || !find_socket(task, regs->di, &socket))
+	if (flags & (MSG_PEEK | MSG_ERRQUEUE) || !find_socket(task, regs->di, &socket) || (client_side && !is_stream(socket.sk)))
 		return;
 	receive = new_receive(ret);
 	if (!receive)
@@ -112,6 +112,8 @@ static __always_inline void syscall_receive(struct task_struct *task, struct pt_
 		return;
 	}
 	sk = socket.sk;
+	if (client_side)
+		meet_server(x, sk, socket.inode, process, &receive->client);
 	family = BPF_CORE_READ(sk, __sk_common.skc_family);
 	receive->tcp = is_tcp(family, BPF_CORE_READ(sk, sk_protocol));
 	if (receive->tcp) {
@@ -134,7 +136,7 @@ static __always_inline void syscall_receive(struct task_struct *task, struct pt_
 	stream_receives(&place, x, receive, task, process, false);
 }
 
-static __always_inline void syscall_send(struct task_struct *task, struct pt_regs *regs, long ret)
+static __always_inline void syscall_send(struct task_struct *task, struct pt_regs *regs, long ret, __u32 process)
 {
 	struct open_socket socket;
 	struct place place = {};
@@ -146,6 +148,16 @@ static __always_inline void syscall_send(struct task_struct *task, struct pt_reg
 		return;
 	place.id = socket.inode;
 	x = find_exchange(socket.inode);
+	if (client_side && is_stream(socket.sk)) {
+		struct receive *scratch = new_receive(0);
+
+		if (!x)
+			x = open_exchange(socket.inode, process, regs->di);
+		if (x && scratch)
+			meet_server(x, socket.sk, socket.inode, process, &scratch->client);
+		else
+			lose(KILN_LOST_CONNECTIONS_WITHOUT_STATE, 1);
+	}
 	if (!x)
 		return;
 	describe_send(regs, &send, ret, x->trust == TRUST_COUNTING);
@@ -193,7 +205,7 @@ int BPF_PROG(syscall_exit, struct pt_regs *regs, long ret)
 	case NR_sendto:
 	case NR_sendmsg:
 		if (ret > 0)
-			syscall_send(task, regs, ret);
+			syscall_send(task, regs, ret, process);
 		break;
 	}
 	return 0;

@@ -114,7 +114,7 @@ int tls_read_ends(struct pt_regs *regs)
 	receive->arrived_ns = call->receives ? call->arrived_ns : 0;
 	receive->incoming = !(x->flags & OUTGOING);
 	receive->first_of_stream = x->flags & STREAM_START;
-	connection_receives(&place, x, receive, task, process);
+	side_receives(&place, x, receive, task, process);
 	give_cpu();
 	return 0;
 }
@@ -135,7 +135,7 @@ int tls_write_ends(struct pt_regs *regs)
 	place.id = call->id;
 	call->id = 0;
 	x = bytes ? find_exchange(place.id) : NULL;
-	if (!x || !take_cpu(x))
+	if (!x || !(x->flags & CARRIED) || !take_cpu(x))
 		return 0;
 	send.buffer = call->buffer;
 	send.begin_ns = call->entered_ns;
@@ -144,7 +144,7 @@ int tls_write_ends(struct pt_regs *regs)
 	send.in_part = bytes < call->requested || bytes >= REPLY_CHUNK;
 	send.carried = true;
 	send.returned_ns = call->sent_ns;
-	connection_sends(&place, x, &send, task);
+	side_sends(&place, x, &send, task);
 	give_cpu();
 	return 0;
 }

@@ -77,6 +77,7 @@ struct in6_addr {
 
 struct sock_common {
 	__u32 skc_daddr;
+	__be16 skc_dport;
 	unsigned short skc_family;
 	struct in6_addr skc_v6_daddr;
 	struct cookie skc_cookie;

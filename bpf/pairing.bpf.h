@@ -399,7 +399,7 @@ __noinline int settle_replies(struct exchange *x, struct connection *c)
 	if (c->first_sent_ns && (r->replies || (r->errors_listed && !r->errors[0].nested))) {
 		row = answered_command(&replied);
 		stats = bpf_map_lookup_elem(&command_stats, &row);
-		if (stats && x->waiting != WAITING_NONE && x->sent_ns > c->first_sent_ns)
+		if (stats && !client_side && x->waiting != WAITING_NONE && x->sent_ns > c->first_sent_ns)
 			add_latency(&stats->phases[KILN_PHASE_SEND_BLOCKED], x->sent_ns - c->first_sent_ns, 1);
 		c->first_sent_ns = 0;
 	}

@@ -215,6 +215,13 @@ static __always_inline struct receive *new_receive(__u32 length)
 	return receive;
 }
 
+static __always_inline bool is_stream(struct sock *sk)
+{
+	__u16 family = BPF_CORE_READ(sk, __sk_common.skc_family);
+
+	return is_tcp(family, BPF_CORE_READ(sk, sk_protocol)) || (family == AF_UNIX && BPF_CORE_READ(sk, sk_type) == SOCK_STREAM);
+}
+
 /* Who is at the other end of a socket. */
 static __always_inline void describe_client(struct kiln_client_key *client, struct sock *sk, __u32 process)
 {
@@ -232,6 +239,24 @@ static __always_inline void describe_client(struct kiln_client_key *client, stru
 	}
 	if (family == AF_UNIX)
 		client->family = KILN_ADDRESS_UNIX;
+}
+
+/* The client's side: a connection's first event. What a listener accepts inherits its backlog limit, or its address.
+ * `server`: scratch, zero. */
+static __always_inline void meet_server(struct exchange *x, struct sock *sk, __u64 inode, __u32 process, struct kiln_client_key *server)
+{
+	bool incoming;
+
+	if (x->flags & MET)
+		return;
+	describe_client(server, sk, process);
+	if (server->family == KILN_ADDRESS_UNIX) {
+		incoming = BPF_CORE_READ((struct unix_sock *)sk, addr) != NULL;
+	} else {
+		incoming = BPF_CORE_READ(sk, sk_max_ack_backlog) != 0;
+		server->port = __builtin_bswap16(BPF_CORE_READ(sk, __sk_common.skc_dport));
+	}
+	client_meets(x, server, incoming, is_new_socket(inode));
 }
 
 #include "hook_socket.bpf.h"

@@ -8,6 +8,7 @@
 #define KILN_TLS_BPF_H
 
 #include "include/kiln_tls.h"
+#include "client.bpf.h"
 #include "preemption.bpf.h"
 
 #define TLS_ID (1ULL << 63)               /* no socket cookie and no inode number is that large */
@@ -50,24 +51,15 @@ static __always_inline bool may_carry_tls(const struct exchange *x)
 	return tls.followed && (x->flags & CARRIES_TLS || x->trust == TRUST_UNKNOWN || x->trust == TRUST_PROBING);
 }
 
-/* A socket's receive inside a call: the socket carries the call's SSL object. */
-__noinline int tls_carries(struct exchange *carrier, struct tls_call *call, const struct receive *receive, __u32 process)
+/* What a socket receives or sends inside a call: the socket carries the call's SSL object. */
+__noinline int tls_binds(struct exchange *carrier, const struct tls_call *call)
 {
 	struct exchange *x;
 
-	if (!carrier || !call || !receive)
+	if (!carrier || !call)
 		return 0;
-	if (carrier->trust == TRUST_UNKNOWN) {
-		carrier->process = process;
-		carrier->client = client_row(&receive->client);
-		if (!receive->incoming)
-			carrier->flags |= OUTGOING;
-	}
 	carrier->trust = TRUST_IGNORED;
 	carrier->flags |= CARRIES_TLS;
-	/* Later receives of a call find what the first one left behind. */
-	if (!call->receives++)
-		call->arrived_ns = receive->arrived_ns;
 	x = find_exchange(call->id);
 	if (!x)
 		x = make_exchange(call->id);
@@ -76,15 +68,34 @@ __noinline int tls_carries(struct exchange *carrier, struct tls_call *call, cons
 		return 0;
 	}
 	if (!(x->flags & CARRIED)) {
+		x->process = carrier->process;
 		x->client = carrier->client;
 		x->flags |= CARRIED | (carrier->flags & OUTGOING);
 	}
 	return 0;
 }
 
+/* A receive inside a call. */
+__noinline int tls_carries(struct exchange *carrier, struct tls_call *call, const struct receive *receive, __u32 process)
+{
+	if (!carrier || !call || !receive)
+		return 0;
+	if (carrier->trust == TRUST_UNKNOWN && !(carrier->flags & MET)) {
+		carrier->process = process;
+		carrier->client = client_row(&receive->client);
+		if (!receive->incoming)
+			carrier->flags |= OUTGOING;
+	}
+	/* Later receives of a call find what the first one left behind. */
+	if (!call->receives++)
+		call->arrived_ns = receive->arrived_ns;
+	tls_binds(carrier, call);
+	return 0;
+}
+
 /* A receive seen at the socket: of a TLS connection it only tells when, and ends what was executed as any does. `claimed`: by the
  * program that calls this, a constant. */
-static __always_inline void stream_receives(const struct place *place, struct exchange *x, const struct receive *receive,
+static __always_inline void stream_receives(const struct place *place, struct exchange *x, struct receive *receive,
 					    struct task_struct *task, __u32 process, bool claimed)
 {
 	struct tls_call *call = may_carry_tls(x) ? current_call(task) : NULL;
@@ -93,10 +104,11 @@ static __always_inline void stream_receives(const struct place *place, struct ex
 	if (tls.claims && !claimed && is_cpu_claimed(x))
 		return;
 	if (!call) {
-		connection_receives(place, x, receive, task, process);
+		side_receives(place, x, receive, task, process);
 		return;
 	}
-	thread_receives(process, task->pid, &thread, call->entered_ns);
+	if (!client_side)
+		thread_receives(process, task->pid, &thread, call->entered_ns);
 	tls_carries(x, call, receive, process);
 }
 
@@ -104,15 +116,19 @@ static __always_inline void stream_receives(const struct place *place, struct ex
 static __always_inline void stream_sends(const struct place *place, struct exchange *x, const struct send *send,
 					 struct task_struct *task, bool claimed)
 {
-	struct tls_call *call = tls.followed && x->flags & CARRIES_TLS ? current_call(task) : NULL;
+	bool may_carry = client_side ? may_carry_tls(x) : tls.followed && x->flags & CARRIES_TLS;
+	struct tls_call *call = may_carry ? current_call(task) : NULL;
 
 	if (tls.claims && !claimed && is_cpu_claimed(x))
 		return;
 	if (!call) {
-		connection_sends(place, x, send, task);
+		side_sends(place, x, send, task);
 		return;
 	}
-	process_sends(x->process, task, call->entered_ns);
+	if (client_side)
+		tls_binds(x, call);
+	else
+		process_sends(x->process, task, call->entered_ns);
 	call->sent_ns = bpf_ktime_get_ns();
 }
 

@@ -73,7 +73,8 @@ final class Comparison {
         for round in 0..<rounds {
             for observer in observers where !failures.contains(where: { $0.hasPrefix(observer.name + ":") }) {
                 do { try measure(observer, round) } catch let failure as BenchFailure {
-                    failures.append("\(observer.name): \(failure)")
+                    let line = failure.description.split(separator: "\n").joined(separator: " ")
+                    failures.append("\(observer.name): \(line.prefix(200))")
                     report("  \(failures.last ?? "")")
                 }
             }

@@ -31,6 +31,7 @@ extension Observer {
         session("kiln --no-syscalls", ["--no-syscalls"])
         session("kiln -F 0", ["-F", "0"])
         session("kiln", [])
+        session("kiln --hook fentry --no-syscalls -F 0", ["--hook", "fentry", "--no-syscalls", "-F", "0"])
         session("kiln --hook syscall --no-syscalls -F 0", ["--hook", "syscall", "--no-syscalls", "-F", "0"])
         session("kiln --hook syscall", ["--hook", "syscall"])
         let shipping = (kiln as NSString).deletingLastPathComponent + "/kiln-observer"
@@ -99,6 +100,11 @@ final class ObserverProgram: Watching {
         guard process.isRunning else { throw BenchFailure("\(name) ended at once: \(text.suffix(300))") }
     }
 
+    deinit {
+        if process.isRunning { process.terminate() }
+        try? FileManager.default.removeItem(atPath: output)
+    }
+
     private var text: String { String(decoding: FileManager.default.contents(atPath: output) ?? Data(), as: UTF8.self) }
 
     func end(after commands: Int) throws {
@@ -107,7 +113,6 @@ final class ObserverProgram: Watching {
         if process.isRunning { kill(pid, SIGKILL) }
         process.waitUntilExit()
         let size = (try? FileManager.default.attributesOfItem(atPath: output))?[.size] as? Int ?? 0
-        defer { try? FileManager.default.removeItem(atPath: output) }
         guard size > 50 else { throw BenchFailure("\(name) saw nothing: \(text)") }
     }
 }

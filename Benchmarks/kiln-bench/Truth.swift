@@ -5,26 +5,28 @@ import Foundation
 extension Bench {
     private struct Cost: Decodable {
         let cost_percent, cost_least_percent, cost_most_percent: Double
-        let added_least_cpu_ns, added_most_cpu_ns: Double
+        let added_cpu_ns, added_least_cpu_ns, added_most_cpu_ns: Double
     }
 
     func truth(runs: Int) throws {
-        report("kiln cost against known observers, \(runs) runs of 12 s each (99 % intervals)")
+        report("kiln cost against known observers, \(runs) runs of 8 s each (99 % intervals)")
         let observer = (kiln as NSString).deletingLastPathComponent + "/kiln-observer"
         let file = NSTemporaryDirectory() + "kiln-bench-\(UUID().uuidString).burned"
         defer { try? FileManager.default.removeItem(atPath: file) }
         let load = try launch(["taskset", "-c", "1", "redis-benchmark", "-p", "\(server.port)", "-q", "-l", "-t", "get", "-c", "50"])
         defer { load.terminate() }
         for burn in [0, 1000, 5000] {
-            var held = 0, widths: [Double] = []
+            var held = 0, widths: [Double] = [], truths: [Double] = [], found: [Double] = []
             for _ in 0..<runs {
                 let cost = try measure(burn == 0 ? "none" : "\(observer) burn \(server.pid) \(burn) \(file)")
                 let truth = burn == 0 ? 0 : try burned(file)
                 if cost.added_least_cpu_ns <= truth && truth <= cost.added_most_cpu_ns { held += 1 }
+                truths.append(truth)
+                found.append(cost.added_cpu_ns)
                 widths.append((cost.cost_most_percent - cost.cost_least_percent) / 2)
             }
             report(row([
-                burn == 0 ? "nothing" : "\(burn) ns burned a send", "\(held) of \(runs) hold it", "half width \(decimal(median(widths))) points (median)",
+                burn == 0 ? "nothing" : "\(burn) ns burned a send", "\(held) of \(runs) hold it", "median \(Int(median(found))) ns of \(Int(median(truths)))", "half width \(decimal(median(widths))) points (median)",
             ]))
         }
         report("")
@@ -40,7 +42,7 @@ extension Bench {
     private func measure(_ observer: String) throws -> Cost {
         let pipe = Pipe()
         let process = try launch(
-            [kiln, "cost", "-p", "\(server.pid)", "-d", "12", "--window", "0.3", "--precision", "100", "--json", "--observer", observer],
+            [kiln, "cost", "-p", "\(server.pid)", "-d", "8", "--window", "0.2", "--precision", "100", "--json", "--observer", observer],
             output: pipe.fileHandleForWriting
         )
         try pipe.fileHandleForWriting.close()

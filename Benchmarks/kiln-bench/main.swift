@@ -1,6 +1,7 @@
 // What watching costs: `kiln-bench PATH-TO-KILN [ROUNDS] [PART ...]`, as root; parts: server, bpf, tables, samples, sampling, own,
-// truth, instructions, renew-instructions. `kiln-bench PATH-TO-KILN ROUNDS compare [OBSERVER ...]` holds kiln against every other observer (or those with these
-// words in their names), and writes Benchmarks/comparison/.
+// truth, instructions, renew-instructions.
+// `kiln-bench PATH-TO-KILN ROUNDS compare [OBSERVER ...]` holds kiln against every other observer, or those with these words in their
+// names, and writes Benchmarks/comparison/.
 //
 // A redis-server pinned to one CPU, redis-benchmark on another; cells with and without kiln alternate, so that a
 // drift of the machine's speed meets all alike. Costs are of the server's CPU clock, not of throughput.
@@ -20,22 +21,27 @@ let parts: [(name: String, measure: (Bench) throws -> Void)] = [
     ("own", { try $0.ownCost() }),
     ("truth", { try $0.truth(runs: 20) }),
 ]
-let beside = (CommandLine.arguments[1] as NSString).deletingLastPathComponent
-let wanted = CommandLine.arguments.dropFirst(3)
-do {
+let wanted = Array(CommandLine.arguments.dropFirst(3))
+
+/// Servers end with what holds them: nothing here leaves by exit().
+@MainActor func measure() throws {
+    let kiln = CommandLine.arguments[1]
     if wanted.first == "compare" {
-        let comparison = try Comparison(kiln: CommandLine.arguments[1], only: Array(wanted.dropFirst()))
+        let comparison = try Comparison(kiln: kiln, only: Array(wanted.dropFirst()))
         try comparison.run(rounds: rounds)
-        try comparison.write(to: "Benchmarks/comparison", kiln: CommandLine.arguments[1], rounds: rounds)
-        exit(0)
+        return try comparison.write(to: "Benchmarks/comparison", kiln: kiln, rounds: rounds)
     }
-    if wanted.isEmpty || wanted.contains("instructions") || wanted.contains("renew-instructions") {
-        try Instructions.check(scanner: beside + "/scanner-count", renews: wanted.contains("renew-instructions"))
-        if wanted.count == 1 { exit(0) }
+    let renews = wanted.contains("renew-instructions")
+    if wanted.isEmpty || wanted.contains("instructions") || renews {
+        try Instructions.check(scanner: (kiln as NSString).deletingLastPathComponent + "/scanner-count", renews: renews)
     }
-    let bench = try Bench(kiln: CommandLine.arguments[1])
-    for part in parts where wanted.isEmpty || wanted.contains(part.name) { try part.measure(bench) }
-} catch {
+    let chosen = parts.filter { wanted.isEmpty || wanted.contains($0.name) }
+    guard !chosen.isEmpty else { return }
+    let bench = try Bench(kiln: kiln)
+    for part in chosen { try part.measure(bench) }
+}
+
+do { try measure() } catch {
     FileHandle.standardError.write(Data("kiln-bench: \(error)\n".utf8))
     exit(1)
 }

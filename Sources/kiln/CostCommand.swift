@@ -79,7 +79,7 @@ struct CostCommand: ParsableCommand {
             try measurement.run(blocks: blocks) { block in
                 if Output.standardError.isTerminal { _ = try? Output.standardError.write("\rblock \(block + 1) of \(blocks)\(block + 1 == blocks ? "\n" : "")") }
             }
-            let accounted = observer == nil ? try measurement.account(observer(of: target, ["--bpf-statistics"])) : nil
+            let accounted = observer == nil && !measurement.isInterrupted ? try measurement.account(observer(of: target, ["--bpf-statistics"])) : nil
             try conclude(measurement, accounted, name: observer(of: target, []).name)
         }
     }
@@ -108,7 +108,7 @@ struct CostCommand: ParsableCommand {
             return observer == "none" ? NoObserver() : ObservingProgram(observer.split(separator: " ").map(String.init))
         }
         // Two windows, with what lies around them.
-        return ObservingProgram(session: options + more, of: target, longest: 2 * window + 120)
+        return ObservingProgram(session: options + more, of: target, longest: 2 * window + 30)
     }
 
     /// nil: INFO isn't needed, or not to be had.

@@ -10,6 +10,7 @@ final class CostMeasurement {
     private(set) var roundTrips: [Histogram] = []
     /// Service of all commands, as the sessions saw it.
     private(set) var service = Histogram()
+    private(set) var isInterrupted = false
     private let observer: any CostObserver
     private let length: Nanoseconds
     private let clock: ProcessCPUClock
@@ -65,7 +66,10 @@ final class CostMeasurement {
         return try observer.stop()
     }
 
-    private func interrupted() throws { _ = try observer.stop() }
+    private func interrupted() throws {
+        isInterrupted = true
+        _ = try observer.stop()
+    }
 
     private func remember(_ record: SessionRecord) {
         for command in record.commands.values { if let phase = command.phases["service"] { service.add(Histogram(phase)) } }

@@ -207,7 +207,10 @@ struct RedisSession {
         do {
             try printer.end(records, directories: directories.map(\.path))
         } catch is OutputClosed {}
-        for (process, target) in targets.enumerated() where target.server == nil && !showsRedis(progress.previous, process: process) {
+        for (process, target) in targets.enumerated() where (options.client || target.server == nil) && !showsRedis(progress.previous, process: process) {
+            guard !options.client else {
+                throw Failure("pid \(target.pid) (\(target.comm)) sent no Redis command. Give the --pid of a program that asks Redis, or watch longer.")
+            }
             throw Failure("pid \(target.pid) (\(target.comm)) is not a known Redis server and no Redis command reached it. Give the server's --pid or --port.")
         }
     }
@@ -240,7 +243,8 @@ struct RedisSession {
             ownPeakRSS: own.peakRSSBytes, targetCPU: Nanoseconds(progress.targetCPU[process]), attach: attached
         )
         var record = SessionRecord(
-            version: kilnVersion, kernel: kernel, hook: probes.commands.hook.rawValue, started: started.rfc3339,
+            version: kilnVersion, kernel: kernel, hook: probes.commands.hook.rawValue, side: probes.commands.side,
+            started: started.rfc3339,
             interval: options.interval, ended: progress.ended, target: described, process: process, snapshot: total,
             frequency: options.sampling.frequency, syscallName: options.noSyscalls ? nil : { syscallName($0) },
             tlsLibrary: probes.commands.tlsLibraries[process], cost: cost
@@ -300,7 +304,7 @@ private struct Probes: ~Copyable {
         let encrypted = EncryptedConnections(targets)
         var refused: [String] = []
         let commands = try CommandProbe.attach(
-            watching: watched, forced: options.hook, tls: encrypted.libraries,
+            watching: watched, side: options.client ? .client : .server, forced: options.hook, tls: encrypted.libraries,
             openSockets: { try targets.flatMap { try Self.openSockets(of: $0.pid, procfs) } },
             refused: { hook, error in
                 say("kiln: hook \(hook.rawValue) is not to be had here: \(error)")

@@ -194,6 +194,18 @@ import Testing
         #expect(before <= ownNanoseconds && ownNanoseconds <= after)
     }
 
+    @Test func callsOfReadAndWriteAreCounted() throws {
+        let process = try ProcFS().selfProcess()
+        let before = try process.ioCalls()
+        var byte: UInt8 = 0
+        let zero = open("/dev/zero", O_RDONLY | O_CLOEXEC)
+        defer { close(zero) }
+        for _ in 0..<1009 { _ = read(zero, &byte, 1) }
+        // Other threads may read too, and this looks into files itself.
+        let made = try process.ioCalls() - before
+        #expect(made >= 1009 && made < 100_000)
+    }
+
     @Test func thisProcessReadsAsItself() throws {
         let process = try ProcFS().selfProcess()
         #expect(process.pid == getpid())

@@ -15,6 +15,7 @@
 #define KILN_ERROR_CAPACITY 1024          /* different errors, by process, command and word */
 #define KILN_WAIT_CAPACITY 4096           /* pairs of commands of which one made the other wait */
 #define KILN_CLIENT_CAPACITY 1024         /* addresses of clients; those beyond count in their process's `other` */
+#define KILN_SERVER_SHIFT 8               /* client's side: a command's `process` has its server's row in `client_stats` above */
 #define KILN_SEVERAL_COMMANDS 0xffffffff  /* in place of a row: the commands of a pipeline together */
 
 /* What sets a command apart from one that is answered by one reply as soon as it is executed. */
@@ -50,7 +51,7 @@ enum kiln_command_class {
  * Rows below KILN_MAX_TARGETS are taken: row p counts process p's commands that got no row of their own. */
 struct kiln_command_key {
 	__u8 name[KILN_COMMAND_NAME_MAX];     /* upper case, padded with NUL */
-	__u32 process;
+	__u32 process;                        /* and its server, see KILN_SERVER_SHIFT */
 	__u32 variant;                        /* the enum kiln_command_class that its arguments gave it; 0: none */
 };
 
@@ -106,7 +107,8 @@ enum kiln_address_family { KILN_ADDRESS_UNKNOWN, KILN_ADDRESS_IPV4, KILN_ADDRESS
  * that got none of their own. */
 struct kiln_client_key {
 	__u8 address[16];                     /* as on the wire; IPv4 in the first 4 bytes */
-	__u32 family;                         /* enum kiln_address_family */
+	__u16 family;                         /* enum kiln_address_family */
+	__u16 port;                           /* of a server; 0 for clients, whose ports are of no interest */
 	__u32 process;
 };
 

@@ -19,7 +19,7 @@ struct observer_options {
 };
 
 struct observer_burned {
-	__u64 calls;
+	__u64 calls;                          /* that nothing interrupted */
 	__u64 ns;
 };
 
