@@ -32,7 +32,9 @@ let package = Package(
             name: "KilnKernel",
             dependencies: ["CLibbpf", "KilnBPF", "KilnModel", .product(name: "SystemPackage", package: "swift-system")]
         ),
-        .target(name: "KilnModel", dependencies: ["KilnBPF"]),
+        // Requests and replies on the wire, decoded.
+        .target(name: "RESP"),
+        .target(name: "KilnModel", dependencies: ["KilnBPF", "RESP"]),
         .target(
             name: "KilnSymbols",
             dependencies: ["CElfutils", "CLzma", "CDemangle", "KilnBPF", .product(name: "SystemPackage", package: "swift-system")]
@@ -83,6 +85,7 @@ let package = Package(
         // Random numbers with a seed, a headless browser, xmllint: for tests and benchmarks.
         .target(name: "TestSupport", path: "Tests/TestSupport"),
         .testTarget(name: "KilnBPFTests", dependencies: ["RESPHost", "TestSupport"]),
+        .testTarget(name: "RESPTests", dependencies: ["RESP", "TestSupport"]),
         .testTarget(name: "KilnModelTests", dependencies: ["KilnModel", "KilnBPF"]),
         .testTarget(name: "FlamegraphTests", dependencies: ["Flamegraph", "TestSupport"], exclude: ["Fixtures"]),
         // elfutils' libdw, a second opinion on call frame information. Only tests link it.

@@ -106,7 +106,7 @@ __noinline int client_requests(struct exchange *x, struct connection *c, __u64 b
 		return 0;
 	resp_note_run(r);
 	if (x->flags & UNPAIRED)
-		count_runs(r, &times);
+		count_runs(x, r, &times);
 	else
 		await_runs(x, r, c, &times);
 	return 0;

@@ -26,6 +26,8 @@ struct receive {
 	__u64 began_ns;                   /* when the thread turned to it; 0: not known, and so its return counts */
 	struct send replies;              /* client's side, scratch: what is received is followed as a server's send */
 	__u32 loss;                       /* not 0: why the bytes can't be followed, as KILN_LOST_* + 1 */
+	__u32 fd;                         /* with a trace */
+	__u64 socket;                     /* likewise: kernel address of the struct sock */
 };
 
 /* Where a hook keeps what a connection needs beyond its exchange: by socket, or by id where `sk` is NULL. */
@@ -55,7 +57,7 @@ static __always_inline void await_replies(const struct place *place, struct exch
 	if (c)
 		await_runs(x, r, c, times);
 	else
-		count_runs(r, times);
+		count_runs(x, r, times);
 }
 
 /* The connection can't be followed any more: parse on without counting until a boundary is proven. */
@@ -86,7 +88,7 @@ __noinline int probe(struct exchange *x, struct connection *c, const struct rece
 		x->trust = TRUST_COUNTING;
 		x->flags &= ~IN_REPLY;
 		c->first_sent_ns = c->untimed = 0;
-		c->head = c->tail = c->batch_head = c->batch_tail = 0;
+		c->head = c->tail = c->batch_head = c->batch_tail = c->batch_answered = 0;
 		return 0;
 	}
 	if (!(x->flags & IN_REQUEST))
@@ -118,6 +120,8 @@ __noinline int meet(struct exchange *x, const struct receive *receive, __u32 pro
 	x->process = process;
 	if (!receive->carried)
 		x->client = client_row(&receive->client);
+	if (trace.enabled && traces_client(&receive->client, client_port(receive->socket)))
+		x->flags |= TRACED;
 	if (receive->unsupported)
 		lose(KILN_LOST_UNSUPPORTED_CONNECTIONS, 1);
 	if (receive->unsupported || !receive->incoming) {
@@ -233,6 +237,10 @@ static __always_inline void connection_receives(const struct place *place, struc
 	x->flags &= ~(REPLIED | SENT_IN_PART);
 	r->process = process;
 	r->counting = x->trust == TRUST_COUNTING;
+	if (trace.enabled) {
+		r->traced = x->flags & TRACED;
+		begin_call(receive->socket, receive->fd);
+	}
 	if (x->flags & IN_REQUEST && c) {
 		resp_receive(r, &c->requests, receive->buffer, receive->length);
 		follow_units(r, &c->requests);
@@ -283,6 +291,10 @@ static __always_inline void connection_receives(const struct place *place, struc
 			x->received_ns = times.received_ns;
 			x->arrived_ns = times.arrived_ns;
 			x->executed_ns = 0;
+			if (trace.enabled) {
+				x->sequence++;
+				request_read(x, r, command, r->run_begun, r->run_largest);
+			}
 			asm volatile("" ::: "memory");    /* a send on another CPU sees the rest before it sees that one waits */
 			x->waiting = WAITING_ONE;
 		} else {
@@ -292,8 +304,13 @@ static __always_inline void connection_receives(const struct place *place, struc
 		if (executes)
 			execution_begins(process, &thread, x, alone ? command : KILN_SEVERAL_COMMANDS);
 	}
-	if (!(x->flags & IN_REQUEST) || !c || c->requests.state < RESP_FAILED)
+	if (!(x->flags & IN_REQUEST) || !c)
 		return;
+	if (c->requests.state < RESP_FAILED) {
+		if (trace.enabled && r->traced)
+			keep_request(x, r, x->sequence + 1, r->begun, r->end);
+		return;
+	}
 	if (c->requests.state == RESP_FAILED && first && !r->run_count) {
 		lose(KILN_LOST_NOT_RESP_CONNECTIONS, 1);
 		x->trust = TRUST_IGNORED;
@@ -320,6 +337,8 @@ static __always_inline void send_replies(const struct place *place, struct excha
 		c->reply_bytes = 0;
 	}
 	c->reply_bytes += send->sent;
+	if (trace.enabled)
+		choose_listing(x, oldest_wait(x, c), send->in_part);
 	follow_send(c, send);
 	settle_replies(x, c);
 }
@@ -376,9 +395,13 @@ static __always_inline void connection_sends(const struct place *place, struct e
 	}
 	x->sent_ns = send->carried ? send->returned_ns : bpf_ktime_get_ns();
 	count_send(x->client, send->sent);
+	if (trace.enabled)
+		begin_call(send->socket, send->fd);
 	if (x->flags & UNPAIRED)
 		return;
 	if (x->waiting == WAITING_ONE && !(x->flags & IN_REPLY) && sends_one_reply(send)) {
+		if (trace.enabled)
+			tell_only_answer(x, send->buffer, send->sent);
 		record_answer(x, x->sent_ns, send->sent, false);
 		return;
 	}

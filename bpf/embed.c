@@ -45,6 +45,13 @@ static const struct kiln_special_command special_commands[] = { KILN_SPECIAL_COM
 unsigned int kiln_special_command_count(void) { return sizeof special_commands / sizeof special_commands[0]; }
 struct kiln_special_command kiln_special_command(unsigned int index) { return special_commands[index]; }
 
+#define X(name, words) { { name }, words },
+static const struct kiln_secret_command secret_commands[] = { KILN_SECRET_COMMANDS(X) };
+#undef X
+
+unsigned int kiln_secret_command_count(void) { return sizeof secret_commands / sizeof secret_commands[0]; }
+struct kiln_secret_command kiln_secret_command(unsigned int index) { return secret_commands[index]; }
+
 static const char *const syscall_names[KILN_SYSCALL_NUMBERS] = {
 #include "build/syscall_names.inc"
 };

@@ -50,6 +50,7 @@ enum exchange_flags {
 	OUTGOING = 1 << 11,               /* either: the process opened the connection */
 	STREAM_START = 1 << 12,           /* an SSL object, or a client's connection: it begins in this session, and no byte was seen */
 	MET = 1 << 13,                    /* client's side: what its socket tells is known */
+	TRACED = 1 << 15,                 /* a trace asks for this client's requests */
 };
 
 /* Receives of a connection don't overlap, nor do sends; a server that sends on one thread while another receives from the
@@ -60,7 +61,8 @@ struct exchange {
 	__u64 arrived_ns;                 /* when its first byte arrived; 0: not known */
 	__u64 executed_ns;                /* when its execution ended; 0: not known */
 	__u64 sent_ns;                    /* return of the last send */
-	__u64 reserved;
+	__u32 sequence;                   /* with a trace: requests counted on the connection */
+	__u32 untold;                     /* with a trace: requests of which nobody knows yet whether they are told */
 	__u32 copied_seq;                 /* TCP's count of bytes read, after the last receive */
 	__u32 run_queue_ns;               /* of its execution: ready and not running */
 	__u16 command;
@@ -109,7 +111,7 @@ struct batch {
 	__u64 received_ns;
 	__u64 arrived_ns;
 	__u32 end;                        /* index of the run after its last */
-	__u32 reserved;
+	__u32 sequence;                   /* with a trace: of its first command on the connection; the others follow */
 };
 
 struct pending_run {
@@ -128,6 +130,8 @@ struct connection {
 	/* The pipeline. Indices grow for ever and are taken modulo their size. */
 	__u32 head, tail;
 	__u32 batch_head, batch_tail;
+	__u32 batch_answered;             /* with a trace: commands of the first batch that were answered */
+	__u32 reserved;
 	struct batch batches[PIPELINE_BATCHES];
 	struct pending_run runs[PIPELINE_RUNS];
 };
@@ -200,6 +204,7 @@ __noinline int claim_exchange(__u64 id)
 		__u64 former = x->id;
 
 		if (former && is_idle(x, now) && __sync_val_compare_and_swap(&x->id, former, id) == former) {
+			lose(KILN_LOST_UNTRACED_COMMANDS, x->untold);
 			__builtin_memset(&x->received_ns, 0, sizeof *x - sizeof x->id);
 			x->received_ns = now;
 			lose(KILN_LOST_DISPLACED_CONNECTIONS, 1);
@@ -222,6 +227,8 @@ static __always_inline void free_exchange(struct exchange *x)
 
 	if (arrival)
 		arrival->id = 0;
+	if (x->untold)
+		lose(KILN_LOST_UNTRACED_COMMANDS, x->untold);
 	__builtin_memset(&x->received_ns, 0, sizeof *x - sizeof x->id);
 	asm volatile("" ::: "memory");    /* emptied before it can be taken */
 	x->id = 0;

@@ -83,6 +83,7 @@ static __always_inline int receive_at_socket(struct sock *sk, const struct tcp_s
 	struct arrival *arrival;
 	struct receive *receive;
 	struct place place = { sk, 0 };
+	const struct pt_regs *regs = NULL;
 
 	if (process < 0 || ret < 0 || flags & (MSG_PEEK | MSG_ERRQUEUE) || (client_side && !is_stream(sk)))
 		return 0;
@@ -129,8 +130,14 @@ static __always_inline int receive_at_socket(struct sock *sk, const struct tcp_s
 	}
 	if (x->trust == TRUST_UNKNOWN)
 		describe_client(&receive->client, sk, process);
+	if (!call.is_seen)
+		regs = saved_registers(task);
+	if (trace.enabled) {
+		receive->socket = (__u64)sk;
+		receive->fd = regs ? regs->di : KILN_TRACE_NO_FD;
+	}
 	receive->loss = call.is_seen ? message_loss(call.message, call.size, receive, flags & MSG_TRUNC) :
-		receive_loss(saved_registers(task), receive, task->thread_info.status & TS_COMPAT, flags & MSG_TRUNC);
+		receive_loss(regs, receive, task->thread_info.status & TS_COMPAT, flags & MSG_TRUNC);
 	stream_receives(&place, x, receive, task, process, call.is_seen);
 	return 0;
 }
@@ -151,6 +158,7 @@ static __always_inline int send_at_socket(struct sock *sk, const struct tcp_sock
 	struct task_struct *task;
 	struct exchange *x;
 	struct send send = {};
+	const struct pt_regs *regs = NULL;
 	struct place place = { sk, 0 };
 
 	if (ret <= 0)
@@ -172,10 +180,16 @@ static __always_inline int send_at_socket(struct sock *sk, const struct tcp_sock
 	}
 	if (!x)
 		return 0;
-	if (call.is_seen)
+	if (call.is_seen) {
 		describe_message_send(call.message, call.size, &send, ret);
-	else
-		describe_send(saved_registers(task), &send, ret, x->trust == TRUST_COUNTING);
+	} else {
+		regs = saved_registers(task);
+		describe_send(regs, &send, ret, x->trust == TRUST_COUNTING);
+	}
+	if (trace.enabled) {
+		send.socket = (__u64)sk;
+		send.fd = regs ? regs->di : KILN_TRACE_NO_FD;
+	}
 	if (tcp)
 		send.begin_ns = send_begin(tcp->tcp_clock_cache, tcp->tcp_wstamp_ns);
 	stream_sends(&place, x, &send, task, call.is_seen);

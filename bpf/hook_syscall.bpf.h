@@ -132,6 +132,10 @@ static __always_inline void syscall_receive(struct task_struct *task, struct pt_
 	}
 	if (x->trust == TRUST_UNKNOWN)
 		describe_client(&receive->client, sk, process);
+	if (trace.enabled) {
+		receive->socket = (__u64)sk;
+		receive->fd = regs->di;
+	}
 	receive->loss = receive_loss(regs, receive, false, flags & MSG_TRUNC);
 	stream_receives(&place, x, receive, task, process, false);
 }
@@ -162,6 +166,10 @@ static __always_inline void syscall_send(struct task_struct *task, struct pt_reg
 		return;
 	describe_send(regs, &send, ret, x->trust == TRUST_COUNTING);
 	sk = socket.sk;
+	if (trace.enabled) {
+		send.socket = (__u64)sk;
+		send.fd = regs->di;
+	}
 	if (is_tcp(BPF_CORE_READ(sk, __sk_common.skc_family), BPF_CORE_READ(sk, sk_protocol))) {
 		struct tcp_sock *tcp = (struct tcp_sock *)sk;
 

@@ -6,6 +6,7 @@
 
 #include "phases.bpf.h"
 #include "rows.bpf.h"
+#include "trace.bpf.h"
 
 #define IOVECS_MAX 1024                   /* UIO_MAXIOV: no call takes more */
 
@@ -19,6 +20,10 @@ __noinline int unpair(struct exchange *x)
 	x->flags |= UNPAIRED;
 	x->waiting = WAITING_NONE;
 	lose(KILN_LOST_UNPAIRED_CONNECTIONS, 1);
+	if (trace.enabled) {
+		lose(KILN_LOST_UNTRACED_COMMANDS, x->untold);
+		x->untold = 0;
+	}
 	return 0;
 }
 
@@ -92,7 +97,22 @@ struct await_context {
 	struct exchange *exchange;
 	struct connection *connection;
 	struct arrived times;
+	__u32 batch_begin;                /* index of the first run of the batch that is being made */
+	__u32 batch_sequence;             /* of its first command on the connection */
 };
+
+/* The runs from the last batch on came together, and their sequences follow each other. */
+static __always_inline void end_batch(struct connection *c, const struct arrived *times, __u32 sequence)
+{
+	__u32 batch = c->batch_tail;
+
+	barrier_var(batch);
+	c->batches[batch & (PIPELINE_BATCHES - 1)].received_ns = times->received_ns;
+	c->batches[batch & (PIPELINE_BATCHES - 1)].arrived_ns = times->arrived_ns;
+	c->batches[batch & (PIPELINE_BATCHES - 1)].end = c->tail;
+	c->batches[batch & (PIPELINE_BATCHES - 1)].sequence = sequence;
+	c->batch_tail = batch + 1;
+}
 
 static long await_run(__u32 index, struct await_context *context)
 {
@@ -109,13 +129,28 @@ static long await_run(__u32 index, struct await_context *context)
 	count = run->count;
 	count_calls(command, count, run->largest, &context->times);
 	count = replies_expected(x, row_class(command), count);
-	if (!count || x->flags & UNPAIRED)
+	if (trace.enabled) {
+		x->sequence += run->count;
+		request_read(x, r, command, run->begun, run->largest);
+	}
+	if (!count || x->flags & UNPAIRED) {
+		if (trace.enabled) {
+			tell_unanswered(x, command, context->times.received_ns, context->times.arrived_ns);
+			if (tail != context->batch_begin)
+				end_batch(c, &context->times, context->batch_sequence);
+			context->batch_begin = tail;
+		}
 		return 0;
+	}
 	if (c->untimed || tail - c->head >= PIPELINE_RUNS || c->batch_tail - c->batch_head >= PIPELINE_BATCHES) {
 		c->untimed += count;
 		lose(KILN_LOST_UNTIMED_COMMANDS, count);
+		if (trace.enabled)
+			tell_unanswered(x, command, context->times.received_ns, context->times.arrived_ns);
 		return 0;
 	}
+	if (trace.enabled && tail == context->batch_begin)
+		context->batch_sequence = x->sequence - count + 1;
 	barrier_var(tail);
 	pending = &c->runs[tail & (PIPELINE_RUNS - 1)];
 	pending->command = command;
@@ -127,7 +162,8 @@ static long await_run(__u32 index, struct await_context *context)
 /* What an exchange held alone moves into the pipeline, in front of what comes. */
 static __always_inline void join_pipeline(struct connection *c, struct exchange *x)
 {
-	__u32 batch = c->batch_tail, tail = c->tail;
+	struct arrived times = { x->arrived_ns, x->received_ns };
+	__u32 tail = c->tail;
 
 	if (x->waiting != WAITING_ONE)
 		return;
@@ -135,15 +171,12 @@ static __always_inline void join_pipeline(struct connection *c, struct exchange 
 	c->runs[tail & (PIPELINE_RUNS - 1)].command = x->command;
 	c->runs[tail & (PIPELINE_RUNS - 1)].count = 1;
 	c->tail = tail + 1;
-	barrier_var(batch);
-	c->batches[batch & (PIPELINE_BATCHES - 1)].received_ns = x->received_ns;
-	c->batches[batch & (PIPELINE_BATCHES - 1)].arrived_ns = x->arrived_ns;
-	c->batches[batch & (PIPELINE_BATCHES - 1)].end = tail + 1;
-	c->batch_tail = batch + 1;
+	end_batch(c, &times, x->sequence);
 }
 
 struct count_context {
 	struct resp_reader *reader;
+	struct exchange *exchange;
 	struct arrived times;
 };
 
@@ -154,15 +187,20 @@ static long count_run(__u32 index, struct count_context *context)
 	barrier_var(index);
 	run = &context->reader->runs[index & (RESP_RUNS_MAX - 1)];
 	count_calls(run->command, run->count, run->largest, &context->times);
+	if (trace.enabled) {
+		context->exchange->sequence += run->count;
+		request_read(context->exchange, context->reader, run->command, run->begun, run->largest);
+		tell_unanswered(context->exchange, run->command, context->times.received_ns, context->times.arrived_ns);
+	}
 	return 0;
 }
 
 /* The runs of a receive are counted, and wait for nothing; the last one is noted already. */
-__noinline int count_runs(struct resp_reader *r, const struct arrived *times)
+__noinline int count_runs(struct exchange *x, struct resp_reader *r, const struct arrived *times)
 {
-	struct count_context context = { .reader = r };
+	struct count_context context = { .reader = r, .exchange = x };
 
-	if (!r || !times)
+	if (!x || !r || !times)
 		return 0;
 	context.times = *times;
 	bpf_loop(r->runs_noted, count_run, &context, 0);
@@ -173,26 +211,20 @@ __noinline int count_runs(struct resp_reader *r, const struct arrived *times)
 __noinline int await_runs(struct exchange *x, struct resp_reader *r, struct connection *c, const struct arrived *times)
 {
 	struct await_context context = { .reader = r, .exchange = x, .connection = c };
-	__u32 batch, before;
-
 	if (!x || !r || !c || !times)
 		return 0;
 	context.times = *times;
 	join_pipeline(c, x);
-	before = c->tail;
+	context.batch_begin = c->tail;
 	bpf_loop(r->runs_noted, await_run, &context, 0);
 	if (x->flags & UNPAIRED)
 		return 0;
 	/* What found no room in `runs` comes after them, or between: from there on only the number of replies is known. */
 	c->untimed += r->unlisted;
-	if (c->tail != before) {
-		batch = c->batch_tail;
-		barrier_var(batch);
-		c->batches[batch & (PIPELINE_BATCHES - 1)].received_ns = times->received_ns;
-		c->batches[batch & (PIPELINE_BATCHES - 1)].arrived_ns = times->arrived_ns;
-		c->batches[batch & (PIPELINE_BATCHES - 1)].end = c->tail;
-		c->batch_tail = batch + 1;
-	}
+	if (trace.enabled)
+		x->sequence += r->unlisted;
+	if (c->tail != context.batch_begin)
+		end_batch(c, times, context.batch_sequence);
 	x->waiting = c->tail != c->head || c->untimed ? WAITING_PIPELINE : WAITING_NONE;
 	return 0;
 }
@@ -210,10 +242,13 @@ struct send {
 	bool carried;                     /* by TLS: `returned_ns` counts */
 	__u64 returned_ns;                /* return of the socket's send; 0: not known */
 	bool in_part;                     /* it may not be the end of what is to be sent */
+	__u32 fd;                         /* with a trace */
+	__u64 socket;                     /* likewise: kernel address of the struct sock */
 };
 
 struct answer_context {
 	struct connection *connection;
+	struct exchange *exchange;
 	__u64 sent_ns;
 	__u32 left;
 	__u32 are_errors;
@@ -232,12 +267,20 @@ static long answer_run(__u32 index, struct answer_context *context)
 	barrier_var(batch);
 	count = run->count < context->left ? run->count : context->left;
 	record_answers(run->command, count, &c->batches[batch & (PIPELINE_BATCHES - 1)], context->sent_ns, context->are_errors);
+	if (trace.enabled) {
+		struct batch *came = &c->batches[batch & (PIPELINE_BATCHES - 1)];
+
+		answered(context->exchange, run->command, came->sequence + c->batch_answered, count, came);
+		c->batch_answered += count;
+	}
 	context->left -= count;
 	run->count -= count;
 	if (!run->count) {
 		c->head = head + 1;
-		if (c->head == c->batches[batch & (PIPELINE_BATCHES - 1)].end)
+		if (c->head == c->batches[batch & (PIPELINE_BATCHES - 1)].end) {
 			c->batch_head = c->batch_head + 1;
+			c->batch_answered = 0;
+		}
 	}
 	return 0;
 }
@@ -255,11 +298,13 @@ static __noinline int answer(const struct replied *replied, __u32 count, bool ar
 {
 	struct exchange *x = replied->exchange;
 	struct connection *c = replied->connection;
-	struct answer_context context = { c, replied->sent_ns, count, are_errors };
+	struct answer_context context = { c, x, replied->sent_ns, count, are_errors };
 
 	if (!count || x->flags & UNPAIRED)
 		return 0;
 	if (x->waiting == WAITING_ONE) {
+		if (trace.enabled)
+			answered_one(x);
 		record_answer(x, replied->sent_ns, c->reply_bytes, are_errors);
 		context.left--;
 	} else if (x->waiting == WAITING_PIPELINE) {
@@ -268,6 +313,8 @@ static __noinline int answer(const struct replied *replied, __u32 count, bool ar
 			__u64 passed = c->untimed < context.left ? c->untimed : context.left;
 
 			c->untimed -= passed;
+			if (trace.enabled)
+				pass_replies(passed);
 			context.left -= passed;
 		}
 		if (c->head == c->tail && !c->untimed)
@@ -320,6 +367,8 @@ static long follow_piece(__u32 index, struct pieces_context *context)
 	context->vectors += sizeof piece;
 	length = piece.length < context->left ? piece.length : context->left;
 	context->left -= length;
+	if (trace.enabled)
+		set_vector(context->vectors);
 	if (length)
 		follow_replies(context->reader, context->stream, piece.base, length);
 	return context->stream->state == REPLY_FAILED;
@@ -341,6 +390,8 @@ __noinline int follow_send(struct connection *c, const struct send *send)
 	context.vectors = send->buffer;
 	context.left = send->sent;
 	start_send(r);
+	if (trace.enabled)
+		begin_list(s->state != REPLY_ELEMENT || s->outstanding);
 	switch (send->form) {
 	case SEND_BYTES:
 		follow_replies(r, s, send->buffer, send->sent);
@@ -383,6 +434,17 @@ static long answer_error(__u32 index, struct replied *replied)
 	return 0;
 }
 
+/* Of the request whose reply comes next. */
+static __always_inline __u32 next_sequence(const struct exchange *x, const struct connection *c)
+{
+	__u32 batch = c->batch_head;
+
+	if (x->waiting == WAITING_ONE)
+		return x->sequence;
+	barrier_var(batch);
+	return c->batches[batch & (PIPELINE_BATCHES - 1)].sequence + c->batch_answered;
+}
+
 /* What follow_send() found answers the commands that wait. */
 __noinline int settle_replies(struct exchange *x, struct connection *c)
 {
@@ -396,6 +458,8 @@ __noinline int settle_replies(struct exchange *x, struct connection *c)
 	replied.sent_ns = x->sent_ns;
 	if (r->pushes)
 		x->flags |= RESP3;
+	if (trace.enabled && r->pushes && r->apart)
+		tell_pushes(x);
 	if (c->first_sent_ns && (r->replies || (r->errors_listed && !r->errors[0].nested))) {
 		row = answered_command(&replied);
 		stats = bpf_map_lookup_elem(&command_stats, &row);
@@ -406,6 +470,8 @@ __noinline int settle_replies(struct exchange *x, struct connection *c)
 	if (r->errors_listed)
 		bpf_loop(r->errors_listed, answer_error, &replied, 0);
 	answer(&replied, r->replies, false);
+	if (trace.enabled)
+		tell_answers(x);
 	if (c->replies.state == REPLY_FAILED) {
 		unpair(x);
 	} else if (replies_at_boundary(&c->replies)) {
@@ -413,6 +479,8 @@ __noinline int settle_replies(struct exchange *x, struct connection *c)
 		c->first_sent_ns = 0;     /* a push ended here */
 	} else {
 		x->flags |= IN_REPLY;
+		if (trace.enabled && r->apart && !c->replies.push)
+			keep_reply(x, next_sequence(x, c));
 		if (!c->first_sent_ns)
 			c->first_sent_ns = x->sent_ns;
 	}

@@ -59,10 +59,18 @@ struct reply_reader {
 	__u32 replies;                    /* completed in this send since the last error */
 	__u32 errors_listed;
 	__u32 pushes;                     /* seen in this send */
-	__u32 reserved;
+	__u32 apart;                      /* where each reply lies has to be known */
 	struct reply_error errors[REPLY_ERRORS_MAX];
 	__u8 bytes[RESP_WINDOW + RESP_SLACK];
 };
+
+/* To be provided: whether the replies of this send are listed each by itself, and then where a piece of it begins and ends, and that
+ * a reply ends at the position. */
+enum { LIST_REPLY, LIST_ERROR, LIST_PUSH };
+static bool replies_apart(const struct reply_reader *r);
+static void begin_piece(const struct reply_reader *r);
+static void end_piece(const struct reply_reader *r);
+int list_reply(struct reply_reader *r, __u32 kind);
 
 static __always_inline bool replies_at_boundary(const struct reply_stream *s)
 {
@@ -78,6 +86,8 @@ static __always_inline void element_ended(struct reply_reader *r, struct reply_s
 		return;
 	}
 	s->outstanding = 0;
+	if (replies_apart(r))
+		list_reply(r, s->push ? LIST_PUSH : s->type == '-' ? LIST_ERROR : LIST_REPLY);
 	if (s->push)
 		r->pushes++;
 	else
@@ -105,10 +115,13 @@ static __always_inline void error_ended(struct reply_reader *r, struct reply_str
 	listed->nested = nested;
 	__builtin_memcpy(listed->word, s->word, sizeof listed->word);
 	r->replies = 0;
-	if (nested)
+	if (nested) {
 		element_ended(r, s);
-	else
+	} else {
 		s->state = REPLY_ELEMENT;
+		if (replies_apart(r))
+			list_reply(r, LIST_ERROR);
+	}
 }
 
 /* The number of a bulk or an aggregate is known. */
@@ -313,6 +326,8 @@ __noinline int pass_bulks(struct reply_reader *r, struct reply_stream *s)
 		return 0;
 	position = r->position;
 	most = s->outstanding && s->outstanding < BULKS_AT_ONCE ? s->outstanding : BULKS_AT_ONCE;
+	if (!s->outstanding && replies_apart(r))
+		most = 1;
 	for (i = 0; i < BULKS_AT_ONCE; i++) {
 		__u32 offset = position - r->window_start, length, header;
 
@@ -332,6 +347,8 @@ __noinline int pass_bulks(struct reply_reader *r, struct reply_stream *s)
 	r->position = position;
 	if (!s->outstanding) {
 		r->replies += passed;
+		if (replies_apart(r))
+			list_reply(r, LIST_REPLY);
 	} else {
 		/* The last one ends what is outstanding. */
 		s->outstanding -= passed - 1;
@@ -432,11 +449,13 @@ __noinline int follow_replies(struct reply_reader *r, struct reply_stream *s, __
 	r->end = length;
 	r->window_start = 0;
 	r->window_length = 0;
+	begin_piece(r);
 	bpf_loop(length < REPLY_STEPS_MAX ? length : REPLY_STEPS_MAX, reply_step, &context, 0);
 	if (r->position < r->end && s->state != REPLY_FAILED) {
 		lose(KILN_LOST_SEND_STEPS_EXCEEDED, 1);
 		s->state = REPLY_FAILED;
 	}
+	end_piece(r);
 	return 0;
 }
 

@@ -378,6 +378,7 @@ static __always_inline void start_receive(struct resp_reader *r, __u64 buffer, _
 	r->run_largest = 0;
 	r->commands_noted = 0;
 	r->begun = 0;
+	r->carried = carried;
 	r->runs_noted = 0;
 	r->unlisted = 0;
 	r->address = buffer - carried;

@@ -51,6 +51,7 @@ struct resp_run {
 	__u16 command;
 	__u16 count;
 	__u32 largest;                    /* bytes of its largest request */
+	__u32 begun;                      /* where its first request begins, as in struct resp_reader; of requests apart */
 };
 
 struct resp_reader {
@@ -65,6 +66,10 @@ struct resp_reader {
 	__u32 run_largest;                /* bytes of the largest request of the run */
 	__u32 commands_noted;             /* in those runs, and in the unlisted */
 	__u32 begun;                      /* where the current request begins; modulo 2^32 before offset 0 */
+	__u32 carried;                    /* bytes from the carry */
+	__u32 traced;                     /* a trace asks for this connection's requests */
+	__u32 run_begun;                  /* where the run's first request begins; of requests apart */
+	__u32 reserved;
 	struct resp_cached_name last;     /* the last short name on this CPU */
 	__u8 bytes[RESP_WINDOW + RESP_SLACK];
 	struct resp_cached_name names[RESP_NAME_CACHE];
@@ -73,10 +78,11 @@ struct resp_reader {
 
 /* To be provided: the row of a command, made if it is new; whether its arguments make a difference, and then the row of
  * that variant, where the arguments start at an offset of the window; what to do with commands that found no room in
- * `runs`; and the counter of a loss. */
+ * `runs`; whether a command has to be a run by itself; and the counter of a loss. */
 static __u32 command_row(const struct kiln_command_key *key);
 static bool is_special(const struct resp_reader *r, __u32 command);
 static __u32 command_variant(struct resp_reader *r, __u32 command, __u32 offset);
+static bool requests_apart(const struct resp_reader *r, __u32 command);
 static void count_unlisted(__u32 command, __u32 count);
 static void lose(__u32 loss, __u64 amount);
 
@@ -208,21 +214,25 @@ __noinline int resp_note_run(struct resp_reader *r)
 	run->command = r->run_command;
 	run->count = r->run_count;
 	run->largest = r->run_largest;
+	run->begun = r->run_begun;
 	return 0;
 }
 
 /* The request that ends at the position is complete. */
 static __always_inline void complete(struct resp_reader *r, __u32 command)
 {
-	__u32 bytes = r->position - r->begun;
+	__u32 begun = r->begun, bytes = r->position - begun;
+	bool apart = requests_apart(r, command);
 
 	r->begun = r->position;
-	if (command != r->run_command || r->run_count == 0xffff) {
+	if (command != r->run_command || r->run_count == 0xffff || apart) {
 		if (r->run_count)
 			resp_note_run(r);
 		r->run_command = command;
 		r->run_count = 0;
 		r->run_largest = 0;
+		if (apart)
+			r->run_begun = begun;
 	}
 	if (bytes > r->run_largest)
 		r->run_largest = bytes;

@@ -4,6 +4,7 @@
 #define KILN_ROWS_BPF_H
 
 #include "phases.bpf.h"
+#include "trace_requests.bpf.h"
 
 /* Key: struct kiln_command_key; value: row. Written here when a name is first seen; when it is full, or when
  * command_stats has no row left, commands count in their process's `other`. */
@@ -50,6 +51,8 @@ static __always_inline void classify(__u32 row, const struct kiln_command_key *k
 	}
 	barrier_var(row);
 	control.row_classes[row & (KILN_COMMAND_CAPACITY - 1)] = class;
+	if (trace.enabled)
+		classify_for_trace(row, key);
 }
 
 static __noinline __u32 command_row(const struct kiln_command_key *key)
@@ -81,6 +84,8 @@ static __always_inline void count_unlisted(__u32 command, __u32 count)
 	if (stats)
 		stats->calls += count;
 	lose(KILN_LOST_UNTIMED_COMMANDS, count);
+	if (trace.enabled && traces_command(command))
+		lose(KILN_LOST_UNTRACED_COMMANDS, count);
 }
 
 /* Key: struct kiln_client_key; value: row. */

@@ -1,5 +1,5 @@
-// What watching costs: `kiln-bench PATH-TO-KILN [ROUNDS] [PART ...]`, as root; parts: server, bpf, tables, samples, sampling, own,
-// truth, instructions, renew-instructions.
+// What watching costs: `kiln-bench PATH-TO-KILN [ROUNDS] [PART ...]`, as root; parts: server, bpf, tables, samples, sampling, trace,
+// own, truth, instructions, renew-instructions.
 // `kiln-bench PATH-TO-KILN ROUNDS compare [OBSERVER ...]` holds kiln against every other observer, or those with these words in their
 // names, and writes Benchmarks/comparison/.
 //
@@ -18,6 +18,7 @@ let parts: [(name: String, measure: (Bench) throws -> Void)] = [
     ("tables", { try $0.tables() }),
     ("samples", { try $0.sampleTime(rounds: rounds) }),
     ("sampling", { try $0.samplingCPU(rounds: 4 * rounds) }),
+    ("trace", { try $0.traceCPU(rounds: 2 * rounds) }),
     ("own", { try $0.ownCost() }),
     ("truth", { try $0.truth(runs: 20) }),
 ]

@@ -47,6 +47,14 @@ package struct BPFObject: ~Copyable {
         guard result == 0 else { throw KernelError("size the map \(map)", code: -result) }
     }
 
+    /// Maps that nothing that is loaded uses: they are not made.
+    func leaveOut(maps: [String]) throws(KernelError) {
+        for map in maps {
+            let result = bpf_map__set_autocreate(try find(map), false)
+            guard result == 0 else { throw KernelError("leave out the map \(map)", code: -result) }
+        }
+    }
+
     /// Which programs to load; the others stay out of the kernel.
     package func loadOnly(_ programs: [String]) {
         forEachProgram { program, programName in

@@ -27,7 +27,7 @@ struct ClientMaps {
         }
         try rows.forEachEntry(key: kiln_client_key.self, value: UInt32.self) { key, row in
             guard let counts = byRow[Int(row.pointee)] else { return }
-            add(ClientKey(process: Int(key.pointee.process), address: address(key.pointee)), counts)
+            add(ClientKey(process: Int(key.pointee.process), address: Self.address(key.pointee)), counts)
         }
         return clients
     }
@@ -35,11 +35,11 @@ struct ClientMaps {
     /// Addresses by row.
     func addresses() throws(KernelError) -> [Int: String] {
         var addresses: [Int: String] = [:]
-        try rows.forEachEntry(key: kiln_client_key.self, value: UInt32.self) { addresses[Int($1.pointee)] = address($0.pointee) }
+        try rows.forEachEntry(key: kiln_client_key.self, value: UInt32.self) { addresses[Int($1.pointee)] = Self.address($0.pointee) }
         return addresses
     }
 
-    private func address(_ key: kiln_client_key) -> String {
+    static func address(_ key: kiln_client_key) -> String {
         let port = key.port == 0 ? "" : ":\(key.port)"
         return withUnsafeBytes(of: key.address) { bytes in
             switch kiln_address_family(rawValue: UInt32(key.family)) {
@@ -54,7 +54,7 @@ struct ClientMaps {
         }
     }
 
-    private func text(_ family: Int32, _ bytes: UnsafeRawBufferPointer) -> String {
+    private static func text(_ family: Int32, _ bytes: UnsafeRawBufferPointer) -> String {
         var buffer = [CChar](repeating: 0, count: Int(INET6_ADDRSTRLEN))
         guard inet_ntop(family, bytes.baseAddress, &buffer, socklen_t(buffer.count)) != nil else { return "other" }
         return String(decoding: buffer.prefix { $0 != 0 }.map { UInt8(bitPattern: $0) }, as: UTF8.self)

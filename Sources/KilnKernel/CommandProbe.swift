@@ -34,9 +34,9 @@ public struct CommandProbe: ~Copyable {
     public let tlsLibraries: [Int: String]
     /// The names of the loaded programs.
     public let programNames: [String]
-    private let object: BPFObject
+    private(set) var object: BPFObject
     private let control: UnsafeMutablePointer<kiln_redis_control>
-    private let ids: BPFMap
+    let ids: BPFMap
     private let stats: BPFMap
     private let errors: BPFMap
     private let waits: BPFMap
@@ -46,22 +46,23 @@ public struct CommandProbe: ~Copyable {
 
     /// Load and attach. `openSockets` lists the inode numbers of the sockets that the processes hold; it is asked for
     /// after attaching, so that no connection can be missing from it and unseen. `refused` is told what of TLS can't be followed.
+    /// `trace`: also send a record for each request.
     public init(
-        watching watched: WatchedProcesses, side: Side = .server, hook: CommandHook, tls libraries: [TLSLibrary] = [],
+        watching watched: WatchedProcesses, side: Side = .server, hook: CommandHook, trace: TraceFilter? = nil, tls libraries: [TLSLibrary] = [],
         openSockets: () throws -> [UInt64], refused: (TLSLibrary, KernelError) -> Void = { _, _ in }
     ) throws {
         var object: BPFObject, tlsPrograms: [String] = []
         // When data arrives means nothing to who waits for it.
         let programs = hook.programs.filter { side == .server || !["socket_data", "fentry_data"].contains($0) }
         if libraries.isEmpty {
-            object = try Self.load(watched, side, programs)
+            object = try Self.load(watched, side, programs, trace)
         } else {
             do throws(KernelError) {
-                object = try Self.loadWithTLS(watched, side, hook, programs)
+                object = try Self.loadWithTLS(watched, side, hook, programs, trace)
                 tlsPrograms = TLSProbes.programs
             } catch {
                 for library in libraries { refused(library, error) }
-                object = try Self.load(watched, side, programs)
+                object = try Self.load(watched, side, programs, trace)
             }
         }
         let ids = try object.map("command_ids"), stats = try object.map("command_stats")
@@ -106,11 +107,11 @@ public struct CommandProbe: ~Copyable {
 
     /// Attach with the first hook that this kernel allows, or only with `forced`. What was refused before is told.
     public static func attach(
-        watching watched: WatchedProcesses, side: Side, forced: CommandHook?, tls libraries: [TLSLibrary],
-        openSockets: () throws -> [UInt64], refused: (CommandHook, KernelError) -> Void, refusedTLS: (TLSLibrary, KernelError) -> Void
+        watching watched: WatchedProcesses, side: Side = .server, forced: CommandHook?, trace: TraceFilter? = nil, tls libraries: [TLSLibrary] = [],
+        openSockets: () throws -> [UInt64], refused: (CommandHook, KernelError) -> Void, refusedTLS: (TLSLibrary, KernelError) -> Void = { _, _ in }
     ) throws -> CommandProbe {
         func probe(_ hook: CommandHook) throws -> CommandProbe {
-            try CommandProbe(watching: watched, side: side, hook: hook, tls: libraries, openSockets: openSockets, refused: refusedTLS)
+            try CommandProbe(watching: watched, side: side, hook: hook, trace: trace, tls: libraries, openSockets: openSockets, refused: refusedTLS)
         }
         if let forced { return try probe(forced) }
         for hook in CommandHook.allCases.dropLast() {
@@ -124,7 +125,7 @@ public struct CommandProbe: ~Copyable {
     }
 
     private static func load(
-        _ watched: WatchedProcesses, _ side: Side, _ programs: [String], tls: kiln_tls = kiln_tls()
+        _ watched: WatchedProcesses, _ side: Side, _ programs: [String], _ trace: TraceFilter?, tls: kiln_tls = kiln_tls()
     ) throws(KernelError) -> BPFObject {
         let object = try BPFObject(kiln_redis_object(), name: "redis")
         let cpus = try BPFMap.possibleCPUs()
@@ -135,22 +136,27 @@ public struct CommandProbe: ~Copyable {
         try object.setConstant(section: ".rodata.tls", tls)
         try object.setConstant(section: ".rodata.side", UInt32(side == .client ? 1 : 0))
         try object.setCapacity(ofMap: "command_stats", to: capacity)
+        if let trace { try trace.configure(object) } else { try TraceFilter.leaveOut(of: object) }
         object.loadOnly(programs)
         try object.load()
+        if let trace { try trace.fill(object) }
         return object
     }
 
     /// Where the kernel doesn't let a program switch off preemption, and beside programs that can be preempted themselves, with
     /// a claim of the CPU instead.
     private static func loadWithTLS(
-        _ watched: WatchedProcesses, _ side: Side, _ hook: CommandHook, _ programs: [String]
+        _ watched: WatchedProcesses, _ side: Side, _ hook: CommandHook, _ programs: [String], _ trace: TraceFilter?
     ) throws(KernelError) -> BPFObject {
         let programs = programs + TLSProbes.programs
-        if hook != .fentry, let object = try? load(watched, side, programs, tls: kiln_tls(followed: 1, claims: 0)) { return object }
-        return try load(watched, side, programs, tls: kiln_tls(followed: 1, claims: 1))
+        if hook != .fentry, let object = try? load(watched, side, programs, trace, tls: kiln_tls(followed: 1, claims: 0)) { return object }
+        return try load(watched, side, programs, trace, tls: kiln_tls(followed: 1, claims: 1))
     }
 
     public func loadedPrograms() -> [LoadedProgram] { object.loadedPrograms() }
+
+    /// Detach: nothing is counted from here on, what was stays.
+    mutating func stop() { object.detach() }
 
     /// Add the cumulative numbers to a snapshot.
     public func read(into snapshot: inout Snapshot) throws(KernelError) {

@@ -17,11 +17,7 @@ struct RedisCommand: ParsableCommand {
             """
     )
 
-    @Option(name: .shortAndLong, help: ArgumentHelp("Profile this process; repeat for several.", valueName: "pid"))
-    var pid: [Int32] = []
-
-    @Option(help: ArgumentHelp("Profile the process that listens on this port; repeat for several.", valueName: "port"))
-    var port: [UInt16] = []
+    @OptionGroup var target: TargetOptions
 
     @Flag(help: "Watch programs that ask Redis: each command's time from the hand-over of the request to its reply's read.")
     var client = false
@@ -42,9 +38,6 @@ struct RedisCommand: ParsableCommand {
 
     @Flag(name: .customLong("no-syscalls"), help: "Don't count system calls: watching then costs least.")
     var noSyscalls = false
-
-    @Option(help: ArgumentHelp("How requests are seen: \(CommandHook.allCases.map(\.rawValue).joined(separator: " or ")).", valueName: "hook"))
-    var hook: CommandHook?
 
     @OptionGroup var sampling: SamplingOptions
 
@@ -95,26 +88,19 @@ struct RedisCommand: ParsableCommand {
         if let duration { try require("--duration", duration, in: 0.1...2_592_000) }
         if let maxCost { try require("--max-cost", maxCost, in: 0.001...100, unit: "percent") }
         guard client || comm.isEmpty else { throw ValidationError("--comm names programs that ask Redis: give --client too.") }
-        guard !client || !(pid.isEmpty && comm.isEmpty) else {
+        guard !client || !(target.pid.isEmpty && comm.isEmpty) else {
             throw ValidationError("--client needs to know which program asks: give its --pid, or --comm NAME.")
         }
-        guard !client || (port.isEmpty && !audit) else {
+        guard !client || (target.port.isEmpty && !audit) else {
             throw ValidationError("--port and --audit are about servers: leave them out with --client.")
         }
-        for pid in pid where pid <= 0 { throw ValidationError("--pid \(pid) is no process: give a positive number.") }
-        for port in port where port == 0 { throw ValidationError("--port 0 is no port: give 1 to 65535.") }
     }
 
     func run() throws {
         let began = Snapshot.now()
         try reportingErrors {
-            raiseDescriptorLimit()
-            try Capabilities.require()
-            let discovery = TargetDiscovery()
-            try discovery.requireInitialPIDNamespace()
             let named = try comm.flatMap { try processes(named: $0) }
-            let targets = try discovery.targets(pids: pid + named, ports: port)
-            let session = try RedisSession(self, targets: targets, began: began)
+            let session = try RedisSession(self, targets: try target.targets(and: named), began: began)
             try session.run()
         }
     }
@@ -130,5 +116,3 @@ struct RedisCommand: ParsableCommand {
         return pids
     }
 }
-
-extension CommandHook: ExpressibleByArgument {}

@@ -296,7 +296,6 @@ private struct Probes: ~Copyable {
         guard let watched = WatchedProcesses(pids: targets.map(\.pid)) else {
             throw Failure("a session takes 1 to \(WatchedProcesses.limit) processes.")
         }
-        let procfs = ProcFS()
         // Loading takes tens of milliseconds, attaching a few: all is loaded before anything counts.
         var syscalls = options.noSyscalls ? nil : try SyscallProbe(watching: watched)
         var stacks = options.sampling.frequency > 0
@@ -304,8 +303,8 @@ private struct Probes: ~Copyable {
         let encrypted = EncryptedConnections(targets)
         var refused: [String] = []
         let commands = try CommandProbe.attach(
-            watching: watched, side: options.client ? .client : .server, forced: options.hook, tls: encrypted.libraries,
-            openSockets: { try targets.flatMap { try Self.openSockets(of: $0.pid, procfs) } },
+            watching: watched, side: options.client ? .client : .server, forced: options.target.hook, tls: encrypted.libraries,
+            openSockets: { try targets.flatMap { try $0.openSockets() } },
             refused: { hook, error in
                 say("kiln: hook \(hook.rawValue) is not to be had here: \(error)")
                 refused.append("hook \(hook.rawValue): \(error)")
@@ -322,20 +321,6 @@ private struct Probes: ~Copyable {
         self.refused = refused
         self.syscalls = syscalls
         self.stacks = stacks
-    }
-
-    /// Inode numbers; none of a process that has just exited.
-    private static func openSockets(of pid: Int32, _ procfs: ProcFS) throws -> [UInt64] {
-        do {
-            let process = try procfs.process(pid)
-            return Array(try process.socketInodes())
-        } catch Errno.noSuchFileOrDirectory {
-            return []
-        } catch Errno.noSuchProcess {
-            return []
-        } catch {
-            throw Failure("cannot list the sockets of pid \(pid): \(error). Run as root.")
-        }
     }
 
     /// No more samples: what is read afterwards belongs together.

@@ -29,6 +29,9 @@ struct resp_host {
 	struct resp_reader reader;
 	struct reply_stream replies;
 	struct reply_reader reply_reader;
+	bool apart;
+	uint32_t ends[1024];
+	uint32_t ends_listed;
 	size_t rows;
 	struct kiln_command_key keys[KILN_COMMAND_CAPACITY];
 	uint64_t counts[KILN_COMMAND_CAPACITY];
@@ -62,6 +65,37 @@ static __u32 command_variant(struct resp_reader *r, __u32 command, __u32 offset)
 	(void)r;
 	(void)offset;
 	return command;
+}
+
+static bool requests_apart(const struct resp_reader *r, __u32 command)
+{
+	(void)r;
+	(void)command;
+	return current->apart;
+}
+
+static bool replies_apart(const struct reply_reader *r)
+{
+	(void)r;
+	return current->apart;
+}
+
+static void begin_piece(const struct reply_reader *r)
+{
+	(void)r;
+}
+
+static void end_piece(const struct reply_reader *r)
+{
+	(void)r;
+}
+
+int list_reply(struct reply_reader *r, __u32 kind)
+{
+	(void)kind;
+	if (current->ends_listed < 1024)
+		current->ends[current->ends_listed++] = r->position;
+	return 0;
 }
 
 static void count_unlisted(__u32 command, __u32 count)
@@ -130,6 +164,7 @@ bool resp_host_send(struct resp_host *host, const uint8_t *bytes, uint32_t lengt
 	memcpy(copy, bytes, length);
 	current = host;
 	start_send(r);
+	host->ends_listed = 0;
 	follow_replies(r, &host->replies, (__u64)copy, length);
 	free(copy);
 	return host->replies.state != REPLY_FAILED;
@@ -160,6 +195,40 @@ struct resp_host_error resp_host_sent_error(const struct resp_host *host, uint32
 	const struct reply_error *error = &host->reply_reader.errors[index];
 
 	return (struct resp_host_error){ error->replies_before, error->nested != 0, error->word };
+}
+
+void resp_host_tell_apart(struct resp_host *host)
+{
+	host->apart = true;
+}
+
+uint32_t resp_host_received_requests(const struct resp_host *host)
+{
+	return host->reader.runs_noted + host->reader.run_count;
+}
+
+int32_t resp_host_received_begin(const struct resp_host *host, uint32_t index)
+{
+	const struct resp_reader *r = &host->reader;
+
+	return (int32_t)((index < r->runs_noted ? r->runs[index].begun : r->run_begun) - r->carried);
+}
+
+uint32_t resp_host_received_bytes(const struct resp_host *host, uint32_t index)
+{
+	const struct resp_reader *r = &host->reader;
+
+	return index < r->runs_noted ? r->runs[index].largest : r->run_largest;
+}
+
+uint32_t resp_host_sent_ends(const struct resp_host *host)
+{
+	return host->ends_listed;
+}
+
+uint32_t resp_host_sent_end(const struct resp_host *host, uint32_t index)
+{
+	return host->ends[index];
 }
 
 bool resp_host_at_boundary(const struct resp_host *host)

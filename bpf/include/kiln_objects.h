@@ -8,6 +8,7 @@
 #include "kiln_stacks.h"
 #include "kiln_syscalls.h"
 #include "kiln_tls.h"
+#include "kiln_trace.h"
 #include "kiln_unwind.h"
 
 /* A compiled BPF object, 8-byte aligned, alive for ever. */
@@ -34,6 +35,15 @@ struct kiln_special_command {
 
 unsigned int kiln_special_command_count(void);
 struct kiln_special_command kiln_special_command(unsigned int index);
+
+/* Commands of which a trace keeps words back, for the map `trace_names`. */
+struct kiln_secret_command {
+	struct kiln_command_name name;
+	unsigned int words;
+};
+
+unsigned int kiln_secret_command_count(void);
+struct kiln_secret_command kiln_secret_command(unsigned int index);
 
 struct kiln_loss kiln_describe_redis_loss(unsigned int loss);
 struct kiln_loss kiln_describe_syscall_loss(unsigned int loss);

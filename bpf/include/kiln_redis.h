@@ -152,7 +152,11 @@ struct kiln_redis_control {
 	X(ERRORS_WITHOUT_NAME, "errors_without_name", "error replies that are not listed by command and word: too many different ones, or in one send") \
 	X(COMMANDS_MAP_FULL, "commands_map_full", "commands counted under `other`: no free row") \
 	X(COMMAND_NAMES_TOO_LONG, "command_names_too_long", "commands counted under `other`: name over 64 bytes") \
-	X(RECEIVE_STEPS_EXCEEDED, "receive_steps_exceeded", "receives with more requests than are followed in one go")
+	X(RECEIVE_STEPS_EXCEEDED, "receive_steps_exceeded", "receives with more requests than are followed in one go") \
+	X(TRACE_RING_FULL, "trace_ring_full", "records of a trace that found no room on their way to user space") \
+	X(UNTRACED_COMMANDS, "untraced_commands", "commands missing in a trace: their connection ended or was unpaired before they were answered, or too many came in one receive") \
+	X(UNTRACED_PUSHES, "untraced_pushes", "pushes missing in a trace: too many in one send") \
+	X(TRACED_REQUESTS_WITHOUT_ROOM, "traced_requests_without_room", "requests traced without arguments: too many waited for replies")
 
 enum kiln_redis_loss {
 #define X(symbol, name, meaning) KILN_LOST_##symbol,

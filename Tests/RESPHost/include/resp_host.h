@@ -40,6 +40,19 @@ struct resp_host_error {
 	const uint8_t *word;              // 32 bytes, padded with NUL
 };
 
+/// From here on each request and each reply is known by itself, as a trace needs it.
+void resp_host_tell_apart(struct resp_host *host);
+
+/// The requests that the last receive completed: how many, where each begins (negative: so many bytes before this receive), and
+/// how long it is.
+uint32_t resp_host_received_requests(const struct resp_host *host);
+int32_t resp_host_received_begin(const struct resp_host *host, uint32_t index);
+uint32_t resp_host_received_bytes(const struct resp_host *host, uint32_t index);
+
+/// The replies and pushes that the last send completed: how many (1024 at most), and where in the send each ends.
+uint32_t resp_host_sent_ends(const struct resp_host *host);
+uint32_t resp_host_sent_end(const struct resp_host *host, uint32_t index);
+
 struct resp_host_error resp_host_sent_error(const struct resp_host *host, uint32_t index);
 
 #endif

@@ -1,0 +1,128 @@
+/// A line of a trace. Names carry their unit; fields are added, never renamed.
+public struct TraceRow: Codable, Sendable, Equatable {
+    /// When the request was read, or something pushed; RFC 3339.
+    public var time: String
+    public var pid: Int32
+    /// The thread that sent the reply, or without one read the request.
+    public var tid: UInt32
+    /// Absent with hook fentry.
+    public var fd: UInt32?
+    /// Of the request among those that were counted on its connection, from 1.
+    public var sequence: UInt32?
+    public var client: String
+    /// COMMAND, PING or PUSHED_EVENT.
+    public var `class`: String
+    /// The command's name in upper case.
+    public var command: String?
+    /// Name and arguments as they came, shown as in text; what is not printable as \xHH.
+    public var words: [String]
+    /// Words that the request had besides; nil: not known.
+    public var wordsMissing: Int?
+    /// Words were held back in the kernel.
+    public var withheld: Bool
+    public var requestBytes: UInt64?
+    public var replyKind: String?
+    /// Elements or entries.
+    public var replySize: Int?
+    public var reply: String?
+    public var replyBytes: UInt64?
+    /// ok, error, or unknown: no reply was seen, because none is sent, or because nobody can tell which it is.
+    public var status: String
+    public var latencyNs: UInt64?
+    public var queueNs: UInt64?
+    public var execNs: UInt64?
+    public var replyNs: UInt64?
+    public var totalNs: UInt64?
+    /// The latency is a wait that the client asked for.
+    public var blocking: Bool
+    public var tls: Bool
+    /// All bytes of request and reply are shown.
+    public var complete: Bool
+
+    enum CodingKeys: String, CodingKey {
+        case time, pid, tid, fd, sequence, client, `class`, command, words, withheld, reply, status, blocking, tls, complete
+        case wordsMissing = "words_missing", requestBytes = "request_bytes", replyKind = "reply_kind", replySize = "reply_size"
+        case replyBytes = "reply_bytes", latencyNs = "latency_ns", queueNs = "queue_ns", execNs = "exec_ns", replyNs = "reply_ns"
+        case totalNs = "total_ns"
+    }
+
+    /// `withoutArguments`: the kernel was asked to keep them.
+    public init(_ request: TracedRequest, time: String, pid: Int32, withoutArguments: Bool) {
+        let flags = request.flags, isPush = flags.contains(.push)
+        self.time = time
+        self.pid = pid
+        tid = request.tid
+        fd = request.fd
+        sequence = isPush ? nil : request.sequence
+        client = request.client
+        if let port = request.clientPort { client = client.contains(":") ? "[\(client)]:\(port)" : "\(client):\(port)" }
+        command = request.command?.description
+        `class` = isPush ? "PUSHED_EVENT" : command == "PING" ? "PING" : "COMMAND"
+        withheld = withoutArguments || flags.contains(.secret)
+        let sent = TracedWords(request.request)
+        words = sent.words
+        wordsMissing = withoutArguments || flags.contains(.requestLost) ? nil : sent.missing
+        if words.isEmpty, let command, !isPush {
+            words = [command]
+            if !withoutArguments { wordsMissing = nil }
+        }
+        requestBytes = request.requestBytes
+        let answer = TracedReply(request.reply, onlyType: flags.contains(.replyWithheld))
+        replyKind = answer?.kind
+        replySize = answer?.size
+        reply = answer?.shown
+        replyBytes = request.replyBytes
+        status = flags.contains(.error) ? "error" : flags.contains(.answered) || isPush ? "ok" : "unknown"
+        latencyNs = request.latency?.count
+        blocking = flags.contains(.blocking)
+        tls = flags.contains(.tls)
+        let requestIsWhole = isPush || request.requestBytes == UInt64(request.request.count)
+        let replyIsWhole = answer.map { $0.isWhole && request.replyBytes == UInt64(request.reply.count) } ?? !flags.contains(.answered)
+        complete = requestIsWhole && replyIsWhole && !flags.contains(.replyLost)
+        guard let received = request.received else { return }
+        if let arrived = request.arrived, arrived <= received { queueNs = (received - arrived).count }
+        guard let sentAt = request.sent, sentAt >= received, !blocking else { return }
+        totalNs = queueNs.map { $0 + (sentAt - received).count }
+        if let executed = request.executed, executed >= received, executed <= sentAt {
+            execNs = (executed - received).count
+            replyNs = (sentAt - executed).count
+        }
+    }
+}
+
+extension TraceRow {
+    /// Name and arguments, what is missing of them said.
+    public var request: String {
+        guard command != nil || !words.isEmpty else { return "" }
+        var text = words.joined(separator: " ")
+        if withheld { text += " (withheld)" } else if wordsMissing == nil { text += " ...(arguments not kept)" }
+        if !withheld, let wordsMissing, wordsMissing > 0 { text += " ...(\(wordsMissing) more)" }
+        return text
+    }
+
+    /// `get name, Latency: 4849 ns`
+    public var brief: String {
+        let what = `class` == "PUSHED_EVENT" ? "\(`class`) \(reply ?? "")" : request
+        return what + (latencyNs.map { ", Latency: \($0) ns" } ?? "")
+    }
+
+    /// Everything but the time.
+    public var line: String {
+        var text = "pid \(pid) tid \(tid) fd \(fd.map(String.init) ?? "-") \(client)"
+        if let sequence { text += " #\(sequence)" }
+        text += " \(`class`)"
+        if !request.isEmpty { text += " \(request)" }
+        if let replyKind {
+            text += " -> \(replyKind)" + (replySize.map { " of \($0)" } ?? "") + (replyKind == "null" ? "" : " \(reply ?? "")")
+        } else if status != "unknown" {
+            text += " -> \(reply ?? "(not kept)")"
+        }
+        text += " | \(status)"
+        if let latencyNs { text += (blocking ? " waited " : " ") + Nanoseconds(latencyNs).description }
+        let phases = [("queue", queueNs), ("exec", execNs), ("reply", replyNs), ("total", totalNs)].compactMap { name, ns in
+            ns.map { "\(name) \(Nanoseconds($0))" }
+        }
+        if !phases.isEmpty { text += " (" + phases.joined(separator: ", ") + ")" }
+        return text + (tls ? " | TLS" : " | no TLS") + (complete ? " | complete" : " | payload incomplete")
+    }
+}

@@ -1,0 +1,48 @@
+import ArgumentParser
+import KilnKernel
+import KilnTargets
+import SystemPackage
+
+/// Which servers, and how they are watched: the options that subcommands share.
+struct TargetOptions: ParsableArguments {
+    @Option(name: .shortAndLong, help: ArgumentHelp("Watch this process; repeat for several.", valueName: "pid"))
+    var pid: [Int32] = []
+
+    @Option(help: ArgumentHelp("Watch the process that listens on this port; repeat for several.", valueName: "port"))
+    var port: [UInt16] = []
+
+    @Option(help: ArgumentHelp("How requests are seen: \(CommandHook.allCases.map(\.rawValue).joined(separator: " or ")).", valueName: "hook"))
+    var hook: CommandHook?
+
+    func validate() throws {
+        for pid in pid where pid <= 0 { throw ValidationError("--pid \(pid) is no process: give a positive number.") }
+        for port in port where port == 0 { throw ValidationError("--port 0 is no port: give 1 to 65535.") }
+    }
+
+    /// With the processes of `more` pids. Whoever runs kiln has to be allowed to.
+    func targets(and more: [Int32] = []) throws -> [Target] {
+        raiseDescriptorLimit()
+        try Capabilities.require()
+        let discovery = TargetDiscovery()
+        try discovery.requireInitialPIDNamespace()
+        return try discovery.targets(pids: pid + more, ports: port)
+    }
+}
+
+extension CommandHook: ExpressibleByArgument {}
+
+extension Target {
+    /// Inode numbers; none of a process that has just exited.
+    func openSockets() throws -> [UInt64] {
+        do {
+            let process = try ProcFS().process(pid)
+            return Array(try process.socketInodes())
+        } catch Errno.noSuchFileOrDirectory {
+            return []
+        } catch Errno.noSuchProcess {
+            return []
+        } catch {
+            throw Failure("cannot list the sockets of pid \(pid): \(error). Run as root.")
+        }
+    }
+}

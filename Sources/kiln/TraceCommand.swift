@@ -1,0 +1,10 @@
+import ArgumentParser
+
+/// `kiln trace`: single events, as they happen.
+struct TraceCommand: ParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "trace",
+        abstract: "Prints one line a request, or only the slow or failed ones.",
+        subcommands: [TraceRedisCommand.self]
+    )
+}

@@ -1,0 +1,88 @@
+import ArgumentParser
+import KilnKernel
+import KilnModel
+
+/// `kiln trace redis`: one line a request.
+struct TraceRedisCommand: ParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "redis",
+        abstract: "Prints a line for each request of running Redis servers: what was asked, what was answered, how long it took.",
+        discussion: """
+            Lines come when replies have been handed over, in the order of the replies on each connection. Filters decide in the \
+            kernel: what they leave out costs next to nothing. What could not be told is counted by name at the end. The values \
+            of AUTH, HELLO, ACL, CONFIG, MIGRATE and SENTINEL never leave the kernel; those of other commands are shown unless \
+            --no-arguments is given.
+              kiln trace redis --slower-than 10 --port 6379
+            """
+    )
+
+    @OptionGroup var target: TargetOptions
+
+    @Option(name: .shortAndLong, help: ArgumentHelp("End after this many seconds.", valueName: "seconds"))
+    var duration: Double?
+
+    @Option(help: ArgumentHelp("End after this many lines.", valueName: "lines"))
+    var limit: Int?
+
+    @Option(name: .customLong("slower-than"), help: ArgumentHelp("Only requests that took as long, from read to reply handed over.", valueName: "ms"))
+    var slowerThan: Double?
+
+    @Option(name: .customLong("command"), help: ArgumentHelp("Only this command; repeat for several.", valueName: "name"))
+    var names: [String] = []
+
+    @Option(help: ArgumentHelp("Only this client: an address, address:port, [address]:port, or unix; repeat for several.", valueName: "client"))
+    var client: [String] = []
+
+    @Flag(help: "Only requests that were answered with an error.")
+    var errors = false
+
+    @Flag(name: .customLong("no-arguments"), help: "Neither arguments nor values of replies leave the kernel.")
+    var noArguments = false
+
+    @Option(name: .customLong("argument-bytes"), help: ArgumentHelp("Keep this much of a request, framing included.", valueName: "bytes"))
+    var argumentBytes: Int = TraceFilter.requestLimit / 2
+
+    @Flag(help: "Print time, command and latency only.")
+    var brief = false
+
+    @Flag(help: "Print JSON lines.")
+    var json = false
+
+    @Argument(parsing: .postTerminator, help: ArgumentHelp("Run this command; the trace ends when it does.", valueName: "command"))
+    var command: [String] = []
+
+    func validate() throws {
+        if let duration { try require("--duration", duration, in: 0.1...2_592_000, unit: "seconds") }
+        if let slowerThan { try require("--slower-than", slowerThan, in: 0...86_400_000, unit: "milliseconds") }
+        try require("--argument-bytes", Double(argumentBytes), in: 16...Double(TraceFilter.requestLimit), unit: "bytes")
+        if let limit, limit <= 0 { throw ValidationError("--limit \(limit) makes no sense: give a positive number of lines.") }
+        guard names.count <= TraceFilter.commandLimit else { throw ValidationError("--command is taken \(TraceFilter.commandLimit) times at most.") }
+        guard client.count <= TraceFilter.clientLimit else { throw ValidationError("--client is taken \(TraceFilter.clientLimit) times at most.") }
+        for name in names where name.isEmpty || name.utf8.count > 64 {
+            throw ValidationError("--command '\(name)' is no command's name: give 1 to 64 bytes.")
+        }
+        for text in client where TraceFilter.Client(text) == nil {
+            throw ValidationError("--client '\(text)' is no client: give an IP address, address:port, [address]:port, or unix.")
+        }
+        guard !(brief && json) else { throw ValidationError("--brief and --json are two forms of the same line: give one.") }
+    }
+
+    func run() throws {
+        try reportingErrors {
+            let session = try TraceSession(self, targets: try target.targets())
+            try session.run()
+        }
+    }
+
+    /// What the kernel is asked to tell.
+    var filter: TraceFilter {
+        var filter = TraceFilter()
+        filter.slowerThan = Nanoseconds(UInt64(saturating: (slowerThan ?? 0) * 1e6))
+        filter.errorsOnly = errors
+        filter.withoutArguments = noArguments
+        filter.requestBytes = argumentBytes
+        filter.commands = names
+        filter.clients = client.compactMap { TraceFilter.Client($0) }
+        return filter
+    }
+}

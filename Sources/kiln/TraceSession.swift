@@ -1,0 +1,88 @@
+import Glibc
+import KilnKernel
+import KilnModel
+import KilnTargets
+
+/// One run of `kiln trace redis`: attach, take records off the ring, print.
+struct TraceSession {
+    private let options: TraceRedisCommand
+    private let targets: [Target]
+    private let events: SessionEvents
+    private let output = Output.standardOutput
+
+    /// How often the ring is looked at: it holds 8 MiB, which is a million requests a second and more.
+    private static let drainEvery = Nanoseconds(20_000_000)
+
+    init(_ options: TraceRedisCommand, targets: [Target]) throws {
+        guard targets.count <= WatchedProcesses.limit else {
+            throw Failure("cannot watch \(targets.count) processes: a trace takes \(WatchedProcesses.limit). Start a second one.")
+        }
+        self.options = options
+        self.targets = targets
+        events = try SessionEvents()
+        for target in targets { try events.watch(pid: target.pid) }
+    }
+
+    func run() throws {
+        guard let watched = WatchedProcesses(pids: targets.map(\.pid)) else {
+            throw Failure("a trace takes 1 to \(WatchedProcesses.limit) processes.")
+        }
+        var probe = try TraceProbe.attach(
+            watching: watched, forced: options.target.hook, filter: options.filter,
+            openSockets: { try targets.flatMap { try $0.openSockets() } },
+            refused: { hook, error in say("kiln: hook \(hook.rawValue) is not to be had here: \(error)") }
+        )
+        let boundary = try options.command.isEmpty ? nil : startedCommand(options.command)
+        defer { boundary?.end() }
+        if let boundary { try events.watch(pid: boundary.pid) }
+        let titles = targets.map {
+            sessionTitle(comm: $0.comm, pid: $0.pid, ports: $0.ports, container: $0.container.map { String(describing: $0) })
+        }
+        say("kiln \(kilnVersion): attached to \(titles.joined(separator: ", ")); hook \(probe.hook.rawValue)")
+        var lines = 0
+        do {
+            lines = try poll(&probe, boundary)
+        } catch is OutputClosed {}
+        try tellEnd(probe, lines: lines)
+    }
+
+    /// Until the end; the lines printed.
+    private func poll(_ probe: inout TraceProbe, _ boundary: ChildCommand?) throws -> Int {
+        let end = options.duration.map { probe.attachedAt + Nanoseconds(UInt64(saturating: $0 * 1e9)) }
+        let text = TraceText(options, targets: targets)
+        var alive = Set(targets.map(\.pid))
+        var lines = 0, running = true, more = false
+        while running {
+            let due = Snapshot.now() + (more ? .zero : Self.drainEvery)
+            switch events.next(until: min(due, end ?? due)) {
+            case .deadline, .attention: break
+            case .signal: running = false
+            case .ended(let pid) where pid == boundary?.pid: running = false
+            case .ended(let pid):
+                alive.remove(pid)
+                running = !alive.isEmpty
+            }
+            if let end, Snapshot.now() >= end { running = false }
+            if !running { probe.stop() }
+            repeat {
+                let requests = try probe.drain()
+                more = requests.count == TraceProbe.batch
+                let wanted = requests.prefix(options.limit.map { $0 - lines } ?? requests.count)
+                if !wanted.isEmpty { try output.write(text.lines(wanted)) }
+                lines += wanted.count
+                if let limit = options.limit, lines >= limit { return lines }
+            } while !running && more
+        }
+        return lines
+    }
+
+    /// What is missing, with its name, on standard error: lines are lines of requests.
+    private func tellEnd(_ probe: borrowing TraceProbe, lines: Int) throws {
+        var snapshot = Snapshot(time: Snapshot.now())
+        try probe.read(into: &snapshot)
+        let calls = snapshot.commands.values.reduce(UInt64(0)) { $0 + $1.calls }
+        let text = IntervalText(interval: snapshot, isTotal: true, output: .standardError)
+        say("\(grouped(UInt64(lines))) lines, \(grouped(calls)) requests read; \(text.lostText)")
+        for name in snapshot.losses.keys.sorted() { say("  \(name): \(lossMeaning(name) ?? "")") }
+    }
+}

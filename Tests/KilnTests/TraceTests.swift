@@ -1,0 +1,161 @@
+import Foundation
+import Glibc
+import KilnModel
+import TestSupport
+import Testing
+
+extension KernelTests {
+    /// Single requests, each told once with what it asked and what it was answered.
+    @Suite struct TraceTests {
+        @Test(arguments: Capability.hooks)
+        func eachRequestIsTracedOnceWithItsArgumentsReplyAndPlace(hook: String) throws {
+            let server = try RedisServer()
+            let lock = NSLock()
+            nonisolated(unsafe) var sent: [String: [[UInt8]]] = [:]
+            let trace = try TraceRun.recording(pid: server.pid, hook: hook, ["--json", "--argument-bytes", "512"]) { _ in
+                try withThrowingThreads(4) { thread in
+                    var random = SeededGenerator(seed: UInt64(31 + thread))
+                    let client = try Connection(port: server.port)
+                    var words: [[UInt8]] = []
+                    while words.count < 331 {
+                        // Pipelines, cut anywhere.
+                        let batch = (0..<Int.random(in: 1...(words.count % 2 == 0 ? 1 : 20), using: &random)).map { _ in
+                            (0..<Int.random(in: 0...200, using: &random)).map { _ in UInt8.random(in: 0...255, using: &random) }
+                        }
+                        let bytes = batch.flatMap { request([Array("ECHO".utf8), $0]) }
+                        let cut = Int.random(in: 0...bytes.count, using: &random)
+                        try client.send(bytes[..<cut])
+                        if cut % 3 == 0 { usleep(1000) }
+                        try client.send(bytes[cut...])
+                        try client.settle()
+                        // What settled is one of them.
+                        words += batch + [[]]
+                    }
+                    lock.withLock { sent[client.localAddress] = words }
+                }
+            }
+            let rows = Dictionary(grouping: try trace.rows(), by: \.client)
+            #expect(Set(rows.keys) == Set(sent.keys))
+            for (client, words) in sent {
+                let told = rows[client] ?? []
+                #expect(told.map(\.sequence) == (1...UInt32(words.count)).map { $0 })
+                for (row, word) in zip(told, words) {
+                    let isSettling = row.words.last?.hasPrefix("settled-") ?? false
+                    let shown = shownText(word)
+                    let isRight = row.command == "ECHO" && row.status == "ok" && row.complete && row.replyKind == "bulk string"
+                        && row.words.count == 2 && row.words[0] == "ECHO" && row.reply == row.words[1] && (isSettling || row.words[1] == shown)
+                    if !isRight { Issue.record("\(row) instead of \(shown)") }
+                }
+            }
+            #expect(trace.said.contains("lost: nothing"))
+        }
+
+        @Test(arguments: Capability.hooks)
+        func repliesOfAnySizeAndKindAreTheirRequests(hook: String) throws {
+            let server = try RedisServer()
+            let trace = try TraceRun.recording(pid: server.pid, hook: hook) { _ in
+                let client = try Connection(port: server.port)
+                try client.send(request([Array("SET".utf8), Array("big".utf8), [UInt8](repeating: 120, count: 3_000_000)]))
+                try client.receive(until: "+OK\r\n")
+                try client.send(request("HSET", "h", "f", "v") + request("GET", "big") + request("HGETALL", "h") + request("GET", "big") + request("LPOP", "h"))
+                try client.receive(until: "WRONGTYPE Operation against a key holding the wrong kind of value\r\n")
+                try client.send(request("HELLO", "3") + request("HGETALL", "h") + request("GET", "no") + request("BLPOP", "no", "0.01"))
+                try client.receive(until: "_\r\n_\r\n")
+                try client.send(Array("PING\r\n".utf8))
+                try client.receive(until: "PONG")
+            }
+            let rows = try trace.rows()
+            #expect(rows.map(\.command) == ["SET", "HSET", "GET", "HGETALL", "GET", "LPOP", "HELLO", "HGETALL", "GET", "BLPOP", "PING"])
+            #expect(rows.map(\.replyKind) == [
+                "simple string", "integer", "bulk string", "array", "bulk string", "error", "map", "map", "null", "null", "simple string",
+            ])
+            #expect(rows.map(\.sequence) == (1...11).map { $0 })
+            let x = String(repeating: "x", count: 246)
+            for at in [2, 4] {
+                #expect(rows[at].replyBytes == 3_000_012)
+                #expect(rows[at].reply == x + "...(3000000 bytes)")
+                #expect(!rows[at].complete)
+            }
+            #expect(rows[0].requestBytes == 3_000_034)
+            #expect(rows[0].words.last?.hasSuffix("x...(3000000 bytes)") ?? false)
+            #expect(rows[3].reply == "[f, v]")
+            #expect(rows[3].replySize == 2)
+            #expect(rows[7].reply == "{f: v}")
+            #expect(rows[5].status == "error")
+            #expect(rows[9].blocking && rows[9].latencyNs ?? 0 > 10_000_000)
+            #expect(rows[10].class == "PING" && rows[10].words == ["PING"])
+        }
+
+        @Test(arguments: Capability.hooks)
+        func whatTheServerPushesAndWhatItDoesntAnswerIsTold(hook: String) throws {
+            let server = try RedisServer()
+            let trace = try TraceRun.recording(pid: server.pid, hook: hook) { _ in
+                let subscriber = try Connection(port: server.port), other = try Connection(unixSocket: server.unixSocket)
+                try subscriber.send(request("HELLO", "3") + request("SUBSCRIBE", "a"))
+                try subscriber.receive(until: ":1\r\n")
+                for _ in 0..<7 { _ = try other.reply(to: "PUBLISH", "a", "hi") }
+                try subscriber.send(request("PING"))
+                try subscriber.receive(until: "PONG")
+                try other.send(request("CLIENT", "REPLY", "OFF") + request("SET", "a", "b"))
+                try other.send(request("CLIENT", "REPLY", "ON"))
+                try other.receive(until: "+OK\r\n")
+            }
+            let rows = try trace.rows()
+            let pushed = rows.filter { $0.class == "PUSHED_EVENT" }
+            #expect(pushed.map(\.reply) == ["[subscribe, a, 1]"] + [String](repeating: "[message, a, hi]", count: 7))
+            #expect(rows.filter { $0.client == "unix" && $0.command == "PUBLISH" }.map(\.sequence) == (1...7).map { $0 })
+            let unanswered = rows.filter { $0.status == "unknown" }
+            #expect(unanswered.map { $0.words.joined(separator: " ") } == ["SUBSCRIBE a", "CLIENT REPLY OFF", "SET a b"])
+            #expect(unanswered.allSatisfy { $0.latencyNs == nil })
+            #expect(rows.filter { $0.class != "PUSHED_EVENT" }.count == 13)
+        }
+
+        @Test(arguments: Capability.hooks)
+        func pipelinesBeyondWhatIsKeptAreCountedAndInOrder(hook: String) throws {
+            let server = try RedisServer()
+            let count = 5003
+            let trace = try TraceRun.recording(pid: server.pid, hook: hook) { _ in
+                let client = try Connection(port: server.port)
+                try client.send((0..<count).flatMap { request("ECHO", "w\($0)") } + Array(String(repeating: "PING\r\n", count: 4001).utf8))
+                try client.settle()
+            }
+            let rows = try trace.rows()
+            #expect(UInt64(rows.count) + trace.lost("untraced_commands") == UInt64(count + 4001 + 1))
+            #expect(Set(rows.map(\.sequence)).count == rows.count)
+            let answered = rows.filter { $0.status == "ok" }
+            #expect(answered.map { $0.sequence ?? 0 } == answered.map { $0.sequence ?? 0 }.sorted())
+            for row in rows where row.command == "ECHO" {
+                let isRight = row.words == ["ECHO", "w\((row.sequence ?? 0) - 1)"] && (row.status == "unknown" || row.reply == row.words[1])
+                if !isRight, row.words.last?.hasPrefix("settled") != true { Issue.record("\(row)") }
+            }
+            #expect(answered.count > 1000)
+        }
+
+        @Test(arguments: Capability.hooks)
+        func underOverloadWhatIsDroppedIsCountedAndTheRestIsRight(hook: String) throws {
+            let server = try RedisServer()
+            let before = try server.commandStatistics()
+            let trace = try TraceRun.recording(pid: server.pid, hook: hook, ["--brief"]) { kiln in
+                kill(kiln.pid, SIGSTOP)
+                defer { kill(kiln.pid, SIGCONT) }
+                try server.benchmark(["-t", "set", "-n", "100003", "-c", "20", "-P", "16", "-r", "1000"])
+            }
+            let set = try server.commandStatistics()["SET", default: 0] - before["SET", default: 0]
+            let lines = trace.output.split(separator: "\n").filter { $0.contains(" SET ") }
+            #expect(set >= 100_003)
+            #expect(trace.lost("trace_ring_full") > 0)
+            #expect(UInt64(trace.output.split(separator: "\n").count) + trace.lost("trace_ring_full") + trace.lost("untraced_commands")
+                == set + trace.otherLines(than: "SET"))
+            let form = #/^\d{4}/\d\d/\d\d \d\d:\d\d:\d\d SET key:\d{12} \w+, Latency: \d+ ns$/#
+            #expect(lines.count > 1000)
+            #expect(lines.allSatisfy { $0.wholeMatch(of: form) != nil })
+        }
+    }
+}
+
+private extension TraceRun {
+    /// redis-benchmark asks for its server's configuration first.
+    func otherLines(than name: String) -> UInt64 {
+        UInt64(output.split(separator: "\n").filter { !$0.contains(" \(name) ") }.count)
+    }
+}

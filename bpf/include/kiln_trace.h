@@ -1,0 +1,84 @@
+/* SPDX-License-Identifier: (GPL-2.0-only OR BSD-2-Clause) */
+/* Records of a trace: one for each request that passes the filters. */
+#ifndef KILN_TRACE_H
+#define KILN_TRACE_H
+
+#include "kiln_redis.h"
+
+#pragma clang diagnostic push
+#pragma clang diagnostic error "-Wpadded"    /* no hidden bytes in what both sides share */
+
+#define KILN_TRACE_REQUEST_BYTES 512      /* of a request at most, its framing included; a power of two */
+#define KILN_TRACE_REPLY_BYTES 256        /* of a reply or push, likewise; a power of two */
+#define KILN_TRACE_RING_BYTES (8 << 20)   /* records on their way to user space */
+#define KILN_TRACE_SLOTS 16384            /* requests kept until their replies come: 13 MiB; a power of two */
+#define KILN_TRACE_CLIENTS 32             /* addresses that a trace can be limited to */
+#define KILN_TRACE_COMMANDS 64            /* names that it can be limited to */
+#define KILN_TRACE_NO_FD 0xffffffffU      /* hook fentry doesn't see the descriptor */
+
+/* Commands with words that are nobody's business: X(name, how many words of it may leave the kernel, the name included).
+ * Of their replies only the type, a length or count and an error's first word does. */
+#define KILN_SECRET_COMMANDS(X) \
+	X("AUTH", 1) X("HELLO", 2) X("ACL", 2) X("CONFIG", 3) X("MIGRATE", 3) X("SENTINEL", 3)
+
+struct kiln_trace_client {
+	__u8 address[16];                     /* as in struct kiln_client_key */
+	__u32 family;                         /* enum kiln_address_family */
+	__u16 port;                           /* 0: any */
+	__u16 reserved;
+};
+
+/* What user space chooses before loading. All zero: no trace, and the verifier removes what belongs to one. */
+struct kiln_trace_options {
+	__u64 slower_than_ns;                 /* only requests whose service took as long; 0: all */
+	__u32 enabled;
+	__u32 errors_only;
+	__u32 without_arguments;              /* no argument and no value of a reply is copied */
+	__u32 request_bytes;                  /* at most KILN_TRACE_REQUEST_BYTES */
+	__u32 by_command;                     /* only names that `trace_names` holds with `traced` set */
+	__u32 clients;                        /* entries of `client`; 0: all clients */
+	struct kiln_trace_client client[KILN_TRACE_CLIENTS];
+};
+
+/* Value of the map `trace_names`, whose key is struct kiln_command_name, and of `trace_rows`, whose key is the row. */
+struct kiln_trace_name {
+	__u8 traced;                          /* asked for by name */
+	__u8 words;                           /* how many words of a request may leave the kernel; 0: all */
+};
+
+/* enum kiln_trace_flag, in `flags` of a record. */
+enum kiln_trace_flag {
+	KILN_TRACE_ANSWERED = 1 << 0,         /* the reply is known; otherwise none is expected, or nobody can tell which it is */
+	KILN_TRACE_ERROR = 1 << 1,
+	KILN_TRACE_PUSH = 1 << 2,             /* no request: something that the server pushed */
+	KILN_TRACE_TLS = 1 << 3,
+	KILN_TRACE_SECRET = 1 << 4,           /* words were left out */
+	KILN_TRACE_REQUEST_LOST = 1 << 5,     /* the request's bytes were not kept */
+	KILN_TRACE_REPLY_LOST = 1 << 6,       /* the reply's first bytes were not kept */
+	KILN_TRACE_REPLY_WITHHELD = 1 << 8,   /* only its type, length or count, and an error's first word left the kernel */
+	KILN_TRACE_BLOCKING = 1 << 7,         /* its latency is a wait that the client asked for */
+};
+
+/* Times are CLOCK_MONOTONIC; 0: not known. */
+struct kiln_trace_record {
+	__u64 received_ns;                    /* the read that brought its last byte returned */
+	__u64 arrived_ns;
+	__u64 executed_ns;
+	__u64 sent_ns;                        /* the send that took its reply's last byte returned */
+	__u64 request_bytes;                  /* framing included */
+	__u64 reply_bytes;
+	struct kiln_client_key client;
+	__u32 row;
+	__u32 sequence;                       /* of the request among those counted on the connection, from 1; modulo 2^32 */
+	__u32 tid;                            /* the thread that sent the reply, or without one read the request */
+	__u32 fd;
+	__u16 client_port;
+	__u16 flags;
+	__u16 reply_kept;                     /* bytes of the reply at `bytes` */
+	__u16 request_kept;                   /* and of the request, behind them */
+	__u8 bytes[KILN_TRACE_REPLY_BYTES + KILN_TRACE_REQUEST_BYTES];
+};
+
+#pragma clang diagnostic pop
+
+#endif

@@ -1,0 +1,236 @@
+/* SPDX-License-Identifier: (GPL-2.0-only OR BSD-2-Clause) */
+/* A trace's replies: where in a send each of them lies, in the order in which they answer. The bytes are still the server's
+ * while the send returns, so only those of records that pass the filters are copied, and those of a reply that goes on. */
+#ifndef KILN_TRACE_REPLIES_BPF_H
+#define KILN_TRACE_REPLIES_BPF_H
+
+#include "trace_requests.bpf.h"
+
+#define LISTED_REPLIES PIPELINE_RUNS      /* nobody waits for more; a power of two */
+#define LISTED_PUSHES 64                  /* in one send; a power of two */
+#define PIECES_MAX 4                      /* iovecs that a reply's first bytes are gathered from */
+
+/* Where bytes of a send begin. */
+struct reply_place {
+	__u64 address;
+	__u64 vector;                     /* the iovec behind theirs; 0: none */
+	__u32 here;                       /* bytes up to the end of their iovec */
+	__u32 resumed;                    /* what they belong to began in an earlier send */
+};
+
+struct listed_reply {
+	struct reply_place place;
+	__u64 bytes;                      /* in this send */
+	__u32 is_error;
+	__u32 reserved;
+};
+
+struct reply_list {
+	__u64 vector;                     /* the iovec behind the piece that is being followed; 0: none */
+	struct reply_place place;         /* of the reply that is being followed */
+	__u64 bytes;                      /* of it, in the pieces before this one */
+	__u32 from;                       /* offset in this piece where its part begins */
+	__u32 listed;
+	__u32 taken;                      /* replies that have found their requests, listed or not */
+	__u32 pushes;
+	struct listed_reply replies[LISTED_REPLIES];
+	struct listed_reply pushed[LISTED_PUSHES];
+};
+
+/* Scratch, one for each CPU: the send that is being followed. */
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct reply_list);
+} reply_lists SEC(".maps");
+
+static __always_inline struct reply_list *this_list(void)
+{
+	__u32 zero = 0;
+
+	return trace.enabled ? bpf_map_lookup_elem(&reply_lists, &zero) : NULL;
+}
+
+/* Whether the replies of this send have to be known each by itself. */
+static __always_inline bool replies_apart(const struct reply_reader *r)
+{
+	return trace.enabled && r->apart;
+}
+
+/* A send begins; `resumed`: in the middle of a reply. */
+static __always_inline void begin_list(bool resumed)
+{
+	struct reply_list *list = this_list();
+
+	if (!list)
+		return;
+	list->vector = list->bytes = 0;
+	list->listed = list->taken = list->pushes = 0;
+	list->place.resumed = resumed;
+}
+
+/* A piece of the send is followed next; `vector` is the iovec behind it. */
+static __always_inline void set_vector(__u64 vector)
+{
+	struct reply_list *list = this_list();
+
+	if (list)
+		list->vector = vector;
+}
+
+/* The next replies answer requests that are not traced. */
+static __always_inline void pass_replies(__u32 count)
+{
+	struct reply_list *list = this_list();
+
+	if (list)
+		list->taken += count;
+}
+
+static __always_inline void set_place(struct reply_list *list, const struct reply_reader *r)
+{
+	list->place.address = r->address + r->position;
+	list->place.vector = list->vector;
+	list->place.here = r->end - r->position;
+}
+
+static __always_inline void begin_piece(const struct reply_reader *r)
+{
+	struct reply_list *list = replies_apart(r) ? this_list() : NULL;
+
+	if (!list)
+		return;
+	list->from = 0;
+	if (!list->bytes)
+		set_place(list, r);
+}
+
+static __always_inline void end_piece(const struct reply_reader *r)
+{
+	struct reply_list *list = replies_apart(r) ? this_list() : NULL;
+
+	if (list)
+		list->bytes += r->position - list->from;
+}
+
+/* A reply or a push ends at the position. */
+__noinline int list_reply(struct reply_reader *r, __u32 kind)
+{
+	struct reply_list *list = this_list();
+	struct listed_reply *listed;
+	__u32 at;
+
+	if (!trace.enabled || !r || !list)
+		return 0;
+	at = kind == LIST_PUSH ? list->pushes : list->listed;
+	listed = NULL;
+	barrier_var(at);
+	if (kind == LIST_PUSH && at >= LISTED_PUSHES) {
+		lose(KILN_LOST_UNTRACED_PUSHES, 1);
+	} else if (kind == LIST_PUSH) {
+		listed = &list->pushed[at & (LISTED_PUSHES - 1)];
+		list->pushes = at + 1;
+	} else if (at < LISTED_REPLIES) {
+		listed = &list->replies[at & (LISTED_REPLIES - 1)];
+		list->listed = at + 1;
+	}
+	if (listed) {
+		listed->place = list->place;
+		listed->bytes = list->bytes + r->position - list->from;
+		listed->is_error = kind == LIST_ERROR;
+	}
+	list->bytes = 0;
+	list->from = r->position;
+	list->place.resumed = 0;
+	set_place(list, r);
+	return 0;
+}
+
+/* A send that is one whole reply. */
+static __always_inline void list_only_reply(__u64 address, __u32 bytes)
+{
+	struct reply_list *list = this_list();
+
+	if (!list)
+		return;
+	list->replies[0].place.address = address;
+	list->replies[0].place.vector = 0;
+	list->replies[0].place.here = bytes;
+	list->replies[0].place.resumed = 0;
+	list->replies[0].bytes = bytes;
+	list->replies[0].is_error = 0;
+	list->listed = 1;
+	list->taken = list->pushes = 0;
+}
+
+/* Bytes on their way into a record or a slot. */
+struct gathered {
+	__u32 kept;
+	__u32 reserved;
+	__u8 bytes[2 * KILN_TRACE_REPLY_BYTES];      /* the second half only keeps a copy's end inside, as the verifier sees it */
+};
+
+/* Add the first of the `bytes` at `place` to what is gathered, as far as there is room. */
+__noinline int gather(struct gathered *into, const struct reply_place *place, __u64 bytes)
+{
+	struct iovec piece = {};
+	__u64 address, vector;
+	__u32 here, i;
+
+	if (!trace.enabled || !into || !place)
+		return 0;
+	address = place->address;
+	vector = place->vector;
+	here = place->here;
+	for (i = 0; i < PIECES_MAX; i++) {
+		__u32 kept = into->kept, length = bytes < here ? (__u32)bytes : here;
+
+		barrier_var(kept);
+		if (kept >= KILN_TRACE_REPLY_BYTES)
+			break;
+		if (length > KILN_TRACE_REPLY_BYTES - kept)
+			length = KILN_TRACE_REPLY_BYTES - kept;
+		barrier_var(length);
+		if (length > KILN_TRACE_REPLY_BYTES || bpf_probe_read_user(into->bytes + kept, length, (void *)address))
+			return -1;
+		into->kept = kept + length;
+		bytes -= length;
+		if (!bytes || !vector)
+			break;
+		if (bpf_probe_read_user(&piece, sizeof piece, (void *)vector))
+			return -1;
+		address = piece.base;
+		here = piece.length < KILN_TRACE_REPLY_BYTES ? (__u32)piece.length : KILN_TRACE_REPLY_BYTES;
+		vector += sizeof piece;
+	}
+	return 0;
+}
+
+/* Only the type, a length or count behind it, and an error's first word. */
+__noinline int keep_type(struct gathered *into)
+{
+	__u32 i;
+
+	if (!trace.enabled || !into)
+		return 0;
+	switch (into->bytes[0]) {
+	case '+':
+	case ':':
+	case ',':
+	case '(':
+	case '#':
+		if (into->kept)
+			into->kept = 1;
+		return 0;
+	}
+	for (i = 0; i < KILN_ERROR_WORD_MAX; i++) {
+		if (i >= into->kept || into->bytes[i] <= ' ')
+			break;
+	}
+	if (i < into->kept)
+		into->kept = i;
+	return 0;
+}
+
+#endif
