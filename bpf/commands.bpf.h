@@ -22,6 +22,9 @@ struct receive {
 	bool incoming;                    /* the server accepted the connection; it did not open it */
 	bool unsupported;                 /* a stream, but of a protocol of which neither is known */
 	struct kiln_client_key client;    /* at the first receive: who asks */
+	bool carried;                     /* by TLS: who asks is known, and the bytes are not encrypted */
+	__u64 began_ns;                   /* when the thread turned to it; 0: not known, and so its return counts */
+	struct send replies;              /* client's side, scratch: what is received is followed as a server's send */
 	__u32 loss;                       /* not 0: why the bytes can't be followed, as KILN_LOST_* + 1 */
 };
 
@@ -113,7 +116,8 @@ __noinline int meet(struct exchange *x, const struct receive *receive, __u32 pro
 	if (!x || !receive)
 		return 0;
 	x->process = process;
-	x->client = client_row(&receive->client);
+	if (!receive->carried)
+		x->client = client_row(&receive->client);
 	if (receive->unsupported)
 		lose(KILN_LOST_UNSUPPORTED_CONNECTIONS, 1);
 	if (receive->unsupported || !receive->incoming) {
@@ -125,7 +129,7 @@ __noinline int meet(struct exchange *x, const struct receive *receive, __u32 pro
 		return 0;
 	}
 	bpf_probe_read_user(start, receive->length < 2 ? 1 : 2, (void *)receive->buffer);
-	if (start[0] == 0x16 && start[1] == 3) {        /* a TLS handshake record, major version 3 */
+	if (start[0] == 0x16 && start[1] == 3 && !receive->carried) {        /* a TLS handshake record, major version 3 */
 		lose(KILN_LOST_TLS_CONNECTIONS, 1);
 		x->trust = TRUST_IGNORED;
 		return 0;
@@ -190,7 +194,7 @@ static __always_inline void connection_receives(const struct place *place, struc
 	struct arrived times;
 
 	times.received_ns = bpf_ktime_get_ns();
-	executes = thread_receives(process, task->pid, &thread, times.received_ns);
+	executes = thread_receives(process, task->pid, &thread, receive->began_ns ? receive->began_ns : times.received_ns);
 	if (x->waiting != WAITING_ONE)
 		x->received_ns = times.received_ns;
 	if (x->trust == TRUST_IGNORED)
@@ -370,7 +374,7 @@ static __always_inline void connection_sends(const struct place *place, struct e
 		x->flags = send->in_part ? x->flags | SENT_IN_PART : x->flags & ~SENT_IN_PART;
 		return;
 	}
-	x->sent_ns = bpf_ktime_get_ns();
+	x->sent_ns = send->carried ? send->returned_ns : bpf_ktime_get_ns();
 	count_send(x->client, send->sent);
 	if (x->flags & UNPAIRED)
 		return;

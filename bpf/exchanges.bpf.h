@@ -11,6 +11,9 @@
 
 #include "replies.bpf.h"
 
+/* Not 0: the session watches clients, and what a process sends are requests (client.bpf.h). */
+const volatile __u32 client_side SEC(".rodata.side");
+
 #define EXCHANGE_WAYS 4                   /* a power of two */
 #define EXCHANGE_SETS 16384               /* with 4 ways: 65,536 connections, 4 MiB */
 #define EXCHANGE_SET_SHIFT (64 - 14)
@@ -41,12 +44,18 @@ enum exchange_flags {
 	REPLIES_OFF = 1 << 6,             /* CLIENT REPLY OFF */
 	SKIPS_REPLY = 1 << 7,             /* CLIENT REPLY SKIP: the next command has none */
 	RESP3 = 1 << 8,
+	/* tls.bpf.h */
+	CARRIES_TLS = 1 << 9,             /* a socket: what it carries is seen elsewhere */
+	CARRIED = 1 << 10,                /* an SSL object: its socket has been seen, and who is at its other end */
+	OUTGOING = 1 << 11,               /* either: the process opened the connection */
+	STREAM_START = 1 << 12,           /* an SSL object, or a client's connection: it begins in this session, and no byte was seen */
+	MET = 1 << 13,                    /* client's side: what its socket tells is known */
 };
 
 /* Receives of a connection don't overlap, nor do sends; a server that sends on one thread while another receives from the
  * same connection may lose a latency, never a call. */
 struct exchange {
-	__u64 id;                         /* socket cookie, or inode number with hook syscall; 0: free */
+	__u64 id;                         /* socket cookie, or inode number with hook syscall, or ssl_id(); 0: free */
 	__u64 received_ns;                /* of the last receive, and so of the command that waits */
 	__u64 arrived_ns;                 /* when its first byte arrived; 0: not known */
 	__u64 executed_ns;                /* when its execution ended; 0: not known */
@@ -114,6 +123,7 @@ struct connection {
 	__u64 first_sent_ns;              /* return of the first send of the reply that is being sent; 0: none was */
 	__u64 reply_bytes;                /* sent of the reply that is being sent */
 	__u64 failed_probes;              /* in a row */
+	__u64 probed;                     /* client's side, while probing: requests that were sent and not yet answered */
 	__u64 untimed;                    /* commands behind the pipeline's that await replies without a latency */
 	/* The pipeline. Indices grow for ever and are taken modulo their size. */
 	__u32 head, tail;

@@ -75,7 +75,7 @@ struct call {
 };
 
 /* A receive has returned. `tcp`: the socket as one of TCP, if it is that. */
-static __always_inline int socket_receives(struct sock *sk, const struct tcp_sock *tcp, int ret, int flags, struct call call)
+static __always_inline int receive_at_socket(struct sock *sk, const struct tcp_sock *tcp, int ret, int flags, struct call call)
 {
 	struct task_struct *task = bpf_get_current_task_btf();
 	int process = target_index(task->tgid);
@@ -84,7 +84,7 @@ static __always_inline int socket_receives(struct sock *sk, const struct tcp_soc
 	struct receive *receive;
 	struct place place = { sk, 0 };
 
-	if (process < 0 || ret < 0 || flags & (MSG_PEEK | MSG_ERRQUEUE))
+	if (process < 0 || ret < 0 || flags & (MSG_PEEK | MSG_ERRQUEUE) || (client_side && !is_stream(sk)))
 		return 0;
 	receive = new_receive(ret);
 	if (!receive)
@@ -102,6 +102,8 @@ static __always_inline int socket_receives(struct sock *sk, const struct tcp_soc
 		lose(KILN_LOST_CONNECTIONS_WITHOUT_STATE, 1);
 		return 0;
 	}
+	if (client_side)
+		meet_server(x, sk, socket_inode(sk), process, &receive->client);
 	arrival = find_arrival(x->id);
 	receive->arrived_ns = take_arrival(arrival);
 	if (tcp) {
@@ -129,7 +131,7 @@ static __always_inline int socket_receives(struct sock *sk, const struct tcp_soc
 		describe_client(&receive->client, sk, process);
 	receive->loss = call.is_seen ? message_loss(call.message, call.size, receive, flags & MSG_TRUNC) :
 		receive_loss(saved_registers(task), receive, task->thread_info.status & TS_COMPAT, flags & MSG_TRUNC);
-	connection_receives(&place, x, receive, task, process);
+	stream_receives(&place, x, receive, task, process, call.is_seen);
 	return 0;
 }
 
@@ -140,11 +142,11 @@ int BPF_PROG(socket_receive, struct sock *sk, int ret, int flags)
 
 	if (is_tcp(sk->__sk_common.skc_family, sk->sk_protocol))
 		tcp = bpf_rdonly_cast(sk, bpf_core_type_id_kernel(struct tcp_sock));
-	return socket_receives(sk, tcp, ret, flags, (struct call){ 0 });
+	return receive_at_socket(sk, tcp, ret, flags, (struct call){ 0 });
 }
 
 /* A send has returned; likewise. */
-static __always_inline int socket_sends(struct sock *sk, const struct tcp_sock *tcp, int ret, struct call call)
+static __always_inline int send_at_socket(struct sock *sk, const struct tcp_sock *tcp, int ret, struct call call)
 {
 	struct task_struct *task;
 	struct exchange *x;
@@ -153,17 +155,30 @@ static __always_inline int socket_sends(struct sock *sk, const struct tcp_sock *
 
 	if (ret <= 0)
 		return 0;
-	x = find_exchange(sk->__sk_common.skc_cookie.counter);
+	task = bpf_get_current_task_btf();
+	if (client_side) {
+		int process = target_index(task->tgid);
+		struct receive *scratch = new_receive(0);
+
+		if (process < 0 || !scratch || !is_stream(sk))
+			return 0;
+		x = socket_exchange(sk);
+		if (x)
+			meet_server(x, sk, socket_inode(sk), process, &scratch->client);
+		else
+			lose(KILN_LOST_CONNECTIONS_WITHOUT_STATE, 1);
+	} else {
+		x = find_exchange(sk->__sk_common.skc_cookie.counter);
+	}
 	if (!x)
 		return 0;
-	task = bpf_get_current_task_btf();
 	if (call.is_seen)
 		describe_message_send(call.message, call.size, &send, ret);
 	else
 		describe_send(saved_registers(task), &send, ret, x->trust == TRUST_COUNTING);
 	if (tcp)
 		send.begin_ns = send_begin(tcp->tcp_clock_cache, tcp->tcp_wstamp_ns);
-	connection_sends(&place, x, &send, task);
+	stream_sends(&place, x, &send, task, call.is_seen);
 	return 0;
 }
 
@@ -174,7 +189,7 @@ int BPF_PROG(socket_send, struct sock *sk, int ret, int flags)
 
 	if (is_tcp(sk->__sk_common.skc_family, sk->sk_protocol))
 		tcp = bpf_rdonly_cast(sk, bpf_core_type_id_kernel(struct tcp_sock));
-	return socket_sends(sk, tcp, ret, (struct call){ 0 });
+	return send_at_socket(sk, tcp, ret, (struct call){ 0 });
 }
 
 /* In the interrupt that brings the data, for every socket of the host: before the first receive there is no exchange. `now` as in

@@ -13,7 +13,8 @@ struct descriptor {
 };
 
 /* Key: socket inode number, which no other socket takes while this one may be used: a reused descriptor is another
- * inode, a duplicated one the same. Value: what its exchange doesn't hold. Full: counted as connections_without_state. */
+ * inode, a duplicated one the same; or the id of an SSL object (hook TLS). Value: what its exchange doesn't hold. Full: counted
+ * as connections_without_state. */
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
 	__uint(map_flags, BPF_F_NO_PREALLOC);
@@ -92,7 +93,7 @@ static __always_inline void syscall_receive(struct task_struct *task, struct pt_
 	/* recvfrom(fd, buffer, length, flags, ...) and recvmsg(fd, message, flags) */
 	__u64 flags = regs->orig_ax == NR_recvfrom ? regs->r10 : regs->orig_ax == NR_recvmsg ? regs->dx : 0;
 
-	if (flags & (MSG_PEEK | MSG_ERRQUEUE) || !find_socket(task, regs->di, &socket))
+	if (flags & (MSG_PEEK | MSG_ERRQUEUE) || !find_socket(task, regs->di, &socket) || (client_side && !is_stream(socket.sk)))
 		return;
 	receive = new_receive(ret);
 	if (!receive)
@@ -111,6 +112,8 @@ static __always_inline void syscall_receive(struct task_struct *task, struct pt_
 		return;
 	}
 	sk = socket.sk;
+	if (client_side)
+		meet_server(x, sk, socket.inode, process, &receive->client);
 	family = BPF_CORE_READ(sk, __sk_common.skc_family);
 	receive->tcp = is_tcp(family, BPF_CORE_READ(sk, sk_protocol));
 	if (receive->tcp) {
@@ -130,10 +133,10 @@ static __always_inline void syscall_receive(struct task_struct *task, struct pt_
 	if (x->trust == TRUST_UNKNOWN)
 		describe_client(&receive->client, sk, process);
 	receive->loss = receive_loss(regs, receive, false, flags & MSG_TRUNC);
-	connection_receives(&place, x, receive, task, process);
+	stream_receives(&place, x, receive, task, process, false);
 }
 
-static __always_inline void syscall_send(struct task_struct *task, struct pt_regs *regs, long ret)
+static __always_inline void syscall_send(struct task_struct *task, struct pt_regs *regs, long ret, __u32 process)
 {
 	struct open_socket socket;
 	struct place place = {};
@@ -145,6 +148,16 @@ static __always_inline void syscall_send(struct task_struct *task, struct pt_reg
 		return;
 	place.id = socket.inode;
 	x = find_exchange(socket.inode);
+	if (client_side && is_stream(socket.sk)) {
+		struct receive *scratch = new_receive(0);
+
+		if (!x)
+			x = open_exchange(socket.inode, process, regs->di);
+		if (x && scratch)
+			meet_server(x, socket.sk, socket.inode, process, &scratch->client);
+		else
+			lose(KILN_LOST_CONNECTIONS_WITHOUT_STATE, 1);
+	}
 	if (!x)
 		return;
 	describe_send(regs, &send, ret, x->trust == TRUST_COUNTING);
@@ -154,7 +167,7 @@ static __always_inline void syscall_send(struct task_struct *task, struct pt_reg
 
 		send.begin_ns = send_begin(BPF_CORE_READ(tcp, tcp_clock_cache), BPF_CORE_READ(tcp, tcp_wstamp_ns));
 	}
-	connection_sends(&place, x, &send, task);
+	stream_sends(&place, x, &send, task, false);
 }
 
 /* Calls of i386 that may receive: read, socketcall, readv, recvfrom, recvmsg. Reads of files are among them. */
@@ -192,7 +205,7 @@ int BPF_PROG(syscall_exit, struct pt_regs *regs, long ret)
 	case NR_sendto:
 	case NR_sendmsg:
 		if (ret > 0)
-			syscall_send(task, regs, ret);
+			syscall_send(task, regs, ret, process);
 		break;
 	}
 	return 0;

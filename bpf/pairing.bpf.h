@@ -207,6 +207,8 @@ struct send {
 	__u64 begin_ns;                   /* when it began; 0: not known */
 	__u32 sent;                       /* bytes that the kernel took */
 	enum send_form form;              /* SEND_UNKNOWN can't be followed */
+	bool carried;                     /* by TLS: `returned_ns` counts */
+	__u64 returned_ns;                /* return of the socket's send; 0: not known */
 	bool in_part;                     /* it may not be the end of what is to be sent */
 };
 
@@ -397,7 +399,7 @@ __noinline int settle_replies(struct exchange *x, struct connection *c)
 	if (c->first_sent_ns && (r->replies || (r->errors_listed && !r->errors[0].nested))) {
 		row = answered_command(&replied);
 		stats = bpf_map_lookup_elem(&command_stats, &row);
-		if (stats && x->waiting != WAITING_NONE && x->sent_ns > c->first_sent_ns)
+		if (stats && !client_side && x->waiting != WAITING_NONE && x->sent_ns > c->first_sent_ns)
 			add_latency(&stats->phases[KILN_PHASE_SEND_BLOCKED], x->sent_ns - c->first_sent_ns, 1);
 		c->first_sent_ns = 0;
 	}

@@ -2,8 +2,9 @@
 /* Redis commands: counts and latencies by process and command, aggregated here.
  *
  * Three hooks see the same receives and sends; user space loads the programs of one of them: hook_socket.bpf.h,
- * hook_fentry.bpf.h and hook_syscall.bpf.h. At all points the data of a receive lies in the user's buffer; the saved registers
- * hold the call's arguments, which two of them go by, what is made of them is here.
+ * hook_fentry.bpf.h and hook_syscall.bpf.h. A fourth, hook_tls.bpf.h, sees into what they see encrypted. At all points the data of
+ * a receive lies in the user's buffer; the saved registers hold the call's arguments, which two of them go by, what is made of
+ * them is here.
  *
  * Limits: data beyond a receive's first iovec, recvmmsg and 32-bit callers are not followed but counted as lost, and
  * the connection is taken up again at its next provable request boundary. A listener with a backlog of 0 makes its
@@ -13,7 +14,7 @@
 #include <bpf/bpf_tracing.h>
 #include <bpf/bpf_core_read.h>
 #include "targets.bpf.h"
-#include "commands.bpf.h"
+#include "tls.bpf.h"
 
 char LICENSE[] SEC("license") = "Dual BSD/GPL";
 
@@ -214,6 +215,13 @@ static __always_inline struct receive *new_receive(__u32 length)
 	return receive;
 }
 
+static __always_inline bool is_stream(struct sock *sk)
+{
+	__u16 family = BPF_CORE_READ(sk, __sk_common.skc_family);
+
+	return is_tcp(family, BPF_CORE_READ(sk, sk_protocol)) || (family == AF_UNIX && BPF_CORE_READ(sk, sk_type) == SOCK_STREAM);
+}
+
 /* Who is at the other end of a socket. */
 static __always_inline void describe_client(struct kiln_client_key *client, struct sock *sk, __u32 process)
 {
@@ -233,9 +241,28 @@ static __always_inline void describe_client(struct kiln_client_key *client, stru
 		client->family = KILN_ADDRESS_UNIX;
 }
 
+/* The client's side: a connection's first event. What a listener accepts inherits its backlog limit, or its address.
+ * `server`: scratch, zero. */
+static __always_inline void meet_server(struct exchange *x, struct sock *sk, __u64 inode, __u32 process, struct kiln_client_key *server)
+{
+	bool incoming;
+
+	if (x->flags & MET)
+		return;
+	describe_client(server, sk, process);
+	if (server->family == KILN_ADDRESS_UNIX) {
+		incoming = BPF_CORE_READ((struct unix_sock *)sk, addr) != NULL;
+	} else {
+		incoming = BPF_CORE_READ(sk, sk_max_ack_backlog) != 0;
+		server->port = __builtin_bswap16(BPF_CORE_READ(sk, __sk_common.skc_dport));
+	}
+	client_meets(x, server, incoming, is_new_socket(inode));
+}
+
 #include "hook_socket.bpf.h"
 #include "hook_fentry.bpf.h"
 #include "hook_syscall.bpf.h"
+#include "hook_tls.bpf.h"
 
 static __always_inline struct connection *connection_at(const struct place *place)
 {

@@ -182,7 +182,7 @@ static __always_inline __u32 name_too_long(struct resp_reader *r)
 {
 	if (r->counting)
 		lose(KILN_LOST_COMMAND_NAMES_TOO_LONG, 1);
-	return r->process;
+	return r->process & (KILN_MAX_TARGETS - 1);
 }
 
 /* ---- a command is complete --------------------------------------------------------------------------------- */

@@ -69,7 +69,7 @@ static __noinline __u32 command_row(const struct kiln_command_key *key)
 		if (known)
 			return *known;
 		lose(KILN_LOST_COMMANDS_MAP_FULL, 1);
-		return key->process;
+		return key->process & (KILN_MAX_TARGETS - 1);
 	}
 	return row;
 }

@@ -133,6 +133,38 @@ int kiln_spawn_waiting(char *const arguments[], int errors, int *start, int *fai
 	return child;
 }
 
+/* The kernel's own structure and number, which the headers of older distributions lack (linux/bpf.h of Linux 6.6). */
+struct uprobe_multi_link {
+	__u32 program, target, attach_type, flags;
+	__u64 path, offsets, reference_offsets, cookies;
+	__u32 count, link_flags, pid, reserved;
+};
+
+enum { UPROBE_MULTI = 48 };
+
+int kiln_probe_uprobe_multi(void)
+{
+	static const struct bpf_insn instructions[] = {
+		{ .code = BPF_ALU64 | BPF_MOV | BPF_K, .dst_reg = BPF_REG_0 },
+		{ .code = BPF_JMP | BPF_EXIT },
+	};
+	LIBBPF_OPTS(bpf_prog_load_opts, options, .expected_attach_type = (enum bpf_attach_type)UPROBE_MULTI);
+	unsigned long offset = 0;
+	struct uprobe_multi_link link = { .attach_type = UPROBE_MULTI, .path = (__u64)"/", .offsets = (__u64)&offset, .count = 1 };
+	int program = bpf_prog_load(BPF_PROG_TYPE_KPROBE, NULL, "GPL", instructions, 2, &options), fd, error;
+
+	if (program < 0)
+		return program;
+	link.program = (__u32)program;
+	fd = (int)syscall(SYS_bpf, BPF_LINK_CREATE, &link, sizeof link);
+	error = fd < 0 ? errno : EINVAL;
+	if (fd >= 0)
+		close(fd);
+	close(program);
+	/* A directory has no functions: who gets as far as to say so knows the rest. */
+	return error == EBADF ? 0 : -error;
+}
+
 int kiln_pidfd_open(int pid)
 {
 #ifndef SYS_pidfd_open

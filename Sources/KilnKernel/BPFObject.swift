@@ -8,7 +8,8 @@ import KilnModel
 package struct BPFObject: ~Copyable {
     private let object: OpaquePointer
     private let name: String
-    private var links: [(program: String, link: OpaquePointer)] = []
+    /// What is attached: the program, a place as people name it, and libbpf's handle.
+    private var attachments: [(program: String, place: String, link: OpaquePointer)] = []
     private var variables: UnsafeMutableRawBufferPointer?
 
     /// Open the embedded bytes; nothing reaches the kernel yet.
@@ -25,7 +26,7 @@ package struct BPFObject: ~Copyable {
     }
 
     deinit {
-        for (_, link) in links { bpf_link__destroy(link) }
+        for attached in attachments { bpf_link__destroy(attached.link) }
         if let variables { munmap(variables.baseAddress, variables.count) }
         bpf_object__close(object)
     }
@@ -92,7 +93,37 @@ package struct BPFObject: ~Copyable {
         guard let link = bpf_program__attach(found) else {
             throw KernelError("attach \(sectionName(found))", code: errno, log: String(cString: kiln_libbpf_log_take()))
         }
-        links.append((program, link))
+        attachments.append((program, sectionName(found), link))
+    }
+
+    /// Attach a program to a function of a process, until the object goes. `file`: the mapped file, by a path that the kernel
+    /// can open. ENOENT: it has no such function.
+    mutating func attach(
+        _ program: String, toFunction function: String, of file: String, inProcess pid: Int32, atReturn: Bool, cookie: UInt64
+    ) throws(KernelError) {
+        guard let found = bpf_object__find_program_by_name(object, program) else {
+            throw KernelError("find the BPF program \(program)", code: ENOENT)
+        }
+        _ = kiln_libbpf_log_take()
+        let link = function.withCString { name in
+            var options = bpf_uprobe_opts()
+            options.sz = MemoryLayout<bpf_uprobe_opts>.size
+            options.func_name = name
+            options.retprobe = atReturn
+            options.bpf_cookie = cookie
+            return bpf_program__attach_uprobe_opts(found, pid, file, 0, &options)
+        }
+        guard let link else { throw KernelError("attach to \(function) of pid \(pid)", code: errno) }
+        attachments.append((program, (atReturn ? "return of " : "") + function, link))
+    }
+
+    /// How many attachments there are, for detach(backTo:).
+    var attachmentCount: Int { attachments.count }
+
+    /// Undo all attachments but the first `count`.
+    mutating func detach(backTo count: Int) {
+        for attached in attachments[count...] { bpf_link__destroy(attached.link) }
+        attachments.removeSubrange(count...)
     }
 
     /// Attach a program to an open perf event, which is closed with the link.
@@ -104,7 +135,7 @@ package struct BPFObject: ~Copyable {
             close(fd)
             throw KernelError("attach the sampling program to a CPU's timer", code: code)
         }
-        links.append((program, link))
+        attachments.append((program, "timers of CPUs", link))
     }
 
     /// Have a program sample what runs on each online CPU: `frequency` times a second of CPU time.
@@ -118,32 +149,37 @@ package struct BPFObject: ~Copyable {
     }
 
     /// Detach what is attached; maps and programs stay.
-    mutating func detach() {
-        for (_, link) in links { bpf_link__destroy(link) }
-        links = []
-    }
+    mutating func detach() { detach(backTo: 0) }
 
     /// Detach one program from wherever it is attached.
     mutating func detach(_ program: String) {
-        for (_, link) in links.filter({ $0.program == program }) { bpf_link__destroy(link) }
-        links.removeAll { $0.program == program }
+        for attached in attachments where attached.program == program { bpf_link__destroy(attached.link) }
+        attachments.removeAll { $0.program == program }
     }
 
     /// The kernel's account of each loaded program, by name.
     func programCounts() -> [String: ProgramCounts] {
         var counts: [String: ProgramCounts] = [:]
+        forEachLoaded { counts[$0] = ProgramCounts($1) }
+        return counts
+    }
+
+    /// Where a program is attached, each place once.
+    func places(of program: String) -> [String] {
+        var places: [String] = []
+        for attached in attachments where attached.program == program && !places.contains(attached.place) { places.append(attached.place) }
+        return places
+    }
+
+    /// What the kernel knows of each loaded program, with its name.
+    func forEachLoaded(_ body: (String, bpf_prog_info) -> Void) {
         forEachProgram { program, programName in
             guard bpf_program__autoload(program) else { return }
             var info = bpf_prog_info()
             var length = UInt32(MemoryLayout<bpf_prog_info>.size)
             guard bpf_obj_get_info_by_fd(bpf_program__fd(program), &info, &length) == 0 else { return }
-            var counted = ProgramCounts()
-            counted.runs = info.run_cnt
-            counted.runTime = Nanoseconds(info.run_time_ns)
-            counted.recursionMisses = info.recursion_misses
-            counts[programName] = counted
+            body(programName, info)
         }
-        return counts
     }
 
     private func find(_ map: String) throws(KernelError) -> OpaquePointer {

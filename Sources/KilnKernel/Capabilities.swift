@@ -1,42 +1,127 @@
+import CLibbpf
 import Glibc
 
-/// What this process and this kernel must allow before anything is tried.
+/// What kiln needs of its process and of the kernel, in one list. Each entry is probed by trying it, never by a version: kernels
+/// of distributions have what newer ones brought, and hosts refuse what their kernels have.
 public enum Capabilities {
+    /// In the order in which they are needed.
+    public enum Group: String, CaseIterable, Sendable { case process, kernel, hooks, features }
+
+    public struct Entry: Sendable {
+        public let name: String
+        public let group: Group
+        /// `kiln redis` can't run without. Of the hooks, one is enough.
+        public let isRequired: Bool
+        /// What is not to be had without it, and what is done instead.
+        public let takesAway: String
+        /// How to get it.
+        public let remedy: String
+        /// Says what was found, or throws why it is missing.
+        let probe: @Sendable () throws -> String
+
+        /// Whatever kiln does in the kernel needs it.
+        var isNeededByAll: Bool { isRequired && (group == .process || group == .kernel) }
+    }
+
+    public enum Outcome: Sendable { case present, missing, untried }
+
+    /// What became of a probe.
+    public struct Finding: Sendable {
+        public let entry: Entry
+        public let outcome: Outcome
+        /// What was found, or why it is missing or was not tried: one line.
+        public let words: String
+        /// What the verifier said of a program that it rejected.
+        public let verifierLog: [String]
+    }
+
     /// Why kiln can't run here at all: one line.
     public struct Missing: Error, CustomStringConvertible {
         public let description: String
     }
 
-    /// The capabilities that loading, attaching and reading other processes need, by their bit (capabilities(7)).
-    private static let needed: [(bit: UInt64, name: String)] = [
-        (38, "CAP_PERFMON"), (39, "CAP_BPF"), (12, "CAP_NET_ADMIN"), (19, "CAP_SYS_PTRACE"), (2, "CAP_DAC_READ_SEARCH"),
+    static let typeInformation = "/sys/kernel/btf/vmlinux"
+
+    public static let all: [Entry] = [
+        Entry(
+            name: "privileges", group: .process, isRequired: true, takesAway: "everything",
+            remedy: "Run as root (sudo kiln ...), or grant the process these capabilities.", probe: probePrivileges
+        ),
+        Entry(
+            name: "BTF", group: .kernel, isRequired: true, takesAway: "everything",
+            remedy: "kiln needs a kernel built with CONFIG_DEBUG_INFO_BTF=y, as the usual distributions have.",
+            probe: { try probeTypeInformation(at: typeInformation) }
+        ),
+        helper("bpf_loop", BPF_FUNC_loop, required: true, takesAway: "everything", since: "5.17"),
+        helper("bpf_task_pt_regs", BPF_FUNC_task_pt_regs, required: true, takesAway: "hook socket, and stacks", since: "5.15"),
+        map("ring buffer", BPF_MAP_TYPE_RINGBUF, required: true, takesAway: "stacks", since: "5.8"),
+        map("socket storage", BPF_MAP_TYPE_SK_STORAGE, required: false, takesAway: "the hooks socket and fentry", since: "5.2"),
+        Entry(
+            name: "batches of per-CPU arrays", group: .kernel, isRequired: false, takesAway: "speed: rows are read one by one",
+            remedy: "They came with Linux 5.13.", probe: probeBatches
+        ),
+        Entry(
+            name: "batches of maps of maps", group: .kernel, isRequired: false,
+            takesAway: "speed: unwind tables are handed over one by one, each at some 10 ms", remedy: "They came with Linux 5.19.",
+            probe: probeOuterBatches
+        ),
+        Entry(
+            name: "uprobe_multi", group: .kernel, isRequired: false, takesAway: "speed: functions are attached one by one",
+            remedy: "It came with Linux 6.6.",
+            probe: {
+                let result = kiln_probe_uprobe_multi()
+                guard result == 0 else { throw KernelError("attach several functions at once", code: -result) }
+                return ""
+            }
+        ),
+        hook(.socket, takesAway: "the cheapest hook: fentry is taken", remedy: "Linux 6.3 or later, with BTF."),
+        hook(
+            .fentry, takesAway: "io_uring, recvmmsg and 32-bit servers, and where hook socket is missing too, queue: syscall is taken",
+            remedy: "A kernel with CONFIG_FUNCTION_TRACER=y that isn't locked down."
+        ),
+        hook(.syscall, takesAway: "the last resort", remedy: "A kernel with CONFIG_FTRACE_SYSCALLS=y."),
+        feature("system calls", "counts of system calls (or leave them out: kiln redis --no-syscalls)") {
+            var probe = try SyscallProbe(watching: try own())
+            try probe.attach()
+        },
+        feature("stacks", "on-CPU stacks and the flamegraph (or leave them out: kiln redis --frequency 0)") {
+            var probe = try StackProbe(watching: try own()) { _ in [] }
+            try probe.attach(frequency: 99)
+        },
     ]
 
-    /// Throws unless this process is privileged enough and the kernel describes itself.
-    public static func require(typeInformation types: String = "/sys/kernel/btf/vmlinux") throws(Missing) {
-        let missing = missingCapabilities
-        guard missing.isEmpty else {
-            throw Missing(description: "cannot profile: \(missing.joined(separator: ", ")) missing. Run as root (sudo kiln ...), or grant the process these capabilities.")
+    /// Try everything. Without privileges nothing can be tried; without what any program needs, no program.
+    public static func findings() -> [Finding] {
+        var findings: [Finding] = [], missing: Entry?
+        for entry in all {
+            if let missing, missing.group == .process || entry.group == .hooks || entry.group == .features {
+                findings.append(Finding(entry: entry, outcome: .untried, words: "not tried without \(missing.name)", verifierLog: []))
+                continue
+            }
+            let found = finding(entry)
+            findings.append(found)
+            if found.outcome == .missing, entry.isNeededByAll { missing = missing ?? entry }
         }
-        guard access(types, R_OK) == 0 else {
-            throw Missing(description: "cannot read \(types): this kernel has no BTF type information. kiln needs a kernel built with CONFIG_DEBUG_INFO_BTF=y (as the usual distributions have), Linux 5.17 or later.")
+        return findings
+    }
+
+    /// Throws unless what is needed in any case is there. Takes about a millisecond.
+    public static func require() throws(Missing) {
+        for entry in all where entry.isNeededByAll {
+            let found = finding(entry)
+            guard found.outcome == .present else {
+                throw Missing(description: "cannot profile: \(found.words). \(entry.remedy) `kiln doctor` lists what this host allows.")
+            }
         }
     }
 
-    private static var missingCapabilities: [String] {
-        guard let file = fopen("/proc/self/status", "re") else { return [] }
-        defer { fclose(file) }
-        var line: UnsafeMutablePointer<CChar>?
-        var room = 0
-        defer { free(line) }
-        while getline(&line, &room, file) > 0, let text = line.map({ String(cString: $0) }) {
-            guard text.hasPrefix("CapEff:") else { continue }
-            let digits = text.dropFirst("CapEff:".count).filter(\.isHexDigit)
-            guard let effective = UInt64(digits, radix: 16) else { return [] }
-            // CAP_SYS_ADMIN stood for the first two before Linux 5.8 and still does.
-            let administrator = effective & (1 << 21) != 0
-            return needed.filter { effective & (1 << $0.bit) == 0 && !(administrator && $0.bit >= 38) }.map(\.name)
+    static func finding(_ entry: Entry) -> Finding {
+        do {
+            return Finding(entry: entry, outcome: .present, words: try entry.probe(), verifierLog: [])
+        } catch let error as KernelError {
+            return Finding(entry: entry, outcome: .missing, words: error.cause, verifierLog: error.isRejection ? error.log : [])
+        } catch {
+            return Finding(entry: entry, outcome: .missing, words: "\(error)", verifierLog: [])
         }
-        return []
     }
 }

@@ -32,14 +32,22 @@ struct ClientMaps {
         return clients
     }
 
+    /// Addresses by row.
+    func addresses() throws(KernelError) -> [Int: String] {
+        var addresses: [Int: String] = [:]
+        try rows.forEachEntry(key: kiln_client_key.self, value: UInt32.self) { addresses[Int($1.pointee)] = address($0.pointee) }
+        return addresses
+    }
+
     private func address(_ key: kiln_client_key) -> String {
-        withUnsafeBytes(of: key.address) { bytes in
-            switch kiln_address_family(rawValue: key.family) {
-            case KILN_ADDRESS_IPV4: text(AF_INET, bytes)
+        let port = key.port == 0 ? "" : ":\(key.port)"
+        return withUnsafeBytes(of: key.address) { bytes in
+            switch kiln_address_family(rawValue: UInt32(key.family)) {
+            case KILN_ADDRESS_IPV4: text(AF_INET, bytes) + port
             // An IPv4 client of an IPv6 listener (RFC 4291, 2.5.5.2) is the same client.
             case KILN_ADDRESS_IPV6 where bytes.prefix(12).elementsEqual([0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff]):
-                text(AF_INET, UnsafeRawBufferPointer(rebasing: bytes[12...]))
-            case KILN_ADDRESS_IPV6: text(AF_INET6, bytes)
+                text(AF_INET, UnsafeRawBufferPointer(rebasing: bytes[12...])) + port
+            case KILN_ADDRESS_IPV6: port.isEmpty ? text(AF_INET6, bytes) : "[\(text(AF_INET6, bytes))]\(port)"
             case KILN_ADDRESS_UNIX: "unix"
             default: "other"
             }

@@ -27,8 +27,13 @@ public struct CommandProbe: ~Copyable {
     public static func memoryCeiling(cpus: Int) -> Int { max(64 << 20, cpus * 2 << 20) }
 
     public let hook: CommandHook
+    public let side: Side
     /// When counting began: just before the first program was attached.
     public let attachedAt: Nanoseconds
+    /// The library by which encrypted connections are followed, by process.
+    public let tlsLibraries: [Int: String]
+    /// The names of the loaded programs.
+    public let programNames: [String]
     private let object: BPFObject
     private let control: UnsafeMutablePointer<kiln_redis_control>
     private let ids: BPFMap
@@ -40,19 +45,25 @@ public struct CommandProbe: ~Copyable {
     private let processes: Int
 
     /// Load and attach. `openSockets` lists the inode numbers of the sockets that the processes hold; it is asked for
-    /// after attaching, so that no connection can be missing from it and unseen.
+    /// after attaching, so that no connection can be missing from it and unseen. `refused` is told what of TLS can't be followed.
     public init(
-        watching watched: WatchedProcesses, hook: CommandHook, openSockets: () throws -> [UInt64]
+        watching watched: WatchedProcesses, side: Side = .server, hook: CommandHook, tls libraries: [TLSLibrary] = [],
+        openSockets: () throws -> [UInt64], refused: (TLSLibrary, KernelError) -> Void = { _, _ in }
     ) throws {
-        var object = try BPFObject(kiln_redis_object(), name: "redis")
-        let cpus = try BPFMap.possibleCPUs()
-        let affordable = Self.memoryCeiling(cpus: cpus) / (MemoryLayout<kiln_command_stats>.size * cpus)
-        let capacity = UInt32(min(max(affordable, 2 * Int(KILN_MAX_TARGETS)), Int(KILN_COMMAND_CAPACITY)))
-        try object.setConstant(section: ".rodata.targets", watched.constants)
-        try object.setConstant(section: ".rodata.commands", capacity)
-        try object.setCapacity(ofMap: "command_stats", to: capacity)
-        object.loadOnly(hook.programs)
-        try object.load()
+        var object: BPFObject, tlsPrograms: [String] = []
+        // When data arrives means nothing to who waits for it.
+        let programs = hook.programs.filter { side == .server || !["socket_data", "fentry_data"].contains($0) }
+        if libraries.isEmpty {
+            object = try Self.load(watched, side, programs)
+        } else {
+            do throws(KernelError) {
+                object = try Self.loadWithTLS(watched, side, hook, programs)
+                tlsPrograms = TLSProbes.programs
+            } catch {
+                for library in libraries { refused(library, error) }
+                object = try Self.load(watched, side, programs)
+            }
+        }
         let ids = try object.map("command_ids"), stats = try object.map("command_stats")
         let losses = try object.map("losses"), errors = try object.map("errors")
         let waits = try object.map("waits")
@@ -64,7 +75,16 @@ public struct CommandProbe: ~Copyable {
         }
         let control = try object.mapVariables(as: kiln_redis_control.self)
         let attachedAt = Snapshot.now()
-        for program in hook.programs { try object.attach(program) }
+        for program in programs { try object.attach(program) }
+        var followed: [Int: String] = [:]
+        for library in tlsPrograms.isEmpty ? [] : libraries {
+            do throws(KernelError) {
+                try TLSProbes.attach(&object, to: library)
+                followed[library.process] = library.name
+            } catch {
+                refused(library, error)
+            }
+        }
         let earlier = try object.map("earlier_sockets")
         for inode in try openSockets() { try earlier.update(inode, UInt8(1)) }
         control.pointee.armed = 1
@@ -77,25 +97,60 @@ public struct CommandProbe: ~Copyable {
         self.clients = clients
         self.losses = losses
         self.hook = hook
+        tlsLibraries = followed
+        programNames = programs + tlsPrograms
+        self.side = side
         self.attachedAt = attachedAt
         processes = watched.pids.count
     }
 
     /// Attach with the first hook that this kernel allows, or only with `forced`. What was refused before is told.
     public static func attach(
-        watching watched: WatchedProcesses, forced: CommandHook?, openSockets: () throws -> [UInt64],
-        refused: (CommandHook, KernelError) -> Void
+        watching watched: WatchedProcesses, side: Side, forced: CommandHook?, tls libraries: [TLSLibrary],
+        openSockets: () throws -> [UInt64], refused: (CommandHook, KernelError) -> Void, refusedTLS: (TLSLibrary, KernelError) -> Void
     ) throws -> CommandProbe {
-        if let forced { return try CommandProbe(watching: watched, hook: forced, openSockets: openSockets) }
+        func probe(_ hook: CommandHook) throws -> CommandProbe {
+            try CommandProbe(watching: watched, side: side, hook: hook, tls: libraries, openSockets: openSockets, refused: refusedTLS)
+        }
+        if let forced { return try probe(forced) }
         for hook in CommandHook.allCases.dropLast() {
             do {
-                return try CommandProbe(watching: watched, hook: hook, openSockets: openSockets)
+                return try probe(hook)
             } catch let error as KernelError {
                 refused(hook, error)
             }
         }
-        return try CommandProbe(watching: watched, hook: .syscall, openSockets: openSockets)
+        return try probe(.syscall)
     }
+
+    private static func load(
+        _ watched: WatchedProcesses, _ side: Side, _ programs: [String], tls: kiln_tls = kiln_tls()
+    ) throws(KernelError) -> BPFObject {
+        let object = try BPFObject(kiln_redis_object(), name: "redis")
+        let cpus = try BPFMap.possibleCPUs()
+        let affordable = Self.memoryCeiling(cpus: cpus) / (MemoryLayout<kiln_command_stats>.size * cpus)
+        let capacity = UInt32(min(max(affordable, 2 * Int(KILN_MAX_TARGETS)), Int(KILN_COMMAND_CAPACITY)))
+        try object.setConstant(section: ".rodata.targets", watched.constants)
+        try object.setConstant(section: ".rodata.commands", capacity)
+        try object.setConstant(section: ".rodata.tls", tls)
+        try object.setConstant(section: ".rodata.side", UInt32(side == .client ? 1 : 0))
+        try object.setCapacity(ofMap: "command_stats", to: capacity)
+        object.loadOnly(programs)
+        try object.load()
+        return object
+    }
+
+    /// Where the kernel doesn't let a program switch off preemption, and beside programs that can be preempted themselves, with
+    /// a claim of the CPU instead.
+    private static func loadWithTLS(
+        _ watched: WatchedProcesses, _ side: Side, _ hook: CommandHook, _ programs: [String]
+    ) throws(KernelError) -> BPFObject {
+        let programs = programs + TLSProbes.programs
+        if hook != .fentry, let object = try? load(watched, side, programs, tls: kiln_tls(followed: 1, claims: 0)) { return object }
+        return try load(watched, side, programs, tls: kiln_tls(followed: 1, claims: 1))
+    }
+
+    public func loadedPrograms() -> [LoadedProgram] { object.loadedPrograms() }
 
     /// Add the cumulative numbers to a snapshot.
     public func read(into snapshot: inout Snapshot) throws(KernelError) {
@@ -110,12 +165,17 @@ public struct CommandProbe: ~Copyable {
             names[process] = .other
             if let counts = rows[process] { snapshot.commands[CommandKey(process: process, name: .other)] = counts }
         }
+        let servers = side == .client ? try clients.addresses() : [:]
         try ids.forEachEntry(key: kiln_command_key.self, value: UInt32.self) { key, row in
             let name = withUnsafeBytes(of: key.pointee.name) { CommandName(bytes: $0) }
             names[Int(row.pointee)] = name
             guard let counts = rows[Int(row.pointee)] else { return }
-            // Variants of a command are one command here.
-            snapshot.commands[CommandKey(process: Int(key.pointee.process), name: name), default: CommandCounts()].add(counts)
+            // Variants of a command, and on the client's side its servers, are one command here.
+            let process = Int(key.pointee.process) & (1 << Int(KILN_SERVER_SHIFT) - 1)
+            snapshot.commands[CommandKey(process: process, name: name), default: CommandCounts()].add(counts)
+            guard side == .client else { return }
+            let server = servers[Int(key.pointee.process) >> Int(KILN_SERVER_SHIFT)] ?? "other"
+            snapshot.served[ServedCommandKey(process: process, server: server, name: name), default: CommandCounts()].add(counts)
         }
         try waits.forEachEntry(key: kiln_wait_key.self, value: kiln_wait.self) { key, wait in
             // A row that was named after its name was looked for counts with the next snapshot.
@@ -153,7 +213,8 @@ public struct CommandProbe: ~Copyable {
             let histograms = UnsafeRawPointer(copy).advanced(by: MemoryLayout<kiln_command_stats>.offset(of: \.phases) ?? 0)
             for (index, phase) in Phase.allCases.prefix(Int(KILN_PHASE_COUNT.rawValue)).enumerated() {
                 let histogram = histograms.assumingMemoryBound(to: kiln_histogram.self) + index
-                let shown = phase == .service && isBlocking(row) ? .wait : phase
+                let latency: Phase = side == .client ? .total : .service
+                let shown = phase != .service ? phase : isBlocking(row) ? .wait : latency
                 if histogram.pointee.count != 0 { counts.phases[shown, default: Histogram()].add(histogram) }
             }
             if counts.calls != 0 || !counts.phases.isEmpty { rows[row] = counts }

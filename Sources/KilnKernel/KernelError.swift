@@ -7,8 +7,8 @@ public struct KernelError: Error, CustomStringConvertible {
     public var attempt: String
     /// The errno, positive.
     public var code: Int32
-    /// The end of the verifier's log, or empty.
-    public var verifierLog: [String] = []
+    /// What libbpf and the verifier said: the end of it.
+    public private(set) var log: [String]
     /// The number of a BPF helper that the program calls and this kernel doesn't have: reason enough without a log.
     public private(set) var missingHelper: Int?
 
@@ -16,37 +16,49 @@ public struct KernelError: Error, CustomStringConvertible {
         self.attempt = attempt
         self.code = code
         let lines = log.split(separator: "\n").map(String.init)
+        self.log = lines
         let unknown = "invalid func unknown#"
         missingHelper = lines.lazy.compactMap { line in
             line.firstRange(of: unknown).flatMap { Int(line[$0.upperBound...].prefix { $0.isNumber }) }
         }.first
-        if missingHelper == nil, let end = lines.lastIndex(where: { $0.hasPrefix("processed ") }) {
-            verifierLog = lines[max(0, end - 8)...end].map { $0 }
-        }
+    }
+
+    /// The verifier looked at a program and refused it.
+    public var isRejection: Bool { !verifierLog.isEmpty }
+
+    /// The verifier's last lines, or none.
+    public var verifierLog: [String] {
+        guard missingHelper == nil, let end = log.lastIndex(where: { $0.hasPrefix("processed ") }) else { return [] }
+        return Array(log[max(0, end - 8)...end])
+    }
+
+    /// What was tried and why it failed.
+    public var cause: String {
+        missingHelper.map { "cannot \(attempt): this kernel has no BPF helper \($0)" } ?? "cannot \(attempt): \(errnoName(code))"
     }
 
     public var description: String {
-        if let missingHelper {
-            return "cannot \(attempt): this kernel has no BPF helper \(missingHelper). kiln needs Linux 5.17 or later, and 6.3 for hook socket."
-        }
-        let line = "cannot \(attempt): \(errnoName(code)). \(advice)"
-        return ([line] + verifierLog.map { "  verifier: " + $0 }).joined(separator: "\n")
+        ([cause + ". " + advice] + verifierLog.map { "  verifier: " + $0 }).joined(separator: "\n")
     }
 
     private var advice: String {
-        switch code {
+        if missingHelper != nil { return "`kiln doctor` lists what this kernel lacks." }
+        return switch code {
         case EPERM, EACCES:
             verifierLog.isEmpty
-                ? "Run as root, or grant CAP_BPF, CAP_PERFMON and CAP_NET_ADMIN."
+                ? "This host refuses it; `kiln doctor` lists what it allows."
                 : "This kernel's verifier refuses the program; please report its last lines."
-        case ENOENT, ESRCH: "This kernel doesn't have it."
+        case ENOENT, ESRCH: "This kernel doesn't have it; `kiln doctor` lists what it has."
         case ENOMEM: "Free memory, or watch fewer processes."
-        case EOPNOTSUPP, EINVAL: "This kernel doesn't support it."
+        case EOPNOTSUPP, ENOTSUPP, EINVAL: "This kernel doesn't support it; `kiln doctor` lists what it does."
         case EMFILE, ENFILE: "Raise the limit of open files (ulimit -n)."
         default: "See what dmesg says, or try again; nothing was left attached."
         }
     }
 }
+
+/// The kernel's own, which it means to keep to itself (linux/errno.h), and BPF hands out.
+private let ENOTSUPP: Int32 = 524
 
 /// `EPERM (Operation not permitted)`
 func errnoName(_ code: Int32) -> String {
@@ -55,6 +67,7 @@ func errnoName(_ code: Int32) -> String {
         ENOMEM: "ENOMEM", ENOSPC: "ENOSPC", EMFILE: "EMFILE", ENFILE: "ENFILE", E2BIG: "E2BIG", EOPNOTSUPP: "EOPNOTSUPP",
         ENODEV: "ENODEV", EFAULT: "EFAULT",
     ]
+    if code == ENOTSUPP { return "ENOTSUPP (Not supported)" }
     let text = strerror(code).map { String(cString: $0) } ?? "errno \(code)"
     return names[code].map { "\($0) (\(text))" } ?? text
 }

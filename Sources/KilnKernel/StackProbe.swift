@@ -87,6 +87,8 @@ public struct StackProbe: ~Copyable {
     /// Take new stacks off the ring. To be called more often than the ring fills: several times a second.
     public func drain() throws(KernelError) { try ring.drain() }
 
+    public func loadedPrograms() -> [LoadedProgram] { object.loadedPrograms() }
+
     /// Add the cumulative sample counts to a snapshot.
     public func read(into snapshot: inout Snapshot) throws(KernelError) {
         let targets = Int(KILN_MAX_TARGETS)

@@ -29,6 +29,8 @@ public struct SyscallProbe: ~Copyable {
     /// The kernel's account of the loaded programs, by name.
     public func programs() -> [String: ProgramCounts] { object.programCounts() }
 
+    public func loadedPrograms() -> [LoadedProgram] { object.loadedPrograms() }
+
     /// Add the cumulative numbers to a snapshot.
     public func read(into snapshot: inout Snapshot) throws(KernelError) {
         var cells: [Int: SyscallCounts] = [:]

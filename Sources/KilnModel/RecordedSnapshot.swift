@@ -41,6 +41,15 @@ extension SessionRecord {
                 commands: client.commands, receivedBytes: client.receivedBytes, sentBytes: client.sentBytes
             )
         }
+        for (address, server) in servers ?? [:] {
+            snapshot.clients[ClientKey(process: 0, address: address)] = ClientCounts(
+                commands: server.commands, receivedBytes: server.receivedBytes, sentBytes: server.sentBytes
+            )
+            for (name, latency) in server.latency {
+                let key = ServedCommandKey(process: 0, server: address, name: CommandName(recorded: name))
+                snapshot.served[key] = CommandCounts(calls: latency.count, phases: [.total: Histogram(latency)])
+            }
+        }
         snapshot.losses = lost
         return snapshot
     }

@@ -192,6 +192,19 @@ public struct SessionRecord: Codable, Sendable {
         }
     }
 
+    /// A server that the process asks.
+    public struct Server: Codable, Sendable {
+        public var commands: UInt64
+        public var receivedBytes: UInt64
+        public var sentBytes: UInt64
+        /// By command: from hand-over to reply; absent where none was answered.
+        public var latency: [String: LatencyRecord]
+
+        enum CodingKeys: String, CodingKey {
+            case commands, latency, receivedBytes = "received_bytes", sentBytes = "sent_bytes"
+        }
+    }
+
     public struct Syscall: Codable, Sendable {
         public var count: UInt64
         public var errors: UInt64
@@ -306,6 +319,10 @@ public struct SessionRecord: Codable, Sendable {
     public var kernel: String
     /// How requests were seen; `none` where none were looked for.
     public var hook: String
+    /// `client`: commands are those that the target sends. Absent in sessions of before: `server`.
+    public var side: Side?
+    /// By which encrypted connections are followed; absent where they are not.
+    public var tlsLibrary: String?
     /// RFC 3339.
     public var started: String
     public var durationS: Double
@@ -320,6 +337,8 @@ public struct SessionRecord: Codable, Sendable {
     public var waits: [Wait]
     /// By address, ports aside.
     public var clients: [String: Client]
+    /// By address and port; on the client's side only, where there are no clients.
+    public var servers: [String: Server]?
     /// Absent unless asked for: kiln's counts beside the server's.
     public var audit: Audit.Record?
     /// Absent when system calls were not counted.
@@ -333,19 +352,22 @@ public struct SessionRecord: Codable, Sendable {
 
     enum CodingKeys: String, CodingKey {
         case costLimit = "cost_limit"
-        case kiln, kernel, hook, started, ended, target, commands, waits, clients, audit, syscalls, samples, lost, cost
+        case kiln, kernel, hook, side, servers, started, ended, target, commands, waits, clients, audit, syscalls, samples, lost, cost
         case phasesUnknown = "phases_unknown"
-        case durationS = "duration_s", intervalS = "interval_s"
+        case durationS = "duration_s", intervalS = "interval_s", tlsLibrary = "tls_library"
     }
 
     /// `snapshot`: the session's whole growth; `process`: the target's index in it.
     public init(
-        version: String, kernel: String, hook: String, started: String, interval: Double, ended: String, target: Target,
-        process: Int, snapshot: Snapshot, frequency: Int, syscallName: ((Int) -> String)?, cost: Cost
+        version: String, kernel: String, hook: String, side: Side = .server, started: String, interval: Double, ended: String, target: Target,
+        process: Int, snapshot: Snapshot, frequency: Int, syscallName: ((Int) -> String)?, tlsLibrary: String? = nil,
+        cost: Cost
     ) {
         kiln = Kiln(version: version)
         self.kernel = kernel
         self.hook = hook
+        self.side = side
+        self.tlsLibrary = tlsLibrary
         self.started = started
         durationS = snapshot.time.seconds
         intervalS = interval
@@ -362,14 +384,15 @@ public struct SessionRecord: Codable, Sendable {
                 })
             )
         }
-        phasesUnknown = snapshot.unknownPhases(process: process, hook: hook)
+        phasesUnknown = side == .client ? [:] : snapshot.unknownPhases(process: process, hook: hook)
         waits = snapshot.waits.filter { $0.key.process == process }
             .sorted { ($1.value.wait, $0.key.culprit, $0.key.victim) < ($0.value.wait, $1.key.culprit, $1.key.victim) }
             .map { key, counts in
                 Wait(culprit: "\(key.culprit)", victim: "\(key.victim)", times: counts.times, waitNs: counts.wait.count)
             }
         clients = [:]
-        for (key, counts) in snapshot.clients where key.process == process {
+        if side == .client { servers = Self.servers(of: snapshot, process) }
+        for (key, counts) in snapshot.clients where key.process == process && side == .server {
             clients[key.address] = Client(
                 commands: counts.commands, receivedBytes: counts.receivedBytes, sentBytes: counts.sentBytes
             )
@@ -388,5 +411,18 @@ public struct SessionRecord: Codable, Sendable {
         ))
         lost = snapshot.losses
         self.cost = cost
+    }
+
+    private static func servers(of snapshot: Snapshot, _ process: Int) -> [String: Server] {
+        var servers: [String: Server] = [:]
+        for (key, counts) in snapshot.clients where key.process == process {
+            servers[key.address] = Server(
+                commands: counts.commands, receivedBytes: counts.receivedBytes, sentBytes: counts.sentBytes, latency: [:]
+            )
+        }
+        for (key, counts) in snapshot.served where key.process == process && counts.latency.count != 0 {
+            servers[key.server]?.latency["\(key.name)"] = LatencyRecord(counts.latency)
+        }
+        return servers
     }
 }

@@ -60,7 +60,7 @@ public enum Phase: String, CaseIterable, Sendable {
     case exec
     /// From the end of `exec` to the end of `service`.
     case reply
-    /// `queue` and `service`.
+    /// `queue` and `service`; on the client's side from the request's hand-over to its reply's read.
     case total
     /// From the return of the reply's first send to that of its last, where it took several.
     case sendBlocked = "send_blocked"
@@ -263,7 +263,10 @@ public struct Snapshot: Sendable {
     public var commands: [CommandKey: CommandCounts] = [:]
     public var syscalls: [SyscallKey: SyscallCounts] = [:]
     public var waits: [WaitKey: WaitCounts] = [:]
+    /// On the client's side: servers, with their ports.
     public var clients: [ClientKey: ClientCounts] = [:]
+    /// Client's side only.
+    public var served: [ServedCommandKey: CommandCounts] = [:]
     /// Processes of which several threads receive, so that no receive tells when an execution ended.
     public var receiveOnSeveralThreads: Set<Int> = []
     /// By process.
@@ -304,6 +307,10 @@ public struct Snapshot: Sendable {
                     sentBytes: counts.sentBytes &- before.sentBytes
                 )
             }
+        }
+        for (key, counts) in served {
+            let grown = counts.since(earlier.served[key] ?? CommandCounts())
+            if grown.calls != 0 || grown.latency.count != 0 { interval.served[key] = grown }
         }
         interval.receiveOnSeveralThreads = receiveOnSeveralThreads
         interval.samples = samples.grown(since: earlier.samples)

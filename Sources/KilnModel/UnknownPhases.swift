@@ -15,7 +15,7 @@ extension Snapshot {
             reasons[Phase.reply.rawValue] = reasons[Phase.exec.rawValue]
         }
         if samples[.total] ?? 0 < service {
-            let reason = hook == "socket"
+            let reason = hook != "syscall"
                 ? "unknown for the first receive of a connection, and after receives that left bytes behind"
                 : "hook \(hook) doesn't see data arrive"
             reasons[Phase.queue.rawValue] = reason

@@ -12,7 +12,8 @@ struct IntervalRows {
             .flatMap { key, counts -> [CommandRow] in
                 // A command that nobody has answered yet has its row too: its calls are known.
                 let known = Phase.allCases.filter { counts.phases[$0] != nil }
-                return (known.contains(.service) || known.contains(.wait) ? known : [.service] + known).map { phase in
+                let hasLatency = known.contains(.service) || known.contains(.wait) || known == [.total]
+                return (hasLatency ? known : [.service] + known).map { phase in
                     CommandRow(
                         time: time.rfc3339, interval: interval.time, pid: target.pid, command: key.name, phase: phase, counts: counts
                     )

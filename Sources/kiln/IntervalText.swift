@@ -16,7 +16,7 @@ struct IntervalText {
 
     /// A row for each command, with its service.
     func commandTable(process: Int) -> [String] {
-        let rows = commands(of: process).map { (name: $0.name, counts: $0.counts, service: $0.counts.phases[.service] ?? Histogram()) }
+        let rows = commands(of: process).map { (name: $0.name, counts: $0.counts, service: $0.counts.latency) }
         guard !rows.isEmpty else { return ["no commands"] }
         let sparklines = Sparklines(rows.map(\.service))
         var table = Table(["COMMAND", isTotal ? "calls" : "calls/s", "p50", "p90", "p99", "p99.9", "max"], leftAligned: 1)

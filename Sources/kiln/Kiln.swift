@@ -12,7 +12,7 @@ struct Kiln: ParsableCommand {
         version: kilnVersion,
         subcommands: [
             RedisCommand.self, RecordCommand.self, FlamegraphCommand.self, CollapseCommand.self, DiffCommand.self, ReportCommand.self,
-            CostCommand.self,
+            CostCommand.self, DoctorCommand.self,
         ]
     )
 }

@@ -12,7 +12,8 @@ extension IntervalText {
     /// Each command's full histogram of its latency.
     func histograms(process: Int) -> [String] {
         commands(of: process).sorted { $0.name < $1.name }.flatMap { name, counts in
-            [Phase.service, .wait].flatMap { phase -> [String] in
+            // On the client's side the total is all that is known.
+            [counts.phases[.service] == nil ? Phase.total : .service, .wait].flatMap { phase -> [String] in
                 let lines = histogramLines(counts.phases[phase] ?? Histogram())
                 return lines.isEmpty ? [] : ["", output.bold("\(name) \(phase.rawValue)")] + lines
             }
@@ -36,7 +37,7 @@ extension IntervalText {
     func phaseTable(process: Int) -> [String] {
         let rows = commands(of: process).filter { row in Self.shown.contains { row.counts.phases[$0]?.count ?? 0 != 0 } }
         let phases = Self.shown.filter { phase in rows.contains { $0.counts.phases[phase]?.count ?? 0 != 0 } }
-        guard !phases.isEmpty else { return [] }
+        guard !phases.isEmpty, phases != [.total] else { return [] }
         var table = Table(["p50 / p99"] + phases.map { $0 == .sendBlocked ? "send blocked" : $0.rawValue }, leftAligned: 1)
         for row in rows {
             table.add([row.name.description] + phases.map { phase in
@@ -83,6 +84,21 @@ extension IntervalText {
         var lines = table.lines
         lines[0] = output.bold(lines[0])
         return lines + (waits.count > most ? ["\(waits.count - most) more pairs in session.json"] : [])
+    }
+
+    /// Who is asked for what, on the client's side: the most asked first.
+    func serverTable(process: Int, most: Int = 20) -> [String] {
+        let rows = interval.served.filter { $0.key.process == process }
+            .sorted { ($1.value.calls, $0.key.server, $0.key.name) < ($0.value.calls, $1.key.server, $1.key.name) }
+        guard !rows.isEmpty else { return [] }
+        var table = Table(["SERVER", "COMMAND", "answered", "p50", "p99"], leftAligned: 2)
+        for (key, counts) in rows.prefix(most) {
+            let percentiles = [0.5, 0.99].map { counts.latency.percentile($0)?.description ?? "-" }
+            table.add([key.server, "\(key.name)", grouped(counts.latency.count)] + percentiles)
+        }
+        var lines = table.lines
+        lines[0] = output.bold(lines[0])
+        return lines + (rows.count > most ? ["\(rows.count - most) more in session.json"] : [])
     }
 
     /// Who asks, the most commands first.

@@ -23,6 +23,12 @@ struct RedisCommand: ParsableCommand {
     @Option(help: ArgumentHelp("Profile the process that listens on this port; repeat for several.", valueName: "port"))
     var port: [UInt16] = []
 
+    @Flag(help: "Watch programs that ask Redis: each command's time from the hand-over of the request to its reply's read.")
+    var client = false
+
+    @Option(help: ArgumentHelp("With --client: watch the running processes of this name; repeat for several.", valueName: "name"))
+    var comm: [String] = []
+
     @Option(name: .shortAndLong, help: ArgumentHelp(
         "End after this many seconds; without a terminal and this option, after \(Int(durationWithoutTerminal)).", valueName: "seconds"
     ))
@@ -57,6 +63,9 @@ struct RedisCommand: ParsableCommand {
     ))
     var maxCost: Double?
 
+    @Flag(name: .shortAndLong, help: "Tell what is loaded into the kernel and where, how often it ran, and what was refused.")
+    var verbose = false
+
     @Flag(help: ArgumentHelp("Hold kiln's counts against the server's own INFO at the end.", discussion: """
         kiln connects to the server as a client. A password is taken from the environment variable REDISCLI_AUTH or from \
         --audit-password-file, never from the command line.
@@ -85,6 +94,13 @@ struct RedisCommand: ParsableCommand {
         try require("--interval", interval, in: 0.1...3600)
         if let duration { try require("--duration", duration, in: 0.1...2_592_000) }
         if let maxCost { try require("--max-cost", maxCost, in: 0.001...100, unit: "percent") }
+        guard client || comm.isEmpty else { throw ValidationError("--comm names programs that ask Redis: give --client too.") }
+        guard !client || !(pid.isEmpty && comm.isEmpty) else {
+            throw ValidationError("--client needs to know which program asks: give its --pid, or --comm NAME.")
+        }
+        guard !client || (port.isEmpty && !audit) else {
+            throw ValidationError("--port and --audit are about servers: leave them out with --client.")
+        }
         for pid in pid where pid <= 0 { throw ValidationError("--pid \(pid) is no process: give a positive number.") }
         for port in port where port == 0 { throw ValidationError("--port 0 is no port: give 1 to 65535.") }
     }
@@ -96,10 +112,22 @@ struct RedisCommand: ParsableCommand {
             try Capabilities.require()
             let discovery = TargetDiscovery()
             try discovery.requireInitialPIDNamespace()
-            let targets = try discovery.targets(pids: pid, ports: port)
+            let named = try comm.flatMap { try processes(named: $0) }
+            let targets = try discovery.targets(pids: pid + named, ports: port)
             let session = try RedisSession(self, targets: targets, began: began)
             try session.run()
         }
+    }
+
+    /// Running processes by their name, as ps shows it.
+    private func processes(named name: String) throws -> [Int32] {
+        let procfs = ProcFS()
+        let pids = try procfs.pids().filter { pid in
+            guard let process = try? procfs.process(pid), let comm = try? process.comm() else { return false }
+            return comm == name
+        }
+        guard !pids.isEmpty else { throw Failure("no process is named \(name). Look with `ps -e -o pid,comm`, or give --pid.") }
+        return pids
     }
 }
 

@@ -65,6 +65,7 @@ struct RedisSession {
         begun = true
         if let boundary { try events.watch(pid: boundary.pid) }
         printer.begin(hook: probes.commands.hook, kernel: kernel, directories: directories.map(\.path))
+        if options.verbose { for line in verbose(probes).begin(refused: probes.refused) { say(line) } }
 
         // Maps start at zero when they are attached: that is the first snapshot, and the first interval misses nothing.
         var progress = Progress(
@@ -135,6 +136,7 @@ struct RedisSession {
             guard now >= due || progress.ended != "running" else { continue }
             if progress.ended != "running" { probes.stopSampling() }
             try report(probes, attached, &progress)
+            probes.encrypted.tellUnseen(in: progress.previous)
             while due <= now { due = due + interval }
         }
     }
@@ -196,13 +198,25 @@ struct RedisSession {
             }
             records.append(record)
         }
+        if options.verbose {
+            // Without JSON they are printed with the session.
+            let losses = options.json ? records.first.map { SessionText($0, output: .standardError).losses } : nil
+            for line in verbose(probes).end(losses: losses ?? []) { say(line) }
+        }
         if let failure { throw failure }
         do {
             try printer.end(records, directories: directories.map(\.path))
         } catch is OutputClosed {}
-        for (process, target) in targets.enumerated() where target.server == nil && !showsRedis(progress.previous, process: process) {
+        for (process, target) in targets.enumerated() where (options.client || target.server == nil) && !showsRedis(progress.previous, process: process) {
+            guard !options.client else {
+                throw Failure("pid \(target.pid) (\(target.comm)) sent no Redis command. Give the --pid of a program that asks Redis, or watch longer.")
+            }
             throw Failure("pid \(target.pid) (\(target.comm)) is not a known Redis server and no Redis command reached it. Give the server's --pid or --port.")
         }
+    }
+
+    private func verbose(_ probes: borrowing Probes) -> VerboseText {
+        VerboseText(programs: probes.loadedPrograms(), hasStatistics: options.bpfStatistics)
     }
 
     /// Whether commands of Redis were seen. A web server gets inline commands too: methods and header names.
@@ -229,9 +243,11 @@ struct RedisSession {
             ownPeakRSS: own.peakRSSBytes, targetCPU: Nanoseconds(progress.targetCPU[process]), attach: attached
         )
         var record = SessionRecord(
-            version: kilnVersion, kernel: kernel, hook: probes.commands.hook.rawValue, started: started.rfc3339,
+            version: kilnVersion, kernel: kernel, hook: probes.commands.hook.rawValue, side: probes.commands.side,
+            started: started.rfc3339,
             interval: options.interval, ended: progress.ended, target: described, process: process, snapshot: total,
-            frequency: options.sampling.frequency, syscallName: options.noSyscalls ? nil : { syscallName($0) }, cost: cost
+            frequency: options.sampling.frequency, syscallName: options.noSyscalls ? nil : { syscallName($0) },
+            tlsLibrary: probes.commands.tlsLibraries[process], cost: cost
         )
         record.costLimit = progress.limit?.record
         record.samples.onCPU.expected = progress.expected[process].count(at: Nanoseconds(progress.targetCPU[process]))
@@ -270,6 +286,9 @@ struct RedisSession {
 /// What is attached during a session. Detached when it goes.
 private struct Probes: ~Copyable {
     let commands: CommandProbe
+    var encrypted: EncryptedConnections
+    /// What this kernel didn't allow, and why.
+    let refused: [String]
     var syscalls: SyscallProbe?
     var stacks: StackProbe?
 
@@ -282,14 +301,25 @@ private struct Probes: ~Copyable {
         var syscalls = options.noSyscalls ? nil : try SyscallProbe(watching: watched)
         var stacks = options.sampling.frequency > 0
             ? try StackProbe(watching: watched, byThread: options.sampling.threads, mappings: folding.mappings) : nil
+        let encrypted = EncryptedConnections(targets)
+        var refused: [String] = []
         let commands = try CommandProbe.attach(
-            watching: watched, forced: options.hook,
+            watching: watched, side: options.client ? .client : .server, forced: options.hook, tls: encrypted.libraries,
             openSockets: { try targets.flatMap { try Self.openSockets(of: $0.pid, procfs) } },
-            refused: { hook, error in say("kiln: hook \(hook.rawValue) is not to be had here: \(error)") }
+            refused: { hook, error in
+                say("kiln: hook \(hook.rawValue) is not to be had here: \(error)")
+                refused.append("hook \(hook.rawValue): \(error)")
+            },
+            refusedTLS: { library, error in
+                encrypted.tell(library, error)
+                refused.append("\(library.name) of pid \(library.pid): \(error)")
+            }
         )
         try syscalls?.attach()
         try stacks?.attach(frequency: options.sampling.frequency)
         self.commands = commands
+        self.encrypted = encrypted
+        self.refused = refused
         self.syscalls = syscalls
         self.stacks = stacks
     }
@@ -316,7 +346,11 @@ private struct Probes: ~Copyable {
 
     mutating func stopSyscalls() { syscalls?.detach() }
 
-    var commandPrograms: [String] { commands.hook.programs }
+    var commandPrograms: [String] { commands.programNames }
+
+    func loadedPrograms() -> [LoadedProgram] {
+        commands.loadedPrograms() + (syscalls?.loadedPrograms() ?? []) + (stacks?.loadedPrograms() ?? [])
+    }
 
     /// Of all programs, by the kernel's statistics, where they are on.
     var runTime: Nanoseconds {

@@ -27,7 +27,7 @@ struct SessionText {
             let calls = syscalls.map { (name: $0, counts: SyscallCounts(count: $1.count, errors: $1.errors)) }
             if let line = text.syscallLine(calls) { lines.append(line) }
         }
-        lines += text.sizeTable(process: 0) + text.clientTable(process: 0)
+        lines += text.sizeTable(process: 0) + (record.side == .client ? text.serverTable(process: 0) : text.clientTable(process: 0))
         lines += Dictionary(grouping: record.phasesUnknown.keys.sorted()) { record.phasesUnknown[$0] ?? "" }
             .sorted { $0.key < $1.key }.map { reason, phases in "\(phases.joined(separator: ", ")): \(reason)" }
         if let audit = record.audit { lines += auditLines(audit, output: text.output) }

@@ -1,6 +1,6 @@
 #!/bin/sh
-# Packs what a guest needs into an initramfs: initramfs.sh KILN OUTPUT. The static kiln, Redis, busybox, and the libraries
-# that they and further PROGRAMS are linked with.
+# Packs what a guest needs into an initramfs: initramfs.sh KILN OUTPUT. The static kiln, busybox, a server that uses io_uring, Redis,
+# and the libraries that it is linked with.
 set -eu
 kiln=$1
 output=$(realpath -m "$2")
@@ -12,6 +12,7 @@ mkdir -p "$root/bin" "$root/proc" "$root/sys" "$root/dev" "$root/tmp"
 cp "$kiln" "$root/bin/kiln"
 cp "$here/guest.sh" "$root/init"
 cp /bin/busybox "$root/bin/"
+gcc -O2 -Wall -Wextra -Werror -static -o "$root/bin/io_uring_server" "$here/io_uring_server.c"
 for program in redis-server redis-cli redis-benchmark; do
   path=$(command -v "$program")
   cp -L "$path" "$root/bin/$program"

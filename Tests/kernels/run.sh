@@ -12,18 +12,19 @@ mkdir -p "$cache"
 
 # boot IMAGE LOG RESULTS SECONDS ACCELERATOR WORDS
 boot() {
+  : >"$2"
+  : >"$3"                        # what an earlier run found is no result of this one
   timeout "$4" qemu-system-x86_64 -accel "$5" -cpu "$([ "$5" = kvm ] && echo host || echo max)" -smp 2 -m 1536 -display none -no-reboot \
     -monitor none -nic none -serial "file:$2" -serial "file:$3" -kernel "$1" -initrd "$cache/initramfs.gz" \
     -append "console=ttyS0 panic=-1 quiet $6" </dev/null >"$2.qemu" 2>&1 || true
 }
 
-accelerator=""
-failed=0 missed=0
+accelerator="" failed=0 missed="" all=""
 for name in "$@"; do
   log=$cache/$(basename "$name")
   if ! image=$("$here/fetch.sh" "$name" "$cache" 2>"$log.fetch"); then
     echo "Linux $name: not run: $(cat "$log.fetch")"
-    missed=1
+    missed="$missed $name"
     continue
   fi
   if [ -z "$accelerator" ]; then
@@ -35,9 +36,9 @@ for name in "$@"; do
     fi
   fi
   boot "$image" "$log.console" "$log.results" 900 "$accelerator" ""
-  release=$(awk -F'\t' '$1 == "guest" && $2 == "boot" { print $4 }' "$log.results")
-  echo "Linux ${release:-$name} ($accelerator), console: $log.console"
-  awk -F'\t' '$1 != "guest" || $3 != "done" { printf "  %-14s %-40s %-8s %s\n", $1, $2, $3, $4 }' "$log.results"
+  all="$all $log.results"
+  echo "Linux $(awk -F'\t' '$1 == "guest" && $2 == "boot" { print $4 }' "$log.results") ($accelerator; console in $log.console)"
+  awk -F'\t' '$3 != "done" && $3 != "yes" { printf "  %-12s  %-30s  %-7s  %s\n", $1, $2, $3, $4 }' "$log.results"
   if ! grep -q '^guest.end' "$log.results"; then
     echo "  the guest did not come to its end; the console's last lines:"
     tail -n 5 "$log.console"
@@ -45,5 +46,24 @@ for name in "$@"; do
   fi
   ! cut -f3 "$log.results" | grep -q '^failed$' || failed=1
 done
-[ "$failed" = 0 ] || exit 1
-[ "$missed" = 0 ] || exit 3
+
+# A row for each capability and check, a column for each kernel.
+# shellcheck disable=SC2086
+[ -z "$all" ] || awk -F'\t' '
+  $2 == "boot" { kernels[++columns] = $4; if (length($4) > width) width = length($4); next }
+  $3 == "done" { next }
+  { row = $1 ": " $2; if (!(row in seen)) { seen[row]; rows[++count] = row } cell[row, columns] = $3 }
+  END {
+    printf "\n%-42s", ""
+    for (c = 1; c <= columns; c++) printf "  %-" width "s", kernels[c]
+    print ""
+    for (r = 1; r <= count; r++) {
+      printf "%-42s", rows[r]
+      for (c = 1; c <= columns; c++) printf "  %-" width "s", (rows[r], c) in cell ? cell[rows[r], c] : "-"
+      print ""
+    }
+  }' $all
+
+[ -z "$missed" ] || echo "not run:$missed"
+[ "$failed" = 0 ] || { echo "failed: see above"; exit 1; }
+[ -z "$missed" ] || exit 3

@@ -7,6 +7,7 @@
 #include "kiln_redis.h"
 #include "kiln_stacks.h"
 #include "kiln_syscalls.h"
+#include "kiln_tls.h"
 #include "kiln_unwind.h"
 
 /* A compiled BPF object, 8-byte aligned, alive for ever. */

@@ -15,6 +15,7 @@
 #define KILN_ERROR_CAPACITY 1024          /* different errors, by process, command and word */
 #define KILN_WAIT_CAPACITY 4096           /* pairs of commands of which one made the other wait */
 #define KILN_CLIENT_CAPACITY 1024         /* addresses of clients; those beyond count in their process's `other` */
+#define KILN_SERVER_SHIFT 8               /* client's side: a command's `process` has its server's row in `client_stats` above */
 #define KILN_SEVERAL_COMMANDS 0xffffffff  /* in place of a row: the commands of a pipeline together */
 
 /* What sets a command apart from one that is answered by one reply as soon as it is executed. */
@@ -50,7 +51,7 @@ enum kiln_command_class {
  * Rows below KILN_MAX_TARGETS are taken: row p counts process p's commands that got no row of their own. */
 struct kiln_command_key {
 	__u8 name[KILN_COMMAND_NAME_MAX];     /* upper case, padded with NUL */
-	__u32 process;
+	__u32 process;                        /* and its server, see KILN_SERVER_SHIFT */
 	__u32 variant;                        /* the enum kiln_command_class that its arguments gave it; 0: none */
 };
 
@@ -106,7 +107,8 @@ enum kiln_address_family { KILN_ADDRESS_UNKNOWN, KILN_ADDRESS_IPV4, KILN_ADDRESS
  * that got none of their own. */
 struct kiln_client_key {
 	__u8 address[16];                     /* as on the wire; IPv4 in the first 4 bytes */
-	__u32 family;                         /* enum kiln_address_family */
+	__u16 family;                         /* enum kiln_address_family */
+	__u16 port;                           /* of a server; 0 for clients, whose ports are of no interest */
 	__u32 process;
 };
 
@@ -131,14 +133,14 @@ struct kiln_redis_control {
 	X(UNSYNCHRONISED_BYTES, "unsynchronised_bytes", "bytes received before the first provable request boundary of a connection") \
 	X(PROTOCOL_ERRORS, "protocol_errors", "requests that are not RESP; the connection is followed again from its next provable boundary") \
 	X(NOT_RESP_CONNECTIONS, "not_resp_connections", "connections whose first bytes are not RESP (a cluster bus, another protocol)") \
-	X(TLS_CONNECTIONS, "tls_connections", "encrypted connections: their commands are not seen") \
+	X(TLS_CONNECTIONS, "tls_connections", "encrypted connections whose commands are not seen: their TLS library is not followed, or doesn't read the socket itself") \
 	X(UNSUPPORTED_CONNECTIONS, "unsupported_connections", "stream connections of a protocol that is not followed (MPTCP, vsock)") \
 	X(RECEIVE_GAPS, "receive_gaps", "receives that passed unseen, noticed by the TCP sequence") \
 	X(UNSUPPORTED_RECEIVES, "unsupported_receives", "receives by a system call whose buffer can't be followed (recvmmsg, 32-bit; io_uring with hook socket)") \
 	X(SPLIT_RECEIVES, "split_receives", "receives that filled more than one iovec") \
 	X(DISCARDED_RECEIVES, "discarded_receives", "receives with MSG_TRUNC: bytes consumed without being copied") \
 	X(UNREADABLE_BUFFERS, "unreadable_buffers", "buffers of receives or sends that were not in memory when they were read") \
-	X(PREEMPTED_CALLS, "preempted_calls", "receives and sends on a CPU where another thread's was being followed (hook fentry); their connections are taken up again at their next provable boundary") \
+	X(PREEMPTED_CALLS, "preempted_calls", "receives and sends on a CPU where another thread's was being followed (hook fentry, TLS); their connections are taken up again at their next provable boundary") \
 	X(CONNECTIONS_WITHOUT_STATE, "connections_without_state", "receives on connections for which there was no room or no memory") \
 	X(DISPLACED_CONNECTIONS, "displaced_connections", "idle connections that gave up their place: they are taken up again at their next provable boundary") \
 	X(UNTIMED_COMMANDS, "untimed_commands", "commands counted without latency: too many awaited replies on one connection") \

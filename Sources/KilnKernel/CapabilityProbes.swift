@@ -1,0 +1,121 @@
+import CLibbpf
+import Glibc
+import KilnModel
+
+/// How each capability is probed: by trying it.
+extension Capabilities {
+    /// This process, for programs that have to be loaded for somebody.
+    static func own() throws -> WatchedProcesses {
+        guard let own = WatchedProcesses(pids: [getpid()]) else { throw Missing(description: "no process to watch") }
+        return own
+    }
+
+    /// The real programs, loaded, attached and detached.
+    static func hook(_ hook: CommandHook, takesAway: String, remedy: String) -> Entry {
+        Entry(name: hook.rawValue, group: .hooks, isRequired: false, takesAway: takesAway, remedy: remedy) {
+            try timed { _ = try CommandProbe(watching: try own(), hook: hook, openSockets: { [] }) }
+        }
+    }
+
+    static func feature(_ name: String, _ takesAway: String, _ attach: @escaping @Sendable () throws -> Void) -> Entry {
+        Entry(
+            name: name, group: .features, isRequired: true, takesAway: takesAway,
+            remedy: "A kernel as the usual distributions build it.", probe: { try timed(attach) }
+        )
+    }
+
+    private static func timed(_ attach: () throws -> Void) throws -> String {
+        let began = Snapshot.now()
+        try attach()
+        return "attached and detached in \((Snapshot.now() - began).count / 1_000_000) ms"
+    }
+
+    static func helper(_ name: String, _ helper: bpf_func_id, required: Bool, takesAway: String, since version: String) -> Entry {
+        Entry(name: name, group: .kernel, isRequired: required, takesAway: takesAway, remedy: "It came with Linux \(version).") {
+            kiln_libbpf_log_capture()
+            let result = libbpf_probe_bpf_helper(BPF_PROG_TYPE_RAW_TRACEPOINT, helper, nil)
+            guard result != 0 else { throw Missing(description: "this kernel has no \(name)") }
+            guard result > 0 else { throw KernelError("ask for \(name)", code: -result) }
+            return ""
+        }
+    }
+
+    static func map(_ name: String, _ type: bpf_map_type, required: Bool, takesAway: String, since version: String) -> Entry {
+        Entry(name: name, group: .kernel, isRequired: required, takesAway: takesAway, remedy: "It came with Linux \(version).") {
+            kiln_libbpf_log_capture()
+            let result = libbpf_probe_bpf_map_type(type, nil)
+            guard result != 0 else { throw Missing(description: "this kernel has no \(name)") }
+            guard result > 0 else { throw KernelError("ask for \(name)", code: -result) }
+            return ""
+        }
+    }
+
+    /// The capabilities that loading, attaching and reading other processes need, by their bit (capabilities(7)).
+    private static let needed: [(bit: UInt64, name: String)] = [
+        (38, "CAP_PERFMON"), (39, "CAP_BPF"), (12, "CAP_NET_ADMIN"), (19, "CAP_SYS_PTRACE"), (2, "CAP_DAC_READ_SEARCH"),
+    ]
+
+    @Sendable static func probePrivileges() throws -> String {
+        let missing = missingPrivileges
+        guard missing.isEmpty else { throw Missing(description: missing.joined(separator: ", ") + " missing") }
+        return needed.map(\.name).joined(separator: ", ")
+    }
+
+    private static var missingPrivileges: [String] {
+        guard let file = fopen("/proc/self/status", "re") else { return [] }
+        defer { fclose(file) }
+        var line: UnsafeMutablePointer<CChar>?
+        var room = 0
+        defer { free(line) }
+        while getline(&line, &room, file) > 0, let text = line.map({ String(cString: $0) }) {
+            guard text.hasPrefix("CapEff:") else { continue }
+            let digits = text.dropFirst("CapEff:".count).filter(\.isHexDigit)
+            guard let effective = UInt64(digits, radix: 16) else { return [] }
+            // CAP_SYS_ADMIN stood for the first two before Linux 5.8 and still does.
+            let administrator = effective & (1 << 21) != 0
+            return needed.filter { effective & (1 << $0.bit) == 0 && !(administrator && $0.bit >= 38) }.map(\.name)
+        }
+        return []
+    }
+
+    static func probeTypeInformation(at path: String) throws -> String {
+        guard access(path, R_OK) == 0 else {
+            throw Missing(description: "cannot read \(path): this kernel has no BTF type information")
+        }
+        return path
+    }
+
+    /// Read a whole per-CPU array at once.
+    @Sendable static func probeBatches() throws -> String {
+        let map = try smallMap(BPF_MAP_TYPE_PERCPU_ARRAY, nil)
+        defer { close(map) }
+        var key: UInt32 = 0, next: UInt32 = 0, count: UInt32 = 1
+        var values = [UInt64](repeating: 0, count: try BPFMap.possibleCPUs())
+        let result = bpf_map_lookup_batch(map, nil, &next, &key, &values, &count, nil)
+        guard result == 0 || result == -ENOENT else { throw KernelError("read a per-CPU array at once", code: -result) }
+        return ""
+    }
+
+    /// Set several elements of a map of maps at once.
+    @Sendable static func probeOuterBatches() throws -> String {
+        let inner = try smallMap(BPF_MAP_TYPE_ARRAY, nil)
+        defer { close(inner) }
+        let outer = try smallMap(BPF_MAP_TYPE_ARRAY_OF_MAPS, inner)
+        defer { close(outer) }
+        var key: UInt32 = 0, value = inner, count: UInt32 = 1
+        var options = bpf_map_batch_opts()
+        options.sz = MemoryLayout<bpf_map_batch_opts>.size
+        let result = bpf_map_update_batch(outer, &key, &value, &count, &options)
+        guard result == 0 else { throw KernelError("set elements of a map of maps at once", code: -result) }
+        return ""
+    }
+
+    private static func smallMap(_ type: bpf_map_type, _ inner: Int32?) throws(KernelError) -> Int32 {
+        var options = bpf_map_create_opts()
+        options.sz = MemoryLayout<bpf_map_create_opts>.size
+        options.inner_map_fd = UInt32(inner ?? 0)
+        let map = bpf_map_create(type, "probe", 4, inner == nil ? 8 : 4, 1, &options)
+        guard map >= 0 else { throw KernelError("create a map", code: -map) }
+        return map
+    }
+}

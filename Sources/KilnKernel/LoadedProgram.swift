@@ -1,0 +1,38 @@
+import CLibbpf
+import KilnModel
+
+/// A BPF program in the kernel, for people who want to know what runs there.
+public struct LoadedProgram: Sendable {
+    public var name: String
+    /// The kernel's number of it, as in `bpftool prog`.
+    public var id: UInt32
+    /// Of the program as the verifier left it, functions included.
+    public var instructions: Int
+    /// Where it is attached: a tracepoint as BPF names it, a function, a timer; each once.
+    public var places: [String]
+    public var counts: ProgramCounts
+}
+
+extension BPFObject {
+    /// The loaded programs, in the order of the object.
+    func loadedPrograms() -> [LoadedProgram] {
+        var loaded: [LoadedProgram] = []
+        forEachLoaded { name, info in
+            loaded.append(LoadedProgram(
+                name: name, id: info.id, instructions: Int(info.xlated_prog_len) / MemoryLayout<bpf_insn>.size,
+                places: places(of: name), counts: ProgramCounts(info)
+            ))
+        }
+        return loaded
+    }
+}
+
+extension ProgramCounts {
+    /// By the kernel's account.
+    init(_ info: bpf_prog_info) {
+        self.init()
+        runs = info.run_cnt
+        runTime = Nanoseconds(info.run_time_ns)
+        recursionMisses = info.recursion_misses
+    }
+}

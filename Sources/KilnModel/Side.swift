@@ -1,0 +1,27 @@
+/// Whose end of the connections a session watches.
+public enum Side: String, Codable, Sendable {
+    /// Of those who ask: what a process sends are requests.
+    case client
+    /// Of those who answer.
+    case server
+}
+
+/// A command as asked of one server.
+public struct ServedCommandKey: Hashable, Sendable {
+    /// Index of the process among the session's targets.
+    public var process: Int
+    /// `127.0.0.1:6379`, `unix`, or `other` for those without a row of their own.
+    public var server: String
+    public var name: CommandName
+
+    public init(process: Int, server: String, name: CommandName) {
+        self.process = process
+        self.server = server
+        self.name = name
+    }
+}
+
+extension CommandCounts {
+    /// What a person calls the command's latency: `service` on the server's side, `total` on the client's.
+    public var latency: Histogram { phases[.service] ?? phases[.total] ?? Histogram() }
+}

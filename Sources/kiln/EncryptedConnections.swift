@@ -1,0 +1,42 @@
+import KilnKernel
+import KilnModel
+import KilnSymbols
+import KilnTargets
+
+/// By what each target encrypts its connections, and what is told of those that can't be followed: each thing once.
+struct EncryptedConnections {
+    /// What the kernel can follow.
+    let libraries: [TLSLibrary]
+    private let targets: [Target]
+    /// Targets of which nothing was told yet.
+    private var untold: [Int]
+
+    init(_ targets: [Target]) {
+        self.targets = targets
+        var libraries: [TLSLibrary] = [], untold: [Int] = []
+        for (process, target) in targets.enumerated() {
+            switch EncryptionLibrary(ofProcess: target.pid) {
+            case .openSSL(let name, let path):
+                libraries.append(TLSLibrary(process: process, pid: target.pid, path: path, name: name))
+            case .other(let name):
+                say("kiln: pid \(target.pid) has \(name), which isn't followed: connections that it encrypts are counted as tls_connections.")
+            case .unknown:
+                untold.append(process)
+            }
+        }
+        self.libraries = libraries
+        self.untold = untold
+    }
+
+    func tell(_ library: TLSLibrary, _ error: KernelError) {
+        say("kiln: encrypted connections of pid \(library.pid) are not followed, \(library.name) is refused: \(error)")
+    }
+
+    /// When encrypted connections were seen, of whose library nothing is known.
+    mutating func tellUnseen(in snapshot: Snapshot) {
+        guard !untold.isEmpty, snapshot.losses["tls_connections"] ?? 0 != 0 else { return }
+        let pids = untold.map { "\(targets[$0].pid)" }.joined(separator: ", ")
+        say("kiln: encrypted connections are not followed: pid \(pids) has no OpenSSL library mapped. Statically linked ones are followed where the program has its symbols.")
+        untold = []
+    }
+}

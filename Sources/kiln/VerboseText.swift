@@ -1,0 +1,33 @@
+import KilnKernel
+import KilnModel
+
+/// What --verbose tells, on standard error: what is loaded into the kernel and where, how often it ran, and what was refused.
+struct VerboseText {
+    let programs: [LoadedProgram]
+    /// Whether the kernel keeps run counts (--bpf-statistics).
+    let hasStatistics: Bool
+
+    /// When everything is attached. `refused`: what this kernel didn't allow, a line each.
+    func begin(refused: [String]) -> [String] {
+        var table = Table(["PROGRAM", "attached to", "id", "instructions"], leftAligned: 2)
+        for program in programs {
+            let place = program.places.isEmpty ? "nothing" : program.places.joined(separator: ", ")
+            table.add([program.name, place, "\(program.id)", grouped(UInt64(program.instructions))])
+        }
+        return table.lines + (refused.isEmpty ? ["refused: nothing"] : refused.map { "refused: \($0)" })
+    }
+
+    /// At the session's end. `losses`: everything lost, with what it means.
+    func end(losses: [String]) -> [String] {
+        var table = Table(["PROGRAM", "runs", "time", "each", "missed"], leftAligned: 1)
+        for program in programs {
+            let counts = program.counts
+            let each = counts.runs == 0 ? "-" : "\(Nanoseconds(counts.runTime.count / counts.runs))"
+            let known = hasStatistics ? [grouped(counts.runs), "\(counts.runTime)", each] : ["-", "-", "-"]
+            table.add([program.name] + known + [grouped(counts.recursionMisses)])
+        }
+        return table.lines
+            + (hasStatistics ? [] : ["runs and time: the kernel keeps them with --bpf-statistics only, which costs time itself"])
+            + losses
+    }
+}

@@ -1,0 +1,156 @@
+import Foundation
+import Testing
+
+extension KernelTests {
+    /// Encrypted connections, seen at OpenSSL's functions.
+    @Suite(.enabled(if: PythonClient.isInstalled, "python3 with its ssl module is not installed"))
+    struct TLSTests {
+        /// A server with a plain and an encrypted port.
+        private static func server(_ arguments: [String] = []) throws -> (RedisServer, TLSKeys) {
+            let keys = try TLSKeys()
+            let server = try RedisServer(keys.arguments + arguments)
+            return (server, keys)
+        }
+
+        private static func client(_ keys: TLSKeys, _ script: String) throws -> PythonClient {
+            try PythonClient(port: keys.port, authority: keys.certificate, script)
+        }
+
+        @Test(arguments: Capability.hooks, ["1", "16"])
+        func everyEncryptedCommandIsCountedOnce(hook: String, pipeline: String) throws {
+            let (server, keys) = try Self.server()
+            let (kiln, counted, session) = try server.counts(hook: hook) {
+                // Plain connections at the same time.
+                let plain = try Child("redis-benchmark", ["-p", "\(server.port)", "-q", "-t", "incr", "-n", "20011", "-c", "5", "-P", pipeline])
+                try server.benchmark(keys.benchmark + ["-t", "set,get", "-n", "20000", "-c", "20", "-P", pipeline])
+                plain.wait()
+            }
+            #expect(kiln == counted)
+            #expect(kiln["GET"] == 20_000 && kiln["SET"] == 20_000)
+            #expect(session.record.lost.isEmpty)
+            #expect(session.record.tlsLibrary?.hasPrefix("libssl.so") == true)
+            for command in ["GET", "SET", "INCR"] {
+                #expect(session.record.commands[command]?.phases["service"]?.count == kiln[command])
+            }
+            let all = session.counts.values.reduce(0, +)
+            #expect(session.record.clients["127.0.0.1"]?.commands == all)
+        }
+
+        @Test(arguments: Capability.hooks)
+        func encryptedStreamsCutAnywhereAreCountedOnce(hook: String) throws {
+            let (server, keys) = try Self.server()
+            let (kiln, counted, session) = try server.counts(hook: hook) {
+                let client = try Self.client(keys, """
+                    # Both versions of the protocol; with and without a session of before.
+                    for version in (ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3):
+                        context.maximum_version = version
+                        session = None
+                        for round in range(4):
+                            client = connect(session)
+                            if session and not client.session_reused: sys.exit("the session was not used again")
+                            stream = b"".join(
+                                random.choice([request("SET", "key", "v" * random.randint(0, 200)), request("get", "key"), b"PING\\r\\n",
+                                               request("LPUSH", "list", *range(random.randint(1, 30))), request("SELECT", "0")])
+                                for _ in range(200))
+                            in_pieces(client, stream, (3, 60, 3000, 70000)[round])
+                            settle(client)
+                            # A record holds 16 KiB.
+                            client.sendall(request("SET", "big", b"x" * 1000003) + request("GET", "big"))
+                            read_until(client, b"x\\r\\n")
+                            settle(client)
+                            session = client.session
+                            client.close()
+                    """)
+                try client.finish()
+            }
+            #expect(kiln == counted)
+            #expect(kiln["ECHO"] == 16)
+            let all = session.counts.values.reduce(0, +)
+            #expect(all == 8 * 202 + 16)
+            #expect(session.record.lost.isEmpty)
+            let replies = session.record.commands.values.compactMap { $0.phases["service"]?.count }.reduce(0, +)
+            #expect(replies == all)
+            #expect(session.record.commands["SET"]?.requestBytesMax == 4 + 9 + 9 + 10 + 1_000_003 + 2)
+        }
+
+        @Test(arguments: Capability.hooks)
+        func anEncryptedSleepShowsInItsOwnRow(hook: String) throws {
+            let (server, keys) = try Self.server()
+            var seen = 0.0
+            let session = try Session.recording(pid: server.pid, ["--hook", hook]) {
+                let client = try Self.client(keys, """
+                    client, seen = connect(), []
+                    for _ in range(9):
+                        start = time.monotonic_ns()
+                        client.sendall(request("DEBUG", "SLEEP", "0.05"))
+                        read_until(client, b"+OK\\r\\n")
+                        seen.append(time.monotonic_ns() - start)
+                    for _ in range(101):
+                        client.sendall(request("GET", "x"))
+                        read_until(client, b"$-1\\r\\n")
+                    tell("seen", sorted(seen)[4])
+                    """)
+                seen = Double(try client.told("seen")) ?? 0
+                try client.finish()
+            }
+            let sleep = try #require(session.record.commands["DEBUG"]).phases, get = try #require(session.record.commands["GET"]).phases
+            let p50 = Double(try #require(sleep["service"]?.p50Ns))
+            // Within 3.2 % of 50 ms; where the machine let the server sleep longer, of what the client saw.
+            let least = 50e6 * (1 - 0.032), most = max(50e6, seen) * (1 + 0.032)
+            #expect(p50 > least && p50 < most, "p50 \(p50) ns, client \(seen)")
+            // The sleep is execution, not encryption; the GETs are neither.
+            #expect(try #require(sleep["exec"]).sumNs >= 9 * 50_000_000)
+            let service = try #require(get["service"]), exec = try #require(get["exec"]), reply = try #require(get["reply"])
+            #expect(service.count == 101 && exec.count == 101)
+            #expect(exec.sumNs + reply.sumNs == service.sumNs)
+            #expect(try #require(service.p99Ns) < 25_000_000)
+            if hook == "socket" {
+                // The handshake has been received before: each arrival is known.
+                #expect(get["queue"]?.count == 101 && get["total"]?.count == 101)
+            } else {
+                #expect(get["queue"] == nil)
+            }
+        }
+
+        @Test(arguments: Capability.hooks)
+        func anEncryptedConnectionMetInItsMiddleIsCountedFromItsSecondRequest(hook: String) throws {
+            let (server, keys) = try Self.server()
+            let client = try Self.client(keys, """
+                client = connect()
+                settle(client)
+                tell("ready")
+                wait_for("go")
+                for _ in range(101):
+                    client.sendall(request("INCR", "n"))
+                    read_until(client, b"\\r\\n")
+                """)
+            _ = try client.told("ready")
+            let session = try Session.recording(pid: server.pid, ["--hook", hook]) {
+                try client.allow("go")
+                try client.finish()
+            }
+            #expect(session.counts == ["INCR": 100])
+            #expect(session.record.lost == ["unsynchronised_bytes": UInt64(request("INCR", "n").count)])
+        }
+
+        @Test func anEncryptedReplicasLinkAddsNoCommand() throws {
+            let (master, keys) = try Self.server()
+            let (replica, own) = try Self.server(["--tls-replication", "yes", "--replicaof", "127.0.0.1", "\(keys.port)"] + [
+                // The replica trusts the master's certificate.
+                "--tls-ca-cert-file", keys.certificate,
+            ])
+            let client = try Connection(port: replica.port)
+            try #require(eventually { ((try? client.reply(to: "INFO", "replication")) ?? "").contains("master_link_status:up") })
+            let session = try Session.recording(pid: replica.pid) {
+                try master.benchmark(keys.benchmark + ["-t", "set", "-n", "503", "-c", "3"])
+                let count = try Connection(port: replica.port)
+                try #require(eventually { (try? count.reply(to: "DBSIZE")) == ":1\r\n" })
+                // redis-cli doesn't know the replica's own certificate, and needn't.
+                let cli = try Child("redis-cli", ["-p", "\(own.port)", "--tls", "--insecure", "GET", "x"])
+                #expect(cli.wait() == 0)
+            }
+            #expect(session.counts["SET"] == nil && session.counts["GET"] == 1)
+            #expect(session.record.lost.isEmpty)
+        }
+    }
+}

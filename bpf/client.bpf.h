@@ -1,0 +1,328 @@
+/* SPDX-License-Identifier: (GPL-2.0-only OR BSD-2-Clause) */
+/* The client's side of a connection: what is sent are requests, what is received are replies. Scanners, pairing and rows are
+ * those of the server's side; a command's latency is from the return of the send that took its last byte to the return of
+ * the receive that brought its reply's last byte.
+ *
+ * Followed are stream connections that the process opened, and whose first bytes are a request. What was opened before the session
+ * is followed from its first exchange that passes alone: whole requests sent, and then as many whole replies received, no
+ * fewer and no more. Bytes up to there are unsynchronised_bytes. A client that always has requests outstanding, with
+ * neither end nor pause, may be taken up wrongly then; replies that nobody awaits show it, and unpair the connection. */
+#ifndef KILN_CLIENT_BPF_H
+#define KILN_CLIENT_BPF_H
+
+#include "commands.bpf.h"
+
+#define SEND_PIECES_MAX 64                /* iovecs of one send that are followed */
+
+/* What the socket tells of a connection, at its first event. */
+__noinline int client_meets(struct exchange *x, const struct kiln_client_key *server, bool incoming, bool is_new)
+{
+	if (!x || !server)
+		return 0;
+	x->process = server->process;
+	x->client = client_row(server);
+	x->flags |= MET | (incoming ? 0 : OUTGOING) | (is_new ? STREAM_START : 0);
+	return 0;
+}
+
+/* The first send of a connection, or its first receive where that was not seen. */
+static __always_inline void client_begins(struct exchange *x)
+{
+	if (x->trust != TRUST_UNKNOWN)
+		return;
+	x->trust = !(x->flags & OUTGOING) ? TRUST_IGNORED : x->flags & STREAM_START ? TRUST_COUNTING : TRUST_PROBING;
+}
+
+static __always_inline long read_vector(struct iovec *to, __u64 address, bool in_kernel)
+{
+	return in_kernel ? bpf_probe_read_kernel(to, sizeof *to, (void *)address) :
+		bpf_probe_read_user(to, sizeof *to, (void *)address);
+}
+
+/* Where the iovecs of a send of several pieces lie. */
+__noinline __u64 vectors_of(const struct send *send)
+{
+	struct user_msghdr header = {};
+
+	if (!send)
+		return 0;
+	if (send->form != SEND_MESSAGE)
+		return send->buffer;
+	bpf_probe_read_user(&header, sizeof header, (void *)send->buffer);
+	return header.iov;
+}
+
+/* The first bytes that are sent on a connection: a request is an array. False: this one is none of Redis. */
+__noinline int begins_with_request(struct exchange *x, const struct send *send)
+{
+	struct iovec first = {};
+	__u8 start[2] = {};
+	__u64 buffer;
+
+	if (!x || !send)
+		return false;
+	buffer = send->buffer;
+	if (send->form != SEND_BYTES && send->form != SEND_UNKNOWN) {
+		read_vector(&first, vectors_of(send), send->form == SEND_KERNEL_VECTORS);
+		buffer = first.base;
+	}
+	bpf_probe_read_user(start, send->sent < 2 ? 1 : 2, (void *)buffer);
+	x->flags &= ~STREAM_START;
+	if (start[0] == '*')
+		return true;
+	if (start[0] == 0x16 && start[1] == 3)
+		lose(KILN_LOST_TLS_CONNECTIONS, 1);
+	else
+		lose(KILN_LOST_NOT_RESP_CONNECTIONS, 1);
+	x->trust = TRUST_IGNORED;
+	return false;
+}
+
+/* The requests of one piece of a send, wherever they are cut. */
+__noinline int client_requests(struct exchange *x, struct connection *c, __u64 buffer, __u32 length, __u64 handed_over_ns)
+{
+	struct arrived times = { 0, handed_over_ns };
+	struct resp_reader *r;
+	__u32 zero = 0;
+
+	if (!x || !c || !length)
+		return 0;
+	r = bpf_map_lookup_elem(&readers, &zero);
+	if (!r)
+		return 0;
+	if (!(x->flags & IN_REQUEST))
+		restart_stream(&c->requests);
+	resp_receive(r, &c->requests, buffer, length);
+	follow_units(r, &c->requests);
+	if (at_boundary(&c->requests))
+		x->flags &= ~IN_REQUEST;
+	else
+		x->flags |= IN_REQUEST;
+	if (r->counting)
+		count_receive(x->client, r, 0);
+	else
+		c->probed += r->commands_noted + r->run_count;
+	if (!r->counting || !r->run_count)
+		return 0;
+	resp_note_run(r);
+	if (x->flags & UNPAIRED)
+		count_runs(r, &times);
+	else
+		await_runs(x, r, c, &times);
+	return 0;
+}
+
+/* The next piece of a send of several: where it is, and its length. `rest`: the iovecs that are left, and the bytes. */
+__noinline __u32 next_piece(struct iovec *rest, __u64 *base, bool in_kernel)
+{
+	struct iovec piece = {};
+	__u32 length;
+
+	if (!rest || !base || read_vector(&piece, rest->base, in_kernel))
+		return 0;
+	length = piece.length < rest->length ? piece.length : rest->length;
+	rest->base += sizeof piece;
+	rest->length -= length;
+	*base = piece.base;
+	return length;
+}
+
+/* A send of any form. False: it can't be followed, which is counted. */
+static __always_inline bool client_follows(struct exchange *x, struct connection *c, const struct send *send, __u64 handed_over_ns)
+{
+	struct iovec rest = { 0, send->sent };
+	__u32 i, length;
+	__u64 base = 0;
+
+	if (send->form == SEND_BYTES) {
+		client_requests(x, c, send->buffer, send->sent, handed_over_ns);
+		return true;
+	}
+	if (send->form != SEND_UNKNOWN)
+		rest.base = vectors_of(send);
+	for (i = 0; i < SEND_PIECES_MAX && send->form != SEND_UNKNOWN && rest.length; i++) {
+		length = next_piece(&rest, &base, send->form == SEND_KERNEL_VECTORS);
+		client_requests(x, c, base, length, handed_over_ns);
+	}
+	if (rest.length)
+		lose(KILN_LOST_UNSUPPORTED_SENDS, 1);
+	return !rest.length;
+}
+
+/* One small command alone in its send, where nothing waits: 1; then no state of the stream was needed. */
+__noinline int client_sends_one(struct exchange *x, const struct send *send, __u64 handed_over_ns)
+{
+	struct arrived times = { 0, handed_over_ns };
+	struct resp_reader *r;
+	__u32 zero = 0, command;
+
+	if (!x || !send || send->form != SEND_BYTES || x->waiting != WAITING_NONE)
+		return 0;
+	r = bpf_map_lookup_elem(&readers, &zero);
+	if (!r || resp_receive_one(r, send->buffer, send->sent) != RESP_ONE_COMMAND)
+		return 0;
+	command = r->run_command;
+	if (!is_answered_once(row_class(command)))
+		return 0;
+	count_receive(x->client, r, 0);
+	count_calls(command, 1, r->run_largest, &times);
+	x->command = command;
+	x->received_ns = handed_over_ns;
+	x->arrived_ns = 0;
+	x->executed_ns = 0;
+	asm volatile("" ::: "memory");    /* a receive on another CPU sees the rest before it sees that one waits */
+	x->waiting = WAITING_ONE;
+	return 1;
+}
+
+/* The stream is not known any more: nothing counts until an exchange has passed alone. */
+__noinline int client_loses_track(struct exchange *x, struct connection *c)
+{
+	if (!x || !c)
+		return 0;
+	if (x->trust == TRUST_PROBING && ++c->failed_probes >= PROBES_MAX) {
+		lose(KILN_LOST_NOT_RESP_CONNECTIONS, 1);
+		x->trust = TRUST_IGNORED;
+		return 0;
+	}
+	distrust(x);
+	x->flags &= ~IN_REPLY;
+	c->probed = 0;
+	return 0;
+}
+
+static __always_inline void client_sends(const struct place *place, struct exchange *x, const struct send *send)
+{
+	__u32 zero = 0;
+	struct resp_reader *r = bpf_map_lookup_elem(&readers, &zero);
+	__u64 now = send->returned_ns ? send->returned_ns : bpf_ktime_get_ns();
+	struct connection *c;
+
+	client_begins(x);
+	if (!r || x->trust == TRUST_IGNORED)
+		return;
+	if (x->flags & STREAM_START && !begins_with_request(x, send))
+		return;
+	r->process = x->process | (__u32)x->client << KILN_SERVER_SHIFT;
+	r->counting = x->trust == TRUST_COUNTING;
+	if (r->counting)
+		count_send(x->client, send->sent);
+	else
+		lose(KILN_LOST_UNSYNCHRONISED_BYTES, send->sent);
+	if (r->counting && !(x->flags & (IN_REQUEST | UNPAIRED | REPLIES_OFF | SKIPS_REPLY)) && client_sends_one(x, send, now))
+		return;
+	c = connection_at(place);
+	if (!c) {
+		lose(KILN_LOST_CONNECTIONS_WITHOUT_STATE, 1);
+		distrust(x);
+		return;
+	}
+	/* What was sent before has been answered, and not as awaited, or there would be counting. */
+	if (x->trust == TRUST_PROBING && x->flags & REPLIED) {
+		x->flags &= ~(IN_REQUEST | IN_REPLY | PROBED | REPLIED);
+		c->probed = 0;
+	}
+	if (!client_follows(x, c, send, now)) {
+		client_loses_track(x, c);
+	} else if (c->requests.state >= RESP_FAILED) {
+		if (c->requests.state == RESP_FAILED && r->counting)
+			lose(KILN_LOST_PROTOCOL_ERRORS, 1);
+		client_loses_track(x, c);
+	} else if (x->trust == TRUST_PROBING && c->probed) {
+		x->flags |= PROBED;
+	}
+	if (x->waiting != WAITING_ONE)
+		x->received_ns = now;
+}
+
+/* A receive while nothing counts. As many whole replies as requests were sent, and nothing before or behind them: what
+ * is sent next begins with a request, and nothing is outstanding. */
+__noinline int client_proves(struct exchange *x, struct connection *c, const struct send *replies)
+{
+	__u32 zero = 0;
+	struct reply_reader *r = bpf_map_lookup_elem(&reply_readers, &zero);
+
+	if (!x || !c || !replies || !r || !(x->flags & PROBED))
+		return 0;
+	if (!(x->flags & IN_REPLY))
+		__builtin_memset(&c->replies, 0, sizeof c->replies);
+	follow_send(c, replies);
+	x->flags |= REPLIED | IN_REPLY;
+	if (c->replies.state == REPLY_FAILED || r->errors_listed || r->replies > c->probed) {
+		client_loses_track(x, c);
+		return 0;
+	}
+	c->probed -= r->replies;
+	if (c->probed || !replies_at_boundary(&c->replies) || x->flags & IN_REQUEST)
+		return 0;
+	x->trust = TRUST_COUNTING;
+	x->flags &= ~(PROBED | REPLIED | IN_REPLY);
+	x->waiting = WAITING_NONE;
+	c->failed_probes = 0;
+	c->first_sent_ns = c->untimed = 0;
+	c->head = c->tail = c->batch_head = c->batch_tail = 0;
+	return 0;
+}
+
+static __always_inline void client_receives(const struct place *place, struct exchange *x, struct receive *receive)
+{
+	struct send *replies = &receive->replies;
+	struct kiln_client_stats *stats;
+	struct connection *c;
+	__u32 server = x->client;
+
+	client_begins(x);
+	if (x->trust == TRUST_IGNORED)
+		return;
+	if (receive->tcp && !receive->loss && x->copied_seq && x->copied_seq != receive->copied_seq - receive->length) {
+		lose(KILN_LOST_RECEIVE_GAPS, 1);
+		distrust(x);
+	}
+	x->copied_seq = receive->copied_seq;
+	if (receive->loss) {
+		lose(receive->loss - 1, 1);
+		distrust(x);
+		return;
+	}
+	replies->buffer = receive->buffer;
+	replies->sent = receive->length;
+	replies->form = SEND_BYTES;
+	if (x->trust == TRUST_PROBING) {
+		c = x->flags & PROBED ? connection_at(place) : NULL;
+		if (c)
+			client_proves(x, c, replies);
+		return;
+	}
+	x->sent_ns = bpf_ktime_get_ns();
+	stats = bpf_map_lookup_elem(&client_stats, &server);
+	if (stats)
+		stats->received_bytes += receive->length;
+	if (x->flags & UNPAIRED)
+		return;
+	if (x->waiting == WAITING_ONE && !(x->flags & IN_REPLY) && sends_one_reply(replies))
+		record_answer(x, x->sent_ns, receive->length, false);
+	else
+		send_replies(place, x, replies);
+}
+
+/* ---- either side -------------------------------------------------------------------------------------------- */
+
+static __always_inline void side_receives(const struct place *place, struct exchange *x, struct receive *receive,
+					    struct task_struct *task, __u32 process)
+{
+	if (client_side)
+		client_receives(place, x, receive);
+	else
+		connection_receives(place, x, receive, task, process);
+}
+
+static __always_inline void side_sends(const struct place *place, struct exchange *x, const struct send *send,
+					 struct task_struct *task)
+{
+	if (client_side)
+		client_sends(place, x, send);
+	else
+		connection_sends(place, x, send, task);
+}
+
+#endif

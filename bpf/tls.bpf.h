@@ -1,0 +1,135 @@
+/* SPDX-License-Identifier: (GPL-2.0-only OR BSD-2-Clause) */
+/* TLS connections: two exchanges, one of the socket, which carries what is encrypted and only tells times, and one of OpenSSL's
+ * SSL object, whose receives and sends are what SSL_read and SSL_write give and take.
+ *
+ * Which socket carries an SSL object is seen while a thread is inside a call of OpenSSL: what it receives then, that call
+ * makes it receive. Here is what the hooks of sockets do with a connection that may be encrypted; hook_tls.bpf.h has the calls. */
+#ifndef KILN_TLS_BPF_H
+#define KILN_TLS_BPF_H
+
+#include "include/kiln_tls.h"
+#include "client.bpf.h"
+#include "preemption.bpf.h"
+
+#define TLS_ID (1ULL << 63)               /* no socket cookie and no inode number is that large */
+#define TLS_PROCESS_SHIFT 58              /* an address of user space has at most 57 bits */
+
+const volatile struct kiln_tls tls SEC(".rodata.tls");
+
+/* What a thread does inside OpenSSL. */
+struct tls_call {
+	__u64 id;                         /* of the SSL object's exchange; 0: the thread is in no call */
+	__u64 buffer;                     /* user address of the bytes */
+	__u64 requested;                  /* how many, at most */
+	__u64 count_at;                   /* where an _ex function notes how many */
+	__u64 entered_ns;
+	__u64 arrived_ns;                 /* as in struct receive: of what the call received first */
+	__u64 sent_ns;                    /* return of the socket's last send in this call; 0: none was */
+	__u32 receives;                   /* of the socket in this call */
+	__u32 function;                   /* enum kiln_tls_function */
+	struct receive receive;           /* scratch that nobody else uses */
+};
+
+/* Value: the thread's call. Written when a call begins; goes with the thread. */
+struct {
+	__uint(type, BPF_MAP_TYPE_TASK_STORAGE);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__type(key, int);
+	__type(value, struct tls_call);
+} tls_calls SEC(".maps");
+
+/* The call that this thread is in, or NULL. */
+static __always_inline struct tls_call *current_call(struct task_struct *task)
+{
+	struct tls_call *call = bpf_task_storage_get(&tls_calls, task, NULL, 0);
+
+	return call && call->id ? call : NULL;
+}
+
+static __always_inline bool may_carry_tls(const struct exchange *x)
+{
+	return tls.followed && (x->flags & CARRIES_TLS || x->trust == TRUST_UNKNOWN || x->trust == TRUST_PROBING);
+}
+
+/* What a socket receives or sends inside a call: the socket carries the call's SSL object. */
+__noinline int tls_binds(struct exchange *carrier, const struct tls_call *call)
+{
+	struct exchange *x;
+
+	if (!carrier || !call)
+		return 0;
+	carrier->trust = TRUST_IGNORED;
+	carrier->flags |= CARRIES_TLS;
+	x = find_exchange(call->id);
+	if (!x)
+		x = make_exchange(call->id);
+	if (!x) {
+		lose(KILN_LOST_CONNECTIONS_WITHOUT_STATE, 1);
+		return 0;
+	}
+	if (!(x->flags & CARRIED)) {
+		x->process = carrier->process;
+		x->client = carrier->client;
+		x->flags |= CARRIED | (carrier->flags & OUTGOING);
+	}
+	return 0;
+}
+
+/* A receive inside a call. */
+__noinline int tls_carries(struct exchange *carrier, struct tls_call *call, const struct receive *receive, __u32 process)
+{
+	if (!carrier || !call || !receive)
+		return 0;
+	if (carrier->trust == TRUST_UNKNOWN && !(carrier->flags & MET)) {
+		carrier->process = process;
+		carrier->client = client_row(&receive->client);
+		if (!receive->incoming)
+			carrier->flags |= OUTGOING;
+	}
+	/* Later receives of a call find what the first one left behind. */
+	if (!call->receives++)
+		call->arrived_ns = receive->arrived_ns;
+	tls_binds(carrier, call);
+	return 0;
+}
+
+/* A receive seen at the socket: of a TLS connection it only tells when, and ends what was executed as any does. `claimed`: by the
+ * program that calls this, a constant. */
+static __always_inline void stream_receives(const struct place *place, struct exchange *x, struct receive *receive,
+					    struct task_struct *task, __u32 process, bool claimed)
+{
+	struct tls_call *call = may_carry_tls(x) ? current_call(task) : NULL;
+	struct thread_counts thread = { task->nvcsw, task->sched_info.run_delay };
+
+	if (tls.claims && !claimed && is_cpu_claimed(x))
+		return;
+	if (!call) {
+		side_receives(place, x, receive, task, process);
+		return;
+	}
+	if (!client_side)
+		thread_receives(process, task->pid, &thread, call->entered_ns);
+	tls_carries(x, call, receive, process);
+}
+
+/* A send seen at the socket, likewise. */
+static __always_inline void stream_sends(const struct place *place, struct exchange *x, const struct send *send,
+					 struct task_struct *task, bool claimed)
+{
+	bool may_carry = client_side ? may_carry_tls(x) : tls.followed && x->flags & CARRIES_TLS;
+	struct tls_call *call = may_carry ? current_call(task) : NULL;
+
+	if (tls.claims && !claimed && is_cpu_claimed(x))
+		return;
+	if (!call) {
+		side_sends(place, x, send, task);
+		return;
+	}
+	if (client_side)
+		tls_binds(x, call);
+	else
+		process_sends(x->process, task, call->entered_ns);
+	call->sent_ns = bpf_ktime_get_ns();
+}
+
+#endif
