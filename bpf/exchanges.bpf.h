@@ -53,6 +53,8 @@ enum exchange_flags {
 	TRACED = 1 << 15,                 /* a trace asks for this client's requests */
 };
 
+#define TLS_ID (1ULL << 63)               /* no socket cookie and no inode number is that large */
+
 /* Receives of a connection don't overlap, nor do sends; a server that sends on one thread while another receives from the
  * same connection may lose a latency, never a call. */
 struct exchange {

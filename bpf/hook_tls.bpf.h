@@ -114,6 +114,8 @@ int tls_read_ends(struct pt_regs *regs)
 	receive->arrived_ns = call->receives ? call->arrived_ns : 0;
 	receive->incoming = !(x->flags & OUTGOING);
 	receive->first_of_stream = x->flags & STREAM_START;
+	if (trace.enabled)
+		begin_carried_call(place.id, &receive->client, process);
 	side_receives(&place, x, receive, task, process);
 	give_cpu();
 	return 0;
@@ -144,6 +146,8 @@ int tls_write_ends(struct pt_regs *regs)
 	send.in_part = bytes < call->requested || bytes >= REPLY_CHUNK;
 	send.carried = true;
 	send.returned_ns = call->sent_ns;
+	if (trace.enabled)
+		begin_carried_call(place.id, &call->receive.client, process);
 	side_sends(&place, x, &send, task);
 	give_cpu();
 	return 0;
@@ -167,6 +171,8 @@ static __always_inline void forget_ssl(__u64 id)
 	if (x)
 		free_exchange(x);
 	bpf_map_delete_elem(&inode_connections, &id);
+	if (trace.enabled)
+		bpf_map_delete_elem(&trace_carriers, &id);
 }
 
 /* A stream begins or ends: the return of SSL_new, the entry of SSL_clear and of SSL_free. */

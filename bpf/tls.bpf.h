@@ -11,7 +11,6 @@
 #include "client.bpf.h"
 #include "preemption.bpf.h"
 
-#define TLS_ID (1ULL << 63)               /* no socket cookie and no inode number is that large */
 #define TLS_PROCESS_SHIFT 58              /* an address of user space has at most 57 bits */
 
 const volatile struct kiln_tls tls SEC(".rodata.tls");
@@ -71,6 +70,8 @@ __noinline int tls_binds(struct exchange *carrier, const struct tls_call *call)
 		x->process = carrier->process;
 		x->client = carrier->client;
 		x->flags |= CARRIED | (carrier->flags & OUTGOING);
+		if (trace.enabled)
+			note_carrier(call->id);
 	}
 	return 0;
 }

@@ -16,6 +16,12 @@ struct {
 	__uint(max_entries, KILN_TRACE_RING_BYTES);
 } trace_ring SEC(".maps");
 
+struct trace_carrier {
+	__u64 socket;
+	__u32 fd;
+	__u32 reserved;
+};
+
 struct trace_scratch {
 	__u64 socket;                     /* of the call that is looked at */
 	__u32 fd;
@@ -58,6 +64,43 @@ static __always_inline __u16 client_port(void)
 	struct sock *sk = t ? (struct sock *)t->socket : NULL;
 
 	return sk ? BPF_CORE_READ(sk, __sk_common.skc_dport) : 0;
+}
+
+/* Key: an SSL object's id; value: the socket that carries it and its descriptor, as when they were first seen. */
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__uint(max_entries, 65536);
+	__type(key, __u64);
+	__type(value, struct trace_carrier);
+} trace_carriers SEC(".maps");
+
+/* The socket of the call that is looked at carries an SSL object. */
+__noinline int note_carrier(__u64 id)
+{
+	struct trace_scratch *t = this_trace();
+	struct trace_carrier carrier = {};
+
+	if (!trace.enabled || !t)
+		return 0;
+	carrier.socket = t->socket;
+	carrier.fd = t->fd;
+	bpf_map_update_elem(&trace_carriers, &id, &carrier, BPF_ANY);
+	return 0;
+}
+
+/* The receive or send of an SSL object of which the rest is about, and who is at its other end. */
+__noinline int begin_carried_call(__u64 id, struct kiln_client_key *client, __u32 process)
+{
+	struct trace_carrier *carrier;
+
+	if (!trace.enabled || !client)
+		return 0;
+	carrier = bpf_map_lookup_elem(&trace_carriers, &id);
+	begin_call(carrier ? carrier->socket : 0, carrier ? carrier->fd : KILN_TRACE_NO_FD);
+	if (carrier)
+		describe_client(client, (struct sock *)carrier->socket, process);
+	return 0;
 }
 
 /* ---- a record ---------------------------------------------------------------------------------------------------- */
@@ -104,6 +147,8 @@ __noinline int send_record(struct exchange *x, const struct trace_slot *slot)
 	record->request_kept = requested;
 	record->tid = (__u32)bpf_get_current_pid_tgid();
 	record->fd = t->fd;
+	if (x->id & TLS_ID)
+		record->flags |= KILN_TRACE_TLS;
 	record->client_port = client_port();
 	__builtin_memset(&record->client, 0, sizeof record->client);
 	describe_client(&record->client, (struct sock *)t->socket, x->process);

@@ -14,11 +14,12 @@ public struct TraceProbe: ~Copyable {
 
     /// As `CommandProbe.attach`.
     public static func attach(
-        watching watched: WatchedProcesses, forced: CommandHook?, filter: TraceFilter, openSockets: () throws -> [UInt64],
-        refused: (CommandHook, KernelError) -> Void
+        watching watched: WatchedProcesses, forced: CommandHook?, filter: TraceFilter, tls libraries: [TLSLibrary],
+        openSockets: () throws -> [UInt64], refused: (CommandHook, KernelError) -> Void, refusedTLS: (TLSLibrary, KernelError) -> Void
     ) throws -> TraceProbe {
         try TraceProbe(try CommandProbe.attach(
-            watching: watched, forced: forced, trace: filter, openSockets: openSockets, refused: refused
+            watching: watched, forced: forced, trace: filter, tls: libraries, openSockets: openSockets, refused: refused,
+            refusedTLS: refusedTLS
         ))
     }
 

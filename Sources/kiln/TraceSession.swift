@@ -27,10 +27,12 @@ struct TraceSession {
         guard let watched = WatchedProcesses(pids: targets.map(\.pid)) else {
             throw Failure("a trace takes 1 to \(WatchedProcesses.limit) processes.")
         }
+        var encrypted = EncryptedConnections(targets)
         var probe = try TraceProbe.attach(
-            watching: watched, forced: options.target.hook, filter: options.filter,
+            watching: watched, forced: options.target.hook, filter: options.filter, tls: encrypted.libraries,
             openSockets: { try targets.flatMap { try $0.openSockets() } },
-            refused: { hook, error in say("kiln: hook \(hook.rawValue) is not to be had here: \(error)") }
+            refused: { hook, error in say("kiln: hook \(hook.rawValue) is not to be had here: \(error)") },
+            refusedTLS: { encrypted.tell($0, $1) }
         )
         let boundary = try options.command.isEmpty ? nil : startedCommand(options.command)
         defer { boundary?.end() }
@@ -43,7 +45,7 @@ struct TraceSession {
         do {
             lines = try poll(&probe, boundary)
         } catch is OutputClosed {}
-        try tellEnd(probe, lines: lines)
+        try tellEnd(probe, &encrypted, lines: lines)
     }
 
     /// Until the end; the lines printed.
@@ -77,9 +79,10 @@ struct TraceSession {
     }
 
     /// What is missing, with its name, on standard error: lines are lines of requests.
-    private func tellEnd(_ probe: borrowing TraceProbe, lines: Int) throws {
+    private func tellEnd(_ probe: borrowing TraceProbe, _ encrypted: inout EncryptedConnections, lines: Int) throws {
         var snapshot = Snapshot(time: Snapshot.now())
         try probe.read(into: &snapshot)
+        encrypted.tellUnseen(in: snapshot)
         let calls = snapshot.commands.values.reduce(UInt64(0)) { $0 + $1.calls }
         let text = IntervalText(interval: snapshot, isTotal: true, output: .standardError)
         say("\(grouped(UInt64(lines))) lines, \(grouped(calls)) requests read; \(text.lostText)")

@@ -139,7 +139,7 @@ extension KernelTests {
 /// What comes out of the ring while `load` runs.
 private func rawRecords(of server: RedisServer, hook: String, _ filter: TraceFilter, during load: () throws -> Void) throws -> [TracedRequest] {
     let watched = try #require(WatchedProcesses(pids: [server.pid]))
-    let probe = try TraceProbe.attach(watching: watched, forced: CommandHook(rawValue: hook), filter: filter, openSockets: { [] }, refused: { _, _ in })
+    let probe = try TraceProbe.attach(watching: watched, forced: CommandHook(rawValue: hook), filter: filter, tls: [], openSockets: { [] }, refused: { _, _ in }, refusedTLS: { _, _ in })
     try load()
     return try probe.drain()
 }

@@ -131,6 +131,29 @@ extension KernelTests {
             #expect(answered.count > 1000)
         }
 
+        /// Read ahead, cut and in one record with others: each request of an encrypted connection is told as one of a plain one is.
+        @Test(.enabled(if: PythonClient.isInstalled, "python3 with its ssl module is not installed"), arguments: Capability.hooks)
+        func encryptedRequestsAreTracedAsPlainOnesAre(hook: String) throws {
+            let keys = try TLSKeys()
+            let server = try RedisServer(keys.arguments)
+            nonisolated(unsafe) var address = ""
+            let trace = try TraceRun.recording(pid: server.pid, hook: hook, ["--json"]) { _ in
+                let client = try PythonClient(port: keys.port, authority: keys.certificate, """
+                    client = connect()
+                    in_pieces(client, b"".join(request("ECHO", "word-%d" % n) for n in range(301)), 300)
+                    settle(client)
+                    tell("address", "%s:%d" % client.getsockname())
+                    """)
+                address = try client.told("address")
+                try client.finish()
+            }
+            let rows = try trace.rows()
+            #expect(rows.map(\.sequence) == (1...302).map { UInt32($0) })
+            #expect(rows.dropLast().map { $0.words.last ?? "" } == (0..<301).map { "word-\($0)" })
+            #expect(rows.allSatisfy { $0.tls && $0.complete && $0.status == "ok" && $0.reply == $0.words.last && $0.client == address })
+            #expect(trace.said.contains("lost: nothing"), "\(trace.said)")
+        }
+
         @Test(arguments: Capability.hooks)
         func underOverloadWhatIsDroppedIsCountedAndTheRestIsRight(hook: String) throws {
             let server = try RedisServer()
