@@ -31,7 +31,11 @@ final class Bench {
             ("nothing", nil), ("kiln --no-syscalls", ["--no-syscalls"]), ("kiln", []), ("kiln --hook syscall", ["--hook", "syscall"]),
         ]
         report("Server CPU per command (ns of its CPU clock; medians of \(rounds) interleaved rounds)")
-        for workload in Workload.all {
+        try serverCPU(of: server, under: Workload.all, cells, rounds: rounds)
+    }
+
+    func serverCPU(of server: Server, under workloads: [Workload], _ cells: [(name: String, options: [String]?)], rounds: Int) throws {
+        for workload in workloads {
             var measured = [[Double]](repeating: [], count: cells.count)
             for _ in 0..<rounds {
                 for (index, cell) in cells.enumerated() {

@@ -13,9 +13,9 @@ struct ComparisonChart {
         let width = Self.labels + Double(summary.traffics.count) * (Self.panel + Self.gap) + 10
         let bottom = Self.top + Double(summary.observers.count) * Self.line, height = bottom + 46
         var text = [
-            "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 \(number(width)) \(number(height))\" font-family=\"system-ui, sans-serif\" font-size=\"12\">",
+            "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"-20 0 \(number(width + 20)) \(number(height))\" font-family=\"system-ui, sans-serif\" font-size=\"12\">",
             "<title>What watching a Redis server costs</title>",
-            "<rect width=\"100%\" height=\"100%\" fill=\"#ffffff\"/>",
+            "<rect x=\"-20\" width=\"100%\" height=\"100%\" fill=\"#ffffff\"/>",
             element(10, 24, "What watching a Redis server costs: server CPU time a command, more than with nothing", size: 16, weight: "bold"),
         ]
         text += subtitle.enumerated().map { element(10, 42 + Double($0) * 15, $1, size: 11, fill: "#555555") }

@@ -28,14 +28,15 @@ final class Server {
 
     private nonisolated(unsafe) static var nextPort = 17379
 
-    init() throws {
+    /// With options of its own.
+    init(_ options: [String] = []) throws {
         while true {
             let port = Self.nextPort
             Self.nextPort += 1
             let process = try launch([
                 "taskset", "-c", "0", "redis-server", "--port", "\(port)", "--bind", "127.0.0.1", "--save", "", "--appendonly", "no",
                 "--dir", "/tmp",
-            ])
+            ] + options)
             for _ in 0..<100 where process.isRunning {
                 usleep(20_000)
                 // env and taskset replace themselves: the process is the server.

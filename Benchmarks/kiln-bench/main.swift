@@ -20,6 +20,7 @@ let parts: [(name: String, measure: (Bench) throws -> Void)] = [
     ("sampling", { try $0.samplingCPU(rounds: 4 * rounds) }),
     ("trace", { try $0.traceCPU(rounds: 2 * rounds) }),
     ("own", { try $0.ownCost() }),
+    ("tls", { try $0.encryptedCPU(rounds: 2 * rounds) }),
     ("truth", { try $0.truth(runs: 20) }),
 ]
 let wanted = Array(CommandLine.arguments.dropFirst(3))

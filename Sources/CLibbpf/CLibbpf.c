@@ -3,8 +3,10 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <link.h>
 #include <sched.h>
 #include <stdarg.h>
+#include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -131,6 +133,52 @@ int kiln_spawn_waiting(char *const arguments[], int errors, int *start, int *fai
 	*start = starting[1];
 	*failure = failing[0];
 	return child;
+}
+
+/* The function that is probed: somewhere in kiln's own file. */
+__attribute__((noinline)) void kiln_probed_function(void)
+{
+	__asm__ volatile("");
+}
+
+/* Finds where in kiln's file the function lies. */
+static int find_probed(struct dl_phdr_info *object, size_t size, void *found)
+{
+	uint64_t address = (uint64_t)kiln_probed_function - object->dlpi_addr;
+
+	(void)size;
+	for (int i = 0; i < object->dlpi_phnum; i++) {
+		const ElfW(Phdr) *segment = &object->dlpi_phdr[i];
+
+		if (segment->p_type == PT_LOAD && address >= segment->p_vaddr && address - segment->p_vaddr < segment->p_filesz) {
+			*(uint64_t *)found = address - segment->p_vaddr + segment->p_offset;
+			return 1;
+		}
+	}
+	return 0;
+}
+
+int kiln_probe_uprobe(void)
+{
+	struct perf_event_attr attributes = { .size = sizeof attributes, .config1 = (uint64_t)"/proc/self/exe" };
+	uint64_t offset = 0;
+	unsigned int type;
+	FILE *file = fopen("/sys/bus/event_source/devices/uprobe/type", "re");
+	int fd, read = 0;
+
+	if (!file)
+		return -errno;
+	read = fscanf(file, "%u", &type);
+	fclose(file);
+	if (read != 1 || !dl_iterate_phdr(find_probed, &offset))
+		return -EINVAL;
+	attributes.type = type;
+	attributes.config2 = offset;
+	fd = (int)syscall(SYS_perf_event_open, &attributes, 0, -1, -1, PERF_FLAG_FD_CLOEXEC);
+	if (fd < 0)
+		return -errno;
+	close(fd);
+	return 0;
 }
 
 /* The kernel's own structure and number, which the headers of older distributions lack (linux/bpf.h of Linux 6.6). */

@@ -66,6 +66,15 @@ public enum Capabilities {
             probe: probeOuterBatches
         ),
         Entry(
+            name: "uprobes", group: .kernel, isRequired: false, takesAway: "commands of TLS connections: they are counted as unseen",
+            remedy: "A kernel with CONFIG_UPROBE_EVENTS=y that isn't locked down.",
+            probe: {
+                let result = kiln_probe_uprobe()
+                guard result == 0 else { throw KernelError("probe a function of a program", code: -result) }
+                return ""
+            }
+        ),
+        Entry(
             name: "uprobe_multi", group: .kernel, isRequired: false, takesAway: "speed: functions are attached one by one",
             remedy: "It came with Linux 6.6.",
             probe: {

@@ -61,8 +61,9 @@ public struct CommandProbe: ~Copyable {
                 object = try Self.loadWithTLS(watched, side, hook, programs, trace)
                 tlsPrograms = TLSProbes.programs
             } catch {
-                for library in libraries { refused(library, error) }
+                // What the hook itself lacks is no matter of TLS.
                 object = try Self.load(watched, side, programs, trace)
+                for library in libraries { refused(library, error) }
             }
         }
         let ids = try object.map("command_ids"), stats = try object.map("command_stats")

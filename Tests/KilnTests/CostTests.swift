@@ -14,7 +14,12 @@ extension KernelTests {
             var cost_percent, cost_least_percent, cost_most_percent: Double
             var added_cpu_ns, added_least_cpu_ns, added_most_cpu_ns: Double
             var bpf_ns_per_command: Double?
+            var ping_p50: RoundTrip?
             var windows: [Window]
+
+            struct RoundTrip: Decodable {
+                var without_ns: Double
+            }
 
             struct Window: Decodable {
                 var watched: Bool
@@ -35,8 +40,9 @@ extension KernelTests {
             #expect(measured.added_cpu_ns > truth * 0.7 && measured.added_cpu_ns < truth * 1.5, "\(measured.added_cpu_ns) ns of \(truth)")
             #expect(measured.added_least_cpu_ns < truth * 1.1 && measured.added_most_cpu_ns > truth * 0.9)
             // The same without an observer: nothing like it.
-            let (nothing, said) = try Self.cost(server, ["--observer", "none", "--precision", "0.01"])
+            let (nothing, said) = try Self.cost(server, ["--observer", "none", "--precision", "0.01", "--ping"])
             #expect(abs(nothing.added_cpu_ns) < truth * 0.3, "\(nothing.added_cpu_ns) ns")
+            #expect(try #require(nothing.ping_p50).without_ns > 1000)
             // Nor are four blocks enough to know it to a hundredth of a point; how many would be is said.
             #expect(!nothing.is_conclusive)
             #expect(said.contains("no conclusion: ") && (said.contains(" s would do: --duration ") || said.contains("Even a day")), "\(said)")

@@ -133,6 +133,29 @@ extension KernelTests {
             #expect(session.record.lost == ["unsynchronised_bytes": UInt64(request("INCR", "n").count)])
         }
 
+        @Test func verboseTellsWhatIsLoadedWhereAndHowOftenItRan() throws {
+            let (server, keys) = try Self.server()
+            let directory = temporaryDirectory()
+            defer { try? FileManager.default.removeItem(atPath: directory) }
+            let kiln = try KilnRun(["-p", "\(server.pid)", "--verbose", "--bpf-statistics", "-o", directory + "/s", "-F", "0"])
+            try #require(kiln.attached(), "\(kiln.errorText)")
+            let client = try Self.client(keys, """
+                client = connect()
+                for _ in range(101):
+                    client.sendall(request("INCR", "n"))
+                    read_until(client, b"\\r\\n")
+                """)
+            try client.finish()
+            #expect(kiln.stop() == 0)
+            let lines = kiln.errorText.split(separator: "\n")
+            func line(_ program: String, _ index: Int) -> Substring { lines.filter { $0.hasPrefix(program + " ") }.dropFirst(index).first ?? "" }
+            #expect(line("tls_write_ends", 0).contains("return of SSL_write, return of SSL_write_ex"))
+            #expect(line("count_syscall", 0).contains("tp_btf/sys_exit"))
+            #expect(lines.contains("refused: nothing"))
+            // Each reply is one SSL_write of this process, and of no other.
+            #expect(line("tls_write_ends", 1).split(separator: " ").dropFirst().first == "101")
+        }
+
         @Test func anEncryptedReplicasLinkAddsNoCommand() throws {
             let (master, keys) = try Self.server()
             let (replica, own) = try Self.server(["--tls-replication", "yes", "--replicaof", "127.0.0.1", "\(keys.port)"] + [

@@ -10,7 +10,8 @@ cache=${KILN_KERNELS:-.build-kernels}
 mkdir -p "$cache"
 "$here/initramfs.sh" "$kiln" "$cache/initramfs.gz"
 
-# boot IMAGE LOG RESULTS SECONDS ACCELERATOR WORDS
+# boot IMAGE LOG RESULTS SECONDS ACCELERATOR WORDS. An emulator with a thread for each CPU runs kernel code that another CPU is just
+# patching (a panic "int3" after probes were attached, seen with QEMU 7.2; the kernel's own testers met it too): one thread for all.
 boot() {
   : >"$2"
   : >"$3"                        # what an earlier run found is no result of this one
@@ -29,13 +30,13 @@ for name in "$@"; do
   fi
   if [ -z "$accelerator" ]; then
     # KVM may be there and not work, as in some virtual machines.
-    accelerator=tcg
+    accelerator=tcg,thread=single
     if [ -w /dev/kvm ]; then
       boot "$image" "$log.console" "$log.results" 20 kvm kiln.only_boot
       ! grep -q '^guest.end' "$log.results" 2>/dev/null || accelerator=kvm
     fi
   fi
-  boot "$image" "$log.console" "$log.results" 900 "$accelerator" ""
+  boot "$image" "$log.console" "$log.results" 1200 "$accelerator" ""
   all="$all $log.results"
   echo "Linux $(awk -F'\t' '$1 == "guest" && $2 == "boot" { print $4 }' "$log.results") ($accelerator; console in $log.console)"
   awk -F'\t' '$3 != "done" && $3 != "yes" { printf "  %-12s  %-30s  %-7s  %s\n", $1, $2, $3, $4 }' "$log.results"

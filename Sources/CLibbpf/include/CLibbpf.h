@@ -27,6 +27,9 @@ struct perf_event_attr kiln_code_mapping_events(void);
 /// nothing is its input and output; -1: kiln's own.
 int kiln_spawn_waiting(char *const arguments[], int errors, int *start, int *failure);
 
+/// Whether functions of programs can be probed: 0, or -errno. One of kiln's own is, for a moment.
+int kiln_probe_uprobe(void);
+
 /// Whether one link can attach a program to several functions of a file (BPF_TRACE_UPROBE_MULTI): 0, or -errno.
 int kiln_probe_uprobe_multi(void);
 

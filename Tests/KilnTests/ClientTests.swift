@@ -1,0 +1,164 @@
+import Foundation
+import Glibc
+import KilnModel
+import Testing
+
+extension KernelTests {
+    /// Programs that ask Redis, watched from their own side.
+    @Suite struct ClientTests {
+        /// redis-benchmark that doesn't begin before it is told to.
+        private static func heldBenchmark(_ arguments: [String]) throws -> Child {
+            let child = try Child("sh", ["-c", "kill -STOP $$; exec \"$@\"", "sh", "redis-benchmark", "-q"] + arguments)
+            guard eventually({ (try? String(contentsOfFile: "/proc/\(child.pid)/stat", encoding: .utf8))?.contains(") T ") == true }) else {
+                throw TestFailure("the shell did not stop")
+            }
+            return child
+        }
+
+        /// What kiln counts of a benchmark, and what the server counts of the same.
+        private static func benchmark(
+            _ server: RedisServer, _ arguments: [String], hook: String
+        ) throws -> (kiln: [String: UInt64], server: [String: UInt64], session: Session) {
+            let before = try server.commandStatistics()
+            let client = try heldBenchmark(arguments)
+            let session = try Session.recording(pid: client.pid, ["--client", "--hook", hook]) {
+                kill(client.pid, SIGCONT)
+                guard client.wait() == 0 else { throw TestFailure("redis-benchmark failed") }
+            }
+            var counted = try server.commandStatistics()
+            for (name, count) in before { counted[name, default: 0] -= count }
+            return (session.counts, counted.filter { $0.value != 0 }, session)
+        }
+
+        @Test(arguments: Capability.hooks, ["1", "16"])
+        func everyCommandThatABenchmarkAsksIsCountedOnce(hook: String, pipeline: String) throws {
+            let server = try RedisServer()
+            let (kiln, counted, session) = try Self.benchmark(
+                server, ["-p", "\(server.port)", "-t", "set,get", "-n", "20000", "-c", "20", "-P", pipeline], hook: hook
+            )
+            #expect(kiln == counted)
+            #expect(kiln["GET"] == 20_000 && kiln["SET"] == 20_000)
+            #expect(session.record.side == .client)
+            #expect(session.record.lost.isEmpty)
+            let phases = try #require(session.record.commands["GET"]).phases
+            #expect(phases.keys.sorted() == ["total"])
+            #expect(phases["total"]?.count == 20_000)
+            let asked = try #require(session.record.servers?["127.0.0.1:\(server.port)"])
+            #expect(asked.latency["GET"]?.count == 20_000)
+            #expect(asked.commands == kiln.values.reduce(0, +))
+            #expect(session.record.clients.isEmpty)
+        }
+
+        @Test(.enabled(if: PythonClient.isInstalled, "python3 is not installed"), arguments: Capability.hooks)
+        func anEncryptedClientCountsTheSame(hook: String) throws {
+            let keys = try TLSKeys()
+            let server = try RedisServer(keys.arguments)
+            let client = try PythonClient(port: keys.port, authority: keys.certificate, """
+                tell("ready")
+                wait_for("go")
+                for _ in range(3):
+                    client = connect()
+                    for _ in range(101):
+                        client.sendall(request("INCR", "n"))
+                        read_until(client, b"\\r\\n")
+                    client.sendall(request("SET", "big", b"x" * 1000003) + request("GET", "big"))
+                    read_until(client, b"x\\r\\n")
+                    client.close()
+                """)
+            _ = try client.told("ready")
+            let session = try Session.recording(pid: client.pid, ["--client", "--hook", hook]) {
+                try client.allow("go")
+                try client.finish()
+            }
+            #expect(session.counts == ["INCR": 303, "SET": 3, "GET": 3])
+            #expect(session.record.lost.isEmpty)
+            #expect(session.record.tlsLibrary?.hasPrefix("libssl.so") == true)
+            let asked = try #require(session.record.servers?["127.0.0.1:\(keys.port)"])
+            #expect(asked.latency.mapValues(\.count) == ["INCR": 303, "SET": 3, "GET": 3])
+            #expect(try server.commandStatistics() == session.counts)
+        }
+
+        @Test(.enabled(if: PythonClient.isInstalled, "python3 is not installed"), arguments: Capability.hooks)
+        func aSleepOfTheServerIsTheClientsLatency(hook: String) throws {
+            let server = try RedisServer()
+            let client = try PythonClient(port: server.port, """
+                wait_for("go")
+                client, seen = connect(), []
+                for _ in range(9):
+                    start = time.monotonic_ns()
+                    client.sendall(request("DEBUG", "SLEEP", "0.05"))
+                    read_until(client, b"+OK\\r\\n")
+                    seen.append(time.monotonic_ns() - start)
+                # Pipelines, cut anywhere, and a value of many sends.
+                for _ in range(31):
+                    in_pieces(client, request("SET", "a", "b") * 3 + request("GET", "a") * 7 + request("ECHO", "end"), 90)
+                    read_until(client, b"end\\r\\n")
+                client.sendall(request("SET", "big", b"x" * 3000003))
+                read_until(client, b"+OK\\r\\n")
+                # One publishes, another listens.
+                other = connect()
+                other.sendall(request("SUBSCRIBE", "channel"))
+                read_until(other, b":1\\r\\n")
+                for _ in range(5):
+                    client.sendall(request("PUBLISH", "channel", "message"))
+                    read_until(client, b":1\\r\\n")
+                    read_until(other, b"message\\r\\n")
+                tell("seen", sorted(seen)[4])
+                """)
+            var seen = 0.0
+            let session = try Session.recording(pid: client.pid, ["--client", "--hook", hook]) {
+                try client.allow("go")
+                seen = Double(try client.told("seen")) ?? 0
+                try client.finish()
+            }
+            #expect(session.counts == ["DEBUG": 9, "SET": 94, "GET": 217, "ECHO": 31, "SUBSCRIBE": 1, "PUBLISH": 5])
+            let total = session.record.commands.mapValues { $0.phases["total"] }
+            let p50 = Double(try #require(total["DEBUG"]??.p50Ns))
+            // Within 3.2 % of 50 ms and the round trip, which is in what the client itself saw.
+            let least = 50e6 * (1 - 0.032), most = max(50e6, seen) * (1 + 0.032)
+            #expect(p50 > least && p50 < most, "p50 \(p50) ns, client \(seen)")
+            #expect(total["SET"]??.count == 94 && total["GET"]??.count == 217 && total["PUBLISH"]??.count == 5)
+            // What follows SUBSCRIBE can't be told from replies.
+            #expect(session.record.lost == ["unpaired_connections": 1])
+        }
+
+        @Test(.enabled(if: PythonClient.isInstalled, "python3 is not installed"), arguments: Capability.hooks)
+        func aConnectionOpenedBeforeIsFollowedFromItsSecondRequest(hook: String) throws {
+            let server = try RedisServer()
+            let client = try PythonClient(port: server.port, """
+                client = connect()
+                settle(client)
+                tell("ready")
+                wait_for("go")
+                for _ in range(101):
+                    client.sendall(request("INCR", "n"))
+                    read_until(client, b"\\r\\n")
+                """)
+            _ = try client.told("ready")
+            let session = try Session.recording(pid: client.pid, ["--client", "--hook", hook]) {
+                try client.allow("go")
+                try client.finish()
+            }
+            #expect(session.counts == ["INCR": 100])
+            #expect(session.record.commands["INCR"]?.phases["total"]?.count == 100)
+            #expect(session.record.lost == ["unsynchronised_bytes": UInt64(request("INCR", "n").count)])
+        }
+
+        @Test func aServerAsksNobody() throws {
+            let server = try RedisServer()
+            let session = try Session.recording(pid: server.pid, ["--client"], status: 1) {
+                try server.benchmark(["-t", "get", "-n", "1009", "-c", "3"])
+            }
+            #expect(session.counts.isEmpty)
+        }
+
+        @Test func aClientWithoutAProcessIsWrongUsage() throws {
+            let kiln = try KilnRun(["--client"])
+            #expect(kiln.wait() == 64)
+            #expect(kiln.errorText.contains("--pid, or --comm"))
+            let nobody = try KilnRun(["--client", "--comm", "no-such-program"])
+            #expect(nobody.wait() == 1)
+            #expect(nobody.errorText.contains("no process is named no-such-program"))
+        }
+    }
+}
