@@ -149,7 +149,9 @@ extension KernelTests {
             let form = #/^\d{4}/\d\d/\d\d \d\d:\d\d:\d\d SET key:\d{12} \w+, Latency: \d+ ns$/#
             #expect(lines.count > 1000)
             let odd = lines.filter { $0.wholeMatch(of: form) == nil }
-            #expect(odd.isEmpty, "\(odd.count) of \(lines.count): \(odd.prefix(3))")
+            // Where a set of slots is full, a request is told without its arguments, and counted.
+            #expect(odd.allSatisfy { $0.contains(" SET ...(arguments not kept), Latency: ") }, "\(odd.prefix(3))")
+            #expect(UInt64(odd.count) <= trace.lost("traced_requests_without_room"))
         }
     }
 }
