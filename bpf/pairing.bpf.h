@@ -239,8 +239,8 @@ struct send {
 	__u64 begin_ns;                   /* when it began; 0: not known */
 	__u32 sent;                       /* bytes that the kernel took */
 	enum send_form form;              /* SEND_UNKNOWN can't be followed */
-	bool carried;                     /* by TLS: `returned_ns` counts */
 	__u64 returned_ns;                /* return of the socket's send; 0: not known */
+	bool carried;                     /* by TLS: `returned_ns` counts */
 	bool in_part;                     /* it may not be the end of what is to be sent */
 };
 

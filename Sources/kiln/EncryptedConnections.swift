@@ -11,10 +11,11 @@ struct EncryptedConnections {
     /// Targets of which nothing was told yet.
     private var untold: [Int]
 
-    init(_ targets: [Target]) {
+    /// `follows`: false leaves encrypted connections alone; they are counted as unseen.
+    init(_ targets: [Target], follows: Bool) {
         self.targets = targets
         var libraries: [TLSLibrary] = [], untold: [Int] = []
-        for (process, target) in targets.enumerated() {
+        for (process, target) in targets.enumerated() where follows {
             switch EncryptionLibrary(ofProcess: target.pid) {
             case .openSSL(let name, let path):
                 libraries.append(TLSLibrary(process: process, pid: target.pid, path: path, name: name))

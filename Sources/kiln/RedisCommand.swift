@@ -39,6 +39,9 @@ struct RedisCommand: ParsableCommand {
     @Flag(name: .customLong("no-syscalls"), help: "Don't count system calls: watching then costs least.")
     var noSyscalls = false
 
+    @Flag(name: .customLong("no-tls"), help: "Don't follow encrypted connections: watching them costs most.")
+    var noTLS = false
+
     @OptionGroup var sampling: SamplingOptions
 
     @Flag(help: "Print the full histogram of each command every interval.")

@@ -300,7 +300,7 @@ private struct Probes: ~Copyable {
         var syscalls = options.noSyscalls ? nil : try SyscallProbe(watching: watched)
         var stacks = options.sampling.frequency > 0
             ? try StackProbe(watching: watched, byThread: options.sampling.threads, mappings: folding.mappings) : nil
-        let encrypted = EncryptedConnections(targets)
+        let encrypted = EncryptedConnections(targets, follows: !options.noTLS)
         var refused: [String] = []
         let commands = try CommandProbe.attach(
             watching: watched, side: options.client ? .client : .server, forced: options.target.hook, tls: encrypted.libraries,
