@@ -27,7 +27,7 @@ struct TraceSession {
         guard let watched = WatchedProcesses(pids: targets.map(\.pid)) else {
             throw Failure("a trace takes 1 to \(WatchedProcesses.limit) processes.")
         }
-        var encrypted = EncryptedConnections(targets)
+        var encrypted = EncryptedConnections(targets, follows: true)
         var probe = try TraceProbe.attach(
             watching: watched, forced: options.target.hook, filter: options.filter, tls: encrypted.libraries,
             openSockets: { try targets.flatMap { try $0.openSockets() } },
