@@ -38,17 +38,20 @@ extension KernelTests {
                     signal(SIGUSR1, on_signal);
                     while (!asked) spin(0.01);
                     for (int i = 0; i < 5; i++) if (!fork()) { in_child(); _exit(0); }
+                    for (int i = 0; i < 5; i++) wait(0);
                     for (;;) spin(0.01);
                 }
                 """)
             let session = try Session.sampling(pid: program.pid) {
+                // It works until the signal, and again when its children have ended.
+                try letWork(program.pid, seconds: 0.2)
                 program.signal(SIGUSR1)
-                try letWork(program.pid, seconds: 1.5)
+                try letWork(program.pid, seconds: 0.5)
             }
             let samples = session.record.samples.onCPU, children = try #require(samples.descendants)
             #expect(samples.processes?.count == 6)
-            // Five children of 0.2 s at 499 Hz.
-            #expect((400...600).contains(children.recorded), "\(children)")
+            // Five children of 0.2 s at 499 Hz, less what a hypervisor takes.
+            #expect((250...600).contains(children.recorded), "\(children)")
             #expect(children.complete >= children.recorded - 2, "\(children)")
             let named = session.stacks.samples(through: "_start", "main", "in_child", "spin", "step")
             #expect(named >= children.recorded * 9 / 10, "\(named) of \(children.recorded)")
