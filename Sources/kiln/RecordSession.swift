@@ -37,7 +37,7 @@ struct RecordSession {
             let name = options.all ? "all processes" : FilePath(options.command[0]).lastComponent?.string ?? options.command[0]
             target = SessionRecord.Target(pid: options.all ? 0 : child?.pid ?? 0, exe: nil, comm: name, ports: [], container: nil)
         }
-        clock = try target.pid == 0 ? nil : Self.clock(of: target.pid)
+        clock = try target.pid == 0 ? nil : cpuClock(of: target.pid)
         folding = StackFolding(targets: target.pid == 0 ? [] : [target.pid], options.sampling)
         if let process { try events.watch(pid: process.pid) }
         if let child { try events.watch(pid: child.pid) }
@@ -148,10 +148,4 @@ struct RecordSession {
     }
 
     private func comm(of process: Int, in table: StackTable) -> String { table.processes[process]?.comm ?? target.comm }
-
-    private static func clock(of pid: Int32) throws -> ProcessCPUClock {
-        do { return try ProcessCPUClock(pid: pid) } catch {
-            throw Failure("cannot read the CPU clock of pid \(pid): \(error). It may have exited; look with `ps -p \(pid)`.")
-        }
-    }
 }

@@ -32,11 +32,7 @@ struct RedisSession {
         self.began = began
         events = try SessionEvents()
         for target in targets { try events.watch(pid: target.pid) }
-        clocks = try targets.map { target in
-            do { return try ProcessCPUClock(pid: target.pid) } catch {
-                throw Failure("cannot read the CPU clock of pid \(target.pid): \(error). It may have exited; look with `ps -p \(target.pid)`.")
-            }
-        }
+        clocks = try targets.map { try cpuClock(of: $0.pid) }
         folding = StackFolding(targets: options.sampling.frequency > 0 ? targets.map(\.pid) : [], options.sampling)
         directories = try Self.makeDirectories(options, targets, started)
         printer = SessionPrinter(targets: targets, options: options)

@@ -1,5 +1,6 @@
 import Glibc
 import KilnModel
+import KilnTargets
 
 /// What this process has used since it started.
 struct OwnCost {
@@ -23,6 +24,13 @@ struct OwnCost {
         let line = String(decoding: status, as: UTF8.self).split(separator: "\n").first { $0.hasPrefix("VmHWM:") }
         // VmHWM:	   28980 kB
         return line?.split { $0 == " " || $0 == "\t" }.dropFirst().first.flatMap { UInt64($0) }.map { $0 * 1024 }
+    }
+}
+
+/// What a target has used since it started.
+func cpuClock(of pid: Int32) throws -> ProcessCPUClock {
+    do { return try ProcessCPUClock(pid: pid) } catch {
+        throw Failure("cannot read the CPU clock of pid \(pid): \(error). It may have exited; look with `ps -p \(pid)`.")
     }
 }
 
