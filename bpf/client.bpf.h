@@ -293,7 +293,7 @@ static __always_inline void client_receives(const struct place *place, struct ex
 			client_proves(x, c, replies);
 		return;
 	}
-	x->sent_ns = bpf_ktime_get_ns();
+	x->sent_ns = receive->returned_ns;
 	stats = bpf_map_lookup_elem(&client_stats, &server);
 	if (stats)
 		stats->received_bytes += receive->length;

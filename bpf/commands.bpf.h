@@ -7,6 +7,7 @@
 #include "include/kiln_redis.h"
 #define LOSS_COUNT KILN_REDIS_LOSS_COUNT
 #include "losses.bpf.h"
+#include "arrivals.bpf.h"
 #include "pairing.bpf.h"
 
 #define PROBES_MAX 8                      /* answered receives without one whole request, until a connection is given up */
@@ -16,7 +17,8 @@ struct receive {
 	__u64 buffer;                     /* user address of the bytes */
 	__u32 length;
 	bool tcp;
-	__u64 arrived_ns;                 /* its first byte; at most SINCE_UNKNOWN: not known */
+	__u64 returned_ns;                /* when the call returned that received */
+	__u64 arrived_ns;                 /* its first byte; at most ARRIVAL_UNKNOWN: not known */
 	__u32 copied_seq;                 /* tcp only: bytes read before and with this receive, as a sequence number */
 	bool first_of_stream;             /* proven: no byte of the stream was read before */
 	bool incoming;                    /* the server accepted the connection; it did not open it */
@@ -140,32 +142,6 @@ __noinline int meet(struct exchange *x, const struct receive *receive, __u32 pro
 	return 0;
 }
 
-/* unread_since_ns of a connection of whose unread bytes the first one's arrival is not known. */
-#define SINCE_UNKNOWN 1
-
-/* Data is there to be read. Runs beside receives, on other CPUs. `now`: 0 where no clock has been read. */
-static __always_inline void data_arrives(__u64 id, __u64 now)
-{
-	struct arrival *arrival = find_arrival(id);
-
-	if (arrival && !arrival->unread_since_ns)
-		arrival->unread_since_ns = now ? now : bpf_ktime_get_ns();
-}
-
-/* When the first byte that a receive took arrived; at most SINCE_UNKNOWN: not known. To be called before it is looked whether
- * all was read, which the exchange, a full barrier, orders: data that arrives in between is either seen then or noted here. */
-static __always_inline __u64 take_arrival(struct arrival *arrival)
-{
-	return arrival ? __sync_lock_test_and_set(&arrival->unread_since_ns, 0) : 0;
-}
-
-/* Bytes were left behind, of which nobody knows when the first one came. */
-static __always_inline void forget_arrival(struct arrival *arrival)
-{
-	if (arrival)
-		arrival->unread_since_ns = SINCE_UNKNOWN;
-}
-
 static __always_inline void count_receive(__u32 client, const struct resp_reader *r, __u32 bytes)
 {
 	struct kiln_client_stats *stats = bpf_map_lookup_elem(&client_stats, &client);
@@ -195,7 +171,7 @@ static __always_inline void connection_receives(const struct place *place, struc
 	int outcome = RESP_MORE;
 	struct arrived times;
 
-	times.received_ns = bpf_ktime_get_ns();
+	times.received_ns = receive->returned_ns;
 	executes = thread_receives(process, task->pid, &thread, receive->began_ns ? receive->began_ns : times.received_ns);
 	if (x->waiting != WAITING_ONE)
 		x->received_ns = times.received_ns;
@@ -210,7 +186,7 @@ static __always_inline void connection_receives(const struct place *place, struc
 		distrust(x);
 	}
 	x->copied_seq = receive->copied_seq;
-	times.arrived_ns = receive->arrived_ns > SINCE_UNKNOWN && receive->arrived_ns <= times.received_ns ? receive->arrived_ns : 0;
+	times.arrived_ns = receive->arrived_ns > ARRIVAL_UNKNOWN && receive->arrived_ns <= times.received_ns ? receive->arrived_ns : 0;
 	if (receive->loss) {
 		lose(receive->loss - 1, 1);
 		distrust(x);
@@ -361,25 +337,23 @@ static __always_inline bool is_one_reply(const __u8 *b, __u32 sent)
 
 static __always_inline bool sends_one_reply(const struct send *send)
 {
-	__u32 zero = 0, length = send->sent;
-	struct reply_reader *r = bpf_map_lookup_elem(&reply_readers, &zero);
+	__u64 start[2] = {};
+	__u32 length = send->sent;
 
-	if (!r || send->form != SEND_BYTES)
+	if (send->form != SEND_BYTES)
 		return false;
-	((__u64 *)r->bytes)[0] = 0;
-	((__u64 *)r->bytes)[1] = 0;
-	if (length > 16)
-		length = 16;
+	if (length > sizeof start)
+		length = sizeof start;
 	barrier_var(length);
-	if (length > 16 || bpf_probe_read_user(r->bytes, length, (void *)send->buffer))
+	if (length > sizeof start || bpf_probe_read_user(start, length, (void *)send->buffer))
 		return false;
-	return is_one_reply(r->bytes, send->sent);
+	return is_one_reply((const __u8 *)start, send->sent);
 }
 
 static __always_inline void connection_sends(const struct place *place, struct exchange *x, const struct send *send,
 					     struct task_struct *task)
 {
-	process_sends(x->process, task, send->begin_ns);
+	process_sends(x, task, send->begin_ns);
 	if (x->trust == TRUST_IGNORED)
 		return;
 	x->flags |= REPLIED;
@@ -387,7 +361,7 @@ static __always_inline void connection_sends(const struct place *place, struct e
 		x->flags = send->in_part ? x->flags | SENT_IN_PART : x->flags & ~SENT_IN_PART;
 		return;
 	}
-	x->sent_ns = send->carried ? send->returned_ns : bpf_ktime_get_ns();
+	x->sent_ns = send->returned_ns;
 	count_send(x->client, send->sent);
 	if (x->flags & UNPAIRED)
 		return;

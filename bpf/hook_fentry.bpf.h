@@ -74,7 +74,7 @@ int BPF_PROG(fentry_unix_send, struct socket *socket, struct msghdr *message, __
 SEC("fentry/sock_def_readable")
 int BPF_PROG(fentry_data, struct sock *sk)
 {
-	return socket_becomes_readable(sk, 0);
+	return data_at_socket(sk, bpf_skc_to_tcp_sock(sk));
 }
 
 #endif

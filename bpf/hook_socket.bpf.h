@@ -55,16 +55,11 @@ static __always_inline __u64 socket_inode(struct sock *sk)
 }
 
 /* The exchange of a socket, made if there is none: NULL where there is no room. */
-static __always_inline struct exchange *socket_exchange(struct sock *sk)
+static __always_inline struct exchange *socket_exchange(struct sock *sk, __u64 cookie)
 {
-	__u64 cookie = sk->__sk_common.skc_cookie.counter;
 	struct exchange *x = find_exchange(cookie);
 
-	if (x)
-		return x;
-	if (!cookie)
-		cookie = bpf_get_socket_cookie(sk);
-	return make_exchange(cookie);
+	return x ? x : make_exchange(cookie ? cookie : bpf_get_socket_cookie(sk));
 }
 
 /* What a receive or a send was called with, where a hook sees that. */
@@ -79,47 +74,52 @@ static __always_inline int receive_at_socket(struct sock *sk, const struct tcp_s
 {
 	struct task_struct *task = bpf_get_current_task_btf();
 	int process = target_index(task->tgid);
+	__u64 cookie = sk->__sk_common.skc_cookie.counter;
 	struct exchange *x;
 	struct arrival *arrival;
 	struct receive *receive;
 	struct place place = { sk, 0 };
 	const struct pt_regs *regs = NULL;
+	__u64 now;
 
 	if (process < 0 || ret < 0 || flags & (MSG_PEEK | MSG_ERRQUEUE) || (client_side && !is_stream(sk)))
 		return 0;
+	/* First of all: reading the clock waits for all that is being fetched, and most of what comes is not in the nearest cache. */
+	now = bpf_ktime_get_ns();
 	receive = new_receive(ret);
 	if (!receive)
 		return 0;
+	receive->returned_ns = now;
 	receive->tcp = tcp != NULL;
 	if (ret == 0) {
 		/* The end of the stream. TCP tells when the socket goes. */
-		x = tcp ? NULL : find_exchange(sk->__sk_common.skc_cookie.counter);
+		x = tcp ? NULL : find_exchange(cookie);
 		if (x)
 			free_exchange(x);
 		return 0;
 	}
-	x = socket_exchange(sk);
+	x = socket_exchange(sk, cookie);
 	if (!x) {
 		lose(KILN_LOST_CONNECTIONS_WITHOUT_STATE, 1);
 		return 0;
 	}
 	if (client_side)
 		meet_server(x, sk, socket_inode(sk), process, &receive->client);
-	arrival = find_arrival(x->id);
-	receive->arrived_ns = take_arrival(arrival);
+	/* By a number that is at hand: then both tables are looked into at once. */
+	arrival = find_arrival(cookie ? cookie : x->id);
 	if (tcp) {
-		__u32 unread = tcp->rcv_nxt - tcp->copied_seq;
-
 		receive->copied_seq = tcp->copied_seq;
-		if (unread)
-			forget_arrival(arrival);
+		receive->arrived_ns = tcp_arrival(arrival, receive->copied_seq - ret);
 		if (x->trust == TRUST_UNKNOWN) {
+			follow_arrivals(arrival, tcp, receive->copied_seq);
 			receive->first_of_stream = is_first_of_stream((struct tcp_sock *)tcp, receive);
 			/* A listener's backlog limit is inherited by what it accepts; connect() sets none. */
 			receive->incoming = sk->sk_max_ack_backlog != 0;
 		}
-	} else if (sk->sk_receive_queue.qlen) {
-		forget_arrival(arrival);
+	} else {
+		receive->arrived_ns = take_unix_arrival(arrival);
+		if (sk->sk_receive_queue.qlen)
+			forget_unix_arrival(arrival);
 	}
 	if (x->trust == TRUST_UNKNOWN && !tcp && sk->__sk_common.skc_family != AF_UNIX) {
 		receive->unsupported = sk->sk_type == SOCK_STREAM;
@@ -158,17 +158,20 @@ static __always_inline int send_at_socket(struct sock *sk, const struct tcp_sock
 	struct send send = {};
 	const struct pt_regs *regs = NULL;
 	struct place place = { sk, 0 };
+	int process;
 
 	if (ret <= 0)
 		return 0;
 	task = bpf_get_current_task_btf();
+	process = target_index(task->tgid);
+	if (process >= 0)
+		send.returned_ns = bpf_ktime_get_ns();       /* first of all, as above */
 	if (client_side) {
-		int process = target_index(task->tgid);
 		struct receive *scratch = new_receive(0);
 
 		if (process < 0 || !scratch || !is_stream(sk))
 			return 0;
-		x = socket_exchange(sk);
+		x = socket_exchange(sk, sk->__sk_common.skc_cookie.counter);
 		if (x)
 			meet_server(x, sk, socket_inode(sk), process, &scratch->client);
 		else
@@ -178,6 +181,8 @@ static __always_inline int send_at_socket(struct sock *sk, const struct tcp_sock
 	}
 	if (!x)
 		return 0;
+	if (process < 0)
+		send.returned_ns = bpf_ktime_get_ns();
 	if (call.is_seen) {
 		describe_message_send(call.message, call.size, &send, ret);
 	} else {
@@ -202,26 +207,29 @@ int BPF_PROG(socket_send, struct sock *sk, int ret, int flags)
 	return send_at_socket(sk, tcp, ret, (struct call){ 0 });
 }
 
-/* In the interrupt that brings the data, for every socket of the host: before the first receive there is no exchange. `now` as in
- * data_arrives(). */
-static __always_inline int socket_becomes_readable(const struct sock *sk, __u64 now)
+/* In the interrupt that brings the data, for every socket of the host: before the first receive there is no exchange. */
+static __always_inline int data_at_socket(const struct sock *sk, const struct tcp_sock *tcp)
 {
-	/* A unix socket's reader may have been faster than this. */
-	if (sk->__sk_common.skc_family != AF_UNIX || sk->sk_receive_queue.qlen)
-		data_arrives(sk->__sk_common.skc_cookie.counter, now);
+	__u64 cookie = sk->__sk_common.skc_cookie.counter;
+
+	if (!cookie)
+		return 0;
+	/* TCP reads its clock when it begins to handle a segment (tcp_mstamp_refresh). */
+	if (tcp)
+		tcp_data_arrives(cookie, tcp->copied_seq, tcp->rcv_nxt, tcp->tcp_clock_cache);
+	else if (sk->__sk_common.skc_family == AF_UNIX && sk->sk_receive_queue.qlen)     /* a reader may have been faster than this */
+		unix_data_arrives(cookie);
 	return 0;
 }
 
 SEC("tp_btf/sk_data_ready")
 int BPF_PROG(socket_data, const struct sock *sk)
 {
-	const struct tcp_sock *tcp;
+	const struct tcp_sock *tcp = NULL;
 
-	if (!is_tcp(sk->__sk_common.skc_family, sk->sk_protocol))
-		return socket_becomes_readable(sk, 0);
-	tcp = bpf_rdonly_cast(sk, bpf_core_type_id_kernel(struct tcp_sock));
-	/* TCP reads its clock when it begins to handle a segment (tcp_mstamp_refresh). */
-	return socket_becomes_readable(sk, tcp->tcp_clock_cache);
+	if (is_tcp(sk->__sk_common.skc_family, sk->sk_protocol))
+		tcp = bpf_rdonly_cast(sk, bpf_core_type_id_kernel(struct tcp_sock));
+	return data_at_socket(sk, tcp);
 }
 
 SEC("tp_btf/tcp_destroy_sock")

@@ -100,6 +100,7 @@ static __always_inline void syscall_receive(struct task_struct *task, struct pt_
 	receive = new_receive(ret);
 	if (!receive)
 		return;
+	receive->returned_ns = bpf_ktime_get_ns();
 	place.id = socket.inode;
 	x = find_exchange(socket.inode);
 	if (ret == 0) {
@@ -164,6 +165,7 @@ static __always_inline void syscall_send(struct task_struct *task, struct pt_reg
 	}
 	if (!x)
 		return;
+	send.returned_ns = bpf_ktime_get_ns();
 	describe_send(regs, &send, ret, x->trust == TRUST_COUNTING);
 	sk = socket.sk;
 	if (is_tcp(BPF_CORE_READ(sk, __sk_common.skc_family), BPF_CORE_READ(sk, sk_protocol))) {

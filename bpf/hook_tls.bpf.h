@@ -109,6 +109,7 @@ int tls_read_ends(struct pt_regs *regs)
 	__builtin_memset(receive, 0, sizeof *receive);
 	receive->buffer = call->buffer;
 	receive->length = bytes;
+	receive->returned_ns = bpf_ktime_get_ns();
 	receive->carried = true;
 	receive->began_ns = call->entered_ns;
 	receive->arrived_ns = call->receives ? call->arrived_ns : 0;
@@ -144,7 +145,6 @@ int tls_write_ends(struct pt_regs *regs)
 	send.sent = bytes;
 	send.form = SEND_BYTES;
 	send.in_part = bytes < call->requested || bytes >= REPLY_CHUNK;
-	send.carried = true;
 	send.returned_ns = call->sent_ns;
 	if (trace.enabled)
 		begin_carried_call(place.id, &call->receive.client, process);

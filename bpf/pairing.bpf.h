@@ -89,7 +89,7 @@ static __always_inline void count_calls(__u32 command, __u32 count, __u32 larges
 	if (largest > stats->request_bytes_max)
 		stats->request_bytes_max = largest;
 	if (times->arrived_ns)
-		add_latency(&stats->phases[KILN_PHASE_QUEUE], times->received_ns - times->arrived_ns, count);
+		add_latency(stats, KILN_PHASE_QUEUE, times->received_ns - times->arrived_ns, count);
 }
 
 struct await_context {
@@ -239,8 +239,7 @@ struct send {
 	__u64 begin_ns;                   /* when it began; 0: not known */
 	__u32 sent;                       /* bytes that the kernel took */
 	enum send_form form;              /* SEND_UNKNOWN can't be followed */
-	__u64 returned_ns;                /* return of the socket's send; 0: not known */
-	bool carried;                     /* by TLS: `returned_ns` counts */
+	__u64 returned_ns;                /* when the socket's send returned; 0: not known */
 	bool in_part;                     /* it may not be the end of what is to be sent */
 };
 
@@ -462,7 +461,7 @@ __noinline int settle_replies(struct exchange *x, struct connection *c)
 		row = answered_command(&replied);
 		stats = bpf_map_lookup_elem(&command_stats, &row);
 		if (stats && !client_side && x->waiting != WAITING_NONE && x->sent_ns > c->first_sent_ns)
-			add_latency(&stats->phases[KILN_PHASE_SEND_BLOCKED], x->sent_ns - c->first_sent_ns, 1);
+			add_latency(stats, KILN_PHASE_SEND_BLOCKED, x->sent_ns - c->first_sent_ns, 1);
 		c->first_sent_ns = 0;
 	}
 	if (r->errors_listed)

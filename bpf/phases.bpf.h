@@ -25,23 +25,17 @@ static __always_inline __u8 row_class(__u32 row)
 	return control.row_classes[row & (KILN_COMMAND_CAPACITY - 1)];
 }
 
-/* Global, so that the verifier doesn't follow its branches from wherever it is called. */
-__noinline __u32 latency_slot(__u64 latency_ns)
+static __always_inline void add_latency(struct kiln_command_stats *stats, enum kiln_phase phase, __u64 latency_ns, __u32 count)
 {
-	return kiln_histogram_slot(latency_ns);
-}
+	struct kiln_latency_sum *sum = &stats->sums[phase];
+	__u32 slot = kiln_histogram_slot(latency_ns);
 
-static __always_inline void add_latency(struct kiln_histogram *histogram, __u64 latency_ns, __u32 count)
-{
-	__u32 slot = latency_slot(latency_ns);
-
-	histogram->count += count;
-	histogram->sum_ns += latency_ns * count;
-	if (latency_ns > histogram->max_ns)
-		histogram->max_ns = latency_ns;
-	barrier_var(slot);
+	sum->sum_ns += latency_ns * count;
+	if (latency_ns > sum->max_ns)
+		sum->max_ns = latency_ns;
+	barrier_var(slot);                /* the verifier follows what comes once, not for each kind of slot */
 	if (slot <= KILN_HISTOGRAM_OVERFLOW_SLOT)
-		histogram->slots[slot] += count;
+		stats->slots[slot][phase] += count;
 }
 
 /* ---- execution --------------------------------------------------------------------------------------------- */
@@ -105,10 +99,9 @@ static __always_inline void note_span(struct executor *e, __u64 end_ns, __u64 ru
 	span->slept = slept;
 }
 
-static __always_inline void execution_ends(struct executor *e, __u64 end_ns, __u64 run_queue_ns)
+/* `x`: the exchange of the command that was executed, or NULL. */
+static __always_inline void execution_ends(struct executor *e, struct exchange *x, __u64 end_ns, __u64 run_queue_ns)
 {
-	struct exchange *x = find_exchange(e->id);
-
 	e->id = 0;
 	if (!x || x->waiting != WAITING_ONE || x->received_ns != e->received_ns || end_ns < x->received_ns)
 		return;
@@ -137,7 +130,7 @@ __noinline int thread_receives(__u32 process, __u32 tid, const struct thread_cou
 
 		note_span(e, now, run_delay_ns, slept);
 		if (!slept)
-			execution_ends(e, now, run_delay_ns);
+			execution_ends(e, find_exchange(e->id), now, run_delay_ns);
 		e->id = 0;
 	}
 	return true;
@@ -157,9 +150,10 @@ static __always_inline void execution_begins(__u32 process, const struct thread_
 	e->thread = *thread;
 }
 
-/* A send began at `begin_ns`; 0: nobody knows when. */
-static __always_inline void process_sends(__u32 process, struct task_struct *task, __u64 begin_ns)
+/* A send of `x`, mostly the reply to what was executed, began at `begin_ns`; 0: nobody knows when. */
+static __always_inline void process_sends(struct exchange *x, struct task_struct *task, __u64 begin_ns)
 {
+	__u32 process = x->process;
 	struct executor *e = bpf_map_lookup_elem(&executors, &process);
 	__u64 run_delay_ns;
 
@@ -169,7 +163,7 @@ static __always_inline void process_sends(__u32 process, struct task_struct *tas
 		/* Another thread's run queue is not this one's. */
 		run_delay_ns = e->tid == (__u32)task->pid ? task->sched_info.run_delay - e->thread.run_delay_ns : 0;
 		note_span(e, begin_ns, run_delay_ns, false);
-		execution_ends(e, begin_ns, run_delay_ns);
+		execution_ends(e, e->id == x->id ? x : find_exchange(e->id), begin_ns, run_delay_ns);
 	}
 	e->id = 0;
 }
@@ -265,16 +259,16 @@ static __always_inline void record_answer(struct exchange *x, __u64 sent_ns, __u
 		return;
 	if (bytes > stats->reply_bytes_max)
 		stats->reply_bytes_max = bytes;
-	add_latency(&stats->phases[KILN_PHASE_SERVICE], sent_ns - received_ns, 1);
+	add_latency(stats, KILN_PHASE_SERVICE, sent_ns - received_ns, 1);
 	if (class == KILN_CLASS_BLOCKING)
 		return;
 	if (executed_ns && executed_ns <= sent_ns) {
-		add_latency(&stats->phases[KILN_PHASE_EXEC], executed_ns - received_ns, 1);
-		add_latency(&stats->phases[KILN_PHASE_REPLY], sent_ns - executed_ns, 1);
+		add_latency(stats, KILN_PHASE_EXEC, executed_ns - received_ns, 1);
+		add_latency(stats, KILN_PHASE_REPLY, sent_ns - executed_ns, 1);
 		stats->run_queue_ns += x->run_queue_ns;
 	}
 	if (x->arrived_ns)               /* not after received_ns */
-		add_latency(&stats->phases[KILN_PHASE_TOTAL], sent_ns - x->arrived_ns, 1);
+		add_latency(stats, KILN_PHASE_TOTAL, sent_ns - x->arrived_ns, 1);
 }
 
 /* The replies of equal commands of a pipeline have been handed over. */
@@ -289,9 +283,9 @@ static __always_inline void record_answers(__u32 row, __u32 count, const struct 
 		stats->errors += count;
 	if (class == KILN_CLASS_UNTIMED || sent_ns < batch->received_ns)
 		return;
-	add_latency(&stats->phases[KILN_PHASE_SERVICE], sent_ns - batch->received_ns, count);
+	add_latency(stats, KILN_PHASE_SERVICE, sent_ns - batch->received_ns, count);
 	if (batch->arrived_ns && class != KILN_CLASS_BLOCKING)
-		add_latency(&stats->phases[KILN_PHASE_TOTAL], sent_ns - batch->arrived_ns, count);
+		add_latency(stats, KILN_PHASE_TOTAL, sent_ns - batch->arrived_ns, count);
 }
 
 /* An error reply, or an error inside a reply, of a command. */

@@ -55,9 +55,9 @@ static __always_inline bool is_new_socket(__u64 inode)
 	return *(volatile __u32 *)&control.armed && !bpf_map_lookup_elem(&earlier_sockets, &inode);
 }
 
-/* The buffer of a receive: 0, or 1 + the loss that keeps it from being followed. `argument`: the call's second. Global, as
- * what else is: the verifier takes what it returns for any number, and doesn't follow each in what comes after. */
-__noinline int receive_buffer(__u64 call, __u64 argument, struct receive *receive)
+/* The buffer of a receive by iovecs: 0, or 1 + the loss that keeps it from being followed. `argument`: the call's second. Global,
+ * as what else is: the verifier takes what it returns for any number, and doesn't follow each in what comes after. */
+__noinline int receive_vectors(__u64 call, __u64 argument, struct receive *receive)
 {
 	__u64 vectors = argument;
 	struct iovec first = {};
@@ -65,11 +65,7 @@ __noinline int receive_buffer(__u64 call, __u64 argument, struct receive *receiv
 
 	if (!receive)
 		return 0;
-	receive->buffer = argument;
 	switch (call) {
-	case NR_read:
-	case NR_recvfrom:
-		return 0;
 	case NR_recvmsg:
 		if (bpf_probe_read_user(&header, sizeof header, (void *)argument))
 			return 1 + KILN_LOST_UNREADABLE_BUFFERS;
@@ -95,7 +91,10 @@ static __always_inline int receive_loss(const struct pt_regs *regs, struct recei
 		return 1 + KILN_LOST_UNSUPPORTED_RECEIVES;
 	if (discarded && receive->tcp)
 		return 1 + KILN_LOST_DISCARDED_RECEIVES;
-	return receive_buffer(regs->orig_ax, regs->si, receive);
+	receive->buffer = regs->si;
+	if (regs->orig_ax == NR_read || regs->orig_ax == NR_recvfrom)
+		return 0;
+	return receive_vectors(regs->orig_ax, regs->si, receive);
 }
 
 struct vectors {

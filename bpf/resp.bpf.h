@@ -89,13 +89,10 @@ __noinline long resp_long_header(struct resp_reader *r, __u32 offset, __u32 avai
 	return -1;
 }
 
-__noinline int resp_refill(struct resp_reader *r)
+static __always_inline int read_window(struct resp_reader *r)
 {
-	__u32 length;
+	__u32 length = r->end - r->position;
 
-	if (!r)
-		return -1;
-	length = r->end - r->position;
 	barrier_var(length);
 	if (length > RESP_WINDOW)
 		length = RESP_WINDOW;
@@ -106,6 +103,11 @@ __noinline int resp_refill(struct resp_reader *r)
 		return -1;
 	}
 	return 0;
+}
+
+__noinline int resp_refill(struct resp_reader *r)
+{
+	return r ? read_window(r) : -1;
 }
 
 /* One byte of an inline command; 1: stop. Quotes around a name do not belong to it. */
@@ -416,7 +418,7 @@ __noinline int resp_receive_one(struct resp_reader *r, __u64 buffer, __u32 lengt
 	if (!r)
 		return RESP_UNREADABLE;
 	start_receive(r, buffer, length, 0);
-	if (resp_refill(r))
+	if (read_window(r))
 		return RESP_UNREADABLE;
 	return whole_command(r, 0, r->window_length) && r->position >= r->end ? RESP_ONE_COMMAND : RESP_MORE;
 }

@@ -129,8 +129,8 @@ static __always_inline void stream_sends(const struct place *place, struct excha
 	if (client_side)
 		tls_binds(x, call);
 	else
-		process_sends(x->process, task, call->entered_ns);
-	call->sent_ns = bpf_ktime_get_ns();
+		process_sends(x, task, call->entered_ns);
+	call->sent_ns = send->returned_ns;
 }
 
 #endif

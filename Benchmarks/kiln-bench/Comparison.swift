@@ -135,7 +135,9 @@ final class Comparison {
         let cpu = try server.clock.nanoseconds() - before
         if traffic.kind == LOAD_SET { next = result.next_key }
         var latency = Histogram()
-        withUnsafePointer(to: result.latency) { latency.add($0) }
+        withUnsafeBytes(of: result.latency_slots) { slots in
+            if let first = slots.bindMemory(to: UInt64.self).baseAddress { latency.add(slots: first, sum: result.latency) }
+        }
         return Measurement.Side(commands: Int(result.commands), seconds: result.seconds, cpuNs: cpu, latency: latency)
     }
 

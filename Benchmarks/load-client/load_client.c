@@ -55,13 +55,12 @@ static const char *expected_reply(enum load_kind kind)
 
 static void record(struct load *load, __u64 latency_ns)
 {
-	struct kiln_histogram *latency = &load->result->latency;
+	struct kiln_latency_sum *latency = &load->result->latency;
 
-	latency->count += load->request->pipeline;
 	latency->sum_ns += latency_ns * load->request->pipeline;
 	if (latency_ns > latency->max_ns)
 		latency->max_ns = latency_ns;
-	latency->slots[kiln_histogram_slot(latency_ns)] += load->request->pipeline;
+	load->result->latency_slots[kiln_histogram_slot(latency_ns)] += load->request->pipeline;
 }
 
 static bool keys_are_left(const struct load *load)

@@ -209,6 +209,9 @@ public struct CommandProbe: ~Copyable {
         var rows: [Int: CommandCounts] = [:]
         let taken = Int(control.pointee.rows_taken)
         let used = min(Int(KILN_MAX_TARGETS) + taken, stats.capacity)
+        let phases = Int(KILN_PHASE_COUNT.rawValue)
+        let sumsOffset = MemoryLayout<kiln_command_stats>.offset(of: \.sums) ?? 0
+        let slotsOffset = MemoryLayout<kiln_command_stats>.offset(of: \.slots) ?? 0
         try stats.forEachCopy(of: kiln_command_stats.self, entries: used) { row, copy in
             // A request may be read on one CPU and answered on another: either part may be missing in a copy.
             var counts = rows[row] ?? CommandCounts()
@@ -217,16 +220,23 @@ public struct CommandProbe: ~Copyable {
             counts.runQueue = counts.runQueue + Nanoseconds(copy.pointee.run_queue_ns)
             counts.largestRequest = max(counts.largestRequest, copy.pointee.request_bytes_max)
             counts.largestReply = max(counts.largestReply, copy.pointee.reply_bytes_max)
-            let histograms = UnsafeRawPointer(copy).advanced(by: MemoryLayout<kiln_command_stats>.offset(of: \.phases) ?? 0)
-            for (index, phase) in Phase.allCases.prefix(Int(KILN_PHASE_COUNT.rawValue)).enumerated() {
-                let histogram = histograms.assumingMemoryBound(to: kiln_histogram.self) + index
-                let latency: Phase = side == .client ? .total : .service
-                let shown = phase != .service ? phase : isBlocking(row) ? .wait : latency
-                if histogram.pointee.count != 0 { counts.phases[shown, default: Histogram()].add(histogram) }
+            let bytes = UnsafeRawPointer(copy)
+            let sums = bytes.advanced(by: sumsOffset).assumingMemoryBound(to: kiln_latency_sum.self)
+            guard copy.pointee.calls != 0 || (0..<phases).contains(where: { sums[$0].max_ns != 0 }) else { return }
+            let slots = bytes.advanced(by: slotsOffset).assumingMemoryBound(to: UInt64.self)
+            for (index, phase) in Phase.allCases.prefix(phases).enumerated() {
+                var histogram = counts.phases[shown(phase, row)] ?? Histogram()
+                histogram.add(slots: slots + index, stride: phases, sum: sums[index])
+                if histogram.count != 0 { counts.phases[shown(phase, row)] = histogram }
             }
             if counts.calls != 0 || !counts.phases.isEmpty { rows[row] = counts }
         }
         return rows
+    }
+
+    /// A row's service is the wait of a blocking command, and on the client's side all that is known.
+    private func shown(_ phase: Phase, _ row: Int) -> Phase {
+        phase != .service ? phase : isBlocking(row) ? .wait : side == .client ? .total : .service
     }
 
     private func isBlocking(_ row: Int) -> Bool {

@@ -35,16 +35,19 @@ public struct Histogram: Equatable, Sendable {
         count = slots.reduce(0, &+)
     }
 
-    /// Add one CPU's copy of a `struct kiln_histogram`.
-    public mutating func add(_ copy: UnsafePointer<kiln_histogram>) {
-        if slots.isEmpty { slots = [UInt64](repeating: 0, count: Self.slotCount + 1) }
-        count &+= copy.pointee.count
-        sum = sum + Nanoseconds(copy.pointee.sum_ns)
-        let copied = Nanoseconds(copy.pointee.max_ns)
-        if case .exact(let known) = maximum { maximum = .exact(max(known, copied)) } else { maximum = .exact(copied) }
-        let offset = MemoryLayout<kiln_histogram>.offset(of: \.slots) ?? 0
-        let values = UnsafeRawPointer(copy).advanced(by: offset).assumingMemoryBound(to: UInt64.self)
-        for slot in slots.indices { slots[slot] &+= values[slot] }
+    /// Add what one CPU counted. `copied`: `slotCount` slots and the overflow slot, each `stride` numbers behind the one before.
+    public mutating func add(slots copied: UnsafePointer<UInt64>, stride: Int = 1, sum copiedSum: kiln_latency_sum) {
+        var filled = false
+        for slot in 0...Self.slotCount where copied[slot * stride] != 0 {
+            if slots.isEmpty { slots = [UInt64](repeating: 0, count: Self.slotCount + 1) }
+            slots[slot] &+= copied[slot * stride]
+            count &+= copied[slot * stride]
+            filled = true
+        }
+        guard filled else { return }
+        sum = sum + Nanoseconds(copiedSum.sum_ns)
+        let largest = Nanoseconds(copiedSum.max_ns)
+        if case .exact(let known) = maximum { maximum = .exact(max(known, largest)) } else { maximum = .exact(largest) }
     }
 
     /// Add what another histogram counted.

@@ -56,18 +56,15 @@ struct HistogramTests {
     }
 
     @Test func copiesOfSeveralCPUsAddUp() {
-        var first = kiln_histogram(), second = kiln_histogram()
-        first.count = 2
-        first.sum_ns = 30
-        first.max_ns = 20
-        second.count = 1
-        second.sum_ns = 5
-        second.max_ns = 5
-        withUnsafeMutableBytes(of: &first.slots) { $0.bindMemory(to: UInt64.self)[Int(kiln_histogram_slot(20))] = 2 }
-        withUnsafeMutableBytes(of: &second.slots) { $0.bindMemory(to: UInt64.self)[5] = 1 }
+        // Of the second the slots of two histograms lie side by side.
+        var first = [UInt64](repeating: 0, count: Histogram.slotCount + 1)
+        var second = [UInt64](repeating: 0, count: 2 * first.count)
+        first[Int(kiln_histogram_slot(20))] = 2
+        second[2 * 5] = 1
+        second[2 * 5 + 1] = 7
         var sum = Histogram()
-        sum.add(&first)
-        sum.add(&second)
+        sum.add(slots: first, sum: kiln_latency_sum(sum_ns: 30, max_ns: 20))
+        sum.add(slots: second, stride: 2, sum: kiln_latency_sum(sum_ns: 5, max_ns: 5))
         #expect(sum.count == 3)
         #expect(sum.sum == Nanoseconds(35))
         #expect(sum.maximum == .exact(Nanoseconds(20)))

@@ -69,6 +69,34 @@ extension KernelTests {
             #expect(abs(Double(exec.sumNs) / 1000 - own) < own * 0.1, "\(exec.sumNs) ns, the server says \(own) us")
         }
 
+        @Test(arguments: Capability.hooks.filter { $0 != "syscall" }, [false, true])
+        func aWaitBeginsWithTheFirstByteThatWasNotYetRead(hook: String, unix: Bool) throws {
+            let server = try RedisServer()
+            let clock = ContinuousClock()
+            var gap = Duration.zero
+            let session = try Session.recording(pid: server.pid, ["--hook", hook]) {
+                let sleeper = try Connection(port: server.port)
+                let client = unix ? try Connection(unixSocket: server.unixSocket) : try Connection(port: server.port)
+                _ = try client.reply(to: "PING")
+                try sleeper.send(request("DEBUG", "SLEEP", "1"))
+                usleep(100_000)
+                // One read brings both: the second one's bytes came late, and waited as long.
+                gap = try clock.measure {
+                    try client.send(request("GET", "early"))
+                    usleep(600_000)
+                }
+                try client.send(request("GET", "late"))
+                try client.receive(until: "$-1\r\n$-1\r\n")
+                _ = try client.reply(to: "PING")
+            }
+            let queue = try #require(session.record.commands["GET"]?.phases["queue"]), least = try #require(queue.slots.first)
+            #expect(queue.count == 2)
+            #expect(least[1] >= UInt64(gap / .nanoseconds(1)))
+            // Of the first receive nothing is known; what came after all was read is known again.
+            #expect(session.record.commands["PING"]?.phases["queue"]?.count == 1)
+            #expect(session.record.lost.isEmpty)
+        }
+
         @Test func blockingCommandsHaveAWaitAndNoLatency() throws {
             let server = try RedisServer()
             let session = try Session.recording(pid: server.pid) {

@@ -19,30 +19,43 @@
 #define KILN_HISTOGRAM_OVERFLOW_SLOT KILN_HISTOGRAM_SLOTS
 #define KILN_HISTOGRAM_LIMIT_NS (1ULL << 36)
 
-struct kiln_histogram {
-	__u64 count;
+/* Beside the slots, which add up to the number of latencies. */
+struct kiln_latency_sum {
 	__u64 sum_ns;
 	__u64 max_ns;
-	__u64 slots[KILN_HISTOGRAM_SLOTS + 1];
 };
 
-/* The slot of a latency. Branches instead of a count-leading-zeros: BPF has no such instruction. */
+/* 1 << bits, where `value` (below 2^63) is larger than `limit`, otherwise 0: the sign of their difference. */
+static inline __u64 kiln_larger(__u64 value, __u64 limit, __u32 bits)
+{
+	return (limit - value) >> 63 << bits;
+}
+
+/* The slot of a latency. BPF has no count-leading-zeros, and no CPU foresees the branches of a search for the highest bit:
+ * with them, the slots took 45 ns of a GET. */
 static inline __u32 kiln_histogram_slot(__u64 ns)
 {
-	__u64 rest = ns;
-	__u32 exponent = 0;
+	__u64 rest = ns, exponent, step;
 
 	if (ns >= KILN_HISTOGRAM_LIMIT_NS)
 		return KILN_HISTOGRAM_OVERFLOW_SLOT;
 	if (ns < 16)
 		return (__u32)ns;
-	if (rest >> 32) { exponent += 32; rest >>= 32; }
-	if (rest >> 16) { exponent += 16; rest >>= 16; }
-	if (rest >> 8) { exponent += 8; rest >>= 8; }
-	if (rest >> 4) { exponent += 4; rest >>= 4; }
-	if (rest >> 2) { exponent += 2; rest >>= 2; }
-	if (rest >> 1) exponent += 1;
-	return ((exponent - 3) << 4) + (__u32)((ns >> ((exponent - 4) & 63)) & 15);
+	exponent = kiln_larger(rest, 0xffffffff, 5);
+	rest >>= exponent;
+	step = kiln_larger(rest, 0xffff, 4);
+	rest >>= step;
+	exponent += step;
+	step = kiln_larger(rest, 0xff, 3);
+	rest >>= step;
+	exponent += step;
+	step = kiln_larger(rest, 0xf, 2);
+	rest >>= step;
+	exponent += step;
+	step = kiln_larger(rest, 3, 1);
+	rest >>= step;
+	exponent += step + kiln_larger(rest, 1, 0);
+	return (__u32)(((exponent - 3) << 4) + ((ns >> ((exponent - 4) & 63)) & 15));
 }
 
 /* The least latency (ns) that falls into a slot; for the slot after the last one: the histogram's reach. */

@@ -60,7 +60,6 @@ struct kiln_command_name {
 	__u8 bytes[KILN_COMMAND_NAME_MAX];
 };
 
-/* Each phase is a histogram of its own. */
 enum kiln_phase {
 	KILN_PHASE_SERVICE,                   /* read return to the return of the send of the reply's last byte */
 	KILN_PHASE_QUEUE,                     /* arrival of the first byte to read return */
@@ -74,11 +73,13 @@ enum kiln_phase {
 /* One row of `command_stats`, one copy for each possible CPU: sum them. Never cleared while loaded. */
 struct kiln_command_stats {
 	__u64 calls;                          /* requests read by the server */
+	__u64 request_bytes_max;              /* the largest request */
 	__u64 errors;                         /* replies that are errors */
 	__u64 run_queue_ns;                   /* of exec: the thread was ready and not running */
-	__u64 request_bytes_max;              /* the largest request */
 	__u64 reply_bytes_max;                /* the largest reply of those that no other was sent with */
-	struct kiln_histogram phases[KILN_PHASE_COUNT];
+	/* A histogram for each phase. Phases side by side: one answer counts in most of them, and often in slots that are near. */
+	struct kiln_latency_sum sums[KILN_PHASE_COUNT];
+	__u64 slots[KILN_HISTOGRAM_SLOTS + 1][KILN_PHASE_COUNT];
 };
 
 /* Key of the map `errors`; the value is their number (__u64). */

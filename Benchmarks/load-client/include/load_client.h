@@ -30,7 +30,8 @@ struct load_result {
 	__u64 commands;                       // answered
 	__u64 next_key;                       // after the last that was asked for
 	double seconds;
-	struct kiln_histogram latency;        // from when a request was due, with a rate, or sent, to the arrival of its reply
+	struct kiln_latency_sum latency;      // from when a request was due, with a rate, or sent, to the arrival of its reply
+	__u64 latency_slots[KILN_HISTOGRAM_SLOTS + 1];
 };
 
 /// 0, or the negative errno; -EPROTO: a reply was not the expected one.

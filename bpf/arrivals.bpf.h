@@ -1,0 +1,84 @@
+/* SPDX-License-Identifier: (GPL-2.0-only OR BSD-2-Clause) */
+/* When the bytes arrived that a receive takes: only of the first one that was not yet read is that known.
+ *
+ * TCP tells by sequence numbers which byte that was, so the receiving side only reads what the interrupts noted: a write of its own
+ * would take the cache line from their CPU once more and, as an atomic one, wait for all that the CPU has under way (70 ns of a
+ * receive). Unix sockets have no such numbers: there who receives takes the time away. */
+#ifndef KILN_ARRIVALS_BPF_H
+#define KILN_ARRIVALS_BPF_H
+
+#include "exchanges.bpf.h"
+
+#define ARRIVAL_UNKNOWN 1                 /* unread_since_ns: bytes are unread, and nobody knows when the first one came */
+
+/* ---- TCP ---------------------------------------------------------------------------------------------------- */
+
+/* Data is there to be read, of which the first byte is at `copied_seq`, and `next_seq` comes next. Under the socket's lock: nobody
+ * reads meanwhile. */
+static __always_inline void tcp_data_arrives(__u64 id, __u32 copied_seq, __u32 next_seq, __u64 now)
+{
+	struct arrival *arrival = find_arrival(id);
+	__s32 unread;
+
+	/* The addition of nothing is a barrier, against the one in follow_arrivals(). */
+	if (!arrival || (!arrival->followed && !__sync_fetch_and_add(&arrival->followed, 0)))
+		return;
+	unread = arrival->next_seq - copied_seq;
+	if (unread <= 0) {
+		/* In this order: see tcp_arrival(). */
+		*(volatile __u32 *)&arrival->first_seq = copied_seq;
+		*(volatile __u64 *)&arrival->unread_since_ns = unread ? ARRIVAL_UNKNOWN : now;     /* some was read that nobody saw come */
+	}
+	arrival->next_seq = next_seq;
+}
+
+/* When the byte at `first_seq` arrived, with which a receive began. */
+static __always_inline __u64 tcp_arrival(const struct arrival *arrival, __u32 first_seq)
+{
+	__u64 since_ns;
+
+	if (!arrival)
+		return ARRIVAL_UNKNOWN;
+	/* The time of what came after that byte can't be taken for its own: whoever sees that time sees that sequence number. */
+	since_ns = *(volatile __u64 *)&arrival->unread_since_ns;
+	return *(volatile __u32 *)&arrival->first_seq == first_seq ? since_ns : ARRIVAL_UNKNOWN;
+}
+
+/* The first receive of a connection has read up to `copied_seq`. */
+static __always_inline void follow_arrivals(struct arrival *arrival, const struct tcp_sock *tcp, __u32 copied_seq)
+{
+	if (!arrival)
+		return;
+	arrival->next_seq = copied_seq;
+	__sync_lock_test_and_set(&arrival->followed, 1);
+	/* What has arrived meanwhile may have been missed. */
+	if (*(volatile __u32 *)&tcp->rcv_nxt != copied_seq)
+		arrival->next_seq = copied_seq - 1;
+}
+
+/* ---- unix sockets ------------------------------------------------------------------------------------------- */
+
+/* Data is there to be read. Runs beside receives, on other CPUs. */
+static __always_inline void unix_data_arrives(__u64 id)
+{
+	struct arrival *arrival = find_arrival(id);
+
+	if (arrival && !arrival->unread_since_ns)
+		arrival->unread_since_ns = bpf_ktime_get_ns();
+}
+
+/* When the first byte that a receive took arrived. To be called before it is looked whether all was read, which the exchange,
+ * a full barrier, orders: data that arrives in between is either seen then or noted here. */
+static __always_inline __u64 take_unix_arrival(struct arrival *arrival)
+{
+	return arrival ? __sync_lock_test_and_set(&arrival->unread_since_ns, 0) : ARRIVAL_UNKNOWN;
+}
+
+/* Bytes were left behind. */
+static __always_inline void forget_unix_arrival(struct arrival *arrival)
+{
+	if (arrival)
+		arrival->unread_since_ns = ARRIVAL_UNKNOWN;
+}
+
+#endif
