@@ -33,7 +33,7 @@ static inline __u64 kiln_larger(__u64 value, __u64 limit, __u32 bits)
 
 /* The slot of a latency. BPF has no count-leading-zeros, and no CPU foresees the branches of a search for the highest bit:
  * with them, the slots took 45 ns of a GET. */
-static inline __u32 kiln_histogram_slot(__u64 ns)
+static inline __attribute__((always_inline)) __u32 kiln_histogram_slot(__u64 ns)
 {
 	__u64 rest = ns, exponent, step;
 
