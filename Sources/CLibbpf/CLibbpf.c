@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <link.h>
+#include <malloc.h>
 #include <sched.h>
 #include <stdarg.h>
 #include <stdint.h>
@@ -14,11 +15,12 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-// A verifier's log can be megabytes; its end tells what was refused, so the oldest text makes room.
+// A verifier's log can be megabytes; its end tells what was refused, so the oldest text makes room. Objects are loaded by several
+// threads: each has its own.
 enum { LOG_BYTES = 64 << 10 };
-static char log_text[LOG_BYTES];
-static char taken_text[LOG_BYTES];
-static size_t log_length;
+static _Thread_local char log_text[LOG_BYTES];
+static _Thread_local char taken_text[LOG_BYTES];
+static _Thread_local size_t log_length;
 
 static int append(enum libbpf_print_level level, const char *format, va_list arguments)
 {
@@ -51,9 +53,12 @@ static int append(enum libbpf_print_level level, const char *format, va_list arg
 	return 0;
 }
 
-void kiln_libbpf_log_capture(void)
+void kiln_libbpf_prepare(void)
 {
 	libbpf_set_print(append);
+	// To load an object, libbpf reads the kernel's types, twice 4 MB. Blocks of that size go back to the kernel when they are freed,
+	// instead of staying with each thread that loads.
+	mallopt(M_MMAP_THRESHOLD, 1 << 20);
 }
 
 const char *kiln_libbpf_log_take(void)

@@ -14,7 +14,7 @@ package struct BPFObject: ~Copyable {
 
     /// Open the embedded bytes; nothing reaches the kernel yet.
     package init(_ embedded: kiln_object, name: String) throws(KernelError) {
-        kiln_libbpf_log_capture()
+        kiln_libbpf_prepare()
         var options = bpf_object_open_opts()
         options.sz = MemoryLayout<bpf_object_open_opts>.size
         guard let opened = name.withCString({ cName in
@@ -53,6 +53,24 @@ package struct BPFObject: ~Copyable {
             let result = bpf_map__set_autocreate(try find(map), false)
             guard result == 0 else { throw KernelError("leave out the map \(map)", code: -result) }
         }
+    }
+
+    /// The descriptors of the maps, in their order; -1: not made.
+    var mapDescriptors: [Int32] {
+        var descriptors: [Int32] = []
+        forEachMap { descriptors.append(bpf_map__fd($0)) }
+        return descriptors
+    }
+
+    /// Use the maps of another object of the same bytes instead of making them, constants included; before loading.
+    func use(maps descriptors: [Int32]) throws(KernelError) {
+        var index = 0, error: Int32 = 0
+        forEachMap { map in
+            let result = descriptors[index] < 0 ? bpf_map__set_autocreate(map, false) : bpf_map__reuse_fd(map, descriptors[index])
+            if result != 0 { error = -result }
+            index += 1
+        }
+        guard error == 0 else { throw KernelError("share the maps of the BPF object \(name)", code: error) }
     }
 
     /// Which programs to load; the others stay out of the kernel.
@@ -199,6 +217,14 @@ package struct BPFObject: ~Copyable {
 
     private func sectionName(_ program: OpaquePointer) -> String {
         bpf_program__section_name(program).map { String(cString: $0) } ?? name
+    }
+
+    private func forEachMap(_ body: (OpaquePointer) -> Void) {
+        var map = bpf_object__next_map(object, nil)
+        while let current = map {
+            body(current)
+            map = bpf_object__next_map(object, current)
+        }
     }
 
     private func forEachProgram(_ body: (OpaquePointer, String) -> Void) {

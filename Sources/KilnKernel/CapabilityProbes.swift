@@ -32,7 +32,7 @@ extension Capabilities {
 
     static func helper(_ name: String, _ helper: bpf_func_id, required: Bool, takesAway: String, since version: String) -> Entry {
         Entry(name: name, group: .kernel, isRequired: required, takesAway: takesAway, remedy: "It came with Linux \(version).") {
-            kiln_libbpf_log_capture()
+            kiln_libbpf_prepare()
             let result = libbpf_probe_bpf_helper(BPF_PROG_TYPE_RAW_TRACEPOINT, helper, nil)
             guard result != 0 else { throw Missing(description: "this kernel has no \(name)") }
             guard result > 0 else { throw KernelError("ask for \(name)", code: -result) }
@@ -42,7 +42,7 @@ extension Capabilities {
 
     static func map(_ name: String, _ type: bpf_map_type, required: Bool, takesAway: String, since version: String) -> Entry {
         Entry(name: name, group: .kernel, isRequired: required, takesAway: takesAway, remedy: "It came with Linux \(version).") {
-            kiln_libbpf_log_capture()
+            kiln_libbpf_prepare()
             let result = libbpf_probe_bpf_map_type(type, nil)
             guard result != 0 else { throw Missing(description: "this kernel has no \(name)") }
             guard result > 0 else { throw KernelError("ask for \(name)", code: -result) }

@@ -1,4 +1,5 @@
 import CLibbpf
+import Dispatch
 import Glibc
 import KilnBPF
 import KilnModel
@@ -35,6 +36,8 @@ public struct CommandProbe: ~Copyable {
     /// The names of the loaded programs.
     public let programNames: [String]
     private(set) var object: BPFObject
+    /// The programs of TLS, with the same maps.
+    private var tlsObject: BPFObject?
     private let control: UnsafeMutablePointer<kiln_redis_control>
     let ids: BPFMap
     private let stats: BPFMap
@@ -44,22 +47,25 @@ public struct CommandProbe: ~Copyable {
     private let losses: BPFMap
     private let processes: Int
 
-    /// Load and attach. `openSockets` lists the inode numbers of the sockets that the processes hold; it is asked for
-    /// after attaching, so that no connection can be missing from it and unseen. `refused` is told what of TLS can't be followed.
-    /// `trace`: also send a record for each request.
+    /// Load and attach. `queue`: where something is loaded meanwhile; what is on it ends before anything is attached.
+    /// `openSockets` lists the inode numbers of the sockets that the processes hold; it is asked for after attaching, so that no
+    /// connection can be missing from it and unseen. `refused` is told what of TLS can't be followed. `trace`: also send a record for
+    /// each request.
     public init(
         watching watched: WatchedProcesses, side: Side = .server, hook: CommandHook, trace: TraceFilter? = nil, tls libraries: [TLSLibrary] = [],
-        openSockets: () throws -> [UInt64], refused: (TLSLibrary, KernelError) -> Void = { _, _ in }
+        beside queue: DispatchQueue = DispatchQueue(label: "loading"), openSockets: () throws -> [UInt64],
+        refused: (TLSLibrary, KernelError) -> Void = { _, _ in }
     ) throws {
-        var object: BPFObject, tlsPrograms: [String] = []
+        var object: BPFObject, tlsObject: BPFObject?
         // When data arrives means nothing to who waits for it.
         let programs = hook.programs.filter { side == .server || !["socket_data", "fentry_data"].contains($0) }
         if libraries.isEmpty {
             object = try Self.load(watched, side, programs, trace)
         } else {
             do throws(KernelError) {
-                object = try Self.loadWithTLS(watched, side, hook, programs, trace)
-                tlsPrograms = TLSProbes.programs
+                let loaded = try Self.loadWithTLS(watched, side, hook, programs, trace, queue)
+                object = loaded.hook
+                tlsObject = loaded.tls
             } catch {
                 // What the hook itself lacks is no matter of TLS.
                 object = try Self.load(watched, side, programs, trace)
@@ -76,21 +82,16 @@ public struct CommandProbe: ~Copyable {
             try special.update(command.name, command.command_class)
         }
         let control = try object.mapVariables(as: kiln_redis_control.self)
+        queue.sync {}
         let attachedAt = Snapshot.now()
         for program in programs { try object.attach(program) }
-        var followed: [Int: String] = [:]
-        for library in tlsPrograms.isEmpty ? [] : libraries {
-            do throws(KernelError) {
-                try TLSProbes.attach(&object, to: library)
-                followed[library.process] = library.name
-            } catch {
-                refused(library, error)
-            }
-        }
+        let followed = tlsObject?.attachTLS(to: libraries, refused: refused) ?? [:]
         let earlier = try object.map("earlier_sockets")
         for inode in try openSockets() { try earlier.update(inode, UInt8(1)) }
         control.pointee.armed = 1
+        programNames = programs + (tlsObject == nil ? [] : TLSProbes.programs)
         self.object = object
+        self.tlsObject = tlsObject
         self.control = control
         self.ids = ids
         self.stats = stats
@@ -100,7 +101,6 @@ public struct CommandProbe: ~Copyable {
         self.losses = losses
         self.hook = hook
         tlsLibraries = followed
-        programNames = programs + tlsPrograms
         self.side = side
         self.attachedAt = attachedAt
         processes = watched.pids.count
@@ -109,10 +109,14 @@ public struct CommandProbe: ~Copyable {
     /// Attach with the first hook that this kernel allows, or only with `forced`. What was refused before is told.
     public static func attach(
         watching watched: WatchedProcesses, side: Side = .server, forced: CommandHook?, trace: TraceFilter? = nil, tls libraries: [TLSLibrary] = [],
-        openSockets: () throws -> [UInt64], refused: (CommandHook, KernelError) -> Void, refusedTLS: (TLSLibrary, KernelError) -> Void = { _, _ in }
+        beside queue: DispatchQueue = DispatchQueue(label: "loading"), openSockets: () throws -> [UInt64], refused: (CommandHook, KernelError) -> Void,
+        refusedTLS: (TLSLibrary, KernelError) -> Void = { _, _ in }
     ) throws -> CommandProbe {
         func probe(_ hook: CommandHook) throws -> CommandProbe {
-            try CommandProbe(watching: watched, side: side, hook: hook, trace: trace, tls: libraries, openSockets: openSockets, refused: refusedTLS)
+            try CommandProbe(
+                watching: watched, side: side, hook: hook, trace: trace, tls: libraries, beside: queue,
+                openSockets: openSockets, refused: refusedTLS
+            )
         }
         if let forced { return try probe(forced) }
         for hook in CommandHook.allCases.dropLast() {
@@ -144,20 +148,54 @@ public struct CommandProbe: ~Copyable {
         return object
     }
 
+    private struct WithTLS: ~Copyable {
+        var hook: BPFObject
+        var tls: BPFObject?
+    }
+
     /// Where the kernel doesn't let a program switch off preemption, and beside programs that can be preempted themselves, with
     /// a claim of the CPU instead.
     private static func loadWithTLS(
-        _ watched: WatchedProcesses, _ side: Side, _ hook: CommandHook, _ programs: [String], _ trace: TraceFilter?
-    ) throws(KernelError) -> BPFObject {
-        let programs = programs + TLSProbes.programs
-        if hook != .fentry, let object = try? load(watched, side, programs, trace, tls: kiln_tls(followed: 1, claims: 0)) { return object }
-        return try load(watched, side, programs, trace, tls: kiln_tls(followed: 1, claims: 1))
+        _ watched: WatchedProcesses, _ side: Side, _ hook: CommandHook, _ programs: [String], _ trace: TraceFilter?, _ queue: DispatchQueue
+    ) throws(KernelError) -> WithTLS {
+        func load(claims: Bool) throws(KernelError) -> WithTLS {
+            try loadWithTLS(watched, side, programs, trace, kiln_tls(followed: 1, claims: claims ? 1 : 0), queue)
+        }
+        if hook != .fentry, let loaded = try? load(claims: false) { return loaded }
+        return try load(claims: true)
     }
 
-    public func loadedPrograms() -> [LoadedProgram] { object.loadedPrograms() }
+    /// The verifier takes about as long for the programs of TLS as for a hook's: it is asked by two threads. The maps come from an object
+    /// without programs, because both need them.
+    private static func loadWithTLS(
+        _ watched: WatchedProcesses, _ side: Side, _ programs: [String], _ trace: TraceFilter?, _ tls: kiln_tls, _ queue: DispatchQueue
+    ) throws(KernelError) -> WithTLS {
+        let maps = try load(watched, side, [], trace, tls: tls)
+        let descriptors = maps.mapDescriptors
+        let meanwhile = Meanwhile(on: queue) { () throws(KernelError) in
+            try loadPrograms(TLSProbes.programs, with: descriptors)
+        }
+        let hook = try loadPrograms(programs, with: descriptors)
+        let loaded = WithTLS(hook: hook, tls: try meanwhile.outcome())
+        _ = consume maps
+        return loaded
+    }
+
+    private static func loadPrograms(_ programs: [String], with maps: [Int32]) throws(KernelError) -> BPFObject {
+        let object = try BPFObject(kiln_redis_object(), name: "redis")
+        object.loadOnly(programs)
+        try object.use(maps: maps)
+        try object.load()
+        return object
+    }
+
+    public func loadedPrograms() -> [LoadedProgram] { object.loadedPrograms() + (tlsObject?.loadedPrograms() ?? []) }
 
     /// Detach: nothing is counted from here on, what was stays.
-    mutating func stop() { object.detach() }
+    mutating func stop() {
+        object.detach()
+        tlsObject?.detach()
+    }
 
     /// Add the cumulative numbers to a snapshot.
     public func read(into snapshot: inout Snapshot) throws(KernelError) {
@@ -198,11 +236,13 @@ public struct CommandProbe: ~Copyable {
         try snapshot.addLosses(losses, count: Int(KILN_REDIS_LOSS_COUNT.rawValue)) {
             kiln_describe_redis_loss($0)
         }
-        snapshot.addPrograms(object.programCounts())
+        snapshot.addPrograms(programs())
     }
 
     /// The kernel's account of the loaded programs, by name.
-    public func programs() -> [String: ProgramCounts] { object.programCounts() }
+    public func programs() -> [String: ProgramCounts] {
+        object.programCounts().merging(tlsObject?.programCounts() ?? [:]) { hook, _ in hook }
+    }
 
     /// What each row counted, all CPUs together.
     private func readRows() throws(KernelError) -> [Int: CommandCounts] {

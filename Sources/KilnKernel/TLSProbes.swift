@@ -23,7 +23,7 @@ public struct TLSLibrary: Sendable {
 enum TLSProbes {
     static let programs = ["tls_call_begins", "tls_read_ends", "tls_write_ends", "tls_handshake_ends", "tls_stream_turns"]
 
-    private struct Probe {
+    fileprivate struct Probe {
         var function: String
         var program: String
         var atReturn: Bool
@@ -31,7 +31,7 @@ enum TLSProbes {
     }
 
     /// Ends before beginnings: a call whose beginning was seen has its end seen too.
-    private static let probes = [
+    fileprivate static let probes = [
         Probe(function: "SSL_read", program: "tls_read_ends", atReturn: true, cookie: KILN_TLS_READ),
         Probe(function: "SSL_read_ex", program: "tls_read_ends", atReturn: true, cookie: KILN_TLS_READ_EX),
         Probe(function: "SSL_write", program: "tls_write_ends", atReturn: true, cookie: KILN_TLS_WRITE),
@@ -46,14 +46,29 @@ enum TLSProbes {
         Probe(function: "SSL_read_ex", program: "tls_call_begins", atReturn: false, cookie: KILN_TLS_READ_EX),
         Probe(function: "SSL_read", program: "tls_call_begins", atReturn: false, cookie: KILN_TLS_READ),
     ]
+}
 
-    /// Attach to one library, or to nothing of it.
-    static func attach(_ object: inout BPFObject, to library: TLSLibrary) throws(KernelError) {
-        let before = object.attachmentCount
+extension BPFObject {
+    /// Attach the programs of TLS to each library, or to nothing of it: then `refused` is told. What is followed, by process.
+    mutating func attachTLS(to libraries: [TLSLibrary], refused: (TLSLibrary, KernelError) -> Void) -> [Int: String] {
+        var followed: [Int: String] = [:]
+        for library in libraries {
+            do throws(KernelError) {
+                try attachTLS(to: library)
+                followed[library.process] = library.name
+            } catch {
+                refused(library, error)
+            }
+        }
+        return followed
+    }
+
+    private mutating func attachTLS(to library: TLSLibrary) throws(KernelError) {
+        let before = attachmentCount
         do {
-            for probe in probes {
+            for probe in TLSProbes.probes {
                 do throws(KernelError) {
-                    try object.attach(
+                    try attach(
                         probe.program, toFunction: probe.function, of: library.path, inProcess: library.pid, atReturn: probe.atReturn,
                         cookie: UInt64(probe.cookie.rawValue)
                     )
@@ -62,7 +77,7 @@ enum TLSProbes {
                 }
             }
         } catch {
-            object.detach(backTo: before)
+            detach(backTo: before)
             throw error
         }
     }

@@ -1,3 +1,4 @@
+import Dispatch
 import Flamegraph
 import Glibc
 import KilnKernel
@@ -292,14 +293,21 @@ private struct Probes: ~Copyable {
         guard let watched = WatchedProcesses(pids: targets.map(\.pid)) else {
             throw Failure("a session takes 1 to \(WatchedProcesses.limit) processes.")
         }
-        // Loading takes tens of milliseconds, attaching a few: all is loaded before anything counts.
-        var syscalls = options.noSyscalls ? nil : try SyscallProbe(watching: watched)
-        var stacks = options.sampling.frequency > 0
-            ? try StackProbe(watching: watched, byThread: options.sampling.threads, mappings: folding.mappings) : nil
+        // Loading takes a hundred milliseconds, most of it in the verifier, attaching a few: all is loaded before anything counts, by two
+        // threads. Not by more: while an object is loaded it takes some 10 MB, for the kernel's types.
+        let queue = DispatchQueue(label: "loading")
+        let loadingSyscalls = Meanwhile(on: queue) { () throws(KernelError) -> SyscallProbe? in
+            options.noSyscalls ? nil : try SyscallProbe(watching: watched)
+        }
+        let loadingStacks = Meanwhile(on: queue) { () throws(KernelError) -> StackProbe? in
+            options.sampling.frequency > 0
+                ? try StackProbe(watching: watched, byThread: options.sampling.threads, mappings: folding.mappings) : nil
+        }
         let encrypted = EncryptedConnections(targets, follows: !options.noTLS)
         var refused: [String] = []
         let commands = try CommandProbe.attach(
             watching: watched, side: options.client ? .client : .server, forced: options.target.hook, tls: encrypted.libraries,
+            beside: queue,
             openSockets: { try targets.flatMap { try $0.openSockets() } },
             refused: { hook, error in
                 say("kiln: hook \(hook.rawValue) is not to be had here: \(error)")
@@ -310,6 +318,7 @@ private struct Probes: ~Copyable {
                 refused.append("\(library.name) of pid \(library.pid): \(error)")
             }
         )
+        var syscalls = try loadingSyscalls.outcome(), stacks = try loadingStacks.outcome()
         try syscalls?.attach()
         try stacks?.attach(frequency: options.sampling.frequency)
         self.commands = commands

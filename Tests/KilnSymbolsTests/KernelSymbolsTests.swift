@@ -126,4 +126,28 @@ import Testing
         }
         #expect(checked >= 3)
     }
+
+    /// Of modules that are loaded: BPF programs come and go, and are looked for in stacks (StackTests).
+    static let moduleFunctions: [(address: UInt64, module: String)] = {
+        let text = (try? run("grep", ["-E", "^[0-9a-f]{16} [tT] .*\\[[^]]+\\]$", "/proc/kallsyms"])) ?? ""
+        return text.split(separator: "\n").compactMap { line in
+            let fields = line.split(whereSeparator: \.isWhitespace)
+            guard fields.count == 4, fields[3] != "[bpf]", let address = UInt64(fields[0], radix: 16), address > 0 else { return nil }
+            return (address, String(fields[3]))
+        }
+    }()
+
+    @Test(.enabled(if: !moduleFunctions.isEmpty, "naming functions of modules needs root and a kernel with a module loaded"))
+    func theRunningKernelsModulesHoldTheirFunctions() throws {
+        let kernel = KernelSymbolizer()
+        for (address, module) in Self.moduleFunctions.prefix(1000) {
+            // Of several names for an address one is kept.
+            guard case .function(let name, let found, 0) = kernel.symbolize(.instructionPointer(address)) else {
+                Issue.record("\(String(address, radix: 16)) of \(module) has no function")
+                continue
+            }
+            #expect(found == module, "\(name)")
+            #expect(kernel.symbolize(.instructionPointer(address)).foldedFrame(in: .kernel) == foldedSafe(name) + "_[k]")
+        }
+    }
 }

@@ -8,8 +8,8 @@
 #include <signal.h>
 
 /// Keep what libbpf says instead of printing it. The text, the verifier's log included, can be taken with
-/// kiln_libbpf_log_take. One thread at a time.
-void kiln_libbpf_log_capture(void);
+/// kiln_libbpf_log_take by the thread that it was said to. Freed memory of libbpf's goes back to the kernel.
+void kiln_libbpf_prepare(void);
 
 /// What libbpf said since the last call (warnings only), NUL-terminated; valid until the next call of a libbpf function.
 const char *kiln_libbpf_log_take(void);
