@@ -114,11 +114,15 @@ check_io_uring() {
 # run_tests PART PATTERN: the kernel tests that match, with small loads; a result for each as it ends. What they say is on the console.
 run_tests() {
   KILN_TEST_LOAD=0.01 kiln-tests --testing-library swift-testing --filter "$2" 2>&1 </dev/null | tee /dev/console | awk -v OFS='\t' -v part="$1" '
-    $2 != "Test" || $3 == "case" { next }
+    ($2 != "Test" && $2 != "Suite") || $3 == "case" { next }
     { name = $3; sub(/\(.*/, "", name) }
-    / recorded an issue / && !(name in issue) { issue[name] = $0; sub(/.* recorded an issue /, "", issue[name]) }
-    / skipped/ { print "test", name, "skipped", $0; fflush() }
-    / (passed|failed) after / {
+    / recorded an issue / {
+      if (!(name in issue)) { issue[name] = $0; sub(/.* recorded an issue /, "", issue[name]) }
+      next
+    }
+    # A guest has all that they need.
+    / skipped/ { print "test", name, "failed", $0; fflush() }
+    $2 == "Test" && / (passed|failed) after / {
       words = $0
       sub(/.* (passed|failed) after /, "after ", words)
       if (match($0, /with [0-9]+ test cases?/)) words = substr($0, RSTART + 5, RLENGTH - 5) ", " words
