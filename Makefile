@@ -17,7 +17,7 @@ BPF_COMPILE = $(CLANG) -g -O2 -target bpf -mcpu=v3 -std=gnu2x -Wall -Wextra -Wer
 # Debian packages: what a build needs, and what tests, demo and benchmarks need besides.
 BUILD_PACKAGES := libbpf-dev libelf-dev libdw-dev zlib1g-dev liblzma-dev libbz2-dev libiberty-dev libc6-dev
 TEST_PACKAGES  := redis-server redis-tools openssl python3 chromium libxml2-utils gcc g++ golang-go libc-bin binutils xz-utils dwz iproute2 procps util-linux linux-perf
-KERNEL_TEST_PACKAGES := qemu-system-x86 busybox-static cpio redis-server redis-tools gcc libc6-dev
+KERNEL_TEST_PACKAGES := qemu-system-x86 busybox-static cpio redis-server redis-tools openssl python3 libxml2-utils gcc libc6-dev binutils
 
 # Kernels that `make test-kernels` boots: versions that Tests/kernels/fetch.sh knows, paths of images, or all.
 KERNELS ?= 6.1
@@ -86,9 +86,10 @@ demo: deps build                 ## profile a redis-server of its own under load
 test: deps bpf                   ## run every test
 	Tests/run.sh "$(SWIFT)"
 
-test-kernels: static             ## boot kernels under qemu and check kiln in each: KERNELS="6.1 /path/to/vmlinuz", or all
+test-kernels: static             ## boot kernels under qemu and run the kernel tests in each: KERNELS="6.1 /path/to/vmlinuz", or all
 	$(call install,$(KERNEL_TEST_PACKAGES))
-	Tests/kernels/run.sh .build-static/release/kiln $(KERNELS)
+	$(SWIFT) build --build-tests
+	Tests/kernels/run.sh .build-static/release/kiln .build/debug/kilnPackageTests.xctest $(KERNELS)
 
 bench: deps build                ## measure what drawing and watching cost (takes minutes)
 	$(call install,valgrind)

@@ -143,8 +143,9 @@ static __always_inline void syscall_send(struct task_struct *task, struct pt_reg
 {
 	struct open_socket socket;
 	struct place place = {};
-	struct send send = {};
+	struct receive *scratch;
 	struct exchange *x;
+	struct send *send;
 	struct sock *sk;
 
 	if (!find_socket(task, regs->di, &socket))
@@ -153,27 +154,30 @@ static __always_inline void syscall_send(struct task_struct *task, struct pt_reg
 		begin_call((__u64)socket.sk, regs->di);
 	place.id = socket.inode;
 	x = find_exchange(socket.inode);
+	scratch = new_receive(0);
+	if (!scratch)
+		return;
 	if (client_side && is_stream(socket.sk)) {
-		struct receive *scratch = new_receive(0);
-
 		if (!x)
 			x = open_exchange(socket.inode, process, regs->di);
-		if (x && scratch)
+		if (x)
 			meet_server(x, socket.sk, socket.inode, process, &scratch->client);
 		else
 			lose(KILN_LOST_CONNECTIONS_WITHOUT_STATE, 1);
 	}
 	if (!x)
 		return;
-	send.returned_ns = bpf_ktime_get_ns();
-	describe_send(regs, &send, ret, x->trust == TRUST_COUNTING);
+	/* Not on the stack: the functions below take nearly all of it. */
+	send = &scratch->replies;
+	send->returned_ns = bpf_ktime_get_ns();
+	describe_send(regs, send, ret, x->trust == TRUST_COUNTING);
 	sk = socket.sk;
 	if (is_tcp(BPF_CORE_READ(sk, __sk_common.skc_family), BPF_CORE_READ(sk, sk_protocol))) {
 		struct tcp_sock *tcp = (struct tcp_sock *)sk;
 
-		send.begin_ns = send_begin(BPF_CORE_READ(tcp, tcp_clock_cache), BPF_CORE_READ(tcp, tcp_wstamp_ns));
+		send->begin_ns = send_begin(BPF_CORE_READ(tcp, tcp_clock_cache), BPF_CORE_READ(tcp, tcp_wstamp_ns));
 	}
-	stream_sends(&place, x, &send, task, false);
+	stream_sends(&place, x, send, task, false);
 }
 
 /* Calls of i386 that may receive: read, socketcall, readv, recvfrom, recvmsg. Reads of files are among them. */

@@ -198,7 +198,9 @@ __noinline int gather(struct gathered *into, const struct reply_place *place, __
 		bytes -= length;
 		if (!bytes || !vector)
 			break;
-		if (bpf_probe_read_user(&piece, sizeof piece, (void *)vector))
+		/* Those of a message, as hook fentry sees it, are the kernel's: in the upper half of all addresses. */
+		if ((__s64)vector < 0 ? bpf_probe_read_kernel(&piece, sizeof piece, (void *)vector)
+				      : bpf_probe_read_user(&piece, sizeof piece, (void *)vector))
 			return -1;
 		address = piece.base;
 		here = piece.length < KILN_TRACE_REPLY_BYTES ? (__u32)piece.length : KILN_TRACE_REPLY_BYTES;

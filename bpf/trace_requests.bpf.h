@@ -41,6 +41,7 @@ struct trace_slot {
 	__u32 sequence;                   /* on the connection */
 	__u8 request[KILN_TRACE_REQUEST_BYTES];
 	__u8 reply[KILN_TRACE_REPLY_BYTES];
+	__u8 beyond[KILN_TRACE_REQUEST_BYTES - KILN_TRACE_REPLY_BYTES]; /* unused: where Linux 6.1's verifier sees a copy end */
 };
 
 /* Key: slot; SLOT_WAYS slots one behind the other are a set. Where a set is full, the request is traced without its bytes

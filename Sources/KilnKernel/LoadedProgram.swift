@@ -8,6 +8,8 @@ public struct LoadedProgram: Sendable {
     public var id: UInt32
     /// Of the program as the verifier left it, functions included.
     public var instructions: Int
+    /// How many the verifier followed, each as often as a path led there; nil: this kernel doesn't tell (before 5.16).
+    public var verified: Int?
     /// Where it is attached: a tracepoint as BPF names it, a function, a timer; each once.
     public var places: [String]
     public var counts: ProgramCounts
@@ -20,7 +22,7 @@ extension BPFObject {
         forEachLoaded { name, info in
             loaded.append(LoadedProgram(
                 name: name, id: info.id, instructions: Int(info.xlated_prog_len) / MemoryLayout<bpf_insn>.size,
-                places: places(of: name), counts: ProgramCounts(info)
+                verified: info.verified_insns == 0 ? nil : Int(info.verified_insns), places: places(of: name), counts: ProgramCounts(info)
             ))
         }
         return loaded

@@ -9,10 +9,11 @@ struct VerboseText {
 
     /// When everything is attached. `refused`: what this kernel didn't allow, a line each.
     func begin(refused: [String]) -> [String] {
-        var table = Table(["PROGRAM", "attached to", "id", "instructions"], leftAligned: 2)
+        var table = Table(["PROGRAM", "attached to", "id", "instructions", "verified"], leftAligned: 2)
         for program in programs {
             let place = program.places.isEmpty ? "nothing" : program.places.joined(separator: ", ")
-            table.add([program.name, place, "\(program.id)", grouped(UInt64(program.instructions))])
+            let verified = program.verified.map { grouped(UInt64($0)) } ?? "-"
+            table.add([program.name, place, "\(program.id)", grouped(UInt64(program.instructions)), verified])
         }
         return table.lines + (refused.isEmpty ? ["refused: nothing"] : refused.map { "refused: \($0)" })
     }

@@ -12,7 +12,7 @@ extension KernelTests {
         @Test func aSlowScriptKeepsOthersWaitingAndIsNamed() throws {
             let server = try RedisServer()
             let session = try Session.recording(pid: server.pid) {
-                let load = try Child("redis-benchmark", ["-p", "\(server.port)", "-q", "-t", "get", "-n", "150000", "-c", "50"])
+                let load = try Child("redis-benchmark", ["-p", "\(server.port)", "-q", "-t", "get", "-n", "\(load(150_001))", "-c", "50"])
                 let client = try Connection(port: server.port)
                 for _ in 0..<11 { _ = try client.reply(to: "EVAL", Self.busy, "0") }
                 load.wait()

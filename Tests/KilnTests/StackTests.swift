@@ -3,11 +3,38 @@ import Glibc
 import Testing
 extension KernelTests {
     @Suite struct StackTests {
+        @Test func aStockServersStacksAreWhole() throws {
+            let server = try RedisServer()
+            let session = try Session.recording(pid: server.pid, ["-F", "499"]) {
+                try server.benchmark(["-t", "set,get,lpush", "-n", "\(load(200_003))", "-c", "50"])
+                try server.benchmark(["-t", "get,hset,zadd", "-n", "\(load(500_009))", "-P", "16", "-c", "50"])
+            }
+            let samples = session.record.samples.onCPU
+            #expect(samples.recorded > load(500))
+            #expect(session.wholeShare >= 0.995, "\(samples.ends)")
+            #expect(samples.ends["complete"] == samples.complete)
+            #expect(samples.ends.values.reduce(0, +) == samples.recorded)
+            #expect(session.output.contains("% of stacks whole"))
+            let stacks = session.stacks
+            let commands = stacks.samples(through: "processCommand")
+            #expect(commands > 0)
+            #expect(stacks.samples(through: "_start", "main", "aeMain", "readQueryFromClient", "processInputBuffer", "processCommand") == commands)
+        }
+
+        @Test(.enabled(if: access("/usr/bin/python3", X_OK) == 0, "python3 is not installed"))
+        func pythonsStacksAreWhole() throws {
+            let python = try Child("/usr/bin/python3", ["-c", "import json\nwhile True: json.loads(json.dumps([{'a': i} for i in range(100)]))"])
+            usleep(300_000)
+            let session = try Session.sampling(pid: python.pid)
+            #expect(session.record.samples.onCPU.recorded > 300)
+            #expect(session.wholeShare >= 0.995, "\(session.record.samples.onCPU.ends)")
+        }
+
         @Test func stacksHoldTheServersFunctionsAndTheKernels() throws {
             let server = try RedisServer()
             let session = try Session.recording(pid: server.pid, ["-F", "499"]) {
-                try server.benchmark(["-t", "set,get", "-n", "1500000", "-P", "32", "-c", "20"])
-                try server.benchmark(["-t", "get", "-n", "60000", "-c", "20"])
+                try server.benchmark(["-t", "set,get", "-n", "\(load(1_500_007))", "-P", "32", "-c", "20"])
+                try server.benchmark(["-t", "get", "-n", "\(load(60_013))", "-c", "20"])
             }
             let lines = session.folded.split(separator: "\n")
             let frames = Set(lines.flatMap { $0[..<($0.lastIndex(of: " ") ?? $0.endIndex)].split(separator: ";").map(String.init) })

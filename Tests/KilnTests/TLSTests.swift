@@ -18,15 +18,16 @@ extension KernelTests {
 
         @Test(arguments: Capability.hooks, ["1", "16"])
         func everyEncryptedCommandIsCountedOnce(hook: String, pipeline: String) throws {
-            let (server, keys) = try Self.server()
+            let (server, keys) = try Self.server(), requests = load(20_011)
             let (kiln, counted, session) = try server.counts(hook: hook) {
                 // Plain connections at the same time.
-                let plain = try Child("redis-benchmark", ["-p", "\(server.port)", "-q", "-t", "incr", "-n", "20011", "-c", "5", "-P", pipeline])
-                try server.benchmark(keys.benchmark + ["-t", "set,get", "-n", "20000", "-c", "20", "-P", pipeline])
+                let plain = try Child("redis-benchmark", ["-p", "\(server.port)", "-q", "-t", "incr", "-n", "\(requests)", "-c", "5", "-P", pipeline])
+                try server.benchmark(keys.benchmark + ["-t", "set,get", "-n", "\(requests)", "-c", "20", "-P", pipeline])
                 plain.wait()
             }
             #expect(kiln == counted)
-            #expect(kiln["GET"] == 20_000 && kiln["SET"] == 20_000)
+            // The benchmark sends whole pipelines.
+            for command in ["GET", "SET", "INCR"] { #expect((requests..<requests + 16).contains(kiln[command] ?? 0)) }
             #expect(session.record.lost.isEmpty)
             #expect(session.record.tlsLibrary?.hasPrefix("libssl.so") == true)
             for command in ["GET", "SET", "INCR"] {
@@ -104,7 +105,7 @@ extension KernelTests {
             #expect(service.count == 101 && exec.count == 101)
             #expect(exec.sumNs + reply.sumNs == service.sumNs)
             #expect(try #require(service.p99Ns) < 25_000_000)
-            if hook == "socket" {
+            if hook != "syscall" {
                 // The handshake has been received before: each arrival is known.
                 #expect(get["queue"]?.count == 101 && get["total"]?.count == 101)
             } else {

@@ -68,7 +68,7 @@ extension KernelTests {
             #expect(rows.map(\.command) == ["SET", "HSET", "GET", "HGETALL", "GET", "LPOP", "HELLO", "HGETALL", "GET", "BLPOP", "PING"])
             #expect(rows.map(\.replyKind) == [
                 "simple string", "integer", "bulk string", "array", "bulk string", "error", "map", "map", "null", "null", "simple string",
-            ])
+            ], "\(trace.said)")
             #expect(rows.map(\.sequence) == (1...11).map { $0 })
             let x = String(repeating: "x", count: 246)
             for at in [2, 4] {

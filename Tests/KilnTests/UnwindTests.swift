@@ -5,24 +5,6 @@ import Testing
 extension KernelTests {
     /// User stacks from unwind tables: whole on code without frame pointers, and honest where they are not.
     @Suite(.enabled(if: Program.canCompile, "no C compiler")) struct UnwindTests {
-        @Test func aStockServersStacksAreWhole() throws {
-            let server = try RedisServer()
-            let session = try Session.recording(pid: server.pid, ["-F", "499"]) {
-                try server.benchmark(["-t", "set,get,lpush", "-n", "200000", "-c", "50"])
-                try server.benchmark(["-t", "get,hset,zadd", "-n", "500000", "-P", "16", "-c", "50"])
-            }
-            let samples = session.record.samples.onCPU
-            #expect(samples.recorded > 500)
-            #expect(session.wholeShare >= 0.995, "\(samples.ends)")
-            #expect(samples.ends["complete"] == samples.complete)
-            #expect(samples.ends.values.reduce(0, +) == samples.recorded)
-            #expect(session.output.contains("% of stacks whole"))
-            let stacks = session.stacks
-            let commands = stacks.samples(through: "processCommand")
-            #expect(commands > 0)
-            #expect(stacks.samples(through: "_start", "main", "aeMain", "readQueryFromClient", "processInputBuffer", "processCommand") == commands)
-        }
-
         private static let recursion = """
             volatile unsigned long sink;
             __attribute__((noinline)) unsigned long deep(int depth, unsigned long x) {
@@ -74,15 +56,6 @@ extension KernelTests {
             let session = try Session.sampling(pid: program.pid)
             #expect(session.wholeShare >= 0.995, "\(session.record.samples.onCPU.ends)")
             #expect(session.stacks.samples(through: "main", "interrupted", "in_handler") > 50)
-        }
-
-        @Test(.enabled(if: access("/usr/bin/python3", X_OK) == 0, "python3 is not installed"))
-        func pythonsStacksAreWhole() throws {
-            let python = try Child("/usr/bin/python3", ["-c", "import json\nwhile True: json.loads(json.dumps([{'a': i} for i in range(100)]))"])
-            usleep(300_000)
-            let session = try Session.sampling(pid: python.pid)
-            #expect(session.record.samples.onCPU.recorded > 300)
-            #expect(session.wholeShare >= 0.995, "\(session.record.samples.onCPU.ends)")
         }
 
         @Test func threadsStacksEndWhereTheirThreadsBegin() throws {

@@ -1,8 +1,9 @@
 #!/bin/busybox sh
-# The first and only process of a guest: checks kiln on this kernel with small loads. What it finds goes, line by line, to the
-# second serial port: subject, check, result, words; separated by tabs.
+# The first and only process of a guest. By kiln.part of the kernel's command line: checks what kiln finds and says on this kernel, and
+# runs the kernel tests that count, with small loads; runs the others; or measures. What it finds goes, line by line, to the second
+# serial port: subject, check, result, words; separated by tabs.
 /bin/busybox --install -s /bin
-export PATH=/bin
+export PATH=/bin HOME=/tmp NO_COLOR=1
 mount -t proc proc /proc
 mount -t sysfs sysfs /sys
 mount -t devtmpfs devtmpfs /dev
@@ -16,9 +17,11 @@ finish() {
   result guest end done "$(cut -d' ' -f1 /proc/uptime) s"
   poweroff -f
 }
+told() { sed -n "s/.*kiln\.$1=\([^ ]*\).*/\1/p" /proc/cmdline; }
 
+part=$(told part)
 result guest boot done "$(uname -r)"
-grep -q kiln.only_boot /proc/cmdline && finish
+[ "$part" != boot ] || finish
 cd /tmp
 
 # A session.json as lines `path value`, a line each number or string.
@@ -33,18 +36,13 @@ flatten() {
     print path, value
   }' "$1"
 }
-
-# Calls by command as the server counts them, and as kiln does.
-server_counts() {
-  redis-cli info commandstats | tr -d '\r' | sed -n 's/^cmdstat_\([^:|]*\)\(|[^:]*\)\{0,1\}:calls=\([0-9]*\).*/\1\2 \3/p' |
-    grep -v -e '^info ' -e '^config|resetstat ' | sed 's/|[^ ]*//' | awk '{ n[toupper($1)] += $2 } END { for (c in n) print c, n[c] }' | sort
-}
-kiln_counts() { flatten "$1/session.json" | sed -n 's|^commands/\([^/]*\)/count \([0-9]*\)$|\1 \2|p' | grep -v '^INFO ' | sort; }
+# recorded PATH: of the last session.
+recorded() { flatten session/session.json | sed -n "s|^$1 \(.*\)|\1|p"; }
 
 # Run kiln with the given arguments while $load runs; what it says is in /tmp/said, its session in /tmp/session.
 session() {
   rm -rf session said
-  kiln redis -p "$server" -o session "$@" >shown 2>said &
+  kiln redis -p "$server" -o session -F 0 --no-syscalls "$@" >shown 2>said &
   kiln=$!
   until grep -q ': attached to' said || ! kill -0 $kiln 2>/dev/null; do sleep 0.1; done
   if ! grep -q ': attached to' said; then
@@ -55,41 +53,6 @@ session() {
   kill -INT $kiln
   wait $kiln
 }
-
-# Exactly the server's counts, and nothing lost.
-check_counts() {
-  redis-cli config resetstat >/dev/null
-  if ! session --hook "$1" -F 0 --no-syscalls; then
-    result "hook $1" "$2" failed "$(head -n 1 said)"
-    return
-  fi
-  server_counts >server
-  kiln_counts session >counted
-  lost=$(flatten session/session.json | grep '^lost/' | tr '\n' ' ')
-  if cmp -s server counted && [ -z "$lost" ]; then
-    result "hook $1" "$2" passed "$(tr '\n' ' ' <counted)"
-  else
-    result "hook $1" "$2" failed "kiln: $(tr '\n' ' ' <counted); server: $(tr '\n' ' ' <server); lost: $lost"
-  fi
-}
-
-# What kiln finds here. A hook that doctor finds has to work; a program that the verifier rejects is a failure.
-kiln doctor >doctor
-awk -F '  +' '/^  (yes|no )  / { print $2 "\t" $3 "\t" $4 }' doctor | while IFS="$(printf '\t')" read -r present name words; do
-  result capability "$name" "$present" "$words"
-done
-result doctor verdict "$(tail -n 1 doctor | grep -q 'can run here' && echo yes || echo no)" "$(tail -n 1 doctor)"
-if grep -q '^       verifier: ' doctor; then
-  result doctor 'verifier rejects nothing' failed "its last words are on the console"
-  kiln doctor --json >/dev/console
-fi
-
-redis-server --port 6379 --unixsocket /tmp/redis.sock --save '' --appendonly no --enable-debug-command yes >redis.log 2>&1 &
-server=$!
-until [ -S /tmp/redis.sock ] && redis-cli ping 2>/dev/null | grep -q PONG; do
-  kill -0 $server || { result guest redis failed "$(tail -n 1 redis.log)"; finish; }
-  sleep 0.1
-done
 
 # Whether this kernel has what a hook stands on: asked of the kernel, so that a kiln that can't attach any more doesn't pass.
 offers() {
@@ -110,14 +73,20 @@ check_refusal() {
   fi
 }
 
-# Where a GET's time went: each has a service time, and the phases that the hook promises have samples.
-check_phases() {
-  for phase in service queue exec reply; do
-    printf '%s %s ' $phase "$(flatten session/session.json | sed -n "s|^commands/GET/phases/$phase/count ||p")"
-  done >phases
-  promised='^service 1009 queue [1-9][0-9]* exec [1-9][0-9]* reply [1-9]'
-  [ "$1" != syscall ] || promised='^service 1009 queue  exec [1-9][0-9]* reply [1-9]'
-  result "hook $1" phases "$(grep -q "$promised" phases && echo passed || echo failed)" "$(cat phases)"
+# How long attaching took, and how many instructions the verifier followed: in all, and in each program.
+check_attaching() {
+  load=true
+  if ! session --hook "$1" --verbose; then
+    result "hook $1" attach failed "$(head -n 1 said)"
+    sed 1d said >/dev/console
+    return 1
+  fi
+  result "hook $1" 'attached after' "$(recorded cost/attach_s) s" "on $(told accelerator)"
+  awk -F '  +' -v OFS='\t' -v hook="hook $1" '
+    /^PROGRAM .* verified$/ { inside = 1; next }
+    /^refused: / { inside = 0 }
+    inside { gsub(/,/, "", $NF); total += $NF; words = words (words ? ", " : "") $1 " " $NF }
+    END { print hook, "instructions verified", total, words }' said >/dev/ttyS1
 }
 
 # Requests that come and go through io_uring.
@@ -130,8 +99,9 @@ check_io_uring() {
   done
   redis=$server
   server=$ring
-  if load='redis-benchmark -p 6390 -q -t get -n 503 -c 1' session --hook "$1" -F 0 --no-syscalls; then
-    counted=$(flatten session/session.json | sed -n 's|^commands/GET/phases/service/count ||p')
+  load='redis-benchmark -p 6390 -q -t get -n 503 -c 1'
+  if session --hook "$1"; then
+    counted=$(recorded commands/GET/phases/service/count)
     lost=$(flatten session/session.json | grep '^lost/' | tr '\n' ' ')
     result "hook $1" io_uring "$([ "$counted$lost" = 503 ] && echo passed || echo failed)" "GET ${counted:-0} of 503, lost: ${lost:-nothing}"
   else
@@ -141,35 +111,85 @@ check_io_uring() {
   kill $ring
 }
 
-# Of the samples in DIRECTORY/session.json, nearly all reach the outermost function: check_whole CHECK DIRECTORY
-check_whole() {
-  flatten "$2/session.json" | sed -n 's|^samples/on_cpu/\([a-z]*\) |\1 |p' >samples
-  recorded=$(sed -n 's/^recorded //p' samples) complete=$(sed -n 's/^complete //p' samples)
-  words="${complete:-0} of ${recorded:-0} whole; $(flatten "$2/session.json" | grep -e on_cpu/ends/ -e '^lost/' | tr '\n' ' ')"
-  if [ "${recorded:-0}" -ge 100 ] && [ $((complete * 100)) -ge $((recorded * 99)) ]; then
-    result stacks "$1" passed "$words"
-  else
-    result stacks "$1" failed "$words"
-  fi
+# run_tests PART PATTERN: the kernel tests that match, with small loads; a result for each as it ends. What they say is on the console.
+run_tests() {
+  KILN_TEST_LOAD=0.01 kiln-tests --testing-library swift-testing --filter "$2" 2>&1 </dev/null | tee /dev/console | awk -v OFS='\t' -v part="$1" '
+    ($2 != "Test" && $2 != "Suite") || $3 == "case" { next }
+    { name = $3; sub(/\(.*/, "", name) }
+    / recorded an issue / {
+      if (!(name in issue)) { issue[name] = $0; sub(/.* recorded an issue /, "", issue[name]) }
+      next
+    }
+    # A guest has all that they need.
+    / skipped/ { print "test", name, "failed", $0; fflush() }
+    $2 == "Test" && / (passed|failed) after / {
+      words = $0
+      sub(/.* (passed|failed) after /, "after ", words)
+      if (match($0, /with [0-9]+ test cases?/)) words = substr($0, RSTART + 5, RLENGTH - 5) ", " words
+      if (name == "run") { name = part; ended = 1 }
+      print "test", name, / passed after / ? "passed" : "failed", words (name in issue ? " " issue[name] : "")
+      fflush()
+    }
+    END { if (!ended) print "test", part, "failed", "they did not come to their end" }' >/dev/ttyS1
 }
 
-check_stacks() {
-  if load='redis-benchmark -q -t set,get -n 10007 -c 20' session -F 499; then
-    check_whole 'kiln redis' session
-  else
-    result stacks 'kiln redis' failed "$(head -n 1 said)"
-  fi
-  redis-benchmark -q -t set -n 1000000 -c 20 >loaded 2>&1 &
-  load=$!
-  if kiln record -p "$server" -F 499 -d 3 -o recorded >shown 2>said; then
-    check_whole 'kiln record' recorded
-  else
-    result stacks 'kiln record' failed "$(head -n 1 said)"
-  fi
-  kill $load
+# The server's time for a GET: of those that come one by one, and of those in pipelines of 16.
+time_gets() {
+  for pipeline in 1 16; do
+    before=$(cut -d' ' -f1 "/proc/$server/schedstat")
+    redis-benchmark -q -t get -n $((pipeline * 8009)) -c 50 -P $pipeline >benchmark || return
+    echo $((($(cut -d' ' -f1 "/proc/$server/schedstat") - before) / pipeline / 8009))
+  done
 }
 
-load=true
+# What a GET costs the server, with nothing attached and what each hook adds. Where time is counted in instructions
+# (qemu -icount shift=0: a nanosecond for each), that is what it tells.
+measure() {
+  redis-cli config set hz 1 >loaded
+  time_gets >unwatched
+  time_gets >unwatched
+  result instructions 'a GET alone; in pipelines of 16' "$(paste -sd ' ' unwatched)" 'nothing is attached'
+  load=time_gets
+  for hook in socket fentry syscall; do
+    offers $hook || continue
+    if session --hook $hook --no-tls; then
+      result instructions "added by hook $hook" "$(paste loaded unwatched | awk '{ printf "+%d ", $1 - $2 }')" \
+        "$(paste loaded unwatched | awk '{ printf "+%.1f %% ", ($1 - $2) * 100 / $2 }')"
+    else
+      result instructions "added by hook $hook" failed "$(head -n 1 said)"
+    fi
+  done
+}
+
+redis-server --port 6379 --save '' --appendonly no >redis.log 2>&1 &
+server=$!
+until redis-cli ping 2>/dev/null | grep -q PONG; do
+  kill -0 $server || { result guest redis failed "$(tail -n 1 redis.log)"; finish; }
+  sleep 0.1
+done
+case $part in
+  measure)
+    measure
+    finish
+    ;;
+  others)
+    ! offers syscall || run_tests 'all others' \
+      'TLSTests/e|TraceTests/e|TraceTests/replies|aStockServersStacksAreWhole|pythonsStacksAreWhole'
+    finish
+    ;;
+esac
+
+# What kiln finds here. A hook that doctor finds has to work; a program that the verifier rejects is a failure.
+kiln doctor >doctor
+awk -F '  +' '/^  (yes|no )  / { print $2 "\t" $3 "\t" $4 }' doctor | while IFS="$(printf '\t')" read -r present name words; do
+  result capability "$name" "$present" "$words"
+done
+result doctor verdict "$(tail -n 1 doctor | grep -q 'can run here' && echo yes || echo no)" "$(tail -n 1 doctor)"
+if grep -q '^       verifier: ' doctor; then
+  result doctor 'verifier rejects nothing' failed "its last words are on the console"
+  kiln doctor --json >/dev/console
+fi
+
 for hook in socket fentry syscall; do
   if ! offers $hook; then
     words='lists what it has'
@@ -177,21 +197,11 @@ for hook in socket fentry syscall; do
     check_refusal "hook $hook" 'is refused in one line' "$words" --hook $hook
     continue
   fi
-  if ! session --hook $hook -F 0 --no-syscalls; then
-    result "hook $hook" attach failed "$(head -n 1 said)"
-    sed 1d said >/dev/console
-    continue
-  fi
-  result "hook $hook" attach passed "$(flatten session/session.json | sed -n 's|^cost/attach_s \(.*\)|\1 s|p')"
-  load='redis-benchmark -q -t set,get -n 1009 -c 7' check_counts $hook 'counts, TCP'
-  check_phases $hook
-  load='redis-benchmark -q -t set,get -n 4001 -c 7 -P 16' check_counts $hook 'counts, TCP, pipelines'
-  load='redis-benchmark -q -s /tmp/redis.sock -t set,get -n 1009 -c 7' check_counts $hook 'counts, unix'
-  load='redis-benchmark -q -s /tmp/redis.sock -t set,lpush,lrange_100 -n 503 -c 7 -P 16' check_counts $hook 'counts, unix, pipelines'
-  load='redis-benchmark -q -t set,get -n 211 -c 3 -d 100003' check_counts $hook 'counts, large values'
+  check_attaching $hook || continue
   [ $hook != fentry ] || check_io_uring $hook
 done
-! offers syscall || check_stacks
+! offers syscall || KILN_TEST_OPTIONS='-F 0 --no-syscalls --no-tls' run_tests 'all that count' \
+  'CommandCountTests/(every|aStream|unix|theAppend|aReplicas)|ForeignServerTests|PhaseTests/parts|PairingTests/errors|ClientTests/every'
 mount -t tmpfs tmpfs /sys/kernel/btf
 check_refusal 'no BTF' 'is refused in one line' 'no BTF'
 kill $server

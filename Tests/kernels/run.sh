@@ -1,24 +1,27 @@
 #!/bin/sh
-# Boots each kernel under qemu, checks kiln inside, and prints a table: run.sh KILN KERNEL...; `all`: those that fetch.sh knows.
-# Exit status: 0 all that ran passed, 1 something failed, 3 nothing failed, but not every kernel ran.
+# Boots each kernel under qemu, checks kiln inside, runs the kernel tests there, and prints a table: run.sh KILN TESTS KERNEL...; `all`:
+# those that fetch.sh knows. Exit status: 0 all that ran passed, 1 something failed, 3 nothing failed, but not every kernel ran.
 set -eu
 kiln=$1
-shift
+tests=$2
+shift 2
 [ "$*" != all ] || set -- 5.10 6.1 6.12
 here=$(dirname "$(realpath "$0")")
 cache=${KILN_KERNELS:-.build-kernels}
 mkdir -p "$cache"
-"$here/initramfs.sh" "$kiln" "$cache/initramfs.gz"
+"$here/initramfs.sh" "$kiln" "$tests" "$cache/initramfs"
 
-# boot IMAGE LOG RESULTS SECONDS ACCELERATOR WORDS. An emulator with a thread for each CPU runs kernel code that another CPU is just
-# patching (a panic "int3" after probes were attached, seen with QEMU 7.2; the kernel's own testers met it too): one thread for all.
-boot() {
-  : >"$2"
-  : >"$3"                        # what an earlier run found is no result of this one
-  timeout "$4" qemu-system-x86_64 -accel "$5" -cpu "$([ "$5" = kvm ] && echo host || echo max)" -smp 2 -m 1536 -display none -no-reboot \
-    -monitor none -nic none -serial "file:$2" -serial "file:$3" -kernel "$1" -initrd "$cache/initramfs.gz" \
-    -append "console=ttyS0 panic=-1 quiet $6" </dev/null >"$2.qemu" 2>&1 || true
-}
+# boot IMAGE LOG PART SECONDS ACCELERATOR CPU OPTIONS...: a guest does its PART; its console and its results are LOG.PART.console and .results.
+boot() (
+  image=$1 log=$2.$3 part=$3 seconds=$4 accelerator=$5 cpu=$6
+  shift 6
+  : >"$log.results"              # what an earlier run found is no result of this one
+  timeout "$seconds" qemu-system-x86_64 -accel "$accelerator" -cpu "$cpu" -m 3072 -display none -no-reboot -monitor none -nic none \
+    -serial "file:$log.console" -serial "file:$log.results" -kernel "$image" -initrd "$cache/initramfs" "$@" \
+    -append "console=ttyS0 panic=-1 quiet kiln.accelerator=$accelerator kiln.part=$part" </dev/null >"$log.qemu" 2>&1 || true
+  grep -q '^guest.end' "$log.results" || printf 'guest\tpart %s\tfailed\t%s\n' "$part" \
+    "it did not come to its end; its console: $(tail -n 1 "$log.console" | tr -d '\r\t')" >>"$log.results"
+)
 
 accelerator="" failed=0 missed="" all=""
 for name in "$@"; do
@@ -29,37 +32,42 @@ for name in "$@"; do
     continue
   fi
   if [ -z "$accelerator" ]; then
+    # An emulator with a thread for each CPU runs kernel code that another CPU is just patching (a panic "int3" after probes were
+    # attached, seen with QEMU 7.2; the kernel's own testers met it too): one thread for all.
+    accelerator=tcg,thread=single cpu=max
     # KVM may be there and not work, as in some virtual machines.
-    accelerator=tcg,thread=single
     if [ -w /dev/kvm ]; then
-      boot "$image" "$log.console" "$log.results" 20 kvm kiln.only_boot
-      ! grep -q '^guest.end' "$log.results" 2>/dev/null || accelerator=kvm
+      boot "$image" "$log" boot 20 kvm host
+      grep -q failed "$log.boot.results" || accelerator=kvm cpu=host
     fi
   fi
-  boot "$image" "$log.console" "$log.results" 1200 "$accelerator" ""
+  # Two guests at once, each on a CPU of this machine.
+  boot "$image" "$log" others 1500 "$accelerator" "$cpu" -smp 2 &
+  boot "$image" "$log" counts 1500 "$accelerator" "$cpu" -smp 2
+  wait
+  # Of instructions: each takes a nanosecond of the guest's time. A CPU that copies bytes one by one in one instruction would count each.
+  : >"$log.measure.results"
+  ! grep -q '^hook socket.attached after' "$log.counts.results" ||
+    boot "$image" "$log" measure 600 tcg,thread=single max,-erms,-fsrm -smp 1 -icount shift=0,sleep=off
+  cat "$log.counts.results" "$log.others.results" "$log.measure.results" >"$log.results"
   all="$all $log.results"
-  echo "Linux $(awk -F'\t' '$1 == "guest" && $2 == "boot" { print $4 }' "$log.results") ($accelerator; console in $log.console)"
-  awk -F'\t' '$3 != "done" && $3 != "yes" { printf "  %-12s  %-30s  %-7s  %s\n", $1, $2, $3, $4 }' "$log.results"
-  if ! grep -q '^guest.end' "$log.results"; then
-    echo "  the guest did not come to its end; the console's last lines:"
-    tail -n 5 "$log.console"
-    failed=1
-  fi
+  echo "Linux $(awk -F'\t' '$2 == "boot" { print $4; exit }' "$log.results") ($accelerator; consoles in $log.*.console)"
+  awk -F'\t' '$3 != "done" && $3 != "yes" { printf "  %-12s  %-40s  %-7s  %s\n", $1, $2, $3, $4 }' "$log.results"
   ! cut -f3 "$log.results" | grep -q '^failed$' || failed=1
 done
 
 # A row for each capability and check, a column for each kernel.
 # shellcheck disable=SC2086
 [ -z "$all" ] || awk -F'\t' '
-  $2 == "boot" { kernels[++columns] = $4; if (length($4) > width) width = length($4); next }
+  FNR == 1 { kernels[++columns] = $4; if (length($4) > width) width = length($4) }
   $3 == "done" { next }
   { row = $1 ": " $2; if (!(row in seen)) { seen[row]; rows[++count] = row } cell[row, columns] = $3 }
   END {
-    printf "\n%-42s", ""
+    printf "\n%-58s", ""
     for (c = 1; c <= columns; c++) printf "  %-" width "s", kernels[c]
     print ""
     for (r = 1; r <= count; r++) {
-      printf "%-42s", rows[r]
+      printf "%-58s", rows[r]
       for (c = 1; c <= columns; c++) printf "  %-" width "s", (rows[r], c) in cell ? cell[rows[r], c] : "-"
       print ""
     }

@@ -38,7 +38,7 @@ func temporaryDirectory() -> String {
 }
 
 /// Wait until `condition` holds, looking every 10 ms; false after `seconds`.
-func eventually(within seconds: Double = 20, _ condition: () -> Bool) -> Bool {
+func eventually(within seconds: Double = 60, _ condition: () -> Bool) -> Bool {
     let end = Date().addingTimeInterval(seconds)
     while !condition() {
         if Date() > end { return false }

@@ -94,7 +94,7 @@ struct Session {
     ) throws -> Session {
         let directory = temporaryDirectory()
         defer { try? FileManager.default.removeItem(atPath: directory) }
-        let kiln = try KilnRun(["-p", "\(pid)", "-o", directory + "/session", "-i", "0.5"] + arguments)
+        let kiln = try KilnRun(["-p", "\(pid)", "-o", directory + "/session", "-i", "0.5"] + lightOptions + arguments)
         guard kiln.attached() else { throw TestFailure("kiln did not attach: \(kiln.errorText)") }
         do { try load() } catch {
             kiln.stop()
