@@ -66,7 +66,7 @@ __noinline int distrust(struct exchange *x)
 	if (!x)
 		return 0;
 	x->trust = TRUST_PROBING;
-	x->flags &= ~(IN_REQUEST | PROBED | REPLIED);
+	x->flags &= ~(IN_REQUEST | PROBED | REPLIED | SUBSCRIBER);
 	if (x->waiting != WAITING_NONE)
 		unpair(x);                /* what answers what is not known */
 	return 0;
@@ -212,7 +212,7 @@ static __always_inline void connection_receives(const struct place *place, struc
 	r->process = process;
 	r->counting = x->trust == TRUST_COUNTING;
 	if (trace.enabled)
-		r->traced = x->flags & TRACED;
+		r->traced = begin_requests(x, receive->length);
 	if (x->flags & IN_REQUEST && c) {
 		resp_receive(r, &c->requests, receive->buffer, receive->length);
 		follow_units(r, &c->requests);
@@ -311,6 +311,29 @@ static __always_inline void send_replies(const struct place *place, struct excha
 		choose_listing(x, c, send->in_part);
 	follow_send(c, send);
 	settle_replies(x, c);
+	if (trace.enabled) {
+		tell_answers(x);
+		keep_rest(x, c);
+	}
+}
+
+/* A send to a subscriber in RESP2, whose messages a trace tells. */
+static __always_inline void send_messages(const struct place *place, struct exchange *x, const struct send *send)
+{
+	__u32 zero = 0;
+	struct reply_reader *r = bpf_map_lookup_elem(&reply_readers, &zero);
+	struct connection *c = connection_at(place);
+
+	if (!c || !r) {
+		x->flags &= ~SUBSCRIBER;
+		lose(KILN_LOST_CONNECTIONS_WITHOUT_STATE, 1);
+		return;
+	}
+	if (!(x->flags & IN_REPLY))
+		__builtin_memset(&c->replies, 0, sizeof c->replies);
+	list_messages(r);
+	follow_send(c, send);
+	tell_messages(x, c, r);
 }
 
 /* A send whose first 16 bytes are in `b` (0 behind its end): it is one whole reply, and no error. */
@@ -363,8 +386,11 @@ static __always_inline void connection_sends(const struct place *place, struct e
 	}
 	x->sent_ns = send->returned_ns;
 	count_send(x->client, send->sent);
-	if (x->flags & UNPAIRED)
+	if (x->flags & UNPAIRED) {
+		if (trace.enabled && x->flags & SUBSCRIBER)
+			send_messages(place, x, send);
 		return;
+	}
 	if (x->waiting == WAITING_ONE && !(x->flags & IN_REPLY) && sends_one_reply(send)) {
 		if (trace.enabled)
 			tell_only_answer(x, send->buffer, send->sent);

@@ -51,6 +51,7 @@ enum exchange_flags {
 	OUTGOING = 1 << 11,               /* either: the process opened the connection */
 	STREAM_START = 1 << 12,           /* an SSL object, or a client's connection: it begins in this session, and no byte was seen */
 	MET = 1 << 13,                    /* client's side: what its socket tells is known */
+	SUBSCRIBER = 1 << 14,             /* with a trace: unpaired by a subscription in RESP2, and its messages are told */
 	TRACED = 1 << 15,                 /* a trace asks for this client's requests */
 };
 

@@ -59,6 +59,8 @@ static __always_inline __u32 replies_expected(struct exchange *x, __u8 class, __
 	case KILN_CLASS_SUBSCRIBING:
 		if (x->flags & RESP3)     /* pushes answer it */
 			return 0;
+		if (trace.enabled)
+			note_subscriber(x);
 		unpair(x);
 		return 0;
 	case KILN_CLASS_STREAMING:
@@ -130,12 +132,15 @@ static long await_run(__u32 index, struct await_context *context)
 	count_calls(command, count, run->largest, &context->times);
 	count = replies_expected(x, row_class(command), count);
 	if (trace.enabled) {
+		__u32 unanswered = x->flags & UNPAIRED ? run->count : run->count - count;
+
 		x->sequence += run->count;
-		request_read(x, r, command, run->begun, run->largest);
+		requests_read(x, r, run, r->commands_noted);
+		if (unanswered)
+			tell_unanswered(x, command, unanswered, context->times.received_ns, context->times.arrived_ns);
 	}
 	if (!count || x->flags & UNPAIRED) {
 		if (trace.enabled) {
-			tell_unanswered(x, command, context->times.received_ns, context->times.arrived_ns);
 			if (tail != context->batch_begin)
 				end_batch(c, &context->times, context->batch_sequence);
 			context->batch_begin = tail;
@@ -146,7 +151,7 @@ static long await_run(__u32 index, struct await_context *context)
 		c->untimed += count;
 		lose(KILN_LOST_UNTIMED_COMMANDS, count);
 		if (trace.enabled)
-			tell_unanswered(x, command, context->times.received_ns, context->times.arrived_ns);
+			tell_unanswered(x, command, count, context->times.received_ns, context->times.arrived_ns);
 		return 0;
 	}
 	if (trace.enabled && tail == context->batch_begin)
@@ -189,8 +194,8 @@ static long count_run(__u32 index, struct count_context *context)
 	count_calls(run->command, run->count, run->largest, &context->times);
 	if (trace.enabled) {
 		context->exchange->sequence += run->count;
-		request_read(context->exchange, context->reader, run->command, run->begun, run->largest);
-		tell_unanswered(context->exchange, run->command, context->times.received_ns, context->times.arrived_ns);
+		requests_read(context->exchange, context->reader, run, context->reader->commands_noted);
+		tell_unanswered(context->exchange, run->command, run->count, context->times.received_ns, context->times.arrived_ns);
 	}
 	return 0;
 }
@@ -431,15 +436,25 @@ static long answer_error(__u32 index, struct replied *replied)
 	return 0;
 }
 
-/* Of the request whose reply comes next. */
-static __always_inline __u32 next_sequence(const struct exchange *x, const struct connection *c)
+/* The send, which has been paired with what waits and told, ended inside something. */
+__noinline int keep_rest(struct exchange *x, struct connection *c)
 {
-	__u32 batch = c->batch_head;
+	__u32 zero = 0, batch, sequence, first;
+	struct reply_reader *r = bpf_map_lookup_elem(&reply_readers, &zero);
 
-	if (x->waiting == WAITING_ONE)
-		return x->sequence;
+	if (!trace.enabled || !x || !c || !r)
+		return 0;
+	if (!(x->flags & IN_REPLY) || !r->apart)
+		return 0;
+	if (c->replies.push)
+		return keep_push(x);
+	batch = c->batch_head;
 	barrier_var(batch);
-	return c->batches[batch & (PIPELINE_BATCHES - 1)].sequence + c->batch_answered;
+	first = c->batches[batch & (PIPELINE_BATCHES - 1)].sequence;
+	sequence = first + c->batch_answered;
+	if (x->waiting == WAITING_ONE)
+		sequence = first = x->sequence;
+	return keep_reply(x, sequence, first);
 }
 
 /* What follow_send() found answers the commands that wait. */
@@ -467,8 +482,6 @@ __noinline int settle_replies(struct exchange *x, struct connection *c)
 	if (r->errors_listed)
 		bpf_loop(r->errors_listed, answer_error, &replied, 0);
 	answer(&replied, r->replies, false);
-	if (trace.enabled)
-		tell_answers(x);
 	if (c->replies.state == REPLY_FAILED) {
 		unpair(x);
 	} else if (replies_at_boundary(&c->replies)) {
@@ -476,8 +489,6 @@ __noinline int settle_replies(struct exchange *x, struct connection *c)
 		c->first_sent_ns = 0;     /* a push ended here */
 	} else {
 		x->flags |= IN_REPLY;
-		if (trace.enabled && r->apart && !c->replies.push)
-			keep_reply(x, next_sequence(x, c));
 		if (!c->first_sent_ns)
 			c->first_sent_ns = x->sent_ns;
 	}

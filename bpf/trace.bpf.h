@@ -22,30 +22,7 @@ struct trace_carrier {
 	__u32 reserved;
 };
 
-struct trace_scratch {
-	__u64 socket;                     /* of the call that is looked at */
-	__u32 fd;
-	__u32 reserved;
-	struct gathered reply;
-	struct kiln_trace_record record;
-};
-
-/* Scratch, one for each CPU. */
-struct {
-	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
-	__uint(max_entries, 1);
-	__type(key, __u32);
-	__type(value, struct trace_scratch);
-} trace_scratches SEC(".maps");
-
 static __always_inline void describe_client(struct kiln_client_key *client, struct sock *sk, __u32 process);
-
-static __always_inline struct trace_scratch *this_trace(void)
-{
-	__u32 zero = 0;
-
-	return trace.enabled ? bpf_map_lookup_elem(&trace_scratches, &zero) : NULL;
-}
 
 /* The receive or send of which the rest is about. Hooks call it, because what a send is described by lies on their stack. */
 static __always_inline void begin_call(__u64 socket, __u32 fd)
@@ -105,86 +82,125 @@ __noinline int begin_carried_call(__u64 id, struct kiln_client_key *client, __u3
 
 /* ---- a record ---------------------------------------------------------------------------------------------------- */
 
-/* The reply gathered and the request of a slot (or none) behind the record's header, and off. */
-__noinline int send_record(struct exchange *x, const struct trace_slot *slot)
+static __always_inline struct kiln_trace_record *new_record(struct trace_scratch *t, __u32 row, __u32 sequence)
+{
+	__builtin_memset(&t->record, 0, __builtin_offsetof(struct kiln_trace_record, bytes));
+	t->record.row = row;
+	t->record.sequence = sequence;
+	return &t->record;
+}
+
+/* The record's request: `bytes` long, what was kept of it lies in a slot from `begun` on. */
+__noinline int put_request(const struct trace_slot *slot, __u32 begun, __u32 kept, __u64 bytes)
 {
 	struct trace_scratch *t = this_trace();
-	__u32 replied, requested = 0, words;
 	struct kiln_trace_record *record;
+	__u32 words;
+
+	if (!trace.enabled || !t)
+		return 0;
+	record = &t->record;
+	if (!slot || slot->request_lost) {
+		record->flags |= KILN_TRACE_REQUEST_LOST;
+		return 0;
+	}
+	record->request_bytes = bytes;
+	if (trace.without_arguments)
+		return 0;
+	if (kept > trace.request_bytes)
+		kept = trace.request_bytes;
+	barrier_var(kept);
+	if (kept > KILN_TRACE_REQUEST_BYTES || begun + kept > KILN_TRACE_RECEIVE_BYTES)
+		return 0;
+	if (bpf_probe_read_kernel(record->bytes, kept, slot->request + begun)) {
+		record->flags |= KILN_TRACE_REQUEST_LOST;
+		return 0;
+	}
+	words = words_to_tell(record->row);
+	if (words < WORDS_MAX && kept) {
+		kept = words_end(record, kept, words);
+		if (kept < bytes)
+			record->flags |= KILN_TRACE_SECRET;
+	}
+	record->request_kept = kept;
+	return 0;
+}
+
+/* The record that is in this CPU's scratch, off. */
+__noinline int send_record(struct exchange *x)
+{
+	struct trace_scratch *t = this_trace();
+	struct kiln_trace_record *record;
+	__u32 bytes;
 
 	if (!trace.enabled || !x || !t)
 		return 0;
 	record = &t->record;
-	words = record->flags & KILN_TRACE_PUSH ? WORDS_MAX : words_to_tell(record->row);
-	if (words < WORDS_MAX || trace.without_arguments) {
-		keep_type(&t->reply);
+	if (trace.without_arguments || (!(record->flags & KILN_TRACE_PUSH) && words_to_tell(record->row) < WORDS_MAX)) {
+		keep_type();
 		record->flags |= KILN_TRACE_REPLY_WITHHELD;
 	}
-	if (slot) {
-		record->request_bytes = slot->request_bytes;
-		requested = slot->request_kept;
-		if (slot->request_lost) {
-			requested = 0;
-			record->flags |= KILN_TRACE_REQUEST_LOST;
-		}
-		if (words < WORDS_MAX && requested) {
-			requested = words_end(slot, words);
-			if (requested < slot->request_bytes)
-				record->flags |= KILN_TRACE_SECRET;
-		}
-	}
-	replied = t->reply.kept;
-	barrier_var(replied);
-	if (replied > KILN_TRACE_REPLY_BYTES)
-		return 0;
-	bpf_probe_read_kernel(record->bytes, replied, t->reply.bytes);
-	barrier_var(requested);
-	if (requested > KILN_TRACE_REQUEST_BYTES)
-		return 0;
-	if (slot)
-		bpf_probe_read_kernel(record->bytes + replied, requested, slot->request);
-	record->reply_kept = replied;
-	record->request_kept = requested;
 	record->tid = (__u32)bpf_get_current_pid_tgid();
 	record->fd = t->fd;
 	if (x->id & TLS_ID)
 		record->flags |= KILN_TRACE_TLS;
 	record->client_port = client_port();
-	__builtin_memset(&record->client, 0, sizeof record->client);
 	describe_client(&record->client, (struct sock *)t->socket, x->process);
-	if (bpf_ringbuf_output(&trace_ring, record, __builtin_offsetof(struct kiln_trace_record, bytes) + replied + requested,
-			       BPF_RB_NO_WAKEUP))
+	bytes = record->request_kept + record->reply_kept;
+	barrier_var(bytes);
+	if (bytes > sizeof record->bytes)
+		return 0;
+	if (bpf_ringbuf_output(&trace_ring, record, __builtin_offsetof(struct kiln_trace_record, bytes) + bytes, BPF_RB_NO_WAKEUP))
 		lose(KILN_LOST_TRACE_RING_FULL, 1);
 	return 0;
 }
 
-static __always_inline const struct trace_slot *slot_of(const struct exchange *x, __u32 sequence)
-{
-	int found = find_slot(x->id, sequence);
-	__u32 index = found;
-
-	return found < 0 ? NULL : bpf_map_lookup_elem(&trace_slots, &index);
-}
-
 /* ---- requests ---------------------------------------------------------------------------------------------------- */
 
-/* The request that was read last, which lies at [begun, begun + bytes) of the reader. */
-__noinline int request_read(struct exchange *x, struct resp_reader *r, __u32 row, __u32 begun, __u32 bytes)
+/* A receive will be followed that has `bytes`: how its requests are kept. */
+static __always_inline __u32 begin_requests(const struct exchange *x, __u32 bytes)
 {
-	if (!trace.enabled || !x || !r || !r->traced || !traces_command(row))
+	struct trace_scratch *t = this_trace();
+
+	if (!t || !(x->flags & TRACED))
+		return NOT_TRACED;
+	t->first = x->sequence + 1;
+	t->kept = -1;
+	return tells_few() && !(x->flags & IN_REQUEST) && bytes <= KILN_TRACE_RECEIVE_BYTES ? TRACED_TOGETHER : TRACED_APART;
+}
+
+/* The requests of a run, which are the last that were read, of `commands` in this receive. */
+__noinline int requests_read(struct exchange *x, struct resp_reader *r, const struct resp_run *run, __u32 commands)
+{
+	struct trace_scratch *t = this_trace();
+	struct trace_slot *slot;
+
+	if (!trace.enabled || !x || !r || !run || !t || !r->traced || !traces_command(run->command))
 		return 0;
-	__sync_fetch_and_add(&x->untold, 1);
-	keep_request(x, r, x->sequence, begun, begun + bytes);
+	__sync_fetch_and_add(&x->untold, run->count);
+	if (r->traced == TRACED_APART)
+		return keep_request(x, r, x->sequence, run->begun, run->begun + run->largest);
+	if (t->kept < 0)
+		t->kept = keep_receive(x, r, t->first, commands);
+	slot = slot_at(t->kept);
+	if (slot)
+		slot->waiting += run->count;
 	return 0;
 }
 
 /* The one request of a receive: the run that goes on. */
 __noinline int only_request_read(struct exchange *x, struct resp_reader *r)
 {
+	struct resp_run run = {};
+
 	if (!trace.enabled || !x || !r)
 		return 0;
 	x->sequence++;
-	return request_read(x, r, r->run_command, r->run_begun, r->run_largest);
+	run.command = r->run_command;
+	run.count = 1;
+	run.largest = r->run_largest;
+	run.begun = r->run_begun;
+	return requests_read(x, r, &run, 1);
 }
 
 /* A receive ended inside a request. */
@@ -195,24 +211,36 @@ __noinline int keep_begun_request(struct exchange *x, struct resp_reader *r)
 	return keep_request(x, r, x->sequence + 1, r->begun, r->end);
 }
 
-/* The request that was read last will not be seen to be answered: none is expected, or nobody can tell which reply is its. */
-__noinline int tell_unanswered(struct exchange *x, __u32 row, __u64 received_ns, __u64 arrived_ns)
+/* `count` of the requests that were read last will not be seen to be answered: no reply is expected, or nobody can tell which it is.
+ * Requests that are all told come one by one. */
+__noinline int tell_unanswered(struct exchange *x, __u32 row, __u32 count, __u64 received_ns, __u64 arrived_ns)
 {
 	struct trace_scratch *t = this_trace();
+	struct kiln_trace_record *record;
+	struct trace_slot *slot;
+	int found;
 
 	if (!trace.enabled || !x || !t || !(x->flags & TRACED) || !traces_command(row))
 		return 0;
-	if (!trace.slower_than_ns && !trace.errors_only) {
-		__builtin_memset(&t->record, 0, __builtin_offsetof(struct kiln_trace_record, bytes));
-		t->record.received_ns = received_ns;
-		t->record.arrived_ns = arrived_ns;
-		t->record.row = row;
-		t->record.sequence = x->sequence;
-		t->reply.kept = 0;
-		send_record(x, slot_of(x, x->sequence));
+	__sync_fetch_and_add(&x->untold, -count);
+	if (tells_few()) {
+		found = slot_with(x->id, x->sequence, t->first);
+		slot = slot_at(found);
+		/* More of the receive is to come, which needs the slot. */
+		if (slot && slot->together && x->sequence - slot->first + 1 < slot->together)
+			slot->waiting -= count;
+		else
+			leave_slot(found, count);
+		return 0;
 	}
-	__sync_fetch_and_add(&x->untold, -1);
-	free_slot(x->id, x->sequence);
+	record = new_record(t, row, x->sequence);
+	record->received_ns = received_ns;
+	record->arrived_ns = arrived_ns;
+	found = find_slot(x->id, x->sequence);
+	slot = slot_at(found);
+	put_request(slot, 0, slot ? slot->request_kept : 0, slot ? slot->request_bytes : 0);
+	send_record(x);
+	free_slot(found);
 	return 0;
 }
 
@@ -250,11 +278,12 @@ __noinline int choose_listing(const struct exchange *x, const struct connection 
 	return 0;
 }
 
-/* A request that a send answers. */
+/* Requests that a send answers: equal ones of one receive, or one. */
 struct answered_request {
 	__u64 received_ns, arrived_ns, executed_ns;
-	__u32 row, sequence;
-	__u32 reply;                      /* index among those listed; behind them: not listed, because it can't be of interest */
+	__u32 row, sequence, count;
+	__u32 first;                      /* sequence of the first one of their batch */
+	__u32 reply;                      /* index among those listed */
 	__u32 reserved;
 };
 
@@ -278,24 +307,34 @@ static __always_inline struct answered_list *this_answered(void)
 	return trace.enabled ? bpf_map_lookup_elem(&answered_lists, &zero) : NULL;
 }
 
-/* `count` requests of a row have been answered, the first of them with this sequence; count is 1 for rows that are traced. They
- * are told when the whole send has been followed: from here the stack of nested functions would be too deep. */
+/* Whether what this send answers was slow enough to be told. */
+static __always_inline bool is_slow(const struct exchange *x, __u64 received_ns)
+{
+	return x->sent_ns >= received_ns && x->sent_ns - received_ns >= trace.slower_than_ns;
+}
+
+/* `count` requests of a row have been answered, the first of them with this sequence; those that are told when they are read come one
+ * by one. What becomes of them is seen to when the whole send has been followed: from here the stack of nested functions would be too
+ * deep. */
 __noinline int answered(struct exchange *x, __u32 row, __u32 sequence, __u32 count, const struct batch *came)
 {
 	struct reply_list *list = this_list();
 	struct answered_list *answers = this_answered();
 	struct answered_request *request;
+	__u32 reply;
 	__u64 at;
 
 	if (!trace.enabled || !x || !came || !(x->flags & TRACED) || !list || !answers)
 		return 0;
+	reply = list->taken;
 	list->taken += count;
 	if (!traces_command(row))
 		return 0;
-	__sync_fetch_and_add(&x->untold, -1);
+	__sync_fetch_and_add(&x->untold, -count);
 	at = answers->count;
 	if (at >= LISTED_REPLIES) {
-		lose(KILN_LOST_UNTRACED_COMMANDS, 1);
+		if (is_slow(x, came->received_ns))
+			lose(KILN_LOST_UNTRACED_COMMANDS, count);
 		return 0;
 	}
 	answers->count = at + 1;
@@ -306,7 +345,9 @@ __noinline int answered(struct exchange *x, __u32 row, __u32 sequence, __u32 cou
 	request->executed_ns = x->waiting == WAITING_ONE ? x->executed_ns : 0;
 	request->row = row;
 	request->sequence = sequence;
-	request->reply = list->taken - 1;
+	request->count = count;
+	request->first = came->sequence;
+	request->reply = reply;
 	return 0;
 }
 
@@ -319,13 +360,14 @@ __noinline int answered_one(struct exchange *x)
 		return 0;
 	came.received_ns = x->received_ns;
 	came.arrived_ns = x->arrived_ns;
+	came.sequence = x->sequence;
 	return answered(x, x->command, x->sequence, 1, &came);
 }
 
 /* A reply that began in an earlier send: what is known of it comes before what this send has. */
 static __always_inline void resume_reply(struct trace_scratch *t, const struct trace_slot *slot)
 {
-	__u32 kept;
+	__u32 kept, at;
 
 	if (!slot || !slot->reply_bytes) {
 		t->record.flags |= KILN_TRACE_REPLY_LOST;
@@ -333,147 +375,210 @@ static __always_inline void resume_reply(struct trace_scratch *t, const struct t
 	}
 	t->record.reply_bytes += slot->reply_bytes;
 	kept = slot->reply_kept;
+	at = t->record.request_kept;
 	barrier_var(kept);
-	if (kept <= KILN_TRACE_REPLY_BYTES && !bpf_probe_read_kernel(t->reply.bytes, kept, slot->reply))
-		t->reply.kept = kept;
+	barrier_var(at);
+	if (kept <= KILN_TRACE_REPLY_BYTES && at <= sizeof t->record.bytes &&
+	    !bpf_probe_read_kernel(t->record.bytes + at, kept, slot->reply))
+		t->record.reply_kept = kept;
 }
 
-/* One of the requests that this send answered. */
-__noinline int tell_answer(struct exchange *x, __u32 index)
+/* The receive in a slot is in this CPU's reader as if it had just come; false: it is not. */
+__noinline int load_receive(int index)
 {
 	struct trace_scratch *t = this_trace();
-	struct reply_list *list = this_list();
-	const struct trace_slot *slot;
-	const struct answered_request *request;
-	const struct answered_list *answers = this_answered();
-	const struct listed_reply *reply;
-	struct kiln_trace_record *record;
-	__u32 at;
+	struct trace_slot *slot = slot_at(index);
+	__u32 zero = 0, length;
+	struct resp_reader *r = bpf_map_lookup_elem(&readers, &zero);
 
-	if (!trace.enabled || !x || !t || !list || !answers)
+	if (!trace.enabled || !t || !slot || !r || slot->request_lost)
+		return false;
+	length = slot->request_kept;
+	barrier_var(length);
+	if (length > KILN_TRACE_RECEIVE_BYTES || bpf_probe_read_kernel(r->bytes, length, slot->request))
+		return false;
+	start_receive(r, 0, length, 0);
+	r->window_length = length;
+	r->counting = false;
+	r->traced = TAKEN_APART;
+	restart_stream(&t->stream);
+	t->apart = index;
+	return true;
+}
+
+/* The requests of a slot become those of this CPU's reader, each by itself: it follows them as it did when they came, and looks up
+ * no name. */
+static __always_inline void take_apart(struct trace_scratch *t)
+{
+	__u32 zero = 0;
+	struct resp_reader *r;
+
+	if (t->apart == t->slot || !load_receive(t->slot))
+		return;
+	r = bpf_map_lookup_elem(&readers, &zero);
+	if (!r)
+		return;
+	follow_units(r, &t->stream);
+	resp_note_run(r);
+}
+
+/* One of the requests that this send answered: of those that are told now. */
+static long tell_answer(__u32 index, struct exchange **exchange)
+{
+	struct exchange *x = *exchange;
+	struct trace_scratch *t = this_trace();
+	struct answered_list *answers = this_answered();
+	struct answered_request *request;
+	struct trace_slot *slot;
+	__u32 at, zero = 0, begun = 0, kept = 0;
+	struct reply_list *list = this_list();
+	struct resp_reader *r = bpf_map_lookup_elem(&readers, &zero);
+	struct kiln_trace_record *record;
+	const struct listed_reply *reply;
+	__u64 bytes = 0;
+
+	if (!t || !answers || !list || !r)
+		return 1;
+	at = t->telling;
+	barrier_var(at);
+	request = &answers->requests[at & (LISTED_REPLIES - 1)];
+	slot = slot_at(t->slot);
+	at = request->reply + index;
+	if (at >= list->listed) {
+		lose(KILN_LOST_UNTRACED_COMMANDS, 1);
+		return 0;
+	}
+	barrier_var(at);
+	reply = &list->replies[at & (LISTED_REPLIES - 1)];
+	if (trace.errors_only && !reply->is_error)
+		return 0;
+	record = new_record(t, request->row, request->sequence + index);
+	record->flags = KILN_TRACE_ANSWERED | (reply->is_error ? KILN_TRACE_ERROR : 0) |
+			(row_class(request->row) == KILN_CLASS_BLOCKING ? KILN_TRACE_BLOCKING : 0);
+	record->received_ns = request->received_ns;
+	record->arrived_ns = request->arrived_ns;
+	record->executed_ns = request->executed_ns;
+	record->sent_ns = x->sent_ns;
+	record->reply_bytes = reply->bytes;
+	if (slot && slot->together) {
+		__u32 run = record->sequence - slot->first;
+
+		barrier_var(run);
+		if (t->apart == t->slot && run < r->runs_noted) {
+			begun = r->runs[run & (RESP_RUNS_MAX - 1)].begun;
+			bytes = kept = r->runs[run & (RESP_RUNS_MAX - 1)].largest;
+		}
+	} else if (slot) {
+		kept = slot->request_kept;
+		bytes = slot->request_bytes;
+	}
+	put_request(bytes ? slot : NULL, begun, kept, bytes);
+	if (reply->place.resumed)
+		resume_reply(t, slot);
+	if (!(record->flags & KILN_TRACE_REPLY_LOST) && gather(&reply->place, reply->bytes))
+		record->flags |= KILN_TRACE_REPLY_LOST;
+	send_record(x);
+	return 0;
+}
+
+/* Whether one of the requests is to be told; where they are is then in the scratch. */
+__noinline int find_answered(const struct exchange *x, __u32 index)
+{
+	struct answered_list *answers = this_answered();
+	struct trace_scratch *t = this_trace();
+	struct reply_list *list = this_list();
+	struct answered_request *request;
+
+	if (!trace.enabled || !x || !answers || !t || !list)
 		return 0;
 	barrier_var(index);
 	request = &answers->requests[index & (LISTED_REPLIES - 1)];
-	at = request->reply;
-	barrier_var(at);
-	reply = &list->replies[at & (LISTED_REPLIES - 1)];
-	if (at < list->listed && (!trace.errors_only || reply->is_error) && x->sent_ns >= request->received_ns &&
-	    x->sent_ns - request->received_ns >= trace.slower_than_ns) {
-		record = &t->record;
-		__builtin_memset(record, 0, __builtin_offsetof(struct kiln_trace_record, bytes));
-		record->flags = KILN_TRACE_ANSWERED | (reply->is_error ? KILN_TRACE_ERROR : 0) |
-				(row_class(request->row) == KILN_CLASS_BLOCKING ? KILN_TRACE_BLOCKING : 0);
-		record->received_ns = request->received_ns;
-		record->arrived_ns = request->arrived_ns;
-		record->executed_ns = request->executed_ns;
-		record->sent_ns = x->sent_ns;
-		record->row = request->row;
-		record->sequence = request->sequence;
-		record->reply_bytes = reply->bytes;
-		slot = slot_of(x, request->sequence);
-		if (!slot)
-			record->flags |= KILN_TRACE_REQUEST_LOST;
-		t->reply.kept = 0;
-		if (reply->place.resumed)
-			resume_reply(t, slot);
-		if (!(record->flags & KILN_TRACE_REPLY_LOST) && gather(&t->reply, &reply->place, reply->bytes))
-			record->flags |= KILN_TRACE_REPLY_LOST;
-		send_record(x, slot);
+	t->telling = index;
+	t->slot = slot_with(x->id, request->sequence, request->first);
+	t->count = request->count;
+	return is_slow(x, request->received_ns) && (!trace.errors_only || list->errors);
+}
+
+static long tell_requests(__u32 index, struct exchange **exchange)
+{
+	struct trace_scratch *t = this_trace();
+	struct trace_slot *slot;
+
+	if (!t)
+		return 1;
+	if (find_answered(*exchange, index)) {
+		slot = slot_at(t->slot);
+		if (slot && slot->together)
+			take_apart(t);
+		bpf_loop(t->count, tell_answer, exchange, 0);
 	}
-	free_slot(x->id, request->sequence);
+	leave_slot(t->slot, t->count);
 	return 0;
 }
 
-static long tell_next_answer(__u32 index, struct exchange **exchange)
-{
-	tell_answer(*exchange, index);
-	return 0;
-}
-
-/* All requests that this send answered. */
-__noinline int tell_answers(struct exchange *x)
+/* All requests that this send answered. Inlined: the verifier follows eight nested calls, and names lie that deep in take_apart(). */
+static __always_inline void tell_answers(struct exchange *x)
 {
 	struct answered_list *answers = this_answered();
+	struct trace_scratch *t = this_trace();
 
-	if (!trace.enabled || !x || !answers || !answers->count)
-		return 0;
-	bpf_loop(answers->count, tell_next_answer, &x, 0);
+	if (!t || !answers || !answers->count)
+		return;
+	t->apart = -1;
+	bpf_loop(answers->count, tell_requests, &x, 0);
 	answers->count = 0;
-	return 0;
 }
 
-/* A send that is one whole reply, to the one request that waits. */
-__noinline int tell_only_answer(struct exchange *x, __u64 buffer, __u32 bytes)
+/* A send that is one whole reply and no error, to the one request that waits. */
+static __always_inline void tell_only_answer(struct exchange *x, __u64 buffer, __u32 bytes)
 {
-	struct answered_list *answers = this_answered();
-
-	if (!trace.enabled || !x || !answers || !(x->flags & TRACED) || !traces_command(x->command))
-		return 0;
+	if (!(x->flags & TRACED) || !traces_command(x->command))
+		return;
+	if (tells_few() && (trace.errors_only || !is_slow(x, x->received_ns))) {
+		__sync_fetch_and_add(&x->untold, -1);
+		leave_slot(find_slot(x->id, x->sequence), 1);
+		return;
+	}
 	list_only_reply(buffer, bytes);
 	answered_one(x);
-	tell_answer(x, 0);
-	answers->count = 0;
-	return 0;
+	tell_answers(x);
 }
 
-/* The send ended inside the reply to the request with this sequence: its first bytes are kept, for they will be gone. */
-__noinline int keep_reply(struct exchange *x, __u32 sequence)
+/* The beginning of what the send ended inside of is kept in the slot with this key: its bytes will be gone. */
+__noinline int keep_beginning(struct trace_slot *slot)
 {
 	struct trace_scratch *t = this_trace();
 	struct reply_list *list = this_list();
-	struct trace_slot *slot;
-	__u32 index;
-	int found;
 
-	if (!trace.enabled || !x || !t || !list)
+	if (!trace.enabled || !slot || !t || !list)
 		return 0;
-	found = find_slot(x->id, sequence);
-	index = found;
-	slot = found < 0 ? NULL : bpf_map_lookup_elem(&trace_slots, &index);
-	if (!slot || (list->place.resumed && !slot->reply_bytes))
+	t->record.request_kept = t->record.reply_kept = 0;
+	t->record.flags = 0;
+	if (list->place.resumed)
+		resume_reply(t, slot);
+	else
+		slot->reply_bytes = 0;
+	if (t->record.flags || gather(&list->place, list->bytes)) {
+		slot->reply_bytes = 0;            /* it is known to be lost */
 		return 0;
-	bpf_probe_read_kernel(t->reply.bytes, KILN_TRACE_REPLY_BYTES, slot->reply);
-	t->reply.kept = slot->reply_kept;
-	if (gather(&t->reply, &list->place, list->bytes))
-		return 0;                         /* with reply_bytes 0 it is known to be lost */
-	bpf_probe_read_kernel(slot->reply, KILN_TRACE_REPLY_BYTES, t->reply.bytes);
-	slot->reply_kept = t->reply.kept;
+	}
+	bpf_probe_read_kernel(slot->reply, KILN_TRACE_REPLY_BYTES, t->record.bytes);
+	slot->reply_kept = t->record.reply_kept;
 	slot->reply_bytes += list->bytes;
 	return 0;
 }
 
-static long tell_push(__u32 index, struct exchange **exchange)
+/* The send ended inside the reply to the request with this sequence. */
+__noinline int keep_reply(struct exchange *x, __u32 sequence, __u32 first)
 {
-	struct trace_scratch *t = this_trace();
-	struct reply_list *list = this_list();
-	struct exchange *x = *exchange;
-	struct listed_reply *push;
+	struct trace_slot *slot;
 
-	if (!t || !list)
-		return 1;
-	barrier_var(index);
-	push = &list->pushed[index & (LISTED_PUSHES - 1)];
-	__builtin_memset(&t->record, 0, __builtin_offsetof(struct kiln_trace_record, bytes));
-	t->record.flags = KILN_TRACE_PUSH;
-	t->record.sent_ns = x->sent_ns;
-	t->record.sequence = x->sequence;
-	t->record.reply_bytes = push->bytes;
-	t->reply.kept = 0;
-	if (push->place.resumed || gather(&t->reply, &push->place, push->bytes))
-		t->record.flags |= KILN_TRACE_REPLY_LOST;
-	send_record(x, NULL);
-	return 0;
-}
-
-/* What the send pushed. */
-__noinline int tell_pushes(struct exchange *x)
-{
-	struct reply_list *list = this_list();
-
-	if (!trace.enabled || !x || !list || !traces_pushes())
+	if (!trace.enabled || !x)
 		return 0;
-	bpf_loop(list->pushes, tell_push, &x, 0);
-	return 0;
+	slot = slot_at(slot_with(x->id, sequence, first));
+	return slot ? keep_beginning(slot) : 0;
 }
+
+#include "trace_pushes.bpf.h"
 
 #endif

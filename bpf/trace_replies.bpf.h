@@ -33,6 +33,8 @@ struct reply_list {
 	__u32 listed;
 	__u32 taken;                      /* replies that have found their requests, listed or not */
 	__u32 pushes;
+	__u32 errors;
+	__u32 unlisted;                   /* replies that found no room */
 	struct listed_reply replies[LISTED_REPLIES];
 	struct listed_reply pushed[LISTED_PUSHES];
 };
@@ -66,7 +68,7 @@ static __always_inline void begin_list(bool resumed)
 	if (!list)
 		return;
 	list->vector = list->bytes = 0;
-	list->listed = list->taken = list->pushes = 0;
+	list->listed = list->taken = list->pushes = list->errors = list->unlisted = 0;
 	list->place.resumed = resumed;
 }
 
@@ -134,6 +136,9 @@ __noinline int list_reply(struct reply_reader *r, __u32 kind)
 	} else if (at < LISTED_REPLIES) {
 		listed = &list->replies[at & (LISTED_REPLIES - 1)];
 		list->listed = at + 1;
+		list->errors += kind == LIST_ERROR;
+	} else {
+		list->unlisted++;
 	}
 	if (listed) {
 		listed->place = list->place;
@@ -161,40 +166,68 @@ static __always_inline void list_only_reply(__u64 address, __u32 bytes)
 	list->replies[0].bytes = bytes;
 	list->replies[0].is_error = 0;
 	list->listed = 1;
-	list->taken = list->pushes = 0;
+	list->taken = list->pushes = list->errors = list->unlisted = 0;
 }
 
-/* Bytes on their way into a record or a slot. */
-struct gathered {
-	__u32 kept;
+/* ---- a reply's bytes ------------------------------------------------------------------------------------------- */
+
+struct trace_scratch {
+	__u64 socket;                     /* of the call that is looked at */
+	__u32 fd;
+	__u32 first;                      /* sequence of the first request of the receive that is looked at */
+	int kept;                         /* the slot where its requests are kept together; -1: none */
+	__u32 telling;                    /* which of the answered requests */
+	__u32 count;                      /* of them */
+	int slot;                         /* where they are kept; -1: nowhere */
+	int apart;                        /* the slot whose requests are in this CPU's reader, each by itself; -1: none */
 	__u32 reserved;
-	__u8 bytes[2 * KILN_TRACE_REPLY_BYTES];      /* the second half only keeps a copy's end inside, as the verifier sees it */
+	struct resp_stream stream;        /* to take them apart with */
+	struct kiln_trace_record record;
+	__u8 slack[KILN_TRACE_REPLY_BYTES];   /* keeps a copy's end inside, as the verifier sees it */
 };
 
-/* Add the first of the `bytes` at `place` to what is gathered, as far as there is room. */
-__noinline int gather(struct gathered *into, const struct reply_place *place, __u64 bytes)
+/* Scratch, one for each CPU. */
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct trace_scratch);
+} trace_scratches SEC(".maps");
+
+static __always_inline struct trace_scratch *this_trace(void)
 {
+	__u32 zero = 0;
+
+	return trace.enabled ? bpf_map_lookup_elem(&trace_scratches, &zero) : NULL;
+}
+
+/* Add the first of the `bytes` at `place` to the record's reply, as far as there is room. */
+__noinline int gather(const struct reply_place *place, __u64 bytes)
+{
+	struct trace_scratch *t = this_trace();
 	struct iovec piece = {};
 	__u64 address, vector;
 	__u32 here, i;
 
-	if (!trace.enabled || !into || !place)
+	if (!trace.enabled || !place || !t)
 		return 0;
 	address = place->address;
 	vector = place->vector;
 	here = place->here;
 	for (i = 0; i < PIECES_MAX; i++) {
-		__u32 kept = into->kept, length = bytes < here ? (__u32)bytes : here;
+		__u32 kept = t->record.reply_kept, length = bytes < here ? (__u32)bytes : here, at;
 
-		barrier_var(kept);
 		if (kept >= KILN_TRACE_REPLY_BYTES)
 			break;
 		if (length > KILN_TRACE_REPLY_BYTES - kept)
 			length = KILN_TRACE_REPLY_BYTES - kept;
+		at = t->record.request_kept + kept;
+		barrier_var(at);
 		barrier_var(length);
-		if (length > KILN_TRACE_REPLY_BYTES || bpf_probe_read_user(into->bytes + kept, length, (void *)address))
+		if (at > sizeof t->record.bytes || length > KILN_TRACE_REPLY_BYTES ||
+		    bpf_probe_read_user(t->record.bytes + at, length, (void *)address))
 			return -1;
-		into->kept = kept + length;
+		t->record.reply_kept = kept + length;
 		bytes -= length;
 		if (!bytes || !vector)
 			break;
@@ -209,29 +242,35 @@ __noinline int gather(struct gathered *into, const struct reply_place *place, __
 	return 0;
 }
 
-/* Only the type, a length or count behind it, and an error's first word. */
-__noinline int keep_type(struct gathered *into)
+/* Of the record's reply only the type, a length or count behind it, and an error's first word. */
+__noinline int keep_type(void)
 {
-	__u32 i;
+	struct trace_scratch *t = this_trace();
+	__u32 base, i;
+	const __u8 *b;
 
-	if (!trace.enabled || !into)
+	if (!trace.enabled || !t || !t->record.reply_kept)
 		return 0;
-	switch (into->bytes[0]) {
+	base = t->record.request_kept;
+	barrier_var(base);
+	if (base > KILN_TRACE_REQUEST_BYTES)
+		return 0;
+	b = t->record.bytes + base;
+	switch (b[0]) {
 	case '+':
 	case ':':
 	case ',':
 	case '(':
 	case '#':
-		if (into->kept)
-			into->kept = 1;
+		t->record.reply_kept = 1;
 		return 0;
 	}
 	for (i = 0; i < KILN_ERROR_WORD_MAX; i++) {
-		if (i >= into->kept || into->bytes[i] <= ' ')
+		if (i >= t->record.reply_kept || b[i] <= ' ')
 			break;
 	}
-	if (i < into->kept)
-		into->kept = i;
+	if (i < t->record.reply_kept)
+		t->record.reply_kept = i;
 	return 0;
 }
 

@@ -7,9 +7,13 @@
 #include "include/kiln_trace.h"
 #include "exchanges.bpf.h"
 
-/* With 4 ways, some of 100,000 requests of 20 connections with pipelines of 16 met a full set; with 8, none (simulated). */
+/* A connection may take OWN_WAYS of its own set; what it has beyond that goes into one of two others. Of 100 connections with pipelines of
+ * 16, each request kept by itself, none of 200,000 then met full sets only; of 200 connections 29 (simulated). */
+#define SETS_LOOKED_AT 3
+#define OWN_WAYS 2
 #define SLOT_WAYS 8                       /* a power of two */
-#define SLOT_SET_SHIFT (64 - 11)          /* KILN_TRACE_SLOTS / SLOT_WAYS sets */
+#define SLOT_SET_SHIFT (64 - 10)          /* KILN_TRACE_SLOTS / SLOT_WAYS sets */
+#define TOGETHER_MAX 256                  /* requests in a receive of KILN_TRACE_RECEIVE_BYTES; inline ones have 6 bytes */
 #define WORDS_MAX 8                       /* that are looked for in a request */
 
 const volatile struct kiln_trace_options trace SEC(".rodata.trace");
@@ -30,28 +34,41 @@ struct {
 	__type(value, struct kiln_trace_name);
 } trace_rows SEC(".maps");
 
-/* A request that waits for its reply, or of which a part is still to come. */
+/* A request that waits for its reply, or of which a part is still to come; or all those of a small receive, one behind the other. */
 struct trace_slot {
-	__u64 id;                         /* of its connection's exchange; 0: free */
 	__u64 request_bytes;
-	__u64 reply_bytes;                /* sent of its reply, in sends before the current one */
+	__u64 reply_bytes;                /* sent of the reply that goes on, in sends before the current one */
 	__u32 request_kept;
 	__u32 reply_kept;
 	__u32 request_lost;
-	__u32 sequence;                   /* on the connection */
-	__u8 request[KILN_TRACE_REQUEST_BYTES];
+	__u32 together;                   /* requests of the receive; 0: one request by itself */
+	__u32 waiting;                    /* of them, traced and not answered yet */
+	__u32 first;                      /* sequence of the first of them */
+	__u8 request[KILN_TRACE_RECEIVE_BYTES];
 	__u8 reply[KILN_TRACE_REPLY_BYTES];
-	__u8 beyond[KILN_TRACE_REQUEST_BYTES - KILN_TRACE_REPLY_BYTES]; /* unused: where Linux 6.1's verifier sees a copy end */
 };
 
-/* Key: slot; SLOT_WAYS slots one behind the other are a set. Where a set is full, the request is traced without its bytes
- * (traced_requests_without_room). */
+/* Key: slot. Where there is no room, the request is traced without its bytes (traced_requests_without_room). */
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
 	__uint(max_entries, KILN_TRACE_SLOTS);
 	__type(key, __u32);
 	__type(value, struct trace_slot);
 } trace_slots SEC(".maps");
+
+/* Whose the slots of a set are: apart from them, because a search through the slots themselves missed the cache eight times. */
+struct trace_set {
+	__u64 ids[SLOT_WAYS];             /* of a connection's exchange; 0: free */
+	__u32 sequences[SLOT_WAYS];       /* on the connection; of a receive its first request's */
+};
+
+/* Key: set, of the slots from key * SLOT_WAYS on. */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, KILN_TRACE_SLOTS / SLOT_WAYS);
+	__type(key, __u32);
+	__type(value, struct trace_set);
+} trace_sets SEC(".maps");
 
 /* ---- which --------------------------------------------------------------------------------------------------- */
 
@@ -106,34 +123,54 @@ __noinline int traces_client(const struct kiln_client_key *client, __u32 port)
 	return false;
 }
 
+/* How the requests of a receive are kept, in `traced` of the reader; TAKEN_APART: it follows what was kept together. */
+enum { NOT_TRACED, TRACED_APART, TRACED_TOGETHER, TAKEN_APART };
+
 /* Whether a command of this receive has to be known by itself, and not only as one of a run. */
 static __always_inline bool requests_apart(const struct resp_reader *r, __u32 command)
 {
-	return trace.enabled && r->traced && traces_command(command);
+	return trace.enabled && (r->traced == TAKEN_APART || (r->traced == TRACED_APART && traces_command(command)));
+}
+
+/* Whether few of the requests that are kept will be told, so that it pays not to look at each. */
+static __always_inline bool tells_few(void)
+{
+	return trace.slower_than_ns || trace.errors_only;
 }
 
 /* ---- slots ----------------------------------------------------------------------------------------------------- */
 
-static __always_inline __u32 first_slot(__u64 id, __u32 sequence)
+/* The sets where a request is looked for, one after the other: first its connection's own, which stays in the cache. */
+static __always_inline __u32 slot_set(__u64 id, __u32 sequence, __u32 choice)
 {
-	return (((id * 0xBF58476D1CE4E5B9ULL ^ sequence) * 0x9E3779B97F4A7C15ULL) >> SLOT_SET_SHIFT) * SLOT_WAYS;
+	if (choice)
+		id = id * 0xBF58476D1CE4E5B9ULL ^ (sequence | (__u64)choice << 32);
+	return id * 0x9E3779B97F4A7C15ULL >> SLOT_SET_SHIFT;
 }
 
-/* The slot of a request, or -1. */
+static __always_inline int find_in_set(__u32 key, __u64 id, __u32 sequence)
+{
+	struct trace_set *set = bpf_map_lookup_elem(&trace_sets, &key);
+	__u32 i;
+
+	for (i = 0; set && i < SLOT_WAYS; i++) {
+		if (set->ids[i] == id && set->sequences[i] == sequence)
+			return key * SLOT_WAYS + i;
+	}
+	return -1;
+}
+
+/* The slot with this key, or -1. */
 __noinline int find_slot(__u64 id, __u32 sequence)
 {
-	__u32 i, index;
-	struct trace_slot *slot;
+	int found = -1;
+	__u32 i;
 
 	if (!trace.enabled)
 		return -1;
-	for (i = 0; i < SLOT_WAYS; i++) {
-		index = first_slot(id, sequence) + i;
-		slot = bpf_map_lookup_elem(&trace_slots, &index);
-		if (slot && slot->id == id && slot->sequence == sequence)
-			return index;
-	}
-	return -1;
+	for (i = 0; i < SETS_LOOKED_AT && found < 0; i++)
+		found = find_in_set(slot_set(id, sequence, i), id, sequence);
+	return found;
 }
 
 /* Nobody will ask for it any more: its connection is gone, or waits for nothing. */
@@ -141,53 +178,119 @@ static __always_inline bool is_abandoned(__u64 id)
 {
 	struct exchange *x = find_exchange(id);
 
-	return !x || (!x->untold && !(x->flags & IN_REQUEST));
+	return !x || (!x->untold && !(x->flags & (IN_REQUEST | IN_REPLY)));
 }
 
-/* The slot of a request, made if there is none; -1: no room. */
-__noinline int claim_slot(__u64 id, __u32 sequence)
+/* One of the first `ways` slots of a set for this key; `displaces`: also one that is abandoned. -1: none. */
+static __always_inline int claim_in_set(__u32 key, __u64 id, __u32 sequence, __u32 ways, bool displaces)
 {
-	int found = find_slot(id, sequence);
-	__u32 i, index;
-	struct trace_slot *slot;
+	struct trace_set *set = bpf_map_lookup_elem(&trace_sets, &key);
+	__u32 i;
 
-	if (!trace.enabled || found >= 0)
-		return found;
-	for (i = 0; i < SLOT_WAYS; i++) {
-		__u64 former;
+	for (i = 0; set && i < SLOT_WAYS && i < ways; i++) {
+		__u64 former = set->ids[i];
 
-		index = first_slot(id, sequence) + i;
-		slot = bpf_map_lookup_elem(&trace_slots, &index);
-		if (!slot)
-			return -1;
-		former = slot->id;
-		if (former && !is_abandoned(former))
+		if (former && (!displaces || !is_abandoned(former)))
 			continue;
-		if (__sync_val_compare_and_swap(&slot->id, former, id) != former)
+		if (__sync_val_compare_and_swap(&set->ids[i], former, id) != former)
 			continue;
-		slot->sequence = sequence;
-		slot->request_bytes = 0;
-		slot->reply_bytes = 0;
-		slot->request_kept = 0;
-		slot->reply_kept = 0;
-		slot->request_lost = 0;
-		return index;
+		set->sequences[i] = sequence;
+		return key * SLOT_WAYS + i;
 	}
-	lose(KILN_LOST_TRACED_REQUESTS_WITHOUT_ROOM, 1);
 	return -1;
 }
 
-static __always_inline void free_slot(__u64 id, __u32 sequence)
+static __always_inline struct trace_slot *slot_at(int index)
 {
-	int found = find_slot(id, sequence);
-	__u32 index = found;
-	struct trace_slot *slot;
+	__u32 key = index;
 
-	if (found < 0)
-		return;
-	slot = bpf_map_lookup_elem(&trace_slots, &index);
+	return index < 0 ? NULL : bpf_map_lookup_elem(&trace_slots, &key);
+}
+
+static __always_inline void empty_slot(struct trace_slot *slot)
+{
+	__builtin_memset(slot, 0, __builtin_offsetof(struct trace_slot, request));
+}
+
+/* The slot with this key, made and empty if there is none; -1: no room. */
+__noinline int claim_slot(__u64 id, __u32 sequence)
+{
+	struct trace_slot *slot;
+	int found = find_slot(id, sequence);
+	__u32 i;
+
+	if (!trace.enabled || found >= 0)
+		return found;
+	/* Free ones first. */
+	for (i = 0; i < 2 * SETS_LOOKED_AT && found < 0; i++)
+		found = claim_in_set(slot_set(id, sequence, i % SETS_LOOKED_AT), id, sequence,
+				     i % SETS_LOOKED_AT ? SLOT_WAYS : OWN_WAYS, i >= SETS_LOOKED_AT);
+	slot = slot_at(found);
 	if (slot)
-		slot->id = 0;
+		empty_slot(slot);
+	else
+		lose(KILN_LOST_TRACED_REQUESTS_WITHOUT_ROOM, 1);
+	return found;
+}
+
+static __always_inline void free_slot(int index)
+{
+	__u32 key = index / SLOT_WAYS;
+	struct trace_set *set = index < 0 ? NULL : bpf_map_lookup_elem(&trace_sets, &key);
+
+	if (set)
+		set->ids[index & (SLOT_WAYS - 1)] = 0;
+}
+
+struct receive_search {
+	__u64 id;
+	__u32 sequence;
+	int found;
+};
+
+static long look_before(__u32 index, struct receive_search *search)
+{
+	int found = find_slot(search->id, search->sequence - index);
+	struct trace_slot *slot = slot_at(found);
+
+	if (!slot || index >= slot->together)
+		return 0;
+	search->found = found;
+	return 1;
+}
+
+/* The slot that has a request, by itself or together with others, or -1. It came with a batch that `first` begins, which is as a rule
+ * the receive's first, too; behind requests that get no reply it is a later one. */
+__noinline int slot_with(__u64 id, __u32 sequence, __u32 first)
+{
+	struct receive_search search = { id, sequence, -1 };
+	struct trace_slot *slot;
+	int found;
+
+	if (!trace.enabled)
+		return -1;
+	if (tells_few()) {
+		found = find_slot(id, first);
+		slot = slot_at(found);
+		if (slot && sequence - first < slot->together)
+			return found;
+	}
+	found = find_slot(id, sequence);
+	if (found >= 0 || !tells_few())
+		return found;
+	bpf_loop(TOGETHER_MAX, look_before, &search, 0);
+	return search.found;
+}
+
+/* `count` requests of a slot have been told, or will not be. */
+static __always_inline void leave_slot(int index, __u32 count)
+{
+	struct trace_slot *slot = slot_at(index);
+
+	if (slot && slot->together && slot->waiting > count)
+		slot->waiting -= count;
+	else
+		free_slot(index);
 }
 
 /* ---- a request's bytes ----------------------------------------------------------------------------------------- */
@@ -197,21 +300,18 @@ static __always_inline void free_slot(__u64 id, __u32 sequence)
 __noinline int keep_request(struct exchange *x, struct resp_reader *r, __u32 sequence, __u32 begun, __u32 end)
 {
 	struct trace_slot *slot;
-	__u32 index, kept, length, room, offset;
+	__u32 kept, length, room, offset;
 	bool whole;
-	int found;
 	long failed;
 
 	if (!trace.enabled || !x || !r)
 		return 0;
-	found = claim_slot(x->id, sequence);
-	index = found;
-	slot = found < 0 ? NULL : bpf_map_lookup_elem(&trace_slots, &index);
+	slot = slot_at(claim_slot(x->id, sequence));
 	if (!slot)
 		return 0;
 	whole = begun >= r->carried && begun < end;
 	if (whole)
-		slot->request_kept = slot->request_bytes = slot->request_lost = 0;
+		empty_slot(slot);
 	else if (!slot->request_bytes)
 		slot->request_lost = 1;           /* its beginning passed while there was no room */
 	if (!whole)
@@ -227,12 +327,6 @@ __noinline int keep_request(struct exchange *x, struct resp_reader *r, __u32 seq
 	barrier_var(length);
 	barrier_var(kept);
 	kept &= KILN_TRACE_REQUEST_BYTES - 1;
-	if (length > KILN_TRACE_REQUEST_BYTES - kept)
-		return 0;
-	/* A copy of up to KILN_TRACE_REQUEST_BYTES from anywhere below that ends inside the slot: its reply follows. */
-	if (length > KILN_TRACE_REPLY_BYTES && kept)
-		length = KILN_TRACE_REPLY_BYTES;
-	barrier_var(length);
 	if (length > KILN_TRACE_REQUEST_BYTES)
 		return 0;
 	offset = begun - r->window_start;
@@ -247,30 +341,55 @@ __noinline int keep_request(struct exchange *x, struct resp_reader *r, __u32 seq
 	return 0;
 }
 
-/* Where the first `words` words of a request end; 0: it is inline, or its framing isn't plain. */
-__noinline __u32 words_end(const struct trace_slot *slot, __u32 words)
+/* Keep the receive that was just read, all of which lies in the reader's window: `count` requests from the one with this sequence on,
+ * of which none is known to be traced yet. Its slot, or -1. */
+__noinline int keep_receive(struct exchange *x, struct resp_reader *r, __u32 sequence, __u32 count)
+{
+	struct trace_slot *slot;
+	__u32 length;
+	int index;
+
+	if (!trace.enabled || !x || !r)
+		return -1;
+	index = claim_slot(x->id, sequence);
+	slot = slot_at(index);
+	if (!slot)
+		return -1;
+	empty_slot(slot);
+	slot->together = count;
+	slot->first = sequence;
+	length = r->end;
+	barrier_var(length);
+	if (length > KILN_TRACE_RECEIVE_BYTES || bpf_probe_read_kernel(slot->request, length, r->bytes))
+		slot->request_lost = 1;
+	slot->request_bytes = slot->request_kept = length;
+	return index;
+}
+
+/* Where the first `words` words of a request end that has `kept` bytes here; 0: it is inline, or its framing isn't plain. */
+__noinline __u32 words_end(const struct kiln_trace_record *record, __u32 kept, __u32 words)
 {
 	__u32 offset, next, i;
 	__u64 number;
 
-	if (!slot || slot->request[0] != '*')
+	if (!record || record->bytes[0] != '*')
 		return 0;
-	offset = short_header(slot->request, 8, &number);
-	if (!offset || offset > slot->request_kept)
+	offset = short_header(record->bytes, 8, &number);
+	if (!offset || offset > kept)
 		return 0;
 	for (i = 0; i < WORDS_MAX; i++) {
 		const __u8 *b;
 
 		barrier_var(offset);
 		offset &= KILN_TRACE_REQUEST_BYTES - 1;
-		b = &slot->request[offset];
+		b = &record->bytes[offset];
 		if (i >= words || *b != '$')
 			break;
 		next = short_header(b, 8, &number);
 		if (!next)
 			break;
 		next += offset + (__u32)number + 2;
-		if (next > slot->request_kept || next >= KILN_TRACE_REQUEST_BYTES)
+		if (next > kept || next >= KILN_TRACE_REQUEST_BYTES)
 			break;
 		offset = next;
 	}

@@ -100,8 +100,8 @@ private final class TraceRing {
             clientPort: client.family == KILN_ADDRESS_UNIX.rawValue || port == 0 ? nil : UInt16(bigEndian: port),
             command: flags.contains(.push) ? nil : nameOfRow[row], received: time(\.received_ns), arrived: time(\.arrived_ns),
             executed: time(\.executed_ns), sent: time(\.sent_ns), requestBytes: requestBytes == 0 ? nil : requestBytes,
-            replyBytes: replyBytes == 0 || flags.contains(.replyLost) ? nil : replyBytes, request: Array(payload[replied...]),
-            reply: Array(payload[..<replied]), flags: flags
+            replyBytes: replyBytes == 0 || flags.contains(.replyLost) ? nil : replyBytes, request: Array(payload[..<requested]),
+            reply: Array(payload[requested...]), flags: flags
         ))
         return taken.count < TraceProbe.batch ? 0 : Self.enough
     }

@@ -36,8 +36,22 @@ struct EncryptedConnections {
     /// When encrypted connections were seen, of whose library nothing is known.
     mutating func tellUnseen(in snapshot: Snapshot) {
         guard !untold.isEmpty, snapshot.losses["tls_connections"] ?? 0 != 0 else { return }
-        let pids = untold.map { "\(targets[$0].pid)" }.joined(separator: ", ")
-        say("kiln: encrypted connections are not followed: pid \(pids) has no OpenSSL library mapped. Statically linked ones are followed where the program has its symbols.")
+        // They may have opened one since the session began.
+        let libraries = untold.map { EncryptionLibrary(ofProcess: targets[$0].pid) }
+        let without = zip(untold, libraries).filter { $1 == .unknown }.map { "\(targets[$0.0].pid)" }
+        if !without.isEmpty {
+            say("kiln: encrypted connections are not followed: pid \(without.joined(separator: ", ")) has no OpenSSL library mapped. Statically linked ones are followed where the program has its symbols.")
+        }
+        for (process, library) in zip(untold, libraries) {
+            switch library {
+            case .openSSL(let name, _):
+                say("kiln: encrypted connections of pid \(targets[process].pid) are not followed: it has opened \(name) since the session began. Start kiln again to follow them.")
+            case .other(let name):
+                say("kiln: encrypted connections of pid \(targets[process].pid) are not followed: it has opened \(name) since the session began, which isn't followed.")
+            case .unknown:
+                break
+            }
+        }
         untold = []
     }
 }

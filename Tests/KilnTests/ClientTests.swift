@@ -6,21 +6,12 @@ import Testing
 extension KernelTests {
     /// Programs that ask Redis, watched from their own side.
     @Suite struct ClientTests {
-        /// redis-benchmark that doesn't begin before it is told to.
-        private static func heldBenchmark(_ arguments: [String]) throws -> Child {
-            let child = try Child("sh", ["-c", "kill -STOP $$; exec \"$@\"", "sh", "redis-benchmark", "-q"] + arguments)
-            guard eventually({ (try? String(contentsOfFile: "/proc/\(child.pid)/stat", encoding: .utf8))?.contains(") T ") == true }) else {
-                throw TestFailure("the shell did not stop")
-            }
-            return child
-        }
-
         /// What kiln counts of a benchmark, and what the server counts of the same.
         private static func benchmark(
             _ server: RedisServer, _ arguments: [String], hook: String
         ) throws -> (kiln: [String: UInt64], server: [String: UInt64], session: Session) {
             let before = try server.commandStatistics()
-            let client = try heldBenchmark(arguments)
+            let client = try Child.held(["redis-benchmark", "-q"] + arguments)
             let session = try Session.recording(pid: client.pid, ["--client", "--hook", hook]) {
                 kill(client.pid, SIGCONT)
                 guard client.wait() == 0 else { throw TestFailure("redis-benchmark failed") }
@@ -120,6 +111,58 @@ extension KernelTests {
             #expect(total["SET"]??.count == 94 && total["GET"]??.count == 217 && total["PUBLISH"]??.count == 5)
             // What follows SUBSCRIBE can't be told from replies.
             #expect(session.record.lost == ["unpaired_connections": 1])
+        }
+
+        /// What is pushed stands before, between and behind replies.
+        @Test(.enabled(if: PythonClient.isInstalled, "python3 is not installed"), arguments: Capability.hooks)
+        func messagesToASubscriberAreNoReplies(hook: String) throws {
+            let server = try RedisServer()
+            let client = try PythonClient(port: server.port, """
+                wait_for("go")
+                # RESP2: confirmations and messages are arrays, as replies are.
+                old, other = connect(), connect()
+                old.sendall(request("SUBSCRIBE", "a", "b") + request("PSUBSCRIBE", "c*"))
+                read_until(old, b":3\\r\\n")
+                for n in range(7):
+                    other.sendall(request("PUBLISH", "abcc"[n % 4], "message") * 3)
+                    read_until(other, b":1\\r\\n" * 3)
+                    read_until(old, b"message\\r\\n")
+                    old.sendall(request("PING"))
+                    read_until(old, b"pong\\r\\n$0\\r\\n\\r\\n")
+                old.sendall(request("UNSUBSCRIBE") + request("PUNSUBSCRIBE"))
+                read_until(old, b":0\\r\\n")
+                old.sendall(request("GET", "x"))
+                read_until(old, b"$-1\\r\\n")
+                # RESP3: it publishes to itself, while it waits, and is published to while it sleeps.
+                new = connect()
+                new.sendall(request("HELLO", "3") + request("SUBSCRIBE", "a") + request("ECHO", "ready"))
+                read_until(new, b"ready\\r\\n")
+                for n in range(31):
+                    new.sendall(request("ECHO", "first") + request("PUBLISH", "a", "message") + request("LPOP", "no") + request("ECHO", "last%d" % n))
+                    read_until(new, b"last%d\\r\\n" % n)
+                for n in range(9):
+                    new.sendall(request("DEBUG", "SLEEP", "0.05"))
+                    other.sendall(request("PUBLISH", "a", "message") * 5)
+                    read_until(other, b":1\\r\\n" * 5)
+                    new.sendall(request("ECHO", "slept%d" % n))
+                    read_until(new, b"slept%d\\r\\n" % n)
+                """)
+            let session = try Session.recording(pid: client.pid, ["--client", "--hook", hook]) {
+                try client.allow("go")
+                try client.finish()
+            }
+            #expect(session.counts == [
+                "SUBSCRIBE": 2, "PSUBSCRIBE": 1, "UNSUBSCRIBE": 1, "PUNSUBSCRIBE": 1, "PING": 7, "GET": 1, "HELLO": 1, "ECHO": 72, "LPOP": 31,
+                "DEBUG": 9, "PUBLISH": 21 + 31 + 45,
+            ])
+            #expect(try server.commandStatistics() == session.counts)
+            // On the one in RESP2 nothing has a latency; on the other one each command has its own.
+            #expect(session.record.lost == ["unpaired_connections": 1])
+            let total = session.record.commands.mapValues { $0.phases["total"]?.count ?? 0 }
+            #expect(total["ECHO"] == 72 && total["LPOP"] == 31 && total["PUBLISH"] == 97 && total["DEBUG"] == 9 && total["PING"] == 0)
+            let sleep = try #require(session.record.commands["DEBUG"]?.phases["total"])
+            #expect(sleep.sumNs >= 9 * 50_000_000)
+            #expect(session.record.commands.values.allSatisfy { $0.errors == 0 })
         }
 
         @Test(.enabled(if: PythonClient.isInstalled, "python3 is not installed"), arguments: Capability.hooks)

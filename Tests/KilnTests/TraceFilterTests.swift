@@ -2,6 +2,7 @@ import Foundation
 import Glibc
 import KilnKernel
 import KilnModel
+import TestSupport
 import Testing
 
 extension KernelTests {
@@ -38,6 +39,53 @@ extension KernelTests {
             #expect(try told(["--command", "NOSUCH"], mixed) == [])
             #expect(try told(["--client", "127.0.0.1"], mixed).count == 34)
             #expect(try told(["--client", "10.1.2.3", "--client", "unix"], mixed) == [])
+        }
+
+        /// Of what is kept together, each is told by itself, if it was slow: whatever stands beside it, and is not told.
+        @Test(arguments: Capability.hooks, [false, true])
+        func slowRequestsOfPipelinesAreTheirOwn(hook: String, onlyEcho: Bool) throws {
+            let server = try RedisServer()
+            var slow: [String] = [], sequences: [UInt32] = [], sequence: UInt32 = 0
+            let filter = ["--json", "--argument-bytes", "512", "--slower-than", "60"] + (onlyEcho ? ["--command", "echo"] : [])
+            let trace = try TraceRun.recording(pid: server.pid, hook: hook, filter) { _ in
+                var random = SeededGenerator(seed: 11)
+                let client = try Connection(port: server.port)
+                for round in 0..<24 {
+                    let isSlow = round % 3 != 1, count = [0, 1, 3, 16, 60][round % 5], longest = [5, 40, 220][round % 3]
+                    var stream: [UInt8] = []
+                    func ask(_ words: [String], answered: Bool = true) {
+                        sequence += 1
+                        stream += words == ["PING"] ? Array("PING\r\n".utf8) : request(words)
+                        guard isSlow, answered, !onlyEcho || words[0] == "ECHO" else { return }
+                        slow.append(words.joined(separator: " "))
+                        sequences.append(sequence)
+                    }
+                    for index in 0..<count {
+                        switch Int.random(in: 0..<8, using: &random) {
+                        case 0: ask(["PING"])
+                        case 1 where index % 2 == 0:
+                            ask(["CLIENT", "REPLY", "SKIP"], answered: false)
+                            ask(["ECHO", "unanswered"], answered: false)
+                        case 2: stream += Array("*0\r\n\r\n".utf8)      // requests for nothing
+                        default: ask(["ECHO", String(repeating: "w", count: Int.random(in: 1...longest, using: &random)) + "\(index)"])
+                        }
+                    }
+                    ask(["DEBUG", "SLEEP", isSlow ? "0.1" : "0"])
+                    try client.send(stream)
+                    try client.receive(until: "+OK\r\n")
+                    try client.settle()
+                    sequence += 1
+                }
+            }
+            let rows = try trace.rows()
+            #expect(rows.map(\.sequence) == sequences)
+            for (row, words) in zip(rows, slow) {
+                let told = row.words.joined(separator: " ")
+                let isRight = told == words && row.latencyNs ?? 0 > 60_000_000
+                let echoed = row.command != "ECHO" || row.reply?.prefix(200) == row.words.last?.prefix(200)
+                if !isRight || !echoed { Issue.record("\(row) instead of \(words)") }
+            }
+            #expect(trace.said.contains("lost: nothing"), "\(trace.said)")
         }
 
         @Test(arguments: Capability.hooks)

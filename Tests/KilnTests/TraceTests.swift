@@ -110,6 +110,44 @@ extension KernelTests {
             #expect(rows.filter { $0.class != "PUSHED_EVENT" }.count == 13)
         }
 
+        /// In RESP2 messages are arrays, as replies are: told once each, whatever they are sent with, and however large they are.
+        @Test(arguments: Capability.hooks)
+        func messagesToSubscribersInRESP2AreTold(hook: String) throws {
+            let server = try RedisServer()
+            let big = String(repeating: "x", count: 1_000_003)
+            var sent: [String] = []
+            let trace = try TraceRun.recording(pid: server.pid, hook: hook) { _ in
+                let subscriber = try Connection(port: server.port), other = try Connection(port: server.port)
+                try subscriber.send(request("SET", "message", "a"))
+                try subscriber.receive(until: "+OK\r\n")
+                try subscriber.send(request("SUBSCRIBE", "a", "b") + request("PSUBSCRIBE", "c*"))
+                try subscriber.receive(until: ":3\r\n")
+                sent += ["[subscribe, a, 1]", "[subscribe, b, 2]", "[psubscribe, c*, 3]"]
+                for round in 0..<7 {
+                    // Many in one send, and one in many.
+                    try other.send((0..<97).flatMap { request("PUBLISH", ["a", "b", "cd"][$0 % 3], "hi-\(round)-\($0)") })
+                    sent += (0..<97).map { $0 % 3 == 2 ? "[pmessage, c*, cd, hi-\(round)-\($0)]" : "[message, \($0 % 3 == 0 ? "a" : "b"), hi-\(round)-\($0)]" }
+                    try subscriber.receive(until: "hi-\(round)-96\r\n")
+                    try subscriber.send(request("PING", "pinged"))
+                    try subscriber.receive(until: "pinged\r\n")
+                    try other.send(request("PUBLISH", "b", big) + request("PUBLISH", "a", "after"))
+                    try subscriber.receive(until: "after\r\n")
+                    sent += ["[message, b, " + String(repeating: "x", count: 222) + "...(1000003 bytes)]", "[message, a, after]"]
+                }
+                try subscriber.send(request("UNSUBSCRIBE", "a") + request("UNSUBSCRIBE") + request("PUNSUBSCRIBE"))
+                try subscriber.receive(until: ":0\r\n")
+                sent += ["[unsubscribe, a, 2]", "[unsubscribe, b, 1]", "[punsubscribe, c*, 0]"]
+                try subscriber.send(request("RPUSH", "l", "one", "two", "three") + request("LRANGE", "l", "0", "-1") + request("GET", "message"))
+                try subscriber.receive(until: "$1\r\na\r\n")
+            }
+            let rows = try trace.rows()
+            let pushed = rows.filter { $0.class == "PUSHED_EVENT" }
+            #expect(pushed.map { $0.reply ?? "" } == sent)
+            #expect(pushed.filter { !$0.complete }.compactMap(\.replyBytes) == [UInt64](repeating: 1_000_003 + 36, count: 7))
+            #expect(rows.filter { $0.command == "PUBLISH" && $0.status == "ok" }.count == 7 * 99)
+            #expect(trace.said.contains("lost: 1 unpaired_connections"), "\(trace.said)")
+        }
+
         @Test(arguments: Capability.hooks)
         func pipelinesBeyondWhatIsKeptAreCountedAndInOrder(hook: String) throws {
             let server = try RedisServer()

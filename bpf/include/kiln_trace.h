@@ -11,7 +11,8 @@
 #define KILN_TRACE_REQUEST_BYTES 512      /* of a request at most, its framing included; a power of two */
 #define KILN_TRACE_REPLY_BYTES 256        /* of a reply or push, likewise; a power of two */
 #define KILN_TRACE_RING_BYTES (8 << 20)   /* records on their way to user space */
-#define KILN_TRACE_SLOTS 16384            /* requests kept until their replies come: 13 MiB; a power of two */
+#define KILN_TRACE_RECEIVE_BYTES 1024     /* of a receive at most, to keep its requests together; a power of two */
+#define KILN_TRACE_SLOTS 8192             /* requests, or receives, kept until their replies come: 10 MiB; a power of two */
 #define KILN_TRACE_CLIENTS 32             /* addresses that a trace can be limited to */
 #define KILN_TRACE_COMMANDS 64            /* names that it can be limited to */
 #define KILN_TRACE_NO_FD 0xffffffffU      /* hook fentry doesn't see the descriptor */
@@ -74,9 +75,9 @@ struct kiln_trace_record {
 	__u32 fd;
 	__u16 client_port;
 	__u16 flags;
-	__u16 reply_kept;                     /* bytes of the reply at `bytes` */
-	__u16 request_kept;                   /* and of the request, behind them */
-	__u8 bytes[KILN_TRACE_REPLY_BYTES + KILN_TRACE_REQUEST_BYTES];
+	__u16 request_kept;                   /* bytes of the request at `bytes` */
+	__u16 reply_kept;                     /* and of the reply, behind them */
+	__u8 bytes[KILN_TRACE_REQUEST_BYTES + KILN_TRACE_REPLY_BYTES];
 };
 
 #pragma clang diagnostic pop

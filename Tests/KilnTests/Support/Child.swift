@@ -1,3 +1,4 @@
+import Foundation
 import Glibc
 
 /// A program started by a test; ended with its last reference.
@@ -29,6 +30,15 @@ final class Child {
         let result = posix_spawnp(&child, program, &actions, &attributes, &words, environ)
         guard result == 0 else { throw TestFailure("cannot start \(program): \(String(cString: strerror(result)))") }
         pid = child
+    }
+
+    /// A command that doesn't begin before it is told to (SIGCONT).
+    static func held(_ command: [String]) throws -> Child {
+        let child = try Child("sh", ["-c", "kill -STOP $$; exec \"$@\"", "sh"] + command)
+        guard eventually({ (try? String(contentsOfFile: "/proc/\(child.pid)/stat", encoding: .utf8))?.contains(") T ") == true }) else {
+            throw TestFailure("the shell did not stop")
+        }
+        return child
     }
 
     deinit {

@@ -28,15 +28,15 @@ final class Program {
     static let canCompile = Language.c.canCompile
 
     /// `library`, if given, becomes `library.so` beside the program, or several files with options of their own; the program
-    /// gets the directory as its argument. `prepare` is called with the directory before it starts, and returns what starts it.
+    /// gets the directory as its argument. `linked` stands behind the source. `prepare` is called with the directory before it starts, and returns what starts it.
     init(
         _ source: String, _ options: [String] = ["-O2", "-fomit-frame-pointer"], in language: Language = .c, library: String? = nil,
-        named libraries: [(name: String, options: [String])] = [("library.so", [])],
+        named libraries: [(name: String, options: [String])] = [("library.so", [])], linked: [String] = [],
         prepare: (String) throws -> [String] = { [$0 + "/program", $0] }
     ) throws {
-        try Self.compile(source, options, language, to: directory + "/program")
+        try Self.compile(source, options, language, linked, to: directory + "/program")
         for (name, own) in libraries where library != nil {
-            try Self.compile(library ?? "", options + own + ["-shared", "-fPIC"], .c, to: "\(directory)/\(name)")
+            try Self.compile(library ?? "", options + own + ["-shared", "-fPIC"], .c, [], to: "\(directory)/\(name)")
         }
         let command = try prepare(directory)
         child = try Child(command[0], Array(command.dropFirst()))
@@ -46,13 +46,16 @@ final class Program {
 
     var pid: Int32 { child.pid }
 
+    /// Its exit status, as `Child.wait`.
+    func wait() -> Int32 { child.wait() }
+
     func signal(_ number: Int32) { kill(pid, number) }
 
-    private static func compile(_ source: String, _ options: [String], _ language: Language, to path: String) throws {
+    private static func compile(_ source: String, _ options: [String], _ language: Language, _ linked: [String], to path: String) throws {
         let file = "\(path).\(language.rawValue)", errors = path + ".errors"
         try source.write(toFile: file, atomically: true, encoding: .utf8)
         let environment = ["GO111MODULE=off", "CGO_ENABLED=0", "GOCACHE=\(path).cache"]
-        let arguments = language.compiler + options + ["-o", path, file] + (language == .c ? ["-ldl"] : [])
+        let arguments = language.compiler + options + ["-o", path, file] + linked + (language == .c ? ["-ldl"] : [])
         guard try Child("env", environment + arguments, errors: errors).wait() == 0 else {
             throw TestFailure("\(language.compiler.first ?? "") failed: \((try? String(contentsOfFile: errors, encoding: .utf8)) ?? "")")
         }

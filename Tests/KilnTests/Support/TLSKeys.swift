@@ -6,12 +6,13 @@ final class TLSKeys {
     let port: UInt16
 
     var certificate: String { directory + "/certificate.pem" }
+    var key: String { directory + "/key.pem" }
 
     init() throws {
         port = try freePort()
         let status = try Child("openssl", [
             "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-days", "2", "-subj", "/CN=localhost",
-            "-keyout", directory + "/key.pem", "-out", certificate,
+            "-keyout", key, "-out", certificate,
         ]).wait()
         guard status == 0 else { throw TestFailure("openssl ended with \(status)") }
     }
@@ -21,7 +22,7 @@ final class TLSKeys {
     /// What makes a redis-server listen with them.
     var arguments: [String] {
         [
-            "--tls-port", "\(port)", "--tls-cert-file", certificate, "--tls-key-file", directory + "/key.pem", "--tls-ca-cert-file",
+            "--tls-port", "\(port)", "--tls-cert-file", certificate, "--tls-key-file", key, "--tls-ca-cert-file",
             certificate, "--tls-auth-clients", "no",
         ]
     }

@@ -1,0 +1,140 @@
+/* SPDX-License-Identifier: (GPL-2.0-only OR BSD-2-Clause) */
+/* A trace's pushes: what a server sends that nobody asked for. In RESP3 a type of its own tells them; in RESP2 they are arrays, as
+ * replies are, told by their first word on a connection that has subscribed. Of both the beginning of one that takes several sends
+ * is kept in the slot with the sequence 0, which no request has. */
+#ifndef KILN_TRACE_PUSHES_BPF_H
+#define KILN_TRACE_PUSHES_BPF_H
+
+#define PUSH_SEQUENCE 0
+#define WORD7(a, b, c, d, e, f, g) ((__u64)(a) | (__u64)(b) << 8 | (__u64)(c) << 16 | (__u64)(d) << 24 | (__u64)(e) << 32 | \
+				    (__u64)(f) << 40 | (__u64)(g) << 48)
+
+/* message, pmessage and smessage have 3 or 4 elements, as have the confirmations of [ps](un)subscribe. */
+__noinline int is_message(const struct kiln_trace_record *record)
+{
+	const __u8 *b;
+	__u64 length = 0, word;
+	__u32 at;
+
+	if (!record)
+		return false;
+	b = record->bytes;
+	if (b[0] != '*' || (b[1] != '3' && b[1] != '4') || b[2] != '\r' || b[4] != '$')
+		return false;
+	at = short_header(b + 4, 8, &length);
+	if (!at || length < 7 || length > 12)
+		return false;
+	at += 4 + length - 7;
+	if (at + 7 > record->reply_kept)
+		return false;
+	barrier_var(at);
+	word = *(const __u64 *)(b + (at & 31)) & (1ULL << 56) - 1;
+	return word == WORD7('m', 'e', 's', 's', 'a', 'g', 'e') || word == WORD7('b', 's', 'c', 'r', 'i', 'b', 'e');
+}
+
+/* A push, or in RESP2 what may be one. */
+static __always_inline void tell_push(struct exchange *x, struct trace_scratch *t, const struct listed_reply *push, bool is_array)
+{
+	struct kiln_trace_record *record = new_record(t, 0, x->sequence);
+
+	record->flags = KILN_TRACE_PUSH;
+	record->sent_ns = x->sent_ns;
+	record->reply_bytes = push->bytes;
+	if (push->place.resumed) {
+		int found = find_slot(x->id, PUSH_SEQUENCE);
+
+		resume_reply(t, slot_at(found));
+		free_slot(found);
+	}
+	if (!(record->flags & KILN_TRACE_REPLY_LOST) && gather(&push->place, push->bytes))
+		record->flags |= KILN_TRACE_REPLY_LOST;
+	if (!is_array || is_message(record))
+		send_record(x);
+	else if (record->flags & KILN_TRACE_REPLY_LOST)
+		lose(KILN_LOST_UNTRACED_PUSHES, 1);
+}
+
+static long tell_listed_push(__u32 index, struct exchange **exchange)
+{
+	struct trace_scratch *t = this_trace();
+	struct reply_list *list = this_list();
+
+	if (!t || !list)
+		return 1;
+	barrier_var(index);
+	tell_push(*exchange, t, &list->pushed[index & (LISTED_PUSHES - 1)], false);
+	return 0;
+}
+
+static long tell_listed_array(__u32 index, struct exchange **exchange)
+{
+	struct trace_scratch *t = this_trace();
+	struct reply_list *list = this_list();
+
+	if (!t || !list)
+		return 1;
+	barrier_var(index);
+	tell_push(*exchange, t, &list->replies[index & (LISTED_REPLIES - 1)], true);
+	return 0;
+}
+
+/* What the send pushed. */
+__noinline int tell_pushes(struct exchange *x)
+{
+	struct reply_list *list = this_list();
+
+	if (!trace.enabled || !x || !list || !traces_pushes())
+		return 0;
+	bpf_loop(list->pushes, tell_listed_push, &x, 0);
+	return 0;
+}
+
+/* The send ended inside a push. */
+__noinline int keep_push(struct exchange *x)
+{
+	struct trace_slot *slot;
+
+	if (!trace.enabled || !x || !traces_pushes())
+		return 0;
+	slot = slot_at(claim_slot(x->id, PUSH_SEQUENCE));
+	return slot ? keep_beginning(slot) : 0;
+}
+
+/* A client subscribes in RESP2. From here on what is sent to it is followed for its messages only; the stream is known if it was
+ * up to here. */
+static __always_inline void note_subscriber(struct exchange *x)
+{
+	if (x->flags & TRACED && !(x->flags & UNPAIRED) && traces_pushes())
+		x->flags |= SUBSCRIBER;
+}
+
+/* A send to a subscriber will be followed. */
+__noinline int list_messages(struct reply_reader *r)
+{
+	if (trace.enabled && r)
+		r->apart = true;
+	return 0;
+}
+
+/* A send to a subscriber has been followed. */
+__noinline int tell_messages(struct exchange *x, struct connection *c, struct reply_reader *r)
+{
+	struct reply_list *list = this_list();
+
+	if (!trace.enabled || !x || !c || !r || !list)
+		return 0;
+	tell_pushes(x);
+	bpf_loop(list->listed, tell_listed_array, &x, 0);
+	lose(KILN_LOST_UNTRACED_PUSHES, list->unlisted);
+	x->flags &= ~IN_REPLY;
+	if (c->replies.state == REPLY_FAILED) {
+		x->flags &= ~SUBSCRIBER;
+		lose(KILN_LOST_UNTRACED_PUSHES, 1);
+	} else if (!replies_at_boundary(&c->replies)) {
+		x->flags |= IN_REPLY;
+		keep_push(x);
+	}
+	return 0;
+}
+
+#endif
