@@ -47,6 +47,35 @@ extension KernelTests {
             #expect(counted == samples.recorded)
         }
 
+        /// Code that came into the kernel after it had started: kallsyms lists BPF programs as it does the functions of modules.
+        @Test func theSessionsOwnProgramsAreNamedInItsStacks() throws {
+            let server = try RedisServer()
+            var programs: Set<String> = []
+            let session = try Session.recording(pid: server.pid, ["-F", "999", "--hook", Capability.hooks[0]]) {
+                programs = try Self.listedPrograms()
+                try server.benchmark(["-t", "get", "-n", "300000", "-c", "20"])
+            }
+            guard !programs.isEmpty else {
+                FileHandle.standardError.write(Data("REFUSED by this host: names of BPF programs: /proc/kallsyms does not list them (sysctl net.core.bpf_jit_kallsyms)\n".utf8))
+                return
+            }
+            let frames = session.folded.split(whereSeparator: { ";\n".contains($0) }).map { $0.prefix { $0 != " " } }
+            let own = frames.filter { frame in frame.hasSuffix("_[k]") && programs.contains(String(frame.dropLast("_[k]".count))) }
+            let names = Set(own)
+            // A tenth of the server's time is spent in the program that sees its receives.
+            let receives = ["socket": "_socket_receive", "fentry": "_fentry_tcp_receive", "syscall": "_syscall_exit"][Capability.hooks[0]] ?? ""
+            #expect(names.contains { $0.dropLast("_[k]".count).hasSuffix(receives) }, "\(names) of \(programs)")
+        }
+
+        /// As kallsyms writes them: `bpf_prog_TAG_NAME`, and their functions likewise.
+        private static func listedPrograms() throws -> Set<String> {
+            let file = try FileHandle(forReadingFrom: URL(fileURLWithPath: "/proc/kallsyms"))
+            let lines = String(decoding: try file.readToEnd() ?? Data(), as: UTF8.self).split(separator: "\n")
+            return Set(lines.lazy.filter { $0.hasSuffix("\t[bpf]") && $0.contains(" bpf_prog_") }.compactMap {
+                $0.dropLast("\t[bpf]".count).split(separator: " ").last.map(String.init)
+            })
+        }
+
         /// What disturbs a run on a shared machine passes; a sample that kiln doesn't take would be missing from each.
         @Test func samplesAgreeWithTheServersCPUTime() throws {
             let server = try RedisServer()
