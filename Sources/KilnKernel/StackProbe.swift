@@ -22,6 +22,11 @@ public struct StackProbe: ~Copyable {
     /// Load, and give the unwinder its tables; nothing is sampled yet. `watched` nil: everything is sampled. `byThread`: stacks
     /// have their thread's name.
     public init(watching watched: WatchedProcesses?, byThread: Bool = false, mappings: Mappings) throws(KernelError) {
+        // What is mapped after this moment is told; what was mapped before is read now.
+        let mappingEvents = try MappingEvents()
+        let pids = watched?.pids ?? []
+        let targets = pids.enumerated().map { SampledProcess(target: $0, pid: $1) }
+        let tables = Dictionary(uniqueKeysWithValues: targets.map { ($0.number, mappings($0)) })
         let object = try BPFObject(kiln_stacks_object(), name: "stacks")
         try object.setConstant(section: ".rodata.targets", watched?.constants ?? kiln_targets())
         try object.setConstant(
@@ -29,14 +34,10 @@ public struct StackProbe: ~Copyable {
         )
         try object.load()
         let counts = try object.map("stack_counts"), samples = try object.map("sample_stats")
-        let pids = watched?.pids ?? []
         let losses = try object.map("losses")
         let ring = try StackRing(stacks: try object.map("new_stacks"), ended: try object.map("ended_processes"), targets: pids.count)
-        // What is mapped after this moment is told; what was mapped before is read now.
-        let mappingEvents = try MappingEvents()
         let unwinding = UnwindMaps(tables: try object.map("unwind_tables"), mappings: try object.map("code_mappings"))
-        let targets = pids.enumerated().map { SampledProcess(target: $0, pid: $1) }
-        try unwinding.set(Dictionary(uniqueKeysWithValues: targets.map { ($0.number, mappings($0)) }))
+        try unwinding.set(tables)
         self.object = object
         self.counts = counts
         self.samples = samples

@@ -293,17 +293,18 @@ private struct Probes: ~Copyable {
         guard let watched = WatchedProcesses(pids: targets.map(\.pid)) else {
             throw Failure("a session takes 1 to \(WatchedProcesses.limit) processes.")
         }
+        let encrypted = EncryptedConnections(targets, follows: !options.noTLS)
         // Loading takes a hundred milliseconds, most of it in the verifier, attaching a few: all is loaded before anything counts, by two
-        // threads. Not by more: while an object is loaded it takes some 10 MB, for the kernel's types.
+        // threads. Not by more: while an object is loaded it takes some 10 MB, for the kernel's types. Stacks come first, because their
+        // tables are made before, while the other thread reads those types.
         let queue = DispatchQueue(label: "loading")
-        let loadingSyscalls = Meanwhile(on: queue) { () throws(KernelError) -> SyscallProbe? in
-            options.noSyscalls ? nil : try SyscallProbe(watching: watched)
-        }
         let loadingStacks = Meanwhile(on: queue) { () throws(KernelError) -> StackProbe? in
             options.sampling.frequency > 0
                 ? try StackProbe(watching: watched, byThread: options.sampling.threads, mappings: folding.mappings) : nil
         }
-        let encrypted = EncryptedConnections(targets, follows: !options.noTLS)
+        let loadingSyscalls = Meanwhile(on: queue) { () throws(KernelError) -> SyscallProbe? in
+            options.noSyscalls ? nil : try SyscallProbe(watching: watched)
+        }
         var refused: [String] = []
         let commands = try CommandProbe.attach(
             watching: watched, side: options.client ? .client : .server, forced: options.target.hook, tls: encrypted.libraries,
