@@ -106,7 +106,9 @@ extension KernelTests {
             // Each recorded sample is in the folded stacks, below the name of its process.
             let folded = session.stacks.lines.reduce(UInt64(0)) { $0 + $1.samples }
             #expect(folded == samples.recorded + children.recorded)
-            #expect(session.stacks.lines.allSatisfy { ["program", "true"].contains($0.frames[0]) })
+            // A sample inside of exec may find the new name written over the old one, up to there.
+            let named = Set(session.stacks.lines.map { $0.frames[0] })
+            #expect(named.isSubset(of: ["program", "true", "trueram"]), "\(named)")
             #expect(samples.processes?.reduce(0) { $0 + $1.samples } == folded)
             #expect(session.record.lost.isEmpty)
             print("two hundred a second: \(samples.processes?.count ?? 0) processes sampled, \(children)")
