@@ -204,7 +204,7 @@ static __always_inline struct trace_slot *slot_at(int index)
 {
 	__u32 key = index;
 
-	return index < 0 ? NULL : bpf_map_lookup_elem(&trace_slots, &key);
+	return index < 0 || !trace.enabled ? NULL : bpf_map_lookup_elem(&trace_slots, &key);
 }
 
 static __always_inline void empty_slot(struct trace_slot *slot)
