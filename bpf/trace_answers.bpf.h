@@ -1,0 +1,340 @@
+/* SPDX-License-Identifier: (GPL-2.0-only OR BSD-2-Clause) */
+/* A trace's answers: what a send answered is listed while it is followed, and told when the calls that found it have returned. Of
+ * requests that were kept together, those that are told are taken apart then. */
+#ifndef KILN_TRACE_ANSWERS_BPF_H
+#define KILN_TRACE_ANSWERS_BPF_H
+
+/* When the oldest request that waits was read. */
+static __always_inline __u64 oldest_wait(const struct exchange *x, const struct connection *c)
+{
+	__u32 batch = c->batch_head;
+
+	if (x->waiting != WAITING_PIPELINE)
+		return x->received_ns;
+	barrier_var(batch);
+	return c->batches[batch & (PIPELINE_BATCHES - 1)].received_ns;
+}
+
+static __always_inline bool traces_pushes(void)
+{
+	return !trace.slower_than_ns && !trace.errors_only && !trace.by_command;
+}
+
+/* List the replies of this send only if one can be of interest. One that may go on is followed in any case, because nobody
+ * knows how long it takes. */
+__noinline int choose_listing(const struct exchange *x, const struct connection *c, bool in_part)
+{
+	__u32 zero = 0;
+	struct reply_reader *r = bpf_map_lookup_elem(&reply_readers, &zero);
+
+	if (!trace.enabled || !x || !c || !r)
+		return 0;
+	r->apart = x->flags & TRACED && x->untold &&
+		   (in_part || x->flags & IN_REPLY || x->sent_ns - oldest_wait(x, c) >= trace.slower_than_ns);
+	if (x->flags & TRACED && x->flags & RESP3 && traces_pushes())
+		r->apart = 1;
+	return 0;
+}
+
+/* Requests that a send answers: equal ones of one receive, or one. */
+struct answered_request {
+	__u64 received_ns, arrived_ns, executed_ns;
+	__u32 row, sequence, count;
+	__u32 first;                      /* sequence of the first one of their batch */
+	__u32 reply;                      /* index among those listed */
+	__u32 reserved;
+};
+
+struct answered_list {
+	__u64 count;
+	struct answered_request requests[LISTED_REPLIES];
+};
+
+/* Scratch, one for each CPU: empty when no send is looked at. */
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct answered_list);
+} answered_lists SEC(".maps");
+
+static __always_inline struct answered_list *this_answered(void)
+{
+	__u32 zero = 0;
+
+	return trace.enabled ? bpf_map_lookup_elem(&answered_lists, &zero) : NULL;
+}
+
+/* Whether what this send answers was slow enough to be told. */
+static __always_inline bool is_slow(const struct exchange *x, __u64 received_ns)
+{
+	return x->sent_ns >= received_ns && x->sent_ns - received_ns >= trace.slower_than_ns;
+}
+
+/* `count` requests of a row have been answered, the first of them with this sequence; those that are told when they are read come one
+ * by one. What becomes of them is seen to when the whole send has been followed: from here the stack of nested functions would be too
+ * deep. */
+__noinline int answered(struct exchange *x, __u32 row, __u32 sequence, __u32 count, const struct batch *came)
+{
+	struct reply_list *list = this_list();
+	struct answered_list *answers = this_answered();
+	struct answered_request *request;
+	__u32 reply;
+	__u64 at;
+
+	if (!trace.enabled || !x || !came || !(x->flags & TRACED) || !list || !answers)
+		return 0;
+	reply = list->taken;
+	list->taken += count;
+	if (!traces_command(row))
+		return 0;
+	__sync_fetch_and_add(&x->untold, -count);
+	at = answers->count;
+	if (at >= LISTED_REPLIES) {
+		if (is_slow(x, came->received_ns))
+			lose(KILN_LOST_UNTRACED_COMMANDS, count);
+		return 0;
+	}
+	answers->count = at + 1;
+	barrier_var(at);
+	request = &answers->requests[at & (LISTED_REPLIES - 1)];
+	request->received_ns = came->received_ns;
+	request->arrived_ns = came->arrived_ns;
+	request->executed_ns = x->waiting == WAITING_ONE ? x->executed_ns : 0;
+	request->row = row;
+	request->sequence = sequence;
+	request->count = count;
+	request->first = came->sequence;
+	request->reply = reply;
+	return 0;
+}
+
+/* The one request that waits has been answered. */
+__noinline int answered_one(struct exchange *x)
+{
+	struct batch came = {};
+
+	if (!trace.enabled || !x)
+		return 0;
+	came.received_ns = x->received_ns;
+	came.arrived_ns = x->arrived_ns;
+	came.sequence = x->sequence;
+	return answered(x, x->command, x->sequence, 1, &came);
+}
+
+/* A reply that began in an earlier send: what is known of it comes before what this send has. */
+static __always_inline void resume_reply(struct trace_scratch *t, const struct trace_slot *slot)
+{
+	__u32 kept, at;
+
+	if (!slot || !slot->reply_bytes) {
+		t->record.flags |= KILN_TRACE_REPLY_LOST;
+		return;
+	}
+	t->record.reply_bytes += slot->reply_bytes;
+	kept = slot->reply_kept;
+	at = t->record.request_kept;
+	barrier_var(kept);
+	barrier_var(at);
+	if (kept <= KILN_TRACE_REPLY_BYTES && at <= sizeof t->record.bytes &&
+	    !bpf_probe_read_kernel(t->record.bytes + at, kept, slot->reply))
+		t->record.reply_kept = kept;
+}
+
+/* The receive in a slot is in this CPU's reader as if it had just come; false: it is not. */
+__noinline int load_receive(int index)
+{
+	struct trace_scratch *t = this_trace();
+	struct trace_slot *slot = slot_at(index);
+	__u32 zero = 0, length;
+	struct resp_reader *r = bpf_map_lookup_elem(&readers, &zero);
+
+	if (!trace.enabled || !t || !slot || !r || slot->request_lost)
+		return false;
+	length = slot->request_kept;
+	barrier_var(length);
+	if (length > KILN_TRACE_RECEIVE_BYTES || bpf_probe_read_kernel(r->bytes, length, slot->request))
+		return false;
+	start_receive(r, 0, length, 0);
+	r->window_length = length;
+	r->counting = false;
+	r->traced = TAKEN_APART;
+	restart_stream(&t->stream);
+	t->apart = index;
+	return true;
+}
+
+/* The requests of a slot become those of this CPU's reader, each by itself: it follows them as it did when they came, and looks up
+ * no name. */
+static __always_inline void take_apart(struct trace_scratch *t)
+{
+	__u32 zero = 0;
+	struct resp_reader *r;
+
+	if (t->apart == t->slot || !load_receive(t->slot))
+		return;
+	r = bpf_map_lookup_elem(&readers, &zero);
+	if (!r)
+		return;
+	follow_units(r, &t->stream);
+	resp_note_run(r);
+}
+
+/* One of the requests that this send answered: of those that are told now. */
+static long tell_answer(__u32 index, struct exchange **exchange)
+{
+	struct exchange *x = *exchange;
+	struct trace_scratch *t = this_trace();
+	struct answered_list *answers = this_answered();
+	struct answered_request *request;
+	struct trace_slot *slot;
+	__u32 at, zero = 0, begun = 0, kept = 0;
+	struct reply_list *list = this_list();
+	struct resp_reader *r = bpf_map_lookup_elem(&readers, &zero);
+	struct kiln_trace_record *record;
+	const struct listed_reply *reply;
+	__u64 bytes = 0;
+
+	if (!t || !answers || !list || !r)
+		return 1;
+	at = t->telling;
+	barrier_var(at);
+	request = &answers->requests[at & (LISTED_REPLIES - 1)];
+	slot = slot_at(t->slot);
+	at = request->reply + index;
+	if (at >= list->listed) {
+		lose(KILN_LOST_UNTRACED_COMMANDS, 1);
+		return 0;
+	}
+	barrier_var(at);
+	reply = &list->replies[at & (LISTED_REPLIES - 1)];
+	if (trace.errors_only && !reply->is_error)
+		return 0;
+	record = new_record(t, request->row, request->sequence + index);
+	record->flags = KILN_TRACE_ANSWERED | (reply->is_error ? KILN_TRACE_ERROR : 0) |
+			(row_class(request->row) == KILN_CLASS_BLOCKING ? KILN_TRACE_BLOCKING : 0);
+	record->received_ns = request->received_ns;
+	record->arrived_ns = request->arrived_ns;
+	record->executed_ns = request->executed_ns;
+	record->sent_ns = x->sent_ns;
+	record->reply_bytes = reply->bytes;
+	if (slot && slot->together) {
+		__u32 run = record->sequence - slot->first;
+
+		barrier_var(run);
+		if (t->apart == t->slot && run < r->runs_noted) {
+			begun = r->runs[run & (RESP_RUNS_MAX - 1)].begun;
+			bytes = kept = r->runs[run & (RESP_RUNS_MAX - 1)].largest;
+		}
+	} else if (slot) {
+		kept = slot->request_kept;
+		bytes = slot->request_bytes;
+	}
+	put_request(bytes ? slot : NULL, begun, kept, bytes);
+	if (reply->place.resumed)
+		resume_reply(t, slot);
+	if (!(record->flags & KILN_TRACE_REPLY_LOST) && gather(&reply->place, reply->bytes))
+		record->flags |= KILN_TRACE_REPLY_LOST;
+	send_record(x);
+	return 0;
+}
+
+/* Whether one of the requests is to be told; where they are is then in the scratch. */
+__noinline int find_answered(const struct exchange *x, __u32 index)
+{
+	struct answered_list *answers = this_answered();
+	struct trace_scratch *t = this_trace();
+	struct reply_list *list = this_list();
+	struct answered_request *request;
+
+	if (!trace.enabled || !x || !answers || !t || !list)
+		return 0;
+	barrier_var(index);
+	request = &answers->requests[index & (LISTED_REPLIES - 1)];
+	t->telling = index;
+	t->slot = slot_with(x->id, request->sequence, request->first);
+	t->count = request->count;
+	return is_slow(x, request->received_ns) && (!trace.errors_only || list->errors);
+}
+
+static long tell_requests(__u32 index, struct exchange **exchange)
+{
+	struct trace_scratch *t = this_trace();
+	struct trace_slot *slot;
+
+	if (!t)
+		return 1;
+	if (find_answered(*exchange, index)) {
+		slot = slot_at(t->slot);
+		if (slot && slot->together)
+			take_apart(t);
+		bpf_loop(t->count, tell_answer, exchange, 0);
+	}
+	leave_slot(t->slot, t->count);
+	return 0;
+}
+
+/* All requests that this send answered. Inlined: the verifier follows eight nested calls, and names lie that deep in take_apart(). */
+static __always_inline void tell_answers(struct exchange *x)
+{
+	struct answered_list *answers = this_answered();
+	struct trace_scratch *t = this_trace();
+
+	if (!t || !answers || !answers->count)
+		return;
+	t->apart = -1;
+	bpf_loop(answers->count, tell_requests, &x, 0);
+	answers->count = 0;
+}
+
+/* A send that is one whole reply and no error, to the one request that waits. */
+static __always_inline void tell_only_answer(struct exchange *x, __u64 buffer, __u32 bytes)
+{
+	if (!(x->flags & TRACED) || !traces_command(x->command))
+		return;
+	if (tells_few() && (trace.errors_only || !is_slow(x, x->received_ns))) {
+		__sync_fetch_and_add(&x->untold, -1);
+		leave_slot(find_slot(x->id, x->sequence), 1);
+		return;
+	}
+	list_only_reply(buffer, bytes);
+	answered_one(x);
+	tell_answers(x);
+}
+
+/* The beginning of what the send ended inside of is kept in the slot with this key: its bytes will be gone. */
+__noinline int keep_beginning(struct trace_slot *slot)
+{
+	struct trace_scratch *t = this_trace();
+	struct reply_list *list = this_list();
+
+	if (!trace.enabled || !slot || !t || !list)
+		return 0;
+	t->record.request_kept = t->record.reply_kept = 0;
+	t->record.flags = 0;
+	if (list->place.resumed)
+		resume_reply(t, slot);
+	else
+		slot->reply_bytes = 0;
+	if (t->record.flags || gather(&list->place, list->bytes)) {
+		slot->reply_bytes = 0;            /* it is known to be lost */
+		return 0;
+	}
+	bpf_probe_read_kernel(slot->reply, KILN_TRACE_REPLY_BYTES, t->record.bytes);
+	slot->reply_kept = t->record.reply_kept;
+	slot->reply_bytes += list->bytes;
+	return 0;
+}
+
+/* The send ended inside the reply to the request with this sequence. */
+__noinline int keep_reply(struct exchange *x, __u32 sequence, __u32 first)
+{
+	struct trace_slot *slot;
+
+	if (!trace.enabled || !x)
+		return 0;
+	slot = slot_at(slot_with(x->id, sequence, first));
+	return slot ? keep_beginning(slot) : 0;
+}
+
+#endif
