@@ -41,7 +41,7 @@ final class StackRing {
 
     func count(_ key: StackTable.Key, _ samples: UInt64) { table.counts[key] = samples }
 
-    /// The processes that were first sampled, and the numbers of those that ended, since this was last asked.
+    /// The processes that were first sampled, or first with a stack, and the numbers of those that ended, since this was last asked.
     func takeProcesses() -> (met: [SampledProcess], ended: [Int]) {
         defer {
             met = []
@@ -68,7 +68,7 @@ final class StackRing {
             interrupted: marked.indices.filter { marked[$0] & mark != 0 }.map { $0 - kernel }, end: end,
             thread: name(record, MemoryLayout<kiln_stack>.offset(of: \.thread))
         ))
-        guard process >= targets, table.processes[process] == nil else { return }
+        guard process >= targets else { return }
         let sampled = SampledProcess(
             number: process, pid: Int32(bitPattern: field(MemoryLayout<kiln_stack>.offset(of: \.tgid))),
             comm: name(record, MemoryLayout<kiln_stack>.offset(of: \.comm)) ?? "",
@@ -76,6 +76,10 @@ final class StackRing {
             family: Int(field(MemoryLayout<kiln_stack>.offset(of: \.family))),
             startStack: record.load(fromByteOffset: MemoryLayout<kiln_stack>.offset(of: \.start_stack) ?? 0, as: UInt64.self)
         )
+        if let known = table.processes[process] {
+            // First sampled inside of exec, a program has no stack yet; at its end it has none any more.
+            guard known.startStack != sampled.startStack, sampled.startStack != 0 else { return }
+        }
         table.learn(sampled)
         met.append(sampled)
     }

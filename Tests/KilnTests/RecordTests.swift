@@ -74,6 +74,21 @@ extension KernelTests {
             #expect(session.stacks.samples(through: "program", "_start", "main", "spin") > 900)
         }
 
+        /// A program's first sample may fall into its exec, when the kernel has not yet laid out its stack. At this frequency it
+        /// does in every second one.
+        @Test func programsFirstSampledInsideOfExecAreFollowed() throws {
+            let program = try Program(Self.spinning + "int main(void) { spin(0.1); }")
+            let session = try Session.sampling(["-F", "5000", "--", "sh", "-c", "for i in 1 2 3 4 5 6 7 8 9 10; do \(program.directory)/program; done"])
+            let children = try #require(session.record.samples.onCPU.descendants)
+            #expect(children.recorded > 2000, "\(children)")
+            // Mappings are known after some 20 ms of a program's 100.
+            #expect(children.complete > children.recorded / 2, "\(children)")
+            let processes = try #require(session.record.samples.onCPU.processes)
+            let programs = processes.filter { $0.comm == "program" && $0.samples > 50 }
+            #expect(programs.count >= 10, "\(programs)")
+            print("first sampled inside of exec: \(children)")
+        }
+
         @Test func twoHundredShortLivedProcessesASecondAreCounted() throws {
             let program = try Program("""
                 #include <stdlib.h>
