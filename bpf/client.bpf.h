@@ -310,7 +310,7 @@ static __always_inline void client_receives(const struct place *place, struct ex
 static __always_inline void side_receives(const struct place *place, struct exchange *x, struct receive *receive,
 					    struct task_struct *task, __u32 process)
 {
-	if (client_side)
+	if (CLIENT_SIDE)
 		client_receives(place, x, receive);
 	else
 		connection_receives(place, x, receive, task, process);
@@ -319,7 +319,7 @@ static __always_inline void side_receives(const struct place *place, struct exch
 static __always_inline void side_sends(const struct place *place, struct exchange *x, const struct send *send,
 					 struct task_struct *task)
 {
-	if (client_side)
+	if (CLIENT_SIDE)
 		client_sends(place, x, send);
 	else
 		connection_sends(place, x, send, task);

@@ -120,7 +120,7 @@ __noinline int meet(struct exchange *x, const struct receive *receive, __u32 pro
 	x->process = process;
 	if (!receive->carried)
 		x->client = client_row(&receive->client);
-	if (trace.enabled && traces_client(&receive->client, client_port()))
+	if (TRACING && traces_client(&receive->client, client_port()))
 		x->flags |= TRACED;
 	if (receive->unsupported)
 		lose(KILN_LOST_UNSUPPORTED_CONNECTIONS, 1);
@@ -211,7 +211,7 @@ static __always_inline void connection_receives(const struct place *place, struc
 	x->flags &= ~(REPLIED | SENT_IN_PART);
 	r->process = process;
 	r->counting = x->trust == TRUST_COUNTING;
-	if (trace.enabled)
+	if (TRACING)
 		r->traced = begin_requests(x, receive->length);
 	if (x->flags & IN_REQUEST && c) {
 		resp_receive(r, &c->requests, receive->buffer, receive->length);
@@ -263,7 +263,7 @@ static __always_inline void connection_receives(const struct place *place, struc
 			x->received_ns = times.received_ns;
 			x->arrived_ns = times.arrived_ns;
 			x->executed_ns = 0;
-			if (trace.enabled)
+			if (TRACING)
 				only_request_read(x, r);
 			asm volatile("" ::: "memory");    /* a send on another CPU sees the rest before it sees that one waits */
 			x->waiting = WAITING_ONE;
@@ -277,7 +277,7 @@ static __always_inline void connection_receives(const struct place *place, struc
 	if (!(x->flags & IN_REQUEST) || !c)
 		return;
 	if (c->requests.state < RESP_FAILED) {
-		if (trace.enabled)
+		if (TRACING)
 			keep_begun_request(x, r);
 		return;
 	}
@@ -307,11 +307,11 @@ static __always_inline void send_replies(const struct place *place, struct excha
 		c->reply_bytes = 0;
 	}
 	c->reply_bytes += send->sent;
-	if (trace.enabled)
+	if (TRACING)
 		choose_listing(x, c, send->in_part);
 	follow_send(c, send);
 	settle_replies(x, c);
-	if (trace.enabled) {
+	if (TRACING) {
 		tell_answers(x);
 		keep_rest(x, c);
 	}
@@ -387,12 +387,12 @@ static __always_inline void connection_sends(const struct place *place, struct e
 	x->sent_ns = send->returned_ns;
 	count_send(x->client, send->sent);
 	if (x->flags & UNPAIRED) {
-		if (trace.enabled && x->flags & SUBSCRIBER)
+		if (TRACING && x->flags & SUBSCRIBER)
 			send_messages(place, x, send);
 		return;
 	}
 	if (x->waiting == WAITING_ONE && !(x->flags & IN_REPLY) && sends_one_reply(send)) {
-		if (trace.enabled)
+		if (TRACING)
 			tell_only_answer(x, send->buffer, send->sent);
 		record_answer(x, x->sent_ns, send->sent, false);
 		return;

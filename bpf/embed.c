@@ -3,7 +3,8 @@
 #include "kiln_objects.h"
 #include <stddef.h>
 
-#if !__has_embed("build/redis.bpf.o") || !__has_embed("build/syscalls.bpf.o") || !__has_embed("build/stacks.bpf.o")
+#if !__has_embed("build/redis.bpf.o") || !__has_embed("build/client.bpf.o") || !__has_embed("build/trace.bpf.o") || \
+	!__has_embed("build/syscalls.bpf.o") || !__has_embed("build/stacks.bpf.o")
 #error "the BPF objects are missing: run `make bpf` first"
 #endif
 
@@ -12,6 +13,12 @@
 
 OBJECT(redis) = {
 #embed "build/redis.bpf.o"
+};
+OBJECT(client) = {
+#embed "build/client.bpf.o"
+};
+OBJECT(trace) = {
+#embed "build/trace.bpf.o"
 };
 OBJECT(syscalls) = {
 #embed "build/syscalls.bpf.o"
@@ -23,6 +30,8 @@ OBJECT(stacks) = {
 #define BYTES(name) ((struct kiln_object){ name##_bytes, sizeof name##_bytes })
 
 struct kiln_object kiln_redis_object(void) { return BYTES(redis); }
+struct kiln_object kiln_client_object(void) { return BYTES(client); }
+struct kiln_object kiln_trace_object(void) { return BYTES(trace); }
 struct kiln_object kiln_syscalls_object(void) { return BYTES(syscalls); }
 struct kiln_object kiln_stacks_object(void) { return BYTES(stacks); }
 

@@ -11,9 +11,6 @@
 
 #include "replies.bpf.h"
 
-/* Not 0: the session watches clients, and what a process sends are requests (client.bpf.h). */
-const volatile __u32 client_side SEC(".rodata.side");
-
 #define EXCHANGE_WAYS 4                   /* a power of two */
 #define EXCHANGE_SETS 16384               /* with 4 ways: 65,536 connections, 4 MiB */
 #define EXCHANGE_SET_SHIFT (64 - 14)

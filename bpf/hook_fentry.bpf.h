@@ -19,7 +19,7 @@ static __always_inline bool begin_send(struct sock *sk)
 {
 	struct exchange *x = find_exchange(sk->__sk_common.skc_cookie.counter);
 
-	if (client_side ? target_index(bpf_get_current_pid_tgid() >> 32) < 0 : !x)
+	if (CLIENT_SIDE ? target_index(bpf_get_current_pid_tgid() >> 32) < 0 : !x)
 		return false;
 	return claim_cpu(x);
 }

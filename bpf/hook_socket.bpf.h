@@ -42,10 +42,12 @@ static __always_inline const struct pt_regs *saved_registers(struct task_struct 
 	return bpf_rdonly_cast((void *)(stack + offset), bpf_core_type_id_kernel(struct pt_regs));
 }
 
+/* By a helper, though the pointer may be followed: for each load of a pointer through one that it trusts the verifier looks for three
+ * names among all types of the kernel, which takes it a millisecond. */
 static __always_inline __u64 socket_inode(struct sock *sk)
 {
 	__u64 inode = 0;
-	char *socket = (char *)sk->sk_socket;
+	char *socket = (char *)BPF_CORE_READ(sk, sk_socket);
 
 	if (socket)
 		bpf_probe_read_kernel(&inode, sizeof inode, socket - bpf_core_field_offset(struct socket_alloc, socket) +
@@ -82,7 +84,7 @@ static __always_inline int receive_at_socket(struct sock *sk, const struct tcp_s
 	const struct pt_regs *regs = NULL;
 	__u64 now;
 
-	if (process < 0 || ret < 0 || flags & (MSG_PEEK | MSG_ERRQUEUE) || (client_side && !is_stream(sk)))
+	if (process < 0 || ret < 0 || flags & (MSG_PEEK | MSG_ERRQUEUE) || (CLIENT_SIDE && !is_stream(sk)))
 		return 0;
 	/* First of all: reading the clock waits for all that is being fetched, and most of what comes is not in the nearest cache. */
 	now = bpf_ktime_get_ns();
@@ -103,7 +105,7 @@ static __always_inline int receive_at_socket(struct sock *sk, const struct tcp_s
 		lose(KILN_LOST_CONNECTIONS_WITHOUT_STATE, 1);
 		return 0;
 	}
-	if (client_side)
+	if (CLIENT_SIDE)
 		meet_server(x, sk, socket_inode(sk), process, &receive->client);
 	/* By a number that is at hand: then both tables are looked into at once. */
 	arrival = find_arrival(cookie ? cookie : x->id);
@@ -132,7 +134,7 @@ static __always_inline int receive_at_socket(struct sock *sk, const struct tcp_s
 		describe_client(&receive->client, sk, process);
 	if (!call.is_seen)
 		regs = saved_registers(task);
-	if (trace.enabled)
+	if (TRACING)
 		begin_call((__u64)sk, regs ? regs->di : KILN_TRACE_NO_FD);
 	receive->loss = call.is_seen ? message_loss(call.message, call.size, receive, flags & MSG_TRUNC) :
 		receive_loss(regs, receive, task->thread_info.status & TS_COMPAT, flags & MSG_TRUNC);
@@ -166,7 +168,7 @@ static __always_inline int send_at_socket(struct sock *sk, const struct tcp_sock
 	process = target_index(task->tgid);
 	if (process >= 0)
 		send.returned_ns = bpf_ktime_get_ns();       /* first of all, as above */
-	if (client_side) {
+	if (CLIENT_SIDE) {
 		struct receive *scratch = new_receive(0);
 
 		if (process < 0 || !scratch || !is_stream(sk))
@@ -189,7 +191,7 @@ static __always_inline int send_at_socket(struct sock *sk, const struct tcp_sock
 		regs = saved_registers(task);
 		describe_send(regs, &send, ret, x->trust == TRUST_COUNTING);
 	}
-	if (trace.enabled)
+	if (TRACING)
 		begin_call((__u64)sk, regs ? regs->di : KILN_TRACE_NO_FD);
 	if (tcp)
 		send.begin_ns = send_begin(tcp->tcp_clock_cache, tcp->tcp_wstamp_ns);

@@ -93,9 +93,9 @@ static __always_inline void syscall_receive(struct task_struct *task, struct pt_
 	/* recvfrom(fd, buffer, length, flags, ...) and recvmsg(fd, message, flags) */
 	__u64 flags = regs->orig_ax == NR_recvfrom ? regs->r10 : regs->orig_ax == NR_recvmsg ? regs->dx : 0;
 
-	if (flags & (MSG_PEEK | MSG_ERRQUEUE) || !find_socket(task, regs->di, &socket) || (client_side && !is_stream(socket.sk)))
+	if (flags & (MSG_PEEK | MSG_ERRQUEUE) || !find_socket(task, regs->di, &socket) || (CLIENT_SIDE && !is_stream(socket.sk)))
 		return;
-	if (trace.enabled)
+	if (TRACING)
 		begin_call((__u64)socket.sk, regs->di);
 	receive = new_receive(ret);
 	if (!receive)
@@ -115,7 +115,7 @@ static __always_inline void syscall_receive(struct task_struct *task, struct pt_
 		return;
 	}
 	sk = socket.sk;
-	if (client_side)
+	if (CLIENT_SIDE)
 		meet_server(x, sk, socket.inode, process, &receive->client);
 	family = BPF_CORE_READ(sk, __sk_common.skc_family);
 	receive->tcp = is_tcp(family, BPF_CORE_READ(sk, sk_protocol));
@@ -150,14 +150,14 @@ static __always_inline void syscall_send(struct task_struct *task, struct pt_reg
 
 	if (!find_socket(task, regs->di, &socket))
 		return;
-	if (trace.enabled)
+	if (TRACING)
 		begin_call((__u64)socket.sk, regs->di);
 	place.id = socket.inode;
 	x = find_exchange(socket.inode);
 	scratch = new_receive(0);
 	if (!scratch)
 		return;
-	if (client_side && is_stream(socket.sk)) {
+	if (CLIENT_SIDE && is_stream(socket.sk)) {
 		if (!x)
 			x = open_exchange(socket.inode, process, regs->di);
 		if (x)

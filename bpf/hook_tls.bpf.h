@@ -115,7 +115,7 @@ int tls_read_ends(struct pt_regs *regs)
 	receive->arrived_ns = call->receives ? call->arrived_ns : 0;
 	receive->incoming = !(x->flags & OUTGOING);
 	receive->first_of_stream = x->flags & STREAM_START;
-	if (trace.enabled)
+	if (TRACING)
 		begin_carried_call(place.id, &receive->client, process);
 	side_receives(&place, x, receive, task, process);
 	give_cpu();
@@ -146,7 +146,7 @@ int tls_write_ends(struct pt_regs *regs)
 	send.form = SEND_BYTES;
 	send.in_part = bytes < call->requested || bytes >= REPLY_CHUNK;
 	send.returned_ns = call->sent_ns;
-	if (trace.enabled)
+	if (TRACING)
 		begin_carried_call(place.id, &call->receive.client, process);
 	side_sends(&place, x, &send, task);
 	give_cpu();
@@ -171,7 +171,7 @@ static __always_inline void forget_ssl(__u64 id)
 	if (x)
 		free_exchange(x);
 	bpf_map_delete_elem(&inode_connections, &id);
-	if (trace.enabled)
+	if (TRACING)
 		bpf_map_delete_elem(&trace_carriers, &id);
 }
 

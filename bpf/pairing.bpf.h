@@ -20,7 +20,7 @@ __noinline int unpair(struct exchange *x)
 	x->flags |= UNPAIRED;
 	x->waiting = WAITING_NONE;
 	lose(KILN_LOST_UNPAIRED_CONNECTIONS, 1);
-	if (trace.enabled) {
+	if (TRACING) {
 		lose(KILN_LOST_UNTRACED_COMMANDS, x->untold);
 		x->untold = 0;
 	}
@@ -59,7 +59,7 @@ static __always_inline __u32 replies_expected(struct exchange *x, __u8 class, __
 	case KILN_CLASS_SUBSCRIBING:
 		if (x->flags & RESP3)     /* pushes answer it */
 			return 0;
-		if (trace.enabled)
+		if (TRACING)
 			note_subscriber(x);
 		unpair(x);
 		return 0;
@@ -131,7 +131,7 @@ static long await_run(__u32 index, struct await_context *context)
 	count = run->count;
 	count_calls(command, count, run->largest, &context->times);
 	count = replies_expected(x, row_class(command), count);
-	if (trace.enabled) {
+	if (TRACING) {
 		__u32 unanswered = x->flags & UNPAIRED ? run->count : run->count - count;
 
 		x->sequence += run->count;
@@ -140,7 +140,7 @@ static long await_run(__u32 index, struct await_context *context)
 			tell_unanswered(x, command, unanswered, context->times.received_ns, context->times.arrived_ns);
 	}
 	if (!count || x->flags & UNPAIRED) {
-		if (trace.enabled) {
+		if (TRACING) {
 			if (tail != context->batch_begin)
 				end_batch(c, &context->times, context->batch_sequence);
 			context->batch_begin = tail;
@@ -150,11 +150,11 @@ static long await_run(__u32 index, struct await_context *context)
 	if (c->untimed || tail - c->head >= PIPELINE_RUNS || c->batch_tail - c->batch_head >= PIPELINE_BATCHES) {
 		c->untimed += count;
 		lose(KILN_LOST_UNTIMED_COMMANDS, count);
-		if (trace.enabled)
+		if (TRACING)
 			tell_unanswered(x, command, count, context->times.received_ns, context->times.arrived_ns);
 		return 0;
 	}
-	if (trace.enabled && tail == context->batch_begin)
+	if (TRACING && tail == context->batch_begin)
 		context->batch_sequence = x->sequence - count + 1;
 	barrier_var(tail);
 	pending = &c->runs[tail & (PIPELINE_RUNS - 1)];
@@ -192,7 +192,7 @@ static long count_run(__u32 index, struct count_context *context)
 	barrier_var(index);
 	run = &context->reader->runs[index & (RESP_RUNS_MAX - 1)];
 	count_calls(run->command, run->count, run->largest, &context->times);
-	if (trace.enabled) {
+	if (TRACING) {
 		context->exchange->sequence += run->count;
 		requests_read(context->exchange, context->reader, run, context->reader->commands_noted);
 		tell_unanswered(context->exchange, run->command, run->count, context->times.received_ns, context->times.arrived_ns);
@@ -226,7 +226,7 @@ __noinline int await_runs(struct exchange *x, struct resp_reader *r, struct conn
 		return 0;
 	/* What found no room in `runs` comes after them, or between: from there on only the number of replies is known. */
 	c->untimed += r->unlisted;
-	if (trace.enabled)
+	if (TRACING)
 		x->sequence += r->unlisted;
 	if (c->tail != context.batch_begin)
 		end_batch(c, times, context.batch_sequence);
@@ -269,7 +269,7 @@ static long answer_run(__u32 index, struct answer_context *context)
 	barrier_var(batch);
 	count = run->count < context->left ? run->count : context->left;
 	record_answers(run->command, count, &c->batches[batch & (PIPELINE_BATCHES - 1)], context->sent_ns, context->are_errors);
-	if (trace.enabled) {
+	if (TRACING) {
 		struct batch *came = &c->batches[batch & (PIPELINE_BATCHES - 1)];
 
 		answered(context->exchange, run->command, came->sequence + c->batch_answered, count, came);
@@ -305,7 +305,7 @@ static __noinline int answer(const struct replied *replied, __u32 count, bool ar
 	if (!count || x->flags & UNPAIRED)
 		return 0;
 	if (x->waiting == WAITING_ONE) {
-		if (trace.enabled)
+		if (TRACING)
 			answered_one(x);
 		record_answer(x, replied->sent_ns, c->reply_bytes, are_errors);
 		context.left--;
@@ -315,7 +315,7 @@ static __noinline int answer(const struct replied *replied, __u32 count, bool ar
 			__u64 passed = c->untimed < context.left ? c->untimed : context.left;
 
 			c->untimed -= passed;
-			if (trace.enabled)
+			if (TRACING)
 				pass_replies(passed);
 			context.left -= passed;
 		}
@@ -369,7 +369,7 @@ static long follow_piece(__u32 index, struct pieces_context *context)
 	context->vectors += sizeof piece;
 	length = piece.length < context->left ? piece.length : context->left;
 	context->left -= length;
-	if (trace.enabled)
+	if (TRACING)
 		set_vector(context->vectors);
 	if (length)
 		follow_replies(context->reader, context->stream, piece.base, length);
@@ -392,7 +392,7 @@ __noinline int follow_send(struct connection *c, const struct send *send)
 	context.vectors = send->buffer;
 	context.left = send->sent;
 	start_send(r);
-	if (trace.enabled)
+	if (TRACING)
 		begin_list(s->state != REPLY_ELEMENT || s->outstanding);
 	switch (send->form) {
 	case SEND_BYTES:
@@ -442,7 +442,7 @@ __noinline int keep_rest(struct exchange *x, struct connection *c)
 	__u32 zero = 0, batch, sequence, first;
 	struct reply_reader *r = bpf_map_lookup_elem(&reply_readers, &zero);
 
-	if (!trace.enabled || !x || !c || !r)
+	if (!x || !c || !r)
 		return 0;
 	if (!(x->flags & IN_REPLY) || !r->apart)
 		return 0;
@@ -470,12 +470,12 @@ __noinline int settle_replies(struct exchange *x, struct connection *c)
 	replied.sent_ns = x->sent_ns;
 	if (r->pushes)
 		x->flags |= RESP3;
-	if (trace.enabled && r->pushes && r->apart)
+	if (TRACING && r->pushes && r->apart)
 		tell_pushes(x);
 	if (c->first_sent_ns && (r->replies || (r->errors_listed && !r->errors[0].nested))) {
 		row = answered_command(&replied);
 		stats = bpf_map_lookup_elem(&command_stats, &row);
-		if (stats && !client_side && x->waiting != WAITING_NONE && x->sent_ns > c->first_sent_ns)
+		if (stats && !CLIENT_SIDE && x->waiting != WAITING_NONE && x->sent_ns > c->first_sent_ns)
 			add_latency(stats, KILN_PHASE_SEND_BLOCKED, x->sent_ns - c->first_sent_ns, 1);
 		c->first_sent_ns = 0;
 	}

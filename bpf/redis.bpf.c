@@ -8,7 +8,21 @@
  *
  * Limits: data beyond a receive's first iovec, recvmmsg and 32-bit callers are not followed but counted as lost, and
  * the connection is taken up again at its next provable request boundary. A listener with a backlog of 0 makes its
- * connections look like outgoing ones, which are ignored. */
+ * connections look like outgoing ones, which are ignored.
+ *
+ * Compiled three times, because what a session doesn't need takes its time in each load: it is relocated, looked at, and cut out
+ * by the kernel piece by piece.
+ *
+ *   redis   the server's side
+ *   client  -DCLIENT_SIDE: what a process sends are requests (client.bpf.h)
+ *   trace   -DTRACING: the server's side, and single requests are told (trace.bpf.h) */
+#ifndef CLIENT_SIDE
+#define CLIENT_SIDE 0
+#endif
+#ifndef TRACING
+#define TRACING 0
+#endif
+
 #include "kernel_types.h"
 #include <bpf/bpf_helpers.h>
 #include <bpf/bpf_tracing.h>

@@ -51,7 +51,7 @@ static __always_inline void classify(__u32 row, const struct kiln_command_key *k
 	}
 	barrier_var(row);
 	control.row_classes[row & (KILN_COMMAND_CAPACITY - 1)] = class;
-	if (trace.enabled)
+	if (TRACING)
 		classify_for_trace(row, key);
 }
 
@@ -84,7 +84,7 @@ static __always_inline void count_unlisted(__u32 command, __u32 count)
 	if (stats)
 		stats->calls += count;
 	lose(KILN_LOST_UNTIMED_COMMANDS, count);
-	if (trace.enabled && traces_command(command))
+	if (TRACING && traces_command(command))
 		lose(KILN_LOST_UNTRACED_COMMANDS, count);
 }
 

@@ -70,7 +70,7 @@ __noinline int tls_binds(struct exchange *carrier, const struct tls_call *call)
 		x->process = carrier->process;
 		x->client = carrier->client;
 		x->flags |= CARRIED | (carrier->flags & OUTGOING);
-		if (trace.enabled)
+		if (TRACING)
 			note_carrier(call->id);
 	}
 	return 0;
@@ -108,7 +108,7 @@ static __always_inline void stream_receives(const struct place *place, struct ex
 		side_receives(place, x, receive, task, process);
 		return;
 	}
-	if (!client_side)
+	if (!CLIENT_SIDE)
 		thread_receives(process, task->pid, &thread, call->entered_ns);
 	tls_carries(x, call, receive, process);
 }
@@ -117,7 +117,7 @@ static __always_inline void stream_receives(const struct place *place, struct ex
 static __always_inline void stream_sends(const struct place *place, struct exchange *x, const struct send *send,
 					 struct task_struct *task, bool claimed)
 {
-	bool may_carry = client_side ? may_carry_tls(x) : tls.followed && x->flags & CARRIES_TLS;
+	bool may_carry = CLIENT_SIDE ? may_carry_tls(x) : tls.followed && x->flags & CARRIES_TLS;
 	struct tls_call *call = may_carry ? current_call(task) : NULL;
 
 	if (tls.claims && !claimed && is_cpu_claimed(x))
@@ -126,7 +126,7 @@ static __always_inline void stream_sends(const struct place *place, struct excha
 		side_sends(place, x, send, task);
 		return;
 	}
-	if (client_side)
+	if (CLIENT_SIDE)
 		tls_binds(x, call);
 	else
 		process_sends(x, task, call->entered_ns);

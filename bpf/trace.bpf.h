@@ -58,7 +58,7 @@ __noinline int note_carrier(__u64 id)
 	struct trace_scratch *t = this_trace();
 	struct trace_carrier carrier = {};
 
-	if (!trace.enabled || !t)
+	if (!t)
 		return 0;
 	carrier.socket = t->socket;
 	carrier.fd = t->fd;
@@ -71,7 +71,7 @@ __noinline int begin_carried_call(__u64 id, struct kiln_client_key *client, __u3
 {
 	struct trace_carrier *carrier;
 
-	if (!trace.enabled || !client)
+	if (!client)
 		return 0;
 	carrier = bpf_map_lookup_elem(&trace_carriers, &id);
 	begin_call(carrier ? carrier->socket : 0, carrier ? carrier->fd : KILN_TRACE_NO_FD);
@@ -97,7 +97,7 @@ __noinline int put_request(const struct trace_slot *slot, __u32 begun, __u32 kep
 	struct kiln_trace_record *record;
 	__u32 words;
 
-	if (!trace.enabled || !t)
+	if (!t)
 		return 0;
 	record = &t->record;
 	if (!slot || slot->request_lost) {
@@ -133,7 +133,7 @@ __noinline int send_record(struct exchange *x)
 	struct kiln_trace_record *record;
 	__u32 bytes;
 
-	if (!trace.enabled || !x || !t)
+	if (!x || !t)
 		return 0;
 	record = &t->record;
 	if (trace.without_arguments || (!(record->flags & KILN_TRACE_PUSH) && words_to_tell(record->row) < WORDS_MAX)) {
@@ -175,7 +175,7 @@ __noinline int requests_read(struct exchange *x, struct resp_reader *r, const st
 	struct trace_scratch *t = this_trace();
 	struct trace_slot *slot;
 
-	if (!trace.enabled || !x || !r || !run || !t || !r->traced || !traces_command(run->command))
+	if (!x || !r || !run || !t || !r->traced || !traces_command(run->command))
 		return 0;
 	__sync_fetch_and_add(&x->untold, run->count);
 	if (r->traced == TRACED_APART)
@@ -193,7 +193,7 @@ __noinline int only_request_read(struct exchange *x, struct resp_reader *r)
 {
 	struct resp_run run = {};
 
-	if (!trace.enabled || !x || !r)
+	if (!x || !r)
 		return 0;
 	x->sequence++;
 	run.command = r->run_command;
@@ -206,7 +206,7 @@ __noinline int only_request_read(struct exchange *x, struct resp_reader *r)
 /* A receive ended inside a request. */
 __noinline int keep_begun_request(struct exchange *x, struct resp_reader *r)
 {
-	if (!trace.enabled || !x || !r || !r->traced)
+	if (!x || !r || !r->traced)
 		return 0;
 	return keep_request(x, r, x->sequence + 1, r->begun, r->end);
 }
@@ -220,7 +220,7 @@ __noinline int tell_unanswered(struct exchange *x, __u32 row, __u32 count, __u64
 	struct trace_slot *slot;
 	int found;
 
-	if (!trace.enabled || !x || !t || !(x->flags & TRACED) || !traces_command(row))
+	if (!x || !t || !(x->flags & TRACED) || !traces_command(row))
 		return 0;
 	__sync_fetch_and_add(&x->untold, -count);
 	if (tells_few()) {

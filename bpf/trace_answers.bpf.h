@@ -27,7 +27,7 @@ __noinline int choose_listing(const struct exchange *x, const struct connection 
 	__u32 zero = 0;
 	struct reply_reader *r = bpf_map_lookup_elem(&reply_readers, &zero);
 
-	if (!trace.enabled || !x || !c || !r)
+	if (!x || !c || !r)
 		return 0;
 	r->apart = x->flags & TRACED && x->untold &&
 		   (in_part || x->flags & IN_REPLY || x->sent_ns - oldest_wait(x, c) >= trace.slower_than_ns);
@@ -62,7 +62,7 @@ static __always_inline struct answered_list *this_answered(void)
 {
 	__u32 zero = 0;
 
-	return trace.enabled ? bpf_map_lookup_elem(&answered_lists, &zero) : NULL;
+	return bpf_map_lookup_elem(&answered_lists, &zero);
 }
 
 /* Whether what this send answers was slow enough to be told. */
@@ -82,7 +82,7 @@ __noinline int answered(struct exchange *x, __u32 row, __u32 sequence, __u32 cou
 	__u32 reply;
 	__u64 at;
 
-	if (!trace.enabled || !x || !came || !(x->flags & TRACED) || !list || !answers)
+	if (!x || !came || !(x->flags & TRACED) || !list || !answers)
 		return 0;
 	reply = list->taken;
 	list->taken += count;
@@ -114,7 +114,7 @@ __noinline int answered_one(struct exchange *x)
 {
 	struct batch came = {};
 
-	if (!trace.enabled || !x)
+	if (!x)
 		return 0;
 	came.received_ns = x->received_ns;
 	came.arrived_ns = x->arrived_ns;
@@ -149,7 +149,7 @@ __noinline int load_receive(int index)
 	__u32 zero = 0, length;
 	struct resp_reader *r = bpf_map_lookup_elem(&readers, &zero);
 
-	if (!trace.enabled || !t || !slot || !r || slot->request_lost)
+	if (!t || !slot || !r || slot->request_lost)
 		return false;
 	length = slot->request_kept;
 	barrier_var(length);
@@ -247,7 +247,7 @@ __noinline int find_answered(const struct exchange *x, __u32 index)
 	struct reply_list *list = this_list();
 	struct answered_request *request;
 
-	if (!trace.enabled || !x || !answers || !t || !list)
+	if (!x || !answers || !t || !list)
 		return 0;
 	barrier_var(index);
 	request = &answers->requests[index & (LISTED_REPLIES - 1)];
@@ -308,7 +308,7 @@ __noinline int keep_beginning(struct trace_slot *slot)
 	struct trace_scratch *t = this_trace();
 	struct reply_list *list = this_list();
 
-	if (!trace.enabled || !slot || !t || !list)
+	if (!slot || !t || !list)
 		return 0;
 	t->record.request_kept = t->record.reply_kept = 0;
 	t->record.flags = 0;
@@ -331,7 +331,7 @@ __noinline int keep_reply(struct exchange *x, __u32 sequence, __u32 first)
 {
 	struct trace_slot *slot;
 
-	if (!trace.enabled || !x)
+	if (!x)
 		return 0;
 	slot = slot_at(slot_with(x->id, sequence, first));
 	return slot ? keep_beginning(slot) : 0;

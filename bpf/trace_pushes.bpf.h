@@ -83,7 +83,7 @@ __noinline int tell_pushes(struct exchange *x)
 {
 	struct reply_list *list = this_list();
 
-	if (!trace.enabled || !x || !list || !traces_pushes())
+	if (!x || !list || !traces_pushes())
 		return 0;
 	bpf_loop(list->pushes, tell_listed_push, &x, 0);
 	return 0;
@@ -94,7 +94,7 @@ __noinline int keep_push(struct exchange *x)
 {
 	struct trace_slot *slot;
 
-	if (!trace.enabled || !x || !traces_pushes())
+	if (!x || !traces_pushes())
 		return 0;
 	slot = slot_at(claim_slot(x->id, PUSH_SEQUENCE));
 	return slot ? keep_beginning(slot) : 0;
@@ -111,7 +111,7 @@ static __always_inline void note_subscriber(struct exchange *x)
 /* A send to a subscriber will be followed. */
 __noinline int list_messages(struct reply_reader *r)
 {
-	if (trace.enabled && r)
+	if (r)
 		r->apart = true;
 	return 0;
 }
@@ -121,7 +121,7 @@ __noinline int tell_messages(struct exchange *x, struct connection *c, struct re
 {
 	struct reply_list *list = this_list();
 
-	if (!trace.enabled || !x || !c || !r || !list)
+	if (!x || !c || !r || !list)
 		return 0;
 	tell_pushes(x);
 	bpf_loop(list->listed, tell_listed_array, &x, 0);

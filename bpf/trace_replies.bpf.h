@@ -51,13 +51,13 @@ static __always_inline struct reply_list *this_list(void)
 {
 	__u32 zero = 0;
 
-	return trace.enabled ? bpf_map_lookup_elem(&reply_lists, &zero) : NULL;
+	return bpf_map_lookup_elem(&reply_lists, &zero);
 }
 
 /* Whether the replies of this send have to be known each by itself. */
 static __always_inline bool replies_apart(const struct reply_reader *r)
 {
-	return trace.enabled && r->apart;
+	return TRACING && r->apart;
 }
 
 /* A send begins; `resumed`: in the middle of a reply. */
@@ -123,7 +123,7 @@ __noinline int list_reply(struct reply_reader *r, __u32 kind)
 	struct listed_reply *listed;
 	__u32 at;
 
-	if (!trace.enabled || !r || !list)
+	if (!r || !list)
 		return 0;
 	at = kind == LIST_PUSH ? list->pushes : list->listed;
 	listed = NULL;
@@ -198,7 +198,7 @@ static __always_inline struct trace_scratch *this_trace(void)
 {
 	__u32 zero = 0;
 
-	return trace.enabled ? bpf_map_lookup_elem(&trace_scratches, &zero) : NULL;
+	return bpf_map_lookup_elem(&trace_scratches, &zero);
 }
 
 /* Add the first of the `bytes` at `place` to the record's reply, as far as there is room. */
@@ -209,7 +209,7 @@ __noinline int gather(const struct reply_place *place, __u64 bytes)
 	__u64 address, vector;
 	__u32 here, i;
 
-	if (!trace.enabled || !place || !t)
+	if (!place || !t)
 		return 0;
 	address = place->address;
 	vector = place->vector;
@@ -249,7 +249,7 @@ __noinline int keep_type(void)
 	__u32 base, i;
 	const __u8 *b;
 
-	if (!trace.enabled || !t || !t->record.reply_kept)
+	if (!t || !t->record.reply_kept)
 		return 0;
 	base = t->record.request_kept;
 	barrier_var(base);

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: (GPL-2.0-only OR BSD-2-Clause) */
 /* A trace's requests: which are asked for, and their first bytes from receive to reply, because by then the server's buffer may
- * hold something else. Without a trace the verifier finds trace.enabled to be 0 and removes all of it. */
+ * hold something else. */
 #ifndef KILN_TRACE_REQUESTS_BPF_H
 #define KILN_TRACE_REQUESTS_BPF_H
 
@@ -106,7 +106,7 @@ __noinline int traces_client(const struct kiln_client_key *client, __u32 port)
 {
 	__u32 i;
 
-	if (!trace.enabled || !client)
+	if (!client)
 		return false;
 	if (!trace.clients)
 		return true;
@@ -129,7 +129,7 @@ enum { NOT_TRACED, TRACED_APART, TRACED_TOGETHER, TAKEN_APART };
 /* Whether a command of this receive has to be known by itself, and not only as one of a run. */
 static __always_inline bool requests_apart(const struct resp_reader *r, __u32 command)
 {
-	return trace.enabled && (r->traced == TAKEN_APART || (r->traced == TRACED_APART && traces_command(command)));
+	return TRACING && (r->traced == TAKEN_APART || (r->traced == TRACED_APART && traces_command(command)));
 }
 
 /* Whether few of the requests that are kept will be told, so that it pays not to look at each. */
@@ -166,8 +166,6 @@ __noinline int find_slot(__u64 id, __u32 sequence)
 	int found = -1;
 	__u32 i;
 
-	if (!trace.enabled)
-		return -1;
 	for (i = 0; i < SETS_LOOKED_AT && found < 0; i++)
 		found = find_in_set(slot_set(id, sequence, i), id, sequence);
 	return found;
@@ -204,7 +202,7 @@ static __always_inline struct trace_slot *slot_at(int index)
 {
 	__u32 key = index;
 
-	return index < 0 || !trace.enabled ? NULL : bpf_map_lookup_elem(&trace_slots, &key);
+	return index < 0 ? NULL : bpf_map_lookup_elem(&trace_slots, &key);
 }
 
 static __always_inline void empty_slot(struct trace_slot *slot)
@@ -219,7 +217,7 @@ __noinline int claim_slot(__u64 id, __u32 sequence)
 	int found = find_slot(id, sequence);
 	__u32 i;
 
-	if (!trace.enabled || found >= 0)
+	if (found >= 0)
 		return found;
 	/* Free ones first. */
 	for (i = 0; i < 2 * SETS_LOOKED_AT && found < 0; i++)
@@ -267,8 +265,6 @@ __noinline int slot_with(__u64 id, __u32 sequence, __u32 first)
 	struct trace_slot *slot;
 	int found;
 
-	if (!trace.enabled)
-		return -1;
 	if (tells_few()) {
 		found = find_slot(id, first);
 		slot = slot_at(found);
@@ -304,7 +300,7 @@ __noinline int keep_request(struct exchange *x, struct resp_reader *r, __u32 seq
 	bool whole;
 	long failed;
 
-	if (!trace.enabled || !x || !r)
+	if (!x || !r)
 		return 0;
 	slot = slot_at(claim_slot(x->id, sequence));
 	if (!slot)
@@ -349,7 +345,7 @@ __noinline int keep_receive(struct exchange *x, struct resp_reader *r, __u32 seq
 	__u32 length;
 	int index;
 
-	if (!trace.enabled || !x || !r)
+	if (!x || !r)
 		return -1;
 	index = claim_slot(x->id, sequence);
 	slot = slot_at(index);

@@ -132,14 +132,13 @@ public struct CommandProbe: ~Copyable {
     private static func load(
         _ watched: WatchedProcesses, _ side: Side, _ programs: [String], _ trace: TraceFilter?, tls: kiln_tls = kiln_tls()
     ) throws(KernelError) -> BPFObject {
-        let object = try BPFObject(kiln_redis_object(), name: "redis")
+        let object = try open(side, tracing: trace != nil)
         let cpus = try BPFMap.possibleCPUs()
         let affordable = Self.memoryCeiling(cpus: cpus) / (MemoryLayout<kiln_command_stats>.size * cpus)
         let capacity = UInt32(min(max(affordable, 2 * Int(KILN_MAX_TARGETS)), Int(KILN_COMMAND_CAPACITY)))
         try object.setConstant(section: ".rodata.targets", watched.constants)
         try object.setConstant(section: ".rodata.commands", capacity)
         try object.setConstant(section: ".rodata.tls", tls)
-        try object.setConstant(section: ".rodata.side", UInt32(side == .client ? 1 : 0))
         try object.setCapacity(ofMap: "command_stats", to: capacity)
         if let trace { try trace.configure(object) } else { try TraceFilter.leaveOut(of: object) }
         object.loadOnly(programs)
@@ -173,16 +172,25 @@ public struct CommandProbe: ~Copyable {
         let maps = try load(watched, side, [], trace, tls: tls)
         let descriptors = maps.mapDescriptors
         let meanwhile = Meanwhile(on: queue) { () throws(KernelError) in
-            try loadPrograms(TLSProbes.programs, with: descriptors)
+            try loadPrograms(TLSProbes.programs, of: try open(side, tracing: trace != nil), with: descriptors)
         }
-        let hook = try loadPrograms(programs, with: descriptors)
+        let hook = try loadPrograms(programs, of: try open(side, tracing: trace != nil), with: descriptors)
         let loaded = WithTLS(hook: hook, tls: try meanwhile.outcome())
         _ = consume maps
         return loaded
     }
 
-    private static func loadPrograms(_ programs: [String], with maps: [Int32]) throws(KernelError) -> BPFObject {
-        let object = try BPFObject(kiln_redis_object(), name: "redis")
+    private static func open(_ side: Side, tracing: Bool) throws(KernelError) -> BPFObject {
+        switch (side, tracing) {
+        case (.client, _): try BPFObject(kiln_client_object(), name: "client")
+        case (.server, true): try BPFObject(kiln_trace_object(), name: "trace")
+        case (.server, false): try BPFObject(kiln_redis_object(), name: "redis")
+        }
+    }
+
+    private static func loadPrograms(
+        _ programs: [String], of object: consuming BPFObject, with maps: [Int32]
+    ) throws(KernelError) -> BPFObject {
         object.loadOnly(programs)
         try object.use(maps: maps)
         try object.load()

@@ -1,4 +1,4 @@
-import Foundation
+import Glibc
 import KilnModel
 
 /// What `kiln cost` found, for people and for programs.

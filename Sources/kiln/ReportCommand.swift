@@ -1,5 +1,6 @@
 import ArgumentParser
-import Foundation
+import FoundationEssentials
+import Glibc
 import KilnModel
 
 /// `kiln report`: a session again, or two compared.

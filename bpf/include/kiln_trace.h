@@ -29,15 +29,15 @@ struct kiln_trace_client {
 	__u16 reserved;
 };
 
-/* What user space chooses before loading. All zero: no trace, and the verifier removes what belongs to one. */
+/* What user space chooses before loading. */
 struct kiln_trace_options {
 	__u64 slower_than_ns;                 /* only requests whose service took as long; 0: all */
-	__u32 enabled;
 	__u32 errors_only;
 	__u32 without_arguments;              /* no argument and no value of a reply is copied */
 	__u32 request_bytes;                  /* at most KILN_TRACE_REQUEST_BYTES */
 	__u32 by_command;                     /* only names that `trace_names` holds with `traced` set */
 	__u32 clients;                        /* entries of `client`; 0: all clients */
+	__u32 reserved;
 	struct kiln_trace_client client[KILN_TRACE_CLIENTS];
 };
 
