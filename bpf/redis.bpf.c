@@ -59,7 +59,7 @@ enum {
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
 	__uint(map_flags, BPF_F_NO_PREALLOC);
-	__uint(max_entries, 1 << 20);
+	__uint(max_entries, 1);                /* what the targets may hold: user space decides */
 	__type(key, __u64);
 	__type(value, __u8);
 } earlier_sockets SEC(".maps");
@@ -136,8 +136,8 @@ static long add_vectors(__u32 index, struct vectors *vectors)
 	return vectors->count == 0;
 }
 
-/* How many bytes a send of several pieces was asked to take; `sent` where that can't be known. */
-static __noinline __u64 requested_bytes(__u64 call, __u64 address, __u64 count, __u64 sent)
+/* How many bytes a send of several pieces was asked to take; `sent` where that can't be known. Global, as above. */
+__noinline __u64 requested_bytes(__u64 call, __u64 address, __u64 count, __u64 sent)
 {
 	struct vectors vectors = { address, count, 0, false };
 	struct user_msghdr header = {};

@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <link.h>
 #include <malloc.h>
 #include <sched.h>
@@ -11,6 +12,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/signalfd.h>
 #include <sys/syscall.h>
 #include <unistd.h>
@@ -186,14 +188,15 @@ int kiln_probe_uprobe(void)
 	return 0;
 }
 
-/* The kernel's own structure and number, which the headers of older distributions lack (linux/bpf.h of Linux 6.6). */
+/* The kernel's own structure and numbers, which the headers of older distributions lack (linux/bpf.h of Linux 6.13). */
 struct uprobe_multi_link {
 	__u32 program, target, attach_type, flags;
 	__u64 path, offsets, reference_offsets, cookies;
 	__u32 count, link_flags, pid, reserved;
 };
 
-enum { UPROBE_MULTI = 48 };
+enum { UPROBE_MULTI = 48, UPROBE_SESSION = 57 };
+enum { UPROBE_MULTI_AT_RETURN = 1 };
 
 int kiln_probe_uprobe_multi(void)
 {
@@ -201,9 +204,9 @@ int kiln_probe_uprobe_multi(void)
 		{ .code = BPF_ALU64 | BPF_MOV | BPF_K, .dst_reg = BPF_REG_0 },
 		{ .code = BPF_JMP | BPF_EXIT },
 	};
-	LIBBPF_OPTS(bpf_prog_load_opts, options, .expected_attach_type = (enum bpf_attach_type)UPROBE_MULTI);
+	LIBBPF_OPTS(bpf_prog_load_opts, options, .expected_attach_type = (enum bpf_attach_type)UPROBE_SESSION);
 	unsigned long offset = 0;
-	struct uprobe_multi_link link = { .attach_type = UPROBE_MULTI, .path = (__u64)"/", .offsets = (__u64)&offset, .count = 1 };
+	struct uprobe_multi_link link = { .attach_type = UPROBE_SESSION, .path = (__u64)"/", .offsets = (__u64)&offset, .count = 1 };
 	int program = bpf_prog_load(BPF_PROG_TYPE_KPROBE, NULL, "GPL", instructions, 2, &options), fd, error;
 
 	if (program < 0)
@@ -216,6 +219,37 @@ int kiln_probe_uprobe_multi(void)
 	close(program);
 	/* A directory has no functions: who gets as far as to say so knows the rest. */
 	return error == EBADF ? 0 : -error;
+}
+
+void kiln_attach_to_functions_at_once(struct bpf_program *program)
+{
+	bpf_program__set_expected_attach_type(program, (enum bpf_attach_type)UPROBE_MULTI);
+}
+
+int kiln_attach_to_functions(int program, const char *path, const uint64_t *offsets, const uint64_t *cookies, unsigned int count, int pid, bool at_return)
+{
+	struct uprobe_multi_link link = {
+		.program = (__u32)program,
+		.attach_type = UPROBE_MULTI,
+		.path = (__u64)path,
+		.offsets = (__u64)offsets,
+		.cookies = (__u64)cookies,
+		.count = count,
+		.link_flags = at_return ? UPROBE_MULTI_AT_RETURN : 0,
+		.pid = (__u32)pid,
+	};
+	int fd = (int)syscall(SYS_bpf, BPF_LINK_CREATE, &link, sizeof link);
+
+	return fd < 0 ? -errno : fd;
+}
+
+long kiln_descriptor_limit(int pid)
+{
+	struct rlimit limit;
+
+	if (prlimit(pid, RLIMIT_NOFILE, NULL, &limit))
+		return -errno;
+	return limit.rlim_cur < LONG_MAX ? (long)limit.rlim_cur : LONG_MAX;
 }
 
 int kiln_pidfd_open(int pid)

@@ -3,13 +3,35 @@ import Glibc
 import KilnBPF
 import KilnModel
 
+/// A function that a program is attached to: where its file has it, and what the program is told of it (bpf_get_attach_cookie).
+struct ProbedFunction {
+    let name: String
+    let offset: UInt64
+    let cookie: UInt64
+}
+
+/// What holds a program where it is attached.
+private enum Link {
+    case libbpf(OpaquePointer)
+    case descriptor(Int32)
+
+    func undo() {
+        switch self {
+        case .libbpf(let link): bpf_link__destroy(link)
+        case .descriptor(let descriptor): close(descriptor)
+        }
+    }
+}
+
 /// An embedded BPF object: opened, configured, loaded; what it holds goes when it goes. Nothing is pinned, so the kernel
 /// keeps nothing after the process ends, however it ends.
 package struct BPFObject: ~Copyable {
     private let object: OpaquePointer
     private let name: String
-    /// What is attached: the program, a place as people name it, and libbpf's handle.
-    private var attachments: [(program: String, place: String, link: OpaquePointer)] = []
+    /// What is attached: the program, a place as people name it, and what holds it there.
+    private var attachments: [(program: String, place: String, link: Link)] = []
+    /// The programs that are loaded to be attached to several functions at once.
+    private var attachedTogether: [String] = []
     private var variables: UnsafeMutableRawBufferPointer?
 
     /// Open the embedded bytes; nothing reaches the kernel yet.
@@ -26,7 +48,7 @@ package struct BPFObject: ~Copyable {
     }
 
     deinit {
-        for attached in attachments { bpf_link__destroy(attached.link) }
+        for attached in attachments { attached.link.undo() }
         if let variables { munmap(variables.baseAddress, variables.count) }
         bpf_object__close(object)
     }
@@ -119,28 +141,46 @@ package struct BPFObject: ~Copyable {
         guard let link = bpf_program__attach(found) else {
             throw KernelError("attach \(sectionName(found))", code: errno, log: String(cString: kiln_libbpf_log_take()))
         }
-        attachments.append((program, sectionName(found), link))
+        attachments.append((program, sectionName(found), .libbpf(link)))
     }
 
-    /// Attach a program to a function of a process, until the object goes. `file`: the mapped file, by a path that the kernel
-    /// can open. ENOENT: it has no such function.
+    /// Have these programs loaded so that one link attaches each to several functions, before loading: then attaching and detaching wait
+    /// for the kernel's programs once for all of them, and each call costs less. The kernel must allow it (uprobe_multi).
+    mutating func attachTogether(_ programs: [String]) {
+        forEachProgram { program, programName in
+            if programs.contains(programName) { kiln_attach_to_functions_at_once(program) }
+        }
+        attachedTogether += programs
+    }
+
+    /// Attach a program to functions of a process, until the object goes. `file`: the mapped file, by a path that the kernel can open.
     mutating func attach(
-        _ program: String, toFunction function: String, of file: String, inProcess pid: Int32, atReturn: Bool, cookie: UInt64
+        _ program: String, toFunctions functions: [ProbedFunction], of file: String, inProcess pid: Int32, atReturn: Bool
     ) throws(KernelError) {
         guard let found = bpf_object__find_program_by_name(object, program) else {
             throw KernelError("find the BPF program \(program)", code: ENOENT)
         }
-        _ = kiln_libbpf_log_take()
-        let link = function.withCString { name in
+        func place(_ function: ProbedFunction) -> String { (atReturn ? "return of " : "") + function.name }
+        if attachedTogether.contains(program) {
+            let descriptor = kiln_attach_to_functions(
+                bpf_program__fd(found), file, functions.map(\.offset), functions.map(\.cookie), UInt32(functions.count), pid, atReturn
+            )
+            guard descriptor >= 0 else {
+                throw KernelError("attach to \(functions.map(\.name).joined(separator: ", ")) of pid \(pid)", code: -descriptor)
+            }
+            attachments.append((program, functions.map(place).joined(separator: ", "), .descriptor(descriptor)))
+            return
+        }
+        for function in functions {
             var options = bpf_uprobe_opts()
             options.sz = MemoryLayout<bpf_uprobe_opts>.size
-            options.func_name = name
             options.retprobe = atReturn
-            options.bpf_cookie = cookie
-            return bpf_program__attach_uprobe_opts(found, pid, file, 0, &options)
+            options.bpf_cookie = function.cookie
+            guard let link = bpf_program__attach_uprobe_opts(found, pid, file, Int(function.offset), &options) else {
+                throw KernelError("attach to \(function.name) of pid \(pid)", code: errno)
+            }
+            attachments.append((program, place(function), .libbpf(link)))
         }
-        guard let link else { throw KernelError("attach to \(function) of pid \(pid)", code: errno) }
-        attachments.append((program, (atReturn ? "return of " : "") + function, link))
     }
 
     /// How many attachments there are, for detach(backTo:).
@@ -148,7 +188,7 @@ package struct BPFObject: ~Copyable {
 
     /// Undo all attachments but the first `count`.
     mutating func detach(backTo count: Int) {
-        for attached in attachments[count...] { bpf_link__destroy(attached.link) }
+        for attached in attachments[count...] { attached.link.undo() }
         attachments.removeSubrange(count...)
     }
 
@@ -161,7 +201,7 @@ package struct BPFObject: ~Copyable {
             close(fd)
             throw KernelError("attach the sampling program to a CPU's timer", code: code)
         }
-        attachments.append((program, "timers of CPUs", link))
+        attachments.append((program, "timers of CPUs", .libbpf(link)))
     }
 
     /// Have a program sample what runs on each online CPU: `frequency` times a second of CPU time.
@@ -179,7 +219,7 @@ package struct BPFObject: ~Copyable {
 
     /// Detach one program from wherever it is attached.
     mutating func detach(_ program: String) {
-        for attached in attachments where attached.program == program { bpf_link__destroy(attached.link) }
+        for attached in attachments where attached.program == program { attached.link.undo() }
         attachments.removeAll { $0.program == program }
     }
 

@@ -76,7 +76,7 @@ public enum Capabilities {
         ),
         Entry(
             name: "uprobe_multi", group: .kernel, isRequired: false, takesAway: "speed: functions are attached one by one",
-            remedy: "It came with Linux 6.6.",
+            remedy: "It came with Linux 6.6, and follows all threads of a process since 6.13.",
             probe: {
                 let result = kiln_probe_uprobe_multi()
                 guard result == 0 else { throw KernelError("attach several functions at once", code: -result) }

@@ -27,6 +27,9 @@ public struct CommandProbe: ~Copyable {
     /// What per-CPU histograms may take in all on a machine with so many CPUs.
     public static func memoryCeiling(cpus: Int) -> Int { max(64 << 20, cpus * 2 << 20) }
 
+    /// Sockets that the targets may hold when the session begins.
+    private static let earlierSocketsLimit = 1 << 20
+
     public let hook: CommandHook
     public let side: Side
     /// When counting began: just before the first program was attached.
@@ -140,6 +143,7 @@ public struct CommandProbe: ~Copyable {
         try object.setConstant(section: ".rodata.commands", capacity)
         try object.setConstant(section: ".rodata.tls", tls)
         try object.setCapacity(ofMap: "command_stats", to: capacity)
+        try object.setCapacity(ofMap: "earlier_sockets", to: UInt32(watched.descriptorLimit(atMost: Self.earlierSocketsLimit)))
         if let trace { try trace.configure(object) } else { try TraceFilter.leaveOut(of: object) }
         object.loadOnly(programs)
         try object.load()
@@ -172,7 +176,9 @@ public struct CommandProbe: ~Copyable {
         let maps = try load(watched, side, [], trace, tls: tls)
         let descriptors = maps.mapDescriptors
         let meanwhile = Meanwhile(on: queue) { () throws(KernelError) in
-            try loadPrograms(TLSProbes.programs, of: try open(side, tracing: trace != nil), with: descriptors)
+            var object = try open(side, tracing: trace != nil)
+            if kiln_probe_uprobe_multi() == 0 { object.attachTogether(TLSProbes.programs) }
+            return try loadPrograms(TLSProbes.programs, of: object, with: descriptors)
         }
         let hook = try loadPrograms(programs, of: try open(side, tracing: trace != nil), with: descriptors)
         let loaded = WithTLS(hook: hook, tls: try meanwhile.outcome())

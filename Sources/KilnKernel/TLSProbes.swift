@@ -10,12 +10,18 @@ public struct TLSLibrary: Sendable {
     public let path: String
     /// What a person calls it.
     public let name: String
+    /// Where the file has `functionNames`: offsets of their first bytes.
+    public let functions: [String: UInt64]
 
-    public init(process: Int, pid: Int32, path: String, name: String) {
+    /// The functions that are followed.
+    public static let functionNames = Set(TLSProbes.attachments.flatMap { $0.functions.map(\.name) })
+
+    public init(process: Int, pid: Int32, path: String, name: String, functions: [String: UInt64]) {
         self.process = process
         self.pid = pid
         self.path = path
         self.name = name
+        self.functions = functions
     }
 }
 
@@ -23,28 +29,24 @@ public struct TLSLibrary: Sendable {
 enum TLSProbes {
     static let programs = ["tls_call_begins", "tls_read_ends", "tls_write_ends", "tls_handshake_ends", "tls_stream_turns"]
 
-    fileprivate struct Probe {
-        var function: String
+    fileprivate struct Attachment {
         var program: String
         var atReturn: Bool
-        var cookie: kiln_tls_function
+        /// Each with the cookie by which the program knows it.
+        var functions: [(name: String, cookie: kiln_tls_function)]
     }
 
     /// Ends before beginnings: a call whose beginning was seen has its end seen too.
-    fileprivate static let probes = [
-        Probe(function: "SSL_read", program: "tls_read_ends", atReturn: true, cookie: KILN_TLS_READ),
-        Probe(function: "SSL_read_ex", program: "tls_read_ends", atReturn: true, cookie: KILN_TLS_READ_EX),
-        Probe(function: "SSL_write", program: "tls_write_ends", atReturn: true, cookie: KILN_TLS_WRITE),
-        Probe(function: "SSL_write_ex", program: "tls_write_ends", atReturn: true, cookie: KILN_TLS_WRITE_EX),
-        Probe(function: "SSL_do_handshake", program: "tls_handshake_ends", atReturn: true, cookie: KILN_TLS_HANDSHAKE),
-        Probe(function: "SSL_free", program: "tls_stream_turns", atReturn: false, cookie: KILN_TLS_FREE),
-        Probe(function: "SSL_clear", program: "tls_stream_turns", atReturn: false, cookie: KILN_TLS_CLEAR),
-        Probe(function: "SSL_new", program: "tls_stream_turns", atReturn: true, cookie: KILN_TLS_NEW),
-        Probe(function: "SSL_do_handshake", program: "tls_call_begins", atReturn: false, cookie: KILN_TLS_HANDSHAKE),
-        Probe(function: "SSL_write_ex", program: "tls_call_begins", atReturn: false, cookie: KILN_TLS_WRITE_EX),
-        Probe(function: "SSL_write", program: "tls_call_begins", atReturn: false, cookie: KILN_TLS_WRITE),
-        Probe(function: "SSL_read_ex", program: "tls_call_begins", atReturn: false, cookie: KILN_TLS_READ_EX),
-        Probe(function: "SSL_read", program: "tls_call_begins", atReturn: false, cookie: KILN_TLS_READ),
+    fileprivate static let attachments = [
+        Attachment(program: "tls_read_ends", atReturn: true, functions: [("SSL_read", KILN_TLS_READ), ("SSL_read_ex", KILN_TLS_READ_EX)]),
+        Attachment(program: "tls_write_ends", atReturn: true, functions: [("SSL_write", KILN_TLS_WRITE), ("SSL_write_ex", KILN_TLS_WRITE_EX)]),
+        Attachment(program: "tls_handshake_ends", atReturn: true, functions: [("SSL_do_handshake", KILN_TLS_HANDSHAKE)]),
+        Attachment(program: "tls_stream_turns", atReturn: false, functions: [("SSL_free", KILN_TLS_FREE), ("SSL_clear", KILN_TLS_CLEAR)]),
+        Attachment(program: "tls_stream_turns", atReturn: true, functions: [("SSL_new", KILN_TLS_NEW)]),
+        Attachment(program: "tls_call_begins", atReturn: false, functions: [
+            ("SSL_do_handshake", KILN_TLS_HANDSHAKE), ("SSL_write_ex", KILN_TLS_WRITE_EX), ("SSL_write", KILN_TLS_WRITE),
+            ("SSL_read_ex", KILN_TLS_READ_EX), ("SSL_read", KILN_TLS_READ),
+        ]),
     ]
 }
 
@@ -66,15 +68,18 @@ extension BPFObject {
     private mutating func attachTLS(to library: TLSLibrary) throws(KernelError) {
         let before = attachmentCount
         do {
-            for probe in TLSProbes.probes {
-                do throws(KernelError) {
-                    try attach(
-                        probe.program, toFunction: probe.function, of: library.path, inProcess: library.pid, atReturn: probe.atReturn,
-                        cookie: UInt64(probe.cookie.rawValue)
-                    )
-                } catch where error.code == ENOENT && probe.function.hasSuffix("_ex") {
-                    // OpenSSL before 1.1.1 has none.
-                }
+            for attachment in TLSProbes.attachments {
+                // OpenSSL before 1.1.1 has no functions of that form.
+                let functions = attachment.functions.filter { library.functions[$0.name] != nil || !$0.name.hasSuffix("_ex") }
+                try attach(
+                    attachment.program, toFunctions: try functions.map { function throws(KernelError) in
+                        guard let offset = library.functions[function.name] else {
+                            throw KernelError("find \(function.name) in \(library.path)", code: ENOENT)
+                        }
+                        return ProbedFunction(name: function.name, offset: offset, cookie: UInt64(function.cookie.rawValue))
+                    },
+                    of: library.path, inProcess: library.pid, atReturn: attachment.atReturn
+                )
             }
         } catch {
             detach(backTo: before)

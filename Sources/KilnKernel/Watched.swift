@@ -1,3 +1,4 @@
+import CLibbpf
 import KilnBPF
 
 /// The processes of a session, as the BPF programs know them.
@@ -12,6 +13,14 @@ public struct WatchedProcesses: Sendable {
     public init?(pids: [Int32]) {
         guard (1...Self.limit).contains(pids.count) else { return nil }
         self.pids = pids
+    }
+
+    /// How many descriptors they may have open, all together.
+    func descriptorLimit(atMost most: Int) -> Int {
+        pids.reduce(0) { sum, pid in
+            let limit = kiln_descriptor_limit(pid)
+            return limit < 0 || limit > most - sum ? most : sum + limit
+        }
     }
 
     package var constants: kiln_targets {

@@ -22,9 +22,7 @@ public enum EncryptionLibrary: Equatable, Sendable {
             let bytes = try? maps.descriptor.readToEnd(), let mappings = try? ProcessMappings(parsing: bytes)
         else { return }
         self.init(mappings, directory: directory)
-        guard self == .unknown, let program = try? OpenFile(at: FileDescriptor(rawValue: AT_FDCWD), directory + "/exe"),
-            let symbols = try? SymbolTable(reading: program.descriptor, named: directory + "/exe"),
-            symbols.hasFunction(named: "SSL_read")
+        guard self == .unknown, let linked = try? fileOffsets(ofFunctions: ["SSL_read"], inFile: directory + "/exe"), !linked.isEmpty
         else { return }
         self = .openSSL(name: "its program", path: directory + "/exe")
     }

@@ -62,11 +62,6 @@ public struct SymbolTable: Sendable {
         return Match(name: text(of: symbol), start: symbol.address)
     }
 
-    /// Whether the file has a function of this name. Of several names for the same bytes one is known.
-    public func hasFunction(named name: String) -> Bool {
-        symbols.contains { !$0.isLinkageStub && strings[$0.name].elementsEqual(name.utf8) }
-    }
-
     /// Where the file lists only what other files may call, the rest comes from its debug file or its .gnu_debugdata.
     init(_ elf: borrowing ElfFile, debugFile: @autoclosure () -> DebugFileSearch.Result) throws(SymbolFileError) {
         segments = LoadableSegments(try elf.segments())

@@ -18,7 +18,9 @@ struct EncryptedConnections {
         for (process, target) in targets.enumerated() where follows {
             switch EncryptionLibrary(ofProcess: target.pid) {
             case .openSSL(let name, let path):
-                libraries.append(TLSLibrary(process: process, pid: target.pid, path: path, name: name))
+                // Of a file that can't be read no function is known, and that is said when it is to be followed.
+                let functions = (try? fileOffsets(ofFunctions: TLSLibrary.functionNames, inFile: path)) ?? [:]
+                libraries.append(TLSLibrary(process: process, pid: target.pid, path: path, name: name, functions: functions))
             case .other(let name):
                 say("kiln: pid \(target.pid) has \(name), which isn't followed: connections that it encrypts are counted as tls_connections.")
             case .unknown:

@@ -1,4 +1,6 @@
+import Foundation
 import Glibc
+import SystemPackage
 import Testing
 
 @testable import KilnSymbols
@@ -30,5 +32,16 @@ import Testing
 
     @Test func aRunningProgramThatUsesNoneHasNone() {
         #expect(EncryptionLibrary(ofProcess: getpid()) == .unknown)
+    }
+
+    @Test func functionsAreFoundWhereTheyAreMapped() throws {
+        let address = UInt64(UInt(bitPattern: try #require(dlsym(nil, "getppid"))))
+        let maps = try String(contentsOfFile: "/proc/self/maps", encoding: .utf8)
+        let mappings = try ProcessMappings(parsing: Array(maps.utf8)).mappings
+        let mapping = try #require(mappings.first { ($0.start..<$0.end).contains(address) })
+        guard case .file(let path, _) = mapping.backing else { throw Errno.noSuchFileOrDirectory }
+        let found = try fileOffsets(ofFunctions: ["getppid", "no_such_function"], inFile: path)
+        #expect(found == ["getppid": address - mapping.start + mapping.fileOffset])
+        #expect(throws: (any Error).self) { try fileOffsets(ofFunctions: ["getppid"], inFile: "/proc/self/maps") }
     }
 }

@@ -6,6 +6,8 @@
 #include <bpf/libbpf.h>
 #include <linux/perf_event.h>
 #include <signal.h>
+#include <stdbool.h>
+#include <stdint.h>
 
 /// Keep what libbpf says instead of printing it. The text, the verifier's log included, can be taken with
 /// kiln_libbpf_log_take by the thread that it was said to. Freed memory of libbpf's goes back to the kernel.
@@ -30,8 +32,19 @@ int kiln_spawn_waiting(char *const arguments[], int errors, int *start, int *fai
 /// Whether functions of programs can be probed: 0, or -errno. One of kiln's own is, for a moment.
 int kiln_probe_uprobe(void);
 
-/// Whether one link can attach a program to several functions of a file (BPF_TRACE_UPROBE_MULTI): 0, or -errno.
+/// Whether one link can attach a program to several functions of a process (BPF_TRACE_UPROBE_MULTI), all of its threads included: 0, or
+/// -errno. Some kernels from Linux 6.6 on follow one thread alone; the attach type that is asked about came after that was mended (6.13).
 int kiln_probe_uprobe_multi(void);
+
+/// Before loading: the program will be attached by kiln_attach_to_functions.
+void kiln_attach_to_functions_at_once(struct bpf_program *program);
+
+/// Attach a loaded program to functions of a process: `count` offsets into the file at `path`, each with its cookie. A link's descriptor,
+/// or -errno.
+int kiln_attach_to_functions(int program, const char *path, const uint64_t *offsets, const uint64_t *cookies, unsigned int count, int pid, bool at_return);
+
+/// How many descriptors a process may have open, or -errno.
+long kiln_descriptor_limit(int pid);
 
 /// A descriptor that becomes readable when the process ends, or -errno.
 int kiln_pidfd_open(int pid);
