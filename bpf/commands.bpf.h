@@ -28,6 +28,9 @@ struct receive {
 	__u64 began_ns;                   /* when the thread turned to it; 0: not known, and so its return counts */
 	struct send replies;              /* client's side, scratch: what is received is followed as a server's send */
 	__u32 loss;                       /* not 0: why the bytes can't be followed, as KILN_LOST_* + 1 */
+	/* Found out on the way. Here and not on the stack, because the verifier would follow each of their values into what comes after. */
+	bool first;                       /* of its connection */
+	struct arrived times;
 };
 
 /* Where a hook keeps what a connection needs beyond its exchange: by socket, or by id where `sk` is NULL. */
@@ -160,24 +163,25 @@ static __always_inline void count_send(__u32 client, __u32 bytes)
 		stats->sent_bytes += bytes;
 }
 
-static __always_inline void connection_receives(const struct place *place, struct exchange *x, const struct receive *receive,
+static __always_inline void connection_receives(const struct place *place, struct exchange *x, struct receive *receive,
 						struct task_struct *task, __u32 process)
 {
 	__u32 zero = 0;
 	struct resp_reader *r;
 	struct connection *c = NULL;
 	struct thread_counts thread = { task->nvcsw, task->sched_info.run_delay };
-	bool executes, first = x->trust == TRUST_UNKNOWN;
+	struct arrived *times = &receive->times;
 	int outcome = RESP_MORE;
-	struct arrived times;
+	bool executes;
 
-	times.received_ns = receive->returned_ns;
-	executes = thread_receives(process, task->pid, &thread, receive->began_ns ? receive->began_ns : times.received_ns);
+	times->received_ns = receive->returned_ns;
+	executes = thread_receives(process, task->pid, &thread, receive->began_ns ? receive->began_ns : times->received_ns);
 	if (x->waiting != WAITING_ONE)
-		x->received_ns = times.received_ns;
+		x->received_ns = times->received_ns;
 	if (x->trust == TRUST_IGNORED)
 		return;
-	if (first) {
+	receive->first = x->trust == TRUST_UNKNOWN;
+	if (receive->first) {
 		meet(x, receive, process);
 		if (x->trust == TRUST_IGNORED)
 			return;
@@ -186,7 +190,7 @@ static __always_inline void connection_receives(const struct place *place, struc
 		distrust(x);
 	}
 	x->copied_seq = receive->copied_seq;
-	times.arrived_ns = receive->arrived_ns > ARRIVAL_UNKNOWN && receive->arrived_ns <= times.received_ns ? receive->arrived_ns : 0;
+	times->arrived_ns = receive->arrived_ns > ARRIVAL_UNKNOWN && receive->arrived_ns <= times->received_ns ? receive->arrived_ns : 0;
 	if (receive->loss) {
 		lose(receive->loss - 1, 1);
 		distrust(x);
@@ -254,22 +258,22 @@ static __always_inline void connection_receives(const struct place *place, struc
 		__u32 command = r->run_command;
 		bool alone = !r->runs_noted && r->run_count == 1;
 
-		if (times.arrived_ns && times.received_ns - times.arrived_ns >= WAIT_LEAST_NS)
-			blame(process, command, times.arrived_ns, times.received_ns);
+		if (times->arrived_ns && times->received_ns - times->arrived_ns >= WAIT_LEAST_NS)
+			blame(process, command, times->arrived_ns, times->received_ns);
 		if (alone && x->waiting == WAITING_NONE && !(x->flags & (UNPAIRED | REPLIES_OFF | SKIPS_REPLY)) &&
 		    is_answered_once(row_class(command))) {
-			count_calls(command, 1, r->run_largest, &times);
+			count_calls(command, 1, r->run_largest, times);
 			x->command = command;
-			x->received_ns = times.received_ns;
-			x->arrived_ns = times.arrived_ns;
+			x->received_ns = times->received_ns;
+			x->arrived_ns = times->arrived_ns;
 			x->executed_ns = 0;
 			if (TRACING)
 				only_request_read(x, r);
 			asm volatile("" ::: "memory");    /* a send on another CPU sees the rest before it sees that one waits */
 			x->waiting = WAITING_ONE;
 		} else {
-			await_replies(place, x, r, &times);
-			x->received_ns = times.received_ns;
+			await_replies(place, x, r, times);
+			x->received_ns = times->received_ns;
 		}
 		if (executes)
 			execution_begins(process, &thread, x, alone ? command : KILN_SEVERAL_COMMANDS);
@@ -281,7 +285,7 @@ static __always_inline void connection_receives(const struct place *place, struc
 			keep_begun_request(x, r);
 		return;
 	}
-	if (c->requests.state == RESP_FAILED && first && !r->run_count) {
+	if (c->requests.state == RESP_FAILED && receive->first && !r->run_count) {
 		lose(KILN_LOST_NOT_RESP_CONNECTIONS, 1);
 		x->trust = TRUST_IGNORED;
 		return;

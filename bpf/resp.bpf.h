@@ -174,13 +174,21 @@ static __always_inline int pass(struct resp_reader *r, struct resp_stream *s, __
 	return 0;
 }
 
+/* The beginning of a request of 2 or 3 arguments, which decides how long it is: up to `head` bytes, and where there is a third one,
+ * the header at `second`. Offsets from its first byte; no `head`: it is another kind of request. */
+struct resp_shape {
+	__u32 head;
+	__u32 second;
+};
+
 /* A whole small command inside the window: name of up to 9 bytes, up to 4 more arguments. Writes no stream state,
  * so it may give up (0) at any point. */
-static __always_inline int whole_command(struct resp_reader *r, __u32 offset, __u32 available)
+static __always_inline int whole_command(struct resp_reader *r, __u32 offset, __u32 available, struct resp_shape *shape)
 {
+	const __u32 start = offset;
 	const __u8 *b = &r->bytes[offset];
 	__u64 x = *(const __u64 *)b, second = 0, length;
-	__u32 arguments, name_length, after_name, header, command, i;
+	__u32 arguments, given, name_length, after_name, header, command, i;
 
 	/* '*' digit CR LF '$' digit CR LF */
 	if (available < 14 || (x & 0xffff00ffffff00ffULL) != 0x0a0d00240a0d002aULL)
@@ -195,6 +203,9 @@ static __always_inline int whole_command(struct resp_reader *r, __u32 offset, __
 		second = upper_case(b[16]);
 	offset += 10 + name_length;
 	after_name = offset;
+	shape->head = shape->second = 0;
+	barrier_var(arguments);
+	given = arguments;
 #pragma unroll
 	for (i = 0; i < 4; i++) {
 		if (arguments == 1)
@@ -206,6 +217,10 @@ static __always_inline int whole_command(struct resp_reader *r, __u32 offset, __
 		header = *b == '$' ? short_header(b, 8, &length) : 0;
 		if (!header)
 			return 0;
+		if (i == 0)
+			shape->head = offset - start + header;
+		if (i == 1)
+			shape->second = offset - start;
 		offset += header + (__u32)length + 2;
 		arguments--;
 	}
@@ -213,11 +228,55 @@ static __always_inline int whole_command(struct resp_reader *r, __u32 offset, __
 	if (arguments != 1 || offset > r->end - r->window_start)
 		return 0;
 	command = short_name(r, x, second, 0);
-	if (is_special(r, command))
+	if (is_special(r, command)) {
 		command = command_variant(r, command, after_name);
+		shape->head = 0;
+	}
+	if (given > 3)
+		shape->head = 0;
 	r->position = r->window_start + offset;
 	complete(r, command);
 	return 1;
+}
+
+/* Requests that have the shape of the one that begins at `start` and has just been completed are as long as it: they are passed over
+ * without being read again. */
+__noinline int resp_pass_repeated(struct resp_reader *r, __u32 start, __u32 head, __u32 second)
+{
+	__u64 first, more, most, header, more_mask, most_mask, header_mask = 0, number;
+	__u32 length, position, offset, i, reach = head;
+	const __u64 *b;
+
+	if (!r || head < 8 || head > 24 || requests_apart(r, r->run_command))
+		return 0;
+	position = r->position;
+	length = position - r->window_start - start;
+	b = (const __u64 *)&r->bytes[in_window(start)];
+	first = b[0];
+	more = b[1];
+	most = b[2];
+	more_mask = first_bytes(~0ULL, head - 8);
+	most_mask = head > 16 ? first_bytes(~0ULL, head - 16) : 0;
+	header = *(const __u64 *)&r->bytes[in_window(start + second)];
+	if (second) {
+		header_mask = first_bytes(~0ULL, short_header(&r->bytes[in_window(start + second)], 8, &number));
+		reach = second + 8;
+	}
+	for (i = 0; i < RESP_REPEATS_AT_ONCE; i++) {
+		offset = position - r->window_start;
+		if (offset + reach > r->window_length || length > r->end - position)
+			break;
+		b = (const __u64 *)&r->bytes[in_window(offset)];
+		if ((b[0] ^ first) | ((b[1] ^ more) & more_mask) | ((b[2] ^ most) & most_mask) |
+		    ((*(const __u64 *)&r->bytes[in_window(offset + second)] ^ header) & header_mask))
+			break;
+		position += length;
+	}
+	if (r->run_count + i > 0xffff)
+		return 0;
+	r->run_count += i;
+	r->position = r->begun = position;
+	return 0;
 }
 
 /* The unit at the position is cut: by the window (read on from it) or by the end of the receive (carry it over). */
@@ -293,6 +352,7 @@ static __always_inline int name_unit(struct resp_reader *r, struct resp_stream *
 static __always_inline int step(struct resp_reader *r, struct resp_stream *s)
 {
 	__u32 offset, available, header, negative;
+	struct resp_shape shape;
 	__u64 number;
 	int found;
 
@@ -308,8 +368,11 @@ static __always_inline int step(struct resp_reader *r, struct resp_stream *s)
 	offset = in_window(offset);
 	switch (s->state) {
 	case RESP_START:
-		if (whole_command(r, offset, available))
+		if (whole_command(r, offset, available, &shape)) {
+			if (shape.head && r->position < r->end)
+				resp_pass_repeated(r, offset, shape.head, shape.second);
 			return r->position >= r->end;
+		}
 		if (r->bytes[offset] != '*')
 			return resp_inline(r, s);
 		found = header_at(r, offset, available, &number, &header, &negative);
@@ -415,12 +478,14 @@ enum resp_outcome { RESP_UNREADABLE, RESP_ONE_COMMAND, RESP_MORE };
  * small command, which is now the reader's run; no state of the stream was needed. RESP_MORE: follow_units() goes on. */
 __noinline int resp_receive_one(struct resp_reader *r, __u64 buffer, __u32 length)
 {
+	struct resp_shape shape;
+
 	if (!r)
 		return RESP_UNREADABLE;
 	start_receive(r, buffer, length, 0);
 	if (read_window(r))
 		return RESP_UNREADABLE;
-	return whole_command(r, 0, r->window_length) && r->position >= r->end ? RESP_ONE_COMMAND : RESP_MORE;
+	return whole_command(r, 0, r->window_length, &shape) && r->position >= r->end ? RESP_ONE_COMMAND : RESP_MORE;
 }
 
 /* A receive of `length` bytes at the user address `buffer`, of a stream in the middle of a request. What is left of it

@@ -10,6 +10,7 @@
 #define RESP_SLACK 128                    /* loads near the window's end stay inside the buffer */
 #define RESP_CARRY 128                    /* an incomplete header with its name is shorter; a power of two */
 #define RESP_STEPS_MAX 65536
+#define RESP_REPEATS_AT_ONCE 15           /* requests of one shape that one step passes over */
 #define RESP_NAME_CACHE 256               /* a power of two */
 #define RESP_SHORT_NAME 24                /* bytes: names up to here are compared as three words */
 #define RESP_RUNS_MAX 1024                /* runs of equal commands in one receive; a power of two */

@@ -3,9 +3,9 @@ import Foundation
 /// A program that watches until SIGINT and says when it does.
 private final class Watcher {
     private let process: Process
+    private let errors = Pipe()
 
     init(_ command: [String]) throws {
-        let errors = Pipe()
         process = try launch(command, errors: errors.fileHandleForWriting)
         try errors.fileHandleForWriting.close()
         var said = ""
@@ -14,13 +14,14 @@ private final class Watcher {
             guard !piece.isEmpty else { throw BenchFailure("\(command[0]) did not attach: \(said)") }
             said += String(decoding: piece, as: UTF8.self)
         }
-        // What it says later must not keep it waiting.
-        errors.fileHandleForReading.readabilityHandler = { _ = $0.availableData }
     }
 
-    func end() {
+    /// What it says at its end.
+    func end() -> String {
         process.interrupt()
+        let said = errors.fileHandleForReading.readDataToEndOfFile()
         process.waitUntilExit()
+        return String(decoding: said, as: UTF8.self)
     }
 }
 
@@ -39,7 +40,7 @@ extension Bench {
         if FileManager.default.isExecutableFile(atPath: shipping) { cells.append(("1 KiB perf records", [shipping, "ship", pid])) }
         report("Server CPU per command with traces (ns of its CPU clock; medians of \(rounds) interleaved rounds)")
         for workload in Workload.all.prefix(2) {
-            var measured = [[Double]](repeating: [], count: cells.count)
+            var measured = [[Double]](repeating: [], count: cells.count), lost: [String: [String]] = [:]
             for _ in 0..<rounds {
                 for (index, cell) in cells.enumerated() {
                     let counting = index == 1 ? try Session(kiln, server.pid, ["--no-syscalls", "-F", "0"]) : nil
@@ -47,11 +48,15 @@ extension Bench {
                     let before = try server.clock.nanoseconds()
                     try server.load(workload, share: 0.4)
                     measured[index].append(Double(try server.clock.nanoseconds() - before) / (Double(workload.commands) * 0.4))
-                    watcher?.end()
+                    if let said = watcher?.end() {
+                        // A trace says `nothing lost`, or how many of what were; so does the observer.
+                        lost[cell.name, default: []].append(said.split(separator: "\n").first { $0.contains("lost") }.map(String.init) ?? "silent")
+                    }
                     try counting?.end(expecting: nil)
                 }
             }
             reportRatios(cells.map(\.name), measured, workload: workload.name)
+            for cell in cells { for said in lost[cell.name] ?? [] { report("  \(cell.name): \(said)") } }
         }
         report("")
     }

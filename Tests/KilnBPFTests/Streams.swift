@@ -17,12 +17,26 @@ enum Streams {
                 stream += Array((lines.randomElement(using: &random) ?? "").utf8)
             case 1: stream += array([name(using: &random), bytes(upTo: 9000, using: &random)])
             case 2: stream += array([name(using: &random)] + (0..<Int.random(in: 0...130, using: &random)).map { Array("\($0)".utf8) })
+            case 3: stream += pipeline(using: &random)
             default:
                 let arguments = (0..<Int.random(in: 0...5, using: &random)).map { _ in bytes(upTo: 30, using: &random) }
                 stream += array([name(using: &random)] + arguments)
             }
         }
         return stream
+    }
+
+    /// Requests of one shape, but for a few.
+    private static func pipeline(using random: inout SeededGenerator) -> [UInt8] {
+        let name = name(using: &random), lengths = (0..<Int.random(in: 0...3, using: &random)).map { _ in Int.random(in: 0...120, using: &random) }
+        return (0..<Int.random(in: 1...20, using: &random)).flatMap { _ in
+            var lengths = lengths
+            if let changed = lengths.indices.randomElement(using: &random), Int.random(in: 0..<8, using: &random) == 0 {
+                lengths[changed] = Int.random(in: 0...120, using: &random)
+            }
+            let start = Int.random(in: 0..<1000, using: &random)
+            return array([name] + lengths.map { Array(noise[start..<(start + $0)]) })
+        }
     }
 
     private static func name(using random: inout SeededGenerator) -> [UInt8] {
