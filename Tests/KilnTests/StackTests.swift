@@ -23,8 +23,13 @@ extension KernelTests {
 
         @Test(.enabled(if: access("/usr/bin/python3", X_OK) == 0, "python3 is not installed"))
         func pythonsStacksAreWhole() throws {
-            let python = try Child("/usr/bin/python3", ["-c", "import json\nwhile True: json.loads(json.dumps([{'a': i} for i in range(100)]))"])
-            usleep(300_000)
+            // It works when all that it needs is mapped, which takes seconds where Python is slow.
+            let directory = temporaryDirectory(), ready = directory + "/ready"
+            defer { try? FileManager.default.removeItem(atPath: directory) }
+            let python = try Child("/usr/bin/python3", [
+                "-c", "import json, sys\nwork = lambda: json.loads(json.dumps([{'a': i} for i in range(100)]))\nwork()\nopen(sys.argv[1], 'w')\nwhile True: work()", ready,
+            ])
+            try #require(eventually { FileManager.default.fileExists(atPath: ready) })
             let session = try Session.sampling(pid: python.pid)
             #expect(session.record.samples.onCPU.recorded > 300)
             #expect(session.wholeShare >= 0.995, "\(session.record.samples.onCPU.ends)")
