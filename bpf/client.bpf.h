@@ -284,9 +284,7 @@ static __always_inline void client_receives(const struct place *place, struct ex
 		distrust(x);
 		return;
 	}
-	replies->buffer = receive->buffer;
-	replies->sent = receive->length;
-	replies->form = SEND_BYTES;
+	*replies = (struct send){ .buffer = receive->buffer, .sent = receive->length, .form = SEND_BYTES };
 	if (x->trust == TRUST_PROBING) {
 		c = x->flags & PROBED ? connection_at(place) : NULL;
 		if (c)

@@ -25,12 +25,13 @@ struct receive {
 	bool unsupported;                 /* a stream, but of a protocol of which neither is known */
 	struct kiln_client_key client;    /* at the first receive: who asks */
 	bool carried;                     /* by TLS: who asks is known, and the bytes are not encrypted */
-	__u64 began_ns;                   /* when the thread turned to it; 0: not known, and so its return counts */
-	struct send replies;              /* client's side, scratch: what is received is followed as a server's send */
 	__u32 loss;                       /* not 0: why the bytes can't be followed, as KILN_LOST_* + 1 */
-	/* Found out on the way. Here and not on the stack, because the verifier would follow each of their values into what comes after. */
+	__u64 began_ns;                   /* when the thread turned to it; 0: not known, and so its return counts */
+	/* Found out on the way, and not zero before. Here and not on the stack, because the verifier would follow each of their values into
+	 * what comes after. */
 	bool first;                       /* of its connection */
 	struct arrived times;
+	struct send replies;              /* client's side: what is received is followed as a server's send */
 };
 
 /* Where a hook keeps what a connection needs beyond its exchange: by socket, or by id where `sk` is NULL. */

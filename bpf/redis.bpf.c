@@ -222,7 +222,7 @@ static __always_inline struct receive *new_receive(__u32 length)
 	struct receive *receive = bpf_map_lookup_elem(&receives, &zero);
 
 	if (receive) {
-		__builtin_memset(receive, 0, sizeof *receive);
+		__builtin_memset(receive, 0, __builtin_offsetof(struct receive, first));
 		receive->length = length;
 	}
 	return receive;

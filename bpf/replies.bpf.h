@@ -320,7 +320,8 @@ __noinline __u32 bulk_length(const struct reply_reader *r, __u32 offset)
 /* Small bulks one behind the other, which most replies are, without a step for each: how many. */
 __noinline int pass_bulks(struct reply_reader *r, struct reply_stream *s)
 {
-	__u32 position, passed = 0, most, i;
+	__u64 last = 0, last_mask = 0, word;      /* the last header, as a word */
+	__u32 position, passed = 0, most, found = 0, length, header, i;
 
 	if (!r || !s)
 		return 0;
@@ -329,14 +330,20 @@ __noinline int pass_bulks(struct reply_reader *r, struct reply_stream *s)
 	if (!s->outstanding && replies_apart(r))
 		most = 1;
 	for (i = 0; i < BULKS_AT_ONCE; i++) {
-		__u32 offset = position - r->window_start, length, header;
+		__u32 offset = position - r->window_start;
 
 		if (passed >= most || offset >= r->window_length)
 			break;
 		/* It may look at what lies behind the window: then the header ends there too. */
-		length = bulk_length(r, offset);
-		header = length & 255;
-		length >>= 8;
+		word = *(const __u64 *)&r->bytes[in_window(offset)];
+		if (!found || (word ^ last) & last_mask) {
+			found = bulk_length(r, offset);
+			last = word;
+			last_mask = first_bytes(~0ULL, found & 255);
+		}
+		barrier_var(found);
+		header = found & 255;
+		length = found >> 8;
 		if (!length || offset + header > r->window_length || length > r->end - position)
 			break;
 		position += length;

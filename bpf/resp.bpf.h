@@ -244,13 +244,13 @@ static __always_inline int whole_command(struct resp_reader *r, __u32 offset, __
 __noinline int resp_pass_repeated(struct resp_reader *r, __u32 start, __u32 head, __u32 second)
 {
 	__u64 first, more, most, header, more_mask, most_mask, header_mask = 0, number;
-	__u32 length, position, offset, i, reach = head;
-	const __u64 *b;
+	__u32 length, offset, room, i, reach = head;
+	const __u64 *b, *second_header;
 
 	if (!r || head < 8 || head > 24 || requests_apart(r, r->run_command))
 		return 0;
-	position = r->position;
-	length = position - r->window_start - start;
+	offset = r->position - r->window_start;
+	length = offset - start;
 	b = (const __u64 *)&r->bytes[in_window(start)];
 	first = b[0];
 	more = b[1];
@@ -262,20 +262,26 @@ __noinline int resp_pass_repeated(struct resp_reader *r, __u32 start, __u32 head
 		header_mask = first_bytes(~0ULL, short_header(&r->bytes[in_window(start + second)], 8, &number));
 		reach = second + 8;
 	}
+	/* The last one may run past the window, not past the receive. */
+	if (offset + reach > r->window_length || length < head)
+		return 0;
+	room = (r->window_length - offset - reach) / length + 1;
+	if (room > (r->end - r->position) / length)
+		room = (r->end - r->position) / length;
+	if (room > RESP_REPEATS_AT_ONCE)
+		room = RESP_REPEATS_AT_ONCE;
 	for (i = 0; i < RESP_REPEATS_AT_ONCE; i++) {
-		offset = position - r->window_start;
-		if (offset + reach > r->window_length || length > r->end - position)
-			break;
 		b = (const __u64 *)&r->bytes[in_window(offset)];
-		if ((b[0] ^ first) | ((b[1] ^ more) & more_mask) | ((b[2] ^ most) & most_mask) |
-		    ((*(const __u64 *)&r->bytes[in_window(offset + second)] ^ header) & header_mask))
+		second_header = (const __u64 *)&r->bytes[in_window(offset + second)];
+		if (i >= room || (b[0] ^ first) | ((b[1] ^ more) & more_mask) | ((b[2] ^ most) & most_mask) |
+		    ((*second_header ^ header) & header_mask))
 			break;
-		position += length;
+		offset += length;
 	}
 	if (r->run_count + i > 0xffff)
 		return 0;
 	r->run_count += i;
-	r->position = r->begun = position;
+	r->position = r->begun = r->window_start + offset;
 	return 0;
 }
 
