@@ -1,4 +1,5 @@
 import CLibbpf
+import Dispatch
 import Glibc
 import KilnBPF
 import KilnModel
@@ -13,13 +14,15 @@ public struct StackProbe: ~Copyable {
     private let ring: StackRing
     private let unwinding: UnwindMaps
     private let mappingEvents: MappingEvents
+    /// The unwinder gets its tables: half of that is waiting for the kernel.
+    private var filling: Meanwhile<Void>?
     /// Those that have not ended, by number.
     private var alive: [Int: SampledProcess]
 
     /// Gives the code that a process has mapped now; none of one that is gone.
     public typealias Mappings = (SampledProcess) -> [CodeMapping]
 
-    /// Load, and give the unwinder its tables; nothing is sampled yet. `watched` nil: everything is sampled. `byThread`: stacks
+    /// Load, and begin to give the unwinder its tables; nothing is sampled yet. `watched` nil: everything is sampled. `byThread`: stacks
     /// have their thread's name.
     public init(watching watched: WatchedProcesses?, byThread: Bool = false, mappings: Mappings) throws(KernelError) {
         // What is mapped after this moment is told; what was mapped before is read now.
@@ -37,7 +40,7 @@ public struct StackProbe: ~Copyable {
         let losses = try object.map("losses")
         let ring = try StackRing(stacks: try object.map("new_stacks"), ended: try object.map("ended_processes"), targets: pids.count)
         let unwinding = UnwindMaps(tables: try object.map("unwind_tables"), mappings: try object.map("code_mappings"))
-        try unwinding.set(tables)
+        filling = Meanwhile(on: DispatchQueue(label: "unwind tables")) { () throws(KernelError) in try unwinding.set(tables) }
         self.object = object
         self.counts = counts
         self.samples = samples
@@ -50,6 +53,7 @@ public struct StackProbe: ~Copyable {
 
     /// Start the timers. `frequency`: samples a second of CPU time, on every online CPU.
     public mutating func attach(frequency: Int) throws(KernelError) {
+        try filling.take()?.outcome()
         // Before the timers, so that no child is sampled that nobody has heard of.
         try object.attach("process_forked")
         try object.attach("process_freed")
