@@ -101,7 +101,7 @@ let package = Package(
         ),
         .testTarget(
             name: "KilnTests",
-            dependencies: ["kiln", "kiln-observer", "KilnModel", "KilnKernel", "KilnTargets", "CLibbpf", "CLibdwReference", "StackCheck", "TestSupport"]
+            dependencies: ["kiln", "kiln-observer", "KilnModel", "KilnKernel", "KilnSymbols", "KilnTargets", "CLibbpf", "CLibdwReference", "StackCheck", "TestSupport"]
         ),
     ]
 )

@@ -10,7 +10,7 @@ public struct TLSLibrary: Sendable {
     public let path: String
     /// What a person calls it.
     public let name: String
-    /// Where the file has `functionNames`: offsets of their first bytes.
+    /// Where the file has `functionNames`, and `ssl_read_internal` and `ssl_write_internal` if that is known: offsets into it.
     public let functions: [String: UInt64]
 
     /// The functions that are followed.
@@ -34,6 +34,19 @@ enum TLSProbes {
         var atReturn: Bool
         /// Each with the cookie by which the program knows it.
         var functions: [(name: String, cookie: kiln_tls_function)]
+
+        /// In a library where it is known what SSL_read and SSL_read_ex, SSL_write and SSL_write_ex hand over to, that instead: it has the
+        /// arguments and the result of the _ex form.
+        func functions(in library: TLSLibrary) -> [(name: String, cookie: kiln_tls_function)] {
+            functions.compactMap { function in
+                let name = function.name.hasPrefix("SSL_read") ? "ssl_read_internal" : function.name.hasPrefix("SSL_write") ? "ssl_write_internal" : nil
+                guard let name, library.functions[name] != nil else {
+                    // OpenSSL before 1.1.1 has no functions of that form.
+                    return library.functions[function.name] != nil || !function.name.hasSuffix("_ex") ? function : nil
+                }
+                return function.name.hasSuffix("_ex") ? (name, function.cookie) : nil
+            }
+        }
     }
 
     /// Ends before beginnings: a call whose beginning was seen has its end seen too.
@@ -69,10 +82,8 @@ extension BPFObject {
         let before = attachmentCount
         do {
             for attachment in TLSProbes.attachments {
-                // OpenSSL before 1.1.1 has no functions of that form.
-                let functions = attachment.functions.filter { library.functions[$0.name] != nil || !$0.name.hasSuffix("_ex") }
                 try attach(
-                    attachment.program, toFunctions: try functions.map { function throws(KernelError) in
+                    attachment.program, toFunctions: try attachment.functions(in: library).map { function throws(KernelError) in
                         guard let offset = library.functions[function.name] else {
                             throw KernelError("find \(function.name) in \(library.path)", code: ENOENT)
                         }

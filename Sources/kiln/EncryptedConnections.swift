@@ -19,7 +19,8 @@ struct EncryptedConnections {
             switch EncryptionLibrary(ofProcess: target.pid) {
             case .openSSL(let name, let path):
                 // Of a file that can't be read no function is known, and that is said when it is to be followed.
-                let functions = (try? fileOffsets(ofFunctions: TLSLibrary.functionNames, inFile: path)) ?? [:]
+                var functions = (try? fileOffsets(ofFunctions: TLSLibrary.functionNames, inFile: path)) ?? [:]
+                functions.merge(openSSLInternals(inFile: path, calledBy: functions)) { named, _ in named }
                 libraries.append(TLSLibrary(process: process, pid: target.pid, path: path, name: name, functions: functions))
             case .other(let name):
                 say("kiln: pid \(target.pid) has \(name), which isn't followed: connections that it encrypts are counted as tls_connections.")
