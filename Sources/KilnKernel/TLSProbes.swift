@@ -39,7 +39,8 @@ enum TLSProbes {
         /// arguments and the result of the _ex form.
         func functions(in library: TLSLibrary) -> [(name: String, cookie: kiln_tls_function)] {
             functions.compactMap { function in
-                let name = function.name.hasPrefix("SSL_read") ? "ssl_read_internal" : function.name.hasPrefix("SSL_write") ? "ssl_write_internal" : nil
+                let inside = ["SSL_read": "ssl_read_internal", "SSL_write": "ssl_write_internal"]
+                let name = inside.first { function.name.hasPrefix($0.key) }?.value
                 guard let name, library.functions[name] != nil else {
                     // OpenSSL before 1.1.1 has no functions of that form.
                     return library.functions[function.name] != nil || !function.name.hasSuffix("_ex") ? function : nil

@@ -19,6 +19,13 @@ extension KernelTests {
             try PythonClient(port: keys.port, authority: keys.certificate, script)
         }
 
+        private static let increments = """
+            client = connect()
+            for _ in range(101):
+                client.sendall(request("INCR", "n"))
+                read_until(client, b"\\r\\n")
+            """
+
         @Test(arguments: Capability.hooks, ["1", "16"])
         func everyEncryptedCommandIsCountedOnce(hook: String, pipeline: String) throws {
             let (server, keys) = try Self.server(), requests = load(20_011)
@@ -143,13 +150,7 @@ extension KernelTests {
             defer { try? FileManager.default.removeItem(atPath: directory) }
             let kiln = try KilnRun(["-p", "\(server.pid)", "--verbose", "--bpf-statistics", "-o", directory + "/s", "-F", "0"])
             try #require(kiln.attached(), "\(kiln.errorText)")
-            let client = try Self.client(keys, """
-                client = connect()
-                for _ in range(101):
-                    client.sendall(request("INCR", "n"))
-                    read_until(client, b"\\r\\n")
-                """)
-            try client.finish()
+            try Self.client(keys, Self.increments).finish()
             #expect(kiln.stop() == 0)
             let lines = kiln.errorText.split(separator: "\n")
             func line(_ program: String, _ index: Int) -> Substring { lines.filter { $0.hasPrefix(program + " ") }.dropFirst(index).first ?? "" }
@@ -172,13 +173,7 @@ extension KernelTests {
                 tls: [TLSLibrary(process: 0, pid: server.pid, path: path, name: name, functions: functions)], openSockets: { [] }
             )
             #expect(probe.tlsLibraries == [0: name])
-            let client = try Self.client(keys, """
-                client = connect()
-                for _ in range(101):
-                    client.sendall(request("INCR", "n"))
-                    read_until(client, b"\\r\\n")
-                """)
-            try client.finish()
+            try Self.client(keys, Self.increments).finish()
             var snapshot = Snapshot(time: Snapshot.now())
             try probe.read(into: &snapshot)
             #expect(snapshot.commands.first { $0.key.name.description == "INCR" }?.value.calls == 101)
