@@ -40,15 +40,17 @@ public final class ChildCommand {
         }
     }
 
-    /// Ask it to end if it hasn't; one that is still there after `patience` seconds is killed. Its exit status, or 128 and the
-    /// number of the signal that ended it.
+    /// Ask it to end if it hasn't, by these signals, each of which has `patience` seconds; one that is still there is killed. Its exit
+    /// status, or 128 and the number of the signal that ended it.
     @discardableResult
-    public func end(_ signal: Int32 = SIGTERM, patience: Double = 1) -> Int32 {
+    public func end(_ signals: [Int32] = [SIGTERM], patience: Double = 1) -> Int32 {
         if status == nil { status = waited(WNOHANG) }
-        if status == nil { kill(pid, signal) }
-        for _ in 0..<Int(patience * 100) where status == nil {
-            usleep(10_000)
-            status = waited(WNOHANG)
+        for signal in signals where status == nil {
+            kill(pid, signal)
+            for _ in 0..<Int(patience * 100) where status == nil {
+                usleep(10_000)
+                status = waited(WNOHANG)
+            }
         }
         if status == nil {
             kill(pid, SIGKILL)

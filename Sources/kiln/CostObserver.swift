@@ -78,7 +78,8 @@ final class ObservingProgram: CostObserver {
             close(errors)
             if let directory { try? FileManager.default.removeItem(atPath: directory) }
         }
-        let status = command.end(SIGINT, patience: Self.patience)
+        // SIGINT, which tools print their results on, may be ignored by one that a script started in the background.
+        let status = command.end([SIGINT, SIGTERM], patience: Self.patience / 2)
         guard let directory else { return nil }
         guard status == 0, let bytes = FileManager.default.contents(atPath: directory + "/session.json") else {
             throw Failure("the session `\(name)` ended with status \(status). Run it alone to see why.")
