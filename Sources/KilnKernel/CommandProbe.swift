@@ -27,8 +27,9 @@ public struct CommandProbe: ~Copyable {
     /// What per-CPU histograms may take in all on a machine with so many CPUs.
     public static func memoryCeiling(cpus: Int) -> Int { max(64 << 20, cpus * 2 << 20) }
 
-    /// Sockets that the targets may hold when the session begins.
-    private static let earlierSocketsLimit = 1 << 20
+    /// How many sockets the targets may hold when the session begins: as many as they may open, within these bounds. Who has given up the
+    /// right to open more may hold some still.
+    private static let earlierSockets = 1 << 16...1 << 20
 
     public let hook: CommandHook
     public let side: Side
@@ -143,7 +144,7 @@ public struct CommandProbe: ~Copyable {
         try object.setConstant(section: ".rodata.commands", capacity)
         try object.setConstant(section: ".rodata.tls", tls)
         try object.setCapacity(ofMap: "command_stats", to: capacity)
-        try object.setCapacity(ofMap: "earlier_sockets", to: UInt32(watched.descriptorLimit(atMost: Self.earlierSocketsLimit)))
+        try object.setCapacity(ofMap: "earlier_sockets", to: UInt32(watched.descriptorLimit(within: Self.earlierSockets)))
         if let trace { try trace.configure(object) } else { try TraceFilter.leaveOut(of: object) }
         object.loadOnly(programs)
         try object.load()

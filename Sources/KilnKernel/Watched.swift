@@ -15,12 +15,13 @@ public struct WatchedProcesses: Sendable {
         self.pids = pids
     }
 
-    /// How many descriptors they may have open, all together.
-    func descriptorLimit(atMost most: Int) -> Int {
-        pids.reduce(0) { sum, pid in
+    /// How many descriptors they may have open, all together; where that isn't known, the most.
+    func descriptorLimit(within bounds: ClosedRange<Int>) -> Int {
+        let sum = pids.reduce(0) { sum, pid in
             let limit = kiln_descriptor_limit(pid)
-            return limit < 0 || limit > most - sum ? most : sum + limit
+            return limit < 0 || limit > bounds.upperBound - sum ? bounds.upperBound : sum + limit
         }
+        return max(sum, bounds.lowerBound)
     }
 
     package var constants: kiln_targets {

@@ -295,8 +295,8 @@ private struct Probes: ~Copyable {
         }
         let encrypted = EncryptedConnections(targets, follows: !options.noTLS)
         // Loading takes a hundred milliseconds, most of it in the verifier, attaching a few: all is loaded before anything counts, by two
-        // threads. Not by more: while an object is loaded it takes some 10 MB, for the kernel's types. Stacks come first, because their
-        // tables are made before, while the other thread reads those types.
+        // threads. Not by more: while an object is loaded it takes some 10 MB, for the kernel's types. A third gives the unwinder
+        // its tables, and waits most of the time.
         let queue = DispatchQueue(label: "loading")
         let loadingStacks = Meanwhile(on: queue) { () throws(KernelError) -> StackProbe? in
             options.sampling.frequency > 0
