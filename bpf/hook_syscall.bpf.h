@@ -121,8 +121,9 @@ static __always_inline void syscall_receive(struct task_struct *task, struct pt_
 	receive->tcp = is_tcp(family, BPF_CORE_READ(sk, sk_protocol));
 	if (receive->tcp) {
 		struct tcp_sock *tcp = (struct tcp_sock *)sk;
+		bool ended = BPF_CORE_READ(sk, sk_shutdown) & RCV_SHUTDOWN;
 
-		receive->copied_seq = BPF_CORE_READ(tcp, copied_seq);
+		receive->copied_seq = bytes_read_up_to(BPF_CORE_READ(tcp, copied_seq), ended, BPF_CORE_READ(tcp, rcv_nxt));
 		if (x->trust == TRUST_UNKNOWN) {
 			receive->first_of_stream = is_first_of_stream(tcp, receive);
 			receive->incoming = BPF_CORE_READ(sk, sk_max_ack_backlog) != 0;
@@ -167,6 +168,11 @@ static __always_inline void syscall_send(struct task_struct *task, struct pt_reg
 	}
 	if (!x)
 		return;
+	if (regs->orig_ax == NR_sendmmsg) {
+		lose(KILN_LOST_UNSUPPORTED_SENDS, ret);
+		unpair(x);
+		return;
+	}
 	/* Not on the stack: the functions below take nearly all of it. */
 	send = &scratch->replies;
 	send->returned_ns = bpf_ktime_get_ns();
@@ -214,6 +220,7 @@ int BPF_PROG(syscall_exit, struct pt_regs *regs, long ret)
 	case NR_writev:
 	case NR_sendto:
 	case NR_sendmsg:
+	case NR_sendmmsg:
 		if (ret > 0)
 			syscall_send(task, regs, ret, process);
 		break;

@@ -95,6 +95,7 @@ struct sock {
 	__u16 sk_type;
 	__u16 sk_protocol;
 	__u32 sk_max_ack_backlog;
+	__u8 sk_shutdown;
 	struct socket *sk_socket;
 	void *sk_bpf_storage;
 };

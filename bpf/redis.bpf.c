@@ -44,6 +44,7 @@ char LICENSE[] SEC("license") = "Dual BSD/GPL";
 #define TS_COMPAT 2
 #define IOVECS_AT_ONCE 8
 #define SOCK_STREAM 1
+#define RCV_SHUTDOWN 1
 #define CONNECTIONS_MAX 65536             /* hook syscall: connections at a time */
 /* From here on a send may be a piece of a reply: Redis before 7.0 sends buffers of 16 KiB, later ones up to 64 KiB a turn. */
 #define REPLY_CHUNK (16 << 10)
@@ -51,7 +52,7 @@ char LICENSE[] SEC("license") = "Dual BSD/GPL";
 /* System calls of x86-64. */
 enum {
 	NR_read = 0, NR_write = 1, NR_readv = 19, NR_writev = 20,
-	NR_sendto = 44, NR_recvfrom = 45, NR_sendmsg = 46, NR_recvmsg = 47, NR_recvmmsg = 299,
+	NR_sendto = 44, NR_recvfrom = 45, NR_sendmsg = 46, NR_recvmsg = 47, NR_recvmmsg = 299, NR_sendmmsg = 307,
 };
 
 /* Inode numbers of the sockets that the targets held when the session began. A socket that is not of TCP proves the
@@ -191,6 +192,13 @@ static __always_inline __u64 send_begin(__u64 clock, __u64 stamp)
 static __always_inline bool is_tcp(__u16 family, __u16 protocol)
 {
 	return protocol == IPPROTO_TCP && (family == AF_INET || family == AF_INET6);
+}
+
+/* Up to where a stream has been read. Behind the last byte comes the FIN, which has a sequence number too, and is read with it if it is
+ * there. `ended`, that it is there, has to be looked at before `rcv_nxt`: in the other order what comes meanwhile looks as if read. */
+static __always_inline __u32 bytes_read_up_to(__u32 copied_seq, bool ended, __u32 rcv_nxt)
+{
+	return copied_seq - (ended && copied_seq == rcv_nxt);
 }
 
 /* Whether a receive took its stream's first byte: whether what TCP has received begins there. Of the two numbers that tell, data that

@@ -92,6 +92,28 @@ extension KernelTests {
             #expect(session.record.lost.isEmpty)
         }
 
+        /// What a client sends before it closes is read together with the end of its stream.
+        @Test(arguments: Capability.hooks)
+        func theLastRequestsOfAConnectionCount(hook: String) throws {
+            let server = try RedisServer()
+            let (kiln, counted, session) = try server.counts(hook: hook) {
+                let known = try Connection(port: server.port)
+                try known.settle()
+                kill(server.pid, SIGSTOP)
+                defer { kill(server.pid, SIGCONT) }
+                let clients = try [known, Connection(port: server.port), Connection(ipv6Port: server.port), Connection(unixSocket: server.unixSocket)]
+                for client in clients {
+                    try client.send(request("INCR", "n") + request("PING"))
+                    shutdown(client.fd, Int32(SHUT_WR))
+                }
+                kill(server.pid, SIGCONT)
+                for client in clients { try client.receive(until: "+PONG\r\n") }
+            }
+            #expect(kiln == counted)
+            #expect(kiln == ["ECHO": 1, "INCR": 4, "PING": 4])
+            #expect(session.record.lost.isEmpty)
+        }
+
         @Test func aCommandThatStillWaitsIsCountedInItsInterval() throws {
             let server = try RedisServer()
             let session = try Session.recording(pid: server.pid) {
