@@ -32,6 +32,7 @@ static __always_inline void begin_call(__u64 socket, __u32 fd)
 	if (t) {
 		t->socket = socket;
 		t->fd = fd;
+		t->peer_known = false;
 	}
 }
 
@@ -41,6 +42,17 @@ static __always_inline __u16 client_port(void)
 	struct sock *sk = t ? (struct sock *)t->socket : NULL;
 
 	return sk ? BPF_CORE_READ(sk, __sk_common.skc_dport) : 0;
+}
+
+/* Who is at the other end of that call's socket: asked for once, however many records follow. */
+static __always_inline void know_peer(struct trace_scratch *t, __u32 process)
+{
+	if (t->peer_known)
+		return;
+	t->peer_known = true;
+	__builtin_memset(&t->peer, 0, sizeof t->peer);
+	describe_client(&t->peer, (struct sock *)t->socket, process);
+	t->peer_port = client_port();
 }
 
 /* Key: an SSL object's id; value: the socket that carries it and its descriptor, as when they were first seen. */
@@ -144,8 +156,9 @@ __noinline int send_record(struct exchange *x)
 	record->fd = t->fd;
 	if (x->id & TLS_ID)
 		record->flags |= KILN_TRACE_TLS;
-	record->client_port = client_port();
-	describe_client(&record->client, (struct sock *)t->socket, x->process);
+	know_peer(t, x->process);
+	record->client = t->peer;
+	record->client_port = t->peer_port;
 	bytes = record->request_kept + record->reply_kept;
 	barrier_var(bytes);
 	if (bytes > sizeof record->bytes)
@@ -230,7 +243,7 @@ __noinline int tell_unanswered(struct exchange *x, __u32 row, __u32 count, __u64
 		if (slot && slot->together && x->sequence - slot->first + 1 < slot->together)
 			slot->waiting -= count;
 		else
-			leave_slot(found, count);
+			leave_slot(found, x->id, count);
 		return 0;
 	}
 	record = new_record(t, row, x->sequence);
@@ -240,7 +253,7 @@ __noinline int tell_unanswered(struct exchange *x, __u32 row, __u32 count, __u64
 	slot = slot_at(found);
 	put_request(slot, 0, slot ? slot->request_kept : 0, slot ? slot->request_bytes : 0);
 	send_record(x);
-	free_slot(found);
+	free_slot(found, x->id);
 	return 0;
 }
 

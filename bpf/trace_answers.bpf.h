@@ -180,36 +180,19 @@ static __always_inline void take_apart(struct trace_scratch *t)
 	resp_note_run(r);
 }
 
-/* One of the requests that this send answered: of those that are told now. */
-static long tell_answer(__u32 index, struct exchange **exchange)
+/* The request that comes `index` behind the first of some, whose bytes are where the scratch says, and its reply. */
+__noinline int tell(struct exchange *x, const struct answered_request *request, __u32 index, const struct listed_reply *reply)
 {
-	struct exchange *x = *exchange;
 	struct trace_scratch *t = this_trace();
-	struct answered_list *answers = this_answered();
-	struct answered_request *request;
-	struct trace_slot *slot;
-	__u32 at, zero = 0, begun = 0, kept = 0;
-	struct reply_list *list = this_list();
-	struct resp_reader *r = bpf_map_lookup_elem(&readers, &zero);
 	struct kiln_trace_record *record;
-	const struct listed_reply *reply;
+	struct trace_slot *slot;
+	__u32 zero = 0, begun = 0, kept = 0;
+	struct resp_reader *r = bpf_map_lookup_elem(&readers, &zero);
 	__u64 bytes = 0;
 
-	if (!t || !answers || !list || !r)
-		return 1;
-	at = t->telling;
-	barrier_var(at);
-	request = &answers->requests[at & (LISTED_REPLIES - 1)];
+	if (!x || !request || !reply || !t || !r)
+		return 0;
 	slot = slot_at(t->slot);
-	at = request->reply + index;
-	if (at >= list->listed) {
-		lose(KILN_LOST_UNTRACED_COMMANDS, 1);
-		return 0;
-	}
-	barrier_var(at);
-	reply = &list->replies[at & (LISTED_REPLIES - 1)];
-	if (trace.errors_only && !reply->is_error)
-		return 0;
 	record = new_record(t, request->row, request->sequence + index);
 	record->flags = KILN_TRACE_ANSWERED | (reply->is_error ? KILN_TRACE_ERROR : 0) |
 			(row_class(request->row) == KILN_CLASS_BLOCKING ? KILN_TRACE_BLOCKING : 0);
@@ -236,6 +219,33 @@ static long tell_answer(__u32 index, struct exchange **exchange)
 	if (!(record->flags & KILN_TRACE_REPLY_LOST) && gather(&reply->place, reply->bytes))
 		record->flags |= KILN_TRACE_REPLY_LOST;
 	send_record(x);
+	return 0;
+}
+
+/* One of the requests that this send answered: of those that are told now. */
+static long tell_answer(__u32 index, struct exchange **exchange)
+{
+	struct trace_scratch *t = this_trace();
+	struct answered_list *answers = this_answered();
+	struct answered_request *request;
+	struct reply_list *list = this_list();
+	const struct listed_reply *reply;
+	__u32 at;
+
+	if (!t || !answers || !list)
+		return 1;
+	at = t->telling;
+	barrier_var(at);
+	request = &answers->requests[at & (LISTED_REPLIES - 1)];
+	at = request->reply + index;
+	if (at >= list->listed) {
+		lose(KILN_LOST_UNTRACED_COMMANDS, 1);
+		return 0;
+	}
+	barrier_var(at);
+	reply = &list->replies[at & (LISTED_REPLIES - 1)];
+	if (!trace.errors_only || reply->is_error)
+		tell(*exchange, request, index, reply);
 	return 0;
 }
 
@@ -270,7 +280,7 @@ static long tell_requests(__u32 index, struct exchange **exchange)
 			take_apart(t);
 		bpf_loop(t->count, tell_answer, exchange, 0);
 	}
-	leave_slot(t->slot, t->count);
+	leave_slot(t->slot, (*exchange)->id, t->count);
 	return 0;
 }
 
@@ -287,19 +297,41 @@ static __always_inline void tell_answers(struct exchange *x)
 	answers->count = 0;
 }
 
-/* A send that is one whole reply and no error, to the one request that waits. */
+/* A send that is one whole reply and no error, to the one request that waits: told as it is, without lists. */
 static __always_inline void tell_only_answer(struct exchange *x, __u64 buffer, __u32 bytes)
 {
-	if (!(x->flags & TRACED) || !traces_command(x->command))
+	struct trace_scratch *t = this_trace();
+	struct answered_list *answers = this_answered();
+	struct reply_list *list = this_list();
+	struct answered_request *request;
+	struct listed_reply *reply;
+	struct trace_slot *slot;
+
+	if (!(x->flags & TRACED) || !t || !answers || !list || !traces_command(x->command))
 		return;
-	if (tells_few() && (trace.errors_only || !is_slow(x, x->received_ns))) {
-		__sync_fetch_and_add(&x->untold, -1);
-		leave_slot(find_slot(x->id, x->sequence), 1);
-		return;
+	t->slot = slot_with(x->id, x->sequence, x->sequence);
+	if (!trace.errors_only && is_slow(x, x->received_ns)) {
+		request = &answers->requests[0];
+		request->received_ns = x->received_ns;
+		request->arrived_ns = x->arrived_ns;
+		request->executed_ns = x->executed_ns;
+		request->row = x->command;
+		request->sequence = x->sequence;
+		reply = &list->replies[0];
+		reply->place.address = buffer;
+		reply->place.vector = 0;
+		reply->place.here = bytes;
+		reply->place.resumed = 0;
+		reply->bytes = bytes;
+		reply->is_error = 0;
+		slot = slot_at(t->slot);
+		t->apart = -1;
+		if (slot && slot->together)
+			take_apart(t);
+		tell(x, request, 0, reply);
 	}
-	list_only_reply(buffer, bytes);
-	answered_one(x);
-	tell_answers(x);
+	__sync_fetch_and_add(&x->untold, -1);
+	leave_slot(t->slot, x->id, 1);
 }
 
 /* The beginning of what the send ended inside of is kept in the slot with this key: its bytes will be gone. */

@@ -44,7 +44,7 @@ static __always_inline void tell_push(struct exchange *x, struct trace_scratch *
 		int found = find_slot(x->id, PUSH_SEQUENCE);
 
 		resume_reply(t, slot_at(found));
-		free_slot(found);
+		free_slot(found, x->id);
 	}
 	if (!(record->flags & KILN_TRACE_REPLY_LOST) && gather(&push->place, push->bytes))
 		record->flags |= KILN_TRACE_REPLY_LOST;

@@ -152,27 +152,14 @@ __noinline int list_reply(struct reply_reader *r, __u32 kind)
 	return 0;
 }
 
-/* A send that is one whole reply. */
-static __always_inline void list_only_reply(__u64 address, __u32 bytes)
-{
-	struct reply_list *list = this_list();
-
-	if (!list)
-		return;
-	list->replies[0].place.address = address;
-	list->replies[0].place.vector = 0;
-	list->replies[0].place.here = bytes;
-	list->replies[0].place.resumed = 0;
-	list->replies[0].bytes = bytes;
-	list->replies[0].is_error = 0;
-	list->listed = 1;
-	list->taken = list->pushes = list->errors = list->unlisted = 0;
-}
-
 /* ---- a reply's bytes ------------------------------------------------------------------------------------------- */
 
 struct trace_scratch {
 	__u64 socket;                     /* of the call that is looked at */
+	struct kiln_client_key peer;      /* who is at its other end, if that is known already */
+	__u16 peer_port;
+	__u8 peer_known;
+	__u8 unused;
 	__u32 fd;
 	__u32 first;                      /* sequence of the first request of the receive that is looked at */
 	int kept;                         /* the slot where its requests are kept together; -1: none */
@@ -180,7 +167,6 @@ struct trace_scratch {
 	__u32 count;                      /* of them */
 	int slot;                         /* where they are kept; -1: nowhere */
 	int apart;                        /* the slot whose requests are in this CPU's reader, each by itself; -1: none */
-	__u32 reserved;
 	struct resp_stream stream;        /* to take them apart with */
 	struct kiln_trace_record record;
 	__u8 slack[KILN_TRACE_REPLY_BYTES];   /* keeps a copy's end inside, as the verifier sees it */

@@ -56,6 +56,10 @@ struct {
 	__type(value, struct trace_slot);
 } trace_slots SEC(".maps");
 
+/* How many slots are taken that are not among the first OWN_WAYS of their connection's own set: mostly none, and then nobody looks
+ * for a request elsewhere. */
+__u32 slots_elsewhere SEC(".data.trace");
+
 /* Whose the slots of a set are: apart from them, because a search through the slots themselves missed the cache eight times. */
 struct trace_set {
 	__u64 ids[SLOT_WAYS];             /* of a connection's exchange; 0: free */
@@ -148,12 +152,13 @@ static __always_inline __u32 slot_set(__u64 id, __u32 sequence, __u32 choice)
 	return id * 0x9E3779B97F4A7C15ULL >> SLOT_SET_SHIFT;
 }
 
-static __always_inline int find_in_set(__u32 key, __u64 id, __u32 sequence)
+/* Among the first `ways` of a set; -1: none. */
+static __always_inline int find_in_set(__u32 key, __u64 id, __u32 sequence, __u32 ways)
 {
 	struct trace_set *set = bpf_map_lookup_elem(&trace_sets, &key);
 	__u32 i;
 
-	for (i = 0; set && i < SLOT_WAYS; i++) {
+	for (i = 0; set && i < ways; i++) {
 		if (set->ids[i] == id && set->sequences[i] == sequence)
 			return key * SLOT_WAYS + i;
 	}
@@ -163,12 +168,19 @@ static __always_inline int find_in_set(__u32 key, __u64 id, __u32 sequence)
 /* The slot with this key, or -1. */
 __noinline int find_slot(__u64 id, __u32 sequence)
 {
-	int found = -1;
+	int found = find_in_set(slot_set(id, sequence, 0), id, sequence, OWN_WAYS);
 	__u32 i;
 
-	for (i = 0; i < SETS_LOOKED_AT && found < 0; i++)
-		found = find_in_set(slot_set(id, sequence, i), id, sequence);
+	if (!*(volatile __u32 *)&slots_elsewhere)
+		return found;
+	for (i = 1; i < SETS_LOOKED_AT && found < 0; i++)
+		found = find_in_set(slot_set(id, sequence, i), id, sequence, SLOT_WAYS);
 	return found;
+}
+
+static __always_inline bool is_elsewhere(int index, __u64 id)
+{
+	return (__u32)index / SLOT_WAYS != slot_set(id, 0, 0) || (index & (SLOT_WAYS - 1)) >= OWN_WAYS;
 }
 
 /* Nobody will ask for it any more: its connection is gone, or waits for nothing. */
@@ -183,6 +195,7 @@ static __always_inline bool is_abandoned(__u64 id)
 static __always_inline int claim_in_set(__u32 key, __u64 id, __u32 sequence, __u32 ways, bool displaces)
 {
 	struct trace_set *set = bpf_map_lookup_elem(&trace_sets, &key);
+	int index, moved;
 	__u32 i;
 
 	for (i = 0; set && i < SLOT_WAYS && i < ways; i++) {
@@ -193,7 +206,11 @@ static __always_inline int claim_in_set(__u32 key, __u64 id, __u32 sequence, __u
 		if (__sync_val_compare_and_swap(&set->ids[i], former, id) != former)
 			continue;
 		set->sequences[i] = sequence;
-		return key * SLOT_WAYS + i;
+		index = key * SLOT_WAYS + i;
+		moved = is_elsewhere(index, id) - (former && is_elsewhere(index, former));
+		if (moved)
+			__sync_fetch_and_add(&slots_elsewhere, moved);
+		return index;
 	}
 	return -1;
 }
@@ -231,13 +248,14 @@ __noinline int claim_slot(__u64 id, __u32 sequence)
 	return found;
 }
 
-static __always_inline void free_slot(int index)
+/* A connection's slot, unless another one has taken it meanwhile. */
+static __always_inline void free_slot(int index, __u64 id)
 {
 	__u32 key = index / SLOT_WAYS;
 	struct trace_set *set = index < 0 ? NULL : bpf_map_lookup_elem(&trace_sets, &key);
 
-	if (set)
-		set->ids[index & (SLOT_WAYS - 1)] = 0;
+	if (set && __sync_val_compare_and_swap(&set->ids[index & (SLOT_WAYS - 1)], id, 0) == id && is_elsewhere(index, id))
+		__sync_fetch_and_add(&slots_elsewhere, -1);
 }
 
 struct receive_search {
@@ -278,15 +296,15 @@ __noinline int slot_with(__u64 id, __u32 sequence, __u32 first)
 	return search.found;
 }
 
-/* `count` requests of a slot have been told, or will not be. */
-static __always_inline void leave_slot(int index, __u32 count)
+/* `count` requests of a connection's slot have been told, or will not be. */
+static __always_inline void leave_slot(int index, __u64 id, __u32 count)
 {
 	struct trace_slot *slot = slot_at(index);
 
 	if (slot && slot->together && slot->waiting > count)
 		slot->waiting -= count;
 	else
-		free_slot(index);
+		free_slot(index, id);
 }
 
 /* ---- a request's bytes ----------------------------------------------------------------------------------------- */
