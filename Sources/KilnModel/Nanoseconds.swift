@@ -21,6 +21,16 @@ extension UInt64 {
     }
 }
 
+extension Sequence<UInt64> {
+    /// What is too large is the largest number. For numbers from outside.
+    public var saturatingSum: UInt64 {
+        reduce(0) { sum, next in
+            let (added, overflow) = sum.addingReportingOverflow(next)
+            return overflow ? .max : added
+        }
+    }
+}
+
 extension Nanoseconds: CustomStringConvertible {
     /// Three significant digits with the unit that suits: `850 ns`, `12.3 us`, `1.05 s`.
     public var description: String {

@@ -66,7 +66,7 @@ struct SessionText {
     private var processes: [String] {
         guard let processes = record.samples.onCPU.processes, processes.count > 1 else { return [] }
         let byName = Dictionary(grouping: processes, by: \.comm).map { comm, same in
-            (comm: comm, count: UInt64(same.count), samples: same.reduce(UInt64(0)) { $0 + $1.samples })
+            (comm: comm, count: UInt64(same.count), samples: same.map(\.samples).saturatingSum)
         }.sorted { ($1.samples, $0.comm) < ($0.samples, $1.comm) }
         var table = Table(["PROCESS", "number", "samples"], leftAligned: 1)
         for row in byName.prefix(10) { table.add([row.comm, grouped(row.count), grouped(row.samples)]) }

@@ -1,0 +1,81 @@
+import Foundation
+import KilnModel
+import Testing
+
+/// `kiln report` on files that somebody else may have written.
+struct ReportTests {
+    /// As in a damaged file: what adds up beyond 64 bits, and what is no count.
+    private static let hostile = ["18446744073709551615", "9223372036854775807", "-1", "1e300", "0"]
+
+    @Test func numbersBeyondAllBoundsAreNoCrash() throws {
+        let directory = temporaryDirectory()
+        defer { try? FileManager.default.removeItem(atPath: directory) }
+        let (session, rows) = try Self.files()
+        for name in ["session", "rows"] { try FileManager.default.createDirectory(atPath: "\(directory)/\(name)", withIntermediateDirectories: true) }
+        func write(_ session: String, _ rows: String, _ name: String) throws {
+            try session.write(toFile: "\(directory)/\(name)/session.json", atomically: true, encoding: .utf8)
+            try rows.write(toFile: "\(directory)/\(name)/commands.jsonl", atomically: true, encoding: .utf8)
+        }
+        // All counts at once: those of two processes of one name among them.
+        let narrow = ["\"pid\"", "\"port\"", "\"frequency_hz\"", " 6379"]
+        let largest = session.split(separator: "\n").map { line in
+            narrow.contains { line.contains($0) } ? String(line) : "\(line)\n".replacing(Self.number) { _ in " " + Self.hostile[0] }
+        }.joined(separator: "\n")
+        try write(largest, rows, "session")
+        let report = try KilnRun(["\(directory)/session"], subcommand: "report")
+        #expect(report.wait() == 0, "\(report.errorText)")
+        #expect(report.outputText.contains("worker        2  18,446,744,073,709,551,615"))
+        // And each by itself: an answer, or a line that says what is wrong.
+        for (place, text) in [("session", session), ("rows", rows)] {
+            let numbers = text.ranges(of: Self.number)
+            try #require(numbers.count > 30)
+            for (index, range) in numbers.enumerated() {
+                let damaged = text.replacingCharacters(in: range, with: " " + Self.hostile[index % Self.hostile.count])
+                try write(place == "session" ? damaged : session, place == "rows" ? damaged : rows, place)
+                let arguments = place == "session" ? ["\(directory)/session"] : ["\(directory)/rows", "\(directory)/rows"]
+                let report = try KilnRun(arguments, subcommand: "report")
+                let status = report.wait()
+                #expect(status == 0 || (status == 1 && report.errorText.split(separator: "\n").count == 1), "\(damaged[range.lowerBound...].prefix(60)): \(report.errorText)")
+            }
+        }
+    }
+
+    /// A number that is a value or an element, with the space before it.
+    private static var number: Regex<Substring> { #/ -?[0-9]+(?:\.[0-9]+)?(?=[,\]}\n ])/# }
+
+    /// session.json and commands.jsonl with something in each field.
+    private static func files() throws -> (session: String, rows: String) {
+        var histogram = Histogram()
+        for latency: UInt64 in [900, 15_000, 70_000_000_000] { histogram.record(Nanoseconds(latency), times: 101) }
+        var counts = CommandCounts(calls: 303, phases: [.service: histogram, .exec: histogram, .wait: histogram])
+        counts.errors = 2
+        counts.errorWords = ["ERR": 2]
+        counts.runQueue = Nanoseconds(7)
+        counts.largestRequest = 2000
+        let name = CommandName(bytes: Array("GET".utf8))
+        var snapshot = Snapshot(time: Nanoseconds(5_000_000_000))
+        snapshot.commands[CommandKey(process: 0, name: name)] = counts
+        snapshot.waits[WaitKey(process: 0, culprit: name, victim: name)] = WaitCounts(times: 3, wait: Nanoseconds(3000))
+        snapshot.clients[ClientKey(process: 0, address: "unix")] = ClientCounts(commands: 303, receivedBytes: 5, sentBytes: 6)
+        snapshot.syscalls[SyscallKey(process: 0, number: 0)] = SyscallCounts(count: 5, errors: 1)
+        snapshot.losses = ["receive_gaps": 1]
+        var record = SessionRecord(
+            version: "0", kernel: "6", hook: "socket", started: "2026-01-02T03:04:05Z", interval: 1, ended: "duration",
+            target: SessionRecord.Target(pid: 7, exe: nil, comm: "redis-server", ports: [6379], container: nil), process: 0,
+            snapshot: snapshot, frequency: 99, syscallName: { "call \($0)" },
+            cost: SessionRecord.Cost(statistics: nil, ownCPU: .zero, ownPeakRSS: 1, targetCPU: Nanoseconds(1_000_000_000), attach: .zero)
+        )
+        record.samples.onCPU.recorded = 10
+        record.samples.onCPU.ends = ["no_row": 1]
+        record.samples.onCPU.names = NamesRecord(named: 3, unnamed: [NamesRecord.Cause(module: "libc.so.6", reason: "no symbol"): 2])
+        record.samples.onCPU.processes = [7, 8].map { SessionRecord.Process(pid: $0, comm: "worker", samples: 5) }
+        let encoder = JSONEncoder()
+        encoder.outputFormatting = [.prettyPrinted, .sortedKeys]
+        let rows = try (10..<15).map { second in
+            try encoder.encode(CommandRow(
+                time: "2026-01-02T03:04:\(second)Z", interval: Nanoseconds(1_000_000_000), pid: 7, command: name, phase: .service, counts: counts
+            ))
+        }
+        return (String(decoding: try encoder.encode(record), as: UTF8.self), rows.map { String(decoding: $0, as: UTF8.self).split(separator: "\n").joined() + "\n" }.joined())
+    }
+}
