@@ -31,16 +31,29 @@ public struct SessionComparison: Sendable {
     private static let leastSamples: UInt64 = 10
     private static let resolution = 2.0 / 32
 
-    /// The rows of commands.jsonl of both.
-    public init(_ first: [CommandRow], _ second: [CommandRow]) {
+    /// What a session left of its commands.
+    public struct Recorded: Sendable {
+        /// commands.jsonl.
+        public var rows: [CommandRow]
+        /// Seconds: of the session, and from one interval to the next, as session.json has them.
+        public var duration, interval: Double
+
+        public init(rows: [CommandRow], duration: Double, interval: Double) {
+            self.rows = rows
+            self.duration = duration
+            self.interval = interval
+        }
+    }
+
+    public init(_ first: Recorded, _ second: Recorded) {
         let left = Self.series(first), right = Self.series(second)
         var moved: [Row] = [], compared = 0
         var clear: Set<String> = []
         for (key, values) in left {
-            guard let others = right[key], values.count >= Self.leastIntervals, others.count >= Self.leastIntervals else { continue }
+            guard let others = right[key], values.count >= Double(Self.leastIntervals), others.count >= Double(Self.leastIntervals) else { continue }
             clear.insert(key.command)
             compared += 1
-            let one = Self.mean(values), two = Self.mean(others)
+            let one = values.mean, two = others.mean
             let error = (one.error * one.error + two.error * two.error).squareRoot()
             let difference = abs(two.mean - one.mean)
             guard difference > 3 * error, key.isRate || difference > Self.resolution * min(one.mean, two.mean) else { continue }
@@ -51,7 +64,7 @@ public struct SessionComparison: Sendable {
         }
         self.moved = moved.sorted { (abs($1.change), $0.command, $0.what) < (abs($0.change), $1.command, $1.what) }
         self.compared = compared
-        let one = Set(first.map(\.command)), two = Set(second.map(\.command))
+        let one = Set(first.rows.map(\.command)), two = Set(second.rows.map(\.command))
         unclear = one.intersection(two).subtracting(clear).sorted()
         onlyFirst = one.subtracting(two).sorted()
         onlySecond = two.subtracting(one).sorted()
@@ -63,32 +76,48 @@ public struct SessionComparison: Sendable {
         var isRate: Bool
     }
 
+    /// A number's values by interval.
+    private struct Series {
+        var values: [Double] = []
+        /// So many intervals more have 0. They are not listed: a month has 26 million intervals.
+        var zeros = 0.0
+
+        var count: Double { Double(values.count) + zeros }
+
+        /// Mean and its standard error.
+        var mean: (mean: Double, error: Double) {
+            let mean = values.reduce(0, +) / count
+            let variance = values.reduce(zeros * mean * mean) { $0 + ($1 - mean) * ($1 - mean) } / (count - 1)
+            return (mean, (variance / count).squareRoot())
+        }
+    }
+
     /// Each number's value in each interval; a session's last interval, which is cut, is left out where it is short.
-    private static func series(_ rows: [CommandRow]) -> [Key: [Double]] {
-        let usual = rows.map(\.intervalS).max() ?? 0
-        let whole = rows.filter { $0.intervalS > usual / 2 }
-        var series: [Key: [Double]] = [:]
+    private static func series(_ session: Recorded) -> [Key: Series] {
+        let whole = session.rows.filter { $0.intervalS > session.interval / 2 }
+        var series: [Key: Series] = [:]
         var rates: [String: [String: Double]] = [:]
         for row in whole {
             rates[row.command, default: [:]][row.time] = Double(row.calls) / row.intervalS
             guard row.latency.count >= leastSamples else { continue }
             for (name, value) in [("p50", row.latency.p50Ns), ("p99", row.latency.p99Ns)] {
                 guard let value, name == "p50" || row.latency.count >= 100 else { continue }
-                series[Key(command: row.command, what: "\(row.phase) \(name)", isRate: false), default: []].append(Double(value))
+                series[Key(command: row.command, what: "\(row.phase) \(name)", isRate: false), default: Series()].values.append(Double(value))
             }
         }
-        // As known by any command: intervals without any are not.
-        let times = Set(whole.map(\.time))
+        let times = Set(whole.map(\.time)), silent = silentIntervals(session)
         for (command, rates) in rates {
-            series[Key(command: command, what: "calls/s", isRate: true)] = times.map { rates[$0] ?? 0 }
+            let values = times.map { rates[$0] ?? 0 }
+            series[Key(command: command, what: "calls/s", isRate: true)] = Series(values: values, zeros: silent)
         }
         return series
     }
 
-    /// Mean and its standard error.
-    private static func mean(_ values: [Double]) -> (mean: Double, error: Double) {
-        let mean = values.reduce(0, +) / Double(values.count)
-        let variance = values.reduce(0) { $0 + ($1 - mean) * ($1 - mean) } / Double(values.count - 1)
-        return (mean, (variance / Double(values.count)).squareRoot())
+    /// In how many intervals no command ran: they have no rows, so they are what the rows leave of the session's time. An interval that
+    /// ended late is longer than the others, so rows are not just counted.
+    private static func silentIntervals(_ session: Recorded) -> Double {
+        let lengths = Dictionary(session.rows.map { ($0.time, $0.intervalS) }, uniquingKeysWith: { first, _ in first })
+        let intervals = ((session.duration - lengths.values.reduce(0, +)) / session.interval).rounded()
+        return intervals.isFinite && intervals > 0 ? intervals : 0
     }
 }

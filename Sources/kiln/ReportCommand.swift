@@ -29,7 +29,7 @@ struct ReportCommand: ParsableCommand {
                 return try output.write((text.lines + text.losses).joined(separator: "\n") + "\n")
             }
             let other = try record(second)
-            let comparison = SessionComparison(try rows(directory), try rows(second))
+            let comparison = SessionComparison(try recorded(first, directory), try recorded(other, second))
             try output.write(ComparisonText(first, other, comparison, output: output).lines.joined(separator: "\n") + "\n")
         }
     }
@@ -40,6 +40,10 @@ struct ReportCommand: ParsableCommand {
         } catch let error as DecodingError {
             throw damaged("\(directory)/session.json", error)
         }
+    }
+
+    private func recorded(_ record: SessionRecord, _ directory: String) throws -> SessionComparison.Recorded {
+        SessionComparison.Recorded(rows: try rows(directory), duration: record.durationS, interval: record.intervalS)
     }
 
     /// A session that was killed may have left its last line in part.

@@ -7,8 +7,8 @@ struct ComparisonTests {
         var random = SystemRandom(seed: 3)
         let before = rows(p50: 100_000, calls: 5000, spread: 0.1, &random), same = rows(p50: 100_000, calls: 5000, spread: 0.1, &random)
         let slower = rows(p50: 150_000, calls: 5000, spread: 0.1, &random)
-        #expect(SessionComparison(before, same).moved.isEmpty)
-        let moved = SessionComparison(before, slower).moved
+        #expect(SessionComparison(session(before), session(same)).moved.isEmpty)
+        let moved = SessionComparison(session(before), session(slower)).moved
         #expect(moved.map(\.what).sorted() == ["service p50", "service p99"])
         #expect(moved.allSatisfy { abs($0.change - 0.5) < 0.1 })
     }
@@ -17,7 +17,9 @@ struct ComparisonTests {
         var random = SystemRandom(seed: 4)
         var moved = 0, compared = 0
         for _ in 0..<300 {
-            let comparison = SessionComparison(rows(p50: 50_000, calls: 900, spread: 0.3, &random), rows(p50: 50_000, calls: 900, spread: 0.3, &random))
+            let comparison = SessionComparison(
+                session(rows(p50: 50_000, calls: 900, spread: 0.3, &random)), session(rows(p50: 50_000, calls: 900, spread: 0.3, &random))
+            )
             moved += comparison.moved.count
             compared += comparison.compared
         }
@@ -30,14 +32,31 @@ struct ComparisonTests {
         let all = rows(p50: 1000, calls: 100, spread: 0.1, &random)
         let other = rows(p50: 1000, calls: 100, spread: 0.1, &random, command: "SET")
         // GET in 4 of 12 intervals of the second session.
-        let moved = SessionComparison(all + other, Array(all.prefix(4)) + other).moved
+        let moved = SessionComparison(session(all + other), session(Array(all.prefix(4)) + other)).moved
         #expect(moved.map { "\($0.command) \($0.what)" } == ["GET calls/s"])
+    }
+
+    @Test func intervalsInWhichNoCommandRanAreFewerCalls() throws {
+        var random = SystemRandom(seed: 7)
+        // Both have 1,000 calls in each interval that has any: of B that is every sixth one.
+        let always = rows(p50: 1000, calls: 1000, spread: 0.01, &random), seldom = [always[0], always[6]]
+        let moved = SessionComparison(session(always), session(seldom)).moved
+        let rate = try #require(moved.first)
+        #expect(moved.count == 1 && rate.what == "calls/s")
+        #expect(abs(rate.first - 1000) < 10 && abs(rate.second - 1000 / 6) < 10)
+        // An interval that ended late stands for two, and a last one that was cut for none.
+        var late = always
+        late[3].intervalS = 2
+        late[3].calls *= 2
+        late[11].intervalS = 0.3
+        late[11].calls = 7
+        #expect(SessionComparison(session(always), session(late, duration: 12.3)).moved.isEmpty)
     }
 
     @Test func fewIntervalsAreSaid() {
         var random = SystemRandom(seed: 5)
         let few = Array(rows(p50: 1000, calls: 100, spread: 0, &random).prefix(3))
-        let comparison = SessionComparison(few, few)
+        let comparison = SessionComparison(session(few, duration: 3.3), session(few, duration: 3.3))
         #expect(comparison.unclear == ["GET"] && comparison.compared == 0)
     }
 
@@ -47,6 +66,10 @@ struct ComparisonTests {
         let back = Histogram(LatencyRecord(histogram))
         #expect(back.slots == histogram.slots && back.count == histogram.count && back.sum == histogram.sum)
         #expect(back.percentile(0.5) == histogram.percentile(0.5))
+    }
+
+    private func session(_ rows: [CommandRow], duration: Double = 12) -> SessionComparison.Recorded {
+        SessionComparison.Recorded(rows: rows, duration: duration, interval: 1)
     }
 
     private func rows(p50: Double, calls: Double, spread: Double, _ random: inout SystemRandom, command: String = "GET") -> [CommandRow] {
