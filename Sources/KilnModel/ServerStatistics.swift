@@ -19,12 +19,20 @@ public struct ServerStatistics: Equatable, Sendable {
     public var processID: Int32?
     public var isReplica = false
     public var blockedClients = 0
+    /// Names of the modules that it has loaded.
+    public var modules: [String] = []
+    /// Calls of CLIENT REPLY, where it counts subcommands.
+    public var clientReplyCalls: UInt64 = 0
+    /// Whether it counts rejected calls, and errors by their word: Redis 6.2 does.
+    public var countsRejectedCalls = false
+    public var keepsErrors = false
 
     public init() {}
 
     /// `text`: the reply to INFO. Lines of other sections, or that can't be read, are passed over.
     public init(parsing text: String) {
         for line in text.split(whereSeparator: \.isNewline) {
+            if line == "# Errorstats" { keepsErrors = true }
             guard let colon = line.firstIndex(of: ":") else { continue }
             let key = line[..<colon], value = line[line.index(after: colon)...]
             if key.hasPrefix("cmdstat_") {
@@ -33,11 +41,16 @@ public struct ServerStatistics: Equatable, Sendable {
                 counts.microseconds &+= number(value, "usec") ?? 0
                 counts.rejectedCalls &+= number(value, "rejected_calls") ?? 0
                 commands[name(key, "cmdstat_")] = counts
+                if field(value, "rejected_calls") != nil { countsRejectedCalls = true }
+                if key.lowercased() == "cmdstat_client|reply" { clientReplyCalls = number(value, "calls") ?? 0 }
             } else if key.hasPrefix("latency_percentiles_usec_"), !key.contains("|") {
                 let command = name(key, "latency_percentiles_usec_")
                 commands[command, default: Command()].p99Microseconds = field(value, "p99").flatMap { Double($0) }
             } else if key.hasPrefix("errorstat_") {
                 errors[String(key.dropFirst("errorstat_".count))] = number(value, "count")
+                keepsErrors = true
+            } else if key == "module", let name = field(value, "name") {
+                modules.append(String(name))
             } else if key == "process_id" {
                 processID = Int32(value)
             } else if key == "role" {

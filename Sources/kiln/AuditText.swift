@@ -12,17 +12,21 @@ func auditLines(_ audit: Audit.Record, output: Output) -> [String] {
     }
     for row in audit.errors {
         let same = (row.kilnLeast...max(row.kilnLeast, row.kilnMost)).contains(row.server)
-        table.add([row.word, range(row.kilnLeast, row.kilnMost), grouped(row.server), "", "", "", "", same ? "same" : "differs"])
+        table.add([row.word, range(row.kilnLeast, row.kilnMost), grouped(row.server), "", "", "", "", row.difference ?? (same ? "same" : "differs")])
     }
     var lines = table.lines.map(\.trimmedRight)
     lines[0] = output.bold(lines[0])
-    let different = audit.commands.filter { $0.difference != nil }
-    guard !different.isEmpty else { return lines + ["audit: every command's count is the server's"] }
-    let unexplained = different.count { $0.difference?.contains("unexplained") ?? false }
-    return lines + [
-        "audit: \(different.count) of \(audit.commands.count) commands differ"
-            + (unexplained == 0 ? ", for the reasons given" : ", \(unexplained) of them unexplained: please report it"),
-    ]
+    return lines + ["audit: " + verdict(audit)]
+}
+
+/// In one line whether the two agree: commands and errors.
+private func verdict(_ audit: Audit.Record) -> String {
+    let commands = audit.commands.compactMap(\.difference), errors = audit.errors.compactMap(\.difference)
+    let different = [(commands.count, audit.commands.count, "commands"), (errors.count, audit.errors.count, "errors")].filter { $0.0 != 0 }
+    guard !different.isEmpty else { return "every command's count is the server's" + (audit.errors.isEmpty ? "" : ", and every error's") }
+    let unexplained = (commands + errors).count { $0.hasSuffix(Audit.unexplained) }
+    return different.map { "\($0) of \($1) \($2)" }.joined(separator: " and ") + " differ"
+        + (unexplained == 0 ? ", for the reasons given" : ", \(unexplained) of them unexplained: please report it")
 }
 
 private func range(_ least: UInt64, _ most: UInt64) -> String {

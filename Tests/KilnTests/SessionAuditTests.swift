@@ -12,16 +12,37 @@ extension KernelTests {
                 for _ in 0..<101 { _ = try client.reply(to: "GET", "x") }
                 _ = try client.reply(to: "EVAL", "redis.call('GET', 'x') redis.call('GET', 'x') return 1", "0")
                 try client.send(request("NOSUCH") + request("MULTI") + request("INCR", "n") + request("DISCARD"))
+                _ = try client.reply(to: "EVAL", "redis.pcall('LPUSH', 's') return 1", "0")
                 try client.settle()
             }
             let rows = try #require(session.record.audit).commands
             func row(_ command: String) throws -> String? { try #require(rows.first { $0.command == command }).difference }
-            #expect(try row("GET") == "the server has 2 more: calls made by scripts")
+            #expect(try row("GET") == "the server has 2 more: calls made by scripts (2 ran)")
             #expect(try row("EVAL") == nil)
             #expect(try row("ECHO") == nil)
             #expect(try row("NOSUCH") == "the server has 1 fewer: unknown to it")
-            #expect(try row("INCR")?.hasPrefix("the server has 1 fewer: ") == true)
+            #expect(try row("INCR") == "the server has 1 fewer: queued and discarded")
+            let errors = try #require(session.record.audit).errors
+            #expect(errors.map(\.word) == ["ERR"])
+            #expect(errors.first?.difference == "the server has 1 more: errors inside of scripts (2 ran)")
             #expect(session.output.contains("AUDIT"))
+            #expect(session.output.contains("and 1 of 1 errors differ, for the reasons given"))
+        }
+
+        @Test func anErrorThatOnlyTheServerSawIsInTheVerdict() throws {
+            let server = try RedisServer()
+            let session = try Session.recording(pid: server.pid, ["--audit"]) {
+                let client = try Connection(port: server.port), quiet = try Connection(port: server.port)
+                for _ in 0..<7 { _ = try client.reply(to: "LPUSH", "x") }
+                try quiet.send(request("CLIENT", "REPLY", "OFF") + request("LPUSH", "x") + request("LPUSH", "x") + request("CLIENT", "REPLY", "ON"))
+                try quiet.receive(until: "+OK\r\n")
+                try client.settle()
+            }
+            let audit = try #require(session.record.audit), error = try #require(audit.errors.first)
+            #expect(audit.commands.allSatisfy { $0.difference == nil })
+            #expect(audit.errors.count == 1 && error.kilnMost == 7 && error.server == 9)
+            #expect(error.difference == "the server has 2 more: errors to clients that turned replies off (CLIENT REPLY)")
+            #expect(session.output.contains("audit: 1 of 1 errors differ, for the reasons given"))
         }
 
         @Test func theAuditsPasswordComesFromAFileOrTheEnvironment() throws {
