@@ -247,7 +247,7 @@ public struct CommandProbe: ~Copyable {
             )
         }
         snapshot.clients = try clients.counts(taken: Int(control.pointee.clients_taken), processes: processes)
-        snapshot.receiveOnSeveralThreads = Set((0..<processes).filter { control.pointee.several_threads & 1 << UInt32($0) != 0 })
+        snapshot.leaveOutExecutions(of: Set((0..<processes).filter { control.pointee.several_threads & 1 << UInt32($0) != 0 }))
         try snapshot.addLosses(losses, count: Int(KILN_REDIS_LOSS_COUNT.rawValue)) {
             kiln_describe_redis_loss($0)
         }

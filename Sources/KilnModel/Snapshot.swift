@@ -268,7 +268,7 @@ public struct Snapshot: Sendable {
     /// Client's side only.
     public var served: [ServedCommandKey: CommandCounts] = [:]
     /// Processes of which several threads receive, so that no receive tells when an execution ended.
-    public var receiveOnSeveralThreads: Set<Int> = []
+    public private(set) var receiveOnSeveralThreads: Set<Int> = []
     /// By process.
     public var samples: [SampleCounts] = []
     /// Of what descends from each target; where everything is sampled, all is in the first one.
@@ -280,8 +280,23 @@ public struct Snapshot: Sendable {
 
     public init(time: Nanoseconds) { self.time = time }
 
+    /// Several threads of these processes receive. What is known by the end of executions is left out, two phases and who made whom
+    /// wait: what was counted before the second thread was seen may be as wrong.
+    public mutating func leaveOutExecutions(of processes: Set<Int>) {
+        receiveOnSeveralThreads.formUnion(processes)
+        guard !processes.isEmpty else { return }
+        for key in commands.keys where processes.contains(key.process) {
+            commands[key]?.phases[.exec] = nil
+            commands[key]?.phases[.reply] = nil
+            commands[key]?.runQueue = .zero
+        }
+        waits = waits.filter { !processes.contains($0.key.process) }
+    }
+
     /// What happened between `earlier` and this moment; what didn't grow is left out.
     public func since(_ earlier: Snapshot) -> Snapshot {
+        var earlier = earlier
+        earlier.leaveOutExecutions(of: receiveOnSeveralThreads)
         var interval = Snapshot(time: time - earlier.time)
         for (key, counts) in commands {
             let grown = counts.since(earlier.commands[key] ?? CommandCounts())

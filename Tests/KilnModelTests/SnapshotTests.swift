@@ -26,6 +26,30 @@ struct SnapshotTests {
         #expect(interval.syscalls.values.first == SyscallCounts(count: 3, errors: 1))
     }
 
+    @Test func executionsOfSeveralThreadsAreLeftOutFromWhenThatIsKnown() {
+        var histogram = Histogram()
+        histogram.record(Nanoseconds(50), times: 3)
+        let name = CommandName(bytes: Array("GET".utf8)), keys = [0, 1].map { CommandKey(process: $0, name: name) }
+        var counts = CommandCounts(calls: 3, phases: [.service: histogram, .exec: histogram, .reply: histogram])
+        counts.runQueue = Nanoseconds(20)
+        var before = Snapshot(time: Nanoseconds(1_000))
+        for process in [0, 1] {
+            before.commands[keys[process]] = counts
+            before.waits[WaitKey(process: process, culprit: name, victim: name)] = WaitCounts(times: 1, wait: Nanoseconds(70))
+        }
+        var after = before
+        for key in keys { after.commands[key]?.add(counts) }
+        after.leaveOutExecutions(of: [1])
+        let interval = after.since(before)
+        for snapshot in [after, interval] {
+            #expect(snapshot.receiveOnSeveralThreads == [1])
+            #expect(snapshot.commands[keys[0]]?.phases.count == 3 && snapshot.commands[keys[1]]?.phases.keys.sorted { $0.rawValue < $1.rawValue } == [.service])
+            #expect(snapshot.commands[keys[0]]?.runQueue != .zero && snapshot.commands[keys[1]]?.runQueue == .zero)
+        }
+        #expect(interval.commands[keys[1]]?.phases[.service]?.count == 3)
+        #expect(after.waits.keys.map(\.process) == [0] && interval.waits.isEmpty)
+    }
+
     @Test func rowsAreReadBackAsTheyWereWritten() throws {
         var histogram = Histogram()
         for value: UInt64 in [50, 60_000, 70_000_000_000] { histogram.record(Nanoseconds(value)) }
