@@ -33,23 +33,36 @@ extension IntervalText {
 
     private static let shown: [Phase] = [.queue, .exec, .reply, .total, .sendBlocked]
 
-    /// p50 and p99 of each phase side by side, the most called command first; phases without a sample have no column.
+    /// p50 and p99 of each phase side by side, the most called command first; phases without a sample have no column. Behind exec
+    /// stands its share in which the thread was ready and had no CPU.
     func phaseTable(process: Int) -> [String] {
         let rows = commands(of: process).filter { row in Self.shown.contains { row.counts.phases[$0]?.count ?? 0 != 0 } }
         let phases = Self.shown.filter { phase in rows.contains { $0.counts.phases[phase]?.count ?? 0 != 0 } }
         guard !phases.isEmpty, phases != [.total] else { return [] }
-        var table = Table(["p50 / p99"] + phases.map { $0 == .sendBlocked ? "send blocked" : $0.rawValue }, leftAligned: 1)
+        let header = phases.flatMap { phase in
+            phase == .exec ? ["exec", "run queue"] : [phase == .sendBlocked ? "send blocked" : phase.rawValue]
+        }
+        var table = Table(["p50 / p99"] + header, leftAligned: 1)
         for row in rows {
-            table.add([row.name.description] + phases.map { phase in
-                guard let histogram = row.counts.phases[phase], let p50 = histogram.percentile(0.5),
-                      let p99 = histogram.percentile(0.99)
-                else { return "-" }
-                return "\(p50) / \(p99)"
+            table.add([row.name.description] + phases.flatMap { phase in
+                let percentiles = percentiles(row.counts.phases[phase])
+                return phase == .exec ? [percentiles, runQueueShare(row.counts)] : [percentiles]
             })
         }
         var lines = table.lines
         lines[0] = output.bold(lines[0])
         return lines
+    }
+
+    private func percentiles(_ histogram: Histogram?) -> String {
+        guard let histogram, let p50 = histogram.percentile(0.5), let p99 = histogram.percentile(0.99) else { return "-" }
+        return "\(p50) / \(p99)"
+    }
+
+    /// Of all the time in exec, the part that was spent in the run queue.
+    private func runQueueShare(_ counts: CommandCounts) -> String {
+        guard let exec = counts.phases[.exec], exec.sum != .zero else { return "-" }
+        return "\((counts.runQueue.seconds / exec.sum.seconds * 1000).rounded() / 10) %"
     }
 
     /// Commands whose clients asked to be kept waiting: that is no latency.

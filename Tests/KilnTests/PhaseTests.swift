@@ -188,6 +188,10 @@ extension KernelTests {
             }
             let eval = try #require(session.record.commands["EVAL"]), exec = try #require(eval.phases["exec"])
             #expect(eval.execRunQueueNs > exec.sumNs / 5 && eval.execRunQueueNs < exec.sumNs)
+            // As it is printed.
+            let share = "\((Double(eval.execRunQueueNs) / Double(exec.sumNs) * 1000).rounded() / 10) %"
+            let line = try #require(session.output.split(separator: "\n").last { $0.hasPrefix("EVAL ") && $0.contains("%") })
+            #expect(line.contains("  \(share)  "), "\(line)")
         }
     }
 }
