@@ -101,7 +101,11 @@ let package = Package(
         ),
         .testTarget(
             name: "KilnTests",
-            dependencies: ["kiln", "kiln-observer", "KilnModel", "KilnKernel", "KilnSymbols", "KilnTargets", "CLibbpf", "CLibdwReference", "StackCheck", "TestSupport"]
+            dependencies: [
+                "kiln", "kiln-observer", "KilnModel", "KilnKernel", "KilnSymbols", "KilnTargets", "CLibbpf", "CLibdwReference", "StackCheck", "TestSupport",
+                .product(name: "SystemPackage", package: "swift-system"),
+            ],
+            exclude: ["Golden"]
         ),
     ]
 )
