@@ -43,7 +43,7 @@ struct RecordSession {
         if let child { try events.watch(pid: child.pid) }
         let name = String(target.comm.map { $0.isLetter || $0.isNumber || $0 == "-" ? $0 : "_" })
         directory = try SessionDirectory(
-            FilePath(options.output ?? "kiln-\(name)-\(started.fileName)"), withCommands: false, withSyscalls: false
+            SessionPlace(options.output, target: name, started: started), withCommands: false, withSyscalls: false
         )
     }
 

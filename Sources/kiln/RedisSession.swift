@@ -264,13 +264,13 @@ struct RedisSession {
     ) throws -> [SessionDirectory] {
         let names = targets.map { target in target.comm.map { $0.isLetter || $0.isNumber || $0 == "-" ? $0 : "_" } }
             .map { String($0) }
-        let base = FilePath(options.output ?? "kiln-\(names[0])-\(started.fileName)")
-        guard targets.count > 1 else { return [try SessionDirectory(base, withSyscalls: !options.noSyscalls)] }
+        let place = try SessionPlace(options.output, target: names[0], started: started)
+        guard targets.count > 1 else { return [try SessionDirectory(place, withSyscalls: !options.noSyscalls)] }
         var made: [SessionDirectory] = []
         do {
             for (target, name) in zip(targets, names) {
-                let directory = base.appending("\(name)-\(target.pid)")
-                made.append(try SessionDirectory(directory, withSyscalls: !options.noSyscalls))
+                let directory = place.path.appending("\(name)-\(target.pid)")
+                made.append(try SessionDirectory(directory, within: place, withSyscalls: !options.noSyscalls))
             }
         } catch {
             for directory in made.reversed() { directory.discard() }

@@ -12,16 +12,26 @@ final class SessionDirectory {
     /// The directories that were not there before, outermost first.
     private let made: [FilePath]
 
-    /// Make the directory with its row files. It must not hold anything yet.
-    init(_ path: FilePath, withCommands: Bool = true, withSyscalls: Bool) throws {
+    /// Make the row files in a directory that holds nothing yet.
+    convenience init(_ place: SessionPlace, withCommands: Bool = true, withSyscalls: Bool) throws {
+        try self.init(place.path, within: place, withCommands: withCommands, withSyscalls: withSyscalls)
+    }
+
+    /// Make the directory, where that is not `place` itself, with its row files. What fails takes `place` back, too.
+    init(_ path: FilePath, within place: SessionPlace, withCommands: Bool = true, withSyscalls: Bool) throws {
         let owner = Self.personBehindSudo()
-        var made: [FilePath] = []
+        var made = place.made, created: [FilePath] = []
+        func create(_ name: String) throws -> FileDescriptor {
+            let file = try Self.create(path.appending(name), owner: owner)
+            created.append(path.appending(name))
+            return file
+        }
         do {
             try Self.make(path, owner: owner, &made)
-            commands = withCommands ? try Self.create(path.appending("commands.jsonl"), owner: owner) : nil
-            syscalls = withSyscalls ? try Self.create(path.appending("syscalls.jsonl"), owner: owner) : nil
+            commands = withCommands ? try create("commands.jsonl") : nil
+            syscalls = withSyscalls ? try create("syscalls.jsonl") : nil
         } catch {
-            unlink(path.appending("commands.jsonl").string)
+            for file in created { unlink(file.string) }
             for directory in made.reversed() { rmdir(directory.string) }
             throw error
         }
@@ -78,7 +88,7 @@ final class SessionDirectory {
         }
     }
 
-    private static func make(_ path: FilePath, owner: (user: UInt32, group: UInt32)?, _ made: inout [FilePath]) throws {
+    fileprivate static func make(_ path: FilePath, owner: (user: UInt32, group: UInt32)?, _ made: inout [FilePath]) throws {
         var parents = path
         var missing: [FilePath] = []
         while !parents.string.isEmpty, access(parents.string, F_OK) != 0 {
@@ -114,7 +124,7 @@ final class SessionDirectory {
         }
     }
 
-    private static func failure(_ attempt: String, _ path: FilePath, _ error: any Error) -> Failure {
+    fileprivate static func failure(_ attempt: String, _ path: FilePath, _ error: any Error) -> Failure {
         let advice = switch error as? Errno {
         case .noSpace?, .diskQuotaExceeded?: "Free space there, or give another directory with --output."
         default: "Give a directory that can be written with --output."
@@ -123,11 +133,46 @@ final class SessionDirectory {
     }
 
     /// Files belong to who called sudo.
-    private static func personBehindSudo() -> (user: UInt32, group: UInt32)? {
+    fileprivate static func personBehindSudo() -> (user: UInt32, group: UInt32)? {
         guard geteuid() == 0, let user = getenv("SUDO_UID"), let group = getenv("SUDO_GID"),
               let user = UInt32(String(cString: user)), let group = UInt32(String(cString: group))
         else { return nil }
         return (user, group)
+    }
+}
+
+/// Where a session writes, of one target or of several.
+struct SessionPlace {
+    let path: FilePath
+    /// The directories that were not there before, outermost first.
+    let made: [FilePath]
+
+    /// `asked` must not hold anything yet. Without it that is a new directory in the current one, by target and time: sessions that
+    /// begin in the same second have one each.
+    init(_ asked: String?, target: String, started: WallTime) throws {
+        let owner = SessionDirectory.personBehindSudo()
+        if let asked {
+            var made: [FilePath] = []
+            do {
+                try SessionDirectory.make(FilePath(asked), owner: owner, &made)
+            } catch {
+                for directory in made.reversed() { rmdir(directory.string) }
+                throw error
+            }
+            path = FilePath(asked)
+            self.made = made
+            return
+        }
+        let name = "kiln-\(target)-\(started.fileName)"
+        var candidate = FilePath(name), number = 1
+        while mkdir(candidate.string, 0o755) != 0 {
+            guard errno == EEXIST else { throw SessionDirectory.failure("make", candidate, Errno(rawValue: errno)) }
+            number += 1
+            candidate = FilePath("\(name)-\(number)")
+        }
+        if let owner { chown(candidate.string, owner.user, owner.group) }
+        path = candidate
+        made = [candidate]
     }
 }
 

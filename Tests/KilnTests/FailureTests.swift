@@ -75,6 +75,40 @@ extension KernelTests {
             // Somebody's files are not mixed with a session's.
             try expectFailure(["-p", "\(server.pid)", "-o", directory], saying: "not empty")
             #expect(try FileManager.default.contentsOfDirectory(atPath: directory) == ["file"])
+            // Nor of several targets; and another session's rows stay.
+            let second = try RedisServer()
+            try FileManager.default.moveItem(atPath: directory + "/file", toPath: directory + "/commands.jsonl")
+            for targets in [["-p", "\(server.pid)"], ["-p", "\(server.pid)", "-p", "\(second.pid)"]] {
+                try expectFailure(targets + ["-o", directory], saying: "not empty")
+                #expect(try FileManager.default.contentsOfDirectory(atPath: directory) == ["commands.jsonl"])
+            }
+        }
+
+        @Test(arguments: ["redis", "record"], [1, 2])
+        func sessionsThatBeginInOneSecondHaveADirectoryEach(subcommand: String, targets: Int) throws {
+            guard subcommand == "redis" || targets == 1 else { return }
+            let servers = try (0..<targets).map { _ in try RedisServer() }, directory = temporaryDirectory()
+            defer { try? FileManager.default.removeItem(atPath: directory) }
+            // As others leave them that began in this second, or in one of the next ones.
+            let format = DateFormatter()
+            format.dateFormat = "yyyyMMdd-HHmmss"
+            format.timeZone = TimeZone(identifier: "UTC")
+            format.locale = Locale(identifier: "en_US_POSIX")
+            var taken: Set<String> = []
+            for second in 0..<100 {
+                let name = "kiln-redis-server-" + format.string(from: Date(timeIntervalSinceNow: Double(second)))
+                try FileManager.default.createDirectory(atPath: "\(directory)/\(name)/theirs", withIntermediateDirectories: true)
+                taken.insert(name)
+            }
+            let kiln = try KilnRun(
+                servers.flatMap { ["-p", "\($0.pid)"] } + ["-d", "0.3"], subcommand: subcommand, wrapper: ["env", "-C", directory, "TZ=UTC"]
+            )
+            #expect(kiln.wait() == 0, "\(kiln.errorText)")
+            let new = Set(try FileManager.default.contentsOfDirectory(atPath: directory)).subtracting(taken)
+            let name = try #require(new.first)
+            #expect(new.count == 1 && name.hasSuffix("-2") && taken.contains(String(name.dropLast(2))))
+            let files = try FileManager.default.contentsOfDirectory(atPath: "\(directory)/\(name)")
+            #expect(targets == 1 ? files.contains("session.json") : files.count == targets)
         }
 
         @Test func aFullDiskEndsTheSessionInOneLine() throws {
@@ -182,8 +216,9 @@ extension KernelTests {
             let server = try RedisServer()
             let directory = temporaryDirectory()
             defer { try? FileManager.default.removeItem(atPath: directory) }
-            for output in [directory, directory + "/a/b/c"] {
-                let kiln = try KilnRun(["-p", "\(server.pid)", "-o", output, "--", "/no/such/command"])
+            let second = try RedisServer()
+            for (output, others) in [(directory, []), (directory + "/a/b/c", []), (directory + "/a/b/c", ["-p", "\(second.pid)"])] {
+                let kiln = try KilnRun(["-p", "\(server.pid)", "-o", output] + others + ["--", "/no/such/command"])
                 #expect(kiln.wait() == 1)
                 #expect(try FileManager.default.contentsOfDirectory(atPath: directory).isEmpty)
             }
