@@ -83,6 +83,7 @@ public enum Capabilities {
                 return ""
             }
         ),
+        runStatistics,
         hook(.socket, takesAway: "the cheapest hook: fentry is taken", remedy: "Linux 6.3 or later, with BTF."),
         hook(
             .fentry, takesAway: "io_uring, recvmmsg and 32-bit servers, and where hook socket is missing too, queue: syscall is taken",
@@ -121,6 +122,24 @@ public enum Capabilities {
             guard found.outcome == .present else {
                 throw Missing(description: "cannot profile: \(found.words). \(entry.remedy) `kiln doctor` lists what this host allows.")
             }
+        }
+    }
+
+    private static let runStatistics = Entry(
+        name: "run-time statistics", group: .kernel, isRequired: false,
+        takesAway: "kiln redis --max-cost and --bpf-statistics, and the kernel's account in kiln cost",
+        remedy: "Run as root, or grant the process CAP_SYS_ADMIN.",
+        probe: {
+            _ = try RunStatistics()
+            return ""
+        }
+    )
+
+    /// Throws unless the kernel's run-time statistics can be switched on. `purpose`: what needs them.
+    public static func requireRunStatistics(for purpose: String) throws(Missing) {
+        let found = finding(runStatistics)
+        guard found.outcome == .present else {
+            throw Missing(description: "\(found.words), which \(purpose) needs. \(runStatistics.remedy) `kiln doctor` lists what this host allows.")
         }
     }
 

@@ -52,6 +52,9 @@ struct RedisSession {
     }
 
     private func observe(_ begun: inout Bool) throws {
+        // Told now, not when the first measurement is due.
+        if options.maxCost != nil { try Capabilities.requireRunStatistics(for: "--max-cost") }
+        if options.bpfStatistics { try Capabilities.requireRunStatistics(for: "--bpf-statistics") }
         let statistics = options.bpfStatistics ? try RunStatistics() : nil
         var probes = try Probes(targets, options, folding)
         let boundary = try options.command.isEmpty ? nil : startedCommand(options.command)

@@ -69,6 +69,17 @@ extension KernelTests {
             _ = consume load
         }
 
+        /// The account comes from a session of its own, which may fail where the others did not.
+        @Test func whereTheKernelKeepsNoAccountTheCostIsReportedWithoutIt() throws {
+            let server = try RedisServer(), load = try Self.load(server)
+            let (measured, said) = try Self.cost(server, [], ["--no-syscalls", "-F", "0"], wrapper: Capability.withoutAdministration)
+            #expect(measured.bpf_ns_per_command == nil)
+            #expect(measured.windows.count == measured.blocks * 4)
+            let lines = said.split(separator: "\n").filter { $0.contains("without the kernel's account: ") }
+            #expect(lines.count == 1 && lines[0].contains("CAP_SYS_ADMIN"), "\(said)")
+            _ = consume load
+        }
+
         @Test func aServerWithoutTrafficIsRefused() throws {
             let server = try RedisServer()
             let kiln = try KilnRun(["-p", "\(server.pid)", "-d", "1", "--window", "0.1", "--observer", "none"], subcommand: "cost")
@@ -95,9 +106,9 @@ extension KernelTests {
         }
 
         /// Uneven or not: the numbers are there. With what was said.
-        private static func cost(_ server: RedisServer, _ arguments: [String], _ session: [String] = []) throws -> (cost: Cost, said: String) {
+        private static func cost(_ server: RedisServer, _ arguments: [String], _ session: [String] = [], wrapper: [String] = []) throws -> (cost: Cost, said: String) {
             let kiln = try KilnRun(
-                ["-p", "\(server.pid)", "-d", "4", "--window", "0.15", "--json"] + arguments + (session.isEmpty ? [] : ["--"] + session), subcommand: "cost"
+                ["-p", "\(server.pid)", "-d", "4", "--window", "0.15", "--json"] + arguments + (session.isEmpty ? [] : ["--"] + session), subcommand: "cost", wrapper: wrapper
             )
             let status = kiln.wait()
             guard status == 0 || kiln.errorText.contains("would do") || kiln.errorText.contains("Even a day") else {

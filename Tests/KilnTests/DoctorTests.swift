@@ -27,6 +27,16 @@ extension KernelTests {
             }
         }
 
+        @Test func missingRunTimeStatisticsAreToldWithWhatTheyTakeAway() throws {
+            let kiln = try KilnRun(["--json"], subcommand: "doctor", wrapper: Capability.withoutAdministration)
+            #expect(kiln.wait() == 0)
+            let diagnosis = try JSONDecoder().decode(Diagnosis.self, from: Data(kiln.outputText.utf8))
+            let statistics = try #require(diagnosis.capabilities.first { $0.name == "run-time statistics" })
+            #expect(!statistics.present && !statistics.required && diagnosis.can_profile)
+            #expect(statistics.takes_away.contains("--max-cost") && statistics.takes_away.contains("kiln cost"))
+            #expect(statistics.remedy.contains("CAP_SYS_ADMIN"))
+        }
+
         @Test func withoutPrivilegesItSaysSoAndFails() throws {
             let kiln = try KilnRun([], subcommand: "doctor", wrapper: ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups"])
             #expect(kiln.wait() == 1)

@@ -41,6 +41,18 @@ extension KernelTests {
             #expect(session.record.ended == "interrupted")
         }
 
+        @Test(arguments: [["--max-cost", "5"], ["--bpf-statistics"]])
+        func whereTheKernelKeepsNoRunTimesALimitIsRefusedBeforeAnythingIsAttached(options: [String]) throws {
+            let server = try RedisServer()
+            let directory = temporaryDirectory()
+            defer { try? FileManager.default.removeItem(atPath: directory) }
+            let kiln = try KilnRun(["-p", "\(server.pid)", "-o", directory + "/s"] + options, wrapper: Capability.withoutAdministration)
+            #expect(kiln.wait() == 1)
+            #expect(kiln.errorText.contains("which \(options[0]) needs") && kiln.errorText.contains("CAP_SYS_ADMIN"))
+            #expect(kiln.errorText.split(separator: "\n").count == 1, "\(kiln.errorText)")
+            #expect(access(directory + "/s", F_OK) != 0)
+        }
+
         @Test func aSessionWithoutATerminalSaysWhenItEnds() throws {
             let server = try RedisServer()
             let directory = temporaryDirectory()

@@ -14,6 +14,9 @@ enum Capability {
 
     static let canProfile = !hooks.isEmpty
 
+    /// Runs what stands behind it with all of root's capabilities but CAP_SYS_ADMIN.
+    static let withoutAdministration = ["setpriv", "--bounding-set", "-sys_admin", "--inh-caps", "-sys_admin"]
+
     /// Attach to a process of our own for a moment.
     private static func probe(hook: String) -> String? {
         guard access("/usr/bin/redis-server", X_OK) == 0 else { return "redis-server is not installed" }
