@@ -59,7 +59,7 @@ struct CostCommand: ParsableCommand {
         if port == 0 { throw ValidationError("--port 0 is no port: give 1 to 65535.") }
         if pid != nil, port != nil { throw ValidationError("--pid and --port both name the process: give one of them.") }
         let session = try sessionOptions()
-        guard session.target.pid == [1], session.target.port.isEmpty, session.output == nil, session.duration == nil, session.command.isEmpty else {
+        guard session.target.pid == [1], session.target.port.isEmpty, session.output == nil, session.length.duration == nil, session.command.isEmpty else {
             throw ValidationError("behind -- stand options of the session, but neither its target, nor its length, nor its directory.")
         }
         if observer != nil, !options.isEmpty { throw ValidationError("--observer measures something else than a session: give no options of one.") }

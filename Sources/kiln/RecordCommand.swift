@@ -23,8 +23,7 @@ struct RecordCommand: ParsableCommand {
     @Flag(name: [.customShort("a"), .customLong("all")], help: "Record every process of the host.")
     var all = false
 
-    @Option(name: .shortAndLong, help: ArgumentHelp("End after this many seconds.", valueName: "seconds"))
-    var duration: Double?
+    @OptionGroup var length: LengthOptions
 
     @Option(name: .shortAndLong, help: ArgumentHelp("Write the session here instead of kiln-TARGET-TIME.", valueName: "dir"))
     var output: String?
@@ -35,7 +34,6 @@ struct RecordCommand: ParsableCommand {
     var command: [String] = []
 
     func validate() throws {
-        if let duration { try require("--duration", duration, in: 0.1...2_592_000) }
         if let pid, pid <= 0 { throw ValidationError("--pid \(pid) is no process: give a positive number.") }
         if pid != nil && all { throw ValidationError("--pid and --all exclude each other: give one.") }
         if pid == nil && !all && command.isEmpty { throw ValidationError("nothing to record: give --pid, --all, or a command behind --.") }

@@ -65,12 +65,11 @@ struct RecordSession {
         let attached = Snapshot.now(), cpuBefore = (try? clock?.nanoseconds()) ?? 0
         if let child { try start(child, options.command) }
         begun = true
-        let bound = options.duration.map { "for \(significantSeconds($0))" } ?? (child == nil ? "until Ctrl-C" : "until the command ends")
         let who = target.pid == 0 ? target.comm : sessionTitle(comm: target.comm, pid: target.pid, ports: target.ports, container: target.container)
-        say("kiln \(kilnVersion): attached to \(who); \(options.sampling.frequency) Hz, \(bound)")
+        say("kiln \(kilnVersion): attached to \(who); \(options.sampling.frequency) Hz, \(options.length.words(options.command))")
 
         var progress = Progress(attached: attached, attachTime: attached - began, written: attached)
-        let end = options.duration.map { attached + Nanoseconds(UInt64($0 * 1e9)) }
+        let end = options.length.end(from: attached, options.command)
         events.watch(attention: stacks.attention())
         defer { events.watch(attention: nil) }
         while progress.ended == "running" {

@@ -25,10 +25,7 @@ struct RedisCommand: ParsableCommand {
     @Option(help: ArgumentHelp("With --client: watch the running processes of this name; repeat for several.", valueName: "name"))
     var comm: [String] = []
 
-    @Option(name: .shortAndLong, help: ArgumentHelp(
-        "End after this many seconds; without a terminal and this option, after \(Int(durationWithoutTerminal)).", valueName: "seconds"
-    ))
-    var duration: Double?
+    @OptionGroup var length: LengthOptions
 
     @Option(name: .shortAndLong, help: ArgumentHelp("Print and record every so many seconds.", valueName: "seconds"))
     var interval: Double = 1
@@ -77,18 +74,8 @@ struct RedisCommand: ParsableCommand {
     @Argument(parsing: .postTerminator, help: ArgumentHelp("Run this command; the session ends when it does.", valueName: "command"))
     var command: [String] = []
 
-    /// How long the session runs at most: a session that nobody looks at doesn't run for ever.
-    var bound: Double? { duration ?? (command.isEmpty && !Self.hasTerminal ? Self.durationWithoutTerminal : nil) }
-
-    /// Seconds.
-    static let durationWithoutTerminal = 300.0
-
-    /// Whether somebody can see what kiln prints or says.
-    private static var hasTerminal: Bool { Output.standardOutput.isTerminal || Output.standardError.isTerminal }
-
     func validate() throws {
         try require("--interval", interval, in: 0.1...3600)
-        if let duration { try require("--duration", duration, in: 0.1...2_592_000) }
         if let maxCost { try require("--max-cost", maxCost, in: 0.001...100, unit: "percent") }
         guard client || comm.isEmpty else { throw ValidationError("--comm names programs that ask Redis: give --client too.") }
         guard !client || !(target.pid.isEmpty && comm.isEmpty) else {

@@ -109,7 +109,7 @@ struct RedisSession {
         _ progress: inout Progress
     ) throws {
         let interval = Nanoseconds(UInt64(options.interval * 1e9))
-        let end = options.bound.map { progress.first + Nanoseconds(UInt64($0 * 1e9)) }
+        let end = options.length.end(from: progress.first, options.command)
         var due = progress.first + interval
         var alive = Set(targets.map(\.pid))
         events.watch(attention: probes.stacks?.attention())

@@ -16,9 +16,7 @@ struct SessionPrinter {
 
     func begin(hook: CommandHook, kernel: String, directories: [FilePath]) {
         let rate = options.sampling.frequency > 0 ? "\(options.sampling.frequency) Hz" : "no stacks"
-        let unseen = options.duration == nil ? " (no terminal; --duration gives another length)" : ""
-        let bound = options.bound.map { "for \(significantSeconds($0))\(unseen)" } ?? (options.command.isEmpty ? "until Ctrl-C" : "until the command ends")
-        say("kiln \(kilnVersion): attached to \(targets.map(title).joined(separator: ", ")); hook \(hook.rawValue), \(rate), \(bound)")
+        say("kiln \(kilnVersion): attached to \(targets.map(title).joined(separator: ", ")); hook \(hook.rawValue), \(rate), \(options.length.words(options.command))")
     }
 
     func interval(_ interval: Snapshot, time: WallTime, ownCPU: Nanoseconds, ownRSS: UInt64) throws {

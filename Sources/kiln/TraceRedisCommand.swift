@@ -18,8 +18,7 @@ struct TraceRedisCommand: ParsableCommand {
 
     @OptionGroup var target: TargetOptions
 
-    @Option(name: .shortAndLong, help: ArgumentHelp("End after this many seconds.", valueName: "seconds"))
-    var duration: Double?
+    @OptionGroup var length: LengthOptions
 
     @Option(help: ArgumentHelp("End after this many lines.", valueName: "lines"))
     var limit: Int?
@@ -52,7 +51,6 @@ struct TraceRedisCommand: ParsableCommand {
     var command: [String] = []
 
     func validate() throws {
-        if let duration { try require("--duration", duration, in: 0.1...2_592_000, unit: "seconds") }
         if let slowerThan { try require("--slower-than", slowerThan, in: 0...86_400_000, unit: "milliseconds") }
         try require("--argument-bytes", Double(argumentBytes), in: 16...Double(TraceFilter.requestLimit), unit: "bytes")
         if let limit, limit <= 0 { throw ValidationError("--limit \(limit) makes no sense: give a positive number of lines.") }

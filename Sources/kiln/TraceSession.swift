@@ -40,7 +40,7 @@ struct TraceSession {
         let titles = targets.map {
             sessionTitle(comm: $0.comm, pid: $0.pid, ports: $0.ports, container: $0.container.map { String(describing: $0) })
         }
-        say("kiln \(kilnVersion): attached to \(titles.joined(separator: ", ")); hook \(probe.hook.rawValue)")
+        say("kiln \(kilnVersion): attached to \(titles.joined(separator: ", ")); hook \(probe.hook.rawValue), \(options.length.words(options.command))")
         var lines = 0
         do {
             lines = try poll(&probe, boundary)
@@ -50,7 +50,7 @@ struct TraceSession {
 
     /// Until the end; the lines printed.
     private func poll(_ probe: inout TraceProbe, _ boundary: ChildCommand?) throws -> Int {
-        let end = options.duration.map { probe.attachedAt + Nanoseconds(UInt64(saturating: $0 * 1e9)) }
+        let end = options.length.end(from: probe.attachedAt, options.command)
         let text = TraceText(options, targets: targets)
         var alive = Set(targets.map(\.pid))
         var lines = 0, running = true, more = false

@@ -53,13 +53,22 @@ extension KernelTests {
             #expect(access(directory + "/s", F_OK) != 0)
         }
 
-        @Test func aSessionWithoutATerminalSaysWhenItEnds() throws {
+        @Test(arguments: [["redis"], ["trace", "redis"], ["record"]])
+        func aSessionWithoutATerminalSaysWhenItEnds(subcommand: [String]) throws {
             let server = try RedisServer()
             let directory = temporaryDirectory()
             defer { try? FileManager.default.removeItem(atPath: directory) }
-            let kiln = try KilnRun(["-p", "\(server.pid)", "-o", directory + "/s"])
-            try #require(kiln.attached())
-            #expect(kiln.errorText.contains("for 300.0 s (no terminal; --duration gives another length)"))
+            let place = subcommand == ["trace", "redis"] ? [] : ["-o", directory + "/s"]
+            func said(_ more: [String]) throws -> String {
+                let kiln = try KilnRun(subcommand.dropFirst() + ["-p", "\(server.pid)"] + place + more, subcommand: subcommand[0])
+                try #require(kiln.attached(), "\(kiln.errorText)")
+                kiln.stop()
+                try? FileManager.default.removeItem(atPath: directory + "/s")
+                return kiln.errorText
+            }
+            #expect(try said([]).contains(", for 300.0 s (no terminal; --duration gives another length)\n"))
+            #expect(try said(["-d", "60"]).contains(", for 60.0 s\n"))
+            #expect(try said(["--", "sleep", "60"]).contains(", until the command ends\n"))
         }
 
         @Test func twoSessionsOnOneServerAreBothExact() throws {
