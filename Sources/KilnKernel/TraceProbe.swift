@@ -34,6 +34,8 @@ public struct TraceProbe: ~Copyable {
 
     public static let batch = 8192
 
+    public func loadedPrograms() -> [LoadedProgram] { commands.loadedPrograms() }
+
     /// Nothing more gets onto the ring.
     public mutating func stop() { commands.stop() }
 

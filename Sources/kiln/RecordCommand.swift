@@ -30,6 +30,8 @@ struct RecordCommand: ParsableCommand {
 
     @OptionGroup var sampling: SamplingOptions
 
+    @OptionGroup var programs: ProgramOptions
+
     @Argument(parsing: .postTerminator, help: ArgumentHelp("Run this command.", valueName: "command"))
     var command: [String] = []
 

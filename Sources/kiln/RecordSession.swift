@@ -60,6 +60,7 @@ struct RecordSession {
 
     private func observe(_ begun: inout Bool) throws {
         let watched = target.pid == 0 ? nil : WatchedProcesses(pids: [target.pid])
+        let statistics = try options.programs.statistics()
         var stacks = try StackProbe(watching: watched, byThread: options.sampling.threads, mappings: folding.mappings)
         try stacks.attach(frequency: options.sampling.frequency)
         let attached = Snapshot.now(), cpuBefore = (try? clock?.nanoseconds()) ?? 0
@@ -67,6 +68,8 @@ struct RecordSession {
         begun = true
         let who = target.pid == 0 ? target.comm : sessionTitle(comm: target.comm, pid: target.pid, ports: target.ports, container: target.container)
         say("kiln \(kilnVersion): attached to \(who); \(options.sampling.frequency) Hz, \(options.length.words(options.command))")
+
+        options.programs.tellBegin(stacks.loadedPrograms(), refused: [])
 
         var progress = Progress(attached: attached, attachTime: attached - began, written: attached)
         let end = options.length.end(from: attached, options.command)
@@ -92,6 +95,8 @@ struct RecordSession {
         }
         stacks.stop()
         try finish(stacks, progress)
+        options.programs.tellEnd(stacks.loadedPrograms())
+        _ = consume statistics
         if let status = child?.end(), status != 0, progress.ended == "command ended" {
             say("kiln: the command ended with status \(status)")
         }
@@ -119,7 +124,8 @@ struct RecordSession {
             interval: Self.writeEvery.seconds, ended: progress.ended, target: target, process: 0, snapshot: snapshot,
             frequency: options.sampling.frequency, syscallName: nil,
             cost: SessionRecord.Cost(
-                statistics: nil, ownCPU: own.cpu, ownPeakRSS: own.peakRSSBytes, targetCPU: progress.targetCPU, attach: progress.attachTime
+                statistics: options.programs.bpfStatistics ? (snapshot.programs, [], 0) : nil, ownCPU: own.cpu, ownPeakRSS: own.peakRSSBytes,
+                targetCPU: progress.targetCPU, attach: progress.attachTime
             )
         )
         if target.pid == 0 { record.samples.onCPU.expected = nil }

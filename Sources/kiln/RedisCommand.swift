@@ -47,17 +47,13 @@ struct RedisCommand: ParsableCommand {
     @Flag(help: "Print JSON lines instead of tables.")
     var json = false
 
-    @Flag(name: .customLong("bpf-statistics"), help: "Switch on the kernel's run-time statistics of BPF programs (system-wide, costs time).")
-    var bpfStatistics = false
-
     @Option(name: .customLong("max-cost"), help: ArgumentHelp(
         "Thin the session (fewer samples, then no system calls), and at last end it, when its BPF programs take more than this share of the target's CPU time.",
         valueName: "percent"
     ))
     var maxCost: Double?
 
-    @Flag(name: .shortAndLong, help: "Tell what is loaded into the kernel and where, how often it ran, and what was refused.")
-    var verbose = false
+    @OptionGroup var programs: ProgramOptions
 
     @Flag(help: ArgumentHelp("Hold kiln's counts against the server's own INFO at the end.", discussion: """
         kiln connects to the server as a client. A password is taken from the environment variable REDISCLI_AUTH or from \

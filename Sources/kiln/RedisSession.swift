@@ -54,8 +54,7 @@ struct RedisSession {
     private func observe(_ begun: inout Bool) throws {
         // Told now, not when the first measurement is due.
         if options.maxCost != nil { try Capabilities.requireRunStatistics(for: "--max-cost") }
-        if options.bpfStatistics { try Capabilities.requireRunStatistics(for: "--bpf-statistics") }
-        let statistics = options.bpfStatistics ? try RunStatistics() : nil
+        let statistics = try options.programs.statistics()
         var probes = try Probes(targets, options, folding)
         let boundary = try options.command.isEmpty ? nil : startedCommand(options.command)
         defer { boundary?.end() }
@@ -65,7 +64,7 @@ struct RedisSession {
         begun = true
         if let boundary { try events.watch(pid: boundary.pid) }
         printer.begin(hook: probes.commands.hook, kernel: kernel, directories: directories.map(\.path))
-        if options.verbose { for line in verbose(probes).begin(refused: probes.refused) { say(line) } }
+        options.programs.tellBegin(probes.loadedPrograms(), refused: probes.refused)
 
         // Maps start at zero when they are attached: that is the first snapshot, and the first interval misses nothing.
         var progress = Progress(
@@ -198,11 +197,9 @@ struct RedisSession {
             }
             records.append(record)
         }
-        if options.verbose {
-            // Without JSON they are printed with the session.
-            let losses = options.json ? records.first.map { SessionText($0, output: .standardError).losses } : nil
-            for line in verbose(probes).end(losses: losses ?? []) { say(line) }
-        }
+        // Without JSON losses are printed with the session.
+        let losses = options.json ? records.first.map { SessionText($0, output: .standardError).losses } : nil
+        options.programs.tellEnd(probes.loadedPrograms(), losses: losses ?? [])
         if let failure { throw failure }
         do {
             try printer.end(records, directories: directories.map(\.path))
@@ -213,10 +210,6 @@ struct RedisSession {
             }
             throw Failure("pid \(target.pid) (\(target.comm)) is not a known Redis server and no Redis command reached it. Give the server's --pid or --port.")
         }
-    }
-
-    private func verbose(_ probes: borrowing Probes) -> VerboseText {
-        VerboseText(programs: probes.loadedPrograms(), hasStatistics: options.bpfStatistics)
     }
 
     /// Whether commands of Redis were seen. A web server gets inline commands too: methods and header names.
@@ -239,7 +232,7 @@ struct RedisSession {
             container: target.container.map { String(describing: $0) }
         )
         let cost = SessionRecord.Cost(
-            statistics: options.bpfStatistics ? (total.programs, probes.commandPrograms, calls) : nil, ownCPU: own.cpu,
+            statistics: options.programs.bpfStatistics ? (total.programs, probes.commandPrograms, calls) : nil, ownCPU: own.cpu,
             ownPeakRSS: own.peakRSSBytes, targetCPU: Nanoseconds(progress.targetCPU[process]), attach: attached
         )
         var record = SessionRecord(

@@ -47,6 +47,8 @@ struct TraceRedisCommand: ParsableCommand {
     @Flag(help: "Print JSON lines.")
     var json = false
 
+    @OptionGroup var programs: ProgramOptions
+
     @Argument(parsing: .postTerminator, help: ArgumentHelp("Run this command; the trace ends when it does.", valueName: "command"))
     var command: [String] = []
 

@@ -27,12 +27,20 @@ struct TraceSession {
         guard let watched = WatchedProcesses(pids: targets.map(\.pid)) else {
             throw Failure("a trace takes 1 to \(WatchedProcesses.limit) processes.")
         }
+        let statistics = try options.programs.statistics()
         var encrypted = EncryptedConnections(targets, follows: true)
+        var refused: [String] = []
         var probe = try TraceProbe.attach(
             watching: watched, forced: options.target.hook, filter: options.filter, tls: encrypted.libraries,
             openSockets: { try targets.flatMap { try $0.openSockets() } },
-            refused: { hook, error in say("kiln: hook \(hook.rawValue) is not to be had here: \(error)") },
-            refusedTLS: { encrypted.tell($0, $1) }
+            refused: { hook, error in
+                say("kiln: hook \(hook.rawValue) is not to be had here: \(error)")
+                refused.append("hook \(hook.rawValue): \(error)")
+            },
+            refusedTLS: { library, error in
+                encrypted.tell(library, error)
+                refused.append("\(library.name) of pid \(library.pid): \(error)")
+            }
         )
         let boundary = try options.command.isEmpty ? nil : startedCommand(options.command)
         defer { boundary?.end() }
@@ -41,11 +49,14 @@ struct TraceSession {
             sessionTitle(comm: $0.comm, pid: $0.pid, ports: $0.ports, container: $0.container.map { String(describing: $0) })
         }
         say("kiln \(kilnVersion): attached to \(titles.joined(separator: ", ")); hook \(probe.hook.rawValue), \(options.length.words(options.command))")
+        options.programs.tellBegin(probe.loadedPrograms(), refused: refused)
         var lines = 0
         do {
             lines = try poll(&probe, boundary)
         } catch is OutputClosed {}
+        options.programs.tellEnd(probe.loadedPrograms())
         try tellEnd(probe, &encrypted, lines: lines)
+        _ = consume statistics
     }
 
     /// Until the end; the lines printed.

@@ -32,3 +32,24 @@ struct VerboseText {
             + losses
     }
 }
+
+extension ProgramOptions {
+    /// The kernel's run times, on while this lives; nil: nobody asked.
+    func statistics() throws -> RunStatistics? {
+        guard bpfStatistics else { return nil }
+        try Capabilities.requireRunStatistics(for: "--bpf-statistics")
+        return try RunStatistics()
+    }
+
+    /// With --verbose: what was loaded, and what this kernel refused. To be said when everything is attached.
+    func tellBegin(_ programs: @autoclosure () -> [LoadedProgram], refused: [String]) {
+        guard verbose else { return }
+        for line in VerboseText(programs: programs(), hasStatistics: bpfStatistics).begin(refused: refused) { say(line) }
+    }
+
+    /// With --verbose: how often it ran.
+    func tellEnd(_ programs: @autoclosure () -> [LoadedProgram], losses: [String] = []) {
+        guard verbose else { return }
+        for line in VerboseText(programs: programs(), hasStatistics: bpfStatistics).end(losses: losses) { say(line) }
+    }
+}
