@@ -90,6 +90,29 @@ public struct TraceRow: Codable, Sendable, Equatable {
     }
 }
 
+/// The last of a trace's JSON lines, told apart by its one key. Fields are added, never renamed.
+public struct TraceEnd: Codable, Sendable, Equatable {
+    public struct Summary: Codable, Sendable, Equatable {
+        public var durationS: Double
+        /// Lines before this one.
+        public var traced: UInt64
+        /// Read from all clients, whether the filters let them pass or not.
+        public var requests: UInt64
+        /// By name: of what was to be told, and of what was to be counted.
+        public var lost: [String: UInt64]
+
+        enum CodingKeys: String, CodingKey {
+            case durationS = "duration_s", traced, requests, lost
+        }
+    }
+
+    public var summary: Summary
+
+    public init(duration: Nanoseconds, traced: UInt64, requests: UInt64, lost: [String: UInt64]) {
+        summary = Summary(durationS: duration.seconds, traced: traced, requests: requests, lost: lost)
+    }
+}
+
 extension TraceRow {
     /// Name and arguments, what is missing of them said.
     public var request: String {

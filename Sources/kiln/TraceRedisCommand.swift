@@ -44,7 +44,7 @@ struct TraceRedisCommand: ParsableCommand {
     @Flag(help: "Print time, command and latency only.")
     var brief = false
 
-    @Flag(help: "Print JSON lines.")
+    @Flag(help: "Print JSON lines; the last one, {\"summary\": ...}, has what was lost.")
     var json = false
 
     @OptionGroup var programs: ProgramOptions

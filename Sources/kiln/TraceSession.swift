@@ -89,12 +89,19 @@ struct TraceSession {
         return lines
     }
 
-    /// What is missing, with its name, on standard error: lines are lines of requests.
+    /// What is missing, with its name, on standard error: lines are lines of requests. In JSON it is their last line, too: who reads
+    /// them may see nothing else.
     private func tellEnd(_ probe: borrowing TraceProbe, _ encrypted: inout EncryptedConnections, lines: Int) throws {
         var snapshot = Snapshot(time: Snapshot.now())
         try probe.read(into: &snapshot)
         encrypted.tellUnseen(in: snapshot)
         let calls = snapshot.commands.values.reduce(UInt64(0)) { $0 + $1.calls }
+        if options.json {
+            let end = TraceEnd(
+                duration: snapshot.time - probe.attachedAt, traced: UInt64(lines), requests: calls, lost: snapshot.losses
+            )
+            do { try output.write(jsonLines([end])) } catch is OutputClosed {}
+        }
         let text = IntervalText(interval: snapshot, isTotal: true, output: .standardError)
         say("\(grouped(UInt64(lines))) lines, \(grouped(calls)) requests read; \(text.lostText)")
         for name in snapshot.losses.keys.sorted() { say("  \(name): \(lossMeaning(name) ?? "")") }

@@ -8,9 +8,15 @@ struct TraceRun {
     /// What it said at its end.
     let said: String
 
-    /// The lines of --json.
+    /// The lines of --json but the last.
     func rows() throws -> [TraceRow] {
-        try output.split(separator: "\n").map { try JSONDecoder().decode(TraceRow.self, from: Data($0.utf8)) }
+        try output.split(separator: "\n").dropLast().map { try JSONDecoder().decode(TraceRow.self, from: Data($0.utf8)) }
+    }
+
+    /// The last line of --json.
+    func summary() throws -> TraceEnd.Summary {
+        guard let last = output.split(separator: "\n").last else { throw TestFailure("no lines: \(said)") }
+        return try JSONDecoder().decode(TraceEnd.self, from: Data(last.utf8)).summary
     }
 
     /// What it counted as lost under a name.
