@@ -23,7 +23,7 @@ public struct CostEstimate: Sendable {
     public let change: Double
     public let interval: ClosedRange<Double>
     /// Standard deviation of a block's logarithm.
-    private let deviation: Double
+    let deviation: Double
 
     /// `windows`: what was measured in each window, block by block. nil: too few blocks, or a window that measured nothing.
     public init?(windows: [Double]) {
@@ -58,14 +58,21 @@ public struct CostEstimate: Sendable {
     /// Whether the interval is narrow enough: within `precision`, or a quarter of the change where that is more.
     public func isConclusive(precision: Double) -> Bool { uncertainty <= max(precision, abs(change) / 4) }
 
-    /// How many blocks would be, with the noise seen so far; nil: more than 100,000.
-    public func blocksWanted(precision: Double) -> Int? {
+    /// How many blocks would be, with the noise seen so far; nil: more than `most`.
+    public func blocksWanted(precision: Double, most: Int) -> Int? {
         // The upper end lies farther from the change than the lower one.
         let half = log((1 + change + max(precision, abs(change) / 4)) / (1 + change))
-        return (Self.leastBlocks...100_000).first { Self.halfWidth(deviation, blocks: $0) <= half }
+        guard most >= Self.leastBlocks, Self.halfWidth(deviation, blocks: most) <= half else { return nil }
+        // Each block more makes the interval narrower.
+        var few = Self.leastBlocks, enough = most
+        while few < enough {
+            let middle = (few + enough) / 2
+            if Self.halfWidth(deviation, blocks: middle) <= half { enough = middle } else { few = middle + 1 }
+        }
+        return enough
     }
 
-    private static func halfWidth(_ deviation: Double, blocks: Int) -> Double {
+    static func halfWidth(_ deviation: Double, blocks: Int) -> Double {
         deviation == 0 ? 0 : studentQuantile(confidence, freedom: blocks - 1) * deviation / Double(blocks).squareRoot()
     }
 }

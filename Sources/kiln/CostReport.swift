@@ -56,7 +56,7 @@ struct CostReport {
 
     /// How long a measurement would have to be, by the noise of this one; nil: longer than a day.
     private var wantedSeconds: Double? {
-        cost.blocksWanted(precision: precision / 100).map { Double($0) * blockSeconds }.flatMap { $0 <= 86_400 ? $0 : nil }
+        cost.blocksWanted(precision: precision / 100, most: Int(86_400 / blockSeconds)).map { Double($0) * blockSeconds }
     }
 
     /// The programs' run time for a command, ns, and over the target's CPU time.

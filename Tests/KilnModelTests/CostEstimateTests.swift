@@ -60,12 +60,23 @@ struct CostEstimateTests {
         func windows(_ blocks: Int) -> [Double] { (0..<blocks * 4).map { _ in 100 * exp(0.1 * random.next()) } }
         let estimate = try #require(CostEstimate(windows: windows(8)))
         #expect(!estimate.isConclusive(precision: 0.02))
-        let wanted = try #require(estimate.blocksWanted(precision: 0.02))
+        let wanted = try #require(estimate.blocksWanted(precision: 0.02, most: 20_000))
         #expect(wanted > 8)
         // The noise of eight blocks is known to a factor of two at best.
         let longer = try #require(CostEstimate(windows: windows(wanted)))
         #expect(longer.uncertainty < 0.04)
         #expect(try #require(CostEstimate(windows: windows(400))).isConclusive(precision: 0.02))
+    }
+
+    @Test(arguments: [0.0, 0.01, 0.05, 0.2, 0.6], [0.0001, 0.002, 0.02, 0.3])
+    func howManyBlocksWouldDoIsTheFirstNumberThatDoes(noise: Double, precision: Double) throws {
+        var random = Gaussian(seed: 21)
+        let estimate = try #require(CostEstimate(windows: (0..<24).map { _ in 100 * exp(noise * random.next()) }))
+        let half = log((1 + estimate.change + max(precision, abs(estimate.change) / 4)) / (1 + estimate.change))
+        for most in [3, 4, 5, 2000] {
+            let first = (CostEstimate.leastBlocks...2000).first { $0 <= most && CostEstimate.halfWidth(estimate.deviation, blocks: $0) <= half }
+            #expect(estimate.blocksWanted(precision: precision, most: most) == first)
+        }
     }
 
     @Test func theUnitIsTheFirstThatWasCountedOftenEnough() {
