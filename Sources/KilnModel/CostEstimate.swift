@@ -4,12 +4,21 @@ import Glibc
 import Musl
 #endif
 
+/// A number without and with something that watches.
+public protocol ComparedSides {
+    var without: Double { get }
+    var with: Double { get }
+    /// Relative: 0.1 is 10 % more.
+    var change: Double { get }
+    var interval: ClosedRange<Double> { get }
+}
+
 /// How much a number grows when something watches, from windows with and without it on the same traffic.
 ///
 /// Windows come in blocks of four: without, with, with, without. A steady drift of traffic or machine cancels within a block, so
 /// a block is one observation: the mean logarithm of its windows with, less that of its windows without. The interval is
 /// Student's over the blocks. 99 %: blocks are not quite independent of each other, and 19 of 20 intervals are to hold the truth.
-public struct CostEstimate: Sendable {
+public struct CostEstimate: ComparedSides, Sendable {
     /// A block's windows in their order.
     public static let order = [false, true, true, false]
     /// Below that many blocks nothing can be said of their noise.

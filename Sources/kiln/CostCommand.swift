@@ -127,9 +127,7 @@ struct CostCommand: ParsableCommand {
         guard ping || unit == nil || unit == .command else { return nil }
         do {
             let session = try sessionOptions()
-            let connection = try ServerConnection(target, user: session.auditUser, password: SessionAudit.password(session), for: "its INFO")
-            _ = try connection.statistics()
-            return connection
+            return try ServerConnection(target, user: session.auditUser, password: SessionAudit.password(session), for: "its INFO")
         } catch {
             guard unit == nil, !ping else { throw error }
             say("kiln: CPU time can't be divided by commands: \(error)")

@@ -6,8 +6,8 @@ import KilnTargets
 final class CostMeasurement {
     let target: Target
     private(set) var windows: [CostWindow] = []
-    /// Round trips of PING by window, where asked for.
-    private(set) var roundTrips: [Histogram] = []
+    /// Round trips of PING by window, ns; none where they weren't asked for.
+    private(set) var roundTrips: [[UInt64]] = []
     /// Service of all commands, as the sessions saw it.
     private(set) var service = Histogram()
     private(set) var isInterrupted = false
@@ -41,7 +41,7 @@ final class CostMeasurement {
     func run(blocks: Int, progress: (Int) -> Void) throws {
         for block in 0..<blocks {
             progress(block)
-            var block: [CostWindow] = [], trips: [Histogram] = []
+            var block: [CostWindow] = [], trips: [[UInt64]] = []
             var watching = false
             for watched in CostEstimate.order {
                 if watched != watching {
@@ -49,7 +49,7 @@ final class CostMeasurement {
                     if watched { try observer.start() } else if let record = try observer.stop() { remember(record) }
                     guard try pause(Self.settling) else { return try interrupted() }
                 }
-                var trip = Histogram()
+                var trip: [UInt64] = []
                 guard let window = try measure(watched, &trip) else { return try interrupted() }
                 block.append(window)
                 trips.append(trip)
@@ -76,13 +76,13 @@ final class CostMeasurement {
     }
 
     /// nil: interrupted.
-    private func measure(_ watched: Bool, _ trips: inout Histogram) throws -> CostWindow? {
+    private func measure(_ watched: Bool, _ trips: inout [UInt64]) throws -> CostWindow? {
         let before = try moment(), end = Snapshot.now() + length
         if pings, let server {
             while Snapshot.now() < end {
                 let start = Snapshot.now()
                 try server.ping()
-                trips.record(Snapshot.now() - start)
+                trips.append((Snapshot.now() - start).count)
                 guard try pause(Self.pingEvery) else { return nil }
             }
         } else {
@@ -108,7 +108,7 @@ final class CostMeasurement {
 
     /// The server is asked first: its answer is in no window's beginning, and in each one's end.
     private func moment() throws -> Moment {
-        let server = try server?.statistics()
+        let server = try server?.statistics("commandstats")
         let calls = try? ProcFS().process(target.pid).ioCalls()
         do {
             return Moment(server: server, calls: calls, cpu: try clock.nanoseconds(), time: Snapshot.now())

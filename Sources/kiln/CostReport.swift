@@ -5,6 +5,8 @@ import KilnModel
 struct CostReport {
     let name: String
     let measurement: CostMeasurement
+    /// Of PING's round trips; none where they weren't asked for.
+    private let pings: Pings?
     /// Of a session with the kernel's run-time statistics.
     let accounted: SessionRecord?
     let unit: CostUnit
@@ -16,7 +18,51 @@ struct CostReport {
     /// What a block takes.
     let blockSeconds: Double
 
+    init(
+        name: String, measurement: CostMeasurement, accounted: SessionRecord?, unit: CostUnit, cost: CostEstimate, window: Double,
+        precision: Double, blockSeconds: Double
+    ) {
+        self.name = name
+        self.measurement = measurement
+        self.accounted = accounted
+        self.unit = unit
+        self.cost = cost
+        self.window = window
+        self.precision = precision
+        self.blockSeconds = blockSeconds
+        pings = Pings(measurement.roundTrips)
+    }
+
     private var windows: [CostWindow] { measurement.windows }
+
+    /// All round trips of a side together: what a window has of them is too few for percentiles.
+    private struct Pings {
+        let without, with: Int
+        let p50, p90, p99: PercentileEstimate?
+
+        init?(_ times: [[UInt64]]) {
+            func count(_ watched: Bool) -> Int {
+                let order = CostEstimate.order
+                return times.indices.reduce(0) { $0 + (order[$1 % order.count] == watched ? times[$1].count : 0) }
+            }
+            without = count(false)
+            with = count(true)
+            guard without > 0 || with > 0 else { return nil }
+            p50 = PercentileEstimate(0.5, times: times)
+            p90 = PercentileEstimate(0.9, times: times)
+            p99 = PercentileEstimate(0.99, times: times)
+        }
+
+        var rows: [(name: String, share: Double, estimate: PercentileEstimate?)] {
+            [("PING p50", 0.5, p50), ("PING p90", 0.9, p90), ("PING p99", 0.99, p99)]
+        }
+
+        var line: String {
+            let counts = "PING: \(grouped(UInt64(without))) without and \(grouped(UInt64(with))) with"
+            guard let missing = rows.first(where: { $0.estimate == nil }) else { return counts }
+            return counts + "; too few for \(missing.name.dropFirst(5)), which takes \(grouped(UInt64(PercentileEstimate.timesNeeded(missing.share)))) of each"
+        }
+    }
 
     var lines: [String] {
         let target = measurement.target, output = Output.standardOutput
@@ -25,7 +71,7 @@ struct CostReport {
         var table = Table(["", "without", "with", "change", "\(Int(CostEstimate.confidence * 100)) % interval"], leftAligned: 1)
         table.add(row("CPU time a \(unit.rawValue)", cost))
         if let execution = windows.execution { table.add(row("execution, by the server", execution)) }
-        for (name, share) in [("PING p50", 0.5), ("PING p99", 0.99)] { if let trips = trips(share) { table.add(row(name, trips)) } }
+        for ping in pings?.rows ?? [] { if let estimate = ping.estimate { table.add(row(ping.name, estimate)) } }
         lines += table.lines.enumerated().map { $0 == 0 ? output.bold($1) : $1 }
         let interval = cost.addedInterval
         lines.append("added CPU time a \(unit.rawValue): \(time(cost.added)), between \(time(interval.lowerBound)) and \(time(interval.upperBound))")
@@ -35,8 +81,9 @@ struct CostReport {
         }
         let service = measurement.service
         if let p50 = service.percentile(0.5), let p99 = service.percentile(0.99) {
-            lines.append("service with the session: p50 \(p50), p99 \(p99)" + (trips(0.5) == nil ? "; without it nobody sees percentiles: --ping does" : ""))
+            lines.append("service with the session: p50 \(p50), p99 \(p99)" + (pings == nil ? "; without it nobody sees percentiles: --ping does" : ""))
         }
+        if let pings { lines.append(pings.line) }
         let traffic = windows.rate(of: unit)
         if unit != .second {
             lines.append("traffic: \(grouped(UInt64(saturating: traffic.mean))) \(unit.rawValue)s/s, varying by \(percentText(traffic.variation)) from window to window")
@@ -67,13 +114,7 @@ struct CostReport {
         return commands > 0 ? (run / commands, run / 1e9 / accounted.cost.targetCPUS) : nil
     }
 
-    /// A percentile of PING's round trips, window by window.
-    private func trips(_ share: Double) -> CostEstimate? {
-        let values = measurement.roundTrips.compactMap { $0.percentile(share).map { Double($0.count) } }
-        return values.count == windows.count ? CostEstimate(windows: values) : nil
-    }
-
-    private func row(_ name: String, _ estimate: CostEstimate) -> [String] {
+    private func row(_ name: String, _ estimate: some ComparedSides) -> [String] {
         let interval = estimate.interval
         return [
             name, time(estimate.without), time(estimate.with), signed(estimate.change),
@@ -97,7 +138,8 @@ struct CostReport {
             added_cpu_ns: cost.added, added_least_cpu_ns: added.lowerBound, added_most_cpu_ns: added.upperBound,
             is_conclusive: cost.isConclusive(precision: precision / 100), wanted_s: wantedSeconds,
             bpf_ns_per_command: account?.perCommand, bpf_percent: account.map { $0.share * 100 },
-            execution: windows.execution.map(Change.init), ping_p50: trips(0.5).map(Change.init), ping_p99: trips(0.99).map(Change.init),
+            execution: windows.execution.map(Change.init), pings_without: pings?.without, pings_with: pings?.with,
+            ping_p50: pings?.p50.map(Change.init), ping_p90: pings?.p90.map(Change.init), ping_p99: pings?.p99.map(Change.init),
             windows: windows
         )])
     }
@@ -105,7 +147,7 @@ struct CostReport {
     private struct Change: Encodable {
         var without_ns, with_ns, change_percent, change_least_percent, change_most_percent: Double
 
-        init(_ estimate: CostEstimate) {
+        init(_ estimate: some ComparedSides) {
             without_ns = estimate.without
             with_ns = estimate.with
             change_percent = estimate.change * 100
@@ -125,7 +167,9 @@ struct CostReport {
         var added_cpu_ns, added_least_cpu_ns, added_most_cpu_ns: Double
         var is_conclusive: Bool
         var wanted_s, bpf_ns_per_command, bpf_percent: Double?
-        var execution, ping_p50, ping_p99: Change?
+        var execution: Change?
+        var pings_without, pings_with: Int?
+        var ping_p50, ping_p90, ping_p99: Change?
         var windows: [CostWindow]
     }
 }

@@ -11,7 +11,8 @@ final class ServerConnection {
     /// What it is asked for, in messages.
     private let purpose: String
 
-    /// Connects by TCP in the target's network namespace, or by its unix socket, and authenticates if there is a password.
+    /// Connects by TCP in the target's network namespace, or by its unix socket, authenticates if there is a password, and makes sure
+    /// that the target is who answers.
     init(_ target: Target, user: String?, password: String?, for purpose: String = "--audit") throws {
         self.target = target
         self.purpose = purpose
@@ -20,25 +21,27 @@ final class ServerConnection {
             throw Failure("cannot connect to pid \(target.pid) (\(target.comm)) for \(purpose): \(errorText(-opened)). It needs a TCP port or a unix socket on which the server listens.")
         }
         descriptor = opened
-        guard let password else { return }
-        let reply = try ask(["AUTH"] + (user.map { [$0] } ?? []) + [password])
-        guard reply.hasPrefix("+OK") else {
-            throw Failure("pid \(target.pid) refuses the password for \(purpose) (\(Self.word(reply))). Give another in REDISCLI_AUTH or --audit-password-file.")
+        if let password {
+            let reply = try ask(["AUTH"] + (user.map { [$0] } ?? []) + [password])
+            guard reply.hasPrefix("+OK") else {
+                throw Failure("pid \(target.pid) refuses the password for \(purpose) (\(Self.word(reply))). Give another in REDISCLI_AUTH or --audit-password-file.")
+            }
+        }
+        // Once: a connection stays with who accepted it.
+        guard try statistics("server").processID == target.pidInNamespace ?? target.pid else {
+            throw Failure("another process than pid \(target.pid) answers on its port: no \(purpose).")
         }
     }
 
     deinit { close(descriptor) }
 
-    func statistics() throws -> ServerStatistics {
-        let reply = try ask(["INFO", "everything"])
+    /// `section`: of INFO. One name, because servers before Redis 7 take no more.
+    func statistics(_ section: String) throws -> ServerStatistics {
+        let reply = try ask(["INFO", section])
         guard reply.hasPrefix("$") else {
             throw Failure("pid \(target.pid) doesn't answer INFO for \(purpose) (\(Self.word(reply))). If it wants a password, give it in REDISCLI_AUTH or --audit-password-file.")
         }
-        let statistics = ServerStatistics(parsing: reply)
-        guard statistics.processID == target.pidInNamespace ?? target.pid else {
-            throw Failure("another process than pid \(target.pid) answers on its port: no \(purpose).")
-        }
-        return statistics
+        return ServerStatistics(parsing: reply)
     }
 
     /// Asks for nothing, and waits for the answer.

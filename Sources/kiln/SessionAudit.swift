@@ -35,7 +35,7 @@ struct SessionAudit {
 
     private static func moment(_ connection: ServerConnection, _ snapshot: () throws -> Snapshot) throws -> Audit.Moment {
         let before = try snapshot()
-        let statistics = try connection.statistics()
+        let statistics = try connection.statistics("everything")
         return Audit.Moment(before: before, server: statistics, after: try snapshot())
     }
 

@@ -15,7 +15,8 @@ extension KernelTests {
             var cost_percent, cost_least_percent, cost_most_percent: Double
             var added_cpu_ns, added_least_cpu_ns, added_most_cpu_ns: Double
             var bpf_ns_per_command: Double?
-            var ping_p50: RoundTrip?
+            var pings_without, pings_with: Int?
+            var ping_p50, ping_p90, ping_p99: RoundTrip?
             var windows: [Window]
 
             struct RoundTrip: Decodable {
@@ -57,6 +58,10 @@ extension KernelTests {
             #expect(nothing.confidence_percent == 99)
             #expect(try isNothing(nothing) || (0..<3).contains { _ in isNothing(try Self.cost(server, ["--observer", "none"]).cost) }, "\(intervals)")
             #expect(try #require(nothing.ping_p50).without_ns > 1000)
+            // A side has 8 windows of 0.15 s, which is 120 PINGs at most.
+            let pings = min(try #require(nothing.pings_without), try #require(nothing.pings_with))
+            #expect((20...120).contains(pings))
+            #expect((nothing.ping_p90 != nil) == (pings >= 100) && nothing.ping_p99 == nil)
             // Nor are four blocks enough to know it to a hundredth of a point; how many would be is said.
             #expect(!nothing.is_conclusive)
             #expect(said.contains("no conclusion: ") && (said.contains(" s would do: --duration ") || said.contains("Even a day")), "\(said)")
@@ -86,11 +91,18 @@ extension KernelTests {
         }
 
         @Test func aServerWithoutTrafficIsRefused() throws {
-            let server = try RedisServer()
+            let server = try RedisServer(), monitor = try Connection(port: server.port)
+            try monitor.send(request("MONITOR"))
+            try monitor.receive(until: "+OK\r\n")
             let kiln = try KilnRun(["-p", "\(server.pid)", "-d", "1", "--window", "0.1", "--observer", "none"], subcommand: "cost")
             #expect(kiln.wait() == 1)
             #expect(kiln.errorText.contains("too little traffic"))
             #expect(kiln.outputText.isEmpty)
+            // At the edges of windows no more is asked than what is divided by.
+            _ = try Connection(port: server.port).reply(to: "ECHO", "no-more")
+            let asked = try monitor.receive(until: "no-more").split(separator: "\r\n").dropLast().map { $0.drop { $0 != "\"" } }
+            #expect(asked.first == "\"INFO\" \"server\"" && asked.count == 1 + 4 * 4 * 2)
+            #expect(asked.dropFirst().allSatisfy { $0 == "\"INFO\" \"commandstats\"" }, "\(Set(asked))")
         }
 
         @Test(arguments: [["--window", "0"], ["-d", "0"], ["--precision", "0"], ["--", "-o", "/tmp/x"], ["--", "--nonsense"], ["--port", "1"]])
