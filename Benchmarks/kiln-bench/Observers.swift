@@ -21,6 +21,8 @@ protocol Watching {
 }
 
 extension Observer {
+    static let perReceive = "an event for each receive"
+
     /// All that can be had here, and what can't.
     static func all(kiln: String) -> (observers: [Observer], missing: [String]) {
         var observers: [Observer] = []
@@ -36,7 +38,7 @@ extension Observer {
         session("kiln --hook syscall", ["--hook", "syscall"])
         let shipping = (kiln as NSString).deletingLastPathComponent + "/kiln-observer"
         let others: [(name: String, perCommand: Bool, program: String, ready: ObserverProgram.Ready, command: (Int32) -> [String])] = [
-            ("an event for each request", true, shipping, .says("attached to"), { [shipping, "ship", "\($0)"] }),
+            (perReceive, true, shipping, .says("attached to"), { [shipping, "ship", "\($0)"] }),
             ("bpftrace, histogram by command", true, "bpftrace", .says("Attaching"), { ["bpftrace", "-e", Self.script($0)] }),
             ("syscount -L", false, "syscount", .silent, { ["syscount", "-L", "-p", "\($0)"] }),
             ("perf trace -s", false, "perf", .silent, { ["perf", "trace", "-s", "-p", "\($0)"] }),

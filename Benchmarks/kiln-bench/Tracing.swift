@@ -27,7 +27,7 @@ private final class Watcher {
 
 extension Bench {
     /// Server CPU time per command with traces, beside counting alone, and beside one perf-buffer record with 1 KiB of payload for
-    /// each request (kiln-observer, where it was built).
+    /// each receive (kiln-observer, where it was built).
     func traceCPU(rounds: Int) throws {
         let pid = "\(server.pid)"
         var cells: [(name: String, command: [String]?)] = [

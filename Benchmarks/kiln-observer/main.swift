@@ -1,6 +1,6 @@
 // Observers to hold kiln against: `kiln-observer burn PID NANOSECONDS FILE` burns so much of a process's CPU time in each of its
-// sends and writes `calls ns` to the file at the end; `kiln-observer ship PID` ships each receive to user space and counts the
-// commands there. SIGINT ends them.
+// sends and writes `calls ns` to the file at the end; `kiln-observer ship PID` ships each receive to user space and
+// counts it there, by the command it begins with. SIGINT ends them.
 import CLibbpf
 import Foundation
 import Glibc
@@ -8,7 +8,8 @@ import KilnKernel
 import KilnModel
 import ObserversBPF
 
-/// The reading end of event-per-request: what a tool has to do at least to count commands.
+/// The reading end of event-per-receive: what a tool has to do at least to count requests that come alone. Of a pipeline it counts
+/// the first one.
 final class Shipped {
     private(set) var commands: [UInt64: UInt64] = [:]
     private(set) var lost: UInt64 = 0

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: (GPL-2.0-only OR BSD-2-Clause) */
-/* What kiln is held against: an observer whose cost is known, and one that ships an event for each request. Either runs alone. */
+/* What kiln is held against: an observer whose cost is known, and one that ships an event for each receive. Either runs alone. */
 #include "kernel_types.h"
 #include <bpf/bpf_helpers.h>
 #include <bpf/bpf_tracing.h>
