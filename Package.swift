@@ -50,7 +50,7 @@ let package = Package(
         .executableTarget(
             name: "kiln",
             dependencies: [
-                "KilnKernel", "KilnModel", "KilnSymbols", "KilnTargets", "Flamegraph",
+                "RESP", "KilnKernel", "KilnModel", "KilnSymbols", "KilnTargets", "Flamegraph",
                 .product(name: "ArgumentParser", package: "swift-argument-parser"),
                 .product(name: "SystemPackage", package: "swift-system"),
             ]

@@ -2,6 +2,7 @@ import Glibc
 import KilnKernel
 import KilnModel
 import KilnTargets
+import RESP
 import SystemPackage
 
 /// A client of the target's own, to ask it for its statistics.
@@ -23,13 +24,13 @@ final class ServerConnection {
         descriptor = opened
         if let password {
             let reply = try ask(["AUTH"] + (user.map { [$0] } ?? []) + [password])
-            guard reply.hasPrefix("+OK") else {
+            guard reply == .simpleString(RESPString("OK".utf8)) else {
                 throw Failure("pid \(target.pid) refuses the password for \(purpose) (\(Self.word(reply))). Give another in REDISCLI_AUTH or --audit-password-file.")
             }
         }
         // Once: a connection stays with who accepted it.
         guard try statistics("server").processID == target.pidInNamespace ?? target.pid else {
-            throw Failure("another process than pid \(target.pid) answers on its port: no \(purpose).")
+            throw Failure("pid \(target.pid) can't be asked for \(purpose): another process answers on its port.")
         }
     }
 
@@ -38,23 +39,26 @@ final class ServerConnection {
     /// `section`: of INFO. One name, because servers before Redis 7 take no more.
     func statistics(_ section: String) throws -> ServerStatistics {
         let reply = try ask(["INFO", section])
-        guard reply.hasPrefix("$") else {
+        guard case .bulkString(let text) = reply else {
             throw Failure("pid \(target.pid) doesn't answer INFO for \(purpose) (\(Self.word(reply))). If it wants a password, give it in REDISCLI_AUTH or --audit-password-file.")
         }
-        return ServerStatistics(parsing: reply)
+        return ServerStatistics(parsing: String(decoding: text.bytes, as: UTF8.self))
     }
 
     /// Asks for nothing, and waits for the answer.
     func ping() throws {
         let reply = try ask(["PING"])
-        guard reply.hasPrefix("+PONG") else { throw Failure("pid \(target.pid) doesn't answer PING (\(Self.word(reply))).") }
+        guard reply == .simpleString(RESPString("PONG".utf8)) else { throw Failure("pid \(target.pid) doesn't answer PING (\(Self.word(reply))).") }
     }
 
     /// The first word of an error and no more: what follows may quote the request, and the password with it.
-    private static func word(_ reply: String) -> String { String(reply.prefix { !$0.isWhitespace }.prefix(32)) }
+    private static func word(_ reply: RESPValue) -> String {
+        guard case .error(let text) = reply else { return "no error, and not what was asked for" }
+        return String(String(decoding: text.bytes, as: UTF8.self).prefix { !$0.isWhitespace }.prefix(32))
+    }
 
-    /// The reply to one request, as it came: a line, or a bulk with its header.
-    private func ask(_ words: [String]) throws -> String {
+    /// The reply to one request.
+    private func ask(_ words: [String]) throws -> RESPValue {
         var request = Array("*\(words.count)\r\n".utf8)
         for word in words { request += Array("$\(word.utf8.count)\r\n\(word)\r\n".utf8) }
         var sent = 0
@@ -63,21 +67,22 @@ final class ServerConnection {
             guard result > 0 else { throw lost(errno) }
             sent += result
         }
-        var reply: [UInt8] = [], wanted = Int.max
+        var reply: [UInt8] = []
         var buffer = [UInt8](repeating: 0, count: 1 << 16)
         let deadline = Snapshot.now() + Self.patience
-        while reply.count < wanted {
-            // A line that doesn't end, or a server that sends a byte now and then.
-            guard Snapshot.now() < deadline, wanted != Int.max || reply.count < buffer.count else { throw lost(ETIMEDOUT) }
+        while true {
+            // A reply that doesn't end, or a server that sends a byte now and then.
+            guard Snapshot.now() < deadline, reply.count < Self.longest.announced else { throw lost(ETIMEDOUT) }
             let result = recv(descriptor, &buffer, buffer.count, 0)
             guard result > 0 else { throw lost(result == 0 ? ECONNRESET : errno) }
             reply += buffer[..<result]
-            guard wanted == Int.max, let end = reply.firstIndex(of: UInt8(ascii: "\n")) else { continue }
-            let header = String(decoding: reply[..<end], as: UTF8.self).filter { $0 != "\r" }
-            wanted = end + 1
-            if header.hasPrefix("$"), let length = Int(header.dropFirst()), length >= 0, length < 1 << 26 { wanted += length + 2 }
+            do {
+                let decoded = try decodeRESP(reply, limits: Self.longest)
+                if decoded.isWhole { return decoded.value }
+            } catch {
+                throw Failure("pid \(target.pid) (\(target.comm)) doesn't answer in RESP, which \(purpose) needs. Give a Redis server's --pid or --port.")
+            }
         }
-        return String(decoding: reply, as: UTF8.self)
     }
 
     private func lost(_ code: Int32) -> Failure {
@@ -86,6 +91,8 @@ final class ServerConnection {
 
     /// What a server may take for one answer.
     private static let patience = Nanoseconds(5_000_000_000)
+    /// What is taken for one: an INFO has some kilobytes.
+    private static let longest = RESPLimits(announced: 1 << 24)
 
     /// A connected socket, or the negative errno. Only addresses on which the target itself listens are tried.
     private static func connect(_ target: Target) -> Int32 {

@@ -105,6 +105,36 @@ extension KernelTests {
             #expect(asked.dropFirst().allSatisfy { $0 == "\"INFO\" \"commandstats\"" }, "\(Set(asked))")
         }
 
+        /// Each reply in pieces, or what is no reply: a server of our own on one connection.
+        @Test(.enabled(if: PythonClient.isInstalled, "python3 is not installed"), arguments: [true, false])
+        func repliesInPiecesAreWaitedForAndWhatIsNoReplyIsSaid(isRedis: Bool) throws {
+            let port = try freePort()
+            let server = try Child("python3", ["-c", """
+                import os, socket, time
+                listener = socket.create_server(("127.0.0.1", \(port)))
+                client, calls = listener.accept()[0], 0
+                while request := client.recv(1000):
+                    calls += 1000
+                    text = "process_id:%d" % os.getpid() if b"server" in request else "cmdstat_get:calls=%d,usec=1" % calls
+                    reply = ("$%d\\r\\n%s\\r\\n" % (len(text), text)).encode() if \(isRedis ? "True" : "False") else b"HTTP/1.1 400 Bad Request\\r\\n\\r\\n"
+                    for at in range(0, len(reply), 3):
+                        client.sendall(reply[at:at + 3])
+                        time.sleep(0.001)
+                """])
+            #expect(eventually { (try? String(contentsOfFile: "/proc/\(server.pid)/net/tcp", encoding: .utf8))?.contains(String(format: ":%04X 00000000:0000 0A", port)) ?? false })
+            let kiln = try KilnRun(
+                ["-p", "\(server.pid)", "-d", "1", "--window", "0.1", "--observer", "none", "--unit", "command", "--precision", "100", "--json"],
+                subcommand: "cost"
+            )
+            let status = kiln.wait()
+            guard isRedis else {
+                #expect(status == 1 && kiln.errorText.contains("doesn't answer in RESP"), "\(kiln.errorText)")
+                return
+            }
+            let cost = try JSONDecoder().decode(Cost.self, from: Data(kiln.outputText.utf8))
+            #expect(cost.windows.count == 16 && cost.windows.allSatisfy { $0.commands == 1000 }, "\(kiln.errorText)")
+        }
+
         @Test(arguments: [["--window", "0"], ["-d", "0"], ["--precision", "0"], ["--", "-o", "/tmp/x"], ["--", "--nonsense"], ["--port", "1"]])
         func optionsThatMakeNoSenseAreWrongUsage(arguments: [String]) throws {
             let kiln = try KilnRun(["-p", "1"] + arguments, subcommand: "cost")
