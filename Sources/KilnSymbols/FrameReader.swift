@@ -129,7 +129,7 @@ struct FrameReader {
         case 0x20: base = section.textBase
         case 0x30: base = section.dataBase
         case 0x50:  // an absolute word at the next word boundary
-            skip(0 &- place & 7)
+            skip((0 &- place) & 7)
             return number(UInt64.self)
         default: return fail()  // 0x40, relative to the function, has no meaning for what says where that is
         }

@@ -111,6 +111,9 @@ struct UnwindSectionTests {
             (Self.common("zPLR", ".byte 7, 0x9b\n.long code - .\n.byte 0x1b, 0x1b\n"), ".long START - .\n.long 64\n.byte 4, 0, 0, 0, 0"),
             (Self.common("zPR", ".byte 6, 0x03\n.long 5\n.byte 0x1b\n"), ".long START - .\n.long 64\n.byte 0"),
             (Self.common("zR", ".byte 1, 0x1b\n"), ".long START - .\n.long 64\n.byte 3, 1, 2, 3"),
+            // Words at the next word boundary: the function's follows at once, the personality's after padding.
+            (Self.common("zR", ".byte 1, 0x50\n"), ".quad START, 64\n.byte 0"),
+            (Self.common("zPR", ".byte 2f - 1f\n1: .byte 0x50\n.balign 8\n.quad 5\n.byte 0x1b\n2:\n"), ".long START - .\n.long 64\n.byte 0"),
         ]
         let found = try UnwindFixtureTests.table(of: Self.handWritten(entries), extension: "s", Self.untouched)
         let code = try #require(found.symbols["code"])
