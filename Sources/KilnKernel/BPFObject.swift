@@ -77,6 +77,13 @@ package struct BPFObject: ~Copyable {
         }
     }
 
+    /// The maps that programs declare, by name; not those of constants and variables.
+    package var mapNames: [String] {
+        var names: [String] = []
+        forEachMap { if !bpf_map__is_internal($0) { names.append(String(cString: bpf_map__name($0))) } }
+        return names
+    }
+
     /// The descriptors of the maps, in their order; -1: not made.
     var mapDescriptors: [Int32] {
         var descriptors: [Int32] = []

@@ -25,6 +25,15 @@ struct InnerMap: ~Copyable {
 
     deinit { if fd >= 0 { close(fd) } }
 
+    private init(fd: Int32) { self.fd = fd }
+
+    /// The same map once more, to be another element as well.
+    func again() throws(KernelError) -> InnerMap {
+        let descriptor = fcntl(fd, F_DUPFD_CLOEXEC, 0)
+        guard descriptor >= 0 else { throw KernelError("share a map", code: errno) }
+        return InnerMap(fd: descriptor)
+    }
+
     /// The descriptor, which is then the caller's to close.
     consuming func release() -> Int32 {
         let descriptor = fd
@@ -32,7 +41,7 @@ struct InnerMap: ~Copyable {
         return descriptor
     }
 
-    /// What an array of so many bytes takes of the kernel's memory.
+    /// What an array of so many bytes takes of the kernel's memory, but for the page before it that describes it.
     static func pageRounded(_ bytes: Int) -> Int {
         let page = sysconf(Int32(_SC_PAGESIZE))
         return (bytes + page - 1) / page * page

@@ -61,6 +61,8 @@ package final class UnwindMaps {
 
     private let tables: BPFMap
     private let mappings: BPFMap
+    /// The code of every process that has ended: each array of its own would take two pages for good.
+    private var noCode: InnerMap?
     /// By file; nil: the file has none, or there was no room.
     private var known: [AnyHashable: Table?] = [:]
     private var current: [Int: [kiln_mapping]] = [:]
@@ -77,7 +79,7 @@ package final class UnwindMaps {
     }
 
     /// Give the kernel the code of these processes (by their number), sorted by start; take back what it has of those that
-    /// ended. Their numbers are not given again, so an array of nothing can stand there for good.
+    /// ended. Their numbers are not given again, so an array of nothing, one for all, can stand there for good.
     package func set(_ processes: [Int: [CodeMapping]], forgetting ended: [Int] = []) throws(KernelError) {
         var added = InnerMapChanges(), replaced = InnerMapChanges()
         for mapping in processes.values.joined() {
@@ -103,10 +105,18 @@ package final class UnwindMaps {
             if replaced.count == Self.changesAtOnce { try replaced.apply(to: mappings) }
         }
         for process in ended where current.removeValue(forKey: process) != nil {
-            replaced.set(UInt32(process), to: try InnerMap(named: "no_code", valueSize: MemoryLayout<kiln_mapping>.size, entries: 1) { _ in })
+            replaced.set(UInt32(process), to: try anotherNoCode())
             if replaced.count == Self.changesAtOnce { try replaced.apply(to: mappings) }
         }
         try replaced.apply(to: mappings)
+    }
+
+    private func anotherNoCode() throws(KernelError) -> InnerMap {
+        if let another = try noCode?.again() { return another }
+        let made = try InnerMap(named: "no_code", valueSize: MemoryLayout<kiln_mapping>.size, entries: 1) { _ in }
+        let another = try made.again()
+        noCode = consume made
+        return another
     }
 
     private func addTable(of mapping: CodeMapping, to added: inout InnerMapChanges) throws(KernelError) {

@@ -1,3 +1,4 @@
+import CLibbpf
 import CLibdwReference
 import Foundation
 import Glibc
@@ -38,6 +39,28 @@ extension KernelTests {
             #expect(result.compared >= 3000)
             #expect(result.sameShare >= 0.995)
             #expect(result.complete == result.compared)
+        }
+
+        @Test func whatEndedSharesOneMapOfNothing() throws {
+            let object = try BPFObject(stack_check_object(), name: "stack_check")
+            object.loadOnly([])
+            try object.load()
+            let mappings = try object.map("code_mappings")
+            let unwinding = UnwindMaps(tables: try object.map("unwind_tables"), mappings: mappings)
+            let code = [CodeMapping(start: 0, end: 4096, bias: 0, file: nil) { nil }]
+            /// The kernel's numbers of the maps that the processes have.
+            func maps() -> Set<UInt32> {
+                Set((UInt32(0)..<307).map { process in
+                    var process = process, number: UInt32 = 0
+                    return bpf_map_lookup_elem(mappings.fd, &process, &number) == 0 ? number : 0
+                })
+            }
+            // More than change at once.
+            try unwinding.set(Dictionary(uniqueKeysWithValues: (0..<307).map { ($0, code) }))
+            #expect(maps().count == 307)
+            try unwinding.set([:], forgetting: Array(0..<300))
+            try unwinding.set([:], forgetting: Array(300..<307))
+            #expect(maps().count == 1 && !maps().contains(0))
         }
 
         /// Five tables of 16 MiB, of which four fit.
