@@ -112,6 +112,8 @@ public struct StackProbe: ~Copyable {
         snapshot.otherSamples = Array(stats[targets...])
         try snapshot.addLosses(losses, count: Int(KILN_STACK_LOSS_COUNT.rawValue)) { kiln_describe_stack_loss($0) }
         if unwinding.leftOut != 0 { snapshot.losses[UnwindMaps.leftOutName] = UInt64(unwinding.leftOut) }
+        let cutOff = unwinding.mappingsLeftOut
+        if cutOff != 0 { snapshot.losses[UnwindMaps.mappingsLeftOutName] = UInt64(cutOff) }
         snapshot.addPrograms(object.programCounts())
     }
 

@@ -49,6 +49,9 @@ package final class UnwindMaps {
 
     static let leftOutName = "unwind_tables_left_out"
     static let leftOutMeaning = "files whose unwind tables found no room in \(memoryCeiling >> 20) MiB; stacks through their code may end as no_table"
+    static let mappingsLeftOutName = "mappings_left_out"
+    static let mappingsLeftOutMeaning =
+        "executable mappings of a process beyond \(KILN_MAPPINGS_CAPACITY), the highest; stacks through their code end as no_mapping"
 
     /// Each takes a descriptor: well below the usual limit of 1,024 open files.
     private static let changesAtOnce = 256
@@ -72,6 +75,10 @@ package final class UnwindMaps {
     private var bytes = 0
     /// Files whose tables found no room: the session keeps every table, so that a file may come back.
     package private(set) var leftOut = 0
+    /// By process: the most that were cut off at a time.
+    private var cutOff: [Int: Int] = [:]
+    /// Mappings that found no room.
+    package var mappingsLeftOut: Int { cutOff.values.reduce(0, +) }
 
     package init(tables: BPFMap, mappings: BPFMap) {
         self.tables = tables
@@ -90,6 +97,7 @@ package final class UnwindMaps {
         // A process without code has just ended: what is known of it stays.
         for (process, code) in processes.sorted(by: { $0.key < $1.key }) where !code.isEmpty {
             let cells = code.prefix(Int(KILN_MAPPINGS_CAPACITY)).map(cell)
+            if code.count > cells.count { cutOff[process] = max(cutOff[process] ?? 0, code.count - cells.count) }
             if let known = current[process], Self.areEqual(known, cells) { continue }
             generation += 1
             var header = kiln_mappings_header()

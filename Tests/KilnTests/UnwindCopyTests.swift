@@ -63,6 +63,19 @@ extension KernelTests {
             #expect(maps().count == 1 && !maps().contains(0))
         }
 
+        @Test func mappingsBeyondTheCeilingAreCountedOnce() throws {
+            let object = try BPFObject(stack_check_object(), name: "stack_check")
+            object.loadOnly([])
+            try object.load()
+            let unwinding = UnwindMaps(tables: try object.map("unwind_tables"), mappings: try object.map("code_mappings"))
+            let code = (0..<UInt64(KILN_MAPPINGS_CAPACITY) + 17).map { CodeMapping(start: $0 << 13, end: $0 << 13 + 4096, bias: 0, file: nil) { nil } }
+            try unwinding.set([0: Array(code.dropLast(17))])
+            #expect(unwinding.mappingsLeftOut == 0)
+            try unwinding.set([0: code, 1: code])
+            try unwinding.set([0: Array(code.dropFirst(3))])
+            #expect(unwinding.mappingsLeftOut == 34)
+        }
+
         /// Five tables of 16 MiB, of which four fit.
         @Test func tablesBeyondTheCeilingAreLeftOutAndCounted() throws {
             let object = try BPFObject(stack_check_object(), name: "stack_check")
