@@ -139,3 +139,15 @@ func listedSymbols(of path: String, dynamic: Bool) throws -> [ListedSymbol] {
         return ListedSymbol(address: address, size: size, type: type, name: name)
     }
 }
+
+/// Ends a case of a test, and says so: Swift Testing prints what whole tests were skipped, but not single cases.
+func skipCase(_ why: String) throws -> Never {
+    FileHandle.standardError.write(Data("SKIPPED a case: \(why)\n".utf8))
+    try Test.cancel(Comment(rawValue: why))
+}
+
+/// The first of the paths where there is something; without any, the case is skipped.
+func firstExisting(_ paths: [String]) throws -> String {
+    guard let path = paths.first(where: { FileManager.default.fileExists(atPath: $0) }) else { try skipCase("there is none of \(paths)") }
+    return path
+}

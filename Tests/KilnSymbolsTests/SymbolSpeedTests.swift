@@ -28,7 +28,7 @@ import Testing
 
     @Test(arguments: [(["/usr/bin/redis-server"], 50.0), (UnwindReferenceTests.libraries("libc.so.6"), 50), (llvm, 500), ([swift], 3000)] as [([String], Double)])
     func tablesAreReadInMilliseconds(paths: [String], bound: Double) throws {
-        guard let path = UnwindSpeedTests.existing(paths) else { return }
+        let path = try firstExisting(paths)
         let table = try symbolTable(of: path)
         let elapsed = try Self.milliseconds { _ = try symbolTable(of: path) }
         print("symbols of \(path): \(table.functionCount) functions in \(elapsed) ms")
@@ -37,7 +37,8 @@ import Testing
 
     @Test(arguments: [UnwindReferenceTests.libraries("libc.so.6"), ["/usr/bin/python3.11"], ["/usr/bin/redis-server"]])
     func inlinedFunctionsAreFoundInMicroseconds(paths: [String]) throws {
-        guard let path = UnwindSpeedTests.existing(paths), let debug = try Self.debugFile(of: path) else { return }
+        let path = try firstExisting(paths)
+        guard let debug = try Self.debugFile(of: path) else { try skipCase("\(path) has no debug file here") }
         let functions = try listedSymbols(of: debug, dynamic: false).filter { $0.isFunction && $0.size > 0 }
         let addresses = stride(from: 0, to: functions.count, by: max(1, functions.count / 500)).map { functions[$0].address + functions[$0].size / 2 }
         var inlined = 0

@@ -107,8 +107,8 @@ private struct LoaderAnswer {
         #expect(throws: SymbolizerError.noSuchProcess(pid: 4_194_305)) { try Symbolizer(pid: 4_194_305) }
     }
 
-    @Test func aSharedLibraryThatIsLoadedLaterIsNamedAfterARefresh() throws {
-        guard Tools.compiler else { return }
+    @Test(.enabled(if: Tools.compiler, "needs cc (build-essential)"))
+    func aSharedLibraryThatIsLoadedLaterIsNamedAfterARefresh() throws {
         let workshop = try Workshop()
         defer { workshop.remove() }
         let path = try workshop.compile(

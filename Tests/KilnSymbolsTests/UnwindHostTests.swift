@@ -84,7 +84,7 @@ struct UnwindHostTests {
     @Test(arguments: UnwindReferenceTests.files.indices)
     func rowsOfAStockFileLeadWhereLibdwGoes(index: Int) throws {
         let (paths, bound) = UnwindReferenceTests.files[index]
-        guard let path = paths.first(where: { FileManager.default.fileExists(atPath: $0) }) else { return }
+        let path = try firstExisting(paths)
         let result = try Self.compare(path, everyAddress: false)
         #expect(result.differing.isEmpty, "\(result.differing.count) differ: \(result.differing.prefix(5))")
         #expect(result.same > 100)

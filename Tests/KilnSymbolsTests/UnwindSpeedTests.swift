@@ -22,14 +22,14 @@ import Testing
         (["libLLVM-15.so.1", "libLLVM-14.so.1", "libLLVM.so.1"].flatMap(UnwindReferenceTests.libraries), 80.0),
     ])
     func tablesAreBuiltInMilliseconds(paths: [String], bound: Double) throws {
-        guard let path = Self.existing(paths) else { return }
+        let path = try firstExisting(paths)
         let elapsed = try Self.milliseconds(path)
         #expect(elapsed <= bound, "\(path): \(elapsed) ms")
     }
     #endif
 
     @Test func aServerAndItsLibrariesTakeLessThanThreeMegabytes() throws {
-        guard let server = Self.existing(["/usr/bin/redis-server"]) else { return }
+        let server = try firstExisting(["/usr/bin/redis-server"])
         var bytes = try unwindTable(of: server).byteCount
         // Lines of ldd: name => path (address)
         for line in try run("ldd", [server]).split(separator: "\n") {

@@ -24,7 +24,7 @@ import Testing
     @Test(arguments: files.indices)
     func everyRowOfAStockFileSaysWhatLibdwSays(index: Int) throws {
         let (paths, bound) = Self.files[index]
-        guard let path = paths.first(where: { FileManager.default.fileExists(atPath: $0) }) else { return }
+        let path = try firstExisting(paths)
         let table = try unwindTable(of: path)
         let reference = try #require(FrameReference(path))
         let result = reference.compare(table)

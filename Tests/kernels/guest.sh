@@ -121,7 +121,7 @@ run_tests() {
       next
     }
     # A guest has all that they need.
-    / skipped/ { print "test", name, "failed", $0; fflush() }
+    / skipped| was cancelled/ { print "test", name, "failed", $0; fflush() }
     $2 == "Test" && / (passed|failed) after / {
       words = $0
       sub(/.* (passed|failed) after /, "after ", words)
