@@ -37,6 +37,8 @@ public struct CommandProbe: ~Copyable {
     public let attachedAt: Nanoseconds
     /// The library by which encrypted connections are followed, by process.
     public let tlsLibraries: [Int: String]
+    /// Why programs of TLS that switch off preemption could not be loaded, where others were then: older kernels don't let them.
+    public let refusedPreemptionOff: KernelError?
     /// The names of the loaded programs.
     public let programNames: [String]
     private(set) var object: BPFObject
@@ -60,7 +62,7 @@ public struct CommandProbe: ~Copyable {
         beside queue: DispatchQueue = DispatchQueue(label: "loading"), openSockets: () throws -> [UInt64],
         refused: (TLSLibrary, KernelError) -> Void = { _, _ in }
     ) throws {
-        var object: BPFObject, tlsObject: BPFObject?
+        var object: BPFObject, tlsObject: BPFObject?, refusedPreemptionOff: KernelError?
         // When data arrives means nothing to who waits for it.
         let programs = hook.programs.filter { side == .server || !["socket_data", "fentry_data"].contains($0) }
         if libraries.isEmpty {
@@ -70,6 +72,7 @@ public struct CommandProbe: ~Copyable {
                 let loaded = try Self.loadWithTLS(watched, side, hook, programs, trace, queue)
                 object = loaded.hook
                 tlsObject = loaded.tls
+                refusedPreemptionOff = loaded.refusedPreemptionOff
             } catch {
                 // What the hook itself lacks is no matter of TLS.
                 object = try Self.load(watched, side, programs, trace)
@@ -105,6 +108,7 @@ public struct CommandProbe: ~Copyable {
         self.losses = losses
         self.hook = hook
         tlsLibraries = followed
+        self.refusedPreemptionOff = refusedPreemptionOff
         self.side = side
         self.attachedAt = attachedAt
         processes = watched.pids.count
@@ -155,6 +159,7 @@ public struct CommandProbe: ~Copyable {
     private struct WithTLS: ~Copyable {
         var hook: BPFObject
         var tls: BPFObject?
+        var refusedPreemptionOff: KernelError?
     }
 
     /// Where the kernel doesn't let a program switch off preemption, and beside programs that can be preempted themselves, with
@@ -165,8 +170,14 @@ public struct CommandProbe: ~Copyable {
         func load(claims: Bool) throws(KernelError) -> WithTLS {
             try loadWithTLS(watched, side, programs, trace, kiln_tls(followed: 1, claims: claims ? 1 : 0), queue)
         }
-        if hook != .fentry, let loaded = try? load(claims: false) { return loaded }
-        return try load(claims: true)
+        guard hook != .fentry else { return try load(claims: true) }
+        do throws(KernelError) {
+            return try load(claims: false)
+        } catch {
+            var loaded = try load(claims: true)
+            loaded.refusedPreemptionOff = error
+            return loaded
+        }
     }
 
     /// The verifier takes about as long for the programs of TLS as for a hook's: it is asked by two threads. The maps come from an object
@@ -182,7 +193,7 @@ public struct CommandProbe: ~Copyable {
             return try loadPrograms(TLSProbes.programs, of: object, with: descriptors)
         }
         let hook = try loadPrograms(programs, of: try open(side, tracing: trace != nil), with: descriptors)
-        let loaded = WithTLS(hook: hook, tls: try meanwhile.outcome())
+        let loaded = WithTLS(hook: hook, tls: try meanwhile.outcome(), refusedPreemptionOff: nil)
         _ = consume maps
         return loaded
     }

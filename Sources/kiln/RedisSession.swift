@@ -315,6 +315,7 @@ private struct Probes: ~Copyable {
                 refused.append("\(library.name) of pid \(library.pid): \(error)")
             }
         )
+        if let error = commands.refusedPreemptionOff { refused.append("programs of TLS that switch off preemption, others are used: \(error)") }
         var syscalls = try loadingSyscalls.outcome(), stacks = try loadingStacks.outcome()
         try syscalls?.attach()
         try stacks?.attach(frequency: options.sampling.frequency)
