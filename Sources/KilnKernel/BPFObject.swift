@@ -27,7 +27,9 @@ private enum Link {
 /// keeps nothing after the process ends, however it ends.
 package struct BPFObject: ~Copyable {
     private let object: OpaquePointer
-    private let name: String
+    let name: String
+    /// How long the kernel took for maps and programs, libbpf's work included.
+    private(set) var loadTime = Nanoseconds.zero
     /// What is attached: the program, a place as people name it, and what holds it there.
     private var attachments: [(program: String, place: String, link: Link)] = []
     /// The programs that are loaded to be attached to several functions at once.
@@ -110,9 +112,11 @@ package struct BPFObject: ~Copyable {
     }
 
     /// Create the maps and have the programs verified.
-    package func load() throws(KernelError) {
+    package mutating func load() throws(KernelError) {
         _ = kiln_libbpf_log_take()
+        let began = Snapshot.now()
         let result = bpf_object__load(object)
+        loadTime = Snapshot.now() - began
         guard result == 0 else {
             throw KernelError("load the BPF programs of \(name)", code: -result, log: String(cString: kiln_libbpf_log_take()))
         }

@@ -140,7 +140,7 @@ public struct CommandProbe: ~Copyable {
     private static func load(
         _ watched: WatchedProcesses, _ side: Side, _ programs: [String], _ trace: TraceFilter?, tls: kiln_tls = kiln_tls()
     ) throws(KernelError) -> BPFObject {
-        let object = try open(side, tracing: trace != nil)
+        var object = try open(side, tracing: trace != nil)
         let cpus = try BPFMap.possibleCPUs()
         let affordable = Self.memoryCeiling(cpus: cpus) / (MemoryLayout<kiln_command_stats>.size * cpus)
         let capacity = UInt32(min(max(affordable, 2 * Int(KILN_MAX_TARGETS)), Int(KILN_COMMAND_CAPACITY)))
@@ -209,6 +209,7 @@ public struct CommandProbe: ~Copyable {
     private static func loadPrograms(
         _ programs: [String], of object: consuming BPFObject, with maps: [Int32]
     ) throws(KernelError) -> BPFObject {
+        var object = object
         object.loadOnly(programs)
         try object.use(maps: maps)
         try object.load()

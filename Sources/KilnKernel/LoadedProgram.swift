@@ -4,6 +4,9 @@ import KilnModel
 /// A BPF program in the kernel, for people who want to know what runs there.
 public struct LoadedProgram: Sendable {
     public var name: String
+    /// The object it was loaded with, and how long the kernel took for all of that: what is loaded beside it takes time from it.
+    public var object: String
+    public var objectLoadTime: Nanoseconds
     /// The kernel's number of it, as in `bpftool prog`.
     public var id: UInt32
     /// Of the program as the verifier left it, functions included.
@@ -21,7 +24,7 @@ extension BPFObject {
         var loaded: [LoadedProgram] = []
         forEachLoaded { name, info in
             loaded.append(LoadedProgram(
-                name: name, id: info.id, instructions: Int(info.xlated_prog_len) / MemoryLayout<bpf_insn>.size,
+                name: name, object: self.name, objectLoadTime: loadTime, id: info.id, instructions: Int(info.xlated_prog_len) / MemoryLayout<bpf_insn>.size,
                 verified: info.verified_insns == 0 ? nil : Int(info.verified_insns), places: places(of: name), counts: ProgramCounts(info)
             ))
         }

@@ -30,7 +30,7 @@ public struct StackProbe: ~Copyable {
         let pids = watched?.pids ?? []
         let targets = pids.enumerated().map { SampledProcess(target: $0, pid: $1) }
         let tables = Dictionary(uniqueKeysWithValues: targets.map { ($0.number, mappings($0)) })
-        let object = try BPFObject(kiln_stacks_object(), name: "stacks")
+        var object = try BPFObject(kiln_stacks_object(), name: "stacks")
         try object.setConstant(section: ".rodata.targets", watched?.constants ?? kiln_targets())
         try object.setConstant(
             section: ".rodata.options", kiln_stack_options(by_thread: byThread ? 1 : 0, everything: watched == nil ? 1 : 0)

@@ -11,7 +11,7 @@ public struct SyscallProbe: ~Copyable {
 
     /// Load; nothing is counted yet.
     public init(watching watched: WatchedProcesses) throws(KernelError) {
-        let object = try BPFObject(kiln_syscalls_object(), name: "syscalls")
+        var object = try BPFObject(kiln_syscalls_object(), name: "syscalls")
         try object.setConstant(section: ".rodata.targets", watched.constants)
         try object.setCapacity(ofMap: "syscall_stats", to: UInt32(watched.pids.count) * UInt32(KILN_SYSCALL_NUMBERS))
         try object.load()

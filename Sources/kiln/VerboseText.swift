@@ -15,7 +15,20 @@ struct VerboseText {
             let verified = program.verified.map { grouped(UInt64($0)) } ?? "-"
             table.add([program.name, place, "\(program.id)", grouped(UInt64(program.instructions)), verified])
         }
-        return table.lines + (refused.isEmpty ? ["refused: nothing"] : refused.map { "refused: \($0)" })
+        return table.lines + objects + (refused.isEmpty ? ["refused: nothing"] : refused.map { "refused: \($0)" })
+    }
+
+    /// What each object took of a start. Objects are loaded by two threads: their times don't add up.
+    private var objects: [String] {
+        var table = Table(["OBJECT", "programs", "verified", "loaded in"], leftAligned: 1)
+        var rest = programs[...]
+        while let first = rest.first {
+            let together = rest.prefix { $0.object == first.object && $0.objectLoadTime == first.objectLoadTime }
+            rest = rest.dropFirst(together.count)
+            let verified = together.reduce(0) { $0 + ($1.verified ?? 0) }
+            table.add([first.object, "\(together.count)", verified == 0 ? "-" : grouped(UInt64(verified)), "\(first.objectLoadTime)"])
+        }
+        return table.lines
     }
 
     /// At the session's end. `losses`: everything lost, with what it means.

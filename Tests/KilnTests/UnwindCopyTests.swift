@@ -42,7 +42,7 @@ extension KernelTests {
         }
 
         @Test func whatEndedSharesOneMapOfNothing() throws {
-            let object = try BPFObject(stack_check_object(), name: "stack_check")
+            var object = try BPFObject(stack_check_object(), name: "stack_check")
             object.loadOnly([])
             try object.load()
             let mappings = try object.map("code_mappings")
@@ -64,7 +64,7 @@ extension KernelTests {
         }
 
         @Test func mappingsBeyondTheCeilingAreCountedOnce() throws {
-            let object = try BPFObject(stack_check_object(), name: "stack_check")
+            var object = try BPFObject(stack_check_object(), name: "stack_check")
             object.loadOnly([])
             try object.load()
             let unwinding = UnwindMaps(tables: try object.map("unwind_tables"), mappings: try object.map("code_mappings"))
@@ -78,7 +78,7 @@ extension KernelTests {
 
         /// Five tables of 16 MiB, of which four fit.
         @Test func tablesBeyondTheCeilingAreLeftOutAndCounted() throws {
-            let object = try BPFObject(stack_check_object(), name: "stack_check")
+            var object = try BPFObject(stack_check_object(), name: "stack_check")
             object.loadOnly([])
             try object.load()
             let unwinding = UnwindMaps(tables: try object.map("unwind_tables"), mappings: try object.map("code_mappings"))
