@@ -40,6 +40,10 @@ public enum Capabilities {
         public let description: String
     }
 
+    /// The mark of the lowest BPF that kiln is tested with: a helper that came with it, and with what distributions take from it into
+    /// older kernels. Nothing calls it.
+    static let tested = "bpf_ktime_get_tai_ns"
+
     static let typeInformation = "/sys/kernel/btf/vmlinux"
 
     public static let all: [Entry] = [
@@ -54,6 +58,10 @@ public enum Capabilities {
         ),
         helper("bpf_loop", BPF_FUNC_loop, required: true, takesAway: "everything", since: "5.17"),
         helper("bpf_task_pt_regs", BPF_FUNC_task_pt_regs, required: true, takesAway: "hook socket, and stacks", since: "5.15"),
+        helper(
+            tested, BPF_FUNC_ktime_get_tai_ns, required: true, takesAway: "everything, unless --untested-kernel is given",
+            since: "6.1, the lowest on which counts were found exact and stacks whole; --untested-kernel lets kiln run here all the same"
+        ),
         map("ring buffer", BPF_MAP_TYPE_RINGBUF, required: true, takesAway: "stacks", since: "5.8"),
         map("socket storage", BPF_MAP_TYPE_SK_STORAGE, required: false, takesAway: "the hooks socket and fentry", since: "5.2"),
         Entry(
@@ -110,16 +118,23 @@ public enum Capabilities {
             }
             let found = finding(entry)
             findings.append(found)
-            if found.outcome == .missing, entry.isNeededByAll { missing = missing ?? entry }
+            if found.outcome == .missing, entry.isNeededByAll, entry.name != tested { missing = missing ?? entry }
         }
         return findings
     }
 
-    /// Throws unless what is needed in any case is there. Takes about a millisecond.
-    public static func require() throws(Missing) {
-        for entry in all where entry.isNeededByAll {
+    /// Throws unless what is needed in any case is there. Takes about a millisecond. `untested`, if given, is told of a kernel that is
+    /// older than what kiln is tested with, which then is no reason to throw.
+    public static func require(untested: (() -> Void)? = nil) throws(Missing) { try require(all, untested: untested) }
+
+    static func require(_ entries: [Entry], untested: (() -> Void)?) throws(Missing) {
+        for entry in entries where entry.isNeededByAll {
             let found = finding(entry)
             guard found.outcome == .present else {
+                if entry.name == tested, let untested {
+                    untested()
+                    continue
+                }
                 throw Missing(description: "cannot profile: \(found.words). \(entry.remedy) `kiln doctor` lists what this host allows.")
             }
         }

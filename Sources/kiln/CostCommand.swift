@@ -67,7 +67,7 @@ struct CostCommand: ParsableCommand {
 
     func run() throws {
         try reportingErrors {
-            if observer == nil { try Capabilities.require() }
+            if observer == nil { try sessionOptions().target.kernel.require() }
             let discovery = TargetDiscovery()
             let targets = try discovery.targets(pids: pid.map { [$0] } ?? [], ports: port.map { [$0] } ?? [])
             guard let target = targets.first else { throw Failure("no target was found.") }

@@ -32,6 +32,8 @@ struct RecordCommand: ParsableCommand {
 
     @OptionGroup var programs: ProgramOptions
 
+    @OptionGroup var kernel: KernelOptions
+
     @Argument(parsing: .postTerminator, help: ArgumentHelp("Run this command.", valueName: "command"))
     var command: [String] = []
 
@@ -45,7 +47,7 @@ struct RecordCommand: ParsableCommand {
     func run() throws {
         try reportingErrors {
             raiseDescriptorLimit()
-            try Capabilities.require()
+            try kernel.require()
             let discovery = TargetDiscovery()
             try discovery.requireInitialPIDNamespace()
             let target = try pid.map { try discovery.targets(pids: [$0], ports: [])[0] }

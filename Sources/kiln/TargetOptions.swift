@@ -3,6 +3,18 @@ import KilnKernel
 import KilnTargets
 import SystemPackage
 
+/// What kiln asks of a kernel before it loads anything.
+struct KernelOptions: ParsableArguments {
+    @Flag(name: .customLong("untested-kernel"), help: "Run on kernels older than 6.1, too: none of them was tested.")
+    var untestedKernel = false
+
+    func require() throws {
+        try Capabilities.require(untested: untestedKernel ? {
+            say("kiln: this kernel is older than what kiln is tested with (6.1): counts may not be exact, nor stacks whole.")
+        } : nil)
+    }
+}
+
 /// Which servers, and how they are watched: the options that subcommands share.
 struct TargetOptions: ParsableArguments {
     @Option(name: .shortAndLong, help: ArgumentHelp("Watch this process; repeat for several.", valueName: "pid"))
@@ -14,6 +26,8 @@ struct TargetOptions: ParsableArguments {
     @Option(help: ArgumentHelp("How requests are seen: \(CommandHook.allCases.map(\.rawValue).joined(separator: " or ")).", valueName: "hook"))
     var hook: CommandHook?
 
+    @OptionGroup var kernel: KernelOptions
+
     func validate() throws {
         for pid in pid where pid <= 0 { throw ValidationError("--pid \(pid) is no process: give a positive number.") }
         for port in port where port == 0 { throw ValidationError("--port 0 is no port: give 1 to 65535.") }
@@ -22,7 +36,7 @@ struct TargetOptions: ParsableArguments {
     /// With the processes of `more` pids. Whoever runs kiln has to be allowed to.
     func targets(and more: [Int32] = []) throws -> [Target] {
         raiseDescriptorLimit()
-        try Capabilities.require()
+        try kernel.require()
         let discovery = TargetDiscovery()
         try discovery.requireInitialPIDNamespace()
         return try discovery.targets(pids: pid + more, ports: port)
