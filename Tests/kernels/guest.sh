@@ -156,6 +156,23 @@ run_tests() {
     END { if (!ended) print "test", part, "failed", "they did not come to their end" }' >/dev/ttyS1
 }
 
+# A module's functions, called by a program that reads a disk in memory: they stand in its stacks by name, and belong to their module.
+check_modules() {
+  if [ ! -e /modules/brd.ko ]; then
+    result modules 'named in stacks' missing "no brd.ko beside the kernel's image"
+    return
+  fi
+  insmod /modules/brd.ko rd_nr=1 rd_size=65536 2>said || { result modules 'named in stacks' failed "$(head -n 1 said)"; return; }
+  until [ -b /dev/ram0 ]; do sleep 0.1; done
+  rm -rf recorded
+  kiln record -F 999 -o recorded -- sh -c 'for i in $(seq 60); do dd if=/dev/ram0 of=/dev/null bs=1M iflag=direct status=none; done' >shown 2>said
+  found=$(awk '$4 == "[brd]" { print $3 }' /proc/kallsyms | sort -u | while read -r name; do
+    ! grep -qF ";${name}_[k]" recorded/stacks.folded || echo "${name}_[k]"
+  done | paste -sd ' ' -)
+  result modules 'named in stacks' "$([ -n "$found" ] && echo passed || echo failed)" "brd: ${found:-$(tail -n 1 said)}"
+  run_tests 'modules' 'theRunningKernelsModulesHoldTheirFunctions'
+}
+
 # The server's time for a GET: of those that come one by one, and of those in pipelines of 16.
 time_gets() {
   for pipeline in 1 16; do
@@ -197,6 +214,7 @@ case $part in
     finish
     ;;
   others)
+    ! offers syscall || check_modules
     ! offers syscall || run_tests 'all others' \
       'TLSTests/e|TraceTests/e|TraceTests/replies|aStockServersStacksAreWhole|pythonsStacksAreWhole'
     finish

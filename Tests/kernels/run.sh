@@ -11,13 +11,29 @@ cache=${KILN_KERNELS:-.build-kernels}
 mkdir -p "$cache"
 "$here/initramfs.sh" "$kiln" "$tests" "$cache/initramfs"
 
+# pack IMAGE LOG: LOG.initramfs, all that a guest needs and a module of its kernel, which Debian's packages have beside the image.
+# Archives may follow each other there.
+pack() (
+  version=${1##*/vmlinuz-} root=$(dirname "$(dirname "$1")") packed=$(mktemp -d)
+  trap 'rm -rf "$packed"' EXIT
+  cp "$cache/initramfs" "$2.initramfs"
+  module=$(find "$root/lib/modules/$version" "$root/usr/lib/modules/$version" -name 'brd.ko*' 2>/dev/null | head -n 1)
+  [ -n "$module" ] || exit 0
+  mkdir "$packed/modules"
+  case $module in
+    *.xz) xz -dc "$module" >"$packed/modules/brd.ko" ;;
+    *) cp "$module" "$packed/modules/brd.ko" ;;
+  esac
+  (cd "$packed" && find modules | cpio --quiet -o -H newc) >>"$2.initramfs"
+)
+
 # boot IMAGE LOG PART SECONDS ACCELERATOR CPU OPTIONS...: a guest does its PART; its console and its results are LOG.PART.console and .results.
 boot() (
-  image=$1 log=$2.$3 part=$3 seconds=$4 accelerator=$5 cpu=$6
+  image=$1 initrd=$2.initramfs log=$2.$3 part=$3 seconds=$4 accelerator=$5 cpu=$6
   shift 6
   : >"$log.results"              # what an earlier run found is no result of this one
   timeout "$seconds" qemu-system-x86_64 -accel "$accelerator" -cpu "$cpu" -m 3072 -display none -no-reboot -monitor none -nic none \
-    -serial "file:$log.console" -serial "file:$log.results" -kernel "$image" -initrd "$cache/initramfs" "$@" \
+    -serial "file:$log.console" -serial "file:$log.results" -kernel "$image" -initrd "$initrd" "$@" \
     -append "console=ttyS0 panic=-1 quiet kiln.accelerator=$accelerator kiln.part=$part" </dev/null >"$log.qemu" 2>&1 || true
   grep -q '^guest.end' "$log.results" || printf 'guest\tpart %s\tfailed\t%s\n' "$part" \
     "it did not come to its end; its console: $(tail -n 1 "$log.console" | tr -d '\r\t')" >>"$log.results"
@@ -31,6 +47,7 @@ for name in "$@"; do
     missed="$missed $name"
     continue
   fi
+  pack "$image" "$log"
   if [ -z "$accelerator" ]; then
     # An emulator with a thread for each CPU runs kernel code that another CPU is just patching (a panic "int3" after probes were
     # attached, seen with QEMU 7.2; the kernel's own testers met it too): one thread for all.
@@ -50,6 +67,7 @@ for name in "$@"; do
   ! grep -q '^hook socket.attached after' "$log.counts.results" ||
     boot "$image" "$log" measure 600 tcg,thread=single max,-erms,-fsrm -smp 1 -icount shift=0,sleep=off
   cat "$log.counts.results" "$log.others.results" "$log.measure.results" >"$log.results"
+  rm -f "$log.initramfs"
   all="$all $log.results"
   echo "Linux $(awk -F'\t' '$2 == "boot" { print $4; exit }' "$log.results") ($accelerator; consoles in $log.*.console)"
   awk -F'\t' '$3 != "done" && $3 != "yes" { printf "  %-12s  %-40s  %-7s  %s\n", $1, $2, $3, $4 }' "$log.results"
