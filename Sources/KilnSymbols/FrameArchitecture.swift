@@ -1,7 +1,8 @@
 import CElfutils
 
 /// What the rows of an unwind table take for granted about a processor: register numbers of its DWARF mapping, and where
-/// its calling convention puts things. Another 64-bit little-endian architecture is another value of this type.
+/// its calling convention puts things. Another 64-bit little-endian architecture whose calls push the return address is another value
+/// of this type; one that leaves it in a register, as arm64, needs rules of rows besides (kiln_unwind.h).
 struct FrameArchitecture: Sendable {
     /// The registers that a signal trampoline finds at fixed distances from its stack pointer, in bytes.
     struct SignalFrame: Sendable {

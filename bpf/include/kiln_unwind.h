@@ -45,7 +45,11 @@ enum kiln_unwind_rule {
 #define KILN_UNWIND_REGISTER_MASK 31
 
 /* In all rules but NONE, END, SIGNAL and UNSUPPORTED the return address is at CFA - 8 bytes (x86-64), unless it is in a
- * register, sp of the caller is the CFA, and `frame_pointer` says where the caller's frame pointer is: */
+ * register, sp of the caller is the CFA, and `frame_pointer` says where the caller's frame pointer is.
+ *
+ * A row has no bits for a return address elsewhere, so these are rows for x86-64. arm64 calls leave it in a register (x30), which a
+ * function that calls others saves where it likes, most often in the word above the frame pointer's, and strips of the bits that
+ * sign it: rows for it need to tell "still in the register" from "beside the saved frame pointer", by rules of their own. */
 #define KILN_UNWIND_FP_SAME 0           /* the frame pointer register is the caller's */
 #define KILN_UNWIND_FP_AT_FP 127        /* the caller's is at *(frame pointer) */
 #define KILN_UNWIND_FP_UNDEFINED (-128)
