@@ -49,6 +49,8 @@ final class HostUnwinder {
         for copy in cells { copy.deallocate() }
     }
 
+    func setCodeSegment(_ segment: UInt16) { unwind_host_set_code_segment(host, segment) }
+
     func step(_ registers: [UInt64], _ read: unwind_read, _ context: UnsafeMutableRawPointer?) -> unwind_step {
         unwind_host_step(host, registers, read, context)
     }

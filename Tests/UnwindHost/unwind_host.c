@@ -49,6 +49,8 @@ struct unwind_host {
 	unwind_read read;
 	void *context;
 	__u32 turns;
+	// CS; 0: of 64-bit code.
+	uint16_t code_segment;
 	// Map memory: the header in the first cell, then the mappings.
 	struct kiln_mapping *cells;
 	struct array mappings;
@@ -121,12 +123,14 @@ void unwind_host_free(struct unwind_host *host)
 	free(host);
 }
 
+void unwind_host_set_code_segment(struct unwind_host *host, uint16_t segment) { host->code_segment = segment; }
+
 static void unwind(struct unwind_host *host, const uint64_t *dwarf, unwind_read read, void *context, __u32 turns)
 {
 	host->registers = (struct pt_regs){
 		.ax = dwarf[0], .dx = dwarf[1], .cx = dwarf[2], .bx = dwarf[3], .si = dwarf[4], .di = dwarf[5], .bp = dwarf[6],
 		.sp = dwarf[7], .r8 = dwarf[8], .r9 = dwarf[9], .r10 = dwarf[10], .r11 = dwarf[11], .r12 = dwarf[12],
-		.r13 = dwarf[13], .r14 = dwarf[14], .r15 = dwarf[15], .ip = dwarf[16], .cs = 0x33,
+		.r13 = dwarf[13], .r14 = dwarf[14], .r15 = dwarf[15], .ip = dwarf[16], .cs = host->code_segment ? host->code_segment : 0x33,
 	};
 	host->read = read;
 	host->context = context;

@@ -26,6 +26,9 @@ struct unwind_host;
 struct unwind_host *unwind_host_create(const struct unwind_host_mapping *mappings, size_t count);
 void unwind_host_free(struct unwind_host *host);
 
+// What the next stacks run in: the kernel's __USER_CS (0x33), as from the beginning, or __USER32_CS (0x23).
+void unwind_host_set_code_segment(struct unwind_host *host, uint16_t segment);
+
 // The whole stack: return addresses from the innermost frame on, as the kernel would record them. Returns how many; `end` is an
 // enum kiln_stack_end.
 size_t unwind_host_stack(struct unwind_host *host, const uint64_t *registers, unwind_read read, void *context,

@@ -1,0 +1,109 @@
+import Foundation
+import KilnBPF
+import KilnSymbols
+import Testing
+import UnwindHost
+
+/// How a stack ends that can't be followed to its outermost function, by the kernel's source compiled for user space.
+@Suite(.enabled(if: Tools.compiler && Tools.binutils, "needs cc and nm (build-essential)"))
+struct UnwindEndTests {
+    /// A stack in memory; what lies beside it can't be read.
+    private final class Stack {
+        static let start: UInt64 = 0x7f00_0000_0000
+        /// A word for each 8 bytes from `start` on.
+        let words: [UInt64]
+
+        init(_ words: [UInt64]) { self.words = words }
+
+        static let read: unwind_read = { context, address, to, size in
+            guard let context, let to else { return false }
+            let words = Unmanaged<Stack>.fromOpaque(context).takeUnretainedValue().words
+            guard address >= start, address - start + UInt64(size) <= UInt64(words.count) * 8 else { return false }
+            words.withUnsafeBytes { UnsafeMutableRawBufferPointer(start: to, count: size).copyBytes(from: $0[Int(address - start)...].prefix(size)) }
+            return true
+        }
+    }
+
+    private static func function(_ name: String, _ rules: String?) -> String {
+        """
+        .globl \(name)
+        .type \(name), @function
+        \(name):
+        \(rules.map { ".cfi_startproc\n" + $0 } ?? "")
+        .fill 64, 1, 0x90
+        \(rules == nil ? "" : ".cfi_endproc")
+        .size \(name), .-\(name)
+
+        """
+    }
+
+    /// Code whose frames count from the stack pointer, from the frame pointer, and code without a row between code with rows.
+    private static let code = ".text\n" + function("by_sp", "") + function("by_fp", ".cfi_def_cfa 6, 16\n.cfi_offset 6, -16")
+        + function("without", nil) + function("last", "")
+
+    private let host: HostUnwinder
+    private let symbols: [String: UInt64]
+
+    init() throws {
+        let workshop = try Workshop()
+        defer { workshop.remove() }
+        let path = try workshop.compile(Self.code, to: "ends", extension: "s", UnwindFixtureTests.bare)
+        let table = try unwindTable(of: path)
+        let end = table.base + UInt64(table.granuleCount) << UInt64(KILN_UNWIND_GRANULE_SHIFT)
+        host = try #require(HostUnwinder([.init(start: table.base, end: end, bias: 0, table: table)]))
+        symbols = Dictionary(try listedSymbols(of: path, dynamic: false).map { ($0.name, $0.address) }) { first, _ in first }
+    }
+
+    private func inside(_ name: String) throws -> UInt64 { try #require(symbols[name]) + 8 }
+
+    /// `sp` and `fp`: bytes from the stack's first on; without, the frame pointer is 0. The end by its name in every output.
+    private func end(
+        at pc: UInt64, sp: UInt64 = 0, fp: Int64? = nil, stack words: [UInt64], codeSegment: UInt16 = 0x33
+    ) -> (frames: [UInt64], end: String) {
+        var registers = [UInt64](repeating: 0, count: Int(UNWIND_REGISTERS))
+        registers[6] = fp.map { UInt64(Int64(Stack.start) + $0) } ?? 0
+        registers[7] = Stack.start + sp
+        registers[16] = pc
+        host.setCodeSegment(codeSegment)
+        let stack = Stack(words)
+        let found = host.stack(registers, Stack.read, Unmanaged.passUnretained(stack).toOpaque())
+        withExtendedLifetime(stack) {}
+        return (found.frames, String(cString: kiln_describe_stack_end(found.end.rawValue).name))
+    }
+
+    @Test func codeThatNoRowCoversEndsAsNoRow() throws {
+        let innermost = end(at: try inside("without"), stack: [1, 1])
+        #expect(innermost.end == "no_row")
+        #expect(innermost.frames == [try inside("without")])
+        let caller = end(at: try inside("by_sp"), stack: [try inside("without"), 1])
+        #expect(caller.end == "no_row")
+        #expect(caller.frames == [try inside("by_sp"), try inside("without")])
+    }
+
+    @Test func aStackThatCannotBeReadEndsAsUnreadableMemory() throws {
+        #expect(end(at: try inside("by_sp"), stack: []).end == "unreadable_memory")
+        // The second return address lies behind the stack's last word.
+        let second = end(at: try inside("by_sp"), stack: [try inside("last")])
+        #expect(second.end == "unreadable_memory")
+        #expect(second.frames == [try inside("by_sp"), try inside("last")])
+        // So does a saved frame pointer, which the caller's frame counts from.
+        let saved = end(at: try inside("by_fp"), fp: -8, stack: [try inside("by_fp"), 0])
+        #expect(saved.end == "unreadable_memory")
+        #expect(saved.frames == [try inside("by_fp"), try inside("by_fp")])
+    }
+
+    @Test func aFrameThatLiesBelowItsCalleesEndsAsStuck() throws {
+        let code = try inside("by_fp")
+        // At 32 the saved frame pointer, which points to 0, and the return address; at 0 the same again.
+        let found = end(at: code, fp: 32, stack: [Stack.start, code, 0, 0, Stack.start, code])
+        #expect(found.end == "stuck")
+        #expect(found.frames == [code, code])
+    }
+
+    @Test func codeOf32BitsEndsAsCompat32Bit() throws {
+        let found = end(at: try inside("by_sp"), stack: [try inside("last"), 0], codeSegment: 0x23)
+        #expect(found.end == "compat_32_bit")
+        #expect(found.frames == [try inside("by_sp")])
+        #expect(end(at: try inside("by_sp"), stack: [try inside("last"), 0]).end == "complete")
+    }
+}
