@@ -8,14 +8,9 @@ struct SkippedTests {
         defer { try? FileManager.default.removeItem(atPath: directory) }
         try log.write(toFile: directory + "/log", atomically: true, encoding: .utf8)
         let script = URL(fileURLWithPath: #filePath).deletingLastPathComponent().deletingLastPathComponent().appendingPathComponent("skipped.sh")
-        let shell = Process(), pipe = Pipe()
-        shell.executableURL = script
-        shell.arguments = [directory + "/log"]
-        shell.standardOutput = pipe
-        try shell.run()
-        let said = String(decoding: pipe.fileHandleForReading.readDataToEndOfFile(), as: UTF8.self)
-        shell.waitUntilExit()
-        #expect((shell.terminationStatus == 0) == !said.isEmpty)
+        let status = try Child(script.path, [directory + "/log"], output: directory + "/said").wait()
+        let said = try String(contentsOfFile: directory + "/said", encoding: .utf8)
+        #expect((status == 0) == !said.isEmpty)
         return said.split(separator: "\n").map(String.init)
     }
 
