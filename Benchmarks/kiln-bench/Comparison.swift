@@ -119,8 +119,6 @@ final class Comparison {
         if traffic.kind == LOAD_SET { try server.flush() }
         var request = load_request()
         request.kind = traffic.kind
-        request.port = Int32(server.port)
-        request.cpu = 1
         request.connections = Self.connections
         request.pipeline = traffic.pipeline
         request.rate = traffic.rate
@@ -128,11 +126,7 @@ final class Comparison {
         request.keys = Self.keys
         request.first_key = traffic.kind == LOAD_SET || traffic.kind == LOAD_DELETE ? Self.base : 0
         request.last_key = next
-        let before = try server.clock.nanoseconds()
-        var result = load_result()
-        let error = load_client_run(&request, &result)
-        guard error == 0, result.commands > 0 else { throw BenchFailure("the client failed under \(traffic.name): \(String(cString: strerror(-error)))") }
-        let cpu = try server.clock.nanoseconds() - before
+        let (result, cpu) = try server.load(request, traffic: traffic.name)
         if traffic.kind == LOAD_SET { next = result.next_key }
         var latency = Histogram()
         withUnsafeBytes(of: result.latency_slots) { slots in

@@ -1,4 +1,5 @@
 import Foundation
+import LoadClient
 import KilnModel
 import KilnTargets
 
@@ -64,6 +65,17 @@ final class Server {
         )
         client.waitUntilExit()
         guard client.terminationStatus == 0 else { throw BenchFailure("redis-benchmark ended with \(client.terminationStatus)") }
+    }
+
+    /// Ends when the request's seconds are over. `traffic`: what to call it where it fails. `cpuNs`: of the server.
+    func load(_ request: load_request, traffic: String) throws -> (result: load_result, cpuNs: UInt64) {
+        var request = request, result = load_result()
+        request.port = Int32(port)
+        request.cpu = 1
+        let before = try clock.nanoseconds()
+        let error = load_client_run(&request, &result)
+        guard error == 0, result.commands > 0 else { throw BenchFailure("the client failed under \(traffic): \(String(cString: strerror(-error)))") }
+        return (result, try clock.nanoseconds() - before)
     }
 
     /// Leaves the keys `key:000000000000` on, 10,000 of three bytes, and no others.
