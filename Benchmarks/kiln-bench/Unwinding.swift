@@ -5,7 +5,7 @@ import KilnSymbols
 import StackCheck
 import SystemPackage
 
-/// What whole stacks cost.
+/// What whole stacks cost, each number beside its bound.
 extension Bench {
     /// One sample of the server under load, its parts timed in the kernel.
     func sampleTime(rounds: Int) throws {
@@ -21,7 +21,8 @@ extension Bench {
             let samples = Double(max(sum.samples, 1)), clock = Double(sum.clock_ns) / samples
             let mean = { (total: UInt64) in Double(total) / samples - clock }
             report(row([
-                "\(frequency) Hz", "user side \(Int(mean(sum.user_ns)))", "again, warm \(Int(mean(sum.again_ns)))",
+                "\(frequency) Hz", "user side \(Int(mean(sum.user_ns))) (goal: \(frequency == 99 ? 8000 : 3000))",
+                "again, warm \(Int(mean(sum.again_ns))) (goal: 700)",
                 "kernel side \(Int(mean(sum.kernel_ns)))",
                 "user depth \(decimal(Double(sum.user_frames) / samples)), kernel depth \(decimal(Double(sum.kernel_frames) / samples)), \(sum.samples) samples",
             ]))
@@ -30,11 +31,16 @@ extension Bench {
         let before = try server.clock.nanoseconds()
         let start = Date()
         while Date().timeIntervalSince(start) < 10 { try server.load(Workload.all[0], share: 0.4) }
+        let wall = Date().timeIntervalSince(start) * 1e9
         let busy = Double(try server.clock.nanoseconds() - before)
         let record = try session.end(expecting: nil)
         guard let program = record.cost.programs?["sample"] else { throw BenchFailure("session.json has no program sample") }
         // All runs, those for other processes too, which end at once.
-        report(row(["99 Hz, the whole program", String(format: "%.2f %% of the server's CPU time", Double(program.runTimeNs) / busy * 100), "", "\(record.samples.onCPU.recorded) samples, \(program.runs) runs"]))
+        let time = Double(program.runTimeNs)
+        report(row([
+            "99 Hz, the whole program", String(format: "%.2f %% of a core (goal: 0.3 %%)", time / wall * 100),
+            String(format: "%.2f %% of the server's CPU time", time / busy * 100), "\(record.samples.onCPU.recorded) samples, \(program.runs) runs",
+        ]))
         report("")
     }
 
@@ -42,7 +48,8 @@ extension Bench {
     func tables() throws {
         report("Unwind tables")
         let largest = Self.largestLibrary()
-        for path in ["/usr/bin/redis-server", "/lib/x86_64-linux-gnu/libc.so.6"] + (largest.map { [$0] } ?? []) {
+        let paths = [("/usr/bin/redis-server", " (goal: 4)"), ("/lib/x86_64-linux-gnu/libc.so.6", "")] + (largest.map { [($0, " (goal: 60)")] } ?? [])
+        for (path, goal) in paths {
             var best = Double.infinity, bytes = 0, rows = 0
             for _ in 0..<10 {
                 let elapsed = try ContinuousClock().measure {
@@ -53,11 +60,37 @@ extension Bench {
                 }
                 best = min(best, elapsed / .milliseconds(1))
             }
-            report(row([FilePath(path).lastComponent?.string ?? path, decimal(best) + " ms", "\(rows) rows", "\(bytes) bytes"]))
+            report(row([FilePath(path).lastComponent?.string ?? path, decimal(best) + " ms" + goal, "\(rows) rows", "\(bytes) bytes"]))
         }
         let files = Set(try Symbolizer(pid: server.pid).executableMappings().compactMap(\.file))
         let bytes = files.reduce(0) { $0 + ((try? $1.unwindTable())?.byteCount ?? 0) }
-        report(row(["redis-server, all files", "\(files.count) files", "", "\(bytes) bytes"]))
+        report(row(["redis-server, all files", "\(files.count) files", "", "\(bytes) bytes (goal: 3000000)"]))
+        report("")
+    }
+
+    /// Names for all addresses of a session's stacks, looked up for the first time, as at a session's end.
+    func names() throws {
+        report("Names of a session's stacks")
+        guard let watched = WatchedProcesses(pids: [server.pid]) else { throw BenchFailure("cannot watch \(server.pid)") }
+        let symbolizer = try Symbolizer(pid: server.pid)
+        let mappings = symbolizer.executableMappings().map(StackCheck.code)
+        var probe = try StackProbe(watching: watched) { _ in mappings }
+        try probe.attach(frequency: 999)
+        let start = Date()
+        while Date().timeIntervalSince(start) < 5 {
+            try server.load(Workload.all[0], share: 0.4)
+            try probe.drain()
+        }
+        probe.stop()
+        let stacks = try probe.stacks().stacks.map(\.frames)
+        let user = Set(stacks.flatMap(\.user)), kernel = Set(stacks.flatMap(\.kernel))
+        guard !user.isEmpty else { throw BenchFailure("no stack was sampled") }
+        let elapsed = ContinuousClock().measure {
+            let kernelSymbolizer = KernelSymbolizer()
+            for address in kernel { _ = kernelSymbolizer.symbolize(.returnAddress(address)) }
+            for address in user { _ = symbolizer.frames(.returnAddress(address)) }
+        }
+        report(row(["\(stacks.count) stacks", decimal(elapsed / .milliseconds(1)) + " ms (goal: 1000)", "\(user.count) addresses, and \(kernel.count) of the kernel"]))
         report("")
     }
 

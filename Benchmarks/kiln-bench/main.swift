@@ -1,4 +1,4 @@
-// What watching costs: `kiln-bench PATH-TO-KILN [ROUNDS] [PART ...]`, as root; parts: server, bpf, tables, samples, sampling, trace,
+// What watching costs: `kiln-bench PATH-TO-KILN [ROUNDS] [PART ...]`, as root; parts: server, bpf, tables, names, samples, sampling, trace,
 // own, truth, instructions, renew-instructions.
 // `kiln-bench PATH-TO-KILN ROUNDS compare [OBSERVER ...]` holds kiln against every other observer, or those with these words in their
 // names, and writes Benchmarks/comparison/.
@@ -16,6 +16,7 @@ let parts: [(name: String, measure: (Bench) throws -> Void)] = [
     ("server", { try $0.serverCPU(rounds: 4 * rounds) }),
     ("bpf", { try $0.bpfTime(rounds: rounds) }),
     ("tables", { try $0.tables() }),
+    ("names", { try $0.names() }),
     ("samples", { try $0.sampleTime(rounds: rounds) }),
     ("sampling", { try $0.samplingCPU(rounds: 4 * rounds) }),
     ("trace", { try $0.traceCPU(rounds: 2 * rounds) }),
