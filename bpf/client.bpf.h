@@ -166,10 +166,7 @@ __noinline int client_sends_one(struct exchange *x, const struct send *send, __u
 		return 0;
 	count_receive(x->client, r, 0);
 	count_calls(command, 1, r->run_largest, &times);
-	x->command = command;
-	x->received_ns = handed_over_ns;
-	x->arrived_ns = 0;
-	x->executed_ns = 0;
+	await_one(x, command, &times);
 	asm volatile("" ::: "memory");    /* a receive on another CPU sees the rest before it sees that one waits */
 	x->waiting = WAITING_ONE;
 	return 1;

@@ -70,6 +70,7 @@ __noinline int distrust(struct exchange *x)
 	if (!x)
 		return 0;
 	x->trust = TRUST_PROBING;
+	x->queues = 0;
 	x->flags &= ~(IN_REQUEST | PROBED | REPLIED | SUBSCRIBER);
 	if (x->waiting != WAITING_NONE)
 		unpair(x);                /* what answers what is not known */
@@ -162,6 +163,35 @@ static __always_inline void count_send(__u32 client, __u32 bytes)
 
 	if (stats)
 		stats->sent_bytes += bytes;
+}
+
+struct blame_runs_context {
+	struct resp_reader *reader;
+	struct arrived times;
+};
+
+static long blame_run(__u32 index, struct blame_runs_context *context)
+{
+	struct resp_reader *r = context->reader;
+	struct resp_run *run;
+
+	barrier_var(index);
+	run = &r->runs[index & (RESP_RUNS_MAX - 1)];
+	blame(r->process, run->command, run->count, context->times.arrived_ns, context->times.received_ns);
+	return 0;
+}
+
+/* The commands of a receive had lain in the socket. */
+__noinline int blame_for(struct resp_reader *r, const struct arrived *times)
+{
+	struct blame_runs_context context = { .reader = r };
+
+	if (!r || !times)
+		return 0;
+	context.times = *times;
+	if (r->runs_noted)
+		bpf_loop(r->runs_noted, blame_run, &context, 0);
+	return blame(r->process, r->run_command, r->run_count, times->arrived_ns, times->received_ns);
 }
 
 static __always_inline void connection_receives(const struct place *place, struct exchange *x, struct receive *receive,
@@ -257,17 +287,14 @@ static __always_inline void connection_receives(const struct place *place, struc
 	count_receive(x->client, r, receive->length);
 	if (r->run_count) {
 		__u32 command = r->run_command;
-		bool alone = !r->runs_noted && r->run_count == 1;
+		bool equal = !r->commands_noted, alone = equal && r->run_count == 1;
 
 		if (times->arrived_ns && times->received_ns - times->arrived_ns >= WAIT_LEAST_NS)
-			blame(process, command, times->arrived_ns, times->received_ns);
+			blame_for(r, times);
 		if (alone && x->waiting == WAITING_NONE && !(x->flags & (UNPAIRED | REPLIES_OFF | SKIPS_REPLY)) &&
 		    is_answered_once(row_class(command))) {
 			count_calls(command, 1, r->run_largest, times);
-			x->command = command;
-			x->received_ns = times->received_ns;
-			x->arrived_ns = times->arrived_ns;
-			x->executed_ns = 0;
+			await_one(x, command, times);
 			if (TRACING)
 				only_request_read(x, r);
 			asm volatile("" ::: "memory");    /* a send on another CPU sees the rest before it sees that one waits */
@@ -277,7 +304,7 @@ static __always_inline void connection_receives(const struct place *place, struc
 			x->received_ns = times->received_ns;
 		}
 		if (executes)
-			execution_begins(process, &thread, x, alone ? command : KILN_SEVERAL_COMMANDS);
+			execution_begins(process, &thread, x, equal ? command : KILN_SEVERAL_COMMANDS);
 	}
 	if (!(x->flags & IN_REQUEST) || !c)
 		return;

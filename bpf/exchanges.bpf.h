@@ -70,8 +70,10 @@ struct exchange {
 	__u16 flags;
 	__u16 client;                     /* row in client_stats */
 	__u8 process;
-	__u8 trust : 4;
-	__u8 waiting : 4;
+	__u8 trust : 2;
+	__u8 waiting : 2;
+	__u8 queues : 1;                  /* MULTI was read, and not EXEC yet */
+	__u8 queued : 1;                  /* the command that waits will be executed later */
 };
 
 _Static_assert(sizeof(struct exchange) == 64, "a cache line");
@@ -119,10 +121,14 @@ struct batch {
 	__u32 sequence;                   /* with a trace: of its first command on the connection; the others follow */
 };
 
+#define QUEUED 0x8000                     /* in `command`: by MULTI */
+
 struct pending_run {
 	__u16 command;
 	__u16 count;
 };
+
+_Static_assert(KILN_COMMAND_CAPACITY <= QUEUED, "rows leave the bit alone");
 
 struct connection {
 	struct resp_stream requests;

@@ -27,6 +27,12 @@ __noinline int unpair(struct exchange *x)
 	return 0;
 }
 
+static __always_inline void note_transaction(struct exchange *x, __u8 class)
+{
+	if (class == KILN_CLASS_MULTI || class == KILN_CLASS_EXEC)
+		x->queues = class == KILN_CLASS_MULTI;
+}
+
 /* How many of a run's commands get a reply each; the connection's state changes with what they ask for. */
 static __always_inline __u32 replies_expected(struct exchange *x, __u8 class, __u32 count)
 {
@@ -36,6 +42,7 @@ static __always_inline __u32 replies_expected(struct exchange *x, __u8 class, __
 		x->flags &= ~SKIPS_REPLY;
 		skipped = 1;
 	}
+	note_transaction(x, class);
 	switch (class) {
 	case KILN_CLASS_REPLY_ON:
 		x->flags &= ~(REPLIES_OFF | SKIPS_REPLY);
@@ -51,6 +58,7 @@ static __always_inline __u32 replies_expected(struct exchange *x, __u8 class, __
 		x->flags |= RESP3;
 		break;
 	case KILN_CLASS_RESET:
+		x->queues = 0;
 		x->flags &= ~(REPLIES_OFF | SKIPS_REPLY | RESP3);
 		return count;
 	case KILN_CLASS_HELLO_2:
@@ -72,7 +80,7 @@ static __always_inline __u32 replies_expected(struct exchange *x, __u8 class, __
 
 static __always_inline bool is_answered_once(__u8 class)
 {
-	return class <= KILN_CLASS_BLOCKING || class >= KILN_CLASS_LOOK_AT_CLIENT;
+	return class <= KILN_CLASS_EXEC || class >= KILN_CLASS_LOOK_AT_CLIENT;
 }
 
 /* What a receive brought, beside its commands. */
@@ -92,6 +100,17 @@ static __always_inline void count_calls(__u32 command, __u32 count, __u32 larges
 		stats->request_bytes_max = largest;
 	if (times->arrived_ns)
 		add_latency(stats, KILN_PHASE_QUEUE, times->received_ns - times->arrived_ns, count);
+}
+
+/* What the exchange of the one command that waits says of it, but that it waits. */
+static __always_inline void await_one(struct exchange *x, __u32 command, const struct arrived *times)
+{
+	x->command = command;
+	x->received_ns = times->received_ns;
+	x->arrived_ns = times->arrived_ns;
+	x->executed_ns = 0;
+	x->queued = x->queues;
+	note_transaction(x, row_class(command));
 }
 
 struct await_context {
@@ -158,7 +177,7 @@ static long await_run(__u32 index, struct await_context *context)
 		context->batch_sequence = x->sequence - count + 1;
 	barrier_var(tail);
 	pending = &c->runs[tail & (PIPELINE_RUNS - 1)];
-	pending->command = command;
+	pending->command = command | (x->queues ? QUEUED : 0);
 	pending->count = count;
 	c->tail = tail + 1;
 	return 0;
@@ -173,7 +192,7 @@ static __always_inline void join_pipeline(struct connection *c, struct exchange 
 	if (x->waiting != WAITING_ONE)
 		return;
 	barrier_var(tail);
-	c->runs[tail & (PIPELINE_RUNS - 1)].command = x->command;
+	c->runs[tail & (PIPELINE_RUNS - 1)].command = x->command | (x->queued ? QUEUED : 0);
 	c->runs[tail & (PIPELINE_RUNS - 1)].count = 1;
 	c->tail = tail + 1;
 	end_batch(c, &times, x->sequence);
@@ -248,18 +267,26 @@ struct send {
 	bool in_part;                     /* it may not be the end of what is to be sent */
 };
 
-struct answer_context {
-	struct connection *connection;
+/* What a send is held against. */
+struct replied {
 	struct exchange *exchange;
+	struct connection *connection;
+	struct reply_reader *reader;
 	__u64 sent_ns;
+};
+
+struct answer_context {
+	const struct replied *replied;
 	__u32 left;
 	__u32 are_errors;
 };
 
 static long answer_run(__u32 index, struct answer_context *context)
 {
-	struct connection *c = context->connection;
-	__u32 head = c->head, batch = c->batch_head, count;
+	const struct replied *replied = context->replied;
+	struct connection *c = replied->connection;
+	struct reply_reader *r = replied->reader;
+	__u32 head = c->head, batch = c->batch_head, count, row;
 	struct pending_run *run;
 
 	if (!context->left || head == c->tail)
@@ -268,11 +295,14 @@ static long answer_run(__u32 index, struct answer_context *context)
 	run = &c->runs[head & (PIPELINE_RUNS - 1)];
 	barrier_var(batch);
 	count = run->count < context->left ? run->count : context->left;
-	record_answers(run->command, count, &c->batches[batch & (PIPELINE_BATCHES - 1)], context->sent_ns, context->are_errors);
+	row = run->command & ~QUEUED;
+	record_answers(row, run->command & QUEUED, count, &c->batches[batch & (PIPELINE_BATCHES - 1)], replied->sent_ns, context->are_errors,
+		       r->largest_at - r->answered < count ? r->largest : 0);
+	r->answered += count;
 	if (TRACING) {
 		struct batch *came = &c->batches[batch & (PIPELINE_BATCHES - 1)];
 
-		answered(context->exchange, run->command, came->sequence + c->batch_answered, count, came);
+		answered(replied->exchange, row, came->sequence + c->batch_answered, count, came);
 		c->batch_answered += count;
 	}
 	context->left -= count;
@@ -287,20 +317,12 @@ static long answer_run(__u32 index, struct answer_context *context)
 	return 0;
 }
 
-/* What a send is held against. */
-struct replied {
-	struct exchange *exchange;
-	struct connection *connection;
-	struct reply_reader *reader;
-	__u64 sent_ns;
-};
-
 /* The next `count` replies have been handed over. */
 static __noinline int answer(const struct replied *replied, __u32 count, bool are_errors)
 {
 	struct exchange *x = replied->exchange;
 	struct connection *c = replied->connection;
-	struct answer_context context = { c, x, replied->sent_ns, count, are_errors };
+	struct answer_context context = { replied, count, are_errors };
 
 	if (!count || x->flags & UNPAIRED)
 		return 0;
@@ -308,6 +330,7 @@ static __noinline int answer(const struct replied *replied, __u32 count, bool ar
 		if (TRACING)
 			answered_one(x);
 		record_answer(x, replied->sent_ns, c->reply_bytes, are_errors);
+		replied->reader->answered++;
 		context.left--;
 	} else if (x->waiting == WAITING_PIPELINE) {
 		bpf_loop(PIPELINE_RUNS, answer_run, &context, 0);
@@ -340,7 +363,7 @@ static __always_inline __u32 answered_command(const struct replied *replied)
 		return x->process;
 	head = c->head;
 	barrier_var(head);
-	return c->runs[head & (PIPELINE_RUNS - 1)].command;
+	return c->runs[head & (PIPELINE_RUNS - 1)].command & ~QUEUED;
 }
 
 struct pieces_context {

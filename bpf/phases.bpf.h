@@ -46,7 +46,7 @@ struct thread_counts {
 	__u64 run_delay_ns;               /* time in the run queue */
 };
 
-#define SPANS 32                          /* a power of two */
+#define SPANS 64                          /* a power of two */
 #define SPAN_LEAST_NS 20000               /* executions that others notice */
 #define SLEPT_LEAST_NS 1000000
 #define WAIT_LEAST_NS 50000               /* waits that are worth asking who caused them */
@@ -181,14 +181,14 @@ struct {
 struct blame_context {
 	struct executor *executor;
 	__u64 from_ns, to_ns;
-	__u32 process, victim;
+	__u32 process, victim, count;
 };
 
 static long blame_span(__u32 index, struct blame_context *context)
 {
 	struct executor *e = context->executor;
 	struct kiln_wait_key key = { .process = context->process, .victim = context->victim };
-	struct kiln_wait *wait, first = { 1, 0 };
+	struct kiln_wait *wait, first = { context->count, 0 };
 	__u32 at = e->spans_noted - 1 - index;
 	struct span *span;
 	__u64 from, to, overlap;
@@ -205,6 +205,7 @@ static long blame_span(__u32 index, struct blame_context *context)
 	if (span->slept && overlap < span->run_delay_ns + SLEPT_LEAST_NS)
 		return 0;
 	key.culprit = span->command;
+	overlap *= context->count;
 	first.wait_ns = overlap;
 	wait = bpf_map_lookup_elem(&waits, &key);
 	if (!wait && !bpf_map_update_elem(&waits, &key, &first, BPF_NOEXIST))
@@ -212,22 +213,25 @@ static long blame_span(__u32 index, struct blame_context *context)
 	if (!wait)
 		wait = bpf_map_lookup_elem(&waits, &key);
 	if (wait) {
-		__sync_fetch_and_add(&wait->times, 1);
+		__sync_fetch_and_add(&wait->times, context->count);
 		__sync_fetch_and_add(&wait->wait_ns, overlap);
 	} else {
-		lose(KILN_LOST_WAITS_WITHOUT_NAME, 1);
+		lose(KILN_LOST_WAITS_WITHOUT_NAME, context->count);
 	}
 	return 0;
 }
 
-/* What executed while a command's bytes lay in the socket. */
-__noinline int blame(__u32 process, __u32 victim, __u64 arrived_ns, __u64 received_ns)
+/* What executed while the bytes of some equal commands lay in the socket. */
+__noinline int blame(__u32 process, __u32 victim, __u32 count, __u64 arrived_ns, __u64 received_ns)
 {
 	struct executor *e = bpf_map_lookup_elem(&executors, &process);
-	struct blame_context context = { e, arrived_ns, received_ns, process, victim };
+	struct blame_context context = { e, arrived_ns, received_ns, process, victim, count };
 
-	if (e && e->last_span_end_ns > arrived_ns)
-		bpf_loop(SPANS, blame_span, &context, 0);
+	if (!e || e->last_span_end_ns <= arrived_ns)
+		return 0;
+	/* All that is remembered fell into the wait: there may have been more before. */
+	if (bpf_loop(SPANS, blame_span, &context, 0) == SPANS && e->spans_noted > SPANS)
+		lose(KILN_LOST_WAITS_WITHOUT_NAME, count);
 	return 0;
 }
 
@@ -259,6 +263,8 @@ static __always_inline void record_answer(struct exchange *x, __u64 sent_ns, __u
 		return;
 	if (bytes > stats->reply_bytes_max)
 		stats->reply_bytes_max = bytes;
+	if (class == KILN_CLASS_BLOCKING && x->queued)
+		return;
 	add_latency(stats, KILN_PHASE_SERVICE, sent_ns - received_ns, 1);
 	if (class == KILN_CLASS_BLOCKING)
 		return;
@@ -271,8 +277,9 @@ static __always_inline void record_answer(struct exchange *x, __u64 sent_ns, __u
 		add_latency(stats, KILN_PHASE_TOTAL, sent_ns - x->arrived_ns, 1);
 }
 
-/* The replies of equal commands of a pipeline have been handed over. */
-static __always_inline void record_answers(__u32 row, __u32 count, const struct batch *batch, __u64 sent_ns, bool are_errors)
+/* The replies of equal commands of a pipeline have been handed over. `largest`: bytes, if it is one of them that is the send's largest. */
+static __always_inline void record_answers(__u32 row, bool queued, __u32 count, const struct batch *batch, __u64 sent_ns,
+					   bool are_errors, __u64 largest)
 {
 	struct kiln_command_stats *stats = bpf_map_lookup_elem(&command_stats, &row);
 	__u8 class = row_class(row);
@@ -282,6 +289,10 @@ static __always_inline void record_answers(__u32 row, __u32 count, const struct 
 	if (are_errors)
 		stats->errors += count;
 	if (class == KILN_CLASS_UNTIMED || sent_ns < batch->received_ns)
+		return;
+	if (largest > stats->reply_bytes_max)
+		stats->reply_bytes_max = largest;
+	if (class == KILN_CLASS_BLOCKING && queued)
 		return;
 	add_latency(stats, KILN_PHASE_SERVICE, sent_ns - batch->received_ns, count);
 	if (batch->arrived_ns && class != KILN_CLASS_BLOCKING)

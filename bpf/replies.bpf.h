@@ -34,6 +34,7 @@ struct reply_stream {
 	__u64 skip;                       /* bytes of the current bulk, its CR LF included, still to come */
 	__u64 number;                     /* digits of the current header so far */
 	__u64 outstanding;                /* elements until the reply is whole; 0: at its start */
+	__u64 before;                     /* bytes of the current reply before the piece that is followed */
 	__u8 state;
 	__u8 type;                        /* of the current element */
 	__u8 negative;
@@ -59,6 +60,11 @@ struct reply_reader {
 	__u32 replies;                    /* completed in this send since the last error */
 	__u32 errors_listed;
 	__u32 pushes;                     /* seen in this send */
+	__u32 begun;                      /* where in this piece the current reply begins; 0 if before it */
+	__u32 ended;                      /* replies that ended in this send, errors among them */
+	__u32 answered;                   /* of them, those that have been paired */
+	__u32 largest_at;                 /* which of them is the largest */
+	__u64 largest;                    /* its bytes */
 	__u32 apart;                      /* where each reply lies has to be known */
 	struct reply_error errors[REPLY_ERRORS_MAX];
 	__u8 bytes[RESP_WINDOW + RESP_SLACK];
@@ -77,6 +83,23 @@ static __always_inline bool replies_at_boundary(const struct reply_stream *s)
 	return s->state == REPLY_ELEMENT && !s->outstanding;
 }
 
+/* `count` replies are behind us, of which the last ends at `end`; that number `at` among them is the largest, of `bytes`. */
+static __always_inline void note_sizes(struct reply_reader *r, struct reply_stream *s, __u32 end, __u32 count, __u32 at, __u64 bytes)
+{
+	if (bytes > r->largest) {
+		r->largest = bytes;
+		r->largest_at = r->ended + at;
+	}
+	r->ended += count;
+	r->begun = end;
+	s->before = 0;
+}
+
+static __always_inline void note_size(struct reply_reader *r, struct reply_stream *s)
+{
+	note_sizes(r, s, r->position, 1, 0, s->before + (r->position - r->begun));
+}
+
 /* An element that counts as one is behind us. */
 static __always_inline void element_ended(struct reply_reader *r, struct reply_stream *s)
 {
@@ -88,10 +111,14 @@ static __always_inline void element_ended(struct reply_reader *r, struct reply_s
 	s->outstanding = 0;
 	if (replies_apart(r))
 		list_reply(r, s->push ? LIST_PUSH : s->type == '-' ? LIST_ERROR : LIST_REPLY);
-	if (s->push)
+	if (s->push) {
 		r->pushes++;
-	else
+		r->begun = r->position;
+		s->before = 0;
+	} else {
 		r->replies++;
+		note_size(r, s);
+	}
 	s->push = 0;
 }
 
@@ -119,6 +146,7 @@ static __always_inline void error_ended(struct reply_reader *r, struct reply_str
 		element_ended(r, s);
 	} else {
 		s->state = REPLY_ELEMENT;
+		note_size(r, s);
 		if (replies_apart(r))
 			list_reply(r, LIST_ERROR);
 	}
@@ -321,7 +349,7 @@ __noinline __u32 bulk_length(const struct reply_reader *r, __u32 offset)
 __noinline int pass_bulks(struct reply_reader *r, struct reply_stream *s)
 {
 	__u64 last = 0, last_mask = 0, word;      /* the last header, as a word */
-	__u32 position, passed = 0, most, found = 0, length, header, i;
+	__u32 position, passed = 0, most, found = 0, length, header, i, largest = 0, largest_at = 0;
 
 	if (!r || !s)
 		return 0;
@@ -346,6 +374,10 @@ __noinline int pass_bulks(struct reply_reader *r, struct reply_stream *s)
 		length = found >> 8;
 		if (!length || offset + header > r->window_length || length > r->end - position)
 			break;
+		if (length > largest) {
+			largest = length;
+			largest_at = passed;
+		}
 		position += length;
 		passed++;
 	}
@@ -354,6 +386,7 @@ __noinline int pass_bulks(struct reply_reader *r, struct reply_stream *s)
 	r->position = position;
 	if (!s->outstanding) {
 		r->replies += passed;
+		note_sizes(r, s, position, passed, largest_at, largest);
 		if (replies_apart(r))
 			list_reply(r, LIST_REPLY);
 	} else {
@@ -442,6 +475,8 @@ static __always_inline void start_send(struct reply_reader *r)
 	r->replies = 0;
 	r->errors_listed = 0;
 	r->pushes = 0;
+	r->ended = r->answered = r->largest_at = 0;
+	r->largest = 0;
 }
 
 /* Follow a piece of a send. What it completes is added to the reader's. */
@@ -456,12 +491,14 @@ __noinline int follow_replies(struct reply_reader *r, struct reply_stream *s, __
 	r->end = length;
 	r->window_start = 0;
 	r->window_length = 0;
+	r->begun = 0;
 	begin_piece(r);
 	bpf_loop(length < REPLY_STEPS_MAX ? length : REPLY_STEPS_MAX, reply_step, &context, 0);
 	if (r->position < r->end && s->state != REPLY_FAILED) {
 		lose(KILN_LOST_SEND_STEPS_EXCEEDED, 1);
 		s->state = REPLY_FAILED;
 	}
+	s->before += length - r->begun;
 	end_piece(r);
 	return 0;
 }

@@ -157,7 +157,7 @@ public struct SessionRecord: Codable, Sendable {
         public var errorWords: [String: UInt64]
         /// Of the time in `exec`: the thread was ready to run and had no CPU.
         public var execRunQueueNs: UInt64
-        /// The largest request, and the largest reply of those that no other was sent with.
+        /// The largest request, and the largest reply; of a send that answers several commands only its largest counts.
         public var requestBytesMax: UInt64
         public var replyBytesMax: UInt64
         /// By phase; a phase that can't be known is absent.
@@ -174,7 +174,7 @@ public struct SessionRecord: Codable, Sendable {
     public struct Wait: Codable, Sendable {
         public var culprit: String
         public var victim: String
-        /// That a receive of the victim waited for an execution of the culprit.
+        /// That a command waited in its socket during an execution of the culprit.
         public var times: UInt64
         public var waitNs: UInt64
 

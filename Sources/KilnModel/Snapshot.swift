@@ -80,7 +80,7 @@ public struct CommandCounts: Equatable, Sendable {
     public var runQueue = Nanoseconds.zero
     /// The largest request so far, in bytes; not less in an interval.
     public var largestRequest: UInt64 = 0
-    /// The largest reply so far, in bytes, of those that no other was sent with.
+    /// The largest reply so far, in bytes; of a send that answers several commands only its largest counts.
     public var largestReply: UInt64 = 0
     public var phases: [Phase: Histogram] = [:]
 
@@ -139,7 +139,7 @@ public struct WaitKey: Hashable, Sendable {
 }
 
 public struct WaitCounts: Equatable, Sendable {
-    /// That a receive of the victim waited for an execution of the culprit.
+    /// That a command waited in its socket during an execution of the culprit.
     public var times: UInt64
     /// How long, all together.
     public var wait: Nanoseconds

@@ -1,6 +1,6 @@
 /// Why a phase has fewer samples than there were replies: said once, not for each.
 extension Snapshot {
-    /// Reasons by phase, only of phases that lack samples. `hook` as in session.json.
+    /// Reasons by phase, only of phases that lack samples; `waits`, if nobody can tell who made whom wait. `hook` as in session.json.
     public func unknownPhases(process: Int, hook: String) -> [String: String] {
         var samples: [Phase: UInt64] = [:]
         for (key, counts) in commands where key.process == process {
@@ -20,6 +20,10 @@ extension Snapshot {
                 : "hook \(hook) doesn't see data arrive"
             reasons[Phase.queue.rawValue] = reason
             reasons[Phase.total.rawValue] = reason
+        }
+        // An execution and a wait in the socket have to be known, for one to be the other's cause.
+        for phase in [Phase.exec, .queue] where service != 0 && samples[phase] ?? 0 == 0 {
+            if reasons["waits"] == nil { reasons["waits"] = reasons[phase.rawValue] }
         }
         return reasons
     }

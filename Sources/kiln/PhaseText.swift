@@ -96,7 +96,11 @@ extension IntervalText {
         }
         var lines = table.lines
         lines[0] = output.bold(lines[0])
-        return lines + (waits.count > most ? ["\(waits.count - most) more pairs in session.json"] : [])
+        if waits.count > most { lines.append("\(waits.count - most) more pairs in session.json") }
+        let queue = commands(of: process).reduce(0) { $0 + ($1.counts.phases[.queue]?.sum.seconds ?? 0) }
+        let named = waits.reduce(0) { $0 + $1.value.wait.seconds }
+        if queue > 0 { lines.append("that is \(Int((min(named / queue, 1) * 100).rounded())) % of the \(significantSeconds(queue)) that commands lay in their sockets") }
+        return lines
     }
 
     /// Who is asked for what, on the client's side: the most asked first.

@@ -9,13 +9,17 @@ struct ReplyScannerTests {
         for round in 0..<600 {
             let made = ReplyStream.make(Int.random(in: 1...40, using: &random), using: &random)
             let scanner = ReplyScanner()
-            var rest = made.bytes[...]
+            var rest = made.bytes[...], largest = true
             while !rest.isEmpty {
                 let most = [1, 3, 20, 200, 5000, 100_000][round % 6]
                 let piece = rest.prefix(Int.random(in: 1...most, using: &random))
                 scanner.send(piece)
                 rest = rest.dropFirst(piece.count)
+                let ended = made.replies.filter { piece.startIndex < $0.end && $0.end <= piece.endIndex }.map(\.bytes)
+                let bytes = ended.max() ?? 0
+                largest = largest && scanner.largest.bytes == bytes && scanner.largest.index == ended.firstIndex(of: bytes) ?? 0
             }
+            #expect(largest)
             let same = !scanner.failed && scanner.atBoundary && scanner.events == made.events && scanner.pushes == made.pushes
             if !same {
                 let shown = String(decoding: made.bytes.prefix(300), as: UTF8.self).debugDescription
@@ -68,10 +72,14 @@ private struct ReplyStream {
     var bytes: [UInt8] = []
     var events: [ReplyEvent] = []
     var pushes = 0
+    /// Where each reply ends, and how long it is.
+    var replies: [(end: Int, bytes: Int)] = []
 
     static func make(_ count: Int, using random: inout SeededGenerator) -> ReplyStream {
         var stream = ReplyStream()
         for _ in 0..<count {
+            let begin = stream.bytes.count, pushes = stream.pushes
+            defer { if stream.pushes == pushes { stream.replies.append((stream.bytes.count, stream.bytes.count - begin)) } }
             switch Int.random(in: 0..<10, using: &random) {
             case 0:
                 let words = ["ERR", "WRONGTYPE", "NOAUTH", "A", String(repeating: "W", count: 40)]
@@ -144,6 +152,13 @@ private final class ReplyScanner {
         }
         events += [ReplyEvent](repeating: .reply, count: Int(resp_host_sent_replies(host)))
         pushes += Int(resp_host_sent_pushes(host))
+    }
+
+    /// Of the last send.
+    var largest: (bytes: Int, index: Int) {
+        var index: UInt32 = 0
+        let bytes = resp_host_largest_reply(host, &index)
+        return (Int(bytes), Int(index))
     }
 
     var atBoundary: Bool { resp_host_replies_at_boundary(host) }

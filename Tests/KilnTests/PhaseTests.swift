@@ -31,6 +31,46 @@ extension KernelTests {
             #expect(session.output.contains("WHILE"))
         }
 
+        /// Each command of a receive waited as long as all its others, whichever of them came last.
+        @Test func everyCommandOfAPipelineThatWaitedIsAVictim() throws {
+            let server = try RedisServer()
+            let rounds = 9
+            let session = try Session.recording(pid: server.pid) {
+                let busy = try Connection(port: server.port), waiter = try Connection(port: server.port)
+                try waiter.settle()    // the first receive has no queue
+                for _ in 0..<rounds {
+                    try busy.send(request("EVAL", Self.busy, "0"))
+                    usleep(2000)
+                    try waiter.send(request("INCR", "a") + request("INCR", "a") + request("GET", "a") + request("PING"))
+                    try waiter.receive(until: "PONG\r\n")
+                    try busy.receive(until: ":1\r\n")
+                }
+            }
+            let waits = session.record.waits.filter { $0.culprit == "EVAL" }.sorted { $0.victim < $1.victim }
+            #expect(waits.map(\.victim) == ["GET", "INCR", "PING"])
+            #expect(waits.map(\.times) == [rounds, 2 * rounds, rounds].map(UInt64.init))
+            for wait in waits { #expect(wait.waitNs <= session.record.commands[wait.victim]?.phases["queue"]?.sumNs ?? 0) }
+            #expect(session.output.contains("that commands lay in their sockets"))
+        }
+
+        /// A pipeline of equal commands has their name.
+        @Test func aPipelineOfEqualCommandsIsNamedAsACulprit() throws {
+            let server = try RedisServer()
+            let session = try Session.recording(pid: server.pid) {
+                let busy = try Connection(port: server.port), waiter = try Connection(port: server.port)
+                try waiter.settle()
+                for _ in 0..<9 {
+                    try busy.send(request("EVAL", Self.busy, "0") + request("EVAL", Self.busy, "0"))
+                    usleep(2000)
+                    try waiter.send(request("GET", "a"))
+                    try waiter.receive(until: "\r\n")
+                    try busy.receive(until: ":1\r\n:1\r\n")
+                }
+            }
+            #expect(session.record.waits.first { $0.culprit == "EVAL" && $0.victim == "GET" }?.times == 9)
+            #expect(!session.record.waits.contains { $0.culprit == "(pipeline)" })
+        }
+
         @Test(arguments: Capability.hooks)
         func partsAddUpToTheWhole(hook: String) throws {
             let server = try RedisServer()
@@ -51,6 +91,7 @@ extension KernelTests {
             } else {
                 #expect(phases["queue"] == nil && phases["total"] == nil)
                 #expect(session.record.phasesUnknown["queue"] != nil)
+                #expect(session.record.phasesUnknown["waits"] == session.record.phasesUnknown["queue"])
             }
         }
 
@@ -123,6 +164,24 @@ extension KernelTests {
             #expect(session.output.contains("blocking: BLPOP 3 answered"))
         }
 
+        /// Alone and in a pipeline: what MULTI queues is answered at once.
+        @Test(arguments: Capability.hooks)
+        func aBlockingCommandThatIsQueuedHasNoWait(hook: String) throws {
+            let server = try RedisServer()
+            let session = try Session.recording(pid: server.pid, ["--hook", hook]) {
+                let client = try Connection(port: server.port)
+                for words in [["MULTI"], ["BLPOP", "list", "0"], ["EXEC"]] { try client.send(request(words)); try client.receive(until: "\r\n") }
+                try client.send(request("MULTI") + request("BLPOP", "list", "0") + request("GET", "x") + request("DISCARD"))
+                try client.settle()
+                try client.send(request("RPUSH", "list", "x") + request("BLPOP", "list", "0"))
+                try client.settle()
+            }
+            #expect(session.record.commands["BLPOP"]?.count == 3)
+            #expect(session.record.commands["BLPOP"]?.phases["wait"]?.count == 1)
+            #expect(session.record.commands["GET"]?.phases["service"]?.count == 1)
+            #expect(session.record.lost.isEmpty)
+        }
+
         @Test func aBlockedClientThatIsKilledLeavesNoLatency() throws {
             let server = try RedisServer()
             let session = try Session.recording(pid: server.pid) {
@@ -159,6 +218,24 @@ extension KernelTests {
             #expect((get.phases["exec"]?.maxNs ?? .max) < 100_000_000)
             #expect((get.phases["send_blocked"]?.maxNs ?? 0) > 150_000_000)
             #expect(get.replyBytesMax == 8_000_000 + 12)
+        }
+
+        /// A reply's size is its own, wherever in a send it lies and however many sends it takes.
+        @Test(arguments: Capability.hooks)
+        func theLargestReplyOfAPipelineIsItsCommands(hook: String) throws {
+            let server = try RedisServer()
+            let client = try Connection(port: server.port)
+            try client.send(request([Array("SET".utf8), Array("big".utf8), [UInt8](repeating: 120, count: 3_000_000)]))
+            try client.receive(until: "+OK\r\n")
+            let session = try Session.recording(pid: server.pid, ["--hook", hook]) {
+                let client = try Connection(port: server.port)
+                try client.send(request("ECHO", "a") + request("GET", "big") + request("PING"))
+                try client.receive(until: "PONG\r\n")
+                try client.send(request("PING") + request("ECHO", String(repeating: "e", count: 1000)) + request("NOSUCH") + request("PING"))
+                try client.receive(until: "PONG\r\n")
+            }
+            #expect(session.record.commands["GET"]?.replyBytesMax == 3_000_000 + 12)
+            #expect(session.record.commands["ECHO"]?.replyBytesMax == 1000 + 9)
         }
 
         @Test func whatSeveralThreadsReadHasNoExec() throws {

@@ -187,6 +187,12 @@ uint32_t resp_host_sent_errors(const struct resp_host *host)
 	return host->reply_reader.errors_listed;
 }
 
+uint64_t resp_host_largest_reply(const struct resp_host *host, uint32_t *index)
+{
+	*index = host->reply_reader.largest_at;
+	return host->reply_reader.largest;
+}
+
 struct resp_host_error resp_host_sent_error(const struct resp_host *host, uint32_t index)
 {
 	const struct reply_error *error = &host->reply_reader.errors[index];

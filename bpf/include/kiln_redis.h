@@ -16,12 +16,14 @@
 #define KILN_WAIT_CAPACITY 4096           /* pairs of commands of which one made the other wait */
 #define KILN_CLIENT_CAPACITY 1024         /* addresses of clients; those beyond count in their process's `other` */
 #define KILN_SERVER_SHIFT 8               /* client's side: a command's `process` has its server's row in `client_stats` above */
-#define KILN_SEVERAL_COMMANDS 0xffffffff  /* in place of a row: the commands of a pipeline together */
+#define KILN_SEVERAL_COMMANDS 0xffffffff  /* in place of a row: different commands of a receive together */
 
 /* What sets a command apart from one that is answered by one reply as soon as it is executed. */
 enum kiln_command_class {
 	KILN_CLASS_ORDINARY,
-	KILN_CLASS_BLOCKING,              /* its time from read to reply is a wait that the client asked for */
+	KILN_CLASS_BLOCKING,              /* its time from read to reply is a wait that the client asked for; not where MULTI queues it */
+	KILN_CLASS_MULTI,                 /* what follows is queued */
+	KILN_CLASS_EXEC,                  /* and from here on not */
 	KILN_CLASS_SUBSCRIBING,           /* RESP2: messages follow that look like replies; RESP3: answered by pushes */
 	KILN_CLASS_STREAMING,             /* what follows are no replies: MONITOR, replication */
 	KILN_CLASS_UNTIMED,               /* its reply means nothing that is known */
@@ -45,7 +47,7 @@ enum kiln_command_class {
 	X("UNSUBSCRIBE", SUBSCRIBING) X("PUNSUBSCRIBE", SUBSCRIBING) X("SUNSUBSCRIBE", SUBSCRIBING) \
 	X("MONITOR", STREAMING) X("SYNC", STREAMING) X("PSYNC", STREAMING) \
 	X("CLIENT", LOOK_AT_CLIENT) X("XREAD", LOOK_AT_XREAD) X("XREADGROUP", LOOK_AT_XREAD) X("HELLO", LOOK_AT_HELLO) \
-	X("RESET", RESET)
+	X("RESET", RESET) X("MULTI", MULTI) X("EXEC", EXEC) X("DISCARD", EXEC)
 
 /* Key of the map `command_ids`; the value is the row (__u32) in `command_stats`.
  * Rows below KILN_MAX_TARGETS are taken: row p counts process p's commands that got no row of their own. */
@@ -76,7 +78,7 @@ struct kiln_command_stats {
 	__u64 request_bytes_max;              /* the largest request */
 	__u64 errors;                         /* replies that are errors */
 	__u64 run_queue_ns;                   /* of exec: the thread was ready and not running */
-	__u64 reply_bytes_max;                /* the largest reply of those that no other was sent with */
+	__u64 reply_bytes_max;                /* the largest reply; of a send that answers several commands only its largest counts */
 	/* A histogram for each phase. Phases side by side: one answer counts in most of them, and often in slots that are near. */
 	struct kiln_latency_sum sums[KILN_PHASE_COUNT];
 	__u64 slots[KILN_HISTOGRAM_SLOTS + 1][KILN_PHASE_COUNT];
@@ -98,8 +100,8 @@ struct kiln_wait_key {
 };
 
 struct kiln_wait {
-	__u64 times;                          /* that a receive of the victim waited for an execution of the culprit */
-	__u64 wait_ns;                        /* how long, all together */
+	__u64 times;                          /* that a command waited in its socket during an execution of the culprit */
+	__u64 wait_ns;                        /* how long, all commands together */
 };
 
 enum kiln_address_family { KILN_ADDRESS_UNKNOWN, KILN_ADDRESS_IPV4, KILN_ADDRESS_IPV6, KILN_ADDRESS_UNIX };
@@ -148,7 +150,7 @@ struct kiln_redis_control {
 	X(UNPAIRED_CONNECTIONS, "unpaired_connections", "connections whose replies can't be paired with commands (SUBSCRIBE in RESP2, MONITOR, replication, not RESP): counted without latency from there on") \
 	X(UNSUPPORTED_SENDS, "unsupported_sends", "sends by a system call whose buffer can't be followed (io_uring, sendmmsg); their connections are unpaired from there on") \
 	X(SEND_STEPS_EXCEEDED, "send_steps_exceeded", "sends with more elements than are followed in one go; their connections are unpaired from there on") \
-	X(WAITS_WITHOUT_NAME, "waits_without_name", "waits that are not listed by who caused them: too many different pairs of commands") \
+	X(WAITS_WITHOUT_NAME, "waits_without_name", "waits that are not listed by all who caused them: too many pairs of commands, or executions in one wait") \
 	X(CLIENTS_MAP_FULL, "clients_map_full", "connections counted under the client `other`: too many different addresses") \
 	X(ERRORS_WITHOUT_NAME, "errors_without_name", "error replies that are not listed by command and word: too many different ones, or in one send") \
 	X(COMMANDS_MAP_FULL, "commands_map_full", "commands counted under `other`: no free row") \

@@ -34,6 +34,9 @@ uint32_t resp_host_sent_replies(const struct resp_host *host);
 uint32_t resp_host_sent_pushes(const struct resp_host *host);
 uint32_t resp_host_sent_errors(const struct resp_host *host);
 
+/// The largest reply that the last send completed, in bytes with what earlier sends had of it, and which of them it is; 0: none.
+uint64_t resp_host_largest_reply(const struct resp_host *host, uint32_t *index);
+
 struct resp_host_error {
 	uint32_t replies_before;
 	bool nested;                      // an element of a reply that goes on
