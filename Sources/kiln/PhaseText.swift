@@ -99,7 +99,10 @@ extension IntervalText {
         if waits.count > most { lines.append("\(waits.count - most) more pairs in session.json") }
         let queue = commands(of: process).reduce(0) { $0 + ($1.counts.phases[.queue]?.sum.seconds ?? 0) }
         let named = waits.reduce(0) { $0 + $1.value.wait.seconds }
-        if queue > 0 { lines.append("that is \(Int((min(named / queue, 1) * 100).rounded())) % of the \(significantSeconds(queue)) that commands lay in their sockets") }
+        if queue > 0 {
+            let whole = Nanoseconds(UInt64(saturating: queue * 1e9))
+            lines.append("together \(Int((min(named / queue, 1) * 100).rounded())) % of the \(whole) that commands lay in their sockets")
+        }
         return lines
     }
 
