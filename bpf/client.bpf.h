@@ -271,7 +271,7 @@ static __always_inline void client_receives(const struct place *place, struct ex
 	client_begins(x);
 	if (x->trust == TRUST_IGNORED)
 		return;
-	if (receive->tcp && !receive->loss && x->copied_seq && x->copied_seq != receive->copied_seq - receive->length) {
+	if (receive->tcp && !receive->loss && x->copied_seq && !continues(x, receive)) {
 		lose(KILN_LOST_RECEIVE_GAPS, 1);
 		distrust(x);
 	}

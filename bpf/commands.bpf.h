@@ -34,6 +34,12 @@ struct receive {
 	struct send replies;              /* client's side: what is received is followed as a server's send */
 };
 
+/* Whether the receive of a TCP connection begins where the last one ended that was seen. */
+static __always_inline bool continues(const struct exchange *x, const struct receive *receive)
+{
+	return x->copied_seq == receive->copied_seq - receive->length;
+}
+
 /* Where a hook keeps what a connection needs beyond its exchange: by socket, or by id where `sk` is NULL. */
 struct place {
 	struct sock *sk;
@@ -216,7 +222,7 @@ static __always_inline void connection_receives(const struct place *place, struc
 		meet(x, receive, process);
 		if (x->trust == TRUST_IGNORED)
 			return;
-	} else if (receive->tcp && !receive->loss && x->copied_seq != receive->copied_seq - receive->length) {
+	} else if (receive->tcp && !receive->loss && !continues(x, receive)) {
 		lose(KILN_LOST_RECEIVE_GAPS, 1);
 		distrust(x);
 	}

@@ -110,9 +110,12 @@ static __always_inline int receive_at_socket(struct sock *sk, const struct tcp_s
 	/* By a number that is at hand: then both tables are looked into at once. */
 	arrival = find_arrival(cookie ? cookie : x->id);
 	if (tcp) {
-		bool ended = *(volatile __u8 *)&sk->sk_shutdown & RCV_SHUTDOWN;
+		receive->copied_seq = tcp->copied_seq;
+		if (x->trust == TRUST_UNKNOWN || !continues(x, receive)) {
+			bool ended = *(volatile __u8 *)&sk->sk_shutdown & RCV_SHUTDOWN;
 
-		receive->copied_seq = bytes_read_up_to(tcp->copied_seq, ended, *(volatile __u32 *)&tcp->rcv_nxt);
+			receive->copied_seq = bytes_read_up_to(receive->copied_seq, ended, *(volatile __u32 *)&tcp->rcv_nxt);
+		}
 		receive->arrived_ns = tcp_arrival(arrival, receive->copied_seq - ret);
 		if (x->trust == TRUST_UNKNOWN) {
 			follow_arrivals(arrival, tcp, receive->copied_seq);

@@ -121,9 +121,13 @@ static __always_inline void syscall_receive(struct task_struct *task, struct pt_
 	receive->tcp = is_tcp(family, BPF_CORE_READ(sk, sk_protocol));
 	if (receive->tcp) {
 		struct tcp_sock *tcp = (struct tcp_sock *)sk;
-		bool ended = BPF_CORE_READ(sk, sk_shutdown) & RCV_SHUTDOWN;
 
-		receive->copied_seq = bytes_read_up_to(BPF_CORE_READ(tcp, copied_seq), ended, BPF_CORE_READ(tcp, rcv_nxt));
+		receive->copied_seq = BPF_CORE_READ(tcp, copied_seq);
+		if (x->trust == TRUST_UNKNOWN || !continues(x, receive)) {
+			bool ended = BPF_CORE_READ(sk, sk_shutdown) & RCV_SHUTDOWN;
+
+			receive->copied_seq = bytes_read_up_to(receive->copied_seq, ended, BPF_CORE_READ(tcp, rcv_nxt));
+		}
 		if (x->trust == TRUST_UNKNOWN) {
 			receive->first_of_stream = is_first_of_stream(tcp, receive);
 			receive->incoming = BPF_CORE_READ(sk, sk_max_ack_backlog) != 0;
