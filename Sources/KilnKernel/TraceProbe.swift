@@ -11,6 +11,7 @@ public struct TraceProbe: ~Copyable {
     public var hook: CommandHook { commands.hook }
     public var programs: [String] { commands.hook.programs }
     public var attachedAt: Nanoseconds { commands.attachedAt }
+    public var refusedPreemptionOff: KernelError? { commands.refusedPreemptionOff }
 
     /// As `CommandProbe.attach`.
     public static func attach(

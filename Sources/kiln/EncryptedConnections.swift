@@ -32,8 +32,10 @@ struct EncryptedConnections {
         self.untold = untold
     }
 
-    func tell(_ library: TLSLibrary, _ error: KernelError) {
+    /// What was refused, for `--verbose`; said at once, too.
+    func refusal(of library: TLSLibrary, _ error: KernelError) -> String {
         say("kiln: encrypted connections of pid \(library.pid) are not followed, \(library.name) is refused: \(error)")
+        return "\(library.name) of pid \(library.pid): \(error)"
     }
 
     /// When encrypted connections were seen, of whose library nothing is known.

@@ -306,16 +306,10 @@ private struct Probes: ~Copyable {
             watching: watched, side: options.client ? .client : .server, forced: options.target.hook, tls: encrypted.libraries,
             beside: queue,
             openSockets: { try targets.flatMap { try $0.openSockets() } },
-            refused: { hook, error in
-                say("kiln: hook \(hook.rawValue) is not to be had here: \(error)")
-                refused.append("hook \(hook.rawValue): \(error)")
-            },
-            refusedTLS: { library, error in
-                encrypted.tell(library, error)
-                refused.append("\(library.name) of pid \(library.pid): \(error)")
-            }
+            refused: { refused.append(refusal(of: $0, $1)) },
+            refusedTLS: { refused.append(encrypted.refusal(of: $0, $1)) }
         )
-        if let error = commands.refusedPreemptionOff { refused.append("programs of TLS that switch off preemption, others are used: \(error)") }
+        refused += refusal(ofPreemptionOff: commands.refusedPreemptionOff)
         var syscalls = try loadingSyscalls.outcome(), stacks = try loadingStacks.outcome()
         try syscalls?.attach()
         try stacks?.attach(frequency: options.sampling.frequency)

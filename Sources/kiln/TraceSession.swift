@@ -33,15 +33,10 @@ struct TraceSession {
         var probe = try TraceProbe.attach(
             watching: watched, forced: options.target.hook, filter: options.filter, tls: encrypted.libraries,
             openSockets: { try targets.flatMap { try $0.openSockets() } },
-            refused: { hook, error in
-                say("kiln: hook \(hook.rawValue) is not to be had here: \(error)")
-                refused.append("hook \(hook.rawValue): \(error)")
-            },
-            refusedTLS: { library, error in
-                encrypted.tell(library, error)
-                refused.append("\(library.name) of pid \(library.pid): \(error)")
-            }
+            refused: { refused.append(refusal(of: $0, $1)) },
+            refusedTLS: { refused.append(encrypted.refusal(of: $0, $1)) }
         )
+        refused += refusal(ofPreemptionOff: probe.refusedPreemptionOff)
         let boundary = try options.command.isEmpty ? nil : startedCommand(options.command)
         defer { boundary?.end() }
         if let boundary { try events.watch(pid: boundary.pid) }

@@ -1,0 +1,252 @@
+/* SPDX-License-Identifier: (GPL-2.0-only OR BSD-2-Clause) */
+/* Commands that await their replies, in the order in which they were read: one alone in its exchange, several in their connection's
+ * pipeline; and which commands are answered, and how often. */
+#ifndef KILN_AWAITING_BPF_H
+#define KILN_AWAITING_BPF_H
+
+#include "phases.bpf.h"
+#include "rows.bpf.h"
+#include "trace.bpf.h"
+
+/* No reply of this connection is paired with a command from here on. */
+__noinline int unpair(struct exchange *x)
+{
+	if (!x || x->flags & UNPAIRED)
+		return 0;
+	x->flags |= UNPAIRED;
+	x->waiting = WAITING_NONE;
+	lose(KILN_LOST_UNPAIRED_CONNECTIONS, 1);
+	if (TRACING) {
+		lose(KILN_LOST_UNTRACED_COMMANDS, x->untold);
+		x->untold = 0;
+	}
+	return 0;
+}
+
+static __always_inline void note_transaction(struct exchange *x, __u8 class)
+{
+	if (class == KILN_CLASS_MULTI || class == KILN_CLASS_EXEC)
+		x->queues = class == KILN_CLASS_MULTI;
+}
+
+/* How many of a run's commands get a reply each; the connection's state changes with what they ask for. */
+static __always_inline __u32 replies_expected(struct exchange *x, __u8 class, __u32 count)
+{
+	__u32 skipped = 0;
+
+	if (x->flags & SKIPS_REPLY && class != KILN_CLASS_REPLY_SKIP) {
+		x->flags &= ~SKIPS_REPLY;
+		skipped = 1;
+	}
+	note_transaction(x, class);
+	switch (class) {
+	case KILN_CLASS_REPLY_ON:
+		x->flags &= ~(REPLIES_OFF | SKIPS_REPLY);
+		return count;
+	case KILN_CLASS_REPLY_OFF:
+		x->flags |= REPLIES_OFF;
+		return 0;
+	case KILN_CLASS_REPLY_SKIP:
+		if (!(x->flags & REPLIES_OFF))
+			x->flags |= SKIPS_REPLY;
+		return 0;
+	case KILN_CLASS_HELLO_3:
+		x->flags |= RESP3;
+		break;
+	case KILN_CLASS_RESET:
+		x->queues = 0;
+		x->flags &= ~(REPLIES_OFF | SKIPS_REPLY | RESP3);
+		return count;
+	case KILN_CLASS_HELLO_2:
+		x->flags &= ~RESP3;
+		break;
+	case KILN_CLASS_SUBSCRIBING:
+		if (x->flags & RESP3)     /* pushes answer it */
+			return 0;
+		if (TRACING)
+			note_subscriber(x);
+		unpair(x);
+		return 0;
+	case KILN_CLASS_STREAMING:
+		unpair(x);
+		return 0;
+	}
+	return x->flags & REPLIES_OFF ? 0 : count - skipped;
+}
+
+static __always_inline bool is_answered_once(__u8 class)
+{
+	return class <= KILN_CLASS_EXEC || class >= KILN_CLASS_LOOK_AT_CLIENT;
+}
+
+/* What a receive brought, beside its commands. */
+struct arrived {
+	__u64 arrived_ns;                 /* 0: not known */
+	__u64 received_ns;
+};
+
+static __always_inline void count_calls(__u32 command, __u32 count, __u32 largest, const struct arrived *times)
+{
+	struct kiln_command_stats *stats = bpf_map_lookup_elem(&command_stats, &command);
+
+	if (!stats)
+		return;
+	stats->calls += count;
+	if (largest > stats->request_bytes_max)
+		stats->request_bytes_max = largest;
+	if (times->arrived_ns)
+		add_latency(stats, KILN_PHASE_QUEUE, times->received_ns - times->arrived_ns, count);
+}
+
+/* What the exchange of the one command that waits says of it, but that it waits. */
+static __always_inline void await_one(struct exchange *x, __u32 command, const struct arrived *times)
+{
+	x->command = command;
+	x->received_ns = times->received_ns;
+	x->arrived_ns = times->arrived_ns;
+	x->executed_ns = 0;
+	x->queued = x->queues;
+	note_transaction(x, row_class(command));
+}
+
+struct await_context {
+	struct resp_reader *reader;
+	struct exchange *exchange;
+	struct connection *connection;
+	struct arrived times;
+	__u32 batch_begin;                /* index of the first run of the batch that is being made */
+	__u32 batch_sequence;             /* of its first command on the connection */
+};
+
+/* The runs from the last batch on came together, and their sequences follow each other. */
+static __always_inline void end_batch(struct connection *c, const struct arrived *times, __u32 sequence)
+{
+	__u32 batch = c->batch_tail;
+
+	barrier_var(batch);
+	c->batches[batch & (PIPELINE_BATCHES - 1)].received_ns = times->received_ns;
+	c->batches[batch & (PIPELINE_BATCHES - 1)].arrived_ns = times->arrived_ns;
+	c->batches[batch & (PIPELINE_BATCHES - 1)].end = c->tail;
+	c->batches[batch & (PIPELINE_BATCHES - 1)].sequence = sequence;
+	c->batch_tail = batch + 1;
+}
+
+static long await_run(__u32 index, struct await_context *context)
+{
+	struct resp_reader *r = context->reader;
+	struct exchange *x = context->exchange;
+	struct connection *c = context->connection;
+	struct resp_run *run;
+	struct pending_run *pending;
+	__u32 command, count, tail = c->tail;
+
+	barrier_var(index);
+	run = &r->runs[index & (RESP_RUNS_MAX - 1)];
+	command = run->command;
+	count = run->count;
+	count_calls(command, count, run->largest, &context->times);
+	count = replies_expected(x, row_class(command), count);
+	if (TRACING) {
+		__u32 unanswered = x->flags & UNPAIRED ? run->count : run->count - count;
+
+		x->sequence += run->count;
+		requests_read(x, r, run, r->commands_noted);
+		if (unanswered)
+			tell_unanswered(x, command, unanswered, context->times.received_ns, context->times.arrived_ns);
+	}
+	if (!count || x->flags & UNPAIRED) {
+		if (TRACING) {
+			if (tail != context->batch_begin)
+				end_batch(c, &context->times, context->batch_sequence);
+			context->batch_begin = tail;
+		}
+		return 0;
+	}
+	if (c->untimed || tail - c->head >= PIPELINE_RUNS || c->batch_tail - c->batch_head >= PIPELINE_BATCHES) {
+		c->untimed += count;
+		lose(KILN_LOST_UNTIMED_COMMANDS, count);
+		if (TRACING)
+			tell_unanswered(x, command, count, context->times.received_ns, context->times.arrived_ns);
+		return 0;
+	}
+	if (TRACING && tail == context->batch_begin)
+		context->batch_sequence = x->sequence - count + 1;
+	barrier_var(tail);
+	pending = &c->runs[tail & (PIPELINE_RUNS - 1)];
+	pending->command = command | (x->queues ? QUEUED : 0);
+	pending->count = count;
+	c->tail = tail + 1;
+	return 0;
+}
+
+/* What an exchange held alone moves into the pipeline, in front of what comes. */
+static __always_inline void join_pipeline(struct connection *c, struct exchange *x)
+{
+	struct arrived times = { x->arrived_ns, x->received_ns };
+	__u32 tail = c->tail;
+
+	if (x->waiting != WAITING_ONE)
+		return;
+	barrier_var(tail);
+	c->runs[tail & (PIPELINE_RUNS - 1)].command = x->command | (x->queued ? QUEUED : 0);
+	c->runs[tail & (PIPELINE_RUNS - 1)].count = 1;
+	c->tail = tail + 1;
+	end_batch(c, &times, x->sequence);
+}
+
+struct count_context {
+	struct resp_reader *reader;
+	struct exchange *exchange;
+	struct arrived times;
+};
+
+static long count_run(__u32 index, struct count_context *context)
+{
+	struct resp_run *run;
+
+	barrier_var(index);
+	run = &context->reader->runs[index & (RESP_RUNS_MAX - 1)];
+	count_calls(run->command, run->count, run->largest, &context->times);
+	if (TRACING) {
+		context->exchange->sequence += run->count;
+		requests_read(context->exchange, context->reader, run, context->reader->commands_noted);
+		tell_unanswered(context->exchange, run->command, run->count, context->times.received_ns, context->times.arrived_ns);
+	}
+	return 0;
+}
+
+/* The runs of a receive are counted, and wait for nothing; the last one is noted already. */
+__noinline int count_runs(struct exchange *x, struct resp_reader *r, const struct arrived *times)
+{
+	struct count_context context = { .reader = r, .exchange = x };
+
+	if (!x || !r || !times)
+		return 0;
+	context.times = *times;
+	bpf_loop(r->runs_noted, count_run, &context, 0);
+	return 0;
+}
+
+/* The runs of a receive join the pipeline; the last one is noted already. */
+__noinline int await_runs(struct exchange *x, struct resp_reader *r, struct connection *c, const struct arrived *times)
+{
+	struct await_context context = { .reader = r, .exchange = x, .connection = c };
+	if (!x || !r || !c || !times)
+		return 0;
+	context.times = *times;
+	join_pipeline(c, x);
+	context.batch_begin = c->tail;
+	bpf_loop(r->runs_noted, await_run, &context, 0);
+	if (x->flags & UNPAIRED)
+		return 0;
+	/* What found no room in `runs` comes after them, or between: from there on only the number of replies is known. */
+	c->untimed += r->unlisted;
+	if (TRACING)
+		x->sequence += r->unlisted;
+	if (c->tail != context.batch_begin)
+		end_batch(c, times, context.batch_sequence);
+	x->waiting = c->tail != c->head || c->untimed ? WAITING_PIPELINE : WAITING_NONE;
+	return 0;
+}
+
+#endif
