@@ -106,6 +106,14 @@ public enum Capabilities {
             var probe = try StackProbe(watching: try own()) { _ in [] }
             try probe.attach(frequency: 99)
         },
+        feature("single requests", isRequired: false, "kiln trace redis") {
+            _ = try TraceProbe.attach(
+                watching: try own(), forced: nil, filter: TraceFilter(), tls: [], openSockets: { [] }, refused: { _, _ in }, refusedTLS: { _, _ in }
+            )
+        },
+        feature("client's side", isRequired: false, "kiln redis --client") {
+            _ = try CommandProbe.attach(watching: try own(), side: .client, forced: nil, openSockets: { [] }, refused: { _, _ in })
+        },
     ]
 
     /// Try everything. Without privileges nothing can be tried; without what any program needs, no program.

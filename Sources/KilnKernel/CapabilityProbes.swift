@@ -17,9 +17,11 @@ extension Capabilities {
         }
     }
 
-    static func feature(_ name: String, _ takesAway: String, _ attach: @escaping @Sendable () throws -> Void) -> Entry {
+    static func feature(
+        _ name: String, isRequired: Bool = true, _ takesAway: String, _ attach: @escaping @Sendable () throws -> Void
+    ) -> Entry {
         Entry(
-            name: name, group: .features, isRequired: true, takesAway: takesAway,
+            name: name, group: .features, isRequired: isRequired, takesAway: takesAway,
             remedy: "A kernel as the usual distributions build it.", probe: { try timed(attach) }
         )
     }

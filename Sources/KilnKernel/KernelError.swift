@@ -47,12 +47,12 @@ public struct KernelError: Error, CustomStringConvertible {
         case EPERM, EACCES:
             verifierLog.isEmpty
                 ? "This host refuses it; `kiln doctor` lists what it allows."
-                : "This kernel's verifier refuses the program; please report its last lines."
+                : "This kernel's verifier refuses the program; please report its last lines. `kiln doctor` lists what else there is."
         case ENOENT, ESRCH: "This kernel doesn't have it; `kiln doctor` lists what it has."
         case ENOMEM: "Free memory, or watch fewer processes."
         case EOPNOTSUPP, ENOTSUPP, EINVAL: "This kernel doesn't support it; `kiln doctor` lists what it does."
         case EMFILE, ENFILE: "Raise the limit of open files (ulimit -n)."
-        default: "See what dmesg says, or try again; nothing was left attached."
+        default: "See what dmesg and `kiln doctor` say, or try again; nothing was left attached."
         }
     }
 }

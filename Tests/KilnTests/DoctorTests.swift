@@ -22,6 +22,8 @@ extension KernelTests {
             #expect(diagnosis.can_profile)
             #expect(diagnosis.capabilities.filter { $0.group == "hooks" && $0.present }.map(\.name) == Capability.hooks)
             #expect(diagnosis.hook == Capability.hooks.first)
+            #expect(diagnosis.capabilities.filter { $0.group == "features" && $0.present }.map(\.name)
+                == ["system calls", "stacks", "single requests", "client's side"])
             for capability in diagnosis.capabilities where !capability.present {
                 #expect(!capability.words.isEmpty && !capability.takes_away.isEmpty && !capability.remedy.isEmpty)
             }
