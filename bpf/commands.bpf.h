@@ -171,35 +171,6 @@ static __always_inline void count_send(__u32 client, __u32 bytes)
 		stats->sent_bytes += bytes;
 }
 
-struct blame_runs_context {
-	struct resp_reader *reader;
-	struct arrived times;
-};
-
-static long blame_run(__u32 index, struct blame_runs_context *context)
-{
-	struct resp_reader *r = context->reader;
-	struct resp_run *run;
-
-	barrier_var(index);
-	run = &r->runs[index & (RESP_RUNS_MAX - 1)];
-	blame(r->process, run->command, run->count, context->times.arrived_ns, context->times.received_ns);
-	return 0;
-}
-
-/* The commands of a receive had lain in the socket. */
-__noinline int blame_for(struct resp_reader *r, const struct arrived *times)
-{
-	struct blame_runs_context context = { .reader = r };
-
-	if (!r || !times)
-		return 0;
-	context.times = *times;
-	if (r->runs_noted)
-		bpf_loop(r->runs_noted, blame_run, &context, 0);
-	return blame(r->process, r->run_command, r->run_count, times->arrived_ns, times->received_ns);
-}
-
 static __always_inline void connection_receives(const struct place *place, struct exchange *x, struct receive *receive,
 						struct task_struct *task, __u32 process)
 {
@@ -295,8 +266,8 @@ static __always_inline void connection_receives(const struct place *place, struc
 		__u32 command = r->run_command;
 		bool equal = !r->commands_noted, alone = equal && r->run_count == 1;
 
-		if (times->arrived_ns && times->received_ns - times->arrived_ns >= WAIT_LEAST_NS)
-			blame_for(r, times);
+		if (!TRACING && times->arrived_ns && times->received_ns - times->arrived_ns >= WAIT_LEAST_NS)
+			blame(r, times->arrived_ns, times->received_ns);
 		if (alone && x->waiting == WAITING_NONE && !(x->flags & (UNPAIRED | REPLIES_OFF | SKIPS_REPLY)) &&
 		    is_answered_once(row_class(command))) {
 			count_calls(command, 1, r->run_largest, times);
@@ -340,11 +311,8 @@ static __always_inline void send_replies(const struct place *place, struct excha
 		unpair(x);
 		return;
 	}
-	if (!(x->flags & IN_REPLY)) {
+	if (!(x->flags & IN_REPLY))
 		__builtin_memset(&c->replies, 0, sizeof c->replies);
-		c->reply_bytes = 0;
-	}
-	c->reply_bytes += send->sent;
 	if (TRACING)
 		choose_listing(x, c, send->in_part);
 	follow_send(c, send);

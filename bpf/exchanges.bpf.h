@@ -134,7 +134,6 @@ struct connection {
 	struct resp_stream requests;
 	struct reply_stream replies;
 	__u64 first_sent_ns;              /* return of the first send of the reply that is being sent; 0: none was */
-	__u64 reply_bytes;                /* sent of the reply that is being sent */
 	__u64 failed_probes;              /* in a row */
 	__u64 probed;                     /* client's side, while probing: requests that were sent and not yet answered */
 	__u64 untimed;                    /* commands behind the pipeline's that await replies without a latency */

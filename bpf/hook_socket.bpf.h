@@ -111,7 +111,7 @@ static __always_inline int receive_at_socket(struct sock *sk, const struct tcp_s
 	arrival = find_arrival(cookie ? cookie : x->id);
 	if (tcp) {
 		receive->copied_seq = tcp->copied_seq;
-		if (x->trust == TRUST_UNKNOWN || !continues(x, receive)) {
+		if (x->trust == TRUST_UNKNOWN ? !is_first_of_stream((struct tcp_sock *)tcp, receive) : !continues(x, receive)) {
 			bool ended = *(volatile __u8 *)&sk->sk_shutdown & RCV_SHUTDOWN;
 
 			receive->copied_seq = bytes_read_up_to(receive->copied_seq, ended, *(volatile __u32 *)&tcp->rcv_nxt);

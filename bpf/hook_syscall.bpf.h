@@ -123,7 +123,7 @@ static __always_inline void syscall_receive(struct task_struct *task, struct pt_
 		struct tcp_sock *tcp = (struct tcp_sock *)sk;
 
 		receive->copied_seq = BPF_CORE_READ(tcp, copied_seq);
-		if (x->trust == TRUST_UNKNOWN || !continues(x, receive)) {
+		if (x->trust == TRUST_UNKNOWN ? !is_first_of_stream(tcp, receive) : !continues(x, receive)) {
 			bool ended = BPF_CORE_READ(sk, sk_shutdown) & RCV_SHUTDOWN;
 
 			receive->copied_seq = bytes_read_up_to(receive->copied_seq, ended, BPF_CORE_READ(tcp, rcv_nxt));
@@ -173,6 +173,8 @@ static __always_inline void syscall_send(struct task_struct *task, struct pt_reg
 	if (!x)
 		return;
 	if (regs->orig_ax == NR_sendmmsg) {
+		if (x->trust == TRUST_IGNORED)
+			return;
 		lose(KILN_LOST_UNSUPPORTED_SENDS, ret);
 		unpair(x);
 		return;

@@ -74,6 +74,7 @@ static __noinline int answer(const struct replied *replied, __u32 count, bool ar
 {
 	struct exchange *x = replied->exchange;
 	struct connection *c = replied->connection;
+	struct reply_reader *r = replied->reader;
 	struct answer_context context = { replied, count, are_errors };
 
 	if (!count || x->flags & UNPAIRED)
@@ -81,8 +82,8 @@ static __noinline int answer(const struct replied *replied, __u32 count, bool ar
 	if (x->waiting == WAITING_ONE) {
 		if (TRACING)
 			answered_one(x);
-		record_answer(x, replied->sent_ns, c->reply_bytes, are_errors);
-		replied->reader->answered++;
+		record_answer(x, replied->sent_ns, r->largest_at == r->answered ? r->largest : 0, are_errors);
+		r->answered++;
 		context.left--;
 	} else if (x->waiting == WAITING_PIPELINE) {
 		bpf_loop(PIPELINE_RUNS, answer_run, &context, 0);
@@ -90,6 +91,7 @@ static __noinline int answer(const struct replied *replied, __u32 count, bool ar
 			__u64 passed = c->untimed < context.left ? c->untimed : context.left;
 
 			c->untimed -= passed;
+			r->answered += passed;
 			if (TRACING)
 				pass_replies(passed);
 			context.left -= passed;

@@ -46,7 +46,7 @@ struct thread_counts {
 	__u64 run_delay_ns;               /* time in the run queue */
 };
 
-#define SPANS 64                          /* a power of two */
+#define SPANS 256                         /* a power of two */
 #define SPAN_LEAST_NS 20000               /* executions that others notice */
 #define SLEPT_LEAST_NS 1000000
 #define WAIT_LEAST_NS 50000               /* waits that are worth asking who caused them */
@@ -178,60 +178,140 @@ struct {
 	__type(value, struct kiln_wait);
 } waits SEC(".maps");
 
-struct blame_context {
-	struct executor *executor;
-	__u64 from_ns, to_ns;
-	__u32 process, victim, count;
+/* Commands that waited together, or that were executed meanwhile. */
+struct wait_party {
+	__u32 command;
+	__u32 reserved;
+	__u64 amount;                     /* how many waited, or for how long one was executed (ns); 0: free */
 };
 
-static long blame_span(__u32 index, struct blame_context *context)
+#define WAIT_PARTIES 8                    /* different commands; waits of more: waits_without_name */
+
+struct wait_parties {
+	struct wait_party victims[WAIT_PARTIES], culprits[WAIT_PARTIES];
+};
+
+/* Scratch, one for each CPU. */
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct wait_parties);
+} wait_scratch SEC(".maps");
+
+static __always_inline void note_party(struct wait_party *parties, __u32 command, __u64 amount, __u64 commands)
+{
+	__u32 i;
+
+	for (i = 0; i < WAIT_PARTIES; i++) {
+		if (parties[i].amount && parties[i].command != command)
+			continue;
+		parties[i].command = command;
+		parties[i].amount += amount;
+		return;
+	}
+	lose(KILN_LOST_WAITS_WITHOUT_NAME, commands);
+}
+
+struct blame_context {
+	struct executor *executor;
+	struct resp_reader *reader;
+	struct wait_parties *parties;
+	__u64 from_ns, to_ns;
+	bool complete;                    /* all executions that fell into the wait are still known */
+};
+
+static long note_culprit(__u32 index, struct blame_context *context)
 {
 	struct executor *e = context->executor;
-	struct kiln_wait_key key = { .process = context->process, .victim = context->victim };
-	struct kiln_wait *wait, first = { context->count, 0 };
+	struct resp_reader *r = context->reader;
 	__u32 at = e->spans_noted - 1 - index;
 	struct span *span;
-	__u64 from, to, overlap;
+	__u64 from, to;
 
 	barrier_var(at);
 	span = &e->spans[at & (SPANS - 1)];
-	if (index >= e->spans_noted || span->end_ns <= context->from_ns)
+	if (index >= e->spans_noted || span->end_ns <= context->from_ns) {
+		context->complete = true;
 		return 1;                 /* those before ended earlier still */
+	}
 	from = span->start_ns > context->from_ns ? span->start_ns : context->from_ns;
 	to = span->end_ns < context->to_ns ? span->end_ns : context->to_ns;
-	if (to <= from)
-		return 0;
-	overlap = to - from;
-	if (span->slept && overlap < span->run_delay_ns + SLEPT_LEAST_NS)
-		return 0;
-	key.culprit = span->command;
-	overlap *= context->count;
-	first.wait_ns = overlap;
-	wait = bpf_map_lookup_elem(&waits, &key);
-	if (!wait && !bpf_map_update_elem(&waits, &key, &first, BPF_NOEXIST))
-		return 0;
+	if (to > from && (!span->slept || to - from >= span->run_delay_ns + SLEPT_LEAST_NS))
+		note_party(context->parties->culprits, span->command, to - from, r->commands_noted + r->run_count);
+	return 0;
+}
+
+static long note_victims(__u32 index, struct blame_context *context)
+{
+	struct resp_run *run;
+
+	barrier_var(index);
+	run = &context->reader->runs[index & (RESP_RUNS_MAX - 1)];
+	note_party(context->parties->victims, run->command, run->count, run->count);
+	return 0;
+}
+
+static __always_inline void add_wait(const struct kiln_wait_key *key, __u64 times, __u64 wait_ns)
+{
+	struct kiln_wait *wait = bpf_map_lookup_elem(&waits, key), first = { times, wait_ns };
+
+	if (!wait && !bpf_map_update_elem(&waits, key, &first, BPF_NOEXIST))
+		return;
 	if (!wait)
-		wait = bpf_map_lookup_elem(&waits, &key);
+		wait = bpf_map_lookup_elem(&waits, key);
 	if (wait) {
-		__sync_fetch_and_add(&wait->times, context->count);
-		__sync_fetch_and_add(&wait->wait_ns, overlap);
+		__sync_fetch_and_add(&wait->times, times);
+		__sync_fetch_and_add(&wait->wait_ns, wait_ns);
 	} else {
-		lose(KILN_LOST_WAITS_WITHOUT_NAME, context->count);
+		lose(KILN_LOST_WAITS_WITHOUT_NAME, times);
+	}
+}
+
+static long blame_for_victim(__u32 index, struct blame_context *context)
+{
+	struct wait_parties *parties = context->parties;
+	struct kiln_wait_key key = { .process = context->reader->process };
+	struct wait_party *victim;
+	__u32 i;
+
+	barrier_var(index);
+	victim = &parties->victims[index & (WAIT_PARTIES - 1)];
+	if (!victim->amount)
+		return 1;
+	key.victim = victim->command;
+	for (i = 0; i < WAIT_PARTIES; i++) {
+		if (!parties->culprits[i].amount)
+			break;
+		key.culprit = parties->culprits[i].command;
+		add_wait(&key, victim->amount, victim->amount * parties->culprits[i].amount);
 	}
 	return 0;
 }
 
-/* What executed while the bytes of some equal commands lay in the socket. */
-__noinline int blame(__u32 process, __u32 victim, __u32 count, __u64 arrived_ns, __u64 received_ns)
+/* What was executed while the commands of a receive lay in the socket. */
+__noinline int blame(struct resp_reader *r, __u64 arrived_ns, __u64 received_ns)
 {
-	struct executor *e = bpf_map_lookup_elem(&executors, &process);
-	struct blame_context context = { e, arrived_ns, received_ns, process, victim, count };
+	struct blame_context context = { .reader = r, .from_ns = arrived_ns, .to_ns = received_ns };
+	__u32 zero = 0, process;
 
-	if (!e || e->last_span_end_ns <= arrived_ns)
+	if (!r)
 		return 0;
-	/* All that is remembered fell into the wait: there may have been more before. */
-	if (bpf_loop(SPANS, blame_span, &context, 0) == SPANS && e->spans_noted > SPANS)
-		lose(KILN_LOST_WAITS_WITHOUT_NAME, count);
+	process = r->process;
+	context.executor = bpf_map_lookup_elem(&executors, &process);
+	context.parties = bpf_map_lookup_elem(&wait_scratch, &zero);
+	if (!context.executor || !context.parties || context.executor->last_span_end_ns <= arrived_ns)
+		return 0;
+	__builtin_memset(context.parties, 0, sizeof *context.parties);
+	bpf_loop(SPANS, note_culprit, &context, 0);
+	if (!context.complete && context.executor->spans_noted > SPANS)
+		lose(KILN_LOST_WAITS_WITHOUT_NAME, r->commands_noted + r->run_count);
+	if (!context.parties->culprits[0].amount)
+		return 0;
+	if (r->runs_noted)
+		bpf_loop(r->runs_noted, note_victims, &context, 0);
+	note_party(context.parties->victims, r->run_command, r->run_count, r->run_count);
+	bpf_loop(WAIT_PARTIES, blame_for_victim, &context, 0);
 	return 0;
 }
 

@@ -195,7 +195,8 @@ static __always_inline bool is_tcp(__u16 family, __u16 protocol)
 }
 
 /* Up to where a stream has been read. Behind the last byte comes the FIN, which has a sequence number too, and is read with it if it is
- * there. `ended`, that it is there, has to be looked at before `rcv_nxt`: in the other order what comes meanwhile looks as if read. */
+ * there. `ended`, that it is there, has to be looked at before `rcv_nxt`: in the other order what comes meanwhile looks as if read. A
+ * connection that was reset looks ended, too, without a FIN: to be asked only where the bytes don't fit as they are. */
 static __always_inline __u32 bytes_read_up_to(__u32 copied_seq, bool ended, __u32 rcv_nxt)
 {
 	return copied_seq - (ended && copied_seq == rcv_nxt);

@@ -330,8 +330,8 @@ static __always_inline void tell_only_answer(struct exchange *x, __u64 buffer, _
 			take_apart(t);
 		tell(x, request, 0, reply);
 	}
-	__sync_fetch_and_add(&x->untold, -1);
 	leave_slot(t->slot, x->id, 1);
+	__sync_fetch_and_add(&x->untold, -1);
 }
 
 /* The beginning of what the send ended inside of is kept in the slot with this key: its bytes will be gone. */
