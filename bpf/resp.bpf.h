@@ -241,7 +241,7 @@ static __always_inline int step(struct resp_reader *r, struct resp_stream *s)
 	switch (s->state) {
 	case RESP_START:
 		if (whole_command(r, offset, available, &shape)) {
-			if (shape.head && r->position < r->end)
+			if (shape.head && r->position < r->end && next_begins_alike(r, offset))
 				resp_pass_repeated(r, offset, shape.head, shape.second);
 			return r->position >= r->end;
 		}

@@ -93,6 +93,12 @@ static __always_inline int whole_command(struct resp_reader *r, __u32 offset, __
 	return 1;
 }
 
+/* Whether what comes next may have the shape of the request that begins at `start`: as many arguments and a name as long. */
+static __always_inline bool next_begins_alike(const struct resp_reader *r, __u32 start)
+{
+	return *(const __u64 *)&r->bytes[in_window(start)] == *(const __u64 *)&r->bytes[in_window(r->position - r->window_start)];
+}
+
 /* Requests that have the shape of the one that begins at `start` and has just been completed are as long as it: they are passed over
  * without being read again. */
 __noinline int resp_pass_repeated(struct resp_reader *r, __u32 start, __u32 head, __u32 second)
