@@ -185,7 +185,7 @@ struct wait_party {
 	__u64 amount;                     /* how many waited, or for how long one was executed (ns); 0: free */
 };
 
-#define WAIT_PARTIES 8                    /* different commands; waits of more: waits_without_name */
+#define WAIT_PARTIES 8                    /* different commands; of more, the rest are one, `other` */
 
 struct wait_parties {
 	struct wait_party victims[WAIT_PARTIES], culprits[WAIT_PARTIES];
@@ -199,18 +199,19 @@ struct {
 	__type(value, struct wait_parties);
 } wait_scratch SEC(".maps");
 
-static __always_inline void note_party(struct wait_party *parties, __u32 command, __u64 amount, __u64 commands)
+static __always_inline void note_party(struct wait_party *parties, __u32 command, __u64 amount, __u32 other)
 {
 	__u32 i;
 
-	for (i = 0; i < WAIT_PARTIES; i++) {
+	for (i = 0; i < WAIT_PARTIES - 1; i++) {
 		if (parties[i].amount && parties[i].command != command)
 			continue;
 		parties[i].command = command;
 		parties[i].amount += amount;
 		return;
 	}
-	lose(KILN_LOST_WAITS_WITHOUT_NAME, commands);
+	parties[i].command = other;
+	parties[i].amount += amount;
 }
 
 struct blame_context {
@@ -238,17 +239,18 @@ static long note_culprit(__u32 index, struct blame_context *context)
 	from = span->start_ns > context->from_ns ? span->start_ns : context->from_ns;
 	to = span->end_ns < context->to_ns ? span->end_ns : context->to_ns;
 	if (to > from && (!span->slept || to - from >= span->run_delay_ns + SLEPT_LEAST_NS))
-		note_party(context->parties->culprits, span->command, to - from, r->commands_noted + r->run_count);
+		note_party(context->parties->culprits, span->command, to - from, r->process);
 	return 0;
 }
 
 static long note_victims(__u32 index, struct blame_context *context)
 {
+	struct resp_reader *r = context->reader;
 	struct resp_run *run;
 
 	barrier_var(index);
-	run = &context->reader->runs[index & (RESP_RUNS_MAX - 1)];
-	note_party(context->parties->victims, run->command, run->count, run->count);
+	run = &r->runs[index & (RESP_RUNS_MAX - 1)];
+	note_party(context->parties->victims, run->command, run->count, r->process);
 	return 0;
 }
 
@@ -310,7 +312,7 @@ __noinline int blame(struct resp_reader *r, __u64 arrived_ns, __u64 received_ns)
 		return 0;
 	if (r->runs_noted)
 		bpf_loop(r->runs_noted, note_victims, &context, 0);
-	note_party(context.parties->victims, r->run_command, r->run_count, r->run_count);
+	note_party(context.parties->victims, r->run_command, r->run_count, process);
 	bpf_loop(WAIT_PARTIES, blame_for_victim, &context, 0);
 	return 0;
 }
