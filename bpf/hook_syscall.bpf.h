@@ -173,10 +173,10 @@ static __always_inline void syscall_send(struct task_struct *task, struct pt_reg
 	if (!x)
 		return;
 	if (regs->orig_ax == NR_sendmmsg) {
-		if (x->trust == TRUST_IGNORED)
-			return;
-		lose(KILN_LOST_UNSUPPORTED_SENDS, ret);
-		unpair(x);
+		if (x->trust == TRUST_COUNTING && !(x->flags & UNPAIRED)) {
+			lose(KILN_LOST_UNSUPPORTED_SENDS, 1);
+			unpair(x);
+		}
 		return;
 	}
 	/* Not on the stack: the functions below take nearly all of it. */

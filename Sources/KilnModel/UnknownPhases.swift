@@ -21,9 +21,12 @@ extension Snapshot {
             reasons[Phase.queue.rawValue] = reason
             reasons[Phase.total.rawValue] = reason
         }
-        // An execution and a wait in the socket have to be known, for one to be the other's cause.
-        for phase in [Phase.exec, .queue] where service != 0 && samples[phase] ?? 0 == 0 {
-            if reasons["waits"] == nil { reasons["waits"] = reasons[phase.rawValue] }
+        // Both an execution and a wait in the socket have to be known, for one to be the other's cause. Those of pipelines are,
+        // though their commands have no exec.
+        if receiveOnSeveralThreads.contains(process) {
+            reasons["waits"] = reasons[Phase.exec.rawValue]
+        } else if samples[.queue] ?? 0 == 0 {
+            reasons["waits"] = reasons[Phase.queue.rawValue]
         }
         return reasons
     }

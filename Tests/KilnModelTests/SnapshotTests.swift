@@ -50,6 +50,24 @@ struct SnapshotTests {
         #expect(after.waits.keys.map(\.process) == [0] && interval.waits.isEmpty)
     }
 
+    @Test func whyNothingIsKnownOfWaitsIsToldOnlyWhereNothingIs() {
+        var histogram = Histogram()
+        histogram.record(Nanoseconds(50), times: 3)
+        let get = CommandKey(process: 0, name: CommandName(bytes: Array("GET".utf8)))
+        var snapshot = Snapshot(time: Nanoseconds(1_000))
+        // Pipelines: no exec, and waits all the same.
+        snapshot.commands[get] = CommandCounts(calls: 3, phases: [.service: histogram, .queue: histogram, .total: histogram])
+        #expect(snapshot.unknownPhases(process: 0, hook: "socket").keys.sorted() == ["exec", "reply"])
+        snapshot.commands[get]?.phases[.exec] = histogram
+        snapshot.leaveOutExecutions(of: [0])
+        let several = snapshot.unknownPhases(process: 0, hook: "socket")
+        #expect(several["waits"] == several["exec"] && several["waits"]?.contains("several threads") == true)
+        snapshot = Snapshot(time: Nanoseconds(1_000))
+        snapshot.commands[get] = CommandCounts(calls: 3, phases: [.service: histogram, .exec: histogram, .reply: histogram])
+        let unseen = snapshot.unknownPhases(process: 0, hook: "syscall")
+        #expect(unseen["waits"] == unseen["queue"] && unseen["waits"] != nil)
+    }
+
     @Test func rowsAreReadBackAsTheyWereWritten() throws {
         var histogram = Histogram()
         for value: UInt64 in [50, 60_000, 70_000_000_000] { histogram.record(Nanoseconds(value)) }

@@ -33,6 +33,25 @@ extension KernelTests {
             }
         }
 
+        /// Only hook fentry sees where sendmmsg's bytes lie.
+        @Test(arguments: Capability.hooks)
+        func repliesThatCantBeFollowedAreCounted(hook: String) throws {
+            let listener = try Listener()
+            let session = try Session.recording(pid: getpid(), ["--hook", hook, "-F", "0", "--no-syscalls"]) {
+                let client = try Connection(port: listener.port)
+                let server = listener.accept()
+                defer { close(server) }
+                for _ in 0..<3 {
+                    try client.send(request("GET", "somekey"))
+                    guard Self.receive(server, .recv) > 0, Self.sendmmsg(server, "+OK\r\n") == 5 else { throw TestFailure("nothing received or sent") }
+                    try client.receive(until: "+OK\r\n")
+                }
+            }
+            #expect(session.counts == ["GET": 3])
+            #expect(session.record.commands["GET"]?.phases["service"]?.count == (hook == "fentry" ? 3 : nil))
+            #expect(session.record.lost == (hook == "fentry" ? [:] : ["unsupported_sends": 1, "unpaired_connections": 1]))
+        }
+
         private static func receive(_ fd: Int32, _ way: Way) -> Int {
             var buffer = [UInt8](repeating: 0, count: 4096)
             return buffer.withUnsafeMutableBytes { bytes in
@@ -60,15 +79,33 @@ extension KernelTests {
             }
         }
 
-        /// recvmmsg(2) of one message. Swift's Glibc doesn't have it.
-        private static func recvmmsg(_ fd: Int32, _ message: msghdr) -> Int {
-            struct Message {
-                var header: msghdr
-                var length: UInt32
+        /// struct mmsghdr, which Swift's Glibc doesn't have, nor the calls that take it.
+        private struct Message {
+            var header: msghdr
+            var length: UInt32 = 0
+        }
+
+        /// sendmmsg(2) of one message: the bytes it sent.
+        private static func sendmmsg(_ fd: Int32, _ text: String) -> Int {
+            typealias Function = @convention(c) (Int32, UnsafeMutableRawPointer, UInt32, Int32) -> Int32
+            guard let function = dlsym(nil, "sendmmsg") else { return -1 }
+            var bytes = Array(text.utf8)
+            return bytes.withUnsafeMutableBytes { bytes in
+                var part = iovec(iov_base: bytes.baseAddress, iov_len: bytes.count)
+                return withUnsafeMutablePointer(to: &part) { part in
+                    var messages = Message(header: msghdr())
+                    messages.header.msg_iov = part
+                    messages.header.msg_iovlen = 1
+                    return unsafeBitCast(function, to: Function.self)(fd, &messages, 1, 0) == 1 ? Int(messages.length) : -1
+                }
             }
+        }
+
+        /// recvmmsg(2) of one message.
+        private static func recvmmsg(_ fd: Int32, _ message: msghdr) -> Int {
             typealias Function = @convention(c) (Int32, UnsafeMutableRawPointer, UInt32, Int32, UnsafeMutableRawPointer?) -> Int32
             guard let function = dlsym(nil, "recvmmsg") else { return -1 }
-            var messages = Message(header: message, length: 0)
+            var messages = Message(header: message)
             return unsafeBitCast(function, to: Function.self)(fd, &messages, 1, 0, nil) == 1 ? Int(messages.length) : -1
         }
 

@@ -49,6 +49,14 @@ final class Connection {
         setsockopt(fd, Int32(IPPROTO_TCP), TCP_NODELAY, &one, 4)
     }
 
+    /// Break a TCP connection off: the server gets a RST and no FIN.
+    func reset() throws {
+        var nothing = sockaddr()
+        nothing.sa_family = sa_family_t(AF_UNSPEC)
+        guard Glibc.connect(fd, &nothing, socklen_t(MemoryLayout<sockaddr>.size)) == 0
+        else { throw TestFailure("cannot reset: \(String(cString: strerror(errno)))") }
+    }
+
     func send(_ bytes: some Collection<UInt8>) throws {
         let bytes = Array(bytes)
         var sent = 0
