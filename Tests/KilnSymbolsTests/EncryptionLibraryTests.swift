@@ -36,8 +36,8 @@ import Testing
 
     @Test func functionsAreFoundWhereTheyAreMapped() throws {
         let address = UInt64(UInt(bitPattern: try #require(dlsym(nil, "getppid"))))
-        let maps = try String(contentsOfFile: "/proc/self/maps", encoding: .utf8)
-        let mappings = try ProcessMappings(parsing: Array(maps.utf8)).mappings
+        let maps = try OpenFile(at: FileDescriptor(rawValue: AT_FDCWD), "/proc/self/maps")
+        let mappings = try ProcessMappings(parsing: maps.descriptor.readToEnd()).mappings
         let mapping = try #require(mappings.first { ($0.start..<$0.end).contains(address) })
         guard case .file(let path, _) = mapping.backing else { throw Errno.noSuchFileOrDirectory }
         let found = try fileOffsets(ofFunctions: ["getppid", "no_such_function"], inFile: path)
