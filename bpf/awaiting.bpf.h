@@ -116,10 +116,11 @@ struct await_context {
 	struct arrived times;
 	__u32 batch_begin;                /* index of the first run of the batch that is being made */
 	__u32 batch_sequence;             /* of its first command on the connection */
+	__u32 first;                      /* of the receive's first command */
 };
 
 /* The runs from the last batch on came together, and their sequences follow each other. */
-static __always_inline void end_batch(struct connection *c, const struct arrived *times, __u32 sequence)
+static __always_inline void end_batch(struct connection *c, const struct arrived *times, __u32 sequence, __u32 first)
 {
 	__u32 batch = c->batch_tail;
 
@@ -127,7 +128,10 @@ static __always_inline void end_batch(struct connection *c, const struct arrived
 	c->batches[batch & (PIPELINE_BATCHES - 1)].received_ns = times->received_ns;
 	c->batches[batch & (PIPELINE_BATCHES - 1)].arrived_ns = times->arrived_ns;
 	c->batches[batch & (PIPELINE_BATCHES - 1)].end = c->tail;
-	c->batches[batch & (PIPELINE_BATCHES - 1)].sequence = sequence;
+	if (TRACING) {
+		c->batches[batch & (PIPELINE_BATCHES - 1)].sequence = sequence;
+		c->batches[batch & (PIPELINE_BATCHES - 1)].first = first;
+	}
 	c->batch_tail = batch + 1;
 }
 
@@ -139,6 +143,7 @@ static long await_run(__u32 index, struct await_context *context)
 	struct resp_run *run;
 	struct pending_run *pending;
 	__u32 command, count, tail = c->tail;
+	bool full;
 
 	barrier_var(index);
 	run = &r->runs[index & (RESP_RUNS_MAX - 1)];
@@ -146,27 +151,25 @@ static long await_run(__u32 index, struct await_context *context)
 	count = run->count;
 	count_calls(command, count, run->largest, &context->times);
 	count = replies_expected(x, row_class(command), count);
+	full = c->untimed || tail - c->head >= PIPELINE_RUNS || c->batch_tail - c->batch_head >= PIPELINE_BATCHES;
 	if (TRACING) {
-		__u32 unanswered = x->flags & UNPAIRED ? run->count : run->count - count;
+		__u32 unanswered = x->flags & UNPAIRED || full ? run->count : run->count - count;
 
-		x->sequence += run->count;
-		requests_read(x, r, run, r->commands_noted);
+		requests_read(x, r, index);
 		if (unanswered)
 			tell_unanswered(x, command, unanswered, context->times.received_ns, context->times.arrived_ns);
 	}
 	if (!count || x->flags & UNPAIRED) {
 		if (TRACING) {
 			if (tail != context->batch_begin)
-				end_batch(c, &context->times, context->batch_sequence);
+				end_batch(c, &context->times, context->batch_sequence, context->first);
 			context->batch_begin = tail;
 		}
 		return 0;
 	}
-	if (c->untimed || tail - c->head >= PIPELINE_RUNS || c->batch_tail - c->batch_head >= PIPELINE_BATCHES) {
+	if (full) {
 		c->untimed += count;
 		lose(KILN_LOST_UNTIMED_COMMANDS, count);
-		if (TRACING)
-			tell_unanswered(x, command, count, context->times.received_ns, context->times.arrived_ns);
 		return 0;
 	}
 	if (TRACING && tail == context->batch_begin)
@@ -191,7 +194,7 @@ static __always_inline void join_pipeline(struct connection *c, struct exchange 
 	c->runs[tail & (PIPELINE_RUNS - 1)].command = x->command | (x->queued ? QUEUED : 0);
 	c->runs[tail & (PIPELINE_RUNS - 1)].count = 1;
 	c->tail = tail + 1;
-	end_batch(c, &times, x->sequence);
+	end_batch(c, &times, x->sequence, x->sequence);
 }
 
 struct count_context {
@@ -208,8 +211,7 @@ static long count_run(__u32 index, struct count_context *context)
 	run = &context->reader->runs[index & (RESP_RUNS_MAX - 1)];
 	count_calls(run->command, run->count, run->largest, &context->times);
 	if (TRACING) {
-		context->exchange->sequence += run->count;
-		requests_read(context->exchange, context->reader, run, context->reader->commands_noted);
+		requests_read(context->exchange, context->reader, index);
 		tell_unanswered(context->exchange, run->command, run->count, context->times.received_ns, context->times.arrived_ns);
 	}
 	return 0;
@@ -235,6 +237,7 @@ __noinline int await_runs(struct exchange *x, struct resp_reader *r, struct conn
 		return 0;
 	context.times = *times;
 	join_pipeline(c, x);
+	context.first = x->sequence + 1;
 	context.batch_begin = c->tail;
 	bpf_loop(r->runs_noted, await_run, &context, 0);
 	if (x->flags & UNPAIRED)
@@ -244,7 +247,7 @@ __noinline int await_runs(struct exchange *x, struct resp_reader *r, struct conn
 	if (TRACING)
 		x->sequence += r->unlisted;
 	if (c->tail != context.batch_begin)
-		end_batch(c, times, context.batch_sequence);
+		end_batch(c, times, context.batch_sequence, context.first);
 	x->waiting = c->tail != c->head || c->untimed ? WAITING_PIPELINE : WAITING_NONE;
 	return 0;
 }

@@ -119,6 +119,8 @@ struct batch {
 	__u64 arrived_ns;
 	__u32 end;                        /* index of the run after its last */
 	__u32 sequence;                   /* with a trace: of its first command on the connection; the others follow */
+	__u32 first;                      /* with a trace: of the first command of the receive, which may have got no reply */
+	__u32 reserved;
 };
 
 #define QUEUED 0x8000                     /* in `command`: by MULTI */

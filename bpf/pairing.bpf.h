@@ -227,8 +227,8 @@ __noinline int keep_rest(struct exchange *x, struct connection *c)
 		return keep_push(x);
 	batch = c->batch_head;
 	barrier_var(batch);
-	first = c->batches[batch & (PIPELINE_BATCHES - 1)].sequence;
-	sequence = first + c->batch_answered;
+	first = c->batches[batch & (PIPELINE_BATCHES - 1)].first;
+	sequence = c->batches[batch & (PIPELINE_BATCHES - 1)].sequence + c->batch_answered;
 	if (x->waiting == WAITING_ONE)
 		sequence = first = x->sequence;
 	return keep_reply(x, sequence, first);

@@ -275,8 +275,6 @@ __noinline int pass_bulks(struct reply_reader *r, struct reply_stream *s)
 		return 0;
 	position = r->position;
 	most = s->outstanding && s->outstanding < BULKS_AT_ONCE ? s->outstanding : BULKS_AT_ONCE;
-	if (!s->outstanding && replies_apart(r))
-		most = 1;
 	for (i = 0; i < BULKS_AT_ONCE; i++) {
 		__u32 offset = position - r->window_start;
 
@@ -300,6 +298,10 @@ __noinline int pass_bulks(struct reply_reader *r, struct reply_stream *s)
 		}
 		position += length;
 		passed++;
+		if (!s->outstanding && replies_apart(r)) {
+			r->position = position;
+			list_reply(r, LIST_REPLY);
+		}
 	}
 	if (!passed)
 		return 0;
@@ -307,8 +309,6 @@ __noinline int pass_bulks(struct reply_reader *r, struct reply_stream *s)
 	if (!s->outstanding) {
 		r->replies += passed;
 		note_sizes(r, s, position, passed, largest_at, largest);
-		if (replies_apart(r))
-			list_reply(r, LIST_REPLY);
 	} else {
 		/* The last one ends what is outstanding. */
 		s->outstanding -= passed - 1;

@@ -52,7 +52,7 @@ struct resp_run {
 	__u16 command;
 	__u16 count;
 	__u32 largest;                    /* bytes of its largest request */
-	__u32 begun;                      /* where its first request begins, as in struct resp_reader; of requests apart */
+	__u32 begun;                      /* where its first request begins, as in struct resp_reader */
 };
 
 struct resp_reader {
@@ -69,7 +69,7 @@ struct resp_reader {
 	__u32 begun;                      /* where the current request begins; modulo 2^32 before offset 0 */
 	__u32 carried;                    /* bytes from the carry */
 	__u32 traced;                     /* a trace asks for this connection's requests */
-	__u32 run_begun;                  /* where the run's first request begins; of requests apart */
+	__u32 run_begun;                  /* where the run's first request begins */
 	__u32 reserved;
 	struct resp_cached_name last;     /* the last short name on this CPU */
 	__u8 bytes[RESP_WINDOW + RESP_SLACK];
@@ -232,8 +232,7 @@ static __always_inline void complete(struct resp_reader *r, __u32 command)
 		r->run_command = command;
 		r->run_count = 0;
 		r->run_largest = 0;
-		if (apart)
-			r->run_begun = begun;
+		r->run_begun = begun;
 	}
 	if (bytes > r->run_largest)
 		r->run_largest = bytes;

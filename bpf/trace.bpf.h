@@ -98,6 +98,7 @@ static __always_inline struct kiln_trace_record *new_record(struct trace_scratch
 {
 	__builtin_memset(&t->record, 0, __builtin_offsetof(struct kiln_trace_record, bytes));
 	t->record.row = row;
+	t->record.count = 1;
 	t->record.sequence = sequence;
 	return &t->record;
 }
@@ -138,6 +139,22 @@ __noinline int put_request(const struct trace_slot *slot, __u32 begun, __u32 kep
 	return 0;
 }
 
+/* The record's requests, told together: those of a slot from `begun` to `end`, all of a row without secrets. 1: they are not known. */
+__noinline int put_requests(const struct trace_slot *slot, __u32 begun, __u32 end)
+{
+	struct trace_scratch *t = this_trace();
+	__u32 kept = end - begun;
+
+	if (!t || !slot || slot->request_lost || end > slot->request_kept || begun > end)
+		return 1;
+	barrier_var(kept);
+	if (kept > KILN_TRACE_RECEIVE_BYTES || bpf_probe_read_kernel(t->record.bytes, kept, slot->request + begun))
+		return 1;
+	t->record.request_kept = kept;
+	t->record.flags |= KILN_TRACE_TOGETHER;
+	return 0;
+}
+
 /* The record that is in this CPU's scratch, off. */
 __noinline int send_record(struct exchange *x)
 {
@@ -164,7 +181,7 @@ __noinline int send_record(struct exchange *x)
 	if (bytes > sizeof record->bytes)
 		return 0;
 	if (bpf_ringbuf_output(&trace_ring, record, __builtin_offsetof(struct kiln_trace_record, bytes) + bytes, BPF_RB_NO_WAKEUP))
-		lose(KILN_LOST_TRACE_RING_FULL, 1);
+		lose(KILN_LOST_TRACE_RING_FULL, record->count);
 	return 0;
 }
 
@@ -179,22 +196,35 @@ static __always_inline __u32 begin_requests(const struct exchange *x, __u32 byte
 		return NOT_TRACED;
 	t->first = x->sequence + 1;
 	t->kept = -1;
-	return tells_few() && !(x->flags & IN_REQUEST) && bytes <= KILN_TRACE_RECEIVE_BYTES ? TRACED_TOGETHER : TRACED_APART;
+	if (x->flags & IN_REQUEST || bytes > KILN_TRACE_RECEIVE_BYTES || (trace.without_arguments && !tells_few()))
+		return TRACED_APART;
+	return TRACED_TOGETHER;
 }
 
-/* The requests of a run, which are the last that were read, of `commands` in this receive. */
-__noinline int requests_read(struct exchange *x, struct resp_reader *r, const struct resp_run *run, __u32 commands)
+/* The requests of a run of this receive have been read; the last run is noted already. */
+__noinline int requests_read(struct exchange *x, struct resp_reader *r, __u32 index)
 {
 	struct trace_scratch *t = this_trace();
+	struct resp_run *run;
 	struct trace_slot *slot;
+	__u32 next = index + 1;
 
-	if (!x || !r || !run || !t || !r->traced || !traces_command(run->command))
+	if (!x || !r || !t)
+		return 0;
+	barrier_var(index);
+	run = &r->runs[index & (RESP_RUNS_MAX - 1)];
+	x->sequence += run->count;
+	if (!r->traced || !traces_command(run->command))
 		return 0;
 	__sync_fetch_and_add(&x->untold, run->count);
-	if (r->traced == TRACED_APART)
+	if (r->traced == TRACED_APART || r->commands_noted == 1)
 		return keep_request(x, r, x->sequence, run->begun, run->begun + run->largest);
+	t->run_first = x->sequence - run->count + 1;
+	t->run_begun = run->begun;
+	barrier_var(next);
+	t->run_end = next < r->runs_noted ? r->runs[next & (RESP_RUNS_MAX - 1)].begun : r->begun;
 	if (t->kept < 0)
-		t->kept = keep_receive(x, r, t->first, commands);
+		t->kept = keep_receive(x, r, t->first, r->commands_noted);
 	slot = slot_at(t->kept);
 	if (slot)
 		slot->waiting += run->count;
@@ -202,18 +232,10 @@ __noinline int requests_read(struct exchange *x, struct resp_reader *r, const st
 }
 
 /* The one request of a receive: the run that goes on. */
-__noinline int only_request_read(struct exchange *x, struct resp_reader *r)
+static __always_inline void only_request_read(struct exchange *x, struct resp_reader *r)
 {
-	struct resp_run run = {};
-
-	if (!x || !r)
-		return 0;
-	x->sequence++;
-	run.command = r->run_command;
-	run.count = 1;
-	run.largest = r->run_largest;
-	run.begun = r->run_begun;
-	return requests_read(x, r, &run, 1);
+	resp_note_run(r);
+	requests_read(x, r, 0);
 }
 
 /* A receive ended inside a request. */
@@ -224,36 +246,40 @@ __noinline int keep_begun_request(struct exchange *x, struct resp_reader *r)
 	return keep_request(x, r, x->sequence + 1, r->begun, r->end);
 }
 
-/* `count` of the requests that were read last will not be seen to be answered: no reply is expected, or nobody can tell which it is.
- * Requests that are all told come one by one. */
+/* The first `count` requests of the run that was read last will not be seen to be answered: no reply is expected, or nobody can tell
+ * which it is. */
 __noinline int tell_unanswered(struct exchange *x, __u32 row, __u32 count, __u64 received_ns, __u64 arrived_ns)
 {
 	struct trace_scratch *t = this_trace();
 	struct kiln_trace_record *record;
 	struct trace_slot *slot;
+	bool together;
 	int found;
 
 	if (!x || !t || !(x->flags & TRACED) || !traces_command(row))
 		return 0;
 	__sync_fetch_and_add(&x->untold, -count);
-	if (tells_few()) {
-		found = slot_with(x->id, x->sequence, t->first);
-		slot = slot_at(found);
-		/* More of the receive is to come, which needs the slot. */
-		if (slot && slot->together && x->sequence - slot->first + 1 < slot->together)
-			slot->waiting -= count;
-		else
-			leave_slot(found, x->id, count);
-		return 0;
-	}
-	record = new_record(t, row, x->sequence);
-	record->received_ns = received_ns;
-	record->arrived_ns = arrived_ns;
-	found = find_slot(x->id, x->sequence);
+	found = slot_with(x->id, x->sequence, t->first);
 	slot = slot_at(found);
-	put_request(slot, 0, slot ? slot->request_kept : 0, slot ? slot->request_bytes : 0);
-	send_record(x);
-	free_slot(found, x->id);
+	if (!tells_few()) {
+		together = slot && slot->together;
+		record = new_record(t, row, together ? t->run_first : x->sequence);
+		record->received_ns = received_ns;
+		record->arrived_ns = arrived_ns;
+		record->count = count;
+		if (!together)
+			put_request(slot, 0, slot ? slot->request_kept : 0, slot ? slot->request_bytes : 0);
+		else if (words_to_tell(row) < WORDS_MAX)
+			put_request(slot, t->run_begun, t->run_end - t->run_begun, t->run_end - t->run_begun);
+		else if (put_requests(slot, t->run_begun, t->run_end))
+			record->flags |= KILN_TRACE_REQUEST_LOST;
+		send_record(x);
+	}
+	/* More of the receive is to come, which needs the slot. */
+	if (slot && slot->together && x->sequence - slot->first + 1 < slot->together)
+		slot->waiting -= count;
+	else
+		leave_slot(found, x->id, count);
 	return 0;
 }
 

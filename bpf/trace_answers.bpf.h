@@ -40,7 +40,7 @@ __noinline int choose_listing(const struct exchange *x, const struct connection 
 struct answered_request {
 	__u64 received_ns, arrived_ns, executed_ns;
 	__u32 row, sequence, count;
-	__u32 first;                      /* sequence of the first one of their batch */
+	__u32 first;                      /* sequence of the first one of their receive */
 	__u32 reply;                      /* index among those listed */
 	__u32 reserved;
 };
@@ -104,7 +104,7 @@ __noinline int answered(struct exchange *x, __u32 row, __u32 sequence, __u32 cou
 	request->row = row;
 	request->sequence = sequence;
 	request->count = count;
-	request->first = came->sequence;
+	request->first = came->first;
 	request->reply = reply;
 	return 0;
 }
@@ -118,7 +118,7 @@ __noinline int answered_one(struct exchange *x)
 		return 0;
 	came.received_ns = x->received_ns;
 	came.arrived_ns = x->arrived_ns;
-	came.sequence = x->sequence;
+	came.sequence = came.first = x->sequence;
 	return answered(x, x->command, x->sequence, 1, &came);
 }
 
@@ -216,10 +216,66 @@ __noinline int tell(struct exchange *x, const struct answered_request *request, 
 	put_request(bytes ? slot : NULL, begun, kept, bytes);
 	if (reply->place.resumed)
 		resume_reply(t, slot);
-	if (!(record->flags & KILN_TRACE_REPLY_LOST) && gather(&reply->place, reply->bytes))
+	if (!(record->flags & KILN_TRACE_REPLY_LOST) && gather(&reply->place, reply->bytes, KILN_TRACE_REPLY_BYTES))
 		record->flags |= KILN_TRACE_REPLY_LOST;
 	send_record(x);
 	return 0;
+}
+
+/* Requests of a receive that this send answered, all of a row, told by one record. False: they have to be told each by itself. */
+__noinline int tell_together(struct exchange *x)
+{
+	struct answered_list *answers = this_answered();
+	struct trace_scratch *t = this_trace();
+	struct reply_list *list = this_list();
+	const struct listed_reply *first, *last;
+	const struct answered_request *request;
+	struct kiln_trace_record *record;
+	struct trace_slot *slot;
+	__u32 zero = 0, begun = 0, end, at;
+	struct resp_reader *r = bpf_map_lookup_elem(&readers, &zero);
+	__u64 bytes;
+
+	if (!x || !answers || !t || !list || !r)
+		return false;
+	at = t->telling;
+	barrier_var(at);
+	request = &answers->requests[at & (LISTED_REPLIES - 1)];
+	slot = slot_at(t->slot);
+	at = request->reply + request->count - 1;
+	if (!slot || request->count < 2 || trace.errors_only || trace.without_arguments || list->pushes || at >= list->listed)
+		return false;
+	barrier_var(at);
+	last = &list->replies[at & (LISTED_REPLIES - 1)];
+	at = request->reply;
+	barrier_var(at);
+	first = &list->replies[at & (LISTED_REPLIES - 1)];
+	bytes = last->place.address + last->bytes - first->place.address;
+	if (first->place.resumed || first->place.vector != last->place.vector || bytes > first->place.here || bytes > KILN_TRACE_REPLIES_BYTES)
+		return false;
+	end = slot->request_kept;
+	if (request->count != slot->together) {
+		__u32 run = request->sequence - slot->first, next = run + request->count;
+
+		if (t->apart != t->slot || next > r->runs_noted)
+			return false;
+		barrier_var(run);
+		begun = r->runs[run & (RESP_RUNS_MAX - 1)].begun;
+		if (next < r->runs_noted) {
+			barrier_var(next);
+			end = r->runs[next & (RESP_RUNS_MAX - 1)].begun;
+		}
+	}
+	record = new_record(t, request->row, request->sequence);
+	record->count = request->count;
+	record->flags = KILN_TRACE_ANSWERED | (row_class(request->row) == KILN_CLASS_BLOCKING ? KILN_TRACE_BLOCKING : 0);
+	record->received_ns = request->received_ns;
+	record->arrived_ns = request->arrived_ns;
+	record->sent_ns = x->sent_ns;
+	if (put_requests(slot, begun, end) || gather(&first->place, bytes, KILN_TRACE_REPLIES_BYTES))
+		return false;
+	send_record(x);
+	return true;
 }
 
 /* One of the requests that this send answered: of those that are told now. */
@@ -276,9 +332,13 @@ static long tell_requests(__u32 index, struct exchange **exchange)
 		return 1;
 	if (find_answered(*exchange, index)) {
 		slot = slot_at(t->slot);
-		if (slot && slot->together)
+		if (slot && slot->together > t->count)
 			take_apart(t);
-		bpf_loop(t->count, tell_answer, exchange, 0);
+		if (!tell_together(*exchange)) {
+			if (slot && slot->together)
+				take_apart(t);
+			bpf_loop(t->count, tell_answer, exchange, 0);
+		}
 	}
 	leave_slot(t->slot, (*exchange)->id, t->count);
 	return 0;
@@ -305,7 +365,6 @@ static __always_inline void tell_only_answer(struct exchange *x, __u64 buffer, _
 	struct reply_list *list = this_list();
 	struct answered_request *request;
 	struct listed_reply *reply;
-	struct trace_slot *slot;
 
 	if (!(x->flags & TRACED) || !t || !answers || !list || !traces_command(x->command))
 		return;
@@ -324,10 +383,6 @@ static __always_inline void tell_only_answer(struct exchange *x, __u64 buffer, _
 		reply->place.resumed = 0;
 		reply->bytes = bytes;
 		reply->is_error = 0;
-		slot = slot_at(t->slot);
-		t->apart = -1;
-		if (slot && slot->together)
-			take_apart(t);
 		tell(x, request, 0, reply);
 	}
 	leave_slot(t->slot, x->id, 1);
@@ -348,7 +403,7 @@ __noinline int keep_beginning(struct trace_slot *slot)
 		resume_reply(t, slot);
 	else
 		slot->reply_bytes = 0;
-	if (t->record.flags || gather(&list->place, list->bytes)) {
+	if (t->record.flags || gather(&list->place, list->bytes, KILN_TRACE_REPLY_BYTES)) {
 		slot->reply_bytes = 0;            /* it is known to be lost */
 		return 0;
 	}

@@ -46,7 +46,7 @@ static __always_inline void tell_push(struct exchange *x, struct trace_scratch *
 		resume_reply(t, slot_at(found));
 		free_slot(found, x->id);
 	}
-	if (!(record->flags & KILN_TRACE_REPLY_LOST) && gather(&push->place, push->bytes))
+	if (!(record->flags & KILN_TRACE_REPLY_LOST) && gather(&push->place, push->bytes, KILN_TRACE_REPLY_BYTES))
 		record->flags |= KILN_TRACE_REPLY_LOST;
 	if (!is_array || is_message(record))
 		send_record(x);

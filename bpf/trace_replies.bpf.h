@@ -163,13 +163,15 @@ struct trace_scratch {
 	__u32 fd;
 	__u32 first;                      /* sequence of the first request of the receive that is looked at */
 	int kept;                         /* the slot where its requests are kept together; -1: none */
+	__u32 run_first;                  /* of the run of requests that was read last: the sequence of its first one */
+	__u32 run_begun, run_end;         /* where it lies in the receive */
 	__u32 telling;                    /* which of the answered requests */
 	__u32 count;                      /* of them */
 	int slot;                         /* where they are kept; -1: nowhere */
 	int apart;                        /* the slot whose requests are in this CPU's reader, each by itself; -1: none */
 	struct resp_stream stream;        /* to take them apart with */
 	struct kiln_trace_record record;
-	__u8 slack[KILN_TRACE_REPLY_BYTES];   /* keeps a copy's end inside, as the verifier sees it */
+	__u8 slack[KILN_TRACE_REPLIES_BYTES];   /* keeps a copy's end inside, as the verifier sees it */
 };
 
 /* Scratch, one for each CPU. */
@@ -187,8 +189,8 @@ static __always_inline struct trace_scratch *this_trace(void)
 	return bpf_map_lookup_elem(&trace_scratches, &zero);
 }
 
-/* Add the first of the `bytes` at `place` to the record's reply, as far as there is room. */
-__noinline int gather(const struct reply_place *place, __u64 bytes)
+/* Add the first of the `bytes` at `place` to the record's reply, until that has `room`. */
+__noinline int gather(const struct reply_place *place, __u64 bytes, __u32 room)
 {
 	struct trace_scratch *t = this_trace();
 	struct iovec piece = {};
@@ -203,14 +205,14 @@ __noinline int gather(const struct reply_place *place, __u64 bytes)
 	for (i = 0; i < PIECES_MAX; i++) {
 		__u32 kept = t->record.reply_kept, length = bytes < here ? (__u32)bytes : here, at;
 
-		if (kept >= KILN_TRACE_REPLY_BYTES)
+		if (kept >= room)
 			break;
-		if (length > KILN_TRACE_REPLY_BYTES - kept)
-			length = KILN_TRACE_REPLY_BYTES - kept;
+		if (length > room - kept)
+			length = room - kept;
 		at = t->record.request_kept + kept;
 		barrier_var(at);
 		barrier_var(length);
-		if (at > sizeof t->record.bytes || length > KILN_TRACE_REPLY_BYTES ||
+		if (at > sizeof t->record.bytes || length > KILN_TRACE_REPLIES_BYTES ||
 		    bpf_probe_read_user(t->record.bytes + at, length, (void *)address))
 			return -1;
 		t->record.reply_kept = kept + length;
@@ -222,7 +224,7 @@ __noinline int gather(const struct reply_place *place, __u64 bytes)
 				      : bpf_probe_read_user(&piece, sizeof piece, (void *)vector))
 			return -1;
 		address = piece.base;
-		here = piece.length < KILN_TRACE_REPLY_BYTES ? (__u32)piece.length : KILN_TRACE_REPLY_BYTES;
+		here = piece.length < room ? (__u32)piece.length : room;
 		vector += sizeof piece;
 	}
 	return 0;

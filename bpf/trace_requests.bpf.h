@@ -13,7 +13,6 @@
 #define OWN_WAYS 2
 #define SLOT_WAYS 8                       /* a power of two */
 #define SLOT_SET_SHIFT (64 - 10)          /* KILN_TRACE_SLOTS / SLOT_WAYS sets */
-#define TOGETHER_MAX 256                  /* requests in a receive of KILN_TRACE_RECEIVE_BYTES; inline ones have 6 bytes */
 #define WORDS_MAX 8                       /* that are looked for in a request */
 
 const volatile struct kiln_trace_options trace SEC(".rodata.trace");
@@ -133,7 +132,10 @@ enum { NOT_TRACED, TRACED_APART, TRACED_TOGETHER, TAKEN_APART };
 /* Whether a command of this receive has to be known by itself, and not only as one of a run. */
 static __always_inline bool requests_apart(const struct resp_reader *r, __u32 command)
 {
-	return TRACING && (r->traced == TAKEN_APART || (r->traced == TRACED_APART && traces_command(command)));
+	if (!TRACING)
+		return false;
+	return r->traced == TAKEN_APART || (r->traced == TRACED_APART && traces_command(command)) ||
+	       (r->traced == TRACED_TOGETHER && words_to_tell(command) < WORDS_MAX);
 }
 
 /* Whether few of the requests that are kept will be told, so that it pays not to look at each. */
@@ -258,42 +260,15 @@ static __always_inline void free_slot(int index, __u64 id)
 		__sync_fetch_and_add(&slots_elsewhere, -1);
 }
 
-struct receive_search {
-	__u64 id;
-	__u32 sequence;
-	int found;
-};
-
-static long look_before(__u32 index, struct receive_search *search)
-{
-	int found = find_slot(search->id, search->sequence - index);
-	struct trace_slot *slot = slot_at(found);
-
-	if (!slot || index >= slot->together)
-		return 0;
-	search->found = found;
-	return 1;
-}
-
-/* The slot that has a request, by itself or together with others, or -1. It came with a batch that `first` begins, which is as a rule
- * the receive's first, too; behind requests that get no reply it is a later one. */
+/* The slot that has a request, by itself or with the others of its receive, of which `first` is the first one's sequence; or -1. */
 __noinline int slot_with(__u64 id, __u32 sequence, __u32 first)
 {
-	struct receive_search search = { id, sequence, -1 };
-	struct trace_slot *slot;
-	int found;
+	int found = find_slot(id, first);
+	struct trace_slot *slot = slot_at(found);
 
-	if (tells_few()) {
-		found = find_slot(id, first);
-		slot = slot_at(found);
-		if (slot && sequence - first < slot->together)
-			return found;
-	}
-	found = find_slot(id, sequence);
-	if (found >= 0 || !tells_few())
+	if (first == sequence || (slot && sequence - first < slot->together))
 		return found;
-	bpf_loop(TOGETHER_MAX, look_before, &search, 0);
-	return search.found;
+	return find_slot(id, sequence);
 }
 
 /* `count` requests of a connection's slot have been told, or will not be. */
@@ -355,8 +330,8 @@ __noinline int keep_request(struct exchange *x, struct resp_reader *r, __u32 seq
 	return 0;
 }
 
-/* Keep the receive that was just read, all of which lies in the reader's window: `count` requests from the one with this sequence on,
- * of which none is known to be traced yet. Its slot, or -1. */
+/* Keep the whole requests of the receive that was just read, all of which lies in the reader's window: `count`, from the one with this
+ * sequence on, of which none is known to be traced yet. The slot, or -1. */
 __noinline int keep_receive(struct exchange *x, struct resp_reader *r, __u32 sequence, __u32 count)
 {
 	struct trace_slot *slot;
@@ -372,7 +347,7 @@ __noinline int keep_receive(struct exchange *x, struct resp_reader *r, __u32 seq
 	empty_slot(slot);
 	slot->together = count;
 	slot->first = sequence;
-	length = r->end;
+	length = r->begun;                        /* what comes behind them may be nobody's business */
 	barrier_var(length);
 	if (length > KILN_TRACE_RECEIVE_BYTES || bpf_probe_read_kernel(slot->request, length, r->bytes))
 		slot->request_lost = 1;

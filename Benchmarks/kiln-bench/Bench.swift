@@ -65,6 +65,9 @@ final class Bench {
     func bpfTime(rounds: Int) throws {
         report("BPF run time (ns, run-time statistics on; medians of \(rounds))")
         let idle = try Server()
+        var nothing: [Double] = []
+        for _ in 0..<rounds { nothing.append(try costOfNothing()) }
+        report(row(["", "nothing", decimal(2 * median(nothing)) + " a command", "two programs that do nothing"]))
         for hook in ["socket", "syscall"] {
             let filter = try costOfOthers(hook: hook, idle: idle)
             for workload in Workload.all {
@@ -116,6 +119,18 @@ final class Bench {
         report(row(["peak memory", "\(record.cost.ownPeakRSSBytes >> 20) MiB"]))
         report(row(["start to attached", decimal(median(attached) * 1000) + " ms (median of 5; max \(decimal((attached.max() ?? 0) * 1000)))"]))
         report(row(["samples", "\(record.samples.onCPU.recorded) recorded, \(record.samples.onCPU.expected ?? 0) expected"]))
+    }
+
+    /// What the statistics say of a run of a program that does nothing: of each figure here so much is their own.
+    private func costOfNothing() throws -> Double {
+        let file = NSTemporaryDirectory() + "kiln-bench-\(UUID().uuidString).nothing"
+        defer { try? FileManager.default.removeItem(atPath: file) }
+        let observer = try Watcher([(kiln as NSString).deletingLastPathComponent + "/kiln-observer", "nothing", file])
+        try server.load(Workload.all[0], share: 0.4)
+        _ = observer.end()
+        let numbers = try String(contentsOfFile: file, encoding: .utf8).split(whereSeparator: \.isWhitespace).compactMap { Double($0) }
+        guard numbers.count == 2, numbers[0] > 0 else { throw BenchFailure("the programs that do nothing did not run") }
+        return numbers[1] / numbers[0]
     }
 
     /// What a run of each program costs for a process that isn't watched.

@@ -94,7 +94,7 @@ extension ComparisonSummary {
         lines += table(["observer"] + traffics, observers.map { observer in
             [label(observer)] + traffics.map { traffic in cell(observer, traffic).map { "\(percent($0.cost)) (\(whole($0.costLow)) to \(whole($0.costHigh)))" } ?? "" }
         } + [["nothing: CPU time a command"] + baseline.map { "\(microseconds($0.addedNs))" }])
-        lines += ["", "\\* tells how long each command takes. `kiln -F 0` takes no stacks." + (perReceive ? " An event for each receive: of single requests one each, in pipelines of 16 one for 16 commands; replies are not shipped." : ""), ""]
+        lines += ["", "\\* tells how long each command takes. `kiln -F 0` takes no stacks." + (shipsEvents ? " An event for each request: a perf-buffer record of 1 KiB, in pipelines too; replies are not shipped." : ""), ""]
         for traffic in traffics {
             lines += ["## \(traffic)", ""]
             let rows = baseline.filter { $0.traffic == traffic } + cells.filter { $0.traffic == traffic }
@@ -106,7 +106,7 @@ extension ComparisonSummary {
     }
 
     /// What is shipped for a receive isn't shipped for each command.
-    private var perReceive: Bool { observers.contains(Observer.perReceive) }
+    private var shipsEvents: Bool { observers.contains(Observer.perRequest) }
 
     func csv(_ measurements: [Measurement]) -> String {
         var lines = ["observer,traffic,round,side,commands,seconds,server_cpu_ns,latency_mean_ns,latency_p50_ns,latency_p99_ns,latency_p99_9_ns,latency_max_ns,own_cpu_share,own_peak_rss_bytes"]

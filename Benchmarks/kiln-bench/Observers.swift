@@ -21,7 +21,7 @@ protocol Watching {
 }
 
 extension Observer {
-    static let perReceive = "an event for each receive"
+    static let perRequest = "an event for each request"
 
     /// All that can be had here, and what can't.
     static func all(kiln: String) -> (observers: [Observer], missing: [String]) {
@@ -38,7 +38,7 @@ extension Observer {
         session("kiln --hook syscall", ["--hook", "syscall"])
         let shipping = (kiln as NSString).deletingLastPathComponent + "/kiln-observer"
         let others: [(name: String, perCommand: Bool, program: String, ready: ObserverProgram.Ready, command: (Int32) -> [String])] = [
-            (perReceive, true, shipping, .says("attached to"), { [shipping, "ship", "\($0)"] }),
+            (perRequest, true, shipping, .says("attached to"), { [shipping, "ship", "\($0)"] }),
             ("bpftrace, histogram by command", true, "bpftrace", .says("Attaching"), { ["bpftrace", "-e", Self.script($0)] }),
             ("syscount -L", false, "syscount", .silent, { ["syscount", "-L", "-p", "\($0)"] }),
             ("perf trace -s", false, "perf", .silent, { ["perf", "trace", "-s", "-p", "\($0)"] }),
@@ -115,7 +115,14 @@ final class ObserverProgram: Watching {
         if process.isRunning { kill(pid, SIGKILL) }
         process.waitUntilExit()
         let size = (try? FileManager.default.attributesOfItem(atPath: output))?[.size] as? Int ?? 0
-        guard size > 50 else { throw BenchFailure("\(name) saw nothing: \(text)") }
+        guard name == Observer.perRequest ? try events() == commands : size > 50 else { throw BenchFailure("\(name) missed some: \(text)") }
+    }
+
+    /// `kiln-observer: <events> events, <lost> lost`: both are requests that it shipped.
+    private func events() throws -> Int {
+        let numbers = text.split(whereSeparator: { !$0.isNumber }).compactMap { Int($0) }.suffix(2)
+        guard text.contains(" events, "), numbers.count == 2 else { throw BenchFailure("\(name) said \(text)") }
+        return numbers.reduce(0, +)
     }
 }
 

@@ -159,3 +159,28 @@ final class Session {
         return record
     }
 }
+
+/// A program that watches until SIGINT and says when it does.
+final class Watcher {
+    private let process: Process
+    private let errors = Pipe()
+
+    init(_ command: [String]) throws {
+        process = try launch(command, errors: errors.fileHandleForWriting)
+        try errors.fileHandleForWriting.close()
+        var said = ""
+        while !said.contains("attached to") {
+            let piece = errors.fileHandleForReading.availableData
+            guard !piece.isEmpty else { throw BenchFailure("\(command[0]) did not attach: \(said)") }
+            said += String(decoding: piece, as: UTF8.self)
+        }
+    }
+
+    /// What it says at its end.
+    func end() -> String {
+        process.interrupt()
+        let said = errors.fileHandleForReading.readDataToEndOfFile()
+        process.waitUntilExit()
+        return String(decoding: said, as: UTF8.self)
+    }
+}

@@ -1,34 +1,9 @@
 import Foundation
 import LoadClient
 
-/// A program that watches until SIGINT and says when it does.
-private final class Watcher {
-    private let process: Process
-    private let errors = Pipe()
-
-    init(_ command: [String]) throws {
-        process = try launch(command, errors: errors.fileHandleForWriting)
-        try errors.fileHandleForWriting.close()
-        var said = ""
-        while !said.contains("attached to") {
-            let piece = errors.fileHandleForReading.availableData
-            guard !piece.isEmpty else { throw BenchFailure("\(command[0]) did not attach: \(said)") }
-            said += String(decoding: piece, as: UTF8.self)
-        }
-    }
-
-    /// What it says at its end.
-    func end() -> String {
-        process.interrupt()
-        let said = errors.fileHandleForReading.readDataToEndOfFile()
-        process.waitUntilExit()
-        return String(decoding: said, as: UTF8.self)
-    }
-}
-
 extension Bench {
     /// Server CPU time per command with traces, beside counting alone, and beside one perf-buffer record with 1 KiB of payload for
-    /// each receive (kiln-observer, where it was built).
+    /// each request (kiln-observer, where it was built).
     func traceCPU(rounds: Int) throws {
         let pid = "\(server.pid)"
         var cells: [(name: String, command: [String]?)] = [

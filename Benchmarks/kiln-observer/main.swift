@@ -1,6 +1,9 @@
-// Observers to hold kiln against: `kiln-observer burn PID NANOSECONDS FILE` burns so much of a process's CPU time in each of its
-// sends and writes `calls ns` to the file at the end; `kiln-observer ship PID` ships each receive to user space and
-// counts it there, by the command it begins with. SIGINT ends them.
+// Observers to hold kiln against, until SIGINT:
+//
+//   kiln-observer burn PID NANOSECONDS FILE   burns so much of a process's CPU time in each of its sends; writes `calls ns` to the file
+//   kiln-observer ship PID                    ships each request to user space and counts it there
+//   kiln-observer nothing FILE                two programs that do nothing at each receive and send; writes `runs ns`, by the kernel's
+//                                             run-time statistics, to the file
 import CLibbpf
 import Foundation
 import Glibc
@@ -8,8 +11,7 @@ import KilnKernel
 import KilnModel
 import ObserversBPF
 
-/// The reading end of event-per-receive: what a tool has to do at least to count requests that come alone. Of a pipeline it counts
-/// the first one.
+/// The reading end of event-per-request: what a tool has to do at least to count requests.
 final class Shipped {
     private(set) var commands: [UInt64: UInt64] = [:]
     private(set) var lost: UInt64 = 0
@@ -44,22 +46,25 @@ final class Shipped {
     }
 }
 
+enum Mode: String { case burn, ship, nothing }
+
 func observe() throws {
     let arguments = CommandLine.arguments
-    guard arguments.count >= 3, let pid = UInt32(arguments[2]) else {
-        print("usage: kiln-observer burn PID NANOSECONDS FILE | kiln-observer ship PID")
+    guard arguments.count > 2, let mode = Mode(rawValue: arguments[1]), mode == .nothing || UInt32(arguments[2]) != nil else {
+        print("usage: kiln-observer burn PID NANOSECONDS FILE | kiln-observer ship PID | kiln-observer nothing FILE")
         exit(2)
     }
-    let burns = arguments[1] == "burn"
+    let programs = mode == .nothing ? ["nothing_at_receive", "nothing_at_send"] : [mode.rawValue]
     let events = try SessionEvents()
     var object = try BPFObject(observers_object(), name: "observers")
-    object.loadOnly([arguments[1]])
-    let nanoseconds = burns && arguments.count > 3 ? UInt32(arguments[3]) ?? 0 : 0
-    try object.setConstant(section: ".rodata.options", observer_options(tgid: pid, burn_ns: nanoseconds))
+    object.loadOnly(programs)
+    let nanoseconds = mode == .burn && arguments.count > 3 ? UInt32(arguments[3]) ?? 0 : 0
+    try object.setConstant(section: ".rodata.options", observer_options(tgid: UInt32(arguments[2]) ?? 0, burn_ns: nanoseconds))
     try object.load()
-    let shipped = burns ? nil : try Shipped(map: object.map("events").fd)
-    try object.attach(arguments[1])
-    FileHandle.standardError.write(Data("kiln-observer: attached to \(pid)\n".utf8))
+    let shipped = mode == .ship ? try Shipped(map: object.map("events").fd) : nil
+    let statistics = mode == .nothing ? try RunStatistics() : nil
+    for program in programs { try object.attach(program) }
+    say("attached to \(mode == .nothing ? "every process" : arguments[2])")
     events.watch(attention: shipped?.descriptor)
     wait: while true {
         switch events.next(until: Snapshot.now() + Nanoseconds(1_000_000_000)) {
@@ -71,8 +76,9 @@ func observe() throws {
     events.watch(attention: nil)
     if let shipped {
         shipped.consume()
-        FileHandle.standardError.write(Data("\(shipped.commands.values.reduce(0, +)) events, \(shipped.lost) lost\n".utf8))
-    } else if arguments.count > 4 {
+        say("\(shipped.commands.values.reduce(0, +)) events, \(shipped.lost) lost")
+    }
+    if mode == .burn, arguments.count > 4 {
         var sum = observer_burned()
         try object.map("burned").forEachCopy(of: observer_burned.self, entries: 1) { _, copy in
             sum.calls += copy.pointee.calls
@@ -80,9 +86,16 @@ func observe() throws {
         }
         try "\(sum.calls) \(sum.ns)\n".write(toFile: arguments[4], atomically: true, encoding: .utf8)
     }
+    if statistics != nil {
+        let counts = object.loadedPrograms().map(\.counts)
+        let runs = counts.reduce(0) { $0 + $1.runs }, runTime = counts.reduce(0) { $0 + $1.runTime.count }
+        try "\(runs) \(runTime)\n".write(toFile: arguments[2], atomically: true, encoding: .utf8)
+    }
 }
 
+func say(_ line: String) { FileHandle.standardError.write(Data("kiln-observer: \(line)\n".utf8)) }
+
 do { try observe() } catch {
-    FileHandle.standardError.write(Data("kiln-observer: \(error)\n".utf8))
+    say("\(error)")
     exit(1)
 }

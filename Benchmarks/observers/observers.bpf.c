@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: (GPL-2.0-only OR BSD-2-Clause) */
-/* What kiln is held against: an observer whose cost is known, and one that ships an event for each receive. Either runs alone. */
+/* What kiln is held against: an observer whose cost is known, one that ships an event for each request, and one that does nothing. Each
+ * runs alone. */
 #include "kernel_types.h"
 #include <bpf/bpf_helpers.h>
 #include <bpf/bpf_tracing.h>
@@ -11,6 +12,8 @@ char LICENSE[] SEC("license") = "Dual BSD/GPL";
 #define BPF_F_CURRENT_CPU 0xffffffffULL
 #define MSG_PEEK 2
 #define MOST_TURNS (1 << 20)
+#define MOST_ARGUMENTS 4                  /* of a request whose length is looked for */
+#define MOST_DIGITS 4
 
 const volatile struct observer_options options SEC(".rodata.options");
 
@@ -73,12 +76,58 @@ int BPF_PROG(burn, struct sock *sk, int ret, int flags)
 	return 0;
 }
 
-/* Ships the beginning of what each receive brought. */
+/* How long the request is that a receive begins with: small ones only; else all that was received. */
+static __always_inline __u32 first_request(const __u8 *b, __u32 received)
+{
+	__u32 arguments = b[1] - '0', at = 4, i, j;
+
+	if (b[0] != '*' || b[2] != '\r' || arguments > MOST_ARGUMENTS)
+		return received;
+	for (i = 0; i < MOST_ARGUMENTS; i++) {
+		__u32 length = 0;
+
+		if (i == arguments)
+			break;
+		for (j = 1; j < MOST_DIGITS + 1; j++) {
+			__u8 digit = b[(at + j) & (OBSERVER_PAYLOAD - 1)];
+
+			if (digit == '\r')
+				break;
+			length = length * 10 + (digit - '0');
+		}
+		at += j + 2 + length + 2;
+	}
+	return at && at <= received ? at : received;
+}
+
+struct shipping {
+	void *ctx;
+	struct observer_event *event;
+	__u64 address;
+	__u32 each;
+};
+
+static long ship_one(__u32 index, struct shipping *shipping)
+{
+	struct observer_event *event = shipping->event;
+	__u32 length = shipping->each < OBSERVER_PAYLOAD ? shipping->each : OBSERVER_PAYLOAD;
+
+	barrier_var(length);
+	if (length > OBSERVER_PAYLOAD)
+		return 1;
+	if (bpf_probe_read_user(event->payload, length, (void *)(shipping->address + (__u64)index * shipping->each)))
+		return 1;
+	bpf_perf_event_output(shipping->ctx, &events, BPF_F_CURRENT_CPU, event, sizeof *event);
+	return 0;
+}
+
+/* Ships each request that a receive brought: where all are as long as the first, for which alone it looks. */
 SEC("tp_btf/sock_recv_length")
 int BPF_PROG(ship, struct sock *sk, int ret, int flags)
 {
 	const struct pt_regs *regs;
 	struct observer_event *event;
+	struct shipping shipping = { .ctx = ctx };
 	__u32 zero = 0, length;
 
 	if (!is_target() || ret <= 0 || flags & MSG_PEEK)
@@ -87,12 +136,28 @@ int BPF_PROG(ship, struct sock *sk, int ret, int flags)
 	if (!event)
 		return 0;
 	regs = (const struct pt_regs *)bpf_task_pt_regs(bpf_get_current_task_btf());
-	event->time_ns = bpf_ktime_get_ns();
-	event->length = ret;
-	event->tgid = options.tgid;
 	length = ret < OBSERVER_PAYLOAD ? ret : OBSERVER_PAYLOAD;
 	if (bpf_probe_read_user(event->payload, length, (void *)regs->si))
 		return 0;
-	bpf_perf_event_output(ctx, &events, BPF_F_CURRENT_CPU, event, sizeof *event);
+	event->time_ns = bpf_ktime_get_ns();
+	event->length = ret;
+	event->tgid = options.tgid;
+	shipping.event = event;
+	shipping.address = regs->si;
+	shipping.each = first_request(event->payload, ret);
+	bpf_loop(ret / shipping.each, ship_one, &shipping, 0);
+	return 0;
+}
+
+/* What the kernel's run-time statistics tell of a program that does nothing. */
+SEC("tp_btf/sock_recv_length")
+int BPF_PROG(nothing_at_receive, struct sock *sk, int ret, int flags)
+{
+	return 0;
+}
+
+SEC("tp_btf/sock_send_length")
+int BPF_PROG(nothing_at_send, struct sock *sk, int ret, int flags)
+{
 	return 0;
 }

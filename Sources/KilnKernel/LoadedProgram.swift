@@ -20,7 +20,7 @@ public struct LoadedProgram: Sendable {
 
 extension BPFObject {
     /// The loaded programs, in the order of the object.
-    func loadedPrograms() -> [LoadedProgram] {
+    package func loadedPrograms() -> [LoadedProgram] {
         var loaded: [LoadedProgram] = []
         forEachLoaded { name, info in
             loaded.append(LoadedProgram(

@@ -21,16 +21,16 @@ public struct TraceProbe: ~Copyable {
         try TraceProbe(try CommandProbe.attach(
             watching: watched, forced: forced, trace: filter, tls: libraries, openSockets: openSockets, refused: refused,
             refusedTLS: refusedTLS
-        ))
+        ), requestBytes: filter.requestBytes)
     }
 
-    private init(_ commands: consuming CommandProbe) throws(KernelError) {
-        ring = try TraceRing(map: try commands.object.map("trace_ring"), names: commands.ids)
+    private init(_ commands: consuming CommandProbe, requestBytes: Int) throws(KernelError) {
+        ring = try TraceRing(map: try commands.object.map("trace_ring"), names: commands.ids, requestBytes: requestBytes)
         self.commands = commands
     }
 
-    /// Take off the ring what is there, `batch` records at most: a server may be faster than whoever reads. To be called several
-    /// times a second.
+    /// Take off the ring what is there, `batch` requests and the rest of a pipeline at most: a server may be faster than whoever reads. To
+    /// be called several times a second.
     public func drain() throws(KernelError) -> [TracedRequest] { try ring.drain() }
 
     public static let batch = 8192
@@ -48,13 +48,16 @@ public struct TraceProbe: ~Copyable {
 private final class TraceRing {
     private var ring: OpaquePointer?
     private let names: BPFMap
+    private let requestBytes: Int
     /// Rows are given to names once and for all.
     private var nameOfRow: [UInt32: CommandName] = [:]
     private var taken: [TracedRequest] = []
     private var rows: [UInt32] = []
 
-    init(map: BPFMap, names: BPFMap) throws(KernelError) {
+    /// `requestBytes`: at most so many are kept of each.
+    init(map: BPFMap, names: BPFMap, requestBytes: Int) throws(KernelError) {
         self.names = names
+        self.requestBytes = requestBytes
         let context = Unmanaged.passUnretained(self).toOpaque()
         ring = ring_buffer__new(map.fd, { context, record, size in
             guard let context, let record, size >= TraceRing.headerSize else { return 0 }
@@ -93,19 +96,24 @@ private final class TraceRing {
         let replied = Int(load(\.reply_kept)), requested = Int(load(\.request_kept))
         guard Self.headerSize + replied + requested <= size else { return 0 }
         let payload = UnsafeRawBufferPointer(start: bytes + Self.headerSize, count: replied + requested)
-        let client = load(\.client), port = load(\.client_port), row = load(\.row)
+        let client = load(\.client), port = load(\.client_port), row = UInt32(load(\.row)), count = Int(load(\.count))
         let flags = TracedRequest.Flags(rawValue: load(\.flags))
-        let requestBytes = load(\.request_bytes), replyBytes = load(\.reply_bytes)
-        rows.append(row)
-        taken.append(TracedRequest(
+        let requestSize = load(\.request_bytes), replySize = load(\.reply_bytes)
+        let request = TracedRequest(
             process: Int(client.process), tid: load(\.tid), fd: load(\.fd) == KILN_TRACE_NO_FD ? nil : load(\.fd), sequence: load(\.sequence),
             client: ClientMaps.address(client),
             clientPort: client.family == KILN_ADDRESS_UNIX.rawValue || port == 0 ? nil : UInt16(bigEndian: port),
             command: flags.contains(.push) ? nil : nameOfRow[row], received: time(\.received_ns), arrived: time(\.arrived_ns),
-            executed: time(\.executed_ns), sent: time(\.sent_ns), requestBytes: requestBytes == 0 ? nil : requestBytes,
-            replyBytes: replyBytes == 0 || flags.contains(.replyLost) ? nil : replyBytes, request: Array(payload[..<requested]),
+            executed: time(\.executed_ns), sent: time(\.sent_ns), requestBytes: requestSize == 0 ? nil : requestSize,
+            replyBytes: replySize == 0 || flags.contains(.replyLost) ? nil : replySize, request: Array(payload[..<requested]),
             reply: Array(payload[requested...]), flags: flags
-        ))
+        )
+        rows.append(contentsOf: repeatElement(row, count: count))
+        if count == 1, !flags.contains(.together) {
+            taken.append(request)
+        } else {
+            taken += request.takenApart(count, requestBytes: requestBytes)
+        }
         return taken.count < TraceProbe.batch ? 0 : Self.enough
     }
 

@@ -1,4 +1,5 @@
 import KilnBPF
+import RESP
 
 /// A request with its reply, or something that the server pushed, as the kernel told of it.
 public struct TracedRequest: Sendable, Equatable {
@@ -47,6 +48,8 @@ public struct TracedRequest: Sendable, Equatable {
         public static let replyWithheld = Flags(KILN_TRACE_REPLY_WITHHELD)
         /// The latency is a wait that the client asked for.
         public static let blocking = Flags(KILN_TRACE_BLOCKING)
+        /// Several requests of a pipeline and their replies, one behind the other (`takenApart`).
+        public static let together = Flags(KILN_TRACE_TOGETHER)
 
         private init(_ flag: kiln_trace_flag) { rawValue = UInt16(flag.rawValue) }
     }
@@ -72,6 +75,37 @@ public struct TracedRequest: Sendable, Equatable {
         self.request = request
         self.reply = reply
         self.flags = flags
+    }
+
+    /// Each by itself of `count` requests that were told together, which have this one's sequence, the next, and so on. `requestBytes`: at
+    /// most so many are kept of each.
+    public func takenApart(_ count: Int, requestBytes most: Int) -> [TracedRequest] {
+        var one = self
+        one.flags.remove(.together)
+        one.request = []
+        one.reply = []
+        one.requestBytes = nil
+        one.replyBytes = nil
+        let requests = flags.contains(.together) ? (try? rangesOfRESPRequests(count, in: request)) ?? [] : []
+        let replies = flags.contains(.answered) ? (try? rangesOfRESP(count, in: reply)) ?? [] : []
+        return (0..<count).map { index in
+            var one = one
+            one.sequence = sequence &+ UInt32(index)
+            if requests.count == count {
+                one.request = Array(request[requests[index]].prefix(most))
+                one.requestBytes = UInt64(requests[index].count)
+            } else {
+                one.flags.insert(.requestLost)
+            }
+            if replies.count == count {
+                one.reply = Array(reply[replies[index]].prefix(Int(KILN_TRACE_REPLY_BYTES)))
+                one.replyBytes = UInt64(replies[index].count)
+                if one.reply.first == UInt8(ascii: "-") { one.flags.insert(.error) }
+            } else if flags.contains(.answered) {
+                one.flags.insert(.replyLost)
+            }
+            return one
+        }
     }
 
     /// From the read to the reply handed over.

@@ -25,19 +25,36 @@ public struct RESPRequest: Hashable, Sendable {
 /// Decode the request that the bytes begin with.
 public func decodeRESPRequest(_ bytes: some Sequence<UInt8>, limits: RESPLimits = RESPLimits()) throws(RESPError) -> RESPRequest {
     var decoder = Decoder(bytes: Array(bytes), limits: limits)
-    guard decoder.bytes.first == UInt8(ascii: "*") else { return decoder.inlineRequest() }
-    guard case .array(let elements) = try decoder.value(depth: 1) else {
-        return RESPRequest(words: [], announced: decoder.ended ? nil : 0, isWhole: !decoder.ended)
+    return try decoder.request()
+}
+
+/// Where in the bytes each of the first `count` requests lies that have words, one behind the other: a server passes over those without.
+/// Fewer where the bytes end before.
+public func rangesOfRESPRequests(_ count: Int, in bytes: [UInt8], limits: RESPLimits = RESPLimits()) throws(RESPError) -> [Range<Int>] {
+    try ranges(count, in: bytes, limits) { (decoder) throws(RESPError) in try !decoder.request().words.isEmpty }
+}
+
+/// Where in the bytes each of the first `count` values lies, one behind the other. Fewer where the bytes end before.
+public func rangesOfRESP(_ count: Int, in bytes: [UInt8], limits: RESPLimits = RESPLimits()) throws(RESPError) -> [Range<Int>] {
+    try ranges(count, in: bytes, limits) { (decoder) throws(RESPError) in
+        _ = try decoder.value(depth: 1)
+        return true
     }
-    var words: [RESPString] = []
-    for value in elements.values {
-        switch value {
-        case .bulkString(let word): words.append(word)
-        case .cut: break
-        default: throw .badEnd(at: 0)
-        }
+}
+
+/// `take` moves a decoder behind one of them, and says whether it is to be among the ranges.
+private func ranges(
+    _ count: Int, in bytes: [UInt8], _ limits: RESPLimits, _ take: (inout Decoder) throws(RESPError) -> Bool
+) throws(RESPError) -> [Range<Int>] {
+    var ranges: [Range<Int>] = [], start = 0
+    while ranges.count < count, start < bytes.count {
+        var decoder = Decoder(bytes: bytes, limits: limits, position: start)
+        let isOne = try take(&decoder)
+        if decoder.ended { break }
+        if isOne { ranges.append(start..<decoder.position) }
+        start = decoder.position
     }
-    return RESPRequest(words: words, announced: elements.announced, isWhole: !decoder.ended)
+    return ranges
 }
 
 private struct Decoder {
@@ -48,9 +65,27 @@ private struct Decoder {
     var ended = false
     private var elements = 0
 
-    init(bytes: [UInt8], limits: RESPLimits) {
+    init(bytes: [UInt8], limits: RESPLimits, position: Int = 0) {
         self.bytes = bytes
         self.limits = limits
+        self.position = position
+    }
+
+    mutating func request() throws(RESPError) -> RESPRequest {
+        guard position < bytes.count, bytes[position] == UInt8(ascii: "*") else { return inlineRequest() }
+        let start = position
+        guard case .array(let elements) = try value(depth: 1) else {
+            return RESPRequest(words: [], announced: ended ? nil : 0, isWhole: !ended)
+        }
+        var words: [RESPString] = []
+        for value in elements.values {
+            switch value {
+            case .bulkString(let word): words.append(word)
+            case .cut: break
+            default: throw .badEnd(at: start)
+            }
+        }
+        return RESPRequest(words: words, announced: elements.announced, isWhole: !ended)
     }
 
     mutating func value(depth: Int) throws(RESPError) -> RESPValue {
@@ -237,7 +272,7 @@ private struct Decoder {
     }
 
     /// Words between blanks; quotes hold blanks together, and a backslash inside double quotes a quote.
-    mutating func inlineRequest() -> RESPRequest {
+    private mutating func inlineRequest() -> RESPRequest {
         var request = RESPRequest(words: [], announced: nil, isWhole: false)
         var word: [UInt8]?, quote: UInt8?
         while position < bytes.count {

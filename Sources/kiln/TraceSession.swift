@@ -74,7 +74,7 @@ struct TraceSession {
             if !running { probe.stop() }
             repeat {
                 let requests = try probe.drain()
-                more = requests.count == TraceProbe.batch
+                more = requests.count >= TraceProbe.batch
                 let wanted = requests.prefix(options.limit.map { $0 - lines } ?? requests.count)
                 if !wanted.isEmpty { try output.write(text.lines(wanted)) }
                 lines += wanted.count

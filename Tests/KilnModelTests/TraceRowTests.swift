@@ -54,6 +54,24 @@ struct TraceRowTests {
         #expect(row.reply == (kind == nil ? "?" : shown))
     }
 
+    @Test func requestsToldTogetherAreTakenApart() {
+        var told = TracedRequest(
+            process: 0, tid: 12, fd: 8, sequence: .max, client: "127.0.0.1", command: CommandName(bytes: "GET".utf8), received: Nanoseconds(10_000),
+            sent: Nanoseconds(14_849), requestBytes: nil, replyBytes: nil, request: Array("get a\r\n*2\r\n$3\r\nGET\r\n$1\r\nb\r\nget no".utf8),
+            reply: Array("$1\r\nA\r\n-WRONGTYPE x\r\n".utf8), flags: [.answered, .together]
+        )
+        let rows = told.takenApart(2, requestBytes: 512).map { TraceRow($0, time: "", pid: 11, withoutArguments: false) }
+        #expect(rows.map(\.request) == ["get a", "GET b"] && rows.map(\.sequence) == [.max, 0])
+        #expect(rows.map(\.status) == ["ok", "error"] && rows.map(\.replyBytes) == [7, 14])
+        #expect(rows.allSatisfy { $0.complete && $0.latencyNs == 4849 })
+        let cut = told.takenApart(2, requestBytes: 13).map { TraceRow($0, time: "", pid: 11, withoutArguments: false) }
+        #expect(cut.map(\.request) == ["get a", "GET ...(1 more)"] && cut.map(\.complete) == [true, false])
+        // What can't be taken apart is told all the same.
+        told.reply.removeLast()
+        let lost = told.takenApart(3, requestBytes: 512)
+        #expect(lost.count == 3 && lost.allSatisfy { $0.flags == [.answered, .requestLost, .replyLost] && $0.request.isEmpty && $0.reply.isEmpty })
+    }
+
     @Test func pushesAreNoRequests() {
         let row = row("", ">3\r\n$7\r\nmessage\r\n$1\r\na\r\n$2\r\nhi\r\n", flags: [.push], requestBytes: 0, command: nil)
         #expect(row.class == "PUSHED_EVENT" && row.sequence == nil && row.status == "ok")

@@ -95,19 +95,22 @@ extension KernelTests {
             }
         }
 
-        @Test(arguments: Capability.hooks)
-        func execAgreesWithTheServersOwnClock(hook: String) throws {
-            let server = try RedisServer()
-            let session = try Session.recording(pid: server.pid, ["--hook", hook]) {
+        /// Commands of milliseconds, and of some 100 and 200 us.
+        @Test(arguments: Capability.hooks, [1_500_000, 12_000, 24_000])
+        func execAgreesWithTheServersOwnClock(hook: String, turns: Int) throws {
+            let server = try RedisServer(), count = turns > 100_000 ? 31 : 1_009
+            let script = "local t = 0 for i = 1, \(turns) do t = t + i end return 1"
+            let session = try Session.recording(pid: server.pid, ["--hook", hook, "-F", "0"]) {
                 let client = try Connection(port: server.port)
-                for _ in 0..<31 { _ = try client.reply(to: "EVAL", Self.busy, "0") }
+                for _ in 0..<count { _ = try client.reply(to: "EVAL", script, "0") }
             }
             let own = try #require(try Connection(port: server.port).reply(to: "INFO", "commandstats").split(separator: "\r\n")
                 .first { $0.hasPrefix("cmdstat_eval:") }?.split(separator: ",").first { $0.hasPrefix("usec=") }
-                .flatMap { Double($0.dropFirst("usec=".count)) })
+                .flatMap { Double($0.dropFirst("usec=".count)) }) / Double(count)
             let exec = try #require(session.record.commands["EVAL"]?.phases["exec"])
-            #expect(exec.count == 31)
-            #expect(abs(Double(exec.sumNs) / 1000 - own) < own * 0.1, "\(exec.sumNs) ns, the server says \(own) us")
+            #expect(exec.count == count && own > 50)
+            let mean = Double(exec.sumNs) / 1000 / Double(count)
+            #expect(abs(mean - own) < own * 0.1, "\(mean) us, the server says \(own)")
         }
 
         @Test(arguments: Capability.hooks.filter { $0 != "syscall" }, [false, true])
@@ -179,26 +182,6 @@ extension KernelTests {
             #expect(session.record.commands["BLPOP"]?.count == 3)
             #expect(session.record.commands["BLPOP"]?.phases["wait"]?.count == 1)
             #expect(session.record.commands["GET"]?.phases["service"]?.count == 1)
-            #expect(session.record.lost.isEmpty)
-        }
-
-        @Test func aBlockedClientThatIsKilledLeavesNoLatency() throws {
-            let server = try RedisServer()
-            let session = try Session.recording(pid: server.pid) {
-                let other = try Connection(port: server.port)
-                do {
-                    let waiter = try Connection(port: server.port)
-                    try waiter.send(request("BLPOP", "nothing", "0"))
-                    usleep(100_000)
-                    _ = try other.reply(to: "CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes")
-                }
-                // The server gives its descriptor to the next connection at once.
-                let next = try Connection(port: server.port)
-                for _ in 0..<101 { _ = try next.reply(to: "GET", "x") }
-            }
-            #expect(session.record.commands["BLPOP"]?.phases["wait"] == nil)
-            let get = try #require(session.record.commands["GET"]?.phases["service"])
-            #expect(get.count == 101 && get.maxNs < 100_000_000)
             #expect(session.record.lost.isEmpty)
         }
 

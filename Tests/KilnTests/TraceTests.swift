@@ -50,6 +50,80 @@ extension KernelTests {
             #expect(trace.said.contains("lost: nothing"))
         }
 
+        /// Those of one row that follow each other leave the kernel together.
+        @Test(arguments: Capability.hooks)
+        func requestsOfAPipelineAreToldOneByOne(hook: String) throws {
+            let server = try RedisServer()
+            var words: [[String]] = [], replies: [String?] = []
+            func piece(_ all: [(words: [String], reply: String?)]) -> [UInt8] {
+                words += all.map(\.words)
+                replies += all.map(\.reply)
+                return all.flatMap { request($0.words) }
+            }
+            let value = String(repeating: "v", count: 300)
+            let trace = try TraceRun.recording(pid: server.pid, hook: hook, ["--json", "--argument-bytes", "400"]) { _ in
+                let client = try Connection(port: server.port)
+                func settle() throws {
+                    try client.send(request("ECHO", "settled"))
+                    try client.receive(until: "$7\r\nsettled\r\n")
+                    words.append(["ECHO", "settled"])
+                    replies.append("settled")
+                }
+                // Of one row; of several, some alone; errors; blank lines and inline ones; more than is kept together.
+                try client.send(piece((0..<17).map { (["SET", "k\($0)", "v\($0)"], "OK") }))
+                try settle()
+                try client.send(piece((0..<5).map { (["GET", "k\($0)"], "v\($0)") } + [(["INCR", "n"], "1")] + (3..<9).map { (["GET", "k\($0)"], "v\($0)") }))
+                try settle()
+                try client.send(piece((0..<7).map { (["LPOP", "k\($0)"], "\"WRONGTYPE Operation against a key holding the wrong kind of value\"") }))
+                try settle()
+                try client.send(Array("\r\n*0\r\n".utf8) + piece([(["PING"], "PONG")]) + Array("  \r\nPING\r\n".utf8) + piece([(["PING"], "PONG"), (["PING"], "PONG")]))
+                words.append(["PING"])
+                replies.append("PONG")
+                try settle()
+                try client.send(piece((0..<3).map { _ in (["ECHO", value], String(repeating: "v", count: 250) + "...(300 bytes)") }))
+                try settle()
+                // No reply to one of equal ones, and then to none of several.
+                try client.send(piece([(["CLIENT", "REPLY", "SKIP"], nil), (["GET", "k1"], nil), (["GET", "k2"], "v2"), (["GET", "k3"], "v3")]))
+                try settle()
+                try client.send(piece([(["GET", "k1"], "v1"), (["CLIENT", "REPLY", "OFF"], nil)] + (0..<4).map { (["GET", "k\($0)"], nil) } + [(["CLIENT", "REPLY", "ON"], "OK"), (["GET", "k4"], "v4")]))
+                try settle()
+                // In a transaction, and cut.
+                let queued = (0..<4).map { (["SET", "t", "\($0)"], Optional("QUEUED")) }
+                let bytes = piece([(["MULTI"], "OK")] + queued + [(["EXEC"], "[OK, OK, OK, OK]")] + (0..<6).map { (["GET", "k\($0)"], "v\($0)") })
+                try client.send(bytes.dropLast(30))
+                usleep(20_000)
+                try client.send(bytes.suffix(30))
+                try settle()
+            }
+            // What gets no reply is told when it is read, before what is answered of the same receive.
+            let rows = try trace.rows().sorted { $0.sequence ?? 0 < $1.sequence ?? 0 }
+            #expect(rows.map(\.words) == words.map { $0.map { shownText(Array($0.utf8)) } })
+            #expect(rows.map(\.reply) == replies)
+            #expect(rows.map(\.sequence) == (1...UInt32(words.count)).map { $0 })
+            #expect(rows.map(\.status) == replies.map { $0 == nil ? "unknown" : $0?.contains("WRONGTYPE") == true ? "error" : "ok" })
+            #expect(rows.allSatisfy { $0.complete == ($0.reply?.hasSuffix("bytes)") != true) && $0.requestBytes != nil })
+            #expect(trace.said.contains("lost: nothing"), "\(trace.said)")
+        }
+
+        /// Neither with what stands before them nor behind them, nor when they are cut.
+        @Test(arguments: Capability.hooks)
+        func secretsInPipelinesStayInTheKernel(hook: String) throws {
+            let server = try RedisServer()
+            let trace = try TraceRun.recording(pid: server.pid, hook: hook) { _ in
+                let client = try Connection(port: server.port)
+                let auth = request("AUTH", "hidden")
+                try client.send(request("PING") + request("PING") + auth + auth + request("PING") + request("PING") + auth.dropLast(3))
+                usleep(20_000)
+                try client.send(Array(auth.suffix(3)))
+                try client.settle()
+            }
+            let rows = try trace.rows()
+            #expect(rows.map(\.command) == ["PING", "PING", "AUTH", "AUTH", "PING", "PING", "AUTH", "ECHO"])
+            #expect(rows.filter { $0.command == "AUTH" }.allSatisfy { $0.words == ["AUTH"] && $0.withheld && $0.status == "error" })
+            #expect(!trace.output.contains("hidden"))
+            #expect(trace.said.contains("lost: nothing"), "\(trace.said)")
+        }
+
         @Test(arguments: Capability.hooks)
         func repliesOfAnySizeAndKindAreTheirRequests(hook: String) throws {
             let server = try RedisServer()

@@ -23,11 +23,11 @@ struct observer_burned {
 	__u64 ns;
 };
 
-/* A receive, shipped whole whatever its length: what tools that print each request do. */
+/* A request, shipped whole whatever its length: what tools that print each request do. */
 struct observer_event {
 	__u64 time_ns;
 	__u32 tgid;
-	__u32 length;                         /* received; the payload has at most its first bytes */
+	__u32 length;                         /* of the receive; the payload has at most its request's first bytes */
 	__u8 payload[OBSERVER_PAYLOAD];
 };
 
