@@ -137,7 +137,8 @@ int BPF_PROG(ship, struct sock *sk, int ret, int flags)
 		return 0;
 	regs = (const struct pt_regs *)bpf_task_pt_regs(bpf_get_current_task_btf());
 	length = ret < OBSERVER_PAYLOAD ? ret : OBSERVER_PAYLOAD;
-	if (bpf_probe_read_user(event->payload, length, (void *)regs->si))
+	barrier_var(length);
+	if (length > OBSERVER_PAYLOAD || bpf_probe_read_user(event->payload, length, (void *)regs->si))
 		return 0;
 	event->time_ns = bpf_ktime_get_ns();
 	event->length = ret;
