@@ -6,6 +6,7 @@
 #include <limits.h>
 #include <link.h>
 #include <malloc.h>
+#include <pthread.h>
 #include <sched.h>
 #include <stdarg.h>
 #include <stdint.h>
@@ -24,12 +25,37 @@ static _Thread_local char log_text[LOG_BYTES];
 static _Thread_local char taken_text[LOG_BYTES];
 static _Thread_local size_t log_length;
 
+// To load an object, libbpf reads the kernel's types: 5 MB, which it holds twice while it parses them. One thread at a time does that.
+static pthread_mutex_t kernel_types = PTHREAD_MUTEX_INITIALIZER;
+static _Thread_local bool reads_kernel_types;
+
+static void have_read_kernel_types(void)
+{
+	if (reads_kernel_types)
+		pthread_mutex_unlock(&kernel_types);
+	reads_kernel_types = false;
+}
+
+int kiln_load_object(struct bpf_object *object)
+{
+	int result;
+
+	pthread_mutex_lock(&kernel_types);
+	reads_kernel_types = true;
+	result = bpf_object__load(object);
+	have_read_kernel_types();
+	return result;
+}
+
 static int append(enum libbpf_print_level level, const char *format, va_list arguments)
 {
 	char *text = NULL, *line;
 	int written;
 	size_t length;
 
+	// "loading kernel BTF '...'", or "loaded ...": said when it is done.
+	if (level == LIBBPF_DEBUG && strstr(format, " kernel BTF "))
+		have_read_kernel_types();
 	if (level != LIBBPF_WARN)
 		return 0;
 	written = vasprintf(&text, format, arguments);
@@ -58,8 +84,7 @@ static int append(enum libbpf_print_level level, const char *format, va_list arg
 void kiln_libbpf_prepare(void)
 {
 	libbpf_set_print(append);
-	// To load an object, libbpf reads the kernel's types, twice 4 MB. Blocks of that size go back to the kernel when they are freed,
-	// instead of staying with each thread that loads.
+	// Blocks of the size of the kernel's types go back to the kernel when they are freed, instead of staying with each thread that loads.
 	mallopt(M_MMAP_THRESHOLD, 1 << 20);
 }
 

@@ -115,7 +115,7 @@ package struct BPFObject: ~Copyable {
     package mutating func load() throws(KernelError) {
         _ = kiln_libbpf_log_take()
         let began = Snapshot.now()
-        let result = bpf_object__load(object)
+        let result = kiln_load_object(object)
         loadTime = Snapshot.now() - began
         guard result == 0 else {
             throw KernelError("load the BPF programs of \(name)", code: -result, log: String(cString: kiln_libbpf_log_take()))

@@ -98,6 +98,8 @@ struct RedisSession {
         var targetCPU: [UInt64]
         var ended = "running"
         var cost = OwnCost.now()
+        /// When session.json was last written.
+        var recorded: Nanoseconds?
         /// Where --max-cost was given.
         var limit: CostLimit?
         var expected: [ExpectedSamples]
@@ -155,18 +157,23 @@ struct RedisSession {
         }
     }
 
+    /// How old session.json may be while the session goes on. Writing it took a quarter of kiln's own time when each interval did.
+    private static let recordEvery = Nanoseconds(10_000_000_000)
+
     /// One interval: rows, then the screen.
     private func report(_ probes: borrowing Probes, _ attached: Nanoseconds, _ progress: inout Progress) throws {
         let snapshot = try probes.snapshot()
         let interval = snapshot.since(progress.previous)
         let time = WallTime(), cost = OwnCost.now()
+        var lines: [IntervalLines] = []
+        let records = progress.recorded.map { snapshot.time >= $0 + Self.recordEvery } ?? true
         for (process, directory) in directories.enumerated() {
-            let rows = IntervalRows(interval, time: time, target: targets[process], process: process)
-            try directory.append(rows.commands)
-            try directory.append(rows.syscalls)
-            try directory.write(record(process, probes, snapshot, attached, progress))
+            lines.append(try IntervalLines(interval, time: time, target: targets[process], process: process))
+            try directory.append(lines[process])
+            if records { try directory.write(record(process, probes, snapshot, attached, progress)) }
         }
-        try printer.interval(interval, time: time, ownCPU: cost.cpu - progress.cost.cpu, ownRSS: cost.peakRSSBytes)
+        if records { progress.recorded = snapshot.time }
+        try printer.interval(interval, lines: lines, time: time, ownCPU: cost.cpu - progress.cost.cpu, ownRSS: cost.peakRSSBytes)
         progress.previous = snapshot
         progress.cost = cost
     }

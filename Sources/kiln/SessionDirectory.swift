@@ -45,12 +45,9 @@ final class SessionDirectory {
         try? syscalls?.close()
     }
 
-    func append(_ lines: [CommandRow]) throws {
-        if let commands { try append(lines, to: commands, name: "commands.jsonl") }
-    }
-
-    func append(_ lines: [SyscallRow]) throws {
-        if let syscalls { try append(lines, to: syscalls, name: "syscalls.jsonl") }
+    func append(_ lines: IntervalLines) throws {
+        if let commands { try append(lines.commands, to: commands, name: "commands.jsonl") }
+        if let syscalls { try append(lines.syscalls, to: syscalls, name: "syscalls.jsonl") }
     }
 
     /// Replace session.json: a reader sees the former one or this one.
@@ -79,10 +76,9 @@ final class SessionDirectory {
         for directory in made.reversed() { rmdir(directory.string) }
     }
 
-    private func append(_ lines: [some Encodable], to file: FileDescriptor, name: String) throws {
-        guard !lines.isEmpty else { return }
+    private func append(_ lines: [UInt8], to file: FileDescriptor, name: String) throws {
         do {
-            try file.writeAll(try jsonLines(lines))
+            _ = try file.writeAll(lines)
         } catch {
             throw Self.failure("write", path.appending(name), error)
         }

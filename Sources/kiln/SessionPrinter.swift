@@ -19,8 +19,9 @@ struct SessionPrinter {
         say("kiln \(kilnVersion): attached to \(targets.map(title).joined(separator: ", ")); hook \(hook.rawValue), \(rate), \(options.length.words(options.command))")
     }
 
-    func interval(_ interval: Snapshot, time: WallTime, ownCPU: Nanoseconds, ownRSS: UInt64) throws {
-        guard !options.json else { return try jsonInterval(interval, time: time, ownCPU: ownCPU, ownRSS: ownRSS) }
+    /// `lines`: of all targets.
+    func interval(_ interval: Snapshot, lines: [IntervalLines], time: WallTime, ownCPU: Nanoseconds, ownRSS: UInt64) throws {
+        guard !options.json else { return try jsonInterval(interval, lines: lines, time: time, ownCPU: ownCPU, ownRSS: ownRSS) }
         let text = IntervalText(interval: interval, isTotal: false, output: output)
         var lines: [String] = []
         for (process, target) in targets.enumerated() {
@@ -47,12 +48,8 @@ struct SessionPrinter {
         try output.write(lines.joined(separator: "\n") + "\n")
     }
 
-    private func jsonInterval(_ interval: Snapshot, time: WallTime, ownCPU: Nanoseconds, ownRSS: UInt64) throws {
-        var text: [UInt8] = []
-        for (process, target) in targets.enumerated() {
-            let rows = IntervalRows(interval, time: time, target: target, process: process)
-            text += try jsonLines(rows.commands) + jsonLines(rows.syscalls)
-        }
+    private func jsonInterval(_ interval: Snapshot, lines: [IntervalLines], time: WallTime, ownCPU: Nanoseconds, ownRSS: UInt64) throws {
+        var text = lines.flatMap { $0.commands + $0.syscalls }
         text += try jsonLines([IntervalEnd(
             time: time.rfc3339, interval_s: interval.time.seconds, lost: interval.losses, own_cpu_s: ownCPU.seconds,
             own_peak_rss_bytes: ownRSS

@@ -13,6 +13,9 @@
 /// kiln_libbpf_log_take by the thread that it was said to. Freed memory of libbpf's goes back to the kernel.
 void kiln_libbpf_prepare(void);
 
+/// bpf_object__load(), by threads that don't read the kernel's types at the same time: what it returns.
+int kiln_load_object(struct bpf_object *object);
+
 /// What libbpf said since the last call (warnings only), NUL-terminated; valid until the next call of a libbpf function.
 const char *kiln_libbpf_log_take(void);
 
