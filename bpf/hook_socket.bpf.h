@@ -86,8 +86,7 @@ static __always_inline int receive_at_socket(struct sock *sk, const struct tcp_s
 
 	if (process < 0 || ret < 0 || flags & (MSG_PEEK | MSG_ERRQUEUE) || (CLIENT_SIDE && !is_stream(sk)))
 		return 0;
-	/* First of all: reading the clock waits for all that is being fetched, and most of what comes is not in the nearest cache. */
-	now = bpf_ktime_get_ns();
+	now = tcp ? tcp_copied(tcp) : bpf_ktime_get_ns();
 	receive = new_receive(ret);
 	if (!receive)
 		return 0;
@@ -172,7 +171,8 @@ static __always_inline int send_at_socket(struct sock *sk, const struct tcp_sock
 	task = bpf_get_current_task_btf();
 	process = target_index(task->tgid);
 	if (process >= 0)
-		send.returned_ns = bpf_ktime_get_ns();       /* first of all, as above */
+		/* First of all: reading the clock waits for all that is being fetched, and most of what comes is not in the nearest cache. */
+		send.returned_ns = bpf_ktime_get_ns();
 	if (CLIENT_SIDE) {
 		struct receive *scratch = new_receive(0);
 

@@ -106,6 +106,9 @@ struct tcp_sock {
 	__u64 bytes_received;
 	__u64 tcp_clock_cache;            /* when it last began to send, handled a segment or was read */
 	__u64 tcp_wstamp_ns;              /* when it last sent; later with pacing */
+	struct {
+		__u32 space;              /* not 0 once the connection is established */
+	} rcvq_space;
 };
 
 struct unix_sock {
