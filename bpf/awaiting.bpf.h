@@ -182,18 +182,19 @@ static long await_run(__u32 index, struct await_context *context)
 	return 0;
 }
 
-/* What an exchange held alone moves into the pipeline, in front of what comes. */
+/* What an exchange held moves into the pipeline, in front of what comes. */
 static __always_inline void join_pipeline(struct connection *c, struct exchange *x)
 {
 	struct arrived times = { x->arrived_ns, x->received_ns };
 	__u32 tail = c->tail;
 
-	if (x->waiting != WAITING_ONE)
+	if (x->waiting != WAITING_ONE && x->waiting != WAITING_RUN)
 		return;
 	barrier_var(tail);
 	c->runs[tail & (PIPELINE_RUNS - 1)].command = x->command | (x->queued ? QUEUED : 0);
-	c->runs[tail & (PIPELINE_RUNS - 1)].count = 1;
+	c->runs[tail & (PIPELINE_RUNS - 1)].count = x->waiting == WAITING_RUN ? x->run_count : 1;
 	c->tail = tail + 1;
+	x->waiting = WAITING_PIPELINE;
 	end_batch(c, &times, x->sequence, x->sequence);
 }
 

@@ -180,11 +180,11 @@ static __always_inline void connection_receives(const struct place *place, struc
 	struct thread_counts thread = { task->nvcsw, task->sched_info.run_delay };
 	struct arrived *times = &receive->times;
 	int outcome = RESP_MORE;
-	bool executes;
+	bool executes, inside = false;
 
 	times->received_ns = receive->returned_ns;
 	executes = thread_receives(process, task->pid, &thread, receive->began_ns ? receive->began_ns : times->received_ns);
-	if (x->waiting != WAITING_ONE)
+	if (x->waiting != WAITING_ONE && x->waiting != WAITING_RUN)
 		x->received_ns = times->received_ns;
 	if (x->trust == TRUST_IGNORED)
 		return;
@@ -228,6 +228,7 @@ static __always_inline void connection_receives(const struct place *place, struc
 	if (x->flags & IN_REQUEST && c) {
 		resp_receive(r, &c->requests, receive->buffer, receive->length);
 		follow_units(r, &c->requests);
+		inside = !at_boundary(&c->requests);
 	} else {
 		outcome = resp_receive_one(r, receive->buffer, receive->length);
 		if (outcome == RESP_UNREADABLE) {
@@ -235,6 +236,11 @@ static __always_inline void connection_receives(const struct place *place, struc
 			return;
 		}
 		if (outcome == RESP_MORE) {
+			restart_stream(&r->stream);
+			follow_units(r, &r->stream);
+			inside = !at_boundary(&r->stream);
+		}
+		if (inside) {
 			if (!c)
 				c = connection_at(place);
 			if (!c) {
@@ -242,16 +248,11 @@ static __always_inline void connection_receives(const struct place *place, struc
 				distrust(x);
 				return;
 			}
-			restart_stream(&c->requests);
-			follow_units(r, &c->requests);
+			c->requests = r->stream;
 		}
 	}
-	if (c && outcome != RESP_ONE_COMMAND) {
-		if (at_boundary(&c->requests))
-			x->flags &= ~IN_REQUEST;
-		else
-			x->flags |= IN_REQUEST;
-	}
+	if (outcome != RESP_ONE_COMMAND)
+		x->flags = inside ? x->flags | IN_REQUEST : x->flags & ~IN_REQUEST;
 	if (!r->counting) {
 		lose(KILN_LOST_UNSYNCHRONISED_BYTES, receive->length);
 		if (r->run_count) {
@@ -276,6 +277,13 @@ static __always_inline void connection_receives(const struct place *place, struc
 				only_request_read(x, r);
 			asm volatile("" ::: "memory");    /* a send on another CPU sees the rest before it sees that one waits */
 			x->waiting = WAITING_ONE;
+		} else if (!TRACING && equal && x->waiting == WAITING_NONE && !(x->flags & (UNPAIRED | REPLIES_OFF | SKIPS_REPLY)) &&
+			   row_class(command) == KILN_CLASS_ORDINARY) {
+			count_calls(command, r->run_count, r->run_largest, times);
+			await_one(x, command, times);
+			x->run_count = r->run_count;
+			asm volatile("" ::: "memory");    /* likewise */
+			x->waiting = WAITING_RUN;
 		} else {
 			await_replies(place, x, r, times);
 			x->received_ns = times->received_ns;
@@ -311,6 +319,8 @@ static __always_inline void send_replies(const struct place *place, struct excha
 		unpair(x);
 		return;
 	}
+	if (x->waiting == WAITING_RUN)
+		join_pipeline(c, x);
 	if (!(x->flags & IN_REPLY))
 		__builtin_memset(&c->replies, 0, sizeof c->replies);
 	if (TRACING)
@@ -321,6 +331,33 @@ static __always_inline void send_replies(const struct place *place, struct excha
 		tell_answers(x);
 		keep_rest(x, c);
 	}
+}
+
+/* A send to a connection on which a run waits, in one piece. As a rule it answers all of it, and nothing is cut: then the connection's
+ * state is not needed. */
+static __always_inline void send_to_run(const struct place *place, struct exchange *x, const struct send *send)
+{
+	__u32 zero = 0;
+	struct reply_reader *r = bpf_map_lookup_elem(&reply_readers, &zero);
+	struct connection *c;
+
+	if (!r)
+		return;
+	__builtin_memset(&r->stream, 0, sizeof r->stream);
+	start_send(r);
+	follow_replies(r, &r->stream, send->buffer, send->sent);
+	if (r->replies == x->run_count && !r->errors_listed && !r->pushes && replies_at_boundary(&r->stream)) {
+		record_run(x, r->largest);
+		return;
+	}
+	c = connection_at(place);
+	if (!c) {
+		unpair(x);
+		return;
+	}
+	join_pipeline(c, x);
+	c->replies = r->stream;
+	settle_replies(x, c);
 }
 
 /* A send to a subscriber in RESP2, whose messages a trace tells. */
@@ -401,6 +438,10 @@ static __always_inline void connection_sends(const struct place *place, struct e
 		if (TRACING)
 			tell_only_answer(x, send->buffer, send->sent);
 		record_answer(x, x->sent_ns, send->sent, false);
+		return;
+	}
+	if (!TRACING && x->waiting == WAITING_RUN && !(x->flags & IN_REPLY) && send->form == SEND_BYTES) {
+		send_to_run(place, x, send);
 		return;
 	}
 	send_replies(place, x, send);

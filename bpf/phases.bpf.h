@@ -381,6 +381,15 @@ static __always_inline void record_answers(__u32 row, bool queued, __u32 count, 
 		add_latency(stats, KILN_PHASE_TOTAL, sent_ns - batch->arrived_ns, count);
 }
 
+/* The replies of all commands of the run that waits have been handed over, and none is an error. */
+static __always_inline void record_run(struct exchange *x, __u64 largest)
+{
+	struct batch came = { .received_ns = x->received_ns, .arrived_ns = x->arrived_ns };
+
+	x->waiting = WAITING_NONE;
+	record_answers(x->command, false, x->run_count, &came, x->sent_ns, false, largest);
+}
+
 /* An error reply, or an error inside a reply, of a command. */
 __noinline int record_error(__u32 process, __u32 row, const struct reply_error *error)
 {

@@ -53,6 +53,7 @@ struct reply_reader {
 	__u32 largest_at;                 /* which of them is the largest */
 	__u64 largest;                    /* its bytes */
 	__u32 apart;                      /* where each reply lies has to be known */
+	struct reply_stream stream;       /* of a send that begins at a boundary */
 	struct reply_error errors[REPLY_ERRORS_MAX];
 	__u8 bytes[RESP_WINDOW + RESP_SLACK];
 };

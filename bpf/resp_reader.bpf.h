@@ -71,6 +71,7 @@ struct resp_reader {
 	__u32 traced;                     /* a trace asks for this connection's requests */
 	__u32 run_begun;                  /* where the run's first request begins */
 	__u32 reserved;
+	struct resp_stream stream;        /* of a receive that begins at a boundary */
 	struct resp_cached_name last;     /* the last short name on this CPU */
 	__u8 bytes[RESP_WINDOW + RESP_SLACK];
 	struct resp_cached_name names[RESP_NAME_CACHE];
