@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: (GPL-2.0-only OR BSD-2-Clause) */
-/* Commands that await their replies, in the order in which they were read: one alone in its exchange, several in their connection's
- * pipeline; and which commands are answered, and how often. */
+/* Commands that await their replies, in the order in which they were read: one alone, or equal ones of one receive, in their exchange,
+ * others in their connection's pipeline; and which commands are answered, and how often. */
 #ifndef KILN_AWAITING_BPF_H
 #define KILN_AWAITING_BPF_H
 
@@ -98,7 +98,7 @@ static __always_inline void count_calls(__u32 command, __u32 count, __u32 larges
 		add_latency(stats, KILN_PHASE_QUEUE, times->received_ns - times->arrived_ns, count);
 }
 
-/* What the exchange of the one command that waits says of it, but that it waits. */
+/* What the exchange of the one command that waits says of it, or of the run that does, but that it waits. */
 static __always_inline void await_one(struct exchange *x, __u32 command, const struct arrived *times)
 {
 	x->command = command;
@@ -194,8 +194,9 @@ static __always_inline void join_pipeline(struct connection *c, struct exchange 
 	c->runs[tail & (PIPELINE_RUNS - 1)].command = x->command | (x->queued ? QUEUED : 0);
 	c->runs[tail & (PIPELINE_RUNS - 1)].count = x->waiting == WAITING_RUN ? x->run_count : 1;
 	c->tail = tail + 1;
-	x->waiting = WAITING_PIPELINE;
 	end_batch(c, &times, x->sequence, x->sequence);
+	asm volatile("" ::: "memory");    /* a send on another CPU sees the rest before it sees that they wait there */
+	x->waiting = WAITING_PIPELINE;
 }
 
 struct count_context {
@@ -227,6 +228,8 @@ __noinline int count_runs(struct exchange *x, struct resp_reader *r, const struc
 		return 0;
 	context.times = *times;
 	bpf_loop(r->runs_noted, count_run, &context, 0);
+	if (TRACING)
+		all_requests_read(x);
 	return 0;
 }
 
@@ -241,6 +244,8 @@ __noinline int await_runs(struct exchange *x, struct resp_reader *r, struct conn
 	context.first = x->sequence + 1;
 	context.batch_begin = c->tail;
 	bpf_loop(r->runs_noted, await_run, &context, 0);
+	if (TRACING)
+		all_requests_read(x);
 	if (x->flags & UNPAIRED)
 		return 0;
 	/* What found no room in `runs` comes after them, or between: from there on only the number of replies is known. */

@@ -50,7 +50,7 @@ static __always_inline struct connection *connection_at(const struct place *plac
 
 /* ---- receive ----------------------------------------------------------------------------------------------- */
 
-/* Several commands of one receive, or one that comes while others wait, or one that is not ordinary. */
+/* Different commands of one receive, or some that come while others wait, or that are not ordinary. */
 static __always_inline void await_replies(const struct place *place, struct exchange *x, struct resp_reader *r,
 					  const struct arrived *times)
 {
@@ -346,7 +346,8 @@ static __always_inline void send_to_run(const struct place *place, struct exchan
 	__builtin_memset(&r->stream, 0, sizeof r->stream);
 	start_send(r);
 	follow_replies(r, &r->stream, send->buffer, send->sent);
-	if (r->replies == x->run_count && !r->errors_listed && !r->pushes && replies_at_boundary(&r->stream)) {
+	/* It waits alone, still: a receive on another CPU may have brought more. */
+	if (x->waiting == WAITING_RUN && r->replies == x->run_count && !r->errors_listed && !r->pushes && replies_at_boundary(&r->stream)) {
 		record_run(x, r->largest);
 		return;
 	}

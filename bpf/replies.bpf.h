@@ -23,6 +23,8 @@
 /* An element that counts as one is behind us. */
 static __always_inline void element_ended(struct reply_reader *r, struct reply_stream *s)
 {
+	bool nested = s->outstanding != 0;
+
 	s->state = REPLY_ELEMENT;
 	if (s->outstanding > 1) {
 		s->outstanding--;
@@ -30,7 +32,7 @@ static __always_inline void element_ended(struct reply_reader *r, struct reply_s
 	}
 	s->outstanding = 0;
 	if (replies_apart(r))
-		list_reply(r, s->push ? LIST_PUSH : s->type == '-' ? LIST_ERROR : LIST_REPLY);
+		list_reply(r, s->push ? LIST_PUSH : s->type == '-' && !nested ? LIST_ERROR : LIST_REPLY);
 	if (s->push) {
 		r->pushes++;
 		r->begun = r->position;

@@ -195,7 +195,7 @@ static __always_inline __u32 begin_requests(const struct exchange *x, __u32 byte
 	if (!t || !(x->flags & TRACED))
 		return NOT_TRACED;
 	t->first = x->sequence + 1;
-	t->kept = -1;
+	t->kept = NOT_KEPT;
 	if (x->flags & IN_REQUEST || bytes > KILN_TRACE_RECEIVE_BYTES || (trace.without_arguments && !tells_few()))
 		return TRACED_APART;
 	return TRACED_TOGETHER;
@@ -217,17 +217,30 @@ __noinline int requests_read(struct exchange *x, struct resp_reader *r, __u32 in
 	if (!r->traced || !traces_command(run->command))
 		return 0;
 	__sync_fetch_and_add(&x->untold, run->count);
+	t->run_first = x->sequence - run->count + 1;
 	if (r->traced == TRACED_APART || r->commands_noted == 1)
 		return keep_request(x, r, x->sequence, run->begun, run->begun + run->largest);
-	t->run_first = x->sequence - run->count + 1;
 	t->run_begun = run->begun;
 	barrier_var(next);
 	t->run_end = next < r->runs_noted ? r->runs[next & (RESP_RUNS_MAX - 1)].begun : r->begun;
-	if (t->kept < 0)
+	if (t->kept == NOT_KEPT)
 		t->kept = keep_receive(x, r, t->first, r->commands_noted);
 	slot = slot_at(t->kept);
 	if (slot)
 		slot->waiting += run->count;
+	else
+		lose(KILN_LOST_TRACED_REQUESTS_WITHOUT_ROOM, run->count);
+	return 0;
+}
+
+/* All runs of the receive have been read: its slot is left if nobody waits whose request it has. */
+__noinline int all_requests_read(struct exchange *x)
+{
+	struct trace_scratch *t = this_trace();
+	struct trace_slot *slot = t ? slot_at(t->kept) : NULL;
+
+	if (x && t && slot && !slot->waiting)
+		free_slot(t->kept, x->id);
 	return 0;
 }
 
@@ -261,9 +274,9 @@ __noinline int tell_unanswered(struct exchange *x, __u32 row, __u32 count, __u64
 	__sync_fetch_and_add(&x->untold, -count);
 	found = slot_with(x->id, x->sequence, t->first);
 	slot = slot_at(found);
+	together = slot && slot->together;
 	if (!tells_few()) {
-		together = slot && slot->together;
-		record = new_record(t, row, together ? t->run_first : x->sequence);
+		record = new_record(t, row, t->run_first);
 		record->received_ns = received_ns;
 		record->arrived_ns = arrived_ns;
 		record->count = count;
@@ -275,11 +288,10 @@ __noinline int tell_unanswered(struct exchange *x, __u32 row, __u32 count, __u64
 			record->flags |= KILN_TRACE_REQUEST_LOST;
 		send_record(x);
 	}
-	/* More of the receive is to come, which needs the slot. */
-	if (slot && slot->together && x->sequence - slot->first + 1 < slot->together)
-		slot->waiting -= count;
+	if (together)
+		slot->waiting -= count;           /* all_requests_read() leaves it: more of the receive may be to come */
 	else
-		leave_slot(found, x->id, count);
+		free_slot(found, x->id);
 	return 0;
 }
 

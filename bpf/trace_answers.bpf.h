@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: (GPL-2.0-only OR BSD-2-Clause) */
-/* A trace's answers: what a send answered is listed while it is followed, and told when the calls that found it have returned. Of
- * requests that were kept together, those that are told are taken apart then. */
+/* A trace's answers: what a send answered is listed while it is followed, and told when the calls that found it have returned:
+ * equal requests of one receive together where that can be, others each by itself. */
 #ifndef KILN_TRACE_ANSWERS_BPF_H
 #define KILN_TRACE_ANSWERS_BPF_H
 
@@ -71,8 +71,7 @@ static __always_inline bool is_slow(const struct exchange *x, __u64 received_ns)
 	return x->sent_ns >= received_ns && x->sent_ns - received_ns >= trace.slower_than_ns;
 }
 
-/* `count` requests of a row have been answered, the first of them with this sequence; those that are told when they are read come one
- * by one. What becomes of them is seen to when the whole send has been followed: from here the stack of nested functions would be too
+/* `count` requests of a row have been answered, the first of them with this sequence. What becomes of them is seen to when the whole send has been followed: from here the stack of nested functions would be too
  * deep. */
 __noinline int answered(struct exchange *x, __u32 row, __u32 sequence, __u32 count, const struct batch *came)
 {
@@ -243,7 +242,8 @@ __noinline int tell_together(struct exchange *x)
 	request = &answers->requests[at & (LISTED_REPLIES - 1)];
 	slot = slot_at(t->slot);
 	at = request->reply + request->count - 1;
-	if (!slot || request->count < 2 || trace.errors_only || trace.without_arguments || list->pushes || at >= list->listed)
+	if (!slot || request->count < 2 || trace.errors_only || trace.without_arguments || words_to_tell(request->row) < WORDS_MAX ||
+	    list->pushes || at >= list->listed)
 		return false;
 	barrier_var(at);
 	last = &list->replies[at & (LISTED_REPLIES - 1)];

@@ -97,7 +97,10 @@ __noinline int keep_push(struct exchange *x)
 	if (!x || !traces_pushes())
 		return 0;
 	slot = slot_at(claim_slot(x->id, PUSH_SEQUENCE));
-	return slot ? keep_beginning(slot) : 0;
+	if (slot)
+		return keep_beginning(slot);
+	lose(KILN_LOST_TRACED_REQUESTS_WITHOUT_ROOM, 1);
+	return 0;
 }
 
 /* A client subscribes in RESP2. From here on what is sent to it is followed for its messages only; the stream is known if it was

@@ -6,7 +6,7 @@
 
 #include "trace_requests.bpf.h"
 
-#define LISTED_REPLIES PIPELINE_RUNS      /* nobody waits for more; a power of two */
+#define LISTED_REPLIES 512                /* in one send; of more the rest are untraced_commands; a power of two */
 #define LISTED_PUSHES 64                  /* in one send; a power of two */
 #define PIECES_MAX 4                      /* iovecs that a reply's first bytes are gathered from */
 
@@ -162,7 +162,7 @@ struct trace_scratch {
 	__u8 unused;
 	__u32 fd;
 	__u32 first;                      /* sequence of the first request of the receive that is looked at */
-	int kept;                         /* the slot where its requests are kept together; -1: none */
+	int kept;                         /* the slot where its requests are kept together; NO_ROOM, or NOT_KEPT yet */
 	__u32 run_first;                  /* of the run of requests that was read last: the sequence of its first one */
 	__u32 run_begun, run_end;         /* where it lies in the receive */
 	__u32 telling;                    /* which of the answered requests */
@@ -241,8 +241,10 @@ __noinline int keep_type(void)
 		return 0;
 	base = t->record.request_kept;
 	barrier_var(base);
-	if (base > KILN_TRACE_REQUEST_BYTES)
+	if (base > KILN_TRACE_REQUEST_BYTES) {
+		t->record.reply_kept = 0;
 		return 0;
+	}
 	b = t->record.bytes + base;
 	switch (b[0]) {
 	case '+':

@@ -146,6 +146,9 @@ static __always_inline bool tells_few(void)
 
 /* ---- slots ----------------------------------------------------------------------------------------------------- */
 
+/* Instead of a slot's index. */
+enum { NO_ROOM = -1, NOT_KEPT = -2 };
+
 /* The sets where a request is looked for, one after the other: first its connection's own, which stays in the cache. */
 static __always_inline __u32 slot_set(__u64 id, __u32 sequence, __u32 choice)
 {
@@ -194,7 +197,7 @@ static __always_inline bool is_abandoned(__u64 id)
 }
 
 /* One of the first `ways` slots of a set for this key; `displaces`: also one that is abandoned. -1: none. */
-static __always_inline int claim_in_set(__u32 key, __u64 id, __u32 sequence, __u32 ways, bool displaces)
+__noinline int claim_in_set(__u32 key, __u64 id, __u32 sequence, __u32 ways, bool displaces)
 {
 	struct trace_set *set = bpf_map_lookup_elem(&trace_sets, &key);
 	int index, moved;
@@ -245,8 +248,6 @@ __noinline int claim_slot(__u64 id, __u32 sequence)
 	slot = slot_at(found);
 	if (slot)
 		empty_slot(slot);
-	else
-		lose(KILN_LOST_TRACED_REQUESTS_WITHOUT_ROOM, 1);
 	return found;
 }
 
@@ -269,6 +270,18 @@ __noinline int slot_with(__u64 id, __u32 sequence, __u32 first)
 	if (first == sequence || (slot && sequence - first < slot->together))
 		return found;
 	return find_slot(id, sequence);
+}
+
+/* A connection ends. Who comes after it may have its id (an SSL object's address), and begins with the same sequences. */
+static __always_inline void forget_requests(__u64 id)
+{
+	__u32 key = slot_set(id, 0, 0), i;
+	struct trace_set *set = bpf_map_lookup_elem(&trace_sets, &key);
+
+	for (i = 0; set && i < SLOT_WAYS; i++) {
+		if (set->ids[i] == id)
+			free_slot(key * SLOT_WAYS + i, id);
+	}
 }
 
 /* `count` requests of a connection's slot have been told, or will not be. */
@@ -296,8 +309,10 @@ __noinline int keep_request(struct exchange *x, struct resp_reader *r, __u32 seq
 	if (!x || !r)
 		return 0;
 	slot = slot_at(claim_slot(x->id, sequence));
-	if (!slot)
+	if (!slot) {
+		lose(KILN_LOST_TRACED_REQUESTS_WITHOUT_ROOM, 1);
 		return 0;
+	}
 	whole = begun >= r->carried && begun < end;
 	if (whole)
 		empty_slot(slot);
@@ -331,7 +346,7 @@ __noinline int keep_request(struct exchange *x, struct resp_reader *r, __u32 seq
 }
 
 /* Keep the whole requests of the receive that was just read, all of which lies in the reader's window: `count`, from the one with this
- * sequence on, of which none is known to be traced yet. The slot, or -1. */
+ * sequence on, of which none is known to be traced yet. The slot, or NO_ROOM. */
 __noinline int keep_receive(struct exchange *x, struct resp_reader *r, __u32 sequence, __u32 count)
 {
 	struct trace_slot *slot;
@@ -339,11 +354,11 @@ __noinline int keep_receive(struct exchange *x, struct resp_reader *r, __u32 seq
 	int index;
 
 	if (!x || !r)
-		return -1;
+		return NO_ROOM;
 	index = claim_slot(x->id, sequence);
 	slot = slot_at(index);
 	if (!slot)
-		return -1;
+		return NO_ROOM;
 	empty_slot(slot);
 	slot->together = count;
 	slot->first = sequence;

@@ -105,7 +105,6 @@ extension ComparisonSummary {
         return lines.joined(separator: "\n")
     }
 
-    /// What is shipped for a receive isn't shipped for each command.
     private var shipsEvents: Bool { observers.contains(Observer.perRequest) }
 
     func csv(_ measurements: [Measurement]) -> String {

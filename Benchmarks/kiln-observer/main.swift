@@ -13,7 +13,7 @@ import ObserversBPF
 
 /// The reading end of event-per-request: what a tool has to do at least to count requests.
 final class Shipped {
-    private(set) var commands: [UInt64: UInt64] = [:]
+    private var commands: [UInt64: UInt64] = [:]
     private(set) var lost: UInt64 = 0
     private var buffer: OpaquePointer?
 
@@ -42,8 +42,13 @@ final class Shipped {
         guard let start = MemoryLayout<observer_event>.offset(of: \.payload) else { return }
         let payload = record[start...].prefix(64)
         let name = payload.split(separator: UInt8(ascii: "\n"), maxSplits: 3).dropFirst(2).first?.prefix(8) ?? []
-        commands[name.reduce(0) { $0 << 8 | UInt64($1) }, default: 0] += 1
+        commands[Self.key(name), default: 0] += 1
     }
+
+    private static func key(_ name: some Sequence<UInt8>) -> UInt64 { name.reduce(0) { $0 << 8 | UInt64($1) } }
+
+    /// Of the commands that benchmarks send; not what they prepare their server with.
+    var requests: UInt64 { ["SET", "GET", "DEL"].reduce(0) { $0 + commands[Self.key("\($1)\r".utf8), default: 0] } }
 }
 
 enum Mode: String { case burn, ship, nothing }
@@ -76,7 +81,7 @@ func observe() throws {
     events.watch(attention: nil)
     if let shipped {
         shipped.consume()
-        say("\(shipped.commands.values.reduce(0, +)) events, \(shipped.lost) lost")
+        say("\(shipped.requests) events, \(shipped.lost) lost")
     }
     if mode == .burn, arguments.count > 4 {
         var sum = observer_burned()

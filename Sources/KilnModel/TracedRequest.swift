@@ -86,18 +86,18 @@ public struct TracedRequest: Sendable, Equatable {
         one.reply = []
         one.requestBytes = nil
         one.replyBytes = nil
-        let requests = flags.contains(.together) ? (try? rangesOfRESPRequests(count, in: request)) ?? [] : []
-        let replies = flags.contains(.answered) ? (try? rangesOfRESP(count, in: reply)) ?? [] : []
+        let requests = flags.contains(.together) ? rangesOfRESPRequests(count, in: request) : []
+        let replies = flags.contains(.answered) ? rangesOfRESP(count, in: reply) : []
         return (0..<count).map { index in
             var one = one
             one.sequence = sequence &+ UInt32(index)
-            if requests.count == count {
+            if index < requests.count {
                 one.request = Array(request[requests[index]].prefix(most))
                 one.requestBytes = UInt64(requests[index].count)
             } else {
                 one.flags.insert(.requestLost)
             }
-            if replies.count == count {
+            if index < replies.count {
                 one.reply = Array(reply[replies[index]].prefix(Int(KILN_TRACE_REPLY_BYTES)))
                 one.replyBytes = UInt64(replies[index].count)
                 if one.reply.first == UInt8(ascii: "-") { one.flags.insert(.error) }

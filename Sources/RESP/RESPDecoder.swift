@@ -28,15 +28,15 @@ public func decodeRESPRequest(_ bytes: some Sequence<UInt8>, limits: RESPLimits 
     return try decoder.request()
 }
 
-/// Where in the bytes each of the first `count` requests lies that have words, one behind the other: a server passes over those without.
-/// Fewer where the bytes end before.
-public func rangesOfRESPRequests(_ count: Int, in bytes: [UInt8], limits: RESPLimits = RESPLimits()) throws(RESPError) -> [Range<Int>] {
-    try ranges(count, in: bytes, limits) { (decoder) throws(RESPError) in try !decoder.request().words.isEmpty }
+/// Where in the bytes each of the first `count` requests lies that ask for something, one behind the other: a server passes over blank
+/// lines and arrays without elements. Fewer where the bytes end, or are no request, before.
+public func rangesOfRESPRequests(_ count: Int, in bytes: [UInt8], limits: RESPLimits = RESPLimits()) -> [Range<Int>] {
+    ranges(count, in: bytes, limits) { (decoder) throws(RESPError) in try decoder.request().words.contains { !$0.bytes.isEmpty } }
 }
 
-/// Where in the bytes each of the first `count` values lies, one behind the other. Fewer where the bytes end before.
-public func rangesOfRESP(_ count: Int, in bytes: [UInt8], limits: RESPLimits = RESPLimits()) throws(RESPError) -> [Range<Int>] {
-    try ranges(count, in: bytes, limits) { (decoder) throws(RESPError) in
+/// Where in the bytes each of the first `count` values lies, one behind the other. Fewer where the bytes end, or are no value, before.
+public func rangesOfRESP(_ count: Int, in bytes: [UInt8], limits: RESPLimits = RESPLimits()) -> [Range<Int>] {
+    ranges(count, in: bytes, limits) { (decoder) throws(RESPError) in
         _ = try decoder.value(depth: 1)
         return true
     }
@@ -45,12 +45,11 @@ public func rangesOfRESP(_ count: Int, in bytes: [UInt8], limits: RESPLimits = R
 /// `take` moves a decoder behind one of them, and says whether it is to be among the ranges.
 private func ranges(
     _ count: Int, in bytes: [UInt8], _ limits: RESPLimits, _ take: (inout Decoder) throws(RESPError) -> Bool
-) throws(RESPError) -> [Range<Int>] {
+) -> [Range<Int>] {
     var ranges: [Range<Int>] = [], start = 0
     while ranges.count < count, start < bytes.count {
         var decoder = Decoder(bytes: bytes, limits: limits, position: start)
-        let isOne = try take(&decoder)
-        if decoder.ended { break }
+        guard let isOne = try? take(&decoder), !decoder.ended else { break }
         if isOne { ranges.append(start..<decoder.position) }
         start = decoder.position
     }

@@ -157,7 +157,7 @@ struct RedisSession {
         }
     }
 
-    /// How old session.json may be while the session goes on. Writing it took a quarter of kiln's own time when each interval did.
+    /// How old session.json may be while the session goes on, or an interval where that is longer. Writing it took a quarter of kiln's own time when each interval did.
     private static let recordEvery = Nanoseconds(10_000_000_000)
 
     /// One interval: rows, then the screen.
@@ -166,7 +166,8 @@ struct RedisSession {
         let interval = snapshot.since(progress.previous)
         let time = WallTime(), cost = OwnCost.now()
         var lines: [IntervalLines] = []
-        let records = progress.recorded.map { snapshot.time >= $0 + Self.recordEvery } ?? true
+        // Intervals are never as long to the microsecond.
+        let records = progress.recorded.map { snapshot.time + Nanoseconds(interval.time.count / 2) >= $0 + Self.recordEvery } ?? true
         for (process, directory) in directories.enumerated() {
             lines.append(try IntervalLines(interval, time: time, target: targets[process], process: process))
             try directory.append(lines[process])

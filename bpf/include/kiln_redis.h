@@ -157,7 +157,7 @@ struct kiln_redis_control {
 	X(COMMAND_NAMES_TOO_LONG, "command_names_too_long", "commands counted under `other`: name over 64 bytes") \
 	X(RECEIVE_STEPS_EXCEEDED, "receive_steps_exceeded", "receives with more requests than are followed in one go") \
 	X(TRACE_RING_FULL, "trace_ring_full", "records of a trace that found no room on their way to user space") \
-	X(UNTRACED_COMMANDS, "untraced_commands", "commands missing in a trace: their connection ended or was unpaired before they were answered, or too many came in one receive") \
+	X(UNTRACED_COMMANDS, "untraced_commands", "commands missing in a trace: their connection ended or was unpaired before they were answered, or too many were read or answered at once") \
 	X(UNTRACED_PUSHES, "untraced_pushes", "pushes missing in a trace: too many in one send, or a send that could not be followed") \
 	X(TRACED_REQUESTS_WITHOUT_ROOM, "traced_requests_without_room", "requests traced without arguments: too many waited for replies")
 
