@@ -107,6 +107,16 @@ final class Server {
     }
 }
 
+/// Until a program says on its standard error that it watches.
+private func awaitAttached(_ errors: Pipe, _ program: String) throws {
+    var said = ""
+    while !said.contains("attached to") {
+        let piece = errors.fileHandleForReading.availableData
+        guard !piece.isEmpty else { throw BenchFailure("\(program) did not attach: \(said)") }
+        said += String(decoding: piece, as: UTF8.self)
+    }
+}
+
 /// A run of kiln beside the load.
 final class Session {
     private let process: Process
@@ -128,12 +138,7 @@ final class Session {
             [kiln, "redis", "-p", "\(pid)", "-o", directory] + options, output: output, errors: errors.fileHandleForWriting
         )
         try errors.fileHandleForWriting.close()
-        var said = ""
-        while !said.contains("attached to") {
-            let piece = errors.fileHandleForReading.availableData
-            guard !piece.isEmpty else { throw BenchFailure("kiln did not attach: \(said)") }
-            said += String(decoding: piece, as: UTF8.self)
-        }
+        try awaitAttached(errors, kiln)
         attachedAfter = Date().timeIntervalSince(start)
     }
 
@@ -168,12 +173,7 @@ final class Watcher {
     init(_ command: [String]) throws {
         process = try launch(command, errors: errors.fileHandleForWriting)
         try errors.fileHandleForWriting.close()
-        var said = ""
-        while !said.contains("attached to") {
-            let piece = errors.fileHandleForReading.availableData
-            guard !piece.isEmpty else { throw BenchFailure("\(command[0]) did not attach: \(said)") }
-            said += String(decoding: piece, as: UTF8.self)
-        }
+        try awaitAttached(errors, command[0])
     }
 
     /// What it says at its end.

@@ -16,7 +16,22 @@ func auditLines(_ audit: Audit.Record, output: Output) -> [String] {
     }
     var lines = table.lines.map(\.trimmedRight)
     lines[0] = output.bold(lines[0])
-    return lines + ["audit: " + verdict(audit)]
+    return lines + (["audit: " + verdict(audit)] + executionTimes(audit).map { "exec: " + $0 })
+}
+
+/// Why the means of exec are not the server's: two clocks around different parts of the same command.
+private func executionTimes(_ audit: Audit.Record) -> [String] {
+    let pairs = audit.commands.compactMap { row in row.kilnExecNs.flatMap { kiln in row.serverExecNs.map { (row.command, more: kiln - $0) } } }
+    let longer = pairs.map(\.more).filter { $0 >= 0 }.sorted(), shorter = pairs.filter { $0.more < 0 }.map(\.0)
+    var lines: [String] = []
+    if !longer.isEmpty {
+        let median = Nanoseconds(UInt64(saturating: longer[longer.count / 2]))
+        lines.append("\(median) longer than usec_per_call (median of \(longer.count) commands), which leaves out the read's return, parsing, and what is done before the reply is sent")
+    }
+    if !shorter.isEmpty {
+        lines.append("shorter for \(shorter.joined(separator: ", ")): commands of pipelines and of scripts have none, and usec_per_call has them all")
+    }
+    return lines
 }
 
 /// In one line whether the two agree: commands and errors.

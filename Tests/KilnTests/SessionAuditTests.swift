@@ -27,6 +27,7 @@ extension KernelTests {
             #expect(errors.first?.difference == "the server has 1 more: errors inside of scripts (2 ran)")
             #expect(session.output.contains("AUDIT"))
             #expect(session.output.contains("and 1 of 1 errors differ, for the reasons given"))
+            #expect(session.output.contains("exec: ") && session.output.contains(" longer than usec_per_call (median of "))
         }
 
         @Test func anErrorThatOnlyTheServerSawIsInTheVerdict() throws {
