@@ -190,7 +190,7 @@ static __always_inline __u64 send_begin(__u64 clock, __u64 stamp)
 }
 
 /* When TCP had copied the bytes of the receive that returns: it reads its clock then (tcp_rcv_space_adjust), unless the connection has no
- * receive window yet. A clock that needs not be read again, half a microsecond before the system call is back. */
+ * receive window yet. That clock needs not be read again; it is some 0.2 us older than the tracepoint. */
 static __always_inline __u64 tcp_copied(const struct tcp_sock *tcp)
 {
 	return tcp->rcvq_space.space ? tcp->tcp_clock_cache : bpf_ktime_get_ns();

@@ -71,8 +71,8 @@ static __always_inline bool is_slow(const struct exchange *x, __u64 received_ns)
 	return x->sent_ns >= received_ns && x->sent_ns - received_ns >= trace.slower_than_ns;
 }
 
-/* `count` requests of a row have been answered, the first of them with this sequence. What becomes of them is seen to when the whole send has been followed: from here the stack of nested functions would be too
- * deep. */
+/* `count` requests of a row have been answered, the first of them with this sequence. What becomes of them is seen to when the whole send
+ * has been followed: from here the stack of nested functions would be too deep. */
 __noinline int answered(struct exchange *x, __u32 row, __u32 sequence, __u32 count, const struct batch *came)
 {
 	struct reply_list *list = this_list();
