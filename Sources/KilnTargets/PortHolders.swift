@@ -6,6 +6,9 @@ struct PortHolders {
     var processes: [UInt16: [Int32]] = [:]
     /// By port: listening sockets that no readable process holds.
     var orphans: [UInt16: [ListeningTCPSocket]] = [:]
+    /// By network namespace: all sockets that listen in it. The kernel looks through the places of all its connections to list them,
+    /// some milliseconds, so nobody asks twice.
+    var listening: [UInt64: [ListeningTCPSocket]] = [:]
     /// Processes whose network namespace could not be looked up.
     var unread = 0
 
@@ -14,19 +17,15 @@ struct PortHolders {
     /// A socket inode is unique over all namespaces, so a holder is found even if it has moved to another namespace
     /// since it opened the socket, or was given the socket by someone else.
     init(of ports: Set<UInt16>, in procfs: ProcFS, pids: [Int32]) {
-        var namespaces: Set<UInt64> = []
         var sockets: [UInt64: ListeningTCPSocket] = [:]
         for pid in pids {
             // A process that has ended since the list was made is no loss.
             guard let process = try? procfs.process(pid) else { continue }
             do {
                 let namespace = try process.namespace(.network)
-                if namespaces.contains(namespace) { continue }
-                for socket in try process.listeningTCPSockets() where ports.contains(socket.port) {
-                    sockets[socket.inode] = socket
-                }
-                // Only now: if this process went away while being read, the next one of its namespace serves.
-                namespaces.insert(namespace)
+                if listening[namespace] != nil { continue }
+                // If this process goes away while being read, the next one of its namespace serves.
+                listening[namespace] = try process.listeningTCPSockets()
             } catch .permissionDenied {
                 unread += 1
             } catch {
@@ -34,9 +33,10 @@ struct PortHolders {
             }
         }
         // Kiln's own namespace can be read by anyone, its link always.
-        if unread > 0, let process = try? procfs.selfProcess(), let own = try? process.listeningTCPSockets() {
-            for socket in own where ports.contains(socket.port) { sockets[socket.inode] = socket }
+        if unread > 0, let process = try? procfs.selfProcess(), let own = try? process.namespace(.network), listening[own] == nil {
+            listening[own] = try? process.listeningTCPSockets()
         }
+        for socket in listening.values.joined() where ports.contains(socket.port) { sockets[socket.inode] = socket }
         guard !sockets.isEmpty else { return }
 
         let wanted = Set(sockets.keys)

@@ -67,10 +67,12 @@ extension Target {
     /// Reads everything about one process and nothing about any other, save for the fork's parent.
     ///
     /// Whatever can't be read is left empty.
-    /// - Parameter ownNetwork: the network namespace of kiln.
+    /// - Parameters:
+    ///   - ownNetwork: the network namespace of kiln.
+    ///   - listening: the sockets that listen, by network namespace, as far as they are known.
     init(
         reading process: borrowing ProcessDirectory, stat: ProcessStat, status: ProcessStatus, in procfs: ProcFS,
-        ownNetwork: UInt64?
+        ownNetwork: UInt64?, listening: [UInt64: [ListeningTCPSocket]] = [:]
     ) {
         pid = process.pid
         // Not stat's, which for some kernel threads is longer than what everyone else shows.
@@ -89,11 +91,11 @@ extension Target {
         if role.server != nil, Self.isServer(stat.parent, withExe: exe, in: procfs) {
             role = .serverChild(title: "fork of \(stat.parent)")
         }
-        readListeners(of: process)
+        let known = networkNamespace.flatMap { listening[$0] }
+        readListeners(of: process, tcp: known ?? (try? process.listeningTCPSockets()) ?? [])
     }
 
-    private mutating func readListeners(of process: borrowing ProcessDirectory) {
-        let tcp = (try? process.listeningTCPSockets()) ?? []
+    private mutating func readListeners(of process: borrowing ProcessDirectory, tcp: [ListeningTCPSocket]) {
         let unix = (try? process.listeningUnixSockets()) ?? []
         let listening = Set(tcp.map(\.inode) + unix.map(\.inode))
         guard let held = try? process.socketInodes(among: listening) else { socketsWereRead = false; return }

@@ -128,7 +128,7 @@ public struct TargetDiscovery: Sendable {
     // MARK: - By port
 
     private func listener(on port: UInt16, among holders: PortHolders, _ running: [Int32]) throws(DiscoveryError) -> Target {
-        let listening = readable(holders.processes[port] ?? [])
+        let listening = readable(holders, of: port)
         guard let first = listening.first else {
             if let orphans = holders.orphans[port] {
                 throw .holderUnreadable(port: port, addresses: orphans.map(\.address))
@@ -152,12 +152,14 @@ public struct TargetDiscovery: Sendable {
 
     private typealias Listener = (target: Target, proxy: ContainerProxy?)
 
-    private func readable(_ pids: [Int32]) -> [Listener] {
-        pids.compactMap { pid in
+    private func readable(_ holders: PortHolders, of port: UInt16) -> [Listener] {
+        (holders.processes[port] ?? []).compactMap { pid in
             guard let process = try? procfs.process(pid), let stat = try? process.stat(), let status = try? process.status(),
                 !stat.state.isDead, status.threadGroup == pid
             else { return nil }
-            let target = Target(reading: process, stat: stat, status: status, in: procfs, ownNetwork: ownNetwork)
+            let target = Target(
+                reading: process, stat: stat, status: status, in: procfs, ownNetwork: ownNetwork, listening: holders.listening
+            )
             let arguments = (try? process.arguments()) ?? []
             return (target, ContainerProxy(comm: target.comm, exe: target.exe, arguments: arguments))
         }
@@ -197,7 +199,7 @@ public struct TargetDiscovery: Sendable {
         case .unknown: return []
         case .container(let id): return servers.filter { $0.container?.id == id }
         case .address(let address, let port):
-            let listening = readable(PortHolders(of: [port], in: procfs, pids: running).processes[port] ?? [])
+            let listening = readable(PortHolders(of: [port], in: procfs, pids: running), of: port)
                 .filter { $0.proxy == nil && $0.target.networkNamespace != proxy.networkNamespace }.map(\.target)
             let owners = listening.filter { target in
                 guard let process = try? procfs.process(target.pid) else { return false }
