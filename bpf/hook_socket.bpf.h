@@ -51,8 +51,7 @@ static __always_inline __u64 socket_inode(struct sock *sk)
 
 	if (socket)
 		bpf_probe_read_kernel(&inode, sizeof inode, socket - bpf_core_field_offset(struct socket_alloc, socket) +
-				      bpf_core_field_offset(struct socket_alloc, vfs_inode) +
-				      bpf_core_field_offset(struct inode, i_ino));
+				      bpf_core_field_offset(struct socket_alloc, vfs_inode.i_ino));
 	return inode;
 }
 

@@ -12,17 +12,6 @@ struct descriptor {
 	__u32 fd;
 };
 
-/* Key: socket inode number, which no other socket takes while this one may be used: a reused descriptor is another
- * inode, a duplicated one the same; or the id of an SSL object (hook TLS). Value: what its exchange doesn't hold. Full: counted
- * as connections_without_state. */
-struct {
-	__uint(type, BPF_MAP_TYPE_HASH);
-	__uint(map_flags, BPF_F_NO_PREALLOC);
-	__uint(max_entries, CONNECTIONS_MAX);
-	__type(key, __u64);
-	__type(value, struct connection);
-} inode_connections SEC(".maps");
-
 /* Key: descriptor; value: the inode it last stood for. Its only use: when a descriptor stands for another socket, the
  * former one's connection is dropped, so that connections closed without a last receive don't stay for ever. */
 struct {
@@ -32,14 +21,6 @@ struct {
 	__type(key, struct descriptor);
 	__type(value, __u64);
 } descriptors SEC(".maps");
-
-/* A new connection's value is too large for the stack; always zero. */
-struct {
-	__uint(type, BPF_MAP_TYPE_ARRAY);
-	__uint(max_entries, 1);
-	__type(key, __u32);
-	__type(value, struct connection);
-} new_connection SEC(".maps");
 
 struct open_socket {
 	__u64 inode;

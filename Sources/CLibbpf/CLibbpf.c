@@ -5,10 +5,7 @@
 #include <fcntl.h>
 #include <limits.h>
 #include <link.h>
-#include <malloc.h>
-#include <pthread.h>
 #include <sched.h>
-#include <stdarg.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -17,84 +14,6 @@
 #include <sys/signalfd.h>
 #include <sys/syscall.h>
 #include <unistd.h>
-
-// A verifier's log can be megabytes; its end tells what was refused, so the oldest text makes room. Objects are loaded by several
-// threads: each has its own.
-enum { LOG_BYTES = 64 << 10 };
-static _Thread_local char log_text[LOG_BYTES];
-static _Thread_local char taken_text[LOG_BYTES];
-static _Thread_local size_t log_length;
-
-// To load an object, libbpf reads the kernel's types: 5 MB, which it holds twice while it parses them. One thread at a time does that.
-static pthread_mutex_t kernel_types = PTHREAD_MUTEX_INITIALIZER;
-static _Thread_local bool reads_kernel_types;
-
-static void have_read_kernel_types(void)
-{
-	if (reads_kernel_types)
-		pthread_mutex_unlock(&kernel_types);
-	reads_kernel_types = false;
-}
-
-int kiln_load_object(struct bpf_object *object)
-{
-	int result;
-
-	pthread_mutex_lock(&kernel_types);
-	reads_kernel_types = true;
-	result = bpf_object__load(object);
-	have_read_kernel_types();
-	return result;
-}
-
-static int append(enum libbpf_print_level level, const char *format, va_list arguments)
-{
-	char *text = NULL, *line;
-	int written;
-	size_t length;
-
-	// "loading kernel BTF '...'", or "loaded ...": said when it is done.
-	if (level == LIBBPF_DEBUG && strstr(format, " kernel BTF "))
-		have_read_kernel_types();
-	if (level != LIBBPF_WARN)
-		return 0;
-	written = vasprintf(&text, format, arguments);
-	if (written <= 0)
-		return 0;
-	length = (size_t)written;
-	line = text;
-	if (length > LOG_BYTES / 2) {
-		line += length - LOG_BYTES / 2;
-		length = LOG_BYTES / 2;
-	}
-	if (log_length + length >= LOG_BYTES) {
-		size_t kept = LOG_BYTES / 4;
-
-		if (kept > log_length)
-			kept = log_length;
-		memmove(log_text, log_text + log_length - kept, kept);
-		log_length = kept;
-	}
-	memcpy(log_text + log_length, line, length);
-	log_length += length;
-	free(text);
-	return 0;
-}
-
-void kiln_libbpf_prepare(void)
-{
-	libbpf_set_print(append);
-	// Blocks of the size of the kernel's types go back to the kernel when they are freed, instead of staying with each thread that loads.
-	mallopt(M_MMAP_THRESHOLD, 1 << 20);
-}
-
-const char *kiln_libbpf_log_take(void)
-{
-	memcpy(taken_text, log_text, log_length);
-	taken_text[log_length] = '\0';
-	log_length = 0;
-	return taken_text;
-}
 
 int kiln_perf_event_open_cpu_clock(int cpu, unsigned long frequency)
 {

@@ -30,6 +30,8 @@ package struct BPFObject: ~Copyable {
     let name: String
     /// How long the kernel took for maps and programs, libbpf's work included.
     private(set) var loadTime = Nanoseconds.zero
+    /// Why the kernel refused programs that probe functions; none of them can be attached then.
+    private(set) var refusedProbes: KernelError?
     /// What is attached: the program, a place as people name it, and what holds it there.
     private var attachments: [(program: String, place: String, link: Link)] = []
     /// The programs that are loaded to be attached to several functions at once.
@@ -86,24 +88,6 @@ package struct BPFObject: ~Copyable {
         return names
     }
 
-    /// The descriptors of the maps, in their order; -1: not made.
-    var mapDescriptors: [Int32] {
-        var descriptors: [Int32] = []
-        forEachMap { descriptors.append(bpf_map__fd($0)) }
-        return descriptors
-    }
-
-    /// Use the maps of another object of the same bytes instead of making them, constants included; before loading.
-    func use(maps descriptors: [Int32]) throws(KernelError) {
-        var index = 0, error: Int32 = 0
-        forEachMap { map in
-            let result = descriptors[index] < 0 ? bpf_map__set_autocreate(map, false) : bpf_map__reuse_fd(map, descriptors[index])
-            if result != 0 { error = -result }
-            index += 1
-        }
-        guard error == 0 else { throw KernelError("share the maps of the BPF object \(name)", code: error) }
-    }
-
     /// Which programs to load; the others stay out of the kernel.
     package func loadOnly(_ programs: [String]) {
         forEachProgram { program, programName in
@@ -111,15 +95,19 @@ package struct BPFObject: ~Copyable {
         }
     }
 
-    /// Create the maps and have the programs verified.
+    /// Create the maps and have the programs verified. Probes of functions may be refused while the others are there: see `refusedProbes`.
     package mutating func load() throws(KernelError) {
         _ = kiln_libbpf_log_take()
         let began = Snapshot.now()
-        let result = kiln_load_object(object)
+        var probes: Int32 = 0
+        let result = kiln_load_object(object, &probes)
         loadTime = Snapshot.now() - began
-        guard result == 0 else {
-            throw KernelError("load the BPF programs of \(name)", code: -result, log: String(cString: kiln_libbpf_log_take()))
-        }
+        guard result == 0 else { throw refusal(-result) }
+        if probes != 0 { refusedProbes = refusal(-probes) }
+    }
+
+    private func refusal(_ code: Int32) -> KernelError {
+        KernelError("load the BPF programs of \(name)", code: code, log: String(cString: kiln_libbpf_log_take()))
     }
 
     package func map(_ name: String) throws(KernelError) -> BPFMap {
@@ -171,6 +159,7 @@ package struct BPFObject: ~Copyable {
         guard let found = bpf_object__find_program_by_name(object, program) else {
             throw KernelError("find the BPF program \(program)", code: ENOENT)
         }
+        if let refusedProbes { throw refusedProbes }
         func place(_ function: ProbedFunction) -> String { (atReturn ? "return of " : "") + function.name }
         if attachedTogether.contains(program) {
             let descriptor = kiln_attach_to_functions(

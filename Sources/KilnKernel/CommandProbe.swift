@@ -42,8 +42,6 @@ public struct CommandProbe: ~Copyable {
     /// The names of the loaded programs.
     public let programNames: [String]
     private(set) var object: BPFObject
-    /// The programs of TLS, with the same maps.
-    private var tlsObject: BPFObject?
     private let control: UnsafeMutablePointer<kiln_redis_control>
     let ids: BPFMap
     private let stats: BPFMap
@@ -62,23 +60,12 @@ public struct CommandProbe: ~Copyable {
         beside queue: DispatchQueue = DispatchQueue(label: "loading"), openSockets: () throws -> [UInt64],
         refused: (TLSLibrary, KernelError) -> Void = { _, _ in }
     ) throws {
-        var object: BPFObject, tlsObject: BPFObject?, refusedPreemptionOff: KernelError?
         // When data arrives means nothing to who waits for it.
         let programs = hook.programs.filter { side == .server || !["socket_data", "fentry_data"].contains($0) }
-        if libraries.isEmpty {
-            object = try Self.load(watched, side, programs, trace)
-        } else {
-            do throws(KernelError) {
-                let loaded = try Self.loadWithTLS(watched, side, hook, programs, trace, queue)
-                object = loaded.hook
-                tlsObject = loaded.tls
-                refusedPreemptionOff = loaded.refusedPreemptionOff
-            } catch {
-                // What the hook itself lacks is no matter of TLS.
-                object = try Self.load(watched, side, programs, trace)
-                for library in libraries { refused(library, error) }
-            }
-        }
+        let loaded = try Self.load(watched, side, hook, programs, trace, libraries, refused)
+        let followable = loaded.followable
+        let refusedPreemptionOff = loaded.refusedPreemptionOff
+        var object = loaded.object
         let ids = try object.map("command_ids"), stats = try object.map("command_stats")
         let losses = try object.map("losses"), errors = try object.map("errors")
         let waits = try object.map("waits")
@@ -92,13 +79,12 @@ public struct CommandProbe: ~Copyable {
         queue.sync {}
         let attachedAt = Snapshot.now()
         for program in programs { try object.attach(program) }
-        let followed = tlsObject?.attachTLS(to: libraries, refused: refused) ?? [:]
+        let followed = object.attachTLS(to: followable, refused: refused)
         let earlier = try object.map("earlier_sockets")
         for inode in try openSockets() { try earlier.update(inode, UInt8(1)) }
         control.pointee.armed = 1
-        programNames = programs + (tlsObject == nil ? [] : TLSProbes.programs)
+        programNames = programs + (followable.isEmpty ? [] : TLSProbes.programs)
         self.object = object
-        self.tlsObject = tlsObject
         self.control = control
         self.ids = ids
         self.stats = stats
@@ -137,6 +123,14 @@ public struct CommandProbe: ~Copyable {
         return try probe(.syscall)
     }
 
+    private static func open(_ side: Side, tracing: Bool) throws(KernelError) -> BPFObject {
+        switch (side, tracing) {
+        case (.client, _): try BPFObject(kiln_client_object(), name: "client")
+        case (.server, true): try BPFObject(kiln_trace_object(), name: "trace")
+        case (.server, false): try BPFObject(kiln_redis_object(), name: "redis")
+        }
+    }
+
     private static func load(
         _ watched: WatchedProcesses, _ side: Side, _ programs: [String], _ trace: TraceFilter?, tls: kiln_tls = kiln_tls()
     ) throws(KernelError) -> BPFObject {
@@ -150,78 +144,61 @@ public struct CommandProbe: ~Copyable {
         try object.setCapacity(ofMap: "command_stats", to: capacity)
         try object.setCapacity(ofMap: "earlier_sockets", to: UInt32(watched.descriptorLimit(within: Self.earlierSockets)))
         if let trace { try trace.configure(object) } else { try TraceFilter.leaveOut(of: object) }
-        object.loadOnly(programs)
+        let ofTLS = tls.followed == 0 ? [] : TLSProbes.programs
+        if !ofTLS.isEmpty && kiln_probe_uprobe_multi() == 0 { object.attachTogether(ofTLS) }
+        object.loadOnly(programs + ofTLS)
         try object.load()
         if let trace { try trace.fill(object) }
         return object
     }
 
-    private struct WithTLS: ~Copyable {
-        var hook: BPFObject
-        var tls: BPFObject?
+    private struct Loaded: ~Copyable {
+        var object: BPFObject
+        /// The libraries for which the programs of TLS are loaded.
+        var followable: [TLSLibrary] = []
         var refusedPreemptionOff: KernelError?
+    }
+
+    private static func load(
+        _ watched: WatchedProcesses, _ side: Side, _ hook: CommandHook, _ programs: [String], _ trace: TraceFilter?, _ libraries: [TLSLibrary],
+        _ refused: (TLSLibrary, KernelError) -> Void
+    ) throws(KernelError) -> Loaded {
+        if !libraries.isEmpty {
+            do throws(KernelError) {
+                return try loadWithTLS(watched, side, hook, programs, trace, libraries)
+            } catch {
+                // What the hook itself lacks is no matter of TLS.
+                let loaded = Loaded(object: try load(watched, side, programs, trace))
+                for library in libraries { refused(library, error) }
+                return loaded
+            }
+        }
+        return Loaded(object: try load(watched, side, programs, trace))
     }
 
     /// Where the kernel doesn't let a program switch off preemption, and beside programs that can be preempted themselves, with
     /// a claim of the CPU instead.
     private static func loadWithTLS(
-        _ watched: WatchedProcesses, _ side: Side, _ hook: CommandHook, _ programs: [String], _ trace: TraceFilter?, _ queue: DispatchQueue
-    ) throws(KernelError) -> WithTLS {
-        func load(claims: Bool) throws(KernelError) -> WithTLS {
-            try loadWithTLS(watched, side, programs, trace, kiln_tls(followed: 1, claims: claims ? 1 : 0), queue)
+        _ watched: WatchedProcesses, _ side: Side, _ hook: CommandHook, _ programs: [String], _ trace: TraceFilter?, _ libraries: [TLSLibrary]
+    ) throws(KernelError) -> Loaded {
+        func load(claims: Bool) throws(KernelError) -> BPFObject {
+            let object = try Self.load(watched, side, programs, trace, tls: kiln_tls(followed: 1, claims: claims ? 1 : 0))
+            if let refused = object.refusedProbes { throw refused }
+            return object
         }
-        guard hook != .fentry else { return try load(claims: true) }
+        guard hook != .fentry else { return Loaded(object: try load(claims: true), followable: libraries) }
         do throws(KernelError) {
-            return try load(claims: false)
+            return Loaded(object: try load(claims: false), followable: libraries)
         } catch {
-            var loaded = try load(claims: true)
-            loaded.refusedPreemptionOff = error
-            return loaded
+            return Loaded(object: try load(claims: true), followable: libraries, refusedPreemptionOff: error)
         }
     }
 
-    /// The verifier takes about as long for the programs of TLS as for a hook's: it is asked by two threads. The maps come from an object
-    /// without programs, because both need them.
-    private static func loadWithTLS(
-        _ watched: WatchedProcesses, _ side: Side, _ programs: [String], _ trace: TraceFilter?, _ tls: kiln_tls, _ queue: DispatchQueue
-    ) throws(KernelError) -> WithTLS {
-        let maps = try load(watched, side, [], trace, tls: tls)
-        let descriptors = maps.mapDescriptors
-        let meanwhile = Meanwhile(on: queue) { () throws(KernelError) in
-            var object = try open(side, tracing: trace != nil)
-            if kiln_probe_uprobe_multi() == 0 { object.attachTogether(TLSProbes.programs) }
-            return try loadPrograms(TLSProbes.programs, of: object, with: descriptors)
-        }
-        let hook = try loadPrograms(programs, of: try open(side, tracing: trace != nil), with: descriptors)
-        let loaded = WithTLS(hook: hook, tls: try meanwhile.outcome(), refusedPreemptionOff: nil)
-        _ = consume maps
-        return loaded
-    }
-
-    private static func open(_ side: Side, tracing: Bool) throws(KernelError) -> BPFObject {
-        switch (side, tracing) {
-        case (.client, _): try BPFObject(kiln_client_object(), name: "client")
-        case (.server, true): try BPFObject(kiln_trace_object(), name: "trace")
-        case (.server, false): try BPFObject(kiln_redis_object(), name: "redis")
-        }
-    }
-
-    private static func loadPrograms(
-        _ programs: [String], of object: consuming BPFObject, with maps: [Int32]
-    ) throws(KernelError) -> BPFObject {
-        var object = object
-        object.loadOnly(programs)
-        try object.use(maps: maps)
-        try object.load()
-        return object
-    }
-
-    public func loadedPrograms() -> [LoadedProgram] { object.loadedPrograms() + (tlsObject?.loadedPrograms() ?? []) }
+    public func loadedPrograms() -> [LoadedProgram] { object.loadedPrograms() }
 
     /// Detach: nothing is counted from here on, what was stays.
     mutating func stop() {
         object.detach()
-        tlsObject?.detach()
     }
 
     /// Add the cumulative numbers to a snapshot.
@@ -267,9 +244,7 @@ public struct CommandProbe: ~Copyable {
     }
 
     /// The kernel's account of the loaded programs, by name.
-    public func programs() -> [String: ProgramCounts] {
-        object.programCounts().merging(tlsObject?.programCounts() ?? [:]) { hook, _ in hook }
-    }
+    public func programs() -> [String: ProgramCounts] { object.programCounts() }
 
     /// What each row counted, all CPUs together.
     private func readRows() throws(KernelError) -> [Int: CommandCounts] {

@@ -157,9 +157,8 @@ extension KernelTests {
             // Or what both hand over to, where that is known.
             #expect(line("tls_write_ends", 0).contains("return of ssl_write_internal") || line("tls_write_ends", 0).contains("return of SSL_write"))
             #expect(line("count_syscall", 0).contains("tp_btf/sys_exit"))
-            // The hook's programs and those of TLS are loaded apart.
             let objects = lines.drop { !$0.hasPrefix("OBJECT ") }.dropFirst().prefix { !$0.hasPrefix("refused: ") }.map { $0.split(separator: " ") }
-            #expect(objects.map { $0[0] } == ["redis", "redis", "syscalls"])
+            #expect(objects.map { $0[0] } == ["redis", "syscalls"])
             #expect(objects.last?[1] == "1" && objects.allSatisfy { $0.last?.hasSuffix("s") == true })
             #expect(lines.contains("refused: nothing"))
             // Each reply is one SSL_write of this process, and of no other.

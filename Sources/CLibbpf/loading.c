@@ -1,0 +1,207 @@
+// Loading of BPF objects: by several threads, and what libbpf says meanwhile.
+#define _GNU_SOURCE
+#include "CLibbpf.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <malloc.h>
+#include <pthread.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+/* ---- what libbpf and the verifier say ------------------------------------------------------------------------ */
+
+// A verifier's log can be megabytes; its end tells what was refused, so the oldest text makes room. Objects are loaded by several
+// threads: each has its own.
+enum { LOG_BYTES = 64 << 10 };
+static _Thread_local char log_text[LOG_BYTES];
+static _Thread_local char taken_text[LOG_BYTES];
+static _Thread_local size_t log_length;
+
+static void add_to_log(const char *text)
+{
+	size_t length = strlen(text);
+
+	if (length > LOG_BYTES / 2) {
+		text += length - LOG_BYTES / 2;
+		length = LOG_BYTES / 2;
+	}
+	if (log_length + length >= LOG_BYTES) {
+		size_t kept = LOG_BYTES / 4;
+
+		if (kept > log_length)
+			kept = log_length;
+		memmove(log_text, log_text + log_length - kept, kept);
+		log_length = kept;
+	}
+	memcpy(log_text + log_length, text, length);
+	log_length += length;
+}
+
+const char *kiln_libbpf_log_take(void)
+{
+	memcpy(taken_text, log_text, log_length);
+	taken_text[log_length] = '\0';
+	log_length = 0;
+	return taken_text;
+}
+
+/* ---- the kernel's types -------------------------------------------------------------------------------------- */
+
+// To load an object, libbpf reads the kernel's types: 5 MB, which it holds twice while it parses them. One thread at a time does that.
+static pthread_mutex_t kernel_types = PTHREAD_MUTEX_INITIALIZER;
+static _Thread_local bool reads_kernel_types;
+
+static void have_read_kernel_types(void)
+{
+	if (reads_kernel_types)
+		pthread_mutex_unlock(&kernel_types);
+	reads_kernel_types = false;
+}
+
+static int hear(enum libbpf_print_level level, const char *format, va_list arguments)
+{
+	char *text = NULL;
+
+	// "loading kernel BTF '...'", or "loaded ...": said when it is done.
+	if (level == LIBBPF_DEBUG && strstr(format, " kernel BTF "))
+		have_read_kernel_types();
+	if (level != LIBBPF_WARN || vasprintf(&text, format, arguments) < 0)
+		return 0;
+	add_to_log(text);
+	free(text);
+	return 0;
+}
+
+/* ---- programs that are loaded apart -------------------------------------------------------------------------- */
+
+// The verifier takes as long for the probes of functions as for an object's other programs, and libbpf loads one program after the
+// other. So the probes are loaded meanwhile, once libbpf has made the maps and finished the instructions; libbpf itself loads a program in
+// the place of each that does nothing, whose descriptor becomes that of the probe in the end.
+struct apart {
+	struct bpf_program *program;
+	const char *name;
+	enum bpf_prog_type type;
+	struct bpf_prog_load_opts options;
+	struct bpf_insn *instructions;
+	size_t count;
+	struct apart *before;                // NULL: it is the first
+	pthread_t thread;                    // ends after that of the one before
+	int fd;                              // or -errno
+	char *log;                           // of the verifier, where it refused
+};
+
+enum { APART_MOST = 8, VERIFIER_LOG_BYTES = 16 << 20 };
+static const char LICENSE[] = "Dual BSD/GPL";
+
+// What the object takes that this thread is loading.
+static _Thread_local struct apart loaded_apart[APART_MOST];
+static _Thread_local int apart_count;
+
+static void *load_apart(void *argument)
+{
+	struct apart *apart = argument;
+
+	// One after the other: two CPUs are as busy with a program of the object's and one of these.
+	if (apart->before)
+		pthread_join(apart->before->thread, NULL);
+	apart->fd = bpf_prog_load(apart->type, apart->name, LICENSE, apart->instructions, apart->count, &apart->options);
+	if (apart->fd >= 0)
+		return NULL;
+	apart->log = calloc(1, VERIFIER_LOG_BYTES);
+	if (!apart->log)
+		return NULL;
+	apart->options.log_level = 1;
+	apart->options.log_buf = apart->log;
+	apart->options.log_size = VERIFIER_LOG_BYTES;
+	apart->fd = bpf_prog_load(apart->type, apart->name, LICENSE, apart->instructions, apart->count, &apart->options);
+	return NULL;
+}
+
+/* libbpf is about to load a probe. */
+static int prepare_probe(struct bpf_program *program, struct bpf_prog_load_opts *options, long cookie)
+{
+	static struct bpf_insn nothing[] = {
+		{ .code = BPF_ALU64 | BPF_MOV | BPF_K, .dst_reg = BPF_REG_0 },
+		{ .code = BPF_JMP | BPF_EXIT },
+	};
+	struct apart *apart = &loaded_apart[apart_count];
+	size_t size = bpf_program__insn_cnt(program) * sizeof *apart->instructions;
+
+	(void)cookie;
+	if (apart_count == APART_MOST || options->fd_array)      // which lives no longer than this call
+		return 0;
+	*apart = (struct apart){
+		.program = program, .name = bpf_program__name(program), .type = bpf_program__type(program),
+		.options = *options, .count = bpf_program__insn_cnt(program), .before = apart_count ? apart - 1 : NULL,
+	};
+	apart->instructions = malloc(size);
+	if (!apart->instructions)
+		return -ENOMEM;
+	memcpy(apart->instructions, bpf_program__insns(program), size);
+	if (pthread_create(&apart->thread, NULL, load_apart, apart)) {
+		free(apart->instructions);
+		return 0;
+	}
+	apart_count++;
+	options->func_info_cnt = options->line_info_cnt = 0;
+	return bpf_program__set_insns(program, nothing, sizeof nothing / sizeof *nothing);
+}
+
+/* All that is loaded apart is there, or was refused: 0, or -errno. */
+static int finish_apart(bool usable)
+{
+	int error = 0;
+
+	if (apart_count)
+		pthread_join(loaded_apart[apart_count - 1].thread, NULL);
+	for (int i = 0; i < apart_count; i++) {
+		struct apart *apart = &loaded_apart[i];
+
+		if (apart->fd < 0) {
+			error = error ? error : apart->fd;
+			add_to_log(apart->log ? apart->log : "");
+		} else {
+			if (usable && dup3(apart->fd, bpf_program__fd(apart->program), O_CLOEXEC) < 0)
+				error = -errno;
+			close(apart->fd);
+		}
+		free(apart->instructions);
+		free(apart->log);
+	}
+	apart_count = 0;
+	return error;
+}
+
+int kiln_load_object(struct bpf_object *object, int *probes)
+{
+	int result;
+
+	pthread_mutex_lock(&kernel_types);
+	reads_kernel_types = true;
+	result = bpf_object__load(object);
+	have_read_kernel_types();
+	*probes = finish_apart(!result);
+	return result;
+}
+
+static void prepare(void)
+{
+	LIBBPF_OPTS(libbpf_prog_handler_opts, options, .prog_prepare_load_fn = prepare_probe);
+
+	libbpf_set_print(hear);
+	libbpf_register_prog_handler("uprobe", BPF_PROG_TYPE_KPROBE, 0, &options);
+	libbpf_register_prog_handler("uretprobe", BPF_PROG_TYPE_KPROBE, 0, &options);
+	// Blocks of the size of the kernel's types go back to the kernel when they are freed, instead of staying with each thread that loads.
+	mallopt(M_MMAP_THRESHOLD, 1 << 20);
+}
+
+void kiln_libbpf_prepare(void)
+{
+	static pthread_once_t once = PTHREAD_ONCE_INIT;
+
+	pthread_once(&once, prepare);
+}
