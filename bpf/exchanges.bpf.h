@@ -161,17 +161,25 @@ static __always_inline __u32 set_of(__u64 id)
 	return ((id / EXCHANGE_NEIGHBOURS) * 0x9E3779B97F4A7C15ULL >> EXCHANGE_SET_SHIFT) ^ (id % EXCHANGE_NEIGHBOURS);
 }
 
-/* Which element of a set, each of `size` bytes and beginning with its id, is the connection's; EXCHANGE_WAYS: none. */
+/* Which element of a set, each of `size` bytes and beginning with its id, is the connection's; EXCHANGE_WAYS: none.
+ *
+ * What is added to the number of the element is zero, which the verifier doesn't know: one pointer with a variable offset comes of it,
+ * and what follows is verified once, not four times. */
 static __always_inline __u32 way_of(const void *set, __u32 size, __u64 id)
 {
+	__u64 found = 0;
 	__u32 i;
 
 #pragma unroll
 	for (i = 0; i < EXCHANGE_WAYS; i++) {
-		if (*(const __u64 *)(set + i * size) == id)
+		found = *(const __u64 *)(set + i * size);
+		if (found == id) {
+			barrier_var(found);
+			i += found ^ id;
 			break;
+		}
 	}
-	barrier_var(i);                   /* one pointer with a variable offset: what follows is verified once, not four times */
+	barrier_var(i);
 	return i;
 }
 

@@ -24,7 +24,6 @@ struct replied {
 	struct exchange *exchange;
 	struct connection *connection;
 	struct reply_reader *reader;
-	__u64 sent_ns;
 };
 
 struct answer_context {
@@ -48,7 +47,7 @@ static long answer_run(__u32 index, struct answer_context *context)
 	barrier_var(batch);
 	count = run->count < context->left ? run->count : context->left;
 	row = run->command & ~QUEUED;
-	record_answers(row, run->command & QUEUED, count, &c->batches[batch & (PIPELINE_BATCHES - 1)], replied->sent_ns, context->are_errors,
+	record_answers(row, run->command & QUEUED, count, &c->batches[batch & (PIPELINE_BATCHES - 1)], replied->exchange->sent_ns, context->are_errors,
 		       r->largest_at - r->answered < count ? r->largest : 0);
 	r->answered += count;
 	if (TRACING) {
@@ -69,20 +68,18 @@ static long answer_run(__u32 index, struct answer_context *context)
 	return 0;
 }
 
-/* The next `count` replies have been handed over. */
-static __noinline int answer(const struct replied *replied, __u32 count, bool are_errors)
+/* The next `count` replies have been handed over. Global, so that the verifier follows it once. */
+__noinline int answer(struct exchange *x, struct connection *c, struct reply_reader *r, __u32 count, __u32 are_errors)
 {
-	struct exchange *x = replied->exchange;
-	struct connection *c = replied->connection;
-	struct reply_reader *r = replied->reader;
-	struct answer_context context = { replied, count, are_errors };
+	struct replied replied = { x, c, r };
+	struct answer_context context = { &replied, count, are_errors };
 
-	if (!count || x->flags & UNPAIRED)
+	if (!x || !c || !r || !count || x->flags & UNPAIRED)
 		return 0;
 	if (x->waiting == WAITING_ONE) {
 		if (TRACING)
 			answered_one(x);
-		record_answer(x, replied->sent_ns, r->largest_at == r->answered ? r->largest : 0, are_errors);
+		record_answer(x, x->sent_ns, r->largest_at == r->answered ? r->largest : 0, are_errors);
 		r->answered++;
 		context.left--;
 	} else if (x->waiting == WAITING_PIPELINE) {
@@ -204,12 +201,12 @@ static long answer_error(__u32 index, struct replied *replied)
 
 	barrier_var(index);
 	error = &replied->reader->errors[index & (REPLY_ERRORS_MAX - 1)];
-	answer(replied, error->replies_before, false);
+	answer(x, replied->connection, replied->reader, error->replies_before, false);
 	if (x->flags & UNPAIRED)
 		return 1;
 	record_error(x->process, answered_command(replied), error);
 	if (!error->nested)
-		answer(replied, 1, true);
+		answer(x, replied->connection, replied->reader, 1, true);
 	return 0;
 }
 
@@ -239,12 +236,11 @@ __noinline int settle_replies(struct exchange *x, struct connection *c)
 {
 	__u32 zero = 0, row;
 	struct reply_reader *r = bpf_map_lookup_elem(&reply_readers, &zero);
-	struct replied replied = { x, c, r, 0 };
+	struct replied replied = { x, c, r };
 	struct kiln_command_stats *stats;
 
 	if (!r || !x || !c)
 		return 0;
-	replied.sent_ns = x->sent_ns;
 	if (r->pushes)
 		x->flags |= RESP3;
 	if (TRACING && r->pushes && r->apart)
@@ -258,7 +254,7 @@ __noinline int settle_replies(struct exchange *x, struct connection *c)
 	}
 	if (r->errors_listed)
 		bpf_loop(r->errors_listed, answer_error, &replied, 0);
-	answer(&replied, r->replies, false);
+	answer(x, c, r, r->replies, false);
 	if (c->replies.state == REPLY_FAILED) {
 		unpair(x);
 	} else if (replies_at_boundary(&c->replies)) {

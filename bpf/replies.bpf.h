@@ -283,7 +283,7 @@ __noinline int pass_bulks(struct reply_reader *r, struct reply_stream *s)
 		if (passed >= most || offset >= r->window_length)
 			break;
 		/* It may look at what lies behind the window: then the header ends there too. */
-		word = *(const __u64 *)&r->bytes[in_window(offset)];
+		word = word_at(&r->bytes[in_window(offset)]);
 		if (!found || (word ^ last) & last_mask) {
 			found = bulk_length(r, offset);
 			last = word;

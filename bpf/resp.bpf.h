@@ -154,7 +154,7 @@ static __always_inline int pass(struct resp_reader *r, struct resp_stream *s, __
 /* The unit at the position is cut: by the window (read on from it) or by the end of the receive (carry it over). */
 static __always_inline int cut_unit(struct resp_reader *r, struct resp_stream *s)
 {
-	__u32 offset = r->position - r->window_start, available = r->window_length - offset, i;
+	__u32 offset = r->position - r->window_start, available = r->window_length - offset;
 
 	if (r->window_start + r->window_length < r->end) {
 		if (offset == 0)
@@ -164,8 +164,7 @@ static __always_inline int cut_unit(struct resp_reader *r, struct resp_stream *s
 	if (available >= RESP_CARRY)
 		return fail(s);
 	offset = in_window(offset);
-	for (i = 0; i < RESP_CARRY / 8; i++)
-		((__u64 *)s->carry)[i] = ((__u64 *)&r->bytes[offset])[i];
+	copy_carry(s->carry, &r->bytes[offset]);
 	s->carry_length = available;
 	r->position = r->end;
 	return 1;
@@ -364,7 +363,7 @@ __noinline int resp_receive_one(struct resp_reader *r, __u64 buffer, __u32 lengt
  * follow_units() follows; the two are not nested, for the sake of the stack. */
 __noinline int resp_receive(struct resp_reader *r, struct resp_stream *s, __u64 buffer, __u32 length)
 {
-	__u32 carried, i;
+	__u32 carried;
 
 	if (!r || !s)
 		return 0;
@@ -381,8 +380,7 @@ __noinline int resp_receive(struct resp_reader *r, struct resp_stream *s, __u64 
 		return 0;
 	}
 	if (carried) {
-		for (i = 0; i < RESP_CARRY / 8; i++)
-			((__u64 *)r->bytes)[i] = ((__u64 *)s->carry)[i];
+		copy_carry(r->bytes, s->carry);
 		s->carry_length = 0;
 		if (length > RESP_WINDOW - RESP_CARRY)
 			length = RESP_WINDOW - RESP_CARRY;

@@ -95,6 +95,20 @@ static __always_inline __u32 in_window(__u32 offset)
 	return offset & (RESP_WINDOW - 1);
 }
 
+/* Eight bytes, wherever they lie. By way of a pointer of their own: from an array of bytes itself clang takes them one by one. */
+static __always_inline __u64 word_at(const __u8 *bytes)
+{
+	return *(const __u64 *)bytes;
+}
+
+static __always_inline void copy_carry(__u8 *to, const __u8 *from)
+{
+	__u64 *words = (__u64 *)to;
+
+	for (__u32 i = 0; i < RESP_CARRY / 8; i++)
+		words[i] = word_at(from + i * 8);
+}
+
 /* ---- names ------------------------------------------------------------------------------------------------- */
 
 /* ASCII a..z to A..Z in all eight bytes at once; other bytes stay. */
@@ -166,7 +180,7 @@ __noinline __u32 resp_long_name(struct resp_reader *r, const struct kiln_command
 #pragma unroll
 	for (i = 0; i < KILN_COMMAND_NAME_MAX / 8; i++) {
 		if (i * 8 < length)
-			words[i] = upper_case(first_bytes(((const __u64 *)name->bytes)[i], length - i * 8));
+			words[i] = upper_case(first_bytes(word_at(name->bytes + i * 8), length - i * 8));
 	}
 	key.process = r->process;
 	return command_row(&key);

@@ -96,7 +96,7 @@ static __always_inline int whole_command(struct resp_reader *r, __u32 offset, __
 /* Whether what comes next may have the shape of the request that begins at `start`: as many arguments and a name as long. */
 static __always_inline bool next_begins_alike(const struct resp_reader *r, __u32 start)
 {
-	return *(const __u64 *)&r->bytes[in_window(start)] == *(const __u64 *)&r->bytes[in_window(r->position - r->window_start)];
+	return word_at(&r->bytes[in_window(start)]) == word_at(&r->bytes[in_window(r->position - r->window_start)]);
 }
 
 /* Requests that have the shape of the one that begins at `start` and has just been completed are as long as it: they are passed over
@@ -117,7 +117,7 @@ __noinline int resp_pass_repeated(struct resp_reader *r, __u32 start, __u32 head
 	most = b[2];
 	more_mask = first_bytes(~0ULL, head - 8);
 	most_mask = head > 16 ? first_bytes(~0ULL, head - 16) : 0;
-	header = *(const __u64 *)&r->bytes[in_window(start + second)];
+	header = word_at(&r->bytes[in_window(start + second)]);
 	if (second) {
 		header_mask = first_bytes(~0ULL, short_header(&r->bytes[in_window(start + second)], 8, &number));
 		reach = second + 8;

@@ -153,7 +153,7 @@ __noinline __u64 argument_at(const struct resp_reader *r, __u32 offset, __u32 *n
 	if (!header || offset + header + number > r->window_length)
 		return 0;
 	*next = offset + header + (__u32)number + 2;
-	word = *(const __u64 *)&r->bytes[in_window(offset + header)];
+	word = word_at(&r->bytes[in_window(offset + header)]);
 	return upper_case(first_bytes(word, number < 8 ? (__u32)number : 8));
 }
 

@@ -10,7 +10,7 @@
 #pragma clang diagnostic error "-Wpadded"    /* no hidden bytes in what both sides share */
 
 #define KILN_COMMAND_NAME_MAX 64          /* bytes; room for a name renamed to a hex digest */
-#define KILN_COMMAND_CAPACITY 1024        /* rows at most; fewer where CPUs are many (see command_capacity) */
+#define KILN_COMMAND_CAPACITY 512        /* rows at most; fewer where CPUs are many (see command_capacity) */
 #define KILN_ERROR_WORD_MAX 32            /* bytes; a power of two */
 #define KILN_ERROR_CAPACITY 1024          /* different errors, by process, command and word */
 #define KILN_WAIT_CAPACITY 4096           /* pairs of commands of which one made the other wait */
