@@ -191,5 +191,3 @@ private func rawRecords(of server: RedisServer, hook: String, _ filter: TraceFil
     try load()
     return try probe.drain()
 }
-
-private func contains(_ bytes: [UInt8], _ text: String) -> Bool { Data(bytes).range(of: Data(text.utf8)) != nil }

@@ -109,14 +109,18 @@ extension KernelTests {
         @Test(arguments: Capability.hooks)
         func secretsInPipelinesStayInTheKernel(hook: String) throws {
             let server = try RedisServer()
-            let trace = try TraceRun.recording(pid: server.pid, hook: hook) { _ in
+            var mapped: [UInt8] = []
+            let trace = try TraceRun.recording(pid: server.pid, hook: hook) { kiln in
                 let client = try Connection(port: server.port)
                 let auth = request("AUTH", "hidden")
                 try client.send(request("PING") + request("PING") + auth + auth + request("PING") + request("PING") + auth.dropLast(3))
                 usleep(20_000)
                 try client.send(Array(auth.suffix(3)))
                 try client.settle()
+                usleep(300_000)
+                mapped = try kiln.mappedOfBPF()
             }
+            #expect(contains(mapped, "PING\r\n") && !contains(mapped, "hidden"))
             let rows = try trace.rows()
             #expect(rows.map(\.command) == ["PING", "PING", "AUTH", "AUTH", "PING", "PING", "AUTH", "ECHO"])
             #expect(rows.filter { $0.command == "AUTH" }.allSatisfy { $0.words == ["AUTH"] && $0.withheld && $0.status == "error" })

@@ -40,6 +40,27 @@ struct TraceRun {
     }
 }
 
+func contains(_ bytes: [UInt8], _ text: String) -> Bool { Data(bytes).range(of: Data(text.utf8)) != nil }
+
+extension KilnRun {
+    /// All that the process has mapped of BPF maps: what left the kernel by a ring is in it until the ring has come round.
+    func mappedOfBPF() throws -> [UInt8] {
+        let memory = open("/proc/\(pid)/mem", O_RDONLY | O_CLOEXEC)
+        guard memory >= 0, let maps = fopen("/proc/\(pid)/maps", "re") else { throw TestFailure("cannot read the memory of \(pid): \(errno)") }
+        defer { close(memory); fclose(maps) }
+        var bytes: [UInt8] = [], text = [CChar](repeating: 0, count: 4096)
+        while fgets(&text, Int32(text.count), maps) != nil {
+            let line = String(cString: text)
+            guard line.contains("bpf-map") else { continue }
+            let ends = line.prefix { $0 != " " }.split(separator: "-").compactMap { Int($0, radix: 16) }
+            var piece = [UInt8](repeating: 0, count: ends[1] - ends[0])
+            guard pread(memory, &piece, piece.count, ends[0]) == piece.count else { throw TestFailure("cannot read \(line): \(errno)") }
+            bytes += piece
+        }
+        return bytes
+    }
+}
+
 extension Connection {
     /// As a trace names this client.
     var localAddress: String {
