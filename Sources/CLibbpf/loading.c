@@ -105,9 +105,14 @@ static void *load_apart(void *argument)
 {
 	struct apart *apart = argument;
 
-	// One after the other: two CPUs are as busy with a program of the object's and one of these.
-	if (apart->before)
+	// One after the other: two CPUs are as busy with a program of the object's and one of these. Where one is refused the others are of no use.
+	if (apart->before) {
 		pthread_join(apart->before->thread, NULL);
+		if (apart->before->fd < 0) {
+			apart->fd = -ECANCELED;
+			return NULL;
+		}
+	}
 	apart->fd = bpf_prog_load(apart->type, apart->name, LICENSE, apart->instructions, apart->count, &apart->options);
 	if (apart->fd >= 0)
 		return NULL;
