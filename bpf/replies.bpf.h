@@ -270,11 +270,12 @@ __noinline __u32 bulk_length(const struct reply_reader *r, __u32 offset)
 /* Small bulks one behind the other, which most replies are, without a step for each: how many. */
 __noinline int pass_bulks(struct reply_reader *r, struct reply_stream *s)
 {
-	__u64 last = 0, last_mask = 0, word;      /* the last header, as a word */
-	__u32 position, passed = 0, most, found = 0, length, header, i, largest = 0, largest_at = 0;
+	__u64 word;
+	__u32 position, passed = 0, most, found, length, header, i;
 
 	if (!r || !s)
 		return 0;
+	r->bulks.length = r->bulks.largest = 0;
 	position = r->position;
 	most = s->outstanding && s->outstanding < BULKS_AT_ONCE ? s->outstanding : BULKS_AT_ONCE;
 	for (i = 0; i < BULKS_AT_ONCE; i++) {
@@ -284,19 +285,20 @@ __noinline int pass_bulks(struct reply_reader *r, struct reply_stream *s)
 			break;
 		/* It may look at what lies behind the window: then the header ends there too. */
 		word = word_at(&r->bytes[in_window(offset)]);
-		if (!found || (word ^ last) & last_mask) {
+		if (!r->bulks.length || (word ^ r->bulks.header) & r->bulks.header_mask) {
 			found = bulk_length(r, offset);
-			last = word;
-			last_mask = first_bytes(~0ULL, found & 255);
+			r->bulks.length = found;
+			r->bulks.header = word;
+			r->bulks.header_mask = first_bytes(~0ULL, found & 255);
 		}
-		barrier_var(found);
+		found = *(volatile __u32 *)&r->bulks.length;
 		header = found & 255;
 		length = found >> 8;
 		if (!length || offset + header > r->window_length || length > r->end - position)
 			break;
-		if (length > largest) {
-			largest = length;
-			largest_at = passed;
+		if (length > r->bulks.largest) {
+			r->bulks.largest = length;
+			r->bulks.largest_at = passed;
 		}
 		position += length;
 		passed++;
@@ -310,7 +312,7 @@ __noinline int pass_bulks(struct reply_reader *r, struct reply_stream *s)
 	r->position = position;
 	if (!s->outstanding) {
 		r->replies += passed;
-		note_sizes(r, s, position, passed, largest_at, largest);
+		note_sizes(r, s, position, passed, r->bulks.largest_at, r->bulks.largest);
 	} else {
 		/* The last one ends what is outstanding. */
 		s->outstanding -= passed - 1;
