@@ -73,6 +73,12 @@ package struct BPFObject: ~Copyable {
         guard result == 0 else { throw KernelError("size the map \(map)", code: -result) }
     }
 
+    /// Use a map that was made already, by a descriptor that stays the caller's; before loading.
+    func use(_ descriptor: Int32, asMap map: String) throws(KernelError) {
+        let result = bpf_map__reuse_fd(try find(map), descriptor)
+        guard result == 0 else { throw KernelError("use the map \(map)", code: -result) }
+    }
+
     /// Maps that nothing that is loaded uses: they are not made.
     func leaveOut(maps: [String]) throws(KernelError) {
         for map in maps {

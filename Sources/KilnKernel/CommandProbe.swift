@@ -51,18 +51,18 @@ public struct CommandProbe: ~Copyable {
     private let losses: BPFMap
     private let processes: Int
 
-    /// Load and attach. `queue`: where something is loaded meanwhile; what is on it ends before anything is attached.
+    /// Load and attach. `queue`: where something is loaded meanwhile; what is on it ends before anything is attached. `rows`: made already.
     /// `openSockets` lists the inode numbers of the sockets that the processes hold; it is asked for after attaching, so that no
     /// connection can be missing from it and unseen. `refused` is told what of TLS can't be followed. `trace`: also send a record for
     /// each request.
     public init(
         watching watched: WatchedProcesses, side: Side = .server, hook: CommandHook, trace: TraceFilter? = nil, tls libraries: [TLSLibrary] = [],
-        beside queue: DispatchQueue = DispatchQueue(label: "loading"), openSockets: () throws -> [UInt64],
+        beside queue: DispatchQueue = DispatchQueue(label: "loading"), rows: CommandRows? = nil, openSockets: () throws -> [UInt64],
         refused: (TLSLibrary, KernelError) -> Void = { _, _ in }
     ) throws {
         // When data arrives means nothing to who waits for it.
         let programs = hook.programs.filter { side == .server || !["socket_data", "fentry_data"].contains($0) }
-        let loaded = try Self.load(watched, side, hook, programs, trace, libraries, refused)
+        let loaded = try Self.load(watched, side, hook, programs, trace, rows, libraries, refused)
         let followable = loaded.followable
         let refusedPreemptionOff = loaded.refusedPreemptionOff
         var object = loaded.object
@@ -103,12 +103,13 @@ public struct CommandProbe: ~Copyable {
     /// Attach with the first hook that this kernel allows, or only with `forced`. What was refused before is told.
     public static func attach(
         watching watched: WatchedProcesses, side: Side = .server, forced: CommandHook?, trace: TraceFilter? = nil, tls libraries: [TLSLibrary] = [],
-        beside queue: DispatchQueue = DispatchQueue(label: "loading"), openSockets: () throws -> [UInt64], refused: (CommandHook, KernelError) -> Void,
+        beside queue: DispatchQueue = DispatchQueue(label: "loading"), rows: CommandRows? = nil, openSockets: () throws -> [UInt64],
+        refused: (CommandHook, KernelError) -> Void,
         refusedTLS: (TLSLibrary, KernelError) -> Void = { _, _ in }
     ) throws -> CommandProbe {
         func probe(_ hook: CommandHook) throws -> CommandProbe {
             try CommandProbe(
-                watching: watched, side: side, hook: hook, trace: trace, tls: libraries, beside: queue,
+                watching: watched, side: side, hook: hook, trace: trace, tls: libraries, beside: queue, rows: rows,
                 openSockets: openSockets, refused: refusedTLS
             )
         }
@@ -132,16 +133,18 @@ public struct CommandProbe: ~Copyable {
     }
 
     private static func load(
-        _ watched: WatchedProcesses, _ side: Side, _ programs: [String], _ trace: TraceFilter?, tls: kiln_tls = kiln_tls()
+        _ watched: WatchedProcesses, _ side: Side, _ programs: [String], _ trace: TraceFilter?, _ rows: CommandRows?, tls: kiln_tls = kiln_tls()
     ) throws(KernelError) -> BPFObject {
         var object = try open(side, tracing: trace != nil)
-        let cpus = try BPFMap.possibleCPUs()
-        let affordable = Self.memoryCeiling(cpus: cpus) / (MemoryLayout<kiln_command_stats>.size * cpus)
-        let capacity = UInt32(min(max(affordable, 2 * Int(KILN_MAX_TARGETS)), Int(KILN_COMMAND_CAPACITY)))
+        let capacity = try CommandRows.capacity()
         try object.setConstant(section: ".rodata.targets", watched.constants)
         try object.setConstant(section: ".rodata.commands", capacity)
         try object.setConstant(section: ".rodata.tls", tls)
-        try object.setCapacity(ofMap: "command_stats", to: capacity)
+        if let made = rows?.descriptor {
+            try object.use(made, asMap: "command_stats")
+        } else {
+            try object.setCapacity(ofMap: "command_stats", to: capacity)
+        }
         try object.setCapacity(ofMap: "earlier_sockets", to: UInt32(watched.descriptorLimit(within: Self.earlierSockets)))
         if let trace { try trace.configure(object) } else { try TraceFilter.leaveOut(of: object) }
         let ofTLS = tls.followed == 0 ? [] : TLSProbes.programs
@@ -160,29 +163,30 @@ public struct CommandProbe: ~Copyable {
     }
 
     private static func load(
-        _ watched: WatchedProcesses, _ side: Side, _ hook: CommandHook, _ programs: [String], _ trace: TraceFilter?, _ libraries: [TLSLibrary],
-        _ refused: (TLSLibrary, KernelError) -> Void
+        _ watched: WatchedProcesses, _ side: Side, _ hook: CommandHook, _ programs: [String], _ trace: TraceFilter?, _ rows: CommandRows?,
+        _ libraries: [TLSLibrary], _ refused: (TLSLibrary, KernelError) -> Void
     ) throws(KernelError) -> Loaded {
         if !libraries.isEmpty {
             do throws(KernelError) {
-                return try loadWithTLS(watched, side, hook, programs, trace, libraries)
+                return try loadWithTLS(watched, side, hook, programs, trace, rows, libraries)
             } catch {
                 // What the hook itself lacks is no matter of TLS.
-                let loaded = Loaded(object: try load(watched, side, programs, trace))
+                let loaded = Loaded(object: try load(watched, side, programs, trace, rows))
                 for library in libraries { refused(library, error) }
                 return loaded
             }
         }
-        return Loaded(object: try load(watched, side, programs, trace))
+        return Loaded(object: try load(watched, side, programs, trace, rows))
     }
 
     /// Where the kernel doesn't let a program switch off preemption, and beside programs that can be preempted themselves, with
     /// a claim of the CPU instead.
     private static func loadWithTLS(
-        _ watched: WatchedProcesses, _ side: Side, _ hook: CommandHook, _ programs: [String], _ trace: TraceFilter?, _ libraries: [TLSLibrary]
+        _ watched: WatchedProcesses, _ side: Side, _ hook: CommandHook, _ programs: [String], _ trace: TraceFilter?, _ rows: CommandRows?,
+        _ libraries: [TLSLibrary]
     ) throws(KernelError) -> Loaded {
         func load(claims: Bool) throws(KernelError) -> BPFObject {
-            let object = try Self.load(watched, side, programs, trace, tls: kiln_tls(followed: 1, claims: claims ? 1 : 0))
+            let object = try Self.load(watched, side, programs, trace, rows, tls: kiln_tls(followed: 1, claims: claims ? 1 : 0))
             if let refused = object.refusedProbes { throw refused }
             return object
         }

@@ -85,8 +85,9 @@ struct RedisCommand: ParsableCommand {
     func run() throws {
         let began = Snapshot.now()
         try reportingErrors {
+            let rows = CommandRows()
             let named = try comm.flatMap { try processes(named: $0) }
-            let session = try RedisSession(self, targets: try target.targets(and: named), began: began)
+            let session = try RedisSession(self, targets: try target.targets(and: named), rows: rows, began: began)
             try session.run()
         }
     }

@@ -10,6 +10,7 @@ import SystemPackage
 struct RedisSession {
     private let options: RedisCommand
     private let targets: [Target]
+    private let rows: CommandRows
     /// When kiln started, before it looked for its targets.
     private let began: Nanoseconds
     private let started = WallTime()
@@ -24,12 +25,13 @@ struct RedisSession {
     private static let drainEvery = Nanoseconds(200_000_000)
 
     /// Everything that can be refused without touching the kernel is refused here.
-    init(_ options: RedisCommand, targets: [Target], began: Nanoseconds) throws {
+    init(_ options: RedisCommand, targets: [Target], rows: CommandRows, began: Nanoseconds) throws {
         guard targets.count <= WatchedProcesses.limit else {
             throw Failure("cannot watch \(targets.count) processes: a session takes \(WatchedProcesses.limit). Start a second one.")
         }
         self.options = options
         self.targets = targets
+        self.rows = rows
         self.began = began
         events = try SessionEvents()
         for target in targets { try events.watch(pid: target.pid) }
@@ -55,7 +57,7 @@ struct RedisSession {
         // Told now, not when the first measurement is due.
         if options.maxCost != nil { try Capabilities.requireRunStatistics(for: "--max-cost") }
         let statistics = try options.programs.statistics()
-        var probes = try Probes(targets, options, folding)
+        var probes = try Probes(targets, options, rows, folding)
         let boundary = try options.command.isEmpty ? nil : startedCommand(options.command)
         defer { boundary?.end() }
         let attached = Snapshot.now() - began
@@ -293,7 +295,7 @@ private struct Probes: ~Copyable {
     var syscalls: SyscallProbe?
     var stacks: StackProbe?
 
-    init(_ targets: [Target], _ options: RedisCommand, _ folding: StackFolding) throws {
+    init(_ targets: [Target], _ options: RedisCommand, _ rows: CommandRows, _ folding: StackFolding) throws {
         guard let watched = WatchedProcesses(pids: targets.map(\.pid)) else {
             throw Failure("a session takes 1 to \(WatchedProcesses.limit) processes.")
         }
@@ -312,7 +314,7 @@ private struct Probes: ~Copyable {
         var refused: [String] = []
         let commands = try CommandProbe.attach(
             watching: watched, side: options.client ? .client : .server, forced: options.target.hook, tls: encrypted.libraries,
-            beside: queue,
+            beside: queue, rows: rows,
             openSockets: { try targets.flatMap { try $0.openSockets() } },
             refused: { refused.append(refusal(of: $0, $1)) },
             refusedTLS: { refused.append(encrypted.refusal(of: $0, $1)) }
