@@ -159,7 +159,8 @@ struct RedisSession {
         }
     }
 
-    /// How old session.json may be while the session goes on, or an interval where that is longer. Writing it took a quarter of kiln's own time when each interval did.
+    /// How old session.json may be while the session goes on, or an interval where that is longer. Writing it took a quarter of kiln's own
+    /// time when each interval did.
     private static let recordEvery = Nanoseconds(10_000_000_000)
 
     /// One interval: rows, then the screen.
@@ -300,9 +301,9 @@ private struct Probes: ~Copyable {
             throw Failure("a session takes 1 to \(WatchedProcesses.limit) processes.")
         }
         let encrypted = EncryptedConnections(targets, follows: !options.noTLS)
-        // Loading takes a hundred milliseconds, most of it in the verifier, attaching a few: all is loaded before anything counts, by two
-        // threads. Not by more: while an object is loaded it takes some 10 MB, for the kernel's types. A third gives the unwinder
-        // its tables, and waits most of the time.
+        // Loading takes a hundred milliseconds, most of it in the verifier, attaching a few: all is loaded before anything counts. Objects by two
+        // threads, not by more: while one is loaded it takes some 10 MB, for the kernel's types. The probes of TLS are verified by a third, and
+        // a fourth gives the unwinder its tables, and waits most of the time.
         let queue = DispatchQueue(label: "loading")
         let loadingStacks = Meanwhile(on: queue) { () throws(KernelError) -> StackProbe? in
             options.sampling.frequency > 0

@@ -14,7 +14,7 @@
 void kiln_libbpf_prepare(void);
 
 /// bpf_object__load(): what it returns. Threads that call this don't read the kernel's types at the same time. Programs that probe functions
-/// ("uprobe", "uretprobe") are loaded by threads of their own; `*probes`: 0 if all of them were, or -errno, and then what the verifier said
+/// ("uprobe", "uretprobe") are loaded meanwhile, by another thread; `*probes`: 0 if all of them were, or -errno, and then what the verifier said
 /// is in the log.
 int kiln_load_object(struct bpf_object *object, int *probes);
 
