@@ -96,6 +96,7 @@ int time_sample(struct bpf_perf_event_data *context)
 	start = bpf_ktime_get_ns();
 	bytes = bpf_get_stack(context, stack->frames, KILN_KERNEL_DEPTH * sizeof stack->frames[0], 0);
 	kernel = bpf_ktime_get_ns();
+	stack->kernel_depth = bytes > 0 ? bytes / sizeof stack->frames[0] : 0;
 	unwind_user_stack(stack);
 	user = bpf_ktime_get_ns();
 	unwind_user_stack(stack);
@@ -103,7 +104,7 @@ int time_sample(struct bpf_perf_event_data *context)
 	clock = bpf_ktime_get_ns();
 	sums->samples++;
 	sums->user_frames += stack->user_depth;
-	sums->kernel_frames += bytes > 0 ? bytes / sizeof stack->frames[0] : 0;
+	sums->kernel_frames += stack->kernel_depth;
 	sums->kernel_ns += kernel - start;
 	sums->user_ns += user - kernel;
 	sums->again_ns += again - user;
