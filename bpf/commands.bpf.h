@@ -179,11 +179,12 @@ static __always_inline void connection_receives(const struct place *place, struc
 	struct connection *c = NULL;
 	struct thread_counts thread = { task->nvcsw, task->sched_info.run_delay };
 	struct arrived *times = &receive->times;
-	int outcome = RESP_MORE;
-	bool executes, inside = false;
+	int outcome = RESP_MORE, executor;
+	bool inside = false;
 
 	times->received_ns = receive->returned_ns;
-	executes = thread_receives(process, task->pid, &thread, receive->began_ns ? receive->began_ns : times->received_ns);
+	executor = thread_receives(process, task->pid, &thread, receive->began_ns ? receive->began_ns : times->received_ns,
+				   receive->arrived_ns);
 	if (x->waiting != WAITING_ONE && x->waiting != WAITING_RUN)
 		x->received_ns = times->received_ns;
 	if (x->trust == TRUST_IGNORED)
@@ -267,7 +268,7 @@ static __always_inline void connection_receives(const struct place *place, struc
 		__u32 command = r->run_command;
 		bool equal = !r->commands_noted, alone = equal && r->run_count == 1;
 
-		if (!TRACING && times->arrived_ns && times->received_ns - times->arrived_ns >= WAIT_LEAST_NS)
+		if (!TRACING && executor & EXECUTED_LONG && times->arrived_ns && times->received_ns - times->arrived_ns >= WAIT_LEAST_NS)
 			blame(r, times->arrived_ns, times->received_ns);
 		if (alone && x->waiting == WAITING_NONE && !(x->flags & (UNPAIRED | REPLIES_OFF | SKIPS_REPLY)) &&
 		    is_answered_once(row_class(command))) {
@@ -288,7 +289,7 @@ static __always_inline void connection_receives(const struct place *place, struc
 			await_replies(place, x, r, times);
 			x->received_ns = times->received_ns;
 		}
-		if (executes)
+		if (executor & EXECUTES)
 			execution_begins(process, &thread, x, equal ? command : KILN_SEVERAL_COMMANDS);
 	}
 	if (!(x->flags & IN_REQUEST) || !c)
@@ -402,19 +403,23 @@ static __always_inline bool is_one_reply(const __u8 *b, __u32 sent)
 	return false;
 }
 
-static __always_inline bool sends_one_reply(const struct send *send)
+/* Global, because it has a small stack then, which the kernel doesn't move: it asks least of a read to the task's own stack. */
+__noinline int is_one_reply_at(__u64 buffer, __u32 sent)
 {
 	__u64 start[2] = {};
-	__u32 length = send->sent;
+	__u32 length = sent;
 
-	if (send->form != SEND_BYTES)
-		return false;
 	if (length > sizeof start)
 		length = sizeof start;
 	barrier_var(length);
-	if (length > sizeof start || bpf_probe_read_user(start, length, (void *)send->buffer))
+	if (length > sizeof start || bpf_probe_read_user(start, length, (void *)buffer))
 		return false;
-	return is_one_reply((const __u8 *)start, send->sent);
+	return is_one_reply((const __u8 *)start, sent);
+}
+
+static __always_inline bool sends_one_reply(const struct send *send)
+{
+	return send->form == SEND_BYTES && is_one_reply_at(send->buffer, send->sent);
 }
 
 static __always_inline void connection_sends(const struct place *place, struct exchange *x, const struct send *send,

@@ -35,7 +35,7 @@ static __always_inline void add_latency(struct kiln_command_stats *stats, enum k
 		sum->max_ns = latency_ns;
 	barrier_var(slot);                /* the verifier follows what comes once, not for each kind of slot */
 	if (slot <= KILN_HISTOGRAM_OVERFLOW_SLOT)
-		stats->slots[slot][phase] += count;
+		stats->slots[phase][slot] += count;
 }
 
 /* ---- execution --------------------------------------------------------------------------------------------- */
@@ -109,18 +109,23 @@ static __always_inline void execution_ends(struct executor *e, struct exchange *
 	x->run_queue_ns = run_queue_ns < ~0U ? run_queue_ns : ~0U;
 }
 
-/* A thread of a process has received: what it executed has ended. False: its receives tell nothing about execution. */
-__noinline int thread_receives(__u32 process, __u32 tid, const struct thread_counts *thread, __u64 now)
+enum executor_told {
+	EXECUTES = 1 << 0,                /* its receives tell about execution */
+	EXECUTED_LONG = 1 << 1,           /* what arrived at `arrived_ns` may have waited for an execution that others notice */
+};
+
+/* A thread of a process has received: what it executed has ended. Returns what is known of it, enum executor_told. */
+static __always_inline int thread_receives(__u32 process, __u32 tid, const struct thread_counts *thread, __u64 now, __u64 arrived_ns)
 {
 	struct executor *e = bpf_map_lookup_elem(&executors, &process);
 
 	if (!e || !thread || e->several_threads)
-		return false;
+		return 0;
 	if (e->tid != tid) {
 		if (e->tid) {
 			e->several_threads = 1;
 			__sync_fetch_and_or(&control.several_threads, 1U << (process & 31));
-			return false;
+			return 0;
 		}
 		e->tid = tid;
 	}
@@ -133,7 +138,7 @@ __noinline int thread_receives(__u32 process, __u32 tid, const struct thread_cou
 			execution_ends(e, find_exchange(e->id), now, run_delay_ns);
 		e->id = 0;
 	}
-	return true;
+	return e->last_span_end_ns > arrived_ns ? EXECUTES | EXECUTED_LONG : EXECUTES;
 }
 
 /* It executes what it has just received. */
@@ -302,7 +307,7 @@ __noinline int blame(struct resp_reader *r, __u64 arrived_ns, __u64 received_ns)
 	process = r->process;
 	context.executor = bpf_map_lookup_elem(&executors, &process);
 	context.parties = bpf_map_lookup_elem(&wait_scratch, &zero);
-	if (!context.executor || !context.parties || context.executor->last_span_end_ns <= arrived_ns)
+	if (!context.executor || !context.parties)
 		return 0;
 	__builtin_memset(context.parties, 0, sizeof *context.parties);
 	bpf_loop(SPANS, note_culprit, &context, 0);

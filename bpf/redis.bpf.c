@@ -153,7 +153,7 @@ __noinline __u64 requested_bytes(__u64 call, __u64 address, __u64 count, __u64 s
 	return vectors.unreadable ? sent : vectors.sum;
 }
 
-/* Where the bytes of a send lie. `trusted`: its connection's replies are followed, and nothing else needs to be known. */
+/* Where the bytes of a send lie. `trusted`: its connection's replies are followed. Then only a trace asks whether they were sent in part. */
 static __always_inline void describe_send(const struct pt_regs *regs, struct send *send, __u32 sent, bool trusted)
 {
 	__u64 requested = sent;
@@ -164,7 +164,8 @@ static __always_inline void describe_send(const struct pt_regs *regs, struct sen
 	case NR_write:
 	case NR_sendto:
 		send->form = SEND_BYTES;
-		requested = regs->dx;
+		if (TRACING || !trusted)
+			requested = regs->dx;
 		break;
 	case NR_writev:
 		send->form = SEND_VECTORS;
@@ -177,7 +178,8 @@ static __always_inline void describe_send(const struct pt_regs *regs, struct sen
 	}
 	if (!trusted && (send->form == SEND_VECTORS || send->form == SEND_MESSAGE))
 		requested = requested_bytes(regs->orig_ax, regs->si, regs->dx, sent);
-	send->in_part = sent < requested || sent >= REPLY_CHUNK;
+	if (TRACING || !trusted)
+		send->in_part = sent < requested || sent >= REPLY_CHUNK;
 }
 
 #include "messages.bpf.h"

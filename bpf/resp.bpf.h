@@ -66,16 +66,35 @@ __noinline long resp_long_header(struct resp_reader *r, __u32 offset, __u32 avai
 	return -1;
 }
 
+#define SHORT_WINDOW 48
+
+/* Global, because it has a small stack then, which the kernel doesn't move: it asks least of a read to the task's own stack. */
+__noinline int read_short_window(struct resp_reader *r, __u64 address, __u32 length)
+{
+	__u64 words[SHORT_WINDOW / 8] = {};
+
+	if (!r || length > SHORT_WINDOW || bpf_probe_read_user(words, length, (void *)address))
+		return -1;
+	__builtin_memcpy(r->bytes, words, sizeof words);
+	return 0;
+}
+
 static __always_inline int read_window(struct resp_reader *r)
 {
+	__u64 address = r->address + r->position;
 	__u32 length = r->end - r->position;
+	long failed;
 
-	barrier_var(length);
 	if (length > RESP_WINDOW)
 		length = RESP_WINDOW;
 	r->window_start = r->position;
 	r->window_length = length;
-	if (bpf_probe_read_user(r->bytes, length, (void *)(r->address + r->position))) {
+	barrier_var(length);
+	if (length <= SHORT_WINDOW)
+		failed = read_short_window(r, address, length);
+	else
+		failed = length <= RESP_WINDOW ? bpf_probe_read_user(r->bytes, length, (void *)address) : -1;
+	if (failed) {
 		lose(KILN_LOST_UNREADABLE_BUFFERS, 1);
 		return -1;
 	}

@@ -15,7 +15,9 @@ static __always_inline int target_index(__u32 tgid)
 
 #pragma unroll
 	for (i = 0; i < KILN_MAX_TARGETS; i++) {
-		if (i < targets.count && tgid == targets.tgids[i])
+		if (i >= targets.count)
+			break;
+		if (tgid == targets.tgids[i])
 			return i;
 	}
 	return -1;

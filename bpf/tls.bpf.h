@@ -109,7 +109,7 @@ static __always_inline void stream_receives(const struct place *place, struct ex
 		return;
 	}
 	if (!CLIENT_SIDE)
-		thread_receives(process, task->pid, &thread, call->entered_ns);
+		thread_receives(process, task->pid, &thread, call->entered_ns, receive->arrived_ns);
 	tls_carries(x, call, receive, process);
 }
 

@@ -272,7 +272,7 @@ public struct CommandProbe: ~Copyable {
             let slots = bytes.advanced(by: slotsOffset).assumingMemoryBound(to: UInt64.self)
             for (index, phase) in Phase.allCases.prefix(phases).enumerated() {
                 var histogram = counts.phases[shown(phase, row)] ?? Histogram()
-                histogram.add(slots: slots + index, stride: phases, sum: sums[index])
+                histogram.add(slots: slots + index * (Histogram.slotCount + 1), sum: sums[index])
                 if histogram.count != 0 { counts.phases[shown(phase, row)] = histogram }
             }
             if counts.calls != 0 || !counts.phases.isEmpty { rows[row] = counts }

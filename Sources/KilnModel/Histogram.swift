@@ -35,13 +35,13 @@ public struct Histogram: Equatable, Sendable {
         count = slots.reduce(0, &+)
     }
 
-    /// Add what one CPU counted. `copied`: `slotCount` slots and the overflow slot, each `stride` numbers behind the one before.
-    public mutating func add(slots copied: UnsafePointer<UInt64>, stride: Int = 1, sum copiedSum: kiln_latency_sum) {
+    /// Add what one CPU counted. `copied`: `slotCount` slots and the overflow slot.
+    public mutating func add(slots copied: UnsafePointer<UInt64>, sum copiedSum: kiln_latency_sum) {
         var filled = false
-        for slot in 0...Self.slotCount where copied[slot * stride] != 0 {
+        for slot in 0...Self.slotCount where copied[slot] != 0 {
             if slots.isEmpty { slots = [UInt64](repeating: 0, count: Self.slotCount + 1) }
-            slots[slot] &+= copied[slot * stride]
-            count &+= copied[slot * stride]
+            slots[slot] &+= copied[slot]
+            count &+= copied[slot]
             filled = true
         }
         guard filled else { return }

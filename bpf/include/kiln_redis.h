@@ -79,9 +79,9 @@ struct kiln_command_stats {
 	__u64 errors;                         /* replies that are errors */
 	__u64 run_queue_ns;                   /* of exec: the thread was ready and not running */
 	__u64 reply_bytes_max;                /* the largest reply; of a send that answers several commands only its largest counts */
-	/* A histogram for each phase. Phases side by side: one answer counts in most of them, and often in slots that are near. */
+	/* A histogram for each phase. Each phase's slots together: most of its latencies lie in few of them, and so in few cache lines. */
 	struct kiln_latency_sum sums[KILN_PHASE_COUNT];
-	__u64 slots[KILN_HISTOGRAM_SLOTS + 1][KILN_PHASE_COUNT];
+	__u64 slots[KILN_PHASE_COUNT][KILN_HISTOGRAM_SLOTS + 1];
 };
 
 /* Key of the map `errors`; the value is their number (__u64). */
