@@ -247,8 +247,11 @@ __noinline int all_requests_read(struct exchange *x)
 /* The one request of a receive: the run that goes on. */
 static __always_inline void only_request_read(struct exchange *x, struct resp_reader *r)
 {
-	resp_note_run(r);
-	requests_read(x, r, 0);
+	x->sequence++;
+	if (!r->traced || !traces_command(r->run_command))
+		return;
+	__sync_fetch_and_add(&x->untold, 1);
+	keep_request(x, r, x->sequence, r->run_begun, r->run_begun + r->run_largest);
 }
 
 /* A receive ended inside a request. */

@@ -361,15 +361,17 @@ static __always_inline void tell_answers(struct exchange *x)
 static __always_inline void tell_only_answer(struct exchange *x, __u64 buffer, __u32 bytes)
 {
 	struct trace_scratch *t = this_trace();
-	struct answered_list *answers = this_answered();
-	struct reply_list *list = this_list();
+	struct answered_list *answers;
+	struct reply_list *list;
 	struct answered_request *request;
 	struct listed_reply *reply;
 
-	if (!(x->flags & TRACED) || !t || !answers || !list || !traces_command(x->command))
+	if (!(x->flags & TRACED) || !t || !traces_command(x->command))
 		return;
-	t->slot = slot_with(x->id, x->sequence, x->sequence);
-	if (!trace.errors_only && is_slow(x, x->received_ns)) {
+	t->slot = find_slot(x->id, x->sequence);
+	answers = !trace.errors_only && is_slow(x, x->received_ns) ? this_answered() : NULL;
+	list = answers ? this_list() : NULL;
+	if (answers && list) {
 		request = &answers->requests[0];
 		request->received_ns = x->received_ns;
 		request->arrived_ns = x->arrived_ns;
@@ -385,7 +387,7 @@ static __always_inline void tell_only_answer(struct exchange *x, __u64 buffer, _
 		reply->is_error = 0;
 		tell(x, request, 0, reply);
 	}
-	leave_slot(t->slot, x->id, 1);
+	free_slot(t->slot, x->id);        /* which has this request alone */
 	__sync_fetch_and_add(&x->untold, -1);
 }
 

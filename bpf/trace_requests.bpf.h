@@ -236,9 +236,14 @@ static __always_inline void empty_slot(struct trace_slot *slot)
 __noinline int claim_slot(__u64 id, __u32 sequence)
 {
 	struct trace_slot *slot;
-	int found = find_slot(id, sequence);
 	__u32 i;
+	int found;
 
+	/* In place where it can be in its own set only: most requests have none yet. */
+	if (*(volatile __u32 *)&slots_elsewhere)
+		found = find_slot(id, sequence);
+	else
+		found = find_in_set(slot_set(id, sequence, 0), id, sequence, OWN_WAYS);
 	if (found >= 0)
 		return found;
 	/* Free ones first. */
@@ -265,7 +270,7 @@ static __always_inline void free_slot(int index, __u64 id)
 __noinline int slot_with(__u64 id, __u32 sequence, __u32 first)
 {
 	int found = find_slot(id, first);
-	struct trace_slot *slot = slot_at(found);
+	struct trace_slot *slot = first == sequence ? NULL : slot_at(found);
 
 	if (first == sequence || (slot && sequence - first < slot->together))
 		return found;
