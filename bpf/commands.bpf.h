@@ -403,7 +403,7 @@ static __always_inline bool is_one_reply(const __u8 *b, __u32 sent)
 	return false;
 }
 
-/* Global, because it has a small stack then, which the kernel doesn't move: it asks least of a read to the task's own stack. */
+/* Global for its small stack, as read_short_window(). */
 __noinline int is_one_reply_at(__u64 buffer, __u32 sent)
 {
 	__u64 start[2] = {};

@@ -119,7 +119,7 @@ static __always_inline int thread_receives(__u32 process, __u32 tid, const struc
 {
 	struct executor *e = bpf_map_lookup_elem(&executors, &process);
 
-	if (!e || !thread || e->several_threads)
+	if (!e || e->several_threads)
 		return 0;
 	if (e->tid != tid) {
 		if (e->tid) {

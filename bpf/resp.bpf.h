@@ -66,9 +66,10 @@ __noinline long resp_long_header(struct resp_reader *r, __u32 offset, __u32 avai
 	return -1;
 }
 
-#define SHORT_WINDOW 48
+#define SHORT_WINDOW 48                   /* bytes */
 
-/* Global, because it has a small stack then, which the kernel doesn't move: it asks least of a read to the task's own stack. */
+/* The kernel asks least of a read to the task's own stack (20 to 30 ns less), where since 6.13 only functions with less than 64 bytes
+ * of it are. Hence global, and so small. */
 __noinline int read_short_window(struct resp_reader *r, __u64 address, __u32 length)
 {
 	__u64 words[SHORT_WINDOW / 8] = {};
