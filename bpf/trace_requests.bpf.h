@@ -270,11 +270,12 @@ static __always_inline void free_slot(int index, __u64 id)
 __noinline int slot_with(__u64 id, __u32 sequence, __u32 first)
 {
 	int found = find_slot(id, first);
-	struct trace_slot *slot = first == sequence ? NULL : slot_at(found);
+	struct trace_slot *slot;
 
-	if (first == sequence || (slot && sequence - first < slot->together))
+	if (first == sequence)
 		return found;
-	return find_slot(id, sequence);
+	slot = slot_at(found);
+	return slot && sequence - first < slot->together ? found : find_slot(id, sequence);
 }
 
 /* A connection ends. Who comes after it may have its id (an SSL object's address), and begins with the same sequences. */
