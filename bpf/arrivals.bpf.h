@@ -45,14 +45,12 @@ static __always_inline __u64 tcp_arrival(const struct arrival *arrival, __u32 fi
 }
 
 /* The first receive of a connection has read up to `copied_seq`. */
-static __always_inline void follow_arrivals(struct arrival *arrival, const struct tcp_sock *tcp, __u32 copied_seq)
+static __always_inline void follow_arrivals(struct arrival *arrival, struct tcp_sock *tcp, __u32 copied_seq)
 {
-	if (!arrival)
-		return;
 	arrival->next_seq = copied_seq;
 	__sync_lock_test_and_set(&arrival->followed, 1);
 	/* What has arrived meanwhile may have been missed. */
-	if (*(volatile __u32 *)&tcp->rcv_nxt != copied_seq)
+	if (BPF_CORE_READ(tcp, rcv_nxt) != copied_seq)
 		arrival->next_seq = copied_seq - 1;
 }
 

@@ -159,7 +159,7 @@ __noinline int client_sends_one(struct exchange *x, const struct send *send, __u
 	if (!x || !send || send->form != SEND_BYTES || x->waiting != WAITING_NONE)
 		return 0;
 	r = bpf_map_lookup_elem(&readers, &zero);
-	if (!r || resp_receive_one(r, send->buffer, send->sent) != RESP_ONE_COMMAND)
+	if (!r || resp_receive_run(r, send->buffer, send->sent) != RESP_ONE_RUN || r->run_count != 1)
 		return 0;
 	command = r->run_command;
 	if (!is_answered_once(row_class(command)))

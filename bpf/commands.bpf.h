@@ -20,6 +20,7 @@ struct receive {
 	__u64 returned_ns;                /* when the call returned that received */
 	__u64 arrived_ns;                 /* its first byte; at most ARRIVAL_UNKNOWN: not known */
 	__u32 copied_seq;                 /* tcp only: bytes read before and with this receive, as a sequence number */
+	bool gap;                         /* tcp only: bytes before it were read that no receive has shown */
 	bool first_of_stream;             /* proven: no byte of the stream was read before */
 	bool incoming;                    /* the server accepted the connection; it did not open it */
 	bool unsupported;                 /* a stream, but of a protocol of which neither is known */
@@ -27,9 +28,9 @@ struct receive {
 	bool carried;                     /* by TLS: who asks is known, and the bytes are not encrypted */
 	__u32 loss;                       /* not 0: why the bytes can't be followed, as KILN_LOST_* + 1 */
 	__u64 began_ns;                   /* when the thread turned to it; 0: not known, and so its return counts */
+	bool first;                       /* of its connection */
 	/* Found out on the way, and not zero before. Here and not on the stack, because the verifier would follow each of their values into
 	 * what comes after. */
-	bool first;                       /* of its connection */
 	struct arrived times;
 	struct send replies;              /* client's side: what is received is followed as a server's send */
 };
@@ -46,7 +47,7 @@ struct place {
 	__u64 id;
 };
 
-static __always_inline struct connection *connection_at(const struct place *place);
+static struct connection *connection_at(const struct place *place);
 
 /* ---- receive ----------------------------------------------------------------------------------------------- */
 
@@ -171,6 +172,39 @@ static __always_inline void count_send(__u32 client, __u32 bytes)
 		stats->sent_bytes += bytes;
 }
 
+/* What comes before a receive's bytes are followed, where it is not like most: the first of its connection, one that doesn't join those
+ * before, or one of a stream that is not at a known boundary. False: they can't be followed. */
+static __noinline int take_up(const struct place *place, struct exchange *x, struct receive *receive, __u32 process)
+{
+	struct connection *c;
+
+	receive->first = x->trust == TRUST_UNKNOWN;
+	if (receive->first)
+		meet(x, receive, process);
+	if (x->trust == TRUST_IGNORED)
+		return false;
+	if (receive->loss) {
+		lose(receive->loss - 1, 1);
+		distrust(x);
+		return false;
+	}
+	if (receive->gap) {
+		lose(KILN_LOST_RECEIVE_GAPS, 1);
+		distrust(x);
+	}
+	if (x->trust != TRUST_PROBING && !(x->flags & IN_REQUEST))
+		return true;
+	c = connection_at(place);
+	if (!c) {
+		lose(KILN_LOST_CONNECTIONS_WITHOUT_STATE, 1);
+		distrust(x);
+		return false;
+	}
+	if (x->trust == TRUST_PROBING)
+		probe(x, c, receive);
+	return x->trust != TRUST_IGNORED;
+}
+
 static __always_inline void connection_receives(const struct place *place, struct exchange *x, struct receive *receive,
 						struct task_struct *task, __u32 process)
 {
@@ -180,58 +214,36 @@ static __always_inline void connection_receives(const struct place *place, struc
 	struct thread_counts thread = { task->nvcsw, task->sched_info.run_delay };
 	struct arrived *times = &receive->times;
 	int outcome = RESP_MORE, executor;
-	bool inside = false;
+	bool followed, inside = false;
 
 	times->received_ns = receive->returned_ns;
 	executor = thread_receives(process, task->pid, &thread, receive->began_ns ? receive->began_ns : times->received_ns,
 				   receive->arrived_ns);
 	if (x->waiting != WAITING_ONE && x->waiting != WAITING_RUN)
 		x->received_ns = times->received_ns;
-	if (x->trust == TRUST_IGNORED)
-		return;
-	receive->first = x->trust == TRUST_UNKNOWN;
-	if (receive->first) {
-		meet(x, receive, process);
-		if (x->trust == TRUST_IGNORED)
-			return;
-	} else if (receive->tcp && !receive->loss && !continues(x, receive)) {
-		lose(KILN_LOST_RECEIVE_GAPS, 1);
-		distrust(x);
-	}
+	followed = x->trust == TRUST_COUNTING && !(x->flags & IN_REQUEST) && !receive->loss && !receive->gap;
+	if (!followed)
+		followed = take_up(place, x, receive, process);
 	x->copied_seq = receive->copied_seq;
-	times->arrived_ns = receive->arrived_ns > ARRIVAL_UNKNOWN && receive->arrived_ns <= times->received_ns ? receive->arrived_ns : 0;
-	if (receive->loss) {
-		lose(receive->loss - 1, 1);
-		distrust(x);
+	if (!followed)
 		return;
-	}
+	times->arrived_ns = receive->arrived_ns > ARRIVAL_UNKNOWN && receive->arrived_ns <= times->received_ns ? receive->arrived_ns : 0;
 	r = bpf_map_lookup_elem(&readers, &zero);
 	if (!r)
 		return;
-	if (x->trust == TRUST_PROBING || x->flags & IN_REQUEST) {
-		c = connection_at(place);
-		if (!c) {
-			lose(KILN_LOST_CONNECTIONS_WITHOUT_STATE, 1);
-			distrust(x);
-			return;
-		}
-	}
-	if (x->trust == TRUST_PROBING && c) {
-		probe(x, c, receive);
-		if (x->trust == TRUST_IGNORED)
-			return;
-	}
 	x->flags &= ~(REPLIED | SENT_IN_PART);
 	r->process = process;
 	r->counting = x->trust == TRUST_COUNTING;
 	if (TRACING)
 		r->traced = begin_requests(x, receive->length);
-	if (x->flags & IN_REQUEST && c) {
+	if (x->flags & IN_REQUEST)
+		c = connection_at(place);
+	if (c) {
 		resp_receive(r, &c->requests, receive->buffer, receive->length);
 		follow_units(r, &c->requests);
 		inside = !at_boundary(&c->requests);
 	} else {
-		outcome = resp_receive_one(r, receive->buffer, receive->length);
+		outcome = resp_receive_run(r, receive->buffer, receive->length);
 		if (outcome == RESP_UNREADABLE) {
 			distrust(x);
 			return;
@@ -242,8 +254,7 @@ static __always_inline void connection_receives(const struct place *place, struc
 			inside = !at_boundary(&r->stream);
 		}
 		if (inside) {
-			if (!c)
-				c = connection_at(place);
+			c = connection_at(place);
 			if (!c) {
 				lose(KILN_LOST_CONNECTIONS_WITHOUT_STATE, 1);
 				distrust(x);
@@ -252,12 +263,13 @@ static __always_inline void connection_receives(const struct place *place, struc
 			c->requests = r->stream;
 		}
 	}
-	if (outcome != RESP_ONE_COMMAND)
+	if (outcome != RESP_ONE_RUN)
 		x->flags = inside ? x->flags | IN_REQUEST : x->flags & ~IN_REQUEST;
 	if (!r->counting) {
 		lose(KILN_LOST_UNSYNCHRONISED_BYTES, receive->length);
 		if (r->run_count) {
 			x->flags |= PROBED;
+			c = connection_at(place);
 			if (c)
 				c->failed_probes = 0;
 		}
@@ -292,7 +304,7 @@ static __always_inline void connection_receives(const struct place *place, struc
 		if (executor & EXECUTES)
 			execution_begins(process, &thread, x, equal ? command : KILN_SEVERAL_COMMANDS);
 	}
-	if (!(x->flags & IN_REQUEST) || !c)
+	if (!c || !(x->flags & IN_REQUEST))
 		return;
 	if (c->requests.state < RESP_FAILED) {
 		if (TRACING)

@@ -165,13 +165,13 @@ static __always_inline __u32 set_of(__u64 id)
  *
  * What is added to the number of the element is zero, which the verifier doesn't know: one pointer with a variable offset comes of it,
  * and what follows is verified once, not four times. */
-static __always_inline __u32 way_of(const void *set, __u32 size, __u64 id)
+static __always_inline __u32 way_among(const void *set, __u32 size, __u64 id, __u32 first, __u32 end)
 {
 	__u64 found = 0;
 	__u32 i;
 
 #pragma unroll
-	for (i = 0; i < EXCHANGE_WAYS; i++) {
+	for (i = first; i < end; i++) {
 		found = *(const __u64 *)(set + i * size);
 		if (found == id) {
 			barrier_var(found);
@@ -181,6 +181,22 @@ static __always_inline __u32 way_of(const void *set, __u32 size, __u64 id)
 	}
 	barrier_var(i);
 	return i;
+}
+
+/* Few sets hold more than one. */
+static __noinline __u32 way_behind_first(const void *set, __u32 size, __u64 id)
+{
+	return way_among(set, size, id, 1, EXCHANGE_WAYS);
+}
+
+static __always_inline __u32 way_of(const void *set, __u32 size, __u64 id)
+{
+	__u32 way = way_among(set, size, id, 0, 1);
+
+	if (way)
+		way = way_behind_first(set, size, id);
+	barrier_var(way);
+	return way;
 }
 
 static __always_inline struct exchange *find_exchange(__u64 id)
@@ -248,7 +264,7 @@ __noinline int claim_exchange(__u64 id)
 	return false;
 }
 
-static __always_inline struct exchange *make_exchange(__u64 id)
+static __noinline struct exchange *make_exchange(__u64 id)
 {
 	return claim_exchange(id) ? find_exchange(id) : NULL;
 }
@@ -256,13 +272,15 @@ static __always_inline struct exchange *make_exchange(__u64 id)
 /* To be provided: a trace forgets the connection's requests. */
 static void forget_requests(__u64 id);
 
-static __always_inline void free_exchange(struct exchange *x)
+__noinline int free_exchange(struct exchange *x)
 {
-	struct arrival *arrival = find_arrival(x->id);
+	struct arrival *arrival;
 
+	if (!x)
+		return 0;
+	arrival = find_arrival(x->id);
 	if (TRACING && x->flags & TRACED)
 		forget_requests(x->id);
-
 	if (arrival)
 		arrival->id = 0;
 	if (x->untold)
@@ -270,6 +288,7 @@ static __always_inline void free_exchange(struct exchange *x)
 	__builtin_memset(&x->received_ns, 0, sizeof *x - sizeof x->id);
 	asm volatile("" ::: "memory");    /* emptied before it can be taken */
 	x->id = 0;
+	return 0;
 }
 
 #endif

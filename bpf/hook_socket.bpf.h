@@ -42,19 +42,6 @@ static __always_inline const struct pt_regs *saved_registers(struct task_struct 
 	return bpf_rdonly_cast((void *)(stack + offset), bpf_core_type_id_kernel(struct pt_regs));
 }
 
-/* By a helper, though the pointer may be followed: for each load of a pointer through one that it trusts the verifier looks for three
- * names among all types of the kernel, which takes it a millisecond. */
-static __always_inline __u64 socket_inode(struct sock *sk)
-{
-	__u64 inode = 0;
-	char *socket = (char *)BPF_CORE_READ(sk, sk_socket);
-
-	if (socket)
-		bpf_probe_read_kernel(&inode, sizeof inode, socket - bpf_core_field_offset(struct socket_alloc, socket) +
-				      bpf_core_field_offset(struct socket_alloc, vfs_inode.i_ino));
-	return inode;
-}
-
 /* The exchange of a socket, made if there is none: NULL where there is no room. */
 static __always_inline struct exchange *socket_exchange(struct sock *sk, __u64 cookie)
 {
@@ -109,32 +96,16 @@ static __always_inline int receive_at_socket(struct sock *sk, const struct tcp_s
 	arrival = find_arrival(cookie ? cookie : x->id);
 	if (tcp) {
 		receive->copied_seq = tcp->copied_seq;
-		if (x->trust == TRUST_UNKNOWN ? !is_first_of_stream((struct tcp_sock *)tcp, receive) : !continues(x, receive)) {
-			bool ended = *(volatile __u8 *)&sk->sk_shutdown & RCV_SHUTDOWN;
-
-			receive->copied_seq = bytes_read_up_to(receive->copied_seq, ended, *(volatile __u32 *)&tcp->rcv_nxt);
-		}
+		if (x->trust == TRUST_UNKNOWN || !continues(x, receive))
+			pass_end_of_stream(sk, x, receive);
 		receive->arrived_ns = tcp_arrival(arrival, receive->copied_seq - ret);
-		if (x->trust == TRUST_UNKNOWN) {
-			follow_arrivals(arrival, tcp, receive->copied_seq);
-			receive->first_of_stream = is_first_of_stream((struct tcp_sock *)tcp, receive);
-			/* A listener's backlog limit is inherited by what it accepts; connect() sets none. */
-			receive->incoming = sk->sk_max_ack_backlog != 0;
-		}
 	} else {
 		receive->arrived_ns = take_unix_arrival(arrival);
 		if (sk->sk_receive_queue.qlen)
 			forget_unix_arrival(arrival);
 	}
-	if (x->trust == TRUST_UNKNOWN && !tcp && sk->__sk_common.skc_family != AF_UNIX) {
-		receive->unsupported = sk->sk_type == SOCK_STREAM;
-	} else if (x->trust == TRUST_UNKNOWN && !tcp) {
-		/* What a listener accepts inherits its address; who connects has none. */
-		receive->incoming = BPF_CORE_READ((struct unix_sock *)sk, addr) != NULL;
-		receive->first_of_stream = is_new_socket(socket_inode(sk));
-	}
 	if (x->trust == TRUST_UNKNOWN)
-		describe_client(&receive->client, sk, process);
+		describe_first_receive(sk, arrival, receive, process);
 	if (!call.is_seen)
 		regs = saved_registers(task);
 	if (TRACING)
@@ -160,7 +131,7 @@ static __always_inline int send_at_socket(struct sock *sk, const struct tcp_sock
 {
 	struct task_struct *task;
 	struct exchange *x;
-	struct send send = {};
+	struct send on_stack = {}, *send = &on_stack;
 	const struct pt_regs *regs = NULL;
 	struct place place = { sk, 0 };
 	int process;
@@ -169,37 +140,40 @@ static __always_inline int send_at_socket(struct sock *sk, const struct tcp_sock
 		return 0;
 	task = bpf_get_current_task_btf();
 	process = target_index(task->tgid);
-	if (process >= 0)
-		/* First of all: reading the clock waits for all that is being fetched, and most of what comes is not in the nearest cache. */
-		send.returned_ns = bpf_ktime_get_ns();
 	if (CLIENT_SIDE) {
 		struct receive *scratch = new_receive(0);
 
 		if (process < 0 || !scratch || !is_stream(sk))
 			return 0;
+		/* What comes below takes nearly all of the stack. */
+		send = &scratch->replies;
+		*send = (struct send){ .returned_ns = bpf_ktime_get_ns() };
 		x = socket_exchange(sk, sk->__sk_common.skc_cookie.counter);
 		if (x)
 			meet_server(x, sk, socket_inode(sk), process, &scratch->client);
 		else
 			lose(KILN_LOST_CONNECTIONS_WITHOUT_STATE, 1);
 	} else {
+		if (process >= 0)
+			/* First of all: reading the clock waits for all that is being fetched, and most of what comes is not in the nearest cache. */
+			send->returned_ns = bpf_ktime_get_ns();
 		x = find_exchange(sk->__sk_common.skc_cookie.counter);
 	}
 	if (!x)
 		return 0;
 	if (process < 0)
-		send.returned_ns = bpf_ktime_get_ns();
+		send->returned_ns = bpf_ktime_get_ns();
 	if (call.is_seen) {
-		describe_message_send(call.message, call.size, &send, ret);
+		describe_message_send(call.message, call.size, send, ret);
 	} else {
 		regs = saved_registers(task);
-		describe_send(regs, &send, ret, x->trust == TRUST_COUNTING);
+		describe_send(regs, send, ret, x->trust == TRUST_COUNTING);
 	}
 	if (TRACING)
 		begin_call((__u64)sk, regs ? regs->di : KILN_TRACE_NO_FD);
 	if (tcp)
-		send.begin_ns = send_begin(tcp->tcp_clock_cache, tcp->tcp_wstamp_ns);
-	stream_sends(&place, x, &send, task, call.is_seen);
+		send->begin_ns = send_begin(tcp->tcp_clock_cache, tcp->tcp_wstamp_ns);
+	stream_sends(&place, x, send, task, call.is_seen);
 	return 0;
 }
 

@@ -101,26 +101,12 @@ static __always_inline void syscall_receive(struct task_struct *task, struct pt_
 	family = BPF_CORE_READ(sk, __sk_common.skc_family);
 	receive->tcp = is_tcp(family, BPF_CORE_READ(sk, sk_protocol));
 	if (receive->tcp) {
-		struct tcp_sock *tcp = (struct tcp_sock *)sk;
-
-		receive->copied_seq = BPF_CORE_READ(tcp, copied_seq);
-		if (x->trust == TRUST_UNKNOWN ? !is_first_of_stream(tcp, receive) : !continues(x, receive)) {
-			bool ended = BPF_CORE_READ(sk, sk_shutdown) & RCV_SHUTDOWN;
-
-			receive->copied_seq = bytes_read_up_to(receive->copied_seq, ended, BPF_CORE_READ(tcp, rcv_nxt));
-		}
-		if (x->trust == TRUST_UNKNOWN) {
-			receive->first_of_stream = is_first_of_stream(tcp, receive);
-			receive->incoming = BPF_CORE_READ(sk, sk_max_ack_backlog) != 0;
-		}
-	} else if (x->trust == TRUST_UNKNOWN && family != AF_UNIX) {
-		receive->unsupported = BPF_CORE_READ(sk, sk_type) == SOCK_STREAM;
-	} else if (x->trust == TRUST_UNKNOWN) {
-		receive->incoming = BPF_CORE_READ((struct unix_sock *)sk, addr) != NULL;
-		receive->first_of_stream = is_new_socket(socket.inode);
+		receive->copied_seq = BPF_CORE_READ((struct tcp_sock *)sk, copied_seq);
+		if (x->trust == TRUST_UNKNOWN || !continues(x, receive))
+			pass_end_of_stream(sk, x, receive);
 	}
 	if (x->trust == TRUST_UNKNOWN)
-		describe_client(&receive->client, sk, process);
+		describe_first_receive(sk, NULL, receive, process);
 	receive->loss = receive_loss(regs, receive, false, flags & MSG_TRUNC);
 	stream_receives(&place, x, receive, task, process, false);
 }

@@ -106,7 +106,7 @@ int tls_read_ends(struct pt_regs *regs)
 	if (!take_cpu(x))
 		return 0;
 	receive = &call->receive;
-	__builtin_memset(receive, 0, __builtin_offsetof(struct receive, first));
+	__builtin_memset(receive, 0, __builtin_offsetof(struct receive, times));
 	receive->buffer = call->buffer;
 	receive->length = bytes;
 	receive->returned_ns = bpf_ktime_get_ns();

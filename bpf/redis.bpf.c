@@ -203,14 +203,6 @@ static __always_inline bool is_tcp(__u16 family, __u16 protocol)
 	return protocol == IPPROTO_TCP && (family == AF_INET || family == AF_INET6);
 }
 
-/* Up to where a stream has been read. Behind the last byte comes the FIN, which has a sequence number too, and is read with it if it is
- * there. `ended`, that it is there, has to be looked at before `rcv_nxt`: in the other order what comes meanwhile looks as if read. A
- * connection that was reset looks ended, too, without a FIN: to be asked only where the bytes don't fit as they are. */
-static __always_inline __u32 bytes_read_up_to(__u32 copied_seq, bool ended, __u32 rcv_nxt)
-{
-	return copied_seq - (ended && copied_seq == rcv_nxt);
-}
-
 /* Whether a receive took its stream's first byte: whether what TCP has received begins there. Of the two numbers that tell, data that
  * arrives meanwhile changes the count first; read the other way round, they may hide the beginning, and never feign it. */
 static __always_inline bool is_first_of_stream(struct tcp_sock *tcp, const struct receive *receive)
@@ -223,6 +215,23 @@ static __always_inline bool is_first_of_stream(struct tcp_sock *tcp, const struc
 			return true;
 	}
 	return false;
+}
+
+/* The sequence number up to which a receive has read, where its bytes don't join those before: behind the last one comes the FIN, which has a
+ * number too, and is read with it if it is there. That it is there has to be looked at before `rcv_nxt`: in the other order what comes
+ * meanwhile looks as if read. A connection that was reset looks ended, too, without a FIN: hence only where the bytes don't fit as
+ * they are. */
+static __noinline int pass_end_of_stream(struct sock *sk, const struct exchange *x, struct receive *receive)
+{
+	struct tcp_sock *tcp = (struct tcp_sock *)sk;
+	bool ended;
+
+	if (x->trust == TRUST_UNKNOWN && is_first_of_stream(tcp, receive))
+		return 0;
+	ended = BPF_CORE_READ(sk, sk_shutdown) & RCV_SHUTDOWN;
+	receive->copied_seq -= ended && receive->copied_seq == BPF_CORE_READ(tcp, rcv_nxt);
+	receive->gap = x->trust != TRUST_UNKNOWN && !continues(x, receive);
+	return 0;
 }
 
 /* Scratch, one for each CPU. Not on the stack, because the verifier takes what lies in a map for any number, and so doesn't
@@ -240,7 +249,7 @@ static __always_inline struct receive *new_receive(__u32 length)
 	struct receive *receive = bpf_map_lookup_elem(&receives, &zero);
 
 	if (receive) {
-		__builtin_memset(receive, 0, __builtin_offsetof(struct receive, first));
+		__builtin_memset(receive, 0, __builtin_offsetof(struct receive, times));
 		receive->length = length;
 	}
 	return receive;
@@ -269,6 +278,41 @@ static __always_inline void describe_client(struct kiln_client_key *client, stru
 	}
 	if (family == AF_UNIX)
 		client->family = KILN_ADDRESS_UNIX;
+}
+
+/* By a helper, though a hook may be able to follow the pointer: for each load of a pointer through one that it trusts the verifier looks
+ * for three names among all types of the kernel, which takes it a millisecond. */
+static __always_inline __u64 socket_inode(struct sock *sk)
+{
+	__u64 inode = 0;
+	char *socket = (char *)BPF_CORE_READ(sk, sk_socket);
+
+	if (socket)
+		bpf_probe_read_kernel(&inode, sizeof inode, socket - bpf_core_field_offset(struct socket_alloc, socket) +
+				      bpf_core_field_offset(struct socket_alloc, vfs_inode.i_ino));
+	return inode;
+}
+
+/* What a connection's first receive has to tell beside its bytes. `arrival`: NULL where arrivals are not seen. */
+static __noinline int describe_first_receive(struct sock *sk, struct arrival *arrival, struct receive *receive, __u32 process)
+{
+	if (receive->tcp) {
+		struct tcp_sock *tcp = (struct tcp_sock *)sk;
+
+		if (arrival)
+			follow_arrivals(arrival, tcp, receive->copied_seq);
+		receive->first_of_stream = is_first_of_stream(tcp, receive);
+		/* A listener's backlog limit is inherited by what it accepts; connect() sets none. */
+		receive->incoming = BPF_CORE_READ(sk, sk_max_ack_backlog) != 0;
+	} else if (BPF_CORE_READ(sk, __sk_common.skc_family) != AF_UNIX) {
+		receive->unsupported = BPF_CORE_READ(sk, sk_type) == SOCK_STREAM;
+	} else {
+		/* What a listener accepts inherits its address; who connects has none. */
+		receive->incoming = BPF_CORE_READ((struct unix_sock *)sk, addr) != NULL;
+		receive->first_of_stream = is_new_socket(socket_inode(sk));
+	}
+	describe_client(&receive->client, sk, process);
+	return 0;
 }
 
 /* The client's side: a connection's first event. What a listener accepts inherits its backlog limit, or its address.
@@ -316,7 +360,7 @@ struct {
 #include "hook_fentry.bpf.h"
 #include "hook_syscall.bpf.h"
 
-static __always_inline struct connection *connection_at(const struct place *place)
+static __noinline struct connection *connection_at(const struct place *place)
 {
 	struct connection *c, *fresh;
 	__u64 id = place->id;

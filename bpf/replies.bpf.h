@@ -15,7 +15,9 @@
 
 #include "reply_reader.bpf.h"
 
-#define BULKS_AT_ONCE 16
+#define SIZES_AT_ONCE 16                  /* elements of other lengths than those before, of one call */
+#define ALIKE_AT_ONCE 32
+#define ELEMENTS_AT_ONCE (SIZES_AT_ONCE * (ALIKE_AT_ONCE + 1))
 #define NULL_BULK 0x0a0d312d24ULL         /* "$-1" CR LF */
 #define REPLY_LINE_BYTES 32               /* of a line passed over in one step */
 #define REPLY_STEPS_MAX 65536             /* a send of 64 KiB, Redis's largest, has at most 22,000 elements */
@@ -250,9 +252,9 @@ static __always_inline __u32 short_line(const __u8 *b, __u32 available)
 	return (__u32)(((found - 1) & 0x0101010101010101ULL) * 0x0101010101010101ULL >> 56);
 }
 
-/* The length of a small or null bulk at `offset`, header and all, << 8 | the header's; 0: look closer. Global, so that the
- * verifier follows it once. */
-__noinline __u32 bulk_length(const struct reply_reader *r, __u32 offset)
+/* The length of a small element at `offset` that is neither an aggregate nor an error, header and all, << 8 | the length of the bytes that tell
+ * it; 0: look closer. Global, so that the verifier follows it once. */
+__noinline __u32 element_length(const struct reply_reader *r, __u32 offset)
 {
 	const __u8 *b;
 	__u64 number;
@@ -261,58 +263,89 @@ __noinline __u32 bulk_length(const struct reply_reader *r, __u32 offset)
 	if (!r)
 		return 0;
 	b = &r->bytes[in_window(offset)];
-	if ((*(const __u64 *)b & 0xffffffffffULL) == NULL_BULK)
-		return 5 << 8 | 5;
-	header = *b == '$' ? short_header(b, 8, &number) : 0;
-	return header ? (header + (__u32)number + 2) << 8 | header : 0;
+	switch (*b) {
+	case '$':
+		if ((*(const __u64 *)b & 0xffffffffffULL) == NULL_BULK)
+			return 5 << 8 | 5;
+		header = short_header(b, 8, &number);
+		return header ? (header + (__u32)number + 2) << 8 | header : 0;
+	case '+':
+	case ':':
+	case '_':
+	case '#':
+	case ',':
+		header = short_line(b, 8);
+		return header << 8 | header;
+	}
+	return 0;
 }
 
-/* Small bulks one behind the other, which most replies are, without a step for each: how many. */
-__noinline int pass_bulks(struct reply_reader *r, struct reply_stream *s)
+/* How many elements behind the one at `offset` begin as it and are as long, `most` of them at most. `length` and `header` are its own.
+ * The last one may run past the window, not past the send. */
+__noinline __u32 elements_alike(const struct reply_reader *r, __u32 offset, __u32 length, __u32 header, __u32 most)
 {
-	__u64 word;
-	__u32 position, passed = 0, most, found, length, header, i;
+	__u64 first, mask;
+	__u32 i, last, to_end;
+
+	if (!r || !length)
+		return 0;
+	first = word_at(&r->bytes[in_window(offset)]);
+	mask = first_bytes(~0ULL, header);
+	last = r->window_length - header;
+	to_end = r->end - r->window_start - length;
+	if (last > to_end)
+		last = to_end;
+	if (most > ALIKE_AT_ONCE)
+		most = ALIKE_AT_ONCE;
+	for (i = 0; i < ALIKE_AT_ONCE; i++) {
+		offset += length;
+		if (i >= most || offset > last || (word_at(&r->bytes[in_window(offset)]) ^ first) & mask)
+			break;
+	}
+	return i;
+}
+
+/* Small elements one behind the other, which most replies are, without a step for each: how many. */
+__noinline int pass_elements(struct reply_reader *r, struct reply_stream *s)
+{
+	__u32 position, passed = 0, most, found, length, header, count, i;
 
 	if (!r || !s)
 		return 0;
-	r->bulks.length = r->bulks.largest = 0;
+	r->passed_largest = 0;
 	position = r->position;
-	most = s->outstanding && s->outstanding < BULKS_AT_ONCE ? s->outstanding : BULKS_AT_ONCE;
-	for (i = 0; i < BULKS_AT_ONCE; i++) {
+	most = s->outstanding && s->outstanding < ELEMENTS_AT_ONCE ? s->outstanding : ELEMENTS_AT_ONCE;
+	for (i = 0; i < SIZES_AT_ONCE; i++) {
 		__u32 offset = position - r->window_start;
 
 		if (passed >= most || offset >= r->window_length)
 			break;
 		/* It may look at what lies behind the window: then the header ends there too. */
-		word = word_at(&r->bytes[in_window(offset)]);
-		if (!r->bulks.length || (word ^ r->bulks.header) & r->bulks.header_mask) {
-			found = bulk_length(r, offset);
-			r->bulks.length = found;
-			r->bulks.header = word;
-			r->bulks.header_mask = first_bytes(~0ULL, found & 255);
-		}
-		found = *(volatile __u32 *)&r->bulks.length;
+		found = element_length(r, offset);
 		header = found & 255;
 		length = found >> 8;
 		if (!length || offset + header > r->window_length || length > r->end - position)
 			break;
-		if (length > r->bulks.largest) {
-			r->bulks.largest = length;
-			r->bulks.largest_at = passed;
+		if (length > r->passed_largest) {
+			r->passed_largest = length;
+			r->passed_largest_at = passed;
 		}
-		position += length;
-		passed++;
+		count = 1;
 		if (!s->outstanding && replies_apart(r)) {
-			r->position = position;
+			r->position = position + length;
 			list_reply(r, LIST_REPLY);
+		} else {
+			count += elements_alike(r, offset, length, header, most - passed - 1);
 		}
+		position += count * length;
+		passed += count;
 	}
 	if (!passed)
 		return 0;
 	r->position = position;
 	if (!s->outstanding) {
 		r->replies += passed;
-		note_sizes(r, s, position, passed, r->bulks.largest_at, r->bulks.largest);
+		note_sizes(r, s, position, passed, r->passed_largest_at, r->passed_largest);
 	} else {
 		/* The last one ends what is outstanding. */
 		s->outstanding -= passed - 1;
@@ -356,7 +389,7 @@ static __always_inline int reply_unit(struct reply_reader *r, struct reply_strea
 	switch (s->state) {
 	case REPLY_ELEMENT:
 		type = r->bytes[offset];
-		if (type == '$' && pass_bulks(r, s))
+		if (pass_elements(r, s))
 			return r->position >= r->end;
 		if (type == '$' || type == '*') {
 			header = short_header(&r->bytes[offset], available, &number);
@@ -364,12 +397,6 @@ static __always_inline int reply_unit(struct reply_reader *r, struct reply_strea
 				r->position += header;
 				return number_ended(r, s, type, number, false);
 			}
-		}
-		header = type == '+' || type == ':' || type == '_' || type == '#' || type == ',' ? short_line(&r->bytes[offset], available) : 0;
-		if (header) {
-			r->position += header;
-			element_ended(r, s);
-			return 0;
 		}
 		r->position++;
 		return element_begins(s, type);

@@ -39,17 +39,6 @@ struct reply_error {
 	__u8 word[KILN_ERROR_WORD_MAX];
 };
 
-/* What pass_bulks() knows of those that it has passed. In memory, where it is any number for the verifier, instead of one for each way
- * to have come there. */
-struct passed_bulks {
-	__u64 header;                     /* the last one, as a word, and which bytes of that are its */
-	__u64 header_mask;
-	__u32 length;                     /* the last one's, << 8 | its header's; 0: there was none */
-	__u32 largest;                    /* the length of the largest one, and which it is */
-	__u32 largest_at;
-	__u32 reserved;
-};
-
 /* Scratch, one for each CPU. */
 struct reply_reader {
 	__u64 address;                    /* user address of offset 0 */
@@ -64,7 +53,8 @@ struct reply_reader {
 	__u32 largest_at;                 /* which of them is the largest */
 	__u64 largest;                    /* its bytes */
 	__u32 apart;                      /* where each reply lies has to be known */
-	struct passed_bulks bulks;
+	__u32 passed_largest;             /* what pass_elements() knows of those that it has passed: the length of the largest, and */
+	__u32 passed_largest_at;          /* which it is; in memory, where it is any number for the verifier, not one for each way to it */
 	struct reply_stream stream;       /* of a send that begins at a boundary */
 	struct reply_error errors[REPLY_ERRORS_MAX];
 	__u8 bytes[RESP_WINDOW + RESP_SLACK];

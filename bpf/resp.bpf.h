@@ -243,7 +243,6 @@ static __always_inline int name_unit(struct resp_reader *r, struct resp_stream *
 static __always_inline int step(struct resp_reader *r, struct resp_stream *s)
 {
 	__u32 offset, available, header, negative;
-	struct resp_shape shape;
 	__u64 number;
 	int found;
 
@@ -259,11 +258,8 @@ static __always_inline int step(struct resp_reader *r, struct resp_stream *s)
 	offset = in_window(offset);
 	switch (s->state) {
 	case RESP_START:
-		if (whole_command(r, offset, available, &shape)) {
-			if (shape.head && r->position < r->end && next_begins_alike(r, offset))
-				resp_pass_repeated(r, offset, shape.head, shape.second);
+		if (whole_run(r, offset, available))
 			return r->position >= r->end;
-		}
 		if (r->bytes[offset] != '*')
 			return resp_inline(r, s);
 		found = header_at(r, offset, available, &number, &header, &negative);
@@ -363,20 +359,18 @@ __noinline int follow_units(struct resp_reader *r, struct resp_stream *s)
 	return 0;
 }
 
-enum resp_outcome { RESP_UNREADABLE, RESP_ONE_COMMAND, RESP_MORE };
+enum resp_outcome { RESP_UNREADABLE, RESP_ONE_RUN, RESP_MORE };
 
-/* A receive of `length` bytes at the user address `buffer`, of a stream at a request boundary. RESP_ONE_COMMAND: it was one
- * small command, which is now the reader's run; no state of the stream was needed. RESP_MORE: follow_units() goes on. */
-__noinline int resp_receive_one(struct resp_reader *r, __u64 buffer, __u32 length)
+/* A receive of `length` bytes at the user address `buffer`, of a stream at a request boundary. RESP_ONE_RUN: it was one
+ * small command, or a few alike, which are now the reader's run; no state of the stream was needed. RESP_MORE: follow_units() goes on. */
+__noinline int resp_receive_run(struct resp_reader *r, __u64 buffer, __u32 length)
 {
-	struct resp_shape shape;
-
 	if (!r)
 		return RESP_UNREADABLE;
 	start_receive(r, buffer, length, 0);
 	if (read_window(r))
 		return RESP_UNREADABLE;
-	return whole_command(r, 0, r->window_length, &shape) && r->position >= r->end ? RESP_ONE_COMMAND : RESP_MORE;
+	return whole_run(r, 0, r->window_length) && r->position >= r->end ? RESP_ONE_RUN : RESP_MORE;
 }
 
 /* A receive of `length` bytes at the user address `buffer`, of a stream in the middle of a request. What is left of it

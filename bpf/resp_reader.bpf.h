@@ -86,7 +86,7 @@ static bool is_special(const struct resp_reader *r, __u32 command);
 static __u32 command_variant(struct resp_reader *r, __u32 command, __u32 offset);
 static bool requests_apart(const struct resp_reader *r, __u32 command);
 static void count_unlisted(__u32 command, __u32 count);
-static void lose(__u32 loss, __u64 amount);
+int lose(__u32 loss, __u64 amount);
 
 /* An offset into the window that the verifier can see is bounded; the barrier keeps the mask from being folded away. */
 static __always_inline __u32 in_window(__u32 offset)

@@ -145,4 +145,16 @@ __noinline int resp_pass_repeated(struct resp_reader *r, __u32 start, __u32 head
 	return 0;
 }
 
+/* A whole small command, and some of those behind it that have its shape; 0 as above. */
+static __always_inline int whole_run(struct resp_reader *r, __u32 offset, __u32 available)
+{
+	struct resp_shape shape;
+
+	if (!whole_command(r, offset, available, &shape))
+		return 0;
+	if (shape.head && r->position < r->end && next_begins_alike(r, offset))
+		resp_pass_repeated(r, offset, shape.head, shape.second);
+	return 1;
+}
+
 #endif
