@@ -186,15 +186,17 @@ static long await_run(__u32 index, struct await_context *context)
 static __always_inline void join_pipeline(struct connection *c, struct exchange *x)
 {
 	struct arrived times = { x->arrived_ns, x->received_ns };
-	__u32 tail = c->tail;
+	__u32 tail = c->tail, count, first;
 
 	if (x->waiting != WAITING_ONE && x->waiting != WAITING_RUN)
 		return;
+	count = x->waiting == WAITING_RUN ? x->run_count : 1;
+	first = x->sequence - count + 1;
 	barrier_var(tail);
 	c->runs[tail & (PIPELINE_RUNS - 1)].command = x->command | (x->queued ? QUEUED : 0);
-	c->runs[tail & (PIPELINE_RUNS - 1)].count = x->waiting == WAITING_RUN ? x->run_count : 1;
+	c->runs[tail & (PIPELINE_RUNS - 1)].count = count;
 	c->tail = tail + 1;
-	end_batch(c, &times, x->sequence, x->sequence);
+	end_batch(c, &times, first, first);
 	asm volatile("" ::: "memory");    /* a send on another CPU sees the rest before it sees that they wait there */
 	x->waiting = WAITING_PIPELINE;
 }

@@ -45,7 +45,15 @@ static __always_inline bool continues(const struct exchange *x, const struct rec
 struct place {
 	struct sock *sk;
 	__u64 id;
+	const struct pt_regs *regs;       /* with a trace and `sk`: of the system call, or NULL where the hook sees the call otherwise */
 };
+
+/* With a trace: what is told next is told of this call. Not where nothing is told: it takes a look at the registers. */
+static __always_inline void begin_call_at(const struct place *place)
+{
+	if (TRACING && place->sk)
+		begin_call((__u64)place->sk, place->regs ? place->regs->di : KILN_TRACE_NO_FD);
+}
 
 static struct connection *connection_at(const struct place *place);
 
@@ -58,6 +66,8 @@ static __always_inline void await_replies(const struct place *place, struct exch
 	struct connection *c = NULL;
 
 	resp_note_run(r);
+	if (TRACING)
+		begin_runs(x);
 	if (!(x->flags & UNPAIRED)) {
 		c = connection_at(place);
 		if (!c) {
@@ -235,7 +245,7 @@ static __always_inline void connection_receives(const struct place *place, struc
 	r->process = process;
 	r->counting = x->trust == TRUST_COUNTING;
 	if (TRACING)
-		r->traced = begin_requests(x, receive->length);
+		r->traced = keeping_of(x, receive->length);
 	if (x->flags & IN_REQUEST)
 		c = connection_at(place);
 	if (c) {
@@ -279,6 +289,8 @@ static __always_inline void connection_receives(const struct place *place, struc
 	if (r->run_count) {
 		__u32 command = r->run_command;
 		bool equal = !r->commands_noted, alone = equal && r->run_count == 1;
+		/* What is told one by one is listed one by one. */
+		bool waits_as_run = !TRACING || tells_few() || !traces_command(command);
 
 		if (!TRACING && executor & EXECUTED_LONG && times->arrived_ns && times->received_ns - times->arrived_ns >= WAIT_LEAST_NS)
 			blame(r, times->arrived_ns, times->received_ns);
@@ -290,11 +302,13 @@ static __always_inline void connection_receives(const struct place *place, struc
 				only_request_read(x, r);
 			asm volatile("" ::: "memory");    /* a send on another CPU sees the rest before it sees that one waits */
 			x->waiting = WAITING_ONE;
-		} else if (!TRACING && equal && x->waiting == WAITING_NONE && !(x->flags & (UNPAIRED | REPLIES_OFF | SKIPS_REPLY)) &&
+		} else if (waits_as_run && equal && x->waiting == WAITING_NONE && !(x->flags & (UNPAIRED | REPLIES_OFF | SKIPS_REPLY)) &&
 			   row_class(command) == KILN_CLASS_ORDINARY) {
 			count_calls(command, r->run_count, r->run_largest, times);
 			await_one(x, command, times);
 			x->run_count = r->run_count;
+			if (TRACING)
+				only_run_read(x, r);
 			asm volatile("" ::: "memory");    /* likewise */
 			x->waiting = WAITING_RUN;
 		} else {
@@ -334,6 +348,7 @@ static __always_inline void send_replies(const struct place *place, struct excha
 	}
 	if (x->waiting == WAITING_RUN)
 		join_pipeline(c, x);
+	begin_call_at(place);
 	if (!(x->flags & IN_REPLY))
 		__builtin_memset(&c->replies, 0, sizeof c->replies);
 	if (TRACING)
@@ -357,11 +372,22 @@ static __always_inline void send_to_run(const struct place *place, struct exchan
 	if (!r)
 		return;
 	__builtin_memset(&r->stream, 0, sizeof r->stream);
+	r->apart = 0;
 	start_send(r);
 	follow_replies(r, &r->stream, send->buffer, send->sent);
 	/* It waits alone, still: a receive on another CPU may have brought more. */
 	if (x->waiting == WAITING_RUN && r->replies == x->run_count && !r->errors_listed && !r->pushes && replies_at_boundary(&r->stream)) {
+		if (TRACING && is_traced(x))
+			forget_answered(x, x->run_count);
 		record_run(x, r->largest);
+		return;
+	}
+	if (TRACING) {
+		/* Once more, each by itself, unless that has been counted as lost. */
+		if (r->stream.state == REPLY_FAILED)
+			unpair(x);
+		else
+			send_replies(place, x, send);
 		return;
 	}
 	c = connection_at(place);
@@ -388,6 +414,7 @@ static __always_inline void send_messages(const struct place *place, struct exch
 	}
 	if (!(x->flags & IN_REPLY))
 		__builtin_memset(&c->replies, 0, sizeof c->replies);
+	begin_call_at(place);
 	list_messages(r);
 	follow_send(c, send);
 	tell_messages(x, c, r);
@@ -453,12 +480,18 @@ static __always_inline void connection_sends(const struct place *place, struct e
 		return;
 	}
 	if (x->waiting == WAITING_ONE && !(x->flags & IN_REPLY) && sends_one_reply(send)) {
-		if (TRACING)
-			tell_only_answer(x, send->buffer, send->sent);
+		if (TRACING && is_traced(x)) {
+			if (tells_answered(x)) {
+				begin_call_at(place);
+				tell_only_answer(x, send->buffer, send->sent);
+			}
+			forget_answered(x, 1);
+		}
 		record_answer(x, x->sent_ns, send->sent, false);
 		return;
 	}
-	if (!TRACING && x->waiting == WAITING_RUN && !(x->flags & IN_REPLY) && send->form == SEND_BYTES) {
+	if (x->waiting == WAITING_RUN && !(x->flags & IN_REPLY) && send->form == SEND_BYTES &&
+	    !(TRACING && is_traced(x) && tells_answered(x))) {
 		send_to_run(place, x, send);
 		return;
 	}

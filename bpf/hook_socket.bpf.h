@@ -66,7 +66,7 @@ static __always_inline int receive_at_socket(struct sock *sk, const struct tcp_s
 	struct exchange *x;
 	struct arrival *arrival;
 	struct receive *receive;
-	struct place place = { sk, 0 };
+	struct place place = { .sk = sk };
 	const struct pt_regs *regs = NULL;
 	__u64 now;
 
@@ -109,7 +109,7 @@ static __always_inline int receive_at_socket(struct sock *sk, const struct tcp_s
 	if (!call.is_seen)
 		regs = saved_registers(task);
 	if (TRACING)
-		begin_call((__u64)sk, regs ? regs->di : KILN_TRACE_NO_FD);
+		place.regs = regs;
 	receive->loss = call.is_seen ? message_loss(call.message, call.size, receive, flags & MSG_TRUNC) :
 		receive_loss(regs, receive, task->thread_info.status & TS_COMPAT, flags & MSG_TRUNC);
 	stream_receives(&place, x, receive, task, process, call.is_seen);
@@ -133,30 +133,34 @@ static __always_inline int send_at_socket(struct sock *sk, const struct tcp_sock
 	struct exchange *x;
 	struct send on_stack = {}, *send = &on_stack;
 	const struct pt_regs *regs = NULL;
-	struct place place = { sk, 0 };
+	struct receive *scratch;
+	struct place place = { .sk = sk };
 	int process;
 
 	if (ret <= 0)
 		return 0;
 	task = bpf_get_current_task_btf();
 	process = target_index(task->tgid);
-	if (CLIENT_SIDE) {
-		struct receive *scratch = new_receive(0);
-
-		if (process < 0 || !scratch || !is_stream(sk))
-			return 0;
+	if (CLIENT_SIDE || (TRACING && call.is_seen)) {
 		/* What comes below takes nearly all of the stack. */
+		scratch = new_receive(0);
+		if (!scratch)
+			return 0;
 		send = &scratch->replies;
-		*send = (struct send){ .returned_ns = bpf_ktime_get_ns() };
+		*send = (struct send){ 0 };
+	}
+	if (process >= 0)
+		/* First of all: reading the clock waits for all that is being fetched, and most of what comes is not in the nearest cache. */
+		send->returned_ns = bpf_ktime_get_ns();
+	if (CLIENT_SIDE) {
+		if (process < 0 || !is_stream(sk))
+			return 0;
 		x = socket_exchange(sk, sk->__sk_common.skc_cookie.counter);
 		if (x)
 			meet_server(x, sk, socket_inode(sk), process, &scratch->client);
 		else
 			lose(KILN_LOST_CONNECTIONS_WITHOUT_STATE, 1);
 	} else {
-		if (process >= 0)
-			/* First of all: reading the clock waits for all that is being fetched, and most of what comes is not in the nearest cache. */
-			send->returned_ns = bpf_ktime_get_ns();
 		x = find_exchange(sk->__sk_common.skc_cookie.counter);
 	}
 	if (!x)
@@ -170,7 +174,7 @@ static __always_inline int send_at_socket(struct sock *sk, const struct tcp_sock
 		describe_send(regs, send, ret, x->trust == TRUST_COUNTING);
 	}
 	if (TRACING)
-		begin_call((__u64)sk, regs ? regs->di : KILN_TRACE_NO_FD);
+		place.regs = regs;
 	if (tcp)
 		send->begin_ns = send_begin(tcp->tcp_clock_cache, tcp->tcp_wstamp_ns);
 	stream_sends(&place, x, send, task, call.is_seen);

@@ -104,6 +104,9 @@ static __always_inline void stream_receives(const struct place *place, struct ex
 
 	if (tls.claims && !claimed && is_cpu_claimed(x))
 		return;
+	/* Of known connections few receives are told of. */
+	if (TRACING && (x->trust != TRUST_COUNTING || !tells_few()))
+		begin_call_at(place);
 	if (!call) {
 		side_receives(place, x, receive, task, process);
 		return;

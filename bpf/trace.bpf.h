@@ -24,7 +24,7 @@ struct trace_carrier {
 
 static __always_inline void describe_client(struct kiln_client_key *client, struct sock *sk, __u32 process);
 
-/* The receive or send of which the rest is about. Hooks call it, because what a send is described by lies on their stack. */
+/* The receive or send of which the rest is about. */
 static __always_inline void begin_call(__u64 socket, __u32 fd)
 {
 	struct trace_scratch *t = this_trace();
@@ -187,18 +187,25 @@ __noinline int send_record(struct exchange *x)
 
 /* ---- requests ---------------------------------------------------------------------------------------------------- */
 
-/* A receive will be followed that has `bytes`: how its requests are kept. */
-static __always_inline __u32 begin_requests(const struct exchange *x, __u32 bytes)
+/* How the requests are kept of a receive that will be followed and has `bytes`. */
+static __always_inline __u32 keeping_of(const struct exchange *x, __u32 bytes)
 {
-	struct trace_scratch *t = this_trace();
-
-	if (!t || !(x->flags & TRACED))
+	if (!(x->flags & TRACED))
 		return NOT_TRACED;
-	t->first = x->sequence + 1;
-	t->kept = NOT_KEPT;
 	if (x->flags & IN_REQUEST || bytes > KILN_TRACE_RECEIVE_BYTES || (trace.without_arguments && !tells_few()))
 		return TRACED_APART;
 	return TRACED_TOGETHER;
+}
+
+/* The runs of a receive are gone through next. */
+static __always_inline void begin_runs(const struct exchange *x)
+{
+	struct trace_scratch *t = this_trace();
+
+	if (!t)
+		return;
+	t->first = x->sequence + 1;
+	t->kept = NOT_KEPT;
 }
 
 /* The requests of a run of this receive have been read; the last run is noted already. */
@@ -252,6 +259,23 @@ static __always_inline void only_request_read(struct exchange *x, struct resp_re
 		return;
 	__sync_fetch_and_add(&x->untold, 1);
 	keep_request(x, r, x->sequence, r->run_begun, r->run_begun + r->run_largest);
+}
+
+/* The equal requests of a receive that wait together: the run that goes on. */
+static __always_inline void only_run_read(struct exchange *x, struct resp_reader *r)
+{
+	__u32 count = r->run_count;
+	struct trace_slot *slot;
+
+	x->sequence += count;
+	if (!r->traced || !traces_command(r->run_command))
+		return;
+	__sync_fetch_and_add(&x->untold, count);
+	slot = slot_at(keep_receive(x, r, x->sequence - count + 1, count));
+	if (slot)
+		slot->waiting = count;
+	else
+		lose(KILN_LOST_TRACED_REQUESTS_WITHOUT_ROOM, count);
 }
 
 /* A receive ended inside a request. */

@@ -357,21 +357,29 @@ static __always_inline void tell_answers(struct exchange *x)
 	answers->count = 0;
 }
 
+/* Whether what waits in the exchange is traced. */
+static __always_inline bool is_traced(const struct exchange *x)
+{
+	return x->flags & TRACED && traces_command(x->command);
+}
+
+/* Whether that is told, if a whole reply that is no error has answered it. */
+static __always_inline bool tells_answered(const struct exchange *x)
+{
+	return !trace.errors_only && is_slow(x, x->received_ns);
+}
+
 /* A send that is one whole reply and no error, to the one request that waits: told as it is, without lists. */
 static __always_inline void tell_only_answer(struct exchange *x, __u64 buffer, __u32 bytes)
 {
 	struct trace_scratch *t = this_trace();
-	struct answered_list *answers;
-	struct reply_list *list;
+	struct answered_list *answers = this_answered();
+	struct reply_list *list = this_list();
 	struct answered_request *request;
 	struct listed_reply *reply;
 
-	if (!(x->flags & TRACED) || !t || !traces_command(x->command))
-		return;
-	t->slot = find_slot(x->id, x->sequence);
-	answers = !trace.errors_only && is_slow(x, x->received_ns) ? this_answered() : NULL;
-	list = answers ? this_list() : NULL;
-	if (answers && list) {
+	if (t && answers && list) {
+		t->slot = find_slot(x->id, x->sequence);
 		request = &answers->requests[0];
 		request->received_ns = x->received_ns;
 		request->arrived_ns = x->arrived_ns;
@@ -387,8 +395,13 @@ static __always_inline void tell_only_answer(struct exchange *x, __u64 buffer, _
 		reply->is_error = 0;
 		tell(x, request, 0, reply);
 	}
-	free_slot(t->slot, x->id);        /* which has this request alone */
-	__sync_fetch_and_add(&x->untold, -1);
+}
+
+/* The `count` traced requests that wait in the exchange have been answered, and are told or will not be. */
+static __always_inline void forget_answered(struct exchange *x, __u32 count)
+{
+	free_slot_of(x->id, x->sequence - count + 1);
+	__sync_fetch_and_add(&x->untold, -count);
 }
 
 /* The beginning of what the send ended inside of is kept in the slot with this key: its bytes will be gone. */

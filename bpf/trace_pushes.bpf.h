@@ -96,7 +96,7 @@ __noinline int keep_push(struct exchange *x)
 
 	if (!x || !traces_pushes())
 		return 0;
-	slot = slot_at(claim_slot(x->id, PUSH_SEQUENCE));
+	slot = claimed_slot(x->id, PUSH_SEQUENCE);
 	if (slot)
 		return keep_beginning(slot);
 	lose(KILN_LOST_TRACED_REQUESTS_WITHOUT_ROOM, 1);

@@ -146,8 +146,8 @@ static __always_inline bool tells_few(void)
 
 /* ---- slots ----------------------------------------------------------------------------------------------------- */
 
-/* Instead of a slot's index. */
-enum { NO_ROOM = -1, NOT_KEPT = -2 };
+/* Instead of a slot's index, and added to it. */
+enum { NO_ROOM = -1, NOT_KEPT = -2, NEW_SLOT = 1 << 24 };
 
 /* The sets where a request is looked for, one after the other: first its connection's own, which stays in the cache. */
 static __always_inline __u32 slot_set(__u64 id, __u32 sequence, __u32 choice)
@@ -232,10 +232,9 @@ static __always_inline void empty_slot(struct trace_slot *slot)
 	__builtin_memset(slot, 0, __builtin_offsetof(struct trace_slot, request));
 }
 
-/* The slot with this key, made and empty if there is none; -1: no room. */
+/* The slot with this key, made if there is none, and then NEW_SLOT added: to be emptied; -1: no room. */
 __noinline int claim_slot(__u64 id, __u32 sequence)
 {
-	struct trace_slot *slot;
 	__u32 i;
 	int found;
 
@@ -250,10 +249,18 @@ __noinline int claim_slot(__u64 id, __u32 sequence)
 	for (i = 0; i < 2 * SETS_LOOKED_AT && found < 0; i++)
 		found = claim_in_set(slot_set(id, sequence, i % SETS_LOOKED_AT), id, sequence,
 				     i % SETS_LOOKED_AT ? SLOT_WAYS : OWN_WAYS, i >= SETS_LOOKED_AT);
-	slot = slot_at(found);
-	if (slot)
+	return found < 0 ? found : found + NEW_SLOT;
+}
+
+/* The slot with this key, empty if there was none; NULL: no room. */
+static __always_inline struct trace_slot *claimed_slot(__u64 id, __u32 sequence)
+{
+	int claimed = claim_slot(id, sequence);
+	struct trace_slot *slot = slot_at(claimed < 0 ? claimed : claimed & (NEW_SLOT - 1));
+
+	if (slot && claimed >= NEW_SLOT)
 		empty_slot(slot);
-	return found;
+	return slot;
 }
 
 /* A connection's slot, unless another one has taken it meanwhile. */
@@ -264,6 +271,25 @@ static __always_inline void free_slot(int index, __u64 id)
 
 	if (set && __sync_val_compare_and_swap(&set->ids[index & (SLOT_WAYS - 1)], id, 0) == id && is_elsewhere(index, id))
 		__sync_fetch_and_add(&slots_elsewhere, -1);
+}
+
+/* The slot with this key, which has nothing else, is left: a search without a call where it can be in its own set only, as most are. */
+static __always_inline void free_slot_of(__u64 id, __u32 sequence)
+{
+	__u32 key = slot_set(id, sequence, 0), i;
+	struct trace_set *set;
+
+	if (*(volatile __u32 *)&slots_elsewhere) {
+		free_slot(find_slot(id, sequence), id);
+		return;
+	}
+	set = bpf_map_lookup_elem(&trace_sets, &key);
+	for (i = 0; set && i < OWN_WAYS; i++) {
+		if (set->ids[i] == id && set->sequences[i] == sequence) {
+			__sync_val_compare_and_swap(&set->ids[i], id, 0);
+			return;
+		}
+	}
 }
 
 /* The slot that has a request, by itself or with the others of its receive, of which `first` is the first one's sequence; or -1. */
@@ -314,7 +340,7 @@ __noinline int keep_request(struct exchange *x, struct resp_reader *r, __u32 seq
 
 	if (!x || !r)
 		return 0;
-	slot = slot_at(claim_slot(x->id, sequence));
+	slot = claimed_slot(x->id, sequence);
 	if (!slot) {
 		lose(KILN_LOST_TRACED_REQUESTS_WITHOUT_ROOM, 1);
 		return 0;
@@ -362,6 +388,9 @@ __noinline int keep_receive(struct exchange *x, struct resp_reader *r, __u32 seq
 	if (!x || !r)
 		return NO_ROOM;
 	index = claim_slot(x->id, sequence);
+	if (index < 0)
+		return NO_ROOM;
+	index &= NEW_SLOT - 1;
 	slot = slot_at(index);
 	if (!slot)
 		return NO_ROOM;

@@ -88,6 +88,42 @@ extension KernelTests {
             #expect(trace.said.contains("lost: nothing"), "\(trace.said)")
         }
 
+        /// Equal requests of a receive wait together, and their replies are listed only once one is known to be an error.
+        @Test(arguments: Capability.hooks)
+        func errorsAmongEqualRequestsAreTheirOwn(hook: String) throws {
+            let server = try RedisServer()
+            let client = try Connection(port: server.port)
+            for words in [["SET", "word", "w"], ["SET", "large", String(repeating: "l", count: 30_000)], ["RPUSH", "list", "a"]] {
+                _ = try client.reply(to: words[0], words[1], words[2])
+            }
+            var failing: [String] = [], sequences: [UInt32] = [], sequence: UInt32 = 0
+            let trace = try TraceRun.recording(pid: server.pid, hook: hook, ["--json", "--errors"]) { _ in
+                var random = SeededGenerator(seed: 5)
+                let client = try Connection(port: server.port)
+                for round in 0..<40 {
+                    let command = round % 2 == 0 ? "INCR" : "GET", wrong = command == "INCR" ? "word" : "list"
+                    let right = command == "INCR" ? "n" : round % 4 == 1 ? "large" : "nothing"
+                    var stream: [UInt8] = []
+                    for _ in 0..<[1, 2, 15, 40][round / 2 % 4] {
+                        let fails = round % 3 != 0 && Int.random(in: 0..<5, using: &random) == 0
+                        sequence += 1
+                        stream += request(command, fails ? wrong : right)
+                        guard fails else { continue }
+                        failing.append("\(command) \(wrong)")
+                        sequences.append(sequence)
+                    }
+                    try client.send(stream + request(command, "end"))
+                    try client.receive(until: command == "INCR" ? ":\(round / 2 + 1)\r\n" : "$\(String(round / 2 + 1).count)\r\n\(round / 2 + 1)\r\n")
+                    sequence += 1
+                }
+            }
+            let rows = try trace.rows()
+            #expect(rows.map { $0.words.joined(separator: " ") } == failing)
+            #expect(rows.map(\.sequence) == sequences)
+            #expect(failing.count > 50)
+            #expect(trace.said.contains("lost: nothing"), "\(trace.said)")
+        }
+
         @Test(arguments: Capability.hooks)
         func oneClientIsToldApartByItsPort(hook: String) throws {
             let server = try RedisServer()
