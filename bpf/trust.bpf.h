@@ -1,0 +1,176 @@
+/* SPDX-License-Identifier: (GPL-2.0-only OR BSD-2-Clause) */
+/* When a connection's stream may be believed: from its first byte, or from a boundary that an answered receive proves; and until bytes of it
+ * were not seen. What a hook tells of a receive, by which that is decided, is here too. */
+#ifndef KILN_TRUST_BPF_H
+#define KILN_TRUST_BPF_H
+
+#include "include/kiln_redis.h"
+#define LOSS_COUNT KILN_REDIS_LOSS_COUNT
+#include "losses.bpf.h"
+#include "arrivals.bpf.h"
+#include "pairing.bpf.h"
+
+#define PROBES_MAX 8                      /* answered receives without one whole request, until a connection is given up */
+
+/* How a hook sees a receive. */
+struct receive {
+	__u64 buffer;                     /* user address of the bytes */
+	__u32 length;
+	bool tcp;
+	__u64 returned_ns;                /* when the call returned that received */
+	__u64 arrived_ns;                 /* its first byte; at most ARRIVAL_UNKNOWN: not known */
+	__u32 copied_seq;                 /* tcp only: bytes read before and with this receive, as a sequence number */
+	bool gap;                         /* tcp only: bytes before it were read that no receive has shown */
+	bool first_of_stream;             /* proven: no byte of the stream was read before */
+	bool incoming;                    /* the server accepted the connection; it did not open it */
+	bool unsupported;                 /* a stream, but of a protocol of which neither is known */
+	struct kiln_client_key client;    /* at the first receive: who asks */
+	bool carried;                     /* by TLS: who asks is known, and the bytes are not encrypted */
+	__u32 loss;                       /* not 0: why the bytes can't be followed, as KILN_LOST_* + 1 */
+	__u64 began_ns;                   /* when the thread turned to it; 0: not known, and so its return counts */
+	bool first;                       /* of its connection */
+	/* Found out on the way, and not zero before. Here and not on the stack, because the verifier would follow each of their values into
+	 * what comes after. */
+	struct arrived times;
+	struct send replies;              /* client's side: what is received is followed as a server's send */
+};
+
+/* Whether the receive of a TCP connection begins where the last one ended that was seen. */
+static __always_inline bool continues(const struct exchange *x, const struct receive *receive)
+{
+	return x->copied_seq == receive->copied_seq - receive->length;
+}
+
+/* Where a hook keeps what a connection needs beyond its exchange: by socket, or by id where `sk` is NULL. */
+struct place {
+	struct sock *sk;
+	__u64 id;
+	const struct pt_regs *regs;       /* with a trace and `sk`: of the system call, or NULL where the hook sees the call otherwise */
+};
+
+/* With a trace: what is told next is told of this call. Not where nothing is told: it takes a look at the registers. */
+static __always_inline void begin_call_at(const struct place *place)
+{
+	if (TRACING && place->sk)
+		begin_call((__u64)place->sk, place->regs ? place->regs->di : KILN_TRACE_NO_FD);
+}
+
+static struct connection *connection_at(const struct place *place);
+
+/* The connection can't be followed any more: parse on without counting until a boundary is proven. */
+__noinline int distrust(struct exchange *x)
+{
+	if (!x)
+		return 0;
+	x->trust = TRUST_PROBING;
+	x->queues = 0;
+	x->flags &= ~(IN_REQUEST | PROBED | REPLIED | SUBSCRIBER);
+	if (x->waiting != WAITING_NONE)
+		unpair(x);                /* what answers what is not known */
+	return 0;
+}
+
+/* A stream taken up in its middle. A receive proves a boundary at its end if the parse ends with it and the server
+ * sends something before it receives more: inside a value, however much it looks like RESP, a server has no reason
+ * to. Bytes up to there are not counted as commands. */
+__noinline int probe(struct exchange *x, struct connection *c, const struct receive *receive)
+{
+	__u8 first = 0;
+	bool replied, probed;
+
+	if (!x || !c || !receive)
+		return 0;
+	replied = x->flags & REPLIED;
+	probed = x->flags & PROBED;
+	if (replied && probed && !(x->flags & (IN_REQUEST | SENT_IN_PART))) {
+		x->trust = TRUST_COUNTING;
+		x->flags &= ~IN_REPLY;
+		c->first_sent_ns = c->untimed = 0;
+		c->head = c->tail = c->batch_head = c->batch_tail = c->batch_answered = 0;
+		return 0;
+	}
+	if (!(x->flags & IN_REQUEST))
+		return 0;
+	if (c->requests.state < RESP_FAILED) {
+		/* Replies flow while the parse is inside something: it may be lost in a length that was never one. */
+		if (!replied)
+			return 0;
+		bpf_probe_read_user(&first, 1, (void *)receive->buffer);
+		if (first != '*')
+			return 0;
+	} else if (replied && !probed && ++c->failed_probes >= PROBES_MAX) {
+		/* A server answers, and never a whole request: another protocol, met in its middle. */
+		lose(KILN_LOST_NOT_RESP_CONNECTIONS, 1);
+		x->trust = TRUST_IGNORED;
+		return 0;
+	}
+	x->flags &= ~(IN_REQUEST | PROBED);
+	return 0;
+}
+
+/* The first receive of a connection. */
+__noinline int meet(struct exchange *x, const struct receive *receive, __u32 process)
+{
+	__u8 start[2] = {};
+
+	if (!x || !receive)
+		return 0;
+	x->process = process;
+	if (!receive->carried)
+		x->client = client_row(&receive->client);
+	if (TRACING && traces_client(&receive->client, client_port()))
+		x->flags |= TRACED;
+	if (receive->unsupported)
+		lose(KILN_LOST_UNSUPPORTED_CONNECTIONS, 1);
+	if (receive->unsupported || !receive->incoming) {
+		x->trust = TRUST_IGNORED;
+		return 0;
+	}
+	if (!receive->first_of_stream || receive->loss) {
+		distrust(x);
+		return 0;
+	}
+	bpf_probe_read_user(start, receive->length < 2 ? 1 : 2, (void *)receive->buffer);
+	if (start[0] == 0x16 && start[1] == 3 && !receive->carried) {        /* a TLS handshake record, major version 3 */
+		lose(KILN_LOST_TLS_CONNECTIONS, 1);
+		x->trust = TRUST_IGNORED;
+		return 0;
+	}
+	x->trust = TRUST_COUNTING;
+	return 0;
+}
+
+/* What comes before a receive's bytes are followed, where it is not like most: the first of its connection, one that doesn't join those
+ * before, or one of a stream that is not at a known boundary. False: they can't be followed. */
+static __noinline int take_up(const struct place *place, struct exchange *x, struct receive *receive, __u32 process)
+{
+	struct connection *c;
+
+	receive->first = x->trust == TRUST_UNKNOWN;
+	if (receive->first)
+		meet(x, receive, process);
+	if (x->trust == TRUST_IGNORED)
+		return false;
+	if (receive->loss) {
+		lose(receive->loss - 1, 1);
+		distrust(x);
+		return false;
+	}
+	if (receive->gap) {
+		lose(KILN_LOST_RECEIVE_GAPS, 1);
+		distrust(x);
+	}
+	if (x->trust != TRUST_PROBING && !(x->flags & IN_REQUEST))
+		return true;
+	c = connection_at(place);
+	if (!c) {
+		lose(KILN_LOST_CONNECTIONS_WITHOUT_STATE, 1);
+		distrust(x);
+		return false;
+	}
+	if (x->trust == TRUST_PROBING)
+		probe(x, c, receive);
+	return x->trust != TRUST_IGNORED;
+}
+
+#endif
