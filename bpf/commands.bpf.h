@@ -56,12 +56,14 @@ static __always_inline void connection_receives(const struct place *place, struc
 	struct connection *c = NULL;
 	struct thread_counts thread = { task->nvcsw, task->sched_info.run_delay };
 	struct arrived *times = &receive->times;
-	int outcome = RESP_MORE, executor;
-	bool followed, inside = false;
+	struct executor *executor = executor_of(process);
+	int outcome = RESP_MORE;
+	bool executes, followed, inside = false;
 
+	if (!executor)
+		return;
 	times->received_ns = receive->returned_ns;
-	executor = thread_receives(process, task->pid, &thread, receive->began_ns ? receive->began_ns : times->received_ns,
-				   receive->arrived_ns);
+	executes = thread_receives(executor, process, task->pid, &thread, receive->began_ns ? receive->began_ns : times->received_ns);
 	if (x->waiting != WAITING_ONE && x->waiting != WAITING_RUN)
 		x->received_ns = times->received_ns;
 	followed = x->trust == TRUST_COUNTING && !(x->flags & IN_REQUEST) && !receive->loss && !receive->gap;
@@ -125,7 +127,8 @@ static __always_inline void connection_receives(const struct place *place, struc
 		/* What is told one by one is listed one by one. */
 		bool waits_as_run = !TRACING || tells_few() || !traces_command(command);
 
-		if (!TRACING && executor & EXECUTED_LONG && times->arrived_ns && times->received_ns - times->arrived_ns >= WAIT_LEAST_NS)
+		if (!TRACING && executes && times->arrived_ns && times->received_ns - times->arrived_ns >= WAIT_LEAST_NS &&
+		    executor->last_span_end_ns > times->arrived_ns)
 			blame(r, times->arrived_ns, times->received_ns);
 		if (alone && x->waiting == WAITING_NONE && !(x->flags & (UNPAIRED | REPLIES_OFF | SKIPS_REPLY)) &&
 		    is_answered_once(row_class(command))) {
@@ -148,8 +151,8 @@ static __always_inline void connection_receives(const struct place *place, struc
 			await_replies(place, x, r, times);
 			x->received_ns = times->received_ns;
 		}
-		if (executor & EXECUTES)
-			execution_begins(process, &thread, x, equal ? command : KILN_SEVERAL_COMMANDS);
+		if (executes)
+			execution_begins(executor, &thread, x, equal ? command : KILN_SEVERAL_COMMANDS);
 	}
 	if (!c || !(x->flags & IN_REQUEST))
 		return;

@@ -129,18 +129,24 @@ int BPF_PROG(socket_receive, struct sock *sk, int ret, int flags)
 /* A send has returned; likewise. */
 static __always_inline int send_at_socket(struct sock *sk, const struct tcp_sock *tcp, int ret, struct call call)
 {
+	__u64 cookie = sk->__sk_common.skc_cookie.counter;
 	struct task_struct *task;
 	struct exchange *x;
 	struct send on_stack = {}, *send = &on_stack;
 	const struct pt_regs *regs = NULL;
 	struct receive *scratch;
 	struct place place = { .sk = sk };
-	int process;
+	int process = -1;
 
-	if (ret <= 0)
+	/* Whoever sends, as long as a target receives from there: of the host's sockets few others have a cookie. */
+	if (ret <= 0 || (!CLIENT_SIDE && !cookie))
 		return 0;
 	task = bpf_get_current_task_btf();
-	process = target_index(task->tgid);
+	if (CLIENT_SIDE) {
+		process = target_index(task->tgid);
+		if (process < 0 || !is_stream(sk))
+			return 0;
+	}
 	if (CLIENT_SIDE || (TRACING && call.is_seen)) {
 		/* What comes below takes nearly all of the stack. */
 		scratch = new_receive(0);
@@ -149,24 +155,19 @@ static __always_inline int send_at_socket(struct sock *sk, const struct tcp_sock
 		send = &scratch->replies;
 		*send = (struct send){ 0 };
 	}
-	if (process >= 0)
-		/* First of all: reading the clock waits for all that is being fetched, and most of what comes is not in the nearest cache. */
-		send->returned_ns = bpf_ktime_get_ns();
+	/* First of all: reading the clock waits for all that is being fetched, and most of what comes is not in the nearest cache. */
+	send->returned_ns = bpf_ktime_get_ns();
 	if (CLIENT_SIDE) {
-		if (process < 0 || !is_stream(sk))
-			return 0;
-		x = socket_exchange(sk, sk->__sk_common.skc_cookie.counter);
+		x = socket_exchange(sk, cookie);
 		if (x)
 			meet_server(x, sk, socket_inode(sk), process, &scratch->client);
 		else
 			lose(KILN_LOST_CONNECTIONS_WITHOUT_STATE, 1);
 	} else {
-		x = find_exchange(sk->__sk_common.skc_cookie.counter);
+		x = find_exchange(cookie);
 	}
 	if (!x)
 		return 0;
-	if (process < 0)
-		send->returned_ns = bpf_ktime_get_ns();
 	if (call.is_seen) {
 		describe_message_send(call.message, call.size, send, ret);
 	} else {

@@ -116,23 +116,21 @@ static __always_inline void execution_ends(struct executor *e, struct exchange *
 	x->run_queue_ns = run_queue_ns < ~0U ? run_queue_ns : ~0U;
 }
 
-enum executor_told {
-	EXECUTES = 1 << 0,                /* its receives tell about execution */
-	EXECUTED_LONG = 1 << 1,           /* what arrived at `arrived_ns` may have waited for an execution that others notice */
-};
-
-/* A thread of a process has received: what it executed has ended. Returns what is known of it, enum executor_told. */
-static __always_inline int thread_receives(__u32 process, __u32 tid, const struct thread_counts *thread, __u64 now, __u64 arrived_ns)
+static __always_inline struct executor *executor_of(__u32 process)
 {
-	struct executor *e = bpf_map_lookup_elem(&executors, &process);
+	return bpf_map_lookup_elem(&executors, &process);
+}
 
+/* A thread of a process has received: what it executed has ended. Returns whether its receives tell about execution. */
+static __always_inline bool thread_receives(struct executor *e, __u32 process, __u32 tid, const struct thread_counts *thread, __u64 now)
+{
 	if (!e || e->several_threads)
-		return 0;
+		return false;
 	if (e->tid != tid) {
 		if (e->tid) {
 			e->several_threads = 1;
 			__sync_fetch_and_or(&control.several_threads, 1U << (process & 31));
-			return 0;
+			return false;
 		}
 		e->tid = tid;
 	}
@@ -145,17 +143,13 @@ static __always_inline int thread_receives(__u32 process, __u32 tid, const struc
 			execution_ends(e, find_exchange(e->id), now, run_delay_ns);
 		e->id = 0;
 	}
-	return e->last_span_end_ns > arrived_ns ? EXECUTES | EXECUTED_LONG : EXECUTES;
+	return true;
 }
 
 /* It executes what it has just received. */
-static __always_inline void execution_begins(__u32 process, const struct thread_counts *thread, const struct exchange *x,
+static __always_inline void execution_begins(struct executor *e, const struct thread_counts *thread, const struct exchange *x,
 					     __u32 command)
 {
-	struct executor *e = bpf_map_lookup_elem(&executors, &process);
-
-	if (!e)
-		return;
 	e->id = x->id;
 	e->received_ns = x->received_ns;
 	e->command = command;
@@ -165,8 +159,7 @@ static __always_inline void execution_begins(__u32 process, const struct thread_
 /* A send of `x`, mostly the reply to what was executed, began at `begin_ns`; 0: nobody knows when. */
 static __always_inline void process_sends(struct exchange *x, struct task_struct *task, __u64 begin_ns)
 {
-	__u32 process = x->process;
-	struct executor *e = bpf_map_lookup_elem(&executors, &process);
+	struct executor *e = executor_of(x->process);
 	__u64 run_delay_ns;
 
 	if (!e || !e->id)
@@ -312,7 +305,7 @@ __noinline int blame(struct resp_reader *r, __u64 arrived_ns, __u64 received_ns)
 	if (!r)
 		return 0;
 	process = r->process;
-	context.executor = bpf_map_lookup_elem(&executors, &process);
+	context.executor = executor_of(process);
 	context.parties = bpf_map_lookup_elem(&wait_scratch, &zero);
 	if (!context.executor || !context.parties)
 		return 0;

@@ -112,7 +112,7 @@ static __always_inline void stream_receives(const struct place *place, struct ex
 		return;
 	}
 	if (!CLIENT_SIDE)
-		thread_receives(process, task->pid, &thread, call->entered_ns, receive->arrived_ns);
+		thread_receives(executor_of(process), process, task->pid, &thread, call->entered_ns);
 	tls_carries(x, call, receive, process);
 }
 
