@@ -24,29 +24,51 @@ final class Bench {
         server = try Server()
     }
 
-    /// Server CPU time per command: without kiln, with it, with it and system calls; and the ratios. Short loads in many
-    /// rounds: a shared machine's speed moves within seconds, and only what lies close together can be compared.
+    /// What watches a server while its CPU time is taken.
+    struct Cell {
+        let name: String
+        /// Returns how it is ended.
+        let begin: (_ server: Server) throws -> () throws -> Void
+
+        static var nothing: Cell { Cell(name: "nothing") { _ in {} } }
+
+        static func session(_ kiln: String, _ options: [String]) -> Cell {
+            Cell(name: (["kiln"] + options).joined(separator: " ")) {
+                let session = try Session(kiln, $0.pid, options)
+                return { try session.end(expecting: nil) }
+            }
+        }
+
+        /// What no observer at the sockets can do without: the least that any of them costs here.
+        static func looking(besides kiln: String) -> Cell {
+            Cell(name: "only looking") {
+                let observer = try Watcher([(kiln as NSString).deletingLastPathComponent + "/kiln-observer", "look", "\($0.pid)"])
+                return { _ = observer.end() }
+            }
+        }
+    }
+
+    /// Server CPU time per command: without kiln, with what only looks, with kiln, with it and system calls; and the ratios. Short loads in
+    /// many rounds: a shared machine's speed moves within seconds, and only what lies close together can be compared.
     func serverCPU(rounds: Int) throws {
-        let cells: [(name: String, options: [String]?)] = [
-            ("nothing", nil), ("kiln --no-syscalls", ["--no-syscalls"]), ("kiln", []), ("kiln --hook syscall", ["--hook", "syscall"]),
-        ]
+        let cells: [Cell] = [.nothing, .looking(besides: kiln)] + [["--no-syscalls"], [], ["--hook", "syscall"]].map { .session(kiln, $0) }
         report("Server CPU per command (ns of its CPU clock; medians of \(rounds) interleaved rounds)")
         try serverCPU(of: server, under: Workload.all, cells, rounds: rounds)
     }
 
-    func serverCPU(of server: Server, under workloads: [Workload], _ cells: [(name: String, options: [String]?)], rounds: Int) throws {
+    func serverCPU(of server: Server, under workloads: [Workload], _ cells: [Cell], rounds: Int) throws {
         for workload in workloads {
             var measured = [[Double]](repeating: [], count: cells.count)
             for _ in 0..<rounds {
                 for (index, cell) in cells.enumerated() {
-                    let session = try cell.options.map { try Session(kiln, server.pid, $0) }
+                    let end = try cell.begin(server)
                     let before = try server.clock.nanoseconds()
                     try server.load(workload, share: 0.4)
                     measured[index].append(Double(try server.clock.nanoseconds() - before) / (Double(workload.commands) * 0.4))
-                    try session?.end(expecting: nil)
+                    try end()
                 }
             }
-            reportRatios(cells.map { $0.name }, measured, workload: workload.name)
+            reportRatios(cells.map(\.name), measured, workload: workload.name)
         }
         report("")
     }

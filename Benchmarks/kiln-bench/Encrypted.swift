@@ -28,7 +28,7 @@ extension Bench {
                 Workload(name: "GET -c 20 --tls", arguments: encrypted, commands: 75_000),
                 Workload(name: "GET -c 20 --tls -P 16", arguments: encrypted + ["-P", "16"], commands: 400_000),
             ],
-            [("nothing", nil), ("kiln --no-syscalls", ["--no-syscalls"])], rounds: rounds
+            [.nothing, .session(kiln, ["--no-syscalls"])], rounds: rounds
         )
     }
 }

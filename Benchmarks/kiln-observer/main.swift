@@ -2,6 +2,7 @@
 //
 //   kiln-observer burn PID NANOSECONDS FILE   burns so much of a process's CPU time in each of its sends; writes `calls ns` to the file
 //   kiln-observer ship PID                    ships each request to user space and counts it there
+//   kiln-observer look PID                    reads each request's and reply's first bytes, and the clock; does nothing with it
 //   kiln-observer nothing FILE                two programs that do nothing at each receive and send; writes `runs ns`, by the kernel's
 //                                             run-time statistics, to the file
 import CLibbpf
@@ -51,24 +52,33 @@ final class Shipped {
     var requests: UInt64 { ["SET", "GET", "DEL"].reduce(0) { $0 + commands[Self.key("\($1)\r".utf8), default: 0] } }
 }
 
-enum Mode: String { case burn, ship, nothing }
+enum Mode: String {
+    case burn, ship, look, nothing
+
+    var programs: [String] {
+        switch self {
+        case .burn, .ship: [rawValue]
+        case .look: ["look_at_receive", "look_at_send", "look_at_data"]
+        case .nothing: ["nothing_at_receive", "nothing_at_send"]
+        }
+    }
+}
 
 func observe() throws {
     let arguments = CommandLine.arguments
     guard arguments.count > 2, let mode = Mode(rawValue: arguments[1]), mode == .nothing || UInt32(arguments[2]) != nil else {
-        print("usage: kiln-observer burn PID NANOSECONDS FILE | kiln-observer ship PID | kiln-observer nothing FILE")
+        print("usage: kiln-observer burn PID NANOSECONDS FILE | kiln-observer ship PID | kiln-observer look PID | kiln-observer nothing FILE")
         exit(2)
     }
-    let programs = mode == .nothing ? ["nothing_at_receive", "nothing_at_send"] : [mode.rawValue]
     let events = try SessionEvents()
     var object = try BPFObject(observers_object(), name: "observers")
-    object.loadOnly(programs)
+    object.loadOnly(mode.programs)
     let nanoseconds = mode == .burn && arguments.count > 3 ? UInt32(arguments[3]) ?? 0 : 0
     try object.setConstant(section: ".rodata.options", observer_options(tgid: UInt32(arguments[2]) ?? 0, burn_ns: nanoseconds))
     try object.load()
     let shipped = mode == .ship ? try Shipped(map: object.map("events").fd) : nil
     let statistics = mode == .nothing ? try RunStatistics() : nil
-    for program in programs { try object.attach(program) }
+    for program in mode.programs { try object.attach(program) }
     say("attached to \(mode == .nothing ? "every process" : arguments[2])")
     events.watch(attention: shipped?.descriptor)
     wait: while true {

@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: (GPL-2.0-only OR BSD-2-Clause) */
-/* What kiln is held against: an observer whose cost is known, one that ships an event for each request, and one that does nothing. Each
- * runs alone. */
+/* What kiln is held against: an observer whose cost is known, one that ships an event for each request, one that only looks, and one that
+ * does nothing. Each runs alone. */
 #include "kernel_types.h"
 #include <bpf/bpf_helpers.h>
 #include <bpf/bpf_tracing.h>
+#include <bpf/bpf_core_read.h>
 #include "include/observers.h"
 
 char LICENSE[] SEC("license") = "Dual BSD/GPL";
@@ -147,6 +148,79 @@ int BPF_PROG(ship, struct sock *sk, int ret, int flags)
 	shipping.address = regs->si;
 	shipping.each = first_request(event->payload, ret);
 	bpf_loop(ret / shipping.each, ship_one, &shipping, 0);
+	return 0;
+}
+
+/* Looks at what no observer at the sockets can do without that tells how long each request took, and does nothing with it: when
+ * data arrives, the request's and the reply's first bytes, and the clock. As cheaply as is known: kiln does it in the same ways. */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct observer_looked);
+} looked SEC(".maps");
+
+static __u64 registers_offset;            /* of the saved registers above a task's stack: the same for all */
+
+extern void *bpf_rdonly_cast(const void *object, __u32 btf_id) __ksym __weak;
+
+static __always_inline const struct pt_regs *registers_of(struct task_struct *task)
+{
+	struct observer_looked *sums;
+	__u32 zero = 0;
+
+	if (!registers_offset && (sums = bpf_map_lookup_elem(&looked, &zero))) {
+		/* No number may be taken from a pointer (Linux 6.12); what was in a map is a number. */
+		*(volatile __u64 *)&sums->registers = (__u64)bpf_task_pt_regs(task);
+		registers_offset = *(volatile __u64 *)&sums->registers - (__u64)task->stack;
+	}
+	return bpf_rdonly_cast((void *)((__u64)task->stack + registers_offset), bpf_core_type_id_kernel(struct pt_regs));
+}
+
+/* In a function of its own, with less than 64 bytes of stack: reading to the task's own stack takes least. */
+__noinline __u64 first_bytes(__u64 address, __u32 length)
+{
+	__u64 words[OBSERVER_LOOK / 8] = {};
+
+	if (length > OBSERVER_LOOK)
+		length = OBSERVER_LOOK;
+	barrier_var(length);
+	if (length > OBSERVER_LOOK || bpf_probe_read_user(words, length, (void *)address))
+		return 0;
+	return words[0];
+}
+
+/* `most`: bytes that are looked at. */
+static __always_inline int look(int ret, __u32 most, bool clock)
+{
+	struct task_struct *task = bpf_get_current_task_btf();
+	struct observer_looked *sums;
+	__u32 zero = 0;
+
+	if (task->tgid != (int)options.tgid || ret <= 0 || !(sums = bpf_map_lookup_elem(&looked, &zero)))
+		return 0;
+	sums->calls++;
+	sums->seen += first_bytes(registers_of(task)->si, (__u32)ret < most ? ret : most);
+	if (clock)
+		sums->seen += bpf_ktime_get_ns();
+	return 0;
+}
+
+SEC("tp_btf/sock_recv_length")
+int BPF_PROG(look_at_receive, struct sock *sk, int ret, int flags)
+{
+	return look(ret, OBSERVER_LOOK, false);          /* TCP has just read the clock */
+}
+
+SEC("tp_btf/sock_send_length")
+int BPF_PROG(look_at_send, struct sock *sk, int ret, int flags)
+{
+	return look(ret, OBSERVER_LOOK_AT_REPLY, true);
+}
+
+SEC("tp_btf/sk_data_ready")
+int BPF_PROG(look_at_data, const struct sock *sk)
+{
 	return 0;
 }
 

@@ -23,6 +23,15 @@ struct observer_burned {
 	__u64 ns;
 };
 
+#define OBSERVER_LOOK 48                  /* bytes of a request; a multiple of 8 */
+#define OBSERVER_LOOK_AT_REPLY 16
+
+struct observer_looked {
+	__u64 calls;
+	__u64 seen;                           /* a sum, so that what was read is used */
+	__u64 registers;                      /* scratch: an address as a number */
+};
+
 /* A request, shipped whole whatever its length: what tools that print each request do. */
 struct observer_event {
 	__u64 time_ns;
