@@ -41,7 +41,7 @@ final class Bench {
 
         /// What no observer at the sockets can do without: the least that any of them costs here.
         static func looking(besides kiln: String) -> Cell {
-            Cell(name: "only looking") {
+            Cell(name: Observer.looking) {
                 let observer = try Watcher([(kiln as NSString).deletingLastPathComponent + "/kiln-observer", "look", "\($0.pid)"])
                 return { _ = observer.end() }
             }

@@ -94,7 +94,11 @@ extension ComparisonSummary {
         lines += table(["observer"] + traffics, observers.map { observer in
             [label(observer)] + traffics.map { traffic in cell(observer, traffic).map { "\(percent($0.cost)) (\(whole($0.costLow)) to \(whole($0.costHigh)))" } ?? "" }
         } + [["nothing: CPU time a command"] + baseline.map { "\(microseconds($0.addedNs))" }])
-        lines += ["", "\\* tells how long each command takes. `kiln -F 0` takes no stacks." + (shipsEvents ? " An event for each request: a perf-buffer record of 1 KiB, in pipelines too; replies are not shipped." : ""), ""]
+        let explanations = [
+            (Observer.looking, "Only looking: the first bytes of each request and reply are read, and the clock, and nothing is done with it; no observer at the sockets that tells how long each request takes can do with less."),
+            (Observer.perRequest, "An event for each request: a perf-buffer record of 1 KiB, in pipelines too; replies are not shipped."),
+        ].filter { observers.contains($0.0) }.map(\.1)
+        lines += ["", (["\\* tells how long each command takes. `kiln -F 0` takes no stacks."] + explanations).joined(separator: " "), ""]
         for traffic in traffics {
             lines += ["## \(traffic)", ""]
             let rows = baseline.filter { $0.traffic == traffic } + cells.filter { $0.traffic == traffic }
@@ -104,8 +108,6 @@ extension ComparisonSummary {
         if !notes.isEmpty { lines += ["Left out: " + notes.joined(separator: "; "), ""] }
         return lines.joined(separator: "\n")
     }
-
-    private var shipsEvents: Bool { observers.contains(Observer.perRequest) }
 
     func csv(_ measurements: [Measurement]) -> String {
         var lines = ["observer,traffic,round,side,commands,seconds,server_cpu_ns,latency_mean_ns,latency_p50_ns,latency_p99_ns,latency_p99_9_ns,latency_max_ns,own_cpu_share,own_peak_rss_bytes"]

@@ -22,6 +22,7 @@ protocol Watching {
 
 extension Observer {
     static let perRequest = "an event for each request"
+    static let looking = "only looking"
 
     /// All that can be had here, and what can't.
     static func all(kiln: String) -> (observers: [Observer], missing: [String]) {
@@ -38,6 +39,7 @@ extension Observer {
         session("kiln --hook syscall", ["--hook", "syscall"])
         let shipping = (kiln as NSString).deletingLastPathComponent + "/kiln-observer"
         let others: [(name: String, perCommand: Bool, program: String, ready: ObserverProgram.Ready, command: (Int32) -> [String])] = [
+            (looking, false, shipping, .says("attached to"), { [shipping, "look", "\($0)"] }),
             (perRequest, true, shipping, .says("attached to"), { [shipping, "ship", "\($0)"] }),
             ("bpftrace, histogram by command", true, "bpftrace", .says("Attaching"), { ["bpftrace", "-e", Self.script($0)] }),
             ("syscount -L", false, "syscount", .silent, { ["syscount", "-L", "-p", "\($0)"] }),

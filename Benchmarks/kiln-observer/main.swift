@@ -93,6 +93,11 @@ func observe() throws {
         shipped.consume()
         say("\(shipped.requests) events, \(shipped.lost) lost")
     }
+    if mode == .look {
+        var looks: UInt64 = 0
+        try object.map("looked").forEachCopy(of: observer_looked.self, entries: 1) { _, copy in looks += copy.pointee.calls }
+        say("looked at \(looks) receives and sends")
+    }
     if mode == .burn, arguments.count > 4 {
         var sum = observer_burned()
         try object.map("burned").forEachCopy(of: observer_burned.self, entries: 1) { _, copy in

@@ -154,7 +154,7 @@ int BPF_PROG(ship, struct sock *sk, int ret, int flags)
 /* Looks at what no observer at the sockets can do without that tells how long each request took, and does nothing with it: when
  * data arrives, the request's and the reply's first bytes, and the clock. As cheaply as is known: kiln does it in the same ways. */
 struct {
-	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
 	__uint(max_entries, 1);
 	__type(key, __u32);
 	__type(value, struct observer_looked);
