@@ -60,7 +60,7 @@ static __always_inline void connection_receives(const struct place *place, struc
 	int outcome = RESP_MORE;
 	bool executes, followed, inside = false;
 
-	if (!executor)
+	if (!executor)                    /* never: there is one for each target */
 		return;
 	times->received_ns = receive->returned_ns;
 	executes = thread_receives(executor, process, task->pid, &thread, receive->began_ns ? receive->began_ns : times->received_ns);

@@ -136,9 +136,9 @@ static __always_inline int send_at_socket(struct sock *sk, const struct tcp_sock
 	const struct pt_regs *regs = NULL;
 	struct receive *scratch;
 	struct place place = { .sk = sk };
-	int process = -1;
+	int process = -1;                 /* on the client's side alone is that asked */
 
-	/* Whoever sends, as long as a target receives from there: of the host's sockets few others have a cookie. */
+	/* Whoever sends, as long as a target receives from there: those sockets have a cookie, and others where somebody asked for it (`ss` does). */
 	if (ret <= 0 || (!CLIENT_SIDE && !cookie))
 		return 0;
 	task = bpf_get_current_task_btf();

@@ -39,11 +39,18 @@ final class Bench {
             }
         }
 
-        /// What no observer at the sockets can do without: the least that any of them costs here.
-        static func looking(besides kiln: String) -> Cell {
-            Cell(name: Observer.looking) {
-                let observer = try Watcher([(kiln as NSString).deletingLastPathComponent + "/kiln-observer", "look", "\($0.pid)"])
-                return { _ = observer.end() }
+        /// What sees each receive and send, and does nothing with it. `kiln`: where it lies beside.
+        static func looking(beside kiln: String) -> Cell {
+            Cell(name: Observer.looking) { server in
+                let observer = try Watcher([(kiln as NSString).deletingLastPathComponent + "/kiln-observer", "look", "\(server.pid)"])
+                let before = try server.receivesAndSends().sends
+                return {
+                    // What the server read without finding anything is no receive.
+                    let sends = try server.receivesAndSends().sends - before, said = observer.end()
+                    guard let looks = Observer.looks(in: said), looks > sends else {
+                        throw BenchFailure("what only looks missed some: \(said)")
+                    }
+                }
             }
         }
     }
@@ -51,7 +58,7 @@ final class Bench {
     /// Server CPU time per command: without kiln, with what only looks, with kiln, with it and system calls; and the ratios. Short loads in
     /// many rounds: a shared machine's speed moves within seconds, and only what lies close together can be compared.
     func serverCPU(rounds: Int) throws {
-        let cells: [Cell] = [.nothing, .looking(besides: kiln)] + [["--no-syscalls"], [], ["--hook", "syscall"]].map { .session(kiln, $0) }
+        let cells: [Cell] = [.nothing, .looking(beside: kiln)] + [["--no-syscalls"], [], ["--hook", "syscall"]].map { .session(kiln, $0) }
         report("Server CPU per command (ns of its CPU clock; medians of \(rounds) interleaved rounds)")
         try serverCPU(of: server, under: Workload.all, cells, rounds: rounds)
     }

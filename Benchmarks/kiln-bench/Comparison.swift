@@ -17,6 +17,7 @@ struct Traffic {
         Traffic(name: "DELETE", kind: LOAD_DELETE), Traffic(name: "GET, 10,000/s", kind: LOAD_GET, rate: 10_000),
         Traffic(name: "GET, pipelines of 16", kind: LOAD_GET, pipeline: 16),
     ]
+    static let deepestPipeline = Int(all.map(\.pipeline).max() ?? 1)
 }
 
 /// One kind of traffic in one round: with an observer, and without, half just before and half just after it.

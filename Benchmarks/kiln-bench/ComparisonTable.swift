@@ -95,8 +95,8 @@ extension ComparisonSummary {
             [label(observer)] + traffics.map { traffic in cell(observer, traffic).map { "\(percent($0.cost)) (\(whole($0.costLow)) to \(whole($0.costHigh)))" } ?? "" }
         } + [["nothing: CPU time a command"] + baseline.map { "\(microseconds($0.addedNs))" }])
         let explanations = [
-            (Observer.looking, "Only looking: the first bytes of each request and reply are read, and the clock, and nothing is done with it; no observer at the sockets that tells how long each request takes can do with less."),
-            (Observer.perRequest, "An event for each request: a perf-buffer record of 1 KiB, in pipelines too; replies are not shipped."),
+            (Observer.looking, "Only looking: the first bytes of each receive and each send are read, and the clock, and nothing is done with them."),
+            (Observer.perRequest, "An event for each request: a perf-buffer record of 1 KiB whatever its length, in pipelines too; replies are not shipped."),
         ].filter { observers.contains($0.0) }.map(\.1)
         lines += ["", (["\\* tells how long each command takes. `kiln -F 0` takes no stacks."] + explanations).joined(separator: " "), ""]
         for traffic in traffics {

@@ -2,7 +2,7 @@
 //
 //   kiln-observer burn PID NANOSECONDS FILE   burns so much of a process's CPU time in each of its sends; writes `calls ns` to the file
 //   kiln-observer ship PID                    ships each request to user space and counts it there
-//   kiln-observer look PID                    reads each request's and reply's first bytes, and the clock; does nothing with it
+//   kiln-observer look PID                    reads the first bytes of each receive and each send, and the clock; does nothing with them
 //   kiln-observer nothing FILE                two programs that do nothing at each receive and send; writes `runs ns`, by the kernel's
 //                                             run-time statistics, to the file
 import CLibbpf

@@ -151,8 +151,9 @@ int BPF_PROG(ship, struct sock *sk, int ret, int flags)
 	return 0;
 }
 
-/* Looks at what no observer at the sockets can do without that tells how long each request took, and does nothing with it: when
- * data arrives, the request's and the reply's first bytes, and the clock. As cheaply as is known: kiln does it in the same ways. */
+/* Is called when data arrives, and at each receive and each send; reads the first bytes of what was received or sent, and at a send the clock;
+ * and does nothing with them. About the least that an observer at the sockets takes that tells when a request arrived, what it is, and when
+ * its reply was handed over. As cheaply as is known: kiln reads in the same ways, and has the clock of a receive from TCP. */
 struct {
 	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
 	__uint(max_entries, 1);
@@ -177,15 +178,15 @@ static __always_inline const struct pt_regs *registers_of(struct task_struct *ta
 	return bpf_rdonly_cast((void *)((__u64)task->stack + registers_offset), bpf_core_type_id_kernel(struct pt_regs));
 }
 
-/* In a function of its own, with less than 64 bytes of stack: reading to the task's own stack takes least. */
+/* The kernel asks least of a read to the task's own stack, where since 6.13 only functions with less than 64 bytes of it are. */
 __noinline __u64 first_bytes(__u64 address, __u32 length)
 {
-	__u64 words[OBSERVER_LOOK / 8] = {};
+	__u64 words[OBSERVER_LOOK_AT_RECEIVE / 8] = {};
 
-	if (length > OBSERVER_LOOK)
-		length = OBSERVER_LOOK;
+	if (length > OBSERVER_LOOK_AT_RECEIVE)
+		length = OBSERVER_LOOK_AT_RECEIVE;
 	barrier_var(length);
-	if (length > OBSERVER_LOOK || bpf_probe_read_user(words, length, (void *)address))
+	if (length > OBSERVER_LOOK_AT_RECEIVE || bpf_probe_read_user(words, length, (void *)address))
 		return 0;
 	return words[0];
 }
@@ -209,13 +210,13 @@ static __always_inline int look(int ret, __u32 most, bool clock)
 SEC("tp_btf/sock_recv_length")
 int BPF_PROG(look_at_receive, struct sock *sk, int ret, int flags)
 {
-	return look(ret, OBSERVER_LOOK, false);          /* TCP has just read the clock */
+	return look(ret, OBSERVER_LOOK_AT_RECEIVE, false);
 }
 
 SEC("tp_btf/sock_send_length")
 int BPF_PROG(look_at_send, struct sock *sk, int ret, int flags)
 {
-	return look(ret, OBSERVER_LOOK_AT_REPLY, true);
+	return look(ret, OBSERVER_LOOK_AT_SEND, true);
 }
 
 SEC("tp_btf/sk_data_ready")

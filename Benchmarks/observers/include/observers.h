@@ -23,12 +23,12 @@ struct observer_burned {
 	__u64 ns;
 };
 
-#define OBSERVER_LOOK 48                  /* bytes of a request; a multiple of 8 */
-#define OBSERVER_LOOK_AT_REPLY 16
+#define OBSERVER_LOOK_AT_RECEIVE 48       /* bytes; a multiple of 8 */
+#define OBSERVER_LOOK_AT_SEND 16
 
 struct observer_looked {
 	__u64 calls;
-	__u64 seen;                           /* a sum, so that what was read is used */
+	__u64 seen;                           /* a sum of what was read, which means nothing */
 	__u64 registers;                      /* scratch: an address as a number */
 };
 
