@@ -39,10 +39,10 @@ final class Bench {
             }
         }
 
-        /// What sees each receive and send, and does nothing with it. `kiln`: where it lies beside.
+        /// What sees each receive and send, and does nothing with it.
         static func looking(beside kiln: String) -> Cell {
             Cell(name: Observer.looking) { server in
-                let observer = try Watcher([(kiln as NSString).deletingLastPathComponent + "/kiln-observer", "look", "\(server.pid)"])
+                let observer = try Watcher([Observer.program(beside: kiln), "look", "\(server.pid)"])
                 let before = try server.receivesAndSends().sends
                 return {
                     // What the server read without finding anything is no receive.
@@ -153,7 +153,7 @@ final class Bench {
     private func costOfNothing() throws -> Double {
         let file = NSTemporaryDirectory() + "kiln-bench-\(UUID().uuidString).nothing"
         defer { try? FileManager.default.removeItem(atPath: file) }
-        let observer = try Watcher([(kiln as NSString).deletingLastPathComponent + "/kiln-observer", "nothing", file])
+        let observer = try Watcher([Observer.program(beside: kiln), "nothing", file])
         try server.load(Workload.all[0], share: 0.4)
         _ = observer.end()
         let numbers = try String(contentsOfFile: file, encoding: .utf8).split(whereSeparator: \.isWhitespace).compactMap { Double($0) }

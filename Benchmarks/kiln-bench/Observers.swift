@@ -24,6 +24,9 @@ extension Observer {
     static let perRequest = "an event for each request"
     static let looking = "only looking"
 
+    /// kiln-observer, where it lies beside kiln.
+    static func program(beside kiln: String) -> String { (kiln as NSString).deletingLastPathComponent + "/kiln-observer" }
+
     /// At how many receives and sends the one that only looks has looked, by what it said.
     static func looks(in said: String) -> Int? {
         said.split(separator: "looked at ").last.flatMap { Int($0.prefix { $0.isNumber }) }
@@ -42,7 +45,7 @@ extension Observer {
         session("kiln --hook fentry --no-syscalls -F 0", ["--hook", "fentry", "--no-syscalls", "-F", "0"])
         session("kiln --hook syscall --no-syscalls -F 0", ["--hook", "syscall", "--no-syscalls", "-F", "0"])
         session("kiln --hook syscall", ["--hook", "syscall"])
-        let shipping = (kiln as NSString).deletingLastPathComponent + "/kiln-observer"
+        let shipping = Observer.program(beside: kiln)
         let others: [(name: String, perCommand: Bool, program: String, ready: ObserverProgram.Ready, command: (Int32) -> [String])] = [
             (looking, false, shipping, .says("attached to"), { [shipping, "look", "\($0)"] }),
             (perRequest, false, shipping, .says("attached to"), { [shipping, "ship", "\($0)"] }),

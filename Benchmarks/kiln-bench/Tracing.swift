@@ -12,7 +12,7 @@ extension Bench {
             ("trace, none is as slow", [kiln, "trace", "redis", "-p", pid, "--slower-than", "10000"]),
             ("trace of everything", [kiln, "trace", "redis", "-p", pid, "--brief"]),
         ]
-        let shipping = (kiln as NSString).deletingLastPathComponent + "/kiln-observer"
+        let shipping = Observer.program(beside: kiln)
         if FileManager.default.isExecutableFile(atPath: shipping) { cells.append(("1 KiB perf records", [shipping, "ship", pid])) }
         report("Server CPU per command with traces (ns of its CPU clock; medians of \(rounds) interleaved rounds)")
         // At a rate that all of them keep up with: where the client waits for the CPU that an observer's reader takes, the server gets

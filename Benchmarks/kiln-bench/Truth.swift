@@ -10,7 +10,7 @@ extension Bench {
 
     func truth(runs: Int) throws {
         report("kiln cost against known observers, \(runs) runs of 8 s each (99 % intervals)")
-        let observer = (kiln as NSString).deletingLastPathComponent + "/kiln-observer"
+        let observer = Observer.program(beside: kiln)
         let file = NSTemporaryDirectory() + "kiln-bench-\(UUID().uuidString).burned"
         defer { try? FileManager.default.removeItem(atPath: file) }
         // One connection. With 50, a slower server takes more requests in each turn of its event loop, and saves what turns cost: of

@@ -178,7 +178,7 @@ static __always_inline const struct pt_regs *registers_of(struct task_struct *ta
 	return bpf_rdonly_cast((void *)((__u64)task->stack + registers_offset), bpf_core_type_id_kernel(struct pt_regs));
 }
 
-/* The kernel asks least of a read to the task's own stack, where since 6.13 only functions with less than 64 bytes of it are. */
+/* The first 8 bytes; 0: they couldn't be read. The kernel asks least of a read to the task's own stack, where since 6.13 only functions with less than 64 bytes of it are. */
 __noinline __u64 first_bytes(__u64 address, __u32 length)
 {
 	__u64 words[OBSERVER_LOOK_AT_RECEIVE / 8] = {};
@@ -197,11 +197,13 @@ static __always_inline int look(int ret, __u32 most, bool clock)
 	struct task_struct *task = bpf_get_current_task_btf();
 	struct observer_looked *sums;
 	__u32 zero = 0;
+	__u64 word;
 
 	if (task->tgid != (int)options.tgid || ret <= 0 || !(sums = bpf_map_lookup_elem(&looked, &zero)))
 		return 0;
-	sums->calls++;
-	sums->seen += first_bytes(registers_of(task)->si, (__u32)ret < most ? ret : most);
+	word = first_bytes(registers_of(task)->si, (__u32)ret < most ? ret : most);
+	sums->calls += word != 0;
+	sums->seen += word;
 	if (clock)
 		sums->seen += bpf_ktime_get_ns();
 	return 0;

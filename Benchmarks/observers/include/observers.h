@@ -27,7 +27,7 @@ struct observer_burned {
 #define OBSERVER_LOOK_AT_SEND 16
 
 struct observer_looked {
-	__u64 calls;
+	__u64 calls;                          /* whose bytes could be read */
 	__u64 seen;                           /* a sum of what was read, which means nothing */
 	__u64 registers;                      /* scratch: an address as a number */
 };
