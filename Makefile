@@ -16,7 +16,7 @@ BPF_COMPILE = $(CLANG) -g -O2 -target bpf -mcpu=v3 -std=gnu2x -Wall -Wextra -Wer
 
 # Debian packages: what a build needs, and what tests, demo and benchmarks need besides.
 BUILD_PACKAGES := libbpf-dev libelf-dev libdw-dev zlib1g-dev liblzma-dev libbz2-dev libiberty-dev libc6-dev
-TEST_PACKAGES  := redis-server redis-tools openssl libssl-dev python3 chromium libxml2-utils gcc g++ golang-go libc-bin binutils xz-utils dwz iproute2 procps util-linux linux-perf
+TEST_PACKAGES  := redis-server redis-tools openssl libssl-dev python3 chromium libxml2-utils gcc g++ golang-go libc-bin binutils xz-utils dwz iproute2 python3-pip procps util-linux linux-perf
 KERNEL_TEST_PACKAGES := qemu-system-x86 busybox-static cpio xz-utils redis-server redis-tools openssl python3 libxml2-utils gcc libc6-dev binutils
 
 # Kernels that `make test-kernels` boots: versions that Tests/kernels/fetch.sh knows, paths of images, or all.
@@ -91,6 +91,7 @@ demo: deps build                 ## profile a redis-server of its own under load
 	Benchmarks/demo.sh .build/$(CONFIG)/kiln
 
 test: deps bpf                   ## run every test
+	Tests/servers/fetch.sh .build-servers
 	Tests/run.sh "$(SWIFT)"
 
 test-kernels: static             ## boot kernels under qemu and run the kernel tests in each: KERNELS="6.1 /path/to/vmlinuz", or all

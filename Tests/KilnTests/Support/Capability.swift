@@ -34,9 +34,9 @@ enum Capability {
 }
 
 /// A directory of our own, to be removed by who asked for it.
-func temporaryDirectory() -> String {
-    var template = Array("/tmp/kiln-test-XXXXXX".utf8CString)
-    guard mkdtemp(&template) != nil else { fatalError("cannot make a directory in /tmp") }
+func temporaryDirectory(in parent: String = "/tmp") -> String {
+    var template = Array("\(parent)/kiln-test-XXXXXX".utf8CString)
+    guard mkdtemp(&template) != nil else { fatalError("cannot make a directory in \(parent)") }
     return String(decoding: template.dropLast().map { UInt8(bitPattern: $0) }, as: UTF8.self)
 }
 

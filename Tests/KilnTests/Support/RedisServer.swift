@@ -1,21 +1,24 @@
 import Foundation
 import Glibc
 
-/// A redis-server of our own on a free loopback port, ended with the value.
+/// A server of our own on a free loopback port, ended with the value: Debian 12's redis-server, unless another build is asked for.
 final class RedisServer: @unchecked Sendable {
     private let child: Child
     let port: UInt16
-    let directory = temporaryDirectory()
+    let directory: String
 
     var pid: Int32 { child.pid }
     var unixSocket: String { directory + "/redis.sock" }
 
-    init(_ arguments: [String] = []) throws {
+    init(_ arguments: [String] = [], build: ServerBuild = .redis7) throws {
         port = try freePort()
-        child = try Child("redis-server", [
-            "--port", "\(port)", "--bind", "127.0.0.1", "-::1", "--unixsocket", directory + "/redis.sock", "--dir", directory,
+        directory = temporaryDirectory(in: (build.root ?? "") + "/tmp")
+        let inside = String(directory.dropFirst(build.root?.count ?? 0))
+        let command = try build.command + [
+            "--port", "\(port)", "--bind", "127.0.0.1", "-::1", "--unixsocket", inside + "/redis.sock", "--dir", inside,
             "--save", "", "--appendonly", "no", "--enable-debug-command", "yes",
-        ] + arguments)
+        ] + build.arguments + arguments
+        child = try Child(command[0], Array(command.dropFirst()))
         let port = port, unixSocket = directory + "/redis.sock"
         guard eventually({ (try? Connection(port: port)) != nil && (try? Connection(unixSocket: unixSocket)) != nil }) else {
             throw TestFailure("redis-server did not start on port \(port)")
