@@ -1,5 +1,6 @@
 import Foundation
 import Glibc
+import Testing
 
 /// The servers that tests run against. All but the first are fetched by Tests/servers/fetch.sh into `cache`; those of other Debian suites
 /// run in a tree of their own (chroot), with that suite's libraries.
@@ -38,9 +39,9 @@ enum ServerBuild: String, CaseIterable, CustomTestStringConvertible {
             guard isAvailable else { throw TestFailure("\(rawValue) is not here") }
             return switch self {
             case .redis7: ["redis-server"]
-            case .redis8: ["chroot", root ?? "/", "/usr/bin/redis-server"]
-            case .valkey8, .valkey9: ["chroot", root ?? "/", "/usr/bin/valkey-server"]
-            case .redict7: ["chroot", root ?? "/", "/usr/bin/redict-server"]
+            case .redis8: ["env", "LC_ALL=C", "chroot", root ?? "/", "/usr/bin/redis-server"]
+            case .valkey8, .valkey9: ["env", "LC_ALL=C", "chroot", root ?? "/", "/usr/bin/valkey-server"]
+            case .redict7: ["env", "LC_ALL=C", "chroot", root ?? "/", "/usr/bin/redict-server"]
             case .falkordb: [Self.falkordbFolder + "/redis-server"]
             }
         }
