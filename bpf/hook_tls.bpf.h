@@ -97,10 +97,11 @@ int tls_read_ends(struct pt_regs *regs)
 		return 0;
 	x = find_exchange(place.id);
 	if (!x || !(x->flags & CARRIED)) {
-		/* Begun before the session and read ahead, or behind a memory BIO. */
+		/* Begun before the session and read ahead, or behind a memory BIO. While not all is attached there is no session yet. */
 		if (x)
 			x->flags &= ~STREAM_START;
-		lose(KILN_LOST_UNSYNCHRONISED_BYTES, bytes);
+		if (is_armed())
+			lose(KILN_LOST_UNSYNCHRONISED_BYTES, bytes);
 		return 0;
 	}
 	if (!take_cpu(x))

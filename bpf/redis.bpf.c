@@ -65,9 +65,15 @@ struct {
 	__type(value, __u8);
 } earlier_sockets SEC(".maps");
 
+/* All is attached, and what was open by then is known. */
+static __always_inline bool is_armed(void)
+{
+	return *(volatile __u32 *)&control.armed;
+}
+
 static __always_inline bool is_new_socket(__u64 inode)
 {
-	return *(volatile __u32 *)&control.armed && !bpf_map_lookup_elem(&earlier_sockets, &inode);
+	return is_armed() && !bpf_map_lookup_elem(&earlier_sockets, &inode);
 }
 
 /* The buffer of a receive by iovecs: 0, or 1 + the loss that keeps it from being followed. `argument`: the call's second. Global,

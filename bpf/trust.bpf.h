@@ -57,6 +57,15 @@ static __always_inline void begin_call_at(const struct place *place)
 
 static struct connection *connection_at(const struct place *place);
 
+/* As what a connection is lost that is none of Redis, by bytes in user memory: a record of TLS begins with its type and major version 3. */
+__noinline __u32 foreign_connection(__u64 buffer, __u32 length)
+{
+	__u8 start[2] = {};
+
+	bpf_probe_read_user(start, length < 2 ? 1 : 2, (void *)buffer);
+	return start[0] >= 0x14 && start[0] <= 0x17 && start[1] == 3 ? KILN_LOST_TLS_CONNECTIONS : KILN_LOST_NOT_RESP_CONNECTIONS;
+}
+
 /* The connection can't be followed any more: parse on without counting until a boundary is proven. */
 __noinline int distrust(struct exchange *x)
 {
@@ -99,8 +108,9 @@ __noinline int probe(struct exchange *x, struct connection *c, const struct rece
 		if (first != '*')
 			return 0;
 	} else if (replied && !probed && ++c->failed_probes >= PROBES_MAX) {
-		/* A server answers, and never a whole request: another protocol, met in its middle. */
-		lose(KILN_LOST_NOT_RESP_CONNECTIONS, 1);
+		/* A server answers, and never a whole request: another protocol, met in its middle. What comes after an answer begins a
+		 * record, if it is TLS. */
+		lose(foreign_connection(receive->buffer, receive->length), 1);
 		x->trust = TRUST_IGNORED;
 		return 0;
 	}
@@ -111,8 +121,6 @@ __noinline int probe(struct exchange *x, struct connection *c, const struct rece
 /* The first receive of a connection. */
 __noinline int meet(struct exchange *x, const struct receive *receive, __u32 process)
 {
-	__u8 start[2] = {};
-
 	if (!x || !receive)
 		return 0;
 	x->process = process;
@@ -120,6 +128,8 @@ __noinline int meet(struct exchange *x, const struct receive *receive, __u32 pro
 		x->client = client_row(&receive->client);
 	if (TRACING && traces_client(&receive->client, client_port()))
 		x->flags |= TRACED;
+	if (!receive->incoming)
+		x->flags |= OUTGOING;
 	if (receive->unsupported)
 		lose(KILN_LOST_UNSUPPORTED_CONNECTIONS, 1);
 	if (receive->unsupported || !receive->incoming) {
@@ -130,8 +140,7 @@ __noinline int meet(struct exchange *x, const struct receive *receive, __u32 pro
 		distrust(x);
 		return 0;
 	}
-	bpf_probe_read_user(start, receive->length < 2 ? 1 : 2, (void *)receive->buffer);
-	if (start[0] == 0x16 && start[1] == 3 && !receive->carried) {        /* a TLS handshake record, major version 3 */
+	if (foreign_connection(receive->buffer, receive->length) == KILN_LOST_TLS_CONNECTIONS) {
 		lose(KILN_LOST_TLS_CONNECTIONS, 1);
 		x->trust = TRUST_IGNORED;
 		return 0;
