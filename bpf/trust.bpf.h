@@ -14,8 +14,9 @@
 
 /* How a hook sees a receive. */
 struct receive {
-	__u64 buffer;                     /* user address of the bytes */
+	__u64 buffer;                     /* user address of the bytes, or what struct send has */
 	__u32 length;
+	enum send_form form;              /* client's side only: other than SEND_BYTES where they lie in several pieces */
 	bool tcp;
 	__u64 returned_ns;                /* when the call returned that received */
 	__u64 arrived_ns;                 /* its first byte; at most ARRIVAL_UNKNOWN: not known */
