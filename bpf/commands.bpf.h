@@ -63,7 +63,8 @@ static __always_inline void connection_receives(const struct place *place, struc
 	if (!executor)                    /* never: there is one for each target */
 		return;
 	times->received_ns = receive->returned_ns;
-	executes = thread_receives(executor, process, task->pid, &thread, receive->began_ns ? receive->began_ns : times->received_ns);
+	executes = thread_receives(executor, process, task, &thread, receive->began_ns ? receive->began_ns : times->received_ns,
+				   times->received_ns);
 	if (x->waiting != WAITING_ONE && x->waiting != WAITING_RUN)
 		x->received_ns = times->received_ns;
 	followed = x->trust == TRUST_COUNTING && !(x->flags & IN_REQUEST) && !receive->loss && !receive->gap;
@@ -152,7 +153,7 @@ static __always_inline void connection_receives(const struct place *place, struc
 			x->received_ns = times->received_ns;
 		}
 		if (executes)
-			execution_begins(executor, &thread, x, equal ? command : KILN_SEVERAL_COMMANDS);
+			execution_begins(executor, x, equal ? command : KILN_SEVERAL_COMMANDS);
 	}
 	if (!c || !(x->flags & IN_REQUEST))
 		return;
@@ -300,7 +301,7 @@ static __always_inline bool sends_one_reply(const struct send *send)
 static __always_inline void connection_sends(const struct place *place, struct exchange *x, const struct send *send,
 					     struct task_struct *task)
 {
-	process_sends(x, task, send->begin_ns);
+	process_sends(x, task, send->begin_ns, send->returned_ns);
 	if (x->trust == TRUST_IGNORED)
 		return;
 	x->flags |= REPLIED;

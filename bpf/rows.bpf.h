@@ -164,6 +164,7 @@ __noinline __u64 argument_at(const struct resp_reader *r, __u32 offset, __u32 *n
 #define WORD_SKIP WORD4('S', 'K', 'I', 'P')
 #define WORD_REPLY (WORD4('R', 'E', 'P', 'L') | (__u64)'Y' << 32)
 #define WORD_BLOCK (WORD4('B', 'L', 'O', 'C') | (__u64)'K' << 32)
+#define WORD_SYNCSLOT (WORD4('S', 'Y', 'N', 'C') | (__u64)WORD4('S', 'L', 'O', 'T') << 32)    /* the first 8 letters of SYNCSLOTS */
 #define WORD_STREAMS (WORD4('S', 'T', 'R', 'E') | WORD2('A', 'M') << 32 | (__u64)'S' << 48)
 
 static __always_inline __u32 class_by_arguments(const struct resp_reader *r, __u32 class, __u32 offset)
@@ -173,6 +174,8 @@ static __always_inline __u32 class_by_arguments(const struct resp_reader *r, __u
 
 	if (class == KILN_CLASS_LOOK_AT_HELLO)
 		return word == '3' ? KILN_CLASS_HELLO_3 : word == '2' ? KILN_CLASS_HELLO_2 : KILN_CLASS_ORDINARY;
+	if (class == KILN_CLASS_LOOK_AT_CLUSTER)
+		return word == WORD_SYNCSLOT ? KILN_CLASS_STREAMING : KILN_CLASS_ORDINARY;
 	if (class == KILN_CLASS_LOOK_AT_CLIENT) {
 		if (word && word != WORD_REPLY)
 			return KILN_CLASS_ORDINARY;

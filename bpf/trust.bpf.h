@@ -108,6 +108,17 @@ __noinline int probe(struct exchange *x, struct connection *c, const struct rece
 	return 0;
 }
 
+/* Whether a receive begins a message of the cluster bus, on which nodes talk to each other: `RCmb` and the message's length, of which the
+ * first byte is zero. No request has a zero there. A node reads these 8 bytes by themselves, or more. */
+__noinline int begins_bus_message(const struct receive *receive)
+{
+	__u64 start = 0;
+
+	if (!receive || receive->length < sizeof start || bpf_probe_read_user(&start, sizeof start, (void *)receive->buffer))
+		return false;
+	return (start & 0xffffffffff) == ('R' | 'C' << 8 | 'm' << 16 | (__u64)'b' << 24);
+}
+
 /* The first receive of a connection. */
 __noinline int meet(struct exchange *x, const struct receive *receive, __u32 process)
 {
@@ -133,6 +144,10 @@ __noinline int meet(struct exchange *x, const struct receive *receive, __u32 pro
 	bpf_probe_read_user(start, receive->length < 2 ? 1 : 2, (void *)receive->buffer);
 	if (start[0] == 0x16 && start[1] == 3 && !receive->carried) {        /* a TLS handshake record, major version 3 */
 		lose(KILN_LOST_TLS_CONNECTIONS, 1);
+		x->trust = TRUST_IGNORED;
+		return 0;
+	}
+	if (start[0] == 'R' && begins_bus_message(receive)) {
 		x->trust = TRUST_IGNORED;
 		return 0;
 	}
@@ -162,6 +177,10 @@ static __noinline int take_up(const struct place *place, struct exchange *x, str
 	}
 	if (x->trust != TRUST_PROBING && !(x->flags & IN_REQUEST))
 		return true;
+	if (x->trust == TRUST_PROBING && begins_bus_message(receive)) {
+		x->trust = TRUST_IGNORED;
+		return false;
+	}
 	c = connection_at(place);
 	if (!c) {
 		lose(KILN_LOST_CONNECTIONS_WITHOUT_STATE, 1);

@@ -52,17 +52,18 @@ public struct CommandProbe: ~Copyable {
     private let processes: Int
 
     /// Load and attach. `queue`: where something is loaded meanwhile; what is on it ends before anything is attached. `rows`: made already.
+    /// `turns`: noted by another object of the session, too.
     /// `openSockets` lists the inode numbers of the sockets that the processes hold; it is asked for after attaching, so that no
     /// connection can be missing from it and unseen. `refused` is told what of TLS can't be followed. `trace`: also send a record for
     /// each request.
     public init(
         watching watched: WatchedProcesses, side: Side = .server, hook: CommandHook, trace: TraceFilter? = nil, tls libraries: [TLSLibrary] = [],
-        beside queue: DispatchQueue = DispatchQueue(label: "loading"), rows: CommandRows? = nil, openSockets: () throws -> [UInt64],
+        beside queue: DispatchQueue = DispatchQueue(label: "loading"), rows: CommandRows? = nil, turns: Turns? = nil, openSockets: () throws -> [UInt64],
         refused: (TLSLibrary, KernelError) -> Void = { _, _ in }
     ) throws {
         // When data arrives means nothing to who waits for it.
         let programs = hook.programs.filter { side == .server || !["socket_data", "fentry_data"].contains($0) }
-        let loaded = try Self.load(watched, side, hook, programs, trace, rows, libraries, refused)
+        let loaded = try Self.load(watched, side, hook, programs, trace, Shared(rows: rows, turns: turns), libraries, refused)
         let followable = loaded.followable
         let refusedPreemptionOff = loaded.refusedPreemptionOff
         var object = loaded.object
@@ -83,6 +84,7 @@ public struct CommandProbe: ~Copyable {
         let earlier = try object.map("earlier_sockets")
         for inode in try openSockets() { try earlier.update(inode, UInt8(1)) }
         control.pointee.armed = 1
+        if hook == .syscall { try object.map("turns").setTurns(known: true, processes: watched.pids.count) }
         programNames = programs + (followable.isEmpty ? [] : TLSProbes.programs)
         self.object = object
         self.control = control
@@ -103,13 +105,13 @@ public struct CommandProbe: ~Copyable {
     /// Attach with the first hook that this kernel allows, or only with `forced`. What was refused before is told.
     public static func attach(
         watching watched: WatchedProcesses, side: Side = .server, forced: CommandHook?, trace: TraceFilter? = nil, tls libraries: [TLSLibrary] = [],
-        beside queue: DispatchQueue = DispatchQueue(label: "loading"), rows: CommandRows? = nil, openSockets: () throws -> [UInt64],
+        beside queue: DispatchQueue = DispatchQueue(label: "loading"), rows: CommandRows? = nil, turns: Turns? = nil, openSockets: () throws -> [UInt64],
         refused: (CommandHook, KernelError) -> Void,
         refusedTLS: (TLSLibrary, KernelError) -> Void = { _, _ in }
     ) throws -> CommandProbe {
         func probe(_ hook: CommandHook) throws -> CommandProbe {
             try CommandProbe(
-                watching: watched, side: side, hook: hook, trace: trace, tls: libraries, beside: queue, rows: rows,
+                watching: watched, side: side, hook: hook, trace: trace, tls: libraries, beside: queue, rows: rows, turns: turns,
                 openSockets: openSockets, refused: refusedTLS
             )
         }
@@ -133,14 +135,15 @@ public struct CommandProbe: ~Copyable {
     }
 
     private static func load(
-        _ watched: WatchedProcesses, _ side: Side, _ programs: [String], _ trace: TraceFilter?, _ rows: CommandRows?, tls: kiln_tls = kiln_tls()
+        _ watched: WatchedProcesses, _ side: Side, _ programs: [String], _ trace: TraceFilter?, _ shared: Shared, tls: kiln_tls = kiln_tls()
     ) throws(KernelError) -> BPFObject {
         var object = try open(side, tracing: trace != nil)
         let capacity = try CommandRows.capacity()
         try object.setConstant(section: ".rodata.targets", watched.constants)
         try object.setConstant(section: ".rodata.commands", capacity)
         try object.setConstant(section: ".rodata.tls", tls)
-        if let made = rows?.descriptor {
+        if let turns = shared.turns { try object.use(turns.descriptor, asMap: "turns") }
+        if let made = shared.rows?.descriptor {
             try object.use(made, asMap: "command_stats")
         } else {
             try object.setCapacity(ofMap: "command_stats", to: capacity)
@@ -155,6 +158,12 @@ public struct CommandProbe: ~Copyable {
         return object
     }
 
+    /// Maps that are made before the object is loaded.
+    private struct Shared {
+        let rows: CommandRows?
+        let turns: Turns?
+    }
+
     private struct Loaded: ~Copyable {
         var object: BPFObject
         /// The libraries for which the programs of TLS are loaded.
@@ -163,30 +172,30 @@ public struct CommandProbe: ~Copyable {
     }
 
     private static func load(
-        _ watched: WatchedProcesses, _ side: Side, _ hook: CommandHook, _ programs: [String], _ trace: TraceFilter?, _ rows: CommandRows?,
+        _ watched: WatchedProcesses, _ side: Side, _ hook: CommandHook, _ programs: [String], _ trace: TraceFilter?, _ shared: Shared,
         _ libraries: [TLSLibrary], _ refused: (TLSLibrary, KernelError) -> Void
     ) throws(KernelError) -> Loaded {
         if !libraries.isEmpty {
             do throws(KernelError) {
-                return try loadWithTLS(watched, side, hook, programs, trace, rows, libraries)
+                return try loadWithTLS(watched, side, hook, programs, trace, shared, libraries)
             } catch {
                 // What the hook itself lacks is no matter of TLS.
-                let loaded = Loaded(object: try load(watched, side, programs, trace, rows))
+                let loaded = Loaded(object: try load(watched, side, programs, trace, shared))
                 for library in libraries { refused(library, error) }
                 return loaded
             }
         }
-        return Loaded(object: try load(watched, side, programs, trace, rows))
+        return Loaded(object: try load(watched, side, programs, trace, shared))
     }
 
     /// Where the kernel doesn't let a program switch off preemption, and beside programs that can be preempted themselves, with
     /// a claim of the CPU instead.
     private static func loadWithTLS(
-        _ watched: WatchedProcesses, _ side: Side, _ hook: CommandHook, _ programs: [String], _ trace: TraceFilter?, _ rows: CommandRows?,
+        _ watched: WatchedProcesses, _ side: Side, _ hook: CommandHook, _ programs: [String], _ trace: TraceFilter?, _ shared: Shared,
         _ libraries: [TLSLibrary]
     ) throws(KernelError) -> Loaded {
         func load(claims: Bool) throws(KernelError) -> BPFObject {
-            let object = try Self.load(watched, side, programs, trace, rows, tls: kiln_tls(followed: 1, claims: claims ? 1 : 0))
+            let object = try Self.load(watched, side, programs, trace, shared, tls: kiln_tls(followed: 1, claims: claims ? 1 : 0))
             if let refused = object.refusedProbes { throw refused }
             return object
         }
@@ -240,7 +249,7 @@ public struct CommandProbe: ~Copyable {
             )
         }
         snapshot.clients = try clients.counts(taken: Int(control.pointee.clients_taken), processes: processes)
-        snapshot.leaveOutExecutions(of: Set((0..<processes).filter { control.pointee.several_threads & 1 << UInt32($0) != 0 }))
+        snapshot.readByOtherThreads = Set((0..<processes).filter { control.pointee.several_threads & 1 << UInt32($0) != 0 })
         try snapshot.addLosses(losses, count: Int(KILN_REDIS_LOSS_COUNT.rawValue)) {
             kiln_describe_redis_loss($0)
         }

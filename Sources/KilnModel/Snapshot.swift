@@ -267,8 +267,8 @@ public struct Snapshot: Sendable {
     public var clients: [ClientKey: ClientCounts] = [:]
     /// Client's side only.
     public var served: [ServedCommandKey: CommandCounts] = [:]
-    /// Processes of which several threads receive, so that no receive tells when an execution ended.
-    public private(set) var receiveOnSeveralThreads: Set<Int> = []
+    /// Processes of which threads other than the main one receive (io-threads), while the main one executes.
+    public var readByOtherThreads: Set<Int> = []
     /// By process.
     public var samples: [SampleCounts] = []
     /// Of what descends from each target; where everything is sampled, all is in the first one.
@@ -280,23 +280,8 @@ public struct Snapshot: Sendable {
 
     public init(time: Nanoseconds) { self.time = time }
 
-    /// Several threads of these processes receive. What is known by the end of executions is left out, two phases and who made whom
-    /// wait: what was counted before the second thread was seen may be as wrong.
-    public mutating func leaveOutExecutions(of processes: Set<Int>) {
-        receiveOnSeveralThreads.formUnion(processes)
-        guard !processes.isEmpty else { return }
-        for key in commands.keys where processes.contains(key.process) {
-            commands[key]?.phases[.exec] = nil
-            commands[key]?.phases[.reply] = nil
-            commands[key]?.runQueue = .zero
-        }
-        waits = waits.filter { !processes.contains($0.key.process) }
-    }
-
     /// What happened between `earlier` and this moment; what didn't grow is left out.
     public func since(_ earlier: Snapshot) -> Snapshot {
-        var earlier = earlier
-        earlier.leaveOutExecutions(of: receiveOnSeveralThreads)
         var interval = Snapshot(time: time - earlier.time)
         for (key, counts) in commands {
             let grown = counts.since(earlier.commands[key] ?? CommandCounts())
@@ -327,7 +312,7 @@ public struct Snapshot: Sendable {
             let grown = counts.since(earlier.served[key] ?? CommandCounts())
             if grown.calls != 0 || grown.latency.count != 0 { interval.served[key] = grown }
         }
-        interval.receiveOnSeveralThreads = receiveOnSeveralThreads
+        interval.readByOtherThreads = readByOtherThreads
         interval.samples = samples.grown(since: earlier.samples)
         interval.otherSamples = otherSamples.grown(since: earlier.otherSamples)
         interval.losses = losses.grown(since: earlier.losses)

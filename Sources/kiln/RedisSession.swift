@@ -154,7 +154,7 @@ struct RedisSession {
         case .frequency(_, let frequency):
             try probes.sample(at: frequency)
             for index in progress.expected.indices { progress.expected[index].change(to: frequency, at: Nanoseconds(progress.targetCPU[index])) }
-        case .withoutSyscalls: probes.stopSyscalls()
+        case .withoutSyscalls: try probes.stopSyscalls()
         case .end: if progress.ended == "running" { progress.ended = "cost limit" }
         }
     }
@@ -309,13 +309,14 @@ private struct Probes: ~Copyable {
             options.sampling.frequency > 0
                 ? try StackProbe(watching: watched, byThread: options.sampling.threads, mappings: folding.mappings) : nil
         }
+        let turns = try Turns()
         let loadingSyscalls = Meanwhile(on: queue) { () throws(KernelError) -> SyscallProbe? in
-            options.noSyscalls ? nil : try SyscallProbe(watching: watched)
+            options.noSyscalls ? nil : try SyscallProbe(watching: watched, turns: turns)
         }
         var refused: [String] = []
         let commands = try CommandProbe.attach(
             watching: watched, side: options.client ? .client : .server, forced: options.target.hook, tls: encrypted.libraries,
-            beside: queue, rows: rows,
+            beside: queue, rows: rows, turns: turns,
             openSockets: { try targets.flatMap { try $0.openSockets() } },
             refused: { refused.append(refusal(of: $0, $1)) },
             refusedTLS: { refused.append(encrypted.refusal(of: $0, $1)) }
@@ -337,7 +338,7 @@ private struct Probes: ~Copyable {
     /// From now on so many samples a second.
     mutating func sample(at frequency: Int) throws { try stacks?.sample(at: frequency) }
 
-    mutating func stopSyscalls() { syscalls?.detach() }
+    mutating func stopSyscalls() throws { try syscalls?.detach() }
 
     var commandPrograms: [String] { commands.programNames }
 

@@ -9,6 +9,7 @@
 #include "kiln_syscalls.h"
 #include "kiln_tls.h"
 #include "kiln_trace.h"
+#include "kiln_turns.h"
 #include "kiln_unwind.h"
 
 /* A compiled BPF object, 8-byte aligned, alive for ever. */

@@ -25,7 +25,7 @@ enum kiln_command_class {
 	KILN_CLASS_MULTI,                 /* what follows is queued */
 	KILN_CLASS_EXEC,                  /* and from here on not */
 	KILN_CLASS_SUBSCRIBING,           /* RESP2: messages follow that look like replies; RESP3: answered by pushes */
-	KILN_CLASS_STREAMING,             /* what follows are no replies: MONITOR, replication */
+	KILN_CLASS_STREAMING,             /* what follows are no replies: MONITOR, replication, slot migration */
 	KILN_CLASS_UNTIMED,               /* its reply means nothing that is known */
 	KILN_CLASS_REPLY_ON,
 	KILN_CLASS_REPLY_OFF,
@@ -37,6 +37,7 @@ enum kiln_command_class {
 	KILN_CLASS_LOOK_AT_CLIENT,        /* CLIENT REPLY ON, OFF or SKIP */
 	KILN_CLASS_LOOK_AT_XREAD,         /* BLOCK */
 	KILN_CLASS_LOOK_AT_HELLO,
+	KILN_CLASS_LOOK_AT_CLUSTER,       /* SYNCSLOTS: a slot migration (valkey 9) */
 };
 
 /* Commands that are not ordinary. X(name, class) */
@@ -47,6 +48,7 @@ enum kiln_command_class {
 	X("UNSUBSCRIBE", SUBSCRIBING) X("PUNSUBSCRIBE", SUBSCRIBING) X("SUNSUBSCRIBE", SUBSCRIBING) \
 	X("MONITOR", STREAMING) X("SYNC", STREAMING) X("PSYNC", STREAMING) \
 	X("CLIENT", LOOK_AT_CLIENT) X("XREAD", LOOK_AT_XREAD) X("XREADGROUP", LOOK_AT_XREAD) X("HELLO", LOOK_AT_HELLO) \
+	X("CLUSTER", LOOK_AT_CLUSTER) \
 	X("RESET", RESET) X("MULTI", MULTI) X("EXEC", EXEC) X("DISCARD", EXEC)
 
 /* Key of the map `command_ids`; the value is the row (__u32) in `command_stats`.
@@ -127,7 +129,7 @@ struct kiln_redis_control {
 	__u32 rows_taken;                     /* rows of `command_stats` given away, `other` rows not counted */
 	__u32 armed;                          /* user space sets it once `earlier_sockets` is complete */
 	__u32 clients_taken;                  /* rows of `client_stats` given away, likewise */
-	__u32 several_threads;                /* a bit for each process of which several threads receive */
+	__u32 several_threads;                /* a bit for each process of which threads other than the main one receive */
 	__u8 row_classes[KILN_COMMAND_CAPACITY];    /* the kernel's own note: the enum kiln_command_class of each row */
 };
 
@@ -147,7 +149,7 @@ struct kiln_redis_control {
 	X(CONNECTIONS_WITHOUT_STATE, "connections_without_state", "receives on connections for which there was no room or no memory") \
 	X(DISPLACED_CONNECTIONS, "displaced_connections", "idle connections that gave up their place: they are taken up again at their next provable boundary") \
 	X(UNTIMED_COMMANDS, "untimed_commands", "commands counted without latency: too many awaited replies on one connection") \
-	X(UNPAIRED_CONNECTIONS, "unpaired_connections", "connections whose replies can't be paired with commands (SUBSCRIBE in RESP2, MONITOR, replication, not RESP): counted without latency from there on") \
+	X(UNPAIRED_CONNECTIONS, "unpaired_connections", "connections whose replies can't be paired with commands (SUBSCRIBE in RESP2, MONITOR, replication, slot migration, not RESP): counted without latency from there on") \
 	X(UNSUPPORTED_SENDS, "unsupported_sends", "sends by a system call whose buffer can't be followed (io_uring, sendmmsg); their connections are unpaired from there on") \
 	X(SEND_STEPS_EXCEEDED, "send_steps_exceeded", "sends with more elements than are followed in one go; their connections are unpaired from there on") \
 	X(WAITS_WITHOUT_NAME, "waits_without_name", "waits that are not listed by all who caused them: too many pairs of commands, or executions in one wait") \
