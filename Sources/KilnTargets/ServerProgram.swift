@@ -20,7 +20,7 @@ extension KnownServer {
 
 extension ProcessDirectory {
     /// The server whose program the process runs; nil: none that is known, or its file can't be read.
-    func serverProgram() -> KnownServer? {
+    package func serverProgram() -> KnownServer? {
         // The loader that was asked to run a program is the process's exe; the program is among what it mapped.
         guard let exe = try? exe(), ProcessRole.isLoader(exe) else { return server(inFile: "exe") }
         for path in (try? mappedPrograms()) ?? [] where path != exe {
