@@ -297,24 +297,21 @@ static __always_inline bool sends_one_reply(const struct send *send)
 	return send->form == SEND_BYTES && is_one_reply_at(send->buffer, send->sent);
 }
 
-/* The requests that a connection began with, which were kept until this reply: they await it. False: they can't be followed. */
-__noinline int follow_unanswered(struct exchange *x, struct connection *c)
+/* The requests that a connection began with, and that were kept until its first reply, are read: into the reader, as those of a receive. */
+__noinline int read_undecided(struct exchange *x, struct resp_reader *r, struct connection *c, struct arrived *times)
 {
-	struct arrived times = {};
-	struct unanswered *kept;
-	struct resp_reader *r;
-	__u32 zero = 0, length;
+	struct undecided *kept;
+	__u32 length;
 	__u64 id;
 
-	if (!x || !c)
+	if (!x || !r || !c || !times)
 		return false;
 	id = x->id;
-	kept = bpf_map_lookup_elem(&unanswered, &id);
-	r = bpf_map_lookup_elem(&readers, &zero);
-	if (!kept || !r)
+	kept = bpf_map_lookup_elem(&undecided, &id);
+	if (!kept)
 		return false;
-	times.arrived_ns = kept->arrived_ns;
-	times.received_ns = kept->received_ns;
+	times->arrived_ns = kept->arrived_ns;
+	times->received_ns = kept->received_ns;
 	length = kept->length;
 	barrier_var(length);
 	if (length > RESP_WINDOW)
@@ -326,34 +323,28 @@ __noinline int follow_unanswered(struct exchange *x, struct connection *c)
 	start_receive(r, 0, length, 0);
 	bpf_probe_read_kernel(r->bytes, length, kept->bytes);
 	r->window_length = length;
-	forget_unanswered(x);
+	forget_undecided(x->id);
 	x->trust = TRUST_COUNTING;
 	restart_stream(&c->requests);
 	follow_units(r, &c->requests);
 	if (!at_boundary(&c->requests))
 		x->flags |= IN_REQUEST;
 	count_receive(x->client, r, length);
-	if (r->run_count) {
+	if (r->run_count)
 		resp_note_run(r);
-		if (TRACING)
-			begin_runs(x);
-		await_runs(x, r, c, &times);
-	}
-	if (c->requests.state < RESP_FAILED)
-		return true;
-	lose(KILN_LOST_PROTOCOL_ERRORS, 1);
-	distrust(x);
-	return false;
+	if (TRACING)
+		begin_runs(x);
+	return true;
 }
 
 /* A send on a connection that is not followed. If it is the first reply to what was kept, and RESP: the connection's state, else NULL.
- * follow_unanswered() is not called here, because calls nest eight deep at most. */
+ * What then follows is called by who calls this, because calls nest eight deep at most. */
 static __noinline struct connection *first_reply(const struct place *place, struct exchange *x, const struct send *send)
 {
 	struct connection *c;
 	bool is_reply;
 
-	if (x->trust != TRUST_PROBING && x->trust != TRUST_UNANSWERED)
+	if (x->trust != TRUST_PROBING && x->trust != TRUST_UNDECIDED)
 		return NULL;
 	is_reply = is_known_server(x->process) || begins_as_reply(send);
 	if (x->trust == TRUST_PROBING) {
@@ -382,7 +373,7 @@ static __noinline struct connection *first_reply(const struct place *place, stru
 	if (!is_reply) {
 		lose(KILN_LOST_NOT_RESP_CONNECTIONS, 1);
 		x->trust = TRUST_IGNORED;
-		forget_unanswered(x);
+		forget_undecided(x->id);
 		return NULL;
 	}
 	c = connection_at(place);
@@ -396,12 +387,22 @@ static __noinline struct connection *first_reply(const struct place *place, stru
 static __always_inline void connection_sends(const struct place *place, struct exchange *x, const struct send *send,
 					     struct task_struct *task)
 {
+	__u32 zero = 0;
+
 	process_sends(x, task, send->begin_ns);
 	if (x->trust != TRUST_COUNTING) {
 		struct connection *c = first_reply(place, x, send);
+		struct resp_reader *r = c ? bpf_map_lookup_elem(&readers, &zero) : NULL;
+		struct arrived times = {};
 
-		if (!c || !follow_unanswered(x, c))
+		if (!c || !r || !read_undecided(x, r, c, &times))
 			return;
+		await_runs(x, r, c, &times);
+		if (c->requests.state >= RESP_FAILED) {
+			lose(KILN_LOST_PROTOCOL_ERRORS, 1);
+			distrust(x);
+			return;
+		}
 	}
 	x->sent_ns = send->returned_ns;
 	count_send(x->client, send->sent);

@@ -25,7 +25,7 @@ enum trust {
 	TRUST_COUNTING,                   /* the stream is followed from a proven boundary */
 	TRUST_PROBING,                    /* the stream is parsed, and not counted until a boundary is proven */
 	TRUST_IGNORED,                    /* not a client of this server, or not RESP */
-	TRUST_UNANSWERED,                 /* it began with text: kept until a reply shows whether that is RESP */
+	TRUST_UNDECIDED,                 /* it began with text: kept until a reply shows whether that is RESP */
 };
 
 enum waiting {
@@ -234,7 +234,7 @@ static __always_inline void begin_arrivals(struct arrival *arrival, __u64 id)
 
 /* To be provided: a trace forgets the connection's requests; what was kept of it until a reply comes is lost. */
 static void forget_requests(__u64 id);
-static void lose_unanswered(struct exchange *x);
+static void lose_undecided(__u64 id);
 
 /* Make a place for a connection that has none; false: its set is full of connections in use. */
 __noinline int claim_exchange(__u64 id)
@@ -259,8 +259,8 @@ __noinline int claim_exchange(__u64 id)
 
 		if (former && is_idle(x, now) && __sync_val_compare_and_swap(&x->id, former, id) == former) {
 			lose(KILN_LOST_UNTRACED_COMMANDS, x->untold);
-			if (x->trust == TRUST_UNANSWERED)
-				lose_unanswered(x);
+			if (x->trust == TRUST_UNDECIDED)
+				lose_undecided(former);
 			__builtin_memset(&x->received_ns, 0, sizeof *x - sizeof x->id);
 			x->received_ns = now;
 			lose(KILN_LOST_DISPLACED_CONNECTIONS, 1);
@@ -285,8 +285,8 @@ __noinline int free_exchange(struct exchange *x)
 	arrival = find_arrival(x->id);
 	if (TRACING && x->flags & TRACED)
 		forget_requests(x->id);
-	if (x->trust == TRUST_UNANSWERED)
-		lose_unanswered(x);
+	if (x->trust == TRUST_UNDECIDED)
+		lose_undecided(x->id);
 	if (arrival)
 		arrival->id = 0;
 	if (x->untold)

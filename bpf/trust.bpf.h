@@ -63,7 +63,7 @@ static struct connection *connection_at(const struct place *place);
 /* ---- a process of which nobody knows whether it speaks RESP -------------------------------------------------- */
 
 /* What a connection began with. */
-struct unanswered {
+struct undecided {
 	__u64 arrived_ns;                 /* of the first receive; 0: not known */
 	__u64 received_ns;
 	__u32 length;
@@ -78,46 +78,41 @@ struct {
 	__uint(map_flags, BPF_F_NO_PREALLOC);
 	__uint(max_entries, 128);
 	__type(key, __u64);
-	__type(value, struct unanswered);
-} unanswered SEC(".maps");
+	__type(value, struct undecided);
+} undecided SEC(".maps");
 
 /* A new value is too large for the stack; always zero. */
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
 	__uint(max_entries, 1);
 	__type(key, __u32);
-	__type(value, struct unanswered);
-} new_unanswered SEC(".maps");
+	__type(value, struct undecided);
+} new_undecided SEC(".maps");
 
 /* What was kept of a connection is needed no more: its length. */
-__noinline __u32 forget_unanswered(const struct exchange *x)
+static __noinline __u32 forget_undecided(__u64 id)
 {
-	struct unanswered *kept;
+	struct undecided *kept = bpf_map_lookup_elem(&undecided, &id);
 	__u32 length = 0;
-	__u64 id;
 
-	if (!x)
-		return 0;
-	id = x->id;
-	kept = bpf_map_lookup_elem(&unanswered, &id);
 	if (kept)
 		length = kept->length;
 	if (length)
-		__sync_fetch_and_add(&control.unanswered_bytes, -length);
-	bpf_map_delete_elem(&unanswered, &id);
+		__sync_fetch_and_add(&control.undecided_bytes, -length);
+	bpf_map_delete_elem(&undecided, &id);
 	return length;
 }
 
 /* What was kept of a connection will not be followed. */
-static __noinline void lose_unanswered(struct exchange *x)
+static __always_inline void lose_undecided(__u64 id)
 {
-	lose(KILN_LOST_UNSYNCHRONISED_BYTES, forget_unanswered(x));
+	lose(KILN_LOST_UNSYNCHRONISED_BYTES, forget_undecided(id));
 }
 
 /* Keep the bytes of a receive until the first reply. False: there is no room. */
-__noinline int keep_unanswered(struct exchange *x, const struct receive *receive)
+__noinline int keep_undecided(struct exchange *x, const struct receive *receive)
 {
-	struct unanswered *kept, *fresh;
+	struct undecided *kept, *fresh;
 	__u32 zero = 0, before, length;
 	__u64 id;
 
@@ -125,11 +120,11 @@ __noinline int keep_unanswered(struct exchange *x, const struct receive *receive
 		return false;
 	id = x->id;
 	length = receive->length;
-	kept = bpf_map_lookup_elem(&unanswered, &id);
-	fresh = kept ? NULL : bpf_map_lookup_elem(&new_unanswered, &zero);
+	kept = bpf_map_lookup_elem(&undecided, &id);
+	fresh = kept ? NULL : bpf_map_lookup_elem(&new_undecided, &zero);
 	if (fresh) {
-		bpf_map_update_elem(&unanswered, &id, fresh, BPF_NOEXIST);
-		kept = bpf_map_lookup_elem(&unanswered, &id);
+		bpf_map_update_elem(&undecided, &id, fresh, BPF_NOEXIST);
+		kept = bpf_map_lookup_elem(&undecided, &id);
 	}
 	if (!kept)
 		return false;
@@ -147,7 +142,7 @@ __noinline int keep_unanswered(struct exchange *x, const struct receive *receive
 		kept->arrived_ns = receive->arrived_ns > ARRIVAL_UNKNOWN && receive->arrived_ns <= receive->returned_ns ? receive->arrived_ns : 0;
 	}
 	kept->length = before + length;
-	__sync_fetch_and_add(&control.unanswered_bytes, length);
+	__sync_fetch_and_add(&control.undecided_bytes, length);
 	return true;
 }
 
@@ -201,8 +196,8 @@ __noinline int distrust(struct exchange *x)
 {
 	if (!x)
 		return 0;
-	if (x->trust == TRUST_UNANSWERED)
-		lose_unanswered(x);
+	if (x->trust == TRUST_UNDECIDED)
+		lose_undecided(x->id);
 	x->trust = TRUST_PROBING;
 	x->queues = 0;
 	x->flags &= ~(IN_REQUEST | PROBED | REPLIED | SUBSCRIBER);
@@ -278,7 +273,7 @@ __noinline int meet(struct exchange *x, const struct receive *receive, __u32 pro
 		return 0;
 	}
 	/* Only clients of Redis begin with an array; a plain line may be of any protocol. */
-	x->trust = is_known_server(process) || start[0] == '*' ? TRUST_COUNTING : TRUST_UNANSWERED;
+	x->trust = is_known_server(process) || start[0] == '*' ? TRUST_COUNTING : TRUST_UNDECIDED;
 	return 0;
 }
 
@@ -302,8 +297,8 @@ static __noinline int take_up(const struct place *place, struct exchange *x, str
 		lose(KILN_LOST_RECEIVE_GAPS, 1);
 		distrust(x);
 	}
-	if (x->trust == TRUST_UNANSWERED) {
-		if (!keep_unanswered(x, receive)) {
+	if (x->trust == TRUST_UNDECIDED) {
+		if (!keep_undecided(x, receive)) {
 			lose(KILN_LOST_UNSYNCHRONISED_BYTES, receive->length);
 			distrust(x);
 		}

@@ -239,7 +239,7 @@ public struct CommandProbe: ~Copyable {
                 times: before.times &+ wait.pointee.times, wait: before.wait + Nanoseconds(wait.pointee.wait_ns)
             )
         }
-        snapshot.undecidedBytes = UInt64(control.pointee.unanswered_bytes)
+        snapshot.undecidedBytes = UInt64(control.pointee.undecided_bytes)
         snapshot.clients = try clients.counts(taken: Int(control.pointee.clients_taken), processes: processes)
         snapshot.leaveOutExecutions(of: Set((0..<processes).filter { control.pointee.several_threads & 1 << UInt32($0) != 0 }))
         try snapshot.addLosses(losses, count: Int(KILN_REDIS_LOSS_COUNT.rawValue)) {

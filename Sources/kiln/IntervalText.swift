@@ -19,7 +19,7 @@ struct IntervalText {
         let all = commands(of: process), most = output.tableRows
         guard all.count > most else { return all }
         let longest = all.dropFirst(most - most / 2).sorted { ($1.counts.latency.sum, $0.name) < ($0.counts.latency.sum, $1.name) }
-        let shown = Set((all.prefix(most - most / 2) + longest.prefix(most / 2)).map(\.name))
+        let shown = Set((all.prefix(most - most / 2) + longest.prefix(most / 2)).map { $0.name })
         return all.filter { shown.contains($0.name) }
     }
 
@@ -29,8 +29,8 @@ struct IntervalText {
     }
 
     private func restLine(of process: Int) -> String? {
-        let all = commands(of: process), shown = Set(shownCommands(of: process).map(\.name))
-        let calls = all.filter { !shown.contains($0.name) }.map(\.counts.calls).saturatingSum
+        let all = commands(of: process), shown = Set(shownCommands(of: process).map { $0.name })
+        let calls = all.filter { !shown.contains($0.name) }.map { $0.counts.calls }.saturatingSum
         return restLine(
             all.count - shown.count, "commands", amount: " with \(grouped(calls)) calls", in: isTotal ? "session.json" : "commands.jsonl"
         )

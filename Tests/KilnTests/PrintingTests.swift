@@ -39,7 +39,7 @@ struct PrintingTests {
         #expect(shown.count == 20)
         #expect(table.last == "… and 37 more commands with \(grouped(UInt64(all - shown.reduce(0, +)))) calls (in commands.jsonl)")
         #expect(text.clientTable(process: 0).last == "… and 3 more addresses (in session.json)")
-        #expect(text.shownCommands(of: 0).map(\.counts.calls) == text.shownCommands(of: 0).map(\.counts.calls).sorted(by: >))
+        #expect(text.shownCommands(of: 0).map { $0.counts.calls } == text.shownCommands(of: 0).map { $0.counts.calls }.sorted(by: >))
     }
 
     /// Two seconds of three commands: one alone, one in pipelines, one that blocks.

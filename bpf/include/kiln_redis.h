@@ -130,7 +130,7 @@ struct kiln_redis_control {
 	__u32 clients_taken;                  /* rows of `client_stats` given away, likewise */
 	__u32 several_threads;                /* a bit for each process of which several threads receive */
 	__u32 unlisted_rows_taken;            /* of the rows given away: those of names that no list of commands has */
-	__u32 unanswered_bytes;               /* kept now, see `unanswered` */
+	__u32 undecided_bytes;               /* kept now, see `undecided` */
 	__u8 row_classes[KILN_COMMAND_CAPACITY];    /* the kernel's own note: the enum kiln_command_class of each row */
 };
 
