@@ -33,40 +33,14 @@ static __always_inline void client_begins(struct exchange *x)
 	x->trust = !(x->flags & OUTGOING) ? TRUST_IGNORED : x->flags & STREAM_START ? TRUST_COUNTING : TRUST_PROBING;
 }
 
-static __always_inline long read_vector(struct iovec *to, __u64 address, bool in_kernel)
-{
-	return in_kernel ? bpf_probe_read_kernel(to, sizeof *to, (void *)address) :
-		bpf_probe_read_user(to, sizeof *to, (void *)address);
-}
-
-/* Where the iovecs of a send of several pieces lie. */
-__noinline __u64 vectors_of(const struct send *send)
-{
-	struct user_msghdr header = {};
-
-	if (!send)
-		return 0;
-	if (send->form != SEND_MESSAGE)
-		return send->buffer;
-	bpf_probe_read_user(&header, sizeof header, (void *)send->buffer);
-	return header.iov;
-}
-
 /* The first bytes that are sent on a connection: a request is an array. False: this one is none of Redis. */
 __noinline int begins_with_request(struct exchange *x, const struct send *send)
 {
-	struct iovec first = {};
 	__u8 start[2] = {};
-	__u64 buffer;
 
 	if (!x || !send)
 		return false;
-	buffer = send->buffer;
-	if (send->form != SEND_BYTES && send->form != SEND_UNKNOWN) {
-		read_vector(&first, vectors_of(send), send->form == SEND_KERNEL_VECTORS);
-		buffer = first.base;
-	}
-	bpf_probe_read_user(start, send->sent < 2 ? 1 : 2, (void *)buffer);
+	bpf_probe_read_user(start, send->sent < 2 ? 1 : 2, (void *)first_byte_of(send));
 	x->flags &= ~STREAM_START;
 	if (start[0] == '*')
 		return true;

@@ -116,7 +116,7 @@ static __always_inline void connection_receives(const struct place *place, struc
 		if (r->run_count) {
 			x->flags |= PROBED;
 			c = connection_at(place);
-			if (c)
+			if (c && is_known_server(process))    /* of others lines of text look as requests do: replies tell */
 				c->failed_probes = 0;
 		}
 		return;
@@ -298,16 +298,112 @@ static __always_inline bool sends_one_reply(const struct send *send)
 	return send->form == SEND_BYTES && is_one_reply_at(send->buffer, send->sent);
 }
 
+/* The requests that a connection began with, and that were kept until its first reply, are read: into the reader, as those of a receive. */
+__noinline int read_undecided(struct exchange *x, struct resp_reader *r, struct connection *c, struct arrived *times)
+{
+	struct undecided *kept;
+	__u32 length;
+	__u64 id;
+
+	if (!x || !r || !c || !times)
+		return false;
+	id = x->id;
+	kept = bpf_map_lookup_elem(&undecided, &id);
+	if (!kept)
+		return false;
+	times->arrived_ns = kept->arrived_ns;
+	times->received_ns = kept->received_ns;
+	length = kept->length;
+	barrier_var(length);
+	if (length > RESP_WINDOW)
+		return false;
+	r->process = x->process;
+	r->counting = true;
+	if (TRACING)
+		r->traced = keeping_of(x, length);
+	start_receive(r, 0, length, 0);
+	bpf_probe_read_kernel(r->bytes, length, kept->bytes);
+	r->window_length = length;
+	forget_undecided(x->id);
+	x->trust = TRUST_COUNTING;
+	restart_stream(&c->requests);
+	follow_units(r, &c->requests);
+	if (!at_boundary(&c->requests))
+		x->flags |= IN_REQUEST;
+	count_receive(x->client, r, length);
+	if (r->run_count)
+		resp_note_run(r);
+	if (TRACING)
+		begin_runs(x);
+	return true;
+}
+
+/* A send on a connection that is not followed. If it is the first reply to what was kept, and RESP: the connection's state, else NULL.
+ * What then follows is called by who calls this, because calls nest eight deep at most. */
+static __noinline struct connection *first_reply(const struct place *place, struct exchange *x, const struct send *send)
+{
+	struct connection *c;
+	bool is_reply;
+
+	if (x->trust != TRUST_PROBING && x->trust != TRUST_UNDECIDED)
+		return NULL;
+	is_reply = is_known_server(x->process) || begins_as_reply(send);
+	if (x->trust == TRUST_PROBING) {
+		x->flags = send->in_part ? x->flags | SENT_IN_PART : x->flags & ~SENT_IN_PART;
+		/* What goes on with a long reply begins as anything does. */
+		if (is_known_server(x->process) || x->flags & REPLIED) {
+			x->flags |= REPLIED;
+			return NULL;
+		}
+		c = connection_at(place);
+		if (is_reply) {
+			x->flags |= REPLIED;
+			if (c)
+				c->failed_probes = 0;
+		} else if (c && ++c->failed_probes >= PROBES_MAX) {
+			lose(KILN_LOST_NOT_RESP_CONNECTIONS, 1);
+			x->trust = TRUST_IGNORED;
+		}
+		return NULL;
+	}
+	if (send->form == SEND_UNKNOWN) {
+		lose(KILN_LOST_UNSUPPORTED_SENDS, 1);
+		distrust(x);
+		return NULL;
+	}
+	if (!is_reply) {
+		lose(KILN_LOST_NOT_RESP_CONNECTIONS, 1);
+		x->trust = TRUST_IGNORED;
+		forget_undecided(x->id);
+		return NULL;
+	}
+	c = connection_at(place);
+	if (!c) {
+		lose(KILN_LOST_CONNECTIONS_WITHOUT_STATE, 1);
+		distrust(x);
+	}
+	return c;
+}
+
 static __always_inline void connection_sends(const struct place *place, struct exchange *x, const struct send *send,
 					     struct task_struct *task)
 {
+	__u32 zero = 0;
+
 	process_sends(x, task, send->begin_ns, send->returned_ns);
-	if (x->trust == TRUST_IGNORED)
-		return;
-	x->flags |= REPLIED;
 	if (x->trust != TRUST_COUNTING) {
-		x->flags = send->in_part ? x->flags | SENT_IN_PART : x->flags & ~SENT_IN_PART;
-		return;
+		struct connection *c = first_reply(place, x, send);
+		struct resp_reader *r = c ? bpf_map_lookup_elem(&readers, &zero) : NULL;
+		struct arrived times = {};
+
+		if (!c || !r || !read_undecided(x, r, c, &times))
+			return;
+		await_runs(x, r, c, &times);
+		if (c->requests.state >= RESP_FAILED) {
+			lose(KILN_LOST_PROTOCOL_ERRORS, 1);
+			distrust(x);
+			return;
+		}
 	}
 	x->sent_ns = send->returned_ns;
 	count_send(x->client, send->sent);

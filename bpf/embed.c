@@ -48,11 +48,16 @@ struct kiln_loss kiln_describe_stack_loss(unsigned int loss) { return stack_loss
 struct kiln_loss kiln_describe_stack_end(unsigned int end) { return stack_ends[end]; }
 
 #define X(name, class) { { name }, KILN_CLASS_##class },
-static const struct kiln_special_command special_commands[] = { KILN_SPECIAL_COMMANDS(X) };
+#define LISTED(name) { { name }, KILN_CLASS_ORDINARY },
+static const struct kiln_listed_command listed_commands[] = {
+#include "command_names.inc"
+	KILN_SPECIAL_COMMANDS(X)
+};
+#undef LISTED
 #undef X
 
-unsigned int kiln_special_command_count(void) { return sizeof special_commands / sizeof special_commands[0]; }
-struct kiln_special_command kiln_special_command(unsigned int index) { return special_commands[index]; }
+unsigned int kiln_listed_command_count(void) { return sizeof listed_commands / sizeof listed_commands[0]; }
+struct kiln_listed_command kiln_listed_command(unsigned int index) { return listed_commands[index]; }
 
 #define X(name, words) { { name }, words },
 static const struct kiln_secret_command secret_commands[] = { KILN_SECRET_COMMANDS(X) };

@@ -19,6 +19,36 @@ struct send {
 	bool in_part;                     /* it may not be the end of what is to be sent */
 };
 
+static __always_inline long read_vector(struct iovec *to, __u64 address, bool in_kernel)
+{
+	return in_kernel ? bpf_probe_read_kernel(to, sizeof *to, (void *)address) :
+		bpf_probe_read_user(to, sizeof *to, (void *)address);
+}
+
+/* Where the iovecs of a send of several pieces lie. */
+__noinline __u64 vectors_of(const struct send *send)
+{
+	struct user_msghdr header = {};
+
+	if (!send)
+		return 0;
+	if (send->form != SEND_MESSAGE)
+		return send->buffer;
+	bpf_probe_read_user(&header, sizeof header, (void *)send->buffer);
+	return header.iov;
+}
+
+/* The user address of the first byte that was sent. */
+static __always_inline __u64 first_byte_of(const struct send *send)
+{
+	struct iovec first = {};
+
+	if (send->form == SEND_BYTES || send->form == SEND_UNKNOWN)
+		return send->buffer;
+	read_vector(&first, vectors_of(send), send->form == SEND_KERNEL_VECTORS);
+	return first.base;
+}
+
 /* What a send is held against. */
 struct replied {
 	struct exchange *exchange;
@@ -256,6 +286,8 @@ __noinline int settle_replies(struct exchange *x, struct connection *c)
 		bpf_loop(r->errors_listed, answer_error, &replied, 0);
 	answer(x, c, r, r->replies, false);
 	if (c->replies.state == REPLY_FAILED) {
+		if (!CLIENT_SIDE && !is_known_server(x->process) && is_other_protocol(&c->replies))
+			lose(KILN_LOST_NOT_RESP_CONNECTIONS, 1);
 		unpair(x);
 	} else if (replies_at_boundary(&c->replies)) {
 		x->flags &= ~IN_REPLY;

@@ -71,10 +71,10 @@ public struct CommandProbe: ~Copyable {
         let losses = try object.map("losses"), errors = try object.map("errors")
         let waits = try object.map("waits")
         let clients = ClientMaps(rows: try object.map("clients"), stats: try object.map("client_stats"))
-        let special = try object.map("special_commands")
-        for index in 0..<kiln_special_command_count() {
-            let command = kiln_special_command(index)
-            try special.update(command.name, command.command_class)
+        let listed = try object.map("listed_commands")
+        for index in 0..<kiln_listed_command_count() {
+            let command = kiln_listed_command(index)
+            try listed.update(command.name, command.command_class)
         }
         let control = try object.mapVariables(as: kiln_redis_control.self)
         queue.sync {}
@@ -248,6 +248,7 @@ public struct CommandProbe: ~Copyable {
                 times: before.times &+ wait.pointee.times, wait: before.wait + Nanoseconds(wait.pointee.wait_ns)
             )
         }
+        snapshot.undecidedBytes = UInt64(control.pointee.undecided_bytes)
         snapshot.clients = try clients.counts(taken: Int(control.pointee.clients_taken), processes: processes)
         snapshot.readByOtherThreads = Set((0..<processes).filter { control.pointee.several_threads & 1 << UInt32($0) != 0 })
         try snapshot.addLosses(losses, count: Int(KILN_REDIS_LOSS_COUNT.rawValue)) {

@@ -104,6 +104,9 @@ public struct CommandCounts: Equatable, Sendable {
         return difference
     }
 
+    /// Whether any of the calls is known to have been answered.
+    public var isAnswered: Bool { errors != 0 || phases.contains { [.service, .wait, .total].contains($0.key) && $0.value.count != 0 } }
+
     /// Add what is counted elsewhere of the same command.
     public mutating func add(_ other: CommandCounts) {
         calls &+= other.calls
@@ -275,10 +278,19 @@ public struct Snapshot: Sendable {
     public var otherSamples: [SampleCounts] = []
     /// By the loss's name, only those that occurred.
     public var losses: [String: UInt64] = [:]
+    /// Bytes of connections to servers that are not known, which await a first reply that shows whether they are RESP.
+    public var undecidedBytes: UInt64 = 0
     /// By the program's name.
     public var programs: [String: ProgramCounts] = [:]
 
     public init(time: Nanoseconds) { self.time = time }
+
+    /// What a process was asked is of another protocol: it has no commands.
+    public mutating func leaveOutRequests(of process: Int) {
+        commands = commands.filter { $0.key.process != process }
+        waits = waits.filter { $0.key.process != process }
+        clients = clients.filter { $0.key.process != process }
+    }
 
     /// What happened between `earlier` and this moment; what didn't grow is left out.
     public func since(_ earlier: Snapshot) -> Snapshot {

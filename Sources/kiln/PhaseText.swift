@@ -11,7 +11,7 @@ extension IntervalText {
 
     /// Each command's full histogram of its latency.
     func histograms(process: Int) -> [String] {
-        commands(of: process).sorted { $0.name < $1.name }.flatMap { name, counts in
+        shownCommands(of: process).sorted { $0.name < $1.name }.flatMap { name, counts in
             // On the client's side the total is all that is known.
             [counts.phases[.service] == nil ? Phase.total : .service, .wait].flatMap { phase -> [String] in
                 let lines = histogramLines(counts.phases[phase] ?? Histogram())
@@ -25,10 +25,10 @@ extension IntervalText {
         let rows = commands(of: process).filter { max($0.counts.largestRequest, $0.counts.largestReply) >= 1024 }
         guard !rows.isEmpty else { return [] }
         var table = Table(["LARGEST", "request bytes", "reply bytes"], leftAligned: 1)
-        for row in rows { table.add([row.name.description, grouped(row.counts.largestRequest), grouped(row.counts.largestReply)]) }
+        for row in rows.prefix(output.tableRows) { table.add([row.name.description, grouped(row.counts.largestRequest), grouped(row.counts.largestReply)]) }
         var lines = table.lines
         lines[0] = output.bold(lines[0])
-        return lines
+        return lines + [restLine(rows.count - output.tableRows, "commands")].compactMap { $0 }
     }
 
     private static let shown: [Phase] = [.queue, .exec, .reply, .total, .sendBlocked]
@@ -36,7 +36,7 @@ extension IntervalText {
     /// p50 and p99 of each phase side by side, the most called command first; phases without a sample have no column. Behind exec
     /// stands its share in which the thread was ready and had no CPU.
     func phaseTable(process: Int) -> [String] {
-        let rows = commands(of: process).filter { row in Self.shown.contains { row.counts.phases[$0]?.count ?? 0 != 0 } }
+        let rows = shownCommands(of: process).filter { row in Self.shown.contains { row.counts.phases[$0]?.count ?? 0 != 0 } }
         let phases = Self.shown.filter { phase in rows.contains { $0.counts.phases[phase]?.count ?? 0 != 0 } }
         guard !phases.isEmpty, phases != [.total] else { return [] }
         let header = phases.flatMap { phase in
@@ -72,7 +72,8 @@ extension IntervalText {
             else { return nil }
             return "\(row.name) \(grouped(wait.count)) answered after p50 \(p50), p99 \(p99)"
         }
-        return waited.isEmpty ? nil : "blocking: " + waited.joined(separator: "; ")
+        guard !waited.isEmpty else { return nil }
+        return "blocking: " + waited.prefix(8).joined(separator: "; ") + more(waited.count - 8, ";")
     }
 
     /// Error replies by command and word, the most frequent first.
@@ -81,8 +82,11 @@ extension IntervalText {
             .sorted { ($1.count, $0.name.description, $0.word) < ($0.count, $1.name.description, $1.word) }
         guard !errors.isEmpty else { return nil }
         let shown = errors.prefix(8).map { "\($0.name) \($0.word) \(grouped($0.count))" }
-        return "errors: " + shown.joined(separator: ", ") + (errors.count > 8 ? ", \(errors.count - 8) more" : "")
+        return "errors: " + shown.joined(separator: ", ") + more(errors.count - 8, ",")
     }
+
+    /// What a line leaves out.
+    func more(_ count: Int, _ separator: String) -> String { count > 0 ? "\(separator) \(count) more in session.json" : "" }
 
     /// Who made whom wait, the longest waits first.
     func waitTable(process: Int, most: Int) -> [String] {
@@ -96,7 +100,7 @@ extension IntervalText {
         }
         var lines = table.lines
         lines[0] = output.bold(lines[0])
-        if waits.count > most { lines.append("\(waits.count - most) more pairs in session.json") }
+        if let rest = restLine(waits.count - most, "pairs") { lines.append(rest) }
         let queue = commands(of: process).reduce(0) { $0 + ($1.counts.phases[.queue]?.sum.seconds ?? 0) }
         let named = waits.reduce(0) { $0 + $1.value.wait.seconds }
         if queue > 0 {
@@ -118,7 +122,7 @@ extension IntervalText {
         }
         var lines = table.lines
         lines[0] = output.bold(lines[0])
-        return lines + (rows.count > most ? ["\(rows.count - most) more in session.json"] : [])
+        return lines + [restLine(rows.count - most, "commands of servers")].compactMap { $0 }
     }
 
     /// Who asks, the most commands first.
@@ -132,6 +136,6 @@ extension IntervalText {
         }
         var lines = table.lines
         lines[0] = output.bold(lines[0])
-        return lines + (clients.count > most ? ["\(clients.count - most) more addresses in session.json"] : [])
+        return lines + [restLine(clients.count - most, "addresses")].compactMap { $0 }
     }
 }

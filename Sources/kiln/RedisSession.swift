@@ -1,3 +1,4 @@
+import ArgumentParser
 import Dispatch
 import Flamegraph
 import Glibc
@@ -19,7 +20,11 @@ struct RedisSession {
     private let folding: StackFolding
     private let clocks: [ProcessCPUClock]
     private let printer: SessionPrinter
+    private let unknown: UnknownTargets
     private let kernel = kernelRelease()
+
+    /// Why a session ends that has nothing to measure.
+    private static let notRESP = "not RESP"
 
     /// How often new stacks are taken off their ring, and new mappings of the targets handed to the unwinder.
     private static let drainEvery = Nanoseconds(200_000_000)
@@ -39,6 +44,8 @@ struct RedisSession {
         folding = StackFolding(targets: options.sampling.frequency > 0 ? targets.map(\.pid) : [], options.sampling)
         directories = try Self.makeDirectories(options, targets, started)
         printer = SessionPrinter(targets: targets, options: options)
+        // On the client's side no target is a server.
+        unknown = UnknownTargets(options.client ? [] : targets, began: began)
     }
 
     /// A session that fails before its first row leaves no directory behind.
@@ -57,7 +64,7 @@ struct RedisSession {
         // Told now, not when the first measurement is due.
         if options.maxCost != nil { try Capabilities.requireRunStatistics(for: "--max-cost") }
         let statistics = try options.programs.statistics()
-        var probes = try Probes(targets, options, rows, folding)
+        var probes = try Probes(targets, options, rows, folding, unknown)
         let boundary = try options.command.isEmpty ? nil : startedCommand(options.command)
         defer { boundary?.end() }
         let attached = Snapshot.now() - began
@@ -85,6 +92,10 @@ struct RedisSession {
         } catch {
             failure = error
             progress.ended = "error"
+        }
+        guard progress.ended != Self.notRESP else {
+            for directory in directories.reversed() { directory.discard() }
+            throw ExitCode(1)  // why has been told
         }
         // Whatever went wrong on the way, what is known is written.
         let audits = failure == nil ? audit?.end { try probes.snapshot() } : nil
@@ -136,6 +147,10 @@ struct RedisSession {
             try probes.stacks?.follow(folding.mappings)
             let now = Snapshot.now()
             if let end, now >= end, progress.ended == "running" { progress.ended = "duration" }
+            if progress.ended == "running", try unknown.tell(at: now, { try probes.snapshot() }), boundary == nil, !options.sampling.isAskedFor {
+                progress.ended = Self.notRESP
+                return
+            }
             guard now >= due || progress.ended != "running" else { continue }
             if progress.ended != "running" { probes.stopSampling() }
             try report(probes, attached, &progress)
@@ -215,20 +230,10 @@ struct RedisSession {
         do {
             try printer.end(records, directories: directories.map(\.path))
         } catch is OutputClosed {}
-        for (process, target) in targets.enumerated() where (options.client || target.server == nil) && !showsRedis(progress.previous, process: process) {
-            guard !options.client else {
-                throw Failure("pid \(target.pid) (\(target.comm)) sent no Redis command. Give the --pid of a program that asks Redis, or watch longer.")
-            }
-            throw Failure("pid \(target.pid) (\(target.comm)) is not a known Redis server and no Redis command reached it. Give the server's --pid or --port.")
+        if unknown.tellEnd(progress.previous) { throw ExitCode(1) }
+        for (process, target) in targets.enumerated() where options.client && !progress.previous.commands.keys.contains(where: { $0.process == process }) {
+            throw Failure("pid \(target.pid) (\(target.comm)) sent no Redis command. Give the --pid of a program that asks Redis, or watch longer.")
         }
-    }
-
-    /// Whether commands of Redis were seen. A web server gets inline commands too: methods and header names.
-    private func showsRedis(_ total: Snapshot, process: Int) -> Bool {
-        let methods: Set = ["GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS", "PATCH", "CONNECT", "TRACE"]
-        let names = total.commands.keys.lazy.filter { $0.process == process }.map(\.name.description)
-        let isWeb = names.contains { $0.hasSuffix(":") }
-        return names.contains { !isWeb || !($0.hasSuffix(":") || methods.contains($0)) }
     }
 
     private func record(
@@ -290,14 +295,16 @@ struct RedisSession {
 /// What is attached during a session. Detached when it goes.
 private struct Probes: ~Copyable {
     let commands: CommandProbe
+    private let unknown: UnknownTargets
     var encrypted: EncryptedConnections
     /// What this kernel didn't allow, and why.
     let refused: [String]
     var syscalls: SyscallProbe?
     var stacks: StackProbe?
 
-    init(_ targets: [Target], _ options: RedisCommand, _ rows: CommandRows, _ folding: StackFolding) throws {
-        guard let watched = WatchedProcesses(pids: targets.map(\.pid)) else {
+    init(_ targets: [Target], _ options: RedisCommand, _ rows: CommandRows, _ folding: StackFolding, _ unknown: UnknownTargets) throws {
+        self.unknown = unknown
+        guard let watched = WatchedProcesses(pids: targets.map(\.pid), knownServers: targets.filter(\.role.speaksRESP).map(\.pid)) else {
             throw Failure("a session takes 1 to \(WatchedProcesses.limit) processes.")
         }
         let encrypted = EncryptedConnections(targets, follows: !options.noTLS)
@@ -359,6 +366,7 @@ private struct Probes: ~Copyable {
         try commands.read(into: &snapshot)
         try syscalls?.read(into: &snapshot)
         try stacks?.read(into: &snapshot)
+        unknown.leaveOutOtherProtocols(of: &snapshot)
         return snapshot
     }
 }

@@ -30,14 +30,14 @@ struct kiln_loss {
 	const char *meaning;
 };
 
-/* Commands that are not ordinary, for the map `special_commands`. */
-struct kiln_special_command {
+/* Commands for the map `listed_commands`; those that are not ordinary come last, and again. */
+struct kiln_listed_command {
 	struct kiln_command_name name;
 	unsigned int command_class;
 };
 
-unsigned int kiln_special_command_count(void);
-struct kiln_special_command kiln_special_command(unsigned int index);
+unsigned int kiln_listed_command_count(void);
+struct kiln_listed_command kiln_listed_command(unsigned int index);
 
 /* Commands of which a trace keeps words back, for the map `trace_names`. */
 struct kiln_secret_command {
