@@ -1,3 +1,4 @@
+import PrintableText
 import SystemPackage
 
 /// Why there is no target, in words for the person who asked.

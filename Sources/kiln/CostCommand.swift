@@ -77,8 +77,9 @@ struct CostCommand: ParsableCommand {
             let title = sessionTitle(comm: target.comm, pid: target.pid, ports: target.ports, container: nil)
             say("kiln \(kilnVersion): measuring on \(title); \(blocks) blocks of \(CostEstimate.order.count) windows of \(significantSeconds(window)), for about \(significantSeconds(Double(blocks) * blockSeconds))")
             try measurement.run(blocks: blocks) { block in
-                if Output.standardError.isTerminal { _ = try? Output.standardError.write("\rblock \(block + 1) of \(blocks)\(block + 1 == blocks ? "\n" : "")") }
+                if Output.standardError.isTerminal { _ = try? Output.standardError.write(progress: "block \(block + 1) of \(blocks)") }
             }
+            if Output.standardError.isTerminal { say("") }
             try conclude(measurement, account(measurement, target), name: observer(of: target, []).name)
         }
     }
@@ -110,7 +111,7 @@ struct CostCommand: ParsableCommand {
             name: name, measurement: measurement, accounted: accounted, unit: unit, cost: cost, window: window, precision: precision,
             blockSeconds: blockSeconds
         )
-        try Output.standardOutput.write(json ? report.json() : Array((report.lines.joined(separator: "\n") + "\n").utf8))
+        try json ? Output.standardOutput.write(report.json()) : Output.standardOutput.write(report.lines)
         guard cost.isConclusive(precision: precision / 100) else { throw Failure("no conclusion: \(report.doubt)") }
     }
 

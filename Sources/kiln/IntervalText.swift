@@ -1,12 +1,12 @@
 import KilnKernel
 import KilnModel
+import PrintableText
 
 /// An interval, or a whole session, as tables for people.
 struct IntervalText {
     let interval: Snapshot
     /// Of a whole session: totals instead of rates.
     let isTotal: Bool
-    let output: Output
 
     /// The commands of one process, the most called first.
     func commands(of process: Int) -> [(name: CommandName, counts: CommandCounts)] {
@@ -15,7 +15,7 @@ struct IntervalText {
     }
 
     /// A row for each command, with its service.
-    func commandTable(process: Int) -> [String] {
+    func commandTable(process: Int) -> [Line] {
         let rows = commands(of: process).map { (name: $0.name, counts: $0.counts, service: $0.counts.latency) }
         guard !rows.isEmpty else { return ["no commands"] }
         let sparklines = Sparklines(rows.map(\.service))
@@ -24,10 +24,10 @@ struct IntervalText {
             let percentiles = [0.5, 0.9, 0.99, 0.999].map { row.service.percentile($0)?.description ?? "-" }
             table.add([row.name.description, amount(row.counts.calls)] + percentiles + [text(row.service.maximum)])
         }
-        var lines = table.lines
-        lines[0] = output.bold(lines[0] + "  " + sparklines.header)
+        var lines = [Line].table(table.lines)
+        lines[0].bold += "  " + sparklines.header
         for (index, row) in rows.enumerated() {
-            lines[index + 1] = (lines[index + 1] + "  " + sparklines.line(row.service)).trimmedRight
+            lines[index + 1].text = (lines[index + 1].text + "  " + sparklines.line(row.service)).trimmedRight
         }
         return lines
     }
@@ -81,7 +81,8 @@ struct Table {
         self.leftAligned = leftAligned
     }
 
-    mutating func add(_ row: [String]) { rows.append(row) }
+    /// Cells are made printable here, so that they are as wide as they show.
+    mutating func add(_ row: [String]) { rows.append(row.map(\.printable)) }
 
     var lines: [String] {
         let widths = rows[0].indices.map { column in rows.map { $0[column].count }.max() ?? 0 }

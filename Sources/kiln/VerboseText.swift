@@ -57,13 +57,13 @@ extension ProgramOptions {
     /// With --verbose: what was loaded, and what this kernel refused. To be said when everything is attached.
     func tellBegin(_ programs: @autoclosure () -> [LoadedProgram], refused: [String]) {
         guard verbose else { return }
-        for line in VerboseText(programs: programs(), hasStatistics: bpfStatistics).begin(refused: refused) { say(line) }
+        for line in VerboseText(programs: programs(), hasStatistics: bpfStatistics).begin(refused: refused) { say(Line(line)) }
     }
 
     /// With --verbose: how often it ran.
     func tellEnd(_ programs: @autoclosure () -> [LoadedProgram], losses: [String] = []) {
         guard verbose else { return }
-        for line in VerboseText(programs: programs(), hasStatistics: bpfStatistics).end(losses: losses) { say(line) }
+        for line in VerboseText(programs: programs(), hasStatistics: bpfStatistics).end(losses: losses) { say(Line(line)) }
     }
 }
 

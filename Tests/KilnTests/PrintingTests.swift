@@ -12,12 +12,12 @@ struct PrintingTests {
     private let output = Output(descriptor: FileDescriptor(rawValue: -1))
 
     @Test func anIntervalIsPrintedAsInItsGoldenFile() throws {
-        let text = IntervalText(interval: Self.snapshot().since(Snapshot(time: .zero)), isTotal: false, output: output)
+        let text = IntervalText(interval: Self.snapshot().since(Snapshot(time: .zero)), isTotal: false)
         try expectGolden(text.tables(process: 0, waits: 3) + [text.lostText], "interval.txt")
     }
 
     @Test func aSessionsTotalsArePrintedAsInTheirGoldenFile() throws {
-        let text = IntervalText(interval: Self.snapshot(), isTotal: true, output: output)
+        let text = IntervalText(interval: Self.snapshot(), isTotal: true)
         try expectGolden(text.tables(process: 0, waits: 10) + text.histograms(process: 0), "totals.txt")
     }
 
@@ -49,9 +49,9 @@ struct PrintingTests {
         return snapshot
     }
 
-    private func expectGolden(_ lines: [String], _ file: String) throws {
+    private func expectGolden(_ lines: [Line], _ file: String) throws {
         let golden = URL(fileURLWithPath: #filePath).deletingLastPathComponent().appendingPathComponent("Golden/\(file)")
-        let text = lines.joined(separator: "\n") + "\n"
+        let text = output.text(of: lines)
         if getenv("KILN_RENEW_GOLDEN") != nil {
             try FileManager.default.createDirectory(at: golden.deletingLastPathComponent(), withIntermediateDirectories: true)
             try text.write(to: golden, atomically: true, encoding: .utf8)
