@@ -67,6 +67,8 @@ struct CostCommand: ParsableCommand {
 
     func run() throws {
         try reportingErrors {
+            try Output.requireStandardOutput()
+            try requireLimits()
             if observer == nil { try sessionOptions().target.kernel.require() }
             let discovery = TargetDiscovery()
             let targets = try discovery.targets(pids: pid.map { [$0] } ?? [], ports: port.map { [$0] } ?? [])
@@ -91,7 +93,7 @@ struct CostCommand: ParsableCommand {
             try Capabilities.requireRunStatistics(for: "it")
             return try measurement.account(observer(of: target, ["--bpf-statistics"]))
         } catch {
-            say("kiln: without the kernel's account: \(error)")
+            say("kiln: without the kernel's account: ", error)
             return nil
         }
     }
@@ -131,7 +133,7 @@ struct CostCommand: ParsableCommand {
             return try ServerConnection(target, user: session.auditUser, password: SessionAudit.password(session), for: "its INFO")
         } catch {
             guard unit == nil, !ping else { throw error }
-            say("kiln: CPU time can't be divided by commands: \(error)")
+            say("kiln: CPU time can't be divided by commands: ", error)
             return nil
         }
     }

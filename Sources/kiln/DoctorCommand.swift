@@ -17,7 +17,7 @@ struct DoctorCommand: ParsableCommand {
 
     func run() throws {
         try reportingErrors {
-            raiseDescriptorLimit()
+            try requireLimits()
             let diagnosis = Diagnosis(Capabilities.findings(), kernel: kernelRelease())
             let output = Output.standardOutput
             try json ? output.write(jsonLines([diagnosis])) : output.write(diagnosis.lines)

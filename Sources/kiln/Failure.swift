@@ -1,5 +1,6 @@
 import ArgumentParser
 import Glibc
+import KilnKernel
 import KilnTargets
 
 /// Something kiln could not do: one line that says what, where, why and what to do next.
@@ -24,7 +25,7 @@ extension ParsableCommand {
         } catch is OutputClosed {
             throw ExitCode(128 + SIGPIPE)  // what a shell says of a program that the signal ended
         } catch {
-            say(error)
+            say("kiln: ", error)
             throw ExitCode((error as? Failure)?.status ?? 1)
         }
     }
@@ -35,8 +36,10 @@ func say(_ line: Line) { say([line]) }
 
 func say(_ lines: [Line]) { _ = try? Output.standardError.write(lines) }
 
-/// An error. Of those that list what there is to choose from, each choice has a line: they have made the names in them printable.
-private func say(_ error: any Error) {
-    let lines = error is DiscoveryError ? "\(error)".split(separator: "\n").map(String.init) : ["\(error)"]
-    say([Line("kiln: \(lines.first ?? "")")] + Array(lines.dropFirst()))
+/// What went wrong, behind what that is of. Lines below the first are of errors that have made the names in them printable, or hold none:
+/// what there is to choose from, and what the kernel's verifier says.
+func say(_ beginning: String, _ error: any Error) {
+    let hasLines = error is DiscoveryError || error is KernelError
+    let lines = hasLines ? "\(error)".split(separator: "\n").map(String.init) : ["\(error)"]
+    say([Line(beginning + (lines.first ?? ""))] + Array(lines.dropFirst()))
 }

@@ -21,6 +21,11 @@ struct Kiln: ParsableCommand {
         Output.occupyClosedDescriptors()
         // A file that may not grow any further (ulimit -f) is an error of the write, not kiln's death.
         signal(SIGXFSZ, SIG_IGN)
+        // They are read from there.
+        guard !CommandLine.arguments.isEmpty else {
+            say("kiln: cannot read my own arguments in /proc. kiln needs the proc file system: mount -t proc proc /proc")
+            Glibc.exit(1)
+        }
         let arguments = Array(CommandLine.arguments.dropFirst())
         do {
             var command = try parseAsRoot(arguments)

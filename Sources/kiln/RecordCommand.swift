@@ -50,7 +50,7 @@ struct RecordCommand: ParsableCommand {
 
     func run() throws {
         try reportingErrors {
-            raiseDescriptorLimit()
+            try requireLimits()
             try kernel.require()
             let discovery = TargetDiscovery()
             try discovery.requireInitialPIDNamespace()

@@ -149,6 +149,7 @@ struct RedisSession {
             try probes.stacks?.follow(folding.mappings)
             let now = Snapshot.now()
             if let end, now >= end, progress.ended == "running" { progress.ended = "duration" }
+            if progress.ended == "running", options.sampling.frequency > 0, progress.folding.isDue { try writeStacks(probes, &progress) }
             guard now >= due || progress.ended != "running" else { continue }
             if progress.ended != "running" { probes.stopSampling() }
             try report(probes, attached, &progress)
@@ -191,16 +192,18 @@ struct RedisSession {
             if records { try directory.write(record(process, probes, snapshot, attached, progress)) }
         }
         if records { progress.recorded = snapshot.time }
-        if options.sampling.frequency > 0, progress.ended == "running", progress.folding.isDue {
-            let began = Snapshot.now(), table = try probes.stacks?.stacks() ?? StackTable()
-            for (process, directory) in directories.enumerated() {
-                try directory.write(folding.folded(table) { root(of: $0, in: table, target: process) }.text, to: "stacks.folded")
-            }
-            progress.folding.done(since: began)
-        }
         try printer.interval(targets, interval, lines: lines, time: time, ownCPU: cost.cpu - progress.cost.cpu, ownRSS: cost.peakRSSBytes)
         progress.previous = snapshot
         progress.cost = cost
+    }
+
+    /// What a session that is killed leaves of its stacks.
+    private func writeStacks(_ probes: borrowing Probes, _ progress: inout Progress) throws {
+        let began = Snapshot.now(), table = try probes.stacks?.stacks() ?? StackTable()
+        for (process, directory) in directories.enumerated() {
+            try directory.write(folding.folded(table) { root(of: $0, in: table, target: process) }.text, to: "stacks.folded")
+        }
+        progress.folding.done(since: began)
     }
 
     /// Stacks, picture and totals; `failure` is what ended the session early. What can be written still is.

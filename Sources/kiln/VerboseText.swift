@@ -69,11 +69,11 @@ extension ProgramOptions {
 
 /// What was refused, for `--verbose`; said at once, too.
 func refusal(of hook: CommandHook, _ error: KernelError) -> String {
-    say("kiln: hook \(hook.rawValue) is not to be had here: \(error)")
-    return "hook \(hook.rawValue): \(error)"
+    say("kiln: hook \(hook.rawValue) is not to be had here: ", error)
+    return "hook \(hook.rawValue): \(error.cause)"
 }
 
 /// The same, but not said: nothing is missing without them.
 func refusal(ofPreemptionOff error: KernelError?) -> [String] {
-    error.map { ["programs of TLS that switch off preemption, others are used: \($0)"] } ?? []
+    error.map { ["programs of TLS that switch off preemption, others are used: \($0.cause)"] } ?? []
 }
