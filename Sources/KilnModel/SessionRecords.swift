@@ -230,7 +230,7 @@ public struct SessionRecord: Codable, Sendable {
         public var kernelTruncated: UInt64
         /// Absent until the session has ended.
         public var names: NamesRecord?
-        /// What the target started during the session, beside the numbers above; absent where that was not sampled.
+        /// What the target started during the session, or with --children before it, beside the numbers above; absent where that was not sampled.
         public var descendants: Descendants?
         /// The processes sampled, the most sampled first; of `kiln record`, when it has ended.
         public var processes: [Process]?

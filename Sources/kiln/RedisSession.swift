@@ -95,8 +95,10 @@ struct RedisSession {
         } catch {
             failure = error
             progress.ended = "error"
+            // The interval that could not be told is part of the session.
+            progress.previous = (try? probes.snapshot()) ?? progress.previous
         }
-        // Whatever went wrong on the way, what is known is written.
+        // Whatever went wrong on the way, what is known is told.
         let audits = failure == nil ? audit?.end { try probes.snapshot() } : nil
         try finish(probes, attached, &progress, audits, failure)
         _ = consume statistics

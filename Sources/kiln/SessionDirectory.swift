@@ -31,7 +31,9 @@ final class SessionDirectory {
             try Self.make(path, owner: owner, &made)
             let opened = try Self.open(path)
             directory = opened
-            for name in names { rows.append(try Self.create(name, in: opened, path, owner: owner)) }
+            for name in names {
+                do { rows.append(try Self.create(name, in: opened, owner: owner)) } catch { throw Self.failure("write", path.appending(name), error) }
+            }
             self.directory = opened
         } catch {
             for (name, file) in zip(names, rows) {
@@ -74,14 +76,14 @@ final class SessionDirectory {
         let temporary = ".\(name).partial"
         do {
             unlinkat(directory.rawValue, temporary, 0)
-            let file = try Self.create(temporary, in: directory, path, owner: owner)
+            let file = try Self.create(temporary, in: directory, owner: owner)
             try file.closeAfter { _ = try file.writeAll(bytes) }
             guard renameat(directory.rawValue, temporary, directory.rawValue, name) == 0 else { throw Errno(rawValue: errno) }
             written.insert(name)
         } catch {
             unlinkat(directory.rawValue, temporary, 0)
             written.remove(name)
-            throw error is Failure ? error : Self.failure("write", path.appending(name), error)
+            throw Self.failure("write", path.appending(name), error)
         }
     }
 
@@ -138,10 +140,10 @@ final class SessionDirectory {
 
     /// A file that was not there: nothing that somebody put into its place is written to.
     private static func create(
-        _ name: String, in directory: FileDescriptor, _ path: FilePath, owner: (user: UInt32, group: UInt32)?
-    ) throws -> FileDescriptor {
+        _ name: String, in directory: FileDescriptor, owner: (user: UInt32, group: UInt32)?
+    ) throws(Errno) -> FileDescriptor {
         let file = openat(directory.rawValue, name, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0o644)
-        guard file >= 0 else { throw failure("write", path.appending(name), Errno(rawValue: errno)) }
+        guard file >= 0 else { throw Errno(rawValue: errno) }
         if let owner { fchown(file, owner.user, owner.group) }
         return FileDescriptor(rawValue: file)
     }

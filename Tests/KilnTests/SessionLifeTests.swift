@@ -36,18 +36,20 @@ extension KernelTests {
 
         /// As the master of PostgreSQL or nginx, whose workers do the work.
         @Test func whatAProcessHasStartedBeforeIsRecordedIfAskedFor() throws {
-            // Python's own words for it: two children, of which one has a child, all of them busy.
+            // Two children, of which one has a child, all of them busy; none outlives the others.
             let master = try Child("python3", ["-c", """
-                import os, signal
-                child = os.fork()
-                if not child: os.fork()
-                else: os.fork() or signal.pause()
-                while os.getppid() != 1: pass
+                import ctypes, os, signal
+                def fork():
+                    child = os.fork()
+                    if not child: ctypes.CDLL(None).prctl(1, signal.SIGKILL)    # PR_SET_PDEATHSIG
+                    return child
+                if not fork(): fork()
+                elif fork(): signal.pause()
+                while True: pass
                 """])
             func descendants() -> [Int32] { busyDescendants(of: master.pid) }
             #expect(eventually { descendants().count == 3 })
             let pids = Set(descendants())
-            defer { for pid in pids { kill(pid, SIGKILL) } }
             let directory = temporaryDirectory()
             defer { try? FileManager.default.removeItem(atPath: directory) }
             let alone = try KilnRun(["-p", "\(master.pid)", "-d", "0.5", "-o", directory + "/alone"], subcommand: "record")
@@ -63,8 +65,9 @@ extension KernelTests {
             let samples = try Session(directory: directory + "/all").record.samples.onCPU
             #expect(Set(try #require(samples.processes).map(\.pid)).subtracting([master.pid]) == pids)
             #expect(try #require(samples.descendants).recorded > 200)
-            // Forked, they run the master's code, whose mappings are known: their stacks are whole, but for those of exec.
+            // Forked, they run the master's code, whose mappings are known.
             #expect(try #require(samples.descendants).complete > 200, "\(samples)")
+            _ = consume master
         }
 
         private func busyDescendants(of pid: Int32) -> [Int32] {
