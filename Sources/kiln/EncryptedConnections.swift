@@ -2,7 +2,6 @@ import KilnKernel
 import KilnModel
 import KilnSymbols
 import KilnTargets
-import PrintableText
 
 /// By what each target encrypts its connections, and what is told of those that can't be followed: each thing once.
 struct EncryptedConnections {
@@ -35,7 +34,7 @@ struct EncryptedConnections {
 
     /// What was refused, for `--verbose`; said at once, too.
     func refusal(of library: TLSLibrary, _ error: KernelError) -> String {
-        say("kiln: encrypted connections of pid \(library.pid) are not followed, \(library.name.printable) is refused: ", error)
+        say("kiln: encrypted connections of pid \(library.pid) are not followed, \(library.name) is refused: ", error)
         return "\(library.name) of pid \(library.pid): \(error.cause)"
     }
 
