@@ -187,7 +187,7 @@ struct RecordSession {
         let text = SessionText(record)
         let renamed = record.target.commAtStart.map { ["pid \(pid) executes \(name.comm) now; it was \($0) when the session began"] } ?? []
         do {
-            try output.write([] + renamed + text.sampleLines + text.losses + directory.wroteLines)
+            try output.write([Line]() + renamed + text.sampleLines + text.losses + directory.wroteLines)
         } catch is OutputClosed {} catch { failure = failure ?? error }
         if let failure { throw failure }
     }

@@ -92,10 +92,12 @@ struct RedisSession {
             try poll(&probes, boundary, attached, cpuBefore, &progress)
         } catch is OutputClosed {
             progress.ended = "output closed"
+            probes.stopSampling()
         } catch {
             failure = error
             progress.ended = "error"
-            // The interval that could not be told is part of the session.
+            probes.stopSampling()
+            // The interval that was broken off is part of the session.
             progress.previous = (try? probes.snapshot()) ?? progress.previous
         }
         // Whatever went wrong on the way, what is known is told.
@@ -183,7 +185,10 @@ struct RedisSession {
     private func report(_ probes: borrowing Probes, _ attached: Nanoseconds, _ progress: inout Progress) throws {
         let snapshot = try probes.snapshot()
         let interval = snapshot.since(progress.previous)
-        let time = WallTime(), cost = OwnCost.now()
+        let time = WallTime(), cost = OwnCost.now(), ownCPU = cost.cpu - progress.cost.cpu
+        // Whether it can be printed or not: totals are what the rows add up to.
+        progress.previous = snapshot
+        progress.cost = cost
         let targets = targets
         var lines: [IntervalLines] = []
         // Intervals are never as long to the microsecond.
@@ -194,9 +199,7 @@ struct RedisSession {
             if records { try directory.write(record(process, probes, snapshot, attached, progress)) }
         }
         if records { progress.recorded = snapshot.time }
-        try printer.interval(targets, interval, lines: lines, time: time, ownCPU: cost.cpu - progress.cost.cpu, ownRSS: cost.peakRSSBytes)
-        progress.previous = snapshot
-        progress.cost = cost
+        try printer.interval(targets, interval, lines: lines, time: time, ownCPU: ownCPU, ownRSS: cost.peakRSSBytes)
     }
 
     /// What a session that is killed leaves of its stacks.

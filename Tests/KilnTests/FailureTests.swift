@@ -242,9 +242,14 @@ extension KernelTests {
             let server = try RedisServer()
             let directory = temporaryDirectory()
             defer { try? FileManager.default.removeItem(atPath: directory) }
+            let load = try Child("redis-benchmark", ["-p", "\(server.port)", "-q", "-l", "-t", "get", "-c", "4"])
             let shell = try Child("sh", ["-c", "'\(KilnRun.binary)' redis -p \(server.pid) -i 0.1 -d 20 -o \(directory)/s | head -1"])
             #expect(shell.wait() == 0)
             #expect(eventually { (try? Session(directory: directory + "/s").record.ended) == "output closed" })
+            // The interval that nobody read is in the rows, and in the totals.
+            let session = try Session(directory: directory + "/s")
+            #expect(try #require(session.counts["GET"]) > 0 && session.counts["GET"] == session.callsInRows("GET"))
+            _ = consume load
         }
 
         @Test func filesBelongToWhoCalledSudo() throws {
