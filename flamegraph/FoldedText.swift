@@ -11,7 +11,7 @@ extension FoldedStacks {
             path.removeLast(path.count - pathLength)
             if node != FrameTree.root {
                 if tree[node].parent != FrameTree.root { path.append(UInt8(ascii: ";")) }
-                path.append(contentsOf: names.bytes(tree[node].name))
+                appendDisplayed(names.bytes(tree[node].name), to: &path)
             }
             let children = children(of: node)
             var own = children.reduce(tree[node].total) { $0 - tree[$1].total }

@@ -1,3 +1,4 @@
+import PrintableText
 import SystemPackage
 
 /// A process to be profiled.

@@ -1,7 +1,7 @@
 import KilnModel
 
 /// kiln's counts beside the server's, for people.
-func auditLines(_ audit: Audit.Record, output: Output) -> [String] {
+func auditLines(_ audit: Audit.Record) -> [Line] {
     var table = Table(["AUDIT", "kiln", "server", "exec mean", "usec_per_call", "exec p99", "latencystats p99", ""], leftAligned: 1)
     for row in audit.commands {
         table.add([
@@ -14,9 +14,7 @@ func auditLines(_ audit: Audit.Record, output: Output) -> [String] {
         let same = (row.kilnLeast...max(row.kilnLeast, row.kilnMost)).contains(row.server)
         table.add([row.word, range(row.kilnLeast, row.kilnMost), grouped(row.server), "", "", "", "", row.difference ?? (same ? "same" : "differs")])
     }
-    var lines = table.lines.map(\.trimmedRight)
-    lines[0] = output.bold(lines[0])
-    return lines + (["audit: " + verdict(audit)] + executionTimes(audit).map { "exec: " + $0 })
+    return [Line].table(table.lines.map(\.trimmedRight)) + (["audit: " + verdict(audit)] + executionTimes(audit).map { "exec: " + $0 })
 }
 
 /// Why the means of exec are not the server's: two clocks around different parts of the same command.

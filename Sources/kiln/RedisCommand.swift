@@ -67,6 +67,10 @@ struct RedisCommand: ParsableCommand {
     @Option(name: .customLong("audit-password-file"), help: ArgumentHelp("Authenticate with the first line of this file.", valueName: "file"))
     var auditPasswordFile: String?
 
+    /// `kiln cost` reads its sessions itself: nobody reads one that it has left behind.
+    @Option(help: .hidden)
+    var parent: Int32?
+
     @Argument(parsing: .postTerminator, help: ArgumentHelp("Run this command; the session ends when it does.", valueName: "command"))
     var command: [String] = []
 

@@ -10,7 +10,8 @@ import SystemPackage
 /// One run of `kiln redis`: attach, poll, print, write.
 struct RedisSession {
     private let options: RedisCommand
-    private let targets: [Target]
+    private let found: [Target]
+    private let names: [ProcessName]
     private let rows: CommandRows
     /// When kiln started, before it looked for its targets.
     private let began: Nanoseconds
@@ -34,8 +35,10 @@ struct RedisSession {
         guard targets.count <= WatchedProcesses.limit else {
             throw Failure("cannot watch \(targets.count) processes: a session takes \(WatchedProcesses.limit). Start a second one.")
         }
+        try Output.requireStandardOutput()
         self.options = options
-        self.targets = targets
+        found = targets
+        names = targets.map { ProcessName(pid: $0.pid, comm: $0.comm, exe: $0.exe) }
         self.rows = rows
         self.began = began
         events = try SessionEvents()
@@ -43,21 +46,28 @@ struct RedisSession {
         clocks = try targets.map { try cpuClock(of: $0.pid) }
         folding = StackFolding(targets: options.sampling.frequency > 0 ? targets.map(\.pid) : [], options.sampling)
         directories = try Self.makeDirectories(options, targets, started)
-        printer = SessionPrinter(targets: targets, options: options)
+        printer = SessionPrinter(options: options)
         // On the client's side no target is a server.
-        unknown = UnknownTargets(options.client ? [] : targets, began: began)
+        unknown = UnknownTargets(options.client ? [] : found, began: began)
     }
 
-    /// A session that fails before its first row leaves no directory behind.
+    /// As they are called now.
+    private var targets: [Target] {
+        zip(found, names).map { target, name in
+            var target = target
+            (target.comm, target.exe) = (name.comm, name.exe)
+            return target
+        }
+    }
+
+    /// A session that fails before its first row leaves no directory behind, nor does one whose reader has gone.
     func run() throws {
         var begun = false
-        do {
-            try observe(&begun)
-        } catch {
-            guard !begun else { throw error }
-            for directory in directories.reversed() { directory.discard() }
-            throw error
+        defer {
+            let hasReader = options.parent.map { $0 == getppid() } ?? true
+            if !begun || !hasReader { for directory in directories.reversed() { directory.discard() } }
         }
+        try observe(&begun)
     }
 
     private func observe(_ begun: inout Bool) throws {
@@ -72,7 +82,7 @@ struct RedisSession {
         let audit = try options.audit ? SessionAudit(targets, options) { try probes.snapshot() } : nil
         begun = true
         if let boundary { try events.watch(pid: boundary.pid) }
-        printer.begin(hook: probes.commands.hook, kernel: kernel, directories: directories.map(\.path))
+        printer.begin(targets, hook: probes.commands.hook)
         options.programs.tellBegin(probes.loadedPrograms(), refused: probes.refused)
 
         // Maps start at zero when they are attached: that is the first snapshot, and the first interval misses nothing.
@@ -89,18 +99,23 @@ struct RedisSession {
             try poll(&probes, boundary, attached, cpuBefore, &progress)
         } catch is OutputClosed {
             progress.ended = "output closed"
+            probes.stopSampling()
         } catch {
             failure = error
             progress.ended = "error"
+            probes.stopSampling()
+            // The interval that was broken off is part of the session.
+            progress.previous = (try? probes.snapshot()) ?? progress.previous
         }
         guard progress.ended != Self.notRESP else {
             for directory in directories.reversed() { directory.discard() }
             throw ExitCode(1)  // why has been told
         }
-        // Whatever went wrong on the way, what is known is written.
+        // Whatever went wrong on the way, what is known is told.
         let audits = failure == nil ? audit?.end { try probes.snapshot() } : nil
         try finish(probes, attached, &progress, audits, failure)
         _ = consume statistics
+        if progress.ended == "command ended" { try passOnStatus(of: boundary) }
     }
 
     /// What moves while a session runs.
@@ -113,6 +128,7 @@ struct RedisSession {
         var cost = OwnCost.now()
         /// When session.json was last written.
         var recorded: Nanoseconds?
+        var folding = FoldingTimes()
         /// Where --max-cost was given.
         var limit: CostLimit?
         var expected: [ExpectedSamples]
@@ -142,6 +158,7 @@ struct RedisSession {
                 // Gone with the process: the last reading stands.
                 if let cpu = try? clock.nanoseconds(), cpu >= cpuBefore[index] { progress.targetCPU[index] = cpu - cpuBefore[index] }
             }
+            for name in names { name.refresh() }
             try thin(&probes, &progress)
             try probes.stacks?.drain()
             try probes.stacks?.follow(folding.mappings)
@@ -151,6 +168,7 @@ struct RedisSession {
                 progress.ended = Self.notRESP
                 return
             }
+            if progress.ended == "running", options.sampling.frequency > 0, progress.folding.isDue { try writeStacks(probes, &progress) }
             guard now >= due || progress.ended != "running" else { continue }
             if progress.ended != "running" { probes.stopSampling() }
             try report(probes, attached, &progress)
@@ -182,7 +200,11 @@ struct RedisSession {
     private func report(_ probes: borrowing Probes, _ attached: Nanoseconds, _ progress: inout Progress) throws {
         let snapshot = try probes.snapshot()
         let interval = snapshot.since(progress.previous)
-        let time = WallTime(), cost = OwnCost.now()
+        let time = WallTime(), cost = OwnCost.now(), ownCPU = cost.cpu - progress.cost.cpu
+        // Whether it can be printed or not: totals are what the rows add up to.
+        progress.previous = snapshot
+        progress.cost = cost
+        let targets = targets
         var lines: [IntervalLines] = []
         // Intervals are never as long to the microsecond.
         let records = progress.recorded.map { snapshot.time + Nanoseconds(interval.time.count / 2) >= $0 + Self.recordEvery } ?? true
@@ -192,9 +214,16 @@ struct RedisSession {
             if records { try directory.write(record(process, probes, snapshot, attached, progress)) }
         }
         if records { progress.recorded = snapshot.time }
-        try printer.interval(interval, lines: lines, time: time, ownCPU: cost.cpu - progress.cost.cpu, ownRSS: cost.peakRSSBytes)
-        progress.previous = snapshot
-        progress.cost = cost
+        try printer.interval(targets, interval, lines: lines, time: time, ownCPU: ownCPU, ownRSS: cost.peakRSSBytes)
+    }
+
+    /// What a session that is killed leaves of its stacks.
+    private func writeStacks(_ probes: borrowing Probes, _ progress: inout Progress) throws {
+        let began = Snapshot.now(), table = try probes.stacks?.stacks() ?? StackTable()
+        for (process, directory) in directories.enumerated() {
+            try directory.write(folding.folded(table) { root(of: $0, in: table, target: process) }.text, to: "stacks.folded")
+        }
+        progress.folding.done(since: began)
     }
 
     /// Stacks, picture and totals; `failure` is what ended the session early. What can be written still is.
@@ -202,34 +231,32 @@ struct RedisSession {
         _ probes: borrowing Probes, _ attached: Nanoseconds, _ progress: inout Progress, _ audits: [Audit?]?, _ failure: (any Error)?
     ) throws {
         var failure = failure
-        let stacks = try probes.stacks?.stacks() ?? StackTable()
+        func attempt(_ body: () throws -> Void) { do { try body() } catch { failure = failure ?? error } }
+        var stacks = StackTable()
+        do { stacks = try probes.stacks?.stacks() ?? stacks } catch { failure = failure ?? error }
         var records: [SessionRecord] = []
         for (process, directory) in directories.enumerated() {
             var record = record(process, probes, progress.previous, attached, progress)
             record.audit = audits?[process]?.record
-            do {
-                try directory.write(record)
-                if options.sampling.frequency > 0 {
-                    let began = Snapshot.now()
-                    let (folded, names) = folding.folded(stacks) { root(of: $0, in: stacks, target: process) }
-                    record.samples.onCPU.names = names
-                    record.cost.symbolizeS = (Snapshot.now() - began).seconds
-                    try directory.write(folded, to: "stacks.folded")
-                    try directory.write(sessionPicture(folded, record), to: "flamegraph.svg")
-                    try directory.write(record)
-                }
-            } catch {
-                failure = failure ?? error
+            attempt { try directory.write(record) }
+            if options.sampling.frequency > 0 {
+                let began = Snapshot.now()
+                let (folded, names) = folding.folded(stacks) { root(of: $0, in: stacks, target: process) }
+                record.samples.onCPU.names = names
+                record.cost.symbolizeS = (Snapshot.now() - began).seconds
+                attempt { try directory.write(folded, to: "stacks.folded") }
+                attempt { try directory.write(sessionPicture(folded, record), to: "flamegraph.svg") }
+                attempt { try directory.write(record) }
             }
             records.append(record)
         }
         // Without JSON losses are printed with the session.
-        let losses = options.json ? records.first.map { SessionText($0, output: .standardError).losses } : nil
+        let losses = options.json ? records.first.map { SessionText($0).losses } : nil
         options.programs.tellEnd(probes.loadedPrograms(), losses: losses ?? [])
-        if let failure { throw failure }
         do {
-            try printer.end(records, directories: directories.map(\.path))
-        } catch is OutputClosed {}
+            try printer.end(records, directories)
+        } catch is OutputClosed {} catch { failure = failure ?? error }
+        if let failure { throw failure }
         if unknown.tellEnd(progress.previous) { throw ExitCode(1) }
         for (process, target) in targets.enumerated() where options.client && !progress.previous.commands.keys.contains(where: { $0.process == process }) {
             throw Failure("pid \(target.pid) (\(target.comm)) sent no Redis command. Give the --pid of a program that asks Redis, or watch longer.")
@@ -243,10 +270,11 @@ struct RedisSession {
         total.time = snapshot.time - progress.first
         let own = OwnCost.now(), target = targets[process]
         let calls = total.commands.values.reduce(UInt64(0)) { $0 + $1.calls }
-        let described = SessionRecord.Target(
+        var described = SessionRecord.Target(
             pid: target.pid, exe: target.exe, comm: target.comm, ports: target.ports,
             container: target.container.map { String(describing: $0) }
         )
+        described.commAtStart = names[process].formerComm
         let cost = SessionRecord.Cost(
             statistics: options.programs.bpfStatistics ? (total.programs, probes.commandPrograms, calls) : nil, ownCPU: own.cpu,
             ownPeakRSS: own.peakRSSBytes, targetCPU: Nanoseconds(progress.targetCPU[process]), attach: attached
@@ -266,7 +294,7 @@ struct RedisSession {
     /// Below which name the stacks of a process stand in a target's picture; nil: they are of another one. What the server
     /// forks (BGSAVE) runs its functions too, and must not look like it.
     private func root(of process: Int, in stacks: StackTable, target: Int) -> String? {
-        if process == target { return targets[target].comm }
+        if process == target { return names[target].comm }
         guard let sampled = stacks.processes[process], sampled.family == target else { return nil }
         return "\(sampled.comm) (child)"
     }
@@ -274,8 +302,7 @@ struct RedisSession {
     private static func makeDirectories(
         _ options: RedisCommand, _ targets: [Target], _ started: WallTime
     ) throws -> [SessionDirectory] {
-        let names = targets.map { target in target.comm.map { $0.isLetter || $0.isNumber || $0 == "-" ? $0 : "_" } }
-            .map { String($0) }
+        let names = targets.map { fileNamePart($0.comm) }
         let place = try SessionPlace(options.output, target: names[0], started: started)
         guard targets.count > 1 else { return [try SessionDirectory(place, withSyscalls: !options.noSyscalls)] }
         var made: [SessionDirectory] = []

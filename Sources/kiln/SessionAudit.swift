@@ -27,7 +27,7 @@ struct SessionAudit {
                 }
                 return audit
             } catch {
-                say("kiln: no audit: \(error)")
+                say("kiln: no audit: ", error)
                 return nil
             }
         }

@@ -6,6 +6,21 @@ import Testing
     let proc: FixtureProc
     init() throws { proc = try FixtureProc() }
 
+    // MARK: What a process has started
+
+    @Test func descendantsAreFoundThroughAllGenerations() throws {
+        try proc.add(100, "postgres")
+        try proc.add(110, "postgres", parent: 100)
+        try proc.add(90, "postgres", parent: 110)
+        try proc.add(120, "postgres", parent: 100, state: "Z (zombie)")
+        try proc.add(130, "sh", parent: 99)
+        #expect(proc.procfs.descendants(of: 100) == [90, 110])
+        #expect(proc.procfs.descendants(of: 90) == [])
+        // As numbers that were given again while others were read may make it look.
+        try proc.add(100, "postgres", parent: 90)
+        #expect(proc.procfs.descendants(of: 100) == [90, 110])
+    }
+
     // MARK: The one server
 
     @Test func theOneRunningServerIsFoundWithItsPortsAndSockets() throws {
