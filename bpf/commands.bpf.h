@@ -48,6 +48,21 @@ static __always_inline void count_send(__u32 client, __u32 bytes)
 		stats->sent_bytes += bytes;
 }
 
+/* A receive was followed without counting, and so many requests end the last run in it. */
+static __noinline void probed(const struct place *place, struct exchange *x, __u32 bytes, __u32 requests)
+{
+	struct connection *c;
+
+	lose(KILN_LOST_UNSYNCHRONISED_BYTES, bytes);
+	if (!requests)
+		return;
+	x->flags |= PROBED;
+	/* What other processes are sent as lines of text looks as requests do: replies tell. */
+	c = is_known_server(x->process) ? connection_at(place) : NULL;
+	if (c)
+		c->failed_probes = 0;
+}
+
 static __always_inline void connection_receives(const struct place *place, struct exchange *x, struct receive *receive,
 						struct task_struct *task, __u32 process)
 {
@@ -112,13 +127,7 @@ static __always_inline void connection_receives(const struct place *place, struc
 	if (outcome != RESP_ONE_RUN)
 		x->flags = inside ? x->flags | IN_REQUEST : x->flags & ~IN_REQUEST;
 	if (!r->counting) {
-		lose(KILN_LOST_UNSYNCHRONISED_BYTES, receive->length);
-		if (r->run_count) {
-			x->flags |= PROBED;
-			c = connection_at(place);
-			if (c && is_known_server(process))    /* of others lines of text look as requests do: replies tell */
-				c->failed_probes = 0;
-		}
+		probed(place, x, receive->length, r->run_count);
 		return;
 	}
 	count_receive(x->client, r, receive->length);

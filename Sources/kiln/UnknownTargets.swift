@@ -4,6 +4,12 @@ import KilnTargets
 
 /// Targets that are not known to be Redis servers: whether they speak RESP is seen from their traffic, and told where they don't.
 final class UnknownTargets {
+    /// Losses of what may have been requests in RESP, or replies.
+    private static let unseen: Set = [
+        "tls_connections", "unsupported_connections", "receive_gaps", "unsupported_receives", "split_receives", "discarded_receives",
+        "unreadable_buffers", "preempted_calls", "connections_without_state", "unsupported_sends", "recursion_misses",
+    ]
+
     private let targets: [Target]
     /// When it is told; nil: it has been, or there is nothing to tell.
     private var due: Nanoseconds?
@@ -23,9 +29,7 @@ final class UnknownTargets {
         let seen = try snapshot()
         let silent = silent(in: seen)
         for process in silent { tell(complaint(process, in: seen)) }
-        // What passed unseen may have been RESP.
-        let unseen = Set(seen.losses.keys).subtracting(["not_resp_connections", "unsynchronised_bytes"])
-        return silent.count == targets.count && unseen.isEmpty
+        return silent.count == targets.count && Self.unseen.isDisjoint(with: seen.losses.keys)
     }
 
     /// At the end: whether a target has not spoken RESP in the whole session. What was told already is not told again.
