@@ -139,7 +139,7 @@ __noinline int client_sends_one(struct exchange *x, const struct send *send, __u
 	if (!is_answered_once(row_class(command)))
 		return 0;
 	count_receive(x->client, r, 0);
-	count_calls(command, 1, r->run_largest, &times);
+	count_calls(x, command, 1, r->run_largest, &times);
 	await_one(x, command, &times);
 	asm volatile("" ::: "memory");    /* a receive on another CPU sees the rest before it sees that one waits */
 	x->waiting = WAITING_ONE;

@@ -142,7 +142,7 @@ static __always_inline void connection_receives(const struct place *place, struc
 			blame(r, times->arrived_ns, times->received_ns);
 		if (alone && x->waiting == WAITING_NONE && !(x->flags & (UNPAIRED | REPLIES_OFF | SKIPS_REPLY)) &&
 		    is_answered_once(row_class(command))) {
-			count_calls(command, 1, r->run_largest, times);
+			count_calls(x, command, 1, r->run_largest, times);
 			await_one(x, command, times);
 			if (TRACING)
 				only_request_read(x, r);
@@ -150,7 +150,7 @@ static __always_inline void connection_receives(const struct place *place, struc
 			x->waiting = WAITING_ONE;
 		} else if (waits_as_run && equal && x->waiting == WAITING_NONE && !(x->flags & (UNPAIRED | REPLIES_OFF | SKIPS_REPLY)) &&
 			   row_class(command) == KILN_CLASS_ORDINARY) {
-			count_calls(command, r->run_count, r->run_largest, times);
+			count_calls(x, command, r->run_count, r->run_largest, times);
 			await_one(x, command, times);
 			x->run_count = r->run_count;
 			if (TRACING)

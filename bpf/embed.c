@@ -43,6 +43,50 @@ static const struct kiln_loss stack_ends[] = { KILN_STACK_ENDS(X) };
 #undef X
 
 struct kiln_loss kiln_describe_redis_loss(unsigned int loss) { return redis_losses[loss]; }
+/* No default: a new loss has to say what it hides. */
+#pragma clang diagnostic push
+#pragma clang diagnostic error "-Wswitch"
+enum kiln_hidden kiln_redis_loss_hides(unsigned int loss)
+{
+	switch ((enum kiln_redis_loss)loss) {
+	case KILN_LOST_UNSYNCHRONISED_BYTES:
+	case KILN_LOST_TLS_CONNECTIONS:
+	case KILN_LOST_UNSUPPORTED_CONNECTIONS:
+	case KILN_LOST_RECEIVE_GAPS:
+	case KILN_LOST_UNSUPPORTED_RECEIVES:
+	case KILN_LOST_SPLIT_RECEIVES:
+	case KILN_LOST_DISCARDED_RECEIVES:
+	case KILN_LOST_UNREADABLE_BUFFERS:
+	case KILN_LOST_PREEMPTED_CALLS:
+	case KILN_LOST_CONNECTIONS_WITHOUT_STATE:
+		return KILN_HIDES_REQUESTS;
+	case KILN_LOST_PROTOCOL_ERRORS:
+	case KILN_LOST_RECEIVE_STEPS_EXCEEDED:
+		return KILN_HIDES_REST;
+	case KILN_LOST_COMMANDS_MAP_FULL:
+	case KILN_LOST_COMMAND_NAMES_TOO_LONG:
+		return KILN_HIDES_NAMES;
+	case KILN_LOST_UNTIMED_COMMANDS:
+	case KILN_LOST_UNPAIRED_CONNECTIONS:
+	case KILN_LOST_UNSUPPORTED_SENDS:
+	case KILN_LOST_SEND_STEPS_EXCEEDED:
+	case KILN_LOST_ERRORS_WITHOUT_NAME:
+		return KILN_HIDES_REPLIES;
+	case KILN_LOST_NOT_RESP_CONNECTIONS:          /* they hold none */
+	case KILN_LOST_DISPLACED_CONNECTIONS:         /* what they send next is unsynchronised_bytes */
+	case KILN_LOST_WAITS_WITHOUT_NAME:
+	case KILN_LOST_CLIENTS_MAP_FULL:
+	case KILN_LOST_TRACE_RING_FULL:
+	case KILN_LOST_UNTRACED_COMMANDS:
+	case KILN_LOST_UNTRACED_PUSHES:
+	case KILN_LOST_TRACED_REQUESTS_WITHOUT_ROOM:
+	case KILN_REDIS_LOSS_COUNT:
+		return KILN_HIDES_NOTHING;
+	}
+	return KILN_HIDES_NOTHING;
+}
+#pragma clang diagnostic pop
+
 struct kiln_loss kiln_describe_syscall_loss(unsigned int loss) { return syscall_losses[loss]; }
 struct kiln_loss kiln_describe_stack_loss(unsigned int loss) { return stack_losses[loss]; }
 struct kiln_loss kiln_describe_stack_end(unsigned int end) { return stack_ends[end]; }

@@ -272,6 +272,7 @@ public struct CommandProbe: ~Copyable {
             // A request may be read on one CPU and answered on another: either part may be missing in a copy.
             var counts = rows[row] ?? CommandCounts()
             counts.calls &+= copy.pointee.calls
+            counts.queued &+= copy.pointee.queued
             counts.errors &+= copy.pointee.errors
             counts.runQueue = counts.runQueue + Nanoseconds(copy.pointee.run_queue_ns)
             counts.largestRequest = max(counts.largestRequest, copy.pointee.request_bytes_max)

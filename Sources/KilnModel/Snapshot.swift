@@ -72,6 +72,8 @@ public enum Phase: String, CaseIterable, Sendable {
 public struct CommandCounts: Equatable, Sendable {
     /// Requests that the server read.
     public var calls: UInt64 = 0
+    /// Of them, those that MULTI queued.
+    public var queued: UInt64 = 0
     /// Replies that were errors.
     public var errors: UInt64 = 0
     /// Errors by their first word (`WRONGTYPE`), those inside the reply of EXEC or a script included.
@@ -96,6 +98,7 @@ public struct CommandCounts: Equatable, Sendable {
                 (phase, histogram.since(earlier.phases[phase] ?? Histogram()))
             })
         )
+        difference.queued = queued &- earlier.queued
         difference.errors = errors &- earlier.errors
         difference.errorWords = errorWords.grown(since: earlier.errorWords)
         difference.runQueue = runQueue - earlier.runQueue
@@ -110,6 +113,7 @@ public struct CommandCounts: Equatable, Sendable {
     /// Add what is counted elsewhere of the same command.
     public mutating func add(_ other: CommandCounts) {
         calls &+= other.calls
+        queued &+= other.queued
         errors &+= other.errors
         errorWords.merge(other.errorWords, uniquingKeysWith: &+)
         runQueue = runQueue + other.runQueue

@@ -75,11 +75,12 @@ struct RedisSession {
         if options.maxCost != nil { try Capabilities.requireRunStatistics(for: "--max-cost") }
         let statistics = try options.programs.statistics()
         var probes = try Probes(targets, options, rows, folding, unknown)
-        let boundary = try options.command.isEmpty ? nil : startedCommand(options.command)
-        defer { boundary?.end() }
         let attached = Snapshot.now() - began
         let cpuBefore = clocks.map { (try? $0.nanoseconds()) ?? 0 }
         let audit = try options.audit ? SessionAudit(targets, options) { try probes.snapshot() } : nil
+        // After the server has been asked: what the command asks for belongs to the audit.
+        let boundary = try options.command.isEmpty ? nil : startedCommand(options.command)
+        defer { boundary?.end() }
         begun = true
         if let boundary { try events.watch(pid: boundary.pid) }
         printer.begin(targets, hook: probes.commands.hook)

@@ -30,6 +30,17 @@ struct kiln_loss {
 	const char *meaning;
 };
 
+/* What each loss keeps from being counted, for the audit. */
+enum kiln_hidden {
+	KILN_HIDES_NOTHING,               /* of what a server counts, too */
+	KILN_HIDES_REQUESTS,              /* bytes of requests that were not followed */
+	KILN_HIDES_REST,                  /* requests behind others in bytes that were followed */
+	KILN_HIDES_NAMES,                 /* requests that count under another name */
+	KILN_HIDES_REPLIES,               /* replies of requests that were counted */
+};
+
+enum kiln_hidden kiln_redis_loss_hides(unsigned int loss);
+
 /* Commands for the map `listed_commands`; those that are not ordinary come last, and again. */
 struct kiln_listed_command {
 	struct kiln_command_name name;

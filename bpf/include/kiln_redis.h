@@ -78,6 +78,7 @@ enum kiln_phase {
 /* One row of `command_stats`, one copy for each possible CPU: sum them. Never cleared while loaded. */
 struct kiln_command_stats {
 	__u64 calls;                          /* requests read by the server */
+	__u64 queued;                         /* of them, those that MULTI queued; the server counts them when EXEC comes, or never */
 	__u64 request_bytes_max;              /* the largest request */
 	__u64 errors;                         /* replies that are errors */
 	__u64 run_queue_ns;                   /* of exec: the thread was ready and not running */
