@@ -48,7 +48,7 @@ enum exchange_flags {
 	/* tls.bpf.h */
 	CARRIES_TLS = 1 << 9,             /* a socket: what it carries is seen elsewhere */
 	CARRIED = 1 << 10,                /* an SSL object: its socket has been seen, and who is at its other end */
-	OUTGOING = 1 << 11,               /* either: the process opened the connection */
+	OUTGOING = 1 << 11,               /* either, and a server's connection: the process opened it */
 	STREAM_START = 1 << 12,           /* an SSL object, or a client's connection: it begins in this session, and no byte was seen */
 	MET = 1 << 13,                    /* client's side: what its socket tells is known */
 	SUBSCRIBER = 1 << 14,             /* with a trace: unpaired by a subscription in RESP2, and its messages are told */

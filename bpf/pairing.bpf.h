@@ -38,15 +38,56 @@ __noinline __u64 vectors_of(const struct send *send)
 	return header.iov;
 }
 
-/* The user address of the first byte that was sent. */
-static __always_inline __u64 first_byte_of(const struct send *send)
-{
-	struct iovec first = {};
+/* What is left of a send that is followed piece by piece. */
+struct send_pieces {
+	struct connection *connection;
+	__u64 vectors;                    /* the next iovec, or the only buffer */
+	__u32 left;                       /* of the bytes sent */
+	__u32 form;                       /* enum send_form */
+};
 
-	if (send->form == SEND_BYTES || send->form == SEND_UNKNOWN)
-		return send->buffer;
-	read_vector(&first, vectors_of(send), send->form == SEND_KERNEL_VECTORS);
-	return first.base;
+/* The next piece of a send: its length, or -1 where it can't be read. */
+static __always_inline long next_piece(struct send_pieces *pieces, __u64 *base)
+{
+	struct iovec piece = { pieces->vectors, pieces->left };
+	__u32 length;
+	long failed = 0;
+
+	if (pieces->form != SEND_BYTES)
+		failed = read_vector(&piece, pieces->vectors, pieces->form == SEND_KERNEL_VECTORS);
+	if (failed) {
+		lose(KILN_LOST_UNREADABLE_BUFFERS, 1);
+		return -1;
+	}
+	length = piece.length < pieces->left ? piece.length : pieces->left;
+	pieces->vectors += sizeof piece;
+	pieces->left -= length;
+	*base = piece.base;
+	return length;
+}
+
+static long find_first_byte(__u32 index, struct send_pieces *pieces)
+{
+	__u64 base = 0;
+	long length = next_piece(pieces, &base);
+
+	if (length)
+		pieces->vectors = base;
+	return length != 0;
+}
+
+/* The user address of a send's first byte; 0: not known. */
+__noinline __u64 first_byte_of(const struct send *send)
+{
+	struct send_pieces pieces = {};
+
+	if (!send || send->form == SEND_UNKNOWN)
+		return 0;
+	pieces.vectors = vectors_of(send);
+	pieces.left = send->sent;
+	pieces.form = send->form;
+	bpf_loop(IOVECS_MAX, find_first_byte, &pieces, 0);
+	return pieces.vectors;
 }
 
 /* What a send is held against. */

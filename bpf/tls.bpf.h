@@ -45,9 +45,11 @@ static __always_inline struct tls_call *current_call(struct task_struct *task)
 	return call && call->id ? call : NULL;
 }
 
+/* Also one that is ignored: what is encrypted is taken for another protocol where the call that makes a thread receive or send it began before
+ * the programs were attached, or reads by a function that they don't see. */
 static __always_inline bool may_carry_tls(const struct exchange *x)
 {
-	return tls.followed && (x->flags & CARRIES_TLS || x->trust == TRUST_UNKNOWN || x->trust == TRUST_PROBING);
+	return tls.followed && (x->flags & CARRIES_TLS || x->trust != TRUST_COUNTING);
 }
 
 /* What a socket receives or sends inside a call: the socket carries the call's SSL object. */

@@ -17,8 +17,9 @@
 
 /* How a hook sees a receive. */
 struct receive {
-	__u64 buffer;                     /* user address of the bytes */
+	__u64 buffer;                     /* user address of the bytes, or what struct send has */
 	__u32 length;
+	enum send_form form;              /* client's side only: other than SEND_BYTES where they lie in several pieces */
 	bool tcp;
 	__u64 returned_ns;                /* when the call returned that received */
 	__u64 arrived_ns;                 /* its first byte; at most ARRIVAL_UNKNOWN: not known */
@@ -191,6 +192,15 @@ __noinline int begins_as_reply(const struct send *send)
 
 /* ---- boundaries ---------------------------------------------------------------------------------------------- */
 
+/* As what a connection is lost that is none of Redis, by bytes in user memory: a record of TLS begins with its type and major version 3. */
+__noinline __u32 foreign_connection(__u64 buffer, __u32 length)
+{
+	__u8 start[2] = {};
+
+	bpf_probe_read_user(start, length < 2 ? 1 : 2, (void *)buffer);
+	return start[0] >= 0x14 && start[0] <= 0x17 && start[1] == 3 ? KILN_LOST_TLS_CONNECTIONS : KILN_LOST_NOT_RESP_CONNECTIONS;
+}
+
 /* The connection can't be followed any more: parse on without counting until a boundary is proven. */
 __noinline int distrust(struct exchange *x)
 {
@@ -235,8 +245,9 @@ __noinline int probe(struct exchange *x, struct connection *c, const struct rece
 		if (first != '*')
 			return 0;
 	} else if (replied && !probed && ++c->failed_probes >= PROBES_MAX) {
-		/* A server answers, and never a whole request: another protocol, met in its middle. */
-		lose(KILN_LOST_NOT_RESP_CONNECTIONS, 1);
+		/* A server answers, and never a whole request: another protocol, met in its middle. What comes after an answer begins a
+		 * record, if it is TLS. */
+		lose(foreign_connection(receive->buffer, receive->length), 1);
 		x->trust = TRUST_IGNORED;
 		return 0;
 	}
@@ -258,7 +269,7 @@ __noinline int begins_bus_message(const struct receive *receive)
 /* The first receive of a connection. */
 __noinline int meet(struct exchange *x, const struct receive *receive, __u32 process)
 {
-	__u8 start[2] = {};
+	__u8 first = 0;
 
 	if (!x || !receive)
 		return 0;
@@ -267,6 +278,8 @@ __noinline int meet(struct exchange *x, const struct receive *receive, __u32 pro
 		x->client = client_row(&receive->client);
 	if (TRACING && traces_client(&receive->client, client_port()))
 		x->flags |= TRACED;
+	if (!receive->incoming)
+		x->flags |= OUTGOING;
 	if (receive->unsupported)
 		lose(KILN_LOST_UNSUPPORTED_CONNECTIONS, 1);
 	if (receive->unsupported || !receive->incoming) {
@@ -277,18 +290,18 @@ __noinline int meet(struct exchange *x, const struct receive *receive, __u32 pro
 		distrust(x);
 		return 0;
 	}
-	bpf_probe_read_user(start, receive->length < 2 ? 1 : 2, (void *)receive->buffer);
-	if (start[0] == 0x16 && start[1] == 3 && !receive->carried) {        /* a TLS handshake record, major version 3 */
+	if (foreign_connection(receive->buffer, receive->length) == KILN_LOST_TLS_CONNECTIONS) {
 		lose(KILN_LOST_TLS_CONNECTIONS, 1);
 		x->trust = TRUST_IGNORED;
 		return 0;
 	}
-	if (start[0] == 'R' && begins_bus_message(receive)) {
+	if (begins_bus_message(receive)) {
 		x->trust = TRUST_IGNORED;
 		return 0;
 	}
 	/* Only clients of Redis begin with an array; a plain line may be of any protocol. */
-	x->trust = is_known_server(process) || start[0] == '*' ? TRUST_COUNTING : TRUST_UNDECIDED;
+	bpf_probe_read_user(&first, sizeof first, (void *)receive->buffer);
+	x->trust = is_known_server(process) || first == '*' ? TRUST_COUNTING : TRUST_UNDECIDED;
 	return 0;
 }
 

@@ -13,11 +13,17 @@ public enum CommandHook: String, CaseIterable, Sendable {
     /// tp_btf sys_exit: Linux 5.17 with BTF; costs every system call of the host.
     case syscall
 
-    public var programs: [String] {
-        switch self {
-        case .socket: ["socket_receive", "socket_send", "socket_data", "socket_end"]
-        case .fentry: ["fentry_tcp_receive", "fentry_unix_receive", "fentry_tcp_send", "fentry_unix_send", "fentry_data", "socket_end"]
-        case .syscall: ["syscall_exit"]
+    /// What is loaded, in the order in which it is attached: what sees a request comes last. A connection on which a request was seen, and
+    /// its reply was not, would give each later reply to the command before.
+    public func programs(for side: Side) -> [String] {
+        switch (self, side) {
+        case (.socket, .server): ["socket_end", "socket_data", "socket_send", "socket_receive"]
+        case (.socket, .client): ["socket_end", "socket_receive", "socket_send"]
+        case (.fentry, .server):
+            ["socket_end", "fentry_data", "fentry_tcp_send", "fentry_unix_send", "fentry_tcp_receive", "fentry_unix_receive"]
+        case (.fentry, .client):
+            ["socket_end", "fentry_tcp_receive", "fentry_unix_receive", "fentry_tcp_send", "fentry_unix_send"]
+        case (.syscall, _): ["syscall_exit"]
         }
     }
 }
@@ -61,8 +67,7 @@ public struct CommandProbe: ~Copyable {
         beside queue: DispatchQueue = DispatchQueue(label: "loading"), rows: CommandRows? = nil, turns: Turns? = nil, openSockets: () throws -> [UInt64],
         refused: (TLSLibrary, KernelError) -> Void = { _, _ in }
     ) throws {
-        // When data arrives means nothing to who waits for it.
-        let programs = hook.programs.filter { side == .server || !["socket_data", "fentry_data"].contains($0) }
+        let programs = hook.programs(for: side)
         let loaded = try Self.load(watched, side, hook, programs, trace, Shared(rows: rows, turns: turns), libraries, refused)
         let followable = loaded.followable
         let refusedPreemptionOff = loaded.refusedPreemptionOff
@@ -79,8 +84,9 @@ public struct CommandProbe: ~Copyable {
         let control = try object.mapVariables(as: kiln_redis_control.self)
         queue.sync {}
         let attachedAt = Snapshot.now()
-        for program in programs { try object.attach(program) }
+        // First what sees into encrypted connections: the hook takes what is received outside of its calls for the connection's own bytes.
         let followed = object.attachTLS(to: followable, refused: refused)
+        for program in programs { try object.attach(program) }
         let earlier = try object.map("earlier_sockets")
         for inode in try openSockets() { try earlier.update(inode, UInt8(1)) }
         control.pointee.armed = 1

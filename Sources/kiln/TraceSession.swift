@@ -53,7 +53,7 @@ struct TraceSession {
         var failure: (any Error)?
         do {
             try poll(&probe, boundary, &progress)
-        } catch is OutputClosed {} catch { failure = error }
+        } catch is OutputClosed {} catch let told as ExitCode { throw told } catch { failure = error }
         options.programs.tellEnd(probe.loadedPrograms())
         do { try tellEnd(probe, &encrypted, lines: progress.lines) } catch { failure = failure ?? error }
         _ = consume statistics

@@ -146,7 +146,7 @@ struct kiln_redis_control {
 	X(UNSUPPORTED_CONNECTIONS, "unsupported_connections", "stream connections of a protocol that is not followed (MPTCP, vsock)") \
 	X(RECEIVE_GAPS, "receive_gaps", "receives that passed unseen, noticed by the TCP sequence") \
 	X(UNSUPPORTED_RECEIVES, "unsupported_receives", "receives by a system call whose buffer can't be followed (recvmmsg, 32-bit; io_uring with hook socket)") \
-	X(SPLIT_RECEIVES, "split_receives", "receives that filled more than one iovec") \
+	X(SPLIT_RECEIVES, "split_receives", "a server's receives that filled more than one iovec") \
 	X(DISCARDED_RECEIVES, "discarded_receives", "receives with MSG_TRUNC: bytes consumed without being copied") \
 	X(UNREADABLE_BUFFERS, "unreadable_buffers", "buffers of receives or sends that were not in memory when they were read") \
 	X(PREEMPTED_CALLS, "preempted_calls", "receives and sends on a CPU where another thread's was being followed (hook fentry, TLS); their connections are taken up again at their next provable boundary") \
@@ -154,7 +154,7 @@ struct kiln_redis_control {
 	X(DISPLACED_CONNECTIONS, "displaced_connections", "idle connections that gave up their place: they are taken up again at their next provable boundary") \
 	X(UNTIMED_COMMANDS, "untimed_commands", "commands counted without latency: too many awaited replies on one connection") \
 	X(UNPAIRED_CONNECTIONS, "unpaired_connections", "connections whose replies can't be paired with commands (SUBSCRIBE in RESP2, MONITOR, replication, slot migration, not RESP): counted without latency from there on") \
-	X(UNSUPPORTED_SENDS, "unsupported_sends", "sends by a system call whose buffer can't be followed (io_uring, sendmmsg); their connections are unpaired from there on") \
+	X(UNSUPPORTED_SENDS, "unsupported_sends", "sends by a system call whose buffer can't be followed (io_uring, sendmmsg, sendfile); their connections are unpaired from there on") \
 	X(SEND_STEPS_EXCEEDED, "send_steps_exceeded", "sends with more elements than are followed in one go; their connections are unpaired from there on") \
 	X(WAITS_WITHOUT_NAME, "waits_without_name", "waits that are not listed by all who caused them: too many pairs of commands, or executions in one wait") \
 	X(CLIENTS_MAP_FULL, "clients_map_full", "connections counted under the client `other`: too many different addresses") \
