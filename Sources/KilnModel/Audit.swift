@@ -81,7 +81,9 @@ public struct Audit: Sendable {
             case commands, errors, requestBytes = "request_bytes"
         }
 
-        public var differences: [String] { commands.compactMap(\.difference) + errors.compactMap(\.difference) + [requestBytes?.difference].compactMap { $0 } }
+        public var differences: [String] {
+            commands.compactMap(\.difference) + errors.compactMap(\.difference) + [requestBytes?.difference].compactMap { $0 }
+        }
     }
 
     /// nil: the server's counters were reset meanwhile.

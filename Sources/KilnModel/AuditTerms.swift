@@ -62,7 +62,11 @@ struct AuditTerms {
     /// Names by which the server counts nothing, and how many of their calls it has answered without an error.
     private let nameless: [String: UInt64]
 
+    /// Of calls. Of `hidden`, `rest` and `link` the unit is bytes; `named` are calls by names that the server doesn't count, `unnamed` those
+    /// that it has more of than kiln.
     private let blockedBefore, blockedNow, hidden, rest, engine, link, beforeTransaction, scripts, modules, named, unnamed: Allowance
+    /// Of errors; `hiddenErrors` and `linkErrors` in bytes. `wordless` are those with words that the server doesn't list, `wordlessTaken` those
+    /// that it has more of under ERR.
     private let unseenErrors, hiddenErrors, scriptErrors, moduleErrors, linkErrors, protocolErrors, wordless, wordlessTaken, earlierErrors: Allowance
 
     init(
@@ -79,12 +83,16 @@ struct AuditTerms {
         func calls(_ name: String) -> UInt64 { commands[name]?.calls ?? 0 }
         /// Calls that can have been made inside of these commands: by the time that they took.
         func inside(_ names: some Sequence<String>) -> Allowance {
-            Allowance(names.compactMap { server.commands[$0] }.map { $0.microseconds.adding(saturating: $0.calls).multiplied(saturating: Self.callsPerMicrosecond) }.saturatingSum)
+            let own = names.compactMap { server.commands[$0] }
+            // Each call's time is rounded down to a microsecond.
+            let time = own.map { $0.microseconds.adding(saturating: $0.calls) }.saturatingSum
+            return Allowance(time.multiplied(saturating: Self.callsPerMicrosecond))
         }
 
-        blockedBefore = Allowance(Self.countsBlocked(server) ? 0 : UInt64(clamping: start.server.blockedClients))
+        blockedBefore = Allowance(Self.countsAtBlocking(server) ? 0 : UInt64(clamping: start.server.blockedClients))
         blockedNow = Allowance(UInt64(clamping: end.server.blockedClients))
-        engine = Allowance(server.modules.contains("lua") ? ["DEBUG", "SCRIPT", "FUNCTION"].compactMap { server.commands[$0]?.calls }.saturatingSum : 0)
+        let enginesMade = ["DEBUG", "SCRIPT", "FUNCTION"].compactMap { server.commands[$0]?.calls }.saturatingSum
+        engine = Allowance(server.modules.contains("lua") ? enginesMade : 0)
         let executed = calls("EXEC"), begun = calls("MULTI")
         beforeTransaction = inside(executed > begun ? ["EXEC"] : [])
         scripts = inside(Self.running)
@@ -159,7 +167,9 @@ struct AuditTerms {
         let name = row.name
         var certain: [Term] = []
         if Self.blocks(name) { certain.append(Term("blocked since before the audit began", blockedBefore)) }
-        if server.isValkey { certain.append(Term("counted as a call and as a rejected one (CLIENT UNBLOCK with ERROR)", atMost: commands[name]?.errorWords["UNBLOCKED"] ?? 0)) }
+        if server.isValkey, let unblocked = commands[name]?.errorWords["UNBLOCKED"] {
+            certain.append(Term("counted as a call and as a rejected one (CLIENT UNBLOCK with ERROR)", atMost: unblocked))
+        }
         if name == "CONFIG" { certain.append(Term("asked by its own Lua engine (after DEBUG RELOAD, SCRIPT FLUSH and FUNCTION FLUSH)", engine)) }
         var possible: [Term] = []
         if !Self.neverQueued.contains(name) { possible.append(Term("queued before the audit began", beforeTransaction)) }
@@ -213,7 +223,7 @@ struct AuditTerms {
         } else if end.containers.contains(name) {
             certain.append(Term("subcommands unknown to it", atMost: counts.errors.subtracting(saturating: refused(name))))
         }
-        if Self.blocks(name), !Self.countsBlocked(server) { certain.append(Term("still blocked", blockedNow, limit: unanswered)) }
+        if Self.blocks(name), !Self.countsAtBlocking(server) { certain.append(Term("still blocked", blockedNow, limit: unanswered)) }
         if !Self.neverQueued.contains(name) {
             if let reason = notExecuted { possible.append(Term(reason, atMost: counts.queued)) }
         }
@@ -244,8 +254,9 @@ struct AuditTerms {
 
     private func errorsUncounted(_ row: Compared) -> Terms {
         guard end.keepsErrors else { return ([Term("it counts no errors (before Redis 6.2)", atMost: row.fewer)], []) }
+        let isUnlisted = end.errors[row.name] == nil || row.name == ServerStatistics.overflow
         return ([], [
-            Term("errors of a single word, which it counts as ERR", wordlessTaken, limit: end.errors[row.name] == nil || row.name == ServerStatistics.overflow ? .max : 0),
+            Term("errors of a single word, which it counts as ERR", wordlessTaken, limit: isUnlisted ? .max : 0),
             Term("errors that a script returned more than once (\(scriptsRun) ran)", scriptErrors),
             Term("counted before the audit began, and answered in it", earlierErrors),
         ])
@@ -278,7 +289,7 @@ struct AuditTerms {
     private static func shortestArray(_ name: String) -> UInt64 { UInt64(name.utf8.count + "\(name.utf8.count)".utf8.count) + 9 }
 
     /// Whether the server counts a command that blocks at once, not when it is answered. Later versions never count those whose clients leave.
-    private static func countsBlocked(_ server: ServerStatistics) -> Bool { server.version.map { $0 < ServerStatistics.Version(7, 2) } ?? false }
+    private static func countsAtBlocking(_ server: ServerStatistics) -> Bool { server.version.map { $0 < ServerStatistics.Version(7, 2) } ?? false }
 
     private static func uncountedQuit(_ name: String, _ server: ServerStatistics) -> Bool {
         name == "QUIT" && server.version.map { $0 < ServerStatistics.Version(7, 0) } ?? false
@@ -309,7 +320,8 @@ struct AuditTerms {
     private static let running = ["EVAL", "EVALSHA", "EVAL_RO", "EVALSHA_RO", "FCALL", "FCALL_RO"]
     /// Some that a server refuses to scripts (its flag `noscript`).
     private static let neverInScripts = Set(running).union(neverQueued).union([
-        "ACL", "AUTH", "CLIENT", "CONFIG", "DEBUG", "FUNCTION", "HELLO", "MODULE", "MONITOR", "PSYNC", "REPLCONF", "SCRIPT", "SUBSCRIBE", "SYNC", "UNSUBSCRIBE",
+        "ACL", "AUTH", "CLIENT", "CONFIG", "DEBUG", "FUNCTION", "HELLO", "MODULE", "MONITOR", "PSYNC", "REPLCONF", "SCRIPT", "SUBSCRIBE", "SYNC",
+        "UNSUBSCRIBE",
     ])
 }
 

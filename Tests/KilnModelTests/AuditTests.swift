@@ -358,12 +358,13 @@ struct AuditTests {
         /// The server's bytes where kiln has seen none but those of the two questions.
         func bytes(_ server: UInt64) throws -> String? {
             func moment(_ before: UInt64, _ server: UInt64) -> Audit.Moment {
-                var said = said(0), snapshots = [Snapshot(time: .zero), Snapshot(time: .zero)]
-                (said.inputBytes, said.linkBytes) = (server, 0)
+                var statistics = said(0), snapshots = [Snapshot(time: .zero), Snapshot(time: .zero)]
+                statistics.inputBytes = server
+                statistics.linkBytes = 0
                 for (index, bytes) in [before, before + 31].enumerated() {
                     snapshots[index].clients[ClientKey(process: 0, address: "unix")] = ClientCounts(commands: 0, receivedBytes: bytes, sentBytes: 0)
                 }
-                return Audit.Moment(before: snapshots[0], server: said, after: snapshots[1], askedBytes: 31)
+                return Audit.Moment(before: snapshots[0], server: statistics, after: snapshots[1], askedBytes: 31)
             }
             return try #require(Audit(process: 0, from: moment(0, 1031), to: moment(31, 1031 + server))).record.requestBytes?.difference
         }
