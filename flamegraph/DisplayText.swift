@@ -32,11 +32,16 @@ func forEachDisplayScalar(_ bytes: some Collection<UInt8>, _ body: (Unicode.Scal
     }
 }
 
-/// A frame as it stands in folded text that is written: lines end where stacks do, and a terminal obeys nothing in it.
-func appendDisplayed(_ frame: UnsafeRawBufferPointer, to text: inout [UInt8]) {
+/// A frame as it stands in folded text that is written: a terminal obeys nothing in it. True: it is shown as it is.
+@discardableResult
+func appendDisplayed(_ frame: UnsafeRawBufferPointer, to text: inout [UInt8]) -> Bool {
+    let before = text.count
     // Nearly all names are plain.
-    if frame.allSatisfy({ $0 >= 0x20 && $0 < 0x7f }) { return text.append(contentsOf: frame) }
-    forEachDisplayScalar(frame) { text.append(contentsOf: $0.utf8) }
+    if frame.allSatisfy({ $0 >= 0x20 && $0 < 0x7f }) { text.append(contentsOf: frame) } else {
+        forEachDisplayScalar(frame) { text.append(contentsOf: $0.utf8) }
+    }
+    // An escape is longer than what it stands for.
+    return text.count - before == frame.count
 }
 
 /// The text to show as one String, for error messages and tests.

@@ -17,8 +17,9 @@ import Testing
         #expect(proc.procfs.descendants(of: 100) == [90, 110])
         #expect(proc.procfs.descendants(of: 90) == [])
         // As numbers that were given again while others were read may make it look.
-        try proc.add(100, "postgres", parent: 90)
-        #expect(proc.procfs.descendants(of: 100) == [90, 110])
+        try proc.add(200, "sh", parent: 210)
+        try proc.add(210, "sh", parent: 200)
+        #expect(proc.procfs.descendants(of: 200) == [210])
     }
 
     // MARK: The one server
