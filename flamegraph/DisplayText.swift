@@ -32,13 +32,20 @@ func forEachDisplayScalar(_ bytes: some Collection<UInt8>, _ body: (Unicode.Scal
     }
 }
 
-/// A frame as it stands in folded text that is written: a terminal obeys nothing in it. True: it is shown as it is.
+/// A frame as it stands in folded text that is written: a terminal obeys nothing in it but a tab, which is a blank. True: it is shown
+/// as it is.
 @discardableResult
 func appendDisplayed(_ frame: UnsafeRawBufferPointer, to text: inout [UInt8]) -> Bool {
     let before = text.count
+    let tab = UInt8(ascii: "\t")
     // Nearly all names are plain.
-    if frame.allSatisfy({ $0 >= 0x20 && $0 < 0x7f }) { text.append(contentsOf: frame) } else {
-        forEachDisplayScalar(frame) { text.append(contentsOf: $0.utf8) }
+    if frame.allSatisfy({ ($0 >= 0x20 && $0 < 0x7f) || $0 == tab }) {
+        text.append(contentsOf: frame)
+    } else {
+        for (index, part) in frame.split(separator: tab, omittingEmptySubsequences: false).enumerated() {
+            if index > 0 { text.append(tab) }
+            forEachDisplayScalar(part) { text.append(contentsOf: $0.utf8) }
+        }
     }
     // An escape is longer than what it stands for.
     return text.count - before == frame.count
