@@ -155,7 +155,7 @@ extension KernelTests {
                 let sockets = (try? String(contentsOfFile: "/proc/net/tcp", encoding: .utf8)) ?? ""
                 return sockets.contains(":" + String(format: "%04X", Int(server.port)) + " 01 ")
             }
-            guard eventually(within: 4, isAsking) else { throw TestFailure("kiln did not connect") }
+            guard eventually(within: 20, isAsking) else { throw TestFailure("kiln did not connect") }
             #expect(access(directory + "/started", F_OK) != 0)
             kill(server.pid, SIGCONT)
             #expect(kiln.wait() == 0)
