@@ -159,6 +159,8 @@ extension KernelTests {
                 } == true
             }
             guard eventually({ isAsking() || !kiln.isRunning }), kiln.isRunning else { throw TestFailure("kiln did not ask: \(kiln.errorText)") }
+            // A command that had been started would have come so far.
+            usleep(300_000)
             #expect(access(directory + "/started", F_OK) != 0)
             kill(server.pid, SIGCONT)
             #expect(kiln.wait() == 0)
