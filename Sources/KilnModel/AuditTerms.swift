@@ -59,7 +59,7 @@ struct AuditTerms {
     /// Commands without a reply that kiln has seen, at the beginning and at the end, by command.
     private let unansweredAtStart, unansweredAtEnd: [String: UInt64]
     private let lost: Lost
-    /// Names by which the server counts nothing, and how many of their calls it has answered without an error.
+    /// Names by which the server counts nothing, and how many of their calls it has executed and answered without an error.
     private let nameless: [String: UInt64]
 
     /// Of calls. Of `hidden`, `rest` and `link` the unit is bytes; `named` are calls by names that the server doesn't count, `unnamed` those
@@ -113,7 +113,7 @@ struct AuditTerms {
         rest = Allowance(lost.hidingRest.isEmpty ? 0 : most.receivedBytes(of: process).subtracting(saturating: counted))
 
         let nameless = commands.filter { end.server.commands[$0.key] == nil && !Self.uncountedQuit($0.key, server) }
-            .mapValues { $0.calls.subtracting(saturating: $0.errors).subtracting(saturating: $0.unanswered) }.filter { $0.value != 0 }
+            .mapValues { $0.calls.subtracting(saturating: [$0.errors, $0.unanswered, $0.queued].saturatingSum) }.filter { $0.value != 0 }
         self.nameless = nameless
         named = Allowance(nameless.values.saturatingSum)
         unnamed = Allowance(rows.map(\.more).saturatingSum)

@@ -150,6 +150,13 @@ struct AuditTests {
         #expect(try said.reason("GET") == "the server has 2 fewer: \(reason)")
     }
 
+    @Test func whatWasQueuedIsNoOtherCommandsName() throws {
+        var said = Said(kiln: ["GET": 7, "INCR": 1, "MULTI": 1, "DISCARD": 1], server: ["GET": 8, "MULTI": 1, "DISCARD": 1])
+        said["INCR"].queued = 1
+        #expect(try said.reason("GET") == "the server has 1 more: unexplained")
+        #expect(try said.reason("INCR") == "the server has 1 fewer: queued and discarded")
+    }
+
     @Test func scriptsDoNotExplainWhatTheyCanNotCall() throws {
         #expect(try Said(kiln: ["EVAL": 1, "CONFIG": 1], server: ["EVAL": 1, "CONFIG": 2]).reason("CONFIG") == "the server has 1 more: unexplained")
     }

@@ -291,7 +291,7 @@ extension KernelTests {
                 #expect(audit.differences.filter { $0.hasSuffix("unexplained") }.isEmpty)
                 return Dictionary(uniqueKeysWithValues: audit.commands.compactMap { row in row.difference.map { (row.command, $0) } })
             }
-            #expect(try differences(master)["SET"] == "the server has 2 more: calls made by scripts (1 ran)")
+            #expect(try #require(try differences(master)["SET"]).contains("calls made by scripts (1 ran)"))
             #expect(try #require(try differences(replica)["SET"]).contains("calls of the replication link"))
         }
     }
