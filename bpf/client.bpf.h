@@ -31,73 +31,6 @@ static __always_inline void client_begins(struct exchange *x)
 	x->trust = !(x->flags & OUTGOING) ? TRUST_IGNORED : x->flags & STREAM_START ? TRUST_COUNTING : TRUST_PROBING;
 }
 
-/* What is left of a send that is followed piece by piece. */
-struct send_pieces {
-	struct connection *connection;
-	__u64 vectors;                    /* the next iovec, or the only buffer */
-	__u32 left;                       /* of the bytes sent */
-	__u32 form;                       /* enum send_form */
-};
-
-/* The next piece of a send: its length, or -1 where it can't be read. */
-static __always_inline long next_piece(struct send_pieces *pieces, __u64 *base)
-{
-	struct iovec piece = { pieces->vectors, pieces->left };
-	__u32 length;
-	long failed = 0;
-
-	if (pieces->form == SEND_KERNEL_VECTORS)
-		failed = bpf_probe_read_kernel(&piece, sizeof piece, (void *)pieces->vectors);
-	else if (pieces->form != SEND_BYTES)
-		failed = bpf_probe_read_user(&piece, sizeof piece, (void *)pieces->vectors);
-	if (failed) {
-		lose(KILN_LOST_UNREADABLE_BUFFERS, 1);
-		return -1;
-	}
-	length = piece.length < pieces->left ? piece.length : pieces->left;
-	pieces->vectors += sizeof piece;
-	pieces->left -= length;
-	*base = piece.base;
-	return length;
-}
-
-/* Where the iovecs of a send lie, or its bytes. */
-__noinline __u64 vectors_of(const struct send *send)
-{
-	struct user_msghdr header = {};
-
-	if (!send)
-		return 0;
-	if (send->form != SEND_MESSAGE)
-		return send->buffer;
-	bpf_probe_read_user(&header, sizeof header, (void *)send->buffer);
-	return header.iov;
-}
-
-static long find_first_byte(__u32 index, struct send_pieces *pieces)
-{
-	__u64 base = 0;
-	long length = next_piece(pieces, &base);
-
-	if (length)
-		pieces->vectors = base;
-	return length != 0;
-}
-
-/* The user address of a send's first byte; 0: not known. */
-__noinline __u64 first_byte_of(const struct send *send)
-{
-	struct send_pieces pieces = {};
-
-	if (!send || send->form == SEND_UNKNOWN)
-		return 0;
-	pieces.vectors = vectors_of(send);
-	pieces.left = send->sent;
-	pieces.form = send->form;
-	bpf_loop(IOVECS_MAX, find_first_byte, &pieces, 0);
-	return pieces.vectors;
-}
-
 /* The first bytes that are sent on a connection: a request is an array. False: this one is none of Redis. */
 __noinline int begins_with_request(struct exchange *x, const struct send *send)
 {
@@ -202,7 +135,7 @@ __noinline int client_sends_one(struct exchange *x, const struct send *send, __u
 	if (!is_answered_once(row_class(command)))
 		return 0;
 	count_receive(x->client, r, 0);
-	count_calls(command, 1, r->run_largest, &times);
+	count_calls(x, command, 1, r->run_largest, &times);
 	await_one(x, command, &times);
 	asm volatile("" ::: "memory");    /* a receive on another CPU sees the rest before it sees that one waits */
 	x->waiting = WAITING_ONE;

@@ -199,6 +199,8 @@ int BPF_PROG(syscall_exit, struct pt_regs *regs, long ret)
 		if (ret > 0)
 			syscall_send(task, regs, ret, process);
 		break;
+	default:
+		note_turn(task, process, regs->orig_ax);
 	}
 	return 0;
 }

@@ -1,7 +1,7 @@
 import KilnModel
 
 /// kiln's counts beside the server's, for people.
-func auditLines(_ audit: Audit.Record, output: Output) -> [String] {
+func auditLines(_ audit: Audit.Record) -> [Line] {
     var table = Table(["AUDIT", "kiln", "server", "exec mean", "usec_per_call", "exec p99", "latencystats p99", ""], leftAligned: 1)
     for row in audit.commands {
         table.add([
@@ -11,12 +11,12 @@ func auditLines(_ audit: Audit.Record, output: Output) -> [String] {
         ])
     }
     for row in audit.errors {
-        let same = (row.kilnLeast...max(row.kilnLeast, row.kilnMost)).contains(row.server)
-        table.add([row.word, range(row.kilnLeast, row.kilnMost), grouped(row.server), "", "", "", "", row.difference ?? (same ? "same" : "differs")])
+        table.add([row.word, range(row.kilnLeast, row.kilnMost), grouped(row.server), "", "", "", "", row.difference ?? "same"])
     }
-    var lines = table.lines.map(\.trimmedRight)
-    lines[0] = output.bold(lines[0])
-    return lines + (["audit: " + verdict(audit)] + executionTimes(audit).map { "exec: " + $0 })
+    if let row = audit.requestBytes {
+        table.add(["request bytes", range(row.kilnLeast, row.kilnMost), grouped(row.server), "", "", "", "", row.difference ?? "same"])
+    }
+    return [Line].table(table.lines.map(\.trimmedRight)) + (["audit: " + verdict(audit)] + executionTimes(audit).map { "exec: " + $0 })
 }
 
 /// Why the means of exec are not the server's: two clocks around different parts of the same command.
@@ -34,13 +34,14 @@ private func executionTimes(_ audit: Audit.Record) -> [String] {
     return lines
 }
 
-/// In one line whether the two agree: commands and errors.
+/// In one line whether the two agree.
 private func verdict(_ audit: Audit.Record) -> String {
     let commands = audit.commands.compactMap(\.difference), errors = audit.errors.compactMap(\.difference)
     let different = [(commands.count, audit.commands.count, "commands"), (errors.count, audit.errors.count, "errors")].filter { $0.0 != 0 }
+        .map { "\($0) of \($1) \($2)" } + (audit.requestBytes?.difference == nil ? [] : ["the bytes of requests"])
     guard !different.isEmpty else { return "every command's count is the server's" + (audit.errors.isEmpty ? "" : ", and every error's") }
-    let unexplained = (commands + errors).count { $0.hasSuffix(Audit.unexplained) }
-    return different.map { "\($0) of \($1) \($2)" }.joined(separator: " and ") + " differ"
+    let unexplained = audit.differences.count { $0.hasSuffix(Audit.unexplained) }
+    return different.joined(separator: " and ") + " differ"
         + (unexplained == 0 ? ", for the reasons given" : ", \(unexplained) of them unexplained: please report it")
 }
 

@@ -40,8 +40,8 @@ struct EncryptedConnections {
 
     /// What was refused, for `--verbose`; said at once, too.
     func refusal(of library: TLSLibrary, _ error: KernelError) -> String {
-        say("kiln: encrypted connections of pid \(library.pid) are not followed, \(library.name) is refused: \(error)")
-        return "\(library.name) of pid \(library.pid): \(error)"
+        say("kiln: encrypted connections of pid \(library.pid) are not followed, \(library.name) is refused: ", error)
+        return "\(library.name) of pid \(library.pid): \(error.cause)"
     }
 
     /// When encrypted connections were seen, of whose library nothing is known.

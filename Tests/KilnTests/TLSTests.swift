@@ -260,6 +260,21 @@ extension KernelTests {
             #expect(snapshot.losses.isEmpty)
         }
 
+        /// The session's own probes replace return addresses in half of the stacks.
+        @Test func anEncryptedServersStacksAreWhole() throws {
+            let (server, keys) = try Self.server()
+            let session = try Session.recording(pid: server.pid, ["-F", "499"]) {
+                try server.benchmark(keys.benchmark + ["-t", "set,get", "-n", "\(load(50_003))", "-c", "20"])
+            }
+            let samples = session.record.samples.onCPU
+            #expect(samples.recorded > load(250))
+            #expect(session.wholeShare >= 0.99, "\(samples.ends)")
+            // In OpenSSL, called by the server.
+            let encrypting = session.stacks.lines.filter { $0.frames.contains("main") && $0.frames.contains("SSL_write") }
+            #expect(encrypting.reduce(0) { $0 + $1.samples } > samples.recorded / 20)
+            #expect(encrypting.allSatisfy { $0.frames.starts(with: ["redis-server", "_start"]) })
+        }
+
         @Test func anEncryptedReplicasLinkAddsNoCommand() throws {
             let (master, keys) = try Self.server()
             let (replica, own) = try Self.server(["--tls-replication", "yes", "--replicaof", "127.0.0.1", "\(keys.port)"] + [

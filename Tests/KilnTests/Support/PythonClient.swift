@@ -93,11 +93,11 @@ final class PythonClient {
 
         """
 
-    /// `authority`: the file with the certificate to trust.
-    init(port: UInt16, authority: String? = nil, _ script: String) throws {
+    /// `authority`: the file with the certificate to trust. `interpreter`: for packages of another Python than the system's.
+    init(port: UInt16, authority: String? = nil, interpreter: String = "/usr/bin/python3", _ script: String) throws {
         let file = directory + "/client.py"
         try (Self.functions + script).write(toFile: file, atomically: true, encoding: .utf8)
-        child = try Child("/usr/bin/python3", [file, "\(port)", directory, authority ?? ""], errors: directory + "/errors")
+        child = try Child(interpreter, [file, "\(port)", directory, authority ?? ""], errors: directory + "/errors")
     }
 
     deinit { try? FileManager.default.removeItem(atPath: directory) }
