@@ -347,6 +347,13 @@ __noinline int read_undecided(struct exchange *x, struct resp_reader *r, struct 
 	return true;
 }
 
+/* While probing: the server has sent something. */
+static __always_inline void note_probed_reply(struct exchange *x, const struct send *send)
+{
+	x->flags |= REPLIED;
+	x->flags = send->in_part ? x->flags | SENT_IN_PART : x->flags & ~SENT_IN_PART;
+}
+
 /* A send on a connection that is not followed. If it is the first reply to what was kept, and RESP: the connection's state, else NULL.
  * What then follows is called by who calls this, because calls nest eight deep at most. */
 static __noinline struct connection *first_reply(const struct place *place, struct exchange *x, const struct send *send)
@@ -358,18 +365,19 @@ static __noinline struct connection *first_reply(const struct place *place, stru
 		return NULL;
 	is_reply = is_known_server(x->process) || begins_as_reply(send);
 	if (x->trust == TRUST_PROBING) {
-		x->flags = send->in_part ? x->flags | SENT_IN_PART : x->flags & ~SENT_IN_PART;
 		/* What goes on with a long reply begins as anything does. */
-		if (is_known_server(x->process) || x->flags & REPLIED) {
-			x->flags |= REPLIED;
+		is_reply |= x->flags & REPLIED;
+		note_probed_reply(x, send);
+		if (is_known_server(x->process))
 			return NULL;
-		}
 		c = connection_at(place);
 		if (is_reply) {
-			x->flags |= REPLIED;
 			if (c)
 				c->failed_probes = 0;
-		} else if (c && ++c->failed_probes >= PROBES_MAX) {
+			return NULL;
+		}
+		x->flags &= ~REPLIED;
+		if (c && ++c->failed_probes >= PROBES_MAX) {
 			lose(KILN_LOST_NOT_RESP_CONNECTIONS, 1);
 			x->trust = TRUST_IGNORED;
 		}
@@ -400,6 +408,10 @@ static __always_inline void connection_sends(const struct place *place, struct e
 	__u32 zero = 0;
 
 	process_sends(x, task, send->begin_ns, send->returned_ns);
+	if (x->trust != TRUST_COUNTING && all_are_known_servers()) {
+		note_probed_reply(x, send);
+		return;
+	}
 	if (x->trust != TRUST_COUNTING) {
 		struct connection *c = first_reply(place, x, send);
 		struct resp_reader *r = c ? bpf_map_lookup_elem(&readers, &zero) : NULL;

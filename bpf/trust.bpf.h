@@ -325,7 +325,7 @@ static __noinline int take_up(const struct place *place, struct exchange *x, str
 		lose(KILN_LOST_RECEIVE_GAPS, 1);
 		distrust(x);
 	}
-	if (x->trust == TRUST_UNDECIDED) {
+	if (!all_are_known_servers() && x->trust == TRUST_UNDECIDED) {
 		if (!keep_undecided(x, receive)) {
 			lose(KILN_LOST_UNSYNCHRONISED_BYTES, receive->length);
 			distrust(x);
