@@ -37,7 +37,7 @@ extension KernelTests {
         /// As the master of PostgreSQL or nginx, whose workers do the work.
         @Test func whatAProcessHasStartedBeforeIsRecordedIfAskedFor() throws {
             // Two children, of which one has a child, all of them busy; none outlives the others.
-            let master = try Child("python3", ["-c", """
+            let master = try Child("/usr/bin/python3", ["-c", """
                 import ctypes, os, signal
                 def fork():
                     child = os.fork()
