@@ -42,8 +42,32 @@ struct thread_info {
 
 struct files_struct;
 
+/* The page that the kernel maps into a process with probed functions. */
+struct xol_area {
+	unsigned long vaddr;
+};
+
+struct uprobes_state {
+	struct xol_area *xol_area;
+};
+
+/* A call whose return is probed. */
+struct return_instance {
+	unsigned long stack;              /* where the return address stood */
+	unsigned long orig_ret_vaddr;     /* what stood there */
+	struct return_instance *next;     /* the call before */
+};
+
+/* Of a task that has met a probe. */
+struct uprobe_task {
+	struct return_instance *return_instances;
+	unsigned long vaddr;              /* of the instruction whose copy runs */
+	unsigned long xol_vaddr;          /* of the copy; 0: none runs */
+};
+
 struct mm_struct {
 	unsigned long start_stack;
+	struct uprobes_state uprobes_state;
 };
 
 struct sched_info {
@@ -65,6 +89,7 @@ struct task_struct {
 	char comm[TASK_COMM_LEN];
 	struct sched_info sched_info;
 	struct files_struct *files;
+	struct uprobe_task *utask;        /* NULL: it has never met a probe */
 };
 
 struct cookie {

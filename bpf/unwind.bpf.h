@@ -59,6 +59,8 @@ struct {
 	__type(value, struct unwinding);
 } unwindings SEC(".maps");
 
+#include "probed_returns.bpf.h"
+
 static __always_inline __u64 mix(__u64 hash, __u64 word)
 {
 	hash = (hash ^ word) * 0x9E3779B97F4A7C15ULL;
@@ -250,6 +252,12 @@ static long unwind_frame(__u32 turn, struct unwind_context *context)
 			known->row = found.word;
 		}
 	}
+	if (!found.word && why != KILN_END_NO_ROW) {
+		switch (leave_probe()) {
+		case PROBE_LEFT: return 0;
+		case PROBE_UNKNOWN: return ended(u, KILN_END_PROBED_RETURN);
+		}
+	}
 	/* A guess that led nowhere was none: its address is not shown. */
 	if (why == KILN_END_NO_MAPPING && u->guessed)
 		return ended(u, u->guessed - 1);
@@ -378,7 +386,8 @@ static __always_inline void unwind_user_stack(struct kiln_stack *stack)
 		u->end = header ? KILN_END_COMPAT_32_BIT : KILN_END_NO_PROCESS;
 	} else {
 		u->generation = header->generation;
-		bpf_loop(KILN_USER_DEPTH + 1, unwind_frame, &context, 0);
+		leave_breakpoint(u, regs);
+		bpf_loop(KILN_USER_DEPTH + PROBED_RETURNS + 1, unwind_frame, &context, 0);
 	}
 	stack->user_depth = u->depth;
 	stack->end = u->end;

@@ -415,6 +415,7 @@ public struct SessionRecord: Codable, Sendable {
             descendants: Descendants(process < snapshot.otherSamples.count ? snapshot.otherSamples[process] : nil)
         ))
         lost = snapshot.losses
+        if snapshot.undecidedBytes != 0 { lost["unsynchronised_bytes", default: 0] += snapshot.undecidedBytes }
         self.cost = cost
     }
 

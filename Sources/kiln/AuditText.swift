@@ -11,8 +11,10 @@ func auditLines(_ audit: Audit.Record) -> [Line] {
         ])
     }
     for row in audit.errors {
-        let same = (row.kilnLeast...max(row.kilnLeast, row.kilnMost)).contains(row.server)
-        table.add([row.word, range(row.kilnLeast, row.kilnMost), grouped(row.server), "", "", "", "", row.difference ?? (same ? "same" : "differs")])
+        table.add([row.word, range(row.kilnLeast, row.kilnMost), grouped(row.server), "", "", "", "", row.difference ?? "same"])
+    }
+    if let row = audit.requestBytes {
+        table.add(["request bytes", range(row.kilnLeast, row.kilnMost), grouped(row.server), "", "", "", "", row.difference ?? "same"])
     }
     return [Line].table(table.lines.map(\.trimmedRight)) + (["audit: " + verdict(audit)] + executionTimes(audit).map { "exec: " + $0 })
 }
@@ -32,13 +34,14 @@ private func executionTimes(_ audit: Audit.Record) -> [String] {
     return lines
 }
 
-/// In one line whether the two agree: commands and errors.
+/// In one line whether the two agree.
 private func verdict(_ audit: Audit.Record) -> String {
     let commands = audit.commands.compactMap(\.difference), errors = audit.errors.compactMap(\.difference)
     let different = [(commands.count, audit.commands.count, "commands"), (errors.count, audit.errors.count, "errors")].filter { $0.0 != 0 }
+        .map { "\($0) of \($1) \($2)" } + (audit.requestBytes?.difference == nil ? [] : ["the bytes of requests"])
     guard !different.isEmpty else { return "every command's count is the server's" + (audit.errors.isEmpty ? "" : ", and every error's") }
-    let unexplained = (commands + errors).count { $0.hasSuffix(Audit.unexplained) }
-    return different.map { "\($0) of \($1) \($2)" }.joined(separator: " and ") + " differ"
+    let unexplained = audit.differences.count { $0.hasSuffix(Audit.unexplained) }
+    return different.joined(separator: " and ") + " differ"
         + (unexplained == 0 ? ", for the reasons given" : ", \(unexplained) of them unexplained: please report it")
 }
 

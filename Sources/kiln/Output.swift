@@ -42,6 +42,14 @@ struct Output {
         isTerminal = isatty(descriptor.rawValue) == 1
     }
 
+    /// How many rows of a table are shown at most. On a terminal an interval fits the window: it has two tables of commands, and about ten
+    /// lines besides.
+    var tableRows: Int {
+        var window = winsize()
+        guard isTerminal, ioctl(descriptor.rawValue, UInt(TIOCGWINSZ), &window) == 0, window.ws_row != 0 else { return 20 }
+        return max(5, (Int(window.ws_row) - 10) / 2)
+    }
+
     /// Throws OutputClosed when the reader of a pipe has gone.
     func write(_ lines: [Line]) throws { try write(Array(text(of: lines).utf8)) }
 

@@ -11,7 +11,7 @@ extension IntervalText {
 
     /// Each command's full histogram of its latency.
     func histograms(process: Int) -> [Line] {
-        commands(of: process).sorted { $0.name < $1.name }.flatMap { name, counts in
+        shownCommands(of: process).sorted { $0.name < $1.name }.flatMap { name, counts in
             // On the client's side the total is all that is known.
             [counts.phases[.service] == nil ? Phase.total : .service, .wait].flatMap { phase -> [Line] in
                 let lines = histogramLines(counts.phases[phase] ?? Histogram())
@@ -25,8 +25,8 @@ extension IntervalText {
         let rows = commands(of: process).filter { max($0.counts.largestRequest, $0.counts.largestReply) >= 1024 }
         guard !rows.isEmpty else { return [] }
         var table = Table(["LARGEST", "request bytes", "reply bytes"], leftAligned: 1)
-        for row in rows { table.add([row.name.description, grouped(row.counts.largestRequest), grouped(row.counts.largestReply)]) }
-        return .table(table.lines)
+        for row in rows.prefix(tableRows) { table.add([row.name.description, grouped(row.counts.largestRequest), grouped(row.counts.largestReply)]) }
+        return [Line].table(table.lines) + [restLine(rows.count - tableRows, "commands")].compactMap { $0 }
     }
 
     private static let shown: [Phase] = [.queue, .exec, .reply, .total, .sendBlocked]
@@ -34,7 +34,7 @@ extension IntervalText {
     /// p50 and p99 of each phase side by side, the most called command first; phases without a sample have no column. Behind exec
     /// stands its share in which the thread was ready and had no CPU.
     func phaseTable(process: Int) -> [Line] {
-        let rows = commands(of: process).filter { row in Self.shown.contains { row.counts.phases[$0]?.count ?? 0 != 0 } }
+        let rows = shownCommands(of: process).filter { row in Self.shown.contains { row.counts.phases[$0]?.count ?? 0 != 0 } }
         let phases = Self.shown.filter { phase in rows.contains { $0.counts.phases[phase]?.count ?? 0 != 0 } }
         guard !phases.isEmpty, phases != [.total] else { return [] }
         let header = phases.flatMap { phase in
@@ -68,7 +68,8 @@ extension IntervalText {
             else { return nil }
             return "\(row.name) \(grouped(wait.count)) answered after p50 \(p50), p99 \(p99)"
         }
-        return waited.isEmpty ? nil : "blocking: " + waited.joined(separator: "; ")
+        guard !waited.isEmpty else { return nil }
+        return "blocking: " + waited.prefix(8).joined(separator: "; ") + more(waited.count - 8, ";")
     }
 
     /// Error replies by command and word, the most frequent first.
@@ -77,8 +78,11 @@ extension IntervalText {
             .sorted { ($1.count, $0.name.description, $0.word) < ($0.count, $1.name.description, $1.word) }
         guard !errors.isEmpty else { return nil }
         let shown = errors.prefix(8).map { "\($0.name) \($0.word) \(grouped($0.count))" }
-        return "errors: " + shown.joined(separator: ", ") + (errors.count > 8 ? ", \(errors.count - 8) more" : "")
+        return "errors: " + shown.joined(separator: ", ") + more(errors.count - 8, ",")
     }
+
+    /// What a line leaves out.
+    func more(_ count: Int, _ separator: String) -> String { count > 0 ? "\(separator) \(count) more in session.json" : "" }
 
     /// Who made whom wait, the longest waits first.
     func waitTable(process: Int, most: Int) -> [Line] {
@@ -91,7 +95,7 @@ extension IntervalText {
             table.add([key.culprit.description, key.victim.description, grouped(counts.times), "\(counts.wait)", "\(each)"])
         }
         var lines = [Line].table(table.lines)
-        if waits.count > most { lines.append("\(waits.count - most) more pairs in session.json") }
+        if let rest = restLine(waits.count - most, "pairs") { lines.append(rest) }
         let queue = commands(of: process).reduce(0) { $0 + ($1.counts.phases[.queue]?.sum.seconds ?? 0) }
         let named = waits.reduce(0) { $0 + $1.value.wait.seconds }
         if queue > 0 {
@@ -111,7 +115,7 @@ extension IntervalText {
             let percentiles = [0.5, 0.99].map { counts.latency.percentile($0)?.description ?? "-" }
             table.add([key.server, "\(key.name)", grouped(counts.latency.count)] + percentiles)
         }
-        return [Line].table(table.lines) + (rows.count > most ? ["\(rows.count - most) more in session.json"] : [])
+        return [Line].table(table.lines) + [restLine(rows.count - most, "commands of servers")].compactMap { $0 }
     }
 
     /// Who asks, the most commands first.
@@ -123,6 +127,6 @@ extension IntervalText {
         for (key, counts) in clients.prefix(most) {
             table.add([key.address, grouped(counts.commands), grouped(counts.receivedBytes), grouped(counts.sentBytes)])
         }
-        return [Line].table(table.lines) + (clients.count > most ? ["\(clients.count - most) more addresses in session.json"] : [])
+        return [Line].table(table.lines) + [restLine(clients.count - most, "addresses")].compactMap { $0 }
     }
 }

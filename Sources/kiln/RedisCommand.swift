@@ -12,7 +12,7 @@ struct RedisCommand: ParsableCommand {
         discussion: """
             Attaches to unmodified servers and prints every interval; after Ctrl-C, --duration or the end of the server \
             a directory holds the numbers, the folded stacks and flamegraph.svg. Without --pid and --port it takes the \
-            one redis-server, valkey-server or keydb-server that runs. A command behind -- bounds the session:
+            one redis-server, valkey-server, redict-server or keydb-server that runs. A command behind -- bounds the session:
               kiln redis --port 6379 -- sleep 10
             """
     )

@@ -1,3 +1,4 @@
+import ArgumentParser
 import Dispatch
 import Flamegraph
 import Glibc
@@ -20,7 +21,11 @@ struct RedisSession {
     private let folding: StackFolding
     private let clocks: [ProcessCPUClock]
     private let printer: SessionPrinter
+    private let unknown: UnknownTargets
     private let kernel = kernelRelease()
+
+    /// Why a session ends that has nothing to measure.
+    private static let notRESP = "not RESP"
 
     /// How often new stacks are taken off their ring, and new mappings of the targets handed to the unwinder.
     private static let drainEvery = Nanoseconds(200_000_000)
@@ -42,6 +47,8 @@ struct RedisSession {
         folding = StackFolding(targets: options.sampling.frequency > 0 ? targets.map(\.pid) : [], options.sampling)
         directories = try Self.makeDirectories(options, targets, started)
         printer = SessionPrinter(options: options)
+        // On the client's side no target is a server.
+        unknown = UnknownTargets(options.client ? [] : found, began: began)
     }
 
     /// As they are called now.
@@ -67,12 +74,13 @@ struct RedisSession {
         // Told now, not when the first measurement is due.
         if options.maxCost != nil { try Capabilities.requireRunStatistics(for: "--max-cost") }
         let statistics = try options.programs.statistics()
-        var probes = try Probes(targets, options, rows, folding)
-        let boundary = try options.command.isEmpty ? nil : startedCommand(options.command)
-        defer { boundary?.end() }
+        var probes = try Probes(targets, options, rows, folding, unknown)
         let attached = Snapshot.now() - began
         let cpuBefore = clocks.map { (try? $0.nanoseconds()) ?? 0 }
         let audit = try options.audit ? SessionAudit(targets, options) { try probes.snapshot() } : nil
+        // After the server has been asked: what the command asks for belongs to the audit.
+        let boundary = try options.command.isEmpty ? nil : startedCommand(options.command)
+        defer { boundary?.end() }
         begun = true
         if let boundary { try events.watch(pid: boundary.pid) }
         printer.begin(targets, hook: probes.commands.hook)
@@ -99,6 +107,10 @@ struct RedisSession {
             probes.stopSampling()
             // The interval that was broken off is part of the session.
             progress.previous = (try? probes.snapshot()) ?? progress.previous
+        }
+        guard progress.ended != Self.notRESP else {
+            for directory in directories.reversed() { directory.discard() }
+            throw ExitCode(1)  // why has been told
         }
         // Whatever went wrong on the way, what is known is told.
         let audits = failure == nil ? audit?.end { try probes.snapshot() } : nil
@@ -153,6 +165,10 @@ struct RedisSession {
             try probes.stacks?.follow(folding.mappings)
             let now = Snapshot.now()
             if let end, now >= end, progress.ended == "running" { progress.ended = "duration" }
+            if progress.ended == "running", try unknown.tell(at: now, { try probes.snapshot() }), boundary == nil, !options.sampling.isAskedFor {
+                progress.ended = Self.notRESP
+                return
+            }
             if progress.ended == "running", options.sampling.frequency > 0, progress.folding.isDue { try writeStacks(probes, &progress) }
             guard now >= due || progress.ended != "running" else { continue }
             if progress.ended != "running" { probes.stopSampling() }
@@ -172,7 +188,7 @@ struct RedisSession {
         case .frequency(_, let frequency):
             try probes.sample(at: frequency)
             for index in progress.expected.indices { progress.expected[index].change(to: frequency, at: Nanoseconds(progress.targetCPU[index])) }
-        case .withoutSyscalls: probes.stopSyscalls()
+        case .withoutSyscalls: try probes.stopSyscalls()
         case .end: if progress.ended == "running" { progress.ended = "cost limit" }
         }
     }
@@ -242,20 +258,10 @@ struct RedisSession {
             try printer.end(records, directories)
         } catch is OutputClosed {} catch { failure = failure ?? error }
         if let failure { throw failure }
-        for (process, target) in targets.enumerated() where (options.client || target.server == nil) && !showsRedis(progress.previous, process: process) {
-            guard !options.client else {
-                throw Failure("pid \(target.pid) (\(target.comm)) sent no Redis command. Give the --pid of a program that asks Redis, or watch longer.")
-            }
-            throw Failure("pid \(target.pid) (\(target.comm)) is not a known Redis server and no Redis command reached it. Give the server's --pid or --port.")
+        if unknown.tellEnd(progress.previous) { throw ExitCode(1) }
+        for (process, target) in targets.enumerated() where options.client && !progress.previous.commands.keys.contains(where: { $0.process == process }) {
+            throw Failure("pid \(target.pid) (\(target.comm)) sent no Redis command. Give the --pid of a program that asks Redis, or watch longer.")
         }
-    }
-
-    /// Whether commands of Redis were seen. A web server gets inline commands too: methods and header names.
-    private func showsRedis(_ total: Snapshot, process: Int) -> Bool {
-        let methods: Set = ["GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS", "PATCH", "CONNECT", "TRACE"]
-        let names = total.commands.keys.lazy.filter { $0.process == process }.map(\.name.description)
-        let isWeb = names.contains { $0.hasSuffix(":") }
-        return names.contains { !isWeb || !($0.hasSuffix(":") || methods.contains($0)) }
     }
 
     private func record(
@@ -317,14 +323,16 @@ struct RedisSession {
 /// What is attached during a session. Detached when it goes.
 private struct Probes: ~Copyable {
     let commands: CommandProbe
+    private let unknown: UnknownTargets
     var encrypted: EncryptedConnections
     /// What this kernel didn't allow, and why.
     let refused: [String]
     var syscalls: SyscallProbe?
     var stacks: StackProbe?
 
-    init(_ targets: [Target], _ options: RedisCommand, _ rows: CommandRows, _ folding: StackFolding) throws {
-        guard let watched = WatchedProcesses(pids: targets.map(\.pid)) else {
+    init(_ targets: [Target], _ options: RedisCommand, _ rows: CommandRows, _ folding: StackFolding, _ unknown: UnknownTargets) throws {
+        self.unknown = unknown
+        guard let watched = WatchedProcesses(pids: targets.map(\.pid), knownServers: targets.filter(\.role.speaksRESP).map(\.pid)) else {
             throw Failure("a session takes 1 to \(WatchedProcesses.limit) processes.")
         }
         let encrypted = EncryptedConnections(targets, follows: !options.noTLS)
@@ -336,13 +344,14 @@ private struct Probes: ~Copyable {
             options.sampling.frequency > 0
                 ? try StackProbe(watching: watched, byThread: options.sampling.threads, mappings: folding.mappings) : nil
         }
+        let turns = try Turns()
         let loadingSyscalls = Meanwhile(on: queue) { () throws(KernelError) -> SyscallProbe? in
-            options.noSyscalls ? nil : try SyscallProbe(watching: watched)
+            options.noSyscalls ? nil : try SyscallProbe(watching: watched, turns: turns)
         }
         var refused: [String] = []
         let commands = try CommandProbe.attach(
             watching: watched, side: options.client ? .client : .server, forced: options.target.hook, tls: encrypted.libraries,
-            beside: queue, rows: rows,
+            beside: queue, rows: rows, turns: turns,
             openSockets: { try targets.flatMap { try $0.openSockets() } },
             refused: { refused.append(refusal(of: $0, $1)) },
             refusedTLS: { refused.append(encrypted.refusal(of: $0, $1)) }
@@ -364,7 +373,7 @@ private struct Probes: ~Copyable {
     /// From now on so many samples a second.
     mutating func sample(at frequency: Int) throws { try stacks?.sample(at: frequency) }
 
-    mutating func stopSyscalls() { syscalls?.detach() }
+    mutating func stopSyscalls() throws { try syscalls?.detach() }
 
     var commandPrograms: [String] { commands.programNames }
 
@@ -385,6 +394,7 @@ private struct Probes: ~Copyable {
         try commands.read(into: &snapshot)
         try syscalls?.read(into: &snapshot)
         try stacks?.read(into: &snapshot)
+        unknown.leaveOutOtherProtocols(of: &snapshot)
         return snapshot
     }
 }

@@ -17,7 +17,7 @@ struct SessionPrinter {
     /// `lines`: of all targets.
     func interval(_ targets: [Target], _ interval: Snapshot, lines: [IntervalLines], time: WallTime, ownCPU: Nanoseconds, ownRSS: UInt64) throws {
         guard !options.json else { return try jsonInterval(interval, lines: lines, time: time, ownCPU: ownCPU, ownRSS: ownRSS) }
-        let text = IntervalText(interval: interval, isTotal: false)
+        let text = IntervalText(interval: interval, isTotal: false, tableRows: output.tableRows)
         var lines: [Line] = []
         for (process, target) in targets.enumerated() {
             lines.append(Line(bold: time.timeOfDay, "  " + title(target)))

@@ -14,7 +14,7 @@ struct SessionText {
 
     init(_ record: SessionRecord) {
         self.record = record
-        text = IntervalText(interval: record.snapshot, isTotal: true)
+        text = IntervalText(interval: record.snapshot, isTotal: true, tableRows: Output.standardOutput.tableRows)
     }
 
     /// All but the losses, which are those of all targets together.

@@ -1,3 +1,4 @@
+import ArgumentParser
 import Glibc
 import KilnKernel
 import KilnModel
@@ -9,6 +10,8 @@ struct TraceSession {
     private let targets: [Target]
     private let events: SessionEvents
     private let output = Output.standardOutput
+    /// When kiln started.
+    private let began = Snapshot.now()
 
     /// How often the ring is looked at: it holds 8 MiB, which is a million requests a second and more.
     private static let drainEvery = Nanoseconds(20_000_000)
@@ -25,7 +28,7 @@ struct TraceSession {
     }
 
     func run() throws {
-        guard let watched = WatchedProcesses(pids: targets.map(\.pid)) else {
+        guard let watched = WatchedProcesses(pids: targets.map(\.pid), knownServers: targets.filter(\.role.speaksRESP).map(\.pid)) else {
             throw Failure("a trace takes 1 to \(WatchedProcesses.limit) processes.")
         }
         let statistics = try options.programs.statistics()
@@ -50,7 +53,7 @@ struct TraceSession {
         var failure: (any Error)?
         do {
             try poll(&probe, boundary, &progress)
-        } catch is OutputClosed {} catch { failure = error }
+        } catch is OutputClosed {} catch let told as ExitCode { throw told } catch { failure = error }
         options.programs.tellEnd(probe.loadedPrograms())
         do { try tellEnd(probe, &encrypted, lines: progress.lines) } catch { failure = failure ?? error }
         _ = consume statistics
@@ -68,6 +71,7 @@ struct TraceSession {
     private func poll(_ probe: inout TraceProbe, _ boundary: ChildCommand?, _ progress: inout Progress) throws {
         let end = options.length.end(from: probe.attachedAt, options.command)
         let text = TraceText(options, targets: targets)
+        let unknown = UnknownTargets(targets, began: began)
         var alive = Set(targets.map(\.pid))
         var running = true, more = false
         while running {
@@ -82,7 +86,9 @@ struct TraceSession {
                 alive.remove(pid)
                 running = !alive.isEmpty
             }
-            if let end, Snapshot.now() >= end { running = false }
+            let now = Snapshot.now()
+            if let end, now >= end { running = false }
+            if running, try unknown.tell(at: now, { try snapshot(of: probe) }), boundary == nil { throw ExitCode(1) }
             if !running { probe.stop() }
             repeat {
                 let requests = try probe.drain()
@@ -95,14 +101,19 @@ struct TraceSession {
         }
     }
 
+    private func snapshot(of probe: borrowing TraceProbe) throws -> Snapshot {
+        var snapshot = Snapshot(time: Snapshot.now())
+        try probe.read(into: &snapshot)
+        return snapshot
+    }
+
     /// What is missing, with its name, on standard error: lines are lines of requests. In JSON it is their last line, too: who reads
     /// them may see nothing else.
     private func tellEnd(_ probe: borrowing TraceProbe, _ encrypted: inout EncryptedConnections, lines: Int) throws {
-        var snapshot = Snapshot(time: Snapshot.now())
-        try probe.read(into: &snapshot)
+        let snapshot = try snapshot(of: probe)
         encrypted.tellUnseen(in: snapshot)
         let calls = snapshot.commands.values.reduce(UInt64(0)) { $0 + $1.calls }
-        let text = IntervalText(interval: snapshot, isTotal: true)
+        let text = IntervalText(interval: snapshot, isTotal: true, tableRows: Output.standardOutput.tableRows)
         say("\(grouped(UInt64(lines))) lines, \(grouped(calls)) requests read; \(text.lostText)")
         for name in snapshot.losses.keys.sorted() { say("  \(name): \(lossMeaning(name) ?? "")") }
         if options.json {

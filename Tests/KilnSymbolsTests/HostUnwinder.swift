@@ -51,6 +51,15 @@ final class HostUnwinder {
 
     func setCodeSegment(_ segment: UInt16) { unwind_host_set_code_segment(host, segment) }
 
+    /// The task's probed calls, the latest first: where each return address stood, and what it was.
+    func setProbes(page: UInt64, returns: [(slot: UInt64, address: UInt64)]) -> Bool {
+        unwind_host_set_probes(host, page, returns.map { unwind_host_return(slot: $0.slot, address: $0.address) }, returns.count)
+    }
+
+    func setProbedInstruction(at original: UInt64, runningAt copy: UInt64) { unwind_host_set_probed_instruction(host, original, copy) }
+
+    func setTrapped(_ trapped: Bool) { unwind_host_set_trapped(host, trapped) }
+
     func step(_ registers: [UInt64], _ read: unwind_read, _ context: UnsafeMutableRawPointer?) -> unwind_step {
         unwind_host_step(host, registers, read, context)
     }

@@ -7,17 +7,26 @@ import UnwindHost
 /// How a stack ends that can't be followed to its outermost function, by the kernel's source compiled for user space.
 @Suite(.enabled(if: Tools.compiler && Tools.binutils, "needs cc and nm (build-essential)"))
 struct UnwindEndTests {
-    /// A stack in memory; what lies beside it can't be read.
+    /// A stack in memory, and a few bytes of code; what lies beside them can't be read.
     private final class Stack {
         static let start: UInt64 = 0x7f00_0000_0000
         /// A word for each 8 bytes from `start` on.
         let words: [UInt64]
+        let code: (start: UInt64, bytes: [UInt8])
 
-        init(_ words: [UInt64]) { self.words = words }
+        init(_ words: [UInt64], code: (start: UInt64, bytes: [UInt8])) {
+            self.words = words
+            self.code = code
+        }
 
         static let read: unwind_read = { context, address, to, size in
             guard let context, let to else { return false }
-            let words = Unmanaged<Stack>.fromOpaque(context).takeUnretainedValue().words
+            let stack = Unmanaged<Stack>.fromOpaque(context).takeUnretainedValue(), words = stack.words
+            if address >= stack.code.start, address - stack.code.start + UInt64(size) <= UInt64(stack.code.bytes.count) {
+                let bytes = stack.code.bytes[Int(address - stack.code.start)...].prefix(size)
+                UnsafeMutableRawBufferPointer(start: to, count: size).copyBytes(from: bytes)
+                return true
+            }
             guard address >= start, address - start + UInt64(size) <= UInt64(words.count) * 8 else { return false }
             words.withUnsafeBytes { UnsafeMutableRawBufferPointer(start: to, count: size).copyBytes(from: $0[Int(address - start)...].prefix(size)) }
             return true
@@ -58,14 +67,15 @@ struct UnwindEndTests {
 
     /// `sp` and `fp`: bytes from the stack's first on; without, the frame pointer is 0. The end by its name in every output.
     private func end(
-        at pc: UInt64, sp: UInt64 = 0, fp: Int64? = nil, stack words: [UInt64], codeSegment: UInt16 = 0x33
+        at pc: UInt64, sp: UInt64 = 0, fp: Int64? = nil, stack words: [UInt64], codeSegment: UInt16 = 0x33,
+        code: (start: UInt64, bytes: [UInt8]) = (0, [])
     ) -> (frames: [UInt64], end: String) {
         var registers = [UInt64](repeating: 0, count: Int(UNWIND_REGISTERS))
         registers[6] = fp.map { UInt64(Int64(Stack.start) + $0) } ?? 0
         registers[7] = Stack.start + sp
         registers[16] = pc
         host.setCodeSegment(codeSegment)
-        let stack = Stack(words)
+        let stack = Stack(words, code: code)
         let found = host.stack(registers, Stack.read, Unmanaged.passUnretained(stack).toOpaque())
         withExtendedLifetime(stack) {}
         return (found.frames, String(cString: kiln_describe_stack_end(found.end.rawValue).name))
@@ -105,5 +115,71 @@ struct UnwindEndTests {
         #expect(found.end == "compat_32_bit")
         #expect(found.frames == [try inside("by_sp")])
         #expect(end(at: try inside("by_sp"), stack: [try inside("last"), 0]).end == "complete")
+    }
+
+    private static let probesPage: UInt64 = 0x7fff_ffff_e000
+
+    @Test func replacedReturnAddressesAreFollowedByTheKernelsList() throws {
+        let first = try inside("by_sp"), second = try inside("last")
+        // A call whose frame is gone (longjmp) is still listed.
+        let returns: [(slot: UInt64, address: UInt64)] = [
+            (Stack.start - 64, 4), (Stack.start, second), (Stack.start + 8, first), (Stack.start + 16, second),
+        ]
+        #expect(host.setProbes(page: Self.probesPage, returns: returns))
+        let found = end(at: first, stack: [Self.probesPage, Self.probesPage, Self.probesPage, 0])
+        #expect(found.frames == [first, second, first, second])
+        #expect(found.end == "complete")
+    }
+
+    @Test func aReplacedReturnAddressThatIsNotListedEndsAsProbedReturn() throws {
+        let code = try inside("by_sp")
+        #expect(host.setProbes(page: Self.probesPage, returns: [(Stack.start + 8, code)]))
+        let found = end(at: code, stack: [Self.probesPage, 0])
+        #expect(found.frames == [code])
+        #expect(found.end == "probed_return")
+    }
+
+    /// What the trampoline has pushed at each of its instructions: code of Linux 6.11 and later. The first is all that earlier ones have.
+    @Test(arguments: [(0, 0), (1, 1), (2, 2), (4, 3), (11, 3), (13, 3), (13, 0)] as [(UInt64, UInt64)])
+    func aTrampolineReturnsToTheProbedCallsCaller(offset: UInt64, pushed: UInt64) throws {
+        let caller = try inside("by_sp"), outer = try inside("last")
+        // Four words of the function that has returned, the fourth its return address.
+        #expect(host.setProbes(page: Self.probesPage, returns: [(Stack.start + 24, caller)]))
+        let found = end(at: Self.probesPage + offset, sp: 32 - 8 * pushed, stack: [1, 2, 3, Self.probesPage, outer, 0])
+        #expect(found.frames == [caller, outer])
+        #expect(found.end == "complete")
+    }
+
+    /// The kernel has taken the call off its list and left the address to the trampoline's own return.
+    @Test(arguments: [(13, 8), (15, 16), (16, 24)] as [(UInt64, UInt64)])
+    func aTrampolineThatTheKernelIsDoneWithReturnsByTheStack(offset: UInt64, sp: UInt64) throws {
+        let caller = try inside("by_sp"), outer = try inside("last")
+        #expect(host.setProbes(page: Self.probesPage, returns: []))
+        let found = end(at: Self.probesPage + offset, sp: sp, stack: [0, 2, 3, caller, outer, 0])
+        #expect(found.frames == [caller, outer])
+        #expect(found.end == "complete")
+    }
+
+    @Test func aProbedInstructionThatRunsElsewhereStandsWhereItBelongs() throws {
+        let code = try inside("by_sp"), outer = try inside("last"), copy = Self.probesPage + 256
+        #expect(host.setProbes(page: Self.probesPage, returns: []))
+        host.setProbedInstruction(at: code, runningAt: copy)
+        #expect(end(at: copy, stack: [outer, 0]).frames == [code, outer])
+        #expect(end(at: copy + 3, stack: [outer, 0]).frames == [code + 3, outer])
+        // The next slot is another thread's.
+        #expect(end(at: copy + 128, stack: [outer, 0]).end == "probed_return")
+    }
+
+    @Test func aTrapStandsAtItsBreakpoint() throws {
+        let code = try inside("by_sp"), outer = try inside("last")
+        func first(trapped: Bool, _ bytes: [UInt8]) -> [UInt64] {
+            host.setTrapped(trapped)
+            return end(at: code + 1, stack: [outer, 0], code: (code, bytes)).frames
+        }
+        #expect(first(trapped: true, [0xcc, 0x55]) == [code, outer])
+        #expect(first(trapped: false, [0xcc, 0x55]) == [code + 1, outer])
+        // Already put right: the breakpoint is the next instruction, and what lies before it is padding.
+        #expect(first(trapped: true, [0xcc, 0xcc]) == [code + 1, outer])
+        #expect(first(trapped: true, [0x90, 0x55]) == [code + 1, outer])
     }
 }

@@ -77,7 +77,7 @@ import Testing
 
     @Test func noServerAtAllSaysHowToNameOne() {
         #expect(message { () throws(DiscoveryError) in try proc.discovery.targets(pids: [], ports: []) }
-            == "no redis-server, valkey-server or keydb-server is running that kiln can see. Name the process with --pid or --port.")
+            == "no redis-server, valkey-server, redict-server or keydb-server is running that kiln can see. Name the process with --pid or --port.")
     }
 
     @Test func sentinelsAndForkedChildrenAreNoServers() throws {
@@ -94,7 +94,7 @@ import Testing
     @Test func aSentinelAloneIsShownAsWhatItIs() throws {
         try proc.add(103, "redis-server", exe: "/usr/bin/redis-check-rdb", arguments: ["redis-server *:26379 [sentinel]"])
         #expect(message { () throws(DiscoveryError) in try proc.discovery.targets(pids: [], ports: []) } == """
-            no redis-server, valkey-server or keydb-server is running that kiln can see. Name the process with --pid or --port. These serve no data:
+            no redis-server, valkey-server, redict-server or keydb-server is running that kiln can see. Name the process with --pid or --port. These serve no data:
               pid 103  no port  redis-server (sentinel)  no container
             """)
     }
@@ -171,7 +171,7 @@ import Testing
 
     @Test func aPortNobodyListensOnWithoutAnyServerSaysSo() {
         #expect(message { () throws(DiscoveryError) in try proc.discovery.targets(pids: [], ports: [6380]) }
-            == "no process listens on TCP port 6380, and no redis-server, valkey-server or keydb-server is running. Check the port, or name the process with --pid.")
+            == "no process listens on TCP port 6380, and no redis-server, valkey-server, redict-server or keydb-server is running. Check the port, or name the process with --pid.")
         #expect(message { () throws(DiscoveryError) in try proc.discovery.targets(pids: [], ports: [0]) }
             == "0 is not a port that a server can listen on. Give a port from 1 to 65535, or the process with --pid.")
     }

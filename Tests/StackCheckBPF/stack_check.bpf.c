@@ -3,6 +3,7 @@
  * with a clock around it. Either program runs alone: they share the scratch. */
 #include "kernel_types.h"
 #include <bpf/bpf_helpers.h>
+#include <bpf/bpf_core_read.h>
 #include "targets.bpf.h"
 #include "unwind.bpf.h"
 #include "include/stack_check.h"

@@ -18,13 +18,41 @@ enum { BPF_MAP_TYPE_ARRAY, BPF_MAP_TYPE_PERCPU_ARRAY, BPF_MAP_TYPE_ARRAY_OF_MAPS
 
 // The fields of the kernel's that the unwinder reads.
 struct pt_regs {
-	unsigned long r15, r14, r13, r12, bp, bx, r11, r10, r9, r8, ax, cx, dx, si, di, ip, cs, sp;
+	unsigned long r15, r14, r13, r12, bp, bx, r11, r10, r9, r8, ax, cx, dx, si, di, orig_ax, ip, cs, sp;
 };
 
+struct xol_area {
+	unsigned long vaddr;
+};
+
+struct mm_struct {
+	struct {
+		struct xol_area *xol_area;
+	} uprobes_state;
+};
+
+struct return_instance {
+	unsigned long stack, orig_ret_vaddr;
+	struct return_instance *next;
+};
+
+struct uprobe_task {
+	struct return_instance *return_instances;
+	unsigned long vaddr, xol_vaddr;
+};
+
+struct task_struct {
+	struct mm_struct *mm;
+	struct uprobe_task *utask;
+};
+
+#define bpf_core_field_exists(field) true
+#define bpf_core_read(to, size, from) memcpy(to, from, size)
+
+static struct task_struct *bpf_get_current_task_btf(void);
 static void *bpf_map_lookup_elem(void *map, const void *key);
 static long bpf_probe_read_user(void *to, __u32 size, const void *from);
 static const struct pt_regs *bpf_task_pt_regs(const void *task);
-static const void *bpf_get_current_task_btf(void) { return NULL; }
 
 #define bpf_loop(count, callback, context, flags) \
 	do { \
@@ -44,11 +72,18 @@ struct array {
 
 struct unwind_host {
 	struct unwinding state;
+	struct task_struct task;
+	struct mm_struct mm;
+	struct xol_area probes_page;
+	struct uprobe_task probes;
+	struct return_instance *returns;
 	struct pt_regs registers;
 	struct kiln_stack stack;
 	unwind_read read;
 	void *context;
 	__u32 turns;
+	// The registers are those of a trap.
+	bool trapped;
 	// CS; 0: of 64-bit code.
 	uint16_t code_segment;
 	// Map memory: the header in the first cell, then the mappings.
@@ -62,6 +97,8 @@ struct unwind_host {
 static _Thread_local struct unwind_host *current;
 
 static __u32 turns_left(void) { return current->turns; }
+
+static struct task_struct *bpf_get_current_task_btf(void) { return &current->task; }
 
 static const struct pt_regs *bpf_task_pt_regs(const void *task)
 {
@@ -120,8 +157,37 @@ void unwind_host_free(struct unwind_host *host)
 {
 	free(host->cells);
 	free(host->tables);
+	free(host->returns);
 	free(host);
 }
+
+bool unwind_host_set_probes(struct unwind_host *host, uint64_t page, const struct unwind_host_return *returns, size_t count)
+{
+	struct return_instance *list = calloc(count + 1, sizeof *list);
+
+	if (!list)
+		return false;
+	for (size_t i = 0; i < count; i++) {
+		list[i].stack = returns[i].slot;
+		list[i].orig_ret_vaddr = returns[i].address;
+		list[i].next = i + 1 < count ? &list[i + 1] : NULL;
+	}
+	free(host->returns);
+	host->returns = list;
+	host->probes_page.vaddr = page;
+	host->mm.uprobes_state.xol_area = &host->probes_page;
+	host->probes = (struct uprobe_task){ .return_instances = count ? list : NULL };
+	host->task = (struct task_struct){ .mm = &host->mm, .utask = &host->probes };
+	return true;
+}
+
+void unwind_host_set_probed_instruction(struct unwind_host *host, uint64_t original, uint64_t copy)
+{
+	host->probes.vaddr = original;
+	host->probes.xol_vaddr = copy;
+}
+
+void unwind_host_set_trapped(struct unwind_host *host, bool trapped) { host->trapped = trapped; }
 
 void unwind_host_set_code_segment(struct unwind_host *host, uint16_t segment) { host->code_segment = segment; }
 
@@ -130,7 +196,8 @@ static void unwind(struct unwind_host *host, const uint64_t *dwarf, unwind_read 
 	host->registers = (struct pt_regs){
 		.ax = dwarf[0], .dx = dwarf[1], .cx = dwarf[2], .bx = dwarf[3], .si = dwarf[4], .di = dwarf[5], .bp = dwarf[6],
 		.sp = dwarf[7], .r8 = dwarf[8], .r9 = dwarf[9], .r10 = dwarf[10], .r11 = dwarf[11], .r12 = dwarf[12],
-		.r13 = dwarf[13], .r14 = dwarf[14], .r15 = dwarf[15], .ip = dwarf[16], .cs = host->code_segment ? host->code_segment : 0x33,
+		.r13 = dwarf[13], .r14 = dwarf[14], .r15 = dwarf[15], .ip = dwarf[16],
+		.orig_ax = host->trapped ? NO_SYSTEM_CALL : 0, .cs = host->code_segment ? host->code_segment : 0x33,
 	};
 	host->read = read;
 	host->context = context;

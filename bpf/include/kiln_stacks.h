@@ -44,7 +44,8 @@ struct kiln_stack_key {
 	X(UNREADABLE_MEMORY, "unreadable_memory", "stack memory that could not be read") \
 	X(TOO_DEEP, "too_deep", "more than 384 user frames; the innermost are kept") \
 	X(STUCK, "stuck", "a caller's frame that doesn't lie above its callee's: a broken stack") \
-	X(COMPAT_32_BIT, "compat_32_bit", "32-bit code")
+	X(COMPAT_32_BIT, "compat_32_bit", "32-bit code") \
+	X(PROBED_RETURN, "probed_return", "a return address that a return probe is just replacing: the kernel lists the true one a moment later")
 
 enum kiln_stack_end {
 #define X(symbol, name, meaning) KILN_END_##symbol,

@@ -29,6 +29,20 @@ void unwind_host_free(struct unwind_host *host);
 // What the next stacks run in: the kernel's __USER_CS (0x33), as from the beginning, or __USER32_CS (0x23).
 void unwind_host_set_code_segment(struct unwind_host *host, uint16_t segment);
 
+// A return address that a probe has replaced: where it stood, and what it was.
+struct unwind_host_return {
+	uint64_t slot, address;
+};
+
+// Where the page of probes lies, and the probed calls, the latest first. False: without memory.
+bool unwind_host_set_probes(struct unwind_host *host, uint64_t page, const struct unwind_host_return *returns, size_t count);
+
+// Behind unwind_host_set_probes: the instruction at `original` runs as its copy.
+void unwind_host_set_probed_instruction(struct unwind_host *host, uint64_t original, uint64_t copy);
+
+// Whether the next stacks are those of a trap.
+void unwind_host_set_trapped(struct unwind_host *host, bool trapped);
+
 // The whole stack: return addresses from the innermost frame on, as the kernel would record them. Returns how many; `end` is an
 // enum kiln_stack_end.
 size_t unwind_host_stack(struct unwind_host *host, const uint64_t *registers, unwind_read read, void *context,
