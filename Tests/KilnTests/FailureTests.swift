@@ -124,7 +124,7 @@ extension KernelTests {
             let lines = kiln.errorText.split(separator: "\n")
             #expect(lines.count == 2 && lines[1].contains("No space left on device. Free space there"), "\(kiln.errorText)")
             // What is known is told, where it can't be kept.
-            #expect(kiln.outputText.contains("Session of ") && kiln.outputText.contains("LPUSH"))
+            #expect(kiln.outputText.contains("Session of ") && kiln.outputText.contains("lost: "), "\(kiln.outputText)")
         }
 
         @Test func aProcessWithoutRedisIsSaidAtTheEnd() throws {
