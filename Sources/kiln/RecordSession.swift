@@ -61,7 +61,10 @@ struct RecordSession {
     private func observe(_ begun: inout Bool) throws {
         let watched = target.pid == 0 ? nil : WatchedProcesses(pids: [target.pid])
         let statistics = try options.programs.statistics()
-        var stacks = try StackProbe(watching: watched, byThread: options.sampling.threads, mappings: folding.mappings)
+        var stacks = try StackProbe(
+            watching: watched, byThread: options.sampling.threads, known: options.all ? folding.code(ofProcesses: (try? ProcFS().pids()) ?? []) : [],
+            mappings: folding.mappings
+        )
         try stacks.attach(frequency: options.sampling.frequency)
         let attached = Snapshot.now(), cpuBefore = (try? clock?.nanoseconds()) ?? 0
         if let child { try start(child, options.command) }
