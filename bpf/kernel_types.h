@@ -65,8 +65,19 @@ struct uprobe_task {
 	unsigned long xol_vaddr;          /* of the copy; 0: none runs */
 };
 
+struct maple_tree {
+	void *ma_root;
+};
+
+typedef struct {
+	void *vdso;                       /* where it is mapped */
+} mm_context_t;
+
 struct mm_struct {
+	struct maple_tree mm_mt;          /* its mappings; since Linux 6.1 */
+	unsigned long start_code;         /* 0: the program that is being executed has not been mapped yet */
 	unsigned long start_stack;
+	mm_context_t context;
 	struct uprobes_state uprobes_state;
 };
 
@@ -77,6 +88,7 @@ struct sched_info {
 struct task_struct {
 	struct thread_info thread_info;
 	void *stack;
+	unsigned int flags;
 	int pid;
 	int tgid;
 	struct task_struct *real_parent;
@@ -140,9 +152,31 @@ struct unix_sock {
 	void *addr;
 };
 
+struct super_block {
+	__u32 s_dev;
+};
+
 struct inode {
 	__u16 i_mode;
+	struct super_block *i_sb;
 	unsigned long i_ino;
+	__s64 i_size;
+	__s64 i_mtime_sec;                /* when it was last written to */
+	__u32 i_mtime_nsec;
+};
+
+struct timespec64 {
+	__s64 tv_sec;
+	long tv_nsec;
+};
+
+/* As it was up to Linux 6.10, and up to 6.6. */
+struct inode___6_10 {
+	struct timespec64 __i_mtime;
+};
+
+struct inode___6_6 {
+	struct timespec64 i_mtime;
 };
 
 struct socket {
@@ -201,6 +235,14 @@ struct iov_iter {
 	unsigned long iov_offset;         /* in the buffer, or in the first iovec */
 	unsigned long count;              /* bytes that are left */
 	const void *__iov;                /* in a union with the address of a single buffer (ITER_UBUF, Linux 6.0) */
+};
+
+struct vm_area_struct {
+	unsigned long vm_start;
+	unsigned long vm_end;
+	unsigned long vm_flags;
+	unsigned long vm_pgoff;           /* in pages */
+	struct file *vm_file;
 };
 
 /* As it was before Linux 6.4. */

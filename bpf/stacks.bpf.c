@@ -100,18 +100,34 @@ static __always_inline __u64 wakeup_for(const struct kiln_stack *stack)
 	return BPF_RB_FORCE_WAKEUP;
 }
 
+/* Puts the pieces of code found behind the frames; how many words. */
+static __always_inline __u32 take_found_code(struct kiln_stack *stack, __u32 depth)
+{
+	__u32 zero = 0, i, at = depth;
+	const struct unwinding *u = bpf_map_lookup_elem(&unwindings, &zero);
+
+	for (i = 0; u && i < KILN_FOUND_CODE; i++) {
+		if (i >= stack->found_count)
+			break;
+		stack->frames[at++ & (KILN_STACK_FRAMES - 1)] = u->found[i].start;
+		stack->frames[at++ & (KILN_STACK_FRAMES - 1)] = u->found[i].end;
+		stack->frames[at++ & (KILN_STACK_FRAMES - 1)] = u->found[i].number;
+	}
+	return at - depth;
+}
+
 /* Count the stack, and send its frames where it is new. False: lost, and counted as that. */
 static __always_inline bool count_stack(struct kiln_stack *stack)
 {
 	__u64 one = 1, *count = bpf_map_lookup_elem(&stack_counts, &stack->key);
-	__u32 depth = stack->kernel_depth + stack->user_depth;
+	__u32 depth = stack->kernel_depth + stack->user_depth, words;
 
 	if (!count) {
 		describe_process(stack);
-		depth &= KILN_STACK_FRAMES - 1;
-		barrier_var(depth);
+		words = (depth + take_found_code(stack, depth)) & (KILN_STACK_FRAMES - 1);
+		barrier_var(words);
 		if (bpf_ringbuf_output(&new_stacks, stack, __builtin_offsetof(struct kiln_stack, frames) +
-				       depth * sizeof stack->frames[0], wakeup_for(stack))) {
+				       words * sizeof stack->frames[0], wakeup_for(stack))) {
 			lose(KILN_LOST_STACKS_RING_FULL, 1);
 			return false;
 		}

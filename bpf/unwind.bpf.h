@@ -19,6 +19,9 @@
 #define UNWIND_WINDOW 1024                /* bytes of stack read at once: on redis-server 1.05 reads for 11 frames */
 #define UNWIND_CACHE 512                  /* addresses remembered for each CPU */
 #define UNWIND_CACHE_SHIFT (64 - 9)
+#define MAPLE_WORDS 32                    /* a node of the kernel's tree of mappings */
+#define FIRST_FRAME_BYTES 64              /* what the first instructions may push, or align away */
+#define FIRST_FRAME_REACH (1 << 20)       /* and arguments that they may pass over */
 #define FRAME_POINTER_REACH (1 << 20)     /* a frame of more bytes is none: the register holds something else */
 
 struct remembered_row {
@@ -27,6 +30,9 @@ struct remembered_row {
 	__u64 row;
 };
 
+/* The rule of a remembered return address that has no row; `pc` is why. Not one of kiln_unwind.h's. */
+#define UNWIND_NO_ROW 255
+
 /* State of the stack that is being unwound. In map memory, because the verifier takes what it loads from there for any
  * number: the body of the loop looks the same to it in every turn. */
 struct unwinding {
@@ -34,6 +40,7 @@ struct unwinding {
 	__u64 sp;
 	__u64 fp;
 	__u64 fp_saved_at;                /* not 0: the caller's frame pointer lies there and was not needed yet */
+	__u64 stack_start;                /* where the process's first instruction found the stack pointer */
 	__u64 hash;
 	__u64 generation;
 	struct kiln_mapping mapping;      /* the last one used; end 0: none */
@@ -44,7 +51,12 @@ struct unwinding {
 	__u32 exact;                      /* pc is an instruction to come, not a return address */
 	__u32 followed;                   /* frame pointers followed without a table */
 	__u32 guessed;                    /* 1 + why: pc was found by a frame pointer, for want of a row */
-	__u32 reserved;
+	__u32 knows_process;              /* user space has given its mappings */
+	__u32 found_count;
+	__u32 is_found;                   /* the mapping used last is none of those that were given */
+	struct kiln_found_code found[KILN_FOUND_CODE];
+	struct kiln_code_piece piece;
+	__u64 node[MAPLE_WORDS];
 	__u64 word;                       /* what read_word() or read_window() read */
 	__u64 window_at;
 	__u64 window[UNWIND_WINDOW / 8];
@@ -59,6 +71,7 @@ struct {
 	__type(value, struct unwinding);
 } unwindings SEC(".maps");
 
+#include "mapped_code.bpf.h"
 #include "probed_returns.bpf.h"
 
 static __always_inline __u64 mix(__u64 hash, __u64 word)
@@ -147,18 +160,21 @@ static __always_inline __u64 row_at(struct unwinding *u, __u64 address, __u32 *w
 	__u64 pc, row = 0;
 
 	if (address - u->mapping.start >= u->mapping.end - u->mapping.start) {
-		__u32 process = u->process, index = find_mapping(process, address);
-		void *mappings = bpf_map_lookup_elem(&code_mappings, &process);
-		const struct kiln_mapping *mapping = mappings && index ? bpf_map_lookup_elem(mappings, &index) : NULL;
+		__u32 process = u->process, index = u->knows_process ? find_mapping(process, address) : 0;
+		void *mappings = index ? bpf_map_lookup_elem(&code_mappings, &process) : NULL;
+		const struct kiln_mapping *mapping = mappings ? bpf_map_lookup_elem(mappings, &index) : NULL;
 
-		u->mapping.start = u->mapping.end = 0;
-		if (mapping)
+		u->is_found = !mapping;
+		if (mapping) {
 			u->mapping = *mapping;
+		} else {
+			*why = find_code(address);
+			if (*why)
+				return 0;
+		}
 	}
-	if (!u->mapping.end) {
-		*why = KILN_END_NO_MAPPING;
-	} else if (!u->mapping.table) {
-		*why = KILN_END_NO_TABLE;
+	if (!u->mapping.table) {
+		*why = u->mapping.granules == KILN_GENERATED_CODE ? KILN_END_GENERATED_CODE : KILN_END_NO_TABLE;
 	} else {
 		pc = address - u->mapping.bias;
 		*why = KILN_END_NO_ROW;
@@ -168,15 +184,70 @@ static __always_inline __u64 row_at(struct unwinding *u, __u64 address, __u32 *w
 	return row;
 }
 
+/* What is no code can't be followed any further. */
+static __always_inline bool is_code(__u32 why)
+{
+	return why == KILN_END_NO_ROW || why == KILN_END_NO_TABLE || why == KILN_END_GENERATED_CODE;
+}
+
+/* Whether a call ends at an address, so that a return may lead there; what can't be read may. The encodings of CALL: e8 with 4 bytes, ff /2 with a
+ * register (2 bytes) or memory (2 to 7). Prefixes come before them. A word from the stack that is none of those was left there by
+ * something else. */
+#define FOLLOWS_NO_CALL 0
+#define FOLLOWS_CALL 1
+#define CODE_UNREADABLE 2
+
+__noinline int follows_call(__u64 address)
+{
+	__u64 code = 0;
+
+	/* In the word the last byte before the address is the highest; `last(n)` is the nth from the end. */
+#define last(n) ((__u8)(code >> (64 - 8 * (n))))
+#define modrm(n, mode) ((last(n) & 0xf8) == ((mode) << 6 | 2 << 3))
+#define needs_sib(n) ((last(n) & 7) == 4)
+	if (bpf_probe_read_user(&code, sizeof code, (void *)(address - sizeof code)))
+		return CODE_UNREADABLE;
+	if (last(5) == 0xe8)
+		return FOLLOWS_CALL;
+	if (last(2) == 0xff && (modrm(1, 3) || (modrm(1, 0) && !needs_sib(1) && (last(1) & 7) != 5)))
+		return FOLLOWS_CALL;
+	if (last(3) == 0xff && ((modrm(2, 0) && needs_sib(2)) || (modrm(2, 1) && !needs_sib(2))))
+		return FOLLOWS_CALL;
+	if (last(4) == 0xff && modrm(3, 1) && needs_sib(3))
+		return FOLLOWS_CALL;
+	if (last(6) == 0xff && ((modrm(5, 2) && !needs_sib(5)) || last(5) == 0x15))
+		return FOLLOWS_CALL;
+	return last(7) == 0xff && needs_sib(6) && (modrm(6, 2) || (modrm(6, 0) && (last(5) & 7) == 5)) ? FOLLOWS_CALL : FOLLOWS_NO_CALL;
+#undef last
+#undef modrm
+#undef needs_sib
+}
+
+/* mov $15, %rax or %eax, and syscall: where signal handlers return to. C libraries without call frame information have it, too. */
+__noinline int is_signal_return(__u64 address)
+{
+	__u8 code[16] = {};
+
+	if (bpf_probe_read_user(code, 9, (void *)address))
+		return 0;
+	if (code[0] == 0xb8)
+		return code[1] == 15 && !code[2] && !code[3] && !code[4] && code[5] == 0x0f && code[6] == 0x05;
+	return code[0] == 0x48 && code[1] == 0xc7 && code[2] == 0xc0 && code[3] == 15 && !code[4] && !code[5] && !code[6] && code[7] == 0x0f &&
+	       code[8] == 0x05;
+}
+
 #define FOLLOWED (-1)
 
 /* No row. A stub has its return address on top of the stack; other code may keep a frame pointer. FOLLOWED, or the end. */
 static __always_inline int follow_without_row(struct unwinding *u, __u32 why, __u64 *cfa, __s8 *frame_pointer)
 {
-	if (why == KILN_END_NO_MAPPING)
+	if (!is_code(why))
 		return why;
+	/* Nothing called what begins a process: the loader's first instructions, or the program's. */
+	if (u->sp + FIRST_FRAME_BYTES - u->stack_start < FIRST_FRAME_REACH)
+		return KILN_END_COMPLETE;
 	u->guessed = 1 + why;
-	if (u->depth == 1 && why == KILN_END_NO_ROW && !read_word(u, u->sp) && find_mapping(u->process, u->word - 1)) {
+	if (u->depth == 1 && why == KILN_END_NO_ROW && !read_word(u, u->sp) && follows_call(u->word) == FOLLOWS_CALL) {
 		*cfa = u->sp + 8;
 		*frame_pointer = KILN_UNWIND_FP_SAME;
 		return FOLLOWED;
@@ -218,6 +289,16 @@ static __always_inline long leave_signal_frame(struct unwinding *u)
 	return 0;
 }
 
+static __always_inline __u64 remembered_end(__u32 why)
+{
+	union {
+		struct kiln_unwind_row row;
+		__u64 word;
+	} remembered = { .row = { .pc = why, .rule = UNWIND_NO_ROW } };
+
+	return remembered.word;
+}
+
 /* The context of bpf_loop has to lie on the stack; it points to the rest. */
 struct unwind_context {
 	struct unwinding *u;
@@ -229,7 +310,7 @@ struct unwind_context {
 static long unwind_frame(__u32 turn, struct unwind_context *context)
 {
 	struct unwinding *u = context->u;
-	__u64 address = u->pc - !u->exact, frame, cfa, sampled = 0;
+	__u64 address = u->pc - !u->exact, frame, cfa = 0, sampled = 0;
 	struct remembered_row *known = &u->rows[(address * 0x9E3779B97F4A7C15ULL) >> UNWIND_CACHE_SHIFT & (UNWIND_CACHE - 1)];
 	union {
 		__u64 word;
@@ -243,24 +324,33 @@ static long unwind_frame(__u32 turn, struct unwind_context *context)
 		return ended(u, KILN_END_TOO_DEEP);
 	if (known->address == address && known->generation == u->generation) {
 		found.word = known->row;
+		if (found.row.rule == UNWIND_NO_ROW) {
+			why = found.row.pc;
+			found.word = 0;
+		}
 	} else {
 		found.word = row_at(u, address, &why);
+		if (!found.word && why != KILN_END_NO_ROW) {
+			switch (leave_probe()) {
+			case PROBE_LEFT: return 0;
+			case PROBE_UNKNOWN: return ended(u, KILN_END_PROBED_RETURN);
+			}
+		}
+		/* A guess that led nowhere was none: its address is not shown. */
+		if (u->guessed && (!(found.word || is_code(why)) || follows_call(u->pc) == FOLLOWS_NO_CALL))
+			return ended(u, u->guessed - 1);
+		/* Nor is a word that is no address of code. */
+		if (why == KILN_END_NOT_CODE && !u->exact)
+			return ended(u, why);
+		if (!found.word && !u->exact && is_code(why) && is_signal_return(u->pc))
+			found.row.rule = KILN_UNWIND_SIGNAL;
 		/* Where samples hit user code rarely repeats; where it calls and enters the kernel does. */
-		if (found.word && (!u->exact || context->stack->kernel_depth)) {
+		if (!u->is_found && (!u->exact || (found.word && context->stack->kernel_depth)) && (found.word || is_code(why))) {
 			known->address = address;
 			known->generation = u->generation;
-			known->row = found.word;
+			known->row = found.word ? found.word : remembered_end(why);
 		}
 	}
-	if (!found.word && why != KILN_END_NO_ROW) {
-		switch (leave_probe()) {
-		case PROBE_LEFT: return 0;
-		case PROBE_UNKNOWN: return ended(u, KILN_END_PROBED_RETURN);
-		}
-	}
-	/* A guess that led nowhere was none: its address is not shown. */
-	if (why == KILN_END_NO_MAPPING && u->guessed)
-		return ended(u, u->guessed - 1);
 	u->guessed = 0;
 	frame = u->exact && u->depth ? u->pc | KILN_FRAME_INTERRUPTED : u->pc;
 	context->stack->frames[next & (KILN_STACK_FRAMES - 1)] = frame;
@@ -349,47 +439,60 @@ static long unwind_frame(__u32 turn, struct unwind_context *context)
  * The saved registers are the user's whether the sample hit user or kernel mode. */
 static __always_inline void unwind_user_stack(struct kiln_stack *stack)
 {
-	const struct pt_regs *regs = (const struct pt_regs *)bpf_task_pt_regs(bpf_get_current_task_btf());
+	struct task_struct *task = bpf_get_current_task_btf();
+	const struct pt_regs *regs = (const struct pt_regs *)bpf_task_pt_regs(task);
 	__u32 zero = 0, process = stack->key.process;
 	struct unwinding *u = bpf_map_lookup_elem(&unwindings, &zero);
 	struct unwind_context context = { .u = u, .stack = stack, .regs = regs };
 	const struct kiln_mappings_header *header = NULL;
 	void *mappings = bpf_map_lookup_elem(&code_mappings, &process);
+	struct mm_struct *mm;
 
 	if (!mappings) {
 		process = stack->origin;
 		mappings = bpf_map_lookup_elem(&code_mappings, &process);
 	}
 	stack->user_depth = 0;
+	stack->found_count = 0;
 	stack->end = KILN_END_COMPLETE;
 	if (!u || !regs->ip)      /* a worker of the kernel in the process (io_uring): it has no user side */
 		return;
+	mm = task->mm;
+	if (!mm || !mm->start_code) {
+		stack->end = mm ? KILN_END_IN_EXEC : KILN_END_EXITING;
+		stack->key.hash = mix(stack->key.hash, stack->end);
+		return;
+	}
 	u->pc = regs->ip;
 	u->sp = regs->sp;
 	u->fp = regs->bp;
 	u->fp_saved_at = 0;
+	u->stack_start = mm->start_stack;
 	u->hash = stack->key.hash;
 	u->process = process;
 	u->depth = 0;
 	u->next = stack->kernel_depth;
 	u->end = KILN_END_TOO_DEEP;
 	u->exact = 1;
-	u->followed = u->guessed = 0;
+	u->followed = u->guessed = u->found_count = u->is_found = 0;
 	u->mapping.start = u->mapping.end = 0;
 	u->window_at = -1ULL << 40;
 	if (mappings)
 		header = bpf_map_lookup_elem(mappings, &zero);
-	if (!header || (regs->cs & 0xffff) == CODE_SEGMENT_32_BIT) {
+	/* Nothing is remembered of a process whose mappings are not known. */
+	u->knows_process = header && header->count;
+	u->generation = u->knows_process ? header->generation : -1ULL;
+	if ((regs->cs & 0xffff) == CODE_SEGMENT_32_BIT) {
 		stack->frames[stack->kernel_depth & (KILN_STACK_FRAMES - 1)] = u->pc;
 		u->hash = mix(u->hash, u->pc);
 		u->depth = 1;
-		u->end = header ? KILN_END_COMPAT_32_BIT : KILN_END_NO_PROCESS;
+		u->end = KILN_END_COMPAT_32_BIT;
 	} else {
-		u->generation = header->generation;
 		leave_breakpoint(u, regs);
 		bpf_loop(KILN_USER_DEPTH + PROBED_RETURNS + 1, unwind_frame, &context, 0);
 	}
 	stack->user_depth = u->depth;
+	stack->found_count = u->found_count;
 	stack->end = u->end;
 	stack->key.hash = mix(u->hash, (__u64)u->depth << 32 | u->end);
 }

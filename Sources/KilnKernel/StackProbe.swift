@@ -23,8 +23,10 @@ public struct StackProbe: ~Copyable {
     public typealias Mappings = (SampledProcess) -> [CodeMapping]
 
     /// Load, and begin to give the unwinder its tables; nothing is sampled yet. `watched` nil: everything is sampled. `byThread`: stacks
-    /// have their thread's name.
-    public init(watching watched: WatchedProcesses?, byThread: Bool = false, mappings: Mappings) throws(KernelError) {
+    /// have their thread's name. `known`: code that is to be known when it is met, as `mappings` tells it.
+    public init(
+        watching watched: WatchedProcesses?, byThread: Bool = false, known: [CodeMapping] = [], mappings: Mappings
+    ) throws(KernelError) {
         // What is mapped after this moment is told; what was mapped before is read now.
         let mappingEvents = try MappingEvents()
         let pids = watched?.pids ?? []
@@ -39,8 +41,8 @@ public struct StackProbe: ~Copyable {
         let counts = try object.map("stack_counts"), samples = try object.map("sample_stats")
         let losses = try object.map("losses")
         let ring = try StackRing(stacks: try object.map("new_stacks"), ended: try object.map("ended_processes"), targets: pids.count)
-        let unwinding = UnwindMaps(tables: try object.map("unwind_tables"), mappings: try object.map("code_mappings"))
-        filling = Meanwhile(on: DispatchQueue(label: "unwind tables")) { () throws(KernelError) in try unwinding.set(tables) }
+        let unwinding = UnwindMaps(tables: try object.map("unwind_tables"), mappings: try object.map("code_mappings"), knownCode: try object.map("known_code"))
+        filling = Meanwhile(on: DispatchQueue(label: "unwind tables")) { () throws(KernelError) in try unwinding.set(tables, besides: known) }
         self.object = object
         self.counts = counts
         self.samples = samples

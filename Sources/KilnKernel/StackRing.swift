@@ -58,7 +58,9 @@ final class StackRing {
         let kernel = Int(field(MemoryLayout<kiln_stack>.offset(of: \.kernel_depth)))
         let user = Int(field(MemoryLayout<kiln_stack>.offset(of: \.user_depth)))
         let room = (size - Self.headerSize) / MemoryLayout<UInt64>.size
-        guard kernel + user <= room, let end = StackEnd(rawValue: field(MemoryLayout<kiln_stack>.offset(of: \.end))) else { return }
+        let found = Int(field(MemoryLayout<kiln_stack>.offset(of: \.found_count)))
+        let foundWords = MemoryLayout<kiln_found_code>.size / MemoryLayout<UInt64>.size
+        guard kernel + user + found * foundWords <= room, let end = StackEnd(rawValue: field(MemoryLayout<kiln_stack>.offset(of: \.end))) else { return }
         let frames = UnsafeBufferPointer(
             start: (record + Self.headerSize).assumingMemoryBound(to: UInt64.self), count: kernel + user
         )
@@ -68,6 +70,12 @@ final class StackRing {
             interrupted: marked.indices.filter { marked[$0] & mark != 0 }.map { $0 - kernel }, end: end,
             thread: name(record, MemoryLayout<kiln_stack>.offset(of: \.thread))
         ))
+        let pieces = UnsafeBufferPointer(
+            start: (record + Self.headerSize).assumingMemoryBound(to: UInt64.self) + (kernel + user), count: found * foundWords
+        )
+        for word in stride(from: 0, to: pieces.count, by: foundWords) {
+            table.learn(FoundCode(start: pieces[word], end: pieces[word + 1], piece: Int(clamping: pieces[word + 2])), in: process)
+        }
         guard process >= targets else { return }
         let sampled = SampledProcess(
             number: process, pid: Int32(bitPattern: field(MemoryLayout<kiln_stack>.offset(of: \.tgid))),

@@ -1,6 +1,7 @@
 import CLibbpf
 import Glibc
 import KilnBPF
+import KilnModel
 
 /// Unwind rows of one file, as `kiln_unwind.h` lays them out.
 public struct UnwindCells {
@@ -17,6 +18,45 @@ public struct UnwindCells {
     }
 }
 
+/// A piece of a file as processes map it, wherever that is: what the kernel says of a mapping, and what is known of the code.
+public struct CodePiece {
+    /// Whose number, size and time tell one file from all others; nil: the vDSO.
+    public struct File: Hashable, Sendable {
+        /// As the kernel numbers devices: those in /proc/PID/maps.
+        public let major: UInt32
+        public let minor: UInt32
+        public let inode: UInt64
+        public let size: UInt64
+        public let modifiedSeconds: Int64
+        public let modifiedNanoseconds: UInt32
+
+        public init(
+            major: UInt32, minor: UInt32, inode: UInt64, size: UInt64, modifiedSeconds: Int64, modifiedNanoseconds: UInt32
+        ) {
+            self.major = major
+            self.minor = minor
+            self.inode = inode
+            self.size = size
+            self.modifiedSeconds = modifiedSeconds
+            self.modifiedNanoseconds = modifiedNanoseconds
+        }
+    }
+
+    public let file: File?
+    public let fileOffset: UInt64
+    /// ELF virtual address of its first byte.
+    public let address: UInt64
+    /// By which its giver knows it (`FoundCode.piece`).
+    public let number: Int
+
+    public init(file: File?, fileOffset: UInt64, address: UInt64, number: Int) {
+        self.file = file
+        self.fileOffset = fileOffset
+        self.address = address
+        self.number = number
+    }
+}
+
 /// A piece of executable address space of a process.
 public struct CodeMapping {
     public let start: UInt64
@@ -24,16 +64,25 @@ public struct CodeMapping {
     public let end: UInt64
     /// Address in the process less ELF virtual address.
     public let bias: UInt64
-    /// Equal for all mappings of one file; nil: memory that no file backs.
+    /// Equal for all mappings of one file; nil: memory that no file backs, or a file that can't be read.
     public let file: AnyHashable?
+    /// Memory that no file backs.
+    public let isGenerated: Bool
+    /// By which the unwinder finds the code in processes whose mappings it was not given; nil: only here.
+    public let piece: CodePiece?
     /// Asked for once for each file; nil: it has no call frame information.
     public let table: () -> UnwindCells?
 
-    public init(start: UInt64, end: UInt64, bias: UInt64, file: AnyHashable?, table: @escaping () -> UnwindCells?) {
+    public init(
+        start: UInt64, end: UInt64, bias: UInt64, file: AnyHashable?, isGenerated: Bool = false, piece: CodePiece? = nil,
+        table: @escaping () -> UnwindCells?
+    ) {
         self.start = start
         self.end = end
         self.bias = bias
         self.file = file
+        self.isGenerated = isGenerated
+        self.piece = piece
         self.table = table
     }
 }
@@ -51,7 +100,10 @@ package final class UnwindMaps {
     static let leftOutMeaning = "files whose unwind tables found no room in \(memoryCeiling >> 20) MiB; stacks through their code may end as no_table"
     static let mappingsLeftOutName = "mappings_left_out"
     static let mappingsLeftOutMeaning =
-        "executable mappings of a process beyond \(KILN_MAPPINGS_CAPACITY), the highest; stacks through their code end as no_mapping"
+        "executable mappings of a process beyond \(KILN_MAPPINGS_CAPACITY), the highest; stacks through their code may end as no_mapping"
+
+    private static let besidesTime = Nanoseconds(1_000_000_000)
+    private static let putInPlaceEvery = Nanoseconds(50_000_000)
 
     /// Each takes a descriptor: well below the usual limit of 1,024 open files.
     private static let changesAtOnce = 256
@@ -64,6 +116,9 @@ package final class UnwindMaps {
 
     private let tables: BPFMap
     private let mappings: BPFMap
+    private let knownCode: BPFMap?
+    /// Numbers of pieces that the kernel has.
+    private var pieces: Set<Int> = []
     /// The code of every process that has ended: each array of its own would take two pages for good.
     private var noCode: InnerMap?
     /// By file; nil: the file has none, or there was no room.
@@ -80,20 +135,24 @@ package final class UnwindMaps {
     /// Mappings that found no room.
     package var mappingsLeftOut: Int { cutOff.values.reduce(0, +) }
 
-    package init(tables: BPFMap, mappings: BPFMap) {
+    /// `knownCode`: nil where nothing is to be found that is not given.
+    package init(tables: BPFMap, mappings: BPFMap, knownCode: BPFMap? = nil) {
         self.tables = tables
         self.mappings = mappings
+        self.knownCode = knownCode
     }
 
     /// Give the kernel the code of these processes (by their number), sorted by start; take back what it has of those that
     /// ended. Their numbers are not given again, so an array of nothing, one for all, can stand there for good.
-    package func set(_ processes: [Int: [CodeMapping]], forgetting ended: [Int] = []) throws(KernelError) {
-        var added = InnerMapChanges(), replaced = InnerMapChanges()
-        for mapping in processes.values.joined() {
-            try addTable(of: mapping, to: &added)
-            if added.count == Self.changesAtOnce { try added.apply(to: tables) }
-        }
-        try added.apply(to: tables)
+    /// `besides`: code of other processes, to be known when it is met. Most of it never is, so it gets half of the room and a second, the
+    /// smallest files first; the rest is read when its process is met.
+    package func set(
+        _ processes: [Int: [CodeMapping]], besides: [CodeMapping] = [], forgetting ended: [Int] = []
+    ) throws(KernelError) {
+        try addTables(of: processes.values.joined())
+        let until = Snapshot.now() + Self.besidesTime
+        try addTables(of: besides, upTo: Self.memoryCeiling / 2) { Snapshot.now() < until }
+        var replaced = InnerMapChanges()
         // A process without code has just ended: what is known of it stays.
         for (process, code) in processes.sorted(by: { $0.key < $1.key }) where !code.isEmpty {
             let cells = code.prefix(Int(KILN_MAPPINGS_CAPACITY)).map(cell)
@@ -119,6 +178,29 @@ package final class UnwindMaps {
         try replaced.apply(to: mappings)
     }
 
+    /// The tables of files that are new, up to `limit` bytes in all and as long as `mayGoOn`. The smallest files come first, and are in
+    /// place before the largest have been read.
+    private func addTables(
+        of code: some Sequence<CodeMapping>, upTo limit: Int = memoryCeiling, while mayGoOn: () -> Bool = { true }
+    ) throws(KernelError) {
+        var added = InnerMapChanges(), inPlace = Snapshot.now()
+        var mappings = code.sorted { $0.piece?.file?.size ?? 0 < $1.piece?.file?.size ?? 0 }[...]
+        var waiting: [CodeMapping] = []
+        while let mapping = mappings.popFirst(), mayGoOn(), try addTable(of: mapping, upTo: limit, to: &added) {
+            waiting.append(mapping)
+            guard added.count == Self.changesAtOnce || Snapshot.now() - inPlace > Self.putInPlaceEvery else { continue }
+            try putInPlace(&added, &waiting)
+            inPlace = Snapshot.now()
+        }
+        try putInPlace(&added, &waiting)
+    }
+
+    private func putInPlace(_ added: inout InnerMapChanges, _ waiting: inout [CodeMapping]) throws(KernelError) {
+        try added.apply(to: tables)
+        for mapping in waiting { addPiece(of: mapping) }
+        waiting = []
+    }
+
     private func anotherNoCode() throws(KernelError) -> InnerMap {
         if let another = try noCode?.again() { return another }
         let made = try InnerMap(named: "no_code", valueSize: MemoryLayout<kiln_mapping>.size, entries: 1) { _ in }
@@ -127,19 +209,24 @@ package final class UnwindMaps {
         return another
     }
 
-    private func addTable(of mapping: CodeMapping, to added: inout InnerMapChanges) throws(KernelError) {
-        guard let file = mapping.file, known[file] == nil else { return }
+    /// False: there is no room in `limit` bytes. Where there is none at all, the file is known to have no table.
+    @discardableResult
+    private func addTable(
+        of mapping: CodeMapping, upTo limit: Int = memoryCeiling, to added: inout InnerMapChanges
+    ) throws(KernelError) -> Bool {
+        guard let file = mapping.file, known[file] == nil else { return true }
         guard let table = mapping.table(), table.granules != 0 else {
             known[file] = .some(nil)
-            return
+            return true
         }
         let size = InnerMap.pageRounded(table.cells.count * MemoryLayout<UInt64>.size)
         // Index 0 says "none".
         let index = UInt32(tableCount + 1)
-        guard bytes + size <= Self.memoryCeiling, index < UInt32(KILN_UNWIND_TABLES) else {
+        guard bytes + size <= limit, index < UInt32(KILN_UNWIND_TABLES) else {
+            guard limit == Self.memoryCeiling else { return false }
             known[file] = .some(nil)
             leftOut += 1
-            return
+            return true
         }
         let map = try InnerMap(named: "unwind_table", valueSize: 8, entries: table.cells.count) { memory in
             table.cells.withUnsafeBytes { memory.copyMemory(from: $0) }
@@ -148,12 +235,37 @@ package final class UnwindMaps {
         bytes += size
         tableCount += 1
         known[file] = Table(index: index, granules: UInt32(table.granules), base: table.base)
+        return true
+    }
+
+    /// When its table is in place. Where there is no room, the code is followed when its process's mappings are known.
+    private func addPiece(of mapping: CodeMapping) {
+        guard let knownCode, let piece = mapping.piece, let file = mapping.file, let table = known[file],
+            pieces.insert(piece.number).inserted
+        else { return }
+        var key = kiln_code_piece(), value = kiln_known_code()
+        key.file_offset = piece.fileOffset
+        if let file = piece.file {
+            key.inode = file.inode
+            key.size = file.size
+            key.modified_s = file.modifiedSeconds
+            key.modified_ns = file.modifiedNanoseconds
+            key.device = file.major << 20 | file.minor
+        }
+        value.number = UInt64(piece.number)
+        if let table {
+            value.address = piece.address &- table.base
+            value.table = table.index
+            value.granules = table.granules
+        }
+        try? knownCode.update(key, value)
     }
 
     private func cell(_ mapping: CodeMapping) -> kiln_mapping {
         var cell = kiln_mapping()
         cell.start = mapping.start
         cell.end = mapping.end
+        cell.granules = mapping.isGenerated ? UInt32(KILN_GENERATED_CODE) : 0
         guard let file = mapping.file, let table = known[file] ?? nil else { return cell }
         cell.bias = mapping.bias &+ table.base
         cell.table = table.index

@@ -47,6 +47,21 @@ public struct SampledProcess: Equatable, Sendable {
     }
 }
 
+/// Code that the unwinder found in a process by what the kernel says of it.
+public struct FoundCode: Hashable, Sendable {
+    public var start: UInt64
+    /// The first address behind it.
+    public var end: UInt64
+    /// `CodePiece.number`
+    public var piece: Int
+
+    public init(start: UInt64, end: UInt64, piece: Int) {
+        self.start = start
+        self.end = end
+        self.piece = piece
+    }
+}
+
 /// Samples by stack.
 public struct StackTable: Sendable {
     public struct Key: Hashable, Sendable {
@@ -66,7 +81,12 @@ public struct StackTable: Sendable {
     /// By number; targets are not among them.
     public private(set) var processes: [Int: SampledProcess] = [:]
 
+    /// By number of the process.
+    public private(set) var foundCode: [Int: Set<FoundCode>] = [:]
+
     public init() {}
+
+    public mutating func learn(_ code: FoundCode, in process: Int) { foundCode[process, default: []].insert(code) }
 
     public mutating func learn(_ process: SampledProcess) { processes[process.number] = process }
 

@@ -82,3 +82,71 @@ struct CodeMap {
         }
     }
 }
+
+extension CodeMap {
+    /// Names a frame by the files that are mapped, or says why it has no name.
+    func symbol(_ frame: FrameAddress) -> Symbol {
+        guard let placed = code(at: frame.lookupAddress) else {
+            return .unknown(address: frame.address, reason: .noMapping)
+        }
+        // A return address may stand right behind the mapping: its distance is counted from the lookup address.
+        let behindLookup = frame.address - frame.lookupAddress
+        let fileOffset = placed.fileOffset(of: frame.lookupAddress)
+        guard let module = placed.module else {
+            return .unknown(address: frame.address, reason: .anonymousMemory)
+        }
+        func unnamed(_ offset: UInt64, _ reason: UnknownReason) -> Symbol {
+            .module(name: module, offset: offset &+ behindLookup, reason: reason)
+        }
+        switch placed.source {
+        case .nothing(let reason):
+            return unnamed(fileOffset, reason)
+        case .file(let file):
+            switch file.table() {
+            case .failure(let error):
+                return unnamed(fileOffset, .unreadable(error))
+            case .success(let table):
+                guard let address = table.address(ofFileOffset: fileOffset) else {
+                    return unnamed(fileOffset, .outsideSegments)
+                }
+                guard let match = table.function(at: address) else {
+                    return unnamed(address, table.reasonForNoFunction)
+                }
+                return .function(name: match.name, module: module, offset: address - match.start + behindLookup)
+            }
+        }
+    }
+
+    /// The functions that a compiler put into the one that a frame is in, and that the frame is in, the innermost last.
+    func inlinedFunctions(_ frame: FrameAddress) -> [Symbol] {
+        guard let placed = code(at: frame.lookupAddress), let module = placed.module, case .file(let file) = placed.source,
+            case .success(let table) = file.table(), let inlined = file.inlined,
+            let address = table.address(ofFileOffset: placed.fileOffset(of: frame.lookupAddress))
+        else { return [] }
+        return inlined.names(at: address).map { .inlined(name: $0, module: module) }
+    }
+}
+
+/// Code of known files, found in a process of which nothing else could be read.
+public struct FoundMappings {
+    private var code = CodeMap()
+
+    public init() {}
+
+    /// The same piece of a file as `known`, mapped at other addresses.
+    public mutating func add(_ known: ExecutableMapping, from start: UInt64, to end: UInt64) {
+        let line = known.mapping
+        let mapping = Mapping(
+            start: start, end: end, fileOffset: line.fileOffset, permissions: line.permissions, device: line.device, inode: line.inode,
+            backing: line.backing
+        )
+        guard let file = known.file, start < end else { return }
+        code.replace(by: [PlacedCode(mapping: mapping, source: .file(file.mapped))])
+    }
+
+    /// Whether code is known at a frame's address.
+    public func covers(_ frame: FrameAddress) -> Bool { code.code(at: frame.lookupAddress) != nil }
+
+    /// As `Symbolizer.frames`.
+    public func frames(_ frame: FrameAddress) -> [Symbol] { [code.symbol(frame)] + code.inlinedFunctions(frame) }
+}

@@ -6,10 +6,12 @@
 /// - the outermost ones of a goroutine or thread, and those after which the scheduler runs for nobody;
 /// - those that call on the thread's own stack and wait: the frame pointer, which they leave alone, leads back. It is that of
 ///   the function which called them, so this one is missing in the stack;
+/// - the one that a callback from C returns to: it stands for the call that left the goroutine's stack (`gobuf`), and is never run.
+///   What C called is on the thread's stack, and is missing in the goroutine's;
 /// - the trampoline that ends a signal handler.
 struct GoFunctionTable {
     private enum Kind {
-        case ordinary, outermost, otherStack, signal
+        case ordinary, outermost, otherStack, leftForC, signal
     }
 
     private static let kinds: [String: Kind] = [
@@ -18,6 +20,7 @@ struct GoFunctionTable {
         "runtime.systemstack": .otherStack, "runtime.asmcgocall": .otherStack,
         // These have a frame of their own, and call the vDSO.
         "runtime.nanotime1": .otherStack, "runtime.walltime": .otherStack, "time.now": .otherStack,
+        "runtime.systemstack_switch": .leftForC,
         "runtime.sigreturn": .signal, "runtime.sigreturn__sigaction": .signal,
     ]
 
@@ -95,8 +98,11 @@ struct GoFunctionTable {
         switch Self.kinds[String(decoding: name.string(), as: UTF8.self)] ?? .ordinary {
         case .outermost: section.add(from: entry, to: end, FrameSectionWriter.outermost)
         case .otherStack: section.add(from: entry, to: end, FrameSectionWriter.otherStack)
-        // A handler returns to its first byte, and a return address is looked up a byte before. Two entries, so that another
+        // These are returned to at their first byte, and a return address is looked up a byte before. Two entries, so that another
         // section's doesn't begin between.
+        case .leftForC:
+            section.add(from: entry &- 1, to: entry, [])
+            section.add(from: entry, to: end, [])
         case .signal:
             section.add(from: entry &- 1, to: entry, FrameSectionWriter.signalFrame, isSignal: true)
             section.add(from: entry, to: end, FrameSectionWriter.signalFrame, isSignal: true)

@@ -31,9 +31,9 @@ public struct FileIdentity: Hashable, Sendable {
     public let device: UInt64
     public let inode: UInt64
     // An inode number is given out again after its file is gone: size and time tell the next one apart.
-    let size: Int64
-    let modifiedSeconds: Int
-    let modifiedNanoseconds: Int
+    public let size: Int64
+    public let modifiedSeconds: Int
+    public let modifiedNanoseconds: Int
 
     init(of status: stat) {
         device = UInt64(status.st_dev)

@@ -99,9 +99,12 @@ public final class Symbolizer {
         return .running
     }
 
+    /// Whether code is known at a frame's address.
+    public func covers(_ frame: FrameAddress) -> Bool { code.code(at: frame.lookupAddress) != nil }
+
     /// Names a frame, or says why it has no name.
     public func symbolize(_ frame: FrameAddress) -> Symbol {
-        let symbol = staticSymbol(frame)
+        let symbol = code.symbol(frame)
         switch symbol {
         case .module(_, _, _), .unknown(_, .anonymousMemory):
             switch (generated.function(at: frame.lookupAddress), symbol) {
@@ -116,47 +119,7 @@ public final class Symbolizer {
     /// The same, and behind it the functions that a compiler put into that one and that the frame is in, the innermost last.
     /// They are known where the symbol store was told to read debugging information, and there is some.
     public func frames(_ frame: FrameAddress) -> [Symbol] {
-        var frames = [symbolize(frame)]
-        if let placed = code.code(at: frame.lookupAddress), let module = placed.module, case .file(let file) = placed.source,
-            case .success(let table) = file.table(), let inlined = file.inlined,
-            let address = table.address(ofFileOffset: placed.fileOffset(of: frame.lookupAddress))
-        {
-            frames += inlined.names(at: address).map { .inlined(name: $0, module: module) }
-        }
-        return frames
-    }
-
-    /// By the files that the process has mapped.
-    private func staticSymbol(_ frame: FrameAddress) -> Symbol {
-        guard let placed = code.code(at: frame.lookupAddress) else {
-            return .unknown(address: frame.address, reason: .noMapping)
-        }
-        // A return address may stand right behind the mapping: its distance is counted from the lookup address.
-        let behindLookup = frame.address - frame.lookupAddress
-        let fileOffset = placed.fileOffset(of: frame.lookupAddress)
-        guard let module = placed.module else {
-            return .unknown(address: frame.address, reason: .anonymousMemory)
-        }
-        func unnamed(_ offset: UInt64, _ reason: UnknownReason) -> Symbol {
-            .module(name: module, offset: offset &+ behindLookup, reason: reason)
-        }
-        switch placed.source {
-        case .nothing(let reason):
-            return unnamed(fileOffset, reason)
-        case .file(let file):
-            switch file.table() {
-            case .failure(let error):
-                return unnamed(fileOffset, .unreadable(error))
-            case .success(let table):
-                guard let address = table.address(ofFileOffset: fileOffset) else {
-                    return unnamed(fileOffset, .outsideSegments)
-                }
-                guard let match = table.function(at: address) else {
-                    return unnamed(address, table.reasonForNoFunction)
-                }
-                return .function(name: match.name, module: module, offset: address - match.start + behindLookup)
-            }
-        }
+        [symbolize(frame)] + code.inlinedFunctions(frame)
     }
 
     private func source(of mapping: Mapping) -> PlacedCode.Source {

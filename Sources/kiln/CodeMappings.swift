@@ -1,17 +1,59 @@
 import KilnKernel
+import KilnModel
 import KilnSymbols
 
-extension Symbolizer {
-    /// What the process has mapped, for the unwinder in the kernel. A table is built when the kernel's side asks for it,
-    /// once for each file of a session, and kept nowhere but there.
-    func codeMappings() -> [CodeMapping] {
-        executableMappings().map { mapping in
+/// The code of a session's processes, as the unwinder in the kernel takes it; and back from what the kernel found.
+final class CodeMappings {
+    private struct Place: Hashable {
+        let file: CodePiece.File?
+        let fileOffset: UInt64
+    }
+
+    private var numbers: [Place: Int] = [:]
+    /// By number: where each piece was seen first.
+    private var pieces: [ExecutableMapping] = []
+
+    /// What the process has mapped. A table is built when the kernel's side asks for it, once for each file of a session, and kept
+    /// nowhere but there.
+    func mappings(of symbolizer: Symbolizer) -> [CodeMapping] {
+        symbolizer.executableMappings().map { mapping in
             let file = mapping.file
-            return CodeMapping(start: mapping.start, end: mapping.end, bias: mapping.bias, file: file.map(AnyHashable.init)) {
+            let isGenerated = switch mapping.mapping.backing {
+            case .file: false
+            case .named, .anonymous: file == nil
+            }
+            return CodeMapping(
+                start: mapping.start, end: mapping.end, bias: mapping.bias, file: file.map(AnyHashable.init), isGenerated: isGenerated,
+                piece: piece(mapping)
+            ) {
                 guard let file, let table = try? file.unwindTable() else { return nil }
                 defer { file.releaseUnwindTable() }
                 return UnwindCells(base: table.base, granules: table.granuleCount, cells: table.cells)
             }
         }
+    }
+
+    /// The code that the unwinder found by itself in one process.
+    func mappings(_ found: Set<FoundCode>) -> FoundMappings {
+        var mappings = FoundMappings()
+        for code in found where pieces.indices.contains(code.piece) { mappings.add(pieces[code.piece], from: code.start, to: code.end) }
+        return mappings
+    }
+
+    private func piece(_ mapping: ExecutableMapping) -> CodePiece? {
+        guard let file = mapping.file else { return nil }
+        let line = mapping.mapping
+        let identity = file.identity.map {
+            CodePiece.File(
+                major: line.device.major, minor: line.device.minor, inode: line.inode, size: UInt64(bitPattern: $0.size),
+                modifiedSeconds: Int64($0.modifiedSeconds), modifiedNanoseconds: UInt32(truncatingIfNeeded: $0.modifiedNanoseconds)
+            )
+        }
+        let place = Place(file: identity, fileOffset: line.fileOffset), number = numbers[place] ?? pieces.count
+        if number == pieces.count {
+            numbers[place] = number
+            pieces.append(mapping)
+        }
+        return CodePiece(file: identity, fileOffset: line.fileOffset, address: line.start &- mapping.bias, number: number)
     }
 }

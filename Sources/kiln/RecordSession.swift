@@ -71,7 +71,10 @@ struct RecordSession {
     private func observe(_ begun: inout Bool) throws {
         let watched = pid == 0 ? nil : WatchedProcesses(pids: [pid])
         let statistics = try options.programs.statistics()
-        var stacks = try StackProbe(watching: watched, byThread: options.sampling.threads, mappings: folding.mappings)
+        var stacks = try StackProbe(
+            watching: watched, byThread: options.sampling.threads, known: options.all ? folding.code(ofProcesses: (try? ProcFS().pids()) ?? []) : [],
+            mappings: folding.mappings
+        )
         let children = try stacks.attach(
             frequency: options.sampling.frequency, withDescendants: options.children ? { ProcFS().descendants(of: pid) } : nil
         )

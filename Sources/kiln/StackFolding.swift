@@ -9,6 +9,7 @@ final class StackFolding {
     private let store: SymbolStore
     /// By process; none where it could not be read.
     private var symbolizers: [Int: Symbolizer] = [:]
+    private let code = CodeMappings()
     private let demangling: Bool
     /// Names that stay what they are, of all stacks folded so far.
     private var lasting: [KnownFrames.Place: KnownFrames.Frame] = [:]
@@ -24,13 +25,18 @@ final class StackFolding {
     func mappings(of process: SampledProcess) -> [CodeMapping] {
         if let known = symbolizers[process.number] {
             _ = try? known.refresh()
-            return known.codeMappings()
+            return code.mappings(of: known)
         }
         // Threads of the kernel have no stack of their own.
         guard process.startStack != 0 else { return [] }
         let opened = try? Symbolizer(pid: process.pid, startStack: process.startStack, sharing: store)
         symbolizers[process.number] = opened
-        return opened?.codeMappings() ?? []
+        return opened.map(code.mappings) ?? []
+    }
+
+    /// What these processes have mapped now; nothing of those that are gone.
+    func code(ofProcesses pids: [Int32]) -> [CodeMapping] {
+        pids.flatMap { pid in (try? Symbolizer(pid: pid, sharing: store)).map(code.mappings) ?? [] }
     }
 
     /// Stacks as folded text: `root;outermost;...;innermost count`, a line each, sorted. `root` names a process (its number);
@@ -38,17 +44,17 @@ final class StackFolding {
     /// whole begins with why: `root;[no_row];...`.
     func folded(_ table: StackTable, root: (Int) -> String?) -> (text: [UInt8], names: NamesRecord) {
         var known = KnownFrames(lasting)
+        let found = table.foundCode.mapValues(code.mappings)
         var lines: [String: UInt64] = [:]
         for (process, frames, samples) in table.stacks {
             guard let root = root(process) else { continue }
-            // A process that was gone before it could be read had the code of what forked it, if it executed nothing.
-            let space = symbolizers[process] == nil ? table.processes[process]?.origin ?? process : process
+            let origin = table.processes[process]?.origin ?? process
             var stack = [foldedSafe(root)]
             if let thread = frames.thread { stack.append(foldedSafe(thread)) }
             // What is missing below must not look like the outermost function.
             if frames.end != .complete { stack.append("[\(frames.end.name)]") }
             for frame in located(frames.user, interrupted: frames.interrupted).reversed() {
-                stack.append(known.text(of: frame, in: space, samples) { named($0, space) })
+                stack.append(known.text(of: frame, in: process, samples) { named($0, process, origin, found[process]) })
             }
             for frame in located(frames.kernel).reversed() {
                 stack.append(known.text(of: frame, in: nil, samples) { named([self.kernel.symbolize($0)], in: .kernel) })
@@ -66,8 +72,12 @@ final class StackFolding {
         addresses.enumerated().map { $0 == 0 || interrupted.contains($0) ? .instructionPointer($1) : .returnAddress($1) }
     }
 
-    private func named(_ frame: FrameAddress, _ process: Int) -> KnownFrames.Frame {
-        guard let symbolizer = symbolizers[process] else {
+    /// A process that was gone before it could be read had the code of what forked it (`origin`), if it executed nothing since, or what
+    /// the unwinder found in it.
+    private func named(_ frame: FrameAddress, _ process: Int, _ origin: Int, _ found: FoundMappings?) -> KnownFrames.Frame {
+        let own = symbolizers[process]
+        if let found, found.covers(frame), own?.covers(frame) != true { return named(found.frames(frame), in: .user) }
+        guard let symbolizer = own ?? symbolizers[origin] else {
             return .init(text: "[unknown]", unnamed: .init(module: nil, reason: "the process could not be read: it ended too soon, or kiln may not"))
         }
         return named(symbolizer.frames(frame), in: .user)

@@ -60,6 +60,19 @@ final class HostUnwinder {
 
     func setTrapped(_ trapped: Bool) { unwind_host_set_trapped(host, trapped) }
 
+    func setStackStart(_ address: UInt64) { unwind_host_set_stack_start(host, address) }
+
+    func setMemory(inExec: Bool = false, exiting: Bool = false) { unwind_host_set_memory(host, inExec, exiting) }
+
+    /// Nil: the code can't be read.
+    func followsCall(_ address: UInt64, _ read: unwind_read, _ context: UnsafeMutableRawPointer?) -> Bool? {
+        switch unwind_host_follows_call(host, address, read, context) {
+        case 0: false
+        case 1: true
+        default: nil
+        }
+    }
+
     func step(_ registers: [UInt64], _ read: unwind_read, _ context: UnsafeMutableRawPointer?) -> unwind_step {
         unwind_host_step(host, registers, read, context)
     }

@@ -22,12 +22,12 @@ struct UnwindEndTests {
         static let read: unwind_read = { context, address, to, size in
             guard let context, let to else { return false }
             let stack = Unmanaged<Stack>.fromOpaque(context).takeUnretainedValue(), words = stack.words
-            if address >= stack.code.start, address - stack.code.start + UInt64(size) <= UInt64(stack.code.bytes.count) {
+            if address >= stack.code.start, address - stack.code.start &+ UInt64(size) <= UInt64(stack.code.bytes.count) {
                 let bytes = stack.code.bytes[Int(address - stack.code.start)...].prefix(size)
                 UnsafeMutableRawBufferPointer(start: to, count: size).copyBytes(from: bytes)
                 return true
             }
-            guard address >= start, address - start + UInt64(size) <= UInt64(words.count) * 8 else { return false }
+            guard address >= start, address - start &+ UInt64(size) <= UInt64(words.count) * 8 else { return false }
             words.withUnsafeBytes { UnsafeMutableRawBufferPointer(start: to, count: size).copyBytes(from: $0[Int(address - start)...].prefix(size)) }
             return true
         }
@@ -181,5 +181,70 @@ struct UnwindEndTests {
         // Already put right: the breakpoint is the next instruction, and what lies before it is padding.
         #expect(first(trapped: true, [0xcc, 0xcc]) == [code + 1, outer])
         #expect(first(trapped: true, [0x90, 0x55]) == [code + 1, outer])
+    }
+
+    @Test func aProgramThatIsExecutedOrHasEndedHasNoStack() throws {
+        let code = try inside("by_sp")
+        host.setMemory(inExec: true)
+        #expect(end(at: code, stack: [code, 0]) == ([], "in_exec"))
+        host.setMemory(exiting: true)
+        #expect(end(at: code, stack: [code, 0]) == ([], "exiting"))
+    }
+
+    /// The loader's first instructions have no row, and nobody has called them.
+    @Test func codeWithoutRowAtTheProcessesFirstFrameIsTheOutermost() throws {
+        let code = try inside("by_sp"), first = try inside("without")
+        let stack = [first, 1, 0x7fff, 0]
+        #expect(end(at: code, stack: stack) == ([code, first], "no_row"))
+        host.setStackStart(Stack.start + 8)
+        #expect(end(at: code, stack: stack) == ([code, first], "complete"))
+        #expect(end(at: first, sp: 8, stack: stack) == ([first], "complete"))
+        host.setStackStart(Stack.start + 4096)
+        #expect(end(at: code, stack: stack) == ([code, first], "no_row"))
+    }
+
+    @Test func anAddressOutsideOfAllCodeEndsAsNotCode() throws {
+        let code = try inside("by_sp")
+        #expect(end(at: code, stack: [0x1234, 0]) == ([code], "not_code"))
+    }
+
+    /// A frame pointer is followed where there is no row, and may hold anything.
+    @Test(arguments: [true, false])
+    func aGuessHasToLeadBehindACall(called: Bool) throws {
+        let code = try inside("without"), caller = try inside("last")
+        let bytes: [UInt8] = [0x90, 0x90, 0x90, called ? 0xe8 : 0xe9, 0, 0, 0, 0]
+        // Not on top of the stack: that is tried first, for stubs.
+        let found = end(at: code, fp: 8, stack: [1, 0, caller, 0], code: (caller - 8, bytes))
+        #expect(found == (called ? [code, caller] : [code], called ? "complete" : "no_row"))
+    }
+
+    /// As the assembler encodes them, with each kind of operand.
+    @Test func everyEncodingOfACallIsKnownAndNothingElseIs() throws {
+        let registers = ["rax", "rcx", "rdx", "rbx", "rsp", "rbp", "rsi", "rdi", "r8", "r9", "r10", "r11", "r12", "r13", "r14", "r15"]
+        let memory = registers.flatMap { ["(%\($0))", "8(%\($0))", "-8(%\($0))", "0x1000(%\($0))", "0x100000(%\($0),%rcx,4)", "1(%\($0),%r9,2)", "(%\($0),%rdx)"] }
+            + ["0x1000(,%rax,8)", "0x40(%rip)", "0x1000", "%fs:0x28", "%gs:(%rax)"]
+        let operands = registers.map { "%" + $0 } + memory
+        let calls = operands.map { "call *\($0)" } + operands.map { "notrack call *\($0)" } + ["call target", "call target+1000"]
+        // What an assembler writes for the same operands where nothing is called; a return may not lead behind them.
+        let others = operands.map { "jmp *\($0)" } + operands.map { "push \($0)" } + registers.map { "mov %\($0), %rax" } + ["jmp target", "nop", "ret", "leave"]
+        let workshop = try Workshop()
+        defer { workshop.remove() }
+        let marked = (calls.map { ("c", $0) } + others.map { ("o", $0) }).enumerated().map { index, item in
+            ".fill 16, 1, 0x90\n\(item.1)\n" + Self.function(item.0 + String(index), nil)
+        }
+        let path = try workshop.compile(".text\ntarget:\n" + marked.joined(), to: "calls", extension: "s", UnwindFixtureTests.bare)
+        let file = [UInt8](try Data(contentsOf: URL(fileURLWithPath: path)))
+        let offsets = try fileOffsets(ofFunctions: Set((calls + others).indices.map { ($0 < calls.count ? "c" : "o") + "\($0)" }), inFile: path)
+        var wrong: [String] = []
+        for (index, text) in (calls + others).enumerated() {
+            let isCall = index < calls.count, name = (isCall ? "c" : "o") + "\(index)"
+            let offset = Int(try #require(offsets[name]))
+            let stack = Stack([], code: (0x1000, Array(file[(offset - 16)..<offset])))
+            let found = host.followsCall(0x1010, Stack.read, Unmanaged.passUnretained(stack).toOpaque())
+            withExtendedLifetime(stack) {}
+            if found != isCall { wrong.append(text) }
+        }
+        #expect(wrong.isEmpty)
+        #expect(host.followsCall(0x1010, Stack.read, Unmanaged.passUnretained(Stack([], code: (0, []))).toOpaque()) == nil)
     }
 }

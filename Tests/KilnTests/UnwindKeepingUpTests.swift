@@ -93,9 +93,32 @@ extension KernelTests {
             let program = try Program(Self.generated("0x55, 0xbd, 0x01, 0x00, 0x00, 0x00, 0xff, 0xd7, 0x5d, 0xc3"))
             let session = try Session.sampling(pid: program.pid)
             let samples = session.record.samples.onCPU
-            #expect((samples.ends["no_table"] ?? 0) > 300)
-            #expect(session.stacks.samples(through: "program", "[no_table]", "called_back") > 300)
+            #expect((samples.ends["generated_code"] ?? 0) > 300)
+            #expect(session.stacks.samples(through: "program", "[generated_code]", "called_back") > 300)
             #expect(session.stacks.samples(through: "main", "called_back") == 0)
+            #expect(session.output.contains("-XX:+PreserveFramePointer"))
+        }
+
+        /// What stands where a return address would, but follows no call, has called nobody.
+        @Test func aFramePointerThatPointsElsewhereInventsNoCallers() throws {
+            // push rbp; mov rbp, rsi; call rdi; pop rbp; ret: rsi points to two words that look like a frame.
+            let program = try Program("""
+                #include <string.h>
+                #include <sys/mman.h>
+                volatile unsigned long sink;
+                static const unsigned char code[] = { 0x55, 0x48, 0x89, 0xf5, 0xff, 0xd7, 0x5d, 0xc3 };
+                __attribute__((noinline)) void called_back(void) { for (int i = 0; i < 100000; i++) sink = sink * 3 + 1; }
+                __attribute__((noinline)) void invented(void) { for (int i = 0; i < 100000; i++) sink = sink * 5 + 1; }
+                int main(void) {
+                    void *memory = mmap(0, 4096, PROT_READ | PROT_WRITE | PROT_EXEC, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+                    void *volatile frame[2] = { 0, (char *)invented + 4 };
+                    memcpy(memory, code, sizeof code);
+                    for (;;) { ((void (*)(void (*)(void), void *))memory)(called_back, (void *)frame); sink++; }
+                }
+                """)
+            let session = try Session.sampling(pid: program.pid)
+            #expect(session.stacks.samples(through: "program", "[generated_code]", "called_back") > 300)
+            #expect(session.stacks.samples(through: "invented") == 0, "\(session.folded)")
         }
     }
 }

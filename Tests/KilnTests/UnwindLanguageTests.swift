@@ -145,5 +145,48 @@ extension KernelTests {
                 #expect(session.stacks.samples(through: "runtime.goexit.abi0", "runtime.main", "main.main", "main.work") > 100)
             }
         }
+
+        /// A callback from C runs on the goroutine's own stack, which goes on where it was left for C.
+        @Test(.enabled(if: Program.Language.go.canCompile && Program.canCompile, "no Go or C compiler"))
+        func callbacksFromCGoOnToTheGoroutine() throws {
+            let program = try Program("""
+                package main
+
+                /*
+                extern void goWork(void);
+                static volatile unsigned long sink;
+                __attribute__((noinline)) static void cWork(void) { for (int i = 0; i < 1000000; i++) sink = sink * 3 + 1; }
+                __attribute__((noinline)) static void cSpin(void) { cWork(); sink++; }
+                __attribute__((noinline)) static void callBack(void) { goWork(); sink++; }
+                */
+                import "C"
+
+                var sink uint64
+
+                //go:noinline
+                func spin() {
+                	for i := 0; i < 1000000; i++ {
+                		sink = sink*3 + 1
+                	}
+                }
+
+                //export goWork
+                func goWork() { spin(); C.cSpin() }
+
+                func main() {
+                	for {
+                		C.callBack()
+                	}
+                }
+                """, [], in: .go)
+            usleep(300_000)
+            let session = try Session.sampling(pid: program.pid)
+            let samples = session.record.samples.onCPU
+            #expect(samples.recorded > 300)
+            #expect(session.wholeShare >= 0.98, "\(samples.ends)")
+            let outer = ["runtime.goexit.abi0", "runtime.main", "main.main", "runtime.cgocall", "runtime.cgocallback.abi0", "main.goWork"]
+            #expect(session.stacks.samples(throughAll: outer + ["main.spin"]) > 100, "\(session.folded)")
+            #expect(session.stacks.samples(throughAll: outer + ["cSpin", "cWork"]) > 100, "\(session.folded)")
+        }
     }
 }

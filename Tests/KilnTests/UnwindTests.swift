@@ -58,6 +58,34 @@ extension KernelTests {
             #expect(session.stacks.samples(through: "main", "interrupted", "in_handler") > 50)
         }
 
+        /// Some C libraries have no call frame information where handlers return to.
+        @Test func aSignalReturnWithoutCallFrameInformationIsKnownByItsInstructions() throws {
+            let program = try Program("""
+                #include <signal.h>
+                #include <sys/syscall.h>
+                #include <sys/time.h>
+                #include <unistd.h>
+                volatile unsigned long sink;
+                void to_return(void);
+                __asm__(".text\\n.fill 64, 1, 0x90\\nto_return: mov $15, %eax\\nsyscall\\n.fill 64, 1, 0x90\\n");
+                __attribute__((noinline)) static void spin(void) { for (int i = 0; i < 10000000; i++) sink = sink * 3 + 1; }
+                __attribute__((noinline)) void in_handler(int number) { spin(); sink++; }
+                __attribute__((noinline)) void interrupted(void) { for (;;) sink = sink * 3 + 1; }
+                int main(void) {
+                    struct { void (*handler)(int); unsigned long flags; void (*restorer)(void); unsigned long mask; } action = {
+                        in_handler, 0x04000000 /* SA_RESTORER */, to_return, 0,
+                    };
+                    struct itimerval every = { { 0, 20000 }, { 0, 20000 } };
+                    syscall(SYS_rt_sigaction, SIGPROF, &action, 0, 8);
+                    setitimer(ITIMER_PROF, &every, 0);
+                    interrupted();
+                }
+                """)
+            let session = try Session.sampling(pid: program.pid)
+            #expect(session.wholeShare >= 0.995, "\(session.record.samples.onCPU.ends)")
+            #expect(session.stacks.samples(through: "main", "interrupted", "in_handler") > 50)
+        }
+
         @Test func threadsStacksEndWhereTheirThreadsBegin() throws {
             let program = try Program("""
                 #include <pthread.h>

@@ -14,7 +14,7 @@
 #define __type(name, value) __typeof__(value) *name
 #define __array(name, value) __typeof__(value) *name[]
 
-enum { BPF_MAP_TYPE_ARRAY, BPF_MAP_TYPE_PERCPU_ARRAY, BPF_MAP_TYPE_ARRAY_OF_MAPS, BPF_F_MMAPABLE = 1, BPF_F_INNER_MAP = 2 };
+enum { BPF_MAP_TYPE_ARRAY, BPF_MAP_TYPE_HASH, BPF_MAP_TYPE_PERCPU_ARRAY, BPF_MAP_TYPE_ARRAY_OF_MAPS, BPF_F_MMAPABLE = 1, BPF_F_INNER_MAP = 2 };
 
 // The fields of the kernel's that the unwinder reads.
 struct pt_regs {
@@ -27,8 +27,48 @@ struct xol_area {
 
 struct mm_struct {
 	struct {
+		void *ma_root;
+	} mm_mt;
+	struct {
+		void *vdso;
+	} context;
+	struct {
 		struct xol_area *xol_area;
 	} uprobes_state;
+	unsigned long start_code, start_stack;
+};
+
+// Never met: the host's tree of mappings is empty, and the code of processes is what is given.
+struct super_block {
+	__u32 s_dev;
+};
+
+struct inode {
+	unsigned long i_ino;
+	struct super_block *i_sb;
+	__s64 i_size, i_mtime_sec;
+	__u32 i_mtime_nsec;
+};
+
+struct inode___6_6 {
+	struct {
+		__s64 tv_sec, tv_nsec;
+	} i_mtime;
+};
+
+struct inode___6_10 {
+	struct {
+		__s64 tv_sec, tv_nsec;
+	} __i_mtime;
+};
+
+struct file {
+	struct inode *f_inode;
+};
+
+struct vm_area_struct {
+	unsigned long vm_start, vm_end, vm_flags, vm_pgoff;
+	struct file *vm_file;
 };
 
 struct return_instance {
@@ -48,6 +88,7 @@ struct task_struct {
 
 #define bpf_core_field_exists(field) true
 #define bpf_core_read(to, size, from) memcpy(to, from, size)
+#define bpf_probe_read_kernel(to, size, from) (memcpy(to, from, size), 0L)
 
 static struct task_struct *bpf_get_current_task_btf(void);
 static void *bpf_map_lookup_elem(void *map, const void *key);
@@ -116,6 +157,8 @@ static void *bpf_map_lookup_elem(void *map, const void *key)
 	__u32 index;
 	const struct array *array = map;
 
+	if (map == &known_code)
+		return NULL;
 	memcpy(&index, key, sizeof index);
 	if (map == &unwindings)
 		return &current->state;
@@ -150,6 +193,8 @@ struct unwind_host *unwind_host_create(const struct unwind_host_mapping *mapping
 	}
 	host->mappings = (struct array){ (const unsigned char *)host->cells, sizeof *host->cells, count + 1 };
 	host->table_count = count;
+	host->mm.start_code = 1;
+	host->task.mm = &host->mm;
 	return host;
 }
 
@@ -177,7 +222,7 @@ bool unwind_host_set_probes(struct unwind_host *host, uint64_t page, const struc
 	host->probes_page.vaddr = page;
 	host->mm.uprobes_state.xol_area = &host->probes_page;
 	host->probes = (struct uprobe_task){ .return_instances = count ? list : NULL };
-	host->task = (struct task_struct){ .mm = &host->mm, .utask = &host->probes };
+	host->task.utask = &host->probes;
 	return true;
 }
 
@@ -185,6 +230,22 @@ void unwind_host_set_probed_instruction(struct unwind_host *host, uint64_t origi
 {
 	host->probes.vaddr = original;
 	host->probes.xol_vaddr = copy;
+}
+
+void unwind_host_set_stack_start(struct unwind_host *host, uint64_t address) { host->mm.start_stack = address; }
+
+void unwind_host_set_memory(struct unwind_host *host, bool in_exec, bool exiting)
+{
+	host->mm.start_code = !in_exec;
+	host->task.mm = exiting ? NULL : &host->mm;
+}
+
+int unwind_host_follows_call(struct unwind_host *host, uint64_t address, unwind_read read, void *context)
+{
+	host->read = read;
+	host->context = context;
+	current = host;
+	return follows_call(address);
 }
 
 void unwind_host_set_trapped(struct unwind_host *host, bool trapped) { host->trapped = trapped; }

@@ -11,7 +11,8 @@
 
 #define KILN_KERNEL_DEPTH 127             /* frames of the kernel's side: its own default limit (perf_event_max_stack) */
 #define KILN_USER_DEPTH 384               /* and of the user's; both fit into the frames of a struct kiln_stack */
-#define KILN_STACK_FRAMES 512             /* a power of two, for the verifier */
+#define KILN_FOUND_CODE 16                /* pieces of code a stack names that were found in it; more have no name if the process ends */
+#define KILN_STACK_FRAMES 1024            /* words; a power of two, for the verifier */
 #define KILN_STACKS_CAPACITY 32768        /* different stacks a session can hold */
 #define KILN_STACKS_RING_BYTES (1 << 20)  /* frames on their way to user space */
 #define KILN_COMM_BYTES 16                /* a thread's name, as the kernel keeps it (TASK_COMM_LEN) */
@@ -33,19 +34,23 @@ struct kiln_stack_key {
 	__u32 reserved;
 };
 
-/* How the user's side of a stack ended. X(symbol, name, what it means) */
+/* How the user's side of a stack ended. X(symbol, name, what it means and what would help) */
 #define KILN_STACK_ENDS(X) \
 	X(COMPLETE, "complete", "reached the outermost function of the program or thread") \
-	X(NO_PROCESS, "no_process", "the mappings of the process were not known yet") \
-	X(NO_MAPPING, "no_mapping", "an address in no known mapping: code mapped a moment before, or a broken stack") \
-	X(NO_TABLE, "no_table", "code without unwind table (generated code, no call frame information, too much of it) and without frame pointer") \
-	X(NO_ROW, "no_row", "an address that its file's call frame information doesn't cover") \
+	X(NO_PROCESS, "no_process", "a program executed a moment before, from a file that had not been read yet") \
+	X(NO_MAPPING, "no_mapping", "code mapped a moment before, from a file that had not been read yet") \
+	X(NO_TABLE, "no_table", "a file without call frame information, or too large a one, and no frame pointer; it helps to build it with -fasynchronous-unwind-tables or -fno-omit-frame-pointer") \
+	X(NO_ROW, "no_row", "an address that its file's call frame information doesn't cover, and no frame pointer; it helps to build it with -fno-omit-frame-pointer") \
 	X(UNSUPPORTED_ROW, "unsupported_row", "call frame information that the unwinder can't follow") \
-	X(UNREADABLE_MEMORY, "unreadable_memory", "stack memory that could not be read") \
+	X(UNREADABLE_MEMORY, "unreadable_memory", "stack memory that could not be read: swapped out, or never written") \
 	X(TOO_DEEP, "too_deep", "more than 384 user frames; the innermost are kept") \
 	X(STUCK, "stuck", "a caller's frame that doesn't lie above its callee's: a broken stack") \
 	X(COMPAT_32_BIT, "compat_32_bit", "32-bit code") \
-	X(PROBED_RETURN, "probed_return", "a return address that a return probe is just replacing: the kernel lists the true one a moment later")
+	X(PROBED_RETURN, "probed_return", "a return address that a return probe is just replacing: the kernel lists the true one a moment later") \
+	X(NOT_CODE, "not_code", "a return address outside of all code: the bottom of a coroutine that marks none, or a broken stack") \
+	X(GENERATED_CODE, "generated_code", "generated code without frame pointer; it helps to start a JVM with -XX:+PreserveFramePointer, Node.js with --interpreted-frames-native-stack") \
+	X(IN_EXEC, "in_exec", "the kernel was replacing the program by another, which has no stack yet") \
+	X(EXITING, "exiting", "the process was ending: its memory was gone")
 
 enum kiln_stack_end {
 #define X(symbol, name, meaning) KILN_END_##symbol,
@@ -59,7 +64,7 @@ enum kiln_stack_end {
 #define KILN_FRAME_INTERRUPTED (1ULL << 63)
 
 /* A stack, sent once through the ring `new_stacks` when it is first seen; `frames` holds kernel_depth
- * addresses and then user_depth addresses, each innermost first. Only that many are sent. */
+ * addresses and then user_depth addresses, each innermost first, and then the pieces of code found. Only that much is sent. */
 struct kiln_stack {
 	struct kiln_stack_key key;
 	__u32 kernel_depth;
@@ -71,6 +76,8 @@ struct kiln_stack {
 	__u64 start_stack;                    /* where its stack begins, as /proc/PID/stat has it: tells its executions apart */
 	__u64 comm[KILN_COMM_BYTES / 8];      /* the bytes of its leader's name */
 	__u64 thread[KILN_COMM_BYTES / 8];    /* the bytes of the thread's name; zeros unless by_thread */
+	__u32 found_count;                    /* pieces of code found: so many struct kiln_found_code behind the addresses */
+	__u32 reserved;
 	__u64 frames[KILN_STACK_FRAMES];
 };
 

@@ -54,7 +54,7 @@ final class Program {
     private static func compile(_ source: String, _ options: [String], _ language: Language, _ linked: [String], to path: String) throws {
         let file = "\(path).\(language.rawValue)", errors = path + ".errors"
         try source.write(toFile: file, atomically: true, encoding: .utf8)
-        let environment = ["GO111MODULE=off", "CGO_ENABLED=0", "GOCACHE=\(path).cache"]
+        let environment = ["GO111MODULE=off", "CGO_ENABLED=\(source.contains("import \"C\"") ? 1 : 0)", "GOCACHE=\(path).cache"]
         let arguments = language.compiler + options + ["-o", path, file] + linked + (language == .c ? ["-ldl"] : [])
         guard try Child("env", environment + arguments, errors: errors).wait() == 0 else {
             throw TestFailure("\(language.compiler.first ?? "") failed: \((try? String(contentsOfFile: errors, encoding: .utf8)) ?? "")")

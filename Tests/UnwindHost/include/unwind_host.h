@@ -40,6 +40,15 @@ bool unwind_host_set_probes(struct unwind_host *host, uint64_t page, const struc
 // Behind unwind_host_set_probes: the instruction at `original` runs as its copy.
 void unwind_host_set_probed_instruction(struct unwind_host *host, uint64_t original, uint64_t copy);
 
+// Where the process's first instruction found the stack pointer.
+void unwind_host_set_stack_start(struct unwind_host *host, uint64_t address);
+
+// Whether a program is being executed, or has given its memory back.
+void unwind_host_set_memory(struct unwind_host *host, bool in_exec, bool exiting);
+
+// Whether a call ends at an address: 1, 0, or 2 where the code can't be read.
+int unwind_host_follows_call(struct unwind_host *host, uint64_t address, unwind_read read, void *context);
+
 // Whether the next stacks are those of a trap.
 void unwind_host_set_trapped(struct unwind_host *host, bool trapped);
 
