@@ -145,6 +145,9 @@ static __always_inline void execution_ends(struct executor *e, struct exchange *
 	e->id = 0;
 	if (!executes_alone(e, end_ns))
 		return;
+	/* Not answered in its turn: paused, or blocked. Nobody waited for it. */
+	if (late && x && x->waiting != WAITING_NONE && x->received_ns == e->received_ns)
+		return;
 	note_span(e, end_ns, run_delay_ns, late);
 	if (late || !x || x->waiting != WAITING_ONE || x->received_ns != e->received_ns || end_ns < x->received_ns)
 		return;
