@@ -227,12 +227,18 @@ struct AuditTerms {
         if !Self.neverQueued.contains(name) {
             if let reason = notExecuted { possible.append(Term(reason, atMost: counts.queued)) }
         }
-        possible.append(Term(
-            Self.blocks(name) ? "blocked until its client left" : calls("QUIT") != 0 ? "read behind QUIT, and so not executed"
-                : "read, and not executed by the time it was asked", atMost: unanswered
-        ))
+        possible.append(Term(Self.blocks(name) ? "blocked until its client left" : notAnswered, atMost: unanswered))
         if !hasLine { possible.append(Term("known to it by another name", unnamed, limit: nameless[name] ?? 0)) }
         return (certain, possible)
+    }
+
+    /// Why kiln saw no reply to what the server has not counted.
+    private var notAnswered: String {
+        var reasons: [String] = []
+        if calls("QUIT") != 0 { reasons.append("read behind QUIT, and so not executed") }
+        if end.clientReplyCalls != 0 { reasons.append("unknown to it, and asked by a client that turned replies off (CLIENT REPLY)") }
+        if lost["unpaired_connections"] != 0 { reasons.append("unknown to it, and asked on one of \(lost["unpaired_connections"]) unpaired_connections") }
+        return reasons.isEmpty ? "read, and not executed by the time it was asked" : reasons.joined(separator: ", or ")
     }
 
     /// Errors that its own counts of this command have. Scripts and transactions run commands whose errors are no replies.

@@ -3,20 +3,29 @@ import KilnModel
 /// kiln's counts beside the server's, for people.
 func auditLines(_ audit: Audit.Record) -> [Line] {
     var table = Table(["AUDIT", "kiln", "server", "exec mean", "usec_per_call", "exec p99", "latencystats p99", ""], leftAligned: 1)
-    for row in audit.commands {
+    let commands = shownFirst(audit.commands) { $0.difference }, errors = shownFirst(audit.errors) { $0.difference }
+    for row in commands {
         table.add([
             row.command, range(row.kilnLeast, row.kilnMost),
             grouped(row.serverCalls) + (row.serverRejectedCalls == 0 ? "" : " + \(grouped(row.serverRejectedCalls)) rejected"),
             time(row.kilnExecNs), time(row.serverExecNs), time(row.kilnExecP99Ns), time(row.serverExecP99Ns), row.difference ?? "same",
         ])
     }
-    for row in audit.errors {
+    for row in errors {
         table.add([row.word, range(row.kilnLeast, row.kilnMost), grouped(row.server), "", "", "", "", row.difference ?? "same"])
     }
     if let row = audit.requestBytes {
         table.add(["request bytes", range(row.kilnLeast, row.kilnMost), grouped(row.server), "", "", "", "", row.difference ?? "same"])
     }
-    return [Line].table(table.lines.map(\.trimmedRight)) + (["audit: " + verdict(audit)] + executionTimes(audit).map { "exec: " + $0 })
+    let rest = [(audit.commands.count - commands.count, "commands"), (audit.errors.count - errors.count, "errors")]
+        .filter { $0.0 > 0 }.map { Line("… and \($0.0) more \($0.1) (in session.json)") }
+    return [Line].table(table.lines.map(\.trimmedRight)) + rest + (["audit: " + verdict(audit)] + executionTimes(audit).map { "exec: " + $0 })
+}
+
+/// Rows in their order, as many as a table shows: unexplained differences before others, and these before what is the same.
+private func shownFirst<Row>(_ rows: [Row], _ difference: (Row) -> String?) -> [Row] {
+    let rank = rows.map { row in difference(row).map { $0.hasSuffix(Audit.unexplained) ? 0 : 1 } ?? 2 }
+    return rows.indices.sorted { (rank[$0], $0) < (rank[$1], $1) }.prefix(Output.standardOutput.tableRows).sorted().map { rows[$0] }
 }
 
 /// Why the means of exec are not the server's: two clocks around different parts of the same command.
@@ -29,7 +38,7 @@ private func executionTimes(_ audit: Audit.Record) -> [String] {
         lines.append("\(median) longer than usec_per_call (median of \(longer.count) commands), which leaves out the read's return, parsing, and what is done before the reply is sent")
     }
     if !shorter.isEmpty {
-        lines.append("shorter for \(shorter.joined(separator: ", ")): commands of pipelines and of scripts have none, and usec_per_call has them all")
+        lines.append("shorter for \(shorter.joined(separator: ", ")): exec has what was seen to be executed by itself, usec_per_call also what pipelines, scripts and modules' threads executed")
     }
     return lines
 }
