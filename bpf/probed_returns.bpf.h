@@ -11,7 +11,7 @@
 #define PROBED_RETURNS 64                 /* MAX_URETPROBE_DEPTH: of a task at a time */
 #define PROBED_INSTRUCTION_BYTES 128      /* UPROBE_XOL_SLOT_BYTES: room for one instruction */
 #define BREAKPOINT 0xcc                   /* int3 */
-#define NO_SYSTEM_CALL (-1UL)             /* orig_ax of a trap */
+#define NO_SYSTEM_CALL (-1UL)             /* orig_ax of traps and most interrupts */
 
 /* The trampoline of Linux 6.11 and later: three pushes, a system call, two pops, and a return to what then lies on top. Earlier ones are a
  * breakpoint. */
@@ -72,10 +72,10 @@ static __always_inline bool leave_probes_page(struct unwinding *u, struct uprobe
 	/* The return took the replaced address off the stack; what the trampoline has pushed since lies below. */
 	if (return_from_probed(u, probes, u->sp - 8, TRAMPOLINE_PUSHED))
 		return true;
-	/* The system call has put the address where the trampoline's own return takes it from. */
+	/* The system call has put the address where the trampoline's own return takes it from, or does so in a moment. */
 	address = u->sp + (offset < TRAMPOLINE_POPPED_ONE ? 16 : offset < TRAMPOLINE_POPPED_BOTH ? 8 : 0);
 	if (offset < TRAMPOLINE_CALLED || offset > TRAMPOLINE_POPPED_BOTH ||
-	    bpf_probe_read_user(&u->word, sizeof u->word, (void *)address))
+	    bpf_probe_read_user(&u->word, sizeof u->word, (void *)address) || follows_call(u->word) != FOLLOWS_CALL)
 		return false;
 	u->pc = u->word;
 	u->sp = address + 8;
@@ -108,14 +108,26 @@ __noinline int leave_probe(void)
 	return left ? PROBE_LEFT : PROBE_UNKNOWN;
 }
 
-/* A trap leaves the address behind the breakpoint until the probe's handler has put it right, and a sample may come before. */
-static __always_inline void leave_breakpoint(struct unwinding *u, const struct pt_regs *regs)
+/* What the kernel leaves half done while it handles a probe, and a sample of the kernel's side may find: an address that is still behind the
+ * breakpoint, and the trampoline's three registers still on the stack when the address is the caller's already. Only of a task that has met a
+ * probe: an interrupt looks the same as a trap, and other code ends in the breakpoint's byte, too. */
+static __always_inline void put_right(struct unwinding *u, struct task_struct *task, const struct pt_regs *regs)
 {
+	struct uprobe_task *probes = NULL;
+	__u64 pushed[TRAMPOLINE_PUSHED / 8] = {};
 	__u8 code[2] = {};
 
-	if (regs->orig_ax == NO_SYSTEM_CALL && !bpf_probe_read_user(code, sizeof code, (void *)(u->pc - 1)) &&
-	    code[0] == BREAKPOINT && code[1] != BREAKPOINT)      /* put right already, and padding before it */
+	if (regs->orig_ax != NO_SYSTEM_CALL || !bpf_core_field_exists(task->utask))
+		return;
+	bpf_core_read(&probes, sizeof probes, &task->utask);
+	if (!probes)
+		return;
+	if (!bpf_probe_read_user(code, sizeof code, (void *)(u->pc - 1)) && code[0] == BREAKPOINT &&
+	    code[1] != BREAKPOINT)      /* put right already, and padding before it */
 		u->pc--;
+	else if (!bpf_probe_read_user(pushed, sizeof pushed, (void *)u->sp) && pushed[0] == regs->r11 && pushed[1] == regs->cx &&
+		 pushed[2] == regs->ax)
+		u->sp += TRAMPOLINE_PUSHED;
 }
 
 #endif

@@ -71,6 +71,7 @@ struct {
 	__type(value, struct unwinding);
 } unwindings SEC(".maps");
 
+#include "code_bytes.bpf.h"
 #include "mapped_code.bpf.h"
 #include "probed_returns.bpf.h"
 
@@ -190,52 +191,6 @@ static __always_inline bool is_code(__u32 why)
 	return why == KILN_END_NO_ROW || why == KILN_END_NO_TABLE || why == KILN_END_GENERATED_CODE;
 }
 
-/* Whether a call ends at an address, so that a return may lead there; what can't be read may. The encodings of CALL: e8 with 4 bytes, ff /2 with a
- * register (2 bytes) or memory (2 to 7). Prefixes come before them. A word from the stack that is none of those was left there by
- * something else. */
-#define FOLLOWS_NO_CALL 0
-#define FOLLOWS_CALL 1
-#define CODE_UNREADABLE 2
-
-__noinline int follows_call(__u64 address)
-{
-	__u64 code = 0;
-
-	/* In the word the last byte before the address is the highest; `last(n)` is the nth from the end. */
-#define last(n) ((__u8)(code >> (64 - 8 * (n))))
-#define modrm(n, mode) ((last(n) & 0xf8) == ((mode) << 6 | 2 << 3))
-#define needs_sib(n) ((last(n) & 7) == 4)
-	if (bpf_probe_read_user(&code, sizeof code, (void *)(address - sizeof code)))
-		return CODE_UNREADABLE;
-	if (last(5) == 0xe8)
-		return FOLLOWS_CALL;
-	if (last(2) == 0xff && (modrm(1, 3) || (modrm(1, 0) && !needs_sib(1) && (last(1) & 7) != 5)))
-		return FOLLOWS_CALL;
-	if (last(3) == 0xff && ((modrm(2, 0) && needs_sib(2)) || (modrm(2, 1) && !needs_sib(2))))
-		return FOLLOWS_CALL;
-	if (last(4) == 0xff && modrm(3, 1) && needs_sib(3))
-		return FOLLOWS_CALL;
-	if (last(6) == 0xff && ((modrm(5, 2) && !needs_sib(5)) || last(5) == 0x15))
-		return FOLLOWS_CALL;
-	return last(7) == 0xff && needs_sib(6) && (modrm(6, 2) || (modrm(6, 0) && (last(5) & 7) == 5)) ? FOLLOWS_CALL : FOLLOWS_NO_CALL;
-#undef last
-#undef modrm
-#undef needs_sib
-}
-
-/* mov $15, %rax or %eax, and syscall: where signal handlers return to. C libraries without call frame information have it, too. */
-__noinline int is_signal_return(__u64 address)
-{
-	__u8 code[16] = {};
-
-	if (bpf_probe_read_user(code, 9, (void *)address))
-		return 0;
-	if (code[0] == 0xb8)
-		return code[1] == 15 && !code[2] && !code[3] && !code[4] && code[5] == 0x0f && code[6] == 0x05;
-	return code[0] == 0x48 && code[1] == 0xc7 && code[2] == 0xc0 && code[3] == 15 && !code[4] && !code[5] && !code[6] && code[7] == 0x0f &&
-	       code[8] == 0x05;
-}
-
 #define FOLLOWED (-1)
 
 /* No row. A stub has its return address on top of the stack; other code may keep a frame pointer. FOLLOWED, or the end. */
@@ -342,7 +297,7 @@ static long unwind_frame(__u32 turn, struct unwind_context *context)
 		/* Nor is a word that is no address of code. */
 		if (why == KILN_END_NOT_CODE && !u->exact)
 			return ended(u, why);
-		if (!found.word && !u->exact && is_code(why) && is_signal_return(u->pc))
+		if (found.row.rule == KILN_UNWIND_NONE && !u->exact && is_code(why) && is_signal_return(u->pc))
 			found.row.rule = KILN_UNWIND_SIGNAL;
 		/* Where samples hit user code rarely repeats; where it calls and enters the kernel does. */
 		if (!u->is_found && (!u->exact || (found.word && context->stack->kernel_depth)) && (found.word || is_code(why))) {
@@ -488,7 +443,8 @@ static __always_inline void unwind_user_stack(struct kiln_stack *stack)
 		u->depth = 1;
 		u->end = KILN_END_COMPAT_32_BIT;
 	} else {
-		leave_breakpoint(u, regs);
+		if (stack->kernel_depth)
+			put_right(u, task, regs);
 		bpf_loop(KILN_USER_DEPTH + PROBED_RETURNS + 1, unwind_frame, &context, 0);
 	}
 	stack->user_depth = u->depth;

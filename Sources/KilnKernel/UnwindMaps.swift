@@ -210,7 +210,6 @@ package final class UnwindMaps {
     }
 
     /// False: there is no room in `limit` bytes. Where there is none at all, the file is known to have no table.
-    @discardableResult
     private func addTable(
         of mapping: CodeMapping, upTo limit: Int = memoryCeiling, to added: inout InnerMapChanges
     ) throws(KernelError) -> Bool {

@@ -67,13 +67,14 @@ struct UnwindEndTests {
 
     /// `sp` and `fp`: bytes from the stack's first on; without, the frame pointer is 0. The end by its name in every output.
     private func end(
-        at pc: UInt64, sp: UInt64 = 0, fp: Int64? = nil, stack words: [UInt64], codeSegment: UInt16 = 0x33,
+        at pc: UInt64, sp: UInt64 = 0, fp: Int64? = nil, stack words: [UInt64], codeSegment: UInt16 = 0x33, r11: UInt64 = 0, rcx: UInt64 = 0, rax: UInt64 = 0,
         code: (start: UInt64, bytes: [UInt8]) = (0, [])
     ) -> (frames: [UInt64], end: String) {
         var registers = [UInt64](repeating: 0, count: Int(UNWIND_REGISTERS))
         registers[6] = fp.map { UInt64(Int64(Stack.start) + $0) } ?? 0
         registers[7] = Stack.start + sp
         registers[16] = pc
+        (registers[0], registers[2], registers[11]) = (rax, rcx, r11)
         host.setCodeSegment(codeSegment)
         let stack = Stack(words, code: code)
         let found = host.stack(registers, Stack.read, Unmanaged.passUnretained(stack).toOpaque())
@@ -150,14 +151,24 @@ struct UnwindEndTests {
         #expect(found.end == "complete")
     }
 
+    /// The kernel has put the address right; what the trampoline pushed is still there.
+    @Test func theRegistersThatATrampolinePushedAreNoFrame() throws {
+        let caller = try inside("by_sp"), outer = try inside("last")
+        #expect(host.setProbes(page: Self.probesPage, returns: []))
+        host.setTrapped(true)
+        #expect(end(at: caller, stack: [5, 6, 7, outer, 0], r11: 5, rcx: 6, rax: 7).frames == [caller, outer])
+        #expect(end(at: caller, stack: [outer, 0, 7, 0], r11: 5, rcx: 6, rax: 7).frames == [caller, outer])
+    }
+
     /// The kernel has taken the call off its list and left the address to the trampoline's own return.
     @Test(arguments: [(13, 8), (15, 16), (16, 24)] as [(UInt64, UInt64)])
     func aTrampolineThatTheKernelIsDoneWithReturnsByTheStack(offset: UInt64, sp: UInt64) throws {
         let caller = try inside("by_sp"), outer = try inside("last")
         #expect(host.setProbes(page: Self.probesPage, returns: []))
-        let found = end(at: Self.probesPage + offset, sp: sp, stack: [0, 2, 3, caller, outer, 0])
-        #expect(found.frames == [caller, outer])
-        #expect(found.end == "complete")
+        let call = (start: caller - 8, bytes: [0x90, 0x90, 0x90, 0xe8, 0, 0, 0, 0] as [UInt8])
+        #expect(end(at: Self.probesPage + offset, sp: sp, stack: [0, 2, 3, caller, outer, 0], code: call) == ([caller, outer], "complete"))
+        // Not yet there: what the trampoline pushed first.
+        #expect(end(at: Self.probesPage + offset, sp: sp, stack: [0, 2, 3, 7, outer, 0], code: call) == ([], "probed_return"))
     }
 
     @Test func aProbedInstructionThatRunsElsewhereStandsWhereItBelongs() throws {
@@ -176,6 +187,9 @@ struct UnwindEndTests {
             host.setTrapped(trapped)
             return end(at: code + 1, stack: [outer, 0], code: (code, bytes)).frames
         }
+        // A task that has met no probe has been interrupted.
+        #expect(first(trapped: true, [0xcc, 0x55]) == [code + 1, outer])
+        #expect(host.setProbes(page: 0, returns: []))
         #expect(first(trapped: true, [0xcc, 0x55]) == [code, outer])
         #expect(first(trapped: false, [0xcc, 0x55]) == [code + 1, outer])
         // Already put right: the breakpoint is the next instruction, and what lies before it is padding.
@@ -224,7 +238,7 @@ struct UnwindEndTests {
         let memory = registers.flatMap { ["(%\($0))", "8(%\($0))", "-8(%\($0))", "0x1000(%\($0))", "0x100000(%\($0),%rcx,4)", "1(%\($0),%r9,2)", "(%\($0),%rdx)"] }
             + ["0x1000(,%rax,8)", "0x40(%rip)", "0x1000", "%fs:0x28", "%gs:(%rax)"]
         let operands = registers.map { "%" + $0 } + memory
-        let calls = operands.map { "call *\($0)" } + operands.map { "notrack call *\($0)" } + ["call target", "call target+1000"]
+        let calls = operands.map { "call *\($0)" } + operands.filter { !$0.contains("s:") }.map { "notrack call *\($0)" } + ["call target", "call target+1000"]
         // What an assembler writes for the same operands where nothing is called; a return may not lead behind them.
         let others = operands.map { "jmp *\($0)" } + operands.map { "push \($0)" } + registers.map { "mov %\($0), %rax" } + ["jmp target", "nop", "ret", "leave"]
         let workshop = try Workshop()
@@ -239,12 +253,16 @@ struct UnwindEndTests {
         for (index, text) in (calls + others).enumerated() {
             let isCall = index < calls.count, name = (isCall ? "c" : "o") + "\(index)"
             let offset = Int(try #require(offsets[name]))
-            let stack = Stack([], code: (0x1000, Array(file[(offset - 16)..<offset])))
-            let found = host.followsCall(0x1010, Stack.read, Unmanaged.passUnretained(stack).toOpaque())
-            withExtendedLifetime(stack) {}
-            if found != isCall { wrong.append(text) }
+            if followsCall(Array(file[(offset - 16)..<offset])) != isCall { wrong.append(text) }
         }
         #expect(wrong.isEmpty)
-        #expect(host.followsCall(0x1010, Stack.read, Unmanaged.passUnretained(Stack([], code: (0, []))).toOpaque()) == nil)
+        #expect(followsCall([]) == nil)
+    }
+
+    /// Of an address behind these bytes.
+    private func followsCall(_ bytes: [UInt8]) -> Bool? {
+        let stack = Stack([], code: (0x1000, bytes))
+        defer { withExtendedLifetime(stack) {} }
+        return host.followsCall(0x1000 + 16, Stack.read, Unmanaged.passUnretained(stack).toOpaque())
     }
 }

@@ -62,7 +62,7 @@ extension KernelTests {
             let session = try Session.sampling(pid: program.pid)
             let samples = session.record.samples.onCPU
             #expect(samples.recorded > 300)
-            #expect(session.wholeShare >= 0.99, "\(samples.ends)")
+            #expect(session.wholeShare >= 0.98, "\(samples.ends)")
             // Most time is spent in the innermost call; each probe takes some, too.
             let deepest = session.stacks.lines.filter { line in
                 line.frames.starts(with: ["program", "_start"]) && line.frames.filter { $0 == "deep" }.count == 30
@@ -77,9 +77,11 @@ extension KernelTests {
             let session = try Session.sampling(pid: program.pid)
             let samples = session.record.samples.onCPU
             #expect(samples.recorded > 300)
-            #expect(session.wholeShare >= 0.99, "\(samples.ends)")
+            // Here and there a sample falls between the replacement and its entry in the kernel's list.
+            #expect(samples.complete + (samples.ends["probed_return"] ?? 0) >= samples.recorded * 99 / 100, "\(samples.ends)")
+            #expect(session.wholeShare >= 0.96, "\(samples.ends)")
             let inProgram = session.stacks.samples(through: "program", "_start", "main")
-            #expect(inProgram >= samples.recorded * 99 / 100, "\(session.folded)")
+            #expect(inProgram == samples.complete, "\(session.folded)")
             let known: Set<Substring> = ["program", "_start", "__libc_start_main", "__libc_start_call_main", "main", "hop", "deep"]
             // Not those that are told to be cut: where the kernel has replaced an address and not yet listed it.
             let whole = session.stacks.lines.map(\.frames).filter { $0.count > 1 && !$0[1].hasPrefix("[") }

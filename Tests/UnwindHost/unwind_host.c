@@ -264,7 +264,7 @@ static void unwind(struct unwind_host *host, const uint64_t *dwarf, unwind_read 
 	host->context = context;
 	host->turns = turns;
 	memset(&host->stack.key, 0, sizeof host->stack.key);
-	host->stack.kernel_depth = 0;
+	host->stack.kernel_depth = host->trapped;
 	current = host;
 	unwind_user_stack(&host->stack);
 }
@@ -274,7 +274,7 @@ size_t unwind_host_stack(struct unwind_host *host, const uint64_t *registers, un
 {
 	unwind(host, registers, read, context, ~0u);
 	for (size_t i = 0; i < host->stack.user_depth && i < capacity; i++)
-		frames[i] = host->stack.frames[i];
+		frames[i] = host->stack.frames[host->stack.kernel_depth + i];
 	*end = host->stack.end;
 	return host->stack.user_depth;
 }

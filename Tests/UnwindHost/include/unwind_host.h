@@ -49,7 +49,7 @@ void unwind_host_set_memory(struct unwind_host *host, bool in_exec, bool exiting
 // Whether a call ends at an address: 1, 0, or 2 where the code can't be read.
 int unwind_host_follows_call(struct unwind_host *host, uint64_t address, unwind_read read, void *context);
 
-// Whether the next stacks are those of a trap.
+// Whether the next stacks are those of a trap, sampled in the kernel.
 void unwind_host_set_trapped(struct unwind_host *host, bool trapped);
 
 // The whole stack: return addresses from the innermost frame on, as the kernel would record them. Returns how many; `end` is an

@@ -1,0 +1,52 @@
+/* SPDX-License-Identifier: (GPL-2.0-only OR BSD-2-Clause) */
+/* What an instruction's bytes say of an address (x86-64). Part of unwind.bpf.h. Global functions: verified once. */
+#ifndef KILN_CODE_BYTES_BPF_H
+#define KILN_CODE_BYTES_BPF_H
+
+/* Whether a call ends at an address, so that a return may lead there; what can't be read may. The encodings of CALL: e8 with 4 bytes, ff /2 with a
+ * register (2 bytes) or memory (2 to 7). Prefixes come before them. A word from the stack that is none of those was left there by
+ * something else. */
+#define FOLLOWS_NO_CALL 0
+#define FOLLOWS_CALL 1
+#define CODE_UNREADABLE 2
+
+__noinline int follows_call(__u64 address)
+{
+	__u64 code = 0;
+
+	/* In the word the last byte before the address is the highest; `last(n)` is the nth from the end. */
+#define last(n) ((__u8)(code >> (64 - 8 * (n))))
+#define modrm(n, mode) ((last(n) & 0xf8) == ((mode) << 6 | 2 << 3))
+#define needs_sib(n) ((last(n) & 7) == 4)
+	if (bpf_probe_read_user(&code, sizeof code, (void *)(address - sizeof code)))
+		return CODE_UNREADABLE;
+	if (last(5) == 0xe8)
+		return FOLLOWS_CALL;
+	if (last(2) == 0xff && (modrm(1, 3) || (modrm(1, 0) && !needs_sib(1) && (last(1) & 7) != 5)))
+		return FOLLOWS_CALL;
+	if (last(3) == 0xff && ((modrm(2, 0) && needs_sib(2)) || (modrm(2, 1) && !needs_sib(2))))
+		return FOLLOWS_CALL;
+	if (last(4) == 0xff && modrm(3, 1) && needs_sib(3))
+		return FOLLOWS_CALL;
+	if (last(6) == 0xff && ((modrm(5, 2) && !needs_sib(5)) || last(5) == 0x15))
+		return FOLLOWS_CALL;
+	return last(7) == 0xff && needs_sib(6) && (modrm(6, 2) || (modrm(6, 0) && (last(5) & 7) == 5)) ? FOLLOWS_CALL : FOLLOWS_NO_CALL;
+#undef last
+#undef modrm
+#undef needs_sib
+}
+
+/* mov $15, %rax or %eax, and syscall: where signal handlers return to. C libraries without call frame information have it, too. */
+__noinline int is_signal_return(__u64 address)
+{
+	__u8 code[16] = {};
+
+	if (bpf_probe_read_user(code, 9, (void *)address))
+		return 0;
+	if (code[0] == 0xb8)
+		return code[1] == 15 && !code[2] && !code[3] && !code[4] && code[5] == 0x0f && code[6] == 0x05;
+	return code[0] == 0x48 && code[1] == 0xc7 && code[2] == 0xc0 && code[3] == 15 && !code[4] && !code[5] && !code[6] && code[7] == 0x0f &&
+	       code[8] == 0x05;
+}
+
+#endif
