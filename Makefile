@@ -16,7 +16,7 @@ BPF_COMPILE = $(CLANG) -g -O2 -target bpf -mcpu=v3 -std=gnu2x -Wall -Wextra -Wer
 
 # Debian packages: what a build needs, and what tests, demo and benchmarks need besides.
 BUILD_PACKAGES := libbpf-dev libelf-dev libdw-dev zlib1g-dev liblzma-dev libbz2-dev libiberty-dev libc6-dev
-TEST_PACKAGES  := redis-server redis-tools openssl libssl-dev python3 chromium libxml2-utils gcc g++ golang-go libc-bin binutils xz-utils dwz iproute2 python3-pip procps util-linux linux-perf
+TEST_PACKAGES  := redis-server redis-tools memcached openssl libssl-dev python3 chromium libxml2-utils gcc g++ golang-go libc-bin binutils xz-utils dwz iproute2 python3-pip procps util-linux linux-perf
 KERNEL_TEST_PACKAGES := qemu-system-x86 busybox-static cpio xz-utils redis-server redis-tools openssl python3 libxml2-utils gcc libc6-dev binutils
 
 # Kernels that `make test-kernels` boots: versions that Tests/kernels/fetch.sh knows, paths of images, or all.
@@ -28,7 +28,7 @@ COMPARE_PACKAGES := bpftrace libbpf-tools strace
 # Of `make bench-compare`: each takes about a minute and a half.
 ROUNDS ?= 5
 
-.PHONY: build help deps deps-build bpf static demo test test-kernels bench bench-compare clean
+.PHONY: build help deps deps-build bpf static demo test command-names test-kernels bench bench-compare clean
 
 build: bpf                       ## build kiln (the default); the binary is .build/release/kiln
 	$(SWIFT_BUILD) --product kiln
@@ -93,6 +93,11 @@ demo: deps build                 ## profile a redis-server of its own under load
 test: deps bpf                   ## run every test
 	Tests/servers/fetch.sh .build-servers
 	Tests/run.sh "$(SWIFT)"
+
+command-names:                   ## renew the list of commands that servers know (bpf/command_names.inc)
+	Tests/servers/fetch.sh .build-servers
+	Tests/servers/command-names.sh .build-servers >bpf/build/command_names.inc
+	mv bpf/build/command_names.inc bpf/command_names.inc
 
 test-kernels: static             ## boot kernels under qemu and run the kernel tests in each: KERNELS="6.1 /path/to/vmlinuz", or all
 	$(call install,$(KERNEL_TEST_PACKAGES))

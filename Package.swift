@@ -32,16 +32,18 @@ let package = Package(
             name: "KilnKernel",
             dependencies: ["CLibbpf", "KilnBPF", "KilnModel", .product(name: "SystemPackage", package: "swift-system")]
         ),
+        // What strangers chose, made safe to show.
+        .target(name: "PrintableText"),
         // Requests and replies on the wire, decoded.
         .target(name: "RESP"),
-        .target(name: "KilnModel", dependencies: ["KilnBPF", "RESP"]),
+        .target(name: "KilnModel", dependencies: ["KilnBPF", "RESP", "PrintableText"]),
         .target(
             name: "KilnSymbols",
-            dependencies: ["CElfutils", "CLzma", "CDemangle", "KilnBPF", .product(name: "SystemPackage", package: "swift-system")]
+            dependencies: ["CElfutils", "CLzma", "CDemangle", "KilnBPF", "PrintableText", .product(name: "SystemPackage", package: "swift-system")]
         ),
         .target(
             name: "KilnTargets",
-            dependencies: [.product(name: "SystemPackage", package: "swift-system")]
+            dependencies: ["PrintableText", .product(name: "SystemPackage", package: "swift-system")]
         ),
         .target(
             name: "Flamegraph", path: "flamegraph",
@@ -50,7 +52,7 @@ let package = Package(
         .executableTarget(
             name: "kiln",
             dependencies: [
-                "RESP", "KilnKernel", "KilnModel", "KilnSymbols", "KilnTargets", "Flamegraph",
+                "RESP", "PrintableText", "KilnKernel", "KilnModel", "KilnSymbols", "KilnTargets", "Flamegraph",
                 .product(name: "ArgumentParser", package: "swift-argument-parser"),
                 .product(name: "SystemPackage", package: "swift-system"),
             ]
@@ -85,6 +87,7 @@ let package = Package(
         // Random numbers with a seed, a headless browser, xmllint: for tests and benchmarks.
         .target(name: "TestSupport", path: "Tests/TestSupport"),
         .testTarget(name: "KilnBPFTests", dependencies: ["RESPHost", "TestSupport"]),
+        .testTarget(name: "PrintableTextTests", dependencies: ["PrintableText"]),
         .testTarget(name: "RESPTests", dependencies: ["RESP", "TestSupport"]),
         .testTarget(name: "KilnModelTests", dependencies: ["KilnModel", "KilnBPF"]),
         .testTarget(name: "FlamegraphTests", dependencies: ["Flamegraph", "TestSupport"], exclude: ["Fixtures"]),

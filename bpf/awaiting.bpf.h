@@ -85,13 +85,15 @@ struct arrived {
 	__u64 received_ns;
 };
 
-static __always_inline void count_calls(__u32 command, __u32 count, __u32 largest, const struct arrived *times)
+static __always_inline void count_calls(const struct exchange *x, __u32 command, __u32 count, __u32 largest, const struct arrived *times)
 {
 	struct kiln_command_stats *stats = bpf_map_lookup_elem(&command_stats, &command);
 
 	if (!stats)
 		return;
 	stats->calls += count;
+	if (x->queues && row_class(command) != KILN_CLASS_EXEC)
+		stats->queued += count;
 	if (largest > stats->request_bytes_max)
 		stats->request_bytes_max = largest;
 	if (times->arrived_ns)
@@ -149,7 +151,7 @@ static long await_run(__u32 index, struct await_context *context)
 	run = &r->runs[index & (RESP_RUNS_MAX - 1)];
 	command = run->command;
 	count = run->count;
-	count_calls(command, count, run->largest, &context->times);
+	count_calls(x, command, count, run->largest, &context->times);
 	count = replies_expected(x, row_class(command), count);
 	full = c->untimed || tail - c->head >= PIPELINE_RUNS || c->batch_tail - c->batch_head >= PIPELINE_BATCHES;
 	if (TRACING) {
@@ -213,7 +215,8 @@ static long count_run(__u32 index, struct count_context *context)
 
 	barrier_var(index);
 	run = &context->reader->runs[index & (RESP_RUNS_MAX - 1)];
-	count_calls(run->command, run->count, run->largest, &context->times);
+	count_calls(context->exchange, run->command, run->count, run->largest, &context->times);
+	note_transaction(context->exchange, row_class(run->command));
 	if (TRACING) {
 		requests_read(context->exchange, context->reader, index);
 		tell_unanswered(context->exchange, run->command, run->count, context->times.received_ns, context->times.arrived_ns);

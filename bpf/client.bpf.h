@@ -12,8 +12,6 @@
 
 #include "commands.bpf.h"
 
-#define SEND_PIECES_MAX 64                /* iovecs of one send that are followed */
-
 /* What the socket tells of a connection, at its first event. */
 __noinline int client_meets(struct exchange *x, const struct kiln_client_key *server, bool incoming, bool is_new)
 {
@@ -33,76 +31,65 @@ static __always_inline void client_begins(struct exchange *x)
 	x->trust = !(x->flags & OUTGOING) ? TRUST_IGNORED : x->flags & STREAM_START ? TRUST_COUNTING : TRUST_PROBING;
 }
 
-static __always_inline long read_vector(struct iovec *to, __u64 address, bool in_kernel)
-{
-	return in_kernel ? bpf_probe_read_kernel(to, sizeof *to, (void *)address) :
-		bpf_probe_read_user(to, sizeof *to, (void *)address);
-}
-
-/* Where the iovecs of a send of several pieces lie. */
-__noinline __u64 vectors_of(const struct send *send)
-{
-	struct user_msghdr header = {};
-
-	if (!send)
-		return 0;
-	if (send->form != SEND_MESSAGE)
-		return send->buffer;
-	bpf_probe_read_user(&header, sizeof header, (void *)send->buffer);
-	return header.iov;
-}
-
 /* The first bytes that are sent on a connection: a request is an array. False: this one is none of Redis. */
 __noinline int begins_with_request(struct exchange *x, const struct send *send)
 {
-	struct iovec first = {};
-	__u8 start[2] = {};
 	__u64 buffer;
+	__u8 first = 0;
 
 	if (!x || !send)
 		return false;
-	buffer = send->buffer;
-	if (send->form != SEND_BYTES && send->form != SEND_UNKNOWN) {
-		read_vector(&first, vectors_of(send), send->form == SEND_KERNEL_VECTORS);
-		buffer = first.base;
-	}
-	bpf_probe_read_user(start, send->sent < 2 ? 1 : 2, (void *)buffer);
 	x->flags &= ~STREAM_START;
-	if (start[0] == '*')
+	buffer = first_byte_of(send);
+	/* What can't be read can't be followed either, which is counted then. */
+	if (!buffer || bpf_probe_read_user(&first, sizeof first, (void *)buffer) || first == '*')
 		return true;
-	if (start[0] == 0x16 && start[1] == 3)
-		lose(KILN_LOST_TLS_CONNECTIONS, 1);
-	else
-		lose(KILN_LOST_NOT_RESP_CONNECTIONS, 1);
+	lose(foreign_connection(buffer, send->sent), 1);
 	x->trust = TRUST_IGNORED;
 	return false;
 }
 
-/* The requests of one piece of a send, wherever they are cut. */
-__noinline int client_requests(struct exchange *x, struct connection *c, __u64 buffer, __u32 length, __u64 handed_over_ns)
+/* The requests of the next piece of a send, wherever they are cut. */
+static long follow_requests(__u32 index, struct send_pieces *pieces)
+{
+	struct connection *c = pieces->connection;
+	__u32 zero = 0;
+	struct resp_reader *r = bpf_map_lookup_elem(&readers, &zero);
+	__u64 base = 0;
+	long length;
+
+	if (!r || !pieces->left)
+		return 1;
+	length = next_piece(pieces, &base);
+	if (length < 0) {
+		c->requests.state = RESP_LOST;
+		return 1;
+	}
+	if (!length)
+		return 0;
+	resp_receive_piece(r, &c->requests, base, length);
+	follow_units(r, &c->requests);
+	return c->requests.state >= RESP_FAILED;
+}
+
+/* The requests of a send await their replies, or are counted where nothing does; they are in this CPU's reader. */
+__noinline int await_requests(struct exchange *x, struct connection *c, __u64 handed_over_ns)
 {
 	struct arrived times = { 0, handed_over_ns };
 	struct resp_reader *r;
 	__u32 zero = 0;
 
-	if (!x || !c || !length)
+	if (!x || !c)
 		return 0;
 	r = bpf_map_lookup_elem(&readers, &zero);
 	if (!r)
 		return 0;
-	if (!(x->flags & IN_REQUEST))
-		restart_stream(&c->requests);
-	resp_receive(r, &c->requests, buffer, length);
-	follow_units(r, &c->requests);
-	if (at_boundary(&c->requests))
-		x->flags &= ~IN_REQUEST;
-	else
-		x->flags |= IN_REQUEST;
-	if (r->counting)
-		count_receive(x->client, r, 0);
-	else
+	if (!r->counting) {
 		c->probed += r->commands_noted + r->run_count;
-	if (!r->counting || !r->run_count)
+		return 0;
+	}
+	count_receive(x->client, r, 0);
+	if (!r->run_count)
 		return 0;
 	resp_note_run(r);
 	if (x->flags & UNPAIRED)
@@ -112,41 +99,24 @@ __noinline int client_requests(struct exchange *x, struct connection *c, __u64 b
 	return 0;
 }
 
-/* The next piece of a send of several: where it is, and its length. `rest`: the iovecs that are left, and the bytes. */
-__noinline __u32 next_piece(struct iovec *rest, __u64 *base, bool in_kernel)
+/* The requests of a send of any form. What can't be followed is counted, and leaves the stream failed or lost. */
+static __always_inline void client_follows(struct exchange *x, struct connection *c, struct resp_reader *r, const struct send *send,
+					   __u64 handed_over_ns)
 {
-	struct iovec piece = {};
-	__u32 length;
+	struct send_pieces pieces = { c, 0, send->sent, send->form };
 
-	if (!rest || !base || read_vector(&piece, rest->base, in_kernel))
-		return 0;
-	length = piece.length < rest->length ? piece.length : rest->length;
-	rest->base += sizeof piece;
-	rest->length -= length;
-	*base = piece.base;
-	return length;
-}
-
-/* A send of any form. False: it can't be followed, which is counted. */
-static __always_inline bool client_follows(struct exchange *x, struct connection *c, const struct send *send, __u64 handed_over_ns)
-{
-	struct iovec rest = { 0, send->sent };
-	__u32 i, length;
-	__u64 base = 0;
-
-	if (send->form == SEND_BYTES) {
-		client_requests(x, c, send->buffer, send->sent, handed_over_ns);
-		return true;
-	}
-	if (send->form != SEND_UNKNOWN)
-		rest.base = vectors_of(send);
-	for (i = 0; i < SEND_PIECES_MAX && send->form != SEND_UNKNOWN && rest.length; i++) {
-		length = next_piece(&rest, &base, send->form == SEND_KERNEL_VECTORS);
-		client_requests(x, c, base, length, handed_over_ns);
-	}
-	if (rest.length)
+	start_commands(r);
+	if (!(x->flags & IN_REQUEST))
+		restart_stream(&c->requests);
+	if (send->form == SEND_UNKNOWN) {
 		lose(KILN_LOST_UNSUPPORTED_SENDS, 1);
-	return !rest.length;
+		c->requests.state = RESP_LOST;
+		return;
+	}
+	pieces.vectors = vectors_of(send);
+	bpf_loop(IOVECS_MAX, follow_requests, &pieces, 0);
+	x->flags = at_boundary(&c->requests) ? x->flags & ~IN_REQUEST : x->flags | IN_REQUEST;
+	await_requests(x, c, handed_over_ns);
 }
 
 /* One small command alone in its send, where nothing waits: 1; then no state of the stream was needed. */
@@ -165,20 +135,21 @@ __noinline int client_sends_one(struct exchange *x, const struct send *send, __u
 	if (!is_answered_once(row_class(command)))
 		return 0;
 	count_receive(x->client, r, 0);
-	count_calls(command, 1, r->run_largest, &times);
+	count_calls(x, command, 1, r->run_largest, &times);
 	await_one(x, command, &times);
 	asm volatile("" ::: "memory");    /* a receive on another CPU sees the rest before it sees that one waits */
 	x->waiting = WAITING_ONE;
 	return 1;
 }
 
-/* The stream is not known any more: nothing counts until an exchange has passed alone. */
-__noinline int client_loses_track(struct exchange *x, struct connection *c)
+/* The stream is not known any more, from this send on, or this receive that is followed as one: nothing counts until an exchange has passed
+ * alone. */
+__noinline int client_loses_track(struct exchange *x, struct connection *c, const struct send *send)
 {
-	if (!x || !c)
+	if (!x || !c || !send)
 		return 0;
 	if (x->trust == TRUST_PROBING && ++c->failed_probes >= PROBES_MAX) {
-		lose(KILN_LOST_NOT_RESP_CONNECTIONS, 1);
+		lose(foreign_connection(first_byte_of(send), send->sent), 1);
 		x->trust = TRUST_IGNORED;
 		return 0;
 	}
@@ -219,12 +190,11 @@ static __always_inline void client_sends(const struct place *place, struct excha
 		x->flags &= ~(IN_REQUEST | IN_REPLY | PROBED | REPLIED);
 		c->probed = 0;
 	}
-	if (!client_follows(x, c, send, now)) {
-		client_loses_track(x, c);
-	} else if (c->requests.state >= RESP_FAILED) {
+	client_follows(x, c, r, send, now);
+	if (c->requests.state >= RESP_FAILED) {
 		if (c->requests.state == RESP_FAILED && r->counting)
 			lose(KILN_LOST_PROTOCOL_ERRORS, 1);
-		client_loses_track(x, c);
+		client_loses_track(x, c, send);
 	} else if (x->trust == TRUST_PROBING && c->probed) {
 		x->flags |= PROBED;
 	}
@@ -246,7 +216,7 @@ __noinline int client_proves(struct exchange *x, struct connection *c, const str
 	follow_send(c, replies);
 	x->flags |= REPLIED | IN_REPLY;
 	if (c->replies.state == REPLY_FAILED || r->errors_listed || r->replies > c->probed) {
-		client_loses_track(x, c);
+		client_loses_track(x, c, replies);
 		return 0;
 	}
 	c->probed -= r->replies;
@@ -259,6 +229,17 @@ __noinline int client_proves(struct exchange *x, struct connection *c, const str
 	c->first_sent_ns = c->untimed = 0;
 	c->head = c->tail = c->batch_head = c->batch_tail = 0;
 	return 0;
+}
+
+/* A send of which not even the length is known. */
+static __always_inline void client_misses(struct exchange *x)
+{
+	client_begins(x);
+	if (x->trust == TRUST_IGNORED)
+		return;
+	lose(KILN_LOST_UNSUPPORTED_SENDS, 1);
+	distrust(x);
+	x->flags &= ~(IN_REPLY | STREAM_START);
 }
 
 static __always_inline void client_receives(const struct place *place, struct exchange *x, struct receive *receive)
@@ -281,7 +262,7 @@ static __always_inline void client_receives(const struct place *place, struct ex
 		distrust(x);
 		return;
 	}
-	*replies = (struct send){ .buffer = receive->buffer, .sent = receive->length, .form = SEND_BYTES };
+	*replies = (struct send){ .buffer = receive->buffer, .sent = receive->length, .form = receive->form };
 	if (x->trust == TRUST_PROBING) {
 		c = x->flags & PROBED ? connection_at(place) : NULL;
 		if (c)

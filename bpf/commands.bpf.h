@@ -48,6 +48,21 @@ static __always_inline void count_send(__u32 client, __u32 bytes)
 		stats->sent_bytes += bytes;
 }
 
+/* A receive was followed without counting, and so many requests end the last run in it. */
+static __noinline void probed(const struct place *place, struct exchange *x, __u32 bytes, __u32 requests)
+{
+	struct connection *c;
+
+	lose(KILN_LOST_UNSYNCHRONISED_BYTES, bytes);
+	if (!requests)
+		return;
+	x->flags |= PROBED;
+	/* What other processes are sent as lines of text looks as requests do: replies tell. */
+	c = is_known_server(x->process) ? connection_at(place) : NULL;
+	if (c)
+		c->failed_probes = 0;
+}
+
 static __always_inline void connection_receives(const struct place *place, struct exchange *x, struct receive *receive,
 						struct task_struct *task, __u32 process)
 {
@@ -63,7 +78,8 @@ static __always_inline void connection_receives(const struct place *place, struc
 	if (!executor)                    /* never: there is one for each target */
 		return;
 	times->received_ns = receive->returned_ns;
-	executes = thread_receives(executor, process, task->pid, &thread, receive->began_ns ? receive->began_ns : times->received_ns);
+	executes = thread_receives(executor, process, task, &thread, receive->began_ns ? receive->began_ns : times->received_ns,
+				   times->received_ns);
 	if (x->waiting != WAITING_ONE && x->waiting != WAITING_RUN)
 		x->received_ns = times->received_ns;
 	followed = x->trust == TRUST_COUNTING && !(x->flags & IN_REQUEST) && !receive->loss && !receive->gap;
@@ -111,13 +127,7 @@ static __always_inline void connection_receives(const struct place *place, struc
 	if (outcome != RESP_ONE_RUN)
 		x->flags = inside ? x->flags | IN_REQUEST : x->flags & ~IN_REQUEST;
 	if (!r->counting) {
-		lose(KILN_LOST_UNSYNCHRONISED_BYTES, receive->length);
-		if (r->run_count) {
-			x->flags |= PROBED;
-			c = connection_at(place);
-			if (c)
-				c->failed_probes = 0;
-		}
+		probed(place, x, receive->length, r->run_count);
 		return;
 	}
 	count_receive(x->client, r, receive->length);
@@ -132,7 +142,7 @@ static __always_inline void connection_receives(const struct place *place, struc
 			blame(r, times->arrived_ns, times->received_ns);
 		if (alone && x->waiting == WAITING_NONE && !(x->flags & (UNPAIRED | REPLIES_OFF | SKIPS_REPLY)) &&
 		    is_answered_once(row_class(command))) {
-			count_calls(command, 1, r->run_largest, times);
+			count_calls(x, command, 1, r->run_largest, times);
 			await_one(x, command, times);
 			if (TRACING)
 				only_request_read(x, r);
@@ -140,7 +150,7 @@ static __always_inline void connection_receives(const struct place *place, struc
 			x->waiting = WAITING_ONE;
 		} else if (waits_as_run && equal && x->waiting == WAITING_NONE && !(x->flags & (UNPAIRED | REPLIES_OFF | SKIPS_REPLY)) &&
 			   row_class(command) == KILN_CLASS_ORDINARY) {
-			count_calls(command, r->run_count, r->run_largest, times);
+			count_calls(x, command, r->run_count, r->run_largest, times);
 			await_one(x, command, times);
 			x->run_count = r->run_count;
 			if (TRACING)
@@ -152,7 +162,7 @@ static __always_inline void connection_receives(const struct place *place, struc
 			x->received_ns = times->received_ns;
 		}
 		if (executes)
-			execution_begins(executor, &thread, x, equal ? command : KILN_SEVERAL_COMMANDS);
+			execution_begins(executor, x, equal ? command : KILN_SEVERAL_COMMANDS);
 	}
 	if (!c || !(x->flags & IN_REQUEST))
 		return;
@@ -297,16 +307,124 @@ static __always_inline bool sends_one_reply(const struct send *send)
 	return send->form == SEND_BYTES && is_one_reply_at(send->buffer, send->sent);
 }
 
+/* The requests that a connection began with, and that were kept until its first reply, are read: into the reader, as those of a receive. */
+__noinline int read_undecided(struct exchange *x, struct resp_reader *r, struct connection *c, struct arrived *times)
+{
+	struct undecided *kept;
+	__u32 length;
+	__u64 id;
+
+	if (!x || !r || !c || !times)
+		return false;
+	id = x->id;
+	kept = bpf_map_lookup_elem(&undecided, &id);
+	if (!kept)
+		return false;
+	times->arrived_ns = kept->arrived_ns;
+	times->received_ns = kept->received_ns;
+	length = kept->length;
+	barrier_var(length);
+	if (length > RESP_WINDOW)
+		return false;
+	r->process = x->process;
+	r->counting = true;
+	if (TRACING)
+		r->traced = keeping_of(x, length);
+	start_receive(r, 0, length, 0);
+	bpf_probe_read_kernel(r->bytes, length, kept->bytes);
+	r->window_length = length;
+	forget_undecided(x->id);
+	x->trust = TRUST_COUNTING;
+	restart_stream(&c->requests);
+	follow_units(r, &c->requests);
+	if (!at_boundary(&c->requests))
+		x->flags |= IN_REQUEST;
+	count_receive(x->client, r, length);
+	if (r->run_count)
+		resp_note_run(r);
+	if (TRACING)
+		begin_runs(x);
+	return true;
+}
+
+/* While probing: the server has sent something. */
+static __always_inline void note_probed_reply(struct exchange *x, const struct send *send)
+{
+	x->flags |= REPLIED;
+	x->flags = send->in_part ? x->flags | SENT_IN_PART : x->flags & ~SENT_IN_PART;
+}
+
+/* A send on a connection that is not followed. If it is the first reply to what was kept, and RESP: the connection's state, else NULL.
+ * What then follows is called by who calls this, because calls nest eight deep at most. */
+static __noinline struct connection *first_reply(const struct place *place, struct exchange *x, const struct send *send)
+{
+	struct connection *c;
+	bool is_reply;
+
+	if (x->trust != TRUST_PROBING && x->trust != TRUST_UNDECIDED)
+		return NULL;
+	is_reply = is_known_server(x->process) || begins_as_reply(send);
+	if (x->trust == TRUST_PROBING) {
+		/* What goes on with a long reply begins as anything does. */
+		is_reply |= x->flags & REPLIED;
+		note_probed_reply(x, send);
+		if (is_known_server(x->process))
+			return NULL;
+		c = connection_at(place);
+		if (is_reply) {
+			if (c)
+				c->failed_probes = 0;
+			return NULL;
+		}
+		x->flags &= ~REPLIED;
+		if (c && ++c->failed_probes >= PROBES_MAX) {
+			lose(KILN_LOST_NOT_RESP_CONNECTIONS, 1);
+			x->trust = TRUST_IGNORED;
+		}
+		return NULL;
+	}
+	if (send->form == SEND_UNKNOWN) {
+		lose(KILN_LOST_UNSUPPORTED_SENDS, 1);
+		distrust(x);
+		return NULL;
+	}
+	if (!is_reply) {
+		lose(KILN_LOST_NOT_RESP_CONNECTIONS, 1);
+		x->trust = TRUST_IGNORED;
+		forget_undecided(x->id);
+		return NULL;
+	}
+	c = connection_at(place);
+	if (!c) {
+		lose(KILN_LOST_CONNECTIONS_WITHOUT_STATE, 1);
+		distrust(x);
+	}
+	return c;
+}
+
 static __always_inline void connection_sends(const struct place *place, struct exchange *x, const struct send *send,
 					     struct task_struct *task)
 {
-	process_sends(x, task, send->begin_ns);
-	if (x->trust == TRUST_IGNORED)
+	__u32 zero = 0;
+
+	process_sends(x, task, send->begin_ns, send->returned_ns);
+	if (x->trust != TRUST_COUNTING && all_are_known_servers()) {
+		note_probed_reply(x, send);
 		return;
-	x->flags |= REPLIED;
+	}
 	if (x->trust != TRUST_COUNTING) {
-		x->flags = send->in_part ? x->flags | SENT_IN_PART : x->flags & ~SENT_IN_PART;
-		return;
+		struct connection *c = first_reply(place, x, send);
+		struct resp_reader *r = c ? bpf_map_lookup_elem(&readers, &zero) : NULL;
+		struct arrived times = {};
+
+		if (!c || !r || !read_undecided(x, r, c, &times))
+			return;
+		await_runs(x, r, c, &times);
+		if (c->requests.state >= RESP_FAILED) {
+			lose(KILN_LOST_PROTOCOL_ERRORS, 1);
+			distrust(x);
+			return;
+		}
 	}
 	x->sent_ns = send->returned_ns;
 	count_send(x->client, send->sent);

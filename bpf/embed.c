@@ -43,16 +43,65 @@ static const struct kiln_loss stack_ends[] = { KILN_STACK_ENDS(X) };
 #undef X
 
 struct kiln_loss kiln_describe_redis_loss(unsigned int loss) { return redis_losses[loss]; }
+/* No default: a new loss has to say what it hides. */
+#pragma clang diagnostic push
+#pragma clang diagnostic error "-Wswitch"
+enum kiln_hidden kiln_redis_loss_hides(unsigned int loss)
+{
+	switch ((enum kiln_redis_loss)loss) {
+	case KILN_LOST_UNSYNCHRONISED_BYTES:
+	case KILN_LOST_TLS_CONNECTIONS:
+	case KILN_LOST_UNSUPPORTED_CONNECTIONS:
+	case KILN_LOST_RECEIVE_GAPS:
+	case KILN_LOST_UNSUPPORTED_RECEIVES:
+	case KILN_LOST_SPLIT_RECEIVES:
+	case KILN_LOST_DISCARDED_RECEIVES:
+	case KILN_LOST_UNREADABLE_BUFFERS:
+	case KILN_LOST_PREEMPTED_CALLS:
+	case KILN_LOST_CONNECTIONS_WITHOUT_STATE:
+		return KILN_HIDES_REQUESTS;
+	case KILN_LOST_PROTOCOL_ERRORS:
+	case KILN_LOST_RECEIVE_STEPS_EXCEEDED:
+		return KILN_HIDES_REST;
+	case KILN_LOST_COMMANDS_MAP_FULL:
+	case KILN_LOST_COMMAND_NAMES_TOO_LONG:
+		return KILN_HIDES_NAMES;
+	case KILN_LOST_UNTIMED_COMMANDS:
+	case KILN_LOST_UNPAIRED_CONNECTIONS:
+	case KILN_LOST_UNSUPPORTED_SENDS:
+	case KILN_LOST_SEND_STEPS_EXCEEDED:
+	case KILN_LOST_ERRORS_WITHOUT_NAME:
+		return KILN_HIDES_REPLIES;
+	case KILN_LOST_NOT_RESP_CONNECTIONS:          /* they hold none */
+	case KILN_LOST_DISPLACED_CONNECTIONS:         /* what they send next is unsynchronised_bytes */
+	case KILN_LOST_WAITS_WITHOUT_NAME:
+	case KILN_LOST_CLIENTS_MAP_FULL:
+	case KILN_LOST_TRACE_RING_FULL:
+	case KILN_LOST_UNTRACED_COMMANDS:
+	case KILN_LOST_UNTRACED_PUSHES:
+	case KILN_LOST_TRACED_REQUESTS_WITHOUT_ROOM:
+	case KILN_REDIS_LOSS_COUNT:
+		return KILN_HIDES_NOTHING;
+	}
+	return KILN_HIDES_NOTHING;
+}
+#pragma clang diagnostic pop
+
 struct kiln_loss kiln_describe_syscall_loss(unsigned int loss) { return syscall_losses[loss]; }
 struct kiln_loss kiln_describe_stack_loss(unsigned int loss) { return stack_losses[loss]; }
 struct kiln_loss kiln_describe_stack_end(unsigned int end) { return stack_ends[end]; }
 
 #define X(name, class) { { name }, KILN_CLASS_##class },
-static const struct kiln_special_command special_commands[] = { KILN_SPECIAL_COMMANDS(X) };
+#define LISTED(name) { { name }, KILN_CLASS_ORDINARY },
+static const struct kiln_listed_command listed_commands[] = {
+#include "command_names.inc"
+	KILN_SPECIAL_COMMANDS(X)
+};
+#undef LISTED
 #undef X
 
-unsigned int kiln_special_command_count(void) { return sizeof special_commands / sizeof special_commands[0]; }
-struct kiln_special_command kiln_special_command(unsigned int index) { return special_commands[index]; }
+unsigned int kiln_listed_command_count(void) { return sizeof listed_commands / sizeof listed_commands[0]; }
+struct kiln_listed_command kiln_listed_command(unsigned int index) { return listed_commands[index]; }
 
 #define X(name, words) { { name }, words },
 static const struct kiln_secret_command secret_commands[] = { KILN_SECRET_COMMANDS(X) };

@@ -25,6 +25,7 @@ enum trust {
 	TRUST_COUNTING,                   /* the stream is followed from a proven boundary */
 	TRUST_PROBING,                    /* the stream is parsed, and not counted until a boundary is proven */
 	TRUST_IGNORED,                    /* not a client of this server, or not RESP */
+	TRUST_UNDECIDED,                 /* it began with text: kept until a reply shows whether that is RESP */
 };
 
 enum waiting {
@@ -37,7 +38,7 @@ enum waiting {
 enum exchange_flags {
 	IN_REQUEST = 1 << 0,              /* struct connection knows in the middle of what */
 	IN_REPLY = 1 << 1,                /* likewise */
-	REPLIED = 1 << 2,                 /* something was sent since the last receive */
+	REPLIED = 1 << 2,                 /* while probing: something was sent since the last receive */
 	PROBED = 1 << 3,                  /* while probing: a whole request was parsed */
 	SENT_IN_PART = 1 << 4,            /* while probing: the last send may not have been the end of a reply */
 	UNPAIRED = 1 << 5,                /* what is sent can't be paired with commands any more */
@@ -47,7 +48,7 @@ enum exchange_flags {
 	/* tls.bpf.h */
 	CARRIES_TLS = 1 << 9,             /* a socket: what it carries is seen elsewhere */
 	CARRIED = 1 << 10,                /* an SSL object: its socket has been seen, and who is at its other end */
-	OUTGOING = 1 << 11,               /* either: the process opened the connection */
+	OUTGOING = 1 << 11,               /* either, and a server's connection: the process opened it */
 	STREAM_START = 1 << 12,           /* an SSL object, or a client's connection: it begins in this session, and no byte was seen */
 	MET = 1 << 13,                    /* client's side: what its socket tells is known */
 	SUBSCRIBER = 1 << 14,             /* with a trace: unpaired by a subscription in RESP2, and its messages are told */
@@ -75,7 +76,7 @@ struct exchange {
 	__u16 flags;
 	__u16 client;                     /* row in client_stats */
 	__u8 process;
-	__u8 trust : 2;
+	__u8 trust : 3;
 	__u8 waiting : 2;
 	__u8 queues : 1;                  /* MULTI was read, and not EXEC yet */
 	__u8 queued : 1;                  /* the command that waits will be executed later */
@@ -231,6 +232,10 @@ static __always_inline void begin_arrivals(struct arrival *arrival, __u64 id)
 	arrival->id = id;
 }
 
+/* To be provided: a trace forgets the connection's requests; what was kept of it until a reply comes is lost. */
+static void forget_requests(__u64 id);
+static void lose_undecided(__u64 id);
+
 /* Make a place for a connection that has none; false: its set is full of connections in use. */
 __noinline int claim_exchange(__u64 id)
 {
@@ -254,6 +259,8 @@ __noinline int claim_exchange(__u64 id)
 
 		if (former && is_idle(x, now) && __sync_val_compare_and_swap(&x->id, former, id) == former) {
 			lose(KILN_LOST_UNTRACED_COMMANDS, x->untold);
+			if (x->trust == TRUST_UNDECIDED)
+				lose_undecided(former);
 			__builtin_memset(&x->received_ns, 0, sizeof *x - sizeof x->id);
 			x->received_ns = now;
 			lose(KILN_LOST_DISPLACED_CONNECTIONS, 1);
@@ -269,9 +276,6 @@ static __noinline struct exchange *make_exchange(__u64 id)
 	return claim_exchange(id) ? find_exchange(id) : NULL;
 }
 
-/* To be provided: a trace forgets the connection's requests. */
-static void forget_requests(__u64 id);
-
 __noinline int free_exchange(struct exchange *x)
 {
 	struct arrival *arrival;
@@ -281,6 +285,8 @@ __noinline int free_exchange(struct exchange *x)
 	arrival = find_arrival(x->id);
 	if (TRACING && x->flags & TRACED)
 		forget_requests(x->id);
+	if (x->trust == TRUST_UNDECIDED)
+		lose_undecided(x->id);
 	if (arrival)
 		arrival->id = 0;
 	if (x->untold)

@@ -140,7 +140,9 @@ static __always_inline void syscall_send(struct task_struct *task, struct pt_reg
 	if (!x)
 		return;
 	if (regs->orig_ax == NR_sendmmsg) {
-		if (x->trust == TRUST_COUNTING && !(x->flags & UNPAIRED)) {
+		if (CLIENT_SIDE) {
+			client_misses(x);
+		} else if (x->trust == TRUST_COUNTING && !(x->flags & UNPAIRED)) {
 			lose(KILN_LOST_UNSUPPORTED_SENDS, 1);
 			unpair(x);
 		}
@@ -197,6 +199,8 @@ int BPF_PROG(syscall_exit, struct pt_regs *regs, long ret)
 		if (ret > 0)
 			syscall_send(task, regs, ret, process);
 		break;
+	default:
+		note_turn(task, process, regs->orig_ax);
 	}
 	return 0;
 }

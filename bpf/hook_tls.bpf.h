@@ -41,8 +41,12 @@ int tls_call_begins(struct pt_regs *regs)
 {
 	struct task_struct *task = bpf_get_current_task_btf();
 	int process = target_index(task->tgid);
+	__u64 fourth = regs->cx, fifth = regs->r8;
 	struct tls_call *call;
 
+	/* Both are loaded: the verifier takes no offset into the registers that depends on something. */
+	barrier_var(fourth);
+	barrier_var(fifth);
 	if (process < 0)
 		return 0;
 	call = bpf_task_storage_get(&tls_calls, task, NULL, BPF_LOCAL_STORAGE_GET_F_CREATE);
@@ -55,7 +59,7 @@ int tls_call_begins(struct pt_regs *regs)
 	call->requested = regs->dx;
 	if (call->function == KILN_TLS_READ || call->function == KILN_TLS_WRITE)
 		call->requested = (__u32)call->requested;
-	call->count_at = regs->cx;
+	call->count_at = call->function == KILN_TLS_WRITE_EX2 ? fifth : fourth;
 	call->arrived_ns = 0;
 	call->sent_ns = 0;
 	call->receives = 0;
@@ -71,7 +75,7 @@ __noinline __u32 call_bytes(const struct tls_call *call, int returned)
 
 	if (!call || returned <= 0)
 		return 0;
-	if (call->function != KILN_TLS_READ_EX && call->function != KILN_TLS_WRITE_EX)
+	if (call->function == KILN_TLS_READ || call->function == KILN_TLS_WRITE)
 		return returned;
 	if (bpf_probe_read_user(&bytes, sizeof bytes, (void *)call->count_at))
 		lose(KILN_LOST_UNREADABLE_BUFFERS, 1);
@@ -97,10 +101,11 @@ int tls_read_ends(struct pt_regs *regs)
 		return 0;
 	x = find_exchange(place.id);
 	if (!x || !(x->flags & CARRIED)) {
-		/* Begun before the session and read ahead, or behind a memory BIO. */
+		/* Begun before the session and read ahead, or behind a memory BIO. While not all is attached there is no session yet. */
 		if (x)
 			x->flags &= ~STREAM_START;
-		lose(KILN_LOST_UNSYNCHRONISED_BYTES, bytes);
+		if (is_armed())
+			lose(KILN_LOST_UNSYNCHRONISED_BYTES, bytes);
 		return 0;
 	}
 	if (!take_cpu(x))
@@ -184,8 +189,7 @@ int tls_stream_turns(struct pt_regs *regs)
 	__u64 function = bpf_get_attach_cookie(regs), ssl = regs->di, made = regs->ax, id;
 	struct exchange *x;
 
-	/* Both are loaded: the verifier takes no offset into the registers that depends on something. */
-	barrier_var(ssl);
+	barrier_var(ssl);                 /* both are loaded, as above */
 	barrier_var(made);
 	if (function == KILN_TLS_NEW)
 		ssl = made;

@@ -61,6 +61,25 @@ static __always_inline enum message_form locate_message(const struct msghdr *mes
 	return MESSAGE_PIECES;
 }
 
+static long step_back(__u32 index, struct message_place *place)
+{
+	struct iovec piece = {};
+
+	place->address -= sizeof piece;
+	if (bpf_probe_read_kernel(&piece, sizeof piece, (void *)place->address))
+		return 1;
+	place->before -= piece.length;
+	/* Below 0: the call itself began in the middle of a piece. */
+	return (__s64)place->before <= 0;
+}
+
+/* From the iovec after the last one back to the first. */
+static __always_inline enum send_form find_first_piece(struct message_place *place)
+{
+	bpf_loop(IOVECS_MAX, step_back, place, 0);
+	return place->before ? SEND_UNKNOWN : SEND_KERNEL_VECTORS;
+}
+
 /* As receive_loss(), for a receive that was asked for `size` bytes. */
 static __always_inline int message_loss(const struct msghdr *message, __u64 size, struct receive *receive, bool discarded)
 {
@@ -73,24 +92,16 @@ static __always_inline int message_loss(const struct msghdr *message, __u64 size
 		receive->buffer = place.address;
 		return 0;
 	case MESSAGE_PIECES:
-		return 1 + KILN_LOST_SPLIT_RECEIVES;
+		if (!CLIENT_SIDE)
+			return 1 + KILN_LOST_SPLIT_RECEIVES;
+		receive->form = find_first_piece(&place);
+		receive->buffer = place.address;
+		return receive->form == SEND_UNKNOWN ? 1 + KILN_LOST_SPLIT_RECEIVES : 0;
 	case MESSAGE_UNREADABLE:
 		return 1 + KILN_LOST_UNREADABLE_BUFFERS;
 	default:
 		return 1 + KILN_LOST_UNSUPPORTED_RECEIVES;
 	}
-}
-
-static long step_back(__u32 index, struct message_place *place)
-{
-	struct iovec piece = {};
-
-	place->address -= sizeof piece;
-	if (bpf_probe_read_kernel(&piece, sizeof piece, (void *)place->address))
-		return 1;
-	place->before -= piece.length;
-	/* Below 0: the call itself began in the middle of a piece. */
-	return (__s64)place->before <= 0;
 }
 
 /* As describe_send(), for a send that was asked to take `size` bytes. */
@@ -105,8 +116,7 @@ static __always_inline void describe_message_send(const struct msghdr *message, 
 		send->form = SEND_BYTES;
 		break;
 	case MESSAGE_PIECES:
-		bpf_loop(IOVECS_MAX, step_back, &place, 0);
-		send->form = place.before ? SEND_UNKNOWN : SEND_KERNEL_VECTORS;
+		send->form = find_first_piece(&place);
 		break;
 	default:
 		send->form = SEND_UNKNOWN;

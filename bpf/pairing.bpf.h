@@ -19,6 +19,77 @@ struct send {
 	bool in_part;                     /* it may not be the end of what is to be sent */
 };
 
+static __always_inline long read_vector(struct iovec *to, __u64 address, bool in_kernel)
+{
+	return in_kernel ? bpf_probe_read_kernel(to, sizeof *to, (void *)address) :
+		bpf_probe_read_user(to, sizeof *to, (void *)address);
+}
+
+/* Where the iovecs of a send of several pieces lie. */
+__noinline __u64 vectors_of(const struct send *send)
+{
+	struct user_msghdr header = {};
+
+	if (!send)
+		return 0;
+	if (send->form != SEND_MESSAGE)
+		return send->buffer;
+	bpf_probe_read_user(&header, sizeof header, (void *)send->buffer);
+	return header.iov;
+}
+
+/* What is left of a send that is followed piece by piece. */
+struct send_pieces {
+	struct connection *connection;
+	__u64 vectors;                    /* the next iovec, or the only buffer */
+	__u32 left;                       /* of the bytes sent */
+	__u32 form;                       /* enum send_form */
+};
+
+/* The next piece of a send: its length, or -1 where it can't be read. */
+static __always_inline long next_piece(struct send_pieces *pieces, __u64 *base)
+{
+	struct iovec piece = { pieces->vectors, pieces->left };
+	__u32 length;
+	long failed = 0;
+
+	if (pieces->form != SEND_BYTES)
+		failed = read_vector(&piece, pieces->vectors, pieces->form == SEND_KERNEL_VECTORS);
+	if (failed) {
+		lose(KILN_LOST_UNREADABLE_BUFFERS, 1);
+		return -1;
+	}
+	length = piece.length < pieces->left ? piece.length : pieces->left;
+	pieces->vectors += sizeof piece;
+	pieces->left -= length;
+	*base = piece.base;
+	return length;
+}
+
+static long find_first_byte(__u32 index, struct send_pieces *pieces)
+{
+	__u64 base = 0;
+	long length = next_piece(pieces, &base);
+
+	if (length)
+		pieces->vectors = base;
+	return length != 0;
+}
+
+/* The user address of a send's first byte; 0: not known. */
+__noinline __u64 first_byte_of(const struct send *send)
+{
+	struct send_pieces pieces = {};
+
+	if (!send || send->form == SEND_UNKNOWN)
+		return 0;
+	pieces.vectors = vectors_of(send);
+	pieces.left = send->sent;
+	pieces.form = send->form;
+	bpf_loop(IOVECS_MAX, find_first_byte, &pieces, 0);
+	return pieces.vectors;
+}
+
 /* What a send is held against. */
 struct replied {
 	struct exchange *exchange;
@@ -256,6 +327,8 @@ __noinline int settle_replies(struct exchange *x, struct connection *c)
 		bpf_loop(r->errors_listed, answer_error, &replied, 0);
 	answer(x, c, r, r->replies, false);
 	if (c->replies.state == REPLY_FAILED) {
+		if (!CLIENT_SIDE && !is_known_server(x->process) && is_other_protocol(&c->replies))
+			lose(KILN_LOST_NOT_RESP_CONNECTIONS, 1);
 		unpair(x);
 	} else if (replies_at_boundary(&c->replies)) {
 		x->flags &= ~IN_REPLY;

@@ -1,13 +1,18 @@
 /* SPDX-License-Identifier: (GPL-2.0-only OR BSD-2-Clause) */
 /* Where a command's time goes: its histograms, and when its execution ends.
  *
- * Exec ends at the thread's next receive or where the next send of the process begins, whichever comes first. Only what is
- * certain is noted: a thread that slept before its next receive may have slept in the event loop, so that end is none; and
- * where several threads receive, no receive tells anything about execution. */
+ * The main thread of a process executes. An execution ends at its next receive or where its next send begins, whichever comes first. Only
+ * what is certain is noted:
+ *
+ * - an end that lies in a later turn of the event loop (turns.bpf.h) is none: the thread has waited for events meanwhile;
+ * - a reply whose first byte leaves in a later turn was not produced by the execution that was seen: the command was paused, blocked by a
+ *   module, or interrupted by the server's own event loop;
+ * - while other threads receive (io-threads), the main thread may execute what they read between two of its own events. */
 #ifndef KILN_PHASES_BPF_H
 #define KILN_PHASES_BPF_H
 
 #include "exchanges.bpf.h"
+#include "turns.bpf.h"
 
 /* Key: row; value: its counts and histograms, one for each CPU. User space shrinks it to its memory ceiling. */
 struct {
@@ -48,26 +53,33 @@ struct thread_counts {
 
 #define SPANS 256                         /* a power of two */
 #define SPAN_LEAST_NS 20000               /* executions that others notice */
-#define SLEPT_LEAST_NS 1000000
+#define LATE_LEAST_NS 1000000
 #define WAIT_LEAST_NS 50000               /* waits that are worth asking who caused them */
 
-/* An execution that took long. Where the thread slept meanwhile, it may have slept in the event loop after it: but then
- * what arrives wakes it, so that a wait of a millisecond beyond the run queue's share still has this cause. */
+/* An execution that took long. Where the turn of the event loop has changed before its end was seen, the thread may have waited for
+ * events: but then what arrives wakes it, so that a wait of a millisecond beyond the run queue's share still has this cause. */
 struct span {
 	__u64 start_ns, end_ns;
 	__u64 run_delay_ns;
 	__u32 command;
-	__u32 slept;
+	__u32 late;
 };
+
+#define OTHERS_QUIET_NS 1000000000ULL     /* after another thread's receive, executions are unknown for so long */
+#define OTHERS_STEP_NS 100000000ULL       /* how exactly that receive's time is kept: other threads seldom write it */
+#define SAME_TURN_GAP_NS 1000000          /* between sends of one turn, where turns are not seen */
 
 /* The thread of a process that executes commands, and the command it executes. */
 struct executor {
 	__u64 id;                         /* of the connection whose command it executes; 0: none */
 	__u64 received_ns;                /* when it was read */
-	struct thread_counts thread;      /* by then */
-	__u32 tid;
+	struct thread_counts thread;      /* at the last receive; its switches at the last receive or send */
+	__u64 event_ns;                   /* when that was */
+	__u64 turn_ns;                    /* where turns are not seen: what was received until then came in an earlier turn, or may have */
+	__u64 others_ns;                  /* when another thread of the process last received, to within OTHERS_STEP_NS; 0: none has */
+	__u32 tid;                        /* of the main thread, once it has received */
 	__u32 command;                    /* row, or KILN_SEVERAL_COMMANDS */
-	__u32 several_threads;            /* another thread receives too */
+	__u32 sent;                       /* it has sent since its last receive */
 	__u32 spans_noted;
 	__u64 last_span_end_ns;
 	struct span spans[SPANS];         /* the last ones, taken modulo SPANS */
@@ -81,17 +93,36 @@ struct {
 	__type(value, struct executor);
 } executors SEC(".maps");
 
-static __always_inline void note_span(struct executor *e, __u64 end_ns, __u64 run_delay_ns, bool slept)
+static __always_inline struct executor *executor_of(__u32 process)
+{
+	return bpf_map_lookup_elem(&executors, &process);
+}
+
+/* Whether what was received at `received_ns` came in an earlier turn than the present one, or may have. */
+static __always_inline bool turn_is_later(const struct executor *e, __u32 process, __u64 received_ns)
+{
+	const struct kiln_turn *turn = bpf_map_lookup_elem(&turns, &process);
+
+	return (turn && turn->known ? turn->began_ns : e->turn_ns) >= received_ns;
+}
+
+/* No other thread of the process has received for so long that the main thread has executed what they read. */
+static __always_inline bool executes_alone(const struct executor *e, __u64 now)
+{
+	return now - e->others_ns >= OTHERS_QUIET_NS;
+}
+
+static __always_inline void note_span(struct executor *e, __u64 end_ns, __u64 run_delay_ns, bool late)
 {
 	__u32 at = e->spans_noted, last = at - 1;
 	struct span *span;
 
-	if (end_ns < e->received_ns + (slept ? SLEPT_LEAST_NS : SPAN_LEAST_NS))
+	if (end_ns < e->received_ns + (late ? LATE_LEAST_NS : SPAN_LEAST_NS))
 		return;
 	/* Executions of one command without a break between them are one: all that is asked is how much of a time they fill. */
 	barrier_var(last);
 	span = &e->spans[last & (SPANS - 1)];
-	if (at && !slept && span->end_ns == e->received_ns && span->command == e->command && !span->slept) {
+	if (at && !late && span->end_ns == e->received_ns && span->command == e->command && !span->late) {
 		span->end_ns = e->last_span_end_ns = end_ns;
 		return;
 	}
@@ -103,74 +134,90 @@ static __always_inline void note_span(struct executor *e, __u64 end_ns, __u64 ru
 	span->end_ns = end_ns;
 	span->run_delay_ns = run_delay_ns;
 	span->command = e->command;
-	span->slept = slept;
+	span->late = late;
 }
 
-/* `x`: the exchange of the command that was executed, or NULL. */
-static __always_inline void execution_ends(struct executor *e, struct exchange *x, __u64 end_ns, __u64 run_queue_ns)
+/* What the main thread executes has ended, as far as that can be told. `x`: its exchange, or NULL. */
+static __always_inline void execution_ends(struct executor *e, struct exchange *x, __u32 process, __u64 end_ns, __u64 run_delay_ns)
 {
+	bool late = turn_is_later(e, process, e->received_ns);
+
 	e->id = 0;
-	if (!x || x->waiting != WAITING_ONE || x->received_ns != e->received_ns || end_ns < x->received_ns)
+	if (!executes_alone(e, end_ns))
+		return;
+	/* Not answered in its turn: paused, or blocked. Nobody waited for it. */
+	if (late && x && x->waiting != WAITING_NONE && x->received_ns == e->received_ns)
+		return;
+	note_span(e, end_ns, run_delay_ns, late);
+	if (late || !x || x->waiting != WAITING_ONE || x->received_ns != e->received_ns || end_ns < x->received_ns)
 		return;
 	x->executed_ns = end_ns;
-	x->run_queue_ns = run_queue_ns < ~0U ? run_queue_ns : ~0U;
+	x->run_queue_ns = run_delay_ns < ~0U ? run_delay_ns : ~0U;
 }
 
-static __always_inline struct executor *executor_of(__u32 process)
+/* A thread that executes nothing has received. */
+static __noinline void other_thread_receives(struct executor *e, __u32 process, __u64 now)
 {
-	return bpf_map_lookup_elem(&executors, &process);
+	if (now - e->others_ns < OTHERS_STEP_NS)
+		return;
+	e->others_ns = now;
+	__sync_fetch_and_or(&control.several_threads, 1U << (process & 31));
 }
 
-/* A thread of a process has received: what it executed has ended. Returns whether its receives tell about execution. */
-static __always_inline bool thread_receives(struct executor *e, __u32 process, __u32 tid, const struct thread_counts *thread, __u64 now)
+/* A thread of a process has received: what it executed has ended. `now`: when it turned to the receive, `received_ns`: when that returned.
+ * Returns whether it executes what it has received, and nothing else in between. */
+static __always_inline bool thread_receives(struct executor *e, __u32 process, const struct task_struct *task,
+					    const struct thread_counts *thread, __u64 now, __u64 received_ns)
 {
-	if (!e || e->several_threads)
+	if (task->pid != task->tgid) {
+		other_thread_receives(e, process, now);
 		return false;
-	if (e->tid != tid) {
-		if (e->tid) {
-			e->several_threads = 1;
-			__sync_fetch_and_or(&control.several_threads, 1U << (process & 31));
-			return false;
-		}
-		e->tid = tid;
 	}
-	if (e->id) {
-		__u64 run_delay_ns = thread->run_delay_ns - e->thread.run_delay_ns;
-		bool slept = e->thread.switches != thread->switches;
-
-		note_span(e, now, run_delay_ns, slept);
-		if (!slept)
-			execution_ends(e, find_exchange(e->id), now, run_delay_ns);
-		e->id = 0;
-	}
-	return true;
+	e->tid = task->pid;
+	/* A server reads what has come, and then writes what it owes. */
+	if (e->sent || thread->switches != e->thread.switches)
+		e->turn_ns = e->event_ns;
+	if (e->id)
+		execution_ends(e, find_exchange(e->id), process, now, thread->run_delay_ns - e->thread.run_delay_ns);
+	e->thread = *thread;
+	e->event_ns = received_ns;
+	e->sent = 0;
+	return executes_alone(e, received_ns);
 }
 
 /* It executes what it has just received. */
-static __always_inline void execution_begins(struct executor *e, const struct thread_counts *thread, const struct exchange *x,
-					     __u32 command)
+static __always_inline void execution_begins(struct executor *e, const struct exchange *x, __u32 command)
 {
 	e->id = x->id;
 	e->received_ns = x->received_ns;
 	e->command = command;
-	e->thread = *thread;
 }
 
-/* A send of `x`, mostly the reply to what was executed, began at `begin_ns`; 0: nobody knows when. */
-static __always_inline void process_sends(struct exchange *x, struct task_struct *task, __u64 begin_ns)
+/* A send of `x`, mostly the reply to what was executed, began at `begin_ns` (0: nobody knows when) and has returned. Other threads may write
+ * what the main thread has executed: their sends end nothing, because it may be executing something else by then. */
+static __always_inline void process_sends(struct exchange *x, const struct task_struct *task, __u64 begin_ns, __u64 returned_ns)
 {
 	struct executor *e = executor_of(x->process);
-	__u64 run_delay_ns;
 
-	if (!e || !e->id)
+	if (!e)
 		return;
-	if (begin_ns > e->received_ns) {
-		/* Another thread's run queue is not this one's. */
-		run_delay_ns = e->tid == (__u32)task->pid ? task->sched_info.run_delay - e->thread.run_delay_ns : 0;
-		note_span(e, begin_ns, run_delay_ns, false);
-		execution_ends(e, e->id == x->id ? x : find_exchange(e->id), begin_ns, run_delay_ns);
+	if (e->tid == (__u32)task->pid) {
+		__u64 switches = task->nvcsw;
+
+		if (switches != e->thread.switches || (e->sent && begin_ns > e->event_ns + SAME_TURN_GAP_NS))
+			e->turn_ns = e->event_ns;
+		if (e->id && begin_ns > e->received_ns)
+			execution_ends(e, e->id == x->id ? x : find_exchange(e->id), x->process, begin_ns,
+				       task->sched_info.run_delay - e->thread.run_delay_ns);
+		e->id = 0;
+		e->thread.switches = switches;
+		e->event_ns = returned_ns;
+		e->sent = 1;
 	}
-	e->id = 0;
+	/* The first byte of its reply. Other threads may have begun to receive since its execution seemed to end. */
+	if (x->waiting == WAITING_ONE && x->executed_ns && !(x->flags & IN_REPLY) &&
+	    (turn_is_later(e, x->process, x->received_ns) || !executes_alone(e, returned_ns)))
+		x->executed_ns = 0;
 }
 
 /* ---- who made whom wait ------------------------------------------------------------------------------------- */
@@ -243,7 +290,7 @@ static long note_culprit(__u32 index, struct blame_context *context)
 	}
 	from = span->start_ns > context->from_ns ? span->start_ns : context->from_ns;
 	to = span->end_ns < context->to_ns ? span->end_ns : context->to_ns;
-	if (to > from && (!span->slept || to - from >= span->run_delay_ns + SLEPT_LEAST_NS))
+	if (to > from && (!span->late || to - from >= span->run_delay_ns + LATE_LEAST_NS))
 		note_party(context->parties->culprits, span->command, to - from, r->process);
 	return 0;
 }

@@ -6,7 +6,7 @@
  * a receive lies in the user's buffer; the saved registers hold the call's arguments, which two of them go by, what is made of
  * them is here.
  *
- * Limits: data beyond a receive's first iovec, recvmmsg and 32-bit callers are not followed but counted as lost, and
+ * Limits: data beyond the first iovec of a server's receive, recvmmsg and 32-bit callers are not followed but counted as lost, and
  * the connection is taken up again at its next provable request boundary. A listener with a backlog of 0 makes its
  * connections look like outgoing ones, which are ignored.
  *
@@ -65,9 +65,15 @@ struct {
 	__type(value, __u8);
 } earlier_sockets SEC(".maps");
 
+/* All is attached, and what was open by then is known. */
+static __always_inline bool is_armed(void)
+{
+	return *(volatile __u32 *)&control.armed;
+}
+
 static __always_inline bool is_new_socket(__u64 inode)
 {
-	return *(volatile __u32 *)&control.armed && !bpf_map_lookup_elem(&earlier_sockets, &inode);
+	return is_armed() && !bpf_map_lookup_elem(&earlier_sockets, &inode);
 }
 
 /* The buffer of a receive by iovecs: 0, or 1 + the loss that keeps it from being followed. `argument`: the call's second. Global,
@@ -93,9 +99,13 @@ __noinline int receive_vectors(__u64 call, __u64 argument, struct receive *recei
 	}
 	if (bpf_probe_read_user(&first, sizeof first, (void *)vectors))
 		return 1 + KILN_LOST_UNREADABLE_BUFFERS;
-	if (receive->length > first.length)
-		return 1 + KILN_LOST_SPLIT_RECEIVES;
 	receive->buffer = first.base;
+	if (receive->length <= first.length)
+		return 0;
+	if (!CLIENT_SIDE)
+		return 1 + KILN_LOST_SPLIT_RECEIVES;
+	receive->buffer = vectors;
+	receive->form = SEND_VECTORS;
 	return 0;
 }
 

@@ -156,6 +156,17 @@ static __always_inline int element_begins(struct reply_stream *s, __u8 type)
 	return 1;
 }
 
+/* Where a stream failed: whether at a byte that is no element's type. */
+static __always_inline bool is_other_protocol(const struct reply_stream *s)
+{
+	switch (s->type) {
+	case 0: case '>': case '-': case '$': case '=': case '!': case '*': case '~': case '%': case '|':
+	case '+': case ':': case '_': case '#': case ',': case '(':
+		return false;
+	}
+	return s->state == REPLY_FAILED;
+}
+
 static __always_inline void error_byte(struct reply_stream *s, __u8 byte)
 {
 	__u32 length = s->word_length;

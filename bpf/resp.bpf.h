@@ -323,21 +323,32 @@ static __always_inline bool at_boundary(const struct resp_stream *s)
 	return s->state == RESP_START && !s->carry_length;
 }
 
-static __always_inline void start_receive(struct resp_reader *r, __u64 buffer, __u32 length, __u32 carried)
+/* The reader knows no command yet. */
+static __always_inline void start_commands(struct resp_reader *r)
 {
 	r->run_count = 0;
 	r->run_command = 0;
 	r->run_largest = 0;
 	r->commands_noted = 0;
-	r->begun = 0;
-	r->carried = carried;
 	r->runs_noted = 0;
 	r->unlisted = 0;
+}
+
+static __always_inline void start_piece(struct resp_reader *r, __u64 buffer, __u32 length, __u32 carried)
+{
+	r->begun = 0;
+	r->carried = carried;
 	r->address = buffer - carried;
 	r->position = 0;
 	r->end = length + carried;
 	r->window_start = 0;
 	r->window_length = 0;
+}
+
+static __always_inline void start_receive(struct resp_reader *r, __u64 buffer, __u32 length, __u32 carried)
+{
+	start_commands(r);
+	start_piece(r, buffer, length, carried);
 }
 
 /* Follow the receive that was begun. The commands completed are afterwards in the reader: the first `runs_noted` of `runs`,
@@ -373,16 +384,16 @@ __noinline int resp_receive_run(struct resp_reader *r, __u64 buffer, __u32 lengt
 	return whole_run(r, 0, r->window_length) && r->position >= r->end ? RESP_ONE_RUN : RESP_MORE;
 }
 
-/* A receive of `length` bytes at the user address `buffer`, of a stream in the middle of a request. What is left of it
- * follow_units() follows; the two are not nested, for the sake of the stack. */
-__noinline int resp_receive(struct resp_reader *r, struct resp_stream *s, __u64 buffer, __u32 length)
+/* `length` bytes at the user address `buffer`, of a stream in the middle of a request: a receive, of which start_commands() was told, or another
+ * piece of it. What is left of them follow_units() follows; the two are not nested, for the sake of the stack. */
+__noinline int resp_receive_piece(struct resp_reader *r, struct resp_stream *s, __u64 buffer, __u32 length)
 {
 	__u32 carried;
 
 	if (!r || !s)
 		return 0;
 	carried = s->carry_length;
-	start_receive(r, buffer, length, carried);
+	start_piece(r, buffer, length, carried);
 	r->begun = carried - (__u32)s->begun;
 	if (s->skip >= length && s->skip) {       /* the whole receive lies inside an argument, or just ends it */
 		r->position = length;
@@ -418,6 +429,13 @@ __noinline int resp_receive(struct resp_reader *r, struct resp_stream *s, __u64 
 		}
 	}
 	return 0;
+}
+
+/* A receive of `length` bytes at the user address `buffer`, of a stream in the middle of a request. */
+static __always_inline void resp_receive(struct resp_reader *r, struct resp_stream *s, __u64 buffer, __u32 length)
+{
+	start_commands(r);
+	resp_receive_piece(r, s, buffer, length);
 }
 
 #endif

@@ -15,13 +15,14 @@ struct {
 	__type(value, __u32);
 } command_ids SEC(".maps");
 
-/* Key: struct kiln_command_name; value: its enum kiln_command_class. Written by user space before attaching. */
+/* Key: struct kiln_command_name, of each command that a server's own list has; value: its enum kiln_command_class. Written by user space
+ * before attaching. */
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
-	__uint(max_entries, 64);
+	__uint(max_entries, KILN_COMMAND_CAPACITY);
 	__type(key, struct kiln_command_name);
 	__type(value, __u32);
-} special_commands SEC(".maps");
+} listed_commands SEC(".maps");
 
 /* Scratch. The programs run with preemption off and don't interrupt themselves: one for each CPU is enough. */
 struct {
@@ -40,33 +41,41 @@ struct {
 
 const volatile __u32 command_capacity SEC(".rodata.commands") = KILN_COMMAND_CAPACITY;
 
-static __always_inline void classify(__u32 row, const struct kiln_command_key *key)
+static __always_inline void classify(__u32 row, const struct kiln_command_key *key, const __u32 *listed)
 {
-	__u32 class = key->variant, *special;
+	__u32 class = key->variant;
 
-	if (!class) {
-		special = bpf_map_lookup_elem(&special_commands, key->name);
-		if (special)
-			class = *special;
-	}
+	if (!class && listed)
+		class = *listed;
 	barrier_var(row);
 	control.row_classes[row & (KILN_COMMAND_CAPACITY - 1)] = class;
 	if (TRACING)
 		classify_for_trace(row, key);
 }
 
+/* A row that nobody has; command_capacity: there is none. Names that no list has (a typo's, a scanner's, but a renamed command's and a
+ * module's, too) get a part of the rows, so that they leave some to the others, however many they are. */
+static __always_inline __u32 take_row(bool listed)
+{
+	__u32 most = command_capacity / KILN_UNLISTED_SHARE;
+
+	if (control.rows_taken + KILN_MAX_TARGETS >= command_capacity)
+		return command_capacity;
+	if (!listed && (control.unlisted_rows_taken >= most || __sync_fetch_and_add(&control.unlisted_rows_taken, 1) >= most))
+		return command_capacity;
+	return __sync_fetch_and_add(&control.rows_taken, 1) + KILN_MAX_TARGETS;
+}
+
 static __noinline __u32 command_row(const struct kiln_command_key *key)
 {
-	__u32 *known = bpf_map_lookup_elem(&command_ids, key), row;
+	__u32 *known = bpf_map_lookup_elem(&command_ids, key), *listed, row;
 
 	if (known)
 		return *known;
-	row = control.rows_taken + KILN_MAX_TARGETS;
-	if (row < command_capacity) {
-		row = __sync_fetch_and_add(&control.rows_taken, 1) + KILN_MAX_TARGETS;
-		if (row < command_capacity)
-			classify(row, key);
-	}
+	listed = bpf_map_lookup_elem(&listed_commands, key->name);
+	row = take_row(listed);
+	if (row < command_capacity)
+		classify(row, key, listed);
 	if (row >= command_capacity || bpf_map_update_elem(&command_ids, key, &row, BPF_NOEXIST)) {
 		known = bpf_map_lookup_elem(&command_ids, key);    /* another CPU was first */
 		if (known)
@@ -164,6 +173,7 @@ __noinline __u64 argument_at(const struct resp_reader *r, __u32 offset, __u32 *n
 #define WORD_SKIP WORD4('S', 'K', 'I', 'P')
 #define WORD_REPLY (WORD4('R', 'E', 'P', 'L') | (__u64)'Y' << 32)
 #define WORD_BLOCK (WORD4('B', 'L', 'O', 'C') | (__u64)'K' << 32)
+#define WORD_SYNCSLOT (WORD4('S', 'Y', 'N', 'C') | (__u64)WORD4('S', 'L', 'O', 'T') << 32)    /* the first 8 letters of SYNCSLOTS */
 #define WORD_STREAMS (WORD4('S', 'T', 'R', 'E') | WORD2('A', 'M') << 32 | (__u64)'S' << 48)
 
 static __always_inline __u32 class_by_arguments(const struct resp_reader *r, __u32 class, __u32 offset)
@@ -173,6 +183,8 @@ static __always_inline __u32 class_by_arguments(const struct resp_reader *r, __u
 
 	if (class == KILN_CLASS_LOOK_AT_HELLO)
 		return word == '3' ? KILN_CLASS_HELLO_3 : word == '2' ? KILN_CLASS_HELLO_2 : KILN_CLASS_ORDINARY;
+	if (class == KILN_CLASS_LOOK_AT_CLUSTER)
+		return word == WORD_SYNCSLOT ? KILN_CLASS_STREAMING : KILN_CLASS_ORDINARY;
 	if (class == KILN_CLASS_LOOK_AT_CLIENT) {
 		if (word && word != WORD_REPLY)
 			return KILN_CLASS_ORDINARY;

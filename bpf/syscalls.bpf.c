@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: (GPL-2.0-only OR BSD-2-Clause) */
-/* System calls of the targets: counted by process and number at their return.
+/* System calls of the targets: counted by process and number at their return; and the turns of their event loops.
  *
  * Limits: exit and exit_group never return and are not counted; rt_sigreturn has no number left when it returns.
  * Attaching puts every system call of every process on the kernel's slow path: that is what --no-syscalls saves. */
@@ -8,6 +8,7 @@
 #include <bpf/bpf_tracing.h>
 #include "include/kiln_syscalls.h"
 #include "targets.bpf.h"
+#include "turns.bpf.h"
 #define LOSS_COUNT KILN_SYSCALL_LOSS_COUNT
 #include "losses.bpf.h"
 
@@ -49,6 +50,7 @@ int BPF_PROG(count_syscall, struct pt_regs *regs, long ret)
 		lose(KILN_LOST_SYSCALL_NUMBERS_OUT_OF_RANGE, 1);
 		return 0;
 	}
+	note_turn(task, process, number);
 	cell = process * KILN_SYSCALL_NUMBERS + number;
 	stats = bpf_map_lookup_elem(&syscall_stats, &cell);
 	if (!stats)

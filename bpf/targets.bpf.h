@@ -23,4 +23,16 @@ static __always_inline int target_index(__u32 tgid)
 	return -1;
 }
 
+/* Whether a process is known to be a Redis server, by its name or its program. */
+static __always_inline bool is_known_server(__u32 process)
+{
+	return targets.known_servers >> (process & (KILN_MAX_TARGETS - 1)) & 1;
+}
+
+/* Whether all are: as a rule. A constant when the verifier runs, which then leaves out what only others need: a third of its work. */
+static __always_inline bool all_are_known_servers(void)
+{
+	return targets.known_servers == (1U << targets.count) - 1;
+}
+
 #endif

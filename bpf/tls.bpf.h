@@ -45,9 +45,11 @@ static __always_inline struct tls_call *current_call(struct task_struct *task)
 	return call && call->id ? call : NULL;
 }
 
+/* Also one that is ignored: what is encrypted is taken for another protocol where the call that makes a thread receive or send it began before
+ * the programs were attached, or reads by a function that they don't see. */
 static __always_inline bool may_carry_tls(const struct exchange *x)
 {
-	return tls.followed && (x->flags & CARRIES_TLS || x->trust == TRUST_UNKNOWN || x->trust == TRUST_PROBING);
+	return tls.followed && (x->flags & CARRIES_TLS || x->trust != TRUST_COUNTING);
 }
 
 /* What a socket receives or sends inside a call: the socket carries the call's SSL object. */
@@ -94,13 +96,22 @@ __noinline int tls_carries(struct exchange *carrier, struct tls_call *call, cons
 	return 0;
 }
 
+/* A thread receives inside of a call of OpenSSL: what it executed has ended. */
+static __always_inline void tls_receives(struct task_struct *task, __u32 process, const struct tls_call *call)
+{
+	struct thread_counts thread = { task->nvcsw, task->sched_info.run_delay };
+	struct executor *executor = executor_of(process);
+
+	if (executor)
+		thread_receives(executor, process, task, &thread, call->entered_ns, call->entered_ns);
+}
+
 /* A receive seen at the socket: of a TLS connection it only tells when, and ends what was executed as any does. `claimed`: by the
  * program that calls this, a constant. */
 static __always_inline void stream_receives(const struct place *place, struct exchange *x, struct receive *receive,
 					    struct task_struct *task, __u32 process, bool claimed)
 {
 	struct tls_call *call = may_carry_tls(x) ? current_call(task) : NULL;
-	struct thread_counts thread = { task->nvcsw, task->sched_info.run_delay };
 
 	if (tls.claims && !claimed && is_cpu_claimed(x))
 		return;
@@ -112,7 +123,7 @@ static __always_inline void stream_receives(const struct place *place, struct ex
 		return;
 	}
 	if (!CLIENT_SIDE)
-		thread_receives(executor_of(process), process, task->pid, &thread, call->entered_ns);
+		tls_receives(task, process, call);
 	tls_carries(x, call, receive, process);
 }
 
@@ -132,7 +143,7 @@ static __always_inline void stream_sends(const struct place *place, struct excha
 	if (CLIENT_SIDE)
 		tls_binds(x, call);
 	else
-		process_sends(x, task, call->entered_ns);
+		process_sends(x, task, call->entered_ns, send->returned_ns);
 	call->sent_ns = send->returned_ns;
 }
 

@@ -1,6 +1,9 @@
 /* SPDX-License-Identifier: (GPL-2.0-only OR BSD-2-Clause) */
 /* When a connection's stream may be believed: from its first byte, or from a boundary that an answered receive proves; and until bytes of it
- * were not seen. What a hook tells of a receive, by which that is decided, is here too. */
+ * were not seen. What a hook tells of a receive, by which that is decided, is here too.
+ *
+ * Of a process that is not known to be a Redis server, a connection that begins with text is believed when its first reply is RESP. Until
+ * then its bytes are kept unread: in many protocols requests are lines of words, and any word may be a command's name. */
 #ifndef KILN_TRUST_BPF_H
 #define KILN_TRUST_BPF_H
 
@@ -14,8 +17,9 @@
 
 /* How a hook sees a receive. */
 struct receive {
-	__u64 buffer;                     /* user address of the bytes */
+	__u64 buffer;                     /* user address of the bytes, or what struct send has */
 	__u32 length;
+	enum send_form form;              /* client's side only: other than SEND_BYTES where they lie in several pieces */
 	bool tcp;
 	__u64 returned_ns;                /* when the call returned that received */
 	__u64 arrived_ns;                 /* its first byte; at most ARRIVAL_UNKNOWN: not known */
@@ -57,11 +61,153 @@ static __always_inline void begin_call_at(const struct place *place)
 
 static struct connection *connection_at(const struct place *place);
 
+/* ---- a process of which nobody knows whether it speaks RESP -------------------------------------------------- */
+
+/* What a connection began with. */
+struct undecided {
+	__u64 arrived_ns;                 /* of the first receive; 0: not known */
+	__u64 received_ns;
+	__u32 length;
+	__u32 reserved;
+	__u8 bytes[2 * RESP_WINDOW];      /* the second half is never used: the verifier bounds a place and a length, not their sum */
+};
+
+/* Key: the exchange's id. Written by receives, deleted by the first reply, or when the connection ends. Full: the connection is
+ * probed, as one that is met in its middle. */
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__uint(max_entries, 128);
+	__type(key, __u64);
+	__type(value, struct undecided);
+} undecided SEC(".maps");
+
+/* A new value is too large for the stack; always zero. */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct undecided);
+} new_undecided SEC(".maps");
+
+/* What was kept of a connection is needed no more: its length. */
+static __noinline __u32 forget_undecided(__u64 id)
+{
+	struct undecided *kept = bpf_map_lookup_elem(&undecided, &id);
+	__u32 length = 0;
+
+	if (kept)
+		length = kept->length;
+	if (length)
+		__sync_fetch_and_add(&control.undecided_bytes, -length);
+	bpf_map_delete_elem(&undecided, &id);
+	return length;
+}
+
+/* What was kept of a connection will not be followed. */
+static __always_inline void lose_undecided(__u64 id)
+{
+	lose(KILN_LOST_UNSYNCHRONISED_BYTES, forget_undecided(id));
+}
+
+/* Keep the bytes of a receive until the first reply. False: there is no room. */
+__noinline int keep_undecided(struct exchange *x, const struct receive *receive)
+{
+	struct undecided *kept, *fresh;
+	__u32 zero = 0, before, length;
+	__u64 id;
+
+	if (!x || !receive)
+		return false;
+	id = x->id;
+	length = receive->length;
+	kept = bpf_map_lookup_elem(&undecided, &id);
+	fresh = kept ? NULL : bpf_map_lookup_elem(&new_undecided, &zero);
+	if (fresh) {
+		bpf_map_update_elem(&undecided, &id, fresh, BPF_NOEXIST);
+		kept = bpf_map_lookup_elem(&undecided, &id);
+	}
+	if (!kept)
+		return false;
+	before = kept->length;
+	barrier_var(before);
+	barrier_var(length);
+	if (before >= RESP_WINDOW || length > RESP_WINDOW || before + length > RESP_WINDOW)
+		return false;
+	if (bpf_probe_read_user(kept->bytes + before, length, (void *)receive->buffer)) {
+		lose(KILN_LOST_UNREADABLE_BUFFERS, 1);
+		return false;
+	}
+	if (!before) {
+		kept->received_ns = receive->returned_ns;
+		kept->arrived_ns = receive->arrived_ns > ARRIVAL_UNKNOWN && receive->arrived_ns <= receive->returned_ns ? receive->arrived_ns : 0;
+	}
+	kept->length = before + length;
+	__sync_fetch_and_add(&control.undecided_bytes, length);
+	return true;
+}
+
+/* A line of digits, with its sign, of which up to 16 bytes are here. */
+static __always_inline bool begins_as_number(const __u8 *b)
+{
+	__u32 i;
+
+	for (i = 1; i < 15; i++) {
+		if (b[i] == '\r')
+			return i > 1 && b[i + 1] == '\n';
+		if ((b[i] < '0' || b[i] > '9') && (i > 1 || b[i] != '-'))
+			return false;
+	}
+	return true;
+}
+
+/* Whether what is sent begins as a reply does: with a type, and behind it what that type has. */
+__noinline int begins_as_reply(const struct send *send)
+{
+	__u8 b[16] = {};
+	__u32 length;
+
+	if (!send)
+		return false;
+	length = send->sent;
+	if (length > sizeof b)
+		length = sizeof b;
+	barrier_var(length);
+	if (length > sizeof b || bpf_probe_read_user(b, length, (void *)first_byte_of(send)))
+		return false;
+	switch (b[0]) {
+	case '$': case '*': case '~': case '%': case '>': case '|': case '=': case '!': case ':': case '(':
+		return begins_as_number(b);
+	case '+': case '-':
+		return b[1] > ' ' && b[1] < 0x7f;
+	case '_':
+		return b[1] == '\r' && b[2] == '\n';
+	case '#':
+		return (b[1] == 't' || b[1] == 'f') && b[2] == '\r';
+	case ',':
+		return (b[1] >= '0' && b[1] <= '9') || b[1] == '-' || b[1] == 'i' || b[1] == 'n';
+	}
+	return false;
+}
+
+/* ---- boundaries ---------------------------------------------------------------------------------------------- */
+
+/* As what a connection is lost that is none of Redis, by bytes in user memory: a record of TLS begins with its type and major version 3. */
+__noinline __u32 foreign_connection(__u64 buffer, __u32 length)
+{
+	__u8 start[2] = {};
+
+	bpf_probe_read_user(start, length < 2 ? 1 : 2, (void *)buffer);
+	return start[0] >= 0x14 && start[0] <= 0x17 && start[1] == 3 ? KILN_LOST_TLS_CONNECTIONS : KILN_LOST_NOT_RESP_CONNECTIONS;
+}
+
 /* The connection can't be followed any more: parse on without counting until a boundary is proven. */
 __noinline int distrust(struct exchange *x)
 {
 	if (!x)
 		return 0;
+	if (x->trust == TRUST_UNDECIDED)
+		lose_undecided(x->id);
 	x->trust = TRUST_PROBING;
 	x->queues = 0;
 	x->flags &= ~(IN_REQUEST | PROBED | REPLIED | SUBSCRIBER);
@@ -99,8 +245,9 @@ __noinline int probe(struct exchange *x, struct connection *c, const struct rece
 		if (first != '*')
 			return 0;
 	} else if (replied && !probed && ++c->failed_probes >= PROBES_MAX) {
-		/* A server answers, and never a whole request: another protocol, met in its middle. */
-		lose(KILN_LOST_NOT_RESP_CONNECTIONS, 1);
+		/* A server answers, and never a whole request: another protocol, met in its middle. What comes after an answer begins a
+		 * record, if it is TLS. */
+		lose(foreign_connection(receive->buffer, receive->length), 1);
 		x->trust = TRUST_IGNORED;
 		return 0;
 	}
@@ -108,10 +255,21 @@ __noinline int probe(struct exchange *x, struct connection *c, const struct rece
 	return 0;
 }
 
+/* Whether a receive begins a message of the cluster bus, on which nodes talk to each other: `RCmb` and the message's length, of which the
+ * first byte is zero. No request has a zero there. A node reads these 8 bytes by themselves, or more. */
+__noinline int begins_bus_message(const struct receive *receive)
+{
+	__u64 start = 0;
+
+	if (!receive || receive->length < sizeof start || bpf_probe_read_user(&start, sizeof start, (void *)receive->buffer))
+		return false;
+	return (start & 0xffffffffff) == ('R' | 'C' << 8 | 'm' << 16 | (__u64)'b' << 24);
+}
+
 /* The first receive of a connection. */
 __noinline int meet(struct exchange *x, const struct receive *receive, __u32 process)
 {
-	__u8 start[2] = {};
+	__u8 first = 0;
 
 	if (!x || !receive)
 		return 0;
@@ -120,6 +278,8 @@ __noinline int meet(struct exchange *x, const struct receive *receive, __u32 pro
 		x->client = client_row(&receive->client);
 	if (TRACING && traces_client(&receive->client, client_port()))
 		x->flags |= TRACED;
+	if (!receive->incoming)
+		x->flags |= OUTGOING;
 	if (receive->unsupported)
 		lose(KILN_LOST_UNSUPPORTED_CONNECTIONS, 1);
 	if (receive->unsupported || !receive->incoming) {
@@ -130,13 +290,18 @@ __noinline int meet(struct exchange *x, const struct receive *receive, __u32 pro
 		distrust(x);
 		return 0;
 	}
-	bpf_probe_read_user(start, receive->length < 2 ? 1 : 2, (void *)receive->buffer);
-	if (start[0] == 0x16 && start[1] == 3 && !receive->carried) {        /* a TLS handshake record, major version 3 */
+	if (foreign_connection(receive->buffer, receive->length) == KILN_LOST_TLS_CONNECTIONS) {
 		lose(KILN_LOST_TLS_CONNECTIONS, 1);
 		x->trust = TRUST_IGNORED;
 		return 0;
 	}
-	x->trust = TRUST_COUNTING;
+	if (begins_bus_message(receive)) {
+		x->trust = TRUST_IGNORED;
+		return 0;
+	}
+	/* Only clients of Redis begin with an array; a plain line may be of any protocol. */
+	bpf_probe_read_user(&first, sizeof first, (void *)receive->buffer);
+	x->trust = is_known_server(process) || first == '*' ? TRUST_COUNTING : TRUST_UNDECIDED;
 	return 0;
 }
 
@@ -160,8 +325,19 @@ static __noinline int take_up(const struct place *place, struct exchange *x, str
 		lose(KILN_LOST_RECEIVE_GAPS, 1);
 		distrust(x);
 	}
+	if (!all_are_known_servers() && x->trust == TRUST_UNDECIDED) {
+		if (!keep_undecided(x, receive)) {
+			lose(KILN_LOST_UNSYNCHRONISED_BYTES, receive->length);
+			distrust(x);
+		}
+		return false;
+	}
 	if (x->trust != TRUST_PROBING && !(x->flags & IN_REQUEST))
 		return true;
+	if (x->trust == TRUST_PROBING && begins_bus_message(receive)) {
+		x->trust = TRUST_IGNORED;
+		return false;
+	}
 	c = connection_at(place);
 	if (!c) {
 		lose(KILN_LOST_CONNECTIONS_WITHOUT_STATE, 1);

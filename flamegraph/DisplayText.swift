@@ -32,6 +32,25 @@ func forEachDisplayScalar(_ bytes: some Collection<UInt8>, _ body: (Unicode.Scal
     }
 }
 
+/// A frame as it stands in folded text that is written: a terminal obeys nothing in it but a tab, which is a blank. True: it is shown
+/// as it is.
+@discardableResult
+func appendDisplayed(_ frame: UnsafeRawBufferPointer, to text: inout [UInt8]) -> Bool {
+    let before = text.count
+    let tab = UInt8(ascii: "\t")
+    // Nearly all names are plain.
+    if frame.allSatisfy({ ($0 >= 0x20 && $0 < 0x7f) || $0 == tab }) {
+        text.append(contentsOf: frame)
+    } else {
+        for (index, part) in frame.split(separator: tab, omittingEmptySubsequences: false).enumerated() {
+            if index > 0 { text.append(tab) }
+            forEachDisplayScalar(part) { text.append(contentsOf: $0.utf8) }
+        }
+    }
+    // An escape is longer than what it stands for.
+    return text.count - before == frame.count
+}
+
 /// The text to show as one String, for error messages and tests.
 func displayString(_ bytes: some Collection<UInt8>) -> String {
     var text = String.UnicodeScalarView()
@@ -41,7 +60,8 @@ func displayString(_ bytes: some Collection<UInt8>) -> String {
 
 private func isUnshowable(_ value: UInt32) -> Bool {
     switch value {
-    case 0x80...0x9f, 0x200b...0x200f, 0x2028...0x202e, 0x2060...0x206f, 0xfeff, 0xfdd0...0xfdef, 0xfff9...0xfffb: true
+    case 0x80...0x9f, 0xad, 0x61c, 0x180e, 0x200b...0x200f, 0x2028...0x202e, 0x2060...0x206f, 0xfeff, 0xfdd0...0xfdef, 0xfff9...0xfffb,
+        0xe0000...0xe007f: true
     default: value & 0xfffe == 0xfffe
     }
 }

@@ -1,17 +1,19 @@
 extension FoldedStacks {
-    /// The merged stacks as folded text: a line for every stack that has weight of its own, siblings in bytewise order.
+    /// The merged stacks as folded text: a line for every stack that has weight of its own, siblings in bytewise order. What a terminal
+    /// would obey in names is written as visible escapes.
     ///
     /// Two profiles give two numbers a line. Reading the result gives the same tree. A stack that weighs 0 is written when no other stack passes through it.
     public func foldedText() -> [UInt8] {
         var text: [UInt8] = []
         var path: [UInt8] = []
+        var isAsRead = true
         // A frame to write, and how much of the path lies before it.
         var open: [(node: UInt32, pathLength: Int)] = [(FrameTree.root, 0)]
         while let (node, pathLength) = open.popLast() {
             path.removeLast(path.count - pathLength)
             if node != FrameTree.root {
                 if tree[node].parent != FrameTree.root { path.append(UInt8(ascii: ";")) }
-                path.append(contentsOf: names.bytes(tree[node].name))
+                if !appendDisplayed(names.bytes(tree[node].name), to: &path) { isAsRead = false }
             }
             let children = children(of: node)
             var own = children.reduce(tree[node].total) { $0 - tree[$1].total }
@@ -28,7 +30,11 @@ extension FoldedStacks {
             }
             for child in children.reversed() { open.append((child, path.count)) }
         }
-        return text
+        guard !isAsRead else { return text }
+        // As they are shown, names may be equal that were not, and have another order.
+        var reading = FoldedReading()
+        reading.columns = isDifference ? .two : .one
+        return FoldedStacks(parsing: text, reading).foldedText()
     }
 
     /// A node's children in bytewise order of their names.

@@ -10,6 +10,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/signalfd.h>
 #include <sys/syscall.h>
@@ -41,7 +42,7 @@ struct perf_event_attr kiln_code_mapping_events(void)
 
 int kiln_spawn_waiting(char *const arguments[], int errors, int *start, int *failure)
 {
-	int starting[2], failing[2], child, nothing, error = 0;
+	int starting[2], failing[2], child, nothing, error = 0, parent = getpid();
 	sigset_t none;
 	char byte;
 
@@ -60,12 +61,16 @@ int kiln_spawn_waiting(char *const arguments[], int errors, int *start, int *fai
 		if (read(starting[0], &byte, 1) != 1)
 			_exit(127);
 		if (errors >= 0) {
+			/* Nobody else would end it. Who has set file capabilities on it has this taken back. */
+			if (prctl(PR_SET_PDEATHSIG, SIGTERM) || getppid() != parent)
+				_exit(127);
 			nothing = open("/dev/null", O_RDWR | O_CLOEXEC);
 			dup2(nothing, STDIN_FILENO);
 			dup2(nothing, STDOUT_FILENO);
 			dup2(errors, STDERR_FILENO);
 		}
 		signal(SIGPIPE, SIG_DFL);
+		signal(SIGXFSZ, SIG_DFL);
 		sigprocmask(SIG_SETMASK, &none, NULL);
 		execvp(arguments[0], arguments);
 		error = errno;

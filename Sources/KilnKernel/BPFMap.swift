@@ -24,6 +24,9 @@ package struct BPFMap {
         guard result == 0 else { throw KernelError("write the map \(name)", code: -result) }
     }
 
+    /// Forget `key`, where it is known.
+    func remove<Key>(_ key: Key) { _ = withUnsafeBytes(of: key) { bpf_map_delete_elem(fd, $0.baseAddress) } }
+
     /// The bytes of one value (all CPUs' copies, each rounded up to 8 bytes), read into `buffer`; false: no such key.
     func read<Key>(_ key: Key, into buffer: UnsafeMutableRawBufferPointer) throws(KernelError) -> Bool {
         let result = withUnsafeBytes(of: key) { bpf_map_lookup_elem(fd, $0.baseAddress, buffer.baseAddress) }

@@ -52,7 +52,7 @@ package struct BPFObject: ~Copyable {
     }
 
     deinit {
-        for attached in attachments { attached.link.undo() }
+        for attached in attachments.reversed() { attached.link.undo() }
         if let variables { munmap(variables.baseAddress, variables.count) }
         bpf_object__close(object)
     }
@@ -192,9 +192,9 @@ package struct BPFObject: ~Copyable {
     /// How many attachments there are, for detach(backTo:).
     var attachmentCount: Int { attachments.count }
 
-    /// Undo all attachments but the first `count`.
+    /// Undo all attachments but the first `count`, the last one first.
     mutating func detach(backTo count: Int) {
-        for attached in attachments[count...] { attached.link.undo() }
+        for attached in attachments[count...].reversed() { attached.link.undo() }
         attachments.removeSubrange(count...)
     }
 

@@ -48,6 +48,10 @@ public enum Capabilities {
 
     public static let all: [Entry] = [
         Entry(
+            name: "initial user namespace", group: .process, isRequired: true, takesAway: "everything", remedy: "Run kiln as root of the host.",
+            probe: probeUserNamespace
+        ),
+        Entry(
             name: "privileges", group: .process, isRequired: true, takesAway: "everything",
             remedy: "Run as root (sudo kiln ...), or grant the process these capabilities.", probe: probePrivileges
         ),

@@ -57,6 +57,14 @@ extension Capabilities {
         (38, "CAP_PERFMON"), (39, "CAP_BPF"), (12, "CAP_NET_ADMIN"), (19, "CAP_SYS_PTRACE"), (2, "CAP_DAC_READ_SEARCH"),
     ]
 
+    /// Of any other than the first one, capabilities count for nothing where BPF is concerned.
+    @Sendable static func probeUserNamespace() throws -> String {
+        var status = stat()
+        // PROC_USER_INIT_INO of include/linux/proc_ns.h, the same on every kernel since 3.8.
+        guard stat("/proc/self/ns/user", &status) == 0, status.st_ino != 0xEFFF_FFFD else { return "the host's" }
+        throw Missing(description: "kiln runs in a user namespace of its own, whose root may load no BPF programs")
+    }
+
     @Sendable static func probePrivileges() throws -> String {
         let missing = missingPrivileges
         guard missing.isEmpty else { throw Missing(description: missing.joined(separator: ", ") + " missing") }

@@ -10,7 +10,7 @@ public final class ChildCommand {
     private var status: Int32?
 
     /// Found by PATH. Signals are as they were before kiln blocked and ignored some. `errors`: its standard error, and then nothing
-    /// is its input and output; nil: kiln's own.
+    /// is its input and output, and it doesn't outlive kiln; nil: kiln's own.
     public init(_ arguments: [String], errors: Int32? = nil) throws(Errno) {
         var words: [UnsafeMutablePointer<CChar>?] = arguments.map { strdup($0) } + [nil]
         defer { for word in words { free(word) } }

@@ -13,11 +13,17 @@ public enum CommandHook: String, CaseIterable, Sendable {
     /// tp_btf sys_exit: Linux 5.17 with BTF; costs every system call of the host.
     case syscall
 
-    public var programs: [String] {
-        switch self {
-        case .socket: ["socket_receive", "socket_send", "socket_data", "socket_end"]
-        case .fentry: ["fentry_tcp_receive", "fentry_unix_receive", "fentry_tcp_send", "fentry_unix_send", "fentry_data", "socket_end"]
-        case .syscall: ["syscall_exit"]
+    /// What is loaded, in the order in which it is attached: what sees a request comes last. A connection on which a request was seen, and
+    /// its reply was not, would give each later reply to the command before.
+    public func programs(for side: Side) -> [String] {
+        switch (self, side) {
+        case (.socket, .server): ["socket_end", "socket_data", "socket_send", "socket_receive"]
+        case (.socket, .client): ["socket_end", "socket_receive", "socket_send"]
+        case (.fentry, .server):
+            ["socket_end", "fentry_data", "fentry_tcp_send", "fentry_unix_send", "fentry_tcp_receive", "fentry_unix_receive"]
+        case (.fentry, .client):
+            ["socket_end", "fentry_tcp_receive", "fentry_unix_receive", "fentry_tcp_send", "fentry_unix_send"]
+        case (.syscall, _): ["syscall_exit"]
         }
     }
 }
@@ -52,17 +58,17 @@ public struct CommandProbe: ~Copyable {
     private let processes: Int
 
     /// Load and attach. `queue`: where something is loaded meanwhile; what is on it ends before anything is attached. `rows`: made already.
+    /// `turns`: noted by another object of the session, too.
     /// `openSockets` lists the inode numbers of the sockets that the processes hold; it is asked for after attaching, so that no
     /// connection can be missing from it and unseen. `refused` is told what of TLS can't be followed. `trace`: also send a record for
     /// each request.
     public init(
         watching watched: WatchedProcesses, side: Side = .server, hook: CommandHook, trace: TraceFilter? = nil, tls libraries: [TLSLibrary] = [],
-        beside queue: DispatchQueue = DispatchQueue(label: "loading"), rows: CommandRows? = nil, openSockets: () throws -> [UInt64],
+        beside queue: DispatchQueue = DispatchQueue(label: "loading"), rows: CommandRows? = nil, turns: Turns? = nil, openSockets: () throws -> [UInt64],
         refused: (TLSLibrary, KernelError) -> Void = { _, _ in }
     ) throws {
-        // When data arrives means nothing to who waits for it.
-        let programs = hook.programs.filter { side == .server || !["socket_data", "fentry_data"].contains($0) }
-        let loaded = try Self.load(watched, side, hook, programs, trace, rows, libraries, refused)
+        let programs = hook.programs(for: side)
+        let loaded = try Self.load(watched, side, hook, programs, trace, Shared(rows: rows, turns: turns), libraries, refused)
         let followable = loaded.followable
         let refusedPreemptionOff = loaded.refusedPreemptionOff
         var object = loaded.object
@@ -70,19 +76,21 @@ public struct CommandProbe: ~Copyable {
         let losses = try object.map("losses"), errors = try object.map("errors")
         let waits = try object.map("waits")
         let clients = ClientMaps(rows: try object.map("clients"), stats: try object.map("client_stats"))
-        let special = try object.map("special_commands")
-        for index in 0..<kiln_special_command_count() {
-            let command = kiln_special_command(index)
-            try special.update(command.name, command.command_class)
+        let listed = try object.map("listed_commands")
+        for index in 0..<kiln_listed_command_count() {
+            let command = kiln_listed_command(index)
+            try listed.update(command.name, command.command_class)
         }
         let control = try object.mapVariables(as: kiln_redis_control.self)
         queue.sync {}
         let attachedAt = Snapshot.now()
-        for program in programs { try object.attach(program) }
+        // First what sees into encrypted connections: the hook takes what is received outside of its calls for the connection's own bytes.
         let followed = object.attachTLS(to: followable, refused: refused)
+        for program in programs { try object.attach(program) }
         let earlier = try object.map("earlier_sockets")
         for inode in try openSockets() { try earlier.update(inode, UInt8(1)) }
         control.pointee.armed = 1
+        if hook == .syscall { try object.map("turns").setTurns(known: true, processes: watched.pids.count) }
         programNames = programs + (followable.isEmpty ? [] : TLSProbes.programs)
         self.object = object
         self.control = control
@@ -103,13 +111,13 @@ public struct CommandProbe: ~Copyable {
     /// Attach with the first hook that this kernel allows, or only with `forced`. What was refused before is told.
     public static func attach(
         watching watched: WatchedProcesses, side: Side = .server, forced: CommandHook?, trace: TraceFilter? = nil, tls libraries: [TLSLibrary] = [],
-        beside queue: DispatchQueue = DispatchQueue(label: "loading"), rows: CommandRows? = nil, openSockets: () throws -> [UInt64],
+        beside queue: DispatchQueue = DispatchQueue(label: "loading"), rows: CommandRows? = nil, turns: Turns? = nil, openSockets: () throws -> [UInt64],
         refused: (CommandHook, KernelError) -> Void,
         refusedTLS: (TLSLibrary, KernelError) -> Void = { _, _ in }
     ) throws -> CommandProbe {
         func probe(_ hook: CommandHook) throws -> CommandProbe {
             try CommandProbe(
-                watching: watched, side: side, hook: hook, trace: trace, tls: libraries, beside: queue, rows: rows,
+                watching: watched, side: side, hook: hook, trace: trace, tls: libraries, beside: queue, rows: rows, turns: turns,
                 openSockets: openSockets, refused: refusedTLS
             )
         }
@@ -133,14 +141,15 @@ public struct CommandProbe: ~Copyable {
     }
 
     private static func load(
-        _ watched: WatchedProcesses, _ side: Side, _ programs: [String], _ trace: TraceFilter?, _ rows: CommandRows?, tls: kiln_tls = kiln_tls()
+        _ watched: WatchedProcesses, _ side: Side, _ programs: [String], _ trace: TraceFilter?, _ shared: Shared, tls: kiln_tls = kiln_tls()
     ) throws(KernelError) -> BPFObject {
         var object = try open(side, tracing: trace != nil)
         let capacity = try CommandRows.capacity()
         try object.setConstant(section: ".rodata.targets", watched.constants)
         try object.setConstant(section: ".rodata.commands", capacity)
         try object.setConstant(section: ".rodata.tls", tls)
-        if let made = rows?.descriptor {
+        if let turns = shared.turns { try object.use(turns.descriptor, asMap: "turns") }
+        if let made = shared.rows?.descriptor {
             try object.use(made, asMap: "command_stats")
         } else {
             try object.setCapacity(ofMap: "command_stats", to: capacity)
@@ -155,6 +164,12 @@ public struct CommandProbe: ~Copyable {
         return object
     }
 
+    /// Maps that are made before the object is loaded.
+    private struct Shared {
+        let rows: CommandRows?
+        let turns: Turns?
+    }
+
     private struct Loaded: ~Copyable {
         var object: BPFObject
         /// The libraries for which the programs of TLS are loaded.
@@ -163,30 +178,30 @@ public struct CommandProbe: ~Copyable {
     }
 
     private static func load(
-        _ watched: WatchedProcesses, _ side: Side, _ hook: CommandHook, _ programs: [String], _ trace: TraceFilter?, _ rows: CommandRows?,
+        _ watched: WatchedProcesses, _ side: Side, _ hook: CommandHook, _ programs: [String], _ trace: TraceFilter?, _ shared: Shared,
         _ libraries: [TLSLibrary], _ refused: (TLSLibrary, KernelError) -> Void
     ) throws(KernelError) -> Loaded {
         if !libraries.isEmpty {
             do throws(KernelError) {
-                return try loadWithTLS(watched, side, hook, programs, trace, rows, libraries)
+                return try loadWithTLS(watched, side, hook, programs, trace, shared, libraries)
             } catch {
                 // What the hook itself lacks is no matter of TLS.
-                let loaded = Loaded(object: try load(watched, side, programs, trace, rows))
+                let loaded = Loaded(object: try load(watched, side, programs, trace, shared))
                 for library in libraries { refused(library, error) }
                 return loaded
             }
         }
-        return Loaded(object: try load(watched, side, programs, trace, rows))
+        return Loaded(object: try load(watched, side, programs, trace, shared))
     }
 
     /// Where the kernel doesn't let a program switch off preemption, and beside programs that can be preempted themselves, with
     /// a claim of the CPU instead.
     private static func loadWithTLS(
-        _ watched: WatchedProcesses, _ side: Side, _ hook: CommandHook, _ programs: [String], _ trace: TraceFilter?, _ rows: CommandRows?,
+        _ watched: WatchedProcesses, _ side: Side, _ hook: CommandHook, _ programs: [String], _ trace: TraceFilter?, _ shared: Shared,
         _ libraries: [TLSLibrary]
     ) throws(KernelError) -> Loaded {
         func load(claims: Bool) throws(KernelError) -> BPFObject {
-            let object = try Self.load(watched, side, programs, trace, rows, tls: kiln_tls(followed: 1, claims: claims ? 1 : 0))
+            let object = try Self.load(watched, side, programs, trace, shared, tls: kiln_tls(followed: 1, claims: claims ? 1 : 0))
             if let refused = object.refusedProbes { throw refused }
             return object
         }
@@ -239,8 +254,9 @@ public struct CommandProbe: ~Copyable {
                 times: before.times &+ wait.pointee.times, wait: before.wait + Nanoseconds(wait.pointee.wait_ns)
             )
         }
+        snapshot.undecidedBytes = UInt64(control.pointee.undecided_bytes)
         snapshot.clients = try clients.counts(taken: Int(control.pointee.clients_taken), processes: processes)
-        snapshot.leaveOutExecutions(of: Set((0..<processes).filter { control.pointee.several_threads & 1 << UInt32($0) != 0 }))
+        snapshot.readByOtherThreads = Set((0..<processes).filter { control.pointee.several_threads & 1 << UInt32($0) != 0 })
         try snapshot.addLosses(losses, count: Int(KILN_REDIS_LOSS_COUNT.rawValue)) {
             kiln_describe_redis_loss($0)
         }
@@ -262,6 +278,7 @@ public struct CommandProbe: ~Copyable {
             // A request may be read on one CPU and answered on another: either part may be missing in a copy.
             var counts = rows[row] ?? CommandCounts()
             counts.calls &+= copy.pointee.calls
+            counts.queued &+= copy.pointee.queued
             counts.errors &+= copy.pointee.errors
             counts.runQueue = counts.runQueue + Nanoseconds(copy.pointee.run_queue_ns)
             counts.largestRequest = max(counts.largestRequest, copy.pointee.request_bytes_max)

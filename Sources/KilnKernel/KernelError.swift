@@ -12,8 +12,12 @@ public struct KernelError: Error, CustomStringConvertible {
     /// The number of a BPF helper that the program calls and this kernel doesn't have: reason enough without a log.
     public private(set) var missingHelper: Int?
 
-    package init(_ attempt: String, code: Int32, log: String = "") {
+    /// What to do, where the errno alone doesn't tell.
+    private let remedy: String?
+
+    package init(_ attempt: String, code: Int32, log: String = "", remedy: String? = nil) {
         self.attempt = attempt
+        self.remedy = remedy
         self.code = code
         let lines = log.split(separator: "\n").map(String.init)
         self.log = lines
@@ -42,6 +46,7 @@ public struct KernelError: Error, CustomStringConvertible {
     }
 
     private var advice: String {
+        if let remedy { return remedy }
         if missingHelper != nil { return "`kiln doctor` lists what this kernel lacks." }
         return switch code {
         case EPERM, EACCES:

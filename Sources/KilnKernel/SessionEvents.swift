@@ -7,7 +7,7 @@ public final class SessionEvents {
     public enum Event: Equatable {
         /// The deadline passed.
         case deadline
-        /// SIGINT, SIGTERM or SIGHUP.
+        /// SIGINT, SIGTERM, SIGHUP, or SIGXCPU: the limit of CPU time (ulimit -t) is reached.
         case signal(Int32)
         /// A watched process ended.
         case ended(Int32)
@@ -15,7 +15,7 @@ public final class SessionEvents {
         case attention
     }
 
-    private static let endSignals = [SIGINT, SIGTERM, SIGHUP]
+    private static let endSignals = [SIGINT, SIGTERM, SIGHUP, SIGXCPU]
     private var signals: Int32 = -1
     /// Descriptors of processes that have not ended.
     private var processes: [(pid: Int32, fd: Int32)] = []
@@ -46,7 +46,7 @@ public final class SessionEvents {
     /// To be told when the process ends.
     public func watch(pid: Int32) throws(KernelError) {
         let fd = kiln_pidfd_open(pid)
-        guard fd >= 0 else { throw KernelError("watch process \(pid), which may have exited", code: -fd) }
+        guard fd >= 0 else { throw KernelError("watch process \(pid)", code: -fd, remedy: fd == -ESRCH ? "It has exited meanwhile." : nil) }
         processes.append((pid, fd))
     }
 

@@ -53,13 +53,38 @@ public struct StackProbe: ~Copyable {
         alive = Dictionary(uniqueKeysWithValues: targets.map { ($0.number, $0) })
     }
 
-    /// Start the timers. `frequency`: samples a second of CPU time, on every online CPU.
-    public mutating func attach(frequency: Int) throws(KernelError) {
+    /// Start the timers. `frequency`: samples a second of CPU time, on every online CPU. `descendants`: processes that the first target
+    /// has started already, to be sampled, too; how many there are is returned.
+    @discardableResult
+    public mutating func attach(frequency: Int, withDescendants descendants: (() -> [Int32])? = nil) throws(KernelError) -> Int {
         try filling.take()?.outcome()
         // Before the timers, so that no child is sampled that nobody has heard of.
         try object.attach("process_forked")
         try object.attach("process_freed")
+        let adopted = try descendants.map { descendants throws(KernelError) in try adopt(descendants) } ?? 0
         try object.attach("sample", toCPUClocksAt: frequency)
+        return adopted
+    }
+
+    /// As if their forks had been seen. What they fork from the moment on in which they are known is seen; what they forked before it
+    /// shows when it is looked again.
+    private func adopt(_ descendants: () -> [Int32]) throws(KernelError) -> Int {
+        let map = try object.map("descendants"), family: UInt32 = 0
+        var adopted: Set<Int32> = []
+        while true {
+            let found = descendants().filter { !adopted.contains($0) }
+            if found.isEmpty { break }
+            for pid in found {
+                try map.update(UInt32(bitPattern: pid), family)
+                adopted.insert(pid)
+            }
+        }
+        // Of one that ended before it was known nobody would hear.
+        for pid in adopted where kill(pid, 0) != 0 && errno == ESRCH {
+            map.remove(UInt32(bitPattern: pid))
+            adopted.remove(pid)
+        }
+        return adopted.count
     }
 
     /// From now on so many samples a second; processes are followed meanwhile.

@@ -8,23 +8,34 @@ public struct SyscallProbe: ~Copyable {
     private var object: BPFObject
     private let stats: BPFMap
     private let losses: BPFMap
+    private let turns: BPFMap
+    private let processes: Int
 
-    /// Load; nothing is counted yet.
-    public init(watching watched: WatchedProcesses) throws(KernelError) {
+    /// Load; nothing is counted yet. `turns`: where it notes when turns of event loops begin, for other objects of the session.
+    public init(watching watched: WatchedProcesses, turns shared: Turns? = nil) throws(KernelError) {
         var object = try BPFObject(kiln_syscalls_object(), name: "syscalls")
+        if let shared { try object.use(shared.descriptor, asMap: "turns") }
         try object.setConstant(section: ".rodata.targets", watched.constants)
         try object.setCapacity(ofMap: "syscall_stats", to: UInt32(watched.pids.count) * UInt32(KILN_SYSCALL_NUMBERS))
         try object.load()
         let stats = try object.map("syscall_stats"), losses = try object.map("losses")
+        turns = try object.map("turns")
+        processes = watched.pids.count
         self.object = object
         self.stats = stats
         self.losses = losses
     }
 
-    public mutating func attach() throws(KernelError) { try object.attach("count_syscall") }
+    public mutating func attach() throws(KernelError) {
+        try object.attach("count_syscall")
+        try turns.setTurns(known: true, processes: processes)
+    }
 
     /// Count no more; what was counted stays.
-    public mutating func detach() { object.detach() }
+    public mutating func detach() throws(KernelError) {
+        try turns.setTurns(known: false, processes: processes)
+        object.detach()
+    }
 
     /// The kernel's account of the loaded programs, by name.
     public func programs() -> [String: ProgramCounts] { object.programCounts() }

@@ -36,16 +36,16 @@ enum TLSProbes {
         var functions: [(name: String, cookie: kiln_tls_function)]
 
         /// In a library where it is known what SSL_read and SSL_read_ex, SSL_write and SSL_write_ex hand over to, that instead: it has the
-        /// arguments and the result of the _ex form.
+        /// arguments and the result of the _ex form. Of SSL_write_ex and SSL_write_ex2 the first hands over to the second.
         func functions(in library: TLSLibrary) -> [(name: String, cookie: kiln_tls_function)] {
             functions.compactMap { function in
                 let inside = ["SSL_read": "ssl_read_internal", "SSL_write": "ssl_write_internal"]
-                let name = inside.first { function.name.hasPrefix($0.key) }?.value
-                guard let name, library.functions[name] != nil else {
-                    // OpenSSL before 1.1.1 has no functions of that form.
-                    return library.functions[function.name] != nil || !function.name.hasSuffix("_ex") ? function : nil
-                }
-                return function.name.hasSuffix("_ex") ? (name, function.cookie) : nil
+                guard let (plain, name) = inside.first(where: { function.name.hasPrefix($0.key) }) else { return function }
+                // OpenSSL before 1.1.1 has none of that form.
+                let extended = [plain + "_ex2", plain + "_ex"].first { library.functions[$0] != nil }
+                guard function.name == plain || function.name == extended else { return nil }
+                guard library.functions[name] != nil else { return function }
+                return function.name == extended ? (name, function.cookie) : nil
             }
         }
     }
@@ -53,13 +53,15 @@ enum TLSProbes {
     /// Ends before beginnings: a call whose beginning was seen has its end seen too.
     fileprivate static let attachments = [
         Attachment(program: "tls_read_ends", atReturn: true, functions: [("SSL_read", KILN_TLS_READ), ("SSL_read_ex", KILN_TLS_READ_EX)]),
-        Attachment(program: "tls_write_ends", atReturn: true, functions: [("SSL_write", KILN_TLS_WRITE), ("SSL_write_ex", KILN_TLS_WRITE_EX)]),
+        Attachment(program: "tls_write_ends", atReturn: true, functions: [
+            ("SSL_write", KILN_TLS_WRITE), ("SSL_write_ex", KILN_TLS_WRITE_EX), ("SSL_write_ex2", KILN_TLS_WRITE_EX2),
+        ]),
         Attachment(program: "tls_handshake_ends", atReturn: true, functions: [("SSL_do_handshake", KILN_TLS_HANDSHAKE)]),
         Attachment(program: "tls_stream_turns", atReturn: false, functions: [("SSL_free", KILN_TLS_FREE), ("SSL_clear", KILN_TLS_CLEAR)]),
         Attachment(program: "tls_stream_turns", atReturn: true, functions: [("SSL_new", KILN_TLS_NEW)]),
         Attachment(program: "tls_call_begins", atReturn: false, functions: [
-            ("SSL_do_handshake", KILN_TLS_HANDSHAKE), ("SSL_write_ex", KILN_TLS_WRITE_EX), ("SSL_write", KILN_TLS_WRITE),
-            ("SSL_read_ex", KILN_TLS_READ_EX), ("SSL_read", KILN_TLS_READ),
+            ("SSL_do_handshake", KILN_TLS_HANDSHAKE), ("SSL_write_ex2", KILN_TLS_WRITE_EX2), ("SSL_write_ex", KILN_TLS_WRITE_EX),
+            ("SSL_write", KILN_TLS_WRITE), ("SSL_read_ex", KILN_TLS_READ_EX), ("SSL_read", KILN_TLS_READ),
         ]),
     ]
 }

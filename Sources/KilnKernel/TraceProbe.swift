@@ -9,7 +9,6 @@ public struct TraceProbe: ~Copyable {
     private let ring: TraceRing
 
     public var hook: CommandHook { commands.hook }
-    public var programs: [String] { commands.hook.programs }
     public var attachedAt: Nanoseconds { commands.attachedAt }
     public var refusedPreemptionOff: KernelError? { commands.refusedPreemptionOff }
 

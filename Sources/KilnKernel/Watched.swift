@@ -8,11 +8,14 @@ public struct WatchedProcesses: Sendable {
 
     /// Thread-group ids in the initial pid namespace; a process is its index here everywhere else.
     public let pids: [Int32]
+    private let knownServers: Set<Int32>
 
-    /// nil: none, or more than `limit`.
-    public init?(pids: [Int32]) {
+    /// `knownServers`: those that are known to be Redis servers. What clients of others send as plain text has to be answered in RESP before
+    /// it is believed. nil: no pids, or more than `limit`.
+    public init?(pids: [Int32], knownServers: some Sequence<Int32> = []) {
         guard (1...Self.limit).contains(pids.count) else { return nil }
         self.pids = pids
+        self.knownServers = Set(knownServers)
     }
 
     /// How many descriptors they may have open, all together; where that isn't known, the most.
@@ -31,6 +34,7 @@ public struct WatchedProcesses: Sendable {
             let slots = bytes.bindMemory(to: UInt32.self)
             for (index, pid) in pids.enumerated() { slots[index] = UInt32(bitPattern: pid) }
         }
+        for (index, pid) in pids.enumerated() where knownServers.contains(pid) { targets.known_servers |= 1 << UInt32(index) }
         return targets
     }
 }

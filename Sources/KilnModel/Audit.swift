@@ -37,20 +37,35 @@ public struct Audit: Sendable {
         }
     }
 
+    /// Bytes of requests by both: those that kiln has not seen hold requests that it has not counted.
+    public struct ByteRow: Codable, Sendable {
+        public var kilnLeast, kilnMost: UInt64
+        public var server: UInt64
+        /// Why the two differ; nil: they don't.
+        public var difference: String?
+
+        enum CodingKeys: String, CodingKey {
+            case server, difference, kilnLeast = "kiln_least", kilnMost = "kiln_most"
+        }
+    }
+
     /// What both say at one moment: the server's word lies between two snapshots.
     public struct Moment: Sendable {
         public var before: Snapshot
         public var server: ServerStatistics
         public var after: Snapshot
+        /// Of the request that asked the server: it has read them when it answers.
+        public var askedBytes: UInt64
 
-        public init(before: Snapshot, server: ServerStatistics, after: Snapshot) {
+        public init(before: Snapshot, server: ServerStatistics, after: Snapshot, askedBytes: UInt64 = 0) {
             self.before = before
             self.server = server
             self.after = after
+            self.askedBytes = askedBytes
         }
     }
 
-    /// A difference that no term accounts for.
+    /// A difference, or the part of one, for which no term accounts.
     public static let unexplained = "unexplained"
 
     public let record: Record
@@ -59,41 +74,91 @@ public struct Audit: Sendable {
     public struct Record: Codable, Sendable {
         public var commands: [Row]
         public var errors: [ErrorRow]
+        /// nil: the server doesn't say how many it read, or the record is of an earlier version of kiln.
+        public var requestBytes: ByteRow?
+
+        enum CodingKeys: String, CodingKey {
+            case commands, errors, requestBytes = "request_bytes"
+        }
+
+        public var differences: [String] {
+            commands.compactMap(\.difference) + errors.compactMap(\.difference) + [requestBytes?.difference].compactMap { $0 }
+        }
     }
 
     /// nil: the server's counters were reset meanwhile.
     public init?(process: Int, from start: Moment, to end: Moment) {
         guard let server = end.server.since(start.server) else { return nil }
-        let least = Self.commands(of: process, end.before.since(start.after)), most = Self.commands(of: process, end.after.since(start.before))
-        let terms = AuditTerms(most, server, from: start.server, to: end.server, lost: end.after.losses)
-        let rows = Set(most.keys).union(server.commands.filter { $0.value.calls != 0 || $0.value.rejectedCalls != 0 }.keys).sorted().map { name in
-            let own = server.commands[name] ?? ServerStatistics.Command()
-            let few = least[name]?.calls ?? 0, many = most[name]?.calls ?? 0
-            let exec = most[name]?.phases[.exec]
+        let least = end.before.since(start.after), most = end.after.since(start.before)
+        let few = least.commands(of: process), many = most.commands(of: process)
+        let names = Set(many.keys).union(server.commands.filter { $0.value.calls != 0 || $0.value.rejectedCalls != 0 }.keys).sorted()
+        let commands = names.map { name -> AuditTerms.Compared in
+            let own = server.commands[name] ?? ServerStatistics.Command(), calls = few[name]?.calls ?? 0
+            return AuditTerms.Compared(name: name, least: calls, most: max(calls, many[name]?.calls ?? 0), server: own.calls &+ own.rejectedCalls)
+        }
+        let errors = Self.errors(few, many, server, end.server)
+        let fewBytes = least.receivedBytes(of: process).adding(saturating: end.askedBytes)
+        let manyBytes = most.receivedBytes(of: process).subtracting(saturating: start.askedBytes)
+        let bytes = server.requestBytes.map {
+            AuditTerms.Compared(name: "request bytes", least: fewBytes, most: max(fewBytes, manyBytes), server: $0)
+        }
+        let terms = AuditTerms(process: process, from: start, to: end, server, commands: commands, errors: errors, bytes: bytes)
+        let rows = commands.map { row in
+            let own = server.commands[row.name] ?? ServerStatistics.Command(), exec = many[row.name]?.phases[.exec]
             return Row(
-                command: name, kilnLeast: few, kilnMost: many, serverCalls: own.calls, serverRejectedCalls: own.rejectedCalls,
-                difference: terms.difference(ofCommand: name, few...max(few, many), own.calls &+ own.rejectedCalls),
+                command: row.name, kilnLeast: row.least, kilnMost: row.most, serverCalls: own.calls, serverRejectedCalls: own.rejectedCalls,
+                difference: terms.difference(ofCommand: row),
                 kilnExecNs: exec.flatMap { $0.count == 0 ? nil : Double($0.sum.count) / Double($0.count) },
                 serverExecNs: own.calls == 0 ? nil : Double(own.microseconds) * 1000 / Double(own.calls),
                 kilnExecP99Ns: exec?.percentile(0.99).map { Double($0.count) },
                 serverExecP99Ns: own.p99Microseconds.map { $0 * 1000 }
             )
         }
-        let fewErrors = Self.errors(least), manyErrors = Self.errors(most)
-        let errors = Set(manyErrors.keys).union(server.errors.keys).sorted().map { word -> ErrorRow in
-            let few = fewErrors[word] ?? 0, many = max(few, manyErrors[word] ?? 0), own = server.errors[word] ?? 0
-            return ErrorRow(word: word, kilnLeast: few, kilnMost: many, server: own, difference: terms.difference(ofError: word, few...many, own))
-        }
-        record = Record(commands: rows, errors: errors)
+        record = Record(
+            commands: rows,
+            errors: errors.map {
+                ErrorRow(word: $0.name, kilnLeast: $0.least, kilnMost: $0.most, server: $0.server, difference: terms.difference(ofError: $0))
+            },
+            requestBytes: bytes.map {
+                ByteRow(kilnLeast: $0.least, kilnMost: $0.most, server: $0.server, difference: terms.difference(ofBytes: $0))
+            }
+        )
     }
 
-    private static func commands(of process: Int, _ snapshot: Snapshot) -> [String: CommandCounts] {
+    /// In the row of this name all errors count, where the server has dropped its words.
+    static let allWords = "(all words)"
+
+    private static func errors(
+        _ few: [String: CommandCounts], _ many: [String: CommandCounts], _ server: ServerStatistics, _ end: ServerStatistics
+    ) -> [AuditTerms.Compared] {
+        /// As the server counts them.
+        func words(_ commands: [String: CommandCounts]) -> [String: UInt64] {
+            commands.values.flatMap(\.errorWords).reduce(into: [:]) { sums, error in
+                var word = ServerStatistics.word(of: error.key)
+                if end.droppedErrors { word = allWords }
+                if end.errors[word] == nil, end.errors[ServerStatistics.overflow] != nil { word = ServerStatistics.overflow }
+                sums[word, default: 0] &+= error.value
+            }
+        }
+        var own = server.errors
+        if end.droppedErrors, let all = server.errorReplies { own = all == 0 ? [:] : [allWords: all] }
+        let least = words(few), most = words(many)
+        return Set(most.keys).union(own.keys).sorted().map { word in
+            let count = least[word] ?? 0
+            return AuditTerms.Compared(name: word, least: count, most: max(count, most[word] ?? 0), server: own[word] ?? 0)
+        }
+    }
+}
+
+extension Snapshot {
+    /// By name, as it is shown.
+    func commands(of process: Int) -> [String: CommandCounts] {
         var named: [String: CommandCounts] = [:]
-        for (key, counts) in snapshot.commands where key.process == process { named[key.name.description] = counts }
+        for (key, counts) in commands where key.process == process { named[key.name.description] = counts }
         return named
     }
 
-    private static func errors(_ commands: [String: CommandCounts]) -> [String: UInt64] {
-        commands.values.reduce(into: [:]) { $0.merge($1.errorWords, uniquingKeysWith: &+) }
+    func receivedBytes(of process: Int) -> UInt64 {
+        clients.filter { $0.key.process == process }.map(\.value.receivedBytes).saturatingSum
     }
 }

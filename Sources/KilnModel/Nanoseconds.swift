@@ -19,6 +19,14 @@ extension UInt64 {
     public init(saturating value: Double) {
         self = value > 0 ? UInt64(exactly: value.rounded()) ?? .max : 0
     }
+
+    /// What is too large is the largest number, what is below zero zero.
+    func adding(saturating other: UInt64) -> UInt64 { [self, other].saturatingSum }
+    func subtracting(saturating other: UInt64) -> UInt64 { self > other ? self - other : 0 }
+    func multiplied(saturating other: UInt64) -> UInt64 {
+        let (product, overflow) = multipliedReportingOverflow(by: other)
+        return overflow ? .max : product
+    }
 }
 
 extension Sequence<UInt64> {

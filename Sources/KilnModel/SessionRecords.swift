@@ -131,8 +131,11 @@ public struct SessionRecord: Codable, Sendable {
     public struct Target: Codable, Sendable {
         /// 0: every process of the host.
         public var pid: Int32
+        /// What it executes, and its name, when the session ends.
         public var exe: String?
         public var comm: String
+        /// Its name when the session began; absent where that is `comm`.
+        public var commAtStart: String?
         /// The first port it listens on; `ports` has all.
         public var port: UInt16?
         public var ports: [UInt16]
@@ -146,6 +149,8 @@ public struct SessionRecord: Codable, Sendable {
             self.ports = ports
             self.container = container
         }
+
+        enum CodingKeys: String, CodingKey { case pid, exe, comm, port, ports, container, commAtStart = "comm_at_start" }
     }
 
     public struct Command: Codable, Sendable {
@@ -225,7 +230,7 @@ public struct SessionRecord: Codable, Sendable {
         public var kernelTruncated: UInt64
         /// Absent until the session has ended.
         public var names: NamesRecord?
-        /// What the target started during the session, beside the numbers above; absent where that was not sampled.
+        /// What the target started during the session, or with --children before it, beside the numbers above; absent where that was not sampled.
         public var descendants: Descendants?
         /// The processes sampled, the most sampled first; of `kiln record`, when it has ended.
         public var processes: [Process]?
@@ -410,6 +415,7 @@ public struct SessionRecord: Codable, Sendable {
             descendants: Descendants(process < snapshot.otherSamples.count ? snapshot.otherSamples[process] : nil)
         ))
         lost = snapshot.losses
+        if snapshot.undecidedBytes != 0 { lost["unsynchronised_bytes", default: 0] += snapshot.undecidedBytes }
         self.cost = cost
     }
 

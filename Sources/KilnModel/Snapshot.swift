@@ -72,6 +72,8 @@ public enum Phase: String, CaseIterable, Sendable {
 public struct CommandCounts: Equatable, Sendable {
     /// Requests that the server read.
     public var calls: UInt64 = 0
+    /// Of them, those that MULTI queued.
+    public var queued: UInt64 = 0
     /// Replies that were errors.
     public var errors: UInt64 = 0
     /// Errors by their first word (`WRONGTYPE`), those inside the reply of EXEC or a script included.
@@ -96,6 +98,7 @@ public struct CommandCounts: Equatable, Sendable {
                 (phase, histogram.since(earlier.phases[phase] ?? Histogram()))
             })
         )
+        difference.queued = queued &- earlier.queued
         difference.errors = errors &- earlier.errors
         difference.errorWords = errorWords.grown(since: earlier.errorWords)
         difference.runQueue = runQueue - earlier.runQueue
@@ -104,9 +107,13 @@ public struct CommandCounts: Equatable, Sendable {
         return difference
     }
 
+    /// Whether any of the calls is known to have been answered.
+    public var isAnswered: Bool { errors != 0 || phases.contains { [.service, .wait, .total].contains($0.key) && $0.value.count != 0 } }
+
     /// Add what is counted elsewhere of the same command.
     public mutating func add(_ other: CommandCounts) {
         calls &+= other.calls
+        queued &+= other.queued
         errors &+= other.errors
         errorWords.merge(other.errorWords, uniquingKeysWith: &+)
         runQueue = runQueue + other.runQueue
@@ -267,36 +274,30 @@ public struct Snapshot: Sendable {
     public var clients: [ClientKey: ClientCounts] = [:]
     /// Client's side only.
     public var served: [ServedCommandKey: CommandCounts] = [:]
-    /// Processes of which several threads receive, so that no receive tells when an execution ended.
-    public private(set) var receiveOnSeveralThreads: Set<Int> = []
+    /// Processes of which threads other than the main one receive (io-threads), while the main one executes.
+    public var readByOtherThreads: Set<Int> = []
     /// By process.
     public var samples: [SampleCounts] = []
     /// Of what descends from each target; where everything is sampled, all is in the first one.
     public var otherSamples: [SampleCounts] = []
     /// By the loss's name, only those that occurred.
     public var losses: [String: UInt64] = [:]
+    /// Bytes of connections to servers that are not known, which await a first reply that shows whether they are RESP.
+    public var undecidedBytes: UInt64 = 0
     /// By the program's name.
     public var programs: [String: ProgramCounts] = [:]
 
     public init(time: Nanoseconds) { self.time = time }
 
-    /// Several threads of these processes receive. What is known by the end of executions is left out, two phases and who made whom
-    /// wait: what was counted before the second thread was seen may be as wrong.
-    public mutating func leaveOutExecutions(of processes: Set<Int>) {
-        receiveOnSeveralThreads.formUnion(processes)
-        guard !processes.isEmpty else { return }
-        for key in commands.keys where processes.contains(key.process) {
-            commands[key]?.phases[.exec] = nil
-            commands[key]?.phases[.reply] = nil
-            commands[key]?.runQueue = .zero
-        }
-        waits = waits.filter { !processes.contains($0.key.process) }
+    /// What a process was asked is of another protocol: it has no commands.
+    public mutating func leaveOutRequests(of process: Int) {
+        commands = commands.filter { $0.key.process != process }
+        waits = waits.filter { $0.key.process != process }
+        clients = clients.filter { $0.key.process != process }
     }
 
     /// What happened between `earlier` and this moment; what didn't grow is left out.
     public func since(_ earlier: Snapshot) -> Snapshot {
-        var earlier = earlier
-        earlier.leaveOutExecutions(of: receiveOnSeveralThreads)
         var interval = Snapshot(time: time - earlier.time)
         for (key, counts) in commands {
             let grown = counts.since(earlier.commands[key] ?? CommandCounts())
@@ -327,7 +328,7 @@ public struct Snapshot: Sendable {
             let grown = counts.since(earlier.served[key] ?? CommandCounts())
             if grown.calls != 0 || grown.latency.count != 0 { interval.served[key] = grown }
         }
-        interval.receiveOnSeveralThreads = receiveOnSeveralThreads
+        interval.readByOtherThreads = readByOtherThreads
         interval.samples = samples.grown(since: earlier.samples)
         interval.otherSamples = otherSamples.grown(since: earlier.otherSamples)
         interval.losses = losses.grown(since: earlier.losses)

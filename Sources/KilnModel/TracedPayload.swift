@@ -1,3 +1,4 @@
+import PrintableText
 import RESP
 
 /// What somebody sent, for a terminal: printable text as it is, everything else as `\n`, `\r`, `\t` or `\xHH`, so that no byte
@@ -38,17 +39,14 @@ private func escapedText(_ bytes: [UInt8]) -> (text: String, isPlain: Bool) {
     return (text, isPlain)
 }
 
-/// The character of several bytes (UTF-8) that these begin with, if it is one that shows: no control, no direction, no unassigned.
+/// The character of several bytes (UTF-8) that these begin with, if it is one that shows.
 private func printableScalar(_ bytes: ArraySlice<UInt8>) -> (Unicode.Scalar, length: Int)? {
     guard let first = bytes.first, first >= 0xc2 else { return nil }
     let length = first < 0xe0 ? 2 : first < 0xf0 ? 3 : 4
     guard let text = String(validating: bytes.prefix(length), as: UTF8.self), let scalar = text.unicodeScalars.first,
           text.unicodeScalars.count == 1
     else { return nil }
-    switch scalar.properties.generalCategory {
-    case .control, .format, .surrogate, .privateUse, .unassigned, .lineSeparator, .paragraphSeparator: return nil
-    default: return (scalar, length)
-    }
+    return scalar.isPrintable ? (scalar, length) : nil
 }
 
 /// The words of a traced request, as they are shown.

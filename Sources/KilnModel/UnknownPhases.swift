@@ -8,10 +8,12 @@ extension Snapshot {
         }
         let service = samples[.service] ?? 0
         var reasons: [String: String] = [:]
-        if samples[.exec] ?? 0 < service {
-            reasons[Phase.exec.rawValue] = receiveOnSeveralThreads.contains(process)
-                ? "several threads receive (io-threads), so that no receive tells when an execution ended"
-                : "known for commands that came alone in their receive and whose end was seen; commands of a pipeline share theirs"
+        let executed = samples[.exec] ?? 0
+        if executed < service {
+            reasons[Phase.exec.rawValue] = readByOtherThreads.contains(process)
+                ? "io threads read requests that the main thread executes, and sockets don't show when: known for \(executed) of \(service) replies, "
+                    + "to what the main thread read while no other thread had read for a second"
+                : "known for commands that came alone in their receive, and whose reply left in the turn of the event loop that read them"
             reasons[Phase.reply.rawValue] = reasons[Phase.exec.rawValue]
         }
         if samples[.total] ?? 0 < service {
@@ -23,7 +25,7 @@ extension Snapshot {
         }
         // Both an execution and a wait in the socket have to be known, for one to be the other's cause. Those of pipelines are,
         // though their commands have no exec.
-        if receiveOnSeveralThreads.contains(process) {
+        if readByOtherThreads.contains(process) {
             reasons["waits"] = reasons[Phase.exec.rawValue]
         } else if samples[.queue] ?? 0 == 0 {
             reasons["waits"] = reasons[Phase.queue.rawValue]

@@ -1,3 +1,5 @@
+import PrintableText
+
 /// Which side of the system call boundary a frame runs on. Decides the suffix that flamegraph
 /// tools colour by.
 public enum FrameSpace: Hashable, Sendable {
@@ -23,19 +25,22 @@ extension Symbol {
     }
 }
 
-/// A name as it may stand in a folded stack, which separates frames with `;` and stacks with line ends: `;` becomes `:`, and
-/// each control character or Unicode line separator becomes `?`.
+/// A name as it may stand in a folded stack, which separates frames with `;`, stacks with line ends, and ends in a blank and a number:
+/// `;` becomes `:`, what isn't printable a visible escape, and a blank before digits at the end `_`, because a file in which every stack
+/// ends in two numbers is two profiles. A name without a character is `[unnamed]`.
 public func foldedSafe(_ name: String) -> String {
-    // Nearly every name is plain printable ASCII and goes through untouched.
-    let isPlain = name.utf8.allSatisfy { $0 >= 0x20 && $0 < 0x7f && $0 != UInt8(ascii: ";") }
+    // Nearly every name is plain and goes through untouched.
+    let endsInDigit = name.utf8.last.map { isPartOfNumber($0) } ?? true
+    let isPlain = !endsInDigit && name.utf8.allSatisfy { $0 >= 0x20 && $0 < 0x7f && $0 != UInt8(ascii: ";") }
     if isPlain { return name }
-    var safe = String.UnicodeScalarView()
-    for scalar in name.unicodeScalars {
-        switch scalar.value {
-        case 0x3b: safe.append(":")
-        case 0..<0x20, 0x7f...0x9f, 0x2028, 0x2029: safe.append("?")
-        default: safe.append(scalar)
-        }
+    if name.isEmpty { return "[unnamed]" }
+    var bytes = name.printable.utf8.map { $0 == UInt8(ascii: ";") ? UInt8(ascii: ":") : $0 }
+    if let behindBlank = bytes.lastIndex(where: { !isPartOfNumber($0) }), bytes[behindBlank] == UInt8(ascii: " "), behindBlank + 1 < bytes.count {
+        bytes[behindBlank] = UInt8(ascii: "_")
     }
-    return String(safe)
+    return String(decoding: bytes, as: UTF8.self)
+}
+
+private func isPartOfNumber(_ byte: UInt8) -> Bool {
+    (UInt8(ascii: "0")...UInt8(ascii: "9")).contains(byte) || byte == UInt8(ascii: ".")
 }

@@ -6,27 +6,23 @@ import SystemPackage
 /// them; those of which it isn't certain are missing.
 ///
 /// A probed instruction that the kernel doesn't emulate is run by itself, in single step, which on a virtual machine took 5.8 us instead of
-/// 0.6 (Linux 6.18). SSL_read and SSL_write begin with such a one (`sub`), these functions with a `push`, which is emulated.
+/// 0.6 (Linux 6.18). SSL_read and SSL_write begin with such a one (`sub`, `endbr64`), these functions with a `push`, which is emulated, in
+/// OpenSSL 3.0 and 3.5 as Debian builds them; in its 3.6 they begin with a `sub`, too, and are left alone.
 ///
-/// `functions`: where the file has SSL_read, SSL_read_ex, SSL_write and SSL_write_ex. x86-64 only.
+/// `functions`: where the file has SSL_read, SSL_read_ex, SSL_write, SSL_write_ex, and SSL_write_ex2, with which OpenSSL 3.3 came. Then
+/// ssl_write_internal has that one's arguments, otherwise those of SSL_write_ex. x86-64 only.
 public func openSSLInternals(inFile path: String, calledBy functions: [String: UInt64]) -> [String: UInt64] {
     guard let file = try? OpenFile(at: FileDescriptor(rawValue: AT_FDCWD), path) else { return [:] }
-    func code(at offset: UInt64, count: Int) -> [UInt8] {
-        guard let offset = Int64(exactly: offset) else { return [] }
-        let bytes = try? [UInt8](unsafeUninitializedCapacity: count) { buffer, read in
-            read = try file.descriptor.read(fromAbsoluteOffset: offset, into: UnsafeMutableRawBufferPointer(buffer))
-        }
-        return bytes ?? []
-    }
     var found: [String: UInt64] = [:]
-    for (name, plain, extended) in [("ssl_read_internal", "SSL_read", "SSL_read_ex"), ("ssl_write_internal", "SSL_write", "SSL_write_ex")] {
-        guard let plain = functions[plain], let extended = functions[extended] else { continue }
-        let one = HandOver(code(at: plain, count: 96), at: plain), other = HandOver(code(at: extended, count: 96), at: extended)
-        // The one hands over a pointer to a count of its own, the other one its caller's, as the fourth argument.
-        guard one.pointsToStack, !one.hasFifthArgument, !other.hasFifthArgument else { continue }
+    for (name, plain) in [("ssl_read_internal", "SSL_read"), ("ssl_write_internal", "SSL_write")] {
+        let flags = functions[plain + "_ex2"] != nil
+        guard let start = functions[plain], let extended = functions[plain + (flags ? "_ex2" : "_ex")] else { continue }
+        let one = HandOver(file.code(at: start, count: 96), at: start), other = HandOver(file.code(at: extended, count: 96), at: extended)
+        // The one hands over a pointer to a count of its own, the other one its caller's, as the last argument.
+        guard one.count == (flags ? .fifthArgument : .fourthArgument), other.count == .callersArgument else { continue }
         let common = one.callees.intersection(other.callees)
-        guard common.count == 1, let start = common.first, let push = offsetOfPush(code(at: start, count: 8)) else { continue }
-        found[name] = start + push
+        guard common.count == 1, let callee = common.first, let push = offsetOfPush(file.code(at: callee, count: 8)) else { continue }
+        found[name] = callee + push
     }
     return found
 }
@@ -35,10 +31,10 @@ public func openSSLInternals(inFile path: String, calledBy functions: [String: U
 private struct HandOver {
     /// Offsets into the file, of what may be called up to the first return: those that are aligned as functions are.
     private(set) var callees: Set<UInt64> = []
-    /// It makes the address of something on its stack its fourth argument.
-    let pointsToStack: Bool
-    /// It sets a fifth argument, or the fourth to zero, as OpenSSL does from 3.3 on (flags).
-    let hasFifthArgument: Bool
+    enum Count { case callersArgument, fourthArgument, fifthArgument, unknown }
+
+    /// What it hands over as the place for a count: the address of something on its stack, or what its caller gave it, in whatever argument.
+    let count: Count
 
     init(_ code: [UInt8], at offset: UInt64) {
         let body = code.prefix { $0 != 0xc3 }    // ret
@@ -51,12 +47,25 @@ private struct HandOver {
             body.indices.contains { body[$0...].starts(with: pattern) }
         }
         // mov %rsp,%rcx; lea N(%rsp),%rcx
-        pointsToStack = has([0x48, 0x89, 0xe1]) || has([0x48, 0x8d, 0x4c, 0x24])
-        // xor %ecx,%ecx before a call; mov %rcx,%r8; mov %rsp,%r8; lea N(%rsp),%r8
+        let fourth = has([0x48, 0x89, 0xe1]) || has([0x48, 0x8d, 0x4c, 0x24])
+        // mov %rsp,%r8; lea N(%rsp),%r8
+        let fifth = has([0x49, 0x89, 0xe0]) || has([0x4c, 0x8d, 0x44, 0x24])
+        // mov %rcx,%r8; xor %ecx,%ecx before the call: the fourth argument becomes the fifth, and flags come before it
         let beforeCall = body.prefix { $0 != 0xe8 }
-        hasFifthArgument = beforeCall.indices.contains { beforeCall[$0...].starts(with: [0x31, 0xc9]) }
-            || has([0x49, 0x89, 0xc8]) || has([0x49, 0x89, 0xe0]) || has([0x4c, 0x8d, 0x44, 0x24])
+        let moves = has([0x49, 0x89, 0xc8]), clears = beforeCall.indices.contains { beforeCall[$0...].starts(with: [0x31, 0xc9]) }
+        count = switch (fourth, fifth, moves, clears) {
+        case (true, false, false, false): .fourthArgument
+        case (false, true, false, true): .fifthArgument
+        case (false, false, false, false): .callersArgument
+        default: .unknown
+        }
     }
+}
+
+/// Whether a probe where a function begins, at an offset into the file, is run in single step by the kernel: it begins with what is not emulated.
+public func isSteppedWhenProbed(at offset: UInt64, inFile path: String) -> Bool {
+    guard let file = try? OpenFile(at: FileDescriptor(rawValue: AT_FDCWD), path) else { return false }
+    return offsetOfPush(file.code(at: offset, count: 8)) != 0
 }
 
 /// Where a function that begins with a push has it, behind an `endbr64`; nil: it begins otherwise.
@@ -65,4 +74,14 @@ private func offsetOfPush(_ code: [UInt8]) -> UInt64? {
     guard start + 1 < code.count else { return nil }
     let isPush = (0x50...0x57).contains(code[start]) || (code[start] == 0x41 && (0x50...0x57).contains(code[start + 1]))
     return isPush ? UInt64(start) : nil
+}
+
+extension OpenFile {
+    fileprivate func code(at offset: UInt64, count: Int) -> [UInt8] {
+        guard let offset = Int64(exactly: offset) else { return [] }
+        let bytes = try? [UInt8](unsafeUninitializedCapacity: count) { buffer, read in
+            read = try descriptor.read(fromAbsoluteOffset: offset, into: UnsafeMutableRawBufferPointer(buffer))
+        }
+        return bytes ?? []
+    }
 }

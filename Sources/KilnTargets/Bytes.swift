@@ -68,20 +68,6 @@ extension String {
     /// The part after the last slash.
     var baseName: String { lastIndex(of: "/").map { String(self[index(after: $0)...]) } ?? self }
 
-    /// For a terminal: control characters, which any process may put into its name, are shown as `\xNN`.
-    var printable: String {
-        var result = ""
-        for scalar in unicodeScalars {
-            if scalar.value < 0x20 || (0x7f...0x9f).contains(scalar.value) {
-                let digits = String(scalar.value, radix: 16)
-                result += "\\x" + (digits.count < 2 ? "0" : "") + digits
-            } else {
-                result.unicodeScalars.append(scalar)
-            }
-        }
-        return result
-    }
-
     /// Filled with blanks to a width, for columns.
     func padded(to width: Int) -> String {
         count < width ? self + String(repeating: " ", count: width - count) : self

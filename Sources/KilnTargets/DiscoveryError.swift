@@ -1,3 +1,4 @@
+import PrintableText
 import SystemPackage
 
 /// Why there is no target, in words for the person who asked.
@@ -48,7 +49,13 @@ extension DiscoveryError: CustomStringConvertible {
         switch self {
         case .procUnreadable(let root, let error):
             let reason = error.map { "\($0)" } ?? "no processes in it"
-            return "cannot list processes in \(root): \(reason). kiln needs the proc file system: mount -t proc proc \(root)"
+            let advice = switch error {
+            case nil, .noSuchFileOrDirectory: "kiln needs the proc file system: mount -t proc proc \(root)"
+            case .permissionDenied, .notPermitted: "Run as root."
+            case .tooManyOpenFiles: "Raise the limit of open files (ulimit -n)."
+            default: "kiln needs to read it."
+            }
+            return "cannot list processes in \(root): \(reason). \(advice)"
         case .nestedPIDNamespace(let inode):
             let which = inode.map { " (pid:[\($0)])" } ?? ""
             return "kiln runs in a pid namespace of its own\(which), but BPF programs see the host's pids. "

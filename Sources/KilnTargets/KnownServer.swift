@@ -4,6 +4,7 @@
 public enum KnownServer: String, Hashable, Sendable, CaseIterable {
     case redis = "redis-server"
     case valkey = "valkey-server"
+    case redict = "redict-server"
     case keydb = "keydb-server"
 }
 
@@ -27,12 +28,10 @@ public enum ProcessRole: Hashable, Sendable {
         let exeName = exe?.droppingSuffix(" (deleted)").baseName
         // A script takes its own name as comm: a wrapper called redis-server is a shell.
         if let exeName, Self.interpreters.contains(exeName) { self = .other; return }
-        // Blanks: a title is one argument, "redis-server unixsocket:/run/x.sock", whose last slash is not its own.
-        let title = arguments.first?.split(separator: " ").first.map { String($0).baseName }
-        // What the process calls itself comes before the name of a file that it may share with other programs.
-        let ownNames = [title, comm].compactMap { $0 }
+        let arguments = exe.map(Self.isLoader) == true ? Self.behindLoader(arguments) : arguments
+        let ownNames = Self.ownNames(comm, arguments)
 
-        if let title, Self.isChildTitle(title) {
+        if let title = Self.title(arguments), Self.isChildTitle(title) {
             self = .serverChild(title: title)
         } else if ownNames.contains(where: Self.isSentinel) || arguments.first?.hasSuffix("[sentinel]") == true {
             self = .sentinel
@@ -47,7 +46,50 @@ public enum ProcessRole: Hashable, Sendable {
 
     public var server: KnownServer? { if case .server(let server) = self { server } else { nil } }
 
-    private static let families = ["redis-", "valkey-", "keydb-"]
+    /// Whether it is the program that reads requests of Redis, whatever for.
+    public var speaksRESP: Bool {
+        switch self {
+        case .server, .sentinel: true
+        case .serverChild, .other: false
+        }
+    }
+
+    /// A process that no name tells: by its program. A tool may be a link to the server.
+    init(comm: String, exe: String?, arguments: [String], program: () -> KnownServer?) {
+        self.init(comm: comm, exe: exe, arguments: arguments)
+        guard self == .other, !Self.ownNames(comm, arguments).contains(where: Self.isTool), let server = program() else { return }
+        self = arguments.contains("--sentinel") ? .sentinel : .server(server)
+    }
+
+    /// The dynamic loader: /lib64/ld-linux-x86-64.so.2, ld-musl-x86_64.so.1, ld.so. It runs a program that it is given as an argument.
+    static func isLoader(_ exe: String) -> Bool {
+        let name = exe.droppingSuffix(" (deleted)").baseName
+        return name == "ld.so" || name.hasPrefix("ld-") && name.contains(".so")
+    }
+
+    /// The program that a loader runs, with its arguments.
+    private static func behindLoader(_ arguments: [String]) -> [String] {
+        var rest = arguments.dropFirst()
+        while let option = rest.first, option.hasPrefix("--") {
+            rest = rest.dropFirst(option.contains("=") || loaderFlags.contains(option) ? 1 : 2)
+        }
+        return Array(rest)
+    }
+
+    /// Options of the loader without a value.
+    private static let loaderFlags: Set<String> = ["--inhibit-cache", "--list", "--verify", "--list-tunables", "--list-diagnostics"]
+
+    /// Up to its first blank: a title is one argument, "redis-server unixsocket:/run/x.sock", whose last slash is not its own.
+    private static func title(_ arguments: [String]) -> String? {
+        arguments.first?.split(separator: " ").first.map { String($0).baseName }
+    }
+
+    /// What the process calls itself comes before the name of a file that it may share with other programs.
+    private static func ownNames(_ comm: String, _ arguments: [String]) -> [String] {
+        [title(arguments), comm].compactMap { $0 }
+    }
+
+    private static let families = ["redis-", "valkey-", "redict-", "keydb-"]
     private static let childSuffixes = ["rdb-bgsave", "aof-rewrite", "rdb-to-slaves", "rdb-to-replicas", "module-fork"]
     private static let toolSuffixes = ["check-rdb", "check-aof", "benchmark", "cli"]
     private static let interpreters: Set<String> = ["sh", "dash", "bash", "ash", "ksh", "zsh", "busybox"]

@@ -46,6 +46,23 @@ public struct ProcFS: Sendable {
         return stat.startTime == startTime && !stat.state.isDead
     }
 
+    /// Processes that a process has started, and those that they have started. One whose parent has ended is another one's child by then.
+    public func descendants(of pid: Int32) -> [Int32] {
+        var children: [Int32: [Int32]] = [:]
+        for candidate in (try? pids()) ?? [] {
+            guard let process = try? process(candidate), let stat = try? process.stat(), !stat.state.isDead else { continue }
+            children[stat.parent, default: []].append(candidate)
+        }
+        var found: [Int32] = [], open = [pid]
+        while let parent = open.popLast() {
+            // A process that was given a number again while others were read could make a circle.
+            let new = (children.removeValue(forKey: parent) ?? []).filter { $0 != pid }
+            found += new
+            open += new
+        }
+        return found.sorted()
+    }
+
     /// Where the reading process stands among pid namespaces.
     public enum PIDNamespace: Hashable, Sendable {
         /// The kernel's first: the pids that BPF programs see are the ones that /proc shows.

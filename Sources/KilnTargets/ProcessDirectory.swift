@@ -150,8 +150,11 @@ public struct ProcessDirectory: ~Copyable {
         return bytes
     }
 
+    /// Opens a file below the directory for reading.
+    func openFile(_ name: String, _ flags: Int32 = 0) throws(Errno) -> Int32 { try openDescriptor(name, at: descriptor, O_RDONLY | flags) }
+
     /// Calls `body` with each line until it returns false.
-    private func forEachLine(of name: String, _ body: (Bytes) -> Bool) throws(Errno) {
+    func forEachLine(of name: String, _ body: (Bytes) -> Bool) throws(Errno) {
         var pending: [UInt8] = []
         try forEachPiece(of: name) { piece in
             pending.append(contentsOf: piece)
@@ -164,7 +167,7 @@ public struct ProcessDirectory: ~Copyable {
 
     /// Calls `body` with each piece that the kernel hands out, until it returns false or the file ends.
     private func forEachPiece(of name: String, _ body: (UnsafeBufferPointer<UInt8>) -> Bool) throws(Errno) {
-        let file = try openDescriptor(name, at: descriptor, O_RDONLY)
+        let file = try openFile(name)
         defer { close(file) }
         try withUnsafeTemporaryAllocation(of: UInt8.self, capacity: 16384) { buffer throws(Errno) in
             while true {

@@ -1,3 +1,4 @@
+import PrintableText
 import SystemPackage
 
 /// A process to be profiled.
@@ -84,7 +85,7 @@ extension Target {
         pidInNamespace = status.namespacePIDs.last.flatMap { $0 == status.pid ? nil : $0 }
         networkNamespace = try? process.namespace(.network)
         hasOtherNetwork = networkNamespace != nil && ownNetwork != nil && networkNamespace != ownNetwork
-        role = ProcessRole(comm: comm, exe: exe, arguments: (try? process.arguments()) ?? [])
+        role = ProcessRole(comm: comm, exe: exe, arguments: (try? process.arguments()) ?? []) { process.serverProgram() }
         ports = []
         unixSockets = []
         socketsWereRead = true
@@ -109,6 +110,6 @@ extension Target {
         guard parent > 1, let process = try? procfs.process(parent), let comm = try? process.comm() else { return false }
         let parentExe = try? process.exe()
         guard parentExe == exe else { return false }
-        return ProcessRole(comm: comm, exe: parentExe, arguments: (try? process.arguments()) ?? []).server != nil
+        return ProcessRole(comm: comm, exe: parentExe, arguments: (try? process.arguments()) ?? []) { process.serverProgram() }.server != nil
     }
 }

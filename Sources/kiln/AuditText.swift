@@ -1,22 +1,31 @@
 import KilnModel
 
 /// kiln's counts beside the server's, for people.
-func auditLines(_ audit: Audit.Record, output: Output) -> [String] {
+func auditLines(_ audit: Audit.Record) -> [Line] {
     var table = Table(["AUDIT", "kiln", "server", "exec mean", "usec_per_call", "exec p99", "latencystats p99", ""], leftAligned: 1)
-    for row in audit.commands {
+    let commands = shownFirst(audit.commands) { $0.difference }, errors = shownFirst(audit.errors) { $0.difference }
+    for row in commands {
         table.add([
             row.command, range(row.kilnLeast, row.kilnMost),
             grouped(row.serverCalls) + (row.serverRejectedCalls == 0 ? "" : " + \(grouped(row.serverRejectedCalls)) rejected"),
             time(row.kilnExecNs), time(row.serverExecNs), time(row.kilnExecP99Ns), time(row.serverExecP99Ns), row.difference ?? "same",
         ])
     }
-    for row in audit.errors {
-        let same = (row.kilnLeast...max(row.kilnLeast, row.kilnMost)).contains(row.server)
-        table.add([row.word, range(row.kilnLeast, row.kilnMost), grouped(row.server), "", "", "", "", row.difference ?? (same ? "same" : "differs")])
+    for row in errors {
+        table.add([row.word, range(row.kilnLeast, row.kilnMost), grouped(row.server), "", "", "", "", row.difference ?? "same"])
     }
-    var lines = table.lines.map(\.trimmedRight)
-    lines[0] = output.bold(lines[0])
-    return lines + (["audit: " + verdict(audit)] + executionTimes(audit).map { "exec: " + $0 })
+    if let row = audit.requestBytes {
+        table.add(["request bytes", range(row.kilnLeast, row.kilnMost), grouped(row.server), "", "", "", "", row.difference ?? "same"])
+    }
+    let rest = [(audit.commands.count - commands.count, "commands"), (audit.errors.count - errors.count, "errors")]
+        .filter { $0.0 > 0 }.map { Line("… and \($0.0) more \($0.1) (in session.json)") }
+    return [Line].table(table.lines.map(\.trimmedRight)) + rest + (["audit: " + verdict(audit)] + executionTimes(audit).map { "exec: " + $0 })
+}
+
+/// Rows in their order, as many as a table shows: unexplained differences before others, and these before what is the same.
+private func shownFirst<Row>(_ rows: [Row], _ difference: (Row) -> String?) -> [Row] {
+    let rank = rows.map { row in difference(row).map { $0.hasSuffix(Audit.unexplained) ? 0 : 1 } ?? 2 }
+    return rows.indices.sorted { (rank[$0], $0) < (rank[$1], $1) }.prefix(Output.standardOutput.tableRows).sorted().map { rows[$0] }
 }
 
 /// Why the means of exec are not the server's: two clocks around different parts of the same command.
@@ -29,18 +38,19 @@ private func executionTimes(_ audit: Audit.Record) -> [String] {
         lines.append("\(median) longer than usec_per_call (median of \(longer.count) commands), which leaves out the read's return, parsing, and what is done before the reply is sent")
     }
     if !shorter.isEmpty {
-        lines.append("shorter for \(shorter.joined(separator: ", ")): commands of pipelines and of scripts have none, and usec_per_call has them all")
+        lines.append("shorter for \(shorter.joined(separator: ", ")): exec has what was seen to be executed by itself, usec_per_call also what pipelines, scripts and modules' threads executed")
     }
     return lines
 }
 
-/// In one line whether the two agree: commands and errors.
+/// In one line whether the two agree.
 private func verdict(_ audit: Audit.Record) -> String {
     let commands = audit.commands.compactMap(\.difference), errors = audit.errors.compactMap(\.difference)
     let different = [(commands.count, audit.commands.count, "commands"), (errors.count, audit.errors.count, "errors")].filter { $0.0 != 0 }
+        .map { "\($0) of \($1) \($2)" } + (audit.requestBytes?.difference == nil ? [] : ["the bytes of requests"])
     guard !different.isEmpty else { return "every command's count is the server's" + (audit.errors.isEmpty ? "" : ", and every error's") }
-    let unexplained = (commands + errors).count { $0.hasSuffix(Audit.unexplained) }
-    return different.map { "\($0) of \($1) \($2)" }.joined(separator: " and ") + " differ"
+    let unexplained = audit.differences.count { $0.hasSuffix(Audit.unexplained) }
+    return different.joined(separator: " and ") + " differ"
         + (unexplained == 0 ? ", for the reasons given" : ", \(unexplained) of them unexplained: please report it")
 }
 

@@ -67,6 +67,8 @@ struct CostCommand: ParsableCommand {
 
     func run() throws {
         try reportingErrors {
+            try Output.requireStandardOutput()
+            try requireLimits()
             if observer == nil { try sessionOptions().target.kernel.require() }
             let discovery = TargetDiscovery()
             let targets = try discovery.targets(pids: pid.map { [$0] } ?? [], ports: port.map { [$0] } ?? [])
@@ -77,8 +79,9 @@ struct CostCommand: ParsableCommand {
             let title = sessionTitle(comm: target.comm, pid: target.pid, ports: target.ports, container: nil)
             say("kiln \(kilnVersion): measuring on \(title); \(blocks) blocks of \(CostEstimate.order.count) windows of \(significantSeconds(window)), for about \(significantSeconds(Double(blocks) * blockSeconds))")
             try measurement.run(blocks: blocks) { block in
-                if Output.standardError.isTerminal { _ = try? Output.standardError.write("\rblock \(block + 1) of \(blocks)\(block + 1 == blocks ? "\n" : "")") }
+                if Output.standardError.isTerminal { _ = try? Output.standardError.write(progress: "block \(block + 1) of \(blocks)") }
             }
+            if Output.standardError.isTerminal { say("") }
             try conclude(measurement, account(measurement, target), name: observer(of: target, []).name)
         }
     }
@@ -90,7 +93,7 @@ struct CostCommand: ParsableCommand {
             try Capabilities.requireRunStatistics(for: "it")
             return try measurement.account(observer(of: target, ["--bpf-statistics"]))
         } catch {
-            say("kiln: without the kernel's account: \(error)")
+            say("kiln: without the kernel's account: ", error)
             return nil
         }
     }
@@ -110,7 +113,7 @@ struct CostCommand: ParsableCommand {
             name: name, measurement: measurement, accounted: accounted, unit: unit, cost: cost, window: window, precision: precision,
             blockSeconds: blockSeconds
         )
-        try Output.standardOutput.write(json ? report.json() : Array((report.lines.joined(separator: "\n") + "\n").utf8))
+        try json ? Output.standardOutput.write(report.json()) : Output.standardOutput.write(report.lines)
         guard cost.isConclusive(precision: precision / 100) else { throw Failure("no conclusion: \(report.doubt)") }
     }
 
@@ -130,7 +133,7 @@ struct CostCommand: ParsableCommand {
             return try ServerConnection(target, user: session.auditUser, password: SessionAudit.password(session), for: "its INFO")
         } catch {
             guard unit == nil, !ping else { throw error }
-            say("kiln: CPU time can't be divided by commands: \(error)")
+            say("kiln: CPU time can't be divided by commands: ", error)
             return nil
         }
     }

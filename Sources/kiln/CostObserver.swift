@@ -39,10 +39,11 @@ final class ObservingProgram: CostObserver {
         isSession = false
     }
 
-    /// `kiln redis` with these options. It ends by itself after `longest` seconds, should kiln be killed meanwhile.
+    /// `kiln redis` with these options. Should kiln be killed meanwhile, it ends, after `longest` seconds if nothing tells it before, and
+    /// takes its directory with it.
     init(session options: [String], of target: Target, longest: Double) {
         let own = (try? FileManager.default.destinationOfSymbolicLink(atPath: "/proc/self/exe")) ?? "/proc/self/exe"
-        arguments = [own, "redis", "--pid", "\(target.pid)", "--duration", "\(longest)"] + options
+        arguments = [own, "redis", "--pid", "\(target.pid)", "--duration", "\(longest)", "--parent", "\(getpid())"] + options
         name = (["kiln redis"] + options).joined(separator: " ")
         isSession = true
     }
@@ -53,7 +54,7 @@ final class ObservingProgram: CostObserver {
         var ends: [Int32] = [-1, -1]
         guard pipe(&ends) == 0 else { throw Failure("cannot make a pipe: \(errorText(errno)).") }
         for end in ends { _ = fcntl(end, F_SETFD, FD_CLOEXEC) }
-        let directory = isSession ? try Self.makeDirectory() : nil
+        let directory = isSession ? Self.freshDirectory() : nil
         do {
             let place = directory.map { ["--output", $0] } ?? []
             let command = try startedCommand(arguments + place, errors: ends[1])
@@ -61,7 +62,6 @@ final class ObservingProgram: CostObserver {
             close(ends[1])    // the end of the program is the end of what it says
         } catch {
             for end in ends { close(end) }
-            if let directory { rmdir(directory) }
             throw error
         }
         let said = words(until: ": attached to")
@@ -87,11 +87,9 @@ final class ObservingProgram: CostObserver {
         return try JSONDecoder().decode(SessionRecord.self, from: bytes)
     }
 
-    /// An empty directory that nobody else can have made.
-    private static func makeDirectory() throws -> String {
-        var template = Array((FileManager.default.temporaryDirectory.path + "/kiln-cost-XXXXXX").utf8CString)
-        guard mkdtemp(&template) != nil else { throw Failure("cannot make a directory for a session: \(errorText(errno)). Set TMPDIR to one that can be written.") }
-        return String(decoding: template.dropLast().map { UInt8(bitPattern: $0) }, as: UTF8.self)
+    /// A directory that nobody can have made, or foreseen. The session makes it, so that it takes it back when nobody else will.
+    private static func freshDirectory() -> String {
+        FileManager.default.temporaryDirectory.path + "/kiln-cost-" + String(UInt64.random(in: 0...UInt64.max), radix: 36)
     }
 
     /// What it says, until that is in it, or nothing comes any more.

@@ -64,15 +64,15 @@ struct CostReport {
         }
     }
 
-    var lines: [String] {
-        let target = measurement.target, output = Output.standardOutput
+    var lines: [Line] {
+        let target = measurement.target
         let title = sessionTitle(comm: target.comm, pid: target.pid, ports: target.ports, container: nil)
-        var lines = [output.bold("What `\(name)` costs") + "  \(title), \(cost.blocks) blocks of \(CostEstimate.order.count) windows of \(significantSeconds(window))"]
+        var lines = [Line(bold: "What `\(name)` costs", "  \(title), \(cost.blocks) blocks of \(CostEstimate.order.count) windows of \(significantSeconds(window))")]
         var table = Table(["", "without", "with", "change", "\(Int(CostEstimate.confidence * 100)) % interval"], leftAligned: 1)
         table.add(row("CPU time a \(unit.rawValue)", cost))
         if let execution = windows.execution { table.add(row("execution, by the server", execution)) }
         for ping in pings?.rows ?? [] { if let estimate = ping.estimate { table.add(row(ping.name, estimate)) } }
-        lines += table.lines.enumerated().map { $0 == 0 ? output.bold($1) : $1 }
+        lines += [Line].table(table.lines)
         let interval = cost.addedInterval
         lines.append("added CPU time a \(unit.rawValue): \(time(cost.added)), between \(time(interval.lowerBound)) and \(time(interval.upperBound))")
         if let account {
@@ -81,9 +81,9 @@ struct CostReport {
         }
         let service = measurement.service
         if let p50 = service.percentile(0.5), let p99 = service.percentile(0.99) {
-            lines.append("service with the session: p50 \(p50), p99 \(p99)" + (pings == nil ? "; without it nobody sees percentiles: --ping does" : ""))
+            lines.append("service with the session: p50 \(p50), p99 \(p99)\(pings == nil ? "; without it nobody sees percentiles: --ping does" : "")")
         }
-        if let pings { lines.append(pings.line) }
+        if let pings { lines.append(Line(pings.line)) }
         let traffic = windows.rate(of: unit)
         if unit != .second {
             lines.append("traffic: \(grouped(UInt64(saturating: traffic.mean))) \(unit.rawValue)s/s, varying by \(percentText(traffic.variation)) from window to window")

@@ -43,8 +43,7 @@ struct DiffCommand: ParsableCommand {
             let ratio = (1 - oldShare) / oldShare
             if !normalize, !(0.8...1.25).contains(ratio) {
                 say(
-                    "kiln: the profiles differ in weight, \(after) has \((ratio * 100).rounded() / 100) times that of \(before): "
-                        + "-n compares shares")
+                    "kiln: the profiles differ in weight, \(after) has \((ratio * 100).rounded() / 100) times that of \(before): -n compares shares")
             }
             guard svg || output?.hasSuffix(".svg") == true else {
                 return try writePieces(to: output) { try $0(stacks.foldedText()) }

@@ -17,10 +17,10 @@ struct DoctorCommand: ParsableCommand {
 
     func run() throws {
         try reportingErrors {
-            raiseDescriptorLimit()
+            try requireLimits()
             let diagnosis = Diagnosis(Capabilities.findings(), kernel: kernelRelease())
             let output = Output.standardOutput
-            try json ? output.write(jsonLines([diagnosis])) : output.write(diagnosis.lines(output).joined(separator: "\n") + "\n")
+            try json ? output.write(jsonLines([diagnosis])) : output.write(diagnosis.lines)
             if !diagnosis.can_profile { throw ExitCode(1) }
         }
     }
@@ -30,7 +30,7 @@ struct DoctorCommand: ParsableCommand {
 private struct Diagnosis: Encodable {
     struct Version: Encodable { var version: String }
 
-    struct Line: Encodable {
+    struct Entry: Encodable {
         var name: String
         var group: String
         var present: Bool
@@ -49,12 +49,12 @@ private struct Diagnosis: Encodable {
     var can_profile: Bool
     /// The hook that `kiln redis` takes.
     var hook: String?
-    var capabilities: [Line]
+    var capabilities: [Entry]
 
     init(_ findings: [Capabilities.Finding], kernel: String) {
         self.kernel = kernel
         capabilities = findings.map { found in
-            Line(
+            Entry(
                 name: found.entry.name, group: found.entry.group.rawValue, present: found.outcome == .present,
                 tried: found.outcome != .untried, required: found.entry.isRequired, words: found.words, takes_away: found.entry.takesAway,
                 remedy: found.entry.remedy, verifier_log: found.verifierLog.isEmpty ? nil : found.verifierLog
@@ -64,21 +64,21 @@ private struct Diagnosis: Encodable {
         can_profile = hook != nil && capabilities.allSatisfy { $0.present || !$0.required }
     }
 
-    func lines(_ output: Output) -> [String] {
-        var lines = ["kiln \(kilnVersion) on Linux \(kernel)"], group = ""
+    var lines: [Line] {
+        var lines: [Line] = ["kiln \(kilnVersion) on Linux \(kernel)"], group = ""
         let width = capabilities.map(\.name.count).max() ?? 0
         for line in capabilities {
-            if line.group != group { lines.append(output.bold(line.group)) }
+            if line.group != group { lines.append(Line(bold: line.group)) }
             group = line.group
             let name = line.name + String(repeating: " ", count: width - line.name.count)
-            lines.append(trimmed("  \(line.present ? "yes" : line.tried ? "no " : "-  ")  \(name)  \(line.words)"))
+            lines.append(Line(trimmed("  \(line.present ? "yes" : line.tried ? "no " : "-  ")  \(name)  \(line.words)")))
             guard line.tried, !line.present else { continue }
             let indented = String(repeating: " ", count: 7)
             lines.append("\(indented)takes away: \(line.takes_away)")
             lines.append("\(indented)to get it: \(line.remedy)")
             lines += (line.verifier_log ?? []).suffix(9).map { "\(indented)verifier: \($0)" }
         }
-        lines.append(output.bold(verdict))
+        lines.append(Line(bold: verdict))
         return lines
     }
 

@@ -21,6 +21,12 @@ struct EncryptedConnections {
                 // Of a file that can't be read no function is known, and that is said when it is to be followed.
                 var functions = (try? fileOffsets(ofFunctions: TLSLibrary.functionNames, inFile: path)) ?? [:]
                 functions.merge(openSSLInternals(inFile: path, calledBy: functions)) { named, _ in named }
+                let stepped = [("SSL_read", "ssl_read_internal"), ("SSL_write", "ssl_write_internal")].contains { named, inside in
+                    functions[inside] == nil && functions[named].map { isSteppedWhenProbed(at: $0, inFile: path) } == true
+                }
+                if stepped {
+                    say("kiln: \(name) of pid \(target.pid) has no place for cheap probes: each read and write of an encrypted connection costs the server several times as much (on a virtual machine 10 us instead of 2). `kiln redis --no-tls` leaves these connections alone.")
+                }
                 libraries.append(TLSLibrary(process: process, pid: target.pid, path: path, name: name, functions: functions))
             case .other(let name):
                 say("kiln: pid \(target.pid) has \(name), which isn't followed: connections that it encrypts are counted as tls_connections.")
@@ -34,8 +40,8 @@ struct EncryptedConnections {
 
     /// What was refused, for `--verbose`; said at once, too.
     func refusal(of library: TLSLibrary, _ error: KernelError) -> String {
-        say("kiln: encrypted connections of pid \(library.pid) are not followed, \(library.name) is refused: \(error)")
-        return "\(library.name) of pid \(library.pid): \(error)"
+        say("kiln: encrypted connections of pid \(library.pid) are not followed, \(library.name) is refused: ", error)
+        return "\(library.name) of pid \(library.pid): \(error.cause)"
     }
 
     /// When encrypted connections were seen, of whose library nothing is known.

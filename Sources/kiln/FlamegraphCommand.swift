@@ -48,7 +48,7 @@ struct FlamegraphCommand: ParsableCommand {
 
     func run() throws {
         try reportingErrors {
-            if csp { return try Output.standardOutput.write(ContentSecurityPolicy.directives + "\n") }
+            if csp { return try Output.standardOutput.write([Line(ContentSecurityPolicy.directives)]) }
             var reading = FoldedReading()
             reading.columns = diff.map { $0 ? .two : .one } ?? .decidedByInput
             reading.isReversed = reverse

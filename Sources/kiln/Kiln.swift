@@ -1,5 +1,6 @@
 import ArgumentParser
 import Glibc
+import PrintableText
 
 /// The version of this build, as `kiln --version` prints it and session.json records it.
 let kilnVersion = "0.1.0"
@@ -15,6 +16,43 @@ struct Kiln: ParsableCommand {
             ReportCommand.self, CostCommand.self, DoctorCommand.self,
         ]
     )
+
+    static func main() {
+        Output.occupyClosedDescriptors()
+        // A file that may not grow any further (ulimit -f) is an error of the write, not kiln's death.
+        signal(SIGXFSZ, SIG_IGN)
+        // They are read from there.
+        guard !CommandLine.arguments.isEmpty else {
+            say("kiln: cannot read my own arguments in /proc. kiln needs the proc file system: mount -t proc proc /proc")
+            Glibc.exit(1)
+        }
+        let arguments = Array(CommandLine.arguments.dropFirst())
+        do {
+            var command = try parseAsRoot(arguments)
+            try command.run()
+        } catch {
+            let code = exitCode(for: error)
+            // Help that nobody reads to its end is no error.
+            if !(error is ExitCode) { _ = try? (code == .success ? Output.standardOutput : .standardError).write(message(for: error, arguments)) }
+            Glibc.exit(code.rawValue)
+        }
+    }
+
+    /// Help, or what is wrong with the arguments. A message may quote them, and a file's name may hold anything: it is made of the
+    /// arguments as they are shown. Where those are right the message has one line.
+    private static func message(for error: any Error, _ arguments: [String]) -> [Line] {
+        var error = error
+        let shown = arguments.map(\.printable)
+        if shown != arguments {
+            do {
+                _ = try parseAsRoot(shown)
+                return [Line(fullMessage(for: error))]
+            } catch let same {
+                error = same
+            }
+        }
+        return fullMessage(for: error).split(separator: "\n", omittingEmptySubsequences: false).map { Line(String($0)) }
+    }
 }
 
 /// The running kernel's, as `uname -r` prints it.

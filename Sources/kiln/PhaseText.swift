@@ -3,40 +3,38 @@ import KilnModel
 /// Where commands' time goes, and what went wrong with them: beside the table of their service.
 extension IntervalText {
     /// All that is known of one process's commands.
-    func tables(process: Int, waits: Int) -> [String] {
+    func tables(process: Int, waits: Int) -> [Line] {
         commandTable(process: process) + phaseTable(process: process)
             + [waitLine(process: process), errorLine(process: process), syscallLine(process: process)].compactMap { $0 }
             + waitTable(process: process, most: waits)
     }
 
     /// Each command's full histogram of its latency.
-    func histograms(process: Int) -> [String] {
-        commands(of: process).sorted { $0.name < $1.name }.flatMap { name, counts in
+    func histograms(process: Int) -> [Line] {
+        shownCommands(of: process).sorted { $0.name < $1.name }.flatMap { name, counts in
             // On the client's side the total is all that is known.
-            [counts.phases[.service] == nil ? Phase.total : .service, .wait].flatMap { phase -> [String] in
+            [counts.phases[.service] == nil ? Phase.total : .service, .wait].flatMap { phase -> [Line] in
                 let lines = histogramLines(counts.phases[phase] ?? Histogram())
-                return lines.isEmpty ? [] : ["", output.bold("\(name) \(phase.rawValue)")] + lines
+                return lines.isEmpty ? [] : [Line(), Line(bold: "\(name) \(phase.rawValue)")] + lines
             }
-        } + [""]
+        } + [Line()]
     }
 
     /// The largest request and reply of each command, where one is worth a word: 1 KiB or more.
-    func sizeTable(process: Int) -> [String] {
+    func sizeTable(process: Int) -> [Line] {
         let rows = commands(of: process).filter { max($0.counts.largestRequest, $0.counts.largestReply) >= 1024 }
         guard !rows.isEmpty else { return [] }
         var table = Table(["LARGEST", "request bytes", "reply bytes"], leftAligned: 1)
-        for row in rows { table.add([row.name.description, grouped(row.counts.largestRequest), grouped(row.counts.largestReply)]) }
-        var lines = table.lines
-        lines[0] = output.bold(lines[0])
-        return lines
+        for row in rows.prefix(tableRows) { table.add([row.name.description, grouped(row.counts.largestRequest), grouped(row.counts.largestReply)]) }
+        return [Line].table(table.lines) + [restLine(rows.count - tableRows, "commands")].compactMap { $0 }
     }
 
     private static let shown: [Phase] = [.queue, .exec, .reply, .total, .sendBlocked]
 
     /// p50 and p99 of each phase side by side, the most called command first; phases without a sample have no column. Behind exec
     /// stands its share in which the thread was ready and had no CPU.
-    func phaseTable(process: Int) -> [String] {
-        let rows = commands(of: process).filter { row in Self.shown.contains { row.counts.phases[$0]?.count ?? 0 != 0 } }
+    func phaseTable(process: Int) -> [Line] {
+        let rows = shownCommands(of: process).filter { row in Self.shown.contains { row.counts.phases[$0]?.count ?? 0 != 0 } }
         let phases = Self.shown.filter { phase in rows.contains { $0.counts.phases[phase]?.count ?? 0 != 0 } }
         guard !phases.isEmpty, phases != [.total] else { return [] }
         let header = phases.flatMap { phase in
@@ -49,9 +47,7 @@ extension IntervalText {
                 return phase == .exec ? [percentiles, runQueueShare(row.counts)] : [percentiles]
             })
         }
-        var lines = table.lines
-        lines[0] = output.bold(lines[0])
-        return lines
+        return .table(table.lines)
     }
 
     private func percentiles(_ histogram: Histogram?) -> String {
@@ -72,7 +68,8 @@ extension IntervalText {
             else { return nil }
             return "\(row.name) \(grouped(wait.count)) answered after p50 \(p50), p99 \(p99)"
         }
-        return waited.isEmpty ? nil : "blocking: " + waited.joined(separator: "; ")
+        guard !waited.isEmpty else { return nil }
+        return "blocking: " + waited.prefix(8).joined(separator: "; ") + more(waited.count - 8, ";")
     }
 
     /// Error replies by command and word, the most frequent first.
@@ -81,11 +78,14 @@ extension IntervalText {
             .sorted { ($1.count, $0.name.description, $0.word) < ($0.count, $1.name.description, $1.word) }
         guard !errors.isEmpty else { return nil }
         let shown = errors.prefix(8).map { "\($0.name) \($0.word) \(grouped($0.count))" }
-        return "errors: " + shown.joined(separator: ", ") + (errors.count > 8 ? ", \(errors.count - 8) more" : "")
+        return "errors: " + shown.joined(separator: ", ") + more(errors.count - 8, ",")
     }
 
+    /// What a line leaves out.
+    func more(_ count: Int, _ separator: String) -> String { count > 0 ? "\(separator) \(count) more in session.json" : "" }
+
     /// Who made whom wait, the longest waits first.
-    func waitTable(process: Int, most: Int) -> [String] {
+    func waitTable(process: Int, most: Int) -> [Line] {
         let waits = interval.waits.filter { $0.key.process == process }
             .sorted { ($1.value.wait, $0.key.culprit, $0.key.victim) < ($0.value.wait, $1.key.culprit, $1.key.victim) }
         guard !waits.isEmpty else { return [] }
@@ -94,9 +94,8 @@ extension IntervalText {
             let each = Nanoseconds(counts.wait.count / max(counts.times, 1))
             table.add([key.culprit.description, key.victim.description, grouped(counts.times), "\(counts.wait)", "\(each)"])
         }
-        var lines = table.lines
-        lines[0] = output.bold(lines[0])
-        if waits.count > most { lines.append("\(waits.count - most) more pairs in session.json") }
+        var lines = [Line].table(table.lines)
+        if let rest = restLine(waits.count - most, "pairs") { lines.append(rest) }
         let queue = commands(of: process).reduce(0) { $0 + ($1.counts.phases[.queue]?.sum.seconds ?? 0) }
         let named = waits.reduce(0) { $0 + $1.value.wait.seconds }
         if queue > 0 {
@@ -107,7 +106,7 @@ extension IntervalText {
     }
 
     /// Who is asked for what, on the client's side: the most asked first.
-    func serverTable(process: Int, most: Int = 20) -> [String] {
+    func serverTable(process: Int, most: Int = 20) -> [Line] {
         let rows = interval.served.filter { $0.key.process == process }
             .sorted { ($1.value.calls, $0.key.server, $0.key.name) < ($0.value.calls, $1.key.server, $1.key.name) }
         guard !rows.isEmpty else { return [] }
@@ -116,13 +115,11 @@ extension IntervalText {
             let percentiles = [0.5, 0.99].map { counts.latency.percentile($0)?.description ?? "-" }
             table.add([key.server, "\(key.name)", grouped(counts.latency.count)] + percentiles)
         }
-        var lines = table.lines
-        lines[0] = output.bold(lines[0])
-        return lines + (rows.count > most ? ["\(rows.count - most) more in session.json"] : [])
+        return [Line].table(table.lines) + [restLine(rows.count - most, "commands of servers")].compactMap { $0 }
     }
 
     /// Who asks, the most commands first.
-    func clientTable(process: Int, most: Int = 10) -> [String] {
+    func clientTable(process: Int, most: Int = 10) -> [Line] {
         let clients = interval.clients.filter { $0.key.process == process }
             .sorted { ($1.value.commands, $0.key.address) < ($0.value.commands, $1.key.address) }
         guard !clients.isEmpty else { return [] }
@@ -130,8 +127,6 @@ extension IntervalText {
         for (key, counts) in clients.prefix(most) {
             table.add([key.address, grouped(counts.commands), grouped(counts.receivedBytes), grouped(counts.sentBytes)])
         }
-        var lines = table.lines
-        lines[0] = output.bold(lines[0])
-        return lines + (clients.count > most ? ["\(clients.count - most) more addresses in session.json"] : [])
+        return [Line].table(table.lines) + [restLine(clients.count - most, "addresses")].compactMap { $0 }
     }
 }

@@ -16,7 +16,11 @@ struct RecordSession {
     private let child: ChildCommand?
     /// Nil where every process is recorded.
     private let clock: ProcessCPUClock?
-    private let target: SessionRecord.Target
+    private let pid: Int32
+    private let ports: [UInt16]
+    private let container: String?
+    /// Of the process or command; "all processes" for the host.
+    private let name: ProcessName
     private let output = Output.standardOutput
 
     /// How often new stacks are taken off their ring, and new processes and mappings handed to the unwinder.
@@ -25,57 +29,80 @@ struct RecordSession {
 
     /// `process`: what --pid says.
     init(_ options: RecordCommand, target process: Target?) throws {
+        try Output.requireStandardOutput()
         self.options = options
         events = try SessionEvents()
         child = try options.command.isEmpty ? nil : waitingCommand(options.command)
+        pid = process?.pid ?? (options.all ? 0 : child?.pid ?? 0)
+        ports = process?.ports ?? []
+        container = process?.container.map { String(describing: $0) }
         if let process {
-            target = SessionRecord.Target(
-                pid: process.pid, exe: process.exe, comm: process.comm, ports: process.ports,
-                container: process.container.map { String(describing: $0) }
-            )
+            name = ProcessName(pid: process.pid, comm: process.comm, exe: process.exe)
         } else {
-            let name = options.all ? "all processes" : FilePath(options.command[0]).lastComponent?.string ?? options.command[0]
-            target = SessionRecord.Target(pid: options.all ? 0 : child?.pid ?? 0, exe: nil, comm: name, ports: [], container: nil)
+            let command = options.all ? "all processes" : FilePath(options.command[0]).lastComponent?.string ?? options.command[0]
+            // As the kernel names what is executed.
+            name = ProcessName(pid: pid, comm: String(decoding: command.utf8.prefix(15), as: UTF8.self))
         }
-        clock = try target.pid == 0 ? nil : cpuClock(of: target.pid)
-        folding = StackFolding(targets: target.pid == 0 ? [] : [target.pid], options.sampling)
+        clock = try pid == 0 ? nil : cpuClock(of: pid)
+        folding = StackFolding(targets: pid == 0 ? [] : [pid], options.sampling)
         if let process { try events.watch(pid: process.pid) }
         if let child { try events.watch(pid: child.pid) }
-        let name = String(target.comm.map { $0.isLetter || $0.isNumber || $0 == "-" ? $0 : "_" })
         directory = try SessionDirectory(
-            SessionPlace(options.output, target: name, started: started), withCommands: false, withSyscalls: false
+            SessionPlace(options.output, target: fileNamePart(name.comm), started: started), withCommands: false, withSyscalls: false
         )
+    }
+
+    /// As it is called now.
+    private var target: SessionRecord.Target {
+        var target = SessionRecord.Target(pid: pid, exe: name.exe, comm: name.comm, ports: ports, container: container)
+        target.commAtStart = name.formerComm
+        return target
     }
 
     func run() throws {
         var begun = false
-        do {
-            try observe(&begun)
-        } catch {
+        defer { if !begun { directory.discard() } }
+        do { try observe(&begun) } catch {
             child?.end()
-            if !begun { directory.discard() }
             throw error
         }
     }
 
     private func observe(_ begun: inout Bool) throws {
-        let watched = target.pid == 0 ? nil : WatchedProcesses(pids: [target.pid])
+        let watched = pid == 0 ? nil : WatchedProcesses(pids: [pid])
         let statistics = try options.programs.statistics()
         var stacks = try StackProbe(
             watching: watched, byThread: options.sampling.threads, known: options.all ? folding.code(ofProcesses: (try? ProcFS().pids()) ?? []) : [],
             mappings: folding.mappings
         )
-        try stacks.attach(frequency: options.sampling.frequency)
+        let children = try stacks.attach(
+            frequency: options.sampling.frequency, withDescendants: options.children ? { ProcFS().descendants(of: pid) } : nil
+        )
         let attached = Snapshot.now(), cpuBefore = (try? clock?.nanoseconds()) ?? 0
         if let child { try start(child, options.command) }
         begun = true
-        let who = target.pid == 0 ? target.comm : sessionTitle(comm: target.comm, pid: target.pid, ports: target.ports, container: target.container)
-        say("kiln \(kilnVersion): attached to \(who); \(options.sampling.frequency) Hz, \(options.length.words(options.command))")
-
+        let who = pid == 0 ? name.comm : sessionTitle(comm: name.comm, pid: pid, ports: ports, container: container)
+        let descendants = options.children ? ", with \(children) processes that it has started before" : ""
+        say("kiln \(kilnVersion): attached to \(who)\(descendants); \(options.sampling.frequency) Hz, \(options.length.words(options.command))")
+        sayWhoIsLeftOut()
         options.programs.tellBegin(stacks.loadedPrograms(), refused: [])
 
         var progress = Progress(attached: attached, attachTime: attached - began, written: attached)
-        let end = options.length.end(from: attached, options.command)
+        var failure: (any Error)?
+        do { try poll(&stacks, cpuBefore, &progress) } catch {
+            failure = error
+            progress.ended = "error"
+        }
+        stacks.stop()
+        // Whatever went wrong on the way, what is known is written and told.
+        try finish(stacks, progress, failure)
+        options.programs.tellEnd(stacks.loadedPrograms())
+        _ = consume statistics
+        if progress.ended == "command ended" { try passOnStatus(of: child) } else { child?.end() }
+    }
+
+    private func poll(_ stacks: inout StackProbe, _ cpuBefore: UInt64, _ progress: inout Progress) throws {
+        let end = options.length.end(from: progress.attached, options.command)
         events.watch(attention: stacks.attention())
         defer { events.watch(attention: nil) }
         while progress.ended == "running" {
@@ -87,6 +114,7 @@ struct RecordSession {
             }
             // Gone with the process: the last reading stands.
             if let cpu = try? clock?.nanoseconds(), cpu >= cpuBefore { progress.targetCPU = Nanoseconds(cpu - cpuBefore) }
+            if pid != 0 { name.refresh() }
             try stacks.drain()
             try stacks.follow(folding.mappings)
             let now = Snapshot.now()
@@ -95,14 +123,20 @@ struct RecordSession {
                 try directory.write(try record(stacks, progress))
                 progress.written = now
             }
+            if progress.folding.isDue, progress.ended == "running" {
+                let began = Snapshot.now(), table = try stacks.stacks()
+                try directory.write(folding.folded(table) { comm(of: $0, in: table) }.text, to: "stacks.folded")
+                progress.folding.done(since: began)
+            }
         }
-        stacks.stop()
-        try finish(stacks, progress)
-        options.programs.tellEnd(stacks.loadedPrograms())
-        _ = consume statistics
-        if let status = child?.end(), status != 0, progress.ended == "command ended" {
-            say("kiln: the command ended with status \(status)")
-        }
+    }
+
+    /// That what the target started before the session is left out, and how it isn't.
+    private func sayWhoIsLeftOut() {
+        guard options.pid != nil, !options.children else { return }
+        let count = ProcFS().descendants(of: pid).count
+        guard count > 0 else { return }
+        say("kiln: pid \(pid) (\(name.comm)) has started \(count == 1 ? "a process" : "\(count) processes") before, which the session leaves out. --children records them, too.")
     }
 
     /// What moves while a session runs.
@@ -110,6 +144,7 @@ struct RecordSession {
         let attached: Nanoseconds
         let attachTime: Nanoseconds
         var written: Nanoseconds
+        var folding = FoldingTimes()
         var targetCPU = Nanoseconds.zero
         var ended = "running"
     }
@@ -117,7 +152,7 @@ struct RecordSession {
     private func record(_ stacks: borrowing StackProbe, _ progress: Progress) throws -> SessionRecord {
         var snapshot = Snapshot(time: Snapshot.now() - progress.attached)
         try stacks.read(into: &snapshot)
-        if target.pid == 0 {
+        if pid == 0 {
             snapshot.samples = snapshot.otherSamples
             snapshot.otherSamples = []
         }
@@ -131,29 +166,34 @@ struct RecordSession {
                 targetCPU: progress.targetCPU, attach: progress.attachTime
             )
         )
-        if target.pid == 0 { record.samples.onCPU.expected = nil }
+        if pid == 0 { record.samples.onCPU.expected = nil }
         return record
     }
 
-    private func finish(_ stacks: borrowing StackProbe, _ progress: Progress) throws {
-        let table = try stacks.stacks()
+    /// Stacks, picture and totals; `failure` is what ended the session early. What can be written still is.
+    private func finish(_ stacks: borrowing StackProbe, _ progress: Progress, _ failure: (any Error)?) throws {
+        var failure = failure
+        func attempt(_ body: () throws -> Void) { do { try body() } catch { failure = failure ?? error } }
+        var table = StackTable()
+        do { table = try stacks.stacks() } catch { failure = failure ?? error }
         var record = try record(stacks, progress)
         let began = Snapshot.now()
         let (folded, names) = folding.folded(table) { comm(of: $0, in: table) }
         record.samples.onCPU.names = names
         record.samples.onCPU.processes = table.samples.map { number, samples in
-            .init(pid: table.processes[number]?.pid ?? target.pid, comm: comm(of: number, in: table), samples: samples)
+            .init(pid: table.processes[number]?.pid ?? pid, comm: comm(of: number, in: table), samples: samples)
         }.sorted { ($1.samples, $0.pid) < ($0.samples, $1.pid) }
         record.cost.symbolizeS = (Snapshot.now() - began).seconds
-        try directory.write(folded, to: "stacks.folded")
-        try directory.write(sessionPicture(folded, record), to: "flamegraph.svg")
-        try directory.write(record)
-        let text = SessionText(record, output: output)
-        let files = "wrote \(directory.path)/: session.json, stacks.folded, flamegraph.svg"
+        attempt { try directory.write(folded, to: "stacks.folded") }
+        attempt { try directory.write(sessionPicture(folded, record), to: "flamegraph.svg") }
+        attempt { try directory.write(record) }
+        let text = SessionText(record)
+        let renamed = record.target.commAtStart.map { ["pid \(pid) executes \(name.comm) now; it was \($0) when the session began"] } ?? []
         do {
-            try output.write((text.sampleLines + text.losses + [files]).joined(separator: "\n") + "\n")
-        } catch is OutputClosed {}
+            try output.write([Line]() + renamed + text.sampleLines + text.losses + directory.wroteLines)
+        } catch is OutputClosed {} catch { failure = failure ?? error }
+        if let failure { throw failure }
     }
 
-    private func comm(of process: Int, in table: StackTable) -> String { table.processes[process]?.comm ?? target.comm }
+    private func comm(of process: Int, in table: StackTable) -> String { table.processes[process]?.comm ?? name.comm }
 }

@@ -12,7 +12,7 @@ struct RedisCommand: ParsableCommand {
         discussion: """
             Attaches to unmodified servers and prints every interval; after Ctrl-C, --duration or the end of the server \
             a directory holds the numbers, the folded stacks and flamegraph.svg. Without --pid and --port it takes the \
-            one redis-server, valkey-server or keydb-server that runs. A command behind -- bounds the session:
+            one redis-server, valkey-server, redict-server or keydb-server that runs. A command behind -- bounds the session:
               kiln redis --port 6379 -- sleep 10
             """
     )
@@ -66,6 +66,10 @@ struct RedisCommand: ParsableCommand {
 
     @Option(name: .customLong("audit-password-file"), help: ArgumentHelp("Authenticate with the first line of this file.", valueName: "file"))
     var auditPasswordFile: String?
+
+    /// `kiln cost` reads its sessions itself: nobody reads one that it has left behind.
+    @Option(help: .hidden)
+    var parent: Int32?
 
     @Argument(parsing: .postTerminator, help: ArgumentHelp("Run this command; the session ends when it does.", valueName: "command"))
     var command: [String] = []

@@ -1,3 +1,4 @@
+import ArgumentParser
 import Dispatch
 import Flamegraph
 import Glibc
@@ -9,7 +10,8 @@ import SystemPackage
 /// One run of `kiln redis`: attach, poll, print, write.
 struct RedisSession {
     private let options: RedisCommand
-    private let targets: [Target]
+    private let found: [Target]
+    private let names: [ProcessName]
     private let rows: CommandRows
     /// When kiln started, before it looked for its targets.
     private let began: Nanoseconds
@@ -19,7 +21,11 @@ struct RedisSession {
     private let folding: StackFolding
     private let clocks: [ProcessCPUClock]
     private let printer: SessionPrinter
+    private let unknown: UnknownTargets
     private let kernel = kernelRelease()
+
+    /// Why a session ends that has nothing to measure.
+    private static let notRESP = "not RESP"
 
     /// How often new stacks are taken off their ring, and new mappings of the targets handed to the unwinder.
     private static let drainEvery = Nanoseconds(200_000_000)
@@ -29,8 +35,10 @@ struct RedisSession {
         guard targets.count <= WatchedProcesses.limit else {
             throw Failure("cannot watch \(targets.count) processes: a session takes \(WatchedProcesses.limit). Start a second one.")
         }
+        try Output.requireStandardOutput()
         self.options = options
-        self.targets = targets
+        found = targets
+        names = targets.map { ProcessName(pid: $0.pid, comm: $0.comm, exe: $0.exe) }
         self.rows = rows
         self.began = began
         events = try SessionEvents()
@@ -38,34 +46,44 @@ struct RedisSession {
         clocks = try targets.map { try cpuClock(of: $0.pid) }
         folding = StackFolding(targets: options.sampling.frequency > 0 ? targets.map(\.pid) : [], options.sampling)
         directories = try Self.makeDirectories(options, targets, started)
-        printer = SessionPrinter(targets: targets, options: options)
+        printer = SessionPrinter(options: options)
+        // On the client's side no target is a server.
+        unknown = UnknownTargets(options.client ? [] : found, began: began)
     }
 
-    /// A session that fails before its first row leaves no directory behind.
+    /// As they are called now.
+    private var targets: [Target] {
+        zip(found, names).map { target, name in
+            var target = target
+            (target.comm, target.exe) = (name.comm, name.exe)
+            return target
+        }
+    }
+
+    /// A session that fails before its first row leaves no directory behind, nor does one whose reader has gone.
     func run() throws {
         var begun = false
-        do {
-            try observe(&begun)
-        } catch {
-            guard !begun else { throw error }
-            for directory in directories.reversed() { directory.discard() }
-            throw error
+        defer {
+            let hasReader = options.parent.map { $0 == getppid() } ?? true
+            if !begun || !hasReader { for directory in directories.reversed() { directory.discard() } }
         }
+        try observe(&begun)
     }
 
     private func observe(_ begun: inout Bool) throws {
         // Told now, not when the first measurement is due.
         if options.maxCost != nil { try Capabilities.requireRunStatistics(for: "--max-cost") }
         let statistics = try options.programs.statistics()
-        var probes = try Probes(targets, options, rows, folding)
-        let boundary = try options.command.isEmpty ? nil : startedCommand(options.command)
-        defer { boundary?.end() }
+        var probes = try Probes(targets, options, rows, folding, unknown)
         let attached = Snapshot.now() - began
         let cpuBefore = clocks.map { (try? $0.nanoseconds()) ?? 0 }
         let audit = try options.audit ? SessionAudit(targets, options) { try probes.snapshot() } : nil
+        // After the server has been asked: what the command asks for belongs to the audit.
+        let boundary = try options.command.isEmpty ? nil : startedCommand(options.command)
+        defer { boundary?.end() }
         begun = true
         if let boundary { try events.watch(pid: boundary.pid) }
-        printer.begin(hook: probes.commands.hook, kernel: kernel, directories: directories.map(\.path))
+        printer.begin(targets, hook: probes.commands.hook)
         options.programs.tellBegin(probes.loadedPrograms(), refused: probes.refused)
 
         // Maps start at zero when they are attached: that is the first snapshot, and the first interval misses nothing.
@@ -82,14 +100,23 @@ struct RedisSession {
             try poll(&probes, boundary, attached, cpuBefore, &progress)
         } catch is OutputClosed {
             progress.ended = "output closed"
+            probes.stopSampling()
         } catch {
             failure = error
             progress.ended = "error"
+            probes.stopSampling()
+            // The interval that was broken off is part of the session.
+            progress.previous = (try? probes.snapshot()) ?? progress.previous
         }
-        // Whatever went wrong on the way, what is known is written.
+        guard progress.ended != Self.notRESP else {
+            for directory in directories.reversed() { directory.discard() }
+            throw ExitCode(1)  // why has been told
+        }
+        // Whatever went wrong on the way, what is known is told.
         let audits = failure == nil ? audit?.end { try probes.snapshot() } : nil
         try finish(probes, attached, &progress, audits, failure)
         _ = consume statistics
+        if progress.ended == "command ended" { try passOnStatus(of: boundary) }
     }
 
     /// What moves while a session runs.
@@ -102,6 +129,7 @@ struct RedisSession {
         var cost = OwnCost.now()
         /// When session.json was last written.
         var recorded: Nanoseconds?
+        var folding = FoldingTimes()
         /// Where --max-cost was given.
         var limit: CostLimit?
         var expected: [ExpectedSamples]
@@ -131,11 +159,17 @@ struct RedisSession {
                 // Gone with the process: the last reading stands.
                 if let cpu = try? clock.nanoseconds(), cpu >= cpuBefore[index] { progress.targetCPU[index] = cpu - cpuBefore[index] }
             }
+            for name in names { name.refresh() }
             try thin(&probes, &progress)
             try probes.stacks?.drain()
             try probes.stacks?.follow(folding.mappings)
             let now = Snapshot.now()
             if let end, now >= end, progress.ended == "running" { progress.ended = "duration" }
+            if progress.ended == "running", try unknown.tell(at: now, { try probes.snapshot() }), boundary == nil, !options.sampling.isAskedFor {
+                progress.ended = Self.notRESP
+                return
+            }
+            if progress.ended == "running", options.sampling.frequency > 0, progress.folding.isDue { try writeStacks(probes, &progress) }
             guard now >= due || progress.ended != "running" else { continue }
             if progress.ended != "running" { probes.stopSampling() }
             try report(probes, attached, &progress)
@@ -154,7 +188,7 @@ struct RedisSession {
         case .frequency(_, let frequency):
             try probes.sample(at: frequency)
             for index in progress.expected.indices { progress.expected[index].change(to: frequency, at: Nanoseconds(progress.targetCPU[index])) }
-        case .withoutSyscalls: probes.stopSyscalls()
+        case .withoutSyscalls: try probes.stopSyscalls()
         case .end: if progress.ended == "running" { progress.ended = "cost limit" }
         }
     }
@@ -167,7 +201,11 @@ struct RedisSession {
     private func report(_ probes: borrowing Probes, _ attached: Nanoseconds, _ progress: inout Progress) throws {
         let snapshot = try probes.snapshot()
         let interval = snapshot.since(progress.previous)
-        let time = WallTime(), cost = OwnCost.now()
+        let time = WallTime(), cost = OwnCost.now(), ownCPU = cost.cpu - progress.cost.cpu
+        // Whether it can be printed or not: totals are what the rows add up to.
+        progress.previous = snapshot
+        progress.cost = cost
+        let targets = targets
         var lines: [IntervalLines] = []
         // Intervals are never as long to the microsecond.
         let records = progress.recorded.map { snapshot.time + Nanoseconds(interval.time.count / 2) >= $0 + Self.recordEvery } ?? true
@@ -177,9 +215,16 @@ struct RedisSession {
             if records { try directory.write(record(process, probes, snapshot, attached, progress)) }
         }
         if records { progress.recorded = snapshot.time }
-        try printer.interval(interval, lines: lines, time: time, ownCPU: cost.cpu - progress.cost.cpu, ownRSS: cost.peakRSSBytes)
-        progress.previous = snapshot
-        progress.cost = cost
+        try printer.interval(targets, interval, lines: lines, time: time, ownCPU: ownCPU, ownRSS: cost.peakRSSBytes)
+    }
+
+    /// What a session that is killed leaves of its stacks.
+    private func writeStacks(_ probes: borrowing Probes, _ progress: inout Progress) throws {
+        let began = Snapshot.now(), table = try probes.stacks?.stacks() ?? StackTable()
+        for (process, directory) in directories.enumerated() {
+            try directory.write(folding.folded(table) { root(of: $0, in: table, target: process) }.text, to: "stacks.folded")
+        }
+        progress.folding.done(since: began)
     }
 
     /// Stacks, picture and totals; `failure` is what ended the session early. What can be written still is.
@@ -187,48 +232,36 @@ struct RedisSession {
         _ probes: borrowing Probes, _ attached: Nanoseconds, _ progress: inout Progress, _ audits: [Audit?]?, _ failure: (any Error)?
     ) throws {
         var failure = failure
-        let stacks = try probes.stacks?.stacks() ?? StackTable()
+        func attempt(_ body: () throws -> Void) { do { try body() } catch { failure = failure ?? error } }
+        var stacks = StackTable()
+        do { stacks = try probes.stacks?.stacks() ?? stacks } catch { failure = failure ?? error }
         var records: [SessionRecord] = []
         for (process, directory) in directories.enumerated() {
             var record = record(process, probes, progress.previous, attached, progress)
             record.audit = audits?[process]?.record
-            do {
-                try directory.write(record)
-                if options.sampling.frequency > 0 {
-                    let began = Snapshot.now()
-                    let (folded, names) = folding.folded(stacks) { root(of: $0, in: stacks, target: process) }
-                    record.samples.onCPU.names = names
-                    record.cost.symbolizeS = (Snapshot.now() - began).seconds
-                    try directory.write(folded, to: "stacks.folded")
-                    try directory.write(sessionPicture(folded, record), to: "flamegraph.svg")
-                    try directory.write(record)
-                }
-            } catch {
-                failure = failure ?? error
+            attempt { try directory.write(record) }
+            if options.sampling.frequency > 0 {
+                let began = Snapshot.now()
+                let (folded, names) = folding.folded(stacks) { root(of: $0, in: stacks, target: process) }
+                record.samples.onCPU.names = names
+                record.cost.symbolizeS = (Snapshot.now() - began).seconds
+                attempt { try directory.write(folded, to: "stacks.folded") }
+                attempt { try directory.write(sessionPicture(folded, record), to: "flamegraph.svg") }
+                attempt { try directory.write(record) }
             }
             records.append(record)
         }
         // Without JSON losses are printed with the session.
-        let losses = options.json ? records.first.map { SessionText($0, output: .standardError).losses } : nil
+        let losses = options.json ? records.first.map { SessionText($0).losses } : nil
         options.programs.tellEnd(probes.loadedPrograms(), losses: losses ?? [])
-        if let failure { throw failure }
         do {
-            try printer.end(records, directories: directories.map(\.path))
-        } catch is OutputClosed {}
-        for (process, target) in targets.enumerated() where (options.client || target.server == nil) && !showsRedis(progress.previous, process: process) {
-            guard !options.client else {
-                throw Failure("pid \(target.pid) (\(target.comm)) sent no Redis command. Give the --pid of a program that asks Redis, or watch longer.")
-            }
-            throw Failure("pid \(target.pid) (\(target.comm)) is not a known Redis server and no Redis command reached it. Give the server's --pid or --port.")
+            try printer.end(records, directories)
+        } catch is OutputClosed {} catch { failure = failure ?? error }
+        if let failure { throw failure }
+        if unknown.tellEnd(progress.previous) { throw ExitCode(1) }
+        for (process, target) in targets.enumerated() where options.client && !progress.previous.commands.keys.contains(where: { $0.process == process }) {
+            throw Failure("pid \(target.pid) (\(target.comm)) sent no Redis command. Give the --pid of a program that asks Redis, or watch longer.")
         }
-    }
-
-    /// Whether commands of Redis were seen. A web server gets inline commands too: methods and header names.
-    private func showsRedis(_ total: Snapshot, process: Int) -> Bool {
-        let methods: Set = ["GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS", "PATCH", "CONNECT", "TRACE"]
-        let names = total.commands.keys.lazy.filter { $0.process == process }.map(\.name.description)
-        let isWeb = names.contains { $0.hasSuffix(":") }
-        return names.contains { !isWeb || !($0.hasSuffix(":") || methods.contains($0)) }
     }
 
     private func record(
@@ -238,10 +271,11 @@ struct RedisSession {
         total.time = snapshot.time - progress.first
         let own = OwnCost.now(), target = targets[process]
         let calls = total.commands.values.reduce(UInt64(0)) { $0 + $1.calls }
-        let described = SessionRecord.Target(
+        var described = SessionRecord.Target(
             pid: target.pid, exe: target.exe, comm: target.comm, ports: target.ports,
             container: target.container.map { String(describing: $0) }
         )
+        described.commAtStart = names[process].formerComm
         let cost = SessionRecord.Cost(
             statistics: options.programs.bpfStatistics ? (total.programs, probes.commandPrograms, calls) : nil, ownCPU: own.cpu,
             ownPeakRSS: own.peakRSSBytes, targetCPU: Nanoseconds(progress.targetCPU[process]), attach: attached
@@ -261,7 +295,7 @@ struct RedisSession {
     /// Below which name the stacks of a process stand in a target's picture; nil: they are of another one. What the server
     /// forks (BGSAVE) runs its functions too, and must not look like it.
     private func root(of process: Int, in stacks: StackTable, target: Int) -> String? {
-        if process == target { return targets[target].comm }
+        if process == target { return names[target].comm }
         guard let sampled = stacks.processes[process], sampled.family == target else { return nil }
         return "\(sampled.comm) (child)"
     }
@@ -269,8 +303,7 @@ struct RedisSession {
     private static func makeDirectories(
         _ options: RedisCommand, _ targets: [Target], _ started: WallTime
     ) throws -> [SessionDirectory] {
-        let names = targets.map { target in target.comm.map { $0.isLetter || $0.isNumber || $0 == "-" ? $0 : "_" } }
-            .map { String($0) }
+        let names = targets.map { fileNamePart($0.comm) }
         let place = try SessionPlace(options.output, target: names[0], started: started)
         guard targets.count > 1 else { return [try SessionDirectory(place, withSyscalls: !options.noSyscalls)] }
         var made: [SessionDirectory] = []
@@ -290,14 +323,16 @@ struct RedisSession {
 /// What is attached during a session. Detached when it goes.
 private struct Probes: ~Copyable {
     let commands: CommandProbe
+    private let unknown: UnknownTargets
     var encrypted: EncryptedConnections
     /// What this kernel didn't allow, and why.
     let refused: [String]
     var syscalls: SyscallProbe?
     var stacks: StackProbe?
 
-    init(_ targets: [Target], _ options: RedisCommand, _ rows: CommandRows, _ folding: StackFolding) throws {
-        guard let watched = WatchedProcesses(pids: targets.map(\.pid)) else {
+    init(_ targets: [Target], _ options: RedisCommand, _ rows: CommandRows, _ folding: StackFolding, _ unknown: UnknownTargets) throws {
+        self.unknown = unknown
+        guard let watched = WatchedProcesses(pids: targets.map(\.pid), knownServers: targets.filter(\.role.speaksRESP).map(\.pid)) else {
             throw Failure("a session takes 1 to \(WatchedProcesses.limit) processes.")
         }
         let encrypted = EncryptedConnections(targets, follows: !options.noTLS)
@@ -309,13 +344,14 @@ private struct Probes: ~Copyable {
             options.sampling.frequency > 0
                 ? try StackProbe(watching: watched, byThread: options.sampling.threads, mappings: folding.mappings) : nil
         }
+        let turns = try Turns()
         let loadingSyscalls = Meanwhile(on: queue) { () throws(KernelError) -> SyscallProbe? in
-            options.noSyscalls ? nil : try SyscallProbe(watching: watched)
+            options.noSyscalls ? nil : try SyscallProbe(watching: watched, turns: turns)
         }
         var refused: [String] = []
         let commands = try CommandProbe.attach(
             watching: watched, side: options.client ? .client : .server, forced: options.target.hook, tls: encrypted.libraries,
-            beside: queue, rows: rows,
+            beside: queue, rows: rows, turns: turns,
             openSockets: { try targets.flatMap { try $0.openSockets() } },
             refused: { refused.append(refusal(of: $0, $1)) },
             refusedTLS: { refused.append(encrypted.refusal(of: $0, $1)) }
@@ -337,7 +373,7 @@ private struct Probes: ~Copyable {
     /// From now on so many samples a second.
     mutating func sample(at frequency: Int) throws { try stacks?.sample(at: frequency) }
 
-    mutating func stopSyscalls() { syscalls?.detach() }
+    mutating func stopSyscalls() throws { try syscalls?.detach() }
 
     var commandPrograms: [String] { commands.programNames }
 
@@ -358,6 +394,7 @@ private struct Probes: ~Copyable {
         try commands.read(into: &snapshot)
         try syscalls?.read(into: &snapshot)
         try stacks?.read(into: &snapshot)
+        unknown.leaveOutOtherProtocols(of: &snapshot)
         return snapshot
     }
 }

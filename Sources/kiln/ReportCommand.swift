@@ -25,12 +25,12 @@ struct ReportCommand: ParsableCommand {
             let output = Output.standardOutput
             let first = try record(directory)
             guard let second else {
-                let text = SessionText(first, output: output)
-                return try output.write((text.lines + text.losses).joined(separator: "\n") + "\n")
+                let text = SessionText(first)
+                return try output.write(text.lines + text.losses)
             }
             let other = try record(second)
             let comparison = SessionComparison(try recorded(first, directory), try recorded(other, second))
-            try output.write(ComparisonText(first, other, comparison, output: output).lines.joined(separator: "\n") + "\n")
+            try output.write(ComparisonText(first, other, comparison).lines)
         }
     }
 
@@ -61,8 +61,13 @@ struct ReportCommand: ParsableCommand {
     }
 
     private func contents(_ directory: String, _ file: String) throws -> Data {
-        guard access("\(directory)/\(file)", R_OK) == 0 else {
+        var status = stat()
+        guard stat("\(directory)/\(file)", &status) == 0 else {
             throw Failure("cannot read \(directory)/\(file): \(errorText(errno)). Give a directory that `kiln redis` wrote.")
+        }
+        // A pipe or a device that somebody put there would never end.
+        guard status.st_mode & S_IFMT == S_IFREG else {
+            throw Failure("cannot read \(directory)/\(file): it is no regular file. Give a directory that `kiln redis` wrote.")
         }
         var bytes: [UInt8] = []
         try readPieces(of: "\(directory)/\(file)", "a session") { bytes += $0 }
@@ -83,17 +88,15 @@ struct ReportCommand: ParsableCommand {
 struct ComparisonText {
     private let first, second: SessionRecord
     private let comparison: SessionComparison
-    private let output: Output
 
-    init(_ first: SessionRecord, _ second: SessionRecord, _ comparison: SessionComparison, output: Output) {
+    init(_ first: SessionRecord, _ second: SessionRecord, _ comparison: SessionComparison) {
         self.first = first
         self.second = second
         self.comparison = comparison
-        self.output = output
     }
 
-    var lines: [String] {
-        var lines = zip(["A", "B"], [first, second]).map { name, record in
+    var lines: [Line] {
+        var lines = zip(["A", "B"], [first, second]).map { name, record -> Line in
             let target = record.target
             let title = sessionTitle(comm: target.comm, pid: target.pid, ports: target.ports, container: target.container)
             return "\(name)  \(title), \(record.started), \(significantSeconds(record.durationS)), hook \(record.hook)"
@@ -105,14 +108,14 @@ struct ComparisonText {
         if comparison.moved.isEmpty {
             lines.append("nothing moved beyond noise, of \(comparison.compared) numbers compared")
         } else {
-            lines += table.lines.enumerated().map { $0 == 0 ? output.bold($1) : $1 }
+            lines += [Line].table(table.lines)
             lines.append("\(comparison.moved.count) of \(comparison.compared) numbers moved beyond noise")
         }
         if !comparison.unclear.isEmpty {
-            lines.append("too few intervals to compare: " + comparison.unclear.joined(separator: ", "))
+            lines.append("too few intervals to compare: \(comparison.unclear.joined(separator: ", "))")
         }
         for (name, commands) in [("A", comparison.onlyFirst), ("B", comparison.onlySecond)] where !commands.isEmpty {
-            lines.append("only in \(name): " + commands.joined(separator: ", "))
+            lines.append("only in \(name): \(commands.joined(separator: ", "))")
         }
         return lines + errorLines + lossLines
     }

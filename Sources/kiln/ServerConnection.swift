@@ -7,8 +7,10 @@ import SystemPackage
 
 /// A client of the target's own, to ask it for its statistics.
 final class ServerConnection {
-    private let descriptor: Int32
+    private var descriptor: Int32 = -1
     private let target: Target
+    /// Of the last request.
+    private(set) var requestBytes: UInt64 = 0
     /// What it is asked for, in messages.
     private let purpose: String
 
@@ -17,16 +19,10 @@ final class ServerConnection {
     init(_ target: Target, user: String?, password: String?, for purpose: String = "--audit") throws {
         self.target = target
         self.purpose = purpose
-        let opened = Self.connect(target)
-        guard opened >= 0 else {
-            throw Failure("cannot connect to pid \(target.pid) (\(target.comm)) for \(purpose): \(errorText(-opened)). It needs a TCP port or a unix socket on which the server listens.")
-        }
-        descriptor = opened
+        try open()
         if let password {
             let reply = try ask(["AUTH"] + (user.map { [$0] } ?? []) + [password])
-            guard reply == .simpleString(RESPString("OK".utf8)) else {
-                throw Failure("pid \(target.pid) refuses the password for \(purpose) (\(Self.word(reply))). Give another in REDISCLI_AUTH or --audit-password-file.")
-            }
+            guard reply == .simpleString(RESPString("OK".utf8)) else { throw refusal(reply, of: "AUTH") }
         }
         // Once: a connection stays with who accepted it.
         guard try statistics("server").processID == target.pidInNamespace ?? target.pid else {
@@ -34,37 +30,110 @@ final class ServerConnection {
         }
     }
 
-    deinit { close(descriptor) }
+    /// Connect where a PING is answered, whatever the answer is. A port that takes TLS alone is passed over.
+    private func open() throws {
+        var failed: Int32 = ENOENT, encrypted = false
+        for place in Self.places(of: target) {
+            let socket = Self.connect(to: place, of: target)
+            guard socket >= 0 else {
+                failed = -socket
+                continue
+            }
+            descriptor = socket
+            do {
+                let reply = try exchange(["PING"])
+                // The connection is closed behind these two.
+                if ["DENIED", "ERR max"].contains(where: { Self.text(reply).hasPrefix($0) }) { throw refusal(reply, of: "PING") }
+                return
+            } catch let lost as Lost where lost.isClosed && Self.takesTLS(place, of: target) {
+                encrypted = true
+                close(descriptor)
+                descriptor = -1
+            } catch let lost as Lost {
+                throw failure(lost)
+            }
+        }
+        guard encrypted else {
+            throw Failure("cannot connect to pid \(target.pid) (\(target.comm)) for \(purpose): \(errorText(failed)). It needs a TCP port or a unix socket on which the server listens.")
+        }
+        throw Failure("pid \(target.pid) (\(target.comm)) takes encrypted connections alone, and \(purpose) makes plain ones. Give the server a plain port (`port`) or a unix socket (`unixsocket`), or leave \(purpose) out.")
+    }
+
+    deinit { if descriptor >= 0 { close(descriptor) } }
 
     /// `section`: of INFO. One name, because servers before Redis 7 take no more.
     func statistics(_ section: String) throws -> ServerStatistics {
         let reply = try ask(["INFO", section])
-        guard case .bulkString(let text) = reply else {
-            throw Failure("pid \(target.pid) doesn't answer INFO for \(purpose) (\(Self.word(reply))). If it wants a password, give it in REDISCLI_AUTH or --audit-password-file.")
-        }
+        guard case .bulkString(let text) = reply else { throw refusal(reply, of: "INFO") }
         return ServerStatistics(parsing: String(decoding: text.bytes, as: UTF8.self))
     }
 
     /// Asks for nothing, and waits for the answer.
     func ping() throws {
         let reply = try ask(["PING"])
-        guard reply == .simpleString(RESPString("PONG".utf8)) else { throw Failure("pid \(target.pid) doesn't answer PING (\(Self.word(reply))).") }
+        guard reply == .simpleString(RESPString("PONG".utf8)) else { throw refusal(reply, of: "PING") }
     }
 
-    /// The first word of an error and no more: what follows may quote the request, and the password with it.
-    private static func word(_ reply: RESPValue) -> String {
-        guard case .error(let text) = reply else { return "no error, and not what was asked for" }
-        return String(String(decoding: text.bytes, as: UTF8.self).prefix { !$0.isWhitespace }.prefix(32))
+    /// Why a command was not answered as it should have been, and what to do. Of the server's words only the first is printed: those
+    /// behind it may quote the request, and the password with it.
+    private func refusal(_ reply: RESPValue, of command: String) -> Failure {
+        guard case .error = reply else {
+            return Failure("pid \(target.pid) (\(target.comm)) answers \(command) for \(purpose) with something else than was asked for. Give a Redis server's --pid or --port.")
+        }
+        let text = Self.text(reply)
+        let word = String(text.prefix { !$0.isWhitespace }.prefix(32)), rest = text.dropFirst(word.count)
+        let credentials = "REDISCLI_AUTH or --audit-password-file"
+        let because = switch word {
+        case "NOAUTH": "it wants a password. Give it in \(credentials)."
+        case "NOPERM": "the user may not run \(command). Allow it (`ACL SETUSER name +info`), or give another one in --audit-user, with the password in \(credentials)."
+        case "WRONGPASS": "it refuses the password. Give another in \(credentials), and the user in --audit-user if it is not `default`."
+        case "DENIED": "it is in protected mode, and answers only connections from a loopback address. Let it listen on one (`bind 127.0.0.1`) or on a unix socket (`unixsocket`)."
+        case "LOADING": "it is still loading its data. Try again when it has (`loading:0` in INFO)."
+        case "BUSY": "it is busy with a script or a function. Try again when that has ended, or end it (`SCRIPT KILL`, `FUNCTION KILL`)."
+        case "ERR" where rest.hasPrefix(" max number of clients"):
+            "it has as many clients as it takes (`maxclients`). Close some, or raise the limit (`CONFIG SET maxclients`)."
+        case "ERR" where rest.hasPrefix(" unknown command"):
+            "it knows no command of this name. It may have been renamed (`rename-command` in the server's configuration): leave \(purpose) out."
+        case "ERR" where command == "AUTH": "it refuses to authenticate; it may have no password. Take the one in \(credentials) away."
+        default: "its answer begins with \(printableText(word.utf8)). Look what the server's log says, or leave \(purpose) out."
+        }
+        return Failure("pid \(target.pid) (\(target.comm)) doesn't answer \(command) for \(purpose): \(because)")
+    }
+
+    /// An error's text.
+    private static func text(_ reply: RESPValue) -> String {
+        guard case .error(let text) = reply else { return "" }
+        return String(decoding: text.bytes, as: UTF8.self)
+    }
+
+    /// What ended a connection: an errno.
+    private struct Lost: Error {
+        var code: Int32
+
+        var isClosed: Bool { code == ECONNRESET || code == EPIPE }
+    }
+
+    private func failure(_ lost: Lost) -> Failure {
+        let who = "pid \(target.pid) (\(target.comm))"
+        return lost.code == EAGAIN || lost.code == ETIMEDOUT
+            ? Failure("\(who) has not answered \(purpose) for \(Int(Self.patience.seconds)) s. It may be stopped or busy with one command: try again.")
+            : Failure("the connection to \(who) for \(purpose) was lost: \(errorText(lost.code)). The server may have ended, or closed it: look what its log says.")
     }
 
     /// The reply to one request.
     private func ask(_ words: [String]) throws -> RESPValue {
+        do { return try exchange(words) } catch let lost as Lost { throw failure(lost) }
+    }
+
+    private func exchange(_ words: [String]) throws -> RESPValue {
         var request = Array("*\(words.count)\r\n".utf8)
         for word in words { request += Array("$\(word.utf8.count)\r\n\(word)\r\n".utf8) }
+        requestBytes = UInt64(request.count)
         var sent = 0
         while sent < request.count {
             let result = request[sent...].withUnsafeBytes { send(descriptor, $0.baseAddress, $0.count, Int32(MSG_NOSIGNAL)) }
-            guard result > 0 else { throw lost(errno) }
+            // A server that refuses a connection says why, and closes it without reading.
+            guard result > 0 else { break }
             sent += result
         }
         var reply: [UInt8] = []
@@ -72,10 +141,11 @@ final class ServerConnection {
         let deadline = Snapshot.now() + Self.patience
         while true {
             // A reply that doesn't end, or a server that sends a byte now and then.
-            guard Snapshot.now() < deadline, reply.count < Self.longest.announced else { throw lost(ETIMEDOUT) }
+            guard Snapshot.now() < deadline, reply.count < Self.longest.announced else { throw Lost(code: ETIMEDOUT) }
             let result = recv(descriptor, &buffer, buffer.count, 0)
-            guard result > 0 else { throw lost(result == 0 ? ECONNRESET : errno) }
+            guard result > 0 else { throw Lost(code: result == 0 ? ECONNRESET : errno) }
             reply += buffer[..<result]
+            if Self.isTLS(reply) { throw Lost(code: ECONNRESET) }
             do {
                 let decoded = try decodeRESP(reply, limits: Self.longest)
                 if decoded.isWhole { return decoded.value }
@@ -85,8 +155,21 @@ final class ServerConnection {
         }
     }
 
-    private func lost(_ code: Int32) -> Failure {
-        Failure("the connection to pid \(target.pid) for \(purpose) was lost: \(errorText(code)).")
+    /// Whether bytes begin as an alert or a handshake of TLS.
+    private static func isTLS(_ bytes: [UInt8]) -> Bool { bytes.count >= 2 && (bytes[0] == 0x15 || bytes[0] == 0x16) && bytes[1] == 3 }
+
+    /// Whether a server answers the beginning of a handshake there.
+    private static func takesTLS(_ place: Place, of target: Target) -> Bool {
+        let socket = connect(to: place, of: target)
+        guard socket >= 0 else { return false }
+        defer { close(socket) }
+        // A ClientHello of TLS 1.2: version, 32 random bytes, no session, one cipher suite, no compression.
+        let hello: [UInt8] = [3, 3] + (0..<32).map { _ in .random(in: 0...255) } + [0, 0, 2, 0xc0, 0x2f, 1, 0]
+        let message = [1, 0, 0, UInt8(hello.count)] + hello
+        let record = [0x16, 3, 1, 0, UInt8(message.count)] + message
+        _ = record.withUnsafeBytes { send(socket, $0.baseAddress, $0.count, Int32(MSG_NOSIGNAL)) }
+        var answer = [UInt8](repeating: 0, count: 2)
+        return recv(socket, &answer, answer.count, Int32(MSG_WAITALL)) == answer.count && isTLS(answer)
     }
 
     /// What a server may take for one answer.
@@ -94,15 +177,23 @@ final class ServerConnection {
     /// What is taken for one: an INFO has some kilobytes.
     private static let longest = RESPLimits(announced: 1 << 24)
 
-    /// A connected socket, or the negative errno. Only addresses on which the target itself listens are tried.
-    private static func connect(_ target: Target) -> Int32 {
-        var result: Int32 = -ENOENT
-        for socket in listening(target) where result < 0 {
-            result = target.hasOtherNetwork
-                ? inNetworkNamespace(ofProcess: target.pid) { connectTCP(socket) } : connectTCP(socket)
+    /// Where a client can reach the target.
+    private enum Place {
+        case tcp(ListeningTCPSocket)
+        case unix(String)
+    }
+
+    /// Only those on which the target itself listens.
+    private static func places(of target: Target) -> [Place] {
+        listening(target).map { .tcp($0) } + target.unixSockets.filter { !$0.hasPrefix("@") }.map { .unix("/proc/\(target.pid)/root\($0)") }
+    }
+
+    /// A connected socket, or the negative errno.
+    private static func connect(to place: Place, of target: Target) -> Int32 {
+        switch place {
+        case .tcp(let socket): target.hasOtherNetwork ? inNetworkNamespace(ofProcess: target.pid) { connectTCP(socket) } : connectTCP(socket)
+        case .unix(let path): connectUnix(path)
         }
-        for path in target.unixSockets where result < 0 && !path.hasPrefix("@") { result = connectUnix("/proc/\(target.pid)/root\(path)") }
-        return result
     }
 
     private static func listening(_ target: Target) -> [ListeningTCPSocket] {

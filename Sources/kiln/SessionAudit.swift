@@ -27,7 +27,7 @@ struct SessionAudit {
                 }
                 return audit
             } catch {
-                say("kiln: no audit: \(error)")
+                say("kiln: no audit: ", error)
                 return nil
             }
         }
@@ -36,7 +36,7 @@ struct SessionAudit {
     private static func moment(_ connection: ServerConnection, _ snapshot: () throws -> Snapshot) throws -> Audit.Moment {
         let before = try snapshot()
         let statistics = try connection.statistics("everything")
-        return Audit.Moment(before: before, server: statistics, after: try snapshot())
+        return Audit.Moment(before: before, server: statistics, after: try snapshot(), askedBytes: connection.requestBytes)
     }
 
     static func password(_ options: RedisCommand) throws -> String? {

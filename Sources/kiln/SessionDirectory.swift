@@ -1,16 +1,21 @@
 import FoundationEssentials
 import Glibc
 import KilnModel
+import PrintableText
 import SystemPackage
 
-/// The directory of one target's session. Rows are written as they are known; session.json is replaced as a whole.
+/// The directory of one target's session. Rows are written as they are known; whole files are replaced at once.
 final class SessionDirectory {
     let path: FilePath
     private let commands: FileDescriptor?
     private let syscalls: FileDescriptor?
     private let owner: (user: UInt32, group: UInt32)?
+    /// Files are named in the directory that was made, whatever has come to stand in its place.
+    private let directory: FileDescriptor
     /// The directories that were not there before, outermost first.
     private let made: [FilePath]
+    /// Names of the files that hold what they should.
+    private var written: Set<String>
 
     /// Make the row files in a directory that holds nothing yet.
     convenience init(_ place: SessionPlace, withCommands: Bool = true, withSyscalls: Bool) throws {
@@ -20,29 +25,37 @@ final class SessionDirectory {
     /// Make the directory, where that is not `place` itself, with its row files. What fails takes `place` back, too.
     init(_ path: FilePath, within place: SessionPlace, withCommands: Bool = true, withSyscalls: Bool) throws {
         let owner = Self.personBehindSudo()
-        var made = place.made, created: [FilePath] = []
-        func create(_ name: String) throws -> FileDescriptor {
-            let file = try Self.create(path.appending(name), owner: owner)
-            created.append(path.appending(name))
-            return file
-        }
+        var made = place.made, directory: FileDescriptor?, rows: [FileDescriptor] = []
+        let names = (withCommands ? ["commands.jsonl"] : []) + (withSyscalls ? ["syscalls.jsonl"] : [])
         do {
             try Self.make(path, owner: owner, &made)
-            commands = withCommands ? try create("commands.jsonl") : nil
-            syscalls = withSyscalls ? try create("syscalls.jsonl") : nil
+            let opened = try Self.open(path)
+            directory = opened
+            for name in names {
+                do { rows.append(try Self.create(name, in: opened, owner: owner)) } catch { throw Self.failure("write", path.appending(name), error) }
+            }
+            self.directory = opened
         } catch {
-            for file in created { unlink(file.string) }
+            for (name, file) in zip(names, rows) {
+                try? file.close()
+                if let directory { unlinkat(directory.rawValue, name, 0) }
+            }
+            try? directory?.close()
             for directory in made.reversed() { rmdir(directory.string) }
             throw error
         }
+        commands = withCommands ? rows.first : nil
+        syscalls = withSyscalls ? rows.last : nil
         self.path = path
         self.owner = owner
         self.made = made
+        written = Set(names)
     }
 
     deinit {
         try? commands?.close()
         try? syscalls?.close()
+        try? directory.close()
     }
 
     func append(_ lines: IntervalLines) throws {
@@ -54,25 +67,38 @@ final class SessionDirectory {
     func write(_ record: SessionRecord) throws {
         let encoder = JSONEncoder()
         encoder.outputFormatting = [.prettyPrinted, .sortedKeys, .withoutEscapingSlashes]
-        try write(Array(try encoder.encode(record)) + [UInt8(ascii: "\n")], to: "session.json")
+        try write(printableJSON(Array(try encoder.encode(record))) + [UInt8(ascii: "\n")], to: "session.json")
     }
 
-    /// Write a whole file under a temporary name, then give it its own.
+    /// Write a whole file under a temporary name, then give it its own. Whatever else has come to stand there (a link, a pipe) is
+    /// replaced, not written to.
     func write(_ bytes: [UInt8], to name: String) throws {
-        let temporary = path.appending(".\(name).partial"), final = path.appending(name)
+        let temporary = ".\(name).partial"
         do {
-            let file = try Self.create(temporary, owner: owner)
+            unlinkat(directory.rawValue, temporary, 0)
+            let file = try Self.create(temporary, in: directory, owner: owner)
             try file.closeAfter { _ = try file.writeAll(bytes) }
-            guard rename(temporary.string, final.string) == 0 else { throw Errno(rawValue: errno) }
+            guard renameat(directory.rawValue, temporary, directory.rawValue, name) == 0 else { throw Errno(rawValue: errno) }
+            written.insert(name)
         } catch {
-            unlink(temporary.string)
-            throw Self.failure("write", final, error)
+            unlinkat(directory.rawValue, temporary, 0)
+            written.remove(name)
+            throw Self.failure("write", path.appending(name), error)
         }
     }
 
-    /// Take back what was made, when the session did not begin.
+    private static let files = ["session.json", "commands.jsonl", "syscalls.jsonl", "stacks.folded", "flamegraph.svg"]
+
+    /// Which files hold the session; nothing where none does.
+    var wroteLines: [Line] {
+        var status = stat()
+        let files = Self.files.filter { written.contains($0) && fstatat(directory.rawValue, $0, &status, 0) == 0 }
+        return files.isEmpty ? [] : ["wrote \(path)/: \(files.joined(separator: ", "))"]
+    }
+
+    /// Take back what was made, when the session did not begin, or nobody is there to read it.
     func discard() {
-        for name in ["commands.jsonl", "syscalls.jsonl", "session.json"] { unlink(path.appending(name).string) }
+        for name in Self.files { unlinkat(directory.rawValue, name, 0) }
         for directory in made.reversed() { rmdir(directory.string) }
     }
 
@@ -80,8 +106,13 @@ final class SessionDirectory {
         do {
             _ = try file.writeAll(lines)
         } catch {
+            written.remove(name)
             throw Self.failure("write", path.appending(name), error)
         }
+    }
+
+    private static func open(_ path: FilePath) throws -> FileDescriptor {
+        do { return try FileDescriptor.open(path, .readOnly, options: [.directory, .closeOnExec]) } catch { throw failure("use", path, error) }
     }
 
     fileprivate static func make(_ path: FilePath, owner: (user: UInt32, group: UInt32)?, _ made: inout [FilePath]) throws {
@@ -107,22 +138,22 @@ final class SessionDirectory {
         }
     }
 
-    private static func create(_ path: FilePath, owner: (user: UInt32, group: UInt32)?) throws -> FileDescriptor {
-        do {
-            let file = try FileDescriptor.open(
-                path, .writeOnly, options: [.create, .truncate, .closeOnExec, .noFollow],
-                permissions: [.ownerReadWrite, .groupRead, .otherRead]
-            )
-            if let owner { fchown(file.rawValue, owner.user, owner.group) }
-            return file
-        } catch {
-            throw failure("write", path, error)
-        }
+    /// A file that was not there: nothing that somebody put into its place is written to.
+    private static func create(
+        _ name: String, in directory: FileDescriptor, owner: (user: UInt32, group: UInt32)?
+    ) throws(Errno) -> FileDescriptor {
+        let file = openat(directory.rawValue, name, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0o644)
+        guard file >= 0 else { throw Errno(rawValue: errno) }
+        if let owner { fchown(file, owner.user, owner.group) }
+        return FileDescriptor(rawValue: file)
     }
 
     fileprivate static func failure(_ attempt: String, _ path: FilePath, _ error: any Error) -> Failure {
         let advice = switch error as? Errno {
         case .noSpace?, .diskQuotaExceeded?: "Free space there, or give another directory with --output."
+        case .fileTooLarge?: "The limit of a file's size (ulimit -f) is reached: raise it."
+        case .tooManyOpenFiles?: "Raise the limit of open files (ulimit -n)."
+        case .noSuchFileOrDirectory?: "Was the directory removed? Give another one with --output."
         default: "Give a directory that can be written with --output."
         }
         return Failure("cannot \(attempt) \(path): \(error). \(advice)")
@@ -172,14 +203,38 @@ struct SessionPlace {
     }
 }
 
+/// As part of a file's name: letters, digits and dashes of a name, which may hold anything.
+func fileNamePart(_ name: String) -> String {
+    String(name.unicodeScalars.prefix(40).map { scalar -> Character in
+        scalar.properties.isAlphabetic || ("0"..."9").contains(scalar) || scalar == "-" ? Character(scalar) : "_"
+    })
+}
+
 /// A JSON object on each line.
 func jsonLines(_ records: [some Encodable]) throws -> [UInt8] {
     let encoder = JSONEncoder()
     encoder.outputFormatting = [.sortedKeys, .withoutEscapingSlashes]
     var text: [UInt8] = []
     for record in records {
-        text += try encoder.encode(record)
+        text += printableJSON(Array(try encoder.encode(record)))
         text.append(UInt8(ascii: "\n"))
+    }
+    return text
+}
+
+/// The same JSON, with what a terminal would obey as `\u` escapes: encoders escape no more of it than C0.
+func printableJSON(_ json: [UInt8]) -> [UInt8] {
+    if json.allSatisfy({ $0 < 0x7f }) { return json }
+    var text: [UInt8] = []
+    for scalar in String(decoding: json, as: UTF8.self).unicodeScalars {
+        if scalar.isPrintable || scalar == "\n" {
+            text += scalar.utf8
+        } else {
+            for unit in String(scalar).utf16 {
+                let digits = String(unit, radix: 16)
+                text += "\\u\(String(repeating: "0", count: 4 - digits.count))\(digits)".utf8
+            }
+        }
     }
     return text
 }

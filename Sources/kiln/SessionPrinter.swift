@@ -1,51 +1,42 @@
 import KilnKernel
 import KilnModel
 import KilnTargets
-import SystemPackage
 
 /// What a session shows while it runs and at its end: tables, or JSON lines.
 struct SessionPrinter {
-    let targets: [Target]
     let options: RedisCommand
     private let output = Output.standardOutput
 
-    init(targets: [Target], options: RedisCommand) {
-        self.targets = targets
-        self.options = options
-    }
+    init(options: RedisCommand) { self.options = options }
 
-    func begin(hook: CommandHook, kernel: String, directories: [FilePath]) {
+    func begin(_ targets: [Target], hook: CommandHook) {
         let rate = options.sampling.frequency > 0 ? "\(options.sampling.frequency) Hz" : "no stacks"
         say("kiln \(kilnVersion): attached to \(targets.map(title).joined(separator: ", ")); hook \(hook.rawValue), \(rate), \(options.length.words(options.command))")
     }
 
     /// `lines`: of all targets.
-    func interval(_ interval: Snapshot, lines: [IntervalLines], time: WallTime, ownCPU: Nanoseconds, ownRSS: UInt64) throws {
+    func interval(_ targets: [Target], _ interval: Snapshot, lines: [IntervalLines], time: WallTime, ownCPU: Nanoseconds, ownRSS: UInt64) throws {
         guard !options.json else { return try jsonInterval(interval, lines: lines, time: time, ownCPU: ownCPU, ownRSS: ownRSS) }
-        let text = IntervalText(interval: interval, isTotal: false, output: output)
-        var lines: [String] = []
+        let text = IntervalText(interval: interval, isTotal: false, tableRows: output.tableRows)
+        var lines: [Line] = []
         for (process, target) in targets.enumerated() {
-            lines.append(output.bold(time.timeOfDay) + "  " + title(target))
+            lines.append(Line(bold: time.timeOfDay, "  " + title(target)))
             lines += text.tables(process: process, waits: 3)
             if options.histograms { lines += text.histograms(process: process) }
         }
         let share = ownCPU.seconds / max(interval.time.seconds, 1e-9) * 100
         lines.append("\(text.lostText) · kiln: \(oneDecimal(share)) % of a core, \(ownRSS >> 20) MiB")
-        try output.write(lines.joined(separator: "\n") + "\n\n")
+        try output.write(lines + [Line()])
     }
 
     /// In JSON: what session.json holds, a line for each target.
-    func end(_ records: [SessionRecord], directories: [FilePath]) throws {
+    func end(_ records: [SessionRecord], _ directories: [SessionDirectory]) throws {
         guard !options.json else { return try output.write(jsonLines(records)) }
-        var lines: [String] = []
-        for record in records { lines += SessionText(record, output: output).lines }
-        if let record = records.first { lines += SessionText(record, output: output).losses }
-        for directory in directories {
-            let files = ["session.json", "commands.jsonl"] + (options.noSyscalls ? [] : ["syscalls.jsonl"])
-                + (options.sampling.frequency > 0 ? ["stacks.folded", "flamegraph.svg"] : [])
-            lines.append("wrote \(directory)/: " + files.joined(separator: ", "))
-        }
-        try output.write(lines.joined(separator: "\n") + "\n")
+        var lines: [Line] = []
+        for record in records { lines += SessionText(record).lines }
+        if let record = records.first { lines += SessionText(record).losses }
+        for directory in directories { lines += directory.wroteLines }
+        try output.write(lines)
     }
 
     private func jsonInterval(_ interval: Snapshot, lines: [IntervalLines], time: WallTime, ownCPU: Nanoseconds, ownRSS: UInt64) throws {

@@ -1,10 +1,10 @@
 import KilnKernel
 import KilnModel
 
-/// `redis-server pid 1 port 6379 (docker web)`
-func sessionTitle(comm: String, pid: Int32, ports: [UInt16], container: String?) -> String {
+/// `redis-server pid 1 port 6379 (docker web)`. `formerComm`: its name when the session began, where that is another one.
+func sessionTitle(comm: String, formerComm: String? = nil, pid: Int32, ports: [UInt16], container: String?) -> String {
     let listens = ports.isEmpty ? "" : " port " + ports.map(String.init).joined(separator: ",")
-    return "\(comm) pid \(pid)\(listens)" + (container.map { " (\($0))" } ?? "")
+    return "\(comm) pid \(pid)\(listens)" + (container.map { " (\($0))" } ?? "") + (formerComm.map { " (\($0) when the session began)" } ?? "")
 }
 
 /// A whole session for people: at its end, and whenever its directory is read again.
@@ -12,25 +12,27 @@ struct SessionText {
     let record: SessionRecord
     private let text: IntervalText
 
-    init(_ record: SessionRecord, output: Output) {
+    init(_ record: SessionRecord) {
         self.record = record
-        text = IntervalText(interval: record.snapshot, isTotal: true, output: output)
+        text = IntervalText(interval: record.snapshot, isTotal: true, tableRows: Output.standardOutput.tableRows)
     }
 
     /// All but the losses, which are those of all targets together.
-    var lines: [String] {
+    var lines: [Line] {
         let target = record.target
-        let title = sessionTitle(comm: target.comm, pid: target.pid, ports: target.ports, container: target.container)
-        var lines = [text.output.bold("Session of \(significantSeconds(record.durationS)) (\(record.ended))") + "  " + title]
+        let title = sessionTitle(
+            comm: target.comm, formerComm: target.commAtStart, pid: target.pid, ports: target.ports, container: target.container
+        )
+        var lines = [Line(bold: "Session of \(significantSeconds(record.durationS)) (\(record.ended))", "  " + title)]
         lines += text.histograms(process: 0) + text.tables(process: 0, waits: 10)
         if let syscalls = record.syscalls {
             let calls = syscalls.map { (name: $0, counts: SyscallCounts(count: $1.count, errors: $1.errors)) }
-            if let line = text.syscallLine(calls) { lines.append(line) }
+            if let line = text.syscallLine(calls) { lines.append(Line(line)) }
         }
         lines += text.sizeTable(process: 0) + (record.side == .client ? text.serverTable(process: 0) : text.clientTable(process: 0))
         lines += Dictionary(grouping: record.phasesUnknown.keys.sorted()) { record.phasesUnknown[$0] ?? "" }
             .sorted { $0.key < $1.key }.map { reason, phases in "\(phases.joined(separator: ", ")): \(reason)" }
-        if let audit = record.audit { lines += auditLines(audit, output: text.output) }
+        if let audit = record.audit { lines += auditLines(audit) }
         for step in record.costLimit?.steps ?? [] { lines.append("after \(significantSeconds(step.afterS)), beyond --max-cost: \(step.step)") }
         return lines + sampleLines
     }
@@ -47,7 +49,7 @@ struct SessionText {
         let cut = counts.kernelTruncated == 0 ? "" : ", \(counts.kernelTruncated) cut at the depth limit in the kernel"
         let cpu = Nanoseconds(UInt64(saturating: record.cost.targetCPUS * 1e9))
         let expected = counts.expected.map { " of \($0) expected from \(cpu) of CPU time" } ?? ""
-        var lines = ["samples: \(counts.recorded) recorded\(expected)\(whole)\(cut)"] + ends(counts.ends)
+        var lines: [String] = ["samples: \(counts.recorded) recorded\(expected)\(whole)\(cut)"] + ends(counts.ends)
         if let others = counts.descendants {
             lines.append("processes it started: \(others.recorded) samples, \(share(others.complete, of: others.recorded)) % of stacks whole")
             lines += ends(others.ends)

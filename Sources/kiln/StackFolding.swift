@@ -11,6 +11,8 @@ final class StackFolding {
     private var symbolizers: [Int: Symbolizer] = [:]
     private let code = CodeMappings()
     private let demangling: Bool
+    /// Names that stay what they are, of all stacks folded so far.
+    private var lasting: [KnownFrames.Place: KnownFrames.Frame] = [:]
 
     /// Opens the targets' mapped files now: names are still found after a process has ended.
     init(targets: [Int32], _ options: SamplingOptions) {
@@ -41,7 +43,7 @@ final class StackFolding {
     /// stacks of those for which it is nil are left out. Behind it stands the thread's name, where it is known. A stack that isn't
     /// whole begins with why: `root;[no_row];...`.
     func folded(_ table: StackTable, root: (Int) -> String?) -> (text: [UInt8], names: NamesRecord) {
-        var known = KnownFrames()
+        var known = KnownFrames(lasting)
         let found = table.foundCode.mapValues(code.mappings)
         var lines: [String: UInt64] = [:]
         for (process, frames, samples) in table.stacks {
@@ -59,6 +61,7 @@ final class StackFolding {
             }
             lines[stack.joined(separator: ";"), default: 0] += samples
         }
+        lasting = known.lasting
         let text = Array(lines.sorted { $0.key < $1.key }.map { "\($0.key) \($0.value)\n" }.joined().utf8)
         return (text, NamesRecord(named: known.named, unnamed: known.unnamed))
     }
@@ -83,8 +86,23 @@ final class StackFolding {
     private func named(_ symbols: [Symbol], in space: FrameSpace) -> KnownFrames.Frame {
         KnownFrames.Frame(
             text: symbols.map { $0.foldedFrame(in: space, demangling: demangling) }.joined(separator: ";"),
-            unnamed: symbols.first?.unnamed.map { .init(module: $0.module, reason: $0.reason.description) }
+            unnamed: symbols.first?.unnamed.map { .init(module: $0.module, reason: $0.reason.description) },
+            lasts: symbols.first.map { if case .function = $0 { true } else { false } } ?? false
         )
+    }
+}
+
+/// When stacks are folded while a session goes on, so that one that is killed leaves a profile: every 10 s, or so seldom that it takes no
+/// more than a fiftieth of a core.
+struct FoldingTimes {
+    private static let every = Nanoseconds(10_000_000_000)
+    private var due = Snapshot.now() + every
+
+    var isDue: Bool { Snapshot.now() >= due }
+
+    mutating func done(since began: Nanoseconds) {
+        let now = Snapshot.now(), took = now - began
+        due = now + max(Self.every, Nanoseconds(took.count * 50))
     }
 }
 
@@ -95,9 +113,11 @@ private struct KnownFrames {
         let text: String
         /// Nil where the frame has a name.
         let unnamed: NamesRecord.Cause?
+        /// It is a file's: code that is generated may give way to other code, and a name may yet be found for what has none.
+        var lasts = false
     }
 
-    private struct Place: Hashable {
+    struct Place: Hashable {
         let address: FrameAddress
         /// The process in whose address space it lies; nil: the kernel's.
         let space: Int?
@@ -106,6 +126,10 @@ private struct KnownFrames {
     private var frames: [Place: Frame] = [:]
     private(set) var named: UInt64 = 0
     private(set) var unnamed: [NamesRecord.Cause: UInt64] = [:]
+
+    init(_ known: [Place: Frame]) { frames = known }
+
+    var lasting: [Place: Frame] { frames.filter(\.value.lasts) }
 
     mutating func text(
         of address: FrameAddress, in space: Int?, _ samples: UInt64, lookingUp look: (FrameAddress) -> Frame

@@ -35,7 +35,7 @@ struct TargetOptions: ParsableArguments {
 
     /// With the processes of `more` pids. Whoever runs kiln has to be allowed to.
     func targets(and more: [Int32] = []) throws -> [Target] {
-        raiseDescriptorLimit()
+        try requireLimits()
         try kernel.require()
         let discovery = TargetDiscovery()
         try discovery.requireInitialPIDNamespace()

@@ -12,18 +12,15 @@ struct TraceText {
         pids = targets.map(\.pid)
     }
 
-    func lines(_ requests: ArraySlice<TracedRequest>) throws -> [UInt8] {
+    func write(_ requests: ArraySlice<TracedRequest>, to output: Output) throws {
         // Asked for again each time: the wall clock may have been set.
         let clock = MonotonicOffset()
-        if options.json { return try jsonLines(requests.map { row($0, clock.wallTime(of: $0.began).rfc3339Nanoseconds) }) }
-        var text: [UInt8] = []
-        for request in requests {
+        if options.json { return try output.write(jsonLines(requests.map { row($0, clock.wallTime(of: $0.began).rfc3339Nanoseconds) })) }
+        try output.write(requests.map { request -> Line in
             let time = clock.wallTime(of: request.began)
             let row = row(request, "")
-            let line = options.brief ? "\(time.dateAndTime) \(row.brief)\n" : "\(time.dateAndTime).\(time.microseconds) \(row.line)\n"
-            text += line.utf8
-        }
-        return text
+            return options.brief ? "\(time.dateAndTime) \(row.brief)" : "\(time.dateAndTime).\(time.microseconds) \(row.line)"
+        })
     }
 
     private func row(_ request: TracedRequest, _ time: String) -> TraceRow {

@@ -57,23 +57,23 @@ extension ProgramOptions {
     /// With --verbose: what was loaded, and what this kernel refused. To be said when everything is attached.
     func tellBegin(_ programs: @autoclosure () -> [LoadedProgram], refused: [String]) {
         guard verbose else { return }
-        for line in VerboseText(programs: programs(), hasStatistics: bpfStatistics).begin(refused: refused) { say(line) }
+        for line in VerboseText(programs: programs(), hasStatistics: bpfStatistics).begin(refused: refused) { say(Line(line)) }
     }
 
     /// With --verbose: how often it ran.
     func tellEnd(_ programs: @autoclosure () -> [LoadedProgram], losses: [String] = []) {
         guard verbose else { return }
-        for line in VerboseText(programs: programs(), hasStatistics: bpfStatistics).end(losses: losses) { say(line) }
+        for line in VerboseText(programs: programs(), hasStatistics: bpfStatistics).end(losses: losses) { say(Line(line)) }
     }
 }
 
 /// What was refused, for `--verbose`; said at once, too.
 func refusal(of hook: CommandHook, _ error: KernelError) -> String {
-    say("kiln: hook \(hook.rawValue) is not to be had here: \(error)")
-    return "hook \(hook.rawValue): \(error)"
+    say("kiln: hook \(hook.rawValue) is not to be had here: ", error)
+    return "hook \(hook.rawValue): \(error.cause)"
 }
 
 /// The same, but not said: nothing is missing without them.
 func refusal(ofPreemptionOff error: KernelError?) -> [String] {
-    error.map { ["programs of TLS that switch off preemption, others are used: \($0)"] } ?? []
+    error.map { ["programs of TLS that switch off preemption, others are used: \($0.cause)"] } ?? []
 }

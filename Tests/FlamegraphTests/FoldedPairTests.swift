@@ -24,6 +24,11 @@ private func paired(_ before: String, _ after: String, normalized: Bool = false)
         #expect(paired("a 1\nb 99999\n", "b 1\n", normalized: true)?.text == "a 0.001 0\nb 1 1\n")
     }
 
+    /// Shown, names may be equal that were not, and come in another order.
+    @Test func whatATerminalWouldObeyIsShownAndMerged() {
+        #expect(paired("z\u{1b};b 1\nz\\x1b;b 2\n", "z\u{1b};b 4\nz\\u{202e} 1\nz\u{202e} 1\n")?.text == "z\\u{202e} 0 2\nz\\x1b;b 3 4\n")
+    }
+
     @Test func decimalsOfTheProfilesMayDiffer() {
         #expect(paired("a 1.5\n", "a 2\n")?.text == "a 1.5 2\n")
         #expect(paired("a 1.5\n", "a 0.25\n")?.text == "a 1.5 0.25\n")

@@ -26,28 +26,18 @@ struct SnapshotTests {
         #expect(interval.syscalls.values.first == SyscallCounts(count: 3, errors: 1))
     }
 
-    @Test func executionsOfSeveralThreadsAreLeftOutFromWhenThatIsKnown() {
-        var histogram = Histogram()
-        histogram.record(Nanoseconds(50), times: 3)
-        let name = CommandName(bytes: Array("GET".utf8)), keys = [0, 1].map { CommandKey(process: $0, name: name) }
-        var counts = CommandCounts(calls: 3, phases: [.service: histogram, .exec: histogram, .reply: histogram])
-        counts.runQueue = Nanoseconds(20)
-        var before = Snapshot(time: Nanoseconds(1_000))
-        for process in [0, 1] {
-            before.commands[keys[process]] = counts
-            before.waits[WaitKey(process: process, culprit: name, victim: name)] = WaitCounts(times: 1, wait: Nanoseconds(70))
-        }
-        var after = before
-        for key in keys { after.commands[key]?.add(counts) }
-        after.leaveOutExecutions(of: [1])
-        let interval = after.since(before)
-        for snapshot in [after, interval] {
-            #expect(snapshot.receiveOnSeveralThreads == [1])
-            #expect(snapshot.commands[keys[0]]?.phases.count == 3 && snapshot.commands[keys[1]]?.phases.keys.sorted { $0.rawValue < $1.rawValue } == [.service])
-            #expect(snapshot.commands[keys[0]]?.runQueue != .zero && snapshot.commands[keys[1]]?.runQueue == .zero)
-        }
-        #expect(interval.commands[keys[1]]?.phases[.service]?.count == 3)
-        #expect(after.waits.keys.map(\.process) == [0] && interval.waits.isEmpty)
+    @Test func whatIoThreadsReadIsSaidWithItsNumbers() {
+        var histogram = Histogram(), few = Histogram()
+        histogram.record(Nanoseconds(50), times: 31)
+        few.record(Nanoseconds(50), times: 7)
+        let get = CommandKey(process: 1, name: CommandName(bytes: Array("GET".utf8)))
+        var snapshot = Snapshot(time: Nanoseconds(1_000))
+        snapshot.commands[get] = CommandCounts(calls: 31, phases: [.service: histogram, .queue: histogram, .total: histogram, .exec: few, .reply: few])
+        snapshot.readByOtherThreads = [1]
+        #expect(snapshot.since(Snapshot(time: .zero)).readByOtherThreads == [1])
+        let reasons = snapshot.unknownPhases(process: 1, hook: "socket")
+        #expect(reasons.keys.sorted() == ["exec", "reply", "waits"])
+        #expect(Set(reasons.values).count == 1 && reasons["exec"]?.contains("7 of 31 replies") == true)
     }
 
     @Test func whyNothingIsKnownOfWaitsIsToldOnlyWhereNothingIs() {
@@ -58,10 +48,9 @@ struct SnapshotTests {
         // Pipelines: no exec, and waits all the same.
         snapshot.commands[get] = CommandCounts(calls: 3, phases: [.service: histogram, .queue: histogram, .total: histogram])
         #expect(snapshot.unknownPhases(process: 0, hook: "socket").keys.sorted() == ["exec", "reply"])
-        snapshot.commands[get]?.phases[.exec] = histogram
-        snapshot.leaveOutExecutions(of: [0])
+        snapshot.readByOtherThreads = [0]
         let several = snapshot.unknownPhases(process: 0, hook: "socket")
-        #expect(several["waits"] == several["exec"] && several["waits"]?.contains("several threads") == true)
+        #expect(several["waits"] == several["exec"] && several["waits"]?.contains("io threads") == true)
         snapshot = Snapshot(time: Nanoseconds(1_000))
         snapshot.commands[get] = CommandCounts(calls: 3, phases: [.service: histogram, .exec: histogram, .reply: histogram])
         let unseen = snapshot.unknownPhases(process: 0, hook: "syscall")

@@ -32,12 +32,19 @@ import Testing
     }
 
     @Test(arguments: [
-        ("operator new(unsigned long)", "operator new(unsigned long)"), ("a;b", "a:b"), ("a\nb\r\u{1b}[0m", "a?b??[0m"),
-        ("größer", "größer"), ("a\u{85}b\u{2028}c", "a?b?c"), ("tab\tname\u{7f}", "tab?name?"),
+        ("operator new(unsigned long)", "operator new(unsigned long)"), ("a;b", "a:b"), ("a\nb\r\u{1b}[0m", "a\\nb\\r\\x1b[0m"),
+        ("größer", "größer"), ("a\u{85}b\u{2028}c", "a\\u{85}b\\u{2028}c"), ("tab\tname\u{7f}", "tab\\tname\\x7f"),
+        ("\u{202e}evil", "\\u{202e}evil"), ("", "[unnamed]"),
     ])
-    func whatWouldBreakAFoldedLineIsReplaced(name: String, written: String) {
+    func whatWouldBreakAFoldedLineIsShown(name: String, written: String) {
         #expect(Symbol.function(name: name, module: "m", offset: 0).foldedFrame(in: .user) == written)
         #expect(Symbol.module(name: name, offset: 1, reason: .noSymbolTable).foldedFrame(in: .user) == written + "+0x1")
+    }
+
+    /// A stack ends in a blank and its weight, and one that ends in two numbers is of two profiles.
+    @Test(arguments: [("worker 12", "worker_12"), ("a 1 2", "a 1_2"), ("a 1.5", "a_1.5"), ("a12", "a12"), ("12", "12"), ("read ", "read ")])
+    func noNameEndsInABlankAndANumber(name: String, written: String) {
+        #expect(foldedSafe(name) == written)
     }
 
     @Test func aReturnAddressIsLookedUpInsideTheCallAndAnInstructionPointerWhereItIs() {

@@ -6,6 +6,22 @@ import Testing
     let proc: FixtureProc
     init() throws { proc = try FixtureProc() }
 
+    // MARK: What a process has started
+
+    @Test func descendantsAreFoundThroughAllGenerations() throws {
+        try proc.add(100, "postgres")
+        try proc.add(110, "postgres", parent: 100)
+        try proc.add(90, "postgres", parent: 110)
+        try proc.add(120, "postgres", parent: 100, state: "Z (zombie)")
+        try proc.add(130, "sh", parent: 99)
+        #expect(proc.procfs.descendants(of: 100) == [90, 110])
+        #expect(proc.procfs.descendants(of: 90) == [])
+        // As numbers that were given again while others were read may make it look.
+        try proc.add(200, "sh", parent: 210)
+        try proc.add(210, "sh", parent: 200)
+        #expect(proc.procfs.descendants(of: 200) == [210])
+    }
+
     // MARK: The one server
 
     @Test func theOneRunningServerIsFoundWithItsPortsAndSockets() throws {
@@ -61,7 +77,7 @@ import Testing
 
     @Test func noServerAtAllSaysHowToNameOne() {
         #expect(message { () throws(DiscoveryError) in try proc.discovery.targets(pids: [], ports: []) }
-            == "no redis-server, valkey-server or keydb-server is running that kiln can see. Name the process with --pid or --port.")
+            == "no redis-server, valkey-server, redict-server or keydb-server is running that kiln can see. Name the process with --pid or --port.")
     }
 
     @Test func sentinelsAndForkedChildrenAreNoServers() throws {
@@ -78,7 +94,7 @@ import Testing
     @Test func aSentinelAloneIsShownAsWhatItIs() throws {
         try proc.add(103, "redis-server", exe: "/usr/bin/redis-check-rdb", arguments: ["redis-server *:26379 [sentinel]"])
         #expect(message { () throws(DiscoveryError) in try proc.discovery.targets(pids: [], ports: []) } == """
-            no redis-server, valkey-server or keydb-server is running that kiln can see. Name the process with --pid or --port. These serve no data:
+            no redis-server, valkey-server, redict-server or keydb-server is running that kiln can see. Name the process with --pid or --port. These serve no data:
               pid 103  no port  redis-server (sentinel)  no container
             """)
     }
@@ -155,7 +171,7 @@ import Testing
 
     @Test func aPortNobodyListensOnWithoutAnyServerSaysSo() {
         #expect(message { () throws(DiscoveryError) in try proc.discovery.targets(pids: [], ports: [6380]) }
-            == "no process listens on TCP port 6380, and no redis-server, valkey-server or keydb-server is running. Check the port, or name the process with --pid.")
+            == "no process listens on TCP port 6380, and no redis-server, valkey-server, redict-server or keydb-server is running. Check the port, or name the process with --pid.")
         #expect(message { () throws(DiscoveryError) in try proc.discovery.targets(pids: [], ports: [0]) }
             == "0 is not a port that a server can listen on. Give a port from 1 to 65535, or the process with --pid.")
     }

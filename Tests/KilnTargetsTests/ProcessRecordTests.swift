@@ -84,8 +84,4 @@ import Testing
             #expect(Bytes(text.utf8).inode(ofKind: "socket") == nil, "\(text)")
         }
     }
-
-    @Test func controlCharactersAreShownNotSentToTheTerminal() {
-        #expect("a\u{1b}[2Jb\nc\u{9b}d é".printable == "a\\x1b[2Jb\\x0ac\\x9bd é")
-    }
 }

@@ -14,6 +14,33 @@ import Testing
         #expect(role("x86-64-emulator", "/usr/bin/emulator", "/usr/bin/redis-server", "--port", "1") == .server(.redis))
     }
 
+    @Test func redictIsKnownAsItsRelativesAre() {
+        #expect(role("redict-server", "/usr/bin/redict-check-rdb", "/usr/bin/redict-server 127.0.0.1:6379 [cluster]") == .server(.redict))
+        #expect(role("redict-server", "/usr/bin/redict-check-rdb", "/usr/bin/redict-server *:26379 [sentinel]") == .sentinel)
+        #expect(role("redict-server", nil, "redict-rdb-bgsave *:6379") == .serverChild(title: "redict-rdb-bgsave"))
+        #expect(role("redict-cli", "/usr/bin/redict-cli", "redict-cli") == .other)
+    }
+
+    @Test func aServerThatTheLoaderRunsIsKnownByItsArgument() {
+        let loader = "/usr/lib/x86_64-linux-gnu/ld-linux-x86-64.so.2"
+        #expect(role("ld-linux-x86-64", loader, "/lib64/ld-linux-x86-64.so.2", "/usr/bin/redis-server 127.0.0.1:6379") == .server(.redis))
+        #expect(role("ld-linux-x86-64", loader, "ld.so", "--inhibit-cache", "--library-path", "/opt/lib", "valkey-server", "--sentinel") == .sentinel)
+        #expect(role("ld-linux-x86-64", loader, "/lib64/ld-linux-x86-64.so.2", "/usr/bin/true") == .other)
+        #expect(role("ld-linux-x86-64", loader) == .other)
+    }
+
+    @Test func aServerThatNoNameTellsIsKnownByItsProgram() {
+        func role(_ comm: String, _ arguments: String..., program: KnownServer?) -> ProcessRole {
+            ProcessRole(comm: comm, exe: "/opt/" + comm, arguments: arguments) { program }
+        }
+        #expect(role("cache7", "cache7 *:6379", program: .valkey) == .server(.valkey))
+        #expect(role("cache7", "/opt/cache7", "x.conf", "--sentinel", program: .redis) == .sentinel)
+        #expect(role("cache7", "cache7", program: nil) == .other)
+        // A tool may be the server's program under another name, which decides.
+        #expect(role("redis-check-rdb", "redis-check-rdb", "dump.rdb", program: .redis) == .other)
+        #expect(role("redis-server", "redis-rdb-bgsave *:6379", program: .redis) == .serverChild(title: "redis-rdb-bgsave"))
+    }
+
     @Test func debiansServerIsALinkToRedisCheckRdb() {
         #expect(role("redis-server", "/usr/bin/redis-check-rdb", "/usr/bin/redis-server 127.0.0.1:6379") == .server(.redis))
         #expect(role("redis-check-rdb", "/usr/bin/redis-check-rdb", "redis-check-rdb", "dump.rdb") == .other)

@@ -23,7 +23,7 @@ struct CapabilityTests {
     }
 
     @Test func nothingElseThatAllNeedCanBeDoneWithout() {
-        for name in ["privileges", "BTF", "bpf_loop", "bpf_task_pt_regs", "ring buffer"] {
+        for name in ["initial user namespace", "privileges", "BTF", "bpf_loop", "bpf_task_pt_regs", "ring buffer"] {
             #expect(throws: Capabilities.Missing.self, "\(name)") { try Capabilities.require(Self.entries(lacking: name)) {} }
         }
     }

@@ -32,6 +32,39 @@ extension KernelTests {
             for name in ["GET", "SET"] { #expect(session.record.commands[name]?.phases["service"]?.count == kiln[name]) }
         }
 
+        /// A request that is seen, and its reply that is not, would give each later reply to the command before.
+        @Test(.enabled(if: PythonClient.isInstalled, "python3 is not installed"), arguments: Capability.hooks)
+        func connectionsThatBeginWhileKilnAttachesArePaired(hook: String) throws {
+            let server = try RedisServer()
+            for _ in 0..<2 {
+                let client = try PythonClient(port: server.port, """
+                    clients = []
+                    tell("ready")
+                    while not os.path.exists(directory + "/go") and len(clients) < 900:
+                        clients.append(connect())
+                        clients[-1].sendall(request("INCR", "n"))
+                        read_until(clients[-1], b"\\r\\n")
+                    wait_for("go")
+                    for client in clients * 2:
+                        client.sendall(request("GET", "none"))
+                        read_until(client, b"$-1\\r\\n")
+                    tell("asked", 2 * len(clients))
+                    """)
+                _ = try client.told("ready")
+                var asked: UInt64 = 0
+                let session = try Session.recording(pid: server.pid, ["--hook", hook]) {
+                    try client.allow("go")
+                    asked = UInt64(try client.told("asked")) ?? 0
+                    try client.finish()
+                }
+                // Of a connection that began before the first GET may be what proves a boundary.
+                let gets = session.counts["GET"] ?? 0
+                #expect((asked / 2...asked).contains(gets) && asked > 0)
+                #expect(session.record.commands["GET"]?.phases["service"]?.count == gets)
+                #expect(session.record.lost.keys.allSatisfy { $0 == "unsynchronised_bytes" }, "\(session.record.lost)")
+            }
+        }
+
         /// The next connection has the descriptor of one that was killed while it waited.
         @Test(arguments: Capability.hooks)
         func aBlockedClientThatIsKilledLeavesNoLatency(hook: String) throws {

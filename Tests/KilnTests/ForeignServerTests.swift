@@ -52,6 +52,49 @@ extension KernelTests {
             #expect(session.record.lost == (hook == "fentry" ? [:] : ["unsupported_sends": 1, "unpaired_connections": 1]))
         }
 
+        /// As valkey 9.1 sends large values: each reply's header, value and end by themselves, many replies in one call.
+        @Test(arguments: Capability.hooks)
+        func repliesInAnyNumberOfPiecesArePairedAndTraced(hook: String) throws {
+            let listener = try Listener()
+            let rounds = 3, replies = 341    // 1,023 pieces: the kernel takes 1,024
+            func load() throws {
+                let client = try Connection(port: listener.port)
+                let server = listener.accept()
+                defer { close(server) }
+                for _ in 0..<rounds {
+                    let asked = Array(repeating: request("GET", "somekey"), count: replies - 1).flatMap { $0 } + request("GET", "last")
+                    try client.send(asked)
+                    var buffer = [UInt8](repeating: 0, count: asked.count)
+                    guard recv(server, &buffer, buffer.count, Int32(MSG_WAITALL)) == buffer.count else { throw TestFailure("nothing received") }
+                    let values = Array(repeating: "value", count: replies - 1) + ["end"]
+                    let pieces = values.flatMap { ["$\($0.utf8.count)\r\n", $0, "\r\n"] }.map { Array($0.utf8) }
+                    guard Self.writev(server, pieces) == pieces.joined().count else { throw TestFailure("not all sent") }
+                    try client.receive(until: "end\r\n")
+                }
+            }
+            let session = try Session.recording(pid: getpid(), ["--hook", hook, "-F", "0", "--no-syscalls"]) { try load() }
+            let count = UInt64(rounds * replies)
+            #expect(session.counts == ["GET": count])
+            #expect(session.record.commands["GET"]?.phases["service"]?.count == count)
+            #expect(session.record.commands["GET"]?.replyBytesMax == UInt64("$5\r\nvalue\r\n".utf8.count))
+            #expect(session.record.lost.isEmpty)
+            let rows = try TraceRun.recording(pid: getpid(), hook: hook) { _ in try load() }.rows()
+            #expect(rows.count == rounds * replies && rows.allSatisfy(\.complete))
+            #expect(rows.map(\.reply) == (1...rounds * replies).map { $0 % replies == 0 ? "end" : "value" })
+        }
+
+        /// writev(2) of these pieces.
+        private static func writev(_ fd: Int32, _ pieces: [[UInt8]]) -> Int {
+            var parts: [iovec] = []
+            for piece in pieces {
+                let copy = UnsafeMutableRawPointer.allocate(byteCount: piece.count, alignment: 1)
+                copy.copyMemory(from: piece, byteCount: piece.count)
+                parts.append(iovec(iov_base: copy, iov_len: piece.count))
+            }
+            defer { for part in parts { part.iov_base?.deallocate() } }
+            return Glibc.writev(fd, parts, Int32(parts.count))
+        }
+
         private static func receive(_ fd: Int32, _ way: Way) -> Int {
             var buffer = [UInt8](repeating: 0, count: 4096)
             return buffer.withUnsafeMutableBytes { bytes in

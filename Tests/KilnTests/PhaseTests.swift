@@ -221,6 +221,7 @@ extension KernelTests {
             #expect(session.record.commands["ECHO"]?.replyBytesMax == 1000 + 9)
         }
 
+        /// The main thread reads alone until there is enough to do: what it reads then is told.
         @Test func whatSeveralThreadsReadHasNoExec() throws {
             let server = try RedisServer(["--io-threads", "4", "--io-threads-do-reads", "yes"])
             let (kiln, counted, session) = try server.counts(hook: Capability.hooks.first ?? "") {
@@ -228,12 +229,10 @@ extension KernelTests {
             }
             #expect(kiln == counted)
             #expect(session.record.commands["GET"]?.phases["service"]?.count == kiln["GET"])
-            #expect(session.record.phasesUnknown["exec"]?.contains("several threads") == true)
-            for command in session.record.commands.values {
-                #expect(command.phases["exec"] == nil && command.phases["reply"] == nil && command.execRunQueueNs == 0)
-            }
-            #expect(session.record.waits.isEmpty)
-            #expect(session.output.components(separatedBy: "several threads receive").count == 2)
+            #expect(session.record.phasesUnknown["exec"]?.contains("io threads") == true)
+            #expect((session.record.commands["GET"]?.phases["exec"]?.count ?? 0) < (kiln["GET"] ?? 0) / 10)
+            #expect(session.record.phasesUnknown["waits"] == session.record.phasesUnknown["exec"])
+            #expect(session.output.components(separatedBy: "io threads read requests").count == 2)
         }
 
         @Test(.enabled(if: access("/usr/bin/taskset", X_OK) == 0, "taskset is not installed"))

@@ -44,7 +44,7 @@ struct ReportTests {
     private static var number: Regex<Substring> { #/ -?[0-9]+(?:\.[0-9]+)?(?=[,\]}\n ])/# }
 
     /// session.json and commands.jsonl with something in each field.
-    private static func files() throws -> (session: String, rows: String) {
+    static func files() throws -> (session: String, rows: String) {
         var histogram = Histogram()
         for latency: UInt64 in [900, 15_000, 70_000_000_000] { histogram.record(Nanoseconds(latency), times: 101) }
         var counts = CommandCounts(calls: 303, phases: [.service: histogram, .exec: histogram, .wait: histogram])

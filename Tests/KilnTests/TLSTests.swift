@@ -9,9 +9,9 @@ extension KernelTests {
     @Suite(.enabled(if: PythonClient.isInstalled, "python3 with its ssl module is not installed"))
     struct TLSTests {
         /// A server with a plain and an encrypted port.
-        private static func server(_ arguments: [String] = []) throws -> (RedisServer, TLSKeys) {
-            let keys = try TLSKeys()
-            let server = try RedisServer(keys.arguments + arguments)
+        private static func server(_ arguments: [String] = [], build: ServerBuild = .redis7) throws -> (RedisServer, TLSKeys) {
+            let keys = try TLSKeys(in: build.root)
+            let server = try RedisServer(keys.arguments + arguments, build: build)
             return (server, keys)
         }
 
@@ -144,6 +144,78 @@ extension KernelTests {
             #expect(session.record.lost == ["unsynchronised_bytes": UInt64(request("INCR", "n").count)])
         }
 
+        /// What is received while kiln attaches one program after the other decides nothing for good.
+        @Test(arguments: Capability.hooks, [1, 16])
+        func connectionsThatAreBusyWhenKilnAttachesAreCounted(hook: String, pipeline: Int) throws {
+            let (server, keys) = try Self.server()
+            for connections in [1, 3] {
+                let client = try Self.client(keys, busyConnections(connections, pipeline: pipeline))
+                _ = try client.told("ready")
+                let (kiln, counted, session) = try server.counts(hook: hook) {
+                    try client.allow("go")
+                    try client.finish()
+                }
+                let gets = UInt64(connections * 101 * pipeline)
+                #expect(kiln["GET"] == gets && counted["GET"] == gets)
+                #expect(session.record.commands["GET"]?.phases["service"]?.count == gets)
+                // Of the requests before, those from each connection's first provable boundary on.
+                #expect((1...(counted["INCR"] ?? 0)).contains(kiln["INCR"] ?? 0))
+                #expect(session.record.lost.keys.allSatisfy { $0 == "unsynchronised_bytes" }, "\(session.record.lost)")
+            }
+        }
+
+        @Test(arguments: Capability.hooks)
+        func connectionsThatAreBusyWhenATraceBeginsAreTold(hook: String) throws {
+            let (server, keys) = try Self.server()
+            let client = try Self.client(keys, busyConnections(2, pipeline: 4))
+            _ = try client.told("ready")
+            let trace = try TraceRun.recording(pid: server.pid, hook: hook, ["--json", "--command", "GET"]) { _ in
+                try client.allow("go")
+                try client.finish()
+            }
+            let rows = try trace.rows()
+            #expect(rows.count == 2 * 101 * 4)
+            #expect(rows.allSatisfy { $0.command == "GET" && $0.words == ["GET", "none"] && $0.replyKind == "null" && $0.tls })
+        }
+
+        /// OpenSSL 3.5 and 3.6, in a tree of files that is not kiln's own.
+        @Test(arguments: ServerBuild.available([.redis8, .valkey8, .valkey9]))
+        func serversOfOtherSuitesAreFollowedByTheirOwnLibrary(build: ServerBuild) throws {
+            let (server, keys) = try Self.server(build: build)
+            guard case .openSSL(let name, let path) = EncryptionLibrary(ofProcess: server.pid) else { throw TestFailure("the server has no OpenSSL") }
+            func identity(_ path: String) throws -> [UInt64] {
+                var status = stat()
+                guard stat(path, &status) == 0 else { throw TestFailure("no \(path)") }
+                return [UInt64(status.st_dev), UInt64(status.st_ino)]
+            }
+            #expect(try identity(path) == identity((build.root ?? "") + "/usr/lib/x86_64-linux-gnu/" + name))
+            let requests = load(5_003)
+            for pipeline in ["1", "16"] {
+                let (kiln, counted, session) = try server.counts {
+                    try server.benchmark(keys.benchmark + ["-t", "set,get", "-n", "\(requests)", "-c", "20", "-P", pipeline])
+                }
+                #expect(kiln == counted)
+                for command in ["GET", "SET"] {
+                    #expect((requests..<requests + 16).contains(kiln[command] ?? 0))
+                    #expect(session.record.commands[command]?.phases["service"]?.count == kiln[command])
+                }
+                #expect(session.record.lost.isEmpty)
+                #expect(session.record.tlsLibrary == name)
+            }
+        }
+
+        /// A probe in single step costs several times as much.
+        @Test(arguments: ServerBuild.available([.redis7, .redis8, .valkey9]))
+        func itIsSaidWhereProbesAreDear(build: ServerBuild) throws {
+            let (server, _) = try Self.server(build: build)
+            let kiln = try KilnRun(["-p", "\(server.pid)", "-F", "0", "--no-syscalls", "-d", "0.1", "-o", server.directory + "/session"])
+            #expect(kiln.wait() == 0, "\(kiln.errorText)")
+            guard case .openSSL(_, let path) = EncryptionLibrary(ofProcess: server.pid) else { throw TestFailure("the server has no OpenSSL") }
+            let functions = try fileOffsets(ofFunctions: TLSLibrary.functionNames, inFile: path)
+            let isDear = openSSLInternals(inFile: path, calledBy: functions).count < 2
+            #expect(kiln.errorText.contains("pid \(server.pid) has no place for cheap probes") == isDear, "\(kiln.errorText)")
+        }
+
         @Test func verboseTellsWhatIsLoadedWhereAndHowOftenItRan() throws {
             let (server, keys) = try Self.server()
             let directory = temporaryDirectory()
@@ -170,7 +242,8 @@ extension KernelTests {
             let (server, keys) = try Self.server()
             guard case .openSSL(let name, let path) = EncryptionLibrary(ofProcess: server.pid) else { throw TestFailure("the server has no OpenSSL") }
             let functions = try fileOffsets(ofFunctions: TLSLibrary.functionNames, inFile: path)
-            #expect(Set(functions.keys) == TLSLibrary.functionNames)
+            // OpenSSL has SSL_write_ex2 from 3.3 on.
+            #expect(Set(functions.keys).union(["SSL_write_ex2"]) == TLSLibrary.functionNames)
             // Debian 12 has OpenSSL 3.0. Without these a command costs six times as much.
             if (try? String(contentsOfFile: "/etc/debian_version", encoding: .utf8))?.hasPrefix("12") == true {
                 #expect(openSSLInternals(inFile: path, calledBy: functions).keys.sorted() == ["ssl_read_internal", "ssl_write_internal"])
@@ -222,6 +295,14 @@ extension KernelTests {
             }
             #expect(session.counts["SET"] == nil && session.counts["GET"] == 1)
             #expect(session.record.lost.isEmpty)
+            // Nor where it is busy when kiln attaches.
+            let busy = try Self.client(keys, busyConnections(2, pipeline: 1))
+            _ = try busy.told("ready")
+            let again = try Session.recording(pid: replica.pid) {
+                try busy.allow("go")
+                try busy.finish()
+            }
+            #expect(again.counts["INCR"] == nil && again.record.lost.isEmpty, "\(again.counts), \(again.record.lost)")
         }
     }
 }

@@ -45,3 +45,7 @@ public func xmllint(_ arguments: [String]) throws -> (status: Int32, output: Str
     process.waitUntilExit()
     return (process.terminationStatus, String(decoding: said, as: UTF8.self))
 }
+
+/// Where fetched servers and clients lie (Tests/servers/fetch.sh): KILN_SERVERS, or .build-servers in the checkout.
+public let fetchedServers: String = ProcessInfo.processInfo.environment["KILN_SERVERS"] ?? URL(fileURLWithPath: #filePath)
+    .deletingLastPathComponent().deletingLastPathComponent().deletingLastPathComponent().appendingPathComponent(".build-servers").path

@@ -243,7 +243,7 @@ for hook in socket fentry syscall; do
   [ $hook != fentry ] || check_io_uring $hook
 done
 ! offers syscall || KILN_TEST_OPTIONS='-F 0 --no-syscalls --no-tls' run_tests 'all that count' \
-  'CommandCountTests/(every|aStream|unix|theAppend|aReplicas)|ForeignServerTests|PhaseTests/parts|PairingTests/errors|ClientTests/every'
+  'CommandCountTests/(every|aStream|unix|theAppend|aReplicas)|ForeignServerTests|UnknownServerTests/text|PhaseTests/parts|PairingTests/errors|ClientTests/(every|requests|aClientThatSends)'
 mount -t tmpfs tmpfs /sys/kernel/btf
 check_refusal 'no BTF' 'is refused in one line' 'no BTF'
 kill $server

@@ -9,6 +9,7 @@
 #include "kiln_syscalls.h"
 #include "kiln_tls.h"
 #include "kiln_trace.h"
+#include "kiln_turns.h"
 #include "kiln_unwind.h"
 
 /* A compiled BPF object, 8-byte aligned, alive for ever. */
@@ -29,14 +30,25 @@ struct kiln_loss {
 	const char *meaning;
 };
 
-/* Commands that are not ordinary, for the map `special_commands`. */
-struct kiln_special_command {
+/* What each loss keeps from being counted, for the audit. */
+enum kiln_hidden {
+	KILN_HIDES_NOTHING,               /* of what a server counts, too */
+	KILN_HIDES_REQUESTS,              /* bytes of requests that were not followed */
+	KILN_HIDES_REST,                  /* requests behind others in bytes that were followed */
+	KILN_HIDES_NAMES,                 /* requests that count under another name */
+	KILN_HIDES_REPLIES,               /* replies of requests that were counted */
+};
+
+enum kiln_hidden kiln_redis_loss_hides(unsigned int loss);
+
+/* Commands for the map `listed_commands`; those that are not ordinary come last, and again. */
+struct kiln_listed_command {
 	struct kiln_command_name name;
 	unsigned int command_class;
 };
 
-unsigned int kiln_special_command_count(void);
-struct kiln_special_command kiln_special_command(unsigned int index);
+unsigned int kiln_listed_command_count(void);
+struct kiln_listed_command kiln_listed_command(unsigned int index);
 
 /* Commands of which a trace keeps words back, for the map `trace_names`. */
 struct kiln_secret_command {

@@ -11,6 +11,7 @@
 
 #define KILN_COMMAND_NAME_MAX 64          /* bytes; room for a name renamed to a hex digest */
 #define KILN_COMMAND_CAPACITY 512        /* rows at most; fewer where CPUs are many (see command_capacity) */
+#define KILN_UNLISTED_SHARE 4             /* one of so many rows is there for names that no server's list of commands has */
 #define KILN_ERROR_WORD_MAX 32            /* bytes; a power of two */
 #define KILN_ERROR_CAPACITY 1024          /* different errors, by process, command and word */
 #define KILN_WAIT_CAPACITY 4096           /* pairs of commands of which one made the other wait */
@@ -25,7 +26,7 @@ enum kiln_command_class {
 	KILN_CLASS_MULTI,                 /* what follows is queued */
 	KILN_CLASS_EXEC,                  /* and from here on not */
 	KILN_CLASS_SUBSCRIBING,           /* RESP2: messages follow that look like replies; RESP3: answered by pushes */
-	KILN_CLASS_STREAMING,             /* what follows are no replies: MONITOR, replication */
+	KILN_CLASS_STREAMING,             /* what follows are no replies: MONITOR, replication, slot migration */
 	KILN_CLASS_UNTIMED,               /* its reply means nothing that is known */
 	KILN_CLASS_REPLY_ON,
 	KILN_CLASS_REPLY_OFF,
@@ -37,6 +38,7 @@ enum kiln_command_class {
 	KILN_CLASS_LOOK_AT_CLIENT,        /* CLIENT REPLY ON, OFF or SKIP */
 	KILN_CLASS_LOOK_AT_XREAD,         /* BLOCK */
 	KILN_CLASS_LOOK_AT_HELLO,
+	KILN_CLASS_LOOK_AT_CLUSTER,       /* SYNCSLOTS: a slot migration (valkey 9) */
 };
 
 /* Commands that are not ordinary. X(name, class) */
@@ -47,6 +49,7 @@ enum kiln_command_class {
 	X("UNSUBSCRIBE", SUBSCRIBING) X("PUNSUBSCRIBE", SUBSCRIBING) X("SUNSUBSCRIBE", SUBSCRIBING) \
 	X("MONITOR", STREAMING) X("SYNC", STREAMING) X("PSYNC", STREAMING) \
 	X("CLIENT", LOOK_AT_CLIENT) X("XREAD", LOOK_AT_XREAD) X("XREADGROUP", LOOK_AT_XREAD) X("HELLO", LOOK_AT_HELLO) \
+	X("CLUSTER", LOOK_AT_CLUSTER) \
 	X("RESET", RESET) X("MULTI", MULTI) X("EXEC", EXEC) X("DISCARD", EXEC)
 
 /* Key of the map `command_ids`; the value is the row (__u32) in `command_stats`.
@@ -57,7 +60,7 @@ struct kiln_command_key {
 	__u32 variant;                        /* the enum kiln_command_class that its arguments gave it; 0: none */
 };
 
-/* Key of the map `special_commands`: a name, padded with NUL; the value is its enum kiln_command_class (__u32). */
+/* Key of the map `listed_commands`: a name in upper case, padded with NUL; the value is its enum kiln_command_class (__u32). */
 struct kiln_command_name {
 	__u8 bytes[KILN_COMMAND_NAME_MAX];
 };
@@ -75,6 +78,7 @@ enum kiln_phase {
 /* One row of `command_stats`, one copy for each possible CPU: sum them. Never cleared while loaded. */
 struct kiln_command_stats {
 	__u64 calls;                          /* requests read by the server */
+	__u64 queued;                         /* of them, those that MULTI queued; the server counts them when EXEC comes, or never */
 	__u64 request_bytes_max;              /* the largest request */
 	__u64 errors;                         /* replies that are errors */
 	__u64 run_queue_ns;                   /* of exec: the thread was ready and not running */
@@ -127,7 +131,9 @@ struct kiln_redis_control {
 	__u32 rows_taken;                     /* rows of `command_stats` given away, `other` rows not counted */
 	__u32 armed;                          /* user space sets it once `earlier_sockets` is complete */
 	__u32 clients_taken;                  /* rows of `client_stats` given away, likewise */
-	__u32 several_threads;                /* a bit for each process of which several threads receive */
+	__u32 several_threads;                /* a bit for each process of which threads other than the main one receive */
+	__u32 unlisted_rows_taken;            /* of the rows given away: those of names that no list of commands has */
+	__u32 undecided_bytes;               /* kept now, see `undecided` */
 	__u8 row_classes[KILN_COMMAND_CAPACITY];    /* the kernel's own note: the enum kiln_command_class of each row */
 };
 
@@ -135,25 +141,25 @@ struct kiln_redis_control {
 #define KILN_REDIS_LOSSES(X) \
 	X(UNSYNCHRONISED_BYTES, "unsynchronised_bytes", "bytes received before the first provable request boundary of a connection") \
 	X(PROTOCOL_ERRORS, "protocol_errors", "requests that are not RESP; the connection is followed again from its next provable boundary") \
-	X(NOT_RESP_CONNECTIONS, "not_resp_connections", "connections whose first bytes are not RESP (a cluster bus, another protocol)") \
+	X(NOT_RESP_CONNECTIONS, "not_resp_connections", "connections whose first bytes, or whose replies, are not RESP (a cluster bus, another protocol)") \
 	X(TLS_CONNECTIONS, "tls_connections", "encrypted connections whose commands are not seen: their TLS library is not followed, or doesn't read the socket itself") \
 	X(UNSUPPORTED_CONNECTIONS, "unsupported_connections", "stream connections of a protocol that is not followed (MPTCP, vsock)") \
 	X(RECEIVE_GAPS, "receive_gaps", "receives that passed unseen, noticed by the TCP sequence") \
 	X(UNSUPPORTED_RECEIVES, "unsupported_receives", "receives by a system call whose buffer can't be followed (recvmmsg, 32-bit; io_uring with hook socket)") \
-	X(SPLIT_RECEIVES, "split_receives", "receives that filled more than one iovec") \
+	X(SPLIT_RECEIVES, "split_receives", "a server's receives that filled more than one iovec") \
 	X(DISCARDED_RECEIVES, "discarded_receives", "receives with MSG_TRUNC: bytes consumed without being copied") \
 	X(UNREADABLE_BUFFERS, "unreadable_buffers", "buffers of receives or sends that were not in memory when they were read") \
 	X(PREEMPTED_CALLS, "preempted_calls", "receives and sends on a CPU where another thread's was being followed (hook fentry, TLS); their connections are taken up again at their next provable boundary") \
 	X(CONNECTIONS_WITHOUT_STATE, "connections_without_state", "receives on connections for which there was no room or no memory") \
 	X(DISPLACED_CONNECTIONS, "displaced_connections", "idle connections that gave up their place: they are taken up again at their next provable boundary") \
 	X(UNTIMED_COMMANDS, "untimed_commands", "commands counted without latency: too many awaited replies on one connection") \
-	X(UNPAIRED_CONNECTIONS, "unpaired_connections", "connections whose replies can't be paired with commands (SUBSCRIBE in RESP2, MONITOR, replication, not RESP): counted without latency from there on") \
-	X(UNSUPPORTED_SENDS, "unsupported_sends", "sends by a system call whose buffer can't be followed (io_uring, sendmmsg); their connections are unpaired from there on") \
+	X(UNPAIRED_CONNECTIONS, "unpaired_connections", "connections whose replies can't be paired with commands (SUBSCRIBE in RESP2, MONITOR, replication, slot migration, not RESP): counted without latency from there on") \
+	X(UNSUPPORTED_SENDS, "unsupported_sends", "sends by a system call whose buffer can't be followed (io_uring, sendmmsg, sendfile); their connections are unpaired from there on") \
 	X(SEND_STEPS_EXCEEDED, "send_steps_exceeded", "sends with more elements than are followed in one go; their connections are unpaired from there on") \
 	X(WAITS_WITHOUT_NAME, "waits_without_name", "waits that are not listed by all who caused them: too many pairs of commands, or executions in one wait") \
 	X(CLIENTS_MAP_FULL, "clients_map_full", "connections counted under the client `other`: too many different addresses") \
 	X(ERRORS_WITHOUT_NAME, "errors_without_name", "error replies that are not listed by command and word: too many different ones, or in one send") \
-	X(COMMANDS_MAP_FULL, "commands_map_full", "commands counted under `other`: no free row") \
+	X(COMMANDS_MAP_FULL, "commands_map_full", "commands counted under `other`: no free row; names that no server's list of commands has get a quarter of the rows") \
 	X(COMMAND_NAMES_TOO_LONG, "command_names_too_long", "commands counted under `other`: name over 64 bytes") \
 	X(RECEIVE_STEPS_EXCEEDED, "receive_steps_exceeded", "receives with more requests than are followed in one go") \
 	X(TRACE_RING_FULL, "trace_ring_full", "records of a trace that found no room on their way to user space") \

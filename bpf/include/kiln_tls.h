@@ -21,6 +21,7 @@ enum kiln_tls_function {
 	KILN_TLS_NEW,                     /* SSL_new(context): ssl */
 	KILN_TLS_CLEAR,                   /* SSL_clear(ssl): used again for another connection */
 	KILN_TLS_FREE,                    /* SSL_free(ssl) */
+	KILN_TLS_WRITE_EX2,               /* SSL_write_ex2(ssl, buffer, length, flags, *bytes), from OpenSSL 3.3 on: 1, or 0 */
 };
 
 /* Read-only for the kernel, filled before loading. */

@@ -164,7 +164,7 @@ public struct PerfScriptCollapser: ~Copyable {
             for frame in stack {
                 if !isFirst { text.append(UInt8(ascii: ";")) }
                 isFirst = false
-                text.append(contentsOf: frames.names.bytes(frame))
+                appendDisplayed(frames.names.bytes(frame), to: &text)
             }
             text.append(UInt8(ascii: " "))
             text.append(contentsOf: String(weight).utf8)

@@ -31,7 +31,7 @@ struct perf_event_attr kiln_code_mapping_events(void);
 /// Start a program, found by PATH, that waits before its first instruction: its pid, or -errno. It goes on when a byte is
 /// written to `*start`, and ends when that is closed before. `*failure` then gives an int, the errno that kept it from being
 /// executed, or its end. Signals are as they were before kiln blocked and ignored some. `errors`: its standard error, and then
-/// nothing is its input and output; -1: kiln's own.
+/// nothing is its input and output, and it is asked to end (SIGTERM) when kiln ends; -1: kiln's own.
 int kiln_spawn_waiting(char *const arguments[], int errors, int *start, int *failure);
 
 /// Whether functions of programs can be probed: 0, or -errno. One of kiln's own is, for a moment.

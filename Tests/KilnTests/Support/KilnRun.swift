@@ -34,6 +34,8 @@ final class KilnRun {
     var pid: Int32 { child.pid }
     var isRunning: Bool { child.isRunning }
     var outputText: String { (try? String(contentsOfFile: directory + "/out", encoding: .utf8)) ?? "" }
+    var outputBytes: Data { FileManager.default.contents(atPath: directory + "/out") ?? Data() }
+    var errorBytes: Data { FileManager.default.contents(atPath: directory + "/err") ?? Data() }
     var errorText: String { (try? String(contentsOfFile: directory + "/err", encoding: .utf8)) ?? "" }
 
     /// Wait until the programs are attached; false: it ended before.

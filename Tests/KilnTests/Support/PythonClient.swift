@@ -1,6 +1,44 @@
 import Foundation
 import Glibc
 
+/// Ask for INCR on each of some connections without a pause, until told to `go` and then so often that a boundary must have been proven; and then,
+/// still without a pause, 101 times for `pipeline` GETs of a key that isn't there. "ready" once all have begun.
+func busyConnections(_ connections: Int, pipeline: Int) -> String {
+    """
+    import threading
+    began, failed = threading.Semaphore(0), []
+
+    def ask(client, *words):
+        client.sendall(request(*words) * \(pipeline))
+        left = \(pipeline)
+        while left:
+            piece = client.recv(65536)
+            if not piece: sys.exit("the server closed the connection")
+            left -= piece.count(b"\\n")
+
+    def work():
+        try:
+            client = connect()
+            ask(client, "INCR", "n")
+            began.release()
+            going_on = 20
+            while going_on:
+                for _ in range(20): ask(client, "INCR", "n")
+                if os.path.exists(directory + "/go"): going_on -= 1
+            for _ in range(101): ask(client, "GET", "none")
+        except BaseException as error:
+            failed.append(repr(error))
+            began.release()
+
+    threads = [threading.Thread(target=work) for _ in range(\(connections))]
+    for thread in threads: thread.start()
+    for thread in threads: began.acquire()
+    tell("ready")
+    for thread in threads: thread.join()
+    if failed: sys.exit(failed[0])
+    """
+}
+
 /// A client in Python, with the ssl module where `authority` is given: what it does is the test's own script, over the functions
 /// that stand before it.
 final class PythonClient {
@@ -55,11 +93,11 @@ final class PythonClient {
 
         """
 
-    /// `authority`: the file with the certificate to trust.
-    init(port: UInt16, authority: String? = nil, _ script: String) throws {
+    /// `authority`: the file with the certificate to trust. `interpreter`: for packages of another Python than the system's.
+    init(port: UInt16, authority: String? = nil, interpreter: String = "/usr/bin/python3", _ script: String) throws {
         let file = directory + "/client.py"
         try (Self.functions + script).write(toFile: file, atomically: true, encoding: .utf8)
-        child = try Child("/usr/bin/python3", [file, "\(port)", directory, authority ?? ""], errors: directory + "/errors")
+        child = try Child(interpreter, [file, "\(port)", directory, authority ?? ""], errors: directory + "/errors")
     }
 
     deinit { try? FileManager.default.removeItem(atPath: directory) }

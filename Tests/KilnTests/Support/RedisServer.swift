@@ -6,15 +6,19 @@ final class RedisServer: @unchecked Sendable {
     private let child: Child
     let port: UInt16
     let directory: String
+    let build: ServerBuild
 
     var pid: Int32 { child.pid }
     var unixSocket: String { directory + "/redis.sock" }
 
-    init(_ arguments: [String] = [], build: ServerBuild = .redis7) throws {
+    /// `preload`: a library that is loaded into it before its own.
+    init(_ arguments: [String] = [], build: ServerBuild = .redis7, preload: String? = nil) throws {
+        self.build = build
         port = try freePort()
         directory = temporaryDirectory(in: (build.root ?? "") + "/tmp")
         let inside = String(directory.dropFirst(build.root?.count ?? 0))
-        let command = try build.command + [
+        if let preload { try FileManager.default.copyItem(atPath: preload, toPath: directory + "/preload.so") }
+        let command = try (preload == nil ? [] : ["env", "LD_PRELOAD=\(inside)/preload.so"]) + build.command + [
             "--port", "\(port)", "--bind", "127.0.0.1", "-::1", "--unixsocket", inside + "/redis.sock", "--dir", inside,
             "--save", "", "--appendonly", "no", "--enable-debug-command", "yes",
         ] + build.arguments + arguments

@@ -1,5 +1,6 @@
 import Foundation
 import Glibc
+import TestSupport
 import Testing
 
 /// The servers that tests run against. All but the first are fetched by Tests/servers/fetch.sh into `cache`; those of other Debian suites
@@ -14,10 +15,7 @@ enum ServerBuild: String, CaseIterable, CustomTestStringConvertible {
 
     var testDescription: String { rawValue }
 
-    /// Where fetched servers and clients lie: KILN_SERVERS, or .build-servers in the checkout.
-    static let cache: String = ProcessInfo.processInfo.environment["KILN_SERVERS"] ?? URL(fileURLWithPath: #filePath)
-        .deletingLastPathComponent().deletingLastPathComponent().deletingLastPathComponent().deletingLastPathComponent()
-        .appendingPathComponent(".build-servers").path
+    static var cache: String { fetchedServers }
 
     /// The newest redis-py, for PYTHONPATH; nil where it can't be had.
     static var redisPy: String? { fetched("redis-py") ? cache + "/redis-py" : nil }

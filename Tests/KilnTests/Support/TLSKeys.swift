@@ -2,13 +2,18 @@ import Foundation
 
 /// A key and a certificate of our own, and a port for them; gone with the value.
 final class TLSKeys {
-    private let directory = temporaryDirectory()
+    private let directory: String
+    /// How the server names it.
+    private let inside: String
     let port: UInt16
 
     var certificate: String { directory + "/certificate.pem" }
     var key: String { directory + "/key.pem" }
 
-    init() throws {
+    /// For a server that runs in the tree `root`, or in this machine's.
+    init(in root: String? = nil) throws {
+        directory = temporaryDirectory(in: (root ?? "") + "/tmp")
+        inside = String(directory.dropFirst(root?.count ?? 0))
         port = try freePort()
         let status = try Child("openssl", [
             "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-days", "2", "-subj", "/CN=localhost",
@@ -22,8 +27,8 @@ final class TLSKeys {
     /// What makes a redis-server listen with them.
     var arguments: [String] {
         [
-            "--tls-port", "\(port)", "--tls-cert-file", certificate, "--tls-key-file", key, "--tls-ca-cert-file",
-            certificate, "--tls-auth-clients", "no",
+            "--tls-port", "\(port)", "--tls-cert-file", inside + "/certificate.pem", "--tls-key-file", inside + "/key.pem",
+            "--tls-ca-cert-file", inside + "/certificate.pem", "--tls-auth-clients", "no",
         ]
     }
 

@@ -1,0 +1,30 @@
+import CLibbpf
+import Glibc
+import KilnBPF
+import KilnModel
+
+/// The map `turns`, which all objects of a session share: when the main thread of each process last returned from waiting for events.
+public final class Turns {
+    let descriptor: Int32
+
+    /// Fails where the kernel refuses the map.
+    public init() throws(KernelError) {
+        kiln_libbpf_prepare()
+        let map = bpf_map_create(
+            BPF_MAP_TYPE_ARRAY, "turns", UInt32(MemoryLayout<UInt32>.size), UInt32(MemoryLayout<kiln_turn>.size), UInt32(KILN_MAX_TARGETS), nil
+        )
+        guard map >= 0 else { throw KernelError("create the map turns", code: -map) }
+        descriptor = map
+    }
+
+    deinit { close(descriptor) }
+}
+
+extension BPFMap {
+    /// From now on a program sees when turns of the event loop begin, or none does any more. What was received until now counts as received in
+    /// an earlier turn.
+    func setTurns(known: Bool, processes: Int) throws(KernelError) {
+        let turn = kiln_turn(began_ns: Snapshot.now().count, known: known ? 1 : 0, reserved: (0, 0, 0, 0, 0, 0))
+        for process in 0..<processes { try update(UInt32(process), turn) }
+    }
+}

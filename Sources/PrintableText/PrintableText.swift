@@ -1,0 +1,38 @@
+/// Text that strangers choose, made safe to show: names of processes, files, functions, commands and hosts, and what servers answer.
+///
+/// A terminal obeys control characters, and any local user can put them into a process's name. Characters that reorder or hide
+/// their neighbours make a line say what it doesn't say. All of them become visible escapes: `\n`, `\x1b`, `\u{202e}`. A backslash
+/// stays as it is, so escaping twice changes nothing.
+extension String {
+    public var printable: String {
+        // Nearly all text is plain ASCII and goes through untouched.
+        if utf8.allSatisfy({ $0 >= 0x20 && $0 < 0x7f }) { return self }
+        var text = String.UnicodeScalarView()
+        for scalar in unicodeScalars {
+            if scalar.isPrintable { text.append(scalar) } else { text.append(contentsOf: scalar.visibleEscape.unicodeScalars) }
+        }
+        return String(text)
+    }
+}
+
+extension Unicode.Scalar {
+    /// Whether it shows as itself: no control (C0, DEL, C1), no direction, no zero width, no separator of lines, and assigned.
+    public var isPrintable: Bool {
+        switch properties.generalCategory {
+        case .control, .format, .surrogate, .privateUse, .unassigned, .lineSeparator, .paragraphSeparator: false
+        default: true
+        }
+    }
+
+    fileprivate var visibleEscape: String {
+        switch self {
+        case "\n": return "\\n"
+        case "\r": return "\\r"
+        case "\t": return "\\t"
+        default: break
+        }
+        let digits = String(value, radix: 16)
+        guard value >= 0x80 else { return "\\x" + (digits.utf8.count < 2 ? "0" : "") + digits }
+        return "\\u{\(digits)}"
+    }
+}
