@@ -147,7 +147,7 @@ static __always_inline int send_at_socket(struct sock *sk, const struct tcp_sock
 		if (process < 0 || !is_stream(sk))
 			return 0;
 	}
-	if (CLIENT_SIDE || (TRACING && call.is_seen)) {
+	if (CLIENT_SIDE || call.is_seen) {
 		/* What comes below takes nearly all of the stack. */
 		scratch = new_receive(0);
 		if (!scratch)
