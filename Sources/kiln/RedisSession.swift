@@ -165,7 +165,7 @@ struct RedisSession {
             try probes.stacks?.follow(folding.mappings)
             let now = Snapshot.now()
             if let end, now >= end, progress.ended == "running" { progress.ended = "duration" }
-            if progress.ended == "running", try unknown.tell(at: now, { try probes.snapshot() }), boundary == nil, !options.sampling.isAskedFor {
+            if progress.ended == "running", try unknown.tell(at: now, attachedAt: probes.commands.attachedAt, { try probes.snapshot() }), boundary == nil, !options.sampling.isAskedFor {
                 progress.ended = Self.notRESP
                 return
             }

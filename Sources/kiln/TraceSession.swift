@@ -88,7 +88,7 @@ struct TraceSession {
             }
             let now = Snapshot.now()
             if let end, now >= end { running = false }
-            if running, try unknown.tell(at: now, { try snapshot(of: probe) }), boundary == nil { throw ExitCode(1) }
+            if running, try unknown.tell(at: now, attachedAt: probe.attachedAt, { try snapshot(of: probe) }), boundary == nil { throw ExitCode(1) }
             if !running { probe.stop() }
             repeat {
                 let requests = try probe.drain()

@@ -23,8 +23,10 @@ final class UnknownTargets {
 
     /// Once, when it is time: one line for each target that has not spoken RESP. True: none of the targets has, and what they were seen to
     /// say is another protocol, or nothing; so there is nothing to measure.
-    func tell(at now: Nanoseconds, _ snapshot: () throws -> Snapshot) throws -> Bool {
-        guard let due, now >= due else { return false }
+    ///
+    /// `attachedAt`: when traffic could first be seen. On a slow machine that is late, and two seconds of traffic are looked at in any case.
+    func tell(at now: Nanoseconds, attachedAt: Nanoseconds, _ snapshot: () throws -> Snapshot) throws -> Bool {
+        guard let due, now >= due, now >= attachedAt + Nanoseconds(2_000_000_000) else { return false }
         self.due = nil
         let seen = try snapshot()
         let silent = silent(in: seen)
