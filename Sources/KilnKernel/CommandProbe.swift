@@ -84,7 +84,7 @@ public struct CommandProbe: ~Copyable {
         let control = try object.mapVariables(as: kiln_redis_control.self)
         queue.sync {}
         let attachedAt = Snapshot.now()
-        // First what sees into encrypted connections: the hook takes what is received outside of its calls for the connection's own bytes.
+        // TLS probes are attached first: without them the hook takes encrypted bytes for requests.
         let followed = object.attachTLS(to: followable, refused: refused)
         for program in programs { try object.attach(program) }
         let earlier = try object.map("earlier_sockets")

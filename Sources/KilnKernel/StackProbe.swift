@@ -23,7 +23,7 @@ public struct StackProbe: ~Copyable {
     public typealias Mappings = (SampledProcess) -> [CodeMapping]
 
     /// Load, and begin to give the unwinder its tables; nothing is sampled yet. `watched` nil: everything is sampled. `byThread`: stacks
-    /// have their thread's name. `known`: code that is to be known when it is met, as `mappings` tells it.
+    /// have their thread's name. `known`: code whose unwind tables are loaded at the start, as time and room allow.
     public init(
         watching watched: WatchedProcesses?, byThread: Bool = false, known: [CodeMapping] = [], mappings: Mappings
     ) throws(KernelError) {
@@ -79,7 +79,7 @@ public struct StackProbe: ~Copyable {
                 adopted.insert(pid)
             }
         }
-        // Of one that ended before it was known nobody would hear.
+        // A process that ends before it is in the map sends no event: remove it here.
         for pid in adopted where kill(pid, 0) != 0 && errno == ESRCH {
             map.remove(UInt32(bitPattern: pid))
             adopted.remove(pid)

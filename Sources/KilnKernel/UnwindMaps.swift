@@ -18,7 +18,7 @@ public struct UnwindCells {
     }
 }
 
-/// A piece of a file as processes map it, wherever that is: what the kernel says of a mapping, and what is known of the code.
+/// A piece of a file that processes map, at any address: its identity as the kernel reports it, and the code in it.
 public struct CodePiece {
     /// Whose number, size and time tell one file from all others; nil: the vDSO.
     public struct File: Hashable, Sendable {
