@@ -134,9 +134,9 @@ int tls_write_ends(struct pt_regs *regs)
 	int process = target_index(task->tgid);
 	struct tls_call *call = process < 0 ? NULL : current_call(task);
 	__u32 bytes = call ? call_bytes(call, regs->ax) : 0;
-	struct send send = {};
 	struct place place = {};
 	struct exchange *x;
+	struct send *send;
 
 	if (!call)
 		return 0;
@@ -145,15 +145,19 @@ int tls_write_ends(struct pt_regs *regs)
 	x = bytes ? find_exchange(place.id) : NULL;
 	if (!x || !(x->flags & CARRIED) || !take_cpu(x))
 		return 0;
-	send.buffer = call->buffer;
-	send.begin_ns = call->entered_ns;
-	send.sent = bytes;
-	send.form = SEND_BYTES;
-	send.in_part = bytes < call->requested || bytes >= REPLY_CHUNK;
-	send.returned_ns = call->sent_ns;
+	/* Not on the stack: the functions below take nearly all of it. */
+	send = &call->receive.replies;
+	*send = (struct send){
+		.buffer = call->buffer,
+		.begin_ns = call->entered_ns,
+		.returned_ns = call->sent_ns,
+		.sent = bytes,
+		.form = SEND_BYTES,
+		.in_part = bytes < call->requested || bytes >= REPLY_CHUNK,
+	};
 	if (TRACING)
 		begin_carried_call(place.id, &call->receive.client, process);
-	side_sends(&place, x, &send, task);
+	side_sends(&place, x, send, task);
 	give_cpu();
 	return 0;
 }
