@@ -10,6 +10,7 @@ SWIFT_BUILD := $(SWIFT) build -c $(CONFIG) --static-swift-stdlib
 
 BPF      := redis client trace syscalls stacks
 OBJECTS  := $(BPF:%=bpf/build/%.bpf.o)
+BPF_HEADERS := $(wildcard bpf/*/*.h bpf/*/*/*.h)
 BPF_ARCH := $(ARCH:x86_64=x86)
 BPF_COMPILE = $(CLANG) -g -O2 -target bpf -mcpu=v3 -std=gnu2x -Wall -Wextra -Werror -Wno-unused-parameter \
 	  -Wno-missing-declarations -D__TARGET_ARCH_$(BPF_ARCH) -ffile-prefix-map=$(CURDIR)/= -Ibpf
@@ -59,23 +60,23 @@ deps-build:
 bpf: deps-build                  ## compile the BPF programs
 	@$(MAKE) --no-print-directory $(OBJECTS) bpf/build/stack_check.bpf.o bpf/build/observers.bpf.o bpf/build/syscall_names.inc
 
-bpf/build/%.bpf.o: bpf/%.bpf.c $(wildcard bpf/*.h bpf/include/*.h) Makefile
-	@mkdir -p $(@D)
-	$(BPF_COMPILE) -c $< -o $@
+bpf/build/stacks.bpf.o: bpf/stacks/stacks.bpf.c $(BPF_HEADERS) Makefile
+bpf/build/syscalls.bpf.o: bpf/syscalls/syscalls.bpf.c $(BPF_HEADERS) Makefile
+bpf/build/redis.bpf.o bpf/build/client.bpf.o bpf/build/trace.bpf.o: bpf/requests/requests.bpf.c $(BPF_HEADERS) Makefile
 
 # The same programs, with what these sessions alone need.
 bpf/build/client.bpf.o: DEFINE := -DCLIENT_SIDE
 bpf/build/trace.bpf.o: DEFINE := -DTRACING
-bpf/build/client.bpf.o bpf/build/trace.bpf.o: bpf/redis.bpf.c $(wildcard bpf/*.h bpf/include/*.h) Makefile
+$(OBJECTS):
 	@mkdir -p $(@D)
 	$(BPF_COMPILE) $(DEFINE) -c $< -o $@
 
 # For tests and benchmarks only.
-bpf/build/stack_check.bpf.o: Tests/StackCheckBPF/stack_check.bpf.c $(wildcard bpf/*.h bpf/include/*.h Tests/StackCheckBPF/include/*.h) Makefile
+bpf/build/stack_check.bpf.o: Tests/StackCheckBPF/stack_check.bpf.c $(BPF_HEADERS) $(wildcard Tests/StackCheckBPF/include/*.h) Makefile
 	@mkdir -p $(@D)
 	$(BPF_COMPILE) -Ibpf/include -ITests/StackCheckBPF -c $< -o $@
 
-bpf/build/observers.bpf.o: Benchmarks/observers/observers.bpf.c $(wildcard bpf/*.h Benchmarks/observers/include/*.h) Makefile
+bpf/build/observers.bpf.o: Benchmarks/observers/observers.bpf.c $(BPF_HEADERS) $(wildcard Benchmarks/observers/include/*.h) Makefile
 	@mkdir -p $(@D)
 	$(BPF_COMPILE) -Ibpf/include -IBenchmarks/observers -c $< -o $@
 
@@ -94,10 +95,10 @@ test: deps bpf                   ## run every test
 	Tests/servers/fetch.sh .build-servers
 	Tests/run.sh "$(SWIFT)"
 
-command-names:                   ## renew the list of commands that servers know (bpf/command_names.inc)
+command-names:                   ## renew the list of commands that servers know (bpf/protocols/redis/command_names.inc)
 	Tests/servers/fetch.sh .build-servers
 	Tests/servers/command-names.sh .build-servers >bpf/build/command_names.inc
-	mv bpf/build/command_names.inc bpf/command_names.inc
+	mv bpf/build/command_names.inc bpf/protocols/redis/command_names.inc
 
 test-kernels: static             ## boot kernels under qemu and run the kernel tests in each: KERNELS="6.1 /path/to/vmlinuz", or all
 	$(call install,$(KERNEL_TEST_PACKAGES))

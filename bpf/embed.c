@@ -94,7 +94,7 @@ struct kiln_loss kiln_describe_stack_end(unsigned int end) { return stack_ends[e
 #define X(name, class) { { name }, KILN_CLASS_##class },
 #define LISTED(name) { { name }, KILN_CLASS_ORDINARY },
 static const struct kiln_listed_command listed_commands[] = {
-#include "command_names.inc"
+#include "protocols/redis/command_names.inc"
 	KILN_SPECIAL_COMMANDS(X)
 };
 #undef LISTED

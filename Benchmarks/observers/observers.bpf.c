@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: (GPL-2.0-only OR BSD-2-Clause) */
 /* What kiln is held against: an observer whose cost is known, one that ships an event for each request, one that only looks, and one that
  * does nothing. Each runs alone. */
-#include "kernel_types.h"
+#include "common/kernel_types.h"
 #include <bpf/bpf_helpers.h>
 #include <bpf/bpf_tracing.h>
 #include <bpf/bpf_core_read.h>

@@ -22,7 +22,7 @@ static long bpf_probe_read_user(void *to, __u32 size, const void *from)
 			; \
 	} while (0)
 
-#include "replies.bpf.h"
+#include "protocols/redis/replies.bpf.h"
 
 struct resp_host {
 	struct resp_stream stream;

@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: (GPL-2.0-only OR BSD-2-Clause) */
 /* For tests and benchmarks: the session's unwinder (unwind.bpf.h), with what it needs to be checked against another one, or
  * with a clock around it. Either program runs alone: they share the scratch. */
-#include "kernel_types.h"
+#include "common/kernel_types.h"
 #include <bpf/bpf_helpers.h>
 #include <bpf/bpf_core_read.h>
-#include "targets.bpf.h"
-#include "unwind.bpf.h"
+#include "common/targets.bpf.h"
+#include "stacks/unwind.bpf.h"
 #include "include/stack_check.h"
 
 char LICENSE[] SEC("license") = "Dual BSD/GPL";

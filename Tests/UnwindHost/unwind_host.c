@@ -103,7 +103,7 @@ static const struct pt_regs *bpf_task_pt_regs(const void *task);
 
 static __u32 turns_left(void);
 
-#include "unwind.bpf.h"
+#include "stacks/unwind.bpf.h"
 
 // An inner map.
 struct array {

@@ -1,6 +1,6 @@
 #!/bin/sh
 # Writes the names of all commands that the servers in CACHE (fetch.sh) and Debian 12's redis-server list themselves, the sentinels'
-# and FalkorDB's included: command-names.sh CACHE >bpf/command_names.inc
+# and FalkorDB's included: command-names.sh CACHE >bpf/protocols/redis/command_names.inc
 #
 # A server that isn't there makes it fail: a list without its commands would be a smaller one.
 set -eu

@@ -1,4 +1,4 @@
-// bpf/resp.bpf.h and bpf/replies.bpf.h compiled for user space: the scanners' own source, fed from memory.
+// bpf/protocols/redis/ (resp.bpf.h and replies.bpf.h) compiled for user space: the scanners' own source, fed from memory.
 #ifndef RESP_HOST_H
 #define RESP_HOST_H
 

@@ -1,4 +1,4 @@
-// bpf/unwind.bpf.h compiled for user space: the unwinder's own source, on memory that the caller reads.
+// bpf/stacks/unwind.bpf.h compiled for user space: the unwinder's own source, on memory that the caller reads.
 #ifndef UNWIND_HOST_H
 #define UNWIND_HOST_H
 

@@ -3,7 +3,7 @@
 #ifndef KILN_PAIRING_BPF_H
 #define KILN_PAIRING_BPF_H
 
-#include "awaiting.bpf.h"
+#include "requests/awaiting.bpf.h"
 
 #define IOVECS_MAX 1024                   /* UIO_MAXIOV: no call takes more */
 

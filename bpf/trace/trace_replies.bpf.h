@@ -4,7 +4,7 @@
 #ifndef KILN_TRACE_REPLIES_BPF_H
 #define KILN_TRACE_REPLIES_BPF_H
 
-#include "trace_requests.bpf.h"
+#include "trace/trace_requests.bpf.h"
 
 #define LISTED_REPLIES 512                /* in one send; of more the rest are untraced_commands; a power of two */
 #define LISTED_PUSHES 64                  /* in one send; a power of two */

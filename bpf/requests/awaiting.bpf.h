@@ -4,9 +4,9 @@
 #ifndef KILN_AWAITING_BPF_H
 #define KILN_AWAITING_BPF_H
 
-#include "phases.bpf.h"
-#include "rows.bpf.h"
-#include "trace.bpf.h"
+#include "requests/phases.bpf.h"
+#include "requests/rows.bpf.h"
+#include "trace/trace.bpf.h"
 
 /* No reply of this connection is paired with a command from here on. */
 __noinline int unpair(struct exchange *x)

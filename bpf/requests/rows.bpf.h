@@ -3,8 +3,8 @@
 #ifndef KILN_ROWS_BPF_H
 #define KILN_ROWS_BPF_H
 
-#include "phases.bpf.h"
-#include "trace_requests.bpf.h"
+#include "requests/phases.bpf.h"
+#include "trace/trace_requests.bpf.h"
 
 /* Key: struct kiln_command_key; value: row. Written here when a name is first seen; when it is full, or when
  * command_stats has no row left, commands count in their process's `other`. */

@@ -14,7 +14,7 @@
 #define KILN_UNWIND_BPF_H
 
 #include "include/kiln_stacks.h"
-#include "unwind_tables.bpf.h"
+#include "stacks/unwind_tables.bpf.h"
 
 #define UNWIND_WINDOW 1024                /* bytes of stack read at once: on redis-server 1.05 reads for 11 frames */
 #define UNWIND_CACHE 512                  /* addresses remembered for each CPU */
@@ -71,9 +71,9 @@ struct {
 	__type(value, struct unwinding);
 } unwindings SEC(".maps");
 
-#include "code_bytes.bpf.h"
-#include "mapped_code.bpf.h"
-#include "probed_returns.bpf.h"
+#include "stacks/code_bytes.bpf.h"
+#include "stacks/mapped_code.bpf.h"
+#include "stacks/probed_returns.bpf.h"
 
 static __always_inline __u64 mix(__u64 hash, __u64 word)
 {

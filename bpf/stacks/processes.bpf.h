@@ -9,7 +9,7 @@
 #include <bpf/bpf_core_read.h>
 #include <bpf/bpf_tracing.h>
 #include "include/kiln_stacks.h"
-#include "targets.bpf.h"
+#include "common/targets.bpf.h"
 
 const volatile struct kiln_stack_options options SEC(".rodata.options");
 

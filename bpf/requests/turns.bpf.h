@@ -6,7 +6,7 @@
 #ifndef KILN_TURNS_BPF_H
 #define KILN_TURNS_BPF_H
 
-#include "kernel_types.h"
+#include "common/kernel_types.h"
 #include <bpf/bpf_helpers.h>
 #include "include/kiln_turns.h"
 

@@ -7,7 +7,7 @@
 #ifndef KILN_TRACE_BPF_H
 #define KILN_TRACE_BPF_H
 
-#include "trace_replies.bpf.h"
+#include "trace/trace_replies.bpf.h"
 
 /* struct kiln_trace_record, cut behind its last byte. User space is never woken, which would cost microseconds each time, but looks
  * before the fastest server could have filled it; full: trace_ring_full. */
@@ -322,7 +322,7 @@ __noinline int tell_unanswered(struct exchange *x, __u32 row, __u32 count, __u64
 	return 0;
 }
 
-#include "trace_answers.bpf.h"
-#include "trace_pushes.bpf.h"
+#include "trace/trace_answers.bpf.h"
+#include "trace/trace_pushes.bpf.h"
 
 #endif

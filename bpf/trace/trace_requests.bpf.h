@@ -5,7 +5,7 @@
 #define KILN_TRACE_REQUESTS_BPF_H
 
 #include "include/kiln_trace.h"
-#include "exchanges.bpf.h"
+#include "requests/exchanges.bpf.h"
 
 /* A connection may take OWN_WAYS of its own set; what it has beyond that goes into one of two others. Of 100 connections with pipelines of
  * 16, each request kept by itself, none of 200,000 then met full sets only; of 200 connections 29 (simulated). */

@@ -9,9 +9,9 @@
 
 #include "include/kiln_redis.h"
 #define LOSS_COUNT KILN_REDIS_LOSS_COUNT
-#include "losses.bpf.h"
-#include "arrivals.bpf.h"
-#include "pairing.bpf.h"
+#include "common/losses.bpf.h"
+#include "sockets/arrivals.bpf.h"
+#include "requests/pairing.bpf.h"
 
 #define PROBES_MAX 8                      /* answered receives without one whole request, until a connection is given up */
 

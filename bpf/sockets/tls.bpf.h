@@ -8,8 +8,8 @@
 #define KILN_TLS_BPF_H
 
 #include "include/kiln_tls.h"
-#include "client.bpf.h"
-#include "preemption.bpf.h"
+#include "requests/client.bpf.h"
+#include "sockets/preemption.bpf.h"
 
 #define TLS_PROCESS_SHIFT 58              /* an address of user space has at most 57 bits */
 

@@ -3,7 +3,7 @@
 #ifndef KILN_RESP_WHOLE_BPF_H
 #define KILN_RESP_WHOLE_BPF_H
 
-#include "resp_reader.bpf.h"
+#include "protocols/redis/resp_reader.bpf.h"
 
 /* "?<1 to 4 digits>\r\n" at `b`: the length of the header and its number; 0: look closer. */
 static __always_inline __u32 short_header(const __u8 *b, __u32 available, __u64 *number)

@@ -4,7 +4,7 @@
 #ifndef KILN_COMMANDS_BPF_H
 #define KILN_COMMANDS_BPF_H
 
-#include "trust.bpf.h"
+#include "requests/trust.bpf.h"
 
 /* ---- receive ----------------------------------------------------------------------------------------------- */
 

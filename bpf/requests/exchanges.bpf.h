@@ -10,7 +10,7 @@
 #ifndef KILN_EXCHANGES_BPF_H
 #define KILN_EXCHANGES_BPF_H
 
-#include "replies.bpf.h"
+#include "protocols/redis/replies.bpf.h"
 
 #define EXCHANGE_WAYS 4                   /* a power of two */
 #define EXCHANGE_SETS 16384               /* with 4 ways: 65,536 connections, 4 MiB */

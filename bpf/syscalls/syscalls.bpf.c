@@ -3,14 +3,14 @@
  *
  * Limits: exit and exit_group never return and are not counted; rt_sigreturn has no number left when it returns.
  * Attaching puts every system call of every process on the kernel's slow path: that is what --no-syscalls saves. */
-#include "kernel_types.h"
+#include "common/kernel_types.h"
 #include <bpf/bpf_helpers.h>
 #include <bpf/bpf_tracing.h>
 #include "include/kiln_syscalls.h"
-#include "targets.bpf.h"
-#include "turns.bpf.h"
+#include "common/targets.bpf.h"
+#include "requests/turns.bpf.h"
 #define LOSS_COUNT KILN_SYSCALL_LOSS_COUNT
-#include "losses.bpf.h"
+#include "common/losses.bpf.h"
 
 char LICENSE[] SEC("license") = "Dual BSD/GPL";
 

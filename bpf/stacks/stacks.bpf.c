@@ -6,13 +6,13 @@
  * be emptied while it is written. The key is a 64-bit hash of all frames: bpf_get_stackid's would collide.
  *
  * The kernel's frames are its own unwinder's; the user's come from unwind tables (unwind.bpf.h). */
-#include "kernel_types.h"
+#include "common/kernel_types.h"
 #include <bpf/bpf_helpers.h>
 #include "include/kiln_stacks.h"
 #define LOSS_COUNT KILN_STACK_LOSS_COUNT
-#include "losses.bpf.h"
-#include "processes.bpf.h"
-#include "unwind.bpf.h"
+#include "common/losses.bpf.h"
+#include "stacks/processes.bpf.h"
+#include "stacks/unwind.bpf.h"
 
 #define WAKEUP_INTERVAL_NS 20000000ULL
 

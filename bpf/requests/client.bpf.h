@@ -10,7 +10,7 @@
 #ifndef KILN_CLIENT_BPF_H
 #define KILN_CLIENT_BPF_H
 
-#include "commands.bpf.h"
+#include "requests/commands.bpf.h"
 
 /* What the socket tells of a connection, at its first event. */
 __noinline int client_meets(struct exchange *x, const struct kiln_client_key *server, bool incoming, bool is_new)

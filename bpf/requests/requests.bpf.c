@@ -23,12 +23,12 @@
 #define TRACING 0
 #endif
 
-#include "kernel_types.h"
+#include "common/kernel_types.h"
 #include <bpf/bpf_helpers.h>
 #include <bpf/bpf_tracing.h>
 #include <bpf/bpf_core_read.h>
-#include "targets.bpf.h"
-#include "tls.bpf.h"
+#include "common/targets.bpf.h"
+#include "sockets/tls.bpf.h"
 
 char LICENSE[] SEC("license") = "Dual BSD/GPL";
 
@@ -192,7 +192,7 @@ static __always_inline void describe_send(const struct pt_regs *regs, struct sen
 		send->in_part = sent < requested || sent >= REPLY_CHUNK;
 }
 
-#include "messages.bpf.h"
+#include "sockets/messages.bpf.h"
 
 /* When TCP began to send what a send call gave it: its clock is read as it begins, and again only where acknowledgements
  * are handled before the call returns; then the time stamp of what was sent is right, unless it is paced. */
@@ -365,10 +365,10 @@ struct {
 } new_connection SEC(".maps");
 
 /* The probes of functions first: they are loaded in the order of the file, by threads of their own while the others are (kiln_load_object). */
-#include "hook_tls.bpf.h"
-#include "hook_socket.bpf.h"
-#include "hook_fentry.bpf.h"
-#include "hook_syscall.bpf.h"
+#include "sockets/hook_tls.bpf.h"
+#include "sockets/hook_socket.bpf.h"
+#include "sockets/hook_fentry.bpf.h"
+#include "sockets/hook_syscall.bpf.h"
 
 static __noinline struct connection *connection_at(const struct place *place)
 {

@@ -11,8 +11,8 @@
 #ifndef KILN_PHASES_BPF_H
 #define KILN_PHASES_BPF_H
 
-#include "exchanges.bpf.h"
-#include "turns.bpf.h"
+#include "requests/exchanges.bpf.h"
+#include "requests/turns.bpf.h"
 
 /* Key: row; value: its counts and histograms, one for each CPU. User space shrinks it to its memory ceiling. */
 struct {
