@@ -3,6 +3,8 @@
 #ifndef KILN_LOSSES_BPF_H
 #define KILN_LOSSES_BPF_H
 
+#include "common/bpf.h"
+
 /* Key: a loss; value: how many, one for each CPU. Written by the programs, read by user space, never cleared. */
 struct {
 	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);

@@ -3,6 +3,7 @@
 #ifndef KILN_TARGETS_BPF_H
 #define KILN_TARGETS_BPF_H
 
+#include "common/bpf.h"
 #include "include/kiln_targets.h"
 
 const volatile struct kiln_targets targets SEC(".rodata.targets");

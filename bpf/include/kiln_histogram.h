@@ -8,7 +8,9 @@
 #ifndef KILN_HISTOGRAM_H
 #define KILN_HISTOGRAM_H
 
-#ifndef __bpf__
+#ifdef __bpf__
+#include "common/kernel_types.h"
+#else
 #include <linux/types.h>
 #endif
 

@@ -4,7 +4,9 @@
 #ifndef KILN_TARGETS_H
 #define KILN_TARGETS_H
 
-#ifndef __bpf__
+#ifdef __bpf__
+#include "common/kernel_types.h"
+#else
 #include <linux/types.h>
 #endif
 

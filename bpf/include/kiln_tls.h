@@ -3,7 +3,9 @@
 #ifndef KILN_TLS_H
 #define KILN_TLS_H
 
-#ifndef __bpf__
+#ifdef __bpf__
+#include "common/kernel_types.h"
+#else
 #include <linux/types.h>
 #endif
 

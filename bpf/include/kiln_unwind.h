@@ -11,7 +11,9 @@
 #ifndef KILN_UNWIND_H
 #define KILN_UNWIND_H
 
-#ifndef __bpf__
+#ifdef __bpf__
+#include "common/kernel_types.h"
+#else
 #include <linux/types.h>
 #endif
 

@@ -4,8 +4,10 @@
 #ifndef KILN_AWAITING_BPF_H
 #define KILN_AWAITING_BPF_H
 
+#include "common/bpf.h"
 #include "requests/phases.bpf.h"
 #include "requests/rows.bpf.h"
+#include "requests/variant.h"
 #include "trace/trace.bpf.h"
 
 /* No reply of this connection is paired with a command from here on. */

@@ -10,6 +10,7 @@
 #ifndef KILN_CLIENT_BPF_H
 #define KILN_CLIENT_BPF_H
 
+#include "common/bpf.h"
 #include "requests/commands.bpf.h"
 
 /* What the socket tells of a connection, at its first event. */

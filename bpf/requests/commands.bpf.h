@@ -4,7 +4,11 @@
 #ifndef KILN_COMMANDS_BPF_H
 #define KILN_COMMANDS_BPF_H
 
+#include "common/bpf.h"
+#include "requests/connections.bpf.h"
+#include "requests/lifetimes.bpf.h"
 #include "requests/trust.bpf.h"
+#include "requests/variant.h"
 
 /* ---- receive ----------------------------------------------------------------------------------------------- */
 

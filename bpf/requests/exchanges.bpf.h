@@ -10,7 +10,9 @@
 #ifndef KILN_EXCHANGES_BPF_H
 #define KILN_EXCHANGES_BPF_H
 
+#include "common/bpf.h"
 #include "protocols/redis/replies.bpf.h"
+#include "requests/variant.h"
 
 #define EXCHANGE_WAYS 4                   /* a power of two */
 #define EXCHANGE_SETS 16384               /* with 4 ways: 65,536 connections, 4 MiB */
@@ -216,85 +218,6 @@ static __always_inline struct arrival *find_arrival(__u64 id)
 
 	way = set && id ? way_of(set, sizeof set->ways[0], id) : EXCHANGE_WAYS;
 	return way < EXCHANGE_WAYS ? &set->ways[way] : NULL;
-}
-
-static __always_inline bool is_idle(const struct exchange *x, __u64 now)
-{
-	__u64 last = x->sent_ns > x->received_ns ? x->sent_ns : x->received_ns;
-
-	return now > last && now - last > EXCHANGE_IDLE_NS;
-}
-
-static __always_inline void begin_arrivals(struct arrival *arrival, __u64 id)
-{
-	__builtin_memset(&arrival->unread_since_ns, 0, sizeof *arrival - sizeof arrival->id);
-	asm volatile("" ::: "memory");    /* emptied before it can be found */
-	arrival->id = id;
-}
-
-/* To be provided: a trace forgets the connection's requests; what was kept of it until a reply comes is lost. */
-static void forget_requests(__u64 id);
-static void lose_undecided(__u64 id);
-
-/* Make a place for a connection that has none; false: its set is full of connections in use. */
-__noinline int claim_exchange(__u64 id)
-{
-	__u32 key = set_of(id), i;
-	struct exchange_set *set = bpf_map_lookup_elem(&exchanges, &key);
-	struct arrival_set *arriving = bpf_map_lookup_elem(&arrivals, &key);
-	__u64 now = bpf_ktime_get_ns();
-
-	if (!set || !arriving || !id)
-		return false;
-	for (i = 0; i < EXCHANGE_WAYS; i++) {
-		if (!set->ways[i].id && !__sync_val_compare_and_swap(&set->ways[i].id, 0, id)) {
-			set->ways[i].received_ns = now;
-			begin_arrivals(&arriving->ways[i], id);
-			return true;
-		}
-	}
-	for (i = 0; i < EXCHANGE_WAYS; i++) {
-		struct exchange *x = &set->ways[i];
-		__u64 former = x->id;
-
-		if (former && is_idle(x, now) && __sync_val_compare_and_swap(&x->id, former, id) == former) {
-			lose(KILN_LOST_UNTRACED_COMMANDS, x->untold);
-			if (x->trust == TRUST_UNDECIDED)
-				lose_undecided(former);
-			__builtin_memset(&x->received_ns, 0, sizeof *x - sizeof x->id);
-			x->received_ns = now;
-			lose(KILN_LOST_DISPLACED_CONNECTIONS, 1);
-			begin_arrivals(&arriving->ways[i], id);
-			return true;
-		}
-	}
-	return false;
-}
-
-static __noinline struct exchange *make_exchange(__u64 id)
-{
-	return claim_exchange(id) ? find_exchange(id) : NULL;
-}
-
-__noinline int free_exchange(struct exchange *x)
-{
-	struct arrival *arrival;
-
-	if (!x)
-		return 0;
-	arrival = find_arrival(x->id);
-	if (TRACING && x->flags & TRACED)
-		forget_requests(x->id);
-	if (x->trust == TRUST_UNDECIDED)
-		lose_undecided(x->id);
-	if (arrival)
-		arrival->id = 0;
-	if (x->untold)
-		lose(KILN_LOST_UNTRACED_COMMANDS, x->untold);
-	__builtin_memset(&x->received_ns, 0, sizeof *x - sizeof x->id);
-	asm volatile("" ::: "memory");    /* emptied before it can be taken */
-	x->id = 0;
-	return 0;
 }
 
 #endif

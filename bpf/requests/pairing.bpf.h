@@ -3,7 +3,9 @@
 #ifndef KILN_PAIRING_BPF_H
 #define KILN_PAIRING_BPF_H
 
+#include "common/bpf.h"
 #include "requests/awaiting.bpf.h"
+#include "requests/variant.h"
 
 #define IOVECS_MAX 1024                   /* UIO_MAXIOV: no call takes more */
 

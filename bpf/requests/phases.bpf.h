@@ -11,7 +11,11 @@
 #ifndef KILN_PHASES_BPF_H
 #define KILN_PHASES_BPF_H
 
+#include "common/bpf.h"
+#include "common/targets.bpf.h"
+#include "requests/control.bpf.h"
 #include "requests/exchanges.bpf.h"
+#include "requests/losses.bpf.h"
 #include "requests/turns.bpf.h"
 
 /* Key: row; value: its counts and histograms, one for each CPU. User space shrinks it to its memory ceiling. */
@@ -21,14 +25,6 @@ struct {
 	__type(key, __u32);
 	__type(value, struct kiln_command_stats);
 } command_stats SEC(".maps");
-
-struct kiln_redis_control control;        /* the only variable of .bss: user space finds it at its start */
-
-static __always_inline __u8 row_class(__u32 row)
-{
-	barrier_var(row);
-	return control.row_classes[row & (KILN_COMMAND_CAPACITY - 1)];
-}
 
 static __always_inline void add_latency(struct kiln_command_stats *stats, enum kiln_phase phase, __u64 latency_ns, __u32 count)
 {

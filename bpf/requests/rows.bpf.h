@@ -3,7 +3,11 @@
 #ifndef KILN_ROWS_BPF_H
 #define KILN_ROWS_BPF_H
 
+#include "common/bpf.h"
+#include "requests/control.bpf.h"
 #include "requests/phases.bpf.h"
+#include "requests/readers.bpf.h"
+#include "requests/variant.h"
 #include "trace/trace_requests.bpf.h"
 
 /* Key: struct kiln_command_key; value: row. Written here when a name is first seen; when it is full, or when
@@ -23,21 +27,6 @@ struct {
 	__type(key, struct kiln_command_name);
 	__type(value, __u32);
 } listed_commands SEC(".maps");
-
-/* Scratch. The programs run with preemption off and don't interrupt themselves: one for each CPU is enough. */
-struct {
-	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
-	__uint(max_entries, 1);
-	__type(key, __u32);
-	__type(value, struct resp_reader);
-} readers SEC(".maps");
-
-struct {
-	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
-	__uint(max_entries, 1);
-	__type(key, __u32);
-	__type(value, struct reply_reader);
-} reply_readers SEC(".maps");
 
 const volatile __u32 command_capacity SEC(".rodata.commands") = KILN_COMMAND_CAPACITY;
 

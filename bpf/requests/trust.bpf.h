@@ -7,11 +7,17 @@
 #ifndef KILN_TRUST_BPF_H
 #define KILN_TRUST_BPF_H
 
+#include "common/bpf.h"
+#include "common/targets.bpf.h"
 #include "include/kiln_redis.h"
-#define LOSS_COUNT KILN_REDIS_LOSS_COUNT
-#include "common/losses.bpf.h"
-#include "sockets/arrivals.bpf.h"
+#include "requests/connections.bpf.h"
+#include "requests/lifetimes.bpf.h"
+#include "requests/losses.bpf.h"
 #include "requests/pairing.bpf.h"
+#include "requests/undecided.bpf.h"
+#include "requests/variant.h"
+#include "sockets/arrivals.bpf.h"
+#include "trace/trace.bpf.h"
 
 #define PROBES_MAX 8                      /* answered receives without one whole request, until a connection is given up */
 
@@ -45,13 +51,6 @@ static __always_inline bool continues(const struct exchange *x, const struct rec
 	return x->copied_seq == receive->copied_seq - receive->length;
 }
 
-/* Where a hook keeps what a connection needs beyond its exchange: by socket, or by id where `sk` is NULL. */
-struct place {
-	struct sock *sk;
-	__u64 id;
-	const struct pt_regs *regs;       /* with a trace and `sk`: of the system call, or NULL where the hook sees the call otherwise */
-};
-
 /* With a trace: what is told next is told of this call. Not where nothing is told: it takes a look at the registers. */
 static __always_inline void begin_call_at(const struct place *place)
 {
@@ -59,56 +58,7 @@ static __always_inline void begin_call_at(const struct place *place)
 		begin_call((__u64)place->sk, place->regs ? place->regs->di : KILN_TRACE_NO_FD);
 }
 
-static struct connection *connection_at(const struct place *place);
-
 /* ---- a process of which nobody knows whether it speaks RESP -------------------------------------------------- */
-
-/* What a connection began with. */
-struct undecided {
-	__u64 arrived_ns;                 /* of the first receive; 0: not known */
-	__u64 received_ns;
-	__u32 length;
-	__u32 reserved;
-	__u8 bytes[2 * RESP_WINDOW];      /* the second half is never used: the verifier bounds a place and a length, not their sum */
-};
-
-/* Key: the exchange's id. Written by receives, deleted by the first reply, or when the connection ends. Full: the connection is
- * probed, as one that is met in its middle. */
-struct {
-	__uint(type, BPF_MAP_TYPE_HASH);
-	__uint(map_flags, BPF_F_NO_PREALLOC);
-	__uint(max_entries, 128);
-	__type(key, __u64);
-	__type(value, struct undecided);
-} undecided SEC(".maps");
-
-/* A new value is too large for the stack; always zero. */
-struct {
-	__uint(type, BPF_MAP_TYPE_ARRAY);
-	__uint(max_entries, 1);
-	__type(key, __u32);
-	__type(value, struct undecided);
-} new_undecided SEC(".maps");
-
-/* What was kept of a connection is needed no more: its length. */
-static __noinline __u32 forget_undecided(__u64 id)
-{
-	struct undecided *kept = bpf_map_lookup_elem(&undecided, &id);
-	__u32 length = 0;
-
-	if (kept)
-		length = kept->length;
-	if (length)
-		__sync_fetch_and_add(&control.undecided_bytes, -length);
-	bpf_map_delete_elem(&undecided, &id);
-	return length;
-}
-
-/* What was kept of a connection will not be followed. */
-static __always_inline void lose_undecided(__u64 id)
-{
-	lose(KILN_LOST_UNSYNCHRONISED_BYTES, forget_undecided(id));
-}
 
 /* Keep the bytes of a receive until the first reply. False: there is no room. */
 __noinline int keep_undecided(struct exchange *x, const struct receive *receive)

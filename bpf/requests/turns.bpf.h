@@ -6,8 +6,7 @@
 #ifndef KILN_TURNS_BPF_H
 #define KILN_TURNS_BPF_H
 
-#include "common/kernel_types.h"
-#include <bpf/bpf_helpers.h>
+#include "common/bpf.h"
 #include "include/kiln_turns.h"
 
 /* Key: process; value: struct kiln_turn. One map for all objects of a session: user space makes it. */

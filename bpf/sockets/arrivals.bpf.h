@@ -7,6 +7,7 @@
 #ifndef KILN_ARRIVALS_BPF_H
 #define KILN_ARRIVALS_BPF_H
 
+#include "common/bpf.h"
 #include "requests/exchanges.bpf.h"
 
 #define ARRIVAL_UNKNOWN 1                 /* unread_since_ns: bytes are unread, and nobody knows when the first one came */

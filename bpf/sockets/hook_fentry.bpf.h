@@ -7,6 +7,9 @@
 #ifndef KILN_HOOK_FENTRY_BPF_H
 #define KILN_HOOK_FENTRY_BPF_H
 
+#include "common/bpf.h"
+#include "sockets/hook_socket.bpf.h"
+
 static __always_inline bool begin_receive(struct sock *sk)
 {
 	if (target_index(bpf_get_current_pid_tgid() >> 32) < 0)

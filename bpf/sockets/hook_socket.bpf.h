@@ -6,15 +6,15 @@
 #ifndef KILN_HOOK_SOCKET_BPF_H
 #define KILN_HOOK_SOCKET_BPF_H
 
-extern void *bpf_rdonly_cast(const void *object, __u32 btf_id) __ksym __weak;
+#include "common/bpf.h"
+#include "common/targets.bpf.h"
+#include "requests/turns.bpf.h"
+#include "sockets/calls.bpf.h"
+#include "sockets/first_receive.bpf.h"
+#include "sockets/messages.bpf.h"
+#include "sockets/tls.bpf.h"
 
-/* Key: socket; value: what its exchange doesn't hold. Charged to the socket's option memory, freed with the socket. */
-struct {
-	__uint(type, BPF_MAP_TYPE_SK_STORAGE);
-	__uint(map_flags, BPF_F_NO_PREALLOC);
-	__type(key, int);
-	__type(value, struct connection);
-} socket_connections SEC(".maps");
+extern void *bpf_rdonly_cast(const void *object, __u32 btf_id) __ksym __weak;
 
 /* Scratch. Linux 6.12's verifier lets no number be taken from a pointer; what was in a map is a number. */
 struct {

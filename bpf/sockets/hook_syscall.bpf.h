@@ -7,6 +7,12 @@
 #ifndef KILN_HOOK_SYSCALL_BPF_H
 #define KILN_HOOK_SYSCALL_BPF_H
 
+#include "common/bpf.h"
+#include "common/targets.bpf.h"
+#include "sockets/calls.bpf.h"
+#include "sockets/first_receive.bpf.h"
+#include "sockets/tls.bpf.h"
+
 struct descriptor {
 	__u32 process;
 	__u32 fd;

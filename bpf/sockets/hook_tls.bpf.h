@@ -10,6 +10,12 @@
 #ifndef KILN_HOOK_TLS_BPF_H
 #define KILN_HOOK_TLS_BPF_H
 
+#include "common/bpf.h"
+#include "common/targets.bpf.h"
+#include "sockets/calls.bpf.h"
+#include "sockets/first_receive.bpf.h"
+#include "sockets/tls.bpf.h"
+
 extern void bpf_preempt_disable(void) __ksym __weak;
 extern void bpf_preempt_enable(void) __ksym __weak;
 

@@ -6,6 +6,11 @@
 #ifndef KILN_MESSAGES_BPF_H
 #define KILN_MESSAGES_BPF_H
 
+#include "common/bpf.h"
+#include "requests/trust.bpf.h"
+#include "requests/variant.h"
+#include "sockets/calls.bpf.h"
+
 enum message_form {
 	MESSAGE_BYTES,                    /* in one piece */
 	MESSAGE_PIECES,

@@ -5,6 +5,7 @@
 #ifndef KILN_PREEMPTION_BPF_H
 #define KILN_PREEMPTION_BPF_H
 
+#include "common/bpf.h"
 #include "requests/commands.bpf.h"
 
 /* Key: 0; value, of each CPU: a program that can be preempted uses the scratch. */

@@ -7,6 +7,7 @@
 #ifndef KILN_TLS_BPF_H
 #define KILN_TLS_BPF_H
 
+#include "common/bpf.h"
 #include "include/kiln_tls.h"
 #include "requests/client.bpf.h"
 #include "sockets/preemption.bpf.h"

@@ -3,6 +3,8 @@
 #ifndef KILN_CODE_BYTES_BPF_H
 #define KILN_CODE_BYTES_BPF_H
 
+#include "common/bpf.h"
+
 /* Whether a call ends at an address, so that a return may lead there; what can't be read may. The encodings of CALL: e8 with 4 bytes, ff /2 with a
  * register (2 bytes) or memory (2 to 7). Prefixes come before them. A word from the stack that is none of those was left there by
  * something else. */

@@ -9,6 +9,9 @@
 #ifndef KILN_MAPPED_CODE_BPF_H
 #define KILN_MAPPED_CODE_BPF_H
 
+#include "common/bpf.h"
+#include "stacks/unwinding.bpf.h"
+
 #define MAPPINGS_TREE_LEVELS 6            /* 16 children a node: far more than a process can map */
 #define VM_EXEC 4
 

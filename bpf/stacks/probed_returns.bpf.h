@@ -7,6 +7,10 @@
 #ifndef KILN_PROBED_RETURNS_BPF_H
 #define KILN_PROBED_RETURNS_BPF_H
 
+#include "common/bpf.h"
+#include "stacks/code_bytes.bpf.h"
+#include "stacks/unwinding.bpf.h"
+
 #define PROBES_PAGE_BYTES 4096
 #define PROBED_RETURNS 64                 /* MAX_URETPROBE_DEPTH: of a task at a time */
 #define PROBED_INSTRUCTION_BYTES 128      /* UPROBE_XOL_SLOT_BYTES: room for one instruction */

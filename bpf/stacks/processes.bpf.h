@@ -6,10 +6,10 @@
 #ifndef KILN_PROCESSES_BPF_H
 #define KILN_PROCESSES_BPF_H
 
-#include <bpf/bpf_core_read.h>
-#include <bpf/bpf_tracing.h>
-#include "include/kiln_stacks.h"
+#include "common/bpf.h"
 #include "common/targets.bpf.h"
+#include "include/kiln_stacks.h"
+#include "stacks/losses.bpf.h"
 
 const volatile struct kiln_stack_options options SEC(".rodata.options");
 

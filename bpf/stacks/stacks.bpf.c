@@ -6,11 +6,9 @@
  * be emptied while it is written. The key is a 64-bit hash of all frames: bpf_get_stackid's would collide.
  *
  * The kernel's frames are its own unwinder's; the user's come from unwind tables (unwind.bpf.h). */
-#include "common/kernel_types.h"
-#include <bpf/bpf_helpers.h>
+#include "common/bpf.h"
 #include "include/kiln_stacks.h"
-#define LOSS_COUNT KILN_STACK_LOSS_COUNT
-#include "common/losses.bpf.h"
+#include "stacks/losses.bpf.h"
 #include "stacks/processes.bpf.h"
 #include "stacks/unwind.bpf.h"
 

@@ -3,6 +3,7 @@
 #ifndef KILN_UNWIND_TABLES_BPF_H
 #define KILN_UNWIND_TABLES_BPF_H
 
+#include "common/bpf.h"
 #include "include/kiln_stacks.h"
 
 #define ROW_SEARCH_STEPS 9                /* a granule of 256 bytes has at most 256 rows */

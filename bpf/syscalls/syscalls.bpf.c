@@ -3,9 +3,7 @@
  *
  * Limits: exit and exit_group never return and are not counted; rt_sigreturn has no number left when it returns.
  * Attaching puts every system call of every process on the kernel's slow path: that is what --no-syscalls saves. */
-#include "common/kernel_types.h"
-#include <bpf/bpf_helpers.h>
-#include <bpf/bpf_tracing.h>
+#include "common/bpf.h"
 #include "include/kiln_syscalls.h"
 #include "common/targets.bpf.h"
 #include "requests/turns.bpf.h"

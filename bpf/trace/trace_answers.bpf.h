@@ -4,6 +4,11 @@
 #ifndef KILN_TRACE_ANSWERS_BPF_H
 #define KILN_TRACE_ANSWERS_BPF_H
 
+#include "common/bpf.h"
+#include "requests/control.bpf.h"
+#include "requests/readers.bpf.h"
+#include "trace/trace_records.bpf.h"
+
 /* When the oldest request that waits was read. */
 static __always_inline __u64 oldest_wait(const struct exchange *x, const struct connection *c)
 {

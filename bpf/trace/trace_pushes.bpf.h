@@ -5,6 +5,10 @@
 #ifndef KILN_TRACE_PUSHES_BPF_H
 #define KILN_TRACE_PUSHES_BPF_H
 
+#include "common/bpf.h"
+#include "trace/trace_answers.bpf.h"
+#include "trace/trace_records.bpf.h"
+
 #define PUSH_SEQUENCE 0
 #define WORD7(a, b, c, d, e, f, g) ((__u64)(a) | (__u64)(b) << 8 | (__u64)(c) << 16 | (__u64)(d) << 24 | (__u64)(e) << 32 | \
 				    (__u64)(f) << 40 | (__u64)(g) << 48)

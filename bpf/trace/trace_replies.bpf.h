@@ -4,6 +4,7 @@
 #ifndef KILN_TRACE_REPLIES_BPF_H
 #define KILN_TRACE_REPLIES_BPF_H
 
+#include "common/bpf.h"
 #include "trace/trace_requests.bpf.h"
 
 #define LISTED_REPLIES 512                /* in one send; of more the rest are untraced_commands; a power of two */

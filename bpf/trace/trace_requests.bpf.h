@@ -4,8 +4,11 @@
 #ifndef KILN_TRACE_REQUESTS_BPF_H
 #define KILN_TRACE_REQUESTS_BPF_H
 
+#include "common/bpf.h"
 #include "include/kiln_trace.h"
 #include "requests/exchanges.bpf.h"
+#include "requests/losses.bpf.h"
+#include "requests/variant.h"
 
 /* A connection may take OWN_WAYS of its own set; what it has beyond that goes into one of two others. Of 100 connections with pipelines of
  * 16, each request kept by itself, none of 200,000 then met full sets only; of 200 connections 29 (simulated). */

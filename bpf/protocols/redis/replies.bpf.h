@@ -13,6 +13,7 @@
 #ifndef KILN_REPLIES_BPF_H
 #define KILN_REPLIES_BPF_H
 
+#include "common/bpf.h"
 #include "protocols/redis/reply_reader.bpf.h"
 
 #define SIZES_AT_ONCE 16                  /* elements of other lengths than those before, of one call */

@@ -4,6 +4,7 @@
 #ifndef KILN_REPLY_READER_BPF_H
 #define KILN_REPLY_READER_BPF_H
 
+#include "common/bpf.h"
 #include "protocols/redis/resp.bpf.h"
 
 #define REPLY_ERRORS_MAX 128              /* errors in one send that are told apart; a power of two */

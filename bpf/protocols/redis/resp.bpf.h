@@ -15,6 +15,7 @@
 #ifndef KILN_RESP_BPF_H
 #define KILN_RESP_BPF_H
 
+#include "common/bpf.h"
 #include "protocols/redis/resp_whole.bpf.h"
 
 /* ---- one unit ---------------------------------------------------------------------------------------------- */

@@ -4,6 +4,7 @@
 #ifndef KILN_RESP_READER_BPF_H
 #define KILN_RESP_READER_BPF_H
 
+#include "common/bpf.h"
 #include "include/kiln_redis.h"
 
 #define RESP_WINDOW 4096                  /* bytes read from user memory at once; a power of two */

@@ -3,6 +3,7 @@
 #ifndef KILN_RESP_WHOLE_BPF_H
 #define KILN_RESP_WHOLE_BPF_H
 
+#include "common/bpf.h"
 #include "protocols/redis/resp_reader.bpf.h"
 
 /* "?<1 to 4 digits>\r\n" at `b`: the length of the header and its number; 0: look closer. */

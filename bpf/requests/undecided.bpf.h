@@ -1,0 +1,58 @@
+/* SPDX-License-Identifier: (GPL-2.0-only OR BSD-2-Clause) */
+/* What connections of unknown processes began with, until their first reply says whether it was RESP. */
+#ifndef KILN_UNDECIDED_BPF_H
+#define KILN_UNDECIDED_BPF_H
+
+#include "common/bpf.h"
+#include "protocols/redis/resp_reader.bpf.h"
+#include "requests/control.bpf.h"
+#include "requests/losses.bpf.h"
+
+/* What a connection began with. */
+struct undecided {
+	__u64 arrived_ns;                 /* of the first receive; 0: not known */
+	__u64 received_ns;
+	__u32 length;
+	__u32 reserved;
+	__u8 bytes[2 * RESP_WINDOW];      /* the second half is never used: the verifier bounds a place and a length, not their sum */
+};
+
+/* Key: the exchange's id. Written by receives, deleted by the first reply, or when the connection ends. Full: the connection is
+ * probed, as one that is met in its middle. */
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__uint(max_entries, 128);
+	__type(key, __u64);
+	__type(value, struct undecided);
+} undecided SEC(".maps");
+
+/* A new value is too large for the stack; always zero. */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct undecided);
+} new_undecided SEC(".maps");
+
+/* What was kept of a connection is needed no more: its length. */
+static __noinline __u32 forget_undecided(__u64 id)
+{
+	struct undecided *kept = bpf_map_lookup_elem(&undecided, &id);
+	__u32 length = 0;
+
+	if (kept)
+		length = kept->length;
+	if (length)
+		__sync_fetch_and_add(&control.undecided_bytes, -length);
+	bpf_map_delete_elem(&undecided, &id);
+	return length;
+}
+
+/* What was kept of a connection will not be followed. */
+static __always_inline void lose_undecided(__u64 id)
+{
+	lose(KILN_LOST_UNSYNCHRONISED_BYTES, forget_undecided(id));
+}
+
+#endif

@@ -1,0 +1,65 @@
+/* SPDX-License-Identifier: (GPL-2.0-only OR BSD-2-Clause) */
+/* What the unwinder knows while it walks a stack. */
+#ifndef KILN_UNWINDING_BPF_H
+#define KILN_UNWINDING_BPF_H
+
+#include "common/bpf.h"
+#include "include/kiln_stacks.h"
+#include "include/kiln_unwind.h"
+
+#define UNWIND_WINDOW 1024                /* bytes of stack read at once: on redis-server 1.05 reads for 11 frames */
+#define UNWIND_CACHE 512                  /* addresses remembered for each CPU */
+#define UNWIND_CACHE_SHIFT (64 - 9)
+#define MAPLE_WORDS 32                    /* a node of the kernel's tree of mappings */
+#define FIRST_FRAME_BYTES 64              /* what the first instructions may push, or align away */
+#define FIRST_FRAME_REACH (1 << 20)       /* and arguments that they may pass over */
+#define FRAME_POINTER_REACH (1 << 20)     /* a frame of more bytes is none: the register holds something else */
+
+struct remembered_row {
+	__u64 address;
+	__u64 generation;
+	__u64 row;
+};
+
+/* The rule of a remembered return address that has no row; `pc` is why. Not one of kiln_unwind.h's. */
+#define UNWIND_NO_ROW 255
+
+/* State of the stack that is being unwound. In map memory, because the verifier takes what it loads from there for any
+ * number: the body of the loop looks the same to it in every turn. */
+struct unwinding {
+	__u64 pc;
+	__u64 sp;
+	__u64 fp;
+	__u64 fp_saved_at;                /* not 0: the caller's frame pointer lies there and was not needed yet */
+	__u64 stack_start;                /* where the process's first instruction found the stack pointer */
+	__u64 hash;
+	__u64 generation;
+	struct kiln_mapping mapping;      /* the last one used; end 0: none */
+	__u32 process;
+	__u32 depth;
+	__u32 next;                       /* index of the next frame in kiln_stack.frames */
+	__u32 end;
+	__u32 exact;                      /* pc is an instruction to come, not a return address */
+	__u32 followed;                   /* frame pointers followed without a table */
+	__u32 guessed;                    /* 1 + why: pc was found by a frame pointer, for want of a row */
+	__u32 knows_process;              /* user space has given its mappings */
+	__u32 found_count;
+	__u32 is_found;                   /* the mapping used last is none of those that were given */
+	struct kiln_found_code found[KILN_FOUND_CODE];
+	struct kiln_code_piece piece;
+	__u64 node[MAPLE_WORDS];
+	__u64 word;                       /* what read_word() or read_window() read */
+	__u64 window_at;
+	__u64 window[UNWIND_WINDOW / 8];
+	struct remembered_row rows[UNWIND_CACHE];
+};
+
+/* Scratch; the rows in it outlive the sample. */
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct unwinding);
+} unwindings SEC(".maps");
+
+#endif
