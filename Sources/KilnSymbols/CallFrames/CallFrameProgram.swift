@@ -1,7 +1,7 @@
 import KilnBPF
 
 /// The bytes of a DWARF expression, inside a section that outlives it.
-struct FrameExpression {
+struct CallFrameExpression {
     let start: UnsafeRawPointer
     let count: Int
 
@@ -21,20 +21,20 @@ enum RegisterRule {
     /// In another register.
     case register(UInt64)
     /// At the address that the expression gives.
-    case atExpression(FrameExpression)
-    case valueExpression(FrameExpression)
+    case atExpression(CallFrameExpression)
+    case valueExpression(CallFrameExpression)
 }
 
 /// How the canonical frame address is found.
-enum FrameAddressRule {
+enum CallFrameAddressRule {
     case unspecified
     case register(UInt64, offset: Int64)
-    case expression(FrameExpression)
+    case expression(CallFrameExpression)
 }
 
 /// One row of the table that call frame instructions describe (DWARF 5 section 6.4.1), reduced to what unwinding needs.
-struct FrameState {
-    var canonicalAddress = FrameAddressRule.unspecified
+struct CallFrameState {
+    var canonicalAddress = CallFrameAddressRule.unspecified
     var framePointer = RegisterRule.unspecified
     var returnAddress = RegisterRule.unspecified
     var stackPointer = RegisterRule.unspecified
@@ -42,7 +42,7 @@ struct FrameState {
 
 /// A common information entry (CIE), parsed.
 struct CommonFrameEntry {
-    let section: FrameSection
+    let section: CallFrameSection
     var codeFactor: UInt64 = 1
     var dataFactor: Int64 = 1
     /// The register number that stands for the return address.
@@ -55,11 +55,11 @@ struct CommonFrameEntry {
     /// False where the entry contradicts itself, or is of a form that kiln doesn't know.
     var isUsable = false
     /// What its initial instructions lead to.
-    var initial = FrameState()
+    var initial = CallFrameState()
 }
 
 /// Runs call frame instructions (DWARF 5 section 6.4.2 and GNU's additions) from one location to the next.
-struct FrameProgram {
+struct CallFrameProgram {
     /// Why `run` has stopped.
     enum Stop {
         /// The state holds from the current location for this many bytes.
@@ -73,22 +73,22 @@ struct FrameProgram {
     /// Compilers nest one or two deep.
     private static let deepestNesting = 64
 
-    private(set) var state: FrameState
-    private var reader: FrameReader
-    private var remembered: [FrameState] = []
+    private(set) var state: CallFrameState
+    private var reader: CallFrameReader
+    private var remembered: [CallFrameState] = []
     private let framePointer: UInt64
     private let stackPointer: UInt64
 
-    init(_ architecture: FrameArchitecture) {
+    init(_ architecture: CallFrameArchitecture) {
         framePointer = architecture.framePointer
         stackPointer = architecture.stackPointer
-        state = FrameState()
+        state = CallFrameState()
         let nowhere = UnsafeRawPointer(bitPattern: 1).unsafelyUnwrapped
-        reader = FrameReader(from: nowhere, to: nowhere)
+        reader = CallFrameReader(from: nowhere, to: nowhere)
     }
 
     /// Begins with other instructions, keeping the room that the last ones needed.
-    mutating func start(_ instructions: FrameReader, in initial: FrameState) {
+    mutating func start(_ instructions: CallFrameReader, in initial: CallFrameState) {
         reader = instructions
         state = initial
         if !remembered.isEmpty { remembered.removeAll(keepingCapacity: true) }
@@ -197,10 +197,10 @@ struct FrameProgram {
         reader.hasFailed ? .malformed : .advance(count &* entry.codeFactor)
     }
 
-    private mutating func expression() -> FrameExpression {
+    private mutating func expression() -> CallFrameExpression {
         let count = reader.unsignedLEB()
         let start = reader.skip(count)
-        return FrameExpression(start: start, count: reader.hasFailed ? 0 : Int(count))
+        return CallFrameExpression(start: start, count: reader.hasFailed ? 0 : Int(count))
     }
 
     private mutating func setFrameOffset(_ offset: Int64) -> Stop? {

@@ -3,7 +3,7 @@ import CElfutils
 /// What the rows of an unwind table take for granted about a processor: register numbers of its DWARF mapping, and where
 /// its calling convention puts things. Another 64-bit little-endian architecture whose calls push the return address is another value
 /// of this type; one that leaves it in a register, as arm64, needs rules of rows besides (kiln_unwind.h).
-struct FrameArchitecture: Sendable {
+struct CallFrameArchitecture: Sendable {
     /// The registers that a signal trampoline finds at fixed distances from its stack pointer, in bytes.
     struct SignalFrame: Sendable {
         let framePointer: Int64
@@ -30,11 +30,11 @@ struct FrameArchitecture: Sendable {
     /// System V ABI, AMD64 supplement, figure 3.36: rbp 6, rsp 7, return address 16. The signal frame is the kernel's
     /// `struct rt_sigframe` without its first word, which the handler's `ret` has taken: `uc_mcontext` at sp + 40, and in
     /// that (`struct sigcontext_64`) bp at 80, sp at 120, ip at 128.
-    static let x86_64 = FrameArchitecture(
+    static let x86_64 = CallFrameArchitecture(
         machine: UInt16(EM_X86_64), framePointer: 6, stackPointer: 7, registerCount: 16, returnAddressOffset: -8, wordSize: 8,
         signalFrame: SignalFrame(framePointer: 120, stackPointer: 160, instructionPointer: 168),
         // breg7 8; breg16 0; lit15; and; lit11; ge; lit3; shl; plus
         pltExpression: [0x77, 0x08, 0x80, 0x00, 0x3f, 0x1a, 0x3b, 0x2a, 0x33, 0x24, 0x22], pltThreshold: 6)
 
-    static let all: [FrameArchitecture] = [.x86_64]
+    static let all: [CallFrameArchitecture] = [.x86_64]
 }

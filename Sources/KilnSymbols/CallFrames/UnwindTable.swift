@@ -46,7 +46,7 @@ public struct UnwindTable: Sendable {
 
     private init(_ elf: borrowing ElfFile) throws(SymbolFileError) {
         let machine = elf.header.e_machine
-        guard let architecture = FrameArchitecture.all.first(where: { $0.machine == machine }), elf.isLittleEndian64Bit
+        guard let architecture = CallFrameArchitecture.all.first(where: { $0.machine == machine }), elf.isLittleEndian64Bit
         else {
             let problem = SymbolFileError.Problem.unsupported("its code is for a processor that kiln can't unwind on")
             throw SymbolFileError(file: elf.name, problem: problem)
@@ -54,7 +54,7 @@ public struct UnwindTable: Sendable {
         let loadable = LoadableSegments(try elf.segments())
         // A Go program's .debug_frame doesn't say where frame pointers are, nor where stacks are left.
         let go = try elf.goFrameSection()
-        let sections = try (go.map { [$0.section] } ?? []) + elf.frameSections(loadable)
+        let sections = try (go.map { [$0.section] } ?? []) + elf.callFrameSections(loadable)
         var builder = UnwindTableBuilder(architecture)
         do throws(UnwindTableBuilder.Problem) {
             // Entries point into what libelf holds, so they are used up before the file is closed.

@@ -13,24 +13,24 @@ struct UnwindTableBuilder {
     private(set) var granuleCount = 0
     private(set) var rows: [kiln_unwind_row] = []
     private(set) var malformedCount = 0
-    private let architecture: FrameArchitecture
+    private let architecture: CallFrameArchitecture
     private let encoder: UnwindRowEncoder
 
     /// Fewer bytes than this between two functions are padding, which nothing executes: rows for it would double a table.
     private static let smallestGap: UInt64 = 16
 
-    init(_ architecture: FrameArchitecture) {
+    init(_ architecture: CallFrameArchitecture) {
         self.architecture = architecture
         encoder = UnwindRowEncoder(architecture: architecture)
     }
 
     /// `word` reads a word of the file by its address.
     mutating func build(
-        from sections: [FrameSection], code: [Range<UInt64>], word: (UInt64) -> UInt64?
+        from sections: [CallFrameSection], code: [Range<UInt64>], word: (UInt64) -> UInt64?
     ) throws(Problem) {
-        var entries = FrameEntries(architecture, code: code)
+        var entries = CallFrameEntries(architecture, code: code)
         for section in sections {
-            do throws(FrameEntries.Overrun) {
+            do throws(CallFrameEntries.Overrun) {
                 try entries.scan(section, word: word)
             } catch {
                 throw .overrun(section: section.isDebugFrame ? ".debug_frame" : ".eh_frame", offset: error.offset)
@@ -77,9 +77,9 @@ struct UnwindTableBuilder {
         return kept
     }
 
-    private mutating func addRows(of entries: borrowing FrameEntries, in order: [UInt64]) {
+    private mutating func addRows(of entries: borrowing CallFrameEntries, in order: [UInt64]) {
         rows.reserveCapacity(order.count * 6)
-        var program = FrameProgram(architecture)
+        var program = CallFrameProgram(architecture)
         var covered = base
         for (position, key) in order.enumerated() {
             let function = entries.functions[Int(key & 0xffff_ffff)]
@@ -89,7 +89,7 @@ struct UnwindTableBuilder {
             // which search the linker's table, see overlapping entries.
             let next = position + 1 < order.count ? base + order[position + 1] >> 32 : UInt64.max
             covered = min(function.end, next)
-            let reader = FrameReader(
+            let reader = CallFrameReader(
                 from: function.instructions, to: function.instructions + Int(function.instructionCount))
             addRows(from: function.start, until: covered, reader, entries.common[Int(function.common)], &program)
         }
@@ -98,8 +98,8 @@ struct UnwindTableBuilder {
     }
 
     private mutating func addRows(
-        from start: UInt64, until end: UInt64, _ instructions: FrameReader, _ common: CommonFrameEntry,
-        _ program: inout FrameProgram
+        from start: UInt64, until end: UInt64, _ instructions: CallFrameReader, _ common: CommonFrameEntry,
+        _ program: inout CallFrameProgram
     ) {
         guard common.isUsable else { return append(.unsupported, from: start) }
         program.start(instructions, in: common.initial)

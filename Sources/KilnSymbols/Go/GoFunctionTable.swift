@@ -39,7 +39,7 @@ struct GoFunctionTable {
     /// `text`: the address of .text, for tables that leave it to the loader. Nil: no table of a known form.
     init?(_ bytes: UnsafeRawBufferPointer, text: UInt64) {
         guard let start = bytes.baseAddress else { return nil }
-        var reader = FrameReader(from: start, to: start + bytes.count)
+        var reader = CallFrameReader(from: start, to: start + bytes.count)
         switch reader.number(UInt32.self) {
         case 0xffff_fffa: isOld = true  // Go 1.16
         case 0xffff_fff0, 0xffff_fff1: isOld = false  // Go 1.18, Go 1.20
@@ -79,11 +79,11 @@ struct GoFunctionTable {
         return section.bytes
     }
 
-    private func reader(at offset: Int) -> FrameReader {
-        FrameReader(from: start + min(max(offset, 0), byteCount), to: start + byteCount)
+    private func reader(at offset: Int) -> CallFrameReader {
+        CallFrameReader(from: start + min(max(offset, 0), byteCount), to: start + byteCount)
     }
 
-    private func address(_ reader: inout FrameReader) -> UInt64 {
+    private func address(_ reader: inout CallFrameReader) -> UInt64 {
         isOld ? reader.number(UInt64.self) : textStart &+ UInt64(reader.number(UInt32.self))
     }
 

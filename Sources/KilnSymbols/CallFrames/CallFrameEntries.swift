@@ -11,18 +11,18 @@ struct FunctionFrameEntry {
 
 /// All entries of a file's call frame information, from one pass over its sections. The search table of .eh_frame_hdr isn't
 /// used: it says nothing that the entries don't, and not every linker writes it.
-struct FrameEntries {
+struct CallFrameEntries {
     private(set) var common: [CommonFrameEntry] = []
     /// In the order of the file.
     private(set) var functions: [FunctionFrameEntry] = []
     /// Entries that could not be parsed: what they cover, if anything, is unknown.
     private(set) var malformedCount = 0
 
-    private let architecture: FrameArchitecture
+    private let architecture: CallFrameArchitecture
     /// Where there is code, sorted. An entry for anything else is a leftover of code that the linker has dropped.
     private let code: [Range<UInt64>]
 
-    init(_ architecture: FrameArchitecture, code: [Range<UInt64>]) {
+    init(_ architecture: CallFrameArchitecture, code: [Range<UInt64>]) {
         self.architecture = architecture
         self.code = code.sorted { $0.lowerBound < $1.lowerBound }
     }
@@ -33,10 +33,10 @@ struct FrameEntries {
     }
 
     /// Adds a section's entries. The section has to outlive this value. `word` reads a word of the file by its address.
-    mutating func scan(_ section: FrameSection, word: (UInt64) -> UInt64?) throws(Overrun) {
+    mutating func scan(_ section: CallFrameSection, word: (UInt64) -> UInt64?) throws(Overrun) {
         guard let start = section.bytes.baseAddress else { return }
         let end = start + section.bytes.count
-        var reader = FrameReader(from: start, to: end)
+        var reader = CallFrameReader(from: start, to: end)
         // A common entry comes before those that refer to it, in what every assembler and linker writes. Only what the
         // pass has met as one counts as one.
         var known: [Int: UInt32] = [:]
@@ -56,7 +56,7 @@ struct FrameEntries {
             guard !reader.hasFailed, length <= UInt64(reader.remaining) else {
                 if section.isEndKnown { throw Overrun(offset: offset) } else { return }
             }
-            var body = FrameReader(from: reader.position, to: reader.position + Int(length))
+            var body = CallFrameReader(from: reader.position, to: reader.position + Int(length))
             reader.skip(length)
             let identifierOffset = body.position - start
             // In .eh_frame the identifier has 4 bytes even where the length has 8.
@@ -88,7 +88,7 @@ struct FrameEntries {
     }
 
     private mutating func addFunction(
-        _ body: inout FrameReader, common commonIndex: UInt32, in section: FrameSection, _ word: (UInt64) -> UInt64?
+        _ body: inout CallFrameReader, common commonIndex: UInt32, in section: CallFrameSection, _ word: (UInt64) -> UInt64?
     ) {
         let entry = (
             encoding: common[Int(commonIndex)].pointerEncoding, hasData: common[Int(commonIndex)].hasAugmentationData
@@ -114,7 +114,7 @@ struct FrameEntries {
                 common: commonIndex, isFromDebugFrame: section.isDebugFrame))
     }
 
-    private func commonEntry(_ body: inout FrameReader, in section: FrameSection) -> CommonFrameEntry {
+    private func commonEntry(_ body: inout CallFrameReader, in section: CallFrameSection) -> CommonFrameEntry {
         var entry = CommonFrameEntry(section: section)
         let version = body.number(UInt8.self)
         let augmentation = body.string()
@@ -135,7 +135,7 @@ struct FrameEntries {
 
     /// False where the form of function entries can't be known.
     private func parseAugmentation(
-        _ augmentation: UnsafeRawBufferPointer, of entry: inout CommonFrameEntry, _ body: inout FrameReader
+        _ augmentation: UnsafeRawBufferPointer, of entry: inout CommonFrameEntry, _ body: inout CallFrameReader
     ) -> Bool {
         guard let first = augmentation.first else { return true }
         if first != UInt8(ascii: "z") { return augmentation.elementsEqual("eh".utf8) }
@@ -143,7 +143,7 @@ struct FrameEntries {
         let count = body.unsignedLEB()
         let start = body.skip(count)
         guard !body.hasFailed else { return false }
-        var augmentationData = FrameReader(from: start, to: start + Int(count))
+        var augmentationData = CallFrameReader(from: start, to: start + Int(count))
         for letter in augmentation.dropFirst() {
             switch letter {
             case UInt8(ascii: "R"):
@@ -165,9 +165,9 @@ struct FrameEntries {
         return !augmentationData.hasFailed
     }
 
-    private func runInitialInstructions(_ instructions: FrameReader, of entry: inout CommonFrameEntry) -> Bool {
-        var program = FrameProgram(architecture)
-        program.start(instructions, in: FrameState())
+    private func runInitialInstructions(_ instructions: CallFrameReader, of entry: inout CommonFrameEntry) -> Bool {
+        var program = CallFrameProgram(architecture)
+        program.start(instructions, in: CallFrameState())
         guard case .end = program.run(of: entry) else { return false }
         entry.initial = program.state
         return true

@@ -8,7 +8,7 @@ extension ElfFile {
     }
 
     /// The file's sections of call frame information, .eh_frame before .debug_frame. Valid as long as the ElfFile.
-    func frameSections(_ loadable: LoadableSegments) throws(SymbolFileError) -> [FrameSection] {
+    func callFrameSections(_ loadable: LoadableSegments) throws(SymbolFileError) -> [CallFrameSection] {
         var bases: (text: UInt64, data: UInt64) = (0, 0)
         var loaded: [(ElfSection, name: String)] = []
         var debugging: [(ElfSection, name: String)] = []
@@ -24,13 +24,13 @@ extension ElfFile {
             default: break
             }
         }
-        var found: [FrameSection] = []
+        var found: [CallFrameSection] = []
         for (section, name) in loaded + debugging {
             let isDebugFrame = name != ".eh_frame"
             if isDebugFrame { try decompress(section, isGNUForm: name == ".zdebug_frame") }
             let content = try content(of: section, as: name).pointee
             found.append(
-                FrameSection(
+                CallFrameSection(
                     bytes: UnsafeRawBufferPointer(start: content.d_buf, count: content.d_size),
                     address: isDebugFrame ? 0 : section.address, isDebugFrame: isDebugFrame, isEndKnown: true,
                     dataBase: bases.data, textBase: bases.text))
@@ -57,21 +57,21 @@ extension ElfFile {
     }
 
     /// .eh_frame of a file without section headers, through the segment that holds .eh_frame_hdr.
-    private func frameSectionFromProgramHeaders(_ loadable: LoadableSegments) throws(SymbolFileError) -> FrameSection? {
+    private func frameSectionFromProgramHeaders(_ loadable: LoadableSegments) throws(SymbolFileError) -> CallFrameSection? {
         for header in try segments(ofType: Int32(PT_GNU_EH_FRAME)) {
             guard let start = bytes(at: header.fileOffset, count: min(header.fileSize, 16)), start.count >= 8, start[0] == 1,
                 let first = start.baseAddress
             else { continue }
-            let section = FrameSection(
+            let section = CallFrameSection(
                 bytes: start, address: header.address, isDebugFrame: false, isEndKnown: false,
                 // In this section "data relative" means its own start.
                 dataBase: header.address, textBase: 0)
-            var reader = FrameReader(from: first + 4, to: first + start.count)
+            var reader = CallFrameReader(from: first + 4, to: first + start.count)
             let address = reader.pointer(PointerEncoding(rawValue: start[1]), in: section)
             guard !reader.hasFailed, let place = loadable.place(of: address), place.fileOffset < size,
                 let content = bytes(at: place.fileOffset, count: min(place.count, size - place.fileOffset))
             else { continue }
-            return FrameSection(
+            return CallFrameSection(
                 bytes: content, address: address, isDebugFrame: false, isEndKnown: false, dataBase: 0, textBase: 0)
         }
         return nil
@@ -90,8 +90,8 @@ final class OwnedFrameSection {
     deinit { memory.deallocate() }
 
     /// Valid as long as the owner.
-    var section: FrameSection {
-        FrameSection(
+    var section: CallFrameSection {
+        CallFrameSection(
             bytes: UnsafeRawBufferPointer(memory), address: 0, isDebugFrame: true, isEndKnown: true, dataBase: 0, textBase: 0)
     }
 }

@@ -2,13 +2,13 @@ import KilnBPF
 
 /// Squeezes a state of call frame instructions into a row of the table that the kernel searches.
 struct UnwindRowEncoder {
-    private let architecture: FrameArchitecture
+    private let architecture: CallFrameArchitecture
     // Read for every row: at hand without a look into the rest.
     private let stackPointer: UInt64
     private let framePointer: UInt64
     private let returnAddressOffset: Int64
 
-    init(architecture: FrameArchitecture) {
+    init(architecture: CallFrameArchitecture) {
         self.architecture = architecture
         stackPointer = architecture.stackPointer
         framePointer = architecture.framePointer
@@ -22,7 +22,7 @@ struct UnwindRowEncoder {
 
     /// The row of a state, without pc; UNSUPPORTED where the format can't express it.
     @inline(__always)
-    func row(of state: FrameState, isSignalFrame: Bool) -> kiln_unwind_row {
+    func row(of state: CallFrameState, isSignalFrame: Bool) -> kiln_unwind_row {
         // What nearly all rows are, without the detours of the rest: a sixth of a large table's time less. Words have 8 bytes.
         if case .register(let register, let offset) = state.canonicalAddress,
             register == stackPointer || register == framePointer,
@@ -40,7 +40,7 @@ struct UnwindRowEncoder {
         return rareRow(of: state, isSignalFrame: isSignalFrame)
     }
 
-    private func rareRow(of state: FrameState, isSignalFrame: Bool) -> kiln_unwind_row {
+    private func rareRow(of state: CallFrameState, isSignalFrame: Bool) -> kiln_unwind_row {
         let unsupported = Self.row(KILN_UNWIND_UNSUPPORTED)
         if isSignalFrame && isKernelSignalFrame(state) { return Self.row(KILN_UNWIND_SIGNAL) }
         guard isStackPointerTheCanonicalAddress(state.stackPointer) else { return unsupported }
@@ -118,7 +118,7 @@ struct UnwindRowEncoder {
 
     /// Where the caller's frame pointer is; nil where the format can't say so.
     @inline(__always)
-    private func framePointer(_ state: FrameState) -> Int8? {
+    private func framePointer(_ state: CallFrameState) -> Int8? {
         switch state.framePointer {
         case .unspecified, .sameValue: return Int8(KILN_UNWIND_FP_SAME)
         case .undefined: return Int8(KILN_UNWIND_FP_UNDEFINED)
@@ -149,7 +149,7 @@ struct UnwindRowEncoder {
         }
     }
 
-    private func isKernelSignalFrame(_ state: FrameState) -> Bool {
+    private func isKernelSignalFrame(_ state: CallFrameState) -> Bool {
         guard case .expression(let canonical) = state.canonicalAddress, let address = AddressExpression(canonical),
             case .atExpression(let returned) = state.returnAddress, let instruction = AddressExpression(returned),
             case .atExpression(let saved) = state.framePointer, let framePointer = AddressExpression(saved)
@@ -161,7 +161,7 @@ struct UnwindRowEncoder {
     }
 
     /// The slot offset from which on a second word is on the stack, where the expression is the linkage table's.
-    private func pltThreshold(_ expression: FrameExpression) -> Int16? {
+    private func pltThreshold(_ expression: CallFrameExpression) -> Int16? {
         let pattern = architecture.pltExpression
         guard expression.count == pattern.count else { return nil }
         for (index, byte) in pattern.enumerated() where index != architecture.pltThreshold {
@@ -188,8 +188,8 @@ struct AddressExpression: Equatable {
         self.isDereferenced = isDereferenced
     }
 
-    init?(_ expression: FrameExpression) {
-        var reader = FrameReader(from: expression.start, to: expression.start + expression.count)
+    init?(_ expression: CallFrameExpression) {
+        var reader = CallFrameReader(from: expression.start, to: expression.start + expression.count)
         let first = reader.number(UInt8.self)
         switch first {
         case 0x70...0x8f: register = UInt64(first - 0x70)  // DW_OP_breg0 ...

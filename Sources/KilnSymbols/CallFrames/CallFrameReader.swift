@@ -1,6 +1,6 @@
 /// A section of call frame information in memory: .eh_frame (Linux Standard Base 5.0, "Exception Frames") or
 /// .debug_frame (DWARF 5 section 6.4), which differ in small things.
-struct FrameSection {
+struct CallFrameSection {
     let bytes: UnsafeRawBufferPointer
     /// ELF virtual address of the first byte; 0 for .debug_frame, which is not loaded.
     let address: UInt64
@@ -35,7 +35,7 @@ struct PointerEncoding {
 
 /// Reads numbers off a piece of memory, never past its end: after the first attempt `hasFailed` is true, and all that is
 /// read is 0.
-struct FrameReader {
+struct CallFrameReader {
     private(set) var position: UnsafeRawPointer
     let end: UnsafeRawPointer
     private(set) var hasFailed = false
@@ -111,7 +111,7 @@ struct FrameReader {
 
     /// A pointer of an encoding. Where that is indirect, the address of the address.
     @inline(__always)
-    mutating func pointer(_ encoding: PointerEncoding, in section: FrameSection) -> UInt64 {
+    mutating func pointer(_ encoding: PointerEncoding, in section: CallFrameSection) -> UInt64 {
         if encoding.rawValue == 0x1b {  // pcrel, sdata4: what practically every file has
             let place = section.address(of: position)
             return place &+ UInt64(bitPattern: Int64(number(Int32.self)))
@@ -119,7 +119,7 @@ struct FrameReader {
         return rarePointer(encoding, in: section)
     }
 
-    private mutating func rarePointer(_ encoding: PointerEncoding, in section: FrameSection) -> UInt64 {
+    private mutating func rarePointer(_ encoding: PointerEncoding, in section: CallFrameSection) -> UInt64 {
         if encoding.isOmitted { return fail() }
         let place = section.address(of: position)
         let base: UInt64
