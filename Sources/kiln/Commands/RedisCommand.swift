@@ -87,7 +87,7 @@ struct RedisCommand: ParsableCommand {
     }
 
     func run() throws {
-        let began = Snapshot.now()
+        let began = MonotonicClock.now()
         try reportingErrors {
             let rows = CommandRows()
             let named = try comm.flatMap { try processes(named: $0) }

@@ -36,7 +36,7 @@ final class CostLimit {
 
     /// Begin or end a measurement if it is time; the step to take when too much was measured.
     func measure(began: Nanoseconds, _ read: () -> Reading) throws -> ThinningStep? {
-        let now = Snapshot.now()
+        let now = MonotonicClock.now()
         guard now >= due else { return nil }
         guard let start else {
             statistics = try RunStatistics()
@@ -69,10 +69,4 @@ final class CostLimit {
         case .end: "the session ends"
         }
     }
-}
-
-/// `3.4 %`; two significant digits of what is small.
-func percentText(_ share: Double) -> String {
-    let percent = share * 100, scale = abs(percent) < 1 ? 100.0 : 10.0
-    return "\((percent * scale).rounded() / scale) %"
 }

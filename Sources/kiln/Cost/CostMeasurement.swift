@@ -77,12 +77,12 @@ final class CostMeasurement {
 
     /// nil: interrupted.
     private func measure(_ watched: Bool, _ trips: inout [UInt64]) throws -> CostWindow? {
-        let before = try moment(), end = Snapshot.now() + length
+        let before = try moment(), end = MonotonicClock.now() + length
         if pings, let server {
-            while Snapshot.now() < end {
-                let start = Snapshot.now()
+            while MonotonicClock.now() < end {
+                let start = MonotonicClock.now()
                 try server.ping()
-                trips.append((Snapshot.now() - start).count)
+                trips.append((MonotonicClock.now() - start).count)
                 guard try pause(Self.pingEvery) else { return nil }
             }
         } else {
@@ -111,7 +111,7 @@ final class CostMeasurement {
         let server = try server?.statistics("commandstats")
         let calls = try? ProcFS().process(target.pid).ioCalls()
         do {
-            return Moment(server: server, calls: calls, cpu: try clock.nanoseconds(), time: Snapshot.now())
+            return Moment(server: server, calls: calls, cpu: try clock.nanoseconds(), time: MonotonicClock.now())
         } catch {
             throw ended
         }
@@ -121,7 +121,7 @@ final class CostMeasurement {
 
     /// false: somebody wants the end.
     private func pause(_ time: Nanoseconds) throws -> Bool {
-        switch events.next(until: Snapshot.now() + time) {
+        switch events.next(until: MonotonicClock.now() + time) {
         case .deadline, .attention: return true
         case .signal: return false
         case .ended: throw ended

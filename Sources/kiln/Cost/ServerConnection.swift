@@ -138,10 +138,10 @@ final class ServerConnection {
         }
         var reply: [UInt8] = []
         var buffer = [UInt8](repeating: 0, count: 1 << 16)
-        let deadline = Snapshot.now() + Self.patience
+        let deadline = MonotonicClock.now() + Self.patience
         while true {
             // A reply that doesn't end, or a server that sends a byte now and then.
-            guard Snapshot.now() < deadline, reply.count < Self.longest.announced else { throw Lost(code: ETIMEDOUT) }
+            guard MonotonicClock.now() < deadline, reply.count < Self.longest.announced else { throw Lost(code: ETIMEDOUT) }
             let result = recv(descriptor, &buffer, buffer.count, 0)
             guard result > 0 else { throw Lost(code: result == 0 ? ECONNRESET : errno) }
             reply += buffer[..<result]

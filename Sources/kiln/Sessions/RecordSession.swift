@@ -7,7 +7,7 @@ import SystemPackage
 /// One run of `kiln record`: attach, follow, name, write.
 struct RecordSession {
     private let options: RecordCommand
-    private let began = Snapshot.now()
+    private let began = MonotonicClock.now()
     private let started = WallTime()
     private let events: SessionEvents
     private let directory: SessionDirectory
@@ -78,7 +78,7 @@ struct RecordSession {
         let children = try stacks.attach(
             frequency: options.sampling.frequency, withDescendants: options.children ? { ProcFS().descendants(of: pid) } : nil
         )
-        let attached = Snapshot.now(), cpuBefore = (try? clock?.nanoseconds()) ?? 0
+        let attached = MonotonicClock.now(), cpuBefore = (try? clock?.nanoseconds()) ?? 0
         if let child { try start(child, options.command) }
         begun = true
         let who = pid == 0 ? name.comm : sessionTitle(comm: name.comm, pid: pid, ports: ports, container: container)
@@ -106,7 +106,7 @@ struct RecordSession {
         events.watch(attention: stacks.attention())
         defer { events.watch(attention: nil) }
         while progress.ended == "running" {
-            let drainAt = Snapshot.now() + Self.drainEvery
+            let drainAt = MonotonicClock.now() + Self.drainEvery
             switch events.next(until: min(end ?? drainAt, drainAt)) {
             case .deadline, .attention: break
             case .signal(let number): progress.ended = number == SIGINT ? "interrupted" : "terminated"
@@ -117,14 +117,14 @@ struct RecordSession {
             if pid != 0 { name.refresh() }
             try stacks.drain()
             try stacks.follow(folding.mappings)
-            let now = Snapshot.now()
+            let now = MonotonicClock.now()
             if let end, now >= end, progress.ended == "running" { progress.ended = "duration" }
             if now - progress.written >= Self.writeEvery, progress.ended == "running" {
                 try directory.write(try record(stacks, progress))
                 progress.written = now
             }
             if progress.folding.isDue, progress.ended == "running" {
-                let began = Snapshot.now(), table = try stacks.stacks()
+                let began = MonotonicClock.now(), table = try stacks.stacks()
                 try directory.write(folding.folded(table) { comm(of: $0, in: table) }.text, to: "stacks.folded")
                 progress.folding.done(since: began)
             }
@@ -150,7 +150,7 @@ struct RecordSession {
     }
 
     private func record(_ stacks: borrowing StackProbe, _ progress: Progress) throws -> SessionRecord {
-        var snapshot = Snapshot(time: Snapshot.now() - progress.attached)
+        var snapshot = Snapshot(time: MonotonicClock.now() - progress.attached)
         try stacks.read(into: &snapshot)
         if pid == 0 {
             snapshot.samples = snapshot.otherSamples
@@ -177,13 +177,13 @@ struct RecordSession {
         var table = StackTable()
         do { table = try stacks.stacks() } catch { failure = failure ?? error }
         var record = try record(stacks, progress)
-        let began = Snapshot.now()
+        let began = MonotonicClock.now()
         let (folded, names) = folding.folded(table) { comm(of: $0, in: table) }
         record.samples.onCPU.names = names
         record.samples.onCPU.processes = table.samples.map { number, samples in
             .init(pid: table.processes[number]?.pid ?? pid, comm: comm(of: number, in: table), samples: samples)
         }.sorted { ($1.samples, $0.pid) < ($0.samples, $1.pid) }
-        record.cost.symbolizeS = (Snapshot.now() - began).seconds
+        record.cost.symbolizeS = (MonotonicClock.now() - began).seconds
         attempt { try directory.write(folded, to: "stacks.folded") }
         attempt { try directory.write(sessionPicture(folded, record), to: "flamegraph.svg") }
         attempt { try directory.write(record) }

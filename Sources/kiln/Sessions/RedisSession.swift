@@ -75,7 +75,7 @@ struct RedisSession {
         if options.maxCost != nil { try Capabilities.requireRunStatistics(for: "--max-cost") }
         let statistics = try options.programs.statistics()
         var probes = try Probes(targets, options, rows, folding, unknown)
-        let attached = Snapshot.now() - began
+        let attached = MonotonicClock.now() - began
         let cpuBefore = clocks.map { (try? $0.nanoseconds()) ?? 0 }
         let audit = try options.audit ? SessionAudit(targets, options) { try probes.snapshot() } : nil
         // After the server has been asked: what the command asks for belongs to the audit.
@@ -147,7 +147,7 @@ struct RedisSession {
         defer { events.watch(attention: nil) }
         while progress.ended == "running" {
             let wanted = min(due, end ?? due, progress.limit?.due ?? due)
-            switch events.next(until: min(wanted, Snapshot.now() + Self.drainEvery)) {
+            switch events.next(until: min(wanted, MonotonicClock.now() + Self.drainEvery)) {
             case .deadline, .attention: break
             case .signal(let number): progress.ended = number == SIGINT ? "interrupted" : "terminated"
             case .ended(let pid) where pid == boundary?.pid: progress.ended = "command ended"
@@ -163,7 +163,7 @@ struct RedisSession {
             try thin(&probes, &progress)
             try probes.stacks?.drain()
             try probes.stacks?.follow(folding.mappings)
-            let now = Snapshot.now()
+            let now = MonotonicClock.now()
             if let end, now >= end, progress.ended == "running" { progress.ended = "duration" }
             if progress.ended == "running", try unknown.tell(at: now, attachedAt: probes.commands.attachedAt, { try probes.snapshot() }), boundary == nil, !options.sampling.isAskedFor {
                 progress.ended = Self.notRESP
@@ -220,7 +220,7 @@ struct RedisSession {
 
     /// What a session that is killed leaves of its stacks.
     private func writeStacks(_ probes: borrowing Probes, _ progress: inout Progress) throws {
-        let began = Snapshot.now(), table = try probes.stacks?.stacks() ?? StackTable()
+        let began = MonotonicClock.now(), table = try probes.stacks?.stacks() ?? StackTable()
         for (process, directory) in directories.enumerated() {
             try directory.write(folding.folded(table) { root(of: $0, in: table, target: process) }.text, to: "stacks.folded")
         }
@@ -241,10 +241,10 @@ struct RedisSession {
             record.audit = audits?[process]?.record
             attempt { try directory.write(record) }
             if options.sampling.frequency > 0 {
-                let began = Snapshot.now()
+                let began = MonotonicClock.now()
                 let (folded, names) = folding.folded(stacks) { root(of: $0, in: stacks, target: process) }
                 record.samples.onCPU.names = names
-                record.cost.symbolizeS = (Snapshot.now() - began).seconds
+                record.cost.symbolizeS = (MonotonicClock.now() - began).seconds
                 attempt { try directory.write(folded, to: "stacks.folded") }
                 attempt { try directory.write(sessionPicture(folded, record), to: "flamegraph.svg") }
                 attempt { try directory.write(record) }
@@ -390,7 +390,7 @@ private struct Probes: ~Copyable {
     }
 
     func snapshot() throws -> Snapshot {
-        var snapshot = Snapshot(time: Snapshot.now())
+        var snapshot = Snapshot(time: MonotonicClock.now())
         try commands.read(into: &snapshot)
         try syscalls?.read(into: &snapshot)
         try stacks?.read(into: &snapshot)

@@ -96,12 +96,12 @@ final class StackFolding {
 /// more than a fiftieth of a core.
 struct FoldingTimes {
     private static let every = Nanoseconds(10_000_000_000)
-    private var due = Snapshot.now() + every
+    private var due = MonotonicClock.now() + every
 
-    var isDue: Bool { Snapshot.now() >= due }
+    var isDue: Bool { MonotonicClock.now() >= due }
 
     mutating func done(since began: Nanoseconds) {
-        let now = Snapshot.now(), took = now - began
+        let now = MonotonicClock.now(), took = now - began
         due = now + max(Self.every, Nanoseconds(took.count * 50))
     }
 }

@@ -11,7 +11,7 @@ struct TraceSession {
     private let events: SessionEvents
     private let output = Output.standardOutput
     /// When kiln started.
-    private let began = Snapshot.now()
+    private let began = MonotonicClock.now()
 
     /// How often the ring is looked at: it holds 8 MiB, which is a million requests a second and more.
     private static let drainEvery = Nanoseconds(20_000_000)
@@ -75,7 +75,7 @@ struct TraceSession {
         var alive = Set(targets.map(\.pid))
         var running = true, more = false
         while running {
-            let due = Snapshot.now() + (more ? .zero : Self.drainEvery)
+            let due = MonotonicClock.now() + (more ? .zero : Self.drainEvery)
             switch events.next(until: min(due, end ?? due)) {
             case .deadline, .attention: break
             case .signal: running = false
@@ -86,7 +86,7 @@ struct TraceSession {
                 alive.remove(pid)
                 running = !alive.isEmpty
             }
-            let now = Snapshot.now()
+            let now = MonotonicClock.now()
             if let end, now >= end { running = false }
             if running, try unknown.tell(at: now, attachedAt: probe.attachedAt, { try snapshot(of: probe) }), boundary == nil { throw ExitCode(1) }
             if !running { probe.stop() }
@@ -102,7 +102,7 @@ struct TraceSession {
     }
 
     private func snapshot(of probe: borrowing TraceProbe) throws -> Snapshot {
-        var snapshot = Snapshot(time: Snapshot.now())
+        var snapshot = Snapshot(time: MonotonicClock.now())
         try probe.read(into: &snapshot)
         return snapshot
     }

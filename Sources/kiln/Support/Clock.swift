@@ -69,16 +69,8 @@ struct MonotonicOffset {
     init() {
         var wall = timespec()
         clock_gettime(CLOCK_REALTIME, &wall)
-        offset = UInt64(wall.tv_sec) &* 1_000_000_000 &+ UInt64(wall.tv_nsec) &- Snapshot.now().count
+        offset = UInt64(wall.tv_sec) &* 1_000_000_000 &+ UInt64(wall.tv_nsec) &- MonotonicClock.now().count
     }
 
     func wallTime(of moment: Nanoseconds) -> WallTime { WallTime(sinceEpoch: moment.count &+ offset) }
 }
-
-/// `No such process`
-func errorText(_ code: Int32) -> String {
-    strerror(code).map { String(cString: $0) } ?? "errno \(code)"
-}
-
-/// `10.0 s`
-func significantSeconds(_ seconds: Double) -> String { "\((seconds * 10).rounded() / 10) s" }

@@ -15,6 +15,11 @@ struct Failure: Error, CustomStringConvertible {
     }
 }
 
+/// What the C library says of an error: `No such process`.
+func errorText(_ code: Int32) -> String {
+    strerror(code).map { String(cString: $0) } ?? "errno \(code)"
+}
+
 extension ParsableCommand {
     /// Run `body`; an error becomes a line on standard error and an exit status.
     func reportingErrors(_ body: () throws -> Void) throws {

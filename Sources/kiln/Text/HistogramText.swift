@@ -60,8 +60,3 @@ private func binary(_ time: Nanoseconds) -> String {
     default: "\(time.count / 1_000_000_000) s"
     }
 }
-
-extension String {
-    func padded(to width: Int) -> String { self + String(repeating: " ", count: max(0, width - count)) }
-    func paddedLeft(to width: Int) -> String { String(repeating: " ", count: max(0, width - count)) + self }
-}
