@@ -10,7 +10,8 @@ struct RecordSession {
     private let began = MonotonicClock.now()
     private let started = WallTime()
     private let events: SessionEvents
-    private let directory: SessionDirectory
+    private let directory: DirectorySink
+    private let sinks: [any Sink]
     private let folding: StackFolding
     /// The command behind `--`; it waits until everything is attached.
     private let child: ChildCommand?
@@ -21,7 +22,6 @@ struct RecordSession {
     private let container: String?
     /// Of the process or command; "all processes" for the host.
     private let name: ProcessName
-    private let output = Output.standardOutput
 
     /// How often new stacks are taken off their ring, and new processes and mappings handed to the unwinder.
     private static let drainEvery = Nanoseconds(100_000_000)
@@ -47,9 +47,10 @@ struct RecordSession {
         folding = StackFolding(targets: pid == 0 ? [] : [pid], options.sampling)
         if let process { try events.watch(pid: process.pid) }
         if let child { try events.watch(pid: child.pid) }
-        directory = try SessionDirectory(
+        directory = DirectorySink(directories: [try SessionDirectory(
             SessionPlace(options.output, target: fileNamePart(name.comm), started: started), withCommands: false, withSyscalls: false
-        )
+        )])
+        sinks = [Announcement(), directory, SampleTableSink(directory: directory)]
     }
 
     /// As it is called now.
@@ -83,7 +84,11 @@ struct RecordSession {
         begun = true
         let who = pid == 0 ? name.comm : sessionTitle(comm: name.comm, pid: pid, ports: ports, container: container)
         let descendants = options.children ? ", with \(children) processes that it has started before" : ""
-        say("kiln \(kilnVersion): attached to \(who)\(descendants); \(options.sampling.frequency) Hz, \(options.length.words(options.command))")
+        for sink in sinks {
+            try sink.begin(SessionStart(
+                titles: [who + descendants], details: ["\(options.sampling.frequency) Hz", options.length.words(options.command)]
+            ))
+        }
         sayWhoIsLeftOut()
         options.programs.tellBegin(stacks.loadedPrograms(), refused: [])
 
@@ -120,12 +125,14 @@ struct RecordSession {
             let now = MonotonicClock.now()
             if let end, now >= end, progress.ended == "running" { progress.ended = "duration" }
             if now - progress.written >= Self.writeEvery, progress.ended == "running" {
-                try directory.write(try record(stacks, progress))
+                let record = try record(stacks, progress)
+                for sink in sinks { try sink.checkpoint(SessionCheckpoint(records: [record])) }
                 progress.written = now
             }
             if progress.folding.isDue, progress.ended == "running" {
                 let began = MonotonicClock.now(), table = try stacks.stacks()
-                try directory.write(folding.folded(table) { comm(of: $0, in: table) }.text, to: "stacks.folded")
+                let text = folding.folded(table) { comm(of: $0, in: table) }.text
+                for sink in sinks { try sink.checkpoint(SessionCheckpoint(stacks: [text])) }
                 progress.folding.done(since: began)
             }
         }
@@ -172,10 +179,9 @@ struct RecordSession {
 
     /// Stacks, picture and totals; `failure` is what ended the session early. What can be written still is.
     private func finish(_ stacks: borrowing StackProbe, _ progress: Progress, _ failure: (any Error)?) throws {
-        var failure = failure
-        func attempt(_ body: () throws -> Void) { do { try body() } catch { failure = failure ?? error } }
+        var attempts = Attempts(failure)
         var table = StackTable()
-        do { table = try stacks.stacks() } catch { failure = failure ?? error }
+        attempts.run { table = try stacks.stacks() }
         var record = try record(stacks, progress)
         let began = MonotonicClock.now()
         let (folded, names) = folding.folded(table) { comm(of: $0, in: table) }
@@ -184,15 +190,10 @@ struct RecordSession {
             .init(pid: table.processes[number]?.pid ?? pid, comm: comm(of: number, in: table), samples: samples)
         }.sorted { ($1.samples, $0.pid) < ($0.samples, $1.pid) }
         record.cost.symbolizeS = (MonotonicClock.now() - began).seconds
-        attempt { try directory.write(folded, to: "stacks.folded") }
-        attempt { try directory.write(sessionPicture(folded, record), to: "flamegraph.svg") }
-        attempt { try directory.write(record) }
-        let text = SessionText(record)
-        let renamed = record.target.commAtStart.map { ["pid \(pid) executes \(name.comm) now; it was \($0) when the session began"] } ?? []
-        do {
-            try output.write([Line]() + renamed + text.sampleLines + text.losses + directory.wroteLines)
-        } catch is OutputClosed {} catch { failure = failure ?? error }
-        if let failure { throw failure }
+        for sink in sinks {
+            do { try sink.end(SessionResult(records: [record], stacks: [folded])) } catch is OutputClosed {} catch { attempts.run { throw error } }
+        }
+        try attempts.throwFirst()
     }
 
     private func comm(of process: Int, in table: StackTable) -> String { table.processes[process]?.comm ?? name.comm }

@@ -17,10 +17,10 @@ struct RedisSession {
     private let began: Nanoseconds
     private let started = WallTime()
     private let events: SessionEvents
-    private let directories: [SessionDirectory]
+    private let directory: DirectorySink
     private let folding: StackFolding
     private let clocks: [ProcessCPUClock]
-    private let printer: SessionPrinter
+    private let sinks: [any Sink]
     private let unknown: UnknownTargets
     private let kernel = kernelRelease()
 
@@ -45,8 +45,11 @@ struct RedisSession {
         for target in targets { try events.watch(pid: target.pid) }
         clocks = try targets.map { try cpuClock(of: $0.pid) }
         folding = StackFolding(targets: options.sampling.frequency > 0 ? targets.map(\.pid) : [], options.sampling)
-        directories = try Self.makeDirectories(options, targets, started)
-        printer = SessionPrinter(options: options)
+        directory = DirectorySink(directories: try Self.makeDirectories(options, targets, started))
+        sinks = [
+            Announcement(), directory,
+            options.json ? JSONSink() : TableSink(histograms: options.histograms, directory: directory),
+        ]
         // On the client's side no target is a server.
         unknown = UnknownTargets(options.client ? [] : found, began: began)
     }
@@ -65,7 +68,7 @@ struct RedisSession {
         var begun = false
         defer {
             let hasReader = options.parent.map { $0 == getppid() } ?? true
-            if !begun || !hasReader { for directory in directories.reversed() { directory.discard() } }
+            if !begun || !hasReader { directory.discard() }
         }
         try observe(&begun)
     }
@@ -83,7 +86,12 @@ struct RedisSession {
         defer { boundary?.end() }
         begun = true
         if let boundary { try events.watch(pid: boundary.pid) }
-        printer.begin(targets, hook: probes.commands.hook)
+        let rate = options.sampling.frequency > 0 ? "\(options.sampling.frequency) Hz" : "no stacks"
+        for sink in sinks {
+            try sink.begin(SessionStart(
+                titles: targets.map { sessionTitle($0) }, details: ["hook \(probes.commands.hook.rawValue)", rate, options.length.words(options.command)]
+            ))
+        }
         options.programs.tellBegin(probes.loadedPrograms(), refused: probes.refused)
 
         // Maps start at zero when they are attached: that is the first snapshot, and the first interval misses nothing.
@@ -109,7 +117,7 @@ struct RedisSession {
             progress.previous = (try? probes.snapshot()) ?? progress.previous
         }
         guard progress.ended != Self.notRESP else {
-            for directory in directories.reversed() { directory.discard() }
+            directory.discard()
             throw ExitCode(1)  // why has been told
         }
         // Whatever went wrong on the way, what is known is told.
@@ -206,24 +214,25 @@ struct RedisSession {
         progress.previous = snapshot
         progress.cost = cost
         let targets = targets
-        var lines: [IntervalLines] = []
         // Intervals are never as long to the microsecond.
-        let records = progress.recorded.map { snapshot.time + Nanoseconds(interval.time.count / 2) >= $0 + Self.recordEvery } ?? true
-        for (process, directory) in directories.enumerated() {
-            lines.append(try IntervalLines(interval, time: time, target: targets[process], process: process))
-            try directory.append(lines[process])
-            if records { try directory.write(record(process, probes, snapshot, attached, progress)) }
+        if progress.recorded.map({ snapshot.time + Nanoseconds(interval.time.count / 2) >= $0 + Self.recordEvery }) ?? true {
+            let records = targets.indices.map { record($0, probes, snapshot, attached, progress) }
+            for sink in sinks { try sink.checkpoint(SessionCheckpoint(records: records)) }
+            progress.recorded = snapshot.time
         }
-        if records { progress.recorded = snapshot.time }
-        try printer.interval(targets, interval, lines: lines, time: time, ownCPU: ownCPU, ownRSS: cost.peakRSSBytes)
+        let lines = try targets.enumerated().map { try IntervalLines(interval, time: time, target: $1, process: $0) }
+        for sink in sinks {
+            try sink.interval(SessionInterval(
+                targets: targets, counts: interval, lines: lines, time: time, ownCPU: ownCPU, ownPeakRSS: cost.peakRSSBytes
+            ))
+        }
     }
 
     /// What a session that is killed leaves of its stacks.
     private func writeStacks(_ probes: borrowing Probes, _ progress: inout Progress) throws {
         let began = MonotonicClock.now(), table = try probes.stacks?.stacks() ?? StackTable()
-        for (process, directory) in directories.enumerated() {
-            try directory.write(folding.folded(table) { root(of: $0, in: table, target: process) }.text, to: "stacks.folded")
-        }
+        let stacks = found.indices.map { process in folding.folded(table) { root(of: $0, in: table, target: process) }.text }
+        for sink in sinks { try sink.checkpoint(SessionCheckpoint(stacks: stacks)) }
         progress.folding.done(since: began)
     }
 
@@ -231,33 +240,31 @@ struct RedisSession {
     private func finish(
         _ probes: borrowing Probes, _ attached: Nanoseconds, _ progress: inout Progress, _ audits: [Audit?]?, _ failure: (any Error)?
     ) throws {
-        var failure = failure
-        func attempt(_ body: () throws -> Void) { do { try body() } catch { failure = failure ?? error } }
+        var attempts = Attempts(failure)
         var stacks = StackTable()
-        do { stacks = try probes.stacks?.stacks() ?? stacks } catch { failure = failure ?? error }
-        var records: [SessionRecord] = []
-        for (process, directory) in directories.enumerated() {
+        attempts.run { stacks = try probes.stacks?.stacks() ?? stacks }
+        var records = found.indices.map { process in
             var record = record(process, probes, progress.previous, attached, progress)
             record.audit = audits?[process]?.record
-            attempt { try directory.write(record) }
-            if options.sampling.frequency > 0 {
-                let began = MonotonicClock.now()
-                let (folded, names) = folding.folded(stacks) { root(of: $0, in: stacks, target: process) }
-                record.samples.onCPU.names = names
-                record.cost.symbolizeS = (MonotonicClock.now() - began).seconds
-                attempt { try directory.write(folded, to: "stacks.folded") }
-                attempt { try directory.write(sessionPicture(folded, record), to: "flamegraph.svg") }
-                attempt { try directory.write(record) }
-            }
-            records.append(record)
+            return record
+        }
+        // Names take their time.
+        for sink in sinks { attempts.run { try sink.checkpoint(SessionCheckpoint(records: records)) } }
+        var folded: [[UInt8]] = []
+        for process in records.indices where options.sampling.frequency > 0 {
+            let began = MonotonicClock.now()
+            let (text, names) = folding.folded(stacks) { root(of: $0, in: stacks, target: process) }
+            records[process].samples.onCPU.names = names
+            records[process].cost.symbolizeS = (MonotonicClock.now() - began).seconds
+            folded.append(text)
         }
         // Without JSON losses are printed with the session.
         let losses = options.json ? records.first.map { SessionText($0).losses } : nil
         options.programs.tellEnd(probes.loadedPrograms(), losses: losses ?? [])
-        do {
-            try printer.end(records, directories)
-        } catch is OutputClosed {} catch { failure = failure ?? error }
-        if let failure { throw failure }
+        for sink in sinks {
+            do { try sink.end(SessionResult(records: records, stacks: folded)) } catch is OutputClosed {} catch { attempts.run { throw error } }
+        }
+        try attempts.throwFirst()
         if unknown.tellEnd(progress.previous) { throw ExitCode(1) }
         for (process, target) in targets.enumerated() where options.client && !progress.previous.commands.keys.contains(where: { $0.process == process }) {
             throw Failure("pid \(target.pid) (\(target.comm)) sent no Redis command. Give the --pid of a program that asks Redis, or watch longer.")

@@ -44,10 +44,9 @@ struct TraceSession {
         let boundary = try options.command.isEmpty ? nil : startedCommand(options.command)
         defer { boundary?.end() }
         if let boundary { try events.watch(pid: boundary.pid) }
-        let titles = targets.map {
-            sessionTitle(comm: $0.comm, pid: $0.pid, ports: $0.ports, container: $0.container.map { String(describing: $0) })
-        }
-        say("kiln \(kilnVersion): attached to \(titles.joined(separator: ", ")); hook \(probe.hook.rawValue), \(options.length.words(options.command))")
+        Announcement().begin(SessionStart(
+            titles: targets.map { sessionTitle($0) }, details: ["hook \(probe.hook.rawValue)", options.length.words(options.command)]
+        ))
         options.programs.tellBegin(probe.loadedPrograms(), refused: refused)
         var progress = Progress()
         var failure: (any Error)?

@@ -1,5 +1,6 @@
 import KilnKernel
 import KilnModel
+import KilnTargets
 
 /// `redis-server pid 1 port 6379 (docker web)`. `formerComm`: its name when the session began, where that is another one.
 func sessionTitle(comm: String, formerComm: String? = nil, pid: Int32, ports: [UInt16], container: String?) -> String {
@@ -92,4 +93,9 @@ struct SessionText {
         let permille = UInt64(saturating: (Double(part) * 1000 / Double(whole)).rounded(.down))
         return "\(permille / 10).\(permille % 10)"
     }
+}
+
+/// The same of a target that is being watched.
+func sessionTitle(_ target: Target) -> String {
+    sessionTitle(comm: target.comm, pid: target.pid, ports: target.ports, container: target.container.map { String(describing: $0) })
 }
