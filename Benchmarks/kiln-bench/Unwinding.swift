@@ -146,7 +146,7 @@ private final class KilnSampler: Sampler {
 
     func end() throws {
         probe.stop()
-        var snapshot = Snapshot(time: Snapshot.now())
+        var snapshot = Snapshot(time: MonotonicClock.now())
         try probe.read(into: &snapshot)
         guard let samples = snapshot.samples.first, samples.seen > 0 else { throw BenchFailure("no stack was sampled") }
     }

@@ -82,7 +82,7 @@ func observe() throws {
     say("attached to \(mode == .nothing ? "every process" : arguments[2])")
     events.watch(attention: shipped?.descriptor)
     wait: while true {
-        switch events.next(until: Snapshot.now() + Nanoseconds(1_000_000_000)) {
+        switch events.next(until: MonotonicClock.now() + Nanoseconds(1_000_000_000)) {
         case .attention: shipped?.consume()
         case .signal: break wait
         case .deadline, .ended: break

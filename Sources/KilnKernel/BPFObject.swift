@@ -104,10 +104,10 @@ package struct BPFObject: ~Copyable {
     /// Create the maps and have the programs verified. Probes of functions may be refused while the others are there: see `refusedProbes`.
     package mutating func load() throws(KernelError) {
         _ = kiln_libbpf_log_take()
-        let began = Snapshot.now()
+        let began = MonotonicClock.now()
         var probes: Int32 = 0
         let result = kiln_load_object(object, &probes)
-        loadTime = Snapshot.now() - began
+        loadTime = MonotonicClock.now() - began
         guard result == 0 else { throw refusal(-result) }
         if probes != 0 { refusedProbes = refusal(-probes) }
     }

@@ -27,9 +27,9 @@ extension Capabilities {
     }
 
     private static func timed(_ attach: () throws -> Void) throws -> String {
-        let began = Snapshot.now()
+        let began = MonotonicClock.now()
         try attach()
-        return "attached and detached in \((Snapshot.now() - began).count / 1_000_000) ms"
+        return "attached and detached in \((MonotonicClock.now() - began).count / 1_000_000) ms"
     }
 
     static func helper(_ name: String, _ helper: bpf_func_id, required: Bool, takesAway: String, since version: String) -> Entry {

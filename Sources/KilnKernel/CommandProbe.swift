@@ -83,7 +83,7 @@ public struct CommandProbe: ~Copyable {
         }
         let control = try object.mapVariables(as: kiln_redis_control.self)
         queue.sync {}
-        let attachedAt = Snapshot.now()
+        let attachedAt = MonotonicClock.now()
         // TLS probes are attached first: without them the hook takes encrypted bytes for requests.
         let followed = object.attachTLS(to: followable, refused: refused)
         for program in programs { try object.attach(program) }

@@ -58,7 +58,7 @@ public final class SessionEvents {
         while true {
             var waiting = [signals, attention].map { pollfd(fd: $0, events: Int16(POLLIN), revents: 0) }
             waiting += processes.map { pollfd(fd: $0.fd, events: Int16(POLLIN), revents: 0) }
-            let now = Snapshot.now()
+            let now = MonotonicClock.now()
             let left = deadline > now ? (deadline - now).count : 0
             // Rounded up: waking before the deadline would only mean to wait again.
             let ready = poll(&waiting, nfds_t(waiting.count), Int32((left + 999_999) / 1_000_000))

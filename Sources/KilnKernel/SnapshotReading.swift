@@ -1,17 +1,9 @@
 import CLibbpf
-import Glibc
 import KilnBPF
 import KilnModel
 
 /// A part of the session that adds its cumulative numbers to a snapshot.
 extension Snapshot {
-    /// CLOCK_MONOTONIC, the clock of the kernel's latencies.
-    public static func now() -> Nanoseconds {
-        var time = timespec()
-        clock_gettime(CLOCK_MONOTONIC, &time)
-        return Nanoseconds(UInt64(time.tv_sec) * 1_000_000_000 + UInt64(time.tv_nsec))
-    }
-
     /// Losses that a program counted in its map, by the names the C side gives them.
     mutating func addLosses(_ map: BPFMap, count: Int, describe: (UInt32) -> kiln_loss) throws(KernelError) {
         for (index, amount) in try map.sums(of: count).enumerated() where amount != 0 {

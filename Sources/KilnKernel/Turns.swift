@@ -24,7 +24,7 @@ extension BPFMap {
     /// From now on a program sees when turns of the event loop begin, or none does any more. What was received until now counts as received in
     /// an earlier turn.
     func setTurns(known: Bool, processes: Int) throws(KernelError) {
-        let turn = kiln_turn(began_ns: Snapshot.now().count, known: known ? 1 : 0, reserved: (0, 0, 0, 0, 0, 0))
+        let turn = kiln_turn(began_ns: MonotonicClock.now().count, known: known ? 1 : 0, reserved: (0, 0, 0, 0, 0, 0))
         for process in 0..<processes { try update(UInt32(process), turn) }
     }
 }

@@ -150,8 +150,8 @@ package final class UnwindMaps {
         _ processes: [Int: [CodeMapping]], besides: [CodeMapping] = [], forgetting ended: [Int] = []
     ) throws(KernelError) {
         try addTables(of: processes.values.joined())
-        let until = Snapshot.now() + Self.besidesTime
-        try addTables(of: besides, upTo: Self.memoryCeiling / 2) { Snapshot.now() < until }
+        let until = MonotonicClock.now() + Self.besidesTime
+        try addTables(of: besides, upTo: Self.memoryCeiling / 2) { MonotonicClock.now() < until }
         var replaced = InnerMapChanges()
         // A process without code has just ended: what is known of it stays.
         for (process, code) in processes.sorted(by: { $0.key < $1.key }) where !code.isEmpty {
@@ -183,14 +183,14 @@ package final class UnwindMaps {
     private func addTables(
         of code: some Sequence<CodeMapping>, upTo limit: Int = memoryCeiling, while mayGoOn: () -> Bool = { true }
     ) throws(KernelError) {
-        var added = InnerMapChanges(), inPlace = Snapshot.now()
+        var added = InnerMapChanges(), inPlace = MonotonicClock.now()
         var mappings = code.sorted { $0.piece?.file?.size ?? 0 < $1.piece?.file?.size ?? 0 }[...]
         var waiting: [CodeMapping] = []
         while let mapping = mappings.popFirst(), mayGoOn(), try addTable(of: mapping, upTo: limit, to: &added) {
             waiting.append(mapping)
-            guard added.count == Self.changesAtOnce || Snapshot.now() - inPlace > Self.putInPlaceEvery else { continue }
+            guard added.count == Self.changesAtOnce || MonotonicClock.now() - inPlace > Self.putInPlaceEvery else { continue }
             try putInPlace(&added, &waiting)
-            inPlace = Snapshot.now()
+            inPlace = MonotonicClock.now()
         }
         try putInPlace(&added, &waiting)
     }

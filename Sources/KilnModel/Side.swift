@@ -20,8 +20,3 @@ public struct ServedCommandKey: Hashable, Sendable {
         self.name = name
     }
 }
-
-extension CommandCounts {
-    /// What a person calls the command's latency: `service` on the server's side, `total` on the client's.
-    public var latency: Histogram { phases[.service] ?? phases[.total] ?? Histogram() }
-}

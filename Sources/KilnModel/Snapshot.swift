@@ -342,3 +342,8 @@ extension [SampleCounts] {
         enumerated().map { index, counts in counts.since(index < earlier.count ? earlier[index] : SampleCounts()) }
     }
 }
+
+extension CommandCounts {
+    /// What a person calls the command's latency: `service` on the server's side, `total` on the client's.
+    public var latency: Histogram { phases[.service] ?? phases[.total] ?? Histogram() }
+}

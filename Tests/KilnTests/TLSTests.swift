@@ -254,7 +254,7 @@ extension KernelTests {
             )
             #expect(probe.tlsLibraries == [0: name])
             try Self.client(keys, Self.increments).finish()
-            var snapshot = Snapshot(time: Snapshot.now())
+            var snapshot = Snapshot(time: MonotonicClock.now())
             try probe.read(into: &snapshot)
             #expect(snapshot.commands.first { $0.key.name.description == "INCR" }?.value.calls == 101)
             #expect(snapshot.losses.isEmpty)

@@ -1,0 +1,97 @@
+import CElfutils
+
+extension ElfFile {
+    /// The 8-byte word that is loaded to an address; nil where the file has none.
+    func word(at address: UInt64, _ loadable: LoadableSegments) -> UInt64? {
+        guard let place = loadable.place(of: address), place.count >= 8 else { return nil }
+        return bytes(at: place.fileOffset, count: 8)?.loadUnaligned(as: UInt64.self)
+    }
+
+    /// The file's sections of call frame information, .eh_frame before .debug_frame. Valid as long as the ElfFile.
+    func callFrameSections(_ loadable: LoadableSegments) throws(SymbolFileError) -> [CallFrameSection] {
+        var bases: (text: UInt64, data: UInt64) = (0, 0)
+        var loaded: [(ElfSection, name: String)] = []
+        var debugging: [(ElfSection, name: String)] = []
+        for section in try sections() where section.header.sh_type != UInt32(SHT_NOBITS) {
+            switch name(of: section) {
+            case ".eh_frame": loaded.append((section, ".eh_frame"))
+            case ".debug_frame": debugging.append((section, ".debug_frame"))
+            case ".zdebug_frame": debugging.append((section, ".zdebug_frame"))
+            case ".text": bases.text = section.address
+            // What DT_PLTGOT points to, and libgcc therefore counts from.
+            case ".got.plt": bases.data = section.address
+            case ".got": if bases.data == 0 { bases.data = section.address }
+            default: break
+            }
+        }
+        var found: [CallFrameSection] = []
+        for (section, name) in loaded + debugging {
+            let isDebugFrame = name != ".eh_frame"
+            if isDebugFrame { try decompress(section, isGNUForm: name == ".zdebug_frame") }
+            let content = try content(of: section, as: name).pointee
+            found.append(
+                CallFrameSection(
+                    bytes: UnsafeRawBufferPointer(start: content.d_buf, count: content.d_size),
+                    address: isDebugFrame ? 0 : section.address, isDebugFrame: isDebugFrame, isEndKnown: true,
+                    dataBase: bases.data, textBase: bases.text))
+        }
+        if loaded.isEmpty, let section = try frameSectionFromProgramHeaders(loadable) { found.insert(section, at: 0) }
+        return found
+    }
+
+    /// What a Go program's table of functions says, as a section in memory of its own; nil for other programs.
+    func goFrameSection() throws(SymbolFileError) -> OwnedFrameSection? {
+        var table: ElfSection?
+        var text: UInt64 = 0
+        for section in try sections() where section.header.sh_type != UInt32(SHT_NOBITS) {
+            switch name(of: section) {
+            case ".gopclntab", ".data.rel.ro.gopclntab": table = section
+            case ".text": text = section.address
+            default: break
+            }
+        }
+        guard let table else { return nil }
+        let content = try content(of: table, as: ".gopclntab").pointee
+        let bytes = UnsafeRawBufferPointer(start: content.d_buf, count: content.d_size)
+        return GoFunctionTable(bytes, text: text).map { OwnedFrameSection($0.callFrameInformation()) }
+    }
+
+    /// .eh_frame of a file without section headers, through the segment that holds .eh_frame_hdr.
+    private func frameSectionFromProgramHeaders(_ loadable: LoadableSegments) throws(SymbolFileError) -> CallFrameSection? {
+        for header in try segments(ofType: Int32(PT_GNU_EH_FRAME)) {
+            guard let start = bytes(at: header.fileOffset, count: min(header.fileSize, 16)), start.count >= 8, start[0] == 1,
+                let first = start.baseAddress
+            else { continue }
+            let section = CallFrameSection(
+                bytes: start, address: header.address, isDebugFrame: false, isEndKnown: false,
+                // In this section "data relative" means its own start.
+                dataBase: header.address, textBase: 0)
+            var reader = CallFrameReader(from: first + 4, to: first + start.count)
+            let address = reader.pointer(PointerEncoding(rawValue: start[1]), in: section)
+            guard !reader.hasFailed, let place = loadable.place(of: address), place.fileOffset < size,
+                let content = bytes(at: place.fileOffset, count: min(place.count, size - place.fileOffset))
+            else { continue }
+            return CallFrameSection(
+                bytes: content, address: address, isDebugFrame: false, isEndKnown: false, dataBase: 0, textBase: 0)
+        }
+        return nil
+    }
+}
+
+/// Call frame information that no file holds.
+final class OwnedFrameSection {
+    private let memory: UnsafeMutableRawBufferPointer
+
+    init(_ bytes: [UInt8]) {
+        memory = .allocate(byteCount: bytes.count, alignment: 16)
+        memory.copyBytes(from: bytes)
+    }
+
+    deinit { memory.deallocate() }
+
+    /// Valid as long as the owner.
+    var section: CallFrameSection {
+        CallFrameSection(
+            bytes: UnsafeRawBufferPointer(memory), address: 0, isDebugFrame: true, isEndKnown: true, dataBase: 0, textBase: 0)
+    }
+}

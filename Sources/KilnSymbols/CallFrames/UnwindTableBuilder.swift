@@ -1,0 +1,176 @@
+import KilnBPF
+
+/// Turns a file's call frame information into the rows and the index of an unwind table.
+struct UnwindTableBuilder {
+    enum Problem: Error {
+        /// A length runs beyond its section, at this offset in bytes.
+        case overrun(section: String, offset: Int)
+        /// From the first to the last byte of code.
+        case tooWide(bytes: UInt64)
+    }
+
+    private(set) var base: UInt64 = 0
+    private(set) var granuleCount = 0
+    private(set) var rows: [kiln_unwind_row] = []
+    private(set) var malformedCount = 0
+    private let architecture: CallFrameArchitecture
+    private let encoder: UnwindRowEncoder
+
+    /// Fewer bytes than this between two functions are padding, which nothing executes: rows for it would double a table.
+    private static let smallestGap: UInt64 = 16
+
+    init(_ architecture: CallFrameArchitecture) {
+        self.architecture = architecture
+        encoder = UnwindRowEncoder(architecture: architecture)
+    }
+
+    /// `word` reads a word of the file by its address.
+    mutating func build(
+        from sections: [CallFrameSection], code: [Range<UInt64>], word: (UInt64) -> UInt64?
+    ) throws(Problem) {
+        var entries = CallFrameEntries(architecture, code: code)
+        for section in sections {
+            do throws(CallFrameEntries.Overrun) {
+                try entries.scan(section, word: word)
+            } catch {
+                throw .overrun(section: section.isDebugFrame ? ".debug_frame" : ".eh_frame", offset: error.offset)
+            }
+        }
+        malformedCount = entries.malformedCount
+        guard let lowest = entries.functions.map(\.start).min(), let highest = entries.functions.map(\.end).max() else { return }
+        let granule: UInt64 = 1 << UInt64(KILN_UNWIND_GRANULE_SHIFT)
+        base = lowest & ~(granule - 1)
+        // The index and the rows are counted in 32 bits too, but there are fewer of both than bytes of code.
+        guard highest - base <= UInt64(UInt32.max) else { throw .tooWide(bytes: highest - base) }
+        granuleCount = Int((highest - base + granule - 1) / granule)
+        addRows(of: entries, in: Self.withoutDuplicates(Self.sorted(entries.functions, from: base), of: entries.functions))
+    }
+
+    /// The order of the functions: by start, at the same start by place in the file.
+    private static func sorted(_ functions: [FunctionFrameEntry], from base: UInt64) -> [UInt64] {
+        var keys: [UInt64] = []
+        keys.reserveCapacity(functions.count)
+        for (index, function) in functions.enumerated() {
+            keys.append((function.start - base) << 32 | UInt64(index))
+        }
+        keys.sort()
+        return keys
+    }
+
+    /// Drops what is said twice: .debug_frame only fills what .eh_frame leaves, and the first of several entries for the same
+    /// code counts.
+    private static func withoutDuplicates(_ order: [UInt64], of functions: [FunctionFrameEntry]) -> [UInt64] {
+        var kept: [UInt64] = []
+        kept.reserveCapacity(order.count)
+        var loadedUntil: UInt64 = 0
+        var last: UInt64?
+        for key in order where key >> 32 != last {
+            let function = functions[Int(key & 0xffff_ffff)]
+            if function.isFromDebugFrame {
+                if function.start < loadedUntil { continue }
+            } else {
+                loadedUntil = max(loadedUntil, function.end)
+            }
+            last = key >> 32
+            kept.append(key)
+        }
+        return kept
+    }
+
+    private mutating func addRows(of entries: borrowing CallFrameEntries, in order: [UInt64]) {
+        rows.reserveCapacity(order.count * 6)
+        var program = CallFrameProgram(architecture)
+        var covered = base
+        for (position, key) in order.enumerated() {
+            let function = entries.functions[Int(key & 0xffff_ffff)]
+            let gap = function.start - covered
+            if gap >= Self.smallestGap || position == 0 && gap > 0 { append(.none, from: covered) }
+            // A search by start finds the entry that starts last, so that one ends the ones before. It is how other unwinders,
+            // which search the linker's table, see overlapping entries.
+            let next = position + 1 < order.count ? base + order[position + 1] >> 32 : UInt64.max
+            covered = min(function.end, next)
+            let reader = CallFrameReader(
+                from: function.instructions, to: function.instructions + Int(function.instructionCount))
+            addRows(from: function.start, until: covered, reader, entries.common[Int(function.common)], &program)
+        }
+        // Not where the last function ends with the last granule: nothing behind is ever looked up.
+        if covered - base < UInt64(granuleCount) << UInt64(KILN_UNWIND_GRANULE_SHIFT) { append(.none, from: covered) }
+    }
+
+    private mutating func addRows(
+        from start: UInt64, until end: UInt64, _ instructions: CallFrameReader, _ common: CommonFrameEntry,
+        _ program: inout CallFrameProgram
+    ) {
+        guard common.isUsable else { return append(.unsupported, from: start) }
+        program.start(instructions, in: common.initial)
+        var location = start
+        while location < end {
+            let next: UInt64
+            switch program.run(of: common) {
+            case .advance(let count):
+                if count == 0 { continue }
+                next = location.saturatingAdd(count)
+            case .location(let address):
+                if address == location { continue }
+                next = address
+            case .end:
+                next = end
+            case .malformed:
+                next = 0
+            }
+            // What came before a mistake stays; the state at the mistake is not known.
+            guard next > location else {
+                malformedCount += 1
+                return append(.unsupported, from: location)
+            }
+            append(program.row(encoder, isSignalFrame: common.isSignalFrame), from: location)
+            location = next
+        }
+    }
+
+    /// Adds a row unless it says the same as the one before.
+    @inline(__always)
+    private mutating func append(_ row: kiln_unwind_row, from address: UInt64) {
+        if let last = rows.last, last.offset == row.offset, last.frame_pointer == row.frame_pointer, last.rule == row.rule {
+            return
+        }
+        var row = row
+        row.pc = UInt32(truncatingIfNeeded: address - base)
+        rows.append(row)
+    }
+
+    /// The index and the rows.
+    func cells() -> [UInt64] {
+        guard granuleCount > 0 else { return [0] }
+        return [UInt64](unsafeUninitializedCapacity: granuleCount + rows.count) { cells, count in
+            var row = 0
+            for granule in 0..<granuleCount {
+                let first = row
+                while row < rows.count, rows[row].pc >> UInt32(KILN_UNWIND_GRANULE_SHIFT) == UInt32(granule) { row += 1 }
+                let entry = kiln_unwind_granule(first: UInt32(granuleCount + first), end: UInt32(granuleCount + row))
+                cells[granule] = unsafeBitCast(entry, to: UInt64.self)
+            }
+            let behindIndex = UnsafeMutableRawBufferPointer(UnsafeMutableBufferPointer(rebasing: cells[granuleCount...]))
+            rows.withUnsafeBytes { behindIndex.copyMemory(from: $0) }
+            count = granuleCount + rows.count
+        }
+    }
+}
+
+extension kiln_unwind_row {
+    /// Code without call frame information.
+    static var none: kiln_unwind_row { UnwindRowEncoder.row(KILN_UNWIND_NONE) }
+    /// Code whose call frame information a row can't express.
+    static var unsupported: kiln_unwind_row { UnwindRowEncoder.row(KILN_UNWIND_UNSUPPORTED) }
+}
+
+extension UnwindTableBuilder.Problem {
+    var asFileProblem: SymbolFileError.Problem {
+        switch self {
+        case .overrun(let section, let offset):
+            .broken("the entry at offset \(offset) of \(section) runs beyond the section's end")
+        case .tooWide(let bytes):
+            .unsupported("its code spans \(bytes) bytes, and an unwind table reaches no further than 4 GiB")
+        }
+    }
+}

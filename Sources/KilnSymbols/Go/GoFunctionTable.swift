@@ -1,0 +1,186 @@
+/// The table of functions that every Go program carries for its own tracebacks, also when it is stripped: `.gopclntab`, in the
+/// forms of Go 1.16 and later (`runtime/symtab.go`, `debug/gosym`).
+///
+/// It says how far the stack pointer is from a function's frame at each instruction. That is retold here as call frame
+/// information, and so are the few functions of the run-time library that leave their stack:
+/// - the outermost ones of a goroutine or thread, and those after which the scheduler runs for nobody;
+/// - those that call on the thread's own stack and wait: the frame pointer, which they leave alone, leads back. It is that of
+///   the function which called them, so this one is missing in the stack;
+/// - the one that a callback from C returns to: it stands for the call that left the goroutine's stack (`gobuf`), and is never run.
+///   What C called is on the thread's stack, and is missing in the goroutine's;
+/// - the trampoline that ends a signal handler.
+struct GoFunctionTable {
+    private enum Kind {
+        case ordinary, outermost, otherStack, leftForC, signal
+    }
+
+    private static let kinds: [String: Kind] = [
+        "runtime.goexit": .outermost, "runtime.rt0_go": .outermost, "runtime.mstart": .outermost, "runtime.clone": .outermost,
+        "runtime.mcall": .outermost, "runtime.morestack": .outermost,
+        "runtime.systemstack": .otherStack, "runtime.asmcgocall": .otherStack,
+        // These have a frame of their own, and call the vDSO.
+        "runtime.nanotime1": .otherStack, "runtime.walltime": .otherStack, "time.now": .otherStack,
+        "runtime.systemstack_switch": .leftForC,
+        "runtime.sigreturn": .signal, "runtime.sigreturn__sigaction": .signal,
+    ]
+
+    private let start: UnsafeRawPointer
+    private let byteCount: Int
+    private let textStart: UInt64
+    private let count: Int
+    /// Offsets in the table.
+    private let names: Int
+    private let stackDeltas: Int
+    private let functions: Int
+    /// Addresses of functions have 8 bytes, or are 4 bytes from `textStart`.
+    private let isOld: Bool
+    private let quantum: UInt64
+
+    /// `text`: the address of .text, for tables that leave it to the loader. Nil: no table of a known form.
+    init?(_ bytes: UnsafeRawBufferPointer, text: UInt64) {
+        guard let start = bytes.baseAddress else { return nil }
+        var reader = CallFrameReader(from: start, to: start + bytes.count)
+        switch reader.number(UInt32.self) {
+        case 0xffff_fffa: isOld = true  // Go 1.16
+        case 0xffff_fff0, 0xffff_fff1: isOld = false  // Go 1.18, Go 1.20
+        default: return nil
+        }
+        reader.skip(2)
+        quantum = UInt64(reader.number(UInt8.self))
+        guard reader.number(UInt8.self) == 8 else { return nil }
+        count = Int(clamping: reader.number(UInt64.self))
+        reader.skip(8)
+        let told = isOld ? 0 : reader.number(UInt64.self)
+        textStart = told == 0 && !isOld ? text : told
+        names = Int(clamping: reader.number(UInt64.self))
+        reader.skip(16)
+        stackDeltas = Int(clamping: reader.number(UInt64.self))
+        functions = Int(clamping: reader.number(UInt64.self))
+        guard !reader.hasFailed, quantum > 0, [names, stackDeltas, functions].allSatisfy({ $0 < bytes.count }),
+            count < (bytes.count - functions) / (isOld ? 16 : 8)
+        else { return nil }
+        self.start = start
+        byteCount = bytes.count
+    }
+
+    /// Entries in the form of .debug_frame; what contradicts itself is left out.
+    func callFrameInformation() -> [UInt8] {
+        var section = FrameSectionWriter()
+        section.beginProgram()
+        var index = reader(at: functions)
+        var entry = address(&index)
+        // Far more than any linker's: functions of a broken table may all claim the same long list.
+        for _ in 0..<count where section.bytes.count < 16 * byteCount {
+            let offset = isOld ? index.number(UInt64.self) : UInt64(index.number(UInt32.self))
+            let end = address(&index)
+            if entry < end, !index.hasFailed { add(from: entry, to: end, at: functions &+ Int(clamping: offset), to: &section) }
+            entry = end
+        }
+        return section.bytes
+    }
+
+    private func reader(at offset: Int) -> CallFrameReader {
+        CallFrameReader(from: start + min(max(offset, 0), byteCount), to: start + byteCount)
+    }
+
+    private func address(_ reader: inout CallFrameReader) -> UInt64 {
+        isOld ? reader.number(UInt64.self) : textStart &+ UInt64(reader.number(UInt32.self))
+    }
+
+    private func add(from entry: UInt64, to end: UInt64, at offset: Int, to section: inout FrameSectionWriter) {
+        var function = reader(at: offset)
+        function.skip(isOld ? 8 : 4)
+        let nameOffset = function.number(UInt32.self)
+        function.skip(8)
+        let deltaOffset = function.number(UInt32.self)
+        guard !function.hasFailed else { return }
+        var name = reader(at: names + Int(nameOffset))
+        switch Self.kinds[String(decoding: name.string(), as: UTF8.self)] ?? .ordinary {
+        case .outermost: section.add(from: entry, to: end, FrameSectionWriter.outermost)
+        case .otherStack: section.add(from: entry, to: end, FrameSectionWriter.otherStack)
+        // These are returned to at their first byte, and a return address is looked up a byte before. Two entries, so that another
+        // section's doesn't begin between.
+        case .leftForC:
+            section.add(from: entry &- 1, to: entry, [])
+            section.add(from: entry, to: end, [])
+        case .signal:
+            section.add(from: entry &- 1, to: entry, FrameSectionWriter.signalFrame, isSignal: true)
+            section.add(from: entry, to: end, FrameSectionWriter.signalFrame, isSignal: true)
+        case .ordinary: if deltaOffset > 0 { addFrames(from: entry, to: end, at: Int(deltaOffset), to: &section) }
+        }
+    }
+
+    /// Pairs of numbers: what is to be added to the distance, and how long it then holds.
+    private func addFrames(from entry: UInt64, to end: UInt64, at offset: Int, to section: inout FrameSectionWriter) {
+        var pairs = reader(at: stackDeltas + offset)
+        var instructions: [UInt8] = []
+        var distance: Int64 = -1
+        var location = entry
+        while location < end {
+            let change = pairs.unsignedLEB()
+            if change == 0 && location != entry { break }
+            distance &+= Int64(bitPattern: change >> 1) ^ -Int64(bitPattern: change & 1)
+            let length = pairs.unsignedLEB() &* quantum
+            guard !pairs.hasFailed, distance >= 0, length > 0, length <= end - location else { break }
+            FrameSectionWriter.appendFrame(distance, then: length, to: &instructions)
+            location += length
+        }
+        if location > entry { section.add(from: entry, to: location, instructions) }
+    }
+}
+
+/// Writes call frame information in the form of .debug_frame.
+private struct FrameSectionWriter {
+    private(set) var bytes: [UInt8] = []
+    private var signalProgram = 0
+
+    /// DW_CFA_undefined: the return address.
+    static let outermost: [UInt8] = [0x07, 16]
+    /// DW_CFA_def_cfa_expression: breg6 16, and a nop that makes it `KILN_UNWIND_FP_ELSEWHERE`; DW_CFA_offset: rbp at CFA - 16.
+    static let otherStack: [UInt8] = [0x0f, 3, 0x76, 16, 0x96, 0x86, 2]
+    /// The kernel's signal frame, as C libraries describe it.
+    static let signalFrame: [UInt8] = [
+        0x0f, 4, 0x77, 0xa0, 1, 0x06, 0x10, 6, 3, 0x77, 0xf8, 0, 0x10, 16, 3, 0x77, 0xa8, 1,
+    ]
+
+    /// Two common entries: the CFA is rsp + 8, the return address is below it.
+    mutating func beginProgram() {
+        let tail: [UInt8] = [1, 0x78, 16]
+        let rules: [UInt8] = [0x0c, 7, 8, 0x90, 1]
+        append([0xff, 0xff, 0xff, 0xff, 3, 0] + tail + rules)
+        signalProgram = bytes.count
+        append([0xff, 0xff, 0xff, 0xff, 3] + Array("zS\0".utf8) + tail + [0] + rules)
+    }
+
+    mutating func add(from start: UInt64, to end: UInt64, _ instructions: [UInt8], isSignal: Bool = false) {
+        var body: [UInt8] = []
+        Self.append(UInt32(isSignal ? signalProgram : 0), to: &body)
+        Self.append(start, to: &body)
+        Self.append(end &- start, to: &body)
+        if isSignal { body.append(0) }
+        append(body + instructions)
+    }
+
+    /// A frame of so many bytes below the return address, for some bytes of code. A function that has one keeps its caller's
+    /// frame pointer at the top.
+    static func appendFrame(_ size: Int64, then length: UInt64, to instructions: inout [UInt8]) {
+        instructions.append(0x0e)  // DW_CFA_def_cfa_offset
+        var rest = UInt64(size) &+ 8
+        repeat {
+            instructions.append(UInt8(rest & 0x7f) | (rest > 0x7f ? 0x80 : 0))
+            rest >>= 7
+        } while rest > 0
+        instructions += size >= 8 ? [0x86, 2] : [0x08, 6]  // DW_CFA_offset, DW_CFA_same_value
+        instructions.append(0x04)  // DW_CFA_advance_loc4
+        append(UInt32(truncatingIfNeeded: length), to: &instructions)
+    }
+
+    private mutating func append(_ body: [UInt8]) {
+        Self.append(UInt32(body.count), to: &bytes)
+        bytes += body
+    }
+
+    private static func append<Number: FixedWidthInteger>(_ number: Number, to bytes: inout [UInt8]) {
+        withUnsafeBytes(of: number.littleEndian) { bytes += $0 }
+    }
+}

@@ -1,0 +1,109 @@
+import ArgumentParser
+import KilnKernel
+import KilnModel
+import KilnTargets
+import SystemPackage
+
+/// `kiln redis`: the main job.
+struct RedisCommand: ParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "redis",
+        abstract: "Profiles running Redis servers: each command's latency, system calls, on-CPU stacks.",
+        discussion: """
+            Attaches to unmodified servers and prints every interval; after Ctrl-C, --duration or the end of the server \
+            a directory holds the numbers, the folded stacks and flamegraph.svg. Without --pid and --port it takes the \
+            one redis-server, valkey-server, redict-server or keydb-server that runs. A command behind -- bounds the session:
+              kiln redis --port 6379 -- sleep 10
+            """
+    )
+
+    @OptionGroup var target: TargetOptions
+
+    @Flag(help: "Watch programs that ask Redis: each command's time from the hand-over of the request to its reply's read.")
+    var client = false
+
+    @Option(help: ArgumentHelp("With --client: watch the running processes of this name; repeat for several.", valueName: "name"))
+    var comm: [String] = []
+
+    @OptionGroup var length: LengthOptions
+
+    @Option(name: .shortAndLong, help: ArgumentHelp("Print and record every so many seconds.", valueName: "seconds"))
+    var interval: Double = 1
+
+    @Option(name: .shortAndLong, help: ArgumentHelp("Write the session here instead of kiln-TARGET-TIME.", valueName: "dir"))
+    var output: String?
+
+    @Flag(name: .customLong("no-syscalls"), help: "Don't count system calls: watching then costs least.")
+    var noSyscalls = false
+
+    @Flag(name: .customLong("no-tls"), help: "Don't follow encrypted connections: watching them costs most.")
+    var noTLS = false
+
+    @OptionGroup var sampling: SamplingOptions
+
+    @Flag(help: "Print the full histogram of each command every interval.")
+    var histograms = false
+
+    @Flag(help: "Print JSON lines instead of tables.")
+    var json = false
+
+    @Option(name: .customLong("max-cost"), help: ArgumentHelp(
+        "Thin the session (fewer samples, then no system calls), and at last end it, when its BPF programs take more than this share of the target's CPU time.",
+        valueName: "percent"
+    ))
+    var maxCost: Double?
+
+    @OptionGroup var programs: ProgramOptions
+
+    @Flag(help: ArgumentHelp("Hold kiln's counts against the server's own INFO at the end.", discussion: """
+        kiln connects to the server as a client. A password is taken from the environment variable REDISCLI_AUTH or from \
+        --audit-password-file, never from the command line.
+        """))
+    var audit = false
+
+    @Option(name: .customLong("audit-user"), help: ArgumentHelp("Authenticate as this user.", valueName: "name"))
+    var auditUser: String?
+
+    @Option(name: .customLong("audit-password-file"), help: ArgumentHelp("Authenticate with the first line of this file.", valueName: "file"))
+    var auditPasswordFile: String?
+
+    /// `kiln cost` reads its sessions itself: nobody reads one that it has left behind.
+    @Option(help: .hidden)
+    var parent: Int32?
+
+    @Argument(parsing: .postTerminator, help: ArgumentHelp("Run this command; the session ends when it does.", valueName: "command"))
+    var command: [String] = []
+
+    func validate() throws {
+        try require("--interval", interval, in: 0.1...3600)
+        if let maxCost { try require("--max-cost", maxCost, in: 0.001...100, unit: "percent") }
+        guard client || comm.isEmpty else { throw ValidationError("--comm names programs that ask Redis: give --client too.") }
+        guard !client || !(target.pid.isEmpty && comm.isEmpty) else {
+            throw ValidationError("--client needs to know which program asks: give its --pid, or --comm NAME.")
+        }
+        guard !client || (target.port.isEmpty && !audit) else {
+            throw ValidationError("--port and --audit are about servers: leave them out with --client.")
+        }
+    }
+
+    func run() throws {
+        let began = MonotonicClock.now()
+        try reportingErrors {
+            let rows = CommandRows()
+            let named = try comm.flatMap { try processes(named: $0) }
+            let session = try RedisSession(self, targets: try target.targets(and: named), rows: rows, began: began)
+            try session.run()
+        }
+    }
+
+    /// Running processes by their name, as ps shows it.
+    private func processes(named name: String) throws -> [Int32] {
+        let procfs = ProcFS()
+        let pids = try procfs.pids().filter { pid in
+            guard let process = try? procfs.process(pid), let comm = try? process.comm() else { return false }
+            return comm == name
+        }
+        guard !pids.isEmpty else { throw Failure("no process is named \(name). Look with `ps -e -o pid,comm`, or give --pid.") }
+        return pids
+    }
+}

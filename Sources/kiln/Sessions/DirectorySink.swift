@@ -1,0 +1,50 @@
+import KilnModel
+
+/// The files of a session: a directory for each target.
+struct DirectorySink: Sink {
+    let directories: [SessionDirectory]
+
+    func interval(_ interval: SessionInterval) throws {
+        for (directory, lines) in zip(directories, interval.lines) { try directory.append(lines) }
+    }
+
+    func checkpoint(_ checkpoint: SessionCheckpoint) throws {
+        var attempts = Attempts()
+        for (directory, record) in zip(directories, checkpoint.records) { attempts.run { try directory.write(record) } }
+        for (directory, stacks) in zip(directories, checkpoint.stacks) { attempts.run { try directory.write(stacks, to: "stacks.folded") } }
+        try attempts.throwFirst()
+    }
+
+    /// Stacks, picture and totals. What can be written is, whatever else can't.
+    func end(_ result: SessionResult) throws {
+        var attempts = Attempts()
+        for (process, directory) in directories.enumerated() {
+            let record = result.records[process]
+            if result.stacks.indices.contains(process) {
+                let folded = result.stacks[process]
+                attempts.run { try directory.write(folded, to: "stacks.folded") }
+                attempts.run { try directory.write(sessionPicture(folded, record), to: "flamegraph.svg") }
+            }
+            attempts.run { try directory.write(record) }
+        }
+        try attempts.throwFirst()
+    }
+
+    /// Which files hold the session.
+    var wroteLines: [Line] { directories.flatMap(\.wroteLines) }
+
+    /// Take back what was made.
+    func discard() { for directory in directories.reversed() { directory.discard() } }
+}
+
+/// Several things that are all tried, whether one of them fails or not.
+struct Attempts {
+    private(set) var failure: (any Error)?
+
+    init(_ failure: (any Error)? = nil) { self.failure = failure }
+
+    mutating func run(_ body: () throws -> Void) { do { try body() } catch { failure = failure ?? error } }
+
+    /// The first failure, if there was one.
+    func throwFirst() throws { if let failure { throw failure } }
+}

@@ -1,0 +1,211 @@
+import FoundationEssentials
+import Glibc
+import KilnModel
+import PrintableText
+import SystemPackage
+
+/// The directory of one target's session. Rows are written as they are known; whole files are replaced at once.
+final class SessionDirectory {
+    let path: FilePath
+    private let commands: FileDescriptor?
+    private let syscalls: FileDescriptor?
+    private let owner: (user: UInt32, group: UInt32)?
+    /// Files are named in the directory that was made, whatever has come to stand in its place.
+    private let directory: FileDescriptor
+    /// The directories that were not there before, outermost first.
+    private let made: [FilePath]
+    /// Names of the files that hold what they should.
+    private var written: Set<String>
+
+    /// Make the row files in a directory that holds nothing yet.
+    convenience init(_ place: SessionPlace, withCommands: Bool = true, withSyscalls: Bool) throws {
+        try self.init(place.path, within: place, withCommands: withCommands, withSyscalls: withSyscalls)
+    }
+
+    /// Make the directory, where that is not `place` itself, with its row files. What fails takes `place` back, too.
+    init(_ path: FilePath, within place: SessionPlace, withCommands: Bool = true, withSyscalls: Bool) throws {
+        let owner = Self.personBehindSudo()
+        var made = place.made, directory: FileDescriptor?, rows: [FileDescriptor] = []
+        let names = (withCommands ? ["commands.jsonl"] : []) + (withSyscalls ? ["syscalls.jsonl"] : [])
+        do {
+            try Self.make(path, owner: owner, &made)
+            let opened = try Self.open(path)
+            directory = opened
+            for name in names {
+                do { rows.append(try Self.create(name, in: opened, owner: owner)) } catch { throw Self.failure("write", path.appending(name), error) }
+            }
+            self.directory = opened
+        } catch {
+            for (name, file) in zip(names, rows) {
+                try? file.close()
+                if let directory { unlinkat(directory.rawValue, name, 0) }
+            }
+            try? directory?.close()
+            for directory in made.reversed() { rmdir(directory.string) }
+            throw error
+        }
+        commands = withCommands ? rows.first : nil
+        syscalls = withSyscalls ? rows.last : nil
+        self.path = path
+        self.owner = owner
+        self.made = made
+        written = Set(names)
+    }
+
+    deinit {
+        try? commands?.close()
+        try? syscalls?.close()
+        try? directory.close()
+    }
+
+    func append(_ lines: IntervalLines) throws {
+        if let commands { try append(lines.commands, to: commands, name: "commands.jsonl") }
+        if let syscalls { try append(lines.syscalls, to: syscalls, name: "syscalls.jsonl") }
+    }
+
+    /// Replace session.json: a reader sees the former one or this one.
+    func write(_ record: SessionRecord) throws {
+        let encoder = JSONEncoder()
+        encoder.outputFormatting = [.prettyPrinted, .sortedKeys, .withoutEscapingSlashes]
+        try write(printableJSON(Array(try encoder.encode(record))) + [UInt8(ascii: "\n")], to: "session.json")
+    }
+
+    /// Write a whole file under a temporary name, then give it its own. Whatever else has come to stand there (a link, a pipe) is
+    /// replaced, not written to.
+    func write(_ bytes: [UInt8], to name: String) throws {
+        let temporary = ".\(name).partial"
+        do {
+            unlinkat(directory.rawValue, temporary, 0)
+            let file = try Self.create(temporary, in: directory, owner: owner)
+            try file.closeAfter { _ = try file.writeAll(bytes) }
+            guard renameat(directory.rawValue, temporary, directory.rawValue, name) == 0 else { throw Errno(rawValue: errno) }
+            written.insert(name)
+        } catch {
+            unlinkat(directory.rawValue, temporary, 0)
+            written.remove(name)
+            throw Self.failure("write", path.appending(name), error)
+        }
+    }
+
+    private static let files = ["session.json", "commands.jsonl", "syscalls.jsonl", "stacks.folded", "flamegraph.svg"]
+
+    /// Which files hold the session; nothing where none does.
+    var wroteLines: [Line] {
+        var status = stat()
+        let files = Self.files.filter { written.contains($0) && fstatat(directory.rawValue, $0, &status, 0) == 0 }
+        return files.isEmpty ? [] : ["wrote \(path)/: \(files.joined(separator: ", "))"]
+    }
+
+    /// Take back what was made, when the session did not begin, or nobody is there to read it.
+    func discard() {
+        for name in Self.files { unlinkat(directory.rawValue, name, 0) }
+        for directory in made.reversed() { rmdir(directory.string) }
+    }
+
+    private func append(_ lines: [UInt8], to file: FileDescriptor, name: String) throws {
+        do {
+            _ = try file.writeAll(lines)
+        } catch {
+            written.remove(name)
+            throw Self.failure("write", path.appending(name), error)
+        }
+    }
+
+    private static func open(_ path: FilePath) throws -> FileDescriptor {
+        do { return try FileDescriptor.open(path, .readOnly, options: [.directory, .closeOnExec]) } catch { throw failure("use", path, error) }
+    }
+
+    fileprivate static func make(_ path: FilePath, owner: (user: UInt32, group: UInt32)?, _ made: inout [FilePath]) throws {
+        var parents = path
+        var missing: [FilePath] = []
+        while !parents.string.isEmpty, access(parents.string, F_OK) != 0 {
+            missing.append(parents)
+            guard parents.removeLastComponent() else { break }
+        }
+        for directory in missing.reversed() {
+            guard mkdir(directory.string, 0o755) == 0 else { throw failure("make", directory, Errno(rawValue: errno)) }
+            made.append(directory)
+            if let owner { chown(directory.string, owner.user, owner.group) }
+        }
+        guard missing.isEmpty else { return }
+        guard let entries = opendir(path.string) else { throw failure("use", path, Errno(rawValue: errno)) }
+        defer { closedir(entries) }
+        while let entry = readdir(entries) {
+            let first = entry.pointee.d_name.0, second = entry.pointee.d_name.1, third = entry.pointee.d_name.2
+            let dot = CChar(UInt8(ascii: "."))
+            if first == dot, second == 0 || (second == dot && third == 0) { continue }
+            throw Failure("cannot use \(path) for a session: it is not empty. Give another directory, or remove it.")
+        }
+    }
+
+    /// A file that was not there: nothing that somebody put into its place is written to.
+    private static func create(
+        _ name: String, in directory: FileDescriptor, owner: (user: UInt32, group: UInt32)?
+    ) throws(Errno) -> FileDescriptor {
+        let file = openat(directory.rawValue, name, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0o644)
+        guard file >= 0 else { throw Errno(rawValue: errno) }
+        if let owner { fchown(file, owner.user, owner.group) }
+        return FileDescriptor(rawValue: file)
+    }
+
+    fileprivate static func failure(_ attempt: String, _ path: FilePath, _ error: any Error) -> Failure {
+        let advice = switch error as? Errno {
+        case .noSpace?, .diskQuotaExceeded?: "Free space there, or give another directory with --output."
+        case .fileTooLarge?: "The limit of a file's size (ulimit -f) is reached: raise it."
+        case .tooManyOpenFiles?: "Raise the limit of open files (ulimit -n)."
+        case .noSuchFileOrDirectory?: "Was the directory removed? Give another one with --output."
+        default: "Give a directory that can be written with --output."
+        }
+        return Failure("cannot \(attempt) \(path): \(error). \(advice)")
+    }
+
+    /// Files belong to who called sudo.
+    fileprivate static func personBehindSudo() -> (user: UInt32, group: UInt32)? {
+        guard geteuid() == 0, let user = getenv("SUDO_UID"), let group = getenv("SUDO_GID"),
+              let user = UInt32(String(cString: user)), let group = UInt32(String(cString: group))
+        else { return nil }
+        return (user, group)
+    }
+}
+
+/// Where a session writes, of one target or of several.
+struct SessionPlace {
+    let path: FilePath
+    /// The directories that were not there before, outermost first.
+    let made: [FilePath]
+
+    /// `asked` must not hold anything yet. Without it that is a new directory in the current one, by target and time: sessions that
+    /// begin in the same second have one each.
+    init(_ asked: String?, target: String, started: WallTime) throws {
+        let owner = SessionDirectory.personBehindSudo()
+        if let asked {
+            var made: [FilePath] = []
+            do {
+                try SessionDirectory.make(FilePath(asked), owner: owner, &made)
+            } catch {
+                for directory in made.reversed() { rmdir(directory.string) }
+                throw error
+            }
+            path = FilePath(asked)
+            self.made = made
+            return
+        }
+        let name = "kiln-\(target)-\(started.fileName)"
+        var candidate = FilePath(name), number = 1
+        while mkdir(candidate.string, 0o755) != 0 {
+            guard errno == EEXIST else { throw SessionDirectory.failure("make", candidate, Errno(rawValue: errno)) }
+            number += 1
+            candidate = FilePath("\(name)-\(number)")
+        }
+        if let owner { chown(candidate.string, owner.user, owner.group) }
+        path = candidate
+        made = [candidate]
+    }
+}
+
+/// As part of a file's name: letters, digits and dashes of a name, which may hold anything.
+func fileNamePart(_ name: String) -> String {
+    String(name.unicodeScalars.prefix(40).map { scalar -> Character in
+        scalar.properties.isAlphabetic || ("0"..."9").contains(scalar) || scalar == "-" ? Character(scalar) : "_"
+    })
+}

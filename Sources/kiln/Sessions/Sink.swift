@@ -1,0 +1,72 @@
+import KilnModel
+import KilnTargets
+
+/// Who hears what a session measures: tables for people, JSON lines for programs, a directory of files.
+///
+/// A session has a list of sinks and calls each of them in its order. A sink gets records and counts. It never sees the options of a
+/// subcommand: what it needs of them is given to its initialiser. A sink that can't write throws; `OutputClosed` says that its reader has
+/// gone, which ends the session without an error.
+protocol Sink {
+    /// Everything is attached; the first interval begins.
+    func begin(_ start: SessionStart) throws
+    /// An interval has passed.
+    func interval(_ interval: SessionInterval) throws
+    /// What is known so far, now and then: a session that is killed leaves this.
+    func checkpoint(_ checkpoint: SessionCheckpoint) throws
+    /// The session has ended. Nothing is attached any more that would change what is told here.
+    func end(_ result: SessionResult) throws
+}
+
+/// Most sinks hear some of it.
+extension Sink {
+    func begin(_ start: SessionStart) throws {}
+    func interval(_ interval: SessionInterval) throws {}
+    func checkpoint(_ checkpoint: SessionCheckpoint) throws {}
+    func end(_ result: SessionResult) throws {}
+}
+
+/// What a session is attached to, and how.
+struct SessionStart {
+    /// A title for each target, as `sessionTitle` makes it.
+    let titles: [String]
+    /// How it observes and for how long, in short phrases.
+    let details: [String]
+}
+
+/// What one interval brought.
+struct SessionInterval {
+    /// As they are called now.
+    let targets: [Target]
+    /// What happened in the interval.
+    let counts: Snapshot
+    /// The same as JSON lines, by target.
+    let lines: [IntervalLines]
+    /// When it ended.
+    let time: WallTime
+    /// What kiln itself used: CPU time in the interval, and the most memory so far.
+    let ownCPU: Nanoseconds
+    let ownPeakRSS: UInt64
+}
+
+/// What a session that is killed leaves. Either part may be missing.
+struct SessionCheckpoint {
+    /// A record for each target.
+    var records: [SessionRecord] = []
+    /// Folded stacks for each target.
+    var stacks: [[UInt8]] = []
+}
+
+/// What is known at a session's end.
+struct SessionResult {
+    /// A record for each target.
+    let records: [SessionRecord]
+    /// Folded stacks for each target; empty where none were sampled.
+    let stacks: [[UInt8]]
+}
+
+/// Says on standard error that a session has begun.
+struct Announcement: Sink {
+    func begin(_ start: SessionStart) {
+        say("kiln \(kilnVersion): attached to \(start.titles.joined(separator: ", ")); \(start.details.joined(separator: ", "))")
+    }
+}

@@ -1,0 +1,143 @@
+import Flamegraph
+import KilnKernel
+import KilnModel
+import KilnSymbols
+
+/// Names for the addresses of a session's stacks.
+final class StackFolding {
+    private let kernel = KernelSymbolizer()
+    private let store: SymbolStore
+    /// By process; none where it could not be read.
+    private var symbolizers: [Int: Symbolizer] = [:]
+    private let code = CodeMappings()
+    private let demangling: Bool
+    /// Names that stay what they are, of all stacks folded so far.
+    private var lasting: [KnownFrames.Place: KnownFrames.Frame] = [:]
+
+    /// Opens the targets' mapped files now: names are still found after a process has ended.
+    init(targets: [Int32], _ options: SamplingOptions) {
+        store = SymbolStore(expandsInlined: options.inline)
+        demangling = !options.noDemangle
+        for (index, pid) in targets.enumerated() { symbolizers[index] = try? Symbolizer(pid: pid, sharing: store) }
+    }
+
+    /// Learn what a process has mapped since; its code now, for the unwinder. Nothing of one that is gone.
+    func mappings(of process: SampledProcess) -> [CodeMapping] {
+        if let known = symbolizers[process.number] {
+            _ = try? known.refresh()
+            return code.mappings(of: known)
+        }
+        // Threads of the kernel have no stack of their own.
+        guard process.startStack != 0 else { return [] }
+        let opened = try? Symbolizer(pid: process.pid, startStack: process.startStack, sharing: store)
+        symbolizers[process.number] = opened
+        return opened.map(code.mappings) ?? []
+    }
+
+    /// What these processes have mapped now; nothing of those that are gone.
+    func code(ofProcesses pids: [Int32]) -> [CodeMapping] {
+        pids.flatMap { pid in (try? Symbolizer(pid: pid, sharing: store)).map(code.mappings) ?? [] }
+    }
+
+    /// Stacks as folded text: `root;outermost;...;innermost count`, a line each, sorted. `root` names a process (its number);
+    /// stacks of those for which it is nil are left out. Behind it stands the thread's name, where it is known. A stack that isn't
+    /// whole begins with why: `root;[no_row];...`.
+    func folded(_ table: StackTable, root: (Int) -> String?) -> (text: [UInt8], names: NamesRecord) {
+        var known = KnownFrames(lasting)
+        let found = table.foundCode.mapValues(code.mappings)
+        var lines: [String: UInt64] = [:]
+        for (process, frames, samples) in table.stacks {
+            guard let root = root(process) else { continue }
+            let origin = table.processes[process]?.origin ?? process
+            var stack = [foldedSafe(root)]
+            if let thread = frames.thread { stack.append(foldedSafe(thread)) }
+            // What is missing below must not look like the outermost function.
+            if frames.end != .complete { stack.append("[\(frames.end.name)]") }
+            for frame in located(frames.user, interrupted: frames.interrupted).reversed() {
+                stack.append(known.text(of: frame, in: process, samples) { named($0, process, origin, found[process]) })
+            }
+            for frame in located(frames.kernel).reversed() {
+                stack.append(known.text(of: frame, in: nil, samples) { named([self.kernel.symbolize($0)], in: .kernel) })
+            }
+            lines[stack.joined(separator: ";"), default: 0] += samples
+        }
+        lasting = known.lasting
+        let text = Array(lines.sorted { $0.key < $1.key }.map { "\($0.key) \($0.value)\n" }.joined().utf8)
+        return (text, NamesRecord(named: known.named, unnamed: known.unnamed))
+    }
+
+    /// The innermost address is where the code was, and so is one that a signal interrupted; the others are where calls
+    /// return to.
+    private func located(_ addresses: [UInt64], interrupted: [Int] = []) -> [FrameAddress] {
+        addresses.enumerated().map { $0 == 0 || interrupted.contains($0) ? .instructionPointer($1) : .returnAddress($1) }
+    }
+
+    /// A process that was gone before it could be read had the code of what forked it (`origin`), if it executed nothing since, or what
+    /// the unwinder found in it.
+    private func named(_ frame: FrameAddress, _ process: Int, _ origin: Int, _ found: FoundMappings?) -> KnownFrames.Frame {
+        let own = symbolizers[process]
+        if let found, found.covers(frame), own?.covers(frame) != true { return named(found.frames(frame), in: .user) }
+        guard let symbolizer = own ?? symbolizers[origin] else {
+            return .init(text: "[unknown]", unnamed: .init(module: nil, reason: "the process could not be read: it ended too soon, or kiln may not"))
+        }
+        return named(symbolizer.frames(frame), in: .user)
+    }
+
+    private func named(_ symbols: [Symbol], in space: FrameSpace) -> KnownFrames.Frame {
+        KnownFrames.Frame(
+            text: symbols.map { $0.foldedFrame(in: space, demangling: demangling) }.joined(separator: ";"),
+            unnamed: symbols.first?.unnamed.map { .init(module: $0.module, reason: $0.reason.description) },
+            lasts: symbols.first.map { if case .function = $0 { true } else { false } } ?? false
+        )
+    }
+}
+
+/// When stacks are folded while a session goes on, so that one that is killed leaves a profile: every 10 s, or so seldom that it takes no
+/// more than a fiftieth of a core.
+struct FoldingTimes {
+    private static let every = Nanoseconds(10_000_000_000)
+    private var due = MonotonicClock.now() + every
+
+    var isDue: Bool { MonotonicClock.now() >= due }
+
+    mutating func done(since began: Nanoseconds) {
+        let now = MonotonicClock.now(), took = now - began
+        due = now + max(Self.every, Nanoseconds(took.count * 50))
+    }
+}
+
+/// The frames of a session that have been looked up, and how often each outcome occurred.
+private struct KnownFrames {
+    struct Frame {
+        /// As in a folded stack; more than one frame where functions were inlined.
+        let text: String
+        /// Nil where the frame has a name.
+        let unnamed: NamesRecord.Cause?
+        /// It is a file's: code that is generated may give way to other code, and a name may yet be found for what has none.
+        var lasts = false
+    }
+
+    struct Place: Hashable {
+        let address: FrameAddress
+        /// The process in whose address space it lies; nil: the kernel's.
+        let space: Int?
+    }
+
+    private var frames: [Place: Frame] = [:]
+    private(set) var named: UInt64 = 0
+    private(set) var unnamed: [NamesRecord.Cause: UInt64] = [:]
+
+    init(_ known: [Place: Frame]) { frames = known }
+
+    var lasting: [Place: Frame] { frames.filter(\.value.lasts) }
+
+    mutating func text(
+        of address: FrameAddress, in space: Int?, _ samples: UInt64, lookingUp look: (FrameAddress) -> Frame
+    ) -> String {
+        let place = Place(address: address, space: space)
+        let frame = frames[place] ?? look(address)
+        frames[place] = frame
+        if let cause = frame.unnamed { unnamed[cause, default: 0] += samples } else { named += samples }
+        return frame.text
+    }
+}

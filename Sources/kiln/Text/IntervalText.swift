@@ -1,0 +1,95 @@
+import KilnKernel
+import KilnModel
+import PrintableText
+
+/// An interval, or a whole session, as tables for people.
+struct IntervalText {
+    let interval: Snapshot
+    /// Of a whole session: totals instead of rates.
+    let isTotal: Bool
+    /// How many rows a table has at most.
+    let tableRows: Int
+
+    /// The commands of one process, the most called first.
+    func commands(of process: Int) -> [(name: CommandName, counts: CommandCounts)] {
+        interval.commands.filter { $0.key.process == process }.map { (name: $0.key.name, counts: $0.value) }
+            .sorted { ($1.counts.calls, $0.name) < ($0.counts.calls, $1.name) }
+    }
+
+    /// Those of them that are shown: where they are too many, half of the rows is for those that took the longest, all calls together.
+    func shownCommands(of process: Int) -> [(name: CommandName, counts: CommandCounts)] {
+        let all = commands(of: process), most = tableRows
+        guard all.count > most else { return all }
+        let longest = all.dropFirst(most - most / 2).sorted { ($1.counts.latency.sum, $0.name) < ($0.counts.latency.sum, $1.name) }
+        let shown = Set((all.prefix(most - most / 2) + longest.prefix(most / 2)).map { $0.name })
+        return all.filter { shown.contains($0.name) }
+    }
+
+    /// What a table leaves out, and where it is; nil: nothing. `amount`: what they come to together.
+    func restLine(_ count: Int, _ what: String, amount: String = "", in file: String = "session.json") -> Line? {
+        count > 0 ? "… and \(count) more \(what)\(amount) (in \(file))" : nil
+    }
+
+    private func restLine(of process: Int) -> Line? {
+        let all = commands(of: process), shown = Set(shownCommands(of: process).map { $0.name })
+        let calls = all.filter { !shown.contains($0.name) }.map { $0.counts.calls }.saturatingSum
+        return restLine(
+            all.count - shown.count, "commands", amount: " with \(grouped(calls)) calls", in: isTotal ? "session.json" : "commands.jsonl"
+        )
+    }
+
+    /// A row for each command that is shown, with its service.
+    func commandTable(process: Int) -> [Line] {
+        let rows = shownCommands(of: process).map { (name: $0.name, counts: $0.counts, service: $0.counts.latency) }
+        guard !rows.isEmpty else { return ["no commands"] }
+        let sparklines = Sparklines(rows.map(\.service))
+        var table = Table(["COMMAND", isTotal ? "calls" : "calls/s", "p50", "p90", "p99", "p99.9", "max"], leftAligned: 1)
+        for row in rows {
+            let percentiles = [0.5, 0.9, 0.99, 0.999].map { row.service.percentile($0)?.description ?? "-" }
+            table.add([row.name.description, amount(row.counts.calls)] + percentiles + [text(row.service.maximum)])
+        }
+        var lines = [Line].table(table.lines)
+        lines[0].bold += "  " + sparklines.header
+        for (index, row) in rows.enumerated() {
+            lines[index + 1].text = (lines[index + 1].text + "  " + sparklines.line(row.service)).trimmedRight
+        }
+        return lines + [restLine(of: process)].compactMap { $0 }
+    }
+
+    /// The system calls of one process on one line, the most frequent first; nil when there were none.
+    func syscallLine(process: Int) -> String? {
+        syscallLine(interval.syscalls.filter { $0.key.process == process }.map { (syscallName($0.number), $1) })
+    }
+
+    /// The same of calls by name.
+    func syscallLine(_ calls: [(name: String, counts: SyscallCounts)]) -> String? {
+        let counted = calls.sorted { ($1.counts.count, $0.name) < ($0.counts.count, $1.name) }
+        guard !counted.isEmpty else { return nil }
+        let shown = counted.prefix(8).map { name, counts in
+            "\(name) \(amount(counts.count))" + (counts.errors == 0 ? "" : " (\(amount(counts.errors)) failed)")
+        }
+        return (isTotal ? "syscalls: " : "syscalls/s: ") + shown.joined(separator: ", ") + more(counted.count - 8, ",")
+    }
+
+    /// Everything lost, by name.
+    var lostText: String {
+        guard !interval.losses.isEmpty else { return "lost: nothing" }
+        return "lost: " + interval.losses.sorted { $0.key < $1.key }.map { "\($0.value) \($0.key)" }.joined(separator: ", ")
+    }
+
+    /// Calls as they are, or a second.
+    private func amount(_ count: UInt64) -> String {
+        guard !isTotal else { return grouped(count) }
+        let rate = Double(count) / max(interval.time.seconds, 1e-9)
+        return rate >= 9.95 || rate == 0 ? grouped(UInt64(rate.rounded())) : String(Double(Int(rate * 10 + 0.5)) / 10)
+    }
+
+    private func text(_ maximum: Histogram.Maximum) -> String {
+        switch maximum {
+        case .none: "-"
+        case .exact(let longest): longest.description
+        case .atMost(let edge): "<=" + edge.description
+        case .beyond(let limit): ">" + limit.description
+        }
+    }
+}

@@ -1,0 +1,19 @@
+/// 1234567 as 1,234,567.
+func grouped(_ number: UInt64) -> String {
+    var digits = Array(String(number))
+    var index = digits.count - 3
+    while index > 0 {
+        digits.insert(",", at: index)
+        index -= 3
+    }
+    return String(digits)
+}
+
+/// `3.4 %`; two significant digits of what is small.
+func percentText(_ share: Double) -> String {
+    let percent = share * 100, scale = abs(percent) < 1 ? 100.0 : 10.0
+    return "\((percent * scale).rounded() / scale) %"
+}
+
+/// `10.0 s`
+func significantSeconds(_ seconds: Double) -> String { "\((seconds * 10).rounded() / 10) s" }

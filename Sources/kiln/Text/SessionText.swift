@@ -1,0 +1,101 @@
+import KilnKernel
+import KilnModel
+import KilnTargets
+
+/// `redis-server pid 1 port 6379 (docker web)`. `formerComm`: its name when the session began, where that is another one.
+func sessionTitle(comm: String, formerComm: String? = nil, pid: Int32, ports: [UInt16], container: String?) -> String {
+    let listens = ports.isEmpty ? "" : " port " + ports.map(String.init).joined(separator: ",")
+    return "\(comm) pid \(pid)\(listens)" + (container.map { " (\($0))" } ?? "") + (formerComm.map { " (\($0) when the session began)" } ?? "")
+}
+
+/// A whole session for people: at its end, and whenever its directory is read again.
+struct SessionText {
+    let record: SessionRecord
+    private let text: IntervalText
+
+    init(_ record: SessionRecord) {
+        self.record = record
+        text = IntervalText(interval: record.snapshot, isTotal: true, tableRows: Output.standardOutput.tableRows)
+    }
+
+    /// All but the losses, which are those of all targets together.
+    var lines: [Line] {
+        let target = record.target
+        let title = sessionTitle(
+            comm: target.comm, formerComm: target.commAtStart, pid: target.pid, ports: target.ports, container: target.container
+        )
+        var lines = [Line(bold: "Session of \(significantSeconds(record.durationS)) (\(record.ended))", "  " + title)]
+        lines += text.histograms(process: 0) + text.tables(process: 0, waits: 10)
+        if let syscalls = record.syscalls {
+            let calls = syscalls.map { (name: $0, counts: SyscallCounts(count: $1.count, errors: $1.errors)) }
+            if let line = text.syscallLine(calls) { lines.append(Line(line)) }
+        }
+        lines += text.sizeTable(process: 0) + (record.side == .client ? text.serverTable(process: 0) : text.clientTable(process: 0))
+        lines += Dictionary(grouping: record.phasesUnknown.keys.sorted()) { record.phasesUnknown[$0] ?? "" }
+            .sorted { $0.key < $1.key }.map { reason, phases in "\(phases.joined(separator: ", ")): \(reason)" }
+        if let audit = record.audit { lines += auditLines(audit) }
+        for step in record.costLimit?.steps ?? [] { lines.append("after \(significantSeconds(step.afterS)), beyond --max-cost: \(step.step)") }
+        return lines + sampleLines
+    }
+
+    var losses: [String] {
+        [text.lostText] + record.lost.keys.sorted().compactMap { loss in lossMeaning(loss).map { "  \(loss): \($0)" } }
+    }
+
+    /// How many samples there are, whose, how their stacks end, and which frames have no name.
+    var sampleLines: [String] {
+        let counts = record.samples.onCPU
+        guard counts.frequencyHz > 0 else { return [] }
+        let whole = counts.recorded == 0 ? "" : ", \(share(counts.complete, of: counts.recorded)) % of stacks whole"
+        let cut = counts.kernelTruncated == 0 ? "" : ", \(counts.kernelTruncated) cut at the depth limit in the kernel"
+        let cpu = Nanoseconds(UInt64(saturating: record.cost.targetCPUS * 1e9))
+        let expected = counts.expected.map { " of \($0) expected from \(cpu) of CPU time" } ?? ""
+        var lines: [String] = ["samples: \(counts.recorded) recorded\(expected)\(whole)\(cut)"] + ends(counts.ends)
+        if let others = counts.descendants {
+            lines.append("processes it started: \(others.recorded) samples, \(share(others.complete, of: others.recorded)) % of stacks whole")
+            lines += ends(others.ends)
+        }
+        return lines + processes + unnamed
+    }
+
+    private func ends(_ counts: [String: UInt64]) -> [String] {
+        StackEnd.all.compactMap { end in
+            guard end != .complete, let count = counts[end.name] else { return nil }
+            return "  \(count) \(end.name): \(end.meaning)"
+        }
+    }
+
+    /// The most sampled by name, where there were several.
+    private var processes: [String] {
+        guard let processes = record.samples.onCPU.processes, processes.count > 1 else { return [] }
+        let byName = Dictionary(grouping: processes, by: \.comm).map { comm, same in
+            (comm: comm, count: UInt64(same.count), samples: same.map(\.samples).saturatingSum)
+        }.sorted { ($1.samples, $0.comm) < ($0.samples, $1.comm) }
+        var table = Table(["PROCESS", "number", "samples"], leftAligned: 1)
+        for row in byName.prefix(10) { table.add([row.comm, grouped(row.count), grouped(row.samples)]) }
+        let rest = byName.count - 10
+        return table.lines + (rest > 0 ? ["\(rest) more names in session.json"] : [])
+    }
+
+    /// Which frames have no name, and why.
+    private var unnamed: [String] {
+        guard let names = record.samples.onCPU.names, !names.unnamed.isEmpty else { return [] }
+        let shown = names.unnamed.prefix(4)
+        let lines = shown.map { "  \($0.frames) \($0.module.map { "in \($0)" } ?? "in no file"): \($0.reason)" }
+        let rest = names.unnamed.count - shown.count
+        return ["names: \(share(names.named, of: names.frames)) % of frames; without one:"] + lines
+            + (rest > 0 ? ["  \(rest) more reasons in session.json"] : [])
+    }
+
+    /// In percent with one decimal, rounded down: 100 means all.
+    private func share(_ part: UInt64, of whole: UInt64) -> String {
+        guard whole != 0 else { return "0.0" }
+        let permille = UInt64(saturating: (Double(part) * 1000 / Double(whole)).rounded(.down))
+        return "\(permille / 10).\(permille % 10)"
+    }
+}
+
+/// The same of a target that is being watched.
+func sessionTitle(_ target: Target) -> String {
+    sessionTitle(comm: target.comm, pid: target.pid, ports: target.ports, container: target.container.map { String(describing: $0) })
+}
