@@ -1,7 +1,7 @@
 import KilnModel
 import KilnTargets
 
-/// Who hears what a session measures: tables for people, JSON lines for programs, a directory of files.
+/// Receives what a session measures: tables for people, JSON lines for programs, a directory of files.
 ///
 /// A session has a list of sinks and calls each of them in its order. A sink gets records and counts. It never sees the options of a
 /// subcommand: what it needs of them is given to its initialiser. A sink that can't write throws; `OutputClosed` says that its reader has
@@ -17,7 +17,7 @@ protocol Sink {
     func end(_ result: SessionResult) throws
 }
 
-/// Most sinks hear some of it.
+/// A sink implements the calls that it needs.
 extension Sink {
     func begin(_ start: SessionStart) throws {}
     func interval(_ interval: SessionInterval) throws {}
