@@ -14,7 +14,7 @@
 #include "requests/commands.bpf.h"
 
 /* What the socket tells of a connection, at its first event. */
-__noinline int client_meets(struct exchange *x, const struct kiln_client_key *server, bool incoming, bool is_new)
+__noinline int client_meets(struct connection *x, const struct kiln_client_key *server, bool incoming, bool is_new)
 {
 	if (!x || !server)
 		return 0;
@@ -25,15 +25,15 @@ __noinline int client_meets(struct exchange *x, const struct kiln_client_key *se
 }
 
 /* The first send of a connection, or its first receive where that was not seen. */
-static __always_inline void client_begins(struct exchange *x)
+static __always_inline void client_begins(struct connection *x)
 {
-	if (x->trust != TRUST_UNKNOWN)
+	if (x->sync != SYNC_UNKNOWN)
 		return;
-	x->trust = !(x->flags & OUTGOING) ? TRUST_IGNORED : x->flags & STREAM_START ? TRUST_COUNTING : TRUST_PROBING;
+	x->sync = !(x->flags & OUTGOING) ? SYNC_IGNORED : x->flags & STREAM_START ? SYNCED : RESYNCING;
 }
 
 /* The first bytes that are sent on a connection: a request is an array. False: this one is none of Redis. */
-__noinline int begins_with_request(struct exchange *x, const struct send *send)
+__noinline int begins_with_request(struct connection *x, const struct send *send)
 {
 	__u64 buffer;
 	__u8 first = 0;
@@ -46,14 +46,14 @@ __noinline int begins_with_request(struct exchange *x, const struct send *send)
 	if (!buffer || bpf_probe_read_user(&first, sizeof first, (void *)buffer) || first == '*')
 		return true;
 	lose(foreign_connection(buffer, send->sent), 1);
-	x->trust = TRUST_IGNORED;
+	x->sync = SYNC_IGNORED;
 	return false;
 }
 
 /* The requests of the next piece of a send, wherever they are cut. */
 static long follow_requests(__u32 index, struct send_pieces *pieces)
 {
-	struct connection *c = pieces->connection;
+	struct connection_details *c = pieces->details;
 	__u32 zero = 0;
 	struct resp_reader *r = bpf_map_lookup_elem(&readers, &zero);
 	__u64 base = 0;
@@ -74,7 +74,7 @@ static long follow_requests(__u32 index, struct send_pieces *pieces)
 }
 
 /* The requests of a send await their replies, or are counted where nothing does; they are in this CPU's reader. */
-__noinline int await_requests(struct exchange *x, struct connection *c, __u64 handed_over_ns)
+__noinline int await_requests(struct connection *x, struct connection_details *c, __u64 handed_over_ns)
 {
 	struct arrived times = { 0, handed_over_ns };
 	struct resp_reader *r;
@@ -101,7 +101,7 @@ __noinline int await_requests(struct exchange *x, struct connection *c, __u64 ha
 }
 
 /* The requests of a send of any form. What can't be followed is counted, and leaves the stream failed or lost. */
-static __always_inline void client_follows(struct exchange *x, struct connection *c, struct resp_reader *r, const struct send *send,
+static __always_inline void client_follows(struct connection *x, struct connection_details *c, struct resp_reader *r, const struct send *send,
 					   __u64 handed_over_ns)
 {
 	struct send_pieces pieces = { c, 0, send->sent, send->form };
@@ -121,7 +121,7 @@ static __always_inline void client_follows(struct exchange *x, struct connection
 }
 
 /* One small command alone in its send, where nothing waits: 1; then no state of the stream was needed. */
-__noinline int client_sends_one(struct exchange *x, const struct send *send, __u64 handed_over_ns)
+__noinline int client_sends_one(struct connection *x, const struct send *send, __u64 handed_over_ns)
 {
 	struct arrived times = { 0, handed_over_ns };
 	struct resp_reader *r;
@@ -145,49 +145,49 @@ __noinline int client_sends_one(struct exchange *x, const struct send *send, __u
 
 /* The stream is not known any more, from this send on, or this receive that is followed as one: nothing counts until an exchange has passed
  * alone. */
-__noinline int client_loses_track(struct exchange *x, struct connection *c, const struct send *send)
+__noinline int client_loses_track(struct connection *x, struct connection_details *c, const struct send *send)
 {
 	if (!x || !c || !send)
 		return 0;
-	if (x->trust == TRUST_PROBING && ++c->failed_probes >= PROBES_MAX) {
+	if (x->sync == RESYNCING && ++c->failed_probes >= PROBES_MAX) {
 		lose(foreign_connection(first_byte_of(send), send->sent), 1);
-		x->trust = TRUST_IGNORED;
+		x->sync = SYNC_IGNORED;
 		return 0;
 	}
-	distrust(x);
+	desync(x);
 	x->flags &= ~IN_REPLY;
 	c->probed = 0;
 	return 0;
 }
 
-static __always_inline void client_sends(const struct place *place, struct exchange *x, const struct send *send)
+static __always_inline void client_sends(const struct place *place, struct connection *x, const struct send *send)
 {
 	__u32 zero = 0;
 	struct resp_reader *r = bpf_map_lookup_elem(&readers, &zero);
 	__u64 now = send->returned_ns ? send->returned_ns : bpf_ktime_get_ns();
-	struct connection *c;
+	struct connection_details *c;
 
 	client_begins(x);
-	if (!r || x->trust == TRUST_IGNORED)
+	if (!r || x->sync == SYNC_IGNORED)
 		return;
 	if (x->flags & STREAM_START && !begins_with_request(x, send))
 		return;
 	r->process = x->process | (__u32)x->client << KILN_SERVER_SHIFT;
-	r->counting = x->trust == TRUST_COUNTING;
+	r->counting = x->sync == SYNCED;
 	if (r->counting)
 		count_send(x->client, send->sent);
 	else
 		lose(KILN_LOST_UNSYNCHRONISED_BYTES, send->sent);
 	if (r->counting && !(x->flags & (IN_REQUEST | UNPAIRED | REPLIES_OFF | SKIPS_REPLY)) && client_sends_one(x, send, now))
 		return;
-	c = connection_at(place);
+	c = details_at(place);
 	if (!c) {
 		lose(KILN_LOST_CONNECTIONS_WITHOUT_STATE, 1);
-		distrust(x);
+		desync(x);
 		return;
 	}
 	/* What was sent before has been answered, and not as awaited, or there would be counting. */
-	if (x->trust == TRUST_PROBING && x->flags & REPLIED) {
+	if (x->sync == RESYNCING && x->flags & REPLIED) {
 		x->flags &= ~(IN_REQUEST | IN_REPLY | PROBED | REPLIED);
 		c->probed = 0;
 	}
@@ -196,7 +196,7 @@ static __always_inline void client_sends(const struct place *place, struct excha
 		if (c->requests.state == RESP_FAILED && r->counting)
 			lose(KILN_LOST_PROTOCOL_ERRORS, 1);
 		client_loses_track(x, c, send);
-	} else if (x->trust == TRUST_PROBING && c->probed) {
+	} else if (x->sync == RESYNCING && c->probed) {
 		x->flags |= PROBED;
 	}
 	if (x->waiting != WAITING_ONE)
@@ -205,7 +205,7 @@ static __always_inline void client_sends(const struct place *place, struct excha
 
 /* A receive while nothing counts. As many whole replies as requests were sent, and nothing before or behind them: what
  * is sent next begins with a request, and nothing is outstanding. */
-__noinline int client_proves(struct exchange *x, struct connection *c, const struct send *replies)
+__noinline int client_proves(struct connection *x, struct connection_details *c, const struct send *replies)
 {
 	__u32 zero = 0;
 	struct reply_reader *r = bpf_map_lookup_elem(&reply_readers, &zero);
@@ -223,7 +223,7 @@ __noinline int client_proves(struct exchange *x, struct connection *c, const str
 	c->probed -= r->replies;
 	if (c->probed || !replies_at_boundary(&c->replies) || x->flags & IN_REQUEST)
 		return 0;
-	x->trust = TRUST_COUNTING;
+	x->sync = SYNCED;
 	x->flags &= ~(PROBED | REPLIED | IN_REPLY);
 	x->waiting = WAITING_NONE;
 	c->failed_probes = 0;
@@ -233,39 +233,39 @@ __noinline int client_proves(struct exchange *x, struct connection *c, const str
 }
 
 /* A send of which not even the length is known. */
-static __always_inline void client_misses(struct exchange *x)
+static __always_inline void client_misses(struct connection *x)
 {
 	client_begins(x);
-	if (x->trust == TRUST_IGNORED)
+	if (x->sync == SYNC_IGNORED)
 		return;
 	lose(KILN_LOST_UNSUPPORTED_SENDS, 1);
-	distrust(x);
+	desync(x);
 	x->flags &= ~(IN_REPLY | STREAM_START);
 }
 
-static __always_inline void client_receives(const struct place *place, struct exchange *x, struct receive *receive)
+static __always_inline void client_receives(const struct place *place, struct connection *x, struct receive *receive)
 {
 	struct send *replies = &receive->replies;
 	struct kiln_client_stats *stats;
-	struct connection *c;
+	struct connection_details *c;
 	__u32 server = x->client;
 
 	client_begins(x);
-	if (x->trust == TRUST_IGNORED)
+	if (x->sync == SYNC_IGNORED)
 		return;
 	if (receive->tcp && !receive->loss && x->copied_seq && !continues(x, receive)) {
 		lose(KILN_LOST_RECEIVE_GAPS, 1);
-		distrust(x);
+		desync(x);
 	}
 	x->copied_seq = receive->copied_seq;
 	if (receive->loss) {
 		lose(receive->loss - 1, 1);
-		distrust(x);
+		desync(x);
 		return;
 	}
 	*replies = (struct send){ .buffer = receive->buffer, .sent = receive->length, .form = receive->form };
-	if (x->trust == TRUST_PROBING) {
-		c = x->flags & PROBED ? connection_at(place) : NULL;
+	if (x->sync == RESYNCING) {
+		c = x->flags & PROBED ? details_at(place) : NULL;
 		if (c)
 			client_proves(x, c, replies);
 		return;
@@ -284,7 +284,7 @@ static __always_inline void client_receives(const struct place *place, struct ex
 
 /* ---- either side -------------------------------------------------------------------------------------------- */
 
-static __always_inline void side_receives(const struct place *place, struct exchange *x, struct receive *receive,
+static __always_inline void side_receives(const struct place *place, struct connection *x, struct receive *receive,
 					    struct task_struct *task, __u32 process)
 {
 	if (CLIENT_SIDE)
@@ -293,7 +293,7 @@ static __always_inline void side_receives(const struct place *place, struct exch
 		connection_receives(place, x, receive, task, process);
 }
 
-static __always_inline void side_sends(const struct place *place, struct exchange *x, const struct send *send,
+static __always_inline void side_sends(const struct place *place, struct connection *x, const struct send *send,
 					 struct task_struct *task)
 {
 	if (CLIENT_SIDE)

@@ -5,24 +5,24 @@
 #define KILN_COMMANDS_BPF_H
 
 #include "common/bpf.h"
-#include "requests/connections.bpf.h"
+#include "requests/connection_details.bpf.h"
 #include "requests/lifetimes.bpf.h"
-#include "requests/trust.bpf.h"
+#include "requests/sync.bpf.h"
 #include "requests/variant.h"
 
 /* ---- receive ----------------------------------------------------------------------------------------------- */
 
 /* Different commands of one receive, or some that come while others wait, or that are not ordinary. */
-static __always_inline void await_replies(const struct place *place, struct exchange *x, struct resp_reader *r,
+static __always_inline void await_replies(const struct place *place, struct connection *x, struct resp_reader *r,
 					  const struct arrived *times)
 {
-	struct connection *c = NULL;
+	struct connection_details *c = NULL;
 
 	resp_note_run(r);
 	if (TRACING)
 		begin_runs(x);
 	if (!(x->flags & UNPAIRED)) {
-		c = connection_at(place);
+		c = details_at(place);
 		if (!c) {
 			lose(KILN_LOST_CONNECTIONS_WITHOUT_STATE, 1);
 			unpair(x);
@@ -53,26 +53,26 @@ static __always_inline void count_send(__u32 client, __u32 bytes)
 }
 
 /* A receive was followed without counting, and so many requests end the last run in it. */
-static __noinline void probed(const struct place *place, struct exchange *x, __u32 bytes, __u32 requests)
+static __noinline void probed(const struct place *place, struct connection *x, __u32 bytes, __u32 requests)
 {
-	struct connection *c;
+	struct connection_details *c;
 
 	lose(KILN_LOST_UNSYNCHRONISED_BYTES, bytes);
 	if (!requests)
 		return;
 	x->flags |= PROBED;
 	/* What other processes are sent as lines of text looks as requests do: replies tell. */
-	c = is_known_server(x->process) ? connection_at(place) : NULL;
+	c = is_known_server(x->process) ? details_at(place) : NULL;
 	if (c)
 		c->failed_probes = 0;
 }
 
-static __always_inline void connection_receives(const struct place *place, struct exchange *x, struct receive *receive,
+static __always_inline void connection_receives(const struct place *place, struct connection *x, struct receive *receive,
 						struct task_struct *task, __u32 process)
 {
 	__u32 zero = 0;
 	struct resp_reader *r;
-	struct connection *c = NULL;
+	struct connection_details *c = NULL;
 	struct thread_counts thread = { task->nvcsw, task->sched_info.run_delay };
 	struct arrived *times = &receive->times;
 	struct executor *executor = executor_of(process);
@@ -86,7 +86,7 @@ static __always_inline void connection_receives(const struct place *place, struc
 				   times->received_ns);
 	if (x->waiting != WAITING_ONE && x->waiting != WAITING_RUN)
 		x->received_ns = times->received_ns;
-	followed = x->trust == TRUST_COUNTING && !(x->flags & IN_REQUEST) && !receive->loss && !receive->gap;
+	followed = x->sync == SYNCED && !(x->flags & IN_REQUEST) && !receive->loss && !receive->gap;
 	if (!followed)
 		followed = take_up(place, x, receive, process);
 	x->copied_seq = receive->copied_seq;
@@ -98,11 +98,11 @@ static __always_inline void connection_receives(const struct place *place, struc
 		return;
 	x->flags &= ~(REPLIED | SENT_IN_PART);
 	r->process = process;
-	r->counting = x->trust == TRUST_COUNTING;
+	r->counting = x->sync == SYNCED;
 	if (TRACING)
 		r->traced = keeping_of(x, receive->length);
 	if (x->flags & IN_REQUEST)
-		c = connection_at(place);
+		c = details_at(place);
 	if (c) {
 		resp_receive(r, &c->requests, receive->buffer, receive->length);
 		follow_units(r, &c->requests);
@@ -110,7 +110,7 @@ static __always_inline void connection_receives(const struct place *place, struc
 	} else {
 		outcome = resp_receive_run(r, receive->buffer, receive->length);
 		if (outcome == RESP_UNREADABLE) {
-			distrust(x);
+			desync(x);
 			return;
 		}
 		if (outcome == RESP_MORE) {
@@ -119,10 +119,10 @@ static __always_inline void connection_receives(const struct place *place, struc
 			inside = !at_boundary(&r->stream);
 		}
 		if (inside) {
-			c = connection_at(place);
+			c = details_at(place);
 			if (!c) {
 				lose(KILN_LOST_CONNECTIONS_WITHOUT_STATE, 1);
-				distrust(x);
+				desync(x);
 				return;
 			}
 			c->requests = r->stream;
@@ -177,20 +177,20 @@ static __always_inline void connection_receives(const struct place *place, struc
 	}
 	if (c->requests.state == RESP_FAILED && receive->first && !r->run_count) {
 		lose(KILN_LOST_NOT_RESP_CONNECTIONS, 1);
-		x->trust = TRUST_IGNORED;
+		x->sync = SYNC_IGNORED;
 		return;
 	}
 	if (c->requests.state == RESP_FAILED)
 		lose(KILN_LOST_PROTOCOL_ERRORS, 1);
-	distrust(x);
+	desync(x);
 }
 
 /* ---- send -------------------------------------------------------------------------------------------------- */
 
 /* Replies of any form: cut, several, large, errors. */
-static __always_inline void send_replies(const struct place *place, struct exchange *x, const struct send *send)
+static __always_inline void send_replies(const struct place *place, struct connection *x, const struct send *send)
 {
-	struct connection *c = connection_at(place);
+	struct connection_details *c = details_at(place);
 
 	if (!c) {
 		unpair(x);
@@ -206,18 +206,18 @@ static __always_inline void send_replies(const struct place *place, struct excha
 	follow_send(c, send);
 	settle_replies(x, c);
 	if (TRACING) {
-		tell_answers(x);
+		emit_answers(x);
 		keep_rest(x, c);
 	}
 }
 
 /* A send to a connection on which a run waits, in one piece. As a rule it answers all of it, and nothing is cut: then the connection's
  * state is not needed. */
-static __always_inline void send_to_run(const struct place *place, struct exchange *x, const struct send *send)
+static __always_inline void send_to_run(const struct place *place, struct connection *x, const struct send *send)
 {
 	__u32 zero = 0;
 	struct reply_reader *r = bpf_map_lookup_elem(&reply_readers, &zero);
-	struct connection *c;
+	struct connection_details *c;
 
 	if (!r)
 		return;
@@ -240,7 +240,7 @@ static __always_inline void send_to_run(const struct place *place, struct exchan
 			send_replies(place, x, send);
 		return;
 	}
-	c = connection_at(place);
+	c = details_at(place);
 	if (!c) {
 		unpair(x);
 		return;
@@ -251,11 +251,11 @@ static __always_inline void send_to_run(const struct place *place, struct exchan
 }
 
 /* A send to a subscriber in RESP2, whose messages a trace tells. */
-static __always_inline void send_messages(const struct place *place, struct exchange *x, const struct send *send)
+static __always_inline void send_messages(const struct place *place, struct connection *x, const struct send *send)
 {
 	__u32 zero = 0;
 	struct reply_reader *r = bpf_map_lookup_elem(&reply_readers, &zero);
-	struct connection *c = connection_at(place);
+	struct connection_details *c = details_at(place);
 
 	if (!c || !r) {
 		x->flags &= ~SUBSCRIBER;
@@ -267,7 +267,7 @@ static __always_inline void send_messages(const struct place *place, struct exch
 	begin_call_at(place);
 	list_messages(r);
 	follow_send(c, send);
-	tell_messages(x, c, r);
+	emit_messages(x, c, r);
 }
 
 /* A send whose first 16 bytes are in `b` (0 behind its end): it is one whole reply, and no error. */
@@ -312,7 +312,7 @@ static __always_inline bool sends_one_reply(const struct send *send)
 }
 
 /* The requests that a connection began with, and that were kept until its first reply, are read: into the reader, as those of a receive. */
-__noinline int read_undecided(struct exchange *x, struct resp_reader *r, struct connection *c, struct arrived *times)
+__noinline int read_undecided(struct connection *x, struct resp_reader *r, struct connection_details *c, struct arrived *times)
 {
 	struct undecided *kept;
 	__u32 length;
@@ -338,7 +338,7 @@ __noinline int read_undecided(struct exchange *x, struct resp_reader *r, struct 
 	bpf_probe_read_kernel(r->bytes, length, kept->bytes);
 	r->window_length = length;
 	forget_undecided(x->id);
-	x->trust = TRUST_COUNTING;
+	x->sync = SYNCED;
 	restart_stream(&c->requests);
 	follow_units(r, &c->requests);
 	if (!at_boundary(&c->requests))
@@ -352,7 +352,7 @@ __noinline int read_undecided(struct exchange *x, struct resp_reader *r, struct 
 }
 
 /* While probing: the server has sent something. */
-static __always_inline void note_probed_reply(struct exchange *x, const struct send *send)
+static __always_inline void note_probed_reply(struct connection *x, const struct send *send)
 {
 	x->flags |= REPLIED;
 	x->flags = send->in_part ? x->flags | SENT_IN_PART : x->flags & ~SENT_IN_PART;
@@ -360,21 +360,21 @@ static __always_inline void note_probed_reply(struct exchange *x, const struct s
 
 /* A send on a connection that is not followed. If it is the first reply to what was kept, and RESP: the connection's state, else NULL.
  * What then follows is called by who calls this, because calls nest eight deep at most. */
-static __noinline struct connection *first_reply(const struct place *place, struct exchange *x, const struct send *send)
+static __noinline struct connection_details *first_reply(const struct place *place, struct connection *x, const struct send *send)
 {
-	struct connection *c;
+	struct connection_details *c;
 	bool is_reply;
 
-	if (x->trust != TRUST_PROBING && x->trust != TRUST_UNDECIDED)
+	if (x->sync != RESYNCING && x->sync != SYNC_UNDECIDED)
 		return NULL;
 	is_reply = is_known_server(x->process) || begins_as_reply(send);
-	if (x->trust == TRUST_PROBING) {
+	if (x->sync == RESYNCING) {
 		/* What goes on with a long reply begins as anything does. */
 		is_reply |= x->flags & REPLIED;
 		note_probed_reply(x, send);
 		if (is_known_server(x->process))
 			return NULL;
-		c = connection_at(place);
+		c = details_at(place);
 		if (is_reply) {
 			if (c)
 				c->failed_probes = 0;
@@ -383,41 +383,41 @@ static __noinline struct connection *first_reply(const struct place *place, stru
 		x->flags &= ~REPLIED;
 		if (c && ++c->failed_probes >= PROBES_MAX) {
 			lose(KILN_LOST_NOT_RESP_CONNECTIONS, 1);
-			x->trust = TRUST_IGNORED;
+			x->sync = SYNC_IGNORED;
 		}
 		return NULL;
 	}
 	if (send->form == SEND_UNKNOWN) {
 		lose(KILN_LOST_UNSUPPORTED_SENDS, 1);
-		distrust(x);
+		desync(x);
 		return NULL;
 	}
 	if (!is_reply) {
 		lose(KILN_LOST_NOT_RESP_CONNECTIONS, 1);
-		x->trust = TRUST_IGNORED;
+		x->sync = SYNC_IGNORED;
 		forget_undecided(x->id);
 		return NULL;
 	}
-	c = connection_at(place);
+	c = details_at(place);
 	if (!c) {
 		lose(KILN_LOST_CONNECTIONS_WITHOUT_STATE, 1);
-		distrust(x);
+		desync(x);
 	}
 	return c;
 }
 
-static __always_inline void connection_sends(const struct place *place, struct exchange *x, const struct send *send,
+static __always_inline void connection_sends(const struct place *place, struct connection *x, const struct send *send,
 					     struct task_struct *task)
 {
 	__u32 zero = 0;
 
 	process_sends(x, task, send->begin_ns, send->returned_ns);
-	if (x->trust != TRUST_COUNTING && all_are_known_servers()) {
+	if (x->sync != SYNCED && all_are_known_servers()) {
 		note_probed_reply(x, send);
 		return;
 	}
-	if (x->trust != TRUST_COUNTING) {
-		struct connection *c = first_reply(place, x, send);
+	if (x->sync != SYNCED) {
+		struct connection_details *c = first_reply(place, x, send);
 		struct resp_reader *r = c ? bpf_map_lookup_elem(&readers, &zero) : NULL;
 		struct arrived times = {};
 
@@ -426,7 +426,7 @@ static __always_inline void connection_sends(const struct place *place, struct e
 		await_runs(x, r, c, &times);
 		if (c->requests.state >= RESP_FAILED) {
 			lose(KILN_LOST_PROTOCOL_ERRORS, 1);
-			distrust(x);
+			desync(x);
 			return;
 		}
 	}
@@ -441,7 +441,7 @@ static __always_inline void connection_sends(const struct place *place, struct e
 		if (TRACING && is_traced(x)) {
 			if (tells_answered(x)) {
 				begin_call_at(place);
-				tell_only_answer(x, send->buffer, send->sent);
+				emit_only_answer(x, send->buffer, send->sent);
 			}
 			forget_answered(x, 1);
 		}

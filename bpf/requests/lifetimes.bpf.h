@@ -4,17 +4,17 @@
 #define KILN_LIFETIMES_BPF_H
 
 #include "common/bpf.h"
-#include "requests/exchanges.bpf.h"
+#include "requests/connections.bpf.h"
 #include "requests/losses.bpf.h"
 #include "requests/undecided.bpf.h"
 #include "requests/variant.h"
 #include "trace/trace_requests.bpf.h"
 
-static __always_inline bool is_idle(const struct exchange *x, __u64 now)
+static __always_inline bool is_idle(const struct connection *x, __u64 now)
 {
 	__u64 last = x->sent_ns > x->received_ns ? x->sent_ns : x->received_ns;
 
-	return now > last && now - last > EXCHANGE_IDLE_NS;
+	return now > last && now - last > CONNECTION_IDLE_NS;
 }
 
 static __always_inline void begin_arrivals(struct arrival *arrival, __u64 id)
@@ -25,29 +25,29 @@ static __always_inline void begin_arrivals(struct arrival *arrival, __u64 id)
 }
 
 /* Make a place for a connection that has none; false: its set is full of connections in use. */
-__noinline int claim_exchange(__u64 id)
+__noinline int claim_connection(__u64 id)
 {
 	__u32 key = set_of(id), i;
-	struct exchange_set *set = bpf_map_lookup_elem(&exchanges, &key);
+	struct connection_set *set = bpf_map_lookup_elem(&connections, &key);
 	struct arrival_set *arriving = bpf_map_lookup_elem(&arrivals, &key);
 	__u64 now = bpf_ktime_get_ns();
 
 	if (!set || !arriving || !id)
 		return false;
-	for (i = 0; i < EXCHANGE_WAYS; i++) {
+	for (i = 0; i < CONNECTION_WAYS; i++) {
 		if (!set->ways[i].id && !__sync_val_compare_and_swap(&set->ways[i].id, 0, id)) {
 			set->ways[i].received_ns = now;
 			begin_arrivals(&arriving->ways[i], id);
 			return true;
 		}
 	}
-	for (i = 0; i < EXCHANGE_WAYS; i++) {
-		struct exchange *x = &set->ways[i];
+	for (i = 0; i < CONNECTION_WAYS; i++) {
+		struct connection *x = &set->ways[i];
 		__u64 former = x->id;
 
 		if (former && is_idle(x, now) && __sync_val_compare_and_swap(&x->id, former, id) == former) {
-			lose(KILN_LOST_UNTRACED_COMMANDS, x->untold);
-			if (x->trust == TRUST_UNDECIDED)
+			lose(KILN_LOST_UNTRACED_COMMANDS, x->pending);
+			if (x->sync == SYNC_UNDECIDED)
 				lose_undecided(former);
 			__builtin_memset(&x->received_ns, 0, sizeof *x - sizeof x->id);
 			x->received_ns = now;
@@ -59,12 +59,12 @@ __noinline int claim_exchange(__u64 id)
 	return false;
 }
 
-static __noinline struct exchange *make_exchange(__u64 id)
+static __noinline struct connection *make_connection(__u64 id)
 {
-	return claim_exchange(id) ? find_exchange(id) : NULL;
+	return claim_connection(id) ? find_connection(id) : NULL;
 }
 
-__noinline int free_exchange(struct exchange *x)
+__noinline int free_connection(struct connection *x)
 {
 	struct arrival *arrival;
 
@@ -73,12 +73,12 @@ __noinline int free_exchange(struct exchange *x)
 	arrival = find_arrival(x->id);
 	if (TRACING && x->flags & TRACED)
 		forget_requests(x->id);
-	if (x->trust == TRUST_UNDECIDED)
+	if (x->sync == SYNC_UNDECIDED)
 		lose_undecided(x->id);
 	if (arrival)
 		arrival->id = 0;
-	if (x->untold)
-		lose(KILN_LOST_UNTRACED_COMMANDS, x->untold);
+	if (x->pending)
+		lose(KILN_LOST_UNTRACED_COMMANDS, x->pending);
 	__builtin_memset(&x->received_ns, 0, sizeof *x - sizeof x->id);
 	asm volatile("" ::: "memory");    /* emptied before it can be taken */
 	x->id = 0;

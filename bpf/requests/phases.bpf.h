@@ -14,7 +14,7 @@
 #include "common/bpf.h"
 #include "common/targets.bpf.h"
 #include "requests/control.bpf.h"
-#include "requests/exchanges.bpf.h"
+#include "requests/connections.bpf.h"
 #include "requests/losses.bpf.h"
 #include "requests/turns.bpf.h"
 
@@ -133,8 +133,8 @@ static __always_inline void note_span(struct executor *e, __u64 end_ns, __u64 ru
 	span->late = late;
 }
 
-/* What the main thread executes has ended, as far as that can be told. `x`: its exchange, or NULL. */
-static __always_inline void execution_ends(struct executor *e, struct exchange *x, __u32 process, __u64 end_ns, __u64 run_delay_ns)
+/* What the main thread executes has ended, as far as that can be told. `x`: its connection, or NULL. */
+static __always_inline void execution_ends(struct executor *e, struct connection *x, __u32 process, __u64 end_ns, __u64 run_delay_ns)
 {
 	bool late = turn_is_later(e, process, e->received_ns);
 
@@ -174,7 +174,7 @@ static __always_inline bool thread_receives(struct executor *e, __u32 process, c
 	if (e->sent || thread->switches != e->thread.switches)
 		e->turn_ns = e->event_ns;
 	if (e->id)
-		execution_ends(e, find_exchange(e->id), process, now, thread->run_delay_ns - e->thread.run_delay_ns);
+		execution_ends(e, find_connection(e->id), process, now, thread->run_delay_ns - e->thread.run_delay_ns);
 	e->thread = *thread;
 	e->event_ns = received_ns;
 	e->sent = 0;
@@ -182,7 +182,7 @@ static __always_inline bool thread_receives(struct executor *e, __u32 process, c
 }
 
 /* It executes what it has just received. */
-static __always_inline void execution_begins(struct executor *e, const struct exchange *x, __u32 command)
+static __always_inline void execution_begins(struct executor *e, const struct connection *x, __u32 command)
 {
 	e->id = x->id;
 	e->received_ns = x->received_ns;
@@ -191,7 +191,7 @@ static __always_inline void execution_begins(struct executor *e, const struct ex
 
 /* A send of `x`, mostly the reply to what was executed, began at `begin_ns` (0: nobody knows when) and has returned. Other threads may write
  * what the main thread has executed: their sends end nothing, because it may be executing something else by then. */
-static __always_inline void process_sends(struct exchange *x, const struct task_struct *task, __u64 begin_ns, __u64 returned_ns)
+static __always_inline void process_sends(struct connection *x, const struct task_struct *task, __u64 begin_ns, __u64 returned_ns)
 {
 	struct executor *e = executor_of(x->process);
 
@@ -203,7 +203,7 @@ static __always_inline void process_sends(struct exchange *x, const struct task_
 		if (switches != e->thread.switches || (e->sent && begin_ns > e->event_ns + SAME_TURN_GAP_NS))
 			e->turn_ns = e->event_ns;
 		if (e->id && begin_ns > e->received_ns)
-			execution_ends(e, e->id == x->id ? x : find_exchange(e->id), x->process, begin_ns,
+			execution_ends(e, e->id == x->id ? x : find_connection(e->id), x->process, begin_ns,
 				       task->sched_info.run_delay - e->thread.run_delay_ns);
 		e->id = 0;
 		e->thread.switches = switches;
@@ -376,7 +376,7 @@ struct {
 } errors SEC(".maps");
 
 /* The reply of the one command that waits has been handed over. */
-static __always_inline void record_answer(struct exchange *x, __u64 sent_ns, __u64 bytes, bool is_error)
+static __always_inline void record_answer(struct connection *x, __u64 sent_ns, __u64 bytes, bool is_error)
 {
 	__u32 row = x->command;
 	struct kiln_command_stats *stats = bpf_map_lookup_elem(&command_stats, &row);
@@ -430,7 +430,7 @@ static __always_inline void record_answers(__u32 row, bool queued, __u32 count, 
 }
 
 /* The replies of all commands of the run that waits have been handed over, and none is an error. */
-static __always_inline void record_run(struct exchange *x, __u64 largest)
+static __always_inline void record_run(struct connection *x, __u64 largest)
 {
 	struct batch came = { .received_ns = x->received_ns, .arrived_ns = x->arrived_ns };
 

@@ -17,7 +17,7 @@ struct undecided {
 	__u8 bytes[2 * RESP_WINDOW];      /* the second half is never used: the verifier bounds a place and a length, not their sum */
 };
 
-/* Key: the exchange's id. Written by receives, deleted by the first reply, or when the connection ends. Full: the connection is
+/* Key: the connection's id. Written by receives, deleted by the first reply, or when the connection ends. Full: the connection is
  * probed, as one that is met in its middle. */
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);

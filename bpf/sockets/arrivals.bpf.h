@@ -8,7 +8,7 @@
 #define KILN_ARRIVALS_BPF_H
 
 #include "common/bpf.h"
-#include "requests/exchanges.bpf.h"
+#include "requests/connections.bpf.h"
 
 #define ARRIVAL_UNKNOWN 1                 /* unread_since_ns: bytes are unread, and nobody knows when the first one came */
 
@@ -66,7 +66,7 @@ static __always_inline void unix_data_arrives(__u64 id)
 		arrival->unread_since_ns = bpf_ktime_get_ns();
 }
 
-/* When the first byte that a receive took arrived. To be called before it is looked whether all was read, which the exchange,
+/* When the first byte that a receive took arrived. To be called before it is looked whether all was read, which the connection,
  * a full barrier, orders: data that arrives in between is either seen then or noted here. */
 static __always_inline __u64 take_unix_arrival(struct arrival *arrival)
 {

@@ -4,7 +4,7 @@
 #define KILN_CALLS_BPF_H
 
 #include "requests/variant.h"
-#include "requests/trust.bpf.h"
+#include "requests/sync.bpf.h"
 
 #define MSG_PEEK 0x2
 #define MSG_TRUNC 0x20

@@ -75,7 +75,7 @@ static __noinline int describe_first_receive(struct sock *sk, struct arrival *ar
 
 /* The client's side: a connection's first event. What a listener accepts inherits its backlog limit, or its address.
  * `server`: scratch, zero. */
-static __always_inline void meet_server(struct exchange *x, struct sock *sk, __u64 inode, __u32 process, struct kiln_client_key *server)
+static __always_inline void meet_server(struct connection *x, struct sock *sk, __u64 inode, __u32 process, struct kiln_client_key *server)
 {
 	bool incoming;
 

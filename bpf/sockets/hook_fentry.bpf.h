@@ -14,13 +14,13 @@ static __always_inline bool begin_receive(struct sock *sk)
 {
 	if (target_index(bpf_get_current_pid_tgid() >> 32) < 0)
 		return false;
-	return claim_cpu(find_exchange(sk->__sk_common.skc_cookie.counter));
+	return claim_cpu(find_connection(sk->__sk_common.skc_cookie.counter));
 }
 
 /* Whoever sends, as long as a target receives from there; on the client's side the targets. */
 static __always_inline bool begin_send(struct sock *sk)
 {
-	struct exchange *x = find_exchange(sk->__sk_common.skc_cookie.counter);
+	struct connection *x = find_connection(sk->__sk_common.skc_cookie.counter);
 
 	if (CLIENT_SIDE ? target_index(bpf_get_current_pid_tgid() >> 32) < 0 : !x)
 		return false;

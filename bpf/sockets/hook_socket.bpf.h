@@ -42,12 +42,12 @@ static __always_inline const struct pt_regs *saved_registers(struct task_struct 
 	return bpf_rdonly_cast((void *)(stack + offset), bpf_core_type_id_kernel(struct pt_regs));
 }
 
-/* The exchange of a socket, made if there is none: NULL where there is no room. */
-static __always_inline struct exchange *socket_exchange(struct sock *sk, __u64 cookie)
+/* The connection of a socket, made if there is none: NULL where there is no room. */
+static __always_inline struct connection *socket_connection(struct sock *sk, __u64 cookie)
 {
-	struct exchange *x = find_exchange(cookie);
+	struct connection *x = find_connection(cookie);
 
-	return x ? x : make_exchange(cookie ? cookie : bpf_get_socket_cookie(sk));
+	return x ? x : make_connection(cookie ? cookie : bpf_get_socket_cookie(sk));
 }
 
 /* What a receive or a send was called with, where a hook sees that. */
@@ -63,7 +63,7 @@ static __always_inline int receive_at_socket(struct sock *sk, const struct tcp_s
 	struct task_struct *task = bpf_get_current_task_btf();
 	int process = target_index(task->tgid);
 	__u64 cookie = sk->__sk_common.skc_cookie.counter;
-	struct exchange *x;
+	struct connection *x;
 	struct arrival *arrival;
 	struct receive *receive;
 	struct place place = { .sk = sk };
@@ -80,12 +80,12 @@ static __always_inline int receive_at_socket(struct sock *sk, const struct tcp_s
 	receive->tcp = tcp != NULL;
 	if (ret == 0) {
 		/* The end of the stream. TCP tells when the socket goes. */
-		x = tcp ? NULL : find_exchange(cookie);
+		x = tcp ? NULL : find_connection(cookie);
 		if (x)
-			free_exchange(x);
+			free_connection(x);
 		return 0;
 	}
-	x = socket_exchange(sk, cookie);
+	x = socket_connection(sk, cookie);
 	if (!x) {
 		lose(KILN_LOST_CONNECTIONS_WITHOUT_STATE, 1);
 		return 0;
@@ -96,7 +96,7 @@ static __always_inline int receive_at_socket(struct sock *sk, const struct tcp_s
 	arrival = find_arrival(cookie ? cookie : x->id);
 	if (tcp) {
 		receive->copied_seq = tcp->copied_seq;
-		if (x->trust == TRUST_UNKNOWN || !continues(x, receive))
+		if (x->sync == SYNC_UNKNOWN || !continues(x, receive))
 			pass_end_of_stream(sk, x, receive);
 		receive->arrived_ns = tcp_arrival(arrival, receive->copied_seq - ret);
 	} else {
@@ -104,7 +104,7 @@ static __always_inline int receive_at_socket(struct sock *sk, const struct tcp_s
 		if (sk->sk_receive_queue.qlen)
 			forget_unix_arrival(arrival);
 	}
-	if (x->trust == TRUST_UNKNOWN)
+	if (x->sync == SYNC_UNKNOWN)
 		describe_first_receive(sk, arrival, receive, process);
 	if (!call.is_seen)
 		regs = saved_registers(task);
@@ -131,7 +131,7 @@ static __always_inline int send_at_socket(struct sock *sk, const struct tcp_sock
 {
 	__u64 cookie = sk->__sk_common.skc_cookie.counter;
 	struct task_struct *task;
-	struct exchange *x;
+	struct connection *x;
 	struct send on_stack = {}, *send = &on_stack;
 	const struct pt_regs *regs = NULL;
 	struct receive *scratch;
@@ -158,13 +158,13 @@ static __always_inline int send_at_socket(struct sock *sk, const struct tcp_sock
 	/* First of all: reading the clock waits for all that is being fetched, and most of what comes is not in the nearest cache. */
 	send->returned_ns = bpf_ktime_get_ns();
 	if (CLIENT_SIDE) {
-		x = socket_exchange(sk, cookie);
+		x = socket_connection(sk, cookie);
 		if (x)
 			meet_server(x, sk, socket_inode(sk), process, &scratch->client);
 		else
 			lose(KILN_LOST_CONNECTIONS_WITHOUT_STATE, 1);
 	} else {
-		x = find_exchange(cookie);
+		x = find_connection(cookie);
 	}
 	if (!x)
 		return 0;
@@ -172,7 +172,7 @@ static __always_inline int send_at_socket(struct sock *sk, const struct tcp_sock
 		describe_message_send(call.message, call.size, send, ret);
 	} else {
 		regs = saved_registers(task);
-		describe_send(regs, send, ret, x->trust == TRUST_COUNTING);
+		describe_send(regs, send, ret, x->sync == SYNCED);
 	}
 	if (TRACING)
 		place.regs = regs;
@@ -192,7 +192,7 @@ int BPF_PROG(socket_send, struct sock *sk, int ret, int flags)
 	return send_at_socket(sk, tcp, ret, (struct call){ 0 });
 }
 
-/* In the interrupt that brings the data, for every socket of the host: before the first receive there is no exchange. */
+/* In the interrupt that brings the data, for every socket of the host: before the first receive there is no connection. */
 static __always_inline int data_at_socket(const struct sock *sk, const struct tcp_sock *tcp)
 {
 	__u64 cookie = sk->__sk_common.skc_cookie.counter;
@@ -220,10 +220,10 @@ int BPF_PROG(socket_data, const struct sock *sk)
 SEC("tp_btf/tcp_destroy_sock")
 int BPF_PROG(socket_end, struct sock *sk)
 {
-	struct exchange *x = find_exchange(sk->__sk_common.skc_cookie.counter);
+	struct connection *x = find_connection(sk->__sk_common.skc_cookie.counter);
 
 	if (x)
-		free_exchange(x);
+		free_connection(x);
 	return 0;
 }
 

@@ -52,21 +52,21 @@ static __always_inline bool find_socket(struct task_struct *task, __u32 fd, stru
 	return found->sk != NULL;
 }
 
-/* A connection's exchange, made if there is none. What the descriptor stood for before is dropped. */
-static __noinline struct exchange *open_exchange(__u64 inode, __u32 process, __u32 fd)
+/* The connection behind a descriptor, made if there is none. What the descriptor stood for before is dropped. */
+static __noinline struct connection *open_connection(__u64 inode, __u32 process, __u32 fd)
 {
 	struct descriptor descriptor = { process, fd };
 	__u64 *former = bpf_map_lookup_elem(&descriptors, &descriptor);
-	struct exchange *x;
+	struct connection *x;
 
 	if (former && *former != inode) {
-		x = find_exchange(*former);
+		x = find_connection(*former);
 		if (x)
-			free_exchange(x);
+			free_connection(x);
 		bpf_map_delete_elem(&inode_connections, former);
 	}
 	bpf_map_update_elem(&descriptors, &descriptor, &inode, BPF_ANY);
-	return make_exchange(inode);
+	return make_connection(inode);
 }
 
 static __always_inline void syscall_receive(struct task_struct *task, struct pt_regs *regs, long ret, __u32 process)
@@ -74,7 +74,7 @@ static __always_inline void syscall_receive(struct task_struct *task, struct pt_
 	struct receive *receive;
 	struct open_socket socket;
 	struct place place = {};
-	struct exchange *x;
+	struct connection *x;
 	struct sock *sk;
 	__u16 family;
 	/* recvfrom(fd, buffer, length, flags, ...) and recvmsg(fd, message, flags) */
@@ -89,14 +89,14 @@ static __always_inline void syscall_receive(struct task_struct *task, struct pt_
 		return;
 	receive->returned_ns = bpf_ktime_get_ns();
 	place.id = socket.inode;
-	x = find_exchange(socket.inode);
+	x = find_connection(socket.inode);
 	if (ret == 0) {
 		if (x)
-			free_exchange(x);
+			free_connection(x);
 		return;
 	}
 	if (!x)
-		x = open_exchange(socket.inode, process, regs->di);
+		x = open_connection(socket.inode, process, regs->di);
 	if (!x) {
 		lose(KILN_LOST_CONNECTIONS_WITHOUT_STATE, 1);
 		return;
@@ -108,10 +108,10 @@ static __always_inline void syscall_receive(struct task_struct *task, struct pt_
 	receive->tcp = is_tcp(family, BPF_CORE_READ(sk, sk_protocol));
 	if (receive->tcp) {
 		receive->copied_seq = BPF_CORE_READ((struct tcp_sock *)sk, copied_seq);
-		if (x->trust == TRUST_UNKNOWN || !continues(x, receive))
+		if (x->sync == SYNC_UNKNOWN || !continues(x, receive))
 			pass_end_of_stream(sk, x, receive);
 	}
-	if (x->trust == TRUST_UNKNOWN)
+	if (x->sync == SYNC_UNKNOWN)
 		describe_first_receive(sk, NULL, receive, process);
 	receive->loss = receive_loss(regs, receive, false, flags & MSG_TRUNC);
 	stream_receives(&place, x, receive, task, process, false);
@@ -122,7 +122,7 @@ static __always_inline void syscall_send(struct task_struct *task, struct pt_reg
 	struct open_socket socket;
 	struct place place = {};
 	struct receive *scratch;
-	struct exchange *x;
+	struct connection *x;
 	struct send *send;
 	struct sock *sk;
 
@@ -131,13 +131,13 @@ static __always_inline void syscall_send(struct task_struct *task, struct pt_reg
 	if (TRACING)
 		begin_call((__u64)socket.sk, regs->di);
 	place.id = socket.inode;
-	x = find_exchange(socket.inode);
+	x = find_connection(socket.inode);
 	scratch = new_receive(0);
 	if (!scratch)
 		return;
 	if (CLIENT_SIDE && is_stream(socket.sk)) {
 		if (!x)
-			x = open_exchange(socket.inode, process, regs->di);
+			x = open_connection(socket.inode, process, regs->di);
 		if (x)
 			meet_server(x, socket.sk, socket.inode, process, &scratch->client);
 		else
@@ -148,7 +148,7 @@ static __always_inline void syscall_send(struct task_struct *task, struct pt_reg
 	if (regs->orig_ax == NR_sendmmsg) {
 		if (CLIENT_SIDE) {
 			client_misses(x);
-		} else if (x->trust == TRUST_COUNTING && !(x->flags & UNPAIRED)) {
+		} else if (x->sync == SYNCED && !(x->flags & UNPAIRED)) {
 			lose(KILN_LOST_UNSUPPORTED_SENDS, 1);
 			unpair(x);
 		}
@@ -157,7 +157,7 @@ static __always_inline void syscall_send(struct task_struct *task, struct pt_reg
 	/* Not on the stack: the functions below take nearly all of it. */
 	send = &scratch->replies;
 	send->returned_ns = bpf_ktime_get_ns();
-	describe_send(regs, send, ret, x->trust == TRUST_COUNTING);
+	describe_send(regs, send, ret, x->sync == SYNCED);
 	sk = socket.sk;
 	if (is_tcp(BPF_CORE_READ(sk, __sk_common.skc_family), BPF_CORE_READ(sk, sk_protocol))) {
 		struct tcp_sock *tcp = (struct tcp_sock *)sk;

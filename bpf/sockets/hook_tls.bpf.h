@@ -21,7 +21,7 @@ extern void bpf_preempt_enable(void) __ksym __weak;
 
 /* These programs switch preemption off (Linux 6.15; from 6.10 on the verifier refuses it where global functions are called), or
  * claim the CPU. Both sides of the test are constant when the verifier runs. */
-static __always_inline bool take_cpu(struct exchange *x)
+static __always_inline bool take_cpu(struct connection *x)
 {
 	if (tls.claims)
 		return claim_cpu(x);
@@ -97,7 +97,7 @@ int tls_read_ends(struct pt_regs *regs)
 	__u32 bytes = call ? call_bytes(call, regs->ax) : 0;
 	struct receive *receive;
 	struct place place = {};
-	struct exchange *x;
+	struct connection *x;
 
 	if (!call)
 		return 0;
@@ -105,7 +105,7 @@ int tls_read_ends(struct pt_regs *regs)
 	call->id = 0;
 	if (!bytes)
 		return 0;
-	x = find_exchange(place.id);
+	x = find_connection(place.id);
 	if (!x || !(x->flags & CARRIED)) {
 		/* Begun before the session and read ahead, or behind a memory BIO. While not all is attached there is no session yet. */
 		if (x)
@@ -141,14 +141,14 @@ int tls_write_ends(struct pt_regs *regs)
 	struct tls_call *call = process < 0 ? NULL : current_call(task);
 	__u32 bytes = call ? call_bytes(call, regs->ax) : 0;
 	struct place place = {};
-	struct exchange *x;
+	struct connection *x;
 	struct send *send;
 
 	if (!call)
 		return 0;
 	place.id = call->id;
 	call->id = 0;
-	x = bytes ? find_exchange(place.id) : NULL;
+	x = bytes ? find_connection(place.id) : NULL;
 	if (!x || !(x->flags & CARRIED) || !take_cpu(x))
 		return 0;
 	/* Not on the stack: the functions below take nearly all of it. */
@@ -181,10 +181,10 @@ int tls_handshake_ends(struct pt_regs *regs)
 /* Nothing is known of the SSL object any more. */
 static __always_inline void forget_ssl(__u64 id)
 {
-	struct exchange *x = find_exchange(id);
+	struct connection *x = find_connection(id);
 
 	if (x)
-		free_exchange(x);
+		free_connection(x);
 	bpf_map_delete_elem(&inode_connections, &id);
 	if (TRACING)
 		bpf_map_delete_elem(&trace_carriers, &id);
@@ -197,7 +197,7 @@ int tls_stream_turns(struct pt_regs *regs)
 	struct task_struct *task = bpf_get_current_task_btf();
 	int process = target_index(task->tgid);
 	__u64 function = bpf_get_attach_cookie(regs), ssl = regs->di, made = regs->ax, id;
-	struct exchange *x;
+	struct connection *x;
 
 	barrier_var(ssl);                 /* both are loaded, as above */
 	barrier_var(made);
@@ -209,7 +209,7 @@ int tls_stream_turns(struct pt_regs *regs)
 	forget_ssl(id);
 	if (function == KILN_TLS_FREE)
 		return 0;
-	x = make_exchange(id);
+	x = make_connection(id);
 	if (x)
 		x->flags = STREAM_START;
 	else

@@ -7,7 +7,7 @@
 #define KILN_MESSAGES_BPF_H
 
 #include "common/bpf.h"
-#include "requests/trust.bpf.h"
+#include "requests/sync.bpf.h"
 #include "requests/variant.h"
 #include "sockets/calls.bpf.h"
 

@@ -16,16 +16,16 @@ struct {
 	__type(value, __u32);
 } cpu_claims SEC(".maps");
 
-static __always_inline bool lost_to_preemption(struct exchange *x)
+static __always_inline bool lost_to_preemption(struct connection *x)
 {
 	lose(KILN_LOST_PREEMPTED_CALLS, 1);
 	if (x)
-		distrust(x);
+		desync(x);
 	return false;
 }
 
 /* `x`: whose receive or send is lost if the CPU can't be had; may be NULL. */
-static __always_inline bool claim_cpu(struct exchange *x)
+static __always_inline bool claim_cpu(struct connection *x)
 {
 	__u32 zero = 0, *claim = bpf_map_lookup_elem(&cpu_claims, &zero);
 
@@ -41,7 +41,7 @@ static __always_inline void release_cpu(void)
 }
 
 /* For programs that can't be preempted: whether this one runs in the middle of one that was. */
-static __always_inline bool is_cpu_claimed(struct exchange *x)
+static __always_inline bool is_cpu_claimed(struct connection *x)
 {
 	__u32 zero = 0, *claim = bpf_map_lookup_elem(&cpu_claims, &zero);
 

@@ -3,7 +3,7 @@
 #ifndef KILN_TCP_BPF_H
 #define KILN_TCP_BPF_H
 
-#include "requests/trust.bpf.h"
+#include "requests/sync.bpf.h"
 
 #define RCV_SHUTDOWN 1
 
@@ -39,16 +39,16 @@ static __always_inline bool is_first_of_stream(struct tcp_sock *tcp, const struc
  * number too, and is read with it if it is there. That it is there has to be looked at before `rcv_nxt`: in the other order what comes
  * meanwhile looks as if read. A connection that was reset looks ended, too, without a FIN: hence only where the bytes don't fit as
  * they are. */
-static __noinline int pass_end_of_stream(struct sock *sk, const struct exchange *x, struct receive *receive)
+static __noinline int pass_end_of_stream(struct sock *sk, const struct connection *x, struct receive *receive)
 {
 	struct tcp_sock *tcp = (struct tcp_sock *)sk;
 	bool ended;
 
-	if (x->trust == TRUST_UNKNOWN && is_first_of_stream(tcp, receive))
+	if (x->sync == SYNC_UNKNOWN && is_first_of_stream(tcp, receive))
 		return 0;
 	ended = BPF_CORE_READ(sk, sk_shutdown) & RCV_SHUTDOWN;
 	receive->copied_seq -= ended && receive->copied_seq == BPF_CORE_READ(tcp, rcv_nxt);
-	receive->gap = x->trust != TRUST_UNKNOWN && !continues(x, receive);
+	receive->gap = x->sync != SYNC_UNKNOWN && !continues(x, receive);
 	return 0;
 }
 

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: (GPL-2.0-only OR BSD-2-Clause) */
-/* TLS connections: two exchanges, one of the socket, which carries what is encrypted and only tells times, and one of OpenSSL's
+/* A TLS connection has two entries among the connections, one of the socket, which carries what is encrypted and only tells times, and one of OpenSSL's
  * SSL object, whose receives and sends are what SSL_read and SSL_write give and take.
  *
  * Which socket carries an SSL object is seen while a thread is inside a call of OpenSSL: what it receives then, that call
@@ -18,7 +18,7 @@ const volatile struct kiln_tls tls SEC(".rodata.tls");
 
 /* What a thread does inside OpenSSL. */
 struct tls_call {
-	__u64 id;                         /* of the SSL object's exchange; 0: the thread is in no call */
+	__u64 id;                         /* of the SSL object's connection; 0: the thread is in no call */
 	__u64 buffer;                     /* user address of the bytes */
 	__u64 requested;                  /* how many, at most */
 	__u64 count_at;                   /* where an _ex function notes how many */
@@ -48,23 +48,23 @@ static __always_inline struct tls_call *current_call(struct task_struct *task)
 
 /* Also one that is ignored: what is encrypted is taken for another protocol where the call that makes a thread receive or send it began before
  * the programs were attached, or reads by a function that they don't see. */
-static __always_inline bool may_carry_tls(const struct exchange *x)
+static __always_inline bool may_carry_tls(const struct connection *x)
 {
-	return tls.followed && (x->flags & CARRIES_TLS || x->trust != TRUST_COUNTING);
+	return tls.followed && (x->flags & CARRIES_TLS || x->sync != SYNCED);
 }
 
 /* What a socket receives or sends inside a call: the socket carries the call's SSL object. */
-__noinline int tls_binds(struct exchange *carrier, const struct tls_call *call)
+__noinline int tls_binds(struct connection *carrier, const struct tls_call *call)
 {
-	struct exchange *x;
+	struct connection *x;
 
 	if (!carrier || !call)
 		return 0;
-	carrier->trust = TRUST_IGNORED;
+	carrier->sync = SYNC_IGNORED;
 	carrier->flags |= CARRIES_TLS;
-	x = find_exchange(call->id);
+	x = find_connection(call->id);
 	if (!x)
-		x = make_exchange(call->id);
+		x = make_connection(call->id);
 	if (!x) {
 		lose(KILN_LOST_CONNECTIONS_WITHOUT_STATE, 1);
 		return 0;
@@ -80,11 +80,11 @@ __noinline int tls_binds(struct exchange *carrier, const struct tls_call *call)
 }
 
 /* A receive inside a call. */
-__noinline int tls_carries(struct exchange *carrier, struct tls_call *call, const struct receive *receive, __u32 process)
+__noinline int tls_carries(struct connection *carrier, struct tls_call *call, const struct receive *receive, __u32 process)
 {
 	if (!carrier || !call || !receive)
 		return 0;
-	if (carrier->trust == TRUST_UNKNOWN && !(carrier->flags & MET)) {
+	if (carrier->sync == SYNC_UNKNOWN && !(carrier->flags & MET)) {
 		carrier->process = process;
 		carrier->client = client_row(&receive->client);
 		if (!receive->incoming)
@@ -109,7 +109,7 @@ static __always_inline void tls_receives(struct task_struct *task, __u32 process
 
 /* A receive seen at the socket: of a TLS connection it only tells when, and ends what was executed as any does. `claimed`: by the
  * program that calls this, a constant. */
-static __always_inline void stream_receives(const struct place *place, struct exchange *x, struct receive *receive,
+static __always_inline void stream_receives(const struct place *place, struct connection *x, struct receive *receive,
 					    struct task_struct *task, __u32 process, bool claimed)
 {
 	struct tls_call *call = may_carry_tls(x) ? current_call(task) : NULL;
@@ -117,7 +117,7 @@ static __always_inline void stream_receives(const struct place *place, struct ex
 	if (tls.claims && !claimed && is_cpu_claimed(x))
 		return;
 	/* Of known connections few receives are told of. */
-	if (TRACING && (x->trust != TRUST_COUNTING || !tells_few()))
+	if (TRACING && (x->sync != SYNCED || !tells_few()))
 		begin_call_at(place);
 	if (!call) {
 		side_receives(place, x, receive, task, process);
@@ -129,7 +129,7 @@ static __always_inline void stream_receives(const struct place *place, struct ex
 }
 
 /* A send seen at the socket, likewise. */
-static __always_inline void stream_sends(const struct place *place, struct exchange *x, const struct send *send,
+static __always_inline void stream_sends(const struct place *place, struct connection *x, const struct send *send,
 					 struct task_struct *task, bool claimed)
 {
 	bool may_carry = CLIENT_SIDE ? may_carry_tls(x) : tls.followed && x->flags & CARRIES_TLS;

@@ -3,7 +3,7 @@
  * filters decide here, before anything is copied for user space.
  *
  * Every request that the name and client filters let pass is in the end told, passed over by the other filters, or counted as
- * lost: exchange.untold is how many of a connection's are not yet. */
+ * lost: connection.pending is how many of a connection's are not yet. */
 #ifndef KILN_TRACE_BPF_H
 #define KILN_TRACE_BPF_H
 

@@ -10,7 +10,7 @@
 #include "trace/trace_records.bpf.h"
 
 /* When the oldest request that waits was read. */
-static __always_inline __u64 oldest_wait(const struct exchange *x, const struct connection *c)
+static __always_inline __u64 oldest_wait(const struct connection *x, const struct connection_details *c)
 {
 	__u32 batch = c->batch_head;
 
@@ -27,14 +27,14 @@ static __always_inline bool traces_pushes(void)
 
 /* List the replies of this send only if one can be of interest. One that may go on is followed in any case, because nobody
  * knows how long it takes. */
-__noinline int choose_listing(const struct exchange *x, const struct connection *c, bool in_part)
+__noinline int choose_listing(const struct connection *x, const struct connection_details *c, bool in_part)
 {
 	__u32 zero = 0;
 	struct reply_reader *r = bpf_map_lookup_elem(&reply_readers, &zero);
 
 	if (!x || !c || !r)
 		return 0;
-	r->apart = x->flags & TRACED && x->untold &&
+	r->apart = x->flags & TRACED && x->pending &&
 		   (in_part || x->flags & IN_REPLY || x->sent_ns - oldest_wait(x, c) >= trace.slower_than_ns);
 	if (x->flags & TRACED && x->flags & RESP3 && traces_pushes())
 		r->apart = 1;
@@ -71,14 +71,14 @@ static __always_inline struct answered_list *this_answered(void)
 }
 
 /* Whether what this send answers was slow enough to be told. */
-static __always_inline bool is_slow(const struct exchange *x, __u64 received_ns)
+static __always_inline bool is_slow(const struct connection *x, __u64 received_ns)
 {
 	return x->sent_ns >= received_ns && x->sent_ns - received_ns >= trace.slower_than_ns;
 }
 
 /* `count` requests of a row have been answered, the first of them with this sequence. What becomes of them is seen to when the whole send
  * has been followed: from here the stack of nested functions would be too deep. */
-__noinline int answered(struct exchange *x, __u32 row, __u32 sequence, __u32 count, const struct batch *came)
+__noinline int answered(struct connection *x, __u32 row, __u32 sequence, __u32 count, const struct batch *came)
 {
 	struct reply_list *list = this_list();
 	struct answered_list *answers = this_answered();
@@ -92,7 +92,7 @@ __noinline int answered(struct exchange *x, __u32 row, __u32 sequence, __u32 cou
 	list->taken += count;
 	if (!traces_command(row))
 		return 0;
-	__sync_fetch_and_add(&x->untold, -count);
+	__sync_fetch_and_add(&x->pending, -count);
 	at = answers->count;
 	if (at >= LISTED_REPLIES) {
 		if (is_slow(x, came->received_ns))
@@ -114,7 +114,7 @@ __noinline int answered(struct exchange *x, __u32 row, __u32 sequence, __u32 cou
 }
 
 /* The one request that waits has been answered. */
-__noinline int answered_one(struct exchange *x)
+__noinline int answered_one(struct connection *x)
 {
 	struct batch came = {};
 
@@ -185,7 +185,7 @@ static __always_inline void take_apart(struct trace_scratch *t)
 }
 
 /* The request that comes `index` behind the first of some, whose bytes are where the scratch says, and its reply. */
-__noinline int tell(struct exchange *x, const struct answered_request *request, __u32 index, const struct listed_reply *reply)
+__noinline int tell(struct connection *x, const struct answered_request *request, __u32 index, const struct listed_reply *reply)
 {
 	struct trace_scratch *t = this_trace();
 	struct kiln_trace_record *record;
@@ -227,7 +227,7 @@ __noinline int tell(struct exchange *x, const struct answered_request *request, 
 }
 
 /* Requests of a receive that this send answered, all of a row, told by one record. False: they have to be told each by itself. */
-__noinline int tell_together(struct exchange *x)
+__noinline int emit_together(struct connection *x)
 {
 	struct answered_list *answers = this_answered();
 	struct trace_scratch *t = this_trace();
@@ -284,7 +284,7 @@ __noinline int tell_together(struct exchange *x)
 }
 
 /* One of the requests that this send answered: of those that are told now. */
-static long tell_answer(__u32 index, struct exchange **exchange)
+static long emit_answer(__u32 index, struct connection **connection)
 {
 	struct trace_scratch *t = this_trace();
 	struct answered_list *answers = this_answered();
@@ -306,12 +306,12 @@ static long tell_answer(__u32 index, struct exchange **exchange)
 	barrier_var(at);
 	reply = &list->replies[at & (LISTED_REPLIES - 1)];
 	if (!trace.errors_only || reply->is_error)
-		tell(*exchange, request, index, reply);
+		tell(*connection, request, index, reply);
 	return 0;
 }
 
 /* Whether one of the requests is to be told; where they are is then in the scratch. */
-__noinline int find_answered(const struct exchange *x, __u32 index)
+__noinline int find_answered(const struct connection *x, __u32 index)
 {
 	struct answered_list *answers = this_answered();
 	struct trace_scratch *t = this_trace();
@@ -328,29 +328,29 @@ __noinline int find_answered(const struct exchange *x, __u32 index)
 	return is_slow(x, request->received_ns) && (!trace.errors_only || list->errors);
 }
 
-static long tell_requests(__u32 index, struct exchange **exchange)
+static long emit_requests(__u32 index, struct connection **connection)
 {
 	struct trace_scratch *t = this_trace();
 	struct trace_slot *slot;
 
 	if (!t)
 		return 1;
-	if (find_answered(*exchange, index)) {
+	if (find_answered(*connection, index)) {
 		slot = slot_at(t->slot);
 		if (slot && slot->together > t->count)
 			take_apart(t);
-		if (!tell_together(*exchange)) {
+		if (!emit_together(*connection)) {
 			if (slot && slot->together)
 				take_apart(t);
-			bpf_loop(t->count, tell_answer, exchange, 0);
+			bpf_loop(t->count, emit_answer, connection, 0);
 		}
 	}
-	leave_slot(t->slot, (*exchange)->id, t->count);
+	leave_slot(t->slot, (*connection)->id, t->count);
 	return 0;
 }
 
 /* All requests that this send answered. Inlined: the verifier follows eight nested calls, and names lie that deep in take_apart(). */
-static __always_inline void tell_answers(struct exchange *x)
+static __always_inline void emit_answers(struct connection *x)
 {
 	struct answered_list *answers = this_answered();
 	struct trace_scratch *t = this_trace();
@@ -358,24 +358,24 @@ static __always_inline void tell_answers(struct exchange *x)
 	if (!t || !answers || !answers->count)
 		return;
 	t->apart = -1;
-	bpf_loop(answers->count, tell_requests, &x, 0);
+	bpf_loop(answers->count, emit_requests, &x, 0);
 	answers->count = 0;
 }
 
-/* Whether what waits in the exchange is traced. */
-static __always_inline bool is_traced(const struct exchange *x)
+/* Whether what waits in the connection is traced. */
+static __always_inline bool is_traced(const struct connection *x)
 {
 	return x->flags & TRACED && traces_command(x->command);
 }
 
 /* Whether that is told, if a whole reply that is no error has answered it. */
-static __always_inline bool tells_answered(const struct exchange *x)
+static __always_inline bool tells_answered(const struct connection *x)
 {
 	return !trace.errors_only && is_slow(x, x->received_ns);
 }
 
 /* A send that is one whole reply and no error, to the one request that waits: told as it is, without lists. */
-static __always_inline void tell_only_answer(struct exchange *x, __u64 buffer, __u32 bytes)
+static __always_inline void emit_only_answer(struct connection *x, __u64 buffer, __u32 bytes)
 {
 	struct trace_scratch *t = this_trace();
 	struct answered_list *answers = this_answered();
@@ -402,11 +402,11 @@ static __always_inline void tell_only_answer(struct exchange *x, __u64 buffer, _
 	}
 }
 
-/* The `count` traced requests that wait in the exchange have been answered, and are told or will not be. */
-static __always_inline void forget_answered(struct exchange *x, __u32 count)
+/* The `count` traced requests that wait in the connection have been answered, and are told or will not be. */
+static __always_inline void forget_answered(struct connection *x, __u32 count)
 {
 	free_slot_of(x->id, x->sequence - count + 1);
-	__sync_fetch_and_add(&x->untold, -count);
+	__sync_fetch_and_add(&x->pending, -count);
 }
 
 /* The beginning of what the send ended inside of is kept in the slot with this key: its bytes will be gone. */
@@ -434,7 +434,7 @@ __noinline int keep_beginning(struct trace_slot *slot)
 }
 
 /* The send ended inside the reply to the request with this sequence. */
-__noinline int keep_reply(struct exchange *x, __u32 sequence, __u32 first)
+__noinline int keep_reply(struct connection *x, __u32 sequence, __u32 first)
 {
 	struct trace_slot *slot;
 

@@ -37,7 +37,7 @@ __noinline int is_message(const struct kiln_trace_record *record)
 }
 
 /* A push, or in RESP2 what may be one. */
-static __always_inline void tell_push(struct exchange *x, struct trace_scratch *t, const struct listed_reply *push, bool is_array)
+static __always_inline void emit_push(struct connection *x, struct trace_scratch *t, const struct listed_reply *push, bool is_array)
 {
 	struct kiln_trace_record *record = new_record(t, 0, x->sequence);
 
@@ -58,7 +58,7 @@ static __always_inline void tell_push(struct exchange *x, struct trace_scratch *
 		lose(KILN_LOST_UNTRACED_PUSHES, 1);
 }
 
-static long tell_listed_push(__u32 index, struct exchange **exchange)
+static long emit_listed_push(__u32 index, struct connection **connection)
 {
 	struct trace_scratch *t = this_trace();
 	struct reply_list *list = this_list();
@@ -66,11 +66,11 @@ static long tell_listed_push(__u32 index, struct exchange **exchange)
 	if (!t || !list)
 		return 1;
 	barrier_var(index);
-	tell_push(*exchange, t, &list->pushed[index & (LISTED_PUSHES - 1)], false);
+	emit_push(*connection, t, &list->pushed[index & (LISTED_PUSHES - 1)], false);
 	return 0;
 }
 
-static long tell_listed_array(__u32 index, struct exchange **exchange)
+static long emit_listed_array(__u32 index, struct connection **connection)
 {
 	struct trace_scratch *t = this_trace();
 	struct reply_list *list = this_list();
@@ -78,23 +78,23 @@ static long tell_listed_array(__u32 index, struct exchange **exchange)
 	if (!t || !list)
 		return 1;
 	barrier_var(index);
-	tell_push(*exchange, t, &list->replies[index & (LISTED_REPLIES - 1)], true);
+	emit_push(*connection, t, &list->replies[index & (LISTED_REPLIES - 1)], true);
 	return 0;
 }
 
 /* What the send pushed. */
-__noinline int tell_pushes(struct exchange *x)
+__noinline int emit_pushes(struct connection *x)
 {
 	struct reply_list *list = this_list();
 
 	if (!x || !list || !traces_pushes())
 		return 0;
-	bpf_loop(list->pushes, tell_listed_push, &x, 0);
+	bpf_loop(list->pushes, emit_listed_push, &x, 0);
 	return 0;
 }
 
 /* The send ended inside a push. */
-__noinline int keep_push(struct exchange *x)
+__noinline int keep_push(struct connection *x)
 {
 	struct trace_slot *slot;
 
@@ -109,7 +109,7 @@ __noinline int keep_push(struct exchange *x)
 
 /* A client subscribes in RESP2. From here on what is sent to it is followed for its messages only; the stream is known if it was
  * up to here. */
-static __always_inline void note_subscriber(struct exchange *x)
+static __always_inline void note_subscriber(struct connection *x)
 {
 	if (x->flags & TRACED && !(x->flags & UNPAIRED) && traces_pushes())
 		x->flags |= SUBSCRIBER;
@@ -124,14 +124,14 @@ __noinline int list_messages(struct reply_reader *r)
 }
 
 /* A send to a subscriber has been followed. */
-__noinline int tell_messages(struct exchange *x, struct connection *c, struct reply_reader *r)
+__noinline int emit_messages(struct connection *x, struct connection_details *c, struct reply_reader *r)
 {
 	struct reply_list *list = this_list();
 
 	if (!x || !c || !r || !list)
 		return 0;
-	tell_pushes(x);
-	bpf_loop(list->listed, tell_listed_array, &x, 0);
+	emit_pushes(x);
+	bpf_loop(list->listed, emit_listed_array, &x, 0);
 	lose(KILN_LOST_UNTRACED_PUSHES, list->unlisted);
 	x->flags &= ~IN_REPLY;
 	if (c->replies.state == REPLY_FAILED) {

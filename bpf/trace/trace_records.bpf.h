@@ -152,7 +152,7 @@ __noinline int put_requests(const struct trace_slot *slot, __u32 begun, __u32 en
 }
 
 /* The record that is in this CPU's scratch, off. */
-__noinline int send_record(struct exchange *x)
+__noinline int send_record(struct connection *x)
 {
 	struct trace_scratch *t = this_trace();
 	struct kiln_trace_record *record;
@@ -184,7 +184,7 @@ __noinline int send_record(struct exchange *x)
 /* ---- requests ---------------------------------------------------------------------------------------------------- */
 
 /* How the requests are kept of a receive that will be followed and has `bytes`. */
-static __always_inline __u32 keeping_of(const struct exchange *x, __u32 bytes)
+static __always_inline __u32 keeping_of(const struct connection *x, __u32 bytes)
 {
 	if (!(x->flags & TRACED))
 		return NOT_TRACED;
@@ -194,7 +194,7 @@ static __always_inline __u32 keeping_of(const struct exchange *x, __u32 bytes)
 }
 
 /* The runs of a receive are gone through next. */
-static __always_inline void begin_runs(const struct exchange *x)
+static __always_inline void begin_runs(const struct connection *x)
 {
 	struct trace_scratch *t = this_trace();
 
@@ -205,7 +205,7 @@ static __always_inline void begin_runs(const struct exchange *x)
 }
 
 /* The requests of a run of this receive have been read; the last run is noted already. */
-__noinline int requests_read(struct exchange *x, struct resp_reader *r, __u32 index)
+__noinline int requests_read(struct connection *x, struct resp_reader *r, __u32 index)
 {
 	struct trace_scratch *t = this_trace();
 	struct resp_run *run;
@@ -219,7 +219,7 @@ __noinline int requests_read(struct exchange *x, struct resp_reader *r, __u32 in
 	x->sequence += run->count;
 	if (!r->traced || !traces_command(run->command))
 		return 0;
-	__sync_fetch_and_add(&x->untold, run->count);
+	__sync_fetch_and_add(&x->pending, run->count);
 	t->run_first = x->sequence - run->count + 1;
 	if (r->traced == TRACED_APART || r->commands_noted == 1)
 		return keep_request(x, r, x->sequence, run->begun, run->begun + run->largest);
@@ -237,7 +237,7 @@ __noinline int requests_read(struct exchange *x, struct resp_reader *r, __u32 in
 }
 
 /* All runs of the receive have been read: its slot is left if nobody waits whose request it has. */
-__noinline int all_requests_read(struct exchange *x)
+__noinline int all_requests_read(struct connection *x)
 {
 	struct trace_scratch *t = this_trace();
 	struct trace_slot *slot = t ? slot_at(t->kept) : NULL;
@@ -248,17 +248,17 @@ __noinline int all_requests_read(struct exchange *x)
 }
 
 /* The one request of a receive: the run that goes on. */
-static __always_inline void only_request_read(struct exchange *x, struct resp_reader *r)
+static __always_inline void only_request_read(struct connection *x, struct resp_reader *r)
 {
 	x->sequence++;
 	if (!r->traced || !traces_command(r->run_command))
 		return;
-	__sync_fetch_and_add(&x->untold, 1);
+	__sync_fetch_and_add(&x->pending, 1);
 	keep_request(x, r, x->sequence, r->run_begun, r->run_begun + r->run_largest);
 }
 
 /* The equal requests of a receive that wait together: the run that goes on. */
-static __always_inline void only_run_read(struct exchange *x, struct resp_reader *r)
+static __always_inline void only_run_read(struct connection *x, struct resp_reader *r)
 {
 	__u32 count = r->run_count;
 	struct trace_slot *slot;
@@ -266,7 +266,7 @@ static __always_inline void only_run_read(struct exchange *x, struct resp_reader
 	x->sequence += count;
 	if (!r->traced || !traces_command(r->run_command))
 		return;
-	__sync_fetch_and_add(&x->untold, count);
+	__sync_fetch_and_add(&x->pending, count);
 	slot = slot_at(keep_receive(x, r, x->sequence - count + 1, count));
 	if (slot)
 		slot->waiting = count;
@@ -275,7 +275,7 @@ static __always_inline void only_run_read(struct exchange *x, struct resp_reader
 }
 
 /* A receive ended inside a request. */
-__noinline int keep_begun_request(struct exchange *x, struct resp_reader *r)
+__noinline int keep_begun_request(struct connection *x, struct resp_reader *r)
 {
 	if (!x || !r || !r->traced)
 		return 0;
@@ -284,7 +284,7 @@ __noinline int keep_begun_request(struct exchange *x, struct resp_reader *r)
 
 /* The first `count` requests of the run that was read last will not be seen to be answered: no reply is expected, or nobody can tell
  * which it is. */
-__noinline int tell_unanswered(struct exchange *x, __u32 row, __u32 count, __u64 received_ns, __u64 arrived_ns)
+__noinline int emit_unanswered(struct connection *x, __u32 row, __u32 count, __u64 received_ns, __u64 arrived_ns)
 {
 	struct trace_scratch *t = this_trace();
 	struct kiln_trace_record *record;
@@ -294,7 +294,7 @@ __noinline int tell_unanswered(struct exchange *x, __u32 row, __u32 count, __u64
 
 	if (!x || !t || !(x->flags & TRACED) || !traces_command(row))
 		return 0;
-	__sync_fetch_and_add(&x->untold, -count);
+	__sync_fetch_and_add(&x->pending, -count);
 	found = slot_with(x->id, x->sequence, t->first);
 	slot = slot_at(found);
 	together = slot && slot->together;

@@ -6,7 +6,7 @@
 
 #include "common/bpf.h"
 #include "include/kiln_trace.h"
-#include "requests/exchanges.bpf.h"
+#include "requests/connections.bpf.h"
 #include "requests/losses.bpf.h"
 #include "requests/variant.h"
 
@@ -64,7 +64,7 @@ __u32 slots_elsewhere SEC(".data.trace");
 
 /* Whose the slots of a set are: apart from them, because a search through the slots themselves missed the cache eight times. */
 struct trace_set {
-	__u64 ids[SLOT_WAYS];             /* of a connection's exchange; 0: free */
+	__u64 ids[SLOT_WAYS];             /* of a connection; 0: free */
 	__u32 sequences[SLOT_WAYS];       /* on the connection; of a receive its first request's */
 };
 
@@ -194,9 +194,9 @@ static __always_inline bool is_elsewhere(int index, __u64 id)
 /* Nobody will ask for it any more: its connection is gone, or waits for nothing. */
 static __always_inline bool is_abandoned(__u64 id)
 {
-	struct exchange *x = find_exchange(id);
+	struct connection *x = find_connection(id);
 
-	return !x || (!x->untold && !(x->flags & (IN_REQUEST | IN_REPLY)));
+	return !x || (!x->pending && !(x->flags & (IN_REQUEST | IN_REPLY)));
 }
 
 /* One of the first `ways` slots of a set for this key; `displaces`: also one that is abandoned. -1: none. */
@@ -334,7 +334,7 @@ static __always_inline void leave_slot(int index, __u64 id, __u32 count)
 
 /* Keep what the request with this sequence has in the receive that was just read: offsets [begun, end) of the reader, or what
  * of that lies behind the receives before. */
-__noinline int keep_request(struct exchange *x, struct resp_reader *r, __u32 sequence, __u32 begun, __u32 end)
+__noinline int keep_request(struct connection *x, struct resp_reader *r, __u32 sequence, __u32 begun, __u32 end)
 {
 	struct trace_slot *slot;
 	__u32 kept, length, room, offset;
@@ -382,7 +382,7 @@ __noinline int keep_request(struct exchange *x, struct resp_reader *r, __u32 seq
 
 /* Keep the whole requests of the receive that was just read, all of which lies in the reader's window: `count`, from the one with this
  * sequence on, of which none is known to be traced yet. The slot, or NO_ROOM. */
-__noinline int keep_receive(struct exchange *x, struct resp_reader *r, __u32 sequence, __u32 count)
+__noinline int keep_receive(struct connection *x, struct resp_reader *r, __u32 sequence, __u32 count)
 {
 	struct trace_slot *slot;
 	__u32 length;

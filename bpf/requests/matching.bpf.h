@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: (GPL-2.0-only OR BSD-2-Clause) */
 /* Which reply answers which command: each whole reply that is sent answers the first that waits. */
-#ifndef KILN_PAIRING_BPF_H
-#define KILN_PAIRING_BPF_H
+#ifndef KILN_MATCHING_BPF_H
+#define KILN_MATCHING_BPF_H
 
 #include "common/bpf.h"
-#include "requests/awaiting.bpf.h"
+#include "requests/in_flight.bpf.h"
 #include "requests/variant.h"
 
 #define IOVECS_MAX 1024                   /* UIO_MAXIOV: no call takes more */
@@ -42,7 +42,7 @@ __noinline __u64 vectors_of(const struct send *send)
 
 /* What is left of a send that is followed piece by piece. */
 struct send_pieces {
-	struct connection *connection;
+	struct connection_details *details;
 	__u64 vectors;                    /* the next iovec, or the only buffer */
 	__u32 left;                       /* of the bytes sent */
 	__u32 form;                       /* enum send_form */
@@ -94,8 +94,8 @@ __noinline __u64 first_byte_of(const struct send *send)
 
 /* What a send is held against. */
 struct replied {
-	struct exchange *exchange;
 	struct connection *connection;
+	struct connection_details *details;
 	struct reply_reader *reader;
 };
 
@@ -108,7 +108,7 @@ struct answer_context {
 static long answer_run(__u32 index, struct answer_context *context)
 {
 	const struct replied *replied = context->replied;
-	struct connection *c = replied->connection;
+	struct connection_details *c = replied->details;
 	struct reply_reader *r = replied->reader;
 	__u32 head = c->head, batch = c->batch_head, count, row;
 	struct pending_run *run;
@@ -120,13 +120,13 @@ static long answer_run(__u32 index, struct answer_context *context)
 	barrier_var(batch);
 	count = run->count < context->left ? run->count : context->left;
 	row = run->command & ~QUEUED;
-	record_answers(row, run->command & QUEUED, count, &c->batches[batch & (PIPELINE_BATCHES - 1)], replied->exchange->sent_ns, context->are_errors,
+	record_answers(row, run->command & QUEUED, count, &c->batches[batch & (PIPELINE_BATCHES - 1)], replied->connection->sent_ns, context->are_errors,
 		       r->largest_at - r->answered < count ? r->largest : 0);
 	r->answered += count;
 	if (TRACING) {
 		struct batch *came = &c->batches[batch & (PIPELINE_BATCHES - 1)];
 
-		answered(replied->exchange, row, came->sequence + c->batch_answered, count, came);
+		answered(replied->connection, row, came->sequence + c->batch_answered, count, came);
 		c->batch_answered += count;
 	}
 	context->left -= count;
@@ -142,7 +142,7 @@ static long answer_run(__u32 index, struct answer_context *context)
 }
 
 /* The next `count` replies have been handed over. Global, so that the verifier follows it once. */
-__noinline int answer(struct exchange *x, struct connection *c, struct reply_reader *r, __u32 count, __u32 are_errors)
+__noinline int answer(struct connection *x, struct connection_details *c, struct reply_reader *r, __u32 count, __u32 are_errors)
 {
 	struct replied replied = { x, c, r };
 	struct answer_context context = { &replied, count, are_errors };
@@ -177,8 +177,8 @@ __noinline int answer(struct exchange *x, struct connection *c, struct reply_rea
 /* The command whose reply comes next; `other`'s row where none is known. */
 static __always_inline __u32 answered_command(const struct replied *replied)
 {
-	struct exchange *x = replied->exchange;
-	struct connection *c = replied->connection;
+	struct connection *x = replied->connection;
+	struct connection_details *c = replied->details;
 	__u32 head;
 
 	if (x->waiting == WAITING_ONE)
@@ -224,7 +224,7 @@ static long follow_piece(__u32 index, struct pieces_context *context)
 }
 
 /* The bytes of a send, wherever they lie. What they complete is then in this CPU's reader. */
-__noinline int follow_send(struct connection *c, const struct send *send)
+__noinline int follow_send(struct connection_details *c, const struct send *send)
 {
 	__u32 zero = 0;
 	struct reply_reader *r = bpf_map_lookup_elem(&reply_readers, &zero);
@@ -270,21 +270,21 @@ __noinline int follow_send(struct connection *c, const struct send *send)
 static long answer_error(__u32 index, struct replied *replied)
 {
 	struct reply_error *error;
-	struct exchange *x = replied->exchange;
+	struct connection *x = replied->connection;
 
 	barrier_var(index);
 	error = &replied->reader->errors[index & (REPLY_ERRORS_MAX - 1)];
-	answer(x, replied->connection, replied->reader, error->replies_before, false);
+	answer(x, replied->details, replied->reader, error->replies_before, false);
 	if (x->flags & UNPAIRED)
 		return 1;
 	record_error(x->process, answered_command(replied), error);
 	if (!error->nested)
-		answer(x, replied->connection, replied->reader, 1, true);
+		answer(x, replied->details, replied->reader, 1, true);
 	return 0;
 }
 
 /* The send, which has been paired with what waits and told, ended inside something. */
-__noinline int keep_rest(struct exchange *x, struct connection *c)
+__noinline int keep_rest(struct connection *x, struct connection_details *c)
 {
 	__u32 zero = 0, batch, sequence, first;
 	struct reply_reader *r = bpf_map_lookup_elem(&reply_readers, &zero);
@@ -305,7 +305,7 @@ __noinline int keep_rest(struct exchange *x, struct connection *c)
 }
 
 /* What follow_send() found answers the commands that wait. */
-__noinline int settle_replies(struct exchange *x, struct connection *c)
+__noinline int settle_replies(struct connection *x, struct connection_details *c)
 {
 	__u32 zero = 0, row;
 	struct reply_reader *r = bpf_map_lookup_elem(&reply_readers, &zero);
@@ -317,7 +317,7 @@ __noinline int settle_replies(struct exchange *x, struct connection *c)
 	if (r->pushes)
 		x->flags |= RESP3;
 	if (TRACING && r->pushes && r->apart)
-		tell_pushes(x);
+		emit_pushes(x);
 	if (c->first_sent_ns && (r->replies || (r->errors_listed && !r->errors[0].nested))) {
 		row = answered_command(&replied);
 		stats = bpf_map_lookup_elem(&command_stats, &row);

@@ -4,16 +4,16 @@
  *
  * Of a process that is not known to be a Redis server, a connection that begins with text is believed when its first reply is RESP. Until
  * then its bytes are kept unread: in many protocols requests are lines of words, and any word may be a command's name. */
-#ifndef KILN_TRUST_BPF_H
-#define KILN_TRUST_BPF_H
+#ifndef KILN_SYNC_BPF_H
+#define KILN_SYNC_BPF_H
 
 #include "common/bpf.h"
 #include "common/targets.bpf.h"
 #include "include/kiln_redis.h"
-#include "requests/connections.bpf.h"
+#include "requests/connection_details.bpf.h"
 #include "requests/lifetimes.bpf.h"
 #include "requests/losses.bpf.h"
-#include "requests/pairing.bpf.h"
+#include "requests/matching.bpf.h"
 #include "requests/undecided.bpf.h"
 #include "requests/variant.h"
 #include "sockets/arrivals.bpf.h"
@@ -46,7 +46,7 @@ struct receive {
 };
 
 /* Whether the receive of a TCP connection begins where the last one ended that was seen. */
-static __always_inline bool continues(const struct exchange *x, const struct receive *receive)
+static __always_inline bool continues(const struct connection *x, const struct receive *receive)
 {
 	return x->copied_seq == receive->copied_seq - receive->length;
 }
@@ -61,7 +61,7 @@ static __always_inline void begin_call_at(const struct place *place)
 /* ---- a process of which nobody knows whether it speaks RESP -------------------------------------------------- */
 
 /* Keep the bytes of a receive until the first reply. False: there is no room. */
-__noinline int keep_undecided(struct exchange *x, const struct receive *receive)
+__noinline int keep_undecided(struct connection *x, const struct receive *receive)
 {
 	struct undecided *kept, *fresh;
 	__u32 zero = 0, before, length;
@@ -152,13 +152,13 @@ __noinline __u32 foreign_connection(__u64 buffer, __u32 length)
 }
 
 /* The connection can't be followed any more: parse on without counting until a boundary is proven. */
-__noinline int distrust(struct exchange *x)
+__noinline int desync(struct connection *x)
 {
 	if (!x)
 		return 0;
-	if (x->trust == TRUST_UNDECIDED)
+	if (x->sync == SYNC_UNDECIDED)
 		lose_undecided(x->id);
-	x->trust = TRUST_PROBING;
+	x->sync = RESYNCING;
 	x->queues = 0;
 	x->flags &= ~(IN_REQUEST | PROBED | REPLIED | SUBSCRIBER);
 	if (x->waiting != WAITING_NONE)
@@ -169,7 +169,7 @@ __noinline int distrust(struct exchange *x)
 /* A stream taken up in its middle. A receive proves a boundary at its end if the parse ends with it and the server
  * sends something before it receives more: inside a value, however much it looks like RESP, a server has no reason
  * to. Bytes up to there are not counted as commands. */
-__noinline int probe(struct exchange *x, struct connection *c, const struct receive *receive)
+__noinline int probe(struct connection *x, struct connection_details *c, const struct receive *receive)
 {
 	__u8 first = 0;
 	bool replied, probed;
@@ -179,7 +179,7 @@ __noinline int probe(struct exchange *x, struct connection *c, const struct rece
 	replied = x->flags & REPLIED;
 	probed = x->flags & PROBED;
 	if (replied && probed && !(x->flags & (IN_REQUEST | SENT_IN_PART))) {
-		x->trust = TRUST_COUNTING;
+		x->sync = SYNCED;
 		x->flags &= ~IN_REPLY;
 		c->first_sent_ns = c->untimed = 0;
 		c->head = c->tail = c->batch_head = c->batch_tail = c->batch_answered = 0;
@@ -198,7 +198,7 @@ __noinline int probe(struct exchange *x, struct connection *c, const struct rece
 		/* A server answers, and never a whole request: another protocol, met in its middle. What comes after an answer begins a
 		 * record, if it is TLS. */
 		lose(foreign_connection(receive->buffer, receive->length), 1);
-		x->trust = TRUST_IGNORED;
+		x->sync = SYNC_IGNORED;
 		return 0;
 	}
 	x->flags &= ~(IN_REQUEST | PROBED);
@@ -217,7 +217,7 @@ __noinline int begins_bus_message(const struct receive *receive)
 }
 
 /* The first receive of a connection. */
-__noinline int meet(struct exchange *x, const struct receive *receive, __u32 process)
+__noinline int meet(struct connection *x, const struct receive *receive, __u32 process)
 {
 	__u8 first = 0;
 
@@ -233,70 +233,70 @@ __noinline int meet(struct exchange *x, const struct receive *receive, __u32 pro
 	if (receive->unsupported)
 		lose(KILN_LOST_UNSUPPORTED_CONNECTIONS, 1);
 	if (receive->unsupported || !receive->incoming) {
-		x->trust = TRUST_IGNORED;
+		x->sync = SYNC_IGNORED;
 		return 0;
 	}
 	if (!receive->first_of_stream || receive->loss) {
-		distrust(x);
+		desync(x);
 		return 0;
 	}
 	if (foreign_connection(receive->buffer, receive->length) == KILN_LOST_TLS_CONNECTIONS) {
 		lose(KILN_LOST_TLS_CONNECTIONS, 1);
-		x->trust = TRUST_IGNORED;
+		x->sync = SYNC_IGNORED;
 		return 0;
 	}
 	if (begins_bus_message(receive)) {
-		x->trust = TRUST_IGNORED;
+		x->sync = SYNC_IGNORED;
 		return 0;
 	}
 	/* Only clients of Redis begin with an array; a plain line may be of any protocol. */
 	bpf_probe_read_user(&first, sizeof first, (void *)receive->buffer);
-	x->trust = is_known_server(process) || first == '*' ? TRUST_COUNTING : TRUST_UNDECIDED;
+	x->sync = is_known_server(process) || first == '*' ? SYNCED : SYNC_UNDECIDED;
 	return 0;
 }
 
 /* What comes before a receive's bytes are followed, where it is not like most: the first of its connection, one that doesn't join those
  * before, or one of a stream that is not at a known boundary. False: they can't be followed. */
-static __noinline int take_up(const struct place *place, struct exchange *x, struct receive *receive, __u32 process)
+static __noinline int take_up(const struct place *place, struct connection *x, struct receive *receive, __u32 process)
 {
-	struct connection *c;
+	struct connection_details *c;
 
-	receive->first = x->trust == TRUST_UNKNOWN;
+	receive->first = x->sync == SYNC_UNKNOWN;
 	if (receive->first)
 		meet(x, receive, process);
-	if (x->trust == TRUST_IGNORED)
+	if (x->sync == SYNC_IGNORED)
 		return false;
 	if (receive->loss) {
 		lose(receive->loss - 1, 1);
-		distrust(x);
+		desync(x);
 		return false;
 	}
 	if (receive->gap) {
 		lose(KILN_LOST_RECEIVE_GAPS, 1);
-		distrust(x);
+		desync(x);
 	}
-	if (!all_are_known_servers() && x->trust == TRUST_UNDECIDED) {
+	if (!all_are_known_servers() && x->sync == SYNC_UNDECIDED) {
 		if (!keep_undecided(x, receive)) {
 			lose(KILN_LOST_UNSYNCHRONISED_BYTES, receive->length);
-			distrust(x);
+			desync(x);
 		}
 		return false;
 	}
-	if (x->trust != TRUST_PROBING && !(x->flags & IN_REQUEST))
+	if (x->sync != RESYNCING && !(x->flags & IN_REQUEST))
 		return true;
-	if (x->trust == TRUST_PROBING && begins_bus_message(receive)) {
-		x->trust = TRUST_IGNORED;
+	if (x->sync == RESYNCING && begins_bus_message(receive)) {
+		x->sync = SYNC_IGNORED;
 		return false;
 	}
-	c = connection_at(place);
+	c = details_at(place);
 	if (!c) {
 		lose(KILN_LOST_CONNECTIONS_WITHOUT_STATE, 1);
-		distrust(x);
+		desync(x);
 		return false;
 	}
-	if (x->trust == TRUST_PROBING)
+	if (x->sync == RESYNCING)
 		probe(x, c, receive);
-	return x->trust != TRUST_IGNORED;
+	return x->sync != SYNC_IGNORED;
 }
 
 #endif

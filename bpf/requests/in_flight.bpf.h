@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: (GPL-2.0-only OR BSD-2-Clause) */
-/* Commands that await their replies, in the order in which they were read: one alone, or equal ones of one receive, in their exchange,
+/* Commands that await their replies, in the order in which they were read: one alone, or equal ones of one receive, in their connection,
  * others in their connection's pipeline; and which commands are answered, and how often. */
-#ifndef KILN_AWAITING_BPF_H
-#define KILN_AWAITING_BPF_H
+#ifndef KILN_IN_FLIGHT_BPF_H
+#define KILN_IN_FLIGHT_BPF_H
 
 #include "common/bpf.h"
 #include "requests/phases.bpf.h"
@@ -11,7 +11,7 @@
 #include "trace/trace.bpf.h"
 
 /* No reply of this connection is paired with a command from here on. */
-__noinline int unpair(struct exchange *x)
+__noinline int unpair(struct connection *x)
 {
 	if (!x || x->flags & UNPAIRED)
 		return 0;
@@ -19,20 +19,20 @@ __noinline int unpair(struct exchange *x)
 	x->waiting = WAITING_NONE;
 	lose(KILN_LOST_UNPAIRED_CONNECTIONS, 1);
 	if (TRACING) {
-		lose(KILN_LOST_UNTRACED_COMMANDS, x->untold);
-		x->untold = 0;
+		lose(KILN_LOST_UNTRACED_COMMANDS, x->pending);
+		x->pending = 0;
 	}
 	return 0;
 }
 
-static __always_inline void note_transaction(struct exchange *x, __u8 class)
+static __always_inline void note_transaction(struct connection *x, __u8 class)
 {
 	if (class == KILN_CLASS_MULTI || class == KILN_CLASS_EXEC)
 		x->queues = class == KILN_CLASS_MULTI;
 }
 
 /* How many of a run's commands get a reply each; the connection's state changes with what they ask for. */
-static __always_inline __u32 replies_expected(struct exchange *x, __u8 class, __u32 count)
+static __always_inline __u32 replies_expected(struct connection *x, __u8 class, __u32 count)
 {
 	__u32 skipped = 0;
 
@@ -87,7 +87,7 @@ struct arrived {
 	__u64 received_ns;
 };
 
-static __always_inline void count_calls(const struct exchange *x, __u32 command, __u32 count, __u32 largest, const struct arrived *times)
+static __always_inline void count_calls(const struct connection *x, __u32 command, __u32 count, __u32 largest, const struct arrived *times)
 {
 	struct kiln_command_stats *stats = bpf_map_lookup_elem(&command_stats, &command);
 
@@ -102,8 +102,8 @@ static __always_inline void count_calls(const struct exchange *x, __u32 command,
 		add_latency(stats, KILN_PHASE_QUEUE, times->received_ns - times->arrived_ns, count);
 }
 
-/* What the exchange of the one command that waits says of it, or of the run that does, but that it waits. */
-static __always_inline void await_one(struct exchange *x, __u32 command, const struct arrived *times)
+/* What the connection of the one command that waits says of it, or of the run that does, but that it waits. */
+static __always_inline void await_one(struct connection *x, __u32 command, const struct arrived *times)
 {
 	x->command = command;
 	x->received_ns = times->received_ns;
@@ -115,8 +115,8 @@ static __always_inline void await_one(struct exchange *x, __u32 command, const s
 
 struct await_context {
 	struct resp_reader *reader;
-	struct exchange *exchange;
 	struct connection *connection;
+	struct connection_details *details;
 	struct arrived times;
 	__u32 batch_begin;                /* index of the first run of the batch that is being made */
 	__u32 batch_sequence;             /* of its first command on the connection */
@@ -124,7 +124,7 @@ struct await_context {
 };
 
 /* The runs from the last batch on came together, and their sequences follow each other. */
-static __always_inline void end_batch(struct connection *c, const struct arrived *times, __u32 sequence, __u32 first)
+static __always_inline void end_batch(struct connection_details *c, const struct arrived *times, __u32 sequence, __u32 first)
 {
 	__u32 batch = c->batch_tail;
 
@@ -142,8 +142,8 @@ static __always_inline void end_batch(struct connection *c, const struct arrived
 static long await_run(__u32 index, struct await_context *context)
 {
 	struct resp_reader *r = context->reader;
-	struct exchange *x = context->exchange;
-	struct connection *c = context->connection;
+	struct connection *x = context->connection;
+	struct connection_details *c = context->details;
 	struct resp_run *run;
 	struct pending_run *pending;
 	__u32 command, count, tail = c->tail;
@@ -161,7 +161,7 @@ static long await_run(__u32 index, struct await_context *context)
 
 		requests_read(x, r, index);
 		if (unanswered)
-			tell_unanswered(x, command, unanswered, context->times.received_ns, context->times.arrived_ns);
+			emit_unanswered(x, command, unanswered, context->times.received_ns, context->times.arrived_ns);
 	}
 	if (!count || x->flags & UNPAIRED) {
 		if (TRACING) {
@@ -186,8 +186,8 @@ static long await_run(__u32 index, struct await_context *context)
 	return 0;
 }
 
-/* What an exchange held moves into the pipeline, in front of what comes. */
-static __always_inline void join_pipeline(struct connection *c, struct exchange *x)
+/* What a connection held moves into the pipeline, in front of what comes. */
+static __always_inline void join_pipeline(struct connection_details *c, struct connection *x)
 {
 	struct arrived times = { x->arrived_ns, x->received_ns };
 	__u32 tail = c->tail, count, first;
@@ -207,7 +207,7 @@ static __always_inline void join_pipeline(struct connection *c, struct exchange 
 
 struct count_context {
 	struct resp_reader *reader;
-	struct exchange *exchange;
+	struct connection *connection;
 	struct arrived times;
 };
 
@@ -217,19 +217,19 @@ static long count_run(__u32 index, struct count_context *context)
 
 	barrier_var(index);
 	run = &context->reader->runs[index & (RESP_RUNS_MAX - 1)];
-	count_calls(context->exchange, run->command, run->count, run->largest, &context->times);
-	note_transaction(context->exchange, row_class(run->command));
+	count_calls(context->connection, run->command, run->count, run->largest, &context->times);
+	note_transaction(context->connection, row_class(run->command));
 	if (TRACING) {
-		requests_read(context->exchange, context->reader, index);
-		tell_unanswered(context->exchange, run->command, run->count, context->times.received_ns, context->times.arrived_ns);
+		requests_read(context->connection, context->reader, index);
+		emit_unanswered(context->connection, run->command, run->count, context->times.received_ns, context->times.arrived_ns);
 	}
 	return 0;
 }
 
 /* The runs of a receive are counted, and wait for nothing; the last one is noted already. */
-__noinline int count_runs(struct exchange *x, struct resp_reader *r, const struct arrived *times)
+__noinline int count_runs(struct connection *x, struct resp_reader *r, const struct arrived *times)
 {
-	struct count_context context = { .reader = r, .exchange = x };
+	struct count_context context = { .reader = r, .connection = x };
 
 	if (!x || !r || !times)
 		return 0;
@@ -241,9 +241,9 @@ __noinline int count_runs(struct exchange *x, struct resp_reader *r, const struc
 }
 
 /* The runs of a receive join the pipeline; the last one is noted already. */
-__noinline int await_runs(struct exchange *x, struct resp_reader *r, struct connection *c, const struct arrived *times)
+__noinline int await_runs(struct connection *x, struct resp_reader *r, struct connection_details *c, const struct arrived *times)
 {
-	struct await_context context = { .reader = r, .exchange = x, .connection = c };
+	struct await_context context = { .reader = r, .connection = x, .details = c };
 	if (!x || !r || !c || !times)
 		return 0;
 	context.times = *times;
