@@ -122,15 +122,36 @@ import Testing
         #expect(cut.isCut && cut.functionCount < 60_000 && cut.functionCount > 10_000)
     }
 
-    @Test func garbageIsReadWithoutHarm() {
+    /// Whether a line names a function, by its words.
+    private static func namesAFunction(_ line: ArraySlice<UInt8>) -> Bool {
+        func isBlank(_ byte: UInt8) -> Bool { byte == UInt8(ascii: " ") || byte == UInt8(ascii: "\t") }
+        let words = line.split(maxSplits: 2, whereSeparator: isBlank)
+        guard words.count == 3, let first = line.first, !isBlank(first), !words[2].allSatisfy(isBlank) else { return false }
+        let numbers = words[..<2].map { word -> UInt64? in
+            let digits = word.starts(with: "0x".utf8) ? word.dropFirst(2) : word
+            guard digits.count <= 16, digits.first != UInt8(ascii: "-") else { return nil }
+            return UInt64(String(decoding: digits, as: UTF8.self), radix: 16)
+        }
+        guard let start = numbers[0], let size = numbers[1], size > 0 else { return false }
+        return !start.addingReportingOverflow(size).overflow
+    }
+
+    @Test func ofGarbageTheLinesThatNameAFunctionAreFound() {
         var random = SeededGenerator(seed: 3)
+        var named = 0
         for _ in 0..<300 {
             let bytes = (0..<Int.random(in: 0...400, using: &random)).map { _ in
                 Array("0123456789abcdef \n\t\rx-\u{ff}".utf8)[Int.random(in: 0..<22, using: &random)]
             }
             let map = PerfMap(parsing: bytes)
-            for address: UInt64 in [0, 1, 0xff, 0xffff, .max] { _ = map.function(at: address) }
+            let lines = bytes.split(separator: UInt8(ascii: "\n")).map { $0.last == UInt8(ascii: "\r") ? $0.dropLast() : $0 }.filter { !$0.isEmpty }
+            let functions = lines.count(where: Self.namesAFunction)
+            #expect(map.malformedLineCount == lines.count - functions, "\(String(decoding: bytes, as: UTF8.self).debugDescription)")
+            #expect((map.functionCount == 0) == (functions == 0))
+            named += functions
+            for address: UInt64 in [0, 1, 0xff, 0xffff, .max] { #expect(map.function(at: address).map { $0.start <= address } ?? true) }
         }
+        #expect(named > 100)
     }
 }
 

@@ -75,7 +75,14 @@ extension KernelTests {
             #expect(measured.unit == "call")
             #expect(measured.windows.allSatisfy { $0.commands == nil && ($0.io_calls ?? 0) > 100 })
             #expect(try #require(measured.bpf_ns_per_command) > 10)
-            #expect(measured.cost_percent > -50 && measured.cost_percent < 300)
+            // What is said follows from the windows: CPU time per call, as geometric means of the watched and of the others.
+            func mean(watched: Bool) -> Double {
+                let logarithms = measured.windows.filter { $0.watched == watched }.map { Foundation.log(Double($0.cpu_ns) / Double($0.io_calls ?? 0)) }
+                return exp(logarithms.reduce(0, +) / Double(logarithms.count))
+            }
+            let percent = (mean(watched: true) / mean(watched: false) - 1) * 100
+            #expect(abs(measured.cost_percent - percent) < 0.01, "\(percent) % by the windows")
+            #expect(measured.cost_least_percent < measured.cost_percent && measured.cost_percent < measured.cost_most_percent)
             _ = consume load
         }
 
