@@ -44,7 +44,7 @@ public enum ProcessRole: Hashable, Sendable {
         }
     }
 
-    /// A process that no name tells: by its program. A tool may be a link to the server.
+    /// The role of a process by its program, where its name does not say it. A tool may be a link to the server.
     init(comm: String, exe: String?, arguments: [String], program: () -> KnownServer?) {
         self.init(comm: comm, exe: exe, arguments: arguments)
         guard self == .other, !Self.ownNames(comm, arguments).contains(where: Self.isTool), let server = program() else { return }

@@ -33,7 +33,7 @@ struct DirectorySink: Sink {
     /// Which files hold the session.
     var wroteLines: [Line] { directories.flatMap(\.wroteLines) }
 
-    /// Take back what was made.
+    /// Removes the directories that this session made.
     func discard() { for directory in directories.reversed() { directory.discard() } }
 }
 

@@ -13,7 +13,7 @@ protocol Sink {
     func interval(_ interval: SessionInterval) throws
     /// What is known so far, now and then: a session that is killed leaves this.
     func checkpoint(_ checkpoint: SessionCheckpoint) throws
-    /// The session has ended. Nothing is attached any more that would change what is told here.
+    /// The session has ended. Every probe is detached, so the numbers are final.
     func end(_ result: SessionResult) throws
 }
 

@@ -9,7 +9,7 @@ func grouped(_ number: UInt64) -> String {
     return String(digits)
 }
 
-/// `3.4 %`; two significant digits of what is small.
+/// `3.4 %`; small values have two significant digits.
 func percentText(_ share: Double) -> String {
     let percent = share * 100, scale = abs(percent) < 1 ? 100.0 : 10.0
     return "\((percent * scale).rounded() / scale) %"
