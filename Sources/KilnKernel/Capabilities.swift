@@ -111,12 +111,10 @@ public enum Capabilities {
             try probe.attach(frequency: 99)
         },
         feature("single requests", isRequired: false, "kiln trace redis") {
-            _ = try TraceProbe.attach(
-                watching: try own(), forced: nil, filter: TraceFilter(), tls: [], openSockets: { [] }, refused: { _, _ in }, refusedTLS: { _, _ in }
-            )
+            try tryCommands(trace: TraceFilter())
         },
         feature("client's side", isRequired: false, "kiln redis --client") {
-            _ = try CommandProbe.attach(watching: try own(), side: .client, forced: nil, openSockets: { [] }, refused: { _, _ in })
+            try tryCommands(side: .client)
         },
     ]
 

@@ -13,7 +13,17 @@ extension Capabilities {
     /// The real programs, loaded, attached and detached.
     static func hook(_ hook: CommandHook, takesAway: String, remedy: String) -> Entry {
         Entry(name: hook.rawValue, group: .hooks, isRequired: false, takesAway: takesAway, remedy: remedy) {
-            try timed { _ = try CommandProbe(watching: try own(), hook: hook, openSockets: { [] }) }
+            try timed { try tryCommands([hook]) }
+        }
+    }
+
+    /// Loads and attaches the programs of the first hook that can be.
+    static func tryCommands(_ hooks: [CommandHook] = CommandHook.allCases, side: Side = .server, trace: TraceFilter? = nil) throws {
+        for (index, hook) in hooks.enumerated() {
+            do {
+                var probe = try CommandProbe(watching: try own(), side: side, hook: hook, trace: trace)
+                return try probe.attach { [] }
+            } catch where index < hooks.count - 1 {}
         }
     }
 

@@ -39,10 +39,10 @@ public struct CommandProbe: ~Copyable {
 
     public let hook: CommandHook
     public let side: Side
-    /// When counting began: just before the first program was attached.
-    public let attachedAt: Nanoseconds
+    /// When counting began: just before the first program was attached. Zero before.
+    public private(set) var attachedAt = Nanoseconds.zero
     /// The library by which encrypted connections are followed, by process.
-    public let tlsLibraries: [Int: String]
+    public private(set) var tlsLibraries: [Int: String] = [:]
     /// Why programs of TLS that switch off preemption could not be loaded, where others were then: older kernels don't let them.
     public let refusedPreemptionOff: KernelError?
     /// The names of the loaded programs.
@@ -56,17 +56,20 @@ public struct CommandProbe: ~Copyable {
     private let clients: ClientMaps
     private let losses: BPFMap
     private let processes: Int
+    /// The libraries for which programs are loaded.
+    private let followable: [TLSLibrary]
 
-    /// Load and attach. `queue`: where something is loaded meanwhile; what is on it ends before anything is attached. `rows`: made already.
-    /// `turns`: noted by another object of the session, too.
-    /// `openSockets` lists the inode numbers of the sockets that the processes hold; it is asked for after attaching, so that no
-    /// connection can be missing from it and unseen. `refused` is told what of TLS can't be followed. `trace`: also send a record for
-    /// each request.
+    /// Load; nothing is counted yet.
+    ///
+    /// - Parameters:
+    ///   - trace: Also send a record for each request.
+    ///   - rows: The map of the histograms, made already.
+    ///   - turns: Noted by another object of the session, too.
+    ///   - refused: Called with each library that can't be followed, and why.
     public init(
         watching watched: WatchedProcesses, side: Side = .server, hook: CommandHook, trace: TraceFilter? = nil, tls libraries: [TLSLibrary] = [],
-        beside queue: DispatchQueue = DispatchQueue(label: "loading"), rows: CommandRows? = nil, turns: Turns? = nil, openSockets: () throws -> [UInt64],
-        refused: (TLSLibrary, KernelError) -> Void = { _, _ in }
-    ) throws {
+        rows: CommandRows? = nil, turns: Turns? = nil, refused: (TLSLibrary, KernelError) -> Void = { _, _ in }
+    ) throws(KernelError) {
         let programs = hook.programs(for: side)
         let loaded = try Self.load(watched, side, hook, programs, trace, Shared(rows: rows, turns: turns), libraries, refused)
         let followable = loaded.followable
@@ -81,19 +84,9 @@ public struct CommandProbe: ~Copyable {
             let command = kiln_listed_command(index)
             try listed.update(command.name, command.command_class)
         }
-        let control = try object.mapVariables(as: kiln_redis_control.self)
-        queue.sync {}
-        let attachedAt = MonotonicClock.now()
-        // TLS probes are attached first: without them the hook takes encrypted bytes for requests.
-        let followed = object.attachTLS(to: followable, refused: refused)
-        for program in programs { try object.attach(program) }
-        let earlier = try object.map("earlier_sockets")
-        for inode in try openSockets() { try earlier.update(inode, UInt8(1)) }
-        control.pointee.armed = 1
-        if hook == .syscall { try object.map("turns").setTurns(known: true, processes: watched.pids.count) }
+        control = try object.mapVariables(as: kiln_redis_control.self)
         programNames = programs + (followable.isEmpty ? [] : TLSProbes.programs)
         self.object = object
-        self.control = control
         self.ids = ids
         self.stats = stats
         self.errors = errors
@@ -101,35 +94,42 @@ public struct CommandProbe: ~Copyable {
         self.clients = clients
         self.losses = losses
         self.hook = hook
-        tlsLibraries = followed
+        self.followable = followable
         self.refusedPreemptionOff = refusedPreemptionOff
         self.side = side
-        self.attachedAt = attachedAt
         processes = watched.pids.count
     }
 
-    /// Attach with the first hook that this kernel allows, or only with `forced`. What was refused before is told.
-    public static func attach(
-        watching watched: WatchedProcesses, side: Side = .server, forced: CommandHook?, trace: TraceFilter? = nil, tls libraries: [TLSLibrary] = [],
-        beside queue: DispatchQueue = DispatchQueue(label: "loading"), rows: CommandRows? = nil, turns: Turns? = nil, openSockets: () throws -> [UInt64],
-        refused: (CommandHook, KernelError) -> Void,
+    /// Load with the first of `hooks` that this kernel allows. `refused` is called with each hook that it doesn't, unless that is the last.
+    public static func load(
+        watching watched: WatchedProcesses, side: Side = .server, firstOf hooks: [CommandHook], trace: TraceFilter? = nil, tls libraries: [TLSLibrary] = [],
+        rows: CommandRows? = nil, turns: Turns? = nil, refused: (CommandHook, KernelError) -> Void,
         refusedTLS: (TLSLibrary, KernelError) -> Void = { _, _ in }
-    ) throws -> CommandProbe {
-        func probe(_ hook: CommandHook) throws -> CommandProbe {
-            try CommandProbe(
-                watching: watched, side: side, hook: hook, trace: trace, tls: libraries, beside: queue, rows: rows, turns: turns,
-                openSockets: openSockets, refused: refusedTLS
-            )
+    ) throws(KernelError) -> CommandProbe {
+        func probe(_ hook: CommandHook) throws(KernelError) -> CommandProbe {
+            try CommandProbe(watching: watched, side: side, hook: hook, trace: trace, tls: libraries, rows: rows, turns: turns, refused: refusedTLS)
         }
-        if let forced { return try probe(forced) }
-        for hook in CommandHook.allCases.dropLast() {
-            do {
-                return try probe(hook)
-            } catch let error as KernelError {
-                refused(hook, error)
-            }
+        for hook in hooks.dropLast() {
+            do throws(KernelError) { return try probe(hook) } catch { refused(hook, error) }
         }
-        return try probe(.syscall)
+        return try probe(hooks.last ?? .syscall)
+    }
+
+    /// Attach; counting begins.
+    ///
+    /// - Parameters:
+    ///   - openSockets: Lists the inode numbers of the sockets that the processes hold. It is called after attaching, so that no
+    ///     connection can be missing from it and unseen.
+    ///   - refused: Called with each library that can't be followed, and why.
+    public mutating func attach(openSockets: () throws -> [UInt64], refused: (TLSLibrary, KernelError) -> Void = { _, _ in }) throws {
+        attachedAt = MonotonicClock.now()
+        // TLS probes are attached first: without them the hook takes encrypted bytes for requests.
+        tlsLibraries = object.attachTLS(to: followable, refused: refused)
+        for program in hook.programs(for: side) { try object.attach(program) }
+        let earlier = try object.map("earlier_sockets")
+        for inode in try openSockets() { try earlier.update(inode, UInt8(1)) }
+        control.pointee.armed = 1
+        if hook == .syscall { try object.map("turns").setTurns(known: true, processes: processes) }
     }
 
     private static func open(_ side: Side, tracing: Bool) throws(KernelError) -> BPFObject {
@@ -215,10 +215,8 @@ public struct CommandProbe: ~Copyable {
 
     public func loadedPrograms() -> [LoadedProgram] { object.loadedPrograms() }
 
-    /// Detach: nothing is counted from here on, what was stays.
-    mutating func stop() {
-        object.detach()
-    }
+    /// Nothing is counted from here on; what was counted stays.
+    public mutating func detach() { object.detach() }
 
     /// Add the cumulative numbers to a snapshot.
     public func read(into snapshot: inout Snapshot) throws(KernelError) {

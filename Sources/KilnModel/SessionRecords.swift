@@ -303,16 +303,9 @@ public struct SessionRecord: Codable, Sendable {
             case targetCPUS = "target_cpu_s", attachS = "attach_s", symbolizeS = "symbolize_s"
         }
 
-        /// `statistics`: of the loaded programs, with the names of those for commands and the commands they counted.
-        public init(
-            statistics: (programs: [String: ProgramCounts], forCommands: [String], commands: UInt64)?, ownCPU: Nanoseconds,
-            ownPeakRSS: UInt64, targetCPU: Nanoseconds, attach: Nanoseconds
-        ) {
-            if let statistics {
-                let spent = statistics.forCommands.reduce(UInt64(0)) { $0 + (statistics.programs[$1]?.runTime.count ?? 0) }
-                if statistics.commands > 0 { bpfNsPerCommand = Double(spent) / Double(statistics.commands) }
-                programs = statistics.programs.mapValues { Program(runs: $0.runs, runTimeNs: $0.runTime.count) }
-            }
+        /// `programs`: by the kernel's run-time statistics; nil where they are off.
+        public init(programs: [String: ProgramCounts]?, ownCPU: Nanoseconds, ownPeakRSS: UInt64, targetCPU: Nanoseconds, attach: Nanoseconds) {
+            self.programs = programs?.mapValues { Program(runs: $0.runs, runTimeNs: $0.runTime.count) }
             ownCPUS = ownCPU.seconds
             ownPeakRSSBytes = ownPeakRSS
             targetCPUS = targetCPU.seconds
@@ -362,23 +355,42 @@ public struct SessionRecord: Codable, Sendable {
         case durationS = "duration_s", intervalS = "interval_s", tlsLibrary = "tls_library"
     }
 
-    /// `snapshot`: the session's whole growth; `process`: the target's index in it.
+    /// What every session has, whatever it observes. Probes add what they know.
+    ///
+    /// - Parameter snapshot: The growth of everything since the session began.
     public init(
-        version: String, kernel: String, hook: String, side: Side = .server, started: String, interval: Double, ended: String, target: Target,
-        process: Int, snapshot: Snapshot, frequency: Int, syscallName: ((Int) -> String)?, tlsLibrary: String? = nil,
-        cost: Cost
+        version: String, kernel: String, started: String, interval: Double, ended: String, target: Target, snapshot: Snapshot, cost: Cost
     ) {
         kiln = Kiln(version: version)
         self.kernel = kernel
-        self.hook = hook
-        self.side = side
-        self.tlsLibrary = tlsLibrary
+        hook = "none"
+        side = .server
         self.started = started
         durationS = snapshot.time.seconds
         intervalS = interval
         self.ended = ended
         self.target = target
         commands = [:]
+        phasesUnknown = [:]
+        waits = []
+        clients = [:]
+        samples = Samples(onCPU: OnCPU(frequencyHz: 0, expected: 0, recorded: 0, complete: 0, ends: [:], kernelTruncated: 0))
+        lost = snapshot.losses
+        if snapshot.undecidedBytes != 0 { lost["unsynchronised_bytes", default: 0] += snapshot.undecidedBytes }
+        self.cost = cost
+    }
+
+    /// Commands, waits and clients.
+    ///
+    /// - Parameters:
+    ///   - process: The index of the target in `snapshot`.
+    ///   - programs: The names of the BPF programs that observe requests.
+    public mutating func addRequests(
+        of snapshot: Snapshot, process: Int, hook: String, side: Side, tlsLibrary: String?, programs: [String]
+    ) {
+        self.hook = hook
+        self.side = side
+        self.tlsLibrary = tlsLibrary
         for (key, counts) in snapshot.commands where key.process == process {
             commands[key.name.description] = Command(
                 count: counts.calls, errors: counts.errors, errorWords: counts.errorWords,
@@ -389,34 +401,41 @@ public struct SessionRecord: Codable, Sendable {
                 })
             )
         }
-        phasesUnknown = side == .client ? [:] : snapshot.unknownPhases(process: process, hook: hook)
+        if side == .server { phasesUnknown = snapshot.unknownPhases(process: process, hook: hook) }
         waits = snapshot.waits.filter { $0.key.process == process }
             .sorted { ($1.value.wait, $0.key.culprit, $0.key.victim) < ($0.value.wait, $1.key.culprit, $1.key.victim) }
             .map { key, counts in
                 Wait(culprit: "\(key.culprit)", victim: "\(key.victim)", times: counts.times, waitNs: counts.wait.count)
             }
-        clients = [:]
         if side == .client { servers = Self.servers(of: snapshot, process) }
         for (key, counts) in snapshot.clients where key.process == process && side == .server {
             clients[key.address] = Client(
                 commands: counts.commands, receivedBytes: counts.receivedBytes, sentBytes: counts.sentBytes
             )
         }
-        if let syscallName {
-            syscalls = [:]
-            for (key, counts) in snapshot.syscalls where key.process == process {
-                syscalls?[syscallName(key.number)] = Syscall(count: counts.count, errors: counts.errors)
-            }
+        let calls = snapshot.commands.values.reduce(UInt64(0)) { $0 + $1.calls }
+        if let counted = cost.programs, calls != 0 {
+            cost.bpfNsPerCommand = Double(programs.reduce(UInt64(0)) { $0 + (counted[$1]?.runTimeNs ?? 0) }) / Double(calls)
         }
+    }
+
+    /// System calls of the target. `name`: of a number.
+    public mutating func addSyscalls(of snapshot: Snapshot, process: Int, name: (Int) -> String) {
+        var counted: [String: Syscall] = [:]
+        for (key, counts) in snapshot.syscalls where key.process == process {
+            counted[name(key.number)] = Syscall(count: counts.count, errors: counts.errors)
+        }
+        syscalls = counted
+    }
+
+    /// On-CPU samples. `expected`: nil where everything was sampled.
+    public mutating func addSamples(of snapshot: Snapshot, process: Int, frequency: Int, expected: UInt64?) {
         let counted = process < snapshot.samples.count ? snapshot.samples[process] : SampleCounts()
-        samples = Samples(onCPU: OnCPU(
-            frequencyHz: frequency, expected: UInt64((cost.targetCPUS * Double(frequency)).rounded()),
-            recorded: counted.recorded, complete: counted.complete, ends: counted.endsByName, kernelTruncated: counted.kernelTruncated,
+        samples.onCPU = OnCPU(
+            frequencyHz: frequency, expected: expected, recorded: counted.recorded, complete: counted.complete, ends: counted.endsByName,
+            kernelTruncated: counted.kernelTruncated,
             descendants: Descendants(process < snapshot.otherSamples.count ? snapshot.otherSamples[process] : nil)
-        ))
-        lost = snapshot.losses
-        if snapshot.undecidedBytes != 0 { lost["unsynchronised_bytes", default: 0] += snapshot.undecidedBytes }
-        self.cost = cost
+        )
     }
 
     private static func servers(of snapshot: Snapshot, _ process: Int) -> [String: Server] {

@@ -1,34 +1,3 @@
-/// What a session does next to cost less: fewer samples, then no system calls, then nothing at all.
-public enum ThinningStep: Equatable, Sendable {
-    case frequency(from: Int, to: Int)
-    case withoutSyscalls
-    case end
-}
-
-/// The steps that are left to a session.
-public struct Thinning: Sendable {
-    private var frequency: Int
-    private var countsSyscalls: Bool
-    /// Below that frequency fewer samples save nothing: 20 of them a second take 0.05 % of a core.
-    private static let leastFrequency = 20
-
-    public init(frequency: Int, countsSyscalls: Bool) {
-        self.frequency = frequency
-        self.countsSyscalls = countsSyscalls
-    }
-
-    public mutating func next() -> ThinningStep {
-        if frequency > Self.leastFrequency {
-            let former = frequency
-            frequency = max(frequency / 4, 1)
-            return .frequency(from: former, to: frequency)
-        }
-        guard countsSyscalls else { return .end }
-        countsSyscalls = false
-        return .withoutSyscalls
-    }
-}
-
 /// How many samples a process's CPU time promises where the frequency changes on the way.
 public struct ExpectedSamples: Sendable {
     public private(set) var frequency: Int

@@ -91,15 +91,6 @@ struct CostEstimateTests {
         #expect(abs((windows(commands: 1000, calls: nil).cost(per: .command)?.without ?? 0) - 1000) < 1e-6)
     }
 
-    @Test func aSessionIsThinnedInStepsAndThenEnded() {
-        var thinning = Thinning(frequency: 99, countsSyscalls: true)
-        #expect((0..<5).map { _ in thinning.next() } == [
-            .frequency(from: 99, to: 24), .frequency(from: 24, to: 6), .withoutSyscalls, .end, .end,
-        ])
-        var least = Thinning(frequency: 0, countsSyscalls: false)
-        #expect(least.next() == .end)
-    }
-
     @Test func samplesAreExpectedByTheFrequencyOfTheirTime() {
         var expected = ExpectedSamples(frequency: 100)
         expected.change(to: 10, at: Nanoseconds(2_000_000_000))

@@ -60,11 +60,13 @@ struct ReportTests {
         snapshot.syscalls[SyscallKey(process: 0, number: 0)] = SyscallCounts(count: 5, errors: 1)
         snapshot.losses = ["receive_gaps": 1]
         var record = SessionRecord(
-            version: "0", kernel: "6", hook: "socket", started: "2026-01-02T03:04:05Z", interval: 1, ended: "duration",
-            target: SessionRecord.Target(pid: 7, exe: nil, comm: "redis-server", ports: [6379], container: nil), process: 0,
-            snapshot: snapshot, frequency: 99, syscallName: { "call \($0)" },
-            cost: SessionRecord.Cost(statistics: nil, ownCPU: .zero, ownPeakRSS: 1, targetCPU: Nanoseconds(1_000_000_000), attach: .zero)
+            version: "0", kernel: "6", started: "2026-01-02T03:04:05Z", interval: 1, ended: "duration",
+            target: SessionRecord.Target(pid: 7, exe: nil, comm: "redis-server", ports: [6379], container: nil), snapshot: snapshot,
+            cost: SessionRecord.Cost(programs: nil, ownCPU: .zero, ownPeakRSS: 1, targetCPU: Nanoseconds(1_000_000_000), attach: .zero)
         )
+        record.addRequests(of: snapshot, process: 0, hook: "socket", side: .server, tlsLibrary: nil, programs: [])
+        record.addSyscalls(of: snapshot, process: 0) { "call \($0)" }
+        record.addSamples(of: snapshot, process: 0, frequency: 99, expected: 99)
         record.samples.onCPU.recorded = 10
         record.samples.onCPU.ends = ["no_row": 1]
         record.samples.onCPU.names = NamesRecord(named: 3, unnamed: [NamesRecord.Cause(module: "libc.so.6", reason: "no symbol"): 2])

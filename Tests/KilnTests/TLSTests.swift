@@ -248,10 +248,11 @@ extension KernelTests {
             if (try? String(contentsOfFile: "/etc/debian_version", encoding: .utf8))?.hasPrefix("12") == true {
                 #expect(openSSLInternals(inFile: path, calledBy: functions).keys.sorted() == ["ssl_read_internal", "ssl_write_internal"])
             }
-            let probe = try CommandProbe(
+            var probe = try CommandProbe(
                 watching: try #require(WatchedProcesses(pids: [server.pid])), hook: try #require(CommandHook(rawValue: hook)),
-                tls: [TLSLibrary(process: 0, pid: server.pid, path: path, name: name, functions: functions)], openSockets: { [] }
+                tls: [TLSLibrary(process: 0, pid: server.pid, path: path, name: name, functions: functions)]
             )
+            try probe.attach { [] }
             #expect(probe.tlsLibraries == [0: name])
             try Self.client(keys, Self.increments).finish()
             var snapshot = Snapshot(time: MonotonicClock.now())

@@ -223,7 +223,9 @@ extension KernelTests {
 /// What comes out of the ring while `load` runs.
 private func rawRecords(of server: RedisServer, hook: String, _ filter: TraceFilter, during load: () throws -> Void) throws -> [TracedRequest] {
     let watched = try #require(WatchedProcesses(pids: [server.pid]))
-    let probe = try TraceProbe.attach(watching: watched, forced: CommandHook(rawValue: hook), filter: filter, tls: [], openSockets: { [] }, refused: { _, _ in }, refusedTLS: { _, _ in })
+    var probe = try CommandProbe(watching: watched, hook: try #require(CommandHook(rawValue: hook)), trace: filter)
+    let records = try TraceRecords(of: probe, requestBytes: filter.requestBytes)
+    try probe.attach { [] }
     try load()
-    return try probe.drain()
+    return try records.drain()
 }

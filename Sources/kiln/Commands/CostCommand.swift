@@ -130,7 +130,8 @@ struct CostCommand: ParsableCommand {
         guard ping || unit == nil || unit == .command else { return nil }
         do {
             let session = try sessionOptions()
-            return try ServerConnection(target, user: session.auditUser, password: SessionAudit.password(session), for: "its INFO")
+            let login = try RedisAudit.Login(user: session.auditUser, passwordFile: session.auditPasswordFile)
+            return try ServerConnection(target, user: login.user, password: login.password, for: "its INFO")
         } catch {
             guard unit == nil, !ping else { throw error }
             say("kiln: CPU time can't be divided by commands: ", error)

@@ -1,6 +1,8 @@
 import ArgumentParser
 import KilnKernel
+import KilnModel
 import KilnTargets
+import SystemPackage
 
 /// `kiln record`: stacks of anything.
 struct RecordCommand: ParsableCommand {
@@ -55,8 +57,57 @@ struct RecordCommand: ParsableCommand {
             let discovery = TargetDiscovery()
             try discovery.requireInitialPIDNamespace()
             let target = try pid.map { try discovery.targets(pids: [$0], ports: [])[0] }
-            let session = try RecordSession(self, target: target)
-            try session.run()
+            try session(on: target).run()
         }
+    }
+
+    /// `process`: what --pid says.
+    private func session(on process: Target?) throws -> Session {
+        try Output.requireStandardOutput()
+        try programs.validateForKernel()
+        let began = MonotonicClock.now(), started = WallTime(), events = try SessionEvents()
+        let child = try command.isEmpty ? nil : waitingCommand(command)
+        do {
+            let target = try sessionTarget(process, child)
+            let watched = all ? nil : WatchedProcesses(pids: [target.pid])
+            let folding = StackFolding(targets: all ? [] : [target.pid], sampling)
+            let directory = DirectorySink(directories: [try SessionDirectory(
+                SessionPlace(output, target: fileNamePart(target.name.comm), started: started), withCommands: false, withSyscalls: false
+            )])
+            let stacks = StackSampling(
+                watched: watched, sampling, folding: folding, known: { all ? folding.code(ofProcesses: (try? ProcFS().pids()) ?? []) : [] },
+                descendants: children ? { ProcFS().descendants(of: target.pid) } : nil
+            )
+            var plan = Session.Plan(
+                targets: [target], probes: [stacks],
+                sinks: [Announcement { leftOut(of: target) }] + programs.sinks() + [directory, SampleTableSink(directory: directory)],
+                length: length, began: began, started: started, folding: folding, interval: Nanoseconds(1_000_000_000)
+            )
+            plan.recordEvery = Nanoseconds(1_000_000_000)
+            plan.drainEvery = Nanoseconds(100_000_000)
+            plan.words = command
+            plan.command = child
+            plan.keepsRunStatistics = programs.bpfStatistics
+            return try Session(plan, events: events)
+        } catch {
+            child?.end()
+            throw error
+        }
+    }
+
+    private func sessionTarget(_ process: Target?, _ child: ChildCommand?) throws -> SessionTarget {
+        if let process { return try SessionTarget(process, roots: .everyProcess) }
+        guard let child, !all else { return try SessionTarget(pid: 0, name: "all processes") }
+        let program = FilePath(command[0]).lastComponent?.string ?? command[0]
+        // As the kernel names what is executed.
+        return try SessionTarget(pid: child.pid, name: String(decoding: program.utf8.prefix(15), as: UTF8.self))
+    }
+
+    /// That what the target started before the session is left out, and how it isn't.
+    private func leftOut(of target: SessionTarget) -> [String] {
+        guard pid != nil, !children else { return [] }
+        let count = ProcFS().descendants(of: target.pid).count
+        guard count > 0 else { return [] }
+        return ["pid \(target.pid) (\(target.name.comm)) has started \(count == 1 ? "a process" : "\(count) processes") before, which the session leaves out. --children records them, too."]
     }
 }

@@ -1,4 +1,5 @@
 import ArgumentParser
+import Glibc
 import KilnKernel
 import KilnModel
 import KilnTargets
@@ -91,9 +92,44 @@ struct RedisCommand: ParsableCommand {
         try reportingErrors {
             let rows = CommandRows()
             let named = try comm.flatMap { try processes(named: $0) }
-            let session = try RedisSession(self, targets: try target.targets(and: named), rows: rows, began: began)
-            try session.run()
+            try session(on: try target.targets(and: named), rows: rows, began: began)
         }
+    }
+
+    /// What can be refused without touching the kernel is refused here.
+    private func session(on found: [Target], rows: CommandRows, began: Nanoseconds) throws {
+        let watched = try WatchedProcesses(found, for: "a session"), pids = found.map(\.pid)
+        try Output.requireStandardOutput()
+        try programs.validateForKernel()
+        if maxCost != nil { try Capabilities.requireRunStatistics(for: "--max-cost") }
+        let started = WallTime(), events = try SessionEvents()
+        let targets = try found.map { try SessionTarget($0) }
+        let samples = sampling.frequency > 0
+        let login = try audit ? RedisAudit.Login(user: auditUser, passwordFile: auditPasswordFile) : nil
+        let directory = try DirectorySink(of: found, at: output, started: started, withSyscalls: !noSyscalls)
+        let turns = try Turns()
+        let requests = RequestProbe(
+            found, watched: watched, side: client ? .client : .server, hook: target.hook, followsTLS: !noTLS, rows: rows, turns: turns, began: began,
+            isSolePurpose: command.isEmpty && !sampling.isAskedFor
+        )
+        let folding = samples ? StackFolding(targets: pids, sampling) : nil
+        var probes: [any Probe] = [requests]
+        if !noSyscalls { probes.append(SyscallCounting(watched: watched, turns: turns)) }
+        if let folding { probes.append(StackSampling(watched: watched, sampling, folding: folding)) }
+        if let login { probes.append(RedisAudit(of: requests, found, login)) }
+        let printing: any Sink = json ? JSONSink() : TableSink(histograms: histograms, directory: directory)
+        var plan = Session.Plan(
+            targets: targets, probes: probes, sinks: [Announcement()] + programs.sinks(printingLosses: json) + [directory, printing], length: length,
+            began: began, started: started, folding: folding, interval: Nanoseconds(UInt64(interval * 1e9))
+        )
+        plan.words = command
+        plan.command = try command.isEmpty ? nil : waitingCommand(command)
+        plan.details = samples ? [] : ["no stacks"]
+        plan.keepsRunStatistics = programs.bpfStatistics
+        plan.costLimit = maxCost.map { CostLimit(percent: $0) }
+        // A session whose reader has gone leaves no directory.
+        defer { if let parent, parent != getppid() { directory.discard() } }
+        try Session(plan, events: events).run()
     }
 
     /// Running processes by their name, as ps shows it.

@@ -1,6 +1,7 @@
 import ArgumentParser
 import KilnKernel
 import KilnModel
+import KilnTargets
 
 /// `kiln trace redis`: one line a request.
 struct TraceRedisCommand: ParsableCommand {
@@ -69,9 +70,30 @@ struct TraceRedisCommand: ParsableCommand {
 
     func run() throws {
         try reportingErrors {
-            let session = try TraceSession(self, targets: try target.targets())
-            try session.run()
+            try session(on: try target.targets()).run()
         }
+    }
+
+    private func session(on targets: [Target]) throws -> Session {
+        let watched = try WatchedProcesses(targets, for: "a trace")
+        try Output.requireStandardOutput()
+        try programs.validateForKernel()
+        let began = MonotonicClock.now(), events = try SessionEvents()
+        let sink = TraceSink(.init(json: json, brief: brief, withoutArguments: noArguments, limit: limit), pids: targets.map(\.pid))
+        let probe = RequestProbe(
+            targets, watched: watched, hook: target.hook, trace: .init(filter: filter, deliver: sink.write), began: began,
+            isSolePurpose: command.isEmpty
+        )
+        var plan = Session.Plan(
+            targets: try targets.map { try SessionTarget($0) }, probes: [probe], sinks: [Announcement()] + programs.sinks() + [sink], length: length,
+            began: began
+        )
+        // The ring holds 8 MiB, which is a million requests a second and more.
+        plan.drainEvery = Nanoseconds(20_000_000)
+        plan.words = command
+        plan.command = try command.isEmpty ? nil : waitingCommand(command)
+        plan.keepsRunStatistics = programs.bpfStatistics
+        return try Session(plan, events: events)
     }
 
     /// What the kernel is asked to tell.

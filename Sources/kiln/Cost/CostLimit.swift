@@ -1,7 +1,7 @@
 import KilnKernel
 import KilnModel
 
-/// `--max-cost`: measures now and then what kiln's programs take, and says what to give up when that is too much.
+/// `--max-cost`: measures now and then what kiln's programs take, and says when that is too much.
 ///
 /// Measured by the kernel's run-time statistics, which cost time themselves: they are on for a tenth of each second. Dispatch to
 /// the programs isn't in them; runs for other processes are.
@@ -13,10 +13,11 @@ final class CostLimit {
     }
 
     private(set) var record: CostLimitRecord
-    /// When `measure` is to be called next.
-    private(set) var due: Nanoseconds
+    /// When `measure` is to be called next; nil before `begin`.
+    private(set) var due: Nanoseconds?
     private let limit: Double
-    private var thinning: Thinning
+    private var began = Nanoseconds.zero
+    private var share = 0.0
     private var exceeded = 0
     private var statistics: RunStatistics?
     private var start: (time: Nanoseconds, reading: Reading)?
@@ -27,46 +28,44 @@ final class CostLimit {
     /// An idle target's CPU time is no measure: never less than a twentieth of a core is compared with.
     private static let leastShareOfCore = 0.05
 
-    init(percent: Double, frequency: Int, countsSyscalls: Bool, now: Nanoseconds) {
+    init(percent: Double) {
         record = CostLimitRecord(limitPercent: percent)
         limit = percent / 100
-        thinning = Thinning(frequency: frequency, countsSyscalls: countsSyscalls)
+    }
+
+    /// The session has begun.
+    func begin(at now: Nanoseconds) {
+        began = now
         due = now + Self.pause
     }
 
-    /// Begin or end a measurement if it is time; the step to take when too much was measured.
-    func measure(began: Nanoseconds, _ read: () -> Reading) throws -> ThinningStep? {
+    /// Begin or end a measurement if it is time. True: too much was measured, so something has to be given up.
+    func measure(_ read: () -> Reading) throws -> Bool {
         let now = MonotonicClock.now()
-        guard now >= due else { return nil }
+        guard let due, now >= due else { return false }
         guard let start else {
             statistics = try RunStatistics()
             self.start = (now, read())
-            due = now + Self.span
-            return nil
+            self.due = now + Self.span
+            return false
         }
         let reading = read()
         statistics = nil
         self.start = nil
-        due = now + Self.pause
+        self.due = now + Self.pause
         let floor = (now - start.time).seconds * Self.leastShareOfCore
         let cpu = max((reading.targets - start.reading.targets).seconds, floor)
-        let share = (reading.programs - start.reading.programs).seconds / cpu
+        share = (reading.programs - start.reading.programs).seconds / cpu
         record.measuredPercent = share * 100
         exceeded = share > limit ? exceeded + 1 : 0
-        guard exceeded == Self.measurements else { return nil }
+        guard exceeded == Self.measurements else { return false }
         exceeded = 0
-        let step = thinning.next()
-        let text = describe(step)
-        record.steps.append(CostLimitRecord.Step(after: now - began, measured: share, step: text))
-        say("kiln: watching takes \(percentText(share)) of the target's CPU time, more than --max-cost \(record.limitPercent): \(text)")
-        return step
+        return true
     }
 
-    private func describe(_ step: ThinningStep) -> String {
-        switch step {
-        case .frequency(let former, let frequency): "\(frequency) samples a second instead of \(former)"
-        case .withoutSyscalls: "system calls are no longer counted"
-        case .end: "the session ends"
-        }
+    /// Something was given up.
+    func took(step: String) {
+        record.steps.append(CostLimitRecord.Step(after: MonotonicClock.now() - began, measured: share, step: step))
+        say("kiln: watching takes \(percentText(share)) of the target's CPU time, more than --max-cost \(record.limitPercent): \(step)")
     }
 }

@@ -1,8 +1,32 @@
 import KilnModel
+import KilnTargets
 
 /// The files of a session: a directory for each target.
 struct DirectorySink: Sink {
     let directories: [SessionDirectory]
+
+    init(directories: [SessionDirectory]) { self.directories = directories }
+
+    /// Makes a directory for each target: `output`, or below it where there are several.
+    init(of targets: [Target], at output: String?, started: WallTime, withSyscalls: Bool) throws {
+        let names = targets.map { fileNamePart($0.comm) }
+        let place = try SessionPlace(output, target: names.first ?? "", started: started)
+        guard targets.count > 1 else {
+            directories = [try SessionDirectory(place, withSyscalls: withSyscalls)]
+            return
+        }
+        var made: [SessionDirectory] = []
+        do {
+            for (target, name) in zip(targets, names) {
+                let directory = place.path.appending("\(name)-\(target.pid)")
+                made.append(try SessionDirectory(directory, within: place, withSyscalls: withSyscalls))
+            }
+        } catch {
+            for directory in made.reversed() { directory.discard() }
+            throw error
+        }
+        directories = made
+    }
 
     func interval(_ interval: SessionInterval) throws {
         for (directory, lines) in zip(directories, interval.lines) { try directory.append(lines) }

@@ -1,5 +1,5 @@
+import KilnKernel
 import KilnModel
-import KilnTargets
 
 /// Receives what a session measures: tables for people, JSON lines for programs, a directory of files.
 ///
@@ -13,8 +13,10 @@ protocol Sink {
     func interval(_ interval: SessionInterval) throws
     /// What is known so far, now and then: a session that is killed leaves this.
     func checkpoint(_ checkpoint: SessionCheckpoint) throws
-    /// The session has ended. Every probe is detached, so the numbers are final.
+    /// The session has ended: the numbers are final.
     func end(_ result: SessionResult) throws
+    /// The session did not begin, or found nothing to measure: remove what was made for it.
+    func discard()
 }
 
 /// A sink implements the calls that it needs.
@@ -23,20 +25,24 @@ extension Sink {
     func interval(_ interval: SessionInterval) throws {}
     func checkpoint(_ checkpoint: SessionCheckpoint) throws {}
     func end(_ result: SessionResult) throws {}
+    func discard() {}
 }
 
 /// What a session is attached to, and how.
 struct SessionStart {
-    /// A title for each target, as `sessionTitle` makes it.
-    let titles: [String]
+    let targets: [SessionRecord.Target]
     /// How it observes and for how long, in short phrases.
     let details: [String]
+    /// The programs in the kernel.
+    let programs: () -> [LoadedProgram]
+    /// What this kernel refused while something else could be taken.
+    let refusals: [String]
 }
 
 /// What one interval brought.
 struct SessionInterval {
     /// As they are called now.
-    let targets: [Target]
+    let targets: [SessionRecord.Target]
     /// What happened in the interval.
     let counts: Snapshot
     /// The same as JSON lines, by target.
@@ -62,11 +68,18 @@ struct SessionResult {
     let records: [SessionRecord]
     /// Folded stacks for each target; empty where none were sampled.
     let stacks: [[UInt8]]
+    /// The programs in the kernel.
+    let programs: () -> [LoadedProgram]
 }
 
 /// Says on standard error that a session has begun.
 struct Announcement: Sink {
+    /// What else there is to say then, line by line.
+    var remarks: () -> [String] = { [] }
+
     func begin(_ start: SessionStart) {
-        say("kiln \(kilnVersion): attached to \(start.titles.joined(separator: ", ")); \(start.details.joined(separator: ", "))")
+        let titles = start.targets.map { $0.pid == 0 ? $0.comm : sessionTitle($0) }
+        say("kiln \(kilnVersion): attached to \(titles.joined(separator: ", ")); \(start.details.joined(separator: ", "))")
+        for remark in remarks() { say("kiln: \(remark)") }
     }
 }

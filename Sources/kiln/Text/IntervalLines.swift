@@ -1,6 +1,5 @@
 import KilnKernel
 import KilnModel
-import KilnTargets
 
 /// What one interval adds to the row files of one target, in a fixed order: JSON lines. Made once, because encoding them takes most of
 /// kiln's own time.
@@ -8,7 +7,7 @@ struct IntervalLines {
     let commands: [UInt8]
     let syscalls: [UInt8]
 
-    init(_ interval: Snapshot, time: WallTime, target: Target, process: Int) throws {
+    init(_ interval: Snapshot, time: WallTime, target: SessionRecord.Target, process: Int) throws {
         commands = try jsonLines(interval.commands.filter { $0.key.process == process }.sorted { $0.key.name < $1.key.name }
             .flatMap { key, counts -> [CommandRow] in
                 // A command that nobody has answered yet has its row too: its calls are known.

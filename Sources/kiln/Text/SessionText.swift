@@ -95,7 +95,7 @@ struct SessionText {
     }
 }
 
-/// The same of a target that is being watched.
-func sessionTitle(_ target: Target) -> String {
-    sessionTitle(comm: target.comm, pid: target.pid, ports: target.ports, container: target.container.map { String(describing: $0) })
+/// The same of a target that is being watched, as it is called now.
+func sessionTitle(_ target: SessionRecord.Target) -> String {
+    sessionTitle(comm: target.comm, pid: target.pid, ports: target.ports, container: target.container)
 }

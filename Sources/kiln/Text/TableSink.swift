@@ -1,5 +1,4 @@
 import KilnModel
-import KilnTargets
 
 /// A session as tables on standard output: some for each interval, and the whole session's at its end.
 struct TableSink: Sink {

@@ -46,24 +46,31 @@ struct VerboseText {
     }
 }
 
+/// `--verbose`: what is loaded, and what this kernel refused, when everything is attached; how often it ran, at the end.
+struct VerboseSink: Sink {
+    /// Whether the kernel keeps run counts.
+    let hasStatistics: Bool
+    /// Nothing else prints the losses.
+    let printsLosses: Bool
+
+    func begin(_ start: SessionStart) { tell(VerboseText(programs: start.programs(), hasStatistics: hasStatistics).begin(refused: start.refusals)) }
+
+    func end(_ result: SessionResult) {
+        let losses = printsLosses ? result.records.first.map { SessionText($0).losses } : nil
+        tell(VerboseText(programs: result.programs(), hasStatistics: hasStatistics).end(losses: losses ?? []))
+    }
+
+    private func tell(_ lines: [String]) { for line in lines { say(Line(line)) } }
+}
+
 extension ProgramOptions {
-    /// The kernel's run times, on while this lives; nil: nobody asked.
-    func statistics() throws -> RunStatistics? {
-        guard bpfStatistics else { return nil }
-        try Capabilities.requireRunStatistics(for: "--bpf-statistics")
-        return try RunStatistics()
+    /// The sinks that they ask for.
+    func sinks(printingLosses: Bool = false) -> [any Sink] {
+        verbose ? [VerboseSink(hasStatistics: bpfStatistics, printsLosses: printingLosses)] : []
     }
 
-    /// With --verbose: what was loaded, and what this kernel refused. To be said when everything is attached.
-    func tellBegin(_ programs: @autoclosure () -> [LoadedProgram], refused: [String]) {
-        guard verbose else { return }
-        for line in VerboseText(programs: programs(), hasStatistics: bpfStatistics).begin(refused: refused) { say(Line(line)) }
-    }
-
-    /// With --verbose: how often it ran.
-    func tellEnd(_ programs: @autoclosure () -> [LoadedProgram], losses: [String] = []) {
-        guard verbose else { return }
-        for line in VerboseText(programs: programs(), hasStatistics: bpfStatistics).end(losses: losses) { say(Line(line)) }
+    func validateForKernel() throws {
+        if bpfStatistics { try Capabilities.requireRunStatistics(for: "--bpf-statistics") }
     }
 }
 

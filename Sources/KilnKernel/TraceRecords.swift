@@ -3,29 +3,13 @@ import Glibc
 import KilnBPF
 import KilnModel
 
-/// Tells of single requests while it lives.
-public struct TraceProbe: ~Copyable {
-    private var commands: CommandProbe
+/// The records of single requests, which `CommandProbe` with a `trace` sends.
+public final class TraceRecords {
     private let ring: TraceRing
 
-    public var hook: CommandHook { commands.hook }
-    public var attachedAt: Nanoseconds { commands.attachedAt }
-    public var refusedPreemptionOff: KernelError? { commands.refusedPreemptionOff }
-
-    /// As `CommandProbe.attach`.
-    public static func attach(
-        watching watched: WatchedProcesses, forced: CommandHook?, filter: TraceFilter, tls libraries: [TLSLibrary],
-        openSockets: () throws -> [UInt64], refused: (CommandHook, KernelError) -> Void, refusedTLS: (TLSLibrary, KernelError) -> Void
-    ) throws -> TraceProbe {
-        try TraceProbe(try CommandProbe.attach(
-            watching: watched, forced: forced, trace: filter, tls: libraries, openSockets: openSockets, refused: refused,
-            refusedTLS: refusedTLS
-        ), requestBytes: filter.requestBytes)
-    }
-
-    private init(_ commands: consuming CommandProbe, requestBytes: Int) throws(KernelError) {
-        ring = try TraceRing(map: try commands.object.map("trace_ring"), names: commands.ids, requestBytes: requestBytes)
-        self.commands = commands
+    /// `probe` was loaded with the filter that keeps `requestBytes` of a request at most.
+    public init(of probe: borrowing CommandProbe, requestBytes: Int) throws(KernelError) {
+        ring = try TraceRing(map: try probe.object.map("trace_ring"), names: probe.ids, requestBytes: requestBytes)
     }
 
     /// Take off the ring what is there, `batch` requests and the rest of a pipeline at most: a server may be faster than whoever reads. To
@@ -33,14 +17,6 @@ public struct TraceProbe: ~Copyable {
     public func drain() throws(KernelError) -> [TracedRequest] { try ring.drain() }
 
     public static let batch = 8192
-
-    public func loadedPrograms() -> [LoadedProgram] { commands.loadedPrograms() }
-
-    /// Nothing more gets onto the ring.
-    public mutating func stop() { commands.stop() }
-
-    /// The cumulative numbers, as of any session on commands.
-    public func read(into snapshot: inout Snapshot) throws(KernelError) { try commands.read(into: &snapshot) }
 }
 
 /// The reading end of `trace_ring`.
@@ -113,7 +89,7 @@ private final class TraceRing {
         } else {
             taken += request.takenApart(count, requestBytes: requestBytes)
         }
-        return taken.count < TraceProbe.batch ? 0 : Self.enough
+        return taken.count < TraceRecords.batch ? 0 : Self.enough
     }
 
     /// Look up the names of rows that are new.

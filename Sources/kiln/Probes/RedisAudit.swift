@@ -1,0 +1,77 @@
+import Glibc
+import KilnKernel
+import KilnModel
+import KilnTargets
+
+/// Holds kiln's counts against the servers' own: a connection to each, and what both said at the session's beginning and at its end.
+final class RedisAudit: Probe {
+    /// How kiln logs in to a server.
+    struct Login {
+        let user: String?
+        let password: String?
+
+        /// - Parameter file: Its first line is the password; nil: the environment variable REDISCLI_AUTH has it, or there is none.
+        init(user: String?, passwordFile file: String?) throws {
+            self.user = user
+            guard let file else {
+                password = getenv("REDISCLI_AUTH").map { String(cString: $0) }.flatMap { $0.isEmpty ? nil : $0 }
+                return
+            }
+            var bytes: [UInt8] = []
+            try readPieces(of: file, "a password") { bytes += $0 }
+            password = String(decoding: bytes.prefix { $0 != UInt8(ascii: "\n") && $0 != UInt8(ascii: "\r") }, as: UTF8.self)
+        }
+    }
+
+    private let targets: [Target]
+    private let login: Login
+    private let requests: RequestProbe
+    private var connections: [ServerConnection] = []
+    private var starts: [Audit.Moment] = []
+    private var audits: [Audit?] = []
+
+    init(of requests: RequestProbe, _ targets: [Target], _ login: Login) {
+        self.requests = requests
+        self.targets = targets
+        self.login = login
+    }
+
+    func load() {}
+    func attach() -> Nanoseconds { MonotonicClock.now() }
+    func read(into snapshot: inout Snapshot) {}
+
+    /// Asks each server for the first time. What the session's command asks for belongs to the audit: it starts later.
+    func begin() throws {
+        connections = try targets.map { try ServerConnection($0, user: login.user, password: login.password) }
+        starts = try connections.map(moment)
+    }
+
+    /// Asks each server for the last time. A failure is said, and does not end the session.
+    func finish() {
+        audits = zip(connections, starts).enumerated().map { process, asked in
+            do {
+                let audit = Audit(process: process, from: asked.1, to: try moment(asked.0))
+                if audit == nil { say("kiln: no audit: the server's counters were reset meanwhile (CONFIG RESETSTAT).") }
+                return audit
+            } catch {
+                say("kiln: no audit: ", error)
+                return nil
+            }
+        }
+    }
+
+    func describe(_ record: inout SessionRecord, at moment: SessionMoment) {
+        if audits.indices.contains(moment.process) { record.audit = audits[moment.process]?.record }
+    }
+
+    private func moment(_ connection: ServerConnection) throws -> Audit.Moment {
+        func snapshot() throws -> Snapshot {
+            var snapshot = Snapshot(time: MonotonicClock.now())
+            try requests.read(into: &snapshot)
+            return snapshot
+        }
+        let before = try snapshot()
+        let statistics = try connection.statistics("everything")
+        return Audit.Moment(before: before, server: statistics, after: try snapshot(), askedBytes: connection.requestBytes)
+    }
+}

@@ -1,0 +1,84 @@
+import KilnKernel
+import KilnModel
+
+/// Stacks of what runs on a CPU, sampled by a timer of CPU time.
+final class StackSampling: Probe {
+    private let watched: WatchedProcesses?
+    private let byThread: Bool
+    private let folding: StackFolding
+    private let known: () -> [CodeMapping]
+    private let descendants: (() -> [Int32])?
+    private var frequency: Int
+    private var expected: [ExpectedSamples]
+    private var probe: StackProbe?
+    private(set) var details: [String] = []
+
+    /// Below that frequency fewer samples save nothing: 20 of them a second take 0.05 % of a core.
+    private static let lowestFrequency = 20
+
+    /// - Parameters:
+    ///   - watched: nil samples every process of the host.
+    ///   - options: Its frequency is more than 0.
+    ///   - known: Code whose unwind tables are loaded at the start, as time and room allow.
+    ///   - descendants: Lists the processes that the first target has started already, to be sampled, too.
+    init(
+        watched: WatchedProcesses?, _ options: SamplingOptions, folding: StackFolding, known: @escaping () -> [CodeMapping] = { [] },
+        descendants: (() -> [Int32])? = nil
+    ) {
+        self.watched = watched
+        byThread = options.threads
+        self.folding = folding
+        self.known = known
+        self.descendants = descendants
+        frequency = options.frequency
+        expected = [ExpectedSamples](repeating: ExpectedSamples(frequency: frequency), count: watched?.pids.count ?? 1)
+    }
+
+    func load() throws(KernelError) { probe = try StackProbe(watching: watched, byThread: byThread, known: known(), mappings: folding.mappings) }
+
+    func attach() throws -> Nanoseconds {
+        let started = try probe?.attach(frequency: frequency, withDescendants: descendants) ?? 0
+        details = ["\(frequency) Hz"]
+        if descendants != nil { details.insert("with \(started) processes that it has started before", at: 0) }
+        return MonotonicClock.now()
+    }
+
+    var attention: Int32? { probe?.attention() }
+
+    func drain() throws -> Bool {
+        try probe?.drain()
+        try probe?.follow(folding.mappings)
+        return false
+    }
+
+    func read(into snapshot: inout Snapshot) throws {
+        try probe?.read(into: &snapshot)
+        guard watched == nil else { return }
+        snapshot.samples = snapshot.otherSamples
+        snapshot.otherSamples = []
+    }
+
+    func stacks() throws -> StackTable? { try probe?.stacks() }
+
+    func describe(_ record: inout SessionRecord, at moment: SessionMoment) {
+        record.addSamples(
+            of: moment.snapshot, process: moment.process, frequency: frequency,
+            expected: watched == nil ? nil : expected[moment.process].count(at: moment.cpu)
+        )
+    }
+
+    func shed(at cpu: [Nanoseconds]) throws -> String? {
+        guard frequency > Self.lowestFrequency else { return nil }
+        let former = frequency
+        frequency = max(frequency / 4, 1)
+        try probe?.sample(at: frequency)
+        for (index, cpu) in zip(expected.indices, cpu) { expected[index].change(to: frequency, at: cpu) }
+        return "\(frequency) samples a second instead of \(former)"
+    }
+
+    func stop() { probe?.stop() }
+
+    func detach() { probe?.stop() }
+
+    func loadedPrograms() -> [LoadedProgram] { probe?.loadedPrograms() ?? [] }
+}

@@ -1,0 +1,41 @@
+import KilnKernel
+import KilnModel
+
+/// How often the targets call the kernel, by system call.
+final class SyscallCounting: Probe {
+    private let watched: WatchedProcesses
+    private let turns: Turns?
+    private var probe: SyscallProbe?
+    private var hasStopped = false
+
+    /// `turns`: shared with the probe of requests.
+    init(watched: WatchedProcesses, turns: Turns?) {
+        self.watched = watched
+        self.turns = turns
+    }
+
+    func load() throws(KernelError) { probe = try SyscallProbe(watching: watched, turns: turns) }
+
+    func attach() throws -> Nanoseconds {
+        let began = MonotonicClock.now()
+        try probe?.attach()
+        return began
+    }
+
+    func read(into snapshot: inout Snapshot) throws { try probe?.read(into: &snapshot) }
+
+    func describe(_ record: inout SessionRecord, at moment: SessionMoment) {
+        record.addSyscalls(of: moment.snapshot, process: moment.process) { syscallName($0) }
+    }
+
+    func shed(at cpu: [Nanoseconds]) throws -> String? {
+        guard !hasStopped else { return nil }
+        hasStopped = true
+        try probe?.detach()
+        return "system calls are no longer counted"
+    }
+
+    func detach() { probe = nil }
+
+    func loadedPrograms() -> [LoadedProgram] { probe?.loadedPrograms() ?? [] }
+}
