@@ -82,7 +82,7 @@ extension Bench {
             try probe.drain()
         }
         probe.stop()
-        let stacks = try probe.stacks().stacks.map(\.frames)
+        let stacks = try probe.stacks().stacks(of: .onCPU).map(\.frames)
         let user = Set(stacks.flatMap(\.user)), kernel = Set(stacks.flatMap(\.kernel))
         guard !user.isEmpty else { throw BenchFailure("no stack was sampled") }
         let elapsed = ContinuousClock().measure {

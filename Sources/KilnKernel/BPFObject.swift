@@ -229,7 +229,7 @@ package struct BPFObject: ~Copyable {
         attachments.removeAll { $0.program == program }
     }
 
-    /// The kernel's account of each loaded program, by name.
+    /// BPF run-time statistics of each loaded program, by name.
     func programCounts() -> [String: ProgramCounts] {
         var counts: [String: ProgramCounts] = [:]
         forEachLoaded { counts[$0] = ProgramCounts($1) }

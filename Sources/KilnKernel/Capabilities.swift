@@ -152,7 +152,7 @@ public enum Capabilities {
 
     private static let runStatistics = Entry(
         name: "run-time statistics", group: .kernel, isRequired: false,
-        takesAway: "kiln redis --max-cost and --bpf-statistics, and the kernel's account in kiln cost",
+        takesAway: "kiln redis --max-cost and --bpf-statistics, and BPF run-time statistics in kiln cost",
         remedy: "Run as root, or grant the process CAP_SYS_ADMIN.",
         probe: {
             _ = try RunStatistics()

@@ -245,8 +245,8 @@ public struct CommandProbe: ~Copyable {
         }
         try waits.forEachEntry(key: kiln_wait_key.self, value: kiln_wait.self) { key, wait in
             // A row that was named after its name was looked for counts with the next snapshot.
-            guard let culprit = names[Int(key.pointee.culprit)], let victim = names[Int(key.pointee.victim)] else { return }
-            let counted = WaitKey(process: Int(key.pointee.process), culprit: culprit, victim: victim)
+            guard let blocker = names[Int(key.pointee.culprit)], let blocked = names[Int(key.pointee.victim)] else { return }
+            let counted = WaitKey(process: Int(key.pointee.process), blocker: blocker, blocked: blocked)
             let before = snapshot.waits[counted] ?? WaitCounts(times: 0, wait: .zero)
             snapshot.waits[counted] = WaitCounts(
                 times: before.times &+ wait.pointee.times, wait: before.wait + Nanoseconds(wait.pointee.wait_ns)
@@ -261,7 +261,7 @@ public struct CommandProbe: ~Copyable {
         snapshot.addPrograms(programs())
     }
 
-    /// The kernel's account of the loaded programs, by name.
+    /// BPF run-time statistics of the loaded programs, by name.
     public func programs() -> [String: ProgramCounts] { object.programCounts() }
 
     /// What each row counted, all CPUs together.

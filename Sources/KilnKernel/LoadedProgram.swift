@@ -33,7 +33,7 @@ extension BPFObject {
 }
 
 extension ProgramCounts {
-    /// By the kernel's account.
+    /// From what the kernel says of the program.
     init(_ info: bpf_prog_info) {
         self.init()
         runs = info.run_cnt

@@ -8,8 +8,8 @@ import KilnModel
 /// or of everything that runs.
 public struct StackProbe: ~Copyable {
     private var object: BPFObject
-    private let counts: BPFMap
-    private let samples: BPFMap
+    private let weights: BPFMap
+    private let stats: BPFMap
     private let losses: BPFMap
     private let ring: StackRing
     private let unwinding: UnwindMaps
@@ -38,14 +38,14 @@ public struct StackProbe: ~Copyable {
             section: ".rodata.options", kiln_stack_options(by_thread: byThread ? 1 : 0, everything: watched == nil ? 1 : 0)
         )
         try object.load()
-        let counts = try object.map("stack_counts"), samples = try object.map("sample_stats")
+        let weights = try object.map("stack_weights"), stats = try object.map("stack_stats")
         let losses = try object.map("losses")
         let ring = try StackRing(stacks: try object.map("new_stacks"), ended: try object.map("ended_processes"), targets: pids.count)
         let unwinding = UnwindMaps(tables: try object.map("unwind_tables"), mappings: try object.map("code_mappings"), knownCode: try object.map("known_code"))
         filling = Meanwhile(on: DispatchQueue(label: "unwind tables")) { () throws(KernelError) in try unwinding.set(tables, besides: known) }
         self.object = object
-        self.counts = counts
-        self.samples = samples
+        self.weights = weights
+        self.stats = stats
         self.losses = losses
         self.ring = ring
         self.unwinding = unwinding
@@ -96,7 +96,7 @@ public struct StackProbe: ~Copyable {
     /// Stop the timers.
     public mutating func stop() { object.detach() }
 
-    /// The kernel's account of the loaded programs, by name.
+    /// BPF run-time statistics of the loaded programs, by name.
     public func programs() -> [String: ProgramCounts] { object.programCounts() }
 
     /// Let the unwinder know of processes that `drain` met and of what others have mapped since: `mappings` is asked only about
@@ -123,20 +123,22 @@ public struct StackProbe: ~Copyable {
 
     /// Add the cumulative sample counts to a snapshot.
     public func read(into snapshot: inout Snapshot) throws(KernelError) {
+        // Rows by kind; of each kind first the targets', then those of what descends from them.
         let targets = Int(KILN_MAX_TARGETS)
-        var stats = [SampleCounts](repeating: SampleCounts(), count: 2 * targets)
-        try samples.forEachCopy(of: kiln_sample_stats.self, entries: stats.count) { row, copy in
-            stats[row].seen &+= copy.pointee.seen
-            stats[row].recorded &+= copy.pointee.recorded
-            stats[row].kernelTruncated &+= copy.pointee.kernel_truncated
+        var rows = [SampleCounts](repeating: SampleCounts(), count: StackKind.allCases.count * 2 * targets)
+        try stats.forEachCopy(of: kiln_stack_stats.self, entries: rows.count) { row, copy in
+            rows[row].seen &+= copy.pointee.seen
+            rows[row].recorded &+= copy.pointee.recorded
+            rows[row].kernelTruncated &+= copy.pointee.kernel_truncated
             withUnsafeBytes(of: copy.pointee.ends) { bytes in
                 for (end, count) in zip(StackEnd.all, bytes.bindMemory(to: UInt64.self)) where count != 0 {
-                    stats[row].ends[end, default: 0] &+= count
+                    rows[row].ends[end, default: 0] &+= count
                 }
             }
         }
-        snapshot.samples = Array(stats[..<targets])
-        snapshot.otherSamples = Array(stats[targets...])
+        let onCPU = StackKind.onCPU.rawValue * 2 * targets
+        snapshot.samples = Array(rows[onCPU..<onCPU + targets])
+        snapshot.otherSamples = Array(rows[onCPU + targets..<onCPU + 2 * targets])
         try snapshot.addLosses(losses, count: Int(KILN_STACK_LOSS_COUNT.rawValue)) { kiln_describe_stack_loss($0) }
         if unwinding.leftOut != 0 { snapshot.losses[UnwindMaps.leftOutName] = UInt64(unwinding.leftOut) }
         let cutOff = unwinding.mappingsLeftOut
@@ -144,11 +146,10 @@ public struct StackProbe: ~Copyable {
         snapshot.addPrograms(object.programCounts())
     }
 
-    /// All stacks seen so far with their samples.
+    /// All stacks so far with their weights.
     public func stacks() throws(KernelError) -> StackTable {
-        try counts.forEachEntry(key: kiln_stack_key.self, value: UInt64.self) { key, count in
-            let key = StackTable.Key(hash: key.pointee.hash, process: Int(key.pointee.process))
-            ring.count(key, count.pointee)
+        try weights.forEachEntry(key: kiln_stack_key.self, value: UInt64.self) { key, weight in
+            if let key = StackTable.Key(key.pointee) { ring.set(key, weight.pointee) }
         }
         try drain()
         return ring.table

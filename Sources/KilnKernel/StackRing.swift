@@ -39,7 +39,7 @@ final class StackRing {
         guard result >= 0 else { throw KernelError("read the ring of new stacks", code: -result) }
     }
 
-    func count(_ key: StackTable.Key, _ samples: UInt64) { table.counts[key] = samples }
+    func set(_ key: StackTable.Key, _ weight: UInt64) { table.weights[key] = weight }
 
     /// The processes that were first sampled, or first with a stack, and the numbers of those that ended, since this was last asked.
     func takeProcesses() -> (met: [SampledProcess], ended: [Int]) {
@@ -54,7 +54,8 @@ final class StackRing {
 
     private func take(_ record: UnsafeMutableRawPointer, size: Int) {
         func field(_ offset: Int?) -> UInt32 { record.load(fromByteOffset: offset ?? 0, as: UInt32.self) }
-        let key = record.load(as: kiln_stack_key.self), process = Int(key.process)
+        guard let key = StackTable.Key(record.load(as: kiln_stack_key.self)) else { return }
+        let process = key.process
         let kernel = Int(field(MemoryLayout<kiln_stack>.offset(of: \.kernel_depth)))
         let user = Int(field(MemoryLayout<kiln_stack>.offset(of: \.user_depth)))
         let room = (size - Self.headerSize) / MemoryLayout<UInt64>.size
@@ -65,7 +66,7 @@ final class StackRing {
             start: (record + Self.headerSize).assumingMemoryBound(to: UInt64.self), count: kernel + user
         )
         let marked = frames[kernel...], mark = KILN_FRAME_INTERRUPTED
-        table.learn(StackTable.Key(hash: key.hash, process: process), StackFrames(
+        table.learn(key, StackFrames(
             kernel: Array(frames[..<kernel]), user: marked.map { $0 & ~mark },
             interrupted: marked.indices.filter { marked[$0] & mark != 0 }.map { $0 - kernel }, end: end,
             thread: name(record, MemoryLayout<kiln_stack>.offset(of: \.thread))
@@ -97,5 +98,13 @@ final class StackRing {
         guard let offset else { return nil }
         let name = UnsafeRawBufferPointer(start: record + offset, count: Int(KILN_COMM_BYTES)).prefix { $0 != 0 }
         return name.isEmpty ? nil : String(decoding: name, as: UTF8.self)
+    }
+}
+
+extension StackTable.Key {
+    /// nil: of a kind that this side doesn't know.
+    init?(_ key: kiln_stack_key) {
+        guard let kind = StackKind(rawValue: Int(key.kind)) else { return nil }
+        self.init(hash: key.hash, process: Int(key.process), kind: kind, label: Int(key.label))
     }
 }

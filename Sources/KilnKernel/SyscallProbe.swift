@@ -37,7 +37,7 @@ public struct SyscallProbe: ~Copyable {
         object.detach()
     }
 
-    /// The kernel's account of the loaded programs, by name.
+    /// BPF run-time statistics of the loaded programs, by name.
     public func programs() -> [String: ProgramCounts] { object.programCounts() }
 
     public func loadedPrograms() -> [LoadedProgram] { object.loadedPrograms() }

@@ -7,9 +7,9 @@ import KilnModel
 public final class TraceRecords {
     private let ring: TraceRing
 
-    /// `probe` was loaded with the filter that keeps `requestBytes` of a request at most.
-    public init(of probe: borrowing CommandProbe, requestBytes: Int) throws(KernelError) {
-        ring = try TraceRing(map: try probe.object.map("trace_ring"), names: probe.ids, requestBytes: requestBytes)
+    /// `probe` was loaded with the filter that keeps `requestBytes` of a request at most; `payload` reads what it keeps.
+    public init(of probe: borrowing CommandProbe, requestBytes: Int, payload: any PayloadDecoder) throws(KernelError) {
+        ring = try TraceRing(map: try probe.object.map("trace_ring"), names: probe.ids, requestBytes: requestBytes, payload: payload)
     }
 
     /// Take off the ring what is there, `batch` requests and the rest of a pipeline at most: a server may be faster than whoever reads. To
@@ -24,14 +24,16 @@ private final class TraceRing {
     private var ring: OpaquePointer?
     private let names: BPFMap
     private let requestBytes: Int
+    private let payload: any PayloadDecoder
     /// Rows are given to names once and for all.
     private var nameOfRow: [UInt32: CommandName] = [:]
     private var taken: [TracedRequest] = []
     private var rows: [UInt32] = []
 
     /// `requestBytes`: at most so many are kept of each.
-    init(map: BPFMap, names: BPFMap, requestBytes: Int) throws(KernelError) {
+    init(map: BPFMap, names: BPFMap, requestBytes: Int, payload: any PayloadDecoder) throws(KernelError) {
         self.names = names
+        self.payload = payload
         self.requestBytes = requestBytes
         let context = Unmanaged.passUnretained(self).toOpaque()
         ring = ring_buffer__new(map.fd, { context, record, size in
@@ -87,7 +89,7 @@ private final class TraceRing {
         if count == 1, !flags.contains(.together) {
             taken.append(request)
         } else {
-            taken += request.takenApart(count, requestBytes: requestBytes)
+            taken += request.takenApart(count, requestBytes: requestBytes, self.payload)
         }
         return taken.count < TraceRecords.batch ? 0 : Self.enough
     }

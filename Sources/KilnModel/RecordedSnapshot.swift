@@ -33,7 +33,7 @@ extension SessionRecord {
             snapshot.commands[CommandKey(process: 0, name: CommandName(recorded: name))] = counts
         }
         for wait in waits {
-            let key = WaitKey(process: 0, culprit: CommandName(recorded: wait.culprit), victim: CommandName(recorded: wait.victim))
+            let key = WaitKey(process: 0, blocker: CommandName(recorded: wait.blocker), blocked: CommandName(recorded: wait.blocked))
             snapshot.waits[key] = WaitCounts(times: wait.times, wait: Nanoseconds(wait.waitNs))
         }
         for (address, client) in clients {

@@ -175,15 +175,17 @@ public struct SessionRecord: Codable, Sendable {
         }
     }
 
-    /// How long commands waited in their sockets while another executed.
+    /// How long commands waited in their sockets while another one was executed: head-of-line blocking.
     public struct Wait: Codable, Sendable {
-        public var culprit: String
-        public var victim: String
-        /// That a command waited in its socket during an execution of the culprit.
+        /// The command that was executed.
+        public var blocker: String
+        /// The command that waited.
+        public var blocked: String
+        /// How often a command waited during an execution of the blocker.
         public var times: UInt64
         public var waitNs: UInt64
 
-        enum CodingKeys: String, CodingKey { case culprit, victim, times, waitNs = "wait_ns" }
+        enum CodingKeys: String, CodingKey { case blocker = "culprit", blocked = "victim", times, waitNs = "wait_ns" }
     }
 
     /// The clients of one address.
@@ -331,7 +333,7 @@ public struct SessionRecord: Codable, Sendable {
     public var commands: [String: Command]
     /// Why phases have fewer samples than the service, by phase; only where they do.
     public var phasesUnknown: [String: String]
-    /// Who made whom wait, the longest wait first.
+    /// Which command waited behind which other one, the longest wait first.
     public var waits: [Wait]
     /// By address, ports aside.
     public var clients: [String: Client]
@@ -403,9 +405,9 @@ public struct SessionRecord: Codable, Sendable {
         }
         if side == .server { phasesUnknown = snapshot.unknownPhases(process: process, hook: hook) }
         waits = snapshot.waits.filter { $0.key.process == process }
-            .sorted { ($1.value.wait, $0.key.culprit, $0.key.victim) < ($0.value.wait, $1.key.culprit, $1.key.victim) }
+            .sorted { ($1.value.wait, $0.key.blocker, $0.key.blocked) < ($0.value.wait, $1.key.blocker, $1.key.blocked) }
             .map { key, counts in
-                Wait(culprit: "\(key.culprit)", victim: "\(key.victim)", times: counts.times, waitNs: counts.wait.count)
+                Wait(blocker: "\(key.blocker)", blocked: "\(key.blocked)", times: counts.times, waitNs: counts.wait.count)
             }
         if side == .client { servers = Self.servers(of: snapshot, process) }
         for (key, counts) in snapshot.clients where key.process == process && side == .server {

@@ -135,18 +135,18 @@ extension Dictionary where Value == UInt64 {
 /// Who kept whom waiting in the sockets of one process.
 public struct WaitKey: Hashable, Sendable {
     public var process: Int
-    public var culprit: CommandName
-    public var victim: CommandName
+    public var blocker: CommandName
+    public var blocked: CommandName
 
-    public init(process: Int, culprit: CommandName, victim: CommandName) {
+    public init(process: Int, blocker: CommandName, blocked: CommandName) {
         self.process = process
-        self.culprit = culprit
-        self.victim = victim
+        self.blocker = blocker
+        self.blocked = blocked
     }
 }
 
 public struct WaitCounts: Equatable, Sendable {
-    /// That a command waited in its socket during an execution of the culprit.
+    /// That a command waited in its socket during an execution of the blocker.
     public var times: UInt64
     /// How long, all together.
     public var wait: Nanoseconds
@@ -244,7 +244,7 @@ public struct SampleCounts: Equatable, Sendable {
     }
 }
 
-/// What a loaded BPF program did, by the kernel's account. Run counts and times stay 0 unless run-time statistics are on.
+/// BPF run-time statistics of a loaded program. Run counts and times stay 0 unless the statistics are on.
 public struct ProgramCounts: Equatable, Sendable {
     public var runs: UInt64 = 0
     /// Without the dispatch to the program.
@@ -286,8 +286,15 @@ public struct Snapshot: Sendable {
     public var undecidedBytes: UInt64 = 0
     /// By the program's name.
     public var programs: [String: ProgramCounts] = [:]
+    private var sections: [ObjectIdentifier: any SnapshotSection] = [:]
 
     public init(time: Nanoseconds) { self.time = time }
+
+    /// The numbers of a probe that has no field here.
+    public subscript<Section: SnapshotSection>(_ section: Section.Type) -> Section? {
+        get { sections[ObjectIdentifier(section)] as? Section }
+        set { sections[ObjectIdentifier(section)] = newValue }
+    }
 
     /// What a process was asked is of another protocol: it has no commands.
     public mutating func leaveOutRequests(of process: Int) {
@@ -333,8 +340,19 @@ public struct Snapshot: Sendable {
         interval.otherSamples = otherSamples.grown(since: earlier.otherSamples)
         interval.losses = losses.grown(since: earlier.losses)
         for (name, counts) in programs { interval.programs[name] = counts.since(earlier.programs[name] ?? ProgramCounts()) }
+        for (key, section) in sections { interval.sections[key] = section.growth(since: earlier.sections[key]) }
         return interval
     }
+}
+
+/// What one probe adds to a snapshot. The type is the key: a probe declares it beside itself, and a sink that knows it asks for it.
+public protocol SnapshotSection: Sendable {
+    /// What happened since an earlier moment; nil: since the probe was attached.
+    func since(_ earlier: Self?) -> Self
+}
+
+extension SnapshotSection {
+    fileprivate func growth(since earlier: (any SnapshotSection)?) -> any SnapshotSection { since(earlier as? Self) }
 }
 
 extension [SampleCounts] {

@@ -62,22 +62,33 @@ public struct FoundCode: Hashable, Sendable {
     }
 }
 
-/// Samples by stack.
+/// What stacks are of: the kernel's `enum kiln_stack_kind`, in its order.
+public enum StackKind: Int, CaseIterable, Sendable {
+    /// A timer found the thread on a CPU. The weight: samples.
+    case onCPU
+}
+
+/// Stacks with their weights.
 public struct StackTable: Sendable {
     public struct Key: Hashable, Sendable {
         /// Of all frames, made by the kernel's side.
         public var hash: UInt64
         /// `SampledProcess.number`
         public var process: Int
+        public var kind: StackKind
+        /// What the thread worked on; 0: not known.
+        public var label: Int
 
-        public init(hash: UInt64, process: Int) {
+        public init(hash: UInt64, process: Int, kind: StackKind = .onCPU, label: Int = 0) {
             self.hash = hash
             self.process = process
+            self.kind = kind
+            self.label = label
         }
     }
 
     public private(set) var frames: [Key: StackFrames] = [:]
-    public var counts: [Key: UInt64] = [:]
+    public var weights: [Key: UInt64] = [:]
     /// By number; targets are not among them.
     public private(set) var processes: [Int: SampledProcess] = [:]
 
@@ -92,15 +103,15 @@ public struct StackTable: Sendable {
 
     public mutating func learn(_ key: Key, _ stack: StackFrames) { frames[key] = stack }
 
-    /// The stacks with their samples, in a fixed order: by process.
-    public var stacks: [(process: Int, frames: StackFrames, samples: UInt64)] {
-        counts.keys.sorted { ($0.process, $0.hash) < ($1.process, $1.hash) }.compactMap { key in
-            frames[key].map { (key.process, $0, counts[key] ?? 0) }
+    /// The stacks of one kind with their weights, in a fixed order: by process.
+    public func stacks(of kind: StackKind) -> [(process: Int, frames: StackFrames, weight: UInt64)] {
+        weights.keys.filter { $0.kind == kind }.sorted { ($0.process, $0.hash) < ($1.process, $1.hash) }.compactMap { key in
+            frames[key].map { (key.process, $0, weights[key] ?? 0) }
         }
     }
 
-    /// Samples by process.
-    public var samples: [Int: UInt64] {
-        counts.reduce(into: [:]) { $0[$1.key.process, default: 0] += $1.value }
+    /// The weights of one kind by process.
+    public func weights(of kind: StackKind) -> [Int: UInt64] {
+        weights.reduce(into: [:]) { if $1.key.kind == kind { $0[$1.key.process, default: 0] += $1.value } }
     }
 }

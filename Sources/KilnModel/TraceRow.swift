@@ -47,7 +47,7 @@ public struct TraceRow: Codable, Sendable, Equatable {
     }
 
     /// `withoutArguments`: the kernel was asked to keep them.
-    public init(_ request: TracedRequest, time: String, pid: Int32, withoutArguments: Bool) {
+    public init(_ request: TracedRequest, time: String, pid: Int32, withoutArguments: Bool, _ payload: any PayloadDecoder) {
         let flags = request.flags, isPush = flags.contains(.push)
         self.time = time
         self.pid = pid
@@ -59,7 +59,7 @@ public struct TraceRow: Codable, Sendable, Equatable {
         command = request.command?.description
         `class` = isPush ? "PUSHED_EVENT" : command == "PING" ? "PING" : "COMMAND"
         withheld = withoutArguments || flags.contains(.secret)
-        let sent = TracedWords(request.request)
+        let sent = payload.words(of: request.request)
         words = sent.words
         wordsMissing = withoutArguments || flags.contains(.requestLost) ? nil : sent.missing
         if words.isEmpty, let command, !isPush {
@@ -67,7 +67,7 @@ public struct TraceRow: Codable, Sendable, Equatable {
             if !withoutArguments { wordsMissing = nil }
         }
         requestBytes = request.requestBytes
-        let answer = TracedReply(request.reply, onlyType: flags.contains(.replyWithheld))
+        let answer = payload.reply(request.reply, isWithheld: flags.contains(.replyWithheld))
         replyKind = answer?.kind
         replySize = answer?.size
         reply = answer?.shown

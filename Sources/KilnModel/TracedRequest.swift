@@ -1,5 +1,4 @@
 import KilnBPF
-import RESP
 
 /// A request with its reply, or something that the server pushed, as the kernel told of it.
 public struct TracedRequest: Sendable, Equatable {
@@ -77,17 +76,20 @@ public struct TracedRequest: Sendable, Equatable {
         self.flags = flags
     }
 
-    /// Each by itself of `count` requests that were told together, which have this one's sequence, the next, and so on. `requestBytes`: at
-    /// most so many are kept of each.
-    public func takenApart(_ count: Int, requestBytes most: Int) -> [TracedRequest] {
+    /// Each by itself of `count` requests that came in one record, which have this one's sequence, the next, and so on.
+    ///
+    /// - Parameters:
+    ///   - most: So many bytes are kept of each request, at most.
+    ///   - payload: Tells where one ends and the next begins.
+    public func takenApart(_ count: Int, requestBytes most: Int, _ payload: any PayloadDecoder) -> [TracedRequest] {
         var one = self
         one.flags.remove(.together)
         one.request = []
         one.reply = []
         one.requestBytes = nil
         one.replyBytes = nil
-        let requests = flags.contains(.together) ? rangesOfRESPRequests(count, in: request) : []
-        let replies = flags.contains(.answered) ? rangesOfRESP(count, in: reply) : []
+        let requests = flags.contains(.together) ? payload.requests(count, in: request) : []
+        let replies = flags.contains(.answered) ? payload.replies(count, in: reply) : []
         return (0..<count).map { index in
             var one = one
             one.sequence = sequence &+ UInt32(index)
@@ -100,7 +102,7 @@ public struct TracedRequest: Sendable, Equatable {
             if index < replies.count {
                 one.reply = Array(reply[replies[index]].prefix(Int(KILN_TRACE_REPLY_BYTES)))
                 one.replyBytes = UInt64(replies[index].count)
-                if one.reply.first == UInt8(ascii: "-") { one.flags.insert(.error) }
+                if payload.isError(one.reply) { one.flags.insert(.error) }
             } else if flags.contains(.answered) {
                 one.flags.insert(.replyLost)
             }

@@ -13,7 +13,7 @@ struct TraceRowTests {
             sent: flags.contains(.answered) ? Nanoseconds(14_849) : nil, requestBytes: requestBytes ?? UInt64(request.utf8.count),
             replyBytes: replyBytes ?? UInt64(reply.utf8.count), request: Array(request.utf8), reply: Array(reply.utf8), flags: flags
         )
-        return TraceRow(traced, time: "", pid: 11, withoutArguments: withoutArguments)
+        return TraceRow(traced, time: "", pid: 11, withoutArguments: withoutArguments, RESPPayload())
     }
 
     @Test func aLineHasEverything() {
@@ -60,15 +60,15 @@ struct TraceRowTests {
             sent: Nanoseconds(14_849), requestBytes: nil, replyBytes: nil, request: Array("get a\r\n*2\r\n$3\r\nGET\r\n$1\r\nb\r\nget no".utf8),
             reply: Array("$1\r\nA\r\n-WRONGTYPE x\r\n".utf8), flags: [.answered, .together]
         )
-        let rows = told.takenApart(2, requestBytes: 512).map { TraceRow($0, time: "", pid: 11, withoutArguments: false) }
+        let rows = told.takenApart(2, requestBytes: 512, RESPPayload()).map { TraceRow($0, time: "", pid: 11, withoutArguments: false, RESPPayload()) }
         #expect(rows.map(\.request) == ["get a", "GET b"] && rows.map(\.sequence) == [.max, 0])
         #expect(rows.map(\.status) == ["ok", "error"] && rows.map(\.replyBytes) == [7, 14])
         #expect(rows.allSatisfy { $0.complete && $0.latencyNs == 4849 })
-        let cut = told.takenApart(2, requestBytes: 13).map { TraceRow($0, time: "", pid: 11, withoutArguments: false) }
+        let cut = told.takenApart(2, requestBytes: 13, RESPPayload()).map { TraceRow($0, time: "", pid: 11, withoutArguments: false, RESPPayload()) }
         #expect(cut.map(\.request) == ["get a", "GET ...(1 more)"] && cut.map(\.complete) == [true, false])
         // What can't be taken apart is told all the same.
         told.reply.removeLast()
-        let lost = told.takenApart(3, requestBytes: 512)
+        let lost = told.takenApart(3, requestBytes: 512, RESPPayload())
         #expect(lost.map(\.flags) == [[.answered], [.answered, .replyLost], [.answered, .requestLost, .replyLost]])
         #expect(lost.map(\.request.count) == [7, 20, 0] && lost.map(\.reply.count) == [7, 0, 0])
     }

@@ -53,7 +53,7 @@ extension KernelTests {
             if let reason = record.phasesUnknown["waits"] {
                 #expect(reason.contains("io threads") && session.output.components(separatedBy: "io threads read requests").count == 2)
             } else {
-                let blamed = try #require(record.waits.first { $0.culprit == "EVAL" && $0.victim == "GET" })
+                let blamed = try #require(record.waits.first { $0.blocker == "EVAL" && $0.blocked == "GET" })
                 #expect(blamed.times >= 50 && blamed.waitNs > blamed.times * 2_000_000)
             }
             if build == .redis8 || build == .falkordb { #expect(told == 0 && get.phases["exec"] == nil && record.waits.isEmpty) }
@@ -106,7 +106,7 @@ extension KernelTests {
             // Nothing else is lost, and nobody waited for what was not executed.
             #expect(try #require(record.commands["LLEN"]?.phases["exec"]).maxNs < 50_000_000)
             #expect(record.phasesUnknown["exec"] != nil && record.phasesUnknown["exec"] == record.phasesUnknown["reply"])
-            #expect(!record.waits.contains { $0.culprit == "SET" })
+            #expect(!record.waits.contains { $0.blocker == "SET" })
         }
 
         @Test(arguments: ways)

@@ -5,7 +5,7 @@ import Testing
 extension KernelTests {
     /// A session limits what it costs, how long it runs, and what it does to another one.
     @Suite struct GuardRailTests {
-        @Test func aSessionThatCostsMoreThanItMayIsThinnedAndThenEnded() throws {
+        @Test func aSessionAboveItsLimitIsThrottledAndThenEnded() throws {
             let server = try RedisServer()
             let load = try Child("redis-benchmark", ["-p", "\(server.port)", "-q", "-l", "-t", "get", "-c", "4"])
             let directory = temporaryDirectory()

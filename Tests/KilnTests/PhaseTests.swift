@@ -25,10 +25,10 @@ extension KernelTests {
             // The GETs waited in their sockets; their own execution is what it is without the script.
             #expect(try #require(get["queue"]).maxNs > least / 2)
             #expect(try #require(get["exec"]?.p99Ns) < 1_000_000)
-            let blamed = try #require(session.record.waits.first { $0.culprit == "EVAL" && $0.victim == "GET" })
+            let blamed = try #require(session.record.waits.first { $0.blocker == "EVAL" && $0.blocked == "GET" })
             #expect(blamed.times >= 50)
             #expect(blamed.waitNs > blamed.times * least / 4)
-            #expect(session.output.contains("WHILE"))
+            #expect(session.output.contains("BLOCKED"))
         }
 
         /// Each command of a receive waited as long as all its others, whichever of them came last.
@@ -46,10 +46,10 @@ extension KernelTests {
                     try busy.receive(until: ":1\r\n")
                 }
             }
-            let waits = session.record.waits.filter { $0.culprit == "EVAL" }.sorted { $0.victim < $1.victim }
-            #expect(waits.map(\.victim) == ["GET", "INCR", "PING"])
+            let waits = session.record.waits.filter { $0.blocker == "EVAL" }.sorted { $0.blocked < $1.blocked }
+            #expect(waits.map(\.blocked) == ["GET", "INCR", "PING"])
             #expect(waits.map(\.times) == [rounds, 2 * rounds, rounds].map(UInt64.init))
-            for wait in waits { #expect(wait.waitNs <= session.record.commands[wait.victim]?.phases["queue"]?.sumNs ?? 0) }
+            for wait in waits { #expect(wait.waitNs <= session.record.commands[wait.blocked]?.phases["queue"]?.sumNs ?? 0) }
             #expect(session.output.contains("that commands lay in their sockets"))
         }
 
@@ -67,8 +67,8 @@ extension KernelTests {
                     try busy.receive(until: ":1\r\n:1\r\n")
                 }
             }
-            #expect(session.record.waits.first { $0.culprit == "EVAL" && $0.victim == "GET" }?.times == 9)
-            #expect(!session.record.waits.contains { $0.culprit == "(pipeline)" })
+            #expect(session.record.waits.first { $0.blocker == "EVAL" && $0.blocked == "GET" }?.times == 9)
+            #expect(!session.record.waits.contains { $0.blocker == "(pipeline)" })
         }
 
         @Test(arguments: Capability.hooks)

@@ -65,7 +65,7 @@ struct PrintingTests {
         snapshot.commands[CommandKey(process: 0, name: name("BLPOP"))] = CommandCounts(calls: 3, phases: [.wait: latencies([(60_000_000, 2)])])
         // Of another process, which has its own tables.
         snapshot.commands[CommandKey(process: 1, name: name("DEL"))] = CommandCounts(calls: 5)
-        snapshot.waits[WaitKey(process: 0, culprit: name("GET"), victim: .several)] = WaitCounts(times: 89, wait: Nanoseconds(2_290_000))
+        snapshot.waits[WaitKey(process: 0, blocker: name("GET"), blocked: .several)] = WaitCounts(times: 89, wait: Nanoseconds(2_290_000))
         snapshot.losses = ["unsynchronised_bytes": 900]
         return snapshot
     }

@@ -55,7 +55,7 @@ struct ReportTests {
         let name = CommandName(bytes: Array("GET".utf8))
         var snapshot = Snapshot(time: Nanoseconds(5_000_000_000))
         snapshot.commands[CommandKey(process: 0, name: name)] = counts
-        snapshot.waits[WaitKey(process: 0, culprit: name, victim: name)] = WaitCounts(times: 3, wait: Nanoseconds(3000))
+        snapshot.waits[WaitKey(process: 0, blocker: name, blocked: name)] = WaitCounts(times: 3, wait: Nanoseconds(3000))
         snapshot.clients[ClientKey(process: 0, address: "unix")] = ClientCounts(commands: 303, receivedBytes: 5, sentBytes: 6)
         snapshot.syscalls[SyscallKey(process: 0, number: 0)] = SyscallCounts(count: 5, errors: 1)
         snapshot.losses = ["receive_gaps": 1]

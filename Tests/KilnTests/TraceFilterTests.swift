@@ -224,7 +224,7 @@ extension KernelTests {
 private func rawRecords(of server: RedisServer, hook: String, _ filter: TraceFilter, during load: () throws -> Void) throws -> [TracedRequest] {
     let watched = try #require(WatchedProcesses(pids: [server.pid]))
     var probe = try CommandProbe(watching: watched, hook: try #require(CommandHook(rawValue: hook)), trace: filter)
-    let records = try TraceRecords(of: probe, requestBytes: filter.requestBytes)
+    let records = try TraceRecords(of: probe, requestBytes: filter.requestBytes, payload: RESPPayload())
     try probe.attach { [] }
     try load()
     return try records.drain()

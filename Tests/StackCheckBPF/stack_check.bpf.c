@@ -60,14 +60,15 @@ int copy_sample(struct bpf_perf_event_data *context)
 	struct kiln_stack *stack = stack_of_target();
 	const struct pt_regs *regs = (const struct pt_regs *)bpf_task_pt_regs(bpf_get_current_task_btf());
 	struct stack_copy *copy;
-	__u32 i;
+	__u32 i, where = IN_TIMER;
+	struct unwinding *u = bpf_map_lookup_elem(&unwindings, &where);
 
-	if (!stack || !regs->ip)
+	if (!stack || !u || !regs->ip)
 		return 0;
 	copy = bpf_ringbuf_reserve(&copies, sizeof *copy, 0);
 	if (!copy)
 		return 0;
-	unwind_user_stack(stack);
+	unwind_user_stack(stack, u);
 	copy_registers(copy, regs);
 	copy->start = copy->registers[7] & -(__u64)STACK_COPY_PAGE;
 	copy->depth = stack->user_depth;
@@ -88,19 +89,20 @@ int time_sample(struct bpf_perf_event_data *context)
 {
 	struct kiln_stack *stack = stack_of_target();
 	__u64 start, kernel, user, again, clock;
-	__u32 zero = 0;
+	__u32 zero = 0, where = IN_TIMER;
 	struct stack_times *sums = bpf_map_lookup_elem(&times, &zero);
+	struct unwinding *u = bpf_map_lookup_elem(&unwindings, &where);
 	long bytes;
 
-	if (!stack || !sums)
+	if (!stack || !u || !sums)
 		return 0;
 	start = bpf_ktime_get_ns();
 	bytes = bpf_get_stack(context, stack->frames, KILN_KERNEL_DEPTH * sizeof stack->frames[0], 0);
 	kernel = bpf_ktime_get_ns();
 	stack->kernel_depth = bytes > 0 ? bytes / sizeof stack->frames[0] : 0;
-	unwind_user_stack(stack);
+	unwind_user_stack(stack, u);
 	user = bpf_ktime_get_ns();
-	unwind_user_stack(stack);
+	unwind_user_stack(stack, u);
 	again = bpf_ktime_get_ns();
 	clock = bpf_ktime_get_ns();
 	sums->samples++;

@@ -57,8 +57,6 @@ static void *bpf_map_lookup_elem(void *map, const void *key)
 	if (map == &known_code)
 		return NULL;
 	memcpy(&index, key, sizeof index);
-	if (map == &unwindings)
-		return &current->state;
 	if (map == &code_mappings)
 		return index == 0 ? &current->mappings : NULL;
 	if (map == &unwind_tables)
@@ -163,7 +161,7 @@ static void unwind(struct unwind_host *host, const uint64_t *dwarf, unwind_read 
 	memset(&host->stack.key, 0, sizeof host->stack.key);
 	host->stack.kernel_depth = host->trapped;
 	current = host;
-	unwind_user_stack(&host->stack);
+	unwind_user_stack(&host->stack, &host->state);
 }
 
 size_t unwind_host_stack(struct unwind_host *host, const uint64_t *registers, unwind_read read, void *context,

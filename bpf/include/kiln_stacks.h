@@ -27,11 +27,18 @@ struct kiln_stack_options {
 	__u32 everything;                     /* all processes; otherwise the listed ones and what descends from them */
 };
 
-/* Key of `stack_counts`; the value is the number of samples (__u64). Never cleared while loaded. */
+/* What stacks are of: each kind has sums of its own. */
+enum kiln_stack_kind {
+	KILN_STACK_ON_CPU,                    /* the timer found the thread on a CPU; its weight: samples */
+	KILN_STACK_KIND_COUNT,
+};
+
+/* Key of `stack_weights`; the value is a sum of weights (__u64). Never cleared while loaded. */
 struct kiln_stack_key {
 	__u64 hash;                           /* of all frames, both depths, the end and the thread's name */
-	__u32 process;                        /* listed ones by their index; others are numbered on when first sampled */
-	__u32 reserved;
+	__u32 process;                        /* listed ones by their index; others are numbered on when first met */
+	__u16 kind;                           /* enum kiln_stack_kind */
+	__u16 label;                          /* what the thread worked on; 0: not known */
 };
 
 /* How the user's side of a stack ended. X(symbol, name, what it means and what would help) */
@@ -81,15 +88,16 @@ struct kiln_stack {
 	__u64 frames[KILN_STACK_FRAMES];
 };
 
-/* Samples of a listed process, or of all that descend from it; one copy for each possible CPU. */
-struct kiln_sample_stats {
-	__u64 seen;                           /* the timer hit this process */
+/* Stacks of one kind of a listed process, or of all that descend from it; one copy for each possible CPU. */
+struct kiln_stack_stats {
+	__u64 seen;                           /* a stack was asked for */
 	__u64 recorded;                       /* and its stack was counted */
 	__u64 kernel_truncated;               /* recorded, with more than KILN_KERNEL_DEPTH frames in the kernel */
 	__u64 ends[KILN_END_COUNT];           /* recorded, by how the user's side ended */
 };
 
 #define KILN_STACK_LOSSES(X) \
+	X(NESTED_STACKS, "nested_stacks", "stacks that were not taken: the thread was preempted while it took one, and so was the thread that ran instead") \
 	X(STACKS_MAP_FULL, "stacks_map_full", "samples of a stack for which there was no room: the session has too many different stacks") \
 	X(STACKS_RING_FULL, "stacks_ring_full", "samples of a new stack that found no room on its way to user space") \
 	X(PROCESSES_MAP_FULL, "processes_map_full", "samples of processes for which there was no room: the session has met too many") \

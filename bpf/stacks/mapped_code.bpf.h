@@ -100,11 +100,9 @@ static __always_inline void note_found_code(struct unwinding *u, __u64 number)
 }
 
 /* Sets unwinding.mapping to the code at an address. 0, or how the stack ends there. */
-__noinline int find_code(__u64 address)
+__noinline int find_code(struct unwinding *u, __u64 address)
 {
 	struct task_struct *task = bpf_get_current_task_btf();
-	__u32 zero = 0;
-	struct unwinding *u = bpf_map_lookup_elem(&unwindings, &zero);
 	const struct kiln_known_code *known = NULL;
 	struct vm_area_struct *area;
 	unsigned long start = 0, end = 0, flags = 0, offset = 0;

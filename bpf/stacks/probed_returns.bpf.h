@@ -90,12 +90,10 @@ static __always_inline bool leave_probes_page(struct unwinding *u, struct uprobe
  * global function: verified once. */
 enum { NO_PROBE, PROBE_LEFT, PROBE_UNKNOWN };
 
-__noinline int leave_probe(void)
+__noinline int leave_probe(struct unwinding *u)
 {
 	struct task_struct *task = bpf_get_current_task_btf();
 	struct uprobe_task *probes = NULL;
-	__u32 zero = 0;
-	struct unwinding *u = bpf_map_lookup_elem(&unwindings, &zero);
 	__u64 page, offset;
 	bool left;
 

@@ -8,7 +8,6 @@
  * Code without a table (generated code, files without call frame information) is followed by frame pointers.
  * A stack that can't be followed to its end keeps the frames it has, and says why it ended.
  *
- * For programs that never nest on a CPU and can't be preempted (perf_event): the scratch is one for each CPU.
  * Needs Linux 5.17 (bpf_loop). */
 #ifndef KILN_UNWIND_BPF_H
 #define KILN_UNWIND_BPF_H
@@ -30,11 +29,8 @@ static __always_inline __u64 mix(__u64 hash, __u64 word)
  *
  * Reads the word at a user address into unwinding.word, and a window that begins with it: some 75 ns of a
  * bpf_probe_read_user don't depend on its size, and frames only go up. */
-__noinline int read_window(__u64 address)
+__noinline int read_window(struct unwinding *u, __u64 address)
 {
-	__u32 zero = 0;
-	struct unwinding *u = bpf_map_lookup_elem(&unwindings, &zero);
-
 	if (!u)
 		return -1;
 	if (address & 7 || bpf_probe_read_user(u->window, UNWIND_WINDOW, (void *)address)) {
@@ -52,7 +48,7 @@ static __always_inline int read_word(struct unwinding *u, __u64 address)
 	__u32 index = offset >> 3;
 
 	if (offset >= UNWIND_WINDOW || offset & 7)
-		return read_window(address);
+		return read_window(u, address);
 	barrier_var(index);      /* or clang masks the byte offset instead, which the verifier can't bound */
 	u->word = u->window[index & (UNWIND_WINDOW / 8 - 1)];
 	return 0;
@@ -114,7 +110,7 @@ static __always_inline __u64 row_at(struct unwinding *u, __u64 address, __u32 *w
 		if (mapping) {
 			u->mapping = *mapping;
 		} else {
-			*why = find_code(address);
+			*why = find_code(u, address);
 			if (*why)
 				return 0;
 		}
@@ -231,7 +227,7 @@ static long unwind_frame(__u32 turn, struct unwind_context *context)
 	} else {
 		found.word = row_at(u, address, &why);
 		if (!found.word && why != KILN_END_NO_ROW) {
-			switch (leave_probe()) {
+			switch (leave_probe(u)) {
 			case PROBE_LEFT: return 0;
 			case PROBE_UNKNOWN: return ended(u, KILN_END_PROBED_RETURN);
 			}
@@ -336,13 +332,12 @@ static long unwind_frame(__u32 turn, struct unwind_context *context)
 #define CODE_SEGMENT_32_BIT 0x23          /* __USER32_CS */
 
 /* Puts the current task's user frames behind the kernel's and says how they end; stack->key.hash goes on over them.
- * The saved registers are the user's whether the sample hit user or kernel mode. */
-static __always_inline void unwind_user_stack(struct kiln_stack *stack)
+ * The saved registers are the user's whether the task is in user or kernel mode. `u`: the scratch of the calling program's context. */
+static __always_inline void unwind_user_stack(struct kiln_stack *stack, struct unwinding *u)
 {
 	struct task_struct *task = bpf_get_current_task_btf();
 	const struct pt_regs *regs = (const struct pt_regs *)bpf_task_pt_regs(task);
 	__u32 zero = 0, process = stack->key.process;
-	struct unwinding *u = bpf_map_lookup_elem(&unwindings, &zero);
 	struct unwind_context context = { .u = u, .stack = stack, .regs = regs };
 	const struct kiln_mappings_header *header = NULL;
 	void *mappings = bpf_map_lookup_elem(&code_mappings, &process);

@@ -54,10 +54,20 @@ struct unwinding {
 	struct remembered_row rows[UNWIND_CACHE];
 };
 
-/* Scratch; the rows in it outlive the sample. */
+/* Where a program runs that takes a stack. A program in one context can interrupt one in another on the same CPU, so each has scratch of its
+ * own. In one context programs follow each other: a timer's interrupt and the scheduler can't be interrupted by themselves. */
+enum stack_context {
+	IN_TASK,                          /* may be preempted: see record_stack() */
+	IN_SOFT_INTERRUPT,
+	IN_SCHEDULER,
+	IN_TIMER,
+	STACK_CONTEXTS,
+};
+
+/* Scratch by enum stack_context; the rows in it outlive the stack. */
 struct {
 	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
-	__uint(max_entries, 1);
+	__uint(max_entries, STACK_CONTEXTS);
 	__type(key, __u32);
 	__type(value, struct unwinding);
 } unwindings SEC(".maps");

@@ -86,14 +86,14 @@ struct CostCommand: ParsableCommand {
         }
     }
 
-    /// The kernel's account beside what was measured; nil, and a line that says why, where it is not to be had: what was measured stands.
+    /// BPF run-time statistics beside what was measured; nil, and a line that says why, where the kernel keeps none. What was measured stands.
     private func account(_ measurement: CostMeasurement, _ target: Target) -> SessionRecord? {
         guard observer == nil, !measurement.isInterrupted else { return nil }
         do {
             try Capabilities.requireRunStatistics(for: "it")
             return try measurement.account(observer(of: target, ["--bpf-statistics"]))
         } catch {
-            say("kiln: without the kernel's account: ", error)
+            say("kiln: without BPF run-time statistics: ", error)
             return nil
         }
     }

@@ -49,7 +49,7 @@ struct RedisCommand: ParsableCommand {
     var json = false
 
     @Option(name: .customLong("max-cost"), help: ArgumentHelp(
-        "Thin the session (fewer samples, then no system calls), and at last end it, when its BPF programs take more than this share of the target's CPU time.",
+        "Throttle the session (fewer samples, then no system calls, then end) when its BPF programs take more than this share of the target's CPU time.",
         valueName: "percent"
     ))
     var maxCost: Double?
@@ -109,7 +109,7 @@ struct RedisCommand: ParsableCommand {
         let directory = try DirectorySink(of: found, at: output, started: started, withSyscalls: !noSyscalls)
         let turns = try Turns()
         let requests = RequestProbe(
-            found, watched: watched, side: client ? .client : .server, hook: target.hook, followsTLS: !noTLS, rows: rows, turns: turns, began: began,
+            .redis, found, watched: watched, side: client ? .client : .server, hook: target.hook, followsTLS: !noTLS, rows: rows, turns: turns, began: began,
             isSolePurpose: command.isEmpty && !sampling.isAskedFor
         )
         let folding = samples ? StackFolding(targets: pids, sampling) : nil
@@ -117,7 +117,7 @@ struct RedisCommand: ParsableCommand {
         if !noSyscalls { probes.append(SyscallCounting(watched: watched, turns: turns)) }
         if let folding { probes.append(StackSampling(watched: watched, sampling, folding: folding)) }
         if let login { probes.append(RedisAudit(of: requests, found, login)) }
-        let printing: any Sink = json ? JSONSink() : TableSink(histograms: histograms, directory: directory)
+        let printing: any Sink = json ? JSONSink() : TableSink(histograms: histograms, side: client ? .client : .server, directory: directory)
         var plan = Session.Plan(
             targets: targets, probes: probes, sinks: [Announcement()] + programs.sinks(printingLosses: json) + [directory, printing], length: length,
             began: began, started: started, folding: folding, interval: Nanoseconds(UInt64(interval * 1e9))

@@ -79,9 +79,9 @@ struct TraceRedisCommand: ParsableCommand {
         try Output.requireStandardOutput()
         try programs.validateForKernel()
         let began = MonotonicClock.now(), events = try SessionEvents()
-        let sink = TraceSink(.init(json: json, brief: brief, withoutArguments: noArguments, limit: limit), pids: targets.map(\.pid))
+        let sink = TraceSink(.init(json: json, brief: brief, withoutArguments: noArguments, limit: limit), pids: targets.map(\.pid), .redis)
         let probe = RequestProbe(
-            targets, watched: watched, hook: target.hook, trace: .init(filter: filter, deliver: sink.write), began: began,
+            .redis, targets, watched: watched, hook: target.hook, trace: .init(filter: filter, deliver: sink.write), began: began,
             isSolePurpose: command.isEmpty
         )
         var plan = Session.Plan(

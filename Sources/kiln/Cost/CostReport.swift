@@ -67,7 +67,7 @@ struct CostReport {
     var lines: [Line] {
         let target = measurement.target
         let title = sessionTitle(comm: target.comm, pid: target.pid, ports: target.ports, container: nil)
-        var lines = [Line(bold: "What `\(name)` costs", "  \(title), \(cost.blocks) blocks of \(CostEstimate.order.count) windows of \(significantSeconds(window))")]
+        var lines = [Line(bold: "Overhead of `\(name)`", "  \(title), \(cost.blocks) blocks of \(CostEstimate.order.count) windows of \(significantSeconds(window))")]
         var table = Table(["", "without", "with", "change", "\(Int(CostEstimate.confidence * 100)) % interval"], leftAligned: 1)
         table.add(row("CPU time a \(unit.rawValue)", cost))
         if let execution = windows.execution { table.add(row("execution, by the server", execution)) }
@@ -76,19 +76,19 @@ struct CostReport {
         let interval = cost.addedInterval
         lines.append("added CPU time a \(unit.rawValue): \(time(cost.added)), between \(time(interval.lowerBound)) and \(time(interval.upperBound))")
         if let account {
-            lines.append("by the kernel's account: \(time(account.perCommand)) a command, \(percentText(account.share)) of the target's CPU time")
-            lines.append("  (in a session of its own of \(significantSeconds(accounted?.durationS ?? 0)); without dispatch, but with calls of other processes; the account itself costs time)")
+            lines.append("BPF run-time statistics: \(time(account.perCommand)) a command, \(percentText(account.share)) of the target's CPU time")
+            lines.append("  (measured in another session of \(significantSeconds(accounted?.durationS ?? 0)); they include calls of other processes, leave out the dispatch to the programs, and cost time themselves)")
         }
         let service = measurement.service
         if let p50 = service.percentile(0.5), let p99 = service.percentile(0.99) {
-            lines.append("service with the session: p50 \(p50), p99 \(p99)\(pings == nil ? "; without it nobody sees percentiles: --ping does" : "")")
+            lines.append("service with the session: p50 \(p50), p99 \(p99)\(pings == nil ? "; for percentiles without the session, use --ping" : "")")
         }
         if let pings { lines.append(Line(pings.line)) }
         let traffic = windows.rate(of: unit)
         if unit != .second {
             lines.append("traffic: \(grouped(UInt64(saturating: traffic.mean))) \(unit.rawValue)s/s, varying by \(percentText(traffic.variation)) from window to window")
         } else {
-            lines.append("divided by seconds: this tells the cost only if as much was asked of the server in both kinds of windows")
+            lines.append("divided by seconds: the result is right only if the server had the same load with and without the session")
         }
         return lines
     }
@@ -96,9 +96,9 @@ struct CostReport {
     /// Why nothing can be concluded, and what would help.
     var doubt: String {
         let traffic = windows.rate(of: unit == .second ? .call : unit)
-        let wanted = "the cost is known to +-\(percentText(cost.uncertainty)), and \(precision) points are wanted; traffic varies by \(percentText(traffic.variation)) from window to window. "
-        guard let seconds = wantedSeconds else { return wanted + "Even a day would not do: measure when traffic is more even." }
-        return wanted + "About \(Int(seconds.rounded(.up))) s would do: --duration \(Int(seconds.rounded(.up)))."
+        let wanted = "the overhead is known to +-\(percentText(cost.uncertainty)), and --precision asks for \(precision) points; traffic varies by \(percentText(traffic.variation)) from window to window. "
+        guard let seconds = wantedSeconds else { return wanted + "A day would not be enough: measure when traffic is more even." }
+        return wanted + "About \(Int(seconds.rounded(.up))) s are enough: --duration \(Int(seconds.rounded(.up)))."
     }
 
     /// How long a measurement would have to be, by the noise of this one; nil: longer than a day.

@@ -48,7 +48,7 @@ extension CommandHook: ExpressibleByArgument {}
 extension WatchedProcesses {
     /// `observer`: what watches them, for the error.
     init(_ targets: [Target], for observer: String) throws {
-        guard let watched = WatchedProcesses(pids: targets.map(\.pid), knownServers: targets.filter(\.role.speaksRESP).map(\.pid)) else {
+        guard let watched = WatchedProcesses(pids: targets.map(\.pid), knownServers: targets.filter(\.role.readsRequests).map(\.pid)) else {
             throw Failure("cannot watch \(targets.count) processes: \(observer) takes 1 to \(WatchedProcesses.limit). Start a second one.")
         }
         self = watched

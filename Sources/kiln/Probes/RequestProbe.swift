@@ -11,6 +11,7 @@ final class RequestProbe: Probe {
         let deliver: ([TracedRequest]) throws -> Void
     }
 
+    private let wire: WireProtocol
     private let targets: [Target]
     private let watched: WatchedProcesses
     private let side: Side
@@ -34,9 +35,10 @@ final class RequestProbe: Probe {
     ///   - began: When kiln started.
     ///   - isSolePurpose: The session ends early where no target turns out to speak the protocol.
     init(
-        _ targets: [Target], watched: WatchedProcesses, side: Side = .server, hook: CommandHook?, followsTLS: Bool = true, rows: CommandRows? = nil,
+        _ wire: WireProtocol, _ targets: [Target], watched: WatchedProcesses, side: Side = .server, hook: CommandHook?, followsTLS: Bool = true, rows: CommandRows? = nil,
         turns: Turns? = nil, trace: Trace? = nil, began: Nanoseconds, isSolePurpose: Bool
     ) {
+        self.wire = wire
         self.targets = targets
         self.watched = watched
         self.side = side
@@ -47,7 +49,7 @@ final class RequestProbe: Probe {
         self.isSolePurpose = isSolePurpose
         encrypted = EncryptedConnections(targets, follows: followsTLS)
         // On the client's side no target is a server.
-        unknown = UnknownTargets(side == .client ? [] : targets, began: began)
+        unknown = UnknownTargets(wire, side == .client ? [] : targets, began: began)
     }
 
     var details: [String] { (probe?.hook).map { ["hook \($0.rawValue)"] } ?? [] }
@@ -59,7 +61,7 @@ final class RequestProbe: Probe {
             watching: watched, side: side, firstOf: hooks, trace: trace?.filter, tls: encrypted.libraries, rows: rows, turns: turns,
             refused: { refusals.append(refusal(of: $0, $1)) }, refusedTLS: { refusals.append(encrypted.refusal(of: $0, $1)) }
         )
-        if let trace { records = try TraceRecords(of: loaded, requestBytes: trace.filter.requestBytes) }
+        if let trace { records = try TraceRecords(of: loaded, requestBytes: trace.filter.requestBytes, payload: wire.payload) }
         probe = consume loaded
     }
 
@@ -117,7 +119,7 @@ final class RequestProbe: Probe {
     func conclude(_ total: Snapshot) throws {
         if unknown.tellEnd(total) { throw ExitCode(1) }  // it has said why
         for (process, target) in targets.enumerated() where side == .client && !total.commands.keys.contains(where: { $0.process == process }) {
-            throw Failure("pid \(target.pid) (\(target.comm)) sent no Redis command. Give the --pid of a program that asks Redis, or watch longer.")
+            throw Failure("pid \(target.pid) (\(target.comm)) sent no \(wire.title) command. Give the --pid of a program that asks \(wire.title), or watch longer.")
         }
     }
 

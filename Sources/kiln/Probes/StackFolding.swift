@@ -46,7 +46,7 @@ final class StackFolding {
         var known = KnownFrames(lasting)
         let found = table.foundCode.mapValues(code.mappings)
         var lines: [String: UInt64] = [:]
-        for (process, frames, samples) in table.stacks {
+        for (process, frames, samples) in table.stacks(of: .onCPU) {
             guard let root = root(process) else { continue }
             let origin = table.processes[process]?.origin ?? process
             var stack = [foldedSafe(root)]

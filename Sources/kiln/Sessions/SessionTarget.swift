@@ -81,7 +81,7 @@ final class SessionTarget {
     /// The sampled processes, the most sampled first; nil for a target whose stacks are its own.
     func sampledProcesses(in table: StackTable) -> [SessionRecord.Process]? {
         guard roots == .everyProcess else { return nil }
-        return table.samples.map { number, samples in
+        return table.weights(of: .onCPU).map { number, samples in
             .init(pid: table.processes[number]?.pid ?? pid, comm: table.processes[number]?.comm ?? name.comm, samples: samples)
         }.sorted { ($1.samples, $0.pid) < ($0.samples, $1.pid) }
     }

@@ -38,12 +38,13 @@ struct IntervalText {
         )
     }
 
-    /// A row for each command that is shown, with its service.
+    /// A row for each command that is shown, with its service; on the client's side with its total.
     func commandTable(process: Int) -> [Line] {
         let rows = shownCommands(of: process).map { (name: $0.name, counts: $0.counts, service: $0.counts.latency) }
         guard !rows.isEmpty else { return ["no commands"] }
+        let isClients = !rows.contains { $0.counts.phases[.service] != nil || $0.counts.phases[.wait] != nil } && rows.contains { $0.counts.phases[.total] != nil }
         let sparklines = Sparklines(rows.map(\.service))
-        var table = Table(["COMMAND", isTotal ? "calls" : "calls/s", "p50", "p90", "p99", "p99.9", "max"], leftAligned: 1)
+        var table = Table(["COMMAND", isTotal ? "calls" : "calls/s", isClients ? "total p50" : "service p50", "p90", "p99", "p99.9", "max"], leftAligned: 1)
         for row in rows {
             let percentiles = [0.5, 0.9, 0.99, 0.999].map { row.service.percentile($0)?.description ?? "-" }
             table.add([row.name.description, amount(row.counts.calls)] + percentiles + [text(row.service.maximum)])

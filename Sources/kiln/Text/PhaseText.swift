@@ -84,15 +84,15 @@ extension IntervalText {
     /// What a line leaves out.
     func more(_ count: Int, _ separator: String) -> String { count > 0 ? "\(separator) \(count) more in session.json" : "" }
 
-    /// Who made whom wait, the longest waits first.
+    /// Head-of-line blocking: which command waited behind which other one, the longest waits first.
     func waitTable(process: Int, most: Int) -> [Line] {
         let waits = interval.waits.filter { $0.key.process == process }
-            .sorted { ($1.value.wait, $0.key.culprit, $0.key.victim) < ($0.value.wait, $1.key.culprit, $1.key.victim) }
+            .sorted { ($1.value.wait, $0.key.blocker, $0.key.blocked) < ($0.value.wait, $1.key.blocker, $1.key.blocked) }
         guard !waits.isEmpty else { return [] }
-        var table = Table(["WHILE", "waited", "times", "together", "each"], leftAligned: 2)
+        var table = Table(["BLOCKED", "by", "times", "total", "mean"], leftAligned: 2)
         for (key, counts) in waits.prefix(most) {
-            let each = Nanoseconds(counts.wait.count / max(counts.times, 1))
-            table.add([key.culprit.description, key.victim.description, grouped(counts.times), "\(counts.wait)", "\(each)"])
+            let mean = Nanoseconds(counts.wait.count / max(counts.times, 1))
+            table.add([key.blocked.description, key.blocker.description, grouped(counts.times), "\(counts.wait)", "\(mean)"])
         }
         var lines = [Line].table(table.lines)
         if let rest = restLine(waits.count - most, "pairs") { lines.append(rest) }
@@ -100,7 +100,7 @@ extension IntervalText {
         let named = waits.reduce(0) { $0 + $1.value.wait.seconds }
         if queue > 0 {
             let whole = Nanoseconds(UInt64(saturating: queue * 1e9))
-            lines.append("together \(Int((min(named / queue, 1) * 100).rounded())) % of the \(whole) that commands lay in their sockets")
+            lines.append("These waits are \(Int((min(named / queue, 1) * 100).rounded())) % of the time in queue, which is \(whole).")
         }
         return lines
     }

@@ -6,11 +6,23 @@ struct TableSink: Sink {
     let histograms: Bool
     /// Its last lines say which files hold the session.
     let directory: DirectorySink
+    let side: Side
     private let output = Output.standardOutput
 
-    init(histograms: Bool, directory: DirectorySink) {
+    init(histograms: Bool, side: Side, directory: DirectorySink) {
         self.histograms = histograms
+        self.side = side
         self.directory = directory
+    }
+
+    /// What the columns mean.
+    func begin(_ start: SessionStart) throws {
+        try output.write(side == .client
+            ? ["total: from the return of the send of a request to the return of the read that brings its reply"]
+            : [
+                "service: from the return of the read that brings a command to the return of the send that takes the last byte of its reply",
+                "queue: from the command's arrival at the socket to the read; exec: from the read to the next read or the send; reply: the rest of service",
+            ])
     }
 
     func interval(_ interval: SessionInterval) throws {

@@ -16,11 +16,13 @@ final class TraceSink: Sink {
 
     private let form: Form
     private let pids: [Int32]
+    private let wire: WireProtocol
     private let output = Output.standardOutput
     /// Printed.
     private var lines = 0
 
-    init(_ form: Form, pids: [Int32]) {
+    init(_ form: Form, pids: [Int32], _ wire: WireProtocol) {
+        self.wire = wire
         self.form = form
         self.pids = pids
     }
@@ -44,7 +46,7 @@ final class TraceSink: Sink {
 
     private func row(_ request: TracedRequest, _ time: String) -> TraceRow {
         let pid = pids.indices.contains(request.process) ? pids[request.process] : 0
-        return TraceRow(request, time: time, pid: pid, withoutArguments: form.withoutArguments)
+        return TraceRow(request, time: time, pid: pid, withoutArguments: form.withoutArguments, wire.payload)
     }
 
     /// In JSON the losses are in the last line, too: who reads the lines may see nothing else.

@@ -36,8 +36,8 @@ public enum ProcessRole: Hashable, Sendable {
 
     public var server: KnownServer? { if case .server(let server) = self { server } else { nil } }
 
-    /// Whether it is the program that reads requests of Redis, whatever for.
-    public var speaksRESP: Bool {
+    /// Whether it reads requests of a known protocol, whatever for.
+    public var readsRequests: Bool {
         switch self {
         case .server, .sentinel: true
         case .serverChild, .other: false

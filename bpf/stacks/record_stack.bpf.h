@@ -1,0 +1,220 @@
+/* SPDX-License-Identifier: (GPL-2.0-only OR BSD-2-Clause) */
+/* Takes the stack of the current thread and adds a weight to it: the one call in which each source of stacks ends.
+ *
+ * A stack's frames go to user space once, through a ring; afterwards only its sum in a hash grows, so nothing has to
+ * be emptied while it is written. The key is a 64-bit hash of all frames: bpf_get_stackid's would collide.
+ *
+ * The kernel's frames are its own unwinder's; the user's come from unwind tables (unwind.bpf.h). */
+#ifndef KILN_RECORD_STACK_BPF_H
+#define KILN_RECORD_STACK_BPF_H
+
+#include "common/bpf.h"
+#include "include/kiln_stacks.h"
+#include "stacks/losses.bpf.h"
+#include "stacks/processes.bpf.h"
+#include "stacks/unwind.bpf.h"
+
+#define WAKEUP_INTERVAL_NS 20000000ULL
+
+/* Key: struct kiln_stack_key; value: the sum of weights. Preallocated: interrupts must not allocate. Full: stacks_map_full. */
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, KILN_STACKS_CAPACITY);
+	__type(key, struct kiln_stack_key);
+	__type(value, __u64);
+} stack_weights SEC(".maps");
+
+/* struct kiln_stack records, cut behind their last frame. Full: the weight is lost as stacks_ring_full and the stack
+ * is sent when it comes again. */
+struct {
+	__uint(type, BPF_MAP_TYPE_RINGBUF);
+	__uint(max_entries, KILN_STACKS_RING_BYTES);
+} new_stacks SEC(".maps");
+
+/* Key: stats_row(); one value for each CPU. */
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, KILN_STACK_KIND_COUNT * 2 * KILN_MAX_TARGETS);
+	__type(key, __u32);
+	__type(value, struct kiln_stack_stats);
+} stack_stats SEC(".maps");
+
+/* When this CPU last woke user space. */
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, __u64);
+} woken_at_ns SEC(".maps");
+
+/* Scratch by enum stack_context. */
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, STACK_CONTEXTS);
+	__type(key, __u32);
+	__type(value, struct kiln_stack);
+} stack_scratch SEC(".maps");
+
+/* Whether a thread of this CPU works in the scratch of IN_TASK. */
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, __u64);
+} scratch_claims SEC(".maps");
+
+/* The kernel's frames, and the hash over them. */
+static __always_inline void take_kernel_stack(void *context, struct kiln_stack *stack)
+{
+	long bytes = bpf_get_stack(context, stack->frames, KILN_KERNEL_DEPTH * sizeof stack->frames[0], 0);
+	__u32 depth = bytes > 0 ? bytes / sizeof stack->frames[0] : 0, i;
+	__u64 hash = mix(0, depth);
+
+	for (i = 0; i < KILN_KERNEL_DEPTH; i++) {
+		if (i >= depth)
+			break;
+		hash = mix(hash, stack->frames[i]);
+	}
+	stack->kernel_depth = depth;
+	stack->key.hash = hash;
+}
+
+/* Also into the hash. The kernel fills what a name leaves with zeros. */
+static __always_inline void take_thread_name(struct kiln_stack *stack)
+{
+	if (!options.by_thread)
+		return;
+	bpf_get_current_comm(stack->thread, sizeof stack->thread);
+	stack->key.hash = mix(mix(stack->key.hash, stack->thread[0]), stack->thread[1]);
+}
+
+/* User space looks at the ring now and then; waking it for each stack would cost microseconds of interrupt each. Only a
+ * stack that met unknown code is urgent: the process may just have mapped a library, and can't be unwound in it before
+ * user space has looked. Not more often than it can act on it, as a broken stack may end there too. */
+static __always_inline __u64 wakeup_for(const struct kiln_stack *stack)
+{
+	__u64 now, *woken;
+	__u32 zero = 0;
+
+	if (stack->end != KILN_END_NO_MAPPING && stack->end != KILN_END_NO_PROCESS)
+		return BPF_RB_NO_WAKEUP;
+	now = bpf_ktime_get_ns();
+	woken = bpf_map_lookup_elem(&woken_at_ns, &zero);
+	if (!woken || now - *woken < WAKEUP_INTERVAL_NS)
+		return BPF_RB_NO_WAKEUP;
+	*woken = now;
+	return BPF_RB_FORCE_WAKEUP;
+}
+
+/* Puts the pieces of code found behind the frames; how many words. */
+static __always_inline __u32 take_found_code(struct kiln_stack *stack, const struct unwinding *u, __u32 depth)
+{
+	__u32 i, at = depth;
+
+	for (i = 0; i < KILN_FOUND_CODE; i++) {
+		if (i >= stack->found_count)
+			break;
+		stack->frames[at++ & (KILN_STACK_FRAMES - 1)] = u->found[i].start;
+		stack->frames[at++ & (KILN_STACK_FRAMES - 1)] = u->found[i].end;
+		stack->frames[at++ & (KILN_STACK_FRAMES - 1)] = u->found[i].number;
+	}
+	return at - depth;
+}
+
+/* Add to the stack's sum, and send its frames where it is new. False: lost, and counted as that. */
+static __always_inline bool add_weight(struct kiln_stack *stack, const struct unwinding *u, __u64 weight)
+{
+	__u64 *sum = bpf_map_lookup_elem(&stack_weights, &stack->key);
+	__u32 depth = stack->kernel_depth + stack->user_depth, words;
+
+	if (!sum) {
+		describe_process(stack);
+		words = (depth + take_found_code(stack, u, depth)) & (KILN_STACK_FRAMES - 1);
+		barrier_var(words);
+		if (bpf_ringbuf_output(&new_stacks, stack, __builtin_offsetof(struct kiln_stack, frames) +
+				       words * sizeof stack->frames[0], wakeup_for(stack))) {
+			lose(KILN_LOST_STACKS_RING_FULL, 1);
+			return false;
+		}
+		if (!bpf_map_update_elem(&stack_weights, &stack->key, &weight, BPF_NOEXIST))
+			return true;
+		sum = bpf_map_lookup_elem(&stack_weights, &stack->key);    /* another CPU was first */
+		if (!sum) {
+			lose(KILN_LOST_STACKS_MAP_FULL, 1);
+			return false;
+		}
+	}
+	__sync_fetch_and_add(sum, weight);
+	return true;
+}
+
+static __always_inline __u32 stats_row(const struct kiln_stack *stack)
+{
+	__u32 process = stack->key.process;
+
+	return stack->key.kind * 2 * KILN_MAX_TARGETS + (process < KILN_MAX_TARGETS ? process : KILN_MAX_TARGETS + stack->family);
+}
+
+static __always_inline void take_stack(void *context, struct kiln_stack *stack, struct unwinding *u, __u64 weight)
+{
+	__u32 row = stats_row(stack);
+	struct kiln_stack_stats *stats = bpf_map_lookup_elem(&stack_stats, &row);
+
+	if (!stats)
+		return;
+	stats->seen++;
+	take_kernel_stack(context, stack);
+	take_thread_name(stack);
+	unwind_user_stack(stack, u);
+	if (!add_weight(stack, u, weight))
+		return;
+	stats->recorded++;
+	if (stack->kernel_depth >= KILN_KERNEL_DEPTH)
+		stats->kernel_truncated++;
+	if (stack->end < KILN_END_COUNT)
+		stats->ends[stack->end]++;
+}
+
+/* The scratch of IN_TASK is claimed: its program may be preempted, and another one begin on the same CPU. */
+static __always_inline bool claim_scratch(__u32 where)
+{
+	__u32 zero = 0;
+	__u64 *claims = where == IN_TASK ? bpf_map_lookup_elem(&scratch_claims, &zero) : NULL;
+
+	if (!claims || !__sync_lock_test_and_set(claims, 1))
+		return true;
+	lose(KILN_LOST_NESTED_STACKS, 1);
+	return false;
+}
+
+static __always_inline void release_scratch(__u32 where)
+{
+	__u32 zero = 0;
+	__u64 *claims = where == IN_TASK ? bpf_map_lookup_elem(&scratch_claims, &zero) : NULL;
+
+	if (claims)
+		__sync_lock_test_and_set(claims, 0);
+}
+
+/* Add a weight to the current thread's stack, if its process is one of the session's.
+ *
+ * `context`: the program's, of a type that bpf_get_stack() takes.
+ * `where`: in which enum stack_context the program runs; a constant.
+ * `kind`: enum kiln_stack_kind.
+ * `weight`: samples, nanoseconds, events, as the kind says.
+ * `label`: what the thread works on; stacks with other labels are other stacks. 0: not known. */
+static __always_inline void record_stack(void *context, __u32 where, __u16 kind, __u64 weight, __u16 label)
+{
+	struct kiln_stack *stack = bpf_map_lookup_elem(&stack_scratch, &where);
+	struct unwinding *u = bpf_map_lookup_elem(&unwindings, &where);
+
+	if (!stack || !u || !claim_scratch(where))
+		return;
+	stack->key.kind = kind;
+	stack->key.label = label;
+	if (find_process(stack))
+		take_stack(context, stack, u, weight);
+	release_scratch(where);
+}
+
+#endif
