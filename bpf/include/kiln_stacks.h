@@ -25,11 +25,28 @@
 struct kiln_stack_options {
 	__u32 by_thread;                      /* equal stacks of threads with other names are other stacks */
 	__u32 everything;                     /* all processes; otherwise the listed ones and what descends from them */
+	__u32 wait_states;                    /* a bit for each enum kiln_wait_state that is wanted */
+	__u32 reserved;
+	__u64 min_wait_ns;                    /* shorter waits are left out */
+	__u64 max_wait_ns;                    /* and longer ones */
 };
+
+/* What a thread that doesn't run waits for. */
+enum kiln_wait_state {
+	KILN_WAIT_SLEEPING,                   /* until it is woken, or a signal comes (TASK_INTERRUPTIBLE) */
+	KILN_WAIT_UNINTERRUPTIBLE,            /* until it is woken (TASK_UNINTERRUPTIBLE): disk, page faults, locks of the kernel */
+	KILN_WAIT_RUNNABLE,                   /* for a CPU: since it was woken or preempted */
+	KILN_WAIT_STOPPED,                    /* by a signal or a debugger */
+	KILN_WAIT_STATE_COUNT,
+};
+
+#define KILN_LABEL_IDLE 1                 /* label of off-CPU stacks: waits in a multiplexer (epoll_wait and its kin) for new work */
+#define KILN_WAITING_CAPACITY 131072      /* threads of the session that live at a time */
 
 /* What stacks are of: each kind has sums of its own. */
 enum kiln_stack_kind {
 	KILN_STACK_ON_CPU,                    /* the timer found the thread on a CPU; its weight: samples */
+	KILN_STACK_OFF_CPU,                   /* the thread left the CPU; its weights: struct kiln_wait_times */
 	KILN_STACK_KIND_COUNT,
 };
 
@@ -39,6 +56,22 @@ struct kiln_stack_key {
 	__u32 process;                        /* listed ones by their index; others are numbered on when first met */
 	__u16 kind;                           /* enum kiln_stack_kind */
 	__u16 label;                          /* what the thread worked on; 0: not known */
+};
+
+/* Value of `wait_times`, by struct kiln_stack_key; nanoseconds. */
+struct kiln_wait_times {
+	__u64 ns[KILN_WAIT_STATE_COUNT];
+	__u64 waits;                          /* that have ended */
+	__u64 longest_ns;
+};
+
+/* Value of `waiting`, by tid: a wait that has not ended. */
+struct kiln_waiting {
+	struct kiln_stack_key key;            /* hash 0: it began before the session, and its stack is not known */
+	__u64 began_ns;                       /* 0: the thread is on a CPU */
+	__u64 woken_ns;                       /* when it was woken, or preempted; 0: not yet */
+	__u32 state;                          /* enum kiln_wait_state, until it is woken */
+	__u32 reserved;
 };
 
 /* How the user's side of a stack ended. X(symbol, name, what it means and what would help) */
@@ -98,6 +131,7 @@ struct kiln_stack_stats {
 
 #define KILN_STACK_LOSSES(X) \
 	X(NESTED_STACKS, "nested_stacks", "stacks that were not taken: the thread was preempted while it took one, and so was the thread that ran instead") \
+	X(WAITING_MAP_FULL, "waiting_map_full", "waits of threads for which there was no room: too many live at a time") \
 	X(STACKS_MAP_FULL, "stacks_map_full", "samples of a stack for which there was no room: the session has too many different stacks") \
 	X(STACKS_RING_FULL, "stacks_ring_full", "samples of a new stack that found no room on its way to user space") \
 	X(PROCESSES_MAP_FULL, "processes_map_full", "samples of processes for which there was no room: the session has met too many") \

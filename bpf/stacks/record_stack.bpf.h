@@ -121,21 +121,29 @@ static __always_inline __u32 take_found_code(struct kiln_stack *stack, const str
 	return at - depth;
 }
 
+/* Send the frames of a stack that is new. False: lost, and counted as that. */
+static __always_inline bool send_frames(struct kiln_stack *stack, const struct unwinding *u)
+{
+	__u32 depth = stack->kernel_depth + stack->user_depth, words;
+
+	describe_process(stack);
+	words = (depth + take_found_code(stack, u, depth)) & (KILN_STACK_FRAMES - 1);
+	barrier_var(words);
+	if (!bpf_ringbuf_output(&new_stacks, stack, __builtin_offsetof(struct kiln_stack, frames) + words * sizeof stack->frames[0],
+				wakeup_for(stack)))
+		return true;
+	lose(KILN_LOST_STACKS_RING_FULL, 1);
+	return false;
+}
+
 /* Add to the stack's sum, and send its frames where it is new. False: lost, and counted as that. */
 static __always_inline bool add_weight(struct kiln_stack *stack, const struct unwinding *u, __u64 weight)
 {
 	__u64 *sum = bpf_map_lookup_elem(&stack_weights, &stack->key);
-	__u32 depth = stack->kernel_depth + stack->user_depth, words;
 
 	if (!sum) {
-		describe_process(stack);
-		words = (depth + take_found_code(stack, u, depth)) & (KILN_STACK_FRAMES - 1);
-		barrier_var(words);
-		if (bpf_ringbuf_output(&new_stacks, stack, __builtin_offsetof(struct kiln_stack, frames) +
-				       words * sizeof stack->frames[0], wakeup_for(stack))) {
-			lose(KILN_LOST_STACKS_RING_FULL, 1);
+		if (!send_frames(stack, u))
 			return false;
-		}
 		if (!bpf_map_update_elem(&stack_weights, &stack->key, &weight, BPF_NOEXIST))
 			return true;
 		sum = bpf_map_lookup_elem(&stack_weights, &stack->key);    /* another CPU was first */
@@ -155,19 +163,16 @@ static __always_inline __u32 stats_row(const struct kiln_stack *stack)
 	return stack->key.kind * 2 * KILN_MAX_TARGETS + (process < KILN_MAX_TARGETS ? process : KILN_MAX_TARGETS + stack->family);
 }
 
-static __always_inline void take_stack(void *context, struct kiln_stack *stack, struct unwinding *u, __u64 weight)
+/* The current thread's stack, with its key. */
+static __always_inline void take_stack(void *context, struct kiln_stack *stack, struct unwinding *u)
 {
-	__u32 row = stats_row(stack);
-	struct kiln_stack_stats *stats = bpf_map_lookup_elem(&stack_stats, &row);
-
-	if (!stats)
-		return;
-	stats->seen++;
 	take_kernel_stack(context, stack);
 	take_thread_name(stack);
 	unwind_user_stack(stack, u);
-	if (!add_weight(stack, u, weight))
-		return;
+}
+
+static __always_inline void count_recorded(struct kiln_stack_stats *stats, const struct kiln_stack *stack)
+{
 	stats->recorded++;
 	if (stack->kernel_depth >= KILN_KERNEL_DEPTH)
 		stats->kernel_truncated++;
@@ -212,8 +217,17 @@ static __always_inline void record_stack(void *context, __u32 where, __u16 kind,
 		return;
 	stack->key.kind = kind;
 	stack->key.label = label;
-	if (find_process(stack))
-		take_stack(context, stack, u, weight);
+	if (find_process(stack)) {
+		__u32 row = stats_row(stack);
+		struct kiln_stack_stats *stats = bpf_map_lookup_elem(&stack_stats, &row);
+
+		if (stats) {
+			stats->seen++;
+			take_stack(context, stack, u);
+			if (add_weight(stack, u, weight))
+				count_recorded(stats, stack);
+		}
+	}
 	release_scratch(where);
 }
 

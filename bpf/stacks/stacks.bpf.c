@@ -5,4 +5,5 @@
 
 char LICENSE[] SEC("license") = "Dual BSD/GPL";
 
+#include "stacks/off_cpu.bpf.h"
 #include "stacks/on_cpu.bpf.h"

@@ -1,0 +1,174 @@
+/* SPDX-License-Identifier: (GPL-2.0-only OR BSD-2-Clause) */
+/* Off-CPU time: a wait begins when a thread leaves the CPU and ends when it gets it back.
+ *
+ *   leaves the CPU         is woken              gets the CPU back
+ *        |---- state of the wait ----|---- runnable ----|
+ *
+ * A thread that was preempted, or gave up the CPU while it could run on, is runnable at once. The stack is that of the switch. */
+#ifndef KILN_OFF_CPU_BPF_H
+#define KILN_OFF_CPU_BPF_H
+
+#include "stacks/record_stack.bpf.h"
+
+/* include/linux/sched.h. Other bits modify these. */
+#define TASK_INTERRUPTIBLE 0x1
+#define TASK_UNINTERRUPTIBLE 0x2
+#define TASK_STOPPED_OR_TRACED (0x4 | 0x8)
+#define TASK_GONE (0x10 | 0x20 | 0x80)    /* EXIT_DEAD, EXIT_ZOMBIE, TASK_DEAD */
+
+/* Key: struct kiln_stack_key. Preallocated: the scheduler must not allocate. Full: stacks_map_full. */
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, KILN_STACKS_CAPACITY);
+	__type(key, struct kiln_stack_key);
+	__type(value, struct kiln_wait_times);
+} wait_times SEC(".maps");
+
+/* Key: tid. Written by the switch on the CPU that the thread leaves or gets, and by the CPU that wakes it. Full: waiting_map_full. */
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__uint(max_entries, KILN_WAITING_CAPACITY);
+	__type(key, __u32);
+	__type(value, struct kiln_waiting);
+} waiting SEC(".maps");
+
+static __always_inline __u32 wait_state(bool preempt, unsigned int task_state)
+{
+	if (preempt)                      /* it may have been about to sleep */
+		return KILN_WAIT_RUNNABLE;
+	if (task_state & TASK_INTERRUPTIBLE)
+		return KILN_WAIT_SLEEPING;
+	if (task_state & TASK_UNINTERRUPTIBLE)
+		return KILN_WAIT_UNINTERRUPTIBLE;
+	return task_state & TASK_STOPPED_OR_TRACED ? KILN_WAIT_STOPPED : KILN_WAIT_RUNNABLE;
+}
+
+/* System calls of x86-64 that wait for any of several things to happen. */
+static __always_inline bool is_multiplexer(unsigned long call)
+{
+	switch (call) {
+	case 7:       /* poll */
+	case 23:      /* select */
+	case 208:     /* io_getevents */
+	case 232:     /* epoll_wait */
+	case 270:     /* pselect6 */
+	case 271:     /* ppoll */
+	case 281:     /* epoll_pwait */
+	case 333:     /* io_pgetevents */
+	case 426:     /* io_uring_enter */
+	case 441:     /* epoll_pwait2 */
+		return true;
+	}
+	return false;
+}
+
+static __always_inline __u16 wait_label(__u32 state)
+{
+	const struct pt_regs *regs = (const struct pt_regs *)bpf_task_pt_regs(bpf_get_current_task_btf());
+
+	return state == KILN_WAIT_SLEEPING && is_multiplexer(regs->orig_ax) ? KILN_LABEL_IDLE : 0;
+}
+
+/* A row for the stack, and its frames sent, where it is new. False: lost, and counted as that. */
+static __always_inline bool know_stack(struct kiln_stack *stack, const struct unwinding *u)
+{
+	static const struct kiln_wait_times none;
+
+	if (bpf_map_lookup_elem(&wait_times, &stack->key))
+		return true;
+	if (!send_frames(stack, u))
+		return false;
+	if (!bpf_map_update_elem(&wait_times, &stack->key, &none, BPF_NOEXIST) || bpf_map_lookup_elem(&wait_times, &stack->key))
+		return true;
+	lose(KILN_LOST_STACKS_MAP_FULL, 1);
+	return false;
+}
+
+/* The current thread leaves its CPU. */
+static __always_inline void begin_wait(void *context, __u32 tid, __u32 state, __u64 now)
+{
+	__u32 where = IN_SCHEDULER, row;
+	struct kiln_stack *stack = bpf_map_lookup_elem(&stack_scratch, &where);
+	struct unwinding *u = bpf_map_lookup_elem(&unwindings, &where);
+	struct kiln_stack_stats *stats;
+	struct kiln_waiting wait = {}, *slot;
+
+	if (!stack || !u)
+		return;
+	stack->key.kind = KILN_STACK_OFF_CPU;
+	stack->key.label = wait_label(state);
+	if (!find_process(stack))
+		return;
+	row = stats_row(stack);
+	stats = bpf_map_lookup_elem(&stack_stats, &row);
+	if (!stats)
+		return;
+	stats->seen++;
+	take_stack(context, stack, u);
+	if (!know_stack(stack, u))
+		return;
+	count_recorded(stats, stack);
+	wait.key = stack->key;
+	wait.began_ns = now;
+	wait.woken_ns = state == KILN_WAIT_RUNNABLE ? now : 0;
+	wait.state = state;
+	slot = bpf_map_lookup_elem(&waiting, &tid);
+	if (slot)
+		*slot = wait;
+	else if (bpf_map_update_elem(&waiting, &tid, &wait, BPF_ANY))
+		lose(KILN_LOST_WAITING_MAP_FULL, 1);
+}
+
+/* A thread gets a CPU. One that was woken before its wait began (it was about to sleep when that happened) was runnable all the time. */
+static __always_inline void end_wait(__u32 tid, __u64 now)
+{
+	struct kiln_waiting *wait = bpf_map_lookup_elem(&waiting, &tid);
+	struct kiln_wait_times *times;
+	__u64 length, woken;
+
+	if (!wait || !wait->began_ns)
+		return;
+	length = now - wait->began_ns;
+	woken = wait->woken_ns ? wait->woken_ns : wait->began_ns;
+	times = bpf_map_lookup_elem(&wait_times, &wait->key);
+	if (times && length >= options.min_wait_ns && length <= options.max_wait_ns) {
+		if (wait->state < KILN_WAIT_STATE_COUNT && options.wait_states >> wait->state & 1)
+			__sync_fetch_and_add(&times->ns[wait->state], woken - wait->began_ns);
+		if (options.wait_states >> KILN_WAIT_RUNNABLE & 1)
+			__sync_fetch_and_add(&times->ns[KILN_WAIT_RUNNABLE], now - woken);
+		__sync_fetch_and_add(&times->waits, 1);
+		if (length > times->longest_ns)
+			times->longest_ns = length;
+	}
+	wait->began_ns = 0;
+}
+
+SEC("tp_btf/sched_switch")
+int BPF_PROG(off_cpu_switch, bool preempt, struct task_struct *prev, struct task_struct *next, unsigned int prev_state)
+{
+	__u64 now = bpf_ktime_get_ns();
+	__u32 tid = prev->pid;
+
+	end_wait(next->pid, now);
+	if (!tid)
+		return 0;
+	if (!preempt && prev_state & TASK_GONE)
+		bpf_map_delete_elem(&waiting, &tid);
+	else
+		begin_wait(ctx, tid, wait_state(preempt, prev_state), now);
+	return 0;
+}
+
+SEC("tp_btf/sched_waking")
+int BPF_PROG(off_cpu_waking, struct task_struct *task)
+{
+	__u32 tid = task->pid;
+	struct kiln_waiting *wait = bpf_map_lookup_elem(&waiting, &tid);
+
+	if (wait && wait->began_ns && !wait->woken_ns)
+		wait->woken_ns = bpf_ktime_get_ns();
+	return 0;
+}
+
+#endif
