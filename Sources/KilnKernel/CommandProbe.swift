@@ -155,7 +155,7 @@ public struct CommandProbe: ~Copyable {
             try object.setCapacity(ofMap: "command_stats", to: capacity)
         }
         try object.setCapacity(ofMap: "earlier_sockets", to: UInt32(watched.descriptorLimit(within: Self.earlierSockets)))
-        if let trace { try trace.configure(object) } else { try TraceFilter.leaveOut(of: object) }
+        if let trace { try trace.configure(object) }
         let ofTLS = tls.followed == 0 ? [] : TLSProbes.programs
         if !ofTLS.isEmpty && kiln_probe_uprobe_multi() == 0 { object.attachTogether(ofTLS) }
         object.loadOnly(programs + ofTLS)

@@ -65,12 +65,11 @@ static void end_piece(const struct reply_reader *r)
 	(void)r;
 }
 
-int list_reply(struct reply_reader *r, __u32 kind)
+static void note_reply(struct reply_reader *r, __u32 kind)
 {
 	(void)kind;
 	if (current->ends_listed < 1024)
 		current->ends[current->ends_listed++] = r->position;
-	return 0;
 }
 
 static void count_unlisted(__u32 command, __u32 count)

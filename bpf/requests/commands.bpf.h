@@ -7,8 +7,8 @@
 #include "common/bpf.h"
 #include "requests/connection_details.bpf.h"
 #include "requests/lifetimes.bpf.h"
+#include "requests/observer.bpf.h"
 #include "requests/sync.bpf.h"
-#include "requests/variant.h"
 
 /* ---- receive ----------------------------------------------------------------------------------------------- */
 
@@ -19,8 +19,7 @@ static __always_inline void await_replies(const struct place *place, struct conn
 	struct connection_details *c = NULL;
 
 	resp_note_run(r);
-	if (TRACING)
-		begin_runs(x);
+	on_runs(x);
 	if (!(x->flags & UNPAIRED)) {
 		c = details_at(place);
 		if (!c) {
@@ -99,8 +98,7 @@ static __always_inline void connection_receives(const struct place *place, struc
 	x->flags &= ~(REPLIED | SENT_IN_PART);
 	r->process = process;
 	r->counting = x->sync == SYNCED;
-	if (TRACING)
-		r->traced = keeping_of(x, receive->length);
+	on_receive(x, r, receive->length);
 	if (x->flags & IN_REQUEST)
 		c = details_at(place);
 	if (c) {
@@ -138,27 +136,24 @@ static __always_inline void connection_receives(const struct place *place, struc
 	if (r->run_count) {
 		__u32 command = r->run_command;
 		bool equal = !r->commands_noted, alone = equal && r->run_count == 1;
-		/* What is told one by one is listed one by one. */
-		bool waits_as_run = !TRACING || tells_few() || !traces_command(command);
+		bool each = observes_each(command);
 
-		if (!TRACING && executes && times->arrived_ns && times->received_ns - times->arrived_ns >= WAIT_LEAST_NS &&
+		if (observes_blocking() && executes && times->arrived_ns && times->received_ns - times->arrived_ns >= WAIT_LEAST_NS &&
 		    executor->last_span_end_ns > times->arrived_ns)
 			blame(r, times->arrived_ns, times->received_ns);
 		if (alone && x->waiting == WAITING_NONE && !(x->flags & (UNPAIRED | REPLIES_OFF | SKIPS_REPLY)) &&
 		    is_answered_once(row_class(command))) {
 			count_calls(x, command, 1, r->run_largest, times);
 			await_one(x, command, times);
-			if (TRACING)
-				only_request_read(x, r);
+			on_single_request(x, r);
 			asm volatile("" ::: "memory");    /* a send on another CPU sees the rest before it sees that one waits */
 			x->waiting = WAITING_ONE;
-		} else if (waits_as_run && equal && x->waiting == WAITING_NONE && !(x->flags & (UNPAIRED | REPLIES_OFF | SKIPS_REPLY)) &&
+		} else if (!each && equal && x->waiting == WAITING_NONE && !(x->flags & (UNPAIRED | REPLIES_OFF | SKIPS_REPLY)) &&
 			   row_class(command) == KILN_CLASS_ORDINARY) {
 			count_calls(x, command, r->run_count, r->run_largest, times);
 			await_one(x, command, times);
 			x->run_count = r->run_count;
-			if (TRACING)
-				only_run_read(x, r);
+			on_single_run(x, r);
 			asm volatile("" ::: "memory");    /* likewise */
 			x->waiting = WAITING_RUN;
 		} else {
@@ -171,8 +166,7 @@ static __always_inline void connection_receives(const struct place *place, struc
 	if (!c || !(x->flags & IN_REQUEST))
 		return;
 	if (c->requests.state < RESP_FAILED) {
-		if (TRACING)
-			keep_begun_request(x, r);
+		on_request_begun(x, r);
 		return;
 	}
 	if (c->requests.state == RESP_FAILED && receive->first && !r->run_count) {
@@ -198,17 +192,13 @@ static __always_inline void send_replies(const struct place *place, struct conne
 	}
 	if (x->waiting == WAITING_RUN)
 		join_pipeline(c, x);
-	begin_call_at(place);
+	on_call(place);
 	if (!(x->flags & IN_REPLY))
 		__builtin_memset(&c->replies, 0, sizeof c->replies);
-	if (TRACING)
-		choose_listing(x, c, send->in_part);
+	on_responses(x, c, send->in_part);
 	follow_send(c, send);
 	settle_replies(x, c);
-	if (TRACING) {
-		emit_answers(x);
-		keep_rest(x, c);
-	}
+	on_responses_ended(x, c);
 }
 
 /* A send to a connection on which a run waits, in one piece. As a rule it answers all of it, and nothing is cut: then the connection's
@@ -227,13 +217,12 @@ static __always_inline void send_to_run(const struct place *place, struct connec
 	follow_replies(r, &r->stream, send->buffer, send->sent);
 	/* It waits alone, still: a receive on another CPU may have brought more. */
 	if (x->waiting == WAITING_RUN && r->replies == x->run_count && !r->errors_listed && !r->pushes && replies_at_boundary(&r->stream)) {
-		if (TRACING && is_traced(x))
-			forget_answered(x, x->run_count);
+		on_only_run_answered(x);
 		record_run(x, r->largest);
 		return;
 	}
-	if (TRACING) {
-		/* Once more, each by itself, unless that has been counted as lost. */
+	if (observes_responses()) {
+		/* Once more, unless that has been counted as lost. */
 		if (r->stream.state == REPLY_FAILED)
 			unpair(x);
 		else
@@ -250,7 +239,7 @@ static __always_inline void send_to_run(const struct place *place, struct connec
 	settle_replies(x, c);
 }
 
-/* A send to a subscriber in RESP2, whose messages a trace tells. */
+/* A send on a connection that is no longer matched, whose messages are observed. */
 static __always_inline void send_messages(const struct place *place, struct connection *x, const struct send *send)
 {
 	__u32 zero = 0;
@@ -264,10 +253,10 @@ static __always_inline void send_messages(const struct place *place, struct conn
 	}
 	if (!(x->flags & IN_REPLY))
 		__builtin_memset(&c->replies, 0, sizeof c->replies);
-	begin_call_at(place);
-	list_messages(r);
+	on_call(place);
+	on_messages_sent(r);
 	follow_send(c, send);
-	emit_messages(x, c, r);
+	on_messages(x, c, r);
 }
 
 /* A send whose first 16 bytes are in `b` (0 behind its end): it is one whole reply, and no error. */
@@ -332,8 +321,7 @@ __noinline int read_undecided(struct connection *x, struct resp_reader *r, struc
 		return false;
 	r->process = x->process;
 	r->counting = true;
-	if (TRACING)
-		r->traced = keeping_of(x, length);
+	on_receive(x, r, length);
 	start_receive(r, 0, length, 0);
 	bpf_probe_read_kernel(r->bytes, length, kept->bytes);
 	r->window_length = length;
@@ -346,8 +334,7 @@ __noinline int read_undecided(struct connection *x, struct resp_reader *r, struc
 	count_receive(x->client, r, length);
 	if (r->run_count)
 		resp_note_run(r);
-	if (TRACING)
-		begin_runs(x);
+	on_runs(x);
 	return true;
 }
 
@@ -433,23 +420,17 @@ static __always_inline void connection_sends(const struct place *place, struct c
 	x->sent_ns = send->returned_ns;
 	count_send(x->client, send->sent);
 	if (x->flags & UNPAIRED) {
-		if (TRACING && x->flags & SUBSCRIBER)
+		if (observes_messages(x))
 			send_messages(place, x, send);
 		return;
 	}
 	if (x->waiting == WAITING_ONE && !(x->flags & IN_REPLY) && sends_one_reply(send)) {
-		if (TRACING && is_traced(x)) {
-			if (tells_answered(x)) {
-				begin_call_at(place);
-				emit_only_answer(x, send->buffer, send->sent);
-			}
-			forget_answered(x, 1);
-		}
+		on_only_response(place, x, send->buffer, send->sent);
 		record_answer(x, x->sent_ns, send->sent, false);
 		return;
 	}
 	if (x->waiting == WAITING_RUN && !(x->flags & IN_REPLY) && send->form == SEND_BYTES &&
-	    !(TRACING && is_traced(x) && tells_answered(x))) {
+	    !observes_run(x)) {
 		send_to_run(place, x, send);
 		return;
 	}

@@ -121,6 +121,12 @@ struct {
 	__type(value, struct arrival_set);
 } arrivals SEC(".maps");
 
+/* What a receive brought, beside its commands. */
+struct arrived {
+	__u64 arrived_ns;                 /* 0: not known */
+	__u64 received_ns;
+};
+
 /* Commands of one receive. */
 struct batch {
 	__u64 received_ns;

@@ -5,10 +5,9 @@
 #define KILN_IN_FLIGHT_BPF_H
 
 #include "common/bpf.h"
+#include "requests/observer.bpf.h"
 #include "requests/phases.bpf.h"
 #include "requests/rows.bpf.h"
-#include "requests/variant.h"
-#include "trace/trace.bpf.h"
 
 /* No reply of this connection is paired with a command from here on. */
 __noinline int unpair(struct connection *x)
@@ -18,10 +17,7 @@ __noinline int unpair(struct connection *x)
 	x->flags |= UNPAIRED;
 	x->waiting = WAITING_NONE;
 	lose(KILN_LOST_UNPAIRED_CONNECTIONS, 1);
-	if (TRACING) {
-		lose(KILN_LOST_UNTRACED_COMMANDS, x->pending);
-		x->pending = 0;
-	}
+	on_unmatched(x);
 	return 0;
 }
 
@@ -65,8 +61,7 @@ static __always_inline __u32 replies_expected(struct connection *x, __u8 class, 
 	case KILN_CLASS_SUBSCRIBING:
 		if (x->flags & RESP3)     /* pushes answer it */
 			return 0;
-		if (TRACING)
-			note_subscriber(x);
+		on_subscribed(x);
 		unpair(x);
 		return 0;
 	case KILN_CLASS_STREAMING:
@@ -80,12 +75,6 @@ static __always_inline bool is_answered_once(__u8 class)
 {
 	return class <= KILN_CLASS_EXEC || class >= KILN_CLASS_LOOK_AT_CLIENT;
 }
-
-/* What a receive brought, beside its commands. */
-struct arrived {
-	__u64 arrived_ns;                 /* 0: not known */
-	__u64 received_ns;
-};
 
 static __always_inline void count_calls(const struct connection *x, __u32 command, __u32 count, __u32 largest, const struct arrived *times)
 {
@@ -132,10 +121,7 @@ static __always_inline void end_batch(struct connection_details *c, const struct
 	c->batches[batch & (PIPELINE_BATCHES - 1)].received_ns = times->received_ns;
 	c->batches[batch & (PIPELINE_BATCHES - 1)].arrived_ns = times->arrived_ns;
 	c->batches[batch & (PIPELINE_BATCHES - 1)].end = c->tail;
-	if (TRACING) {
-		c->batches[batch & (PIPELINE_BATCHES - 1)].sequence = sequence;
-		c->batches[batch & (PIPELINE_BATCHES - 1)].first = first;
-	}
+	on_batch(&c->batches[batch & (PIPELINE_BATCHES - 1)], sequence, first);
 	c->batch_tail = batch + 1;
 }
 
@@ -156,15 +142,9 @@ static long await_run(__u32 index, struct await_context *context)
 	count_calls(x, command, count, run->largest, &context->times);
 	count = replies_expected(x, row_class(command), count);
 	full = c->untimed || tail - c->head >= PIPELINE_RUNS || c->batch_tail - c->batch_head >= PIPELINE_BATCHES;
-	if (TRACING) {
-		__u32 unanswered = x->flags & UNPAIRED || full ? run->count : run->count - count;
-
-		requests_read(x, r, index);
-		if (unanswered)
-			emit_unanswered(x, command, unanswered, context->times.received_ns, context->times.arrived_ns);
-	}
+	on_run(x, r, index, command, x->flags & UNPAIRED || full ? run->count : run->count - count, &context->times);
 	if (!count || x->flags & UNPAIRED) {
-		if (TRACING) {
+		if (observes_sequences()) {
 			if (tail != context->batch_begin)
 				end_batch(c, &context->times, context->batch_sequence, context->first);
 			context->batch_begin = tail;
@@ -176,7 +156,7 @@ static long await_run(__u32 index, struct await_context *context)
 		lose(KILN_LOST_UNTIMED_COMMANDS, count);
 		return 0;
 	}
-	if (TRACING && tail == context->batch_begin)
+	if (observes_sequences() && tail == context->batch_begin)
 		context->batch_sequence = x->sequence - count + 1;
 	barrier_var(tail);
 	pending = &c->runs[tail & (PIPELINE_RUNS - 1)];
@@ -219,10 +199,7 @@ static long count_run(__u32 index, struct count_context *context)
 	run = &context->reader->runs[index & (RESP_RUNS_MAX - 1)];
 	count_calls(context->connection, run->command, run->count, run->largest, &context->times);
 	note_transaction(context->connection, row_class(run->command));
-	if (TRACING) {
-		requests_read(context->connection, context->reader, index);
-		emit_unanswered(context->connection, run->command, run->count, context->times.received_ns, context->times.arrived_ns);
-	}
+	on_run(context->connection, context->reader, index, run->command, run->count, &context->times);
 	return 0;
 }
 
@@ -235,8 +212,7 @@ __noinline int count_runs(struct connection *x, struct resp_reader *r, const str
 		return 0;
 	context.times = *times;
 	bpf_loop(r->runs_noted, count_run, &context, 0);
-	if (TRACING)
-		all_requests_read(x);
+	on_runs_ended(x);
 	return 0;
 }
 
@@ -251,14 +227,12 @@ __noinline int await_runs(struct connection *x, struct resp_reader *r, struct co
 	context.first = x->sequence + 1;
 	context.batch_begin = c->tail;
 	bpf_loop(r->runs_noted, await_run, &context, 0);
-	if (TRACING)
-		all_requests_read(x);
+	on_runs_ended(x);
 	if (x->flags & UNPAIRED)
 		return 0;
 	/* What found no room in `runs` comes after them, or between: from there on only the number of replies is known. */
 	c->untimed += r->unlisted;
-	if (TRACING)
-		x->sequence += r->unlisted;
+	on_runs_unlisted(x, r->unlisted);
 	if (c->tail != context.batch_begin)
 		end_batch(c, times, context.batch_sequence, context.first);
 	x->waiting = c->tail != c->head || c->untimed ? WAITING_PIPELINE : WAITING_NONE;

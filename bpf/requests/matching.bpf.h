@@ -5,6 +5,7 @@
 
 #include "common/bpf.h"
 #include "requests/in_flight.bpf.h"
+#include "requests/observer.bpf.h"
 #include "requests/variant.h"
 
 #define IOVECS_MAX 1024                   /* UIO_MAXIOV: no call takes more */
@@ -123,12 +124,7 @@ static long answer_run(__u32 index, struct answer_context *context)
 	record_answers(row, run->command & QUEUED, count, &c->batches[batch & (PIPELINE_BATCHES - 1)], replied->connection->sent_ns, context->are_errors,
 		       r->largest_at - r->answered < count ? r->largest : 0);
 	r->answered += count;
-	if (TRACING) {
-		struct batch *came = &c->batches[batch & (PIPELINE_BATCHES - 1)];
-
-		answered(replied->connection, row, came->sequence + c->batch_answered, count, came);
-		c->batch_answered += count;
-	}
+	on_run_answered(replied->connection, c, row, count, &c->batches[batch & (PIPELINE_BATCHES - 1)]);
 	context->left -= count;
 	run->count -= count;
 	if (!run->count) {
@@ -150,8 +146,7 @@ __noinline int answer(struct connection *x, struct connection_details *c, struct
 	if (!x || !c || !r || !count || x->flags & UNPAIRED)
 		return 0;
 	if (x->waiting == WAITING_ONE) {
-		if (TRACING)
-			answered_one(x);
+		on_single_answered(x);
 		record_answer(x, x->sent_ns, r->largest_at == r->answered ? r->largest : 0, are_errors);
 		r->answered++;
 		context.left--;
@@ -162,8 +157,7 @@ __noinline int answer(struct connection *x, struct connection_details *c, struct
 
 			c->untimed -= passed;
 			r->answered += passed;
-			if (TRACING)
-				pass_replies(passed);
+			on_unlisted_answered(passed);
 			context.left -= passed;
 		}
 		if (c->head == c->tail && !c->untimed)
@@ -216,8 +210,7 @@ static long follow_piece(__u32 index, struct pieces_context *context)
 	context->vectors += sizeof piece;
 	length = piece.length < context->left ? piece.length : context->left;
 	context->left -= length;
-	if (TRACING)
-		set_vector(context->vectors);
+	on_send_piece(context->vectors);
 	if (length)
 		follow_replies(context->reader, context->stream, piece.base, length);
 	return context->stream->state == REPLY_FAILED;
@@ -239,8 +232,7 @@ __noinline int follow_send(struct connection_details *c, const struct send *send
 	context.vectors = send->buffer;
 	context.left = send->sent;
 	start_send(r);
-	if (TRACING)
-		begin_list(s->state != REPLY_ELEMENT || s->outstanding);
+	on_send(s->state != REPLY_ELEMENT || s->outstanding);
 	switch (send->form) {
 	case SEND_BYTES:
 		follow_replies(r, s, send->buffer, send->sent);
@@ -283,27 +275,6 @@ static long answer_error(__u32 index, struct replied *replied)
 	return 0;
 }
 
-/* The send, which has been paired with what waits and told, ended inside something. */
-__noinline int keep_rest(struct connection *x, struct connection_details *c)
-{
-	__u32 zero = 0, batch, sequence, first;
-	struct reply_reader *r = bpf_map_lookup_elem(&reply_readers, &zero);
-
-	if (!x || !c || !r)
-		return 0;
-	if (!(x->flags & IN_REPLY) || !r->apart)
-		return 0;
-	if (c->replies.push)
-		return keep_push(x);
-	batch = c->batch_head;
-	barrier_var(batch);
-	first = c->batches[batch & (PIPELINE_BATCHES - 1)].first;
-	sequence = c->batches[batch & (PIPELINE_BATCHES - 1)].sequence + c->batch_answered;
-	if (x->waiting == WAITING_ONE)
-		sequence = first = x->sequence;
-	return keep_reply(x, sequence, first);
-}
-
 /* What follow_send() found answers the commands that wait. */
 __noinline int settle_replies(struct connection *x, struct connection_details *c)
 {
@@ -316,8 +287,8 @@ __noinline int settle_replies(struct connection *x, struct connection_details *c
 		return 0;
 	if (r->pushes)
 		x->flags |= RESP3;
-	if (TRACING && r->pushes && r->apart)
-		emit_pushes(x);
+	if (r->pushes)
+		on_pushes(x, r);
 	if (c->first_sent_ns && (r->replies || (r->errors_listed && !r->errors[0].nested))) {
 		row = answered_command(&replied);
 		stats = bpf_map_lookup_elem(&command_stats, &row);

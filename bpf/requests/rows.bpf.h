@@ -5,10 +5,9 @@
 
 #include "common/bpf.h"
 #include "requests/control.bpf.h"
+#include "requests/observer.bpf.h"
 #include "requests/phases.bpf.h"
 #include "requests/readers.bpf.h"
-#include "requests/variant.h"
-#include "trace/trace_requests.bpf.h"
 
 /* Key: struct kiln_command_key; value: row. Written here when a name is first seen; when it is full, or when
  * command_stats has no row left, commands count in their process's `other`. */
@@ -38,8 +37,7 @@ static __always_inline void classify(__u32 row, const struct kiln_command_key *k
 		class = *listed;
 	barrier_var(row);
 	control.row_classes[row & (KILN_COMMAND_CAPACITY - 1)] = class;
-	if (TRACING)
-		classify_for_trace(row, key);
+	on_row(row, key);
 }
 
 /* A row that nobody has; command_capacity: there is none. Names that no list has (a typo's, a scanner's, but a renamed command's and a
@@ -82,8 +80,7 @@ static __always_inline void count_unlisted(__u32 command, __u32 count)
 	if (stats)
 		stats->calls += count;
 	lose(KILN_LOST_UNTIMED_COMMANDS, count);
-	if (TRACING && traces_command(command))
-		lose(KILN_LOST_UNTRACED_COMMANDS, count);
+	on_unlisted(command, count);
 }
 
 /* Key: struct kiln_client_key; value: row. */

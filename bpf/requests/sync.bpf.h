@@ -14,10 +14,9 @@
 #include "requests/lifetimes.bpf.h"
 #include "requests/losses.bpf.h"
 #include "requests/matching.bpf.h"
+#include "requests/observer.bpf.h"
 #include "requests/undecided.bpf.h"
-#include "requests/variant.h"
 #include "sockets/arrivals.bpf.h"
-#include "trace/trace.bpf.h"
 
 #define PROBES_MAX 8                      /* answered receives without one whole request, until a connection is given up */
 
@@ -49,13 +48,6 @@ struct receive {
 static __always_inline bool continues(const struct connection *x, const struct receive *receive)
 {
 	return x->copied_seq == receive->copied_seq - receive->length;
-}
-
-/* With a trace: what is told next is told of this call. Not where nothing is told: it takes a look at the registers. */
-static __always_inline void begin_call_at(const struct place *place)
-{
-	if (TRACING && place->sk)
-		begin_call((__u64)place->sk, place->regs ? place->regs->di : KILN_TRACE_NO_FD);
 }
 
 /* ---- a process of which nobody knows whether it speaks RESP -------------------------------------------------- */
@@ -226,8 +218,7 @@ __noinline int meet(struct connection *x, const struct receive *receive, __u32 p
 	x->process = process;
 	if (!receive->carried)
 		x->client = client_row(&receive->client);
-	if (TRACING && traces_client(&receive->client, client_port()))
-		x->flags |= TRACED;
+	on_connection(x, &receive->client);
 	if (!receive->incoming)
 		x->flags |= OUTGOING;
 	if (receive->unsupported)

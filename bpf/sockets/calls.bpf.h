@@ -109,7 +109,7 @@ __noinline __u64 requested_bytes(__u64 call, __u64 address, __u64 count, __u64 s
 	return vectors.unreadable ? sent : vectors.sum;
 }
 
-/* Where the bytes of a send lie. `trusted`: its connection's replies are followed. Then only a trace asks whether they were sent in part. */
+/* Where the bytes of a send lie. `trusted`: its connection's replies are followed. Then only an observer asks whether they were sent in part. */
 static __always_inline void describe_send(const struct pt_regs *regs, struct send *send, __u32 sent, bool trusted)
 {
 	__u64 requested = sent;
@@ -120,7 +120,7 @@ static __always_inline void describe_send(const struct pt_regs *regs, struct sen
 	case NR_write:
 	case NR_sendto:
 		send->form = SEND_BYTES;
-		if (TRACING || !trusted)
+		if (observes_partial_sends() || !trusted)
 			requested = regs->dx;
 		break;
 	case NR_writev:
@@ -134,7 +134,7 @@ static __always_inline void describe_send(const struct pt_regs *regs, struct sen
 	}
 	if (!trusted && (send->form == SEND_VECTORS || send->form == SEND_MESSAGE))
 		requested = requested_bytes(regs->orig_ax, regs->si, regs->dx, sent);
-	if (TRACING || !trusted)
+	if (observes_partial_sends() || !trusted)
 		send->in_part = sent < requested || sent >= REPLY_CHUNK;
 }
 

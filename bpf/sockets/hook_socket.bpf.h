@@ -108,8 +108,7 @@ static __always_inline int receive_at_socket(struct sock *sk, const struct tcp_s
 		describe_first_receive(sk, arrival, receive, process);
 	if (!call.is_seen)
 		regs = saved_registers(task);
-	if (TRACING)
-		place.regs = regs;
+	on_call_seen(&place, regs);
 	receive->loss = call.is_seen ? message_loss(call.message, call.size, receive, flags & MSG_TRUNC) :
 		receive_loss(regs, receive, task->thread_info.status & TS_COMPAT, flags & MSG_TRUNC);
 	stream_receives(&place, x, receive, task, process, call.is_seen);
@@ -174,8 +173,7 @@ static __always_inline int send_at_socket(struct sock *sk, const struct tcp_sock
 		regs = saved_registers(task);
 		describe_send(regs, send, ret, x->sync == SYNCED);
 	}
-	if (TRACING)
-		place.regs = regs;
+	on_call_seen(&place, regs);
 	if (tcp)
 		send->begin_ns = send_begin(tcp->tcp_clock_cache, tcp->tcp_wstamp_ns);
 	stream_sends(&place, x, send, task, call.is_seen);

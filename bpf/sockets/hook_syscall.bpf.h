@@ -82,8 +82,7 @@ static __always_inline void syscall_receive(struct task_struct *task, struct pt_
 
 	if (flags & (MSG_PEEK | MSG_ERRQUEUE) || !find_socket(task, regs->di, &socket) || (CLIENT_SIDE && !is_stream(socket.sk)))
 		return;
-	if (TRACING)
-		begin_call((__u64)socket.sk, regs->di);
+	on_system_call((__u64)socket.sk, regs->di);
 	receive = new_receive(ret);
 	if (!receive)
 		return;
@@ -128,8 +127,7 @@ static __always_inline void syscall_send(struct task_struct *task, struct pt_reg
 
 	if (!find_socket(task, regs->di, &socket))
 		return;
-	if (TRACING)
-		begin_call((__u64)socket.sk, regs->di);
+	on_system_call((__u64)socket.sk, regs->di);
 	place.id = socket.inode;
 	x = find_connection(socket.inode);
 	scratch = new_receive(0);

@@ -126,8 +126,7 @@ int tls_read_ends(struct pt_regs *regs)
 	receive->arrived_ns = call->receives ? call->arrived_ns : 0;
 	receive->incoming = !(x->flags & OUTGOING);
 	receive->first_of_stream = x->flags & STREAM_START;
-	if (TRACING)
-		begin_carried_call(place.id, &receive->client, process);
+	on_carried_call(place.id, &receive->client, process);
 	side_receives(&place, x, receive, task, process);
 	give_cpu();
 	return 0;
@@ -161,8 +160,7 @@ int tls_write_ends(struct pt_regs *regs)
 		.form = SEND_BYTES,
 		.in_part = bytes < call->requested || bytes >= REPLY_CHUNK,
 	};
-	if (TRACING)
-		begin_carried_call(place.id, &call->receive.client, process);
+	on_carried_call(place.id, &call->receive.client, process);
 	side_sends(&place, x, send, task);
 	give_cpu();
 	return 0;
@@ -186,8 +184,7 @@ static __always_inline void forget_ssl(__u64 id)
 	if (x)
 		free_connection(x);
 	bpf_map_delete_elem(&inode_connections, &id);
-	if (TRACING)
-		bpf_map_delete_elem(&trace_carriers, &id);
+	on_carrier_ended(id);
 }
 
 /* A stream begins or ends: the return of SSL_new, the entry of SSL_clear and of SSL_free. */

@@ -73,8 +73,7 @@ __noinline int tls_binds(struct connection *carrier, const struct tls_call *call
 		x->process = carrier->process;
 		x->client = carrier->client;
 		x->flags |= CARRIED | (carrier->flags & OUTGOING);
-		if (TRACING)
-			note_carrier(call->id);
+		on_carrier(call->id);
 	}
 	return 0;
 }
@@ -116,9 +115,7 @@ static __always_inline void stream_receives(const struct place *place, struct co
 
 	if (tls.claims && !claimed && is_cpu_claimed(x))
 		return;
-	/* Of known connections few receives are told of. */
-	if (TRACING && (x->sync != SYNCED || !tells_few()))
-		begin_call_at(place);
+	on_receive_at_socket(place, x);
 	if (!call) {
 		side_receives(place, x, receive, task, process);
 		return;

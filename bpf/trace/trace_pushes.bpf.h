@@ -107,6 +107,27 @@ __noinline int keep_push(struct connection *x)
 	return 0;
 }
 
+/* The send, which has been paired with what waits and told, ended inside something. */
+__noinline int keep_rest(struct connection *x, struct connection_details *c)
+{
+	__u32 zero = 0, batch, sequence, first;
+	struct reply_reader *r = bpf_map_lookup_elem(&reply_readers, &zero);
+
+	if (!x || !c || !r)
+		return 0;
+	if (!(x->flags & IN_REPLY) || !r->apart)
+		return 0;
+	if (c->replies.push)
+		return keep_push(x);
+	batch = c->batch_head;
+	barrier_var(batch);
+	first = c->batches[batch & (PIPELINE_BATCHES - 1)].first;
+	sequence = c->batches[batch & (PIPELINE_BATCHES - 1)].sequence + c->batch_answered;
+	if (x->waiting == WAITING_ONE)
+		sequence = first = x->sequence;
+	return keep_reply(x, sequence, first);
+}
+
 /* A client subscribes in RESP2. From here on what is sent to it is followed for its messages only; the stream is known if it was
  * up to here. */
 static __always_inline void note_subscriber(struct connection *x)

@@ -58,7 +58,7 @@ static __always_inline struct reply_list *this_list(void)
 /* Whether the replies of this send have to be known each by itself. */
 static __always_inline bool replies_apart(const struct reply_reader *r)
 {
-	return TRACING && r->apart;
+	return r->apart;
 }
 
 /* A send begins; `resumed`: in the middle of a reply. */
@@ -151,6 +151,11 @@ __noinline int list_reply(struct reply_reader *r, __u32 kind)
 	list->place.resumed = 0;
 	set_place(list, r);
 	return 0;
+}
+
+static __always_inline void note_reply(struct reply_reader *r, __u32 kind)
+{
+	list_reply(r, kind);
 }
 
 /* ---- a reply's bytes ------------------------------------------------------------------------------------------- */

@@ -135,8 +135,6 @@ enum { NOT_TRACED, TRACED_APART, TRACED_TOGETHER, TAKEN_APART };
 /* Whether a command of this receive has to be known by itself, and not only as one of a run. */
 static __always_inline bool requests_apart(const struct resp_reader *r, __u32 command)
 {
-	if (!TRACING)
-		return false;
 	return r->traced == TAKEN_APART || (r->traced == TRACED_APART && traces_command(command)) ||
 	       (r->traced == TRACED_TOGETHER && words_to_tell(command) < WORDS_MAX);
 }

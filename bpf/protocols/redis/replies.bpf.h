@@ -35,7 +35,7 @@ static __always_inline void element_ended(struct reply_reader *r, struct reply_s
 	}
 	s->outstanding = 0;
 	if (replies_apart(r))
-		list_reply(r, s->push ? LIST_PUSH : s->type == '-' && !nested ? LIST_ERROR : LIST_REPLY);
+		note_reply(r, s->push ? LIST_PUSH : s->type == '-' && !nested ? LIST_ERROR : LIST_REPLY);
 	if (s->push) {
 		r->pushes++;
 		r->begun = r->position;
@@ -73,7 +73,7 @@ static __always_inline void error_ended(struct reply_reader *r, struct reply_str
 		s->state = REPLY_ELEMENT;
 		note_size(r, s);
 		if (replies_apart(r))
-			list_reply(r, LIST_ERROR);
+			note_reply(r, LIST_ERROR);
 	}
 }
 
@@ -345,7 +345,7 @@ __noinline int pass_elements(struct reply_reader *r, struct reply_stream *s)
 		count = 1;
 		if (!s->outstanding && replies_apart(r)) {
 			r->position = position + length;
-			list_reply(r, LIST_REPLY);
+			note_reply(r, LIST_REPLY);
 		} else {
 			count += elements_alike(r, offset, length, header, most - passed - 1);
 		}

@@ -67,7 +67,7 @@ enum { LIST_REPLY, LIST_ERROR, LIST_PUSH };
 static bool replies_apart(const struct reply_reader *r);
 static void begin_piece(const struct reply_reader *r);
 static void end_piece(const struct reply_reader *r);
-int list_reply(struct reply_reader *r, __u32 kind);
+static void note_reply(struct reply_reader *r, __u32 kind);
 
 static __always_inline bool replies_at_boundary(const struct reply_stream *s)
 {
