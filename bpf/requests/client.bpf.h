@@ -33,7 +33,7 @@ static __always_inline void client_begins(struct connection *x)
 }
 
 /* The first bytes that are sent on a connection: a request is an array. False: this one is none of Redis. */
-__noinline int begins_with_request(struct connection *x, const struct send *send)
+__noinline int begins_with_request(struct connection *x, const struct io *send)
 {
 	__u64 buffer;
 	__u8 first = 0;
@@ -45,15 +45,15 @@ __noinline int begins_with_request(struct connection *x, const struct send *send
 	/* What can't be read can't be followed either, which is counted then. */
 	if (!buffer || bpf_probe_read_user(&first, sizeof first, (void *)buffer) || first == '*')
 		return true;
-	lose(foreign_connection(buffer, send->sent), 1);
+	lose(foreign_connection(buffer, send->length), 1);
 	x->sync = SYNC_IGNORED;
 	return false;
 }
 
 /* The requests of the next piece of a send, wherever they are cut. */
-static long follow_requests(__u32 index, struct send_pieces *pieces)
+static long follow_requests(__u32 index, struct io_pieces *pieces)
 {
-	struct connection_details *c = pieces->details;
+	struct connection_details *c = pieces->context;
 	__u32 zero = 0;
 	struct resp_reader *r = bpf_map_lookup_elem(&readers, &zero);
 	__u64 base = 0;
@@ -101,15 +101,15 @@ __noinline int await_requests(struct connection *x, struct connection_details *c
 }
 
 /* The requests of a send of any form. What can't be followed is counted, and leaves the stream failed or lost. */
-static __always_inline void client_follows(struct connection *x, struct connection_details *c, struct resp_reader *r, const struct send *send,
+static __always_inline void client_follows(struct connection *x, struct connection_details *c, struct resp_reader *r, const struct io *send,
 					   __u64 handed_over_ns)
 {
-	struct send_pieces pieces = { c, 0, send->sent, send->form };
+	struct io_pieces pieces = { c, 0, send->length, send->form };
 
 	start_commands(r);
 	if (!(x->flags & IN_REQUEST))
 		restart_stream(&c->requests);
-	if (send->form == SEND_UNKNOWN) {
+	if (send->form == IO_UNKNOWN) {
 		lose(KILN_LOST_UNSUPPORTED_SENDS, 1);
 		c->requests.state = RESP_LOST;
 		return;
@@ -121,16 +121,16 @@ static __always_inline void client_follows(struct connection *x, struct connecti
 }
 
 /* One small command alone in its send, where nothing waits: 1; then no state of the stream was needed. */
-__noinline int client_sends_one(struct connection *x, const struct send *send, __u64 handed_over_ns)
+__noinline int client_sends_one(struct connection *x, const struct io *send, __u64 handed_over_ns)
 {
 	struct arrived times = { 0, handed_over_ns };
 	struct resp_reader *r;
 	__u32 zero = 0, command;
 
-	if (!x || !send || send->form != SEND_BYTES || x->waiting != WAITING_NONE)
+	if (!x || !send || send->form != IO_BYTES || x->waiting != WAITING_NONE)
 		return 0;
 	r = bpf_map_lookup_elem(&readers, &zero);
-	if (!r || resp_receive_run(r, send->buffer, send->sent) != RESP_ONE_RUN || r->run_count != 1)
+	if (!r || resp_receive_run(r, send->base, send->length) != RESP_ONE_RUN || r->run_count != 1)
 		return 0;
 	command = r->run_command;
 	if (!is_answered_once(row_class(command)))
@@ -145,12 +145,12 @@ __noinline int client_sends_one(struct connection *x, const struct send *send, _
 
 /* The stream is not known any more, from this send on, or this receive that is followed as one: nothing counts until an exchange has passed
  * alone. */
-__noinline int client_loses_track(struct connection *x, struct connection_details *c, const struct send *send)
+__noinline int client_loses_track(struct connection *x, struct connection_details *c, const struct io *send)
 {
 	if (!x || !c || !send)
 		return 0;
 	if (x->sync == RESYNCING && ++c->failed_probes >= PROBES_MAX) {
-		lose(foreign_connection(first_byte_of(send), send->sent), 1);
+		lose(foreign_connection(first_byte_of(send), send->length), 1);
 		x->sync = SYNC_IGNORED;
 		return 0;
 	}
@@ -160,7 +160,7 @@ __noinline int client_loses_track(struct connection *x, struct connection_detail
 	return 0;
 }
 
-static __always_inline void client_sends(const struct place *place, struct connection *x, const struct send *send)
+static __always_inline void client_sends(const struct place *place, struct connection *x, const struct io *send)
 {
 	__u32 zero = 0;
 	struct resp_reader *r = bpf_map_lookup_elem(&readers, &zero);
@@ -175,9 +175,9 @@ static __always_inline void client_sends(const struct place *place, struct conne
 	r->process = x->process | (__u32)x->client << KILN_SERVER_SHIFT;
 	r->counting = x->sync == SYNCED;
 	if (r->counting)
-		count_send(x->client, send->sent);
+		count_send(x->client, send->length);
 	else
-		lose(KILN_LOST_UNSYNCHRONISED_BYTES, send->sent);
+		lose(KILN_LOST_UNSYNCHRONISED_BYTES, send->length);
 	if (r->counting && !(x->flags & (IN_REQUEST | UNPAIRED | REPLIES_OFF | SKIPS_REPLY)) && client_sends_one(x, send, now))
 		return;
 	c = details_at(place);
@@ -205,7 +205,7 @@ static __always_inline void client_sends(const struct place *place, struct conne
 
 /* A receive while nothing counts. As many whole replies as requests were sent, and nothing before or behind them: what
  * is sent next begins with a request, and nothing is outstanding. */
-__noinline int client_proves(struct connection *x, struct connection_details *c, const struct send *replies)
+__noinline int client_proves(struct connection *x, struct connection_details *c, const struct io *replies)
 {
 	__u32 zero = 0;
 	struct reply_reader *r = bpf_map_lookup_elem(&reply_readers, &zero);
@@ -245,7 +245,7 @@ static __always_inline void client_misses(struct connection *x)
 
 static __always_inline void client_receives(const struct place *place, struct connection *x, struct receive *receive)
 {
-	struct send *replies = &receive->replies;
+	const struct io *replies = &receive->io;
 	struct kiln_client_stats *stats;
 	struct connection_details *c;
 	__u32 server = x->client;
@@ -253,31 +253,30 @@ static __always_inline void client_receives(const struct place *place, struct co
 	client_begins(x);
 	if (x->sync == SYNC_IGNORED)
 		return;
-	if (receive->tcp && !receive->loss && x->copied_seq && !continues(x, receive)) {
+	if (receive->tcp && !receive->io.loss && x->copied_seq && !continues(x, receive)) {
 		lose(KILN_LOST_RECEIVE_GAPS, 1);
 		desync(x);
 	}
 	x->copied_seq = receive->copied_seq;
-	if (receive->loss) {
-		lose(receive->loss - 1, 1);
+	if (receive->io.loss) {
+		lose(receive->io.loss - 1, 1);
 		desync(x);
 		return;
 	}
-	*replies = (struct send){ .buffer = receive->buffer, .sent = receive->length, .form = receive->form };
 	if (x->sync == RESYNCING) {
 		c = x->flags & PROBED ? details_at(place) : NULL;
 		if (c)
 			client_proves(x, c, replies);
 		return;
 	}
-	x->sent_ns = receive->returned_ns;
+	x->sent_ns = receive->io.returned_ns;
 	stats = bpf_map_lookup_elem(&client_stats, &server);
 	if (stats)
-		stats->received_bytes += receive->length;
+		stats->received_bytes += receive->io.length;
 	if (x->flags & UNPAIRED)
 		return;
 	if (x->waiting == WAITING_ONE && !(x->flags & IN_REPLY) && sends_one_reply(replies))
-		record_answer(x, x->sent_ns, receive->length, false);
+		record_answer(x, x->sent_ns, receive->io.length, false);
 	else
 		send_replies(place, x, replies);
 }
@@ -293,7 +292,7 @@ static __always_inline void side_receives(const struct place *place, struct conn
 		connection_receives(place, x, receive, task, process);
 }
 
-static __always_inline void side_sends(const struct place *place, struct connection *x, const struct send *send,
+static __always_inline void side_sends(const struct place *place, struct connection *x, const struct io *send,
 					 struct task_struct *task)
 {
 	if (CLIENT_SIDE)

@@ -80,33 +80,33 @@ static __always_inline void connection_receives(const struct place *place, struc
 
 	if (!executor)                    /* never: there is one for each target */
 		return;
-	times->received_ns = receive->returned_ns;
-	executes = thread_receives(executor, process, task, &thread, receive->began_ns ? receive->began_ns : times->received_ns,
+	times->received_ns = receive->io.returned_ns;
+	executes = thread_receives(executor, process, task, &thread, receive->io.began_ns ? receive->io.began_ns : times->received_ns,
 				   times->received_ns);
 	if (x->waiting != WAITING_ONE && x->waiting != WAITING_RUN)
 		x->received_ns = times->received_ns;
-	followed = x->sync == SYNCED && !(x->flags & IN_REQUEST) && !receive->loss && !receive->gap;
+	followed = x->sync == SYNCED && !(x->flags & IN_REQUEST) && !receive->io.loss && !receive->gap;
 	if (!followed)
 		followed = take_up(place, x, receive, process);
 	x->copied_seq = receive->copied_seq;
 	if (!followed)
 		return;
-	times->arrived_ns = receive->arrived_ns > ARRIVAL_UNKNOWN && receive->arrived_ns <= times->received_ns ? receive->arrived_ns : 0;
+	times->arrived_ns = receive->io.arrived_ns > ARRIVAL_UNKNOWN && receive->io.arrived_ns <= times->received_ns ? receive->io.arrived_ns : 0;
 	r = bpf_map_lookup_elem(&readers, &zero);
 	if (!r)
 		return;
 	x->flags &= ~(REPLIED | SENT_IN_PART);
 	r->process = process;
 	r->counting = x->sync == SYNCED;
-	on_receive(x, r, receive->length);
+	on_receive(x, r, receive->io.length);
 	if (x->flags & IN_REQUEST)
 		c = details_at(place);
 	if (c) {
-		resp_receive(r, &c->requests, receive->buffer, receive->length);
+		resp_receive(r, &c->requests, receive->io.base, receive->io.length);
 		follow_units(r, &c->requests);
 		inside = !at_boundary(&c->requests);
 	} else {
-		outcome = resp_receive_run(r, receive->buffer, receive->length);
+		outcome = resp_receive_run(r, receive->io.base, receive->io.length);
 		if (outcome == RESP_UNREADABLE) {
 			desync(x);
 			return;
@@ -129,10 +129,10 @@ static __always_inline void connection_receives(const struct place *place, struc
 	if (outcome != RESP_ONE_RUN)
 		x->flags = inside ? x->flags | IN_REQUEST : x->flags & ~IN_REQUEST;
 	if (!r->counting) {
-		probed(place, x, receive->length, r->run_count);
+		probed(place, x, receive->io.length, r->run_count);
 		return;
 	}
-	count_receive(x->client, r, receive->length);
+	count_receive(x->client, r, receive->io.length);
 	if (r->run_count) {
 		__u32 command = r->run_command;
 		bool equal = !r->commands_noted, alone = equal && r->run_count == 1;
@@ -182,7 +182,7 @@ static __always_inline void connection_receives(const struct place *place, struc
 /* ---- send -------------------------------------------------------------------------------------------------- */
 
 /* Replies of any form: cut, several, large, errors. */
-static __always_inline void send_replies(const struct place *place, struct connection *x, const struct send *send)
+static __always_inline void send_replies(const struct place *place, struct connection *x, const struct io *send)
 {
 	struct connection_details *c = details_at(place);
 
@@ -203,7 +203,7 @@ static __always_inline void send_replies(const struct place *place, struct conne
 
 /* A send to a connection on which a run waits, in one piece. As a rule it answers all of it, and nothing is cut: then the connection's
  * state is not needed. */
-static __always_inline void send_to_run(const struct place *place, struct connection *x, const struct send *send)
+static __always_inline void send_to_run(const struct place *place, struct connection *x, const struct io *send)
 {
 	__u32 zero = 0;
 	struct reply_reader *r = bpf_map_lookup_elem(&reply_readers, &zero);
@@ -214,7 +214,7 @@ static __always_inline void send_to_run(const struct place *place, struct connec
 	__builtin_memset(&r->stream, 0, sizeof r->stream);
 	r->apart = 0;
 	start_send(r);
-	follow_replies(r, &r->stream, send->buffer, send->sent);
+	follow_replies(r, &r->stream, send->base, send->length);
 	/* It waits alone, still: a receive on another CPU may have brought more. */
 	if (x->waiting == WAITING_RUN && r->replies == x->run_count && !r->errors_listed && !r->pushes && replies_at_boundary(&r->stream)) {
 		on_only_run_answered(x);
@@ -240,7 +240,7 @@ static __always_inline void send_to_run(const struct place *place, struct connec
 }
 
 /* A send on a connection that is no longer matched, whose messages are observed. */
-static __always_inline void send_messages(const struct place *place, struct connection *x, const struct send *send)
+static __always_inline void send_messages(const struct place *place, struct connection *x, const struct io *send)
 {
 	__u32 zero = 0;
 	struct reply_reader *r = bpf_map_lookup_elem(&reply_readers, &zero);
@@ -295,9 +295,9 @@ __noinline int is_one_reply_at(__u64 buffer, __u32 sent)
 	return is_one_reply((const __u8 *)start, sent);
 }
 
-static __always_inline bool sends_one_reply(const struct send *send)
+static __always_inline bool sends_one_reply(const struct io *send)
 {
-	return send->form == SEND_BYTES && is_one_reply_at(send->buffer, send->sent);
+	return send->form == IO_BYTES && is_one_reply_at(send->base, send->length);
 }
 
 /* The requests that a connection began with, and that were kept until its first reply, are read: into the reader, as those of a receive. */
@@ -339,7 +339,7 @@ __noinline int read_undecided(struct connection *x, struct resp_reader *r, struc
 }
 
 /* While probing: the server has sent something. */
-static __always_inline void note_probed_reply(struct connection *x, const struct send *send)
+static __always_inline void note_probed_reply(struct connection *x, const struct io *send)
 {
 	x->flags |= REPLIED;
 	x->flags = send->in_part ? x->flags | SENT_IN_PART : x->flags & ~SENT_IN_PART;
@@ -347,7 +347,7 @@ static __always_inline void note_probed_reply(struct connection *x, const struct
 
 /* A send on a connection that is not followed. If it is the first reply to what was kept, and RESP: the connection's state, else NULL.
  * What then follows is called by who calls this, because calls nest eight deep at most. */
-static __noinline struct connection_details *first_reply(const struct place *place, struct connection *x, const struct send *send)
+static __noinline struct connection_details *first_reply(const struct place *place, struct connection *x, const struct io *send)
 {
 	struct connection_details *c;
 	bool is_reply;
@@ -374,7 +374,7 @@ static __noinline struct connection_details *first_reply(const struct place *pla
 		}
 		return NULL;
 	}
-	if (send->form == SEND_UNKNOWN) {
+	if (send->form == IO_UNKNOWN) {
 		lose(KILN_LOST_UNSUPPORTED_SENDS, 1);
 		desync(x);
 		return NULL;
@@ -393,12 +393,12 @@ static __noinline struct connection_details *first_reply(const struct place *pla
 	return c;
 }
 
-static __always_inline void connection_sends(const struct place *place, struct connection *x, const struct send *send,
+static __always_inline void connection_sends(const struct place *place, struct connection *x, const struct io *send,
 					     struct task_struct *task)
 {
 	__u32 zero = 0;
 
-	process_sends(x, task, send->begin_ns, send->returned_ns);
+	process_sends(x, task, send->began_ns, send->returned_ns);
 	if (x->sync != SYNCED && all_are_known_servers()) {
 		note_probed_reply(x, send);
 		return;
@@ -418,18 +418,18 @@ static __always_inline void connection_sends(const struct place *place, struct c
 		}
 	}
 	x->sent_ns = send->returned_ns;
-	count_send(x->client, send->sent);
+	count_send(x->client, send->length);
 	if (x->flags & UNPAIRED) {
 		if (observes_messages(x))
 			send_messages(place, x, send);
 		return;
 	}
 	if (x->waiting == WAITING_ONE && !(x->flags & IN_REPLY) && sends_one_reply(send)) {
-		on_only_response(place, x, send->buffer, send->sent);
-		record_answer(x, x->sent_ns, send->sent, false);
+		on_only_response(place, x, send->base, send->length);
+		record_answer(x, x->sent_ns, send->length, false);
 		return;
 	}
-	if (x->waiting == WAITING_RUN && !(x->flags & IN_REPLY) && send->form == SEND_BYTES &&
+	if (x->waiting == WAITING_RUN && !(x->flags & IN_REPLY) && send->form == IO_BYTES &&
 	    !observes_run(x)) {
 		send_to_run(place, x, send);
 		return;

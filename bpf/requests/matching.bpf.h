@@ -5,93 +5,9 @@
 
 #include "common/bpf.h"
 #include "requests/in_flight.bpf.h"
+#include "requests/io.bpf.h"
 #include "requests/observer.bpf.h"
 #include "requests/variant.h"
-
-#define IOVECS_MAX 1024                   /* UIO_MAXIOV: no call takes more */
-
-enum send_form { SEND_BYTES, SEND_VECTORS, SEND_KERNEL_VECTORS, SEND_MESSAGE, SEND_UNKNOWN };
-
-/* How a hook sees a send. */
-struct send {
-	__u64 buffer;                     /* user address of the bytes, of the iovecs (or the kernel's), or of the message header */
-	__u64 begin_ns;                   /* when it began; 0: not known */
-	__u32 sent;                       /* bytes that the kernel took */
-	enum send_form form;              /* SEND_UNKNOWN can't be followed */
-	__u64 returned_ns;                /* when the socket's send returned; 0: not known */
-	bool in_part;                     /* it may not be the end of what is to be sent */
-};
-
-static __always_inline long read_vector(struct iovec *to, __u64 address, bool in_kernel)
-{
-	return in_kernel ? bpf_probe_read_kernel(to, sizeof *to, (void *)address) :
-		bpf_probe_read_user(to, sizeof *to, (void *)address);
-}
-
-/* Where the iovecs of a send of several pieces lie. */
-__noinline __u64 vectors_of(const struct send *send)
-{
-	struct user_msghdr header = {};
-
-	if (!send)
-		return 0;
-	if (send->form != SEND_MESSAGE)
-		return send->buffer;
-	bpf_probe_read_user(&header, sizeof header, (void *)send->buffer);
-	return header.iov;
-}
-
-/* What is left of a send that is followed piece by piece. */
-struct send_pieces {
-	struct connection_details *details;
-	__u64 vectors;                    /* the next iovec, or the only buffer */
-	__u32 left;                       /* of the bytes sent */
-	__u32 form;                       /* enum send_form */
-};
-
-/* The next piece of a send: its length, or -1 where it can't be read. */
-static __always_inline long next_piece(struct send_pieces *pieces, __u64 *base)
-{
-	struct iovec piece = { pieces->vectors, pieces->left };
-	__u32 length;
-	long failed = 0;
-
-	if (pieces->form != SEND_BYTES)
-		failed = read_vector(&piece, pieces->vectors, pieces->form == SEND_KERNEL_VECTORS);
-	if (failed) {
-		lose(KILN_LOST_UNREADABLE_BUFFERS, 1);
-		return -1;
-	}
-	length = piece.length < pieces->left ? piece.length : pieces->left;
-	pieces->vectors += sizeof piece;
-	pieces->left -= length;
-	*base = piece.base;
-	return length;
-}
-
-static long find_first_byte(__u32 index, struct send_pieces *pieces)
-{
-	__u64 base = 0;
-	long length = next_piece(pieces, &base);
-
-	if (length)
-		pieces->vectors = base;
-	return length != 0;
-}
-
-/* The user address of a send's first byte; 0: not known. */
-__noinline __u64 first_byte_of(const struct send *send)
-{
-	struct send_pieces pieces = {};
-
-	if (!send || send->form == SEND_UNKNOWN)
-		return 0;
-	pieces.vectors = vectors_of(send);
-	pieces.left = send->sent;
-	pieces.form = send->form;
-	bpf_loop(IOVECS_MAX, find_first_byte, &pieces, 0);
-	return pieces.vectors;
-}
 
 /* What a send is held against. */
 struct replied {
@@ -184,44 +100,36 @@ static __always_inline __u32 answered_command(const struct replied *replied)
 	return c->runs[head & (PIPELINE_RUNS - 1)].command & ~QUEUED;
 }
 
-struct pieces_context {
+struct responses_context {
 	struct reply_reader *reader;
 	struct reply_stream *stream;
-	__u64 vectors;
-	__u32 left;                       /* of the bytes sent */
-	bool in_kernel;                   /* the iovecs, not the bytes */
+	struct io_pieces pieces;
 };
 
-static long follow_piece(__u32 index, struct pieces_context *context)
+static long follow_piece(__u32 index, struct responses_context *context)
 {
-	struct iovec piece = {};
-	__u32 length;
-	long failed;
+	__u64 base = 0;
+	long length;
 
-	if (!context->left)
+	if (!context->pieces.left)
 		return 1;
-	failed = context->in_kernel ? bpf_probe_read_kernel(&piece, sizeof piece, (void *)context->vectors) :
-		bpf_probe_read_user(&piece, sizeof piece, (void *)context->vectors);
-	if (failed) {
-		lose(KILN_LOST_UNREADABLE_BUFFERS, 1);
+	length = next_piece(&context->pieces, &base);
+	if (length < 0) {
 		context->stream->state = REPLY_FAILED;
 		return 1;
 	}
-	context->vectors += sizeof piece;
-	length = piece.length < context->left ? piece.length : context->left;
-	context->left -= length;
-	on_send_piece(context->vectors);
+	on_send_piece(context->pieces.vectors);
 	if (length)
-		follow_replies(context->reader, context->stream, piece.base, length);
+		follow_replies(context->reader, context->stream, base, length);
 	return context->stream->state == REPLY_FAILED;
 }
 
 /* The bytes of a send, wherever they lie. What they complete is then in this CPU's reader. */
-__noinline int follow_send(struct connection_details *c, const struct send *send)
+__noinline int follow_send(struct connection_details *c, const struct io *send)
 {
 	__u32 zero = 0;
 	struct reply_reader *r = bpf_map_lookup_elem(&reply_readers, &zero);
-	struct pieces_context context = { .reader = r };
+	struct responses_context context = { .reader = r };
 	struct user_msghdr header = {};
 	struct reply_stream *s;
 
@@ -229,28 +137,27 @@ __noinline int follow_send(struct connection_details *c, const struct send *send
 		return 0;
 	s = &c->replies;
 	context.stream = s;
-	context.vectors = send->buffer;
-	context.left = send->sent;
+	context.pieces.vectors = send->base;
+	context.pieces.left = send->length;
+	context.pieces.form = send->form;
 	start_send(r);
 	on_send(s->state != REPLY_ELEMENT || s->outstanding);
 	switch (send->form) {
-	case SEND_BYTES:
-		follow_replies(r, s, send->buffer, send->sent);
+	case IO_BYTES:
+		follow_replies(r, s, send->base, send->length);
 		return 0;
-	case SEND_MESSAGE:
-		if (bpf_probe_read_user(&header, sizeof header, (void *)send->buffer)) {
+	case IO_MESSAGE:
+		if (bpf_probe_read_user(&header, sizeof header, (void *)send->base)) {
 			lose(KILN_LOST_UNREADABLE_BUFFERS, 1);
 			s->state = REPLY_FAILED;
 			return 0;
 		}
-		context.vectors = header.iov;
+		context.pieces.vectors = header.iov;
 		break;
-	case SEND_VECTORS:
+	case IO_VECTORS:
+	case IO_KERNEL_VECTORS:
 		break;
-	case SEND_KERNEL_VECTORS:
-		context.in_kernel = true;
-		break;
-	case SEND_UNKNOWN:
+	default:
 		lose(KILN_LOST_UNSUPPORTED_SENDS, 1);
 		s->state = REPLY_FAILED;
 		return 0;

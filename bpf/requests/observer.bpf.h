@@ -21,9 +21,6 @@
 #include "protocols/redis/reply_reader.bpf.h"
 #include "requests/connection_details.bpf.h"
 
-struct receive;
-struct send;
-
 /* ---- calls: which one the events after it belong to ---------------------------------------------------------- */
 
 /* The socket hooks see a call; `regs`: its registers, or NULL. */

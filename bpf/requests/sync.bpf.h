@@ -11,44 +11,14 @@
 #include "common/targets.bpf.h"
 #include "include/kiln_redis.h"
 #include "requests/connection_details.bpf.h"
+#include "requests/io.bpf.h"
 #include "requests/lifetimes.bpf.h"
 #include "requests/losses.bpf.h"
 #include "requests/matching.bpf.h"
 #include "requests/observer.bpf.h"
 #include "requests/undecided.bpf.h"
-#include "sockets/arrivals.bpf.h"
 
 #define PROBES_MAX 8                      /* answered receives without one whole request, until a connection is given up */
-
-/* How a hook sees a receive. */
-struct receive {
-	__u64 buffer;                     /* user address of the bytes, or what struct send has */
-	__u32 length;
-	enum send_form form;              /* client's side only: other than SEND_BYTES where they lie in several pieces */
-	bool tcp;
-	__u64 returned_ns;                /* when the call returned that received */
-	__u64 arrived_ns;                 /* its first byte; at most ARRIVAL_UNKNOWN: not known */
-	__u32 copied_seq;                 /* tcp only: bytes read before and with this receive, as a sequence number */
-	bool gap;                         /* tcp only: bytes before it were read that no receive has shown */
-	bool first_of_stream;             /* proven: no byte of the stream was read before */
-	bool incoming;                    /* the server accepted the connection; it did not open it */
-	bool unsupported;                 /* a stream, but of a protocol of which neither is known */
-	struct kiln_client_key client;    /* at the first receive: who asks */
-	bool carried;                     /* by TLS: who asks is known, and the bytes are not encrypted */
-	__u32 loss;                       /* not 0: why the bytes can't be followed, as KILN_LOST_* + 1 */
-	__u64 began_ns;                   /* when the thread turned to it; 0: not known, and so its return counts */
-	bool first;                       /* of its connection */
-	/* Found out on the way, and not zero before. Here and not on the stack, because the verifier would follow each of their values into
-	 * what comes after. */
-	struct arrived times;
-	struct send replies;              /* client's side: what is received is followed as a server's send */
-};
-
-/* Whether the receive of a TCP connection begins where the last one ended that was seen. */
-static __always_inline bool continues(const struct connection *x, const struct receive *receive)
-{
-	return x->copied_seq == receive->copied_seq - receive->length;
-}
 
 /* ---- a process of which nobody knows whether it speaks RESP -------------------------------------------------- */
 
@@ -62,7 +32,7 @@ __noinline int keep_undecided(struct connection *x, const struct receive *receiv
 	if (!x || !receive)
 		return false;
 	id = x->id;
-	length = receive->length;
+	length = receive->io.length;
 	kept = bpf_map_lookup_elem(&undecided, &id);
 	fresh = kept ? NULL : bpf_map_lookup_elem(&new_undecided, &zero);
 	if (fresh) {
@@ -76,13 +46,13 @@ __noinline int keep_undecided(struct connection *x, const struct receive *receiv
 	barrier_var(length);
 	if (before >= RESP_WINDOW || length > RESP_WINDOW || before + length > RESP_WINDOW)
 		return false;
-	if (bpf_probe_read_user(kept->bytes + before, length, (void *)receive->buffer)) {
+	if (bpf_probe_read_user(kept->bytes + before, length, (void *)receive->io.base)) {
 		lose(KILN_LOST_UNREADABLE_BUFFERS, 1);
 		return false;
 	}
 	if (!before) {
-		kept->received_ns = receive->returned_ns;
-		kept->arrived_ns = receive->arrived_ns > ARRIVAL_UNKNOWN && receive->arrived_ns <= receive->returned_ns ? receive->arrived_ns : 0;
+		kept->received_ns = receive->io.returned_ns;
+		kept->arrived_ns = receive->io.arrived_ns > ARRIVAL_UNKNOWN && receive->io.arrived_ns <= receive->io.returned_ns ? receive->io.arrived_ns : 0;
 	}
 	kept->length = before + length;
 	__sync_fetch_and_add(&control.undecided_bytes, length);
@@ -104,14 +74,14 @@ static __always_inline bool begins_as_number(const __u8 *b)
 }
 
 /* Whether what is sent begins as a reply does: with a type, and behind it what that type has. */
-__noinline int begins_as_reply(const struct send *send)
+__noinline int begins_as_reply(const struct io *send)
 {
 	__u8 b[16] = {};
 	__u32 length;
 
 	if (!send)
 		return false;
-	length = send->sent;
+	length = send->length;
 	if (length > sizeof b)
 		length = sizeof b;
 	barrier_var(length);
@@ -183,13 +153,13 @@ __noinline int probe(struct connection *x, struct connection_details *c, const s
 		/* Replies flow while the parse is inside something: it may be lost in a length that was never one. */
 		if (!replied)
 			return 0;
-		bpf_probe_read_user(&first, 1, (void *)receive->buffer);
+		bpf_probe_read_user(&first, 1, (void *)receive->io.base);
 		if (first != '*')
 			return 0;
 	} else if (replied && !probed && ++c->failed_probes >= PROBES_MAX) {
 		/* A server answers, and never a whole request: another protocol, met in its middle. What comes after an answer begins a
 		 * record, if it is TLS. */
-		lose(foreign_connection(receive->buffer, receive->length), 1);
+		lose(foreign_connection(receive->io.base, receive->io.length), 1);
 		x->sync = SYNC_IGNORED;
 		return 0;
 	}
@@ -203,7 +173,7 @@ __noinline int begins_bus_message(const struct receive *receive)
 {
 	__u64 start = 0;
 
-	if (!receive || receive->length < sizeof start || bpf_probe_read_user(&start, sizeof start, (void *)receive->buffer))
+	if (!receive || receive->io.length < sizeof start || bpf_probe_read_user(&start, sizeof start, (void *)receive->io.base))
 		return false;
 	return (start & 0xffffffffff) == ('R' | 'C' << 8 | 'm' << 16 | (__u64)'b' << 24);
 }
@@ -227,11 +197,11 @@ __noinline int meet(struct connection *x, const struct receive *receive, __u32 p
 		x->sync = SYNC_IGNORED;
 		return 0;
 	}
-	if (!receive->first_of_stream || receive->loss) {
+	if (!receive->first_of_stream || receive->io.loss) {
 		desync(x);
 		return 0;
 	}
-	if (foreign_connection(receive->buffer, receive->length) == KILN_LOST_TLS_CONNECTIONS) {
+	if (foreign_connection(receive->io.base, receive->io.length) == KILN_LOST_TLS_CONNECTIONS) {
 		lose(KILN_LOST_TLS_CONNECTIONS, 1);
 		x->sync = SYNC_IGNORED;
 		return 0;
@@ -241,7 +211,7 @@ __noinline int meet(struct connection *x, const struct receive *receive, __u32 p
 		return 0;
 	}
 	/* Only clients of Redis begin with an array; a plain line may be of any protocol. */
-	bpf_probe_read_user(&first, sizeof first, (void *)receive->buffer);
+	bpf_probe_read_user(&first, sizeof first, (void *)receive->io.base);
 	x->sync = is_known_server(process) || first == '*' ? SYNCED : SYNC_UNDECIDED;
 	return 0;
 }
@@ -257,8 +227,8 @@ static __noinline int take_up(const struct place *place, struct connection *x, s
 		meet(x, receive, process);
 	if (x->sync == SYNC_IGNORED)
 		return false;
-	if (receive->loss) {
-		lose(receive->loss - 1, 1);
+	if (receive->io.loss) {
+		lose(receive->io.loss - 1, 1);
 		desync(x);
 		return false;
 	}
@@ -268,7 +238,7 @@ static __noinline int take_up(const struct place *place, struct connection *x, s
 	}
 	if (!all_are_known_servers() && x->sync == SYNC_UNDECIDED) {
 		if (!keep_undecided(x, receive)) {
-			lose(KILN_LOST_UNSYNCHRONISED_BYTES, receive->length);
+			lose(KILN_LOST_UNSYNCHRONISED_BYTES, receive->io.length);
 			desync(x);
 		}
 		return false;

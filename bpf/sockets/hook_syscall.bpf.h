@@ -86,7 +86,7 @@ static __always_inline void syscall_receive(struct task_struct *task, struct pt_
 	receive = new_receive(ret);
 	if (!receive)
 		return;
-	receive->returned_ns = bpf_ktime_get_ns();
+	receive->io.returned_ns = bpf_ktime_get_ns();
 	place.id = socket.inode;
 	x = find_connection(socket.inode);
 	if (ret == 0) {
@@ -112,7 +112,7 @@ static __always_inline void syscall_receive(struct task_struct *task, struct pt_
 	}
 	if (x->sync == SYNC_UNKNOWN)
 		describe_first_receive(sk, NULL, receive, process);
-	receive->loss = receive_loss(regs, receive, false, flags & MSG_TRUNC);
+	receive->io.loss = receive_loss(regs, receive, false, flags & MSG_TRUNC);
 	stream_receives(&place, x, receive, task, process, false);
 }
 
@@ -122,7 +122,7 @@ static __always_inline void syscall_send(struct task_struct *task, struct pt_reg
 	struct place place = {};
 	struct receive *scratch;
 	struct connection *x;
-	struct send *send;
+	struct io *send;
 	struct sock *sk;
 
 	if (!find_socket(task, regs->di, &socket))
@@ -153,14 +153,14 @@ static __always_inline void syscall_send(struct task_struct *task, struct pt_reg
 		return;
 	}
 	/* Not on the stack: the functions below take nearly all of it. */
-	send = &scratch->replies;
+	send = &scratch->io;
 	send->returned_ns = bpf_ktime_get_ns();
 	describe_send(regs, send, ret, x->sync == SYNCED);
 	sk = socket.sk;
 	if (is_tcp(BPF_CORE_READ(sk, __sk_common.skc_family), BPF_CORE_READ(sk, sk_protocol))) {
 		struct tcp_sock *tcp = (struct tcp_sock *)sk;
 
-		send->begin_ns = send_begin(BPF_CORE_READ(tcp, tcp_clock_cache), BPF_CORE_READ(tcp, tcp_wstamp_ns));
+		send->began_ns = send_begin(BPF_CORE_READ(tcp, tcp_clock_cache), BPF_CORE_READ(tcp, tcp_wstamp_ns));
 	}
 	stream_sends(&place, x, send, task, false);
 }
