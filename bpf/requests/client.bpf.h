@@ -6,7 +6,7 @@
  * Followed are stream connections that the process opened, and whose first bytes are a request. What was opened before the session
  * is followed from its first exchange that passes alone: whole requests sent, and then as many whole replies received, no
  * fewer and no more. Bytes up to there are unsynchronised_bytes. A client that always has requests outstanding, with
- * neither end nor pause, may be taken up wrongly then; replies that nobody awaits show it, and unpair the connection. */
+ * neither end nor pause, may be taken up wrongly then; replies that nobody awaits show it, and unmatch the connection. */
 #ifndef KILN_CLIENT_BPF_H
 #define KILN_CLIENT_BPF_H
 
@@ -43,7 +43,7 @@ __noinline int begins_with_request(struct connection *x, const struct io *send)
 	x->flags &= ~STREAM_START;
 	buffer = first_byte_of(send);
 	/* What can't be read can't be followed either, which is counted then. */
-	if (!buffer || bpf_probe_read_user(&first, sizeof first, (void *)buffer) || first == '*')
+	if (!buffer || bpf_probe_read_user(&first, sizeof first, (void *)buffer) || begins_request(first))
 		return true;
 	lose(foreign_connection(buffer, send->length), 1);
 	x->sync = SYNC_IGNORED;
@@ -55,7 +55,7 @@ static long follow_requests(__u32 index, struct io_pieces *pieces)
 {
 	struct connection_details *c = pieces->context;
 	__u32 zero = 0;
-	struct resp_reader *r = bpf_map_lookup_elem(&readers, &zero);
+	struct request_reader *r = bpf_map_lookup_elem(&request_readers, &zero);
 	__u64 base = 0;
 	long length;
 
@@ -63,26 +63,26 @@ static long follow_requests(__u32 index, struct io_pieces *pieces)
 		return 1;
 	length = next_piece(pieces, &base);
 	if (length < 0) {
-		c->requests.state = RESP_LOST;
+		c->requests.state = STREAM_LOST;
 		return 1;
 	}
 	if (!length)
 		return 0;
-	resp_receive_piece(r, &c->requests, base, length);
-	follow_units(r, &c->requests);
-	return c->requests.state >= RESP_FAILED;
+	resume_piece(r, &c->requests, base, length);
+	read_requests(r, &c->requests);
+	return c->requests.state >= STREAM_FAILED;
 }
 
 /* The requests of a send await their replies, or are counted where nothing does; they are in this CPU's reader. */
 __noinline int await_requests(struct connection *x, struct connection_details *c, __u64 handed_over_ns)
 {
 	struct arrived times = { 0, handed_over_ns };
-	struct resp_reader *r;
+	struct request_reader *r;
 	__u32 zero = 0;
 
 	if (!x || !c)
 		return 0;
-	r = bpf_map_lookup_elem(&readers, &zero);
+	r = bpf_map_lookup_elem(&request_readers, &zero);
 	if (!r)
 		return 0;
 	if (!r->counting) {
@@ -92,8 +92,8 @@ __noinline int await_requests(struct connection *x, struct connection_details *c
 	count_receive(x->client, r, 0);
 	if (!r->run_count)
 		return 0;
-	resp_note_run(r);
-	if (x->flags & UNPAIRED)
+	note_run(r);
+	if (x->flags & UNMATCHED)
 		count_runs(x, r, &times);
 	else
 		await_runs(x, r, c, &times);
@@ -101,22 +101,22 @@ __noinline int await_requests(struct connection *x, struct connection_details *c
 }
 
 /* The requests of a send of any form. What can't be followed is counted, and leaves the stream failed or lost. */
-static __always_inline void client_follows(struct connection *x, struct connection_details *c, struct resp_reader *r, const struct io *send,
+static __always_inline void client_follows(struct connection *x, struct connection_details *c, struct request_reader *r, const struct io *send,
 					   __u64 handed_over_ns)
 {
 	struct io_pieces pieces = { c, 0, send->length, send->form };
 
 	start_commands(r);
 	if (!(x->flags & IN_REQUEST))
-		restart_stream(&c->requests);
+		restart_requests(&c->requests);
 	if (send->form == IO_UNKNOWN) {
 		lose(KILN_LOST_UNSUPPORTED_SENDS, 1);
-		c->requests.state = RESP_LOST;
+		c->requests.state = STREAM_LOST;
 		return;
 	}
 	pieces.vectors = vectors_of(send);
 	bpf_loop(IOVECS_MAX, follow_requests, &pieces, 0);
-	x->flags = at_boundary(&c->requests) ? x->flags & ~IN_REQUEST : x->flags | IN_REQUEST;
+	x->flags = requests_at_boundary(&c->requests) ? x->flags & ~IN_REQUEST : x->flags | IN_REQUEST;
 	await_requests(x, c, handed_over_ns);
 }
 
@@ -124,13 +124,13 @@ static __always_inline void client_follows(struct connection *x, struct connecti
 __noinline int client_sends_one(struct connection *x, const struct io *send, __u64 handed_over_ns)
 {
 	struct arrived times = { 0, handed_over_ns };
-	struct resp_reader *r;
+	struct request_reader *r;
 	__u32 zero = 0, command;
 
 	if (!x || !send || send->form != IO_BYTES || x->waiting != WAITING_NONE)
 		return 0;
-	r = bpf_map_lookup_elem(&readers, &zero);
-	if (!r || resp_receive_run(r, send->base, send->length) != RESP_ONE_RUN || r->run_count != 1)
+	r = bpf_map_lookup_elem(&request_readers, &zero);
+	if (!r || read_run(r, send->base, send->length) != READ_ONE_RUN || r->run_count != 1)
 		return 0;
 	command = r->run_command;
 	if (!is_answered_once(row_class(command)))
@@ -163,7 +163,7 @@ __noinline int client_loses_track(struct connection *x, struct connection_detail
 static __always_inline void client_sends(const struct place *place, struct connection *x, const struct io *send)
 {
 	__u32 zero = 0;
-	struct resp_reader *r = bpf_map_lookup_elem(&readers, &zero);
+	struct request_reader *r = bpf_map_lookup_elem(&request_readers, &zero);
 	__u64 now = send->returned_ns ? send->returned_ns : bpf_ktime_get_ns();
 	struct connection_details *c;
 
@@ -178,7 +178,7 @@ static __always_inline void client_sends(const struct place *place, struct conne
 		count_send(x->client, send->length);
 	else
 		lose(KILN_LOST_UNSYNCHRONISED_BYTES, send->length);
-	if (r->counting && !(x->flags & (IN_REQUEST | UNPAIRED | REPLIES_OFF | SKIPS_REPLY)) && client_sends_one(x, send, now))
+	if (r->counting && !(x->flags & (IN_REQUEST | UNMATCHED | MAY_GET_NO_RESPONSE)) && client_sends_one(x, send, now))
 		return;
 	c = details_at(place);
 	if (!c) {
@@ -192,8 +192,8 @@ static __always_inline void client_sends(const struct place *place, struct conne
 		c->probed = 0;
 	}
 	client_follows(x, c, r, send, now);
-	if (c->requests.state >= RESP_FAILED) {
-		if (c->requests.state == RESP_FAILED && r->counting)
+	if (c->requests.state >= STREAM_FAILED) {
+		if (c->requests.state == STREAM_FAILED && r->counting)
 			lose(KILN_LOST_PROTOCOL_ERRORS, 1);
 		client_loses_track(x, c, send);
 	} else if (x->sync == RESYNCING && c->probed) {
@@ -208,20 +208,20 @@ static __always_inline void client_sends(const struct place *place, struct conne
 __noinline int client_proves(struct connection *x, struct connection_details *c, const struct io *replies)
 {
 	__u32 zero = 0;
-	struct reply_reader *r = bpf_map_lookup_elem(&reply_readers, &zero);
+	struct response_reader *r = bpf_map_lookup_elem(&response_readers, &zero);
 
 	if (!x || !c || !replies || !r || !(x->flags & PROBED))
 		return 0;
 	if (!(x->flags & IN_REPLY))
 		__builtin_memset(&c->replies, 0, sizeof c->replies);
-	follow_send(c, replies);
+	read_send(c, replies);
 	x->flags |= REPLIED | IN_REPLY;
-	if (c->replies.state == REPLY_FAILED || r->errors_listed || r->replies > c->probed) {
+	if (c->replies.state == STREAM_FAILED || r->errors_listed || r->replies > c->probed) {
 		client_loses_track(x, c, replies);
 		return 0;
 	}
 	c->probed -= r->replies;
-	if (c->probed || !replies_at_boundary(&c->replies) || x->flags & IN_REQUEST)
+	if (c->probed || !responses_at_boundary(&c->replies) || x->flags & IN_REQUEST)
 		return 0;
 	x->sync = SYNCED;
 	x->flags &= ~(PROBED | REPLIED | IN_REPLY);
@@ -273,12 +273,12 @@ static __always_inline void client_receives(const struct place *place, struct co
 	stats = bpf_map_lookup_elem(&client_stats, &server);
 	if (stats)
 		stats->received_bytes += receive->io.length;
-	if (x->flags & UNPAIRED)
+	if (x->flags & UNMATCHED)
 		return;
-	if (x->waiting == WAITING_ONE && !(x->flags & IN_REPLY) && sends_one_reply(replies))
+	if (x->waiting == WAITING_ONE && !(x->flags & IN_REPLY) && sends_one_response(replies))
 		record_answer(x, x->sent_ns, receive->io.length, false);
 	else
-		send_replies(place, x, replies);
+		send_responses(place, x, replies);
 }
 
 /* ---- either side -------------------------------------------------------------------------------------------- */

@@ -13,18 +13,18 @@
 /* ---- receive ----------------------------------------------------------------------------------------------- */
 
 /* Different commands of one receive, or some that come while others wait, or that are not ordinary. */
-static __always_inline void await_replies(const struct place *place, struct connection *x, struct resp_reader *r,
+static __always_inline void await_replies(const struct place *place, struct connection *x, struct request_reader *r,
 					  const struct arrived *times)
 {
 	struct connection_details *c = NULL;
 
-	resp_note_run(r);
+	note_run(r);
 	on_runs(x);
-	if (!(x->flags & UNPAIRED)) {
+	if (!(x->flags & UNMATCHED)) {
 		c = details_at(place);
 		if (!c) {
 			lose(KILN_LOST_CONNECTIONS_WITHOUT_STATE, 1);
-			unpair(x);
+			unmatch(x);
 		}
 	}
 	if (c)
@@ -33,7 +33,7 @@ static __always_inline void await_replies(const struct place *place, struct conn
 		count_runs(x, r, times);
 }
 
-static __always_inline void count_receive(__u32 client, const struct resp_reader *r, __u32 bytes)
+static __always_inline void count_receive(__u32 client, const struct request_reader *r, __u32 bytes)
 {
 	struct kiln_client_stats *stats = bpf_map_lookup_elem(&client_stats, &client);
 
@@ -70,12 +70,12 @@ static __always_inline void connection_receives(const struct place *place, struc
 						struct task_struct *task, __u32 process)
 {
 	__u32 zero = 0;
-	struct resp_reader *r;
+	struct request_reader *r;
 	struct connection_details *c = NULL;
 	struct thread_counts thread = { task->nvcsw, task->sched_info.run_delay };
 	struct arrived *times = &receive->times;
 	struct executor *executor = executor_of(process);
-	int outcome = RESP_MORE;
+	int outcome = READ_MORE;
 	bool executes, followed, inside = false;
 
 	if (!executor)                    /* never: there is one for each target */
@@ -92,7 +92,7 @@ static __always_inline void connection_receives(const struct place *place, struc
 	if (!followed)
 		return;
 	times->arrived_ns = receive->io.arrived_ns > ARRIVAL_UNKNOWN && receive->io.arrived_ns <= times->received_ns ? receive->io.arrived_ns : 0;
-	r = bpf_map_lookup_elem(&readers, &zero);
+	r = bpf_map_lookup_elem(&request_readers, &zero);
 	if (!r)
 		return;
 	x->flags &= ~(REPLIED | SENT_IN_PART);
@@ -102,19 +102,19 @@ static __always_inline void connection_receives(const struct place *place, struc
 	if (x->flags & IN_REQUEST)
 		c = details_at(place);
 	if (c) {
-		resp_receive(r, &c->requests, receive->io.base, receive->io.length);
-		follow_units(r, &c->requests);
-		inside = !at_boundary(&c->requests);
+		resume_receive(r, &c->requests, receive->io.base, receive->io.length);
+		read_requests(r, &c->requests);
+		inside = !requests_at_boundary(&c->requests);
 	} else {
-		outcome = resp_receive_run(r, receive->io.base, receive->io.length);
-		if (outcome == RESP_UNREADABLE) {
+		outcome = read_run(r, receive->io.base, receive->io.length);
+		if (outcome == READ_UNREADABLE) {
 			desync(x);
 			return;
 		}
-		if (outcome == RESP_MORE) {
-			restart_stream(&r->stream);
-			follow_units(r, &r->stream);
-			inside = !at_boundary(&r->stream);
+		if (outcome == READ_MORE) {
+			restart_requests(&r->stream);
+			read_requests(r, &r->stream);
+			inside = !requests_at_boundary(&r->stream);
 		}
 		if (inside) {
 			c = details_at(place);
@@ -126,7 +126,7 @@ static __always_inline void connection_receives(const struct place *place, struc
 			c->requests = r->stream;
 		}
 	}
-	if (outcome != RESP_ONE_RUN)
+	if (outcome != READ_ONE_RUN)
 		x->flags = inside ? x->flags | IN_REQUEST : x->flags & ~IN_REQUEST;
 	if (!r->counting) {
 		probed(place, x, receive->io.length, r->run_count);
@@ -141,14 +141,14 @@ static __always_inline void connection_receives(const struct place *place, struc
 		if (observes_blocking() && executes && times->arrived_ns && times->received_ns - times->arrived_ns >= WAIT_LEAST_NS &&
 		    executor->last_span_end_ns > times->arrived_ns)
 			blame(r, times->arrived_ns, times->received_ns);
-		if (alone && x->waiting == WAITING_NONE && !(x->flags & (UNPAIRED | REPLIES_OFF | SKIPS_REPLY)) &&
+		if (alone && x->waiting == WAITING_NONE && !(x->flags & (UNMATCHED | MAY_GET_NO_RESPONSE)) &&
 		    is_answered_once(row_class(command))) {
 			count_calls(x, command, 1, r->run_largest, times);
 			await_one(x, command, times);
 			on_single_request(x, r);
 			asm volatile("" ::: "memory");    /* a send on another CPU sees the rest before it sees that one waits */
 			x->waiting = WAITING_ONE;
-		} else if (!each && equal && x->waiting == WAITING_NONE && !(x->flags & (UNPAIRED | REPLIES_OFF | SKIPS_REPLY)) &&
+		} else if (!each && equal && x->waiting == WAITING_NONE && !(x->flags & (UNMATCHED | MAY_GET_NO_RESPONSE)) &&
 			   row_class(command) == KILN_CLASS_ORDINARY) {
 			count_calls(x, command, r->run_count, r->run_largest, times);
 			await_one(x, command, times);
@@ -165,16 +165,16 @@ static __always_inline void connection_receives(const struct place *place, struc
 	}
 	if (!c || !(x->flags & IN_REQUEST))
 		return;
-	if (c->requests.state < RESP_FAILED) {
+	if (c->requests.state < STREAM_FAILED) {
 		on_request_begun(x, r);
 		return;
 	}
-	if (c->requests.state == RESP_FAILED && receive->first && !r->run_count) {
-		lose(KILN_LOST_NOT_RESP_CONNECTIONS, 1);
+	if (c->requests.state == STREAM_FAILED && receive->first && !r->run_count) {
+		lose(KILN_LOST_OTHER_PROTOCOL_CONNECTIONS, 1);
 		x->sync = SYNC_IGNORED;
 		return;
 	}
-	if (c->requests.state == RESP_FAILED)
+	if (c->requests.state == STREAM_FAILED)
 		lose(KILN_LOST_PROTOCOL_ERRORS, 1);
 	desync(x);
 }
@@ -182,12 +182,12 @@ static __always_inline void connection_receives(const struct place *place, struc
 /* ---- send -------------------------------------------------------------------------------------------------- */
 
 /* Replies of any form: cut, several, large, errors. */
-static __always_inline void send_replies(const struct place *place, struct connection *x, const struct io *send)
+static __always_inline void send_responses(const struct place *place, struct connection *x, const struct io *send)
 {
 	struct connection_details *c = details_at(place);
 
 	if (!c) {
-		unpair(x);
+		unmatch(x);
 		return;
 	}
 	if (x->waiting == WAITING_RUN)
@@ -196,8 +196,8 @@ static __always_inline void send_replies(const struct place *place, struct conne
 	if (!(x->flags & IN_REPLY))
 		__builtin_memset(&c->replies, 0, sizeof c->replies);
 	on_responses(x, c, send->in_part);
-	follow_send(c, send);
-	settle_replies(x, c);
+	read_send(c, send);
+	match_responses(x, c);
 	on_responses_ended(x, c);
 }
 
@@ -206,44 +206,44 @@ static __always_inline void send_replies(const struct place *place, struct conne
 static __always_inline void send_to_run(const struct place *place, struct connection *x, const struct io *send)
 {
 	__u32 zero = 0;
-	struct reply_reader *r = bpf_map_lookup_elem(&reply_readers, &zero);
+	struct response_reader *r = bpf_map_lookup_elem(&response_readers, &zero);
 	struct connection_details *c;
 
 	if (!r)
 		return;
 	__builtin_memset(&r->stream, 0, sizeof r->stream);
 	r->apart = 0;
-	start_send(r);
-	follow_replies(r, &r->stream, send->base, send->length);
+	start_responses(r);
+	read_responses(r, &r->stream, send->base, send->length);
 	/* It waits alone, still: a receive on another CPU may have brought more. */
-	if (x->waiting == WAITING_RUN && r->replies == x->run_count && !r->errors_listed && !r->pushes && replies_at_boundary(&r->stream)) {
+	if (x->waiting == WAITING_RUN && r->replies == x->run_count && !r->errors_listed && !r->pushes && responses_at_boundary(&r->stream)) {
 		on_only_run_answered(x);
 		record_run(x, r->largest);
 		return;
 	}
 	if (observes_responses()) {
 		/* Once more, unless that has been counted as lost. */
-		if (r->stream.state == REPLY_FAILED)
-			unpair(x);
+		if (r->stream.state == STREAM_FAILED)
+			unmatch(x);
 		else
-			send_replies(place, x, send);
+			send_responses(place, x, send);
 		return;
 	}
 	c = details_at(place);
 	if (!c) {
-		unpair(x);
+		unmatch(x);
 		return;
 	}
 	join_pipeline(c, x);
 	c->replies = r->stream;
-	settle_replies(x, c);
+	match_responses(x, c);
 }
 
 /* A send on a connection that is no longer matched, whose messages are observed. */
 static __always_inline void send_messages(const struct place *place, struct connection *x, const struct io *send)
 {
 	__u32 zero = 0;
-	struct reply_reader *r = bpf_map_lookup_elem(&reply_readers, &zero);
+	struct response_reader *r = bpf_map_lookup_elem(&response_readers, &zero);
 	struct connection_details *c = details_at(place);
 
 	if (!c || !r) {
@@ -255,34 +255,12 @@ static __always_inline void send_messages(const struct place *place, struct conn
 		__builtin_memset(&c->replies, 0, sizeof c->replies);
 	on_call(place);
 	on_messages_sent(r);
-	follow_send(c, send);
+	read_send(c, send);
 	on_messages(x, c, r);
 }
 
-/* A send whose first 16 bytes are in `b` (0 behind its end): it is one whole reply, and no error. */
-static __always_inline bool is_one_reply(const __u8 *b, __u32 sent)
-{
-	__u64 number;
-	__u32 length;
-
-	switch (b[0]) {
-	case '$':
-		length = short_header(b, 8, &number);
-		if (length)
-			return length + number + 2 == sent;
-		return sent == 5 && b[1] == '-' && b[2] == '1';
-	case '+':
-	case ':':
-		length = short_line(b, 8);
-		if (!length && (length = short_line(b + 8, 8)))
-			length += 8;
-		return length == sent;
-	}
-	return false;
-}
-
 /* Global for its small stack, as read_short_window(). */
-__noinline int is_one_reply_at(__u64 buffer, __u32 sent)
+__noinline int is_one_response_at(__u64 buffer, __u32 sent)
 {
 	__u64 start[2] = {};
 	__u32 length = sent;
@@ -292,16 +270,16 @@ __noinline int is_one_reply_at(__u64 buffer, __u32 sent)
 	barrier_var(length);
 	if (length > sizeof start || bpf_probe_read_user(start, length, (void *)buffer))
 		return false;
-	return is_one_reply((const __u8 *)start, sent);
+	return is_one_response((const __u8 *)start, sent);
 }
 
-static __always_inline bool sends_one_reply(const struct io *send)
+static __always_inline bool sends_one_response(const struct io *send)
 {
-	return send->form == IO_BYTES && is_one_reply_at(send->base, send->length);
+	return send->form == IO_BYTES && is_one_response_at(send->base, send->length);
 }
 
 /* The requests that a connection began with, and that were kept until its first reply, are read: into the reader, as those of a receive. */
-__noinline int read_undecided(struct connection *x, struct resp_reader *r, struct connection_details *c, struct arrived *times)
+__noinline int read_undecided(struct connection *x, struct request_reader *r, struct connection_details *c, struct arrived *times)
 {
 	struct undecided *kept;
 	__u32 length;
@@ -317,7 +295,7 @@ __noinline int read_undecided(struct connection *x, struct resp_reader *r, struc
 	times->received_ns = kept->received_ns;
 	length = kept->length;
 	barrier_var(length);
-	if (length > RESP_WINDOW)
+	if (length > WINDOW_BYTES)
 		return false;
 	r->process = x->process;
 	r->counting = true;
@@ -327,13 +305,13 @@ __noinline int read_undecided(struct connection *x, struct resp_reader *r, struc
 	r->window_length = length;
 	forget_undecided(x->id);
 	x->sync = SYNCED;
-	restart_stream(&c->requests);
-	follow_units(r, &c->requests);
-	if (!at_boundary(&c->requests))
+	restart_requests(&c->requests);
+	read_requests(r, &c->requests);
+	if (!requests_at_boundary(&c->requests))
 		x->flags |= IN_REQUEST;
 	count_receive(x->client, r, length);
 	if (r->run_count)
-		resp_note_run(r);
+		note_run(r);
 	on_runs(x);
 	return true;
 }
@@ -354,7 +332,7 @@ static __noinline struct connection_details *first_reply(const struct place *pla
 
 	if (x->sync != RESYNCING && x->sync != SYNC_UNDECIDED)
 		return NULL;
-	is_reply = is_known_server(x->process) || begins_as_reply(send);
+	is_reply = is_known_server(x->process) || begins_as_response(send);
 	if (x->sync == RESYNCING) {
 		/* What goes on with a long reply begins as anything does. */
 		is_reply |= x->flags & REPLIED;
@@ -369,7 +347,7 @@ static __noinline struct connection_details *first_reply(const struct place *pla
 		}
 		x->flags &= ~REPLIED;
 		if (c && ++c->failed_probes >= PROBES_MAX) {
-			lose(KILN_LOST_NOT_RESP_CONNECTIONS, 1);
+			lose(KILN_LOST_OTHER_PROTOCOL_CONNECTIONS, 1);
 			x->sync = SYNC_IGNORED;
 		}
 		return NULL;
@@ -380,7 +358,7 @@ static __noinline struct connection_details *first_reply(const struct place *pla
 		return NULL;
 	}
 	if (!is_reply) {
-		lose(KILN_LOST_NOT_RESP_CONNECTIONS, 1);
+		lose(KILN_LOST_OTHER_PROTOCOL_CONNECTIONS, 1);
 		x->sync = SYNC_IGNORED;
 		forget_undecided(x->id);
 		return NULL;
@@ -405,13 +383,13 @@ static __always_inline void connection_sends(const struct place *place, struct c
 	}
 	if (x->sync != SYNCED) {
 		struct connection_details *c = first_reply(place, x, send);
-		struct resp_reader *r = c ? bpf_map_lookup_elem(&readers, &zero) : NULL;
+		struct request_reader *r = c ? bpf_map_lookup_elem(&request_readers, &zero) : NULL;
 		struct arrived times = {};
 
 		if (!c || !r || !read_undecided(x, r, c, &times))
 			return;
 		await_runs(x, r, c, &times);
-		if (c->requests.state >= RESP_FAILED) {
+		if (c->requests.state >= STREAM_FAILED) {
 			lose(KILN_LOST_PROTOCOL_ERRORS, 1);
 			desync(x);
 			return;
@@ -419,12 +397,12 @@ static __always_inline void connection_sends(const struct place *place, struct c
 	}
 	x->sent_ns = send->returned_ns;
 	count_send(x->client, send->length);
-	if (x->flags & UNPAIRED) {
+	if (x->flags & UNMATCHED) {
 		if (observes_messages(x))
 			send_messages(place, x, send);
 		return;
 	}
-	if (x->waiting == WAITING_ONE && !(x->flags & IN_REPLY) && sends_one_reply(send)) {
+	if (x->waiting == WAITING_ONE && !(x->flags & IN_REPLY) && sends_one_response(send)) {
 		on_only_response(place, x, send->base, send->length);
 		record_answer(x, x->sent_ns, send->length, false);
 		return;
@@ -434,7 +412,7 @@ static __always_inline void connection_sends(const struct place *place, struct c
 		send_to_run(place, x, send);
 		return;
 	}
-	send_replies(place, x, send);
+	send_responses(place, x, send);
 }
 
 #endif

@@ -8,73 +8,9 @@
 #include "requests/observer.bpf.h"
 #include "requests/phases.bpf.h"
 #include "requests/rows.bpf.h"
-
-/* No reply of this connection is paired with a command from here on. */
-__noinline int unpair(struct connection *x)
-{
-	if (!x || x->flags & UNPAIRED)
-		return 0;
-	x->flags |= UNPAIRED;
-	x->waiting = WAITING_NONE;
-	lose(KILN_LOST_UNPAIRED_CONNECTIONS, 1);
-	on_unmatched(x);
-	return 0;
-}
-
-static __always_inline void note_transaction(struct connection *x, __u8 class)
-{
-	if (class == KILN_CLASS_MULTI || class == KILN_CLASS_EXEC)
-		x->queues = class == KILN_CLASS_MULTI;
-}
-
-/* How many of a run's commands get a reply each; the connection's state changes with what they ask for. */
-static __always_inline __u32 replies_expected(struct connection *x, __u8 class, __u32 count)
-{
-	__u32 skipped = 0;
-
-	if (x->flags & SKIPS_REPLY && class != KILN_CLASS_REPLY_SKIP) {
-		x->flags &= ~SKIPS_REPLY;
-		skipped = 1;
-	}
-	note_transaction(x, class);
-	switch (class) {
-	case KILN_CLASS_REPLY_ON:
-		x->flags &= ~(REPLIES_OFF | SKIPS_REPLY);
-		return count;
-	case KILN_CLASS_REPLY_OFF:
-		x->flags |= REPLIES_OFF;
-		return 0;
-	case KILN_CLASS_REPLY_SKIP:
-		if (!(x->flags & REPLIES_OFF))
-			x->flags |= SKIPS_REPLY;
-		return 0;
-	case KILN_CLASS_HELLO_3:
-		x->flags |= RESP3;
-		break;
-	case KILN_CLASS_RESET:
-		x->queues = 0;
-		x->flags &= ~(REPLIES_OFF | SKIPS_REPLY | RESP3);
-		return count;
-	case KILN_CLASS_HELLO_2:
-		x->flags &= ~RESP3;
-		break;
-	case KILN_CLASS_SUBSCRIBING:
-		if (x->flags & RESP3)     /* pushes answer it */
-			return 0;
-		on_subscribed(x);
-		unpair(x);
-		return 0;
-	case KILN_CLASS_STREAMING:
-		unpair(x);
-		return 0;
-	}
-	return x->flags & REPLIES_OFF ? 0 : count - skipped;
-}
-
-static __always_inline bool is_answered_once(__u8 class)
-{
-	return class <= KILN_CLASS_EXEC || class >= KILN_CLASS_LOOK_AT_CLIENT;
-}
+#include "requests/unmatched.bpf.h"
+#include "requests/variant.h"
+#include PROTOCOL_HEADER(protocol.bpf.h)
 
 static __always_inline void count_calls(const struct connection *x, __u32 command, __u32 count, __u32 largest, const struct arrived *times)
 {
@@ -83,7 +19,7 @@ static __always_inline void count_calls(const struct connection *x, __u32 comman
 	if (!stats)
 		return;
 	stats->calls += count;
-	if (x->queues && row_class(command) != KILN_CLASS_EXEC)
+	if (is_deferred(x, row_class(command)))
 		stats->queued += count;
 	if (largest > stats->request_bytes_max)
 		stats->request_bytes_max = largest;
@@ -99,11 +35,11 @@ static __always_inline void await_one(struct connection *x, __u32 command, const
 	x->arrived_ns = times->arrived_ns;
 	x->executed_ns = 0;
 	x->queued = x->queues;
-	note_transaction(x, row_class(command));
+	note_class(x, row_class(command));
 }
 
 struct await_context {
-	struct resp_reader *reader;
+	struct request_reader *reader;
 	struct connection *connection;
 	struct connection_details *details;
 	struct arrived times;
@@ -127,23 +63,23 @@ static __always_inline void end_batch(struct connection_details *c, const struct
 
 static long await_run(__u32 index, struct await_context *context)
 {
-	struct resp_reader *r = context->reader;
+	struct request_reader *r = context->reader;
 	struct connection *x = context->connection;
 	struct connection_details *c = context->details;
-	struct resp_run *run;
+	struct request_run *run;
 	struct pending_run *pending;
 	__u32 command, count, tail = c->tail;
 	bool full;
 
 	barrier_var(index);
-	run = &r->runs[index & (RESP_RUNS_MAX - 1)];
+	run = &r->runs[index & (RUNS_MAX - 1)];
 	command = run->command;
 	count = run->count;
 	count_calls(x, command, count, run->largest, &context->times);
-	count = replies_expected(x, row_class(command), count);
+	count = responses_expected(x, row_class(command), count);
 	full = c->untimed || tail - c->head >= PIPELINE_RUNS || c->batch_tail - c->batch_head >= PIPELINE_BATCHES;
-	on_run(x, r, index, command, x->flags & UNPAIRED || full ? run->count : run->count - count, &context->times);
-	if (!count || x->flags & UNPAIRED) {
+	on_run(x, r, index, command, x->flags & UNMATCHED || full ? run->count : run->count - count, &context->times);
+	if (!count || x->flags & UNMATCHED) {
 		if (observes_sequences()) {
 			if (tail != context->batch_begin)
 				end_batch(c, &context->times, context->batch_sequence, context->first);
@@ -186,25 +122,25 @@ static __always_inline void join_pipeline(struct connection_details *c, struct c
 }
 
 struct count_context {
-	struct resp_reader *reader;
+	struct request_reader *reader;
 	struct connection *connection;
 	struct arrived times;
 };
 
 static long count_run(__u32 index, struct count_context *context)
 {
-	struct resp_run *run;
+	struct request_run *run;
 
 	barrier_var(index);
-	run = &context->reader->runs[index & (RESP_RUNS_MAX - 1)];
+	run = &context->reader->runs[index & (RUNS_MAX - 1)];
 	count_calls(context->connection, run->command, run->count, run->largest, &context->times);
-	note_transaction(context->connection, row_class(run->command));
+	note_class(context->connection, row_class(run->command));
 	on_run(context->connection, context->reader, index, run->command, run->count, &context->times);
 	return 0;
 }
 
 /* The runs of a receive are counted, and wait for nothing; the last one is noted already. */
-__noinline int count_runs(struct connection *x, struct resp_reader *r, const struct arrived *times)
+__noinline int count_runs(struct connection *x, struct request_reader *r, const struct arrived *times)
 {
 	struct count_context context = { .reader = r, .connection = x };
 
@@ -217,7 +153,7 @@ __noinline int count_runs(struct connection *x, struct resp_reader *r, const str
 }
 
 /* The runs of a receive join the pipeline; the last one is noted already. */
-__noinline int await_runs(struct connection *x, struct resp_reader *r, struct connection_details *c, const struct arrived *times)
+__noinline int await_runs(struct connection *x, struct request_reader *r, struct connection_details *c, const struct arrived *times)
 {
 	struct await_context context = { .reader = r, .connection = x, .details = c };
 	if (!x || !r || !c || !times)
@@ -228,7 +164,7 @@ __noinline int await_runs(struct connection *x, struct resp_reader *r, struct co
 	context.batch_begin = c->tail;
 	bpf_loop(r->runs_noted, await_run, &context, 0);
 	on_runs_ended(x);
-	if (x->flags & UNPAIRED)
+	if (x->flags & UNMATCHED)
 		return 0;
 	/* What found no room in `runs` comes after them, or between: from there on only the number of replies is known. */
 	c->untimed += r->unlisted;

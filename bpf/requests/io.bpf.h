@@ -7,7 +7,7 @@
 #define KILN_IO_BPF_H
 
 #include "common/bpf.h"
-#include "include/kiln_redis.h"
+#include "include/kiln_requests.h"
 #include "requests/connections.bpf.h"
 #include "requests/losses.bpf.h"
 

@@ -13,7 +13,7 @@
 struct replied {
 	struct connection *connection;
 	struct connection_details *details;
-	struct reply_reader *reader;
+	struct response_reader *reader;
 };
 
 struct answer_context {
@@ -26,7 +26,7 @@ static long answer_run(__u32 index, struct answer_context *context)
 {
 	const struct replied *replied = context->replied;
 	struct connection_details *c = replied->details;
-	struct reply_reader *r = replied->reader;
+	struct response_reader *r = replied->reader;
 	__u32 head = c->head, batch = c->batch_head, count, row;
 	struct pending_run *run;
 
@@ -54,12 +54,12 @@ static long answer_run(__u32 index, struct answer_context *context)
 }
 
 /* The next `count` replies have been handed over. Global, so that the verifier follows it once. */
-__noinline int answer(struct connection *x, struct connection_details *c, struct reply_reader *r, __u32 count, __u32 are_errors)
+__noinline int answer(struct connection *x, struct connection_details *c, struct response_reader *r, __u32 count, __u32 are_errors)
 {
 	struct replied replied = { x, c, r };
 	struct answer_context context = { &replied, count, are_errors };
 
-	if (!x || !c || !r || !count || x->flags & UNPAIRED)
+	if (!x || !c || !r || !count || x->flags & UNMATCHED)
 		return 0;
 	if (x->waiting == WAITING_ONE) {
 		on_single_answered(x);
@@ -80,7 +80,7 @@ __noinline int answer(struct connection *x, struct connection_details *c, struct
 			x->waiting = WAITING_NONE;
 	}
 	if (context.left)                 /* nobody awaits what was sent: what answers what is not known */
-		unpair(x);
+		unmatch(x);
 	return 0;
 }
 
@@ -101,8 +101,8 @@ static __always_inline __u32 answered_command(const struct replied *replied)
 }
 
 struct responses_context {
-	struct reply_reader *reader;
-	struct reply_stream *stream;
+	struct response_reader *reader;
+	struct response_stream *stream;
 	struct io_pieces pieces;
 };
 
@@ -115,23 +115,23 @@ static long follow_piece(__u32 index, struct responses_context *context)
 		return 1;
 	length = next_piece(&context->pieces, &base);
 	if (length < 0) {
-		context->stream->state = REPLY_FAILED;
+		context->stream->state = STREAM_FAILED;
 		return 1;
 	}
 	on_send_piece(context->pieces.vectors);
 	if (length)
-		follow_replies(context->reader, context->stream, base, length);
-	return context->stream->state == REPLY_FAILED;
+		read_responses(context->reader, context->stream, base, length);
+	return context->stream->state == STREAM_FAILED;
 }
 
 /* The bytes of a send, wherever they lie. What they complete is then in this CPU's reader. */
-__noinline int follow_send(struct connection_details *c, const struct io *send)
+__noinline int read_send(struct connection_details *c, const struct io *send)
 {
 	__u32 zero = 0;
-	struct reply_reader *r = bpf_map_lookup_elem(&reply_readers, &zero);
+	struct response_reader *r = bpf_map_lookup_elem(&response_readers, &zero);
 	struct responses_context context = { .reader = r };
 	struct user_msghdr header = {};
-	struct reply_stream *s;
+	struct response_stream *s;
 
 	if (!r || !c || !send)
 		return 0;
@@ -140,16 +140,16 @@ __noinline int follow_send(struct connection_details *c, const struct io *send)
 	context.pieces.vectors = send->base;
 	context.pieces.left = send->length;
 	context.pieces.form = send->form;
-	start_send(r);
-	on_send(s->state != REPLY_ELEMENT || s->outstanding);
+	start_responses(r);
+	on_send(!responses_at_boundary(s));
 	switch (send->form) {
 	case IO_BYTES:
-		follow_replies(r, s, send->base, send->length);
+		read_responses(r, s, send->base, send->length);
 		return 0;
 	case IO_MESSAGE:
 		if (bpf_probe_read_user(&header, sizeof header, (void *)send->base)) {
 			lose(KILN_LOST_UNREADABLE_BUFFERS, 1);
-			s->state = REPLY_FAILED;
+			s->state = STREAM_FAILED;
 			return 0;
 		}
 		context.pieces.vectors = header.iov;
@@ -159,7 +159,7 @@ __noinline int follow_send(struct connection_details *c, const struct io *send)
 		break;
 	default:
 		lose(KILN_LOST_UNSUPPORTED_SENDS, 1);
-		s->state = REPLY_FAILED;
+		s->state = STREAM_FAILED;
 		return 0;
 	}
 	bpf_loop(IOVECS_MAX, follow_piece, &context, 0);
@@ -168,13 +168,13 @@ __noinline int follow_send(struct connection_details *c, const struct io *send)
 
 static long answer_error(__u32 index, struct replied *replied)
 {
-	struct reply_error *error;
+	struct response_error *error;
 	struct connection *x = replied->connection;
 
 	barrier_var(index);
-	error = &replied->reader->errors[index & (REPLY_ERRORS_MAX - 1)];
+	error = &replied->reader->errors[index & (ERRORS_MAX - 1)];
 	answer(x, replied->details, replied->reader, error->replies_before, false);
-	if (x->flags & UNPAIRED)
+	if (x->flags & UNMATCHED)
 		return 1;
 	record_error(x->process, answered_command(replied), error);
 	if (!error->nested)
@@ -182,18 +182,18 @@ static long answer_error(__u32 index, struct replied *replied)
 	return 0;
 }
 
-/* What follow_send() found answers the commands that wait. */
-__noinline int settle_replies(struct connection *x, struct connection_details *c)
+/* What read_send() found answers the commands that wait. */
+__noinline int match_responses(struct connection *x, struct connection_details *c)
 {
 	__u32 zero = 0, row;
-	struct reply_reader *r = bpf_map_lookup_elem(&reply_readers, &zero);
+	struct response_reader *r = bpf_map_lookup_elem(&response_readers, &zero);
 	struct replied replied = { x, c, r };
 	struct kiln_command_stats *stats;
 
 	if (!r || !x || !c)
 		return 0;
 	if (r->pushes)
-		x->flags |= RESP3;
+		note_unsolicited(x);
 	if (r->pushes)
 		on_pushes(x, r);
 	if (c->first_sent_ns && (r->replies || (r->errors_listed && !r->errors[0].nested))) {
@@ -206,11 +206,11 @@ __noinline int settle_replies(struct connection *x, struct connection_details *c
 	if (r->errors_listed)
 		bpf_loop(r->errors_listed, answer_error, &replied, 0);
 	answer(x, c, r, r->replies, false);
-	if (c->replies.state == REPLY_FAILED) {
+	if (c->replies.state == STREAM_FAILED) {
 		if (!CLIENT_SIDE && !is_known_server(x->process) && is_other_protocol(&c->replies))
-			lose(KILN_LOST_NOT_RESP_CONNECTIONS, 1);
-		unpair(x);
-	} else if (replies_at_boundary(&c->replies)) {
+			lose(KILN_LOST_OTHER_PROTOCOL_CONNECTIONS, 1);
+		unmatch(x);
+	} else if (responses_at_boundary(&c->replies)) {
 		x->flags &= ~IN_REPLY;
 		c->first_sent_ns = 0;     /* a push ended here */
 	} else {

@@ -6,7 +6,7 @@
  *   observes_*  a question, answered at compile time without an observer: requests/ and sockets/ do more work if the answer is yes
  *
  * This file and trace/ alone know whether there is an observer. Below requests/responses, the scanners ask with
- * requests_apart() and replies_apart(), and report each reply that they complete (note_reply(), begin_piece(), end_piece()). */
+ * requests_apart() and responses_apart(), and report each reply that they complete (note_response(), begin_piece(), end_piece()). */
 #ifndef KILN_OBSERVER_BPF_H
 #define KILN_OBSERVER_BPF_H
 
@@ -17,9 +17,9 @@
 #else
 
 #include "common/bpf.h"
-#include "include/kiln_redis.h"
-#include "protocols/redis/reply_reader.bpf.h"
+#include "include/kiln_requests.h"
 #include "requests/connection_details.bpf.h"
+#include "requests/response_reader.bpf.h"
 
 /* ---- calls: which one the events after it belong to ---------------------------------------------------------- */
 
@@ -48,8 +48,8 @@ static __always_inline void on_unmatched(struct connection *x) {}
 static __always_inline void on_subscribed(struct connection *x) {}
 /* Whether they are followed. */
 static __always_inline bool observes_messages(const struct connection *x) { return false; }
-static __always_inline void on_messages_sent(struct reply_reader *r) {}
-static __always_inline void on_messages(struct connection *x, struct connection_details *c, struct reply_reader *r) {}
+static __always_inline void on_messages_sent(struct response_reader *r) {}
+static __always_inline void on_messages(struct connection *x, struct connection_details *c, struct response_reader *r) {}
 
 /* ---- requests ------------------------------------------------------------------------------------------------ */
 
@@ -57,11 +57,11 @@ static __always_inline void on_row(__u32 row, const struct kiln_command_key *key
 /* `count` requests found no room in the list of their receive's runs. */
 static __always_inline void on_unlisted(__u32 row, __u32 count) {}
 /* A receive of `bytes` is scanned next. */
-static __always_inline void on_receive(const struct connection *x, struct resp_reader *r, __u32 bytes) {}
+static __always_inline void on_receive(const struct connection *x, struct request_reader *r, __u32 bytes) {}
 /* Its runs are gone through next, if they are not one alone. */
 static __always_inline void on_runs(const struct connection *x) {}
 /* A run goes in flight, but for `unanswered` of its requests, of which no response is expected. */
-static __always_inline void on_run(struct connection *x, struct resp_reader *r, __u32 index, __u32 row, __u32 unanswered,
+static __always_inline void on_run(struct connection *x, struct request_reader *r, __u32 index, __u32 row, __u32 unanswered,
 				   const struct arrived *times) {}
 /* The runs of a receive have been gone through. */
 static __always_inline void on_runs_ended(struct connection *x) {}
@@ -69,10 +69,10 @@ static __always_inline void on_runs_ended(struct connection *x) {}
 static __always_inline void on_runs_unlisted(struct connection *x, __u32 count) {}
 static __always_inline void on_batch(struct batch *batch, __u32 sequence, __u32 first) {}
 /* The only request of a receive goes in flight, or the only run. */
-static __always_inline void on_single_request(struct connection *x, struct resp_reader *r) {}
-static __always_inline void on_single_run(struct connection *x, struct resp_reader *r) {}
+static __always_inline void on_single_request(struct connection *x, struct request_reader *r) {}
+static __always_inline void on_single_run(struct connection *x, struct request_reader *r) {}
 /* A receive ended inside a request. */
-static __always_inline void on_request_begun(struct connection *x, struct resp_reader *r) {}
+static __always_inline void on_request_begun(struct connection *x, struct request_reader *r) {}
 /* Whether a run may go in flight as one entry of the connection, where its requests' places are not known. */
 static __always_inline bool observes_each(__u32 row) { return false; }
 /* Whether batches know the sequence of their first request. */
@@ -88,7 +88,7 @@ static __always_inline void on_responses(const struct connection *x, const struc
 static __always_inline void on_send(bool resumed) {}
 /* A piece of it is; `vector` is the iovec after the piece's. */
 static __always_inline void on_send_piece(__u64 vector) {}
-static __always_inline void on_pushes(struct connection *x, const struct reply_reader *r) {}
+static __always_inline void on_pushes(struct connection *x, const struct response_reader *r) {}
 /* `count` requests of a run are answered. */
 static __always_inline void on_run_answered(struct connection *x, struct connection_details *c, __u32 row, __u32 count, const struct batch *batch) {}
 /* The only request in flight is answered. */
@@ -108,11 +108,11 @@ static __always_inline bool observes_responses(void) { return false; }
 
 /* ---- asked by the scanners ----------------------------------------------------------------------------------- */
 
-static __always_inline bool requests_apart(const struct resp_reader *r, __u32 command) { return false; }
-static __always_inline bool replies_apart(const struct reply_reader *r) { return false; }
-static __always_inline void begin_piece(const struct reply_reader *r) {}
-static __always_inline void end_piece(const struct reply_reader *r) {}
-static __always_inline void note_reply(struct reply_reader *r, __u32 kind) {}
+static __always_inline bool requests_apart(const struct request_reader *r, __u32 command) { return false; }
+static __always_inline bool responses_apart(const struct response_reader *r) { return false; }
+static __always_inline void begin_piece(const struct response_reader *r) {}
+static __always_inline void end_piece(const struct response_reader *r) {}
+static __always_inline void note_response(struct response_reader *r, __u32 kind) {}
 
 #endif
 

@@ -9,7 +9,7 @@
 
 #include "common/bpf.h"
 #include "common/targets.bpf.h"
-#include "include/kiln_redis.h"
+#include "include/kiln_requests.h"
 #include "requests/connection_details.bpf.h"
 #include "requests/io.bpf.h"
 #include "requests/lifetimes.bpf.h"
@@ -44,7 +44,7 @@ __noinline int keep_undecided(struct connection *x, const struct receive *receiv
 	before = kept->length;
 	barrier_var(before);
 	barrier_var(length);
-	if (before >= RESP_WINDOW || length > RESP_WINDOW || before + length > RESP_WINDOW)
+	if (before >= WINDOW_BYTES || length > WINDOW_BYTES || before + length > WINDOW_BYTES)
 		return false;
 	if (bpf_probe_read_user(kept->bytes + before, length, (void *)receive->io.base)) {
 		lose(KILN_LOST_UNREADABLE_BUFFERS, 1);
@@ -59,22 +59,8 @@ __noinline int keep_undecided(struct connection *x, const struct receive *receiv
 	return true;
 }
 
-/* A line of digits, with its sign, of which up to 16 bytes are here. */
-static __always_inline bool begins_as_number(const __u8 *b)
-{
-	__u32 i;
-
-	for (i = 1; i < 15; i++) {
-		if (b[i] == '\r')
-			return i > 1 && b[i + 1] == '\n';
-		if ((b[i] < '0' || b[i] > '9') && (i > 1 || b[i] != '-'))
-			return false;
-	}
-	return true;
-}
-
 /* Whether what is sent begins as a reply does: with a type, and behind it what that type has. */
-__noinline int begins_as_reply(const struct io *send)
+__noinline int begins_as_response(const struct io *send)
 {
 	__u8 b[16] = {};
 	__u32 length;
@@ -87,19 +73,7 @@ __noinline int begins_as_reply(const struct io *send)
 	barrier_var(length);
 	if (length > sizeof b || bpf_probe_read_user(b, length, (void *)first_byte_of(send)))
 		return false;
-	switch (b[0]) {
-	case '$': case '*': case '~': case '%': case '>': case '|': case '=': case '!': case ':': case '(':
-		return begins_as_number(b);
-	case '+': case '-':
-		return b[1] > ' ' && b[1] < 0x7f;
-	case '_':
-		return b[1] == '\r' && b[2] == '\n';
-	case '#':
-		return (b[1] == 't' || b[1] == 'f') && b[2] == '\r';
-	case ',':
-		return (b[1] >= '0' && b[1] <= '9') || b[1] == '-' || b[1] == 'i' || b[1] == 'n';
-	}
-	return false;
+	return begins_response(b);
 }
 
 /* ---- boundaries ---------------------------------------------------------------------------------------------- */
@@ -110,7 +84,7 @@ __noinline __u32 foreign_connection(__u64 buffer, __u32 length)
 	__u8 start[2] = {};
 
 	bpf_probe_read_user(start, length < 2 ? 1 : 2, (void *)buffer);
-	return start[0] >= 0x14 && start[0] <= 0x17 && start[1] == 3 ? KILN_LOST_TLS_CONNECTIONS : KILN_LOST_NOT_RESP_CONNECTIONS;
+	return start[0] >= 0x14 && start[0] <= 0x17 && start[1] == 3 ? KILN_LOST_TLS_CONNECTIONS : KILN_LOST_OTHER_PROTOCOL_CONNECTIONS;
 }
 
 /* The connection can't be followed any more: parse on without counting until a boundary is proven. */
@@ -121,10 +95,10 @@ __noinline int desync(struct connection *x)
 	if (x->sync == SYNC_UNDECIDED)
 		lose_undecided(x->id);
 	x->sync = RESYNCING;
-	x->queues = 0;
+	restart_expectations(x);
 	x->flags &= ~(IN_REQUEST | PROBED | REPLIED | SUBSCRIBER);
 	if (x->waiting != WAITING_NONE)
-		unpair(x);                /* what answers what is not known */
+		unmatch(x);                /* what answers what is not known */
 	return 0;
 }
 
@@ -149,12 +123,12 @@ __noinline int probe(struct connection *x, struct connection_details *c, const s
 	}
 	if (!(x->flags & IN_REQUEST))
 		return 0;
-	if (c->requests.state < RESP_FAILED) {
+	if (c->requests.state < STREAM_FAILED) {
 		/* Replies flow while the parse is inside something: it may be lost in a length that was never one. */
 		if (!replied)
 			return 0;
 		bpf_probe_read_user(&first, 1, (void *)receive->io.base);
-		if (first != '*')
+		if (!begins_request(first))
 			return 0;
 	} else if (replied && !probed && ++c->failed_probes >= PROBES_MAX) {
 		/* A server answers, and never a whole request: another protocol, met in its middle. What comes after an answer begins a
@@ -165,17 +139,6 @@ __noinline int probe(struct connection *x, struct connection_details *c, const s
 	}
 	x->flags &= ~(IN_REQUEST | PROBED);
 	return 0;
-}
-
-/* Whether a receive begins a message of the cluster bus, on which nodes talk to each other: `RCmb` and the message's length, of which the
- * first byte is zero. No request has a zero there. A node reads these 8 bytes by themselves, or more. */
-__noinline int begins_bus_message(const struct receive *receive)
-{
-	__u64 start = 0;
-
-	if (!receive || receive->io.length < sizeof start || bpf_probe_read_user(&start, sizeof start, (void *)receive->io.base))
-		return false;
-	return (start & 0xffffffffff) == ('R' | 'C' << 8 | 'm' << 16 | (__u64)'b' << 24);
 }
 
 /* The first receive of a connection. */
@@ -206,13 +169,13 @@ __noinline int meet(struct connection *x, const struct receive *receive, __u32 p
 		x->sync = SYNC_IGNORED;
 		return 0;
 	}
-	if (begins_bus_message(receive)) {
+	if (begins_other_stream(receive->io.base, receive->io.length)) {
 		x->sync = SYNC_IGNORED;
 		return 0;
 	}
 	/* Only clients of Redis begin with an array; a plain line may be of any protocol. */
 	bpf_probe_read_user(&first, sizeof first, (void *)receive->io.base);
-	x->sync = is_known_server(process) || first == '*' ? SYNCED : SYNC_UNDECIDED;
+	x->sync = is_known_server(process) || begins_request(first) ? SYNCED : SYNC_UNDECIDED;
 	return 0;
 }
 
@@ -245,7 +208,7 @@ static __noinline int take_up(const struct place *place, struct connection *x, s
 	}
 	if (x->sync != RESYNCING && !(x->flags & IN_REQUEST))
 		return true;
-	if (x->sync == RESYNCING && begins_bus_message(receive)) {
+	if (x->sync == RESYNCING && begins_other_stream(receive->io.base, receive->io.length)) {
 		x->sync = SYNC_IGNORED;
 		return false;
 	}

@@ -146,9 +146,9 @@ static __always_inline void syscall_send(struct task_struct *task, struct pt_reg
 	if (regs->orig_ax == NR_sendmmsg) {
 		if (CLIENT_SIDE) {
 			client_misses(x);
-		} else if (x->sync == SYNCED && !(x->flags & UNPAIRED)) {
+		} else if (x->sync == SYNCED && !(x->flags & UNMATCHED)) {
 			lose(KILN_LOST_UNSUPPORTED_SENDS, 1);
-			unpair(x);
+			unmatch(x);
 		}
 		return;
 	}

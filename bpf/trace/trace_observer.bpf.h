@@ -82,12 +82,12 @@ static __always_inline bool observes_messages(const struct connection *x)
 	return x->flags & SUBSCRIBER;
 }
 
-static __always_inline void on_messages_sent(struct reply_reader *r)
+static __always_inline void on_messages_sent(struct response_reader *r)
 {
 	list_messages(r);
 }
 
-static __always_inline void on_messages(struct connection *x, struct connection_details *c, struct reply_reader *r)
+static __always_inline void on_messages(struct connection *x, struct connection_details *c, struct response_reader *r)
 {
 	emit_messages(x, c, r);
 }
@@ -105,7 +105,7 @@ static __always_inline void on_unlisted(__u32 row, __u32 count)
 		lose(KILN_LOST_UNTRACED_COMMANDS, count);
 }
 
-static __always_inline void on_receive(const struct connection *x, struct resp_reader *r, __u32 bytes)
+static __always_inline void on_receive(const struct connection *x, struct request_reader *r, __u32 bytes)
 {
 	r->traced = keeping_of(x, bytes);
 }
@@ -115,7 +115,7 @@ static __always_inline void on_runs(const struct connection *x)
 	begin_runs(x);
 }
 
-static __always_inline void on_run(struct connection *x, struct resp_reader *r, __u32 index, __u32 row, __u32 unanswered,
+static __always_inline void on_run(struct connection *x, struct request_reader *r, __u32 index, __u32 row, __u32 unanswered,
 				   const struct arrived *times)
 {
 	requests_read(x, r, index);
@@ -139,17 +139,17 @@ static __always_inline void on_batch(struct batch *batch, __u32 sequence, __u32 
 	batch->first = first;
 }
 
-static __always_inline void on_single_request(struct connection *x, struct resp_reader *r)
+static __always_inline void on_single_request(struct connection *x, struct request_reader *r)
 {
 	only_request_read(x, r);
 }
 
-static __always_inline void on_single_run(struct connection *x, struct resp_reader *r)
+static __always_inline void on_single_run(struct connection *x, struct request_reader *r)
 {
 	only_run_read(x, r);
 }
 
-static __always_inline void on_request_begun(struct connection *x, struct resp_reader *r)
+static __always_inline void on_request_begun(struct connection *x, struct request_reader *r)
 {
 	keep_begun_request(x, r);
 }
@@ -186,7 +186,7 @@ static __always_inline void on_send_piece(__u64 vector)
 	set_vector(vector);
 }
 
-static __always_inline void on_pushes(struct connection *x, const struct reply_reader *r)
+static __always_inline void on_pushes(struct connection *x, const struct response_reader *r)
 {
 	if (r->apart)
 		emit_pushes(x);
