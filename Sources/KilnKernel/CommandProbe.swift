@@ -48,7 +48,7 @@ public struct CommandProbe: ~Copyable {
     /// The names of the loaded programs.
     public let programNames: [String]
     private(set) var object: BPFObject
-    private let control: UnsafeMutablePointer<kiln_redis_control>
+    private let control: UnsafeMutablePointer<kiln_request_control>
     let ids: BPFMap
     private let stats: BPFMap
     private let errors: BPFMap
@@ -84,7 +84,7 @@ public struct CommandProbe: ~Copyable {
             let command = kiln_listed_command(index)
             try listed.update(command.name, command.command_class)
         }
-        control = try object.mapVariables(as: kiln_redis_control.self)
+        control = try object.mapVariables(as: kiln_request_control.self)
         programNames = programs + (followable.isEmpty ? [] : TLSProbes.programs)
         self.object = object
         self.ids = ids
@@ -155,7 +155,7 @@ public struct CommandProbe: ~Copyable {
             try object.setCapacity(ofMap: "command_stats", to: capacity)
         }
         try object.setCapacity(ofMap: "earlier_sockets", to: UInt32(watched.descriptorLimit(within: Self.earlierSockets)))
-        if let trace { try trace.configure(object) } else { try TraceFilter.leaveOut(of: object) }
+        if let trace { try trace.configure(object) }
         let ofTLS = tls.followed == 0 ? [] : TLSProbes.programs
         if !ofTLS.isEmpty && kiln_probe_uprobe_multi() == 0 { object.attachTogether(ofTLS) }
         object.loadOnly(programs + ofTLS)
@@ -255,8 +255,8 @@ public struct CommandProbe: ~Copyable {
         snapshot.undecidedBytes = UInt64(control.pointee.undecided_bytes)
         snapshot.clients = try clients.counts(taken: Int(control.pointee.clients_taken), processes: processes)
         snapshot.readByOtherThreads = Set((0..<processes).filter { control.pointee.several_threads & 1 << UInt32($0) != 0 })
-        try snapshot.addLosses(losses, count: Int(KILN_REDIS_LOSS_COUNT.rawValue)) {
-            kiln_describe_redis_loss($0)
+        try snapshot.addLosses(losses, count: Int(KILN_REQUEST_LOSS_COUNT.rawValue)) {
+            kiln_describe_request_loss($0)
         }
         snapshot.addPrograms(programs())
     }

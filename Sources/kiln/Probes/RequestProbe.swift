@@ -11,6 +11,8 @@ final class RequestProbe: Probe {
         let deliver: ([TracedRequest]) throws -> Void
     }
 
+    static let needs = Capabilities.hooks + [Capabilities.singleRequests, Capabilities.clientSide]
+
     private let wire: WireProtocol
     private let targets: [Target]
     private let watched: WatchedProcesses
