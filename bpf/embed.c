@@ -3,7 +3,7 @@
 #include "kiln_objects.h"
 #include <stddef.h>
 
-#if !__has_embed("build/redis.bpf.o") || !__has_embed("build/client.bpf.o") || !__has_embed("build/trace.bpf.o") || \
+#if !__has_embed("build/redis.bpf.o") || !__has_embed("build/redis-client.bpf.o") || !__has_embed("build/redis-trace.bpf.o") || \
 	!__has_embed("build/syscalls.bpf.o") || !__has_embed("build/stacks.bpf.o")
 #error "the BPF objects are missing: run `make bpf` first"
 #endif
@@ -15,10 +15,10 @@ OBJECT(redis) = {
 #embed "build/redis.bpf.o"
 };
 OBJECT(client) = {
-#embed "build/client.bpf.o"
+#embed "build/redis-client.bpf.o"
 };
 OBJECT(trace) = {
-#embed "build/trace.bpf.o"
+#embed "build/redis-trace.bpf.o"
 };
 OBJECT(syscalls) = {
 #embed "build/syscalls.bpf.o"

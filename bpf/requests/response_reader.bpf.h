@@ -72,4 +72,31 @@ static __always_inline void note_size(struct response_reader *r, struct response
 	note_sizes(r, s, r->position, 1, 0, s->before + (r->position - r->begun));
 }
 
+/* A send, or a piece of it, of `length` bytes at the user address `buffer` is read next. */
+static __always_inline void start_response_piece(struct response_reader *r, __u64 buffer, __u32 length)
+{
+	r->address = buffer;
+	r->position = 0;
+	r->end = length;
+	r->window_start = 0;
+	r->window_length = 0;
+	r->begun = 0;
+}
+
+/* The next window of it; -1: unreadable. */
+__noinline int read_next_responses(struct response_reader *r)
+{
+	__u32 length;
+
+	if (!r)
+		return -1;
+	length = r->end - r->position;
+	barrier_var(length);
+	if (length > WINDOW_BYTES)
+		length = WINDOW_BYTES;
+	r->window_start = r->position;
+	r->window_length = length;
+	return bpf_probe_read_user(r->bytes, length, (void *)(r->address + r->position)) ? -1 : 0;
+}
+
 #endif

@@ -226,21 +226,6 @@ __noinline int reply_number(struct response_reader *r, struct response_stream *s
 	return 0;
 }
 
-__noinline int reply_refill(struct response_reader *r)
-{
-	__u32 length;
-
-	if (!r)
-		return -1;
-	length = r->end - r->position;
-	barrier_var(length);
-	if (length > WINDOW_BYTES)
-		length = WINDOW_BYTES;
-	r->window_start = r->position;
-	r->window_length = length;
-	return bpf_probe_read_user(r->bytes, length, (void *)(r->address + r->position)) ? -1 : 0;
-}
-
 /* The length of a line of up to 8 bytes, its LF included; 0: look closer. */
 static __always_inline __u32 short_line(const __u8 *b, __u32 available)
 {
@@ -379,7 +364,7 @@ static __always_inline int reply_unit(struct response_reader *r, struct response
 	}
 	offset = r->position - r->window_start;
 	if (offset >= r->window_length) {
-		if (reply_refill(r)) {
+		if (read_next_responses(r)) {
 			lose(KILN_LOST_UNREADABLE_BUFFERS, 1);
 			s->state = STREAM_FAILED;
 			return 1;
@@ -430,12 +415,7 @@ __noinline int read_responses(struct response_reader *r, struct response_stream 
 
 	if (!r || !s)
 		return 0;
-	r->address = buffer;
-	r->position = 0;
-	r->end = length;
-	r->window_start = 0;
-	r->window_length = 0;
-	r->begun = 0;
+	start_response_piece(r, buffer, length);
 	begin_piece(r);
 	bpf_loop(length < REPLY_STEPS_MAX ? length : REPLY_STEPS_MAX, reply_step, &context, 0);
 	if (r->position < r->end && s->state != STREAM_FAILED) {
