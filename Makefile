@@ -35,7 +35,7 @@ COMPARE_PACKAGES := bpftrace libbpf-tools strace
 # Of `make bench-compare`: each takes about a minute and a half.
 ROUNDS ?= 5
 
-.PHONY: build help deps deps-build bpf static demo test command-names test-kernels bench bench-compare clean
+.PHONY: build help deps deps-build bpf static demo test test-quick command-names test-kernels bench bench-compare clean
 
 build: bpf                       ## build kiln (the default); the binary is .build/release/kiln
 	$(SWIFT_BUILD) --product kiln
@@ -112,6 +112,9 @@ demo: deps build                 ## profile a redis-server of its own under load
 test: deps bpf bpf/build/headers ## run every test
 	Tests/servers/fetch.sh .build-servers
 	Tests/run.sh "$(SWIFT)"
+
+test-quick: bpf                  ## run the tests that need neither root nor servers nor a browser: two minutes
+	Tests/run.sh "$(SWIFT)" quick
 
 command-names:                   ## renew the list of commands that servers know (bpf/protocols/redis/command_names.inc)
 	Tests/servers/fetch.sh .build-servers
