@@ -2,14 +2,18 @@ import Foundation
 import Glibc
 import KilnKernel
 import KilnModel
+import KilnTargets
 import Testing
 import ToyProtocol
+@testable import kiln
 
 extension KernelTests {
     /// A second protocol, which is a folder of its own (Tests/ToyProtocol) and a line in the Makefile: a line in is a request, a line out its
     /// response.
     @Suite struct ProtocolTests {
-        private static let toy = RequestObjects(name: "toy", server: { toy_protocol_object() })
+        private static let toy = WireProtocol(
+            title: "Toy", encoding: "lines", objects: RequestObjects(name: "toy", server: { toy_protocol_object() }), payload: RESPPayload()
+        )
 
         /// Answers each line; `SLOW` after 2 ms of work. What it read in one receive is answered by one send.
         private static let server = """
@@ -37,10 +41,13 @@ extension KernelTests {
                 port = (try? String(contentsOfFile: directory + "/port", encoding: .utf8)).flatMap { UInt16($0) }
                 return port != nil
             }) else { throw TestFailure("the server has no port") }
-            var probe = try CommandProbe(
-                watching: try #require(WatchedProcesses(pids: [child.pid])), objects: toy, hook: try #require(CommandHook(rawValue: hook))
+            let targets = try TargetDiscovery().targets(pids: [child.pid], ports: [])
+            let probe = RequestProbe(
+                toy, targets, watched: try WatchedProcesses(targets, for: "a test"), hook: try #require(CommandHook(rawValue: hook)),
+                began: MonotonicClock.now(), isSolePurpose: true
             )
-            try probe.attach { [] }
+            try probe.load()
+            _ = try probe.attach()
             try load(try Connection(port: try #require(port)))
             var snapshot = Snapshot(time: MonotonicClock.now())
             try probe.read(into: &snapshot)
