@@ -8,8 +8,14 @@ CONFIG  ?= release
 # Swift's own libraries inside: kiln starts 8 ms sooner and takes 7 MiB less than with 14 shared ones.
 SWIFT_BUILD := $(SWIFT) build -c $(CONFIG) --static-swift-stdlib
 
-BPF      := redis client trace syscalls stacks
-OBJECTS  := $(BPF:%=bpf/build/%.bpf.o)
+# Protocols of requests.bpf.c, each by its folder; bpf/requests/variant.h says what a protocol is. Of each an object of the server's side, one of
+# the client's, and one with a trace; of those that are for tests only the first.
+PROTOCOLS      := bpf/protocols/redis
+TEST_PROTOCOLS := Tests/ToyProtocol
+
+REQUESTS := $(foreach protocol,$(notdir $(PROTOCOLS)),$(protocol) $(protocol)-client $(protocol)-trace)
+OBJECTS  := $(REQUESTS:%=bpf/build/%.bpf.o) bpf/build/syscalls.bpf.o bpf/build/stacks.bpf.o
+TEST_OBJECTS := $(TEST_PROTOCOLS:Tests/%=bpf/build/%.bpf.o)
 BPF_HEADERS := $(wildcard bpf/*/*.h bpf/*/*/*.h)
 BPF_ARCH := $(ARCH:x86_64=x86)
 BPF_COMPILE = $(CLANG) -g -O2 -target bpf -mcpu=v3 -std=gnu2x -Wall -Wextra -Werror -Wno-unused-parameter \
@@ -29,7 +35,7 @@ COMPARE_PACKAGES := bpftrace libbpf-tools strace
 # Of `make bench-compare`: each takes about a minute and a half.
 ROUNDS ?= 5
 
-.PHONY: build help deps deps-build bpf static demo test command-names test-kernels bench bench-compare clean
+.PHONY: build help deps deps-build bpf static demo test test-quick command-names test-kernels bench bench-compare clean
 
 build: bpf                       ## build kiln (the default); the binary is .build/release/kiln
 	$(SWIFT_BUILD) --product kiln
@@ -58,16 +64,19 @@ deps-build:
 	$(call install,$(BUILD_PACKAGES))
 
 bpf: deps-build                  ## compile the BPF programs
-	@$(MAKE) --no-print-directory $(OBJECTS) bpf/build/stack_check.bpf.o bpf/build/observers.bpf.o bpf/build/syscall_names.inc
+	@$(MAKE) --no-print-directory $(OBJECTS) $(TEST_OBJECTS) bpf/build/stack_check.bpf.o bpf/build/observers.bpf.o bpf/build/syscall_names.inc
 
 bpf/build/stacks.bpf.o: bpf/stacks/stacks.bpf.c $(BPF_HEADERS) Makefile
 bpf/build/syscalls.bpf.o: bpf/syscalls/syscalls.bpf.c $(BPF_HEADERS) Makefile
-bpf/build/redis.bpf.o bpf/build/client.bpf.o bpf/build/trace.bpf.o: bpf/requests/requests.bpf.c $(BPF_HEADERS) Makefile
 
-# The same programs, with what these sessions alone need.
-bpf/build/client.bpf.o: DEFINE := -DCLIENT_SIDE
-bpf/build/trace.bpf.o: DEFINE := -DTRACING
-$(OBJECTS):
+define requests_object
+bpf/build/$(1).bpf.o: bpf/requests/requests.bpf.c $$(BPF_HEADERS) $$(wildcard $(2)/*.h) Makefile
+bpf/build/$(1).bpf.o: DEFINE := -DPROTOCOL=$(2) -I. $(3)
+endef
+$(foreach protocol,$(PROTOCOLS) $(TEST_PROTOCOLS),$(eval $(call requests_object,$(notdir $(protocol)),$(protocol),)))
+$(foreach protocol,$(PROTOCOLS),$(eval $(call requests_object,$(notdir $(protocol))-client,$(protocol),-DCLIENT_SIDE)))
+$(foreach protocol,$(PROTOCOLS),$(eval $(call requests_object,$(notdir $(protocol))-trace,$(protocol),-DTRACING)))
+$(OBJECTS) $(TEST_OBJECTS):
 	@mkdir -p $(@D)
 	$(BPF_COMPILE) $(DEFINE) -c $< -o $@
 
@@ -103,6 +112,9 @@ demo: deps build                 ## profile a redis-server of its own under load
 test: deps bpf bpf/build/headers ## run every test
 	Tests/servers/fetch.sh .build-servers
 	Tests/run.sh "$(SWIFT)"
+
+test-quick: bpf                  ## run the tests that need neither root nor servers nor a browser: two minutes
+	Tests/run.sh "$(SWIFT)" quick
 
 command-names:                   ## renew the list of commands that servers know (bpf/protocols/redis/command_names.inc)
 	Tests/servers/fetch.sh .build-servers

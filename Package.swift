@@ -83,6 +83,11 @@ let package = Package(
             name: "StackCheckBPF", dependencies: ["KilnBPF"], path: "Tests/StackCheckBPF", exclude: ["stack_check.bpf.c"],
             cSettings: [.unsafeFlags(["-std=gnu2x"])]
         ),
+        // A protocol of lines, compiled into the programs that count requests.
+        .target(
+            name: "ToyProtocol", dependencies: ["KilnBPF"], path: "Tests/ToyProtocol", sources: ["embed.c"],
+            cSettings: [.unsafeFlags(["-std=gnu2x"])]
+        ),
         .target(name: "StackCheck", dependencies: ["KilnKernel", "KilnSymbols", "StackCheckBPF"], path: "Tests/StackCheck"),
         // Random numbers with a seed, a headless browser, xmllint: for tests and benchmarks.
         .target(name: "TestSupport", path: "Tests/TestSupport"),
@@ -106,7 +111,7 @@ let package = Package(
             name: "KilnTests",
             dependencies: [
                 "kiln", "kiln-observer", "KilnModel", "KilnKernel", "KilnSymbols", "KilnTargets", "CLibbpf", "CLibdwReference", "StackCheck", "TestSupport",
-                .product(name: "SystemPackage", package: "swift-system"),
+                "ToyProtocol", .product(name: "SystemPackage", package: "swift-system"),
             ],
             exclude: ["Golden"]
         ),

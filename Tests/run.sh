@@ -1,11 +1,48 @@
 #!/bin/sh
-# Runs every test: first those that need nothing of the machine, then, alone, those with the real kernel and redis-server.
-# Tests that can't run are reported as skipped, with what is missing; Tests/skipped.sh finds them in what this prints.
+# Runs every test: first those that need nothing of the machine, target by target, then, alone, those with the real kernel and redis-server.
+# `run.sh SWIFT quick` runs what needs neither root nor servers nor a browser. Tests that can't run are reported as skipped, with what is
+# missing; Tests/skipped.sh finds them in what this prints. At the end stands how long each target took, and each suite of kernel tests.
 set -eu
 swift=${1:-swift}
+quick=${2:-}
 cd "$(dirname "$0")/.."
 
 "$swift" build --build-tests
-"$swift" test --skip-build --skip KernelTests
+tests=$("$swift" build --show-bin-path)/kilnPackageTests.xctest
+log=$(mktemp)
+trap 'rm -f "$log" "$log.times" "$log.retried"' EXIT
+: >"$log.times" >"$log.retried"
+failed=
+
+# run NAME OPTION...: a group of tests. It fails as well where the options select none.
+run() {
+  name=$1
+  shift
+  begin=$(date +%s)
+  { "$tests" --testing-library swift-testing "$@" 2>&1 && echo "== $name passed =="; } | tee "$log"
+  if ! grep -aqx "== $name passed ==" "$log" || ! grep -aq 'Test run with [1-9]' "$log"; then failed="$failed $name"; fi
+  printf '%6d s  %s\n' $(($(date +%s) - begin)) "$name" >>"$log.times"
+  grep -a '^RETRIED' "$log" >>"$log.retried" || true
+}
+
+report() {
+  echo "== time by group =="
+  cat "$log.times"
+  if [ -s "$log.retried" ]; then
+    echo "== tests that depend on time, and were tried again =="
+    cat "$log.retried"
+  fi
+  [ -z "$failed" ] || { echo "failed:$failed"; exit 1; }
+}
+
+for folder in Tests/*Tests; do
+  target=${folder#Tests/}
+  run "$target" --filter "^$target\." --skip KernelTests ${quick:+--skip BrowserTests --skip LiveTests}
+done
+[ -z "$quick" ] && [ -z "$failed" ] || { report; exit 0; }
+
 echo "== kernel tests =="
-"$swift" test --skip-build --filter KernelTests
+run KernelTests --filter KernelTests
+sed -nE 's/.* Suite ([A-Za-z]+) (passed|failed) after ([0-9]+)\..* seconds.*/\3 \1/p' "$log" | grep -v ' KernelTests$' | sort -rn |
+  while read -r seconds suite; do printf '%10d s  %s\n' "$seconds" "$suite"; done >>"$log.times"
+report

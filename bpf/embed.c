@@ -3,7 +3,7 @@
 #include "kiln_objects.h"
 #include <stddef.h>
 
-#if !__has_embed("build/redis.bpf.o") || !__has_embed("build/client.bpf.o") || !__has_embed("build/trace.bpf.o") || \
+#if !__has_embed("build/redis.bpf.o") || !__has_embed("build/redis-client.bpf.o") || !__has_embed("build/redis-trace.bpf.o") || \
 	!__has_embed("build/syscalls.bpf.o") || !__has_embed("build/stacks.bpf.o")
 #error "the BPF objects are missing: run `make bpf` first"
 #endif
@@ -15,10 +15,10 @@ OBJECT(redis) = {
 #embed "build/redis.bpf.o"
 };
 OBJECT(client) = {
-#embed "build/client.bpf.o"
+#embed "build/redis-client.bpf.o"
 };
 OBJECT(trace) = {
-#embed "build/trace.bpf.o"
+#embed "build/redis-trace.bpf.o"
 };
 OBJECT(syscalls) = {
 #embed "build/syscalls.bpf.o"
@@ -36,19 +36,19 @@ struct kiln_object kiln_syscalls_object(void) { return BYTES(syscalls); }
 struct kiln_object kiln_stacks_object(void) { return BYTES(stacks); }
 
 #define X(symbol, name, meaning) { name, meaning },
-static const struct kiln_loss redis_losses[] = { KILN_REDIS_LOSSES(X) };
+static const struct kiln_loss request_losses[] = { KILN_REQUEST_LOSSES(X) };
 static const struct kiln_loss syscall_losses[] = { KILN_SYSCALL_LOSSES(X) };
 static const struct kiln_loss stack_losses[] = { KILN_STACK_LOSSES(X) };
 static const struct kiln_loss stack_ends[] = { KILN_STACK_ENDS(X) };
 #undef X
 
-struct kiln_loss kiln_describe_redis_loss(unsigned int loss) { return redis_losses[loss]; }
+struct kiln_loss kiln_describe_request_loss(unsigned int loss) { return request_losses[loss]; }
 /* No default: a new loss has to say what it hides. */
 #pragma clang diagnostic push
 #pragma clang diagnostic error "-Wswitch"
-enum kiln_hidden kiln_redis_loss_hides(unsigned int loss)
+enum kiln_hidden kiln_request_loss_hides(unsigned int loss)
 {
-	switch ((enum kiln_redis_loss)loss) {
+	switch ((enum kiln_request_loss)loss) {
 	case KILN_LOST_UNSYNCHRONISED_BYTES:
 	case KILN_LOST_TLS_CONNECTIONS:
 	case KILN_LOST_UNSUPPORTED_CONNECTIONS:
@@ -67,12 +67,12 @@ enum kiln_hidden kiln_redis_loss_hides(unsigned int loss)
 	case KILN_LOST_COMMAND_NAMES_TOO_LONG:
 		return KILN_HIDES_NAMES;
 	case KILN_LOST_UNTIMED_COMMANDS:
-	case KILN_LOST_UNPAIRED_CONNECTIONS:
+	case KILN_LOST_UNMATCHED_CONNECTIONS:
 	case KILN_LOST_UNSUPPORTED_SENDS:
 	case KILN_LOST_SEND_STEPS_EXCEEDED:
 	case KILN_LOST_ERRORS_WITHOUT_NAME:
 		return KILN_HIDES_REPLIES;
-	case KILN_LOST_NOT_RESP_CONNECTIONS:          /* they hold none */
+	case KILN_LOST_OTHER_PROTOCOL_CONNECTIONS:          /* they hold none */
 	case KILN_LOST_DISPLACED_CONNECTIONS:         /* what they send next is unsynchronised_bytes */
 	case KILN_LOST_WAITS_WITHOUT_NAME:
 	case KILN_LOST_CLIENTS_MAP_FULL:
@@ -80,7 +80,7 @@ enum kiln_hidden kiln_redis_loss_hides(unsigned int loss)
 	case KILN_LOST_UNTRACED_COMMANDS:
 	case KILN_LOST_UNTRACED_PUSHES:
 	case KILN_LOST_TRACED_REQUESTS_WITHOUT_ROOM:
-	case KILN_REDIS_LOSS_COUNT:
+	case KILN_REQUEST_LOSS_COUNT:
 		return KILN_HIDES_NOTHING;
 	}
 	return KILN_HIDES_NOTHING;

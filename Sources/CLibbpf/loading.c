@@ -49,26 +49,10 @@ const char *kiln_libbpf_log_take(void)
 	return taken_text;
 }
 
-/* ---- the kernel's types -------------------------------------------------------------------------------------- */
-
-// To load an object, libbpf reads the kernel's types: 5 MB, which it holds twice while it parses them. One thread at a time does that.
-static pthread_mutex_t kernel_types = PTHREAD_MUTEX_INITIALIZER;
-static _Thread_local bool reads_kernel_types;
-
-static void have_read_kernel_types(void)
-{
-	if (reads_kernel_types)
-		pthread_mutex_unlock(&kernel_types);
-	reads_kernel_types = false;
-}
-
 static int hear(enum libbpf_print_level level, const char *format, va_list arguments)
 {
 	char *text = NULL;
 
-	// "loading kernel BTF '...'", or "loaded ...": said when it is done.
-	if (level == LIBBPF_DEBUG && strstr(format, " kernel BTF "))
-		have_read_kernel_types();
 	if (level != LIBBPF_WARN || vasprintf(&text, format, arguments) < 0)
 		return 0;
 	add_to_log(text);
@@ -183,12 +167,8 @@ static int finish_apart(bool usable)
 
 int kiln_load_object(struct bpf_object *object, int *probes)
 {
-	int result;
+	int result = bpf_object__load(object);
 
-	pthread_mutex_lock(&kernel_types);
-	reads_kernel_types = true;
-	result = bpf_object__load(object);
-	have_read_kernel_types();
 	*probes = finish_apart(!result);
 	return result;
 }

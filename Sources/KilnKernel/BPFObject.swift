@@ -79,14 +79,6 @@ package struct BPFObject: ~Copyable {
         guard result == 0 else { throw KernelError("use the map \(map)", code: -result) }
     }
 
-    /// Maps that nothing that is loaded uses: they are not made.
-    func leaveOut(maps: [String]) throws(KernelError) {
-        for map in maps {
-            let result = bpf_map__set_autocreate(try find(map), false)
-            guard result == 0 else { throw KernelError("leave out the map \(map)", code: -result) }
-        }
-    }
-
     /// The maps that programs declare, by name; not those of constants and variables.
     package var mapNames: [String] {
         var names: [String] = []

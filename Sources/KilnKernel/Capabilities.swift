@@ -1,7 +1,7 @@
 import CLibbpf
 import Glibc
 
-/// What kiln needs of its process and of the kernel, in one list. Each entry is probed by trying it, never by a version: kernels
+/// What kiln needs of its process and of the kernel. Each entry is probed by trying it, never by a version: kernels
 /// of distributions have what newer ones brought, and hosts refuse what their kernels have.
 public enum Capabilities {
     /// In the order in which they are needed.
@@ -46,7 +46,8 @@ public enum Capabilities {
 
     static let typeInformation = "/sys/kernel/btf/vmlinux"
 
-    public static let all: [Entry] = [
+    /// What every session needs, and what makes it faster.
+    public static let host: [Entry] = [
         Entry(
             name: "initial user namespace", group: .process, isRequired: true, takesAway: "everything", remedy: "Run kiln as root of the host.",
             probe: probeUserNamespace
@@ -96,32 +97,14 @@ public enum Capabilities {
             }
         ),
         runStatistics,
-        hook(.socket, takesAway: "the cheapest hook: fentry is taken", remedy: "Linux 6.3 or later, with BTF."),
-        hook(
-            .fentry, takesAway: "io_uring, recvmmsg and 32-bit servers, and where hook socket is missing too, queue: syscall is taken",
-            remedy: "A kernel with CONFIG_FUNCTION_TRACER=y that isn't locked down."
-        ),
-        hook(.syscall, takesAway: "the last resort", remedy: "A kernel with CONFIG_FTRACE_SYSCALLS=y."),
-        feature("system calls", "counts of system calls (or leave them out: kiln redis --no-syscalls)") {
-            var probe = try SyscallProbe(watching: try own())
-            try probe.attach()
-        },
-        feature("stacks", "on-CPU stacks and the flamegraph (or leave them out: kiln redis --frequency 0)") {
-            var probe = try StackProbe(watching: try own()) { _ in [] }
-            try probe.attach(frequency: 99)
-        },
-        feature("single requests", isRequired: false, "kiln trace redis") {
-            try tryCommands(trace: TraceFilter())
-        },
-        feature("client's side", isRequired: false, "kiln redis --client") {
-            try tryCommands(side: .client)
-        },
     ]
 
     /// Try everything. Without privileges nothing can be tried; without what any program needs, no program.
-    public static func findings() -> [Finding] {
+    ///
+    /// - Parameter probes: What each kind of observation needs besides.
+    public static func findings(_ probes: [Entry]) -> [Finding] {
         var findings: [Finding] = [], missing: Entry?
-        for entry in all {
+        for entry in host + probes {
             if let missing, missing.group == .process || entry.group == .hooks || entry.group == .features {
                 findings.append(Finding(entry: entry, outcome: .untried, words: "not tried without \(missing.name)", verifierLog: []))
                 continue
@@ -135,7 +118,7 @@ public enum Capabilities {
 
     /// Throws unless what is needed in any case is there. Takes about a millisecond. `untested`, if given, is told of a kernel that is
     /// older than what kiln is tested with, which then is no reason to throw.
-    public static func require(untested: (() -> Void)? = nil) throws(Missing) { try require(all, untested: untested) }
+    public static func require(untested: (() -> Void)? = nil) throws(Missing) { try require(host, untested: untested) }
 
     static func require(_ entries: [Entry], untested: (() -> Void)?) throws(Missing) {
         for entry in entries where entry.isNeededByAll {

@@ -27,6 +27,26 @@ extension Capabilities {
         }
     }
 
+    /// The hooks of requests, in the order in which they are taken; one is enough.
+    public static let hooks: [Entry] = [
+        hook(.socket, takesAway: "the cheapest hook: fentry is taken", remedy: "Linux 6.3 or later, with BTF."),
+        hook(
+            .fentry, takesAway: "io_uring, recvmmsg and 32-bit servers, and where hook socket is missing too, queue: syscall is taken",
+            remedy: "A kernel with CONFIG_FUNCTION_TRACER=y that isn't locked down."
+        ),
+        hook(.syscall, takesAway: "the last resort", remedy: "A kernel with CONFIG_FTRACE_SYSCALLS=y."),
+    ]
+    public static let syscalls = feature("system calls", "counts of system calls (or leave them out: kiln redis --no-syscalls)") {
+        var probe = try SyscallProbe(watching: try own())
+        try probe.attach()
+    }
+    public static let stacks = feature("stacks", "on-CPU stacks and the flamegraph (or leave them out: kiln redis --frequency 0)") {
+        var probe = try StackProbe(watching: try own()) { _ in [] }
+        try probe.attach(frequency: 99)
+    }
+    public static let singleRequests = feature("single requests", isRequired: false, "kiln trace redis") { try tryCommands(trace: TraceFilter()) }
+    public static let clientSide = feature("client's side", isRequired: false, "kiln redis --client") { try tryCommands(side: .client) }
+
     static func feature(
         _ name: String, isRequired: Bool = true, _ takesAway: String, _ attach: @escaping @Sendable () throws -> Void
     ) -> Entry {

@@ -48,7 +48,7 @@ public struct CommandProbe: ~Copyable {
     /// The names of the loaded programs.
     public let programNames: [String]
     private(set) var object: BPFObject
-    private let control: UnsafeMutablePointer<kiln_redis_control>
+    private let control: UnsafeMutablePointer<kiln_request_control>
     let ids: BPFMap
     private let stats: BPFMap
     private let errors: BPFMap
@@ -62,16 +62,17 @@ public struct CommandProbe: ~Copyable {
     /// Load; nothing is counted yet.
     ///
     /// - Parameters:
+    ///   - objects: Of the protocol that the targets serve.
     ///   - trace: Also send a record for each request.
     ///   - rows: The map of the histograms, made already.
     ///   - turns: Noted by another object of the session, too.
     ///   - refused: Called with each library that can't be followed, and why.
     public init(
-        watching watched: WatchedProcesses, side: Side = .server, hook: CommandHook, trace: TraceFilter? = nil, tls libraries: [TLSLibrary] = [],
-        rows: CommandRows? = nil, turns: Turns? = nil, refused: (TLSLibrary, KernelError) -> Void = { _, _ in }
+        watching watched: WatchedProcesses, objects: RequestObjects = .redis, side: Side = .server, hook: CommandHook, trace: TraceFilter? = nil,
+        tls libraries: [TLSLibrary] = [], rows: CommandRows? = nil, turns: Turns? = nil, refused: (TLSLibrary, KernelError) -> Void = { _, _ in }
     ) throws(KernelError) {
         let programs = hook.programs(for: side)
-        let loaded = try Self.load(watched, side, hook, programs, trace, Shared(rows: rows, turns: turns), libraries, refused)
+        let loaded = try Self.load(watched, objects, side, hook, programs, trace, Shared(rows: rows, turns: turns), libraries, refused)
         let followable = loaded.followable
         let refusedPreemptionOff = loaded.refusedPreemptionOff
         var object = loaded.object
@@ -80,11 +81,8 @@ public struct CommandProbe: ~Copyable {
         let waits = try object.map("waits")
         let clients = ClientMaps(rows: try object.map("clients"), stats: try object.map("client_stats"))
         let listed = try object.map("listed_commands")
-        for index in 0..<kiln_listed_command_count() {
-            let command = kiln_listed_command(index)
-            try listed.update(command.name, command.command_class)
-        }
-        control = try object.mapVariables(as: kiln_redis_control.self)
+        for command in objects.commands() { try listed.update(command.name, command.command_class) }
+        control = try object.mapVariables(as: kiln_request_control.self)
         programNames = programs + (followable.isEmpty ? [] : TLSProbes.programs)
         self.object = object
         self.ids = ids
@@ -102,12 +100,14 @@ public struct CommandProbe: ~Copyable {
 
     /// Load with the first of `hooks` that this kernel allows. `refused` is called with each hook that it doesn't, unless that is the last.
     public static func load(
-        watching watched: WatchedProcesses, side: Side = .server, firstOf hooks: [CommandHook], trace: TraceFilter? = nil, tls libraries: [TLSLibrary] = [],
-        rows: CommandRows? = nil, turns: Turns? = nil, refused: (CommandHook, KernelError) -> Void,
+        watching watched: WatchedProcesses, objects: RequestObjects = .redis, side: Side = .server, firstOf hooks: [CommandHook],
+        trace: TraceFilter? = nil, tls libraries: [TLSLibrary] = [], rows: CommandRows? = nil, turns: Turns? = nil, refused: (CommandHook, KernelError) -> Void,
         refusedTLS: (TLSLibrary, KernelError) -> Void = { _, _ in }
     ) throws(KernelError) -> CommandProbe {
         func probe(_ hook: CommandHook) throws(KernelError) -> CommandProbe {
-            try CommandProbe(watching: watched, side: side, hook: hook, trace: trace, tls: libraries, rows: rows, turns: turns, refused: refusedTLS)
+            try CommandProbe(
+                watching: watched, objects: objects, side: side, hook: hook, trace: trace, tls: libraries, rows: rows, turns: turns, refused: refusedTLS
+            )
         }
         for hook in hooks.dropLast() {
             do throws(KernelError) { return try probe(hook) } catch { refused(hook, error) }
@@ -132,18 +132,10 @@ public struct CommandProbe: ~Copyable {
         if hook == .syscall { try object.map("turns").setTurns(known: true, processes: processes) }
     }
 
-    private static func open(_ side: Side, tracing: Bool) throws(KernelError) -> BPFObject {
-        switch (side, tracing) {
-        case (.client, _): try BPFObject(kiln_client_object(), name: "client")
-        case (.server, true): try BPFObject(kiln_trace_object(), name: "trace")
-        case (.server, false): try BPFObject(kiln_redis_object(), name: "redis")
-        }
-    }
-
     private static func load(
-        _ watched: WatchedProcesses, _ side: Side, _ programs: [String], _ trace: TraceFilter?, _ shared: Shared, tls: kiln_tls = kiln_tls()
+        _ watched: WatchedProcesses, _ objects: RequestObjects, _ side: Side, _ programs: [String], _ trace: TraceFilter?, _ shared: Shared, tls: kiln_tls = kiln_tls()
     ) throws(KernelError) -> BPFObject {
-        var object = try open(side, tracing: trace != nil)
+        var object = try objects.open(side, tracing: trace != nil)
         let capacity = try CommandRows.capacity()
         try object.setConstant(section: ".rodata.targets", watched.constants)
         try object.setConstant(section: ".rodata.commands", capacity)
@@ -155,7 +147,7 @@ public struct CommandProbe: ~Copyable {
             try object.setCapacity(ofMap: "command_stats", to: capacity)
         }
         try object.setCapacity(ofMap: "earlier_sockets", to: UInt32(watched.descriptorLimit(within: Self.earlierSockets)))
-        if let trace { try trace.configure(object) } else { try TraceFilter.leaveOut(of: object) }
+        if let trace { try trace.configure(object) }
         let ofTLS = tls.followed == 0 ? [] : TLSProbes.programs
         if !ofTLS.isEmpty && kiln_probe_uprobe_multi() == 0 { object.attachTogether(ofTLS) }
         object.loadOnly(programs + ofTLS)
@@ -178,30 +170,30 @@ public struct CommandProbe: ~Copyable {
     }
 
     private static func load(
-        _ watched: WatchedProcesses, _ side: Side, _ hook: CommandHook, _ programs: [String], _ trace: TraceFilter?, _ shared: Shared,
+        _ watched: WatchedProcesses, _ objects: RequestObjects, _ side: Side, _ hook: CommandHook, _ programs: [String], _ trace: TraceFilter?, _ shared: Shared,
         _ libraries: [TLSLibrary], _ refused: (TLSLibrary, KernelError) -> Void
     ) throws(KernelError) -> Loaded {
         if !libraries.isEmpty {
             do throws(KernelError) {
-                return try loadWithTLS(watched, side, hook, programs, trace, shared, libraries)
+                return try loadWithTLS(watched, objects, side, hook, programs, trace, shared, libraries)
             } catch {
                 // What the hook itself lacks is no matter of TLS.
-                let loaded = Loaded(object: try load(watched, side, programs, trace, shared))
+                let loaded = Loaded(object: try load(watched, objects, side, programs, trace, shared))
                 for library in libraries { refused(library, error) }
                 return loaded
             }
         }
-        return Loaded(object: try load(watched, side, programs, trace, shared))
+        return Loaded(object: try load(watched, objects, side, programs, trace, shared))
     }
 
     /// Where the kernel doesn't let a program switch off preemption, and beside programs that can be preempted themselves, with
     /// a claim of the CPU instead.
     private static func loadWithTLS(
-        _ watched: WatchedProcesses, _ side: Side, _ hook: CommandHook, _ programs: [String], _ trace: TraceFilter?, _ shared: Shared,
+        _ watched: WatchedProcesses, _ objects: RequestObjects, _ side: Side, _ hook: CommandHook, _ programs: [String], _ trace: TraceFilter?, _ shared: Shared,
         _ libraries: [TLSLibrary]
     ) throws(KernelError) -> Loaded {
         func load(claims: Bool) throws(KernelError) -> BPFObject {
-            let object = try Self.load(watched, side, programs, trace, shared, tls: kiln_tls(followed: 1, claims: claims ? 1 : 0))
+            let object = try Self.load(watched, objects, side, programs, trace, shared, tls: kiln_tls(followed: 1, claims: claims ? 1 : 0))
             if let refused = object.refusedProbes { throw refused }
             return object
         }
@@ -255,8 +247,8 @@ public struct CommandProbe: ~Copyable {
         snapshot.undecidedBytes = UInt64(control.pointee.undecided_bytes)
         snapshot.clients = try clients.counts(taken: Int(control.pointee.clients_taken), processes: processes)
         snapshot.readByOtherThreads = Set((0..<processes).filter { control.pointee.several_threads & 1 << UInt32($0) != 0 })
-        try snapshot.addLosses(losses, count: Int(KILN_REDIS_LOSS_COUNT.rawValue)) {
-            kiln_describe_redis_loss($0)
+        try snapshot.addLosses(losses, count: Int(KILN_REQUEST_LOSS_COUNT.rawValue)) {
+            kiln_describe_request_loss($0)
         }
         snapshot.addPrograms(programs())
     }

@@ -31,14 +31,6 @@ public struct TraceFilter: Sendable {
 
     public init() {}
 
-    private static let maps = [
-        "trace_names", "trace_rows", "trace_slots", "trace_sets", "reply_lists", "answered_lists", "trace_scratches", "trace_carriers",
-        "trace_ring", ".rodata.trace",
-    ]
-
-    /// Without a trace nothing of it gets into the kernel.
-    static func leaveOut(of object: borrowing BPFObject) throws(KernelError) { try object.leaveOut(maps: maps) }
-
     /// Before loading.
     func configure(_ object: borrowing BPFObject) throws(KernelError) {
         var options = kiln_trace_options()

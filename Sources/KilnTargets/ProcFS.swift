@@ -40,12 +40,6 @@ public struct ProcFS: Sendable {
         return process
     }
 
-    /// Whether the process is still the same one and still runs: not ended, not a zombie, pid not given to another.
-    public func isAlive(_ pid: Int32, startTime: UInt64) -> Bool {
-        guard let process = try? process(pid), let stat = try? process.stat() else { return false }
-        return stat.startTime == startTime && !stat.state.isDead
-    }
-
     /// Processes that a process has started, and those that they have started. One whose parent has ended is another one's child by then.
     public func descendants(of pid: Int32) -> [Int32] {
         var children: [Int32: [Int32]] = [:]

@@ -8,8 +8,8 @@ import SystemPackage
 /// The CPU time of a whole process, in nanoseconds: of its threads, those that ended included, in user and kernel mode.
 ///
 /// The clock of clock_getcpuclockid(3), which reads what the scheduler has charged to the nanosecond; utime and stime of
-/// /proc/PID/stat count in ticks of 10 ms. No capability is needed. The clock follows the pid: when the process has
-/// ended and its pid may have been reused, ``ProcFS/isAlive(_:startTime:)`` tells.
+/// /proc/PID/stat count in ticks of 10 ms. No capability is needed. The clock follows the pid, also to another process
+/// that gets it later.
 public struct ProcessCPUClock: Sendable {
     private let clock: clockid_t
 

@@ -221,11 +221,4 @@ import Testing
         #expect(DiscoveryError.nestedPIDNamespace(inode: 4_026_532_777).description
             == "kiln runs in a pid namespace of its own (pid:[4026532777]), but BPF programs see the host's pids. Run kiln on the host, or its container with --pid=host.")
     }
-
-    @Test func aPidGivenToAnotherProcessIsNotTheSameProcess() throws {
-        try proc.add(50, "x", start: 1000)
-        #expect(proc.procfs.isAlive(50, startTime: 1000))
-        #expect(!proc.procfs.isAlive(50, startTime: 999))
-        #expect(!proc.procfs.isAlive(51, startTime: 1000))
-    }
 }

@@ -15,7 +15,7 @@ import Testing
         return (try? process.comm()) == "kthreadd" ? 2 : nil
     }()
 
-    static let hasIPv6 = ((try? ProcFS().selfProcess().localAddresses()) ?? []).contains { $0.bytes.count == 16 && $0.isLoopback }
+    static let hasIPv6 = ((try? ProcFS().selfProcess().localAddresses()) ?? []).contains { $0.description == "::1" }
 
     let discovery = TargetDiscovery()
 
@@ -47,7 +47,6 @@ import Testing
         #expect(target.ports == [server.port])
         #expect(target.unixSockets == [path])
         #expect(target.uid == getuid() && !target.hasOtherNetwork && target.pidInNamespace == nil)
-        #expect(ProcFS().isAlive(pid, startTime: target.startTime))
     }
 
     @Test(
@@ -167,8 +166,6 @@ import Testing
             return text.contains("has ended and is only waiting")
         }
         #expect(text.hasPrefix("pid \(pid) (true) has ended and is only waiting for its parent, pid \(getpid()) ("))
-        let start = try ProcFS().process(pid).stat().startTime
-        #expect(!ProcFS().isAlive(pid, startTime: start))
         let directory = try ProcFS().process(pid)
         let clock = try ProcessCPUClock(pid: pid)
         child.waitUntilExit()

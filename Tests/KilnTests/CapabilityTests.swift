@@ -4,7 +4,7 @@ import Testing
 /// What kiln does where something is missing that it needs, without a kernel that lacks it.
 struct CapabilityTests {
     private static func entries(lacking missing: String) -> [Capabilities.Entry] {
-        Capabilities.all.filter(\.isNeededByAll).map { entry in
+        Capabilities.host.filter(\.isNeededByAll).map { entry in
             Capabilities.Entry(
                 name: entry.name, group: entry.group, isRequired: true, takesAway: entry.takesAway, remedy: entry.remedy,
                 probe: { if entry.name == missing { throw Capabilities.Missing(description: "this kernel has no \(missing)") } else { "" } }

@@ -66,7 +66,7 @@ extension KernelTests {
         }
 
         /// The next connection has the descriptor of one that was killed while it waited.
-        @Test(arguments: Capability.hooks)
+        @Test(.tags(.timing), arguments: Capability.hooks)
         func aBlockedClientThatIsKilledLeavesNoLatency(hook: String) throws {
             let server = try RedisServer()
             let session = try Session.recording(pid: server.pid, ["--hook", hook]) {

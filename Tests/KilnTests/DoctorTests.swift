@@ -23,7 +23,7 @@ extension KernelTests {
             #expect(diagnosis.capabilities.filter { $0.group == "hooks" && $0.present }.map(\.name) == Capability.hooks)
             #expect(diagnosis.hook == Capability.hooks.first)
             #expect(diagnosis.capabilities.filter { $0.group == "features" && $0.present }.map(\.name)
-                == ["system calls", "stacks", "single requests", "client's side"])
+                == ["single requests", "client's side", "system calls", "stacks"])
             for capability in diagnosis.capabilities where !capability.present {
                 #expect(!capability.words.isEmpty && !capability.takes_away.isEmpty && !capability.remedy.isEmpty)
             }

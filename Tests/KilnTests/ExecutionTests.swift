@@ -37,7 +37,7 @@ extension KernelTests {
             #expect(benchmark.wait() == 0)
         }
 
-        @Test(arguments: ServerBuild.available([.redis8, .valkey8, .valkey9, .falkordb]), ["2", "4"])
+        @Test(.tags(.timing), arguments: ServerBuild.available([.redis8, .valkey8, .valkey9, .falkordb]), ["2", "4"])
         func whatIoThreadsReadHasNoExecution(build: ServerBuild, threads: String) throws {
             let server = try RedisServer(["--io-threads", threads], build: build)
             let (kiln, counted, session) = try server.counts {
@@ -60,7 +60,7 @@ extension KernelTests {
         }
 
         /// With few clients the main thread of valkey 8 reads all itself; that of valkey 9 leaves some to an io thread now and then.
-        @Test(arguments: ServerBuild.available([.valkey8, .valkey9]), ["2", "4"])
+        @Test(.tags(.timing), arguments: ServerBuild.available([.valkey8, .valkey9]), ["2", "4"])
         func whatTheMainThreadReadsIsKnownBesideIdleIoThreads(build: ServerBuild, threads: String) throws {
             let server = try RedisServer(["--io-threads", threads], build: build)
             let (kiln, counted, session) = try server.counts {
@@ -84,7 +84,7 @@ extension KernelTests {
             try Session.recording(pid: server.pid, options) { try PythonClient(port: server.port, script).finish() }.record
         }
 
-        @Test(arguments: ways, [0, 4])
+        @Test(.tags(.timing), arguments: ways, [0, 4])
         func aPausedCommandHasNoExecution(options: [String], others: Int) throws {
             let server = try RedisServer()
             let load = others == 0 ? nil : try Child("redis-benchmark", ["-p", "\(server.port)", "-q", "-t", "get", "-n", "10000000", "-c", "\(others)"])
@@ -109,7 +109,7 @@ extension KernelTests {
             #expect(!record.waits.contains { $0.blocker == "SET" })
         }
 
-        @Test(arguments: ways)
+        @Test(.tags(.timing), arguments: ways)
         func aScriptThatOthersInterruptHasNoExecution(options: [String]) throws {
             let server = try RedisServer(["--busy-reply-threshold", "20"])
             let record = try session(server, options, """

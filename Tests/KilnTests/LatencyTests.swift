@@ -4,7 +4,7 @@ import Testing
 extension KernelTests {
     /// Latencies that are known beforehand.
     @Suite struct LatencyTests {
-        @Test(arguments: Capability.hooks)
+        @Test(.tags(.timing), arguments: Capability.hooks)
         func aSleepShowsInItsOwnRow(hook: String) throws {
             let server = try RedisServer()
             var seen: [Double] = []
@@ -24,7 +24,7 @@ extension KernelTests {
             #expect(get < 25_000_000)
         }
 
-        @Test func percentilesOfKnownSleepsAreRight() throws {
+        @Test(.tags(.timing)) func percentilesOfKnownSleepsAreRight() throws {
             let server = try RedisServer()
             var seen: [Double] = []
             let session = try Session.recording(pid: server.pid) {
@@ -54,7 +54,7 @@ extension KernelTests {
             return Double(DispatchTime.now().uptimeNanoseconds - start)
         }
 
-        @Test(arguments: Capability.hooks)
+        @Test(.tags(.timing), arguments: Capability.hooks)
         func aReplyOfManyPiecesIsMeasuredAtOnce(hook: String) throws {
             let server = try RedisServer()
             let session = try Session.recording(pid: server.pid, ["--hook", hook]) {

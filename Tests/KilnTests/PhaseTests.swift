@@ -9,7 +9,7 @@ extension KernelTests {
         /// A script that computes for some milliseconds.
         private static let busy = "local t = 0 for i = 1, 1500000 do t = t + i end return 1"
 
-        @Test func aSlowScriptKeepsOthersWaitingAndIsNamed() throws {
+        @Test(.tags(.timing)) func aSlowScriptKeepsOthersWaitingAndIsNamed() throws {
             let server = try RedisServer()
             let session = try Session.recording(pid: server.pid) {
                 let load = try Child("redis-benchmark", ["-p", "\(server.port)", "-q", "-t", "get", "-n", "\(load(150_001))", "-c", "50"])
@@ -32,7 +32,7 @@ extension KernelTests {
         }
 
         /// Each command of a receive waited as long as all its others, whichever of them came last.
-        @Test func everyCommandOfAPipelineThatWaitedIsAVictim() throws {
+        @Test(.tags(.timing)) func everyCommandOfAPipelineThatWaitedIsAVictim() throws {
             let server = try RedisServer()
             let rounds = 9
             let session = try Session.recording(pid: server.pid) {
@@ -54,7 +54,7 @@ extension KernelTests {
         }
 
         /// A pipeline of equal commands has their name.
-        @Test func aPipelineOfEqualCommandsIsNamedAsACulprit() throws {
+        @Test(.tags(.timing)) func aPipelineOfEqualCommandsIsNamedAsACulprit() throws {
             let server = try RedisServer()
             let session = try Session.recording(pid: server.pid) {
                 let busy = try Connection(port: server.port), waiter = try Connection(port: server.port)
@@ -96,7 +96,7 @@ extension KernelTests {
         }
 
         /// Commands of milliseconds, and of some 100 and 200 us.
-        @Test(arguments: Capability.hooks, [1_500_000, 12_000, 24_000])
+        @Test(.tags(.timing), arguments: Capability.hooks, [1_500_000, 12_000, 24_000])
         func execAgreesWithTheServersOwnClock(hook: String, turns: Int) throws {
             let server = try RedisServer(), count = turns > 100_000 ? 31 : 1_009
             let script = "local t = 0 for i = 1, \(turns) do t = t + i end return 1"
@@ -141,7 +141,7 @@ extension KernelTests {
             #expect(session.record.lost.isEmpty)
         }
 
-        @Test(arguments: Capability.hooks)
+        @Test(.tags(.timing), arguments: Capability.hooks)
         func blockingCommandsHaveAWaitAndNoLatency(hook: String) throws {
             let server = try RedisServer()
             let session = try Session.recording(pid: server.pid, ["--hook", hook]) {
@@ -189,7 +189,7 @@ extension KernelTests {
             #expect(session.record.lost.isEmpty)
         }
 
-        @Test func aReplyToAClientThatDoesNotReadIsBlockedSendingAndNotExec() throws {
+        @Test(.tags(.timing)) func aReplyToAClientThatDoesNotReadIsBlockedSendingAndNotExec() throws {
             let server = try RedisServer()
             let client = try Connection(port: server.port)
             try client.send(request([Array("SET".utf8), Array("big".utf8), [UInt8](repeating: 120, count: 8_000_000)]))
@@ -239,7 +239,7 @@ extension KernelTests {
             #expect(session.output.components(separatedBy: "io threads read requests").count == 2)
         }
 
-        @Test(.enabled(if: access("/usr/bin/taskset", X_OK) == 0, "taskset is not installed"))
+        @Test(.tags(.timing), .enabled(if: access("/usr/bin/taskset", X_OK) == 0, "taskset is not installed"))
         func timeWithoutACPUIsToldApart() throws {
             let server = try RedisServer()
             let rival = try Child("taskset", ["-c", "0", "sh", "-c", "while :; do :; done"])

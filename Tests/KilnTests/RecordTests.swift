@@ -26,7 +26,7 @@ extension KernelTests {
 
             """
 
-        @Test func whatAProcessForksIsWholeFromItsFirstSample() throws {
+        @Test(.tags(.timing)) func whatAProcessForksIsWholeFromItsFirstSample() throws {
             let program = try Program(Self.spinning + """
                 #include <signal.h>
                 #include <sys/wait.h>
@@ -58,7 +58,7 @@ extension KernelTests {
             #expect(session.record.lost.isEmpty)
         }
 
-        @Test func aCommandIsRecordedWithTheProgramsThatItExecutes() throws {
+        @Test(.tags(.timing)) func aCommandIsRecordedWithTheProgramsThatItExecutes() throws {
             let program = try Program(Self.spinning + "int main(void) { spin(1.5); }")
             let session = try Session.sampling(["-F", "499", "--", "sh", "-c", "\(program.directory)/program; \(program.directory)/program"])
             let samples = session.record.samples.onCPU, children = try #require(samples.descendants)
@@ -75,7 +75,7 @@ extension KernelTests {
 
         /// A program's first sample may fall into its exec, when the kernel has not yet laid out its stack. At this frequency it
         /// does in every second one.
-        @Test func programsFirstSampledInsideOfExecAreFollowed() throws {
+        @Test(.tags(.timing)) func programsFirstSampledInsideOfExecAreFollowed() throws {
             let program = try Program(Self.spinning + "int main(void) { spin(0.1); }")
             let session = try Session.sampling(["-F", "5000", "--", "sh", "-c", "for i in 1 2 3 4 5 6 7 8 9 10; do \(program.directory)/program; done"])
             let children = try #require(session.record.samples.onCPU.descendants)
@@ -89,7 +89,7 @@ extension KernelTests {
         }
 
         /// Programs that are gone before their mappings could be read: the kernel says which file lies where, and the files have been met.
-        @Test func programsThatLiveForAMillisecondAreWholeAndNamed() throws {
+        @Test(.tags(.timing)) func programsThatLiveForAMillisecondAreWholeAndNamed() throws {
             let session = try Session.sampling(["-F", "4999", "--", "sh", "-c", "for i in $(seq 300); do /bin/true; done"])
             let children = try #require(session.record.samples.onCPU.descendants)
             #expect(children.recorded > 200, "\(children)")
@@ -103,7 +103,7 @@ extension KernelTests {
         }
 
         /// Processes that exist when the session begins, and that are sampled now and then, are whole at their first sample.
-        @Test func sleepyProcessesOfTheHostAreWholeAtTheirFirstSample() throws {
+        @Test(.tags(.timing)) func sleepyProcessesOfTheHostAreWholeAtTheirFirstSample() throws {
             let sleepy = try Program(Self.spinning + """
                 #include <unistd.h>
                 int main(void) {
@@ -120,7 +120,7 @@ extension KernelTests {
             withExtendedLifetime(sleepy) {}
         }
 
-        @Test func twoHundredShortLivedProcessesASecondAreCounted() throws {
+        @Test(.tags(.timing)) func twoHundredShortLivedProcessesASecondAreCounted() throws {
             let program = try Program("""
                 #include <stdlib.h>
                 #include <sys/wait.h>
@@ -160,7 +160,7 @@ extension KernelTests {
             print("two hundred a second: \(samples.processes?.count ?? 0) processes sampled, \(children)")
         }
 
-        @Test func theWholeHostIsRecordedByProcess() throws {
+        @Test(.tags(.timing)) func theWholeHostIsRecordedByProcess() throws {
             let program = try Program(Self.spinning + "int main(void) { for (;;) spin(1); }")
             let session = try Session.sampling(["-F", "499", "-a"]) { try letWork(program.pid, seconds: 2) }
             let own = session.stacks.lines.filter { $0.frames[0] == "program" }.reduce(0) { $0 + $1.samples }

@@ -84,7 +84,7 @@ extension KernelTests {
             #expect(session.record.commands["SET"]?.requestBytesMax == 4 + 9 + 9 + 10 + 1_000_003 + 2)
         }
 
-        @Test(arguments: Capability.hooks)
+        @Test(.tags(.timing), arguments: Capability.hooks)
         func anEncryptedSleepShowsInItsOwnRow(hook: String) throws {
             let (server, keys) = try Self.server()
             var seen = 0.0

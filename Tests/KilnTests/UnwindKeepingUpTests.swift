@@ -5,7 +5,7 @@ import Testing
 extension KernelTests {
     /// Code that appears during a session, and code that no file describes.
     @Suite(.enabled(if: Program.canCompile, "no C compiler")) struct UnwindKeepingUpTests {
-        @Test func aLibraryOpenedDuringTheSessionIsUnwoundAndNamed() throws {
+        @Test(.tags(.timing)) func aLibraryOpenedDuringTheSessionIsUnwoundAndNamed() throws {
             let program = try Program("""
                 #include <dlfcn.h>
                 #include <signal.h>
@@ -39,7 +39,7 @@ extension KernelTests {
             #expect(samples.ends["no_mapping"] ?? 0 < 200)
         }
 
-        @Test func anotherProgramExecutedDuringTheSessionIsFollowed() throws {
+        @Test(.tags(.timing)) func anotherProgramExecutedDuringTheSessionIsFollowed() throws {
             let program = try Program("""
                 #include <signal.h>
                 #include <unistd.h>

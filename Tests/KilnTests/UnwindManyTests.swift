@@ -6,7 +6,7 @@ extension KernelTests {
     /// Many mappings, many libraries.
     @Suite(.enabled(if: Program.canCompile, "no C compiler")) struct UnwindManyTests {
         /// Code of the program itself, mapped again and again: other addresses, the same table. Run from several places.
-        @Test func aThousandMappingsAreSearched() throws {
+        @Test(.tags(.timing)) func aThousandMappingsAreSearched() throws {
             let program = try Program("""
                 #define _GNU_SOURCE
                 #include <fcntl.h>
@@ -61,7 +61,7 @@ extension KernelTests {
             #expect(session.record.lost.isEmpty)
         }
 
-        @Test func fiftyLibrariesOpenedDuringTheSessionAreFollowed() throws {
+        @Test(.tags(.timing)) func fiftyLibrariesOpenedDuringTheSessionAreFollowed() throws {
             let program = try Program("""
                 #include <dlfcn.h>
                 #include <stdio.h>

@@ -9,7 +9,7 @@ extension KernelTests {
 
         /// The server has CPU 0 for itself, and perf samples that CPU: its timers that follow a process shift samples to where
         /// the process is switched in. Only what both saw is compared: the load changes while kiln starts beside it.
-        @Test(.enabled(if: canCompare, "needs perf (linux-perf) and two CPUs"))
+        @Test(.tags(.timing), .enabled(if: canCompare, "needs perf (linux-perf) and two CPUs"))
         func theHeaviestFunctionsWeighWhatPerfSeesOfThem() throws {
             let server = try RedisServer()
             try #require(try Child("taskset", ["-apc", "0", "\(server.pid)"]).wait() == 0)

@@ -3,10 +3,10 @@
 #include "protocols/redis/replies.bpf.h"
 
 struct resp_host {
-	struct resp_stream stream;
-	struct resp_reader reader;
-	struct reply_stream replies;
-	struct reply_reader reply_reader;
+	struct request_stream stream;
+	struct request_reader reader;
+	struct response_stream replies;
+	struct response_reader response_reader;
 	uint32_t ends[1024];
 	uint32_t ends_listed;
 	size_t rows;
@@ -30,47 +30,46 @@ static __u32 command_row(const struct kiln_command_key *key)
 	return (__u32)row;
 }
 
-static bool is_special(const struct resp_reader *r, __u32 command)
+static bool is_special(const struct request_reader *r, __u32 command)
 {
 	(void)r;
 	(void)command;
 	return false;
 }
 
-static __u32 command_variant(struct resp_reader *r, __u32 command, __u32 offset)
+static __u32 command_variant(struct request_reader *r, __u32 command, __u32 offset)
 {
 	(void)r;
 	(void)offset;
 	return command;
 }
 
-static bool requests_apart(const struct resp_reader *r, __u32 command)
+static bool requests_apart(const struct request_reader *r, __u32 command)
 {
 	(void)command;
 	return r->traced;
 }
 
-static bool replies_apart(const struct reply_reader *r)
+static bool responses_apart(const struct response_reader *r)
 {
 	return r->apart;
 }
 
-static void begin_piece(const struct reply_reader *r)
+static void begin_piece(const struct response_reader *r)
 {
 	(void)r;
 }
 
-static void end_piece(const struct reply_reader *r)
+static void end_piece(const struct response_reader *r)
 {
 	(void)r;
 }
 
-int list_reply(struct reply_reader *r, __u32 kind)
+static void note_response(struct response_reader *r, __u32 kind)
 {
 	(void)kind;
 	if (current->ends_listed < 1024)
 		current->ends[current->ends_listed++] = r->position;
-	return 0;
 }
 
 static void count_unlisted(__u32 command, __u32 count)
@@ -103,78 +102,78 @@ void resp_host_free(struct resp_host *host)
 
 bool resp_host_receive(struct resp_host *host, const uint8_t *bytes, uint32_t length)
 {
-	struct resp_reader *r = &host->reader;
+	struct request_reader *r = &host->reader;
 	// Exactly as long as the receive, so that a memory checker sees a read beyond it.
 	uint8_t *copy;
 
-	if (host->stream.state == RESP_FAILED)
+	if (host->stream.state == STREAM_FAILED)
 		return false;
 	copy = malloc(length);
 	if (!copy)
 		return false;
 	memcpy(copy, bytes, length);
 	current = host;
-	if (!at_boundary(&host->stream)) {
-		resp_receive(r, &host->stream, (__u64)copy, length);
-		follow_units(r, &host->stream);
-	} else if (resp_receive_run(r, (__u64)copy, length) == RESP_MORE) {
-		restart_stream(&host->stream);
-		follow_units(r, &host->stream);
+	if (!requests_at_boundary(&host->stream)) {
+		resume_receive(r, &host->stream, (__u64)copy, length);
+		read_requests(r, &host->stream);
+	} else if (read_run(r, (__u64)copy, length) == READ_MORE) {
+		restart_requests(&host->stream);
+		read_requests(r, &host->stream);
 	}
 	for (__u32 i = 0; i < r->runs_noted; i++)
 		host->counts[r->runs[i].command] += r->runs[i].count;
 	host->counts[r->run_command] += r->run_count;
 	free(copy);
-	return host->stream.state != RESP_FAILED;
+	return host->stream.state != STREAM_FAILED;
 }
 
 bool resp_host_send(struct resp_host *host, const uint8_t *bytes, uint32_t length)
 {
-	struct reply_reader *r = &host->reply_reader;
+	struct response_reader *r = &host->response_reader;
 	uint8_t *copy = malloc(length);
 
-	if (!copy || host->replies.state == REPLY_FAILED) {
+	if (!copy || host->replies.state == STREAM_FAILED) {
 		free(copy);
 		return false;
 	}
 	memcpy(copy, bytes, length);
 	current = host;
-	start_send(r);
+	start_responses(r);
 	host->ends_listed = 0;
-	follow_replies(r, &host->replies, (__u64)copy, length);
+	read_responses(r, &host->replies, (__u64)copy, length);
 	free(copy);
-	return host->replies.state != REPLY_FAILED;
+	return host->replies.state != STREAM_FAILED;
 }
 
 bool resp_host_replies_at_boundary(const struct resp_host *host)
 {
-	return replies_at_boundary(&host->replies);
+	return responses_at_boundary(&host->replies);
 }
 
 uint32_t resp_host_sent_replies(const struct resp_host *host)
 {
-	return host->reply_reader.replies;
+	return host->response_reader.replies;
 }
 
 uint32_t resp_host_sent_pushes(const struct resp_host *host)
 {
-	return host->reply_reader.pushes;
+	return host->response_reader.pushes;
 }
 
 uint32_t resp_host_sent_errors(const struct resp_host *host)
 {
-	return host->reply_reader.errors_listed;
+	return host->response_reader.errors_listed;
 }
 
 uint64_t resp_host_largest_reply(const struct resp_host *host, uint32_t *index)
 {
-	*index = host->reply_reader.largest_at;
-	return host->reply_reader.largest;
+	*index = host->response_reader.largest_at;
+	return host->response_reader.largest;
 }
 
 struct resp_host_error resp_host_sent_error(const struct resp_host *host, uint32_t index)
 {
-	const struct reply_error *error = &host->reply_reader.errors[index];
+	const struct response_error *error = &host->response_reader.errors[index];
 
 	return (struct resp_host_error){ error->replies_before, error->nested != 0, error->word };
 }
@@ -182,7 +181,7 @@ struct resp_host_error resp_host_sent_error(const struct resp_host *host, uint32
 void resp_host_tell_apart(struct resp_host *host)
 {
 	host->reader.traced = 1;
-	host->reply_reader.apart = 1;
+	host->response_reader.apart = 1;
 }
 
 uint32_t resp_host_received_requests(const struct resp_host *host)
@@ -192,14 +191,14 @@ uint32_t resp_host_received_requests(const struct resp_host *host)
 
 int32_t resp_host_received_begin(const struct resp_host *host, uint32_t index)
 {
-	const struct resp_reader *r = &host->reader;
+	const struct request_reader *r = &host->reader;
 
 	return (int32_t)((index < r->runs_noted ? r->runs[index].begun : r->run_begun) - r->carried);
 }
 
 uint32_t resp_host_received_bytes(const struct resp_host *host, uint32_t index)
 {
-	const struct resp_reader *r = &host->reader;
+	const struct request_reader *r = &host->reader;
 
 	return index < r->runs_noted ? r->runs[index].largest : r->run_largest;
 }
@@ -216,7 +215,7 @@ uint32_t resp_host_sent_end(const struct resp_host *host, uint32_t index)
 
 bool resp_host_at_boundary(const struct resp_host *host)
 {
-	return at_boundary(&host->stream);
+	return requests_at_boundary(&host->stream);
 }
 
 size_t resp_host_rows(const struct resp_host *host)

@@ -5,6 +5,7 @@
 
 #include <stddef.h>
 #include "kiln_redis.h"
+#include "kiln_requests.h"
 #include "kiln_stacks.h"
 #include "kiln_syscalls.h"
 #include "kiln_tls.h"
@@ -39,7 +40,7 @@ enum kiln_hidden {
 	KILN_HIDES_REPLIES,               /* replies of requests that were counted */
 };
 
-enum kiln_hidden kiln_redis_loss_hides(unsigned int loss);
+enum kiln_hidden kiln_request_loss_hides(unsigned int loss);
 
 /* Commands for the map `listed_commands`; those that are not ordinary come last, and again. */
 struct kiln_listed_command {
@@ -59,7 +60,7 @@ struct kiln_secret_command {
 unsigned int kiln_secret_command_count(void);
 struct kiln_secret_command kiln_secret_command(unsigned int index);
 
-struct kiln_loss kiln_describe_redis_loss(unsigned int loss);
+struct kiln_loss kiln_describe_request_loss(unsigned int loss);
 struct kiln_loss kiln_describe_syscall_loss(unsigned int loss);
 struct kiln_loss kiln_describe_stack_loss(unsigned int loss);
 

@@ -3,7 +3,7 @@
 #ifndef KILN_TRACE_H
 #define KILN_TRACE_H
 
-#include "kiln_redis.h"
+#include "kiln_requests.h"
 
 #pragma clang diagnostic push
 #pragma clang diagnostic error "-Wpadded"    /* no hidden bytes in what both sides share */
@@ -17,11 +17,6 @@
 #define KILN_TRACE_CLIENTS 32             /* addresses that a trace can be limited to */
 #define KILN_TRACE_COMMANDS 64            /* names that it can be limited to */
 #define KILN_TRACE_NO_FD 0xffffffffU      /* hook fentry doesn't see the descriptor */
-
-/* Commands with words that are nobody's business: X(name, how many words of it may leave the kernel, the name included).
- * Of their replies only the type, a length or count and an error's first word does. */
-#define KILN_SECRET_COMMANDS(X) \
-	X("AUTH", 1) X("HELLO", 2) X("ACL", 2) X("CONFIG", 3) X("MIGRATE", 3) X("SENTINEL", 3)
 
 struct kiln_trace_client {
 	__u8 address[16];                     /* as in struct kiln_client_key */

@@ -6,7 +6,7 @@
  * Followed are stream connections that the process opened, and whose first bytes are a request. What was opened before the session
  * is followed from its first exchange that passes alone: whole requests sent, and then as many whole replies received, no
  * fewer and no more. Bytes up to there are unsynchronised_bytes. A client that always has requests outstanding, with
- * neither end nor pause, may be taken up wrongly then; replies that nobody awaits show it, and unpair the connection. */
+ * neither end nor pause, may be taken up wrongly then; replies that nobody awaits show it, and unmatch the connection. */
 #ifndef KILN_CLIENT_BPF_H
 #define KILN_CLIENT_BPF_H
 
@@ -33,7 +33,7 @@ static __always_inline void client_begins(struct connection *x)
 }
 
 /* The first bytes that are sent on a connection: a request is an array. False: this one is none of Redis. */
-__noinline int begins_with_request(struct connection *x, const struct send *send)
+__noinline int begins_with_request(struct connection *x, const struct io *send)
 {
 	__u64 buffer;
 	__u8 first = 0;
@@ -43,19 +43,19 @@ __noinline int begins_with_request(struct connection *x, const struct send *send
 	x->flags &= ~STREAM_START;
 	buffer = first_byte_of(send);
 	/* What can't be read can't be followed either, which is counted then. */
-	if (!buffer || bpf_probe_read_user(&first, sizeof first, (void *)buffer) || first == '*')
+	if (!buffer || bpf_probe_read_user(&first, sizeof first, (void *)buffer) || begins_request(first))
 		return true;
-	lose(foreign_connection(buffer, send->sent), 1);
+	lose(foreign_connection(buffer, send->length), 1);
 	x->sync = SYNC_IGNORED;
 	return false;
 }
 
 /* The requests of the next piece of a send, wherever they are cut. */
-static long follow_requests(__u32 index, struct send_pieces *pieces)
+static long follow_requests(__u32 index, struct io_pieces *pieces)
 {
-	struct connection_details *c = pieces->details;
+	struct connection_details *c = pieces->context;
 	__u32 zero = 0;
-	struct resp_reader *r = bpf_map_lookup_elem(&readers, &zero);
+	struct request_reader *r = bpf_map_lookup_elem(&request_readers, &zero);
 	__u64 base = 0;
 	long length;
 
@@ -63,26 +63,26 @@ static long follow_requests(__u32 index, struct send_pieces *pieces)
 		return 1;
 	length = next_piece(pieces, &base);
 	if (length < 0) {
-		c->requests.state = RESP_LOST;
+		c->requests.state = STREAM_LOST;
 		return 1;
 	}
 	if (!length)
 		return 0;
-	resp_receive_piece(r, &c->requests, base, length);
-	follow_units(r, &c->requests);
-	return c->requests.state >= RESP_FAILED;
+	resume_piece(r, &c->requests, base, length);
+	read_requests(r, &c->requests);
+	return c->requests.state >= STREAM_FAILED;
 }
 
 /* The requests of a send await their replies, or are counted where nothing does; they are in this CPU's reader. */
 __noinline int await_requests(struct connection *x, struct connection_details *c, __u64 handed_over_ns)
 {
 	struct arrived times = { 0, handed_over_ns };
-	struct resp_reader *r;
+	struct request_reader *r;
 	__u32 zero = 0;
 
 	if (!x || !c)
 		return 0;
-	r = bpf_map_lookup_elem(&readers, &zero);
+	r = bpf_map_lookup_elem(&request_readers, &zero);
 	if (!r)
 		return 0;
 	if (!r->counting) {
@@ -92,8 +92,8 @@ __noinline int await_requests(struct connection *x, struct connection_details *c
 	count_receive(x->client, r, 0);
 	if (!r->run_count)
 		return 0;
-	resp_note_run(r);
-	if (x->flags & UNPAIRED)
+	note_run(r);
+	if (x->flags & UNMATCHED)
 		count_runs(x, r, &times);
 	else
 		await_runs(x, r, c, &times);
@@ -101,36 +101,36 @@ __noinline int await_requests(struct connection *x, struct connection_details *c
 }
 
 /* The requests of a send of any form. What can't be followed is counted, and leaves the stream failed or lost. */
-static __always_inline void client_follows(struct connection *x, struct connection_details *c, struct resp_reader *r, const struct send *send,
+static __always_inline void client_follows(struct connection *x, struct connection_details *c, struct request_reader *r, const struct io *send,
 					   __u64 handed_over_ns)
 {
-	struct send_pieces pieces = { c, 0, send->sent, send->form };
+	struct io_pieces pieces = { c, 0, send->length, send->form };
 
 	start_commands(r);
 	if (!(x->flags & IN_REQUEST))
-		restart_stream(&c->requests);
-	if (send->form == SEND_UNKNOWN) {
+		restart_requests(&c->requests);
+	if (send->form == IO_UNKNOWN) {
 		lose(KILN_LOST_UNSUPPORTED_SENDS, 1);
-		c->requests.state = RESP_LOST;
+		c->requests.state = STREAM_LOST;
 		return;
 	}
 	pieces.vectors = vectors_of(send);
 	bpf_loop(IOVECS_MAX, follow_requests, &pieces, 0);
-	x->flags = at_boundary(&c->requests) ? x->flags & ~IN_REQUEST : x->flags | IN_REQUEST;
+	x->flags = requests_at_boundary(&c->requests) ? x->flags & ~IN_REQUEST : x->flags | IN_REQUEST;
 	await_requests(x, c, handed_over_ns);
 }
 
 /* One small command alone in its send, where nothing waits: 1; then no state of the stream was needed. */
-__noinline int client_sends_one(struct connection *x, const struct send *send, __u64 handed_over_ns)
+__noinline int client_sends_one(struct connection *x, const struct io *send, __u64 handed_over_ns)
 {
 	struct arrived times = { 0, handed_over_ns };
-	struct resp_reader *r;
+	struct request_reader *r;
 	__u32 zero = 0, command;
 
-	if (!x || !send || send->form != SEND_BYTES || x->waiting != WAITING_NONE)
+	if (!x || !send || send->form != IO_BYTES || x->waiting != WAITING_NONE)
 		return 0;
-	r = bpf_map_lookup_elem(&readers, &zero);
-	if (!r || resp_receive_run(r, send->buffer, send->sent) != RESP_ONE_RUN || r->run_count != 1)
+	r = bpf_map_lookup_elem(&request_readers, &zero);
+	if (!r || read_run(r, send->base, send->length) != READ_ONE_RUN || r->run_count != 1)
 		return 0;
 	command = r->run_command;
 	if (!is_answered_once(row_class(command)))
@@ -145,12 +145,12 @@ __noinline int client_sends_one(struct connection *x, const struct send *send, _
 
 /* The stream is not known any more, from this send on, or this receive that is followed as one: nothing counts until an exchange has passed
  * alone. */
-__noinline int client_loses_track(struct connection *x, struct connection_details *c, const struct send *send)
+__noinline int client_loses_track(struct connection *x, struct connection_details *c, const struct io *send)
 {
 	if (!x || !c || !send)
 		return 0;
 	if (x->sync == RESYNCING && ++c->failed_probes >= PROBES_MAX) {
-		lose(foreign_connection(first_byte_of(send), send->sent), 1);
+		lose(foreign_connection(first_byte_of(send), send->length), 1);
 		x->sync = SYNC_IGNORED;
 		return 0;
 	}
@@ -160,10 +160,10 @@ __noinline int client_loses_track(struct connection *x, struct connection_detail
 	return 0;
 }
 
-static __always_inline void client_sends(const struct place *place, struct connection *x, const struct send *send)
+static __always_inline void client_sends(const struct place *place, struct connection *x, const struct io *send)
 {
 	__u32 zero = 0;
-	struct resp_reader *r = bpf_map_lookup_elem(&readers, &zero);
+	struct request_reader *r = bpf_map_lookup_elem(&request_readers, &zero);
 	__u64 now = send->returned_ns ? send->returned_ns : bpf_ktime_get_ns();
 	struct connection_details *c;
 
@@ -175,10 +175,10 @@ static __always_inline void client_sends(const struct place *place, struct conne
 	r->process = x->process | (__u32)x->client << KILN_SERVER_SHIFT;
 	r->counting = x->sync == SYNCED;
 	if (r->counting)
-		count_send(x->client, send->sent);
+		count_send(x->client, send->length);
 	else
-		lose(KILN_LOST_UNSYNCHRONISED_BYTES, send->sent);
-	if (r->counting && !(x->flags & (IN_REQUEST | UNPAIRED | REPLIES_OFF | SKIPS_REPLY)) && client_sends_one(x, send, now))
+		lose(KILN_LOST_UNSYNCHRONISED_BYTES, send->length);
+	if (r->counting && !(x->flags & (IN_REQUEST | UNMATCHED | MAY_GET_NO_RESPONSE)) && client_sends_one(x, send, now))
 		return;
 	c = details_at(place);
 	if (!c) {
@@ -192,8 +192,8 @@ static __always_inline void client_sends(const struct place *place, struct conne
 		c->probed = 0;
 	}
 	client_follows(x, c, r, send, now);
-	if (c->requests.state >= RESP_FAILED) {
-		if (c->requests.state == RESP_FAILED && r->counting)
+	if (c->requests.state >= STREAM_FAILED) {
+		if (c->requests.state == STREAM_FAILED && r->counting)
 			lose(KILN_LOST_PROTOCOL_ERRORS, 1);
 		client_loses_track(x, c, send);
 	} else if (x->sync == RESYNCING && c->probed) {
@@ -205,23 +205,23 @@ static __always_inline void client_sends(const struct place *place, struct conne
 
 /* A receive while nothing counts. As many whole replies as requests were sent, and nothing before or behind them: what
  * is sent next begins with a request, and nothing is outstanding. */
-__noinline int client_proves(struct connection *x, struct connection_details *c, const struct send *replies)
+__noinline int client_proves(struct connection *x, struct connection_details *c, const struct io *replies)
 {
 	__u32 zero = 0;
-	struct reply_reader *r = bpf_map_lookup_elem(&reply_readers, &zero);
+	struct response_reader *r = bpf_map_lookup_elem(&response_readers, &zero);
 
 	if (!x || !c || !replies || !r || !(x->flags & PROBED))
 		return 0;
 	if (!(x->flags & IN_REPLY))
 		__builtin_memset(&c->replies, 0, sizeof c->replies);
-	follow_send(c, replies);
+	read_send(c, replies);
 	x->flags |= REPLIED | IN_REPLY;
-	if (c->replies.state == REPLY_FAILED || r->errors_listed || r->replies > c->probed) {
+	if (c->replies.state == STREAM_FAILED || r->errors_listed || r->replies > c->probed) {
 		client_loses_track(x, c, replies);
 		return 0;
 	}
 	c->probed -= r->replies;
-	if (c->probed || !replies_at_boundary(&c->replies) || x->flags & IN_REQUEST)
+	if (c->probed || !responses_at_boundary(&c->replies) || x->flags & IN_REQUEST)
 		return 0;
 	x->sync = SYNCED;
 	x->flags &= ~(PROBED | REPLIED | IN_REPLY);
@@ -245,7 +245,7 @@ static __always_inline void client_misses(struct connection *x)
 
 static __always_inline void client_receives(const struct place *place, struct connection *x, struct receive *receive)
 {
-	struct send *replies = &receive->replies;
+	const struct io *replies = &receive->io;
 	struct kiln_client_stats *stats;
 	struct connection_details *c;
 	__u32 server = x->client;
@@ -253,33 +253,32 @@ static __always_inline void client_receives(const struct place *place, struct co
 	client_begins(x);
 	if (x->sync == SYNC_IGNORED)
 		return;
-	if (receive->tcp && !receive->loss && x->copied_seq && !continues(x, receive)) {
+	if (receive->tcp && !receive->io.loss && x->copied_seq && !continues(x, receive)) {
 		lose(KILN_LOST_RECEIVE_GAPS, 1);
 		desync(x);
 	}
 	x->copied_seq = receive->copied_seq;
-	if (receive->loss) {
-		lose(receive->loss - 1, 1);
+	if (receive->io.loss) {
+		lose(receive->io.loss - 1, 1);
 		desync(x);
 		return;
 	}
-	*replies = (struct send){ .buffer = receive->buffer, .sent = receive->length, .form = receive->form };
 	if (x->sync == RESYNCING) {
 		c = x->flags & PROBED ? details_at(place) : NULL;
 		if (c)
 			client_proves(x, c, replies);
 		return;
 	}
-	x->sent_ns = receive->returned_ns;
+	x->sent_ns = receive->io.returned_ns;
 	stats = bpf_map_lookup_elem(&client_stats, &server);
 	if (stats)
-		stats->received_bytes += receive->length;
-	if (x->flags & UNPAIRED)
+		stats->received_bytes += receive->io.length;
+	if (x->flags & UNMATCHED)
 		return;
-	if (x->waiting == WAITING_ONE && !(x->flags & IN_REPLY) && sends_one_reply(replies))
-		record_answer(x, x->sent_ns, receive->length, false);
+	if (x->waiting == WAITING_ONE && !(x->flags & IN_REPLY) && sends_one_response(replies))
+		record_answer(x, x->sent_ns, receive->io.length, false);
 	else
-		send_replies(place, x, replies);
+		send_responses(place, x, replies);
 }
 
 /* ---- either side -------------------------------------------------------------------------------------------- */
@@ -293,7 +292,7 @@ static __always_inline void side_receives(const struct place *place, struct conn
 		connection_receives(place, x, receive, task, process);
 }
 
-static __always_inline void side_sends(const struct place *place, struct connection *x, const struct send *send,
+static __always_inline void side_sends(const struct place *place, struct connection *x, const struct io *send,
 					 struct task_struct *task)
 {
 	if (CLIENT_SIDE)

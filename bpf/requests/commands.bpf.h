@@ -7,25 +7,24 @@
 #include "common/bpf.h"
 #include "requests/connection_details.bpf.h"
 #include "requests/lifetimes.bpf.h"
+#include "requests/observer.bpf.h"
 #include "requests/sync.bpf.h"
-#include "requests/variant.h"
 
 /* ---- receive ----------------------------------------------------------------------------------------------- */
 
 /* Different commands of one receive, or some that come while others wait, or that are not ordinary. */
-static __always_inline void await_replies(const struct place *place, struct connection *x, struct resp_reader *r,
+static __always_inline void await_replies(const struct place *place, struct connection *x, struct request_reader *r,
 					  const struct arrived *times)
 {
 	struct connection_details *c = NULL;
 
-	resp_note_run(r);
-	if (TRACING)
-		begin_runs(x);
-	if (!(x->flags & UNPAIRED)) {
+	note_run(r);
+	on_runs(x);
+	if (!(x->flags & UNMATCHED)) {
 		c = details_at(place);
 		if (!c) {
 			lose(KILN_LOST_CONNECTIONS_WITHOUT_STATE, 1);
-			unpair(x);
+			unmatch(x);
 		}
 	}
 	if (c)
@@ -34,7 +33,7 @@ static __always_inline void await_replies(const struct place *place, struct conn
 		count_runs(x, r, times);
 }
 
-static __always_inline void count_receive(__u32 client, const struct resp_reader *r, __u32 bytes)
+static __always_inline void count_receive(__u32 client, const struct request_reader *r, __u32 bytes)
 {
 	struct kiln_client_stats *stats = bpf_map_lookup_elem(&client_stats, &client);
 
@@ -71,52 +70,51 @@ static __always_inline void connection_receives(const struct place *place, struc
 						struct task_struct *task, __u32 process)
 {
 	__u32 zero = 0;
-	struct resp_reader *r;
+	struct request_reader *r;
 	struct connection_details *c = NULL;
 	struct thread_counts thread = { task->nvcsw, task->sched_info.run_delay };
 	struct arrived *times = &receive->times;
 	struct executor *executor = executor_of(process);
-	int outcome = RESP_MORE;
+	int outcome = READ_MORE;
 	bool executes, followed, inside = false;
 
 	if (!executor)                    /* never: there is one for each target */
 		return;
-	times->received_ns = receive->returned_ns;
-	executes = thread_receives(executor, process, task, &thread, receive->began_ns ? receive->began_ns : times->received_ns,
+	times->received_ns = receive->io.returned_ns;
+	executes = thread_receives(executor, process, task, &thread, receive->io.began_ns ? receive->io.began_ns : times->received_ns,
 				   times->received_ns);
 	if (x->waiting != WAITING_ONE && x->waiting != WAITING_RUN)
 		x->received_ns = times->received_ns;
-	followed = x->sync == SYNCED && !(x->flags & IN_REQUEST) && !receive->loss && !receive->gap;
+	followed = x->sync == SYNCED && !(x->flags & IN_REQUEST) && !receive->io.loss && !receive->gap;
 	if (!followed)
 		followed = take_up(place, x, receive, process);
 	x->copied_seq = receive->copied_seq;
 	if (!followed)
 		return;
-	times->arrived_ns = receive->arrived_ns > ARRIVAL_UNKNOWN && receive->arrived_ns <= times->received_ns ? receive->arrived_ns : 0;
-	r = bpf_map_lookup_elem(&readers, &zero);
+	times->arrived_ns = receive->io.arrived_ns > ARRIVAL_UNKNOWN && receive->io.arrived_ns <= times->received_ns ? receive->io.arrived_ns : 0;
+	r = bpf_map_lookup_elem(&request_readers, &zero);
 	if (!r)
 		return;
 	x->flags &= ~(REPLIED | SENT_IN_PART);
 	r->process = process;
 	r->counting = x->sync == SYNCED;
-	if (TRACING)
-		r->traced = keeping_of(x, receive->length);
+	on_receive(x, r, receive->io.length);
 	if (x->flags & IN_REQUEST)
 		c = details_at(place);
 	if (c) {
-		resp_receive(r, &c->requests, receive->buffer, receive->length);
-		follow_units(r, &c->requests);
-		inside = !at_boundary(&c->requests);
+		resume_receive(r, &c->requests, receive->io.base, receive->io.length);
+		read_requests(r, &c->requests);
+		inside = !requests_at_boundary(&c->requests);
 	} else {
-		outcome = resp_receive_run(r, receive->buffer, receive->length);
-		if (outcome == RESP_UNREADABLE) {
+		outcome = read_run(r, receive->io.base, receive->io.length);
+		if (outcome == READ_UNREADABLE) {
 			desync(x);
 			return;
 		}
-		if (outcome == RESP_MORE) {
-			restart_stream(&r->stream);
-			follow_units(r, &r->stream);
-			inside = !at_boundary(&r->stream);
+		if (outcome == READ_MORE) {
+			restart_requests(&r->stream);
+			read_requests(r, &r->stream);
+			inside = !requests_at_boundary(&r->stream);
 		}
 		if (inside) {
 			c = details_at(place);
@@ -128,37 +126,34 @@ static __always_inline void connection_receives(const struct place *place, struc
 			c->requests = r->stream;
 		}
 	}
-	if (outcome != RESP_ONE_RUN)
+	if (outcome != READ_ONE_RUN)
 		x->flags = inside ? x->flags | IN_REQUEST : x->flags & ~IN_REQUEST;
 	if (!r->counting) {
-		probed(place, x, receive->length, r->run_count);
+		probed(place, x, receive->io.length, r->run_count);
 		return;
 	}
-	count_receive(x->client, r, receive->length);
+	count_receive(x->client, r, receive->io.length);
 	if (r->run_count) {
 		__u32 command = r->run_command;
 		bool equal = !r->commands_noted, alone = equal && r->run_count == 1;
-		/* What is told one by one is listed one by one. */
-		bool waits_as_run = !TRACING || tells_few() || !traces_command(command);
+		bool each = observes_each(command);
 
-		if (!TRACING && executes && times->arrived_ns && times->received_ns - times->arrived_ns >= WAIT_LEAST_NS &&
+		if (observes_blocking() && executes && times->arrived_ns && times->received_ns - times->arrived_ns >= WAIT_LEAST_NS &&
 		    executor->last_span_end_ns > times->arrived_ns)
 			blame(r, times->arrived_ns, times->received_ns);
-		if (alone && x->waiting == WAITING_NONE && !(x->flags & (UNPAIRED | REPLIES_OFF | SKIPS_REPLY)) &&
+		if (alone && x->waiting == WAITING_NONE && !(x->flags & (UNMATCHED | MAY_GET_NO_RESPONSE)) &&
 		    is_answered_once(row_class(command))) {
 			count_calls(x, command, 1, r->run_largest, times);
 			await_one(x, command, times);
-			if (TRACING)
-				only_request_read(x, r);
+			on_single_request(x, r);
 			asm volatile("" ::: "memory");    /* a send on another CPU sees the rest before it sees that one waits */
 			x->waiting = WAITING_ONE;
-		} else if (waits_as_run && equal && x->waiting == WAITING_NONE && !(x->flags & (UNPAIRED | REPLIES_OFF | SKIPS_REPLY)) &&
+		} else if (!each && equal && x->waiting == WAITING_NONE && !(x->flags & (UNMATCHED | MAY_GET_NO_RESPONSE)) &&
 			   row_class(command) == KILN_CLASS_ORDINARY) {
 			count_calls(x, command, r->run_count, r->run_largest, times);
 			await_one(x, command, times);
 			x->run_count = r->run_count;
-			if (TRACING)
-				only_run_read(x, r);
+			on_single_run(x, r);
 			asm volatile("" ::: "memory");    /* likewise */
 			x->waiting = WAITING_RUN;
 		} else {
@@ -170,17 +165,16 @@ static __always_inline void connection_receives(const struct place *place, struc
 	}
 	if (!c || !(x->flags & IN_REQUEST))
 		return;
-	if (c->requests.state < RESP_FAILED) {
-		if (TRACING)
-			keep_begun_request(x, r);
+	if (c->requests.state < STREAM_FAILED) {
+		on_request_begun(x, r);
 		return;
 	}
-	if (c->requests.state == RESP_FAILED && receive->first && !r->run_count) {
-		lose(KILN_LOST_NOT_RESP_CONNECTIONS, 1);
+	if (c->requests.state == STREAM_FAILED && receive->first && !r->run_count) {
+		lose(KILN_LOST_OTHER_PROTOCOL_CONNECTIONS, 1);
 		x->sync = SYNC_IGNORED;
 		return;
 	}
-	if (c->requests.state == RESP_FAILED)
+	if (c->requests.state == STREAM_FAILED)
 		lose(KILN_LOST_PROTOCOL_ERRORS, 1);
 	desync(x);
 }
@@ -188,73 +182,68 @@ static __always_inline void connection_receives(const struct place *place, struc
 /* ---- send -------------------------------------------------------------------------------------------------- */
 
 /* Replies of any form: cut, several, large, errors. */
-static __always_inline void send_replies(const struct place *place, struct connection *x, const struct send *send)
+static __always_inline void send_responses(const struct place *place, struct connection *x, const struct io *send)
 {
 	struct connection_details *c = details_at(place);
 
 	if (!c) {
-		unpair(x);
+		unmatch(x);
 		return;
 	}
 	if (x->waiting == WAITING_RUN)
 		join_pipeline(c, x);
-	begin_call_at(place);
+	on_call(place);
 	if (!(x->flags & IN_REPLY))
 		__builtin_memset(&c->replies, 0, sizeof c->replies);
-	if (TRACING)
-		choose_listing(x, c, send->in_part);
-	follow_send(c, send);
-	settle_replies(x, c);
-	if (TRACING) {
-		emit_answers(x);
-		keep_rest(x, c);
-	}
+	on_responses(x, c, send->in_part);
+	read_send(c, send);
+	match_responses(x, c);
+	on_responses_ended(x, c);
 }
 
 /* A send to a connection on which a run waits, in one piece. As a rule it answers all of it, and nothing is cut: then the connection's
  * state is not needed. */
-static __always_inline void send_to_run(const struct place *place, struct connection *x, const struct send *send)
+static __always_inline void send_to_run(const struct place *place, struct connection *x, const struct io *send)
 {
 	__u32 zero = 0;
-	struct reply_reader *r = bpf_map_lookup_elem(&reply_readers, &zero);
+	struct response_reader *r = bpf_map_lookup_elem(&response_readers, &zero);
 	struct connection_details *c;
 
 	if (!r)
 		return;
 	__builtin_memset(&r->stream, 0, sizeof r->stream);
 	r->apart = 0;
-	start_send(r);
-	follow_replies(r, &r->stream, send->buffer, send->sent);
+	start_responses(r);
+	read_responses(r, &r->stream, send->base, send->length);
 	/* It waits alone, still: a receive on another CPU may have brought more. */
-	if (x->waiting == WAITING_RUN && r->replies == x->run_count && !r->errors_listed && !r->pushes && replies_at_boundary(&r->stream)) {
-		if (TRACING && is_traced(x))
-			forget_answered(x, x->run_count);
+	if (x->waiting == WAITING_RUN && r->replies == x->run_count && !r->errors_listed && !r->pushes && responses_at_boundary(&r->stream)) {
+		on_only_run_answered(x);
 		record_run(x, r->largest);
 		return;
 	}
-	if (TRACING) {
-		/* Once more, each by itself, unless that has been counted as lost. */
-		if (r->stream.state == REPLY_FAILED)
-			unpair(x);
+	if (observes_responses()) {
+		/* Once more, unless that has been counted as lost. */
+		if (r->stream.state == STREAM_FAILED)
+			unmatch(x);
 		else
-			send_replies(place, x, send);
+			send_responses(place, x, send);
 		return;
 	}
 	c = details_at(place);
 	if (!c) {
-		unpair(x);
+		unmatch(x);
 		return;
 	}
 	join_pipeline(c, x);
 	c->replies = r->stream;
-	settle_replies(x, c);
+	match_responses(x, c);
 }
 
-/* A send to a subscriber in RESP2, whose messages a trace tells. */
-static __always_inline void send_messages(const struct place *place, struct connection *x, const struct send *send)
+/* A send on a connection that is no longer matched, whose messages are observed. */
+static __always_inline void send_messages(const struct place *place, struct connection *x, const struct io *send)
 {
 	__u32 zero = 0;
-	struct reply_reader *r = bpf_map_lookup_elem(&reply_readers, &zero);
+	struct response_reader *r = bpf_map_lookup_elem(&response_readers, &zero);
 	struct connection_details *c = details_at(place);
 
 	if (!c || !r) {
@@ -264,36 +253,14 @@ static __always_inline void send_messages(const struct place *place, struct conn
 	}
 	if (!(x->flags & IN_REPLY))
 		__builtin_memset(&c->replies, 0, sizeof c->replies);
-	begin_call_at(place);
-	list_messages(r);
-	follow_send(c, send);
-	emit_messages(x, c, r);
-}
-
-/* A send whose first 16 bytes are in `b` (0 behind its end): it is one whole reply, and no error. */
-static __always_inline bool is_one_reply(const __u8 *b, __u32 sent)
-{
-	__u64 number;
-	__u32 length;
-
-	switch (b[0]) {
-	case '$':
-		length = short_header(b, 8, &number);
-		if (length)
-			return length + number + 2 == sent;
-		return sent == 5 && b[1] == '-' && b[2] == '1';
-	case '+':
-	case ':':
-		length = short_line(b, 8);
-		if (!length && (length = short_line(b + 8, 8)))
-			length += 8;
-		return length == sent;
-	}
-	return false;
+	on_call(place);
+	on_messages_sent(r);
+	read_send(c, send);
+	on_messages(x, c, r);
 }
 
 /* Global for its small stack, as read_short_window(). */
-__noinline int is_one_reply_at(__u64 buffer, __u32 sent)
+__noinline int is_one_response_at(__u64 buffer, __u32 sent)
 {
 	__u64 start[2] = {};
 	__u32 length = sent;
@@ -303,16 +270,16 @@ __noinline int is_one_reply_at(__u64 buffer, __u32 sent)
 	barrier_var(length);
 	if (length > sizeof start || bpf_probe_read_user(start, length, (void *)buffer))
 		return false;
-	return is_one_reply((const __u8 *)start, sent);
+	return is_one_response((const __u8 *)start, sent);
 }
 
-static __always_inline bool sends_one_reply(const struct send *send)
+static __always_inline bool sends_one_response(const struct io *send)
 {
-	return send->form == SEND_BYTES && is_one_reply_at(send->buffer, send->sent);
+	return send->form == IO_BYTES && is_one_response_at(send->base, send->length);
 }
 
 /* The requests that a connection began with, and that were kept until its first reply, are read: into the reader, as those of a receive. */
-__noinline int read_undecided(struct connection *x, struct resp_reader *r, struct connection_details *c, struct arrived *times)
+__noinline int read_undecided(struct connection *x, struct request_reader *r, struct connection_details *c, struct arrived *times)
 {
 	struct undecided *kept;
 	__u32 length;
@@ -328,31 +295,29 @@ __noinline int read_undecided(struct connection *x, struct resp_reader *r, struc
 	times->received_ns = kept->received_ns;
 	length = kept->length;
 	barrier_var(length);
-	if (length > RESP_WINDOW)
+	if (length > WINDOW_BYTES)
 		return false;
 	r->process = x->process;
 	r->counting = true;
-	if (TRACING)
-		r->traced = keeping_of(x, length);
+	on_receive(x, r, length);
 	start_receive(r, 0, length, 0);
 	bpf_probe_read_kernel(r->bytes, length, kept->bytes);
 	r->window_length = length;
 	forget_undecided(x->id);
 	x->sync = SYNCED;
-	restart_stream(&c->requests);
-	follow_units(r, &c->requests);
-	if (!at_boundary(&c->requests))
+	restart_requests(&c->requests);
+	read_requests(r, &c->requests);
+	if (!requests_at_boundary(&c->requests))
 		x->flags |= IN_REQUEST;
 	count_receive(x->client, r, length);
 	if (r->run_count)
-		resp_note_run(r);
-	if (TRACING)
-		begin_runs(x);
+		note_run(r);
+	on_runs(x);
 	return true;
 }
 
 /* While probing: the server has sent something. */
-static __always_inline void note_probed_reply(struct connection *x, const struct send *send)
+static __always_inline void note_probed_reply(struct connection *x, const struct io *send)
 {
 	x->flags |= REPLIED;
 	x->flags = send->in_part ? x->flags | SENT_IN_PART : x->flags & ~SENT_IN_PART;
@@ -360,14 +325,14 @@ static __always_inline void note_probed_reply(struct connection *x, const struct
 
 /* A send on a connection that is not followed. If it is the first reply to what was kept, and RESP: the connection's state, else NULL.
  * What then follows is called by who calls this, because calls nest eight deep at most. */
-static __noinline struct connection_details *first_reply(const struct place *place, struct connection *x, const struct send *send)
+static __noinline struct connection_details *first_reply(const struct place *place, struct connection *x, const struct io *send)
 {
 	struct connection_details *c;
 	bool is_reply;
 
 	if (x->sync != RESYNCING && x->sync != SYNC_UNDECIDED)
 		return NULL;
-	is_reply = is_known_server(x->process) || begins_as_reply(send);
+	is_reply = is_known_server(x->process) || begins_as_response(send);
 	if (x->sync == RESYNCING) {
 		/* What goes on with a long reply begins as anything does. */
 		is_reply |= x->flags & REPLIED;
@@ -382,18 +347,18 @@ static __noinline struct connection_details *first_reply(const struct place *pla
 		}
 		x->flags &= ~REPLIED;
 		if (c && ++c->failed_probes >= PROBES_MAX) {
-			lose(KILN_LOST_NOT_RESP_CONNECTIONS, 1);
+			lose(KILN_LOST_OTHER_PROTOCOL_CONNECTIONS, 1);
 			x->sync = SYNC_IGNORED;
 		}
 		return NULL;
 	}
-	if (send->form == SEND_UNKNOWN) {
+	if (send->form == IO_UNKNOWN) {
 		lose(KILN_LOST_UNSUPPORTED_SENDS, 1);
 		desync(x);
 		return NULL;
 	}
 	if (!is_reply) {
-		lose(KILN_LOST_NOT_RESP_CONNECTIONS, 1);
+		lose(KILN_LOST_OTHER_PROTOCOL_CONNECTIONS, 1);
 		x->sync = SYNC_IGNORED;
 		forget_undecided(x->id);
 		return NULL;
@@ -406,54 +371,48 @@ static __noinline struct connection_details *first_reply(const struct place *pla
 	return c;
 }
 
-static __always_inline void connection_sends(const struct place *place, struct connection *x, const struct send *send,
+static __always_inline void connection_sends(const struct place *place, struct connection *x, const struct io *send,
 					     struct task_struct *task)
 {
 	__u32 zero = 0;
 
-	process_sends(x, task, send->begin_ns, send->returned_ns);
+	process_sends(x, task, send->began_ns, send->returned_ns);
 	if (x->sync != SYNCED && all_are_known_servers()) {
 		note_probed_reply(x, send);
 		return;
 	}
 	if (x->sync != SYNCED) {
 		struct connection_details *c = first_reply(place, x, send);
-		struct resp_reader *r = c ? bpf_map_lookup_elem(&readers, &zero) : NULL;
+		struct request_reader *r = c ? bpf_map_lookup_elem(&request_readers, &zero) : NULL;
 		struct arrived times = {};
 
 		if (!c || !r || !read_undecided(x, r, c, &times))
 			return;
 		await_runs(x, r, c, &times);
-		if (c->requests.state >= RESP_FAILED) {
+		if (c->requests.state >= STREAM_FAILED) {
 			lose(KILN_LOST_PROTOCOL_ERRORS, 1);
 			desync(x);
 			return;
 		}
 	}
 	x->sent_ns = send->returned_ns;
-	count_send(x->client, send->sent);
-	if (x->flags & UNPAIRED) {
-		if (TRACING && x->flags & SUBSCRIBER)
+	count_send(x->client, send->length);
+	if (x->flags & UNMATCHED) {
+		if (observes_messages(x))
 			send_messages(place, x, send);
 		return;
 	}
-	if (x->waiting == WAITING_ONE && !(x->flags & IN_REPLY) && sends_one_reply(send)) {
-		if (TRACING && is_traced(x)) {
-			if (tells_answered(x)) {
-				begin_call_at(place);
-				emit_only_answer(x, send->buffer, send->sent);
-			}
-			forget_answered(x, 1);
-		}
-		record_answer(x, x->sent_ns, send->sent, false);
+	if (x->waiting == WAITING_ONE && !(x->flags & IN_REPLY) && sends_one_response(send)) {
+		on_only_response(place, x, send->base, send->length);
+		record_answer(x, x->sent_ns, send->length, false);
 		return;
 	}
-	if (x->waiting == WAITING_RUN && !(x->flags & IN_REPLY) && send->form == SEND_BYTES &&
-	    !(TRACING && is_traced(x) && tells_answered(x))) {
+	if (x->waiting == WAITING_RUN && !(x->flags & IN_REPLY) && send->form == IO_BYTES &&
+	    !observes_run(x)) {
 		send_to_run(place, x, send);
 		return;
 	}
-	send_replies(place, x, send);
+	send_responses(place, x, send);
 }
 
 #endif

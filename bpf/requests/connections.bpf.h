@@ -11,8 +11,8 @@
 #define KILN_CONNECTIONS_BPF_H
 
 #include "common/bpf.h"
-#include "protocols/redis/replies.bpf.h"
 #include "requests/variant.h"
+#include PROTOCOL_HEADER(state.bpf.h)
 
 #define CONNECTION_WAYS 4                 /* a power of two */
 #define CONNECTION_SETS 16384             /* with 4 ways: 65,536 connections, 4 MiB */
@@ -43,10 +43,11 @@ enum connection_flags {
 	REPLIED = 1 << 2,                 /* while probing: something was sent since the last receive */
 	PROBED = 1 << 3,                  /* while probing: a whole request was parsed */
 	SENT_IN_PART = 1 << 4,            /* while probing: the last send may not have been the end of a reply */
-	UNPAIRED = 1 << 5,                /* what is sent can't be paired with commands any more */
-	REPLIES_OFF = 1 << 6,             /* CLIENT REPLY OFF */
-	SKIPS_REPLY = 1 << 7,             /* CLIENT REPLY SKIP: the next command has none */
-	RESP3 = 1 << 8,
+	UNMATCHED = 1 << 5,                /* what is sent can't be paired with commands any more */
+	/* The protocol's own; what they mean: the protocol's state.bpf.h. */
+	PROTOCOL_FLAG_0 = 1 << 6,
+	PROTOCOL_FLAG_1 = 1 << 7,
+	PROTOCOL_FLAG_2 = 1 << 8,
 	/* tls.bpf.h */
 	CARRIES_TLS = 1 << 9,             /* a socket: what it carries is seen elsewhere */
 	CARRIED = 1 << 10,                /* an SSL object: its socket has been seen, and who is at its other end */
@@ -80,7 +81,7 @@ struct connection {
 	__u8 process;
 	__u8 sync : 3;
 	__u8 waiting : 2;
-	__u8 queues : 1;                  /* MULTI was read, and not EXEC yet */
+	__u8 queues : 1;                  /* of the protocol's: requests are queued now, to be executed later */
 	__u8 queued : 1;                  /* the command that waits will be executed later */
 };
 
@@ -121,6 +122,12 @@ struct {
 	__type(value, struct arrival_set);
 } arrivals SEC(".maps");
 
+/* What a receive brought, beside its commands. */
+struct arrived {
+	__u64 arrived_ns;                 /* 0: not known */
+	__u64 received_ns;
+};
+
 /* Commands of one receive. */
 struct batch {
 	__u64 received_ns;
@@ -141,8 +148,8 @@ struct pending_run {
 _Static_assert(KILN_COMMAND_CAPACITY <= QUEUED, "rows leave the bit alone");
 
 struct connection_details {
-	struct resp_stream requests;
-	struct reply_stream replies;
+	struct request_stream requests;
+	struct response_stream replies;
 	__u64 first_sent_ns;              /* return of the first send of the reply that is being sent; 0: none was */
 	__u64 failed_probes;              /* in a row */
 	__u64 probed;                     /* client's side, while probing: requests that were sent and not yet answered */

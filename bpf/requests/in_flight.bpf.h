@@ -5,87 +5,12 @@
 #define KILN_IN_FLIGHT_BPF_H
 
 #include "common/bpf.h"
+#include "requests/observer.bpf.h"
 #include "requests/phases.bpf.h"
 #include "requests/rows.bpf.h"
+#include "requests/unmatched.bpf.h"
 #include "requests/variant.h"
-#include "trace/trace.bpf.h"
-
-/* No reply of this connection is paired with a command from here on. */
-__noinline int unpair(struct connection *x)
-{
-	if (!x || x->flags & UNPAIRED)
-		return 0;
-	x->flags |= UNPAIRED;
-	x->waiting = WAITING_NONE;
-	lose(KILN_LOST_UNPAIRED_CONNECTIONS, 1);
-	if (TRACING) {
-		lose(KILN_LOST_UNTRACED_COMMANDS, x->pending);
-		x->pending = 0;
-	}
-	return 0;
-}
-
-static __always_inline void note_transaction(struct connection *x, __u8 class)
-{
-	if (class == KILN_CLASS_MULTI || class == KILN_CLASS_EXEC)
-		x->queues = class == KILN_CLASS_MULTI;
-}
-
-/* How many of a run's commands get a reply each; the connection's state changes with what they ask for. */
-static __always_inline __u32 replies_expected(struct connection *x, __u8 class, __u32 count)
-{
-	__u32 skipped = 0;
-
-	if (x->flags & SKIPS_REPLY && class != KILN_CLASS_REPLY_SKIP) {
-		x->flags &= ~SKIPS_REPLY;
-		skipped = 1;
-	}
-	note_transaction(x, class);
-	switch (class) {
-	case KILN_CLASS_REPLY_ON:
-		x->flags &= ~(REPLIES_OFF | SKIPS_REPLY);
-		return count;
-	case KILN_CLASS_REPLY_OFF:
-		x->flags |= REPLIES_OFF;
-		return 0;
-	case KILN_CLASS_REPLY_SKIP:
-		if (!(x->flags & REPLIES_OFF))
-			x->flags |= SKIPS_REPLY;
-		return 0;
-	case KILN_CLASS_HELLO_3:
-		x->flags |= RESP3;
-		break;
-	case KILN_CLASS_RESET:
-		x->queues = 0;
-		x->flags &= ~(REPLIES_OFF | SKIPS_REPLY | RESP3);
-		return count;
-	case KILN_CLASS_HELLO_2:
-		x->flags &= ~RESP3;
-		break;
-	case KILN_CLASS_SUBSCRIBING:
-		if (x->flags & RESP3)     /* pushes answer it */
-			return 0;
-		if (TRACING)
-			note_subscriber(x);
-		unpair(x);
-		return 0;
-	case KILN_CLASS_STREAMING:
-		unpair(x);
-		return 0;
-	}
-	return x->flags & REPLIES_OFF ? 0 : count - skipped;
-}
-
-static __always_inline bool is_answered_once(__u8 class)
-{
-	return class <= KILN_CLASS_EXEC || class >= KILN_CLASS_LOOK_AT_CLIENT;
-}
-
-/* What a receive brought, beside its commands. */
-struct arrived {
-	__u64 arrived_ns;                 /* 0: not known */
-	__u64 received_ns;
-};
+#include PROTOCOL_HEADER(protocol.bpf.h)
 
 static __always_inline void count_calls(const struct connection *x, __u32 command, __u32 count, __u32 largest, const struct arrived *times)
 {
@@ -94,7 +19,7 @@ static __always_inline void count_calls(const struct connection *x, __u32 comman
 	if (!stats)
 		return;
 	stats->calls += count;
-	if (x->queues && row_class(command) != KILN_CLASS_EXEC)
+	if (is_deferred(x, row_class(command)))
 		stats->queued += count;
 	if (largest > stats->request_bytes_max)
 		stats->request_bytes_max = largest;
@@ -110,11 +35,11 @@ static __always_inline void await_one(struct connection *x, __u32 command, const
 	x->arrived_ns = times->arrived_ns;
 	x->executed_ns = 0;
 	x->queued = x->queues;
-	note_transaction(x, row_class(command));
+	note_class(x, row_class(command));
 }
 
 struct await_context {
-	struct resp_reader *reader;
+	struct request_reader *reader;
 	struct connection *connection;
 	struct connection_details *details;
 	struct arrived times;
@@ -132,39 +57,30 @@ static __always_inline void end_batch(struct connection_details *c, const struct
 	c->batches[batch & (PIPELINE_BATCHES - 1)].received_ns = times->received_ns;
 	c->batches[batch & (PIPELINE_BATCHES - 1)].arrived_ns = times->arrived_ns;
 	c->batches[batch & (PIPELINE_BATCHES - 1)].end = c->tail;
-	if (TRACING) {
-		c->batches[batch & (PIPELINE_BATCHES - 1)].sequence = sequence;
-		c->batches[batch & (PIPELINE_BATCHES - 1)].first = first;
-	}
+	on_batch(&c->batches[batch & (PIPELINE_BATCHES - 1)], sequence, first);
 	c->batch_tail = batch + 1;
 }
 
 static long await_run(__u32 index, struct await_context *context)
 {
-	struct resp_reader *r = context->reader;
+	struct request_reader *r = context->reader;
 	struct connection *x = context->connection;
 	struct connection_details *c = context->details;
-	struct resp_run *run;
+	struct request_run *run;
 	struct pending_run *pending;
 	__u32 command, count, tail = c->tail;
 	bool full;
 
 	barrier_var(index);
-	run = &r->runs[index & (RESP_RUNS_MAX - 1)];
+	run = &r->runs[index & (RUNS_MAX - 1)];
 	command = run->command;
 	count = run->count;
 	count_calls(x, command, count, run->largest, &context->times);
-	count = replies_expected(x, row_class(command), count);
+	count = responses_expected(x, row_class(command), count);
 	full = c->untimed || tail - c->head >= PIPELINE_RUNS || c->batch_tail - c->batch_head >= PIPELINE_BATCHES;
-	if (TRACING) {
-		__u32 unanswered = x->flags & UNPAIRED || full ? run->count : run->count - count;
-
-		requests_read(x, r, index);
-		if (unanswered)
-			emit_unanswered(x, command, unanswered, context->times.received_ns, context->times.arrived_ns);
-	}
-	if (!count || x->flags & UNPAIRED) {
-		if (TRACING) {
+	on_run(x, r, index, command, x->flags & UNMATCHED || full ? run->count : run->count - count, &context->times);
+	if (!count || x->flags & UNMATCHED) {
+		if (observes_sequences()) {
 			if (tail != context->batch_begin)
 				end_batch(c, &context->times, context->batch_sequence, context->first);
 			context->batch_begin = tail;
@@ -176,7 +92,7 @@ static long await_run(__u32 index, struct await_context *context)
 		lose(KILN_LOST_UNTIMED_COMMANDS, count);
 		return 0;
 	}
-	if (TRACING && tail == context->batch_begin)
+	if (observes_sequences() && tail == context->batch_begin)
 		context->batch_sequence = x->sequence - count + 1;
 	barrier_var(tail);
 	pending = &c->runs[tail & (PIPELINE_RUNS - 1)];
@@ -206,28 +122,25 @@ static __always_inline void join_pipeline(struct connection_details *c, struct c
 }
 
 struct count_context {
-	struct resp_reader *reader;
+	struct request_reader *reader;
 	struct connection *connection;
 	struct arrived times;
 };
 
 static long count_run(__u32 index, struct count_context *context)
 {
-	struct resp_run *run;
+	struct request_run *run;
 
 	barrier_var(index);
-	run = &context->reader->runs[index & (RESP_RUNS_MAX - 1)];
+	run = &context->reader->runs[index & (RUNS_MAX - 1)];
 	count_calls(context->connection, run->command, run->count, run->largest, &context->times);
-	note_transaction(context->connection, row_class(run->command));
-	if (TRACING) {
-		requests_read(context->connection, context->reader, index);
-		emit_unanswered(context->connection, run->command, run->count, context->times.received_ns, context->times.arrived_ns);
-	}
+	note_class(context->connection, row_class(run->command));
+	on_run(context->connection, context->reader, index, run->command, run->count, &context->times);
 	return 0;
 }
 
 /* The runs of a receive are counted, and wait for nothing; the last one is noted already. */
-__noinline int count_runs(struct connection *x, struct resp_reader *r, const struct arrived *times)
+__noinline int count_runs(struct connection *x, struct request_reader *r, const struct arrived *times)
 {
 	struct count_context context = { .reader = r, .connection = x };
 
@@ -235,13 +148,12 @@ __noinline int count_runs(struct connection *x, struct resp_reader *r, const str
 		return 0;
 	context.times = *times;
 	bpf_loop(r->runs_noted, count_run, &context, 0);
-	if (TRACING)
-		all_requests_read(x);
+	on_runs_ended(x);
 	return 0;
 }
 
 /* The runs of a receive join the pipeline; the last one is noted already. */
-__noinline int await_runs(struct connection *x, struct resp_reader *r, struct connection_details *c, const struct arrived *times)
+__noinline int await_runs(struct connection *x, struct request_reader *r, struct connection_details *c, const struct arrived *times)
 {
 	struct await_context context = { .reader = r, .connection = x, .details = c };
 	if (!x || !r || !c || !times)
@@ -251,14 +163,12 @@ __noinline int await_runs(struct connection *x, struct resp_reader *r, struct co
 	context.first = x->sequence + 1;
 	context.batch_begin = c->tail;
 	bpf_loop(r->runs_noted, await_run, &context, 0);
-	if (TRACING)
-		all_requests_read(x);
-	if (x->flags & UNPAIRED)
+	on_runs_ended(x);
+	if (x->flags & UNMATCHED)
 		return 0;
 	/* What found no room in `runs` comes after them, or between: from there on only the number of replies is known. */
 	c->untimed += r->unlisted;
-	if (TRACING)
-		x->sequence += r->unlisted;
+	on_runs_unlisted(x, r->unlisted);
 	if (c->tail != context.batch_begin)
 		end_batch(c, times, context.batch_sequence, context.first);
 	x->waiting = c->tail != c->head || c->untimed ? WAITING_PIPELINE : WAITING_NONE;

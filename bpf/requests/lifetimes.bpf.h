@@ -6,9 +6,8 @@
 #include "common/bpf.h"
 #include "requests/connections.bpf.h"
 #include "requests/losses.bpf.h"
+#include "requests/observer.bpf.h"
 #include "requests/undecided.bpf.h"
-#include "requests/variant.h"
-#include "trace/trace_requests.bpf.h"
 
 static __always_inline bool is_idle(const struct connection *x, __u64 now)
 {
@@ -71,8 +70,7 @@ __noinline int free_connection(struct connection *x)
 	if (!x)
 		return 0;
 	arrival = find_arrival(x->id);
-	if (TRACING && x->flags & TRACED)
-		forget_requests(x->id);
+	on_connection_freed(x);
 	if (x->sync == SYNC_UNDECIDED)
 		lose_undecided(x->id);
 	if (arrival)

@@ -5,98 +5,15 @@
 
 #include "common/bpf.h"
 #include "requests/in_flight.bpf.h"
+#include "requests/io.bpf.h"
+#include "requests/observer.bpf.h"
 #include "requests/variant.h"
-
-#define IOVECS_MAX 1024                   /* UIO_MAXIOV: no call takes more */
-
-enum send_form { SEND_BYTES, SEND_VECTORS, SEND_KERNEL_VECTORS, SEND_MESSAGE, SEND_UNKNOWN };
-
-/* How a hook sees a send. */
-struct send {
-	__u64 buffer;                     /* user address of the bytes, of the iovecs (or the kernel's), or of the message header */
-	__u64 begin_ns;                   /* when it began; 0: not known */
-	__u32 sent;                       /* bytes that the kernel took */
-	enum send_form form;              /* SEND_UNKNOWN can't be followed */
-	__u64 returned_ns;                /* when the socket's send returned; 0: not known */
-	bool in_part;                     /* it may not be the end of what is to be sent */
-};
-
-static __always_inline long read_vector(struct iovec *to, __u64 address, bool in_kernel)
-{
-	return in_kernel ? bpf_probe_read_kernel(to, sizeof *to, (void *)address) :
-		bpf_probe_read_user(to, sizeof *to, (void *)address);
-}
-
-/* Where the iovecs of a send of several pieces lie. */
-__noinline __u64 vectors_of(const struct send *send)
-{
-	struct user_msghdr header = {};
-
-	if (!send)
-		return 0;
-	if (send->form != SEND_MESSAGE)
-		return send->buffer;
-	bpf_probe_read_user(&header, sizeof header, (void *)send->buffer);
-	return header.iov;
-}
-
-/* What is left of a send that is followed piece by piece. */
-struct send_pieces {
-	struct connection_details *details;
-	__u64 vectors;                    /* the next iovec, or the only buffer */
-	__u32 left;                       /* of the bytes sent */
-	__u32 form;                       /* enum send_form */
-};
-
-/* The next piece of a send: its length, or -1 where it can't be read. */
-static __always_inline long next_piece(struct send_pieces *pieces, __u64 *base)
-{
-	struct iovec piece = { pieces->vectors, pieces->left };
-	__u32 length;
-	long failed = 0;
-
-	if (pieces->form != SEND_BYTES)
-		failed = read_vector(&piece, pieces->vectors, pieces->form == SEND_KERNEL_VECTORS);
-	if (failed) {
-		lose(KILN_LOST_UNREADABLE_BUFFERS, 1);
-		return -1;
-	}
-	length = piece.length < pieces->left ? piece.length : pieces->left;
-	pieces->vectors += sizeof piece;
-	pieces->left -= length;
-	*base = piece.base;
-	return length;
-}
-
-static long find_first_byte(__u32 index, struct send_pieces *pieces)
-{
-	__u64 base = 0;
-	long length = next_piece(pieces, &base);
-
-	if (length)
-		pieces->vectors = base;
-	return length != 0;
-}
-
-/* The user address of a send's first byte; 0: not known. */
-__noinline __u64 first_byte_of(const struct send *send)
-{
-	struct send_pieces pieces = {};
-
-	if (!send || send->form == SEND_UNKNOWN)
-		return 0;
-	pieces.vectors = vectors_of(send);
-	pieces.left = send->sent;
-	pieces.form = send->form;
-	bpf_loop(IOVECS_MAX, find_first_byte, &pieces, 0);
-	return pieces.vectors;
-}
 
 /* What a send is held against. */
 struct replied {
 	struct connection *connection;
 	struct connection_details *details;
-	struct reply_reader *reader;
+	struct response_reader *reader;
 };
 
 struct answer_context {
@@ -109,7 +26,7 @@ static long answer_run(__u32 index, struct answer_context *context)
 {
 	const struct replied *replied = context->replied;
 	struct connection_details *c = replied->details;
-	struct reply_reader *r = replied->reader;
+	struct response_reader *r = replied->reader;
 	__u32 head = c->head, batch = c->batch_head, count, row;
 	struct pending_run *run;
 
@@ -123,12 +40,7 @@ static long answer_run(__u32 index, struct answer_context *context)
 	record_answers(row, run->command & QUEUED, count, &c->batches[batch & (PIPELINE_BATCHES - 1)], replied->connection->sent_ns, context->are_errors,
 		       r->largest_at - r->answered < count ? r->largest : 0);
 	r->answered += count;
-	if (TRACING) {
-		struct batch *came = &c->batches[batch & (PIPELINE_BATCHES - 1)];
-
-		answered(replied->connection, row, came->sequence + c->batch_answered, count, came);
-		c->batch_answered += count;
-	}
+	on_run_answered(replied->connection, c, row, count, &c->batches[batch & (PIPELINE_BATCHES - 1)]);
 	context->left -= count;
 	run->count -= count;
 	if (!run->count) {
@@ -142,16 +54,15 @@ static long answer_run(__u32 index, struct answer_context *context)
 }
 
 /* The next `count` replies have been handed over. Global, so that the verifier follows it once. */
-__noinline int answer(struct connection *x, struct connection_details *c, struct reply_reader *r, __u32 count, __u32 are_errors)
+__noinline int answer(struct connection *x, struct connection_details *c, struct response_reader *r, __u32 count, __u32 are_errors)
 {
 	struct replied replied = { x, c, r };
 	struct answer_context context = { &replied, count, are_errors };
 
-	if (!x || !c || !r || !count || x->flags & UNPAIRED)
+	if (!x || !c || !r || !count || x->flags & UNMATCHED)
 		return 0;
 	if (x->waiting == WAITING_ONE) {
-		if (TRACING)
-			answered_one(x);
+		on_single_answered(x);
 		record_answer(x, x->sent_ns, r->largest_at == r->answered ? r->largest : 0, are_errors);
 		r->answered++;
 		context.left--;
@@ -162,15 +73,14 @@ __noinline int answer(struct connection *x, struct connection_details *c, struct
 
 			c->untimed -= passed;
 			r->answered += passed;
-			if (TRACING)
-				pass_replies(passed);
+			on_unlisted_answered(passed);
 			context.left -= passed;
 		}
 		if (c->head == c->tail && !c->untimed)
 			x->waiting = WAITING_NONE;
 	}
 	if (context.left)                 /* nobody awaits what was sent: what answers what is not known */
-		unpair(x);
+		unmatch(x);
 	return 0;
 }
 
@@ -190,77 +100,66 @@ static __always_inline __u32 answered_command(const struct replied *replied)
 	return c->runs[head & (PIPELINE_RUNS - 1)].command & ~QUEUED;
 }
 
-struct pieces_context {
-	struct reply_reader *reader;
-	struct reply_stream *stream;
-	__u64 vectors;
-	__u32 left;                       /* of the bytes sent */
-	bool in_kernel;                   /* the iovecs, not the bytes */
+struct responses_context {
+	struct response_reader *reader;
+	struct response_stream *stream;
+	struct io_pieces pieces;
 };
 
-static long follow_piece(__u32 index, struct pieces_context *context)
+static long follow_piece(__u32 index, struct responses_context *context)
 {
-	struct iovec piece = {};
-	__u32 length;
-	long failed;
+	__u64 base = 0;
+	long length;
 
-	if (!context->left)
+	if (!context->pieces.left)
 		return 1;
-	failed = context->in_kernel ? bpf_probe_read_kernel(&piece, sizeof piece, (void *)context->vectors) :
-		bpf_probe_read_user(&piece, sizeof piece, (void *)context->vectors);
-	if (failed) {
-		lose(KILN_LOST_UNREADABLE_BUFFERS, 1);
-		context->stream->state = REPLY_FAILED;
+	length = next_piece(&context->pieces, &base);
+	if (length < 0) {
+		context->stream->state = STREAM_FAILED;
 		return 1;
 	}
-	context->vectors += sizeof piece;
-	length = piece.length < context->left ? piece.length : context->left;
-	context->left -= length;
-	if (TRACING)
-		set_vector(context->vectors);
+	on_send_piece(context->pieces.vectors);
 	if (length)
-		follow_replies(context->reader, context->stream, piece.base, length);
-	return context->stream->state == REPLY_FAILED;
+		read_responses(context->reader, context->stream, base, length);
+	return context->stream->state == STREAM_FAILED;
 }
 
 /* The bytes of a send, wherever they lie. What they complete is then in this CPU's reader. */
-__noinline int follow_send(struct connection_details *c, const struct send *send)
+__noinline int read_send(struct connection_details *c, const struct io *send)
 {
 	__u32 zero = 0;
-	struct reply_reader *r = bpf_map_lookup_elem(&reply_readers, &zero);
-	struct pieces_context context = { .reader = r };
+	struct response_reader *r = bpf_map_lookup_elem(&response_readers, &zero);
+	struct responses_context context = { .reader = r };
 	struct user_msghdr header = {};
-	struct reply_stream *s;
+	struct response_stream *s;
 
 	if (!r || !c || !send)
 		return 0;
 	s = &c->replies;
 	context.stream = s;
-	context.vectors = send->buffer;
-	context.left = send->sent;
-	start_send(r);
-	if (TRACING)
-		begin_list(s->state != REPLY_ELEMENT || s->outstanding);
+	context.pieces.vectors = send->base;
+	context.pieces.left = send->length;
+	context.pieces.form = send->form;
+	start_responses(r);
+	on_send(!responses_at_boundary(s));
 	switch (send->form) {
-	case SEND_BYTES:
-		follow_replies(r, s, send->buffer, send->sent);
+	case IO_BYTES:
+		read_responses(r, s, send->base, send->length);
 		return 0;
-	case SEND_MESSAGE:
-		if (bpf_probe_read_user(&header, sizeof header, (void *)send->buffer)) {
+	case IO_MESSAGE:
+		if (bpf_probe_read_user(&header, sizeof header, (void *)send->base)) {
 			lose(KILN_LOST_UNREADABLE_BUFFERS, 1);
-			s->state = REPLY_FAILED;
+			s->state = STREAM_FAILED;
 			return 0;
 		}
-		context.vectors = header.iov;
+		context.pieces.vectors = header.iov;
 		break;
-	case SEND_VECTORS:
+	case IO_VECTORS:
+	case IO_KERNEL_VECTORS:
 		break;
-	case SEND_KERNEL_VECTORS:
-		context.in_kernel = true;
-		break;
-	case SEND_UNKNOWN:
+	default:
 		lose(KILN_LOST_UNSUPPORTED_SENDS, 1);
-		s->state = REPLY_FAILED;
+		s->state = STREAM_FAILED;
 		return 0;
 	}
 	bpf_loop(IOVECS_MAX, follow_piece, &context, 0);
@@ -269,13 +168,13 @@ __noinline int follow_send(struct connection_details *c, const struct send *send
 
 static long answer_error(__u32 index, struct replied *replied)
 {
-	struct reply_error *error;
+	struct response_error *error;
 	struct connection *x = replied->connection;
 
 	barrier_var(index);
-	error = &replied->reader->errors[index & (REPLY_ERRORS_MAX - 1)];
+	error = &replied->reader->errors[index & (ERRORS_MAX - 1)];
 	answer(x, replied->details, replied->reader, error->replies_before, false);
-	if (x->flags & UNPAIRED)
+	if (x->flags & UNMATCHED)
 		return 1;
 	record_error(x->process, answered_command(replied), error);
 	if (!error->nested)
@@ -283,41 +182,20 @@ static long answer_error(__u32 index, struct replied *replied)
 	return 0;
 }
 
-/* The send, which has been paired with what waits and told, ended inside something. */
-__noinline int keep_rest(struct connection *x, struct connection_details *c)
-{
-	__u32 zero = 0, batch, sequence, first;
-	struct reply_reader *r = bpf_map_lookup_elem(&reply_readers, &zero);
-
-	if (!x || !c || !r)
-		return 0;
-	if (!(x->flags & IN_REPLY) || !r->apart)
-		return 0;
-	if (c->replies.push)
-		return keep_push(x);
-	batch = c->batch_head;
-	barrier_var(batch);
-	first = c->batches[batch & (PIPELINE_BATCHES - 1)].first;
-	sequence = c->batches[batch & (PIPELINE_BATCHES - 1)].sequence + c->batch_answered;
-	if (x->waiting == WAITING_ONE)
-		sequence = first = x->sequence;
-	return keep_reply(x, sequence, first);
-}
-
-/* What follow_send() found answers the commands that wait. */
-__noinline int settle_replies(struct connection *x, struct connection_details *c)
+/* What read_send() found answers the commands that wait. */
+__noinline int match_responses(struct connection *x, struct connection_details *c)
 {
 	__u32 zero = 0, row;
-	struct reply_reader *r = bpf_map_lookup_elem(&reply_readers, &zero);
+	struct response_reader *r = bpf_map_lookup_elem(&response_readers, &zero);
 	struct replied replied = { x, c, r };
 	struct kiln_command_stats *stats;
 
 	if (!r || !x || !c)
 		return 0;
 	if (r->pushes)
-		x->flags |= RESP3;
-	if (TRACING && r->pushes && r->apart)
-		emit_pushes(x);
+		note_unsolicited(x);
+	if (r->pushes)
+		on_pushes(x, r);
 	if (c->first_sent_ns && (r->replies || (r->errors_listed && !r->errors[0].nested))) {
 		row = answered_command(&replied);
 		stats = bpf_map_lookup_elem(&command_stats, &row);
@@ -328,11 +206,11 @@ __noinline int settle_replies(struct connection *x, struct connection_details *c
 	if (r->errors_listed)
 		bpf_loop(r->errors_listed, answer_error, &replied, 0);
 	answer(x, c, r, r->replies, false);
-	if (c->replies.state == REPLY_FAILED) {
+	if (c->replies.state == STREAM_FAILED) {
 		if (!CLIENT_SIDE && !is_known_server(x->process) && is_other_protocol(&c->replies))
-			lose(KILN_LOST_NOT_RESP_CONNECTIONS, 1);
-		unpair(x);
-	} else if (replies_at_boundary(&c->replies)) {
+			lose(KILN_LOST_OTHER_PROTOCOL_CONNECTIONS, 1);
+		unmatch(x);
+	} else if (responses_at_boundary(&c->replies)) {
 		x->flags &= ~IN_REPLY;
 		c->first_sent_ns = 0;     /* a push ended here */
 	} else {

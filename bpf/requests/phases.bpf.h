@@ -16,6 +16,7 @@
 #include "requests/control.bpf.h"
 #include "requests/connections.bpf.h"
 #include "requests/losses.bpf.h"
+#include "requests/response_reader.bpf.h"
 #include "requests/turns.bpf.h"
 
 /* Key: row; value: its counts and histograms, one for each CPU. User space shrinks it to its memory ceiling. */
@@ -264,7 +265,7 @@ static __always_inline void note_party(struct wait_party *parties, __u32 command
 
 struct blame_context {
 	struct executor *executor;
-	struct resp_reader *reader;
+	struct request_reader *reader;
 	struct wait_parties *parties;
 	__u64 from_ns, to_ns;
 	bool complete;                    /* all executions that fell into the wait are still known */
@@ -273,7 +274,7 @@ struct blame_context {
 static long note_culprit(__u32 index, struct blame_context *context)
 {
 	struct executor *e = context->executor;
-	struct resp_reader *r = context->reader;
+	struct request_reader *r = context->reader;
 	__u32 at = e->spans_noted - 1 - index;
 	struct span *span;
 	__u64 from, to;
@@ -293,11 +294,11 @@ static long note_culprit(__u32 index, struct blame_context *context)
 
 static long note_victims(__u32 index, struct blame_context *context)
 {
-	struct resp_reader *r = context->reader;
-	struct resp_run *run;
+	struct request_reader *r = context->reader;
+	struct request_run *run;
 
 	barrier_var(index);
-	run = &r->runs[index & (RESP_RUNS_MAX - 1)];
+	run = &r->runs[index & (RUNS_MAX - 1)];
 	note_party(context->parties->victims, run->command, run->count, r->process);
 	return 0;
 }
@@ -340,7 +341,7 @@ static long blame_for_victim(__u32 index, struct blame_context *context)
 }
 
 /* What was executed while the commands of a receive lay in the socket. */
-__noinline int blame(struct resp_reader *r, __u64 arrived_ns, __u64 received_ns)
+__noinline int blame(struct request_reader *r, __u64 arrived_ns, __u64 received_ns)
 {
 	struct blame_context context = { .reader = r, .from_ns = arrived_ns, .to_ns = received_ns };
 	__u32 zero = 0, process;
@@ -439,7 +440,7 @@ static __always_inline void record_run(struct connection *x, __u64 largest)
 }
 
 /* An error reply, or an error inside a reply, of a command. */
-__noinline int record_error(__u32 process, __u32 row, const struct reply_error *error)
+__noinline int record_error(__u32 process, __u32 row, const struct response_error *error)
 {
 	struct kiln_error_key key = {};
 	__u64 one = 1, *count;

@@ -4,21 +4,21 @@
 #define KILN_READERS_BPF_H
 
 #include "common/bpf.h"
-#include "protocols/redis/replies.bpf.h"
+#include "requests/response_reader.bpf.h"
 
 /* Scratch. The programs run with preemption off and don't interrupt themselves: one for each CPU is enough. */
 struct {
 	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
 	__uint(max_entries, 1);
 	__type(key, __u32);
-	__type(value, struct resp_reader);
-} readers SEC(".maps");
+	__type(value, struct request_reader);
+} request_readers SEC(".maps");
 
 struct {
 	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
 	__uint(max_entries, 1);
 	__type(key, __u32);
-	__type(value, struct reply_reader);
-} reply_readers SEC(".maps");
+	__type(value, struct response_reader);
+} response_readers SEC(".maps");
 
 #endif

@@ -5,10 +5,9 @@
 
 #include "common/bpf.h"
 #include "requests/control.bpf.h"
+#include "requests/observer.bpf.h"
 #include "requests/phases.bpf.h"
 #include "requests/readers.bpf.h"
-#include "requests/variant.h"
-#include "trace/trace_requests.bpf.h"
 
 /* Key: struct kiln_command_key; value: row. Written here when a name is first seen; when it is full, or when
  * command_stats has no row left, commands count in their process's `other`. */
@@ -38,8 +37,7 @@ static __always_inline void classify(__u32 row, const struct kiln_command_key *k
 		class = *listed;
 	barrier_var(row);
 	control.row_classes[row & (KILN_COMMAND_CAPACITY - 1)] = class;
-	if (TRACING)
-		classify_for_trace(row, key);
+	on_row(row, key);
 }
 
 /* A row that nobody has; command_capacity: there is none. Names that no list has (a typo's, a scanner's, but a renamed command's and a
@@ -82,8 +80,7 @@ static __always_inline void count_unlisted(__u32 command, __u32 count)
 	if (stats)
 		stats->calls += count;
 	lose(KILN_LOST_UNTIMED_COMMANDS, count);
-	if (TRACING && traces_command(command))
-		lose(KILN_LOST_UNTRACED_COMMANDS, count);
+	on_unlisted(command, count);
 }
 
 /* Key: struct kiln_client_key; value: row. */
@@ -125,99 +122,6 @@ __noinline __u32 client_row(const struct kiln_client_key *client)
 		return key->process;
 	}
 	return row;
-}
-
-static __always_inline bool is_special(const struct resp_reader *r, __u32 command)
-{
-	return r->counting && row_class(command) >= KILN_CLASS_LOOK_AT_CLIENT;
-}
-
-/* ---- arguments --------------------------------------------------------------------------------------------- */
-
-#define XREAD_ARGUMENTS_MAX 8             /* GROUP group consumer COUNT n BLOCK: what stands before STREAMS */
-
-/* The first 8 bytes of the bulk at `offset`, in upper case, and where the next one starts; 0: it is cut. */
-__noinline __u64 argument_at(const struct resp_reader *r, __u32 offset, __u32 *next)
-{
-	__u64 number, word;
-	__u32 header;
-
-	if (!r || !next)
-		return 0;
-	/* The slack behind the window may be looked at: what it makes of a header ends behind the window too. */
-	if (offset >= r->window_length)
-		return 0;
-	header = short_header(&r->bytes[in_window(offset)], 8, &number);
-	if (!header || offset + header + number > r->window_length)
-		return 0;
-	*next = offset + header + (__u32)number + 2;
-	word = word_at(&r->bytes[in_window(offset + header)]);
-	return upper_case(first_bytes(word, number < 8 ? (__u32)number : 8));
-}
-
-#define WORD2(a, b) ((__u64)(a) | (__u64)(b) << 8)
-#define WORD4(a, b, c, d) (WORD2(a, b) | WORD2(c, d) << 16)
-#define WORD_ON WORD2('O', 'N')
-#define WORD_OFF (WORD2('O', 'F') | (__u64)'F' << 16)
-#define WORD_SKIP WORD4('S', 'K', 'I', 'P')
-#define WORD_REPLY (WORD4('R', 'E', 'P', 'L') | (__u64)'Y' << 32)
-#define WORD_BLOCK (WORD4('B', 'L', 'O', 'C') | (__u64)'K' << 32)
-#define WORD_SYNCSLOT (WORD4('S', 'Y', 'N', 'C') | (__u64)WORD4('S', 'L', 'O', 'T') << 32)    /* the first 8 letters of SYNCSLOTS */
-#define WORD_STREAMS (WORD4('S', 'T', 'R', 'E') | WORD2('A', 'M') << 32 | (__u64)'S' << 48)
-
-static __always_inline __u32 class_by_arguments(const struct resp_reader *r, __u32 class, __u32 offset)
-{
-	__u32 next = 0, i;
-	__u64 word = argument_at(r, offset, &next);
-
-	if (class == KILN_CLASS_LOOK_AT_HELLO)
-		return word == '3' ? KILN_CLASS_HELLO_3 : word == '2' ? KILN_CLASS_HELLO_2 : KILN_CLASS_ORDINARY;
-	if (class == KILN_CLASS_LOOK_AT_CLUSTER)
-		return word == WORD_SYNCSLOT ? KILN_CLASS_STREAMING : KILN_CLASS_ORDINARY;
-	if (class == KILN_CLASS_LOOK_AT_CLIENT) {
-		if (word && word != WORD_REPLY)
-			return KILN_CLASS_ORDINARY;
-		word = word ? argument_at(r, next, &next) : 0;
-		switch (word) {
-		case WORD_ON: return KILN_CLASS_REPLY_ON;
-		case WORD_OFF: return KILN_CLASS_REPLY_OFF;
-		case WORD_SKIP: return KILN_CLASS_REPLY_SKIP;
-		}
-		return KILN_CLASS_STREAMING;      /* cut, so that nobody knows whether replies follow */
-	}
-	for (i = 0; i < XREAD_ARGUMENTS_MAX; i++) {
-		if (!word)
-			return KILN_CLASS_UNTIMED;
-		if (word == WORD_BLOCK)
-			return KILN_CLASS_BLOCKING;
-		if (word == WORD_STREAMS)
-			return KILN_CLASS_ORDINARY;
-		word = argument_at(r, next, &next);
-	}
-	return KILN_CLASS_UNTIMED;
-}
-
-/* Looked at again for each such request: they are rare. */
-__noinline __u32 resp_variant(struct resp_reader *r, __u32 command, __u32 offset)
-{
-	struct kiln_command_key key __attribute__((aligned(8))) = {};    /* written by words */
-	__u64 *words = (__u64 *)key.name;
-
-	if (!r)
-		return 0;
-	key.variant = class_by_arguments(r, row_class(command), offset);
-	if (key.variant == KILN_CLASS_ORDINARY || r->last.command != command)
-		return command;
-	words[0] = r->last.words[0];
-	words[1] = r->last.words[1];
-	words[2] = r->last.words[2];
-	key.process = r->process;
-	return command_row(&key);
-}
-
-static __always_inline __u32 command_variant(struct resp_reader *r, __u32 command, __u32 offset)
-{
-	return resp_variant(r, command, offset);
 }
 
 #endif

@@ -9,54 +9,16 @@
 
 #include "common/bpf.h"
 #include "common/targets.bpf.h"
-#include "include/kiln_redis.h"
+#include "include/kiln_requests.h"
 #include "requests/connection_details.bpf.h"
+#include "requests/io.bpf.h"
 #include "requests/lifetimes.bpf.h"
 #include "requests/losses.bpf.h"
 #include "requests/matching.bpf.h"
+#include "requests/observer.bpf.h"
 #include "requests/undecided.bpf.h"
-#include "requests/variant.h"
-#include "sockets/arrivals.bpf.h"
-#include "trace/trace.bpf.h"
 
 #define PROBES_MAX 8                      /* answered receives without one whole request, until a connection is given up */
-
-/* How a hook sees a receive. */
-struct receive {
-	__u64 buffer;                     /* user address of the bytes, or what struct send has */
-	__u32 length;
-	enum send_form form;              /* client's side only: other than SEND_BYTES where they lie in several pieces */
-	bool tcp;
-	__u64 returned_ns;                /* when the call returned that received */
-	__u64 arrived_ns;                 /* its first byte; at most ARRIVAL_UNKNOWN: not known */
-	__u32 copied_seq;                 /* tcp only: bytes read before and with this receive, as a sequence number */
-	bool gap;                         /* tcp only: bytes before it were read that no receive has shown */
-	bool first_of_stream;             /* proven: no byte of the stream was read before */
-	bool incoming;                    /* the server accepted the connection; it did not open it */
-	bool unsupported;                 /* a stream, but of a protocol of which neither is known */
-	struct kiln_client_key client;    /* at the first receive: who asks */
-	bool carried;                     /* by TLS: who asks is known, and the bytes are not encrypted */
-	__u32 loss;                       /* not 0: why the bytes can't be followed, as KILN_LOST_* + 1 */
-	__u64 began_ns;                   /* when the thread turned to it; 0: not known, and so its return counts */
-	bool first;                       /* of its connection */
-	/* Found out on the way, and not zero before. Here and not on the stack, because the verifier would follow each of their values into
-	 * what comes after. */
-	struct arrived times;
-	struct send replies;              /* client's side: what is received is followed as a server's send */
-};
-
-/* Whether the receive of a TCP connection begins where the last one ended that was seen. */
-static __always_inline bool continues(const struct connection *x, const struct receive *receive)
-{
-	return x->copied_seq == receive->copied_seq - receive->length;
-}
-
-/* With a trace: what is told next is told of this call. Not where nothing is told: it takes a look at the registers. */
-static __always_inline void begin_call_at(const struct place *place)
-{
-	if (TRACING && place->sk)
-		begin_call((__u64)place->sk, place->regs ? place->regs->di : KILN_TRACE_NO_FD);
-}
 
 /* ---- a process of which nobody knows whether it speaks RESP -------------------------------------------------- */
 
@@ -70,7 +32,7 @@ __noinline int keep_undecided(struct connection *x, const struct receive *receiv
 	if (!x || !receive)
 		return false;
 	id = x->id;
-	length = receive->length;
+	length = receive->io.length;
 	kept = bpf_map_lookup_elem(&undecided, &id);
 	fresh = kept ? NULL : bpf_map_lookup_elem(&new_undecided, &zero);
 	if (fresh) {
@@ -82,62 +44,36 @@ __noinline int keep_undecided(struct connection *x, const struct receive *receiv
 	before = kept->length;
 	barrier_var(before);
 	barrier_var(length);
-	if (before >= RESP_WINDOW || length > RESP_WINDOW || before + length > RESP_WINDOW)
+	if (before >= WINDOW_BYTES || length > WINDOW_BYTES || before + length > WINDOW_BYTES)
 		return false;
-	if (bpf_probe_read_user(kept->bytes + before, length, (void *)receive->buffer)) {
+	if (bpf_probe_read_user(kept->bytes + before, length, (void *)receive->io.base)) {
 		lose(KILN_LOST_UNREADABLE_BUFFERS, 1);
 		return false;
 	}
 	if (!before) {
-		kept->received_ns = receive->returned_ns;
-		kept->arrived_ns = receive->arrived_ns > ARRIVAL_UNKNOWN && receive->arrived_ns <= receive->returned_ns ? receive->arrived_ns : 0;
+		kept->received_ns = receive->io.returned_ns;
+		kept->arrived_ns = receive->io.arrived_ns > ARRIVAL_UNKNOWN && receive->io.arrived_ns <= receive->io.returned_ns ? receive->io.arrived_ns : 0;
 	}
 	kept->length = before + length;
 	__sync_fetch_and_add(&control.undecided_bytes, length);
 	return true;
 }
 
-/* A line of digits, with its sign, of which up to 16 bytes are here. */
-static __always_inline bool begins_as_number(const __u8 *b)
-{
-	__u32 i;
-
-	for (i = 1; i < 15; i++) {
-		if (b[i] == '\r')
-			return i > 1 && b[i + 1] == '\n';
-		if ((b[i] < '0' || b[i] > '9') && (i > 1 || b[i] != '-'))
-			return false;
-	}
-	return true;
-}
-
 /* Whether what is sent begins as a reply does: with a type, and behind it what that type has. */
-__noinline int begins_as_reply(const struct send *send)
+__noinline int begins_as_response(const struct io *send)
 {
 	__u8 b[16] = {};
 	__u32 length;
 
 	if (!send)
 		return false;
-	length = send->sent;
+	length = send->length;
 	if (length > sizeof b)
 		length = sizeof b;
 	barrier_var(length);
 	if (length > sizeof b || bpf_probe_read_user(b, length, (void *)first_byte_of(send)))
 		return false;
-	switch (b[0]) {
-	case '$': case '*': case '~': case '%': case '>': case '|': case '=': case '!': case ':': case '(':
-		return begins_as_number(b);
-	case '+': case '-':
-		return b[1] > ' ' && b[1] < 0x7f;
-	case '_':
-		return b[1] == '\r' && b[2] == '\n';
-	case '#':
-		return (b[1] == 't' || b[1] == 'f') && b[2] == '\r';
-	case ',':
-		return (b[1] >= '0' && b[1] <= '9') || b[1] == '-' || b[1] == 'i' || b[1] == 'n';
-	}
-	return false;
+	return begins_response(b);
 }
 
 /* ---- boundaries ---------------------------------------------------------------------------------------------- */
@@ -148,7 +84,7 @@ __noinline __u32 foreign_connection(__u64 buffer, __u32 length)
 	__u8 start[2] = {};
 
 	bpf_probe_read_user(start, length < 2 ? 1 : 2, (void *)buffer);
-	return start[0] >= 0x14 && start[0] <= 0x17 && start[1] == 3 ? KILN_LOST_TLS_CONNECTIONS : KILN_LOST_NOT_RESP_CONNECTIONS;
+	return start[0] >= 0x14 && start[0] <= 0x17 && start[1] == 3 ? KILN_LOST_TLS_CONNECTIONS : KILN_LOST_OTHER_PROTOCOL_CONNECTIONS;
 }
 
 /* The connection can't be followed any more: parse on without counting until a boundary is proven. */
@@ -159,10 +95,10 @@ __noinline int desync(struct connection *x)
 	if (x->sync == SYNC_UNDECIDED)
 		lose_undecided(x->id);
 	x->sync = RESYNCING;
-	x->queues = 0;
+	restart_expectations(x);
 	x->flags &= ~(IN_REQUEST | PROBED | REPLIED | SUBSCRIBER);
 	if (x->waiting != WAITING_NONE)
-		unpair(x);                /* what answers what is not known */
+		unmatch(x);                /* what answers what is not known */
 	return 0;
 }
 
@@ -187,33 +123,22 @@ __noinline int probe(struct connection *x, struct connection_details *c, const s
 	}
 	if (!(x->flags & IN_REQUEST))
 		return 0;
-	if (c->requests.state < RESP_FAILED) {
+	if (c->requests.state < STREAM_FAILED) {
 		/* Replies flow while the parse is inside something: it may be lost in a length that was never one. */
 		if (!replied)
 			return 0;
-		bpf_probe_read_user(&first, 1, (void *)receive->buffer);
-		if (first != '*')
+		bpf_probe_read_user(&first, 1, (void *)receive->io.base);
+		if (!begins_request(first))
 			return 0;
 	} else if (replied && !probed && ++c->failed_probes >= PROBES_MAX) {
 		/* A server answers, and never a whole request: another protocol, met in its middle. What comes after an answer begins a
 		 * record, if it is TLS. */
-		lose(foreign_connection(receive->buffer, receive->length), 1);
+		lose(foreign_connection(receive->io.base, receive->io.length), 1);
 		x->sync = SYNC_IGNORED;
 		return 0;
 	}
 	x->flags &= ~(IN_REQUEST | PROBED);
 	return 0;
-}
-
-/* Whether a receive begins a message of the cluster bus, on which nodes talk to each other: `RCmb` and the message's length, of which the
- * first byte is zero. No request has a zero there. A node reads these 8 bytes by themselves, or more. */
-__noinline int begins_bus_message(const struct receive *receive)
-{
-	__u64 start = 0;
-
-	if (!receive || receive->length < sizeof start || bpf_probe_read_user(&start, sizeof start, (void *)receive->buffer))
-		return false;
-	return (start & 0xffffffffff) == ('R' | 'C' << 8 | 'm' << 16 | (__u64)'b' << 24);
 }
 
 /* The first receive of a connection. */
@@ -226,8 +151,7 @@ __noinline int meet(struct connection *x, const struct receive *receive, __u32 p
 	x->process = process;
 	if (!receive->carried)
 		x->client = client_row(&receive->client);
-	if (TRACING && traces_client(&receive->client, client_port()))
-		x->flags |= TRACED;
+	on_connection(x, &receive->client);
 	if (!receive->incoming)
 		x->flags |= OUTGOING;
 	if (receive->unsupported)
@@ -236,22 +160,22 @@ __noinline int meet(struct connection *x, const struct receive *receive, __u32 p
 		x->sync = SYNC_IGNORED;
 		return 0;
 	}
-	if (!receive->first_of_stream || receive->loss) {
+	if (!receive->first_of_stream || receive->io.loss) {
 		desync(x);
 		return 0;
 	}
-	if (foreign_connection(receive->buffer, receive->length) == KILN_LOST_TLS_CONNECTIONS) {
+	if (foreign_connection(receive->io.base, receive->io.length) == KILN_LOST_TLS_CONNECTIONS) {
 		lose(KILN_LOST_TLS_CONNECTIONS, 1);
 		x->sync = SYNC_IGNORED;
 		return 0;
 	}
-	if (begins_bus_message(receive)) {
+	if (begins_other_stream(receive->io.base, receive->io.length)) {
 		x->sync = SYNC_IGNORED;
 		return 0;
 	}
 	/* Only clients of Redis begin with an array; a plain line may be of any protocol. */
-	bpf_probe_read_user(&first, sizeof first, (void *)receive->buffer);
-	x->sync = is_known_server(process) || first == '*' ? SYNCED : SYNC_UNDECIDED;
+	bpf_probe_read_user(&first, sizeof first, (void *)receive->io.base);
+	x->sync = is_known_server(process) || begins_request(first) ? SYNCED : SYNC_UNDECIDED;
 	return 0;
 }
 
@@ -266,8 +190,8 @@ static __noinline int take_up(const struct place *place, struct connection *x, s
 		meet(x, receive, process);
 	if (x->sync == SYNC_IGNORED)
 		return false;
-	if (receive->loss) {
-		lose(receive->loss - 1, 1);
+	if (receive->io.loss) {
+		lose(receive->io.loss - 1, 1);
 		desync(x);
 		return false;
 	}
@@ -277,14 +201,14 @@ static __noinline int take_up(const struct place *place, struct connection *x, s
 	}
 	if (!all_are_known_servers() && x->sync == SYNC_UNDECIDED) {
 		if (!keep_undecided(x, receive)) {
-			lose(KILN_LOST_UNSYNCHRONISED_BYTES, receive->length);
+			lose(KILN_LOST_UNSYNCHRONISED_BYTES, receive->io.length);
 			desync(x);
 		}
 		return false;
 	}
 	if (x->sync != RESYNCING && !(x->flags & IN_REQUEST))
 		return true;
-	if (x->sync == RESYNCING && begins_bus_message(receive)) {
+	if (x->sync == RESYNCING && begins_other_stream(receive->io.base, receive->io.length)) {
 		x->sync = SYNC_IGNORED;
 		return false;
 	}

@@ -9,8 +9,7 @@
 
 #include "common/bpf.h"
 #include "requests/connections.bpf.h"
-
-#define ARRIVAL_UNKNOWN 1                 /* unread_since_ns: bytes are unread, and nobody knows when the first one came */
+#include "requests/io.bpf.h"
 
 /* ---- TCP ---------------------------------------------------------------------------------------------------- */
 

@@ -45,13 +45,13 @@ __noinline int receive_vectors(__u64 call, __u64 argument, struct receive *recei
 	}
 	if (bpf_probe_read_user(&first, sizeof first, (void *)vectors))
 		return 1 + KILN_LOST_UNREADABLE_BUFFERS;
-	receive->buffer = first.base;
-	if (receive->length <= first.length)
+	receive->io.base = first.base;
+	if (receive->io.length <= first.length)
 		return 0;
 	if (!CLIENT_SIDE)
 		return 1 + KILN_LOST_SPLIT_RECEIVES;
-	receive->buffer = vectors;
-	receive->form = SEND_VECTORS;
+	receive->io.base = vectors;
+	receive->io.form = IO_VECTORS;
 	return 0;
 }
 
@@ -62,7 +62,7 @@ static __always_inline int receive_loss(const struct pt_regs *regs, struct recei
 		return 1 + KILN_LOST_UNSUPPORTED_RECEIVES;
 	if (discarded && receive->tcp)
 		return 1 + KILN_LOST_DISCARDED_RECEIVES;
-	receive->buffer = regs->si;
+	receive->io.base = regs->si;
 	if (regs->orig_ax == NR_read || regs->orig_ax == NR_recvfrom)
 		return 0;
 	return receive_vectors(regs->orig_ax, regs->si, receive);
@@ -109,32 +109,32 @@ __noinline __u64 requested_bytes(__u64 call, __u64 address, __u64 count, __u64 s
 	return vectors.unreadable ? sent : vectors.sum;
 }
 
-/* Where the bytes of a send lie. `trusted`: its connection's replies are followed. Then only a trace asks whether they were sent in part. */
-static __always_inline void describe_send(const struct pt_regs *regs, struct send *send, __u32 sent, bool trusted)
+/* Where the bytes of a send lie. `trusted`: its connection's replies are followed. Then only an observer asks whether they were sent in part. */
+static __always_inline void describe_send(const struct pt_regs *regs, struct io *send, __u32 sent, bool trusted)
 {
 	__u64 requested = sent;
 
-	send->sent = sent;
-	send->buffer = regs->si;
+	send->length = sent;
+	send->base = regs->si;
 	switch (regs->orig_ax) {
 	case NR_write:
 	case NR_sendto:
-		send->form = SEND_BYTES;
-		if (TRACING || !trusted)
+		send->form = IO_BYTES;
+		if (observes_partial_sends() || !trusted)
 			requested = regs->dx;
 		break;
 	case NR_writev:
-		send->form = SEND_VECTORS;
+		send->form = IO_VECTORS;
 		break;
 	case NR_sendmsg:
-		send->form = SEND_MESSAGE;
+		send->form = IO_MESSAGE;
 		break;
 	default:
-		send->form = SEND_UNKNOWN;
+		send->form = IO_UNKNOWN;
 	}
-	if (!trusted && (send->form == SEND_VECTORS || send->form == SEND_MESSAGE))
+	if (!trusted && (send->form == IO_VECTORS || send->form == IO_MESSAGE))
 		requested = requested_bytes(regs->orig_ax, regs->si, regs->dx, sent);
-	if (TRACING || !trusted)
+	if (observes_partial_sends() || !trusted)
 		send->in_part = sent < requested || sent >= REPLY_CHUNK;
 }
 

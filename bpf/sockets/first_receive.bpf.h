@@ -46,7 +46,7 @@ static __always_inline struct receive *new_receive(__u32 length)
 
 	if (receive) {
 		__builtin_memset(receive, 0, __builtin_offsetof(struct receive, times));
-		receive->length = length;
+		receive->io.length = length;
 	}
 	return receive;
 }

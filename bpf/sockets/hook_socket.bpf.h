@@ -76,7 +76,7 @@ static __always_inline int receive_at_socket(struct sock *sk, const struct tcp_s
 	receive = new_receive(ret);
 	if (!receive)
 		return 0;
-	receive->returned_ns = now;
+	receive->io.returned_ns = now;
 	receive->tcp = tcp != NULL;
 	if (ret == 0) {
 		/* The end of the stream. TCP tells when the socket goes. */
@@ -98,9 +98,9 @@ static __always_inline int receive_at_socket(struct sock *sk, const struct tcp_s
 		receive->copied_seq = tcp->copied_seq;
 		if (x->sync == SYNC_UNKNOWN || !continues(x, receive))
 			pass_end_of_stream(sk, x, receive);
-		receive->arrived_ns = tcp_arrival(arrival, receive->copied_seq - ret);
+		receive->io.arrived_ns = tcp_arrival(arrival, receive->copied_seq - ret);
 	} else {
-		receive->arrived_ns = take_unix_arrival(arrival);
+		receive->io.arrived_ns = take_unix_arrival(arrival);
 		if (sk->sk_receive_queue.qlen)
 			forget_unix_arrival(arrival);
 	}
@@ -108,9 +108,8 @@ static __always_inline int receive_at_socket(struct sock *sk, const struct tcp_s
 		describe_first_receive(sk, arrival, receive, process);
 	if (!call.is_seen)
 		regs = saved_registers(task);
-	if (TRACING)
-		place.regs = regs;
-	receive->loss = call.is_seen ? message_loss(call.message, call.size, receive, flags & MSG_TRUNC) :
+	on_call_seen(&place, regs);
+	receive->io.loss = call.is_seen ? message_loss(call.message, call.size, receive, flags & MSG_TRUNC) :
 		receive_loss(regs, receive, task->thread_info.status & TS_COMPAT, flags & MSG_TRUNC);
 	stream_receives(&place, x, receive, task, process, call.is_seen);
 	return 0;
@@ -132,7 +131,7 @@ static __always_inline int send_at_socket(struct sock *sk, const struct tcp_sock
 	__u64 cookie = sk->__sk_common.skc_cookie.counter;
 	struct task_struct *task;
 	struct connection *x;
-	struct send on_stack = {}, *send = &on_stack;
+	struct io on_stack = {}, *send = &on_stack;
 	const struct pt_regs *regs = NULL;
 	struct receive *scratch;
 	struct place place = { .sk = sk };
@@ -152,8 +151,7 @@ static __always_inline int send_at_socket(struct sock *sk, const struct tcp_sock
 		scratch = new_receive(0);
 		if (!scratch)
 			return 0;
-		send = &scratch->replies;
-		*send = (struct send){ 0 };
+		send = &scratch->io;
 	}
 	/* First of all: reading the clock waits for all that is being fetched, and most of what comes is not in the nearest cache. */
 	send->returned_ns = bpf_ktime_get_ns();
@@ -174,10 +172,9 @@ static __always_inline int send_at_socket(struct sock *sk, const struct tcp_sock
 		regs = saved_registers(task);
 		describe_send(regs, send, ret, x->sync == SYNCED);
 	}
-	if (TRACING)
-		place.regs = regs;
+	on_call_seen(&place, regs);
 	if (tcp)
-		send->begin_ns = send_begin(tcp->tcp_clock_cache, tcp->tcp_wstamp_ns);
+		send->began_ns = send_begin(tcp->tcp_clock_cache, tcp->tcp_wstamp_ns);
 	stream_sends(&place, x, send, task, call.is_seen);
 	return 0;
 }

@@ -82,12 +82,11 @@ static __always_inline void syscall_receive(struct task_struct *task, struct pt_
 
 	if (flags & (MSG_PEEK | MSG_ERRQUEUE) || !find_socket(task, regs->di, &socket) || (CLIENT_SIDE && !is_stream(socket.sk)))
 		return;
-	if (TRACING)
-		begin_call((__u64)socket.sk, regs->di);
+	on_system_call((__u64)socket.sk, regs->di);
 	receive = new_receive(ret);
 	if (!receive)
 		return;
-	receive->returned_ns = bpf_ktime_get_ns();
+	receive->io.returned_ns = bpf_ktime_get_ns();
 	place.id = socket.inode;
 	x = find_connection(socket.inode);
 	if (ret == 0) {
@@ -113,7 +112,7 @@ static __always_inline void syscall_receive(struct task_struct *task, struct pt_
 	}
 	if (x->sync == SYNC_UNKNOWN)
 		describe_first_receive(sk, NULL, receive, process);
-	receive->loss = receive_loss(regs, receive, false, flags & MSG_TRUNC);
+	receive->io.loss = receive_loss(regs, receive, false, flags & MSG_TRUNC);
 	stream_receives(&place, x, receive, task, process, false);
 }
 
@@ -123,13 +122,12 @@ static __always_inline void syscall_send(struct task_struct *task, struct pt_reg
 	struct place place = {};
 	struct receive *scratch;
 	struct connection *x;
-	struct send *send;
+	struct io *send;
 	struct sock *sk;
 
 	if (!find_socket(task, regs->di, &socket))
 		return;
-	if (TRACING)
-		begin_call((__u64)socket.sk, regs->di);
+	on_system_call((__u64)socket.sk, regs->di);
 	place.id = socket.inode;
 	x = find_connection(socket.inode);
 	scratch = new_receive(0);
@@ -148,21 +146,21 @@ static __always_inline void syscall_send(struct task_struct *task, struct pt_reg
 	if (regs->orig_ax == NR_sendmmsg) {
 		if (CLIENT_SIDE) {
 			client_misses(x);
-		} else if (x->sync == SYNCED && !(x->flags & UNPAIRED)) {
+		} else if (x->sync == SYNCED && !(x->flags & UNMATCHED)) {
 			lose(KILN_LOST_UNSUPPORTED_SENDS, 1);
-			unpair(x);
+			unmatch(x);
 		}
 		return;
 	}
 	/* Not on the stack: the functions below take nearly all of it. */
-	send = &scratch->replies;
+	send = &scratch->io;
 	send->returned_ns = bpf_ktime_get_ns();
 	describe_send(regs, send, ret, x->sync == SYNCED);
 	sk = socket.sk;
 	if (is_tcp(BPF_CORE_READ(sk, __sk_common.skc_family), BPF_CORE_READ(sk, sk_protocol))) {
 		struct tcp_sock *tcp = (struct tcp_sock *)sk;
 
-		send->begin_ns = send_begin(BPF_CORE_READ(tcp, tcp_clock_cache), BPF_CORE_READ(tcp, tcp_wstamp_ns));
+		send->began_ns = send_begin(BPF_CORE_READ(tcp, tcp_clock_cache), BPF_CORE_READ(tcp, tcp_wstamp_ns));
 	}
 	stream_sends(&place, x, send, task, false);
 }

@@ -118,16 +118,15 @@ int tls_read_ends(struct pt_regs *regs)
 		return 0;
 	receive = &call->receive;
 	__builtin_memset(receive, 0, __builtin_offsetof(struct receive, times));
-	receive->buffer = call->buffer;
-	receive->length = bytes;
-	receive->returned_ns = bpf_ktime_get_ns();
+	receive->io.base = call->buffer;
+	receive->io.length = bytes;
+	receive->io.returned_ns = bpf_ktime_get_ns();
 	receive->carried = true;
-	receive->began_ns = call->entered_ns;
-	receive->arrived_ns = call->receives ? call->arrived_ns : 0;
+	receive->io.began_ns = call->entered_ns;
+	receive->io.arrived_ns = call->receives ? call->arrived_ns : 0;
 	receive->incoming = !(x->flags & OUTGOING);
 	receive->first_of_stream = x->flags & STREAM_START;
-	if (TRACING)
-		begin_carried_call(place.id, &receive->client, process);
+	on_carried_call(place.id, &receive->client, process);
 	side_receives(&place, x, receive, task, process);
 	give_cpu();
 	return 0;
@@ -142,7 +141,7 @@ int tls_write_ends(struct pt_regs *regs)
 	__u32 bytes = call ? call_bytes(call, regs->ax) : 0;
 	struct place place = {};
 	struct connection *x;
-	struct send *send;
+	struct io *send;
 
 	if (!call)
 		return 0;
@@ -152,17 +151,16 @@ int tls_write_ends(struct pt_regs *regs)
 	if (!x || !(x->flags & CARRIED) || !take_cpu(x))
 		return 0;
 	/* Not on the stack: the functions below take nearly all of it. */
-	send = &call->receive.replies;
-	*send = (struct send){
-		.buffer = call->buffer,
-		.begin_ns = call->entered_ns,
+	send = &call->receive.io;
+	*send = (struct io){
+		.base = call->buffer,
+		.began_ns = call->entered_ns,
 		.returned_ns = call->sent_ns,
-		.sent = bytes,
-		.form = SEND_BYTES,
+		.length = bytes,
+		.form = IO_BYTES,
 		.in_part = bytes < call->requested || bytes >= REPLY_CHUNK,
 	};
-	if (TRACING)
-		begin_carried_call(place.id, &call->receive.client, process);
+	on_carried_call(place.id, &call->receive.client, process);
 	side_sends(&place, x, send, task);
 	give_cpu();
 	return 0;
@@ -186,8 +184,7 @@ static __always_inline void forget_ssl(__u64 id)
 	if (x)
 		free_connection(x);
 	bpf_map_delete_elem(&inode_connections, &id);
-	if (TRACING)
-		bpf_map_delete_elem(&trace_carriers, &id);
+	on_carrier_ended(id);
 }
 
 /* A stream begins or ends: the return of SSL_new, the entry of SSL_clear and of SSL_free. */

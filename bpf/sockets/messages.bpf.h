@@ -79,10 +79,10 @@ static long step_back(__u32 index, struct message_place *place)
 }
 
 /* From the iovec after the last one back to the first. */
-static __always_inline enum send_form find_first_piece(struct message_place *place)
+static __always_inline enum io_form find_first_piece(struct message_place *place)
 {
 	bpf_loop(IOVECS_MAX, step_back, place, 0);
-	return place->before ? SEND_UNKNOWN : SEND_KERNEL_VECTORS;
+	return place->before ? IO_UNKNOWN : IO_KERNEL_VECTORS;
 }
 
 /* As receive_loss(), for a receive that was asked for `size` bytes. */
@@ -94,14 +94,14 @@ static __always_inline int message_loss(const struct msghdr *message, __u64 size
 		return 1 + KILN_LOST_DISCARDED_RECEIVES;
 	switch (locate_message(message, size, &place)) {
 	case MESSAGE_BYTES:
-		receive->buffer = place.address;
+		receive->io.base = place.address;
 		return 0;
 	case MESSAGE_PIECES:
 		if (!CLIENT_SIDE)
 			return 1 + KILN_LOST_SPLIT_RECEIVES;
-		receive->form = find_first_piece(&place);
-		receive->buffer = place.address;
-		return receive->form == SEND_UNKNOWN ? 1 + KILN_LOST_SPLIT_RECEIVES : 0;
+		receive->io.form = find_first_piece(&place);
+		receive->io.base = place.address;
+		return receive->io.form == IO_UNKNOWN ? 1 + KILN_LOST_SPLIT_RECEIVES : 0;
 	case MESSAGE_UNREADABLE:
 		return 1 + KILN_LOST_UNREADABLE_BUFFERS;
 	default:
@@ -110,23 +110,23 @@ static __always_inline int message_loss(const struct msghdr *message, __u64 size
 }
 
 /* As describe_send(), for a send that was asked to take `size` bytes. */
-static __always_inline void describe_message_send(const struct msghdr *message, __u64 size, struct send *send, __u32 sent)
+static __always_inline void describe_message_send(const struct msghdr *message, __u64 size, struct io *send, __u32 sent)
 {
 	struct message_place place = {};
 
-	send->sent = sent;
+	send->length = sent;
 	send->in_part = sent < size || sent >= REPLY_CHUNK;
 	switch (locate_message(message, size, &place)) {
 	case MESSAGE_BYTES:
-		send->form = SEND_BYTES;
+		send->form = IO_BYTES;
 		break;
 	case MESSAGE_PIECES:
 		send->form = find_first_piece(&place);
 		break;
 	default:
-		send->form = SEND_UNKNOWN;
+		send->form = IO_UNKNOWN;
 	}
-	send->buffer = place.address;
+	send->base = place.address;
 }
 
 #endif

@@ -4,7 +4,7 @@
 #define KILN_PEERS_BPF_H
 
 #include "common/bpf.h"
-#include "include/kiln_redis.h"
+#include "include/kiln_requests.h"
 
 #define AF_UNIX 1
 #define AF_INET 2

@@ -29,7 +29,7 @@ static __always_inline bool is_first_of_stream(struct tcp_sock *tcp, const struc
 
 	for (i = 0; i < 4; i++) {
 		next = BPF_CORE_READ(tcp, rcv_nxt);
-		if (next - (__u32)BPF_CORE_READ(tcp, bytes_received) == receive->copied_seq - receive->length)
+		if (next - (__u32)BPF_CORE_READ(tcp, bytes_received) == receive->copied_seq - receive->io.length)
 			return true;
 	}
 	return false;

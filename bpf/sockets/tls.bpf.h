@@ -73,8 +73,7 @@ __noinline int tls_binds(struct connection *carrier, const struct tls_call *call
 		x->process = carrier->process;
 		x->client = carrier->client;
 		x->flags |= CARRIED | (carrier->flags & OUTGOING);
-		if (TRACING)
-			note_carrier(call->id);
+		on_carrier(call->id);
 	}
 	return 0;
 }
@@ -92,7 +91,7 @@ __noinline int tls_carries(struct connection *carrier, struct tls_call *call, co
 	}
 	/* Later receives of a call find what the first one left behind. */
 	if (!call->receives++)
-		call->arrived_ns = receive->arrived_ns;
+		call->arrived_ns = receive->io.arrived_ns;
 	tls_binds(carrier, call);
 	return 0;
 }
@@ -116,9 +115,7 @@ static __always_inline void stream_receives(const struct place *place, struct co
 
 	if (tls.claims && !claimed && is_cpu_claimed(x))
 		return;
-	/* Of known connections few receives are told of. */
-	if (TRACING && (x->sync != SYNCED || !tells_few()))
-		begin_call_at(place);
+	on_receive_at_socket(place, x);
 	if (!call) {
 		side_receives(place, x, receive, task, process);
 		return;
@@ -129,7 +126,7 @@ static __always_inline void stream_receives(const struct place *place, struct co
 }
 
 /* A send seen at the socket, likewise. */
-static __always_inline void stream_sends(const struct place *place, struct connection *x, const struct send *send,
+static __always_inline void stream_sends(const struct place *place, struct connection *x, const struct io *send,
 					 struct task_struct *task, bool claimed)
 {
 	bool may_carry = CLIENT_SIDE ? may_carry_tls(x) : tls.followed && x->flags & CARRIES_TLS;

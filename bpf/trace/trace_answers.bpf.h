@@ -30,13 +30,13 @@ static __always_inline bool traces_pushes(void)
 __noinline int choose_listing(const struct connection *x, const struct connection_details *c, bool in_part)
 {
 	__u32 zero = 0;
-	struct reply_reader *r = bpf_map_lookup_elem(&reply_readers, &zero);
+	struct response_reader *r = bpf_map_lookup_elem(&response_readers, &zero);
 
 	if (!x || !c || !r)
 		return 0;
 	r->apart = x->flags & TRACED && x->pending &&
 		   (in_part || x->flags & IN_REPLY || x->sent_ns - oldest_wait(x, c) >= trace.slower_than_ns);
-	if (x->flags & TRACED && x->flags & RESP3 && traces_pushes())
+	if (x->flags & TRACED && x->flags & MAY_GET_UNSOLICITED && traces_pushes())
 		r->apart = 1;
 	return 0;
 }
@@ -151,7 +151,7 @@ __noinline int load_receive(int index)
 	struct trace_scratch *t = this_trace();
 	struct trace_slot *slot = slot_at(index);
 	__u32 zero = 0, length;
-	struct resp_reader *r = bpf_map_lookup_elem(&readers, &zero);
+	struct request_reader *r = bpf_map_lookup_elem(&request_readers, &zero);
 
 	if (!t || !slot || !r || slot->request_lost)
 		return false;
@@ -163,7 +163,7 @@ __noinline int load_receive(int index)
 	r->window_length = length;
 	r->counting = false;
 	r->traced = TAKEN_APART;
-	restart_stream(&t->stream);
+	restart_requests(&t->stream);
 	t->apart = index;
 	return true;
 }
@@ -173,15 +173,15 @@ __noinline int load_receive(int index)
 static __always_inline void take_apart(struct trace_scratch *t)
 {
 	__u32 zero = 0;
-	struct resp_reader *r;
+	struct request_reader *r;
 
 	if (t->apart == t->slot || !load_receive(t->slot))
 		return;
-	r = bpf_map_lookup_elem(&readers, &zero);
+	r = bpf_map_lookup_elem(&request_readers, &zero);
 	if (!r)
 		return;
-	follow_units(r, &t->stream);
-	resp_note_run(r);
+	read_requests(r, &t->stream);
+	note_run(r);
 }
 
 /* The request that comes `index` behind the first of some, whose bytes are where the scratch says, and its reply. */
@@ -191,7 +191,7 @@ __noinline int tell(struct connection *x, const struct answered_request *request
 	struct kiln_trace_record *record;
 	struct trace_slot *slot;
 	__u32 zero = 0, begun = 0, kept = 0;
-	struct resp_reader *r = bpf_map_lookup_elem(&readers, &zero);
+	struct request_reader *r = bpf_map_lookup_elem(&request_readers, &zero);
 	__u64 bytes = 0;
 
 	if (!x || !request || !reply || !t || !r)
@@ -210,8 +210,8 @@ __noinline int tell(struct connection *x, const struct answered_request *request
 
 		barrier_var(run);
 		if (t->apart == t->slot && run < r->runs_noted) {
-			begun = r->runs[run & (RESP_RUNS_MAX - 1)].begun;
-			bytes = kept = r->runs[run & (RESP_RUNS_MAX - 1)].largest;
+			begun = r->runs[run & (RUNS_MAX - 1)].begun;
+			bytes = kept = r->runs[run & (RUNS_MAX - 1)].largest;
 		}
 	} else if (slot) {
 		kept = slot->request_kept;
@@ -237,7 +237,7 @@ __noinline int emit_together(struct connection *x)
 	struct kiln_trace_record *record;
 	struct trace_slot *slot;
 	__u32 zero = 0, begun = 0, end, at;
-	struct resp_reader *r = bpf_map_lookup_elem(&readers, &zero);
+	struct request_reader *r = bpf_map_lookup_elem(&request_readers, &zero);
 	__u64 bytes;
 
 	if (!x || !answers || !t || !list || !r)
@@ -265,10 +265,10 @@ __noinline int emit_together(struct connection *x)
 		if (t->apart != t->slot || next > r->runs_noted)
 			return false;
 		barrier_var(run);
-		begun = r->runs[run & (RESP_RUNS_MAX - 1)].begun;
+		begun = r->runs[run & (RUNS_MAX - 1)].begun;
 		if (next < r->runs_noted) {
 			barrier_var(next);
-			end = r->runs[next & (RESP_RUNS_MAX - 1)].begun;
+			end = r->runs[next & (RUNS_MAX - 1)].begun;
 		}
 	}
 	record = new_record(t, request->row, request->sequence);

@@ -10,32 +10,6 @@
 #include "trace/trace_records.bpf.h"
 
 #define PUSH_SEQUENCE 0
-#define WORD7(a, b, c, d, e, f, g) ((__u64)(a) | (__u64)(b) << 8 | (__u64)(c) << 16 | (__u64)(d) << 24 | (__u64)(e) << 32 | \
-				    (__u64)(f) << 40 | (__u64)(g) << 48)
-
-/* message, pmessage and smessage have 3 or 4 elements, as have the confirmations of [ps](un)subscribe. */
-__noinline int is_message(const struct kiln_trace_record *record)
-{
-	const __u8 *b;
-	__u64 length = 0, word;
-	__u32 at;
-
-	if (!record)
-		return false;
-	b = record->bytes;
-	if (b[0] != '*' || (b[1] != '3' && b[1] != '4') || b[2] != '\r' || b[4] != '$')
-		return false;
-	at = short_header(b + 4, 8, &length);
-	if (!at || length < 7 || length > 12)
-		return false;
-	at += 4 + length - 7;
-	if (at + 7 > record->reply_kept)
-		return false;
-	barrier_var(at);
-	word = *(const __u64 *)(b + (at & 31)) & (1ULL << 56) - 1;
-	return word == WORD7('m', 'e', 's', 's', 'a', 'g', 'e') || word == WORD7('b', 's', 'c', 'r', 'i', 'b', 'e');
-}
-
 /* A push, or in RESP2 what may be one. */
 static __always_inline void emit_push(struct connection *x, struct trace_scratch *t, const struct listed_reply *push, bool is_array)
 {
@@ -107,16 +81,37 @@ __noinline int keep_push(struct connection *x)
 	return 0;
 }
 
+/* The send, which has been paired with what waits and told, ended inside something. */
+__noinline int keep_rest(struct connection *x, struct connection_details *c)
+{
+	__u32 zero = 0, batch, sequence, first;
+	struct response_reader *r = bpf_map_lookup_elem(&response_readers, &zero);
+
+	if (!x || !c || !r)
+		return 0;
+	if (!(x->flags & IN_REPLY) || !r->apart)
+		return 0;
+	if (in_unsolicited(&c->replies))
+		return keep_push(x);
+	batch = c->batch_head;
+	barrier_var(batch);
+	first = c->batches[batch & (PIPELINE_BATCHES - 1)].first;
+	sequence = c->batches[batch & (PIPELINE_BATCHES - 1)].sequence + c->batch_answered;
+	if (x->waiting == WAITING_ONE)
+		sequence = first = x->sequence;
+	return keep_reply(x, sequence, first);
+}
+
 /* A client subscribes in RESP2. From here on what is sent to it is followed for its messages only; the stream is known if it was
  * up to here. */
 static __always_inline void note_subscriber(struct connection *x)
 {
-	if (x->flags & TRACED && !(x->flags & UNPAIRED) && traces_pushes())
+	if (x->flags & TRACED && !(x->flags & UNMATCHED) && traces_pushes())
 		x->flags |= SUBSCRIBER;
 }
 
 /* A send to a subscriber will be followed. */
-__noinline int list_messages(struct reply_reader *r)
+__noinline int list_messages(struct response_reader *r)
 {
 	if (r)
 		r->apart = true;
@@ -124,7 +119,7 @@ __noinline int list_messages(struct reply_reader *r)
 }
 
 /* A send to a subscriber has been followed. */
-__noinline int emit_messages(struct connection *x, struct connection_details *c, struct reply_reader *r)
+__noinline int emit_messages(struct connection *x, struct connection_details *c, struct response_reader *r)
 {
 	struct reply_list *list = this_list();
 
@@ -134,10 +129,10 @@ __noinline int emit_messages(struct connection *x, struct connection_details *c,
 	bpf_loop(list->listed, emit_listed_array, &x, 0);
 	lose(KILN_LOST_UNTRACED_PUSHES, list->unlisted);
 	x->flags &= ~IN_REPLY;
-	if (c->replies.state == REPLY_FAILED) {
+	if (c->replies.state == STREAM_FAILED) {
 		x->flags &= ~SUBSCRIBER;
 		lose(KILN_LOST_UNTRACED_PUSHES, 1);
-	} else if (!replies_at_boundary(&c->replies)) {
+	} else if (!responses_at_boundary(&c->replies)) {
 		x->flags |= IN_REPLY;
 		keep_push(x);
 	}

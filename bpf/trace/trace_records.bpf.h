@@ -205,17 +205,17 @@ static __always_inline void begin_runs(const struct connection *x)
 }
 
 /* The requests of a run of this receive have been read; the last run is noted already. */
-__noinline int requests_read(struct connection *x, struct resp_reader *r, __u32 index)
+__noinline int requests_read(struct connection *x, struct request_reader *r, __u32 index)
 {
 	struct trace_scratch *t = this_trace();
-	struct resp_run *run;
+	struct request_run *run;
 	struct trace_slot *slot;
 	__u32 next = index + 1;
 
 	if (!x || !r || !t)
 		return 0;
 	barrier_var(index);
-	run = &r->runs[index & (RESP_RUNS_MAX - 1)];
+	run = &r->runs[index & (RUNS_MAX - 1)];
 	x->sequence += run->count;
 	if (!r->traced || !traces_command(run->command))
 		return 0;
@@ -225,7 +225,7 @@ __noinline int requests_read(struct connection *x, struct resp_reader *r, __u32 
 		return keep_request(x, r, x->sequence, run->begun, run->begun + run->largest);
 	t->run_begun = run->begun;
 	barrier_var(next);
-	t->run_end = next < r->runs_noted ? r->runs[next & (RESP_RUNS_MAX - 1)].begun : r->begun;
+	t->run_end = next < r->runs_noted ? r->runs[next & (RUNS_MAX - 1)].begun : r->begun;
 	if (t->kept == NOT_KEPT)
 		t->kept = keep_receive(x, r, t->first, r->commands_noted);
 	slot = slot_at(t->kept);
@@ -248,7 +248,7 @@ __noinline int all_requests_read(struct connection *x)
 }
 
 /* The one request of a receive: the run that goes on. */
-static __always_inline void only_request_read(struct connection *x, struct resp_reader *r)
+static __always_inline void only_request_read(struct connection *x, struct request_reader *r)
 {
 	x->sequence++;
 	if (!r->traced || !traces_command(r->run_command))
@@ -258,7 +258,7 @@ static __always_inline void only_request_read(struct connection *x, struct resp_
 }
 
 /* The equal requests of a receive that wait together: the run that goes on. */
-static __always_inline void only_run_read(struct connection *x, struct resp_reader *r)
+static __always_inline void only_run_read(struct connection *x, struct request_reader *r)
 {
 	__u32 count = r->run_count;
 	struct trace_slot *slot;
@@ -275,7 +275,7 @@ static __always_inline void only_run_read(struct connection *x, struct resp_read
 }
 
 /* A receive ended inside a request. */
-__noinline int keep_begun_request(struct connection *x, struct resp_reader *r)
+__noinline int keep_begun_request(struct connection *x, struct request_reader *r)
 {
 	if (!x || !r || !r->traced)
 		return 0;

@@ -56,9 +56,9 @@ static __always_inline struct reply_list *this_list(void)
 }
 
 /* Whether the replies of this send have to be known each by itself. */
-static __always_inline bool replies_apart(const struct reply_reader *r)
+static __always_inline bool responses_apart(const struct response_reader *r)
 {
-	return TRACING && r->apart;
+	return r->apart;
 }
 
 /* A send begins; `resumed`: in the middle of a reply. */
@@ -91,16 +91,16 @@ static __always_inline void pass_replies(__u32 count)
 		list->taken += count;
 }
 
-static __always_inline void set_place(struct reply_list *list, const struct reply_reader *r)
+static __always_inline void set_place(struct reply_list *list, const struct response_reader *r)
 {
 	list->place.address = r->address + r->position;
 	list->place.vector = list->vector;
 	list->place.here = r->end - r->position;
 }
 
-static __always_inline void begin_piece(const struct reply_reader *r)
+static __always_inline void begin_piece(const struct response_reader *r)
 {
-	struct reply_list *list = replies_apart(r) ? this_list() : NULL;
+	struct reply_list *list = responses_apart(r) ? this_list() : NULL;
 
 	if (!list)
 		return;
@@ -109,16 +109,16 @@ static __always_inline void begin_piece(const struct reply_reader *r)
 		set_place(list, r);
 }
 
-static __always_inline void end_piece(const struct reply_reader *r)
+static __always_inline void end_piece(const struct response_reader *r)
 {
-	struct reply_list *list = replies_apart(r) ? this_list() : NULL;
+	struct reply_list *list = responses_apart(r) ? this_list() : NULL;
 
 	if (list)
 		list->bytes += r->position - list->from;
 }
 
 /* A reply or a push ends at the position. */
-__noinline int list_reply(struct reply_reader *r, __u32 kind)
+__noinline int list_reply(struct response_reader *r, __u32 kind)
 {
 	struct reply_list *list = this_list();
 	struct listed_reply *listed;
@@ -153,6 +153,11 @@ __noinline int list_reply(struct reply_reader *r, __u32 kind)
 	return 0;
 }
 
+static __always_inline void note_response(struct response_reader *r, __u32 kind)
+{
+	list_reply(r, kind);
+}
+
 /* ---- a reply's bytes ------------------------------------------------------------------------------------------- */
 
 struct trace_scratch {
@@ -170,7 +175,7 @@ struct trace_scratch {
 	__u32 count;                      /* of them */
 	int slot;                         /* where they are kept; -1: nowhere */
 	int apart;                        /* the slot whose requests are in this CPU's reader, each by itself; -1: none */
-	struct resp_stream stream;        /* to take them apart with */
+	struct request_stream stream;        /* to take them apart with */
 	struct kiln_trace_record record;
 	__u8 slack[KILN_TRACE_REPLIES_BYTES];   /* keeps a copy's end inside, as the verifier sees it */
 };
@@ -231,12 +236,11 @@ __noinline int gather(const struct reply_place *place, __u64 bytes, __u32 room)
 	return 0;
 }
 
-/* Of the record's reply only the type, a length or count behind it, and an error's first word. */
+/* Of the record's response only what may be shown of any. */
 __noinline int keep_type(void)
 {
 	struct trace_scratch *t = this_trace();
-	__u32 base, i;
-	const __u8 *b;
+	__u32 base;
 
 	if (!t || !t->record.reply_kept)
 		return 0;
@@ -246,22 +250,7 @@ __noinline int keep_type(void)
 		t->record.reply_kept = 0;
 		return 0;
 	}
-	b = t->record.bytes + base;
-	switch (b[0]) {
-	case '+':
-	case ':':
-	case ',':
-	case '(':
-	case '#':
-		t->record.reply_kept = 1;
-		return 0;
-	}
-	for (i = 0; i < KILN_ERROR_WORD_MAX; i++) {
-		if (i >= t->record.reply_kept || b[i] <= ' ')
-			break;
-	}
-	if (i < t->record.reply_kept)
-		t->record.reply_kept = i;
+	t->record.reply_kept = shown_of_response(t->record.bytes + base, t->record.reply_kept);
 	return 0;
 }
 

@@ -9,6 +9,7 @@
 #include "requests/connections.bpf.h"
 #include "requests/losses.bpf.h"
 #include "requests/variant.h"
+#include PROTOCOL_HEADER(shown.bpf.h)
 
 /* A connection may take OWN_WAYS of its own set; what it has beyond that goes into one of two others. Of 100 connections with pipelines of
  * 16, each request kept by itself, none of 200,000 then met full sets only; of 200 connections 29 (simulated). */
@@ -16,7 +17,6 @@
 #define OWN_WAYS 2
 #define SLOT_WAYS 8                       /* a power of two */
 #define SLOT_SET_SHIFT (64 - 10)          /* KILN_TRACE_SLOTS / SLOT_WAYS sets */
-#define WORDS_MAX 8                       /* that are looked for in a request */
 
 const volatile struct kiln_trace_options trace SEC(".rodata.trace");
 
@@ -133,10 +133,8 @@ __noinline int traces_client(const struct kiln_client_key *client, __u32 port)
 enum { NOT_TRACED, TRACED_APART, TRACED_TOGETHER, TAKEN_APART };
 
 /* Whether a command of this receive has to be known by itself, and not only as one of a run. */
-static __always_inline bool requests_apart(const struct resp_reader *r, __u32 command)
+static __always_inline bool requests_apart(const struct request_reader *r, __u32 command)
 {
-	if (!TRACING)
-		return false;
 	return r->traced == TAKEN_APART || (r->traced == TRACED_APART && traces_command(command)) ||
 	       (r->traced == TRACED_TOGETHER && words_to_tell(command) < WORDS_MAX);
 }
@@ -334,7 +332,7 @@ static __always_inline void leave_slot(int index, __u64 id, __u32 count)
 
 /* Keep what the request with this sequence has in the receive that was just read: offsets [begun, end) of the reader, or what
  * of that lies behind the receives before. */
-__noinline int keep_request(struct connection *x, struct resp_reader *r, __u32 sequence, __u32 begun, __u32 end)
+__noinline int keep_request(struct connection *x, struct request_reader *r, __u32 sequence, __u32 begun, __u32 end)
 {
 	struct trace_slot *slot;
 	__u32 kept, length, room, offset;
@@ -382,7 +380,7 @@ __noinline int keep_request(struct connection *x, struct resp_reader *r, __u32 s
 
 /* Keep the whole requests of the receive that was just read, all of which lies in the reader's window: `count`, from the one with this
  * sequence on, of which none is known to be traced yet. The slot, or NO_ROOM. */
-__noinline int keep_receive(struct connection *x, struct resp_reader *r, __u32 sequence, __u32 count)
+__noinline int keep_receive(struct connection *x, struct request_reader *r, __u32 sequence, __u32 count)
 {
 	struct trace_slot *slot;
 	__u32 length;
@@ -406,36 +404,6 @@ __noinline int keep_receive(struct connection *x, struct resp_reader *r, __u32 s
 		slot->request_lost = 1;
 	slot->request_bytes = slot->request_kept = length;
 	return index;
-}
-
-/* Where the first `words` words of a request end that has `kept` bytes here; 0: it is inline, or its framing isn't plain. */
-__noinline __u32 words_end(const struct kiln_trace_record *record, __u32 kept, __u32 words)
-{
-	__u32 offset, next, i;
-	__u64 number;
-
-	if (!record || record->bytes[0] != '*')
-		return 0;
-	offset = short_header(record->bytes, 8, &number);
-	if (!offset || offset > kept)
-		return 0;
-	for (i = 0; i < WORDS_MAX; i++) {
-		const __u8 *b;
-
-		barrier_var(offset);
-		offset &= KILN_TRACE_REQUEST_BYTES - 1;
-		b = &record->bytes[offset];
-		if (i >= words || *b != '$')
-			break;
-		next = short_header(b, 8, &number);
-		if (!next)
-			break;
-		next += offset + (__u32)number + 2;
-		if (next > kept || next >= KILN_TRACE_REQUEST_BYTES)
-			break;
-		offset = next;
-	}
-	return offset;
 }
 
 #endif

@@ -13,9 +13,8 @@
 /// kiln_libbpf_log_take by the thread that it was said to. Freed memory of libbpf's goes back to the kernel.
 void kiln_libbpf_prepare(void);
 
-/// bpf_object__load(): what it returns. Threads that call this don't read the kernel's types at the same time. Programs that probe functions
-/// ("uprobe", "uretprobe") are loaded meanwhile, by another thread; `*probes`: 0 if all of them were, or -errno, and then what the verifier said
-/// is in the log.
+/// bpf_object__load(): what it returns. Programs that probe functions ("uprobe", "uretprobe") are loaded meanwhile, by another thread;
+/// `*probes`: 0 if all of them were, or -errno, and then what the verifier said is in the log.
 int kiln_load_object(struct bpf_object *object, int *probes);
 
 /// What libbpf said since the last call (warnings only), NUL-terminated; valid until the next call of a libbpf function.

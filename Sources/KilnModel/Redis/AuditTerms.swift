@@ -382,8 +382,8 @@ private struct Lost {
     private static let hides: [String: UInt32] = {
         // Events that the kernel kept from the programs: receives among them.
         var hides = ["recursion_misses": KILN_HIDES_REQUESTS.rawValue]
-        for loss in 0..<UInt32(KILN_REDIS_LOSS_COUNT.rawValue) {
-            hides[String(cString: kiln_describe_redis_loss(loss).name)] = kiln_redis_loss_hides(loss).rawValue
+        for loss in 0..<UInt32(KILN_REQUEST_LOSS_COUNT.rawValue) {
+            hides[String(cString: kiln_describe_request_loss(loss).name)] = kiln_request_loss_hides(loss).rawValue
         }
         return hides
     }()

@@ -18,7 +18,7 @@ struct DoctorCommand: ParsableCommand {
     func run() throws {
         try reportingErrors {
             try requireLimits()
-            let diagnosis = Diagnosis(Capabilities.findings(), kernel: kernelRelease())
+            let diagnosis = Diagnosis(Capabilities.findings(probeTypes.flatMap { $0.needs }), kernel: kernelRelease())
             let output = Output.standardOutput
             try json ? output.write(jsonLines([diagnosis])) : output.write(diagnosis.lines)
             if !diagnosis.can_profile { throw ExitCode(1) }

@@ -17,6 +17,8 @@ import KilnModel
 ///
 /// A probe implements what it needs. To add one, write a class and put it into the list of a subcommand.
 protocol Probe: AnyObject {
+    /// What it needs of the host beside `Capabilities.host`; `kiln doctor` tries it.
+    static var needs: [Capabilities.Entry] { get }
     /// Make the maps and have the programs verified. Nothing is attached. May be called on another thread than the rest.
     func load() throws(KernelError)
     /// Attach. Returns the moment from which the probe counts.
@@ -55,7 +57,11 @@ protocol Probe: AnyObject {
     func loadedPrograms() -> [LoadedProgram]
 }
 
+/// The kinds of observation that there are, for `kiln doctor`.
+let probeTypes: [any Probe.Type] = [RequestProbe.self, SyscallCounting.self, StackSampling.self, RedisAudit.self]
+
 extension Probe {
+    static var needs: [Capabilities.Entry] { [] }
     var details: [String] { [] }
     var refusals: [String] { [] }
     func begin() throws {}

@@ -11,6 +11,8 @@ final class RequestProbe: Probe {
         let deliver: ([TracedRequest]) throws -> Void
     }
 
+    static let needs = Capabilities.hooks + [Capabilities.singleRequests, Capabilities.clientSide]
+
     private let wire: WireProtocol
     private let targets: [Target]
     private let watched: WatchedProcesses
@@ -58,7 +60,7 @@ final class RequestProbe: Probe {
 
     private func load(firstOf hooks: [CommandHook]) throws(KernelError) {
         let loaded = try CommandProbe.load(
-            watching: watched, side: side, firstOf: hooks, trace: trace?.filter, tls: encrypted.libraries, rows: rows, turns: turns,
+            watching: watched, objects: wire.objects, side: side, firstOf: hooks, trace: trace?.filter, tls: encrypted.libraries, rows: rows, turns: turns,
             refused: { refusals.append(refusal(of: $0, $1)) }, refusedTLS: { refusals.append(encrypted.refusal(of: $0, $1)) }
         )
         if let trace { records = try TraceRecords(of: loaded, requestBytes: trace.filter.requestBytes, payload: wire.payload) }

@@ -3,6 +3,8 @@ import KilnModel
 
 /// Stacks of what runs on a CPU, sampled by a timer of CPU time.
 final class StackSampling: Probe {
+    static let needs = [Capabilities.stacks]
+
     private let watched: WatchedProcesses?
     private let byThread: Bool
     private let folding: StackFolding

@@ -3,6 +3,8 @@ import KilnModel
 
 /// How often the targets call the kernel, by system call.
 final class SyscallCounting: Probe {
+    static let needs = [Capabilities.syscalls]
+
     private let watched: WatchedProcesses
     private let turns: Turns?
     private var probe: SyscallProbe?

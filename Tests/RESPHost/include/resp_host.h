@@ -15,7 +15,7 @@ void resp_host_free(struct resp_host *host);
 /// One receive. The bytes are read only during the call. false: the stream is not RESP (from here or an earlier receive on).
 bool resp_host_receive(struct resp_host *host, const uint8_t *bytes, uint32_t length);
 
-/// All bytes so far belong to complete requests.
+/// All bytes so far belong to complete_request requests.
 bool resp_host_at_boundary(const struct resp_host *host);
 
 /// The commands so far, a row for each name in the order of their first appearance. Row 0 holds names too long for a row.

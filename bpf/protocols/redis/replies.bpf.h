@@ -5,7 +5,7 @@
  * A reply is whole when as many elements have passed as its arrays, maps, sets and attributes announced; what is nested
  * need not be known, only how many elements are outstanding. RESP3 pushes are passed over: nobody asked for them.
  * One bpf_loop step takes one element that lies inside the window, or up to 32 bytes of a line; bulks are passed over by
- * arithmetic, unread. An element may be cut anywhere: what is known of it is kept in struct reply_stream.
+ * arithmetic, unread. An element may be cut anywhere: what is known of it is kept in struct response_stream.
  *
  * Reply format: https://redis.io/docs/latest/develop/reference/protocol-spec/
  *
@@ -14,7 +14,8 @@
 #define KILN_REPLIES_BPF_H
 
 #include "common/bpf.h"
-#include "protocols/redis/reply_reader.bpf.h"
+#include "protocols/redis/resp.bpf.h"
+#include "requests/response_reader.bpf.h"
 
 #define SIZES_AT_ONCE 16                  /* elements of other lengths than those before, of one call */
 #define ALIKE_AT_ONCE 32
@@ -24,7 +25,7 @@
 #define REPLY_STEPS_MAX 65536             /* a send of 64 KiB, Redis's largest, has at most 22,000 elements */
 
 /* An element that counts as one is behind us. */
-static __always_inline void element_ended(struct reply_reader *r, struct reply_stream *s)
+static __always_inline void element_ended(struct response_reader *r, struct response_stream *s)
 {
 	bool nested = s->outstanding != 0;
 
@@ -34,8 +35,8 @@ static __always_inline void element_ended(struct reply_reader *r, struct reply_s
 		return;
 	}
 	s->outstanding = 0;
-	if (replies_apart(r))
-		list_reply(r, s->push ? LIST_PUSH : s->type == '-' && !nested ? LIST_ERROR : LIST_REPLY);
+	if (responses_apart(r))
+		note_response(r, s->push ? LIST_PUSH : s->type == '-' && !nested ? LIST_ERROR : LIST_RESPONSE);
 	if (s->push) {
 		r->pushes++;
 		r->begun = r->position;
@@ -48,13 +49,13 @@ static __always_inline void element_ended(struct reply_reader *r, struct reply_s
 }
 
 /* The line of an error is behind us: a reply of its own, or an element of one (of EXEC, say). */
-static __always_inline void error_ended(struct reply_reader *r, struct reply_stream *s)
+static __always_inline void error_ended(struct response_reader *r, struct response_stream *s)
 {
 	__u32 at = r->errors_listed;
 	bool nested = s->outstanding != 0;
-	struct reply_error *listed;
+	struct response_error *listed;
 
-	if (s->push || at >= REPLY_ERRORS_MAX) {
+	if (s->push || at >= ERRORS_MAX) {
 		if (!s->push)
 			lose(KILN_LOST_ERRORS_WITHOUT_NAME, 1);
 		element_ended(r, s);
@@ -62,7 +63,7 @@ static __always_inline void error_ended(struct reply_reader *r, struct reply_str
 	}
 	r->errors_listed = at + 1;
 	barrier_var(at);
-	listed = &r->errors[at & (REPLY_ERRORS_MAX - 1)];
+	listed = &r->errors[at & (ERRORS_MAX - 1)];
 	listed->replies_before = r->replies;
 	listed->nested = nested;
 	__builtin_memcpy(listed->word, s->word, sizeof listed->word);
@@ -72,13 +73,13 @@ static __always_inline void error_ended(struct reply_reader *r, struct reply_str
 	} else {
 		s->state = REPLY_ELEMENT;
 		note_size(r, s);
-		if (replies_apart(r))
-			list_reply(r, LIST_ERROR);
+		if (responses_apart(r))
+			note_response(r, LIST_ERROR);
 	}
 }
 
 /* The number of a bulk or an aggregate is known. */
-static __always_inline int number_ended(struct reply_reader *r, struct reply_stream *s, __u8 type, __u64 number, bool negative)
+static __always_inline int number_ended(struct response_reader *r, struct response_stream *s, __u8 type, __u64 number, bool negative)
 {
 	switch (type) {
 	case '$':
@@ -87,7 +88,7 @@ static __always_inline int number_ended(struct reply_reader *r, struct reply_str
 		if (negative)             /* "$-1": no bytes follow */
 			break;
 		if (number > RESP_BULK_MAX) {
-			s->state = REPLY_FAILED;
+			s->state = STREAM_FAILED;
 			return 1;
 		}
 		s->skip = number + 2;
@@ -100,7 +101,7 @@ static __always_inline int number_ended(struct reply_reader *r, struct reply_str
 	}
 	if (type != '$' && type != '=' && type != '!') {
 		if (number >= RESP_ARGUMENTS_MAX) {
-			s->state = REPLY_FAILED;
+			s->state = STREAM_FAILED;
 			return 1;
 		}
 		/* An attribute stands before the element that it belongs to, and is none itself. */
@@ -117,7 +118,7 @@ static __always_inline int number_ended(struct reply_reader *r, struct reply_str
 }
 
 /* The type byte of an element; 1: not one. */
-static __always_inline int element_begins(struct reply_stream *s, __u8 type)
+static __always_inline int element_begins(struct response_stream *s, __u8 type)
 {
 	s->type = type;
 	s->number = 0;
@@ -153,22 +154,11 @@ static __always_inline int element_begins(struct reply_stream *s, __u8 type)
 		s->state = REPLY_LINE;
 		return 0;
 	}
-	s->state = REPLY_FAILED;
+	s->state = STREAM_FAILED;
 	return 1;
 }
 
-/* Where a stream failed: whether at a byte that is no element's type. */
-static __always_inline bool is_other_protocol(const struct reply_stream *s)
-{
-	switch (s->type) {
-	case 0: case '>': case '-': case '$': case '=': case '!': case '*': case '~': case '%': case '|':
-	case '+': case ':': case '_': case '#': case ',': case '(':
-		return false;
-	}
-	return s->state == REPLY_FAILED;
-}
-
-static __always_inline void error_byte(struct reply_stream *s, __u8 byte)
+static __always_inline void error_byte(struct response_stream *s, __u8 byte)
 {
 	__u32 length = s->word_length;
 
@@ -184,7 +174,7 @@ static __always_inline void error_byte(struct reply_stream *s, __u8 byte)
 }
 
 /* Bytes of a line, up to its LF; its end is the element's. */
-__noinline int reply_line(struct reply_reader *r, struct reply_stream *s)
+__noinline int reply_line(struct response_reader *r, struct response_stream *s)
 {
 	__u32 i, offset;
 
@@ -212,7 +202,7 @@ __noinline int reply_line(struct reply_reader *r, struct reply_stream *s)
 }
 
 /* A byte of a number. */
-__noinline int reply_number(struct reply_reader *r, struct reply_stream *s)
+__noinline int reply_number(struct response_reader *r, struct response_stream *s)
 {
 	__u8 byte;
 
@@ -229,26 +219,11 @@ __noinline int reply_number(struct reply_reader *r, struct reply_stream *s)
 		return 0;
 	}
 	if (byte < '0' || byte > '9' || s->number >= RESP_ARGUMENTS_MAX) {
-		s->state = REPLY_FAILED;      /* streamed strings and aggregates ("$?") among them: no server sends them */
+		s->state = STREAM_FAILED;      /* streamed strings and aggregates ("$?") among them: no server sends them */
 		return 1;
 	}
 	s->number = s->number * 10 + (byte - '0');
 	return 0;
-}
-
-__noinline int reply_refill(struct reply_reader *r)
-{
-	__u32 length;
-
-	if (!r)
-		return -1;
-	length = r->end - r->position;
-	barrier_var(length);
-	if (length > RESP_WINDOW)
-		length = RESP_WINDOW;
-	r->window_start = r->position;
-	r->window_length = length;
-	return bpf_probe_read_user(r->bytes, length, (void *)(r->address + r->position)) ? -1 : 0;
 }
 
 /* The length of a line of up to 8 bytes, its LF included; 0: look closer. */
@@ -266,7 +241,7 @@ static __always_inline __u32 short_line(const __u8 *b, __u32 available)
 
 /* The length of a small element at `offset` that is neither an aggregate nor an error, header and all, << 8 | the length of the bytes that tell
  * it; 0: look closer. Global, so that the verifier follows it once. */
-__noinline __u32 element_length(const struct reply_reader *r, __u32 offset)
+__noinline __u32 element_length(const struct response_reader *r, __u32 offset)
 {
 	const __u8 *b;
 	__u64 number;
@@ -294,7 +269,7 @@ __noinline __u32 element_length(const struct reply_reader *r, __u32 offset)
 
 /* How many elements behind the one at `offset` begin as it and are as long, `most` of them at most. `length` and `header` are its own.
  * The last one may run past the window, not past the send. */
-__noinline __u32 elements_alike(const struct reply_reader *r, __u32 offset, __u32 length, __u32 header, __u32 most)
+__noinline __u32 elements_alike(const struct response_reader *r, __u32 offset, __u32 length, __u32 header, __u32 most)
 {
 	__u64 first, mask;
 	__u32 i, last, to_end;
@@ -318,7 +293,7 @@ __noinline __u32 elements_alike(const struct reply_reader *r, __u32 offset, __u3
 }
 
 /* Small elements one behind the other, which most replies are, without a step for each: how many. */
-__noinline int pass_elements(struct reply_reader *r, struct reply_stream *s)
+__noinline int pass_elements(struct response_reader *r, struct response_stream *s)
 {
 	__u32 position, passed = 0, most, found, length, header, count, i;
 
@@ -343,9 +318,9 @@ __noinline int pass_elements(struct reply_reader *r, struct reply_stream *s)
 			r->passed_largest_at = passed;
 		}
 		count = 1;
-		if (!s->outstanding && replies_apart(r)) {
+		if (!s->outstanding && responses_apart(r)) {
 			r->position = position + length;
-			list_reply(r, LIST_REPLY);
+			note_response(r, LIST_RESPONSE);
 		} else {
 			count += elements_alike(r, offset, length, header, most - passed - 1);
 		}
@@ -367,7 +342,7 @@ __noinline int pass_elements(struct reply_reader *r, struct reply_stream *s)
 }
 
 /* One element, or a part of it; 1: stop. */
-static __always_inline int reply_unit(struct reply_reader *r, struct reply_stream *s)
+static __always_inline int reply_unit(struct response_reader *r, struct response_stream *s)
 {
 	__u32 offset, available, header, here;
 	__u64 number;
@@ -389,9 +364,9 @@ static __always_inline int reply_unit(struct reply_reader *r, struct reply_strea
 	}
 	offset = r->position - r->window_start;
 	if (offset >= r->window_length) {
-		if (reply_refill(r)) {
+		if (read_next_responses(r)) {
 			lose(KILN_LOST_UNREADABLE_BUFFERS, 1);
-			s->state = REPLY_FAILED;
+			s->state = STREAM_FAILED;
 			return 1;
 		}
 		offset = 0;
@@ -421,8 +396,8 @@ static __always_inline int reply_unit(struct reply_reader *r, struct reply_strea
 }
 
 struct reply_step_context {
-	struct reply_reader *reader;
-	struct reply_stream *stream;
+	struct response_reader *reader;
+	struct response_stream *stream;
 };
 
 static long reply_step(__u32 index, struct reply_step_context *context)
@@ -433,33 +408,19 @@ static long reply_step(__u32 index, struct reply_step_context *context)
 	return stop ? 1 : 0;
 }
 
-static __always_inline void start_send(struct reply_reader *r)
-{
-	r->replies = 0;
-	r->errors_listed = 0;
-	r->pushes = 0;
-	r->ended = r->answered = r->largest_at = 0;
-	r->largest = 0;
-}
-
 /* Follow a piece of a send. What it completes is added to the reader's. */
-__noinline int follow_replies(struct reply_reader *r, struct reply_stream *s, __u64 buffer, __u32 length)
+__noinline int read_responses(struct response_reader *r, struct response_stream *s, __u64 buffer, __u32 length)
 {
 	struct reply_step_context context = { r, s };
 
 	if (!r || !s)
 		return 0;
-	r->address = buffer;
-	r->position = 0;
-	r->end = length;
-	r->window_start = 0;
-	r->window_length = 0;
-	r->begun = 0;
+	start_response_piece(r, buffer, length);
 	begin_piece(r);
 	bpf_loop(length < REPLY_STEPS_MAX ? length : REPLY_STEPS_MAX, reply_step, &context, 0);
-	if (r->position < r->end && s->state != REPLY_FAILED) {
+	if (r->position < r->end && s->state != STREAM_FAILED) {
 		lose(KILN_LOST_SEND_STEPS_EXCEEDED, 1);
-		s->state = REPLY_FAILED;
+		s->state = STREAM_FAILED;
 	}
 	s->before += length - r->begun;
 	end_piece(r);

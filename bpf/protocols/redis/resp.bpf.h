@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: (GPL-2.0-only OR BSD-2-Clause) */
 /* RESP request framing: follows one connection's byte stream and tells which commands each receive completed.
  *
- * The stream is cut anywhere by receives, so what spans two of them is kept in struct resp_stream (one for each
- * connection); struct resp_reader is scratch (one for each CPU). User memory is read through a window of 4 KiB.
+ * The stream is cut anywhere by receives, so what spans two of them is kept in struct request_stream (one for each
+ * connection); struct request_reader is scratch (one for each CPU). User memory is read through a window of 4 KiB.
  * One bpf_loop step takes one unit: a whole small command where it lies inside the window (fast path), otherwise one
  * header, or the name, or one byte of an inline command. The bytes of arguments are passed over by arithmetic, unread.
  *
@@ -10,7 +10,7 @@
  * Request format: https://redis.io/docs/latest/develop/reference/protocol-spec/
  *
  * The file is plain C over five things that the including file provides, so that it also compiles for user space, where
- * it is fuzzed: bpf_probe_read_user, bpf_loop, barrier_var, and the functions declared in resp_reader.bpf.h.
+ * it is fuzzed: bpf_probe_read_user, bpf_loop, barrier_var, and the functions declared in request_reader.bpf.h.
  */
 #ifndef KILN_RESP_BPF_H
 #define KILN_RESP_BPF_H
@@ -20,15 +20,15 @@
 
 /* ---- one unit ---------------------------------------------------------------------------------------------- */
 
-static __always_inline int fail(struct resp_stream *s)
+static __always_inline int fail(struct request_stream *s)
 {
-	s->state = RESP_FAILED;
+	s->state = STREAM_FAILED;
 	return 1;
 }
 
-static __always_inline int give_up(struct resp_stream *s)
+static __always_inline int give_up(struct request_stream *s)
 {
-	s->state = RESP_LOST;
+	s->state = STREAM_LOST;
 	return 1;
 }
 
@@ -36,7 +36,7 @@ static __always_inline int give_up(struct resp_stream *s)
 
 /* Any header: number << 8 | its length, RESP_HEADER_NEGATIVE set for a negative number; 0: cut off; -1: not one.
  * The longest that makes sense is "*2147483648\r\n". */
-__noinline long resp_long_header(struct resp_reader *r, __u32 offset, __u32 available)
+__noinline long resp_long_header(struct request_reader *r, __u32 offset, __u32 available)
 {
 	__u64 number = 0;
 	__u32 negative = 0, i;
@@ -67,49 +67,8 @@ __noinline long resp_long_header(struct resp_reader *r, __u32 offset, __u32 avai
 	return -1;
 }
 
-#define SHORT_WINDOW 48                   /* bytes */
-
-/* The kernel asks least of a read to the task's own stack (20 to 30 ns less), where since 6.13 only functions with less than 64 bytes
- * of it are. Hence global, and so small. */
-__noinline int read_short_window(struct resp_reader *r, __u64 address, __u32 length)
-{
-	__u64 words[SHORT_WINDOW / 8] = {};
-
-	if (!r || length > SHORT_WINDOW || bpf_probe_read_user(words, length, (void *)address))
-		return -1;
-	__builtin_memcpy(r->bytes, words, sizeof words);
-	return 0;
-}
-
-static __always_inline int read_window(struct resp_reader *r)
-{
-	__u64 address = r->address + r->position;
-	__u32 length = r->end - r->position;
-	long failed;
-
-	if (length > RESP_WINDOW)
-		length = RESP_WINDOW;
-	r->window_start = r->position;
-	r->window_length = length;
-	barrier_var(length);
-	if (length <= SHORT_WINDOW)
-		failed = read_short_window(r, address, length);
-	else
-		failed = length <= RESP_WINDOW ? bpf_probe_read_user(r->bytes, length, (void *)address) : -1;
-	if (failed) {
-		lose(KILN_LOST_UNREADABLE_BUFFERS, 1);
-		return -1;
-	}
-	return 0;
-}
-
-__noinline int resp_refill(struct resp_reader *r)
-{
-	return r ? read_window(r) : -1;
-}
-
 /* One byte of an inline command; 1: stop. Quotes around a name do not belong to it. */
-__noinline int resp_inline(struct resp_reader *r, struct resp_stream *s)
+__noinline int resp_inline(struct request_reader *r, struct request_stream *s)
 {
 	__u8 byte, space;
 
@@ -146,7 +105,7 @@ __noinline int resp_inline(struct resp_reader *r, struct resp_stream *s)
 	}
 	if (byte == '\n') {
 		if (s->state == RESP_INLINE_REST)
-			complete(r, s->command);
+			complete_request(r, s->command);
 		r->begun = r->position;
 		s->state = RESP_START;
 	}
@@ -154,7 +113,7 @@ __noinline int resp_inline(struct resp_reader *r, struct resp_stream *s)
 }
 
 /* The current argument's bytes start at `position` and are `length` long with CR LF: pass over what is here. */
-static __always_inline int pass(struct resp_reader *r, struct resp_stream *s, __u32 position, __u64 length)
+static __always_inline int pass(struct request_reader *r, struct request_stream *s, __u32 position, __u64 length)
 {
 	__u32 here = r->end - position;
 
@@ -166,21 +125,29 @@ static __always_inline int pass(struct resp_reader *r, struct resp_stream *s, __
 	}
 	r->position = position + (__u32)length;
 	if (--s->arguments == 0) {
-		complete(r, s->command);
+		complete_request(r, s->command);
 		s->state = RESP_START;
 	}
 	return 0;
 }
 
+static __always_inline void copy_carry(__u8 *to, const __u8 *from)
+{
+	__u64 *words = (__u64 *)to;
+
+	for (__u32 i = 0; i < RESP_CARRY / 8; i++)
+		words[i] = word_at(from + i * 8);
+}
+
 /* The unit at the position is cut: by the window (read on from it) or by the end of the receive (carry it over). */
-static __always_inline int cut_unit(struct resp_reader *r, struct resp_stream *s)
+static __always_inline int cut_unit(struct request_reader *r, struct request_stream *s)
 {
 	__u32 offset = r->position - r->window_start, available = r->window_length - offset;
 
 	if (r->window_start + r->window_length < r->end) {
 		if (offset == 0)
 			return fail(s);
-		return resp_refill(r) ? give_up(s) : 0;
+		return read_next_window(r) ? give_up(s) : 0;
 	}
 	if (available >= RESP_CARRY)
 		return fail(s);
@@ -192,7 +159,7 @@ static __always_inline int cut_unit(struct resp_reader *r, struct resp_stream *s
 }
 
 /* A header at `offset`, whatever its length: 1 and its number, 0: cut off, -1: not one. */
-static __always_inline int header_at(struct resp_reader *r, __u32 offset, __u32 available, __u64 *number, __u32 *length,
+static __always_inline int header_at(struct request_reader *r, __u32 offset, __u32 available, __u64 *number, __u32 *length,
 				     __u32 *negative)
 {
 	long header;
@@ -211,7 +178,7 @@ static __always_inline int header_at(struct resp_reader *r, __u32 offset, __u32 
 }
 
 /* "$<length>\r\n<name>": the name decides the row. */
-static __always_inline int name_unit(struct resp_reader *r, struct resp_stream *s, __u32 offset, __u32 available)
+static __always_inline int name_unit(struct request_reader *r, struct request_stream *s, __u32 offset, __u32 available)
 {
 	__u64 number;
 	__u32 header, negative;
@@ -231,7 +198,7 @@ static __always_inline int name_unit(struct resp_reader *r, struct resp_stream *
 			return cut_unit(r, s);
 		offset += header;
 		barrier_var(offset);
-		if (offset > RESP_WINDOW)
+		if (offset > WINDOW_BYTES)
 			return fail(s);
 		s->command = name_at(r, &r->bytes[offset], number);
 		if (is_special(r, s->command))
@@ -241,7 +208,7 @@ static __always_inline int name_unit(struct resp_reader *r, struct resp_stream *
 }
 
 /* One unit; 1: stop. */
-static __always_inline int step(struct resp_reader *r, struct resp_stream *s)
+static __always_inline int step(struct request_reader *r, struct request_stream *s)
 {
 	__u32 offset, available, header, negative;
 	__u64 number;
@@ -251,7 +218,7 @@ static __always_inline int step(struct resp_reader *r, struct resp_stream *s)
 		return 1;
 	offset = r->position - r->window_start;
 	if (offset >= r->window_length) {
-		if (resp_refill(r))
+		if (read_next_window(r))
 			return give_up(s);
 		offset = 0;
 	}
@@ -297,8 +264,8 @@ static __always_inline int step(struct resp_reader *r, struct resp_stream *s)
 /* ---- one receive ------------------------------------------------------------------------------------------- */
 
 struct resp_step_context {
-	struct resp_reader *reader;
-	struct resp_stream *stream;
+	struct request_reader *reader;
+	struct request_stream *stream;
 };
 
 static long resp_step(__u32 index, struct resp_step_context *context)
@@ -309,7 +276,7 @@ static long resp_step(__u32 index, struct resp_step_context *context)
 	return stop ? 1 : 0;
 }
 
-static __always_inline void restart_stream(struct resp_stream *s)
+static __always_inline void restart_requests(struct request_stream *s)
 {
 	s->state = RESP_START;
 	s->carry_length = 0;
@@ -319,51 +286,23 @@ static __always_inline void restart_stream(struct resp_stream *s)
 }
 
 /* At a request boundary: all bytes so far belong to complete requests. */
-static __always_inline bool at_boundary(const struct resp_stream *s)
+static __always_inline bool requests_at_boundary(const struct request_stream *s)
 {
 	return s->state == RESP_START && !s->carry_length;
 }
 
-/* The reader knows no command yet. */
-static __always_inline void start_commands(struct resp_reader *r)
-{
-	r->run_count = 0;
-	r->run_command = 0;
-	r->run_largest = 0;
-	r->commands_noted = 0;
-	r->runs_noted = 0;
-	r->unlisted = 0;
-}
-
-static __always_inline void start_piece(struct resp_reader *r, __u64 buffer, __u32 length, __u32 carried)
-{
-	r->begun = 0;
-	r->carried = carried;
-	r->address = buffer - carried;
-	r->position = 0;
-	r->end = length + carried;
-	r->window_start = 0;
-	r->window_length = 0;
-}
-
-static __always_inline void start_receive(struct resp_reader *r, __u64 buffer, __u32 length, __u32 carried)
-{
-	start_commands(r);
-	start_piece(r, buffer, length, carried);
-}
-
 /* Follow the receive that was begun. The commands completed are afterwards in the reader: the first `runs_noted` of `runs`,
- * then the run that goes on. A stream that can't be followed further is left in RESP_FAILED or RESP_LOST.
+ * then the run that goes on. A stream that can't be followed further is left in STREAM_FAILED or STREAM_LOST.
  *
  * Global functions (not static) are verified once, by themselves. */
-__noinline int follow_units(struct resp_reader *r, struct resp_stream *s)
+__noinline int read_requests(struct request_reader *r, struct request_stream *s)
 {
 	struct resp_step_context context = { r, s };
 
 	if (!r || !s)
 		return 0;
 	bpf_loop(r->end < RESP_STEPS_MAX ? r->end : RESP_STEPS_MAX, resp_step, &context, 0);
-	if (r->position < r->end && s->state < RESP_FAILED) {
+	if (r->position < r->end && s->state < STREAM_FAILED) {
 		lose(KILN_LOST_RECEIVE_STEPS_EXCEEDED, 1);
 		give_up(s);
 	}
@@ -371,23 +310,21 @@ __noinline int follow_units(struct resp_reader *r, struct resp_stream *s)
 	return 0;
 }
 
-enum resp_outcome { RESP_UNREADABLE, RESP_ONE_RUN, RESP_MORE };
-
-/* A receive of `length` bytes at the user address `buffer`, of a stream at a request boundary. RESP_ONE_RUN: it was one
- * small command, or a few alike, which are now the reader's run; no state of the stream was needed. RESP_MORE: follow_units() goes on. */
-__noinline int resp_receive_run(struct resp_reader *r, __u64 buffer, __u32 length)
+/* A receive of `length` bytes at the user address `buffer`, of a stream at a request boundary. READ_ONE_RUN: it was one
+ * small command, or a few alike, which are now the reader's run; no state of the stream was needed. READ_MORE: read_requests() goes on. */
+__noinline int read_run(struct request_reader *r, __u64 buffer, __u32 length)
 {
 	if (!r)
-		return RESP_UNREADABLE;
+		return READ_UNREADABLE;
 	start_receive(r, buffer, length, 0);
 	if (read_window(r))
-		return RESP_UNREADABLE;
-	return whole_run(r, 0, r->window_length) && r->position >= r->end ? RESP_ONE_RUN : RESP_MORE;
+		return READ_UNREADABLE;
+	return whole_run(r, 0, r->window_length) && r->position >= r->end ? READ_ONE_RUN : READ_MORE;
 }
 
 /* `length` bytes at the user address `buffer`, of a stream in the middle of a request: a receive, of which start_commands() was told, or another
- * piece of it. What is left of them follow_units() follows; the two are not nested, for the sake of the stack. */
-__noinline int resp_receive_piece(struct resp_reader *r, struct resp_stream *s, __u64 buffer, __u32 length)
+ * piece of it. What is left of them read_requests() follows; the two are not nested, for the sake of the stack. */
+__noinline int resume_piece(struct request_reader *r, struct request_stream *s, __u64 buffer, __u32 length)
 {
 	__u32 carried;
 
@@ -400,7 +337,7 @@ __noinline int resp_receive_piece(struct resp_reader *r, struct resp_stream *s, 
 		r->position = length;
 		s->skip -= length;
 		if (!s->skip && --s->arguments == 0) {
-			complete(r, s->command);
+			complete_request(r, s->command);
 			s->state = RESP_START;
 		}
 		return 0;
@@ -408,12 +345,12 @@ __noinline int resp_receive_piece(struct resp_reader *r, struct resp_stream *s, 
 	if (carried) {
 		copy_carry(r->bytes, s->carry);
 		s->carry_length = 0;
-		if (length > RESP_WINDOW - RESP_CARRY)
-			length = RESP_WINDOW - RESP_CARRY;
+		if (length > WINDOW_BYTES - RESP_CARRY)
+			length = WINDOW_BYTES - RESP_CARRY;
 		barrier_var(carried);
 		carried &= RESP_CARRY - 1;
 		barrier_var(length);
-		if (length > RESP_WINDOW - RESP_CARRY)
+		if (length > WINDOW_BYTES - RESP_CARRY)
 			return 0;
 		if (bpf_probe_read_user(r->bytes + carried, length, (void *)buffer)) {
 			lose(KILN_LOST_UNREADABLE_BUFFERS, 1);
@@ -425,7 +362,7 @@ __noinline int resp_receive_piece(struct resp_reader *r, struct resp_stream *s, 
 		r->position = s->skip;
 		s->skip = 0;
 		if (--s->arguments == 0) {
-			complete(r, s->command);
+			complete_request(r, s->command);
 			s->state = RESP_START;
 		}
 	}
@@ -433,10 +370,10 @@ __noinline int resp_receive_piece(struct resp_reader *r, struct resp_stream *s, 
 }
 
 /* A receive of `length` bytes at the user address `buffer`, of a stream in the middle of a request. */
-static __always_inline void resp_receive(struct resp_reader *r, struct resp_stream *s, __u64 buffer, __u32 length)
+static __always_inline void resume_receive(struct request_reader *r, struct request_stream *s, __u64 buffer, __u32 length)
 {
 	start_commands(r);
-	resp_receive_piece(r, s, buffer, length);
+	resume_piece(r, s, buffer, length);
 }
 
 #endif

@@ -4,7 +4,17 @@
 #define KILN_RESP_WHOLE_BPF_H
 
 #include "common/bpf.h"
-#include "protocols/redis/resp_reader.bpf.h"
+#include "requests/request_reader.bpf.h"
+
+#define RESP_STEPS_MAX 65536
+#define RESP_REPEATS_AT_ONCE 15           /* requests of one shape that one step passes over */
+#define RESP_BULK_MAX (512ULL << 20)      /* proto-max-bulk-len as shipped */
+#define RESP_ARGUMENTS_MAX (1ULL << 31)
+
+/* To be provided: whether a command's arguments make a difference, and then the row of that variant, where the arguments start at an
+ * offset of the window. */
+static bool is_special(const struct request_reader *r, __u32 command);
+static __u32 command_variant(struct request_reader *r, __u32 command, __u32 offset);
 
 /* "?<1 to 4 digits>\r\n" at `b`: the length of the header and its number; 0: look closer. */
 static __always_inline __u32 short_header(const __u8 *b, __u32 available, __u64 *number)
@@ -38,7 +48,7 @@ struct resp_shape {
 
 /* A whole small command inside the window: name of up to 9 bytes, up to 4 more arguments. Writes no stream state,
  * so it may give up (0) at any point. */
-static __always_inline int whole_command(struct resp_reader *r, __u32 offset, __u32 available, struct resp_shape *shape)
+static __always_inline int whole_command(struct request_reader *r, __u32 offset, __u32 available, struct resp_shape *shape)
 {
 	const __u32 start = offset;
 	const __u8 *b = &r->bytes[offset];
@@ -90,19 +100,19 @@ static __always_inline int whole_command(struct resp_reader *r, __u32 offset, __
 	if (given > 3)
 		shape->head = 0;
 	r->position = r->window_start + offset;
-	complete(r, command);
+	complete_request(r, command);
 	return 1;
 }
 
 /* Whether what comes next may have the shape of the request that begins at `start`: as many arguments and a name as long. */
-static __always_inline bool next_begins_alike(const struct resp_reader *r, __u32 start)
+static __always_inline bool next_begins_alike(const struct request_reader *r, __u32 start)
 {
 	return word_at(&r->bytes[in_window(start)]) == word_at(&r->bytes[in_window(r->position - r->window_start)]);
 }
 
 /* Requests that have the shape of the one that begins at `start` and has just been completed are as long as it: they are passed over
  * without being read again. */
-__noinline int resp_pass_repeated(struct resp_reader *r, __u32 start, __u32 head, __u32 second)
+__noinline int resp_pass_repeated(struct request_reader *r, __u32 start, __u32 head, __u32 second)
 {
 	__u64 first, more, most, header, more_mask, most_mask, header_mask = 0, number;
 	__u32 length, offset, room, i, reach = head;
@@ -147,7 +157,7 @@ __noinline int resp_pass_repeated(struct resp_reader *r, __u32 start, __u32 head
 }
 
 /* A whole small command, and some of those behind it that have its shape; 0 as above. */
-static __always_inline int whole_run(struct resp_reader *r, __u32 offset, __u32 available)
+static __always_inline int whole_run(struct request_reader *r, __u32 offset, __u32 available)
 {
 	struct resp_shape shape;
 

@@ -1,0 +1,42 @@
+import Foundation
+import Synchronization
+import Testing
+
+extension Tag {
+    /// What the test expects depends on how long something takes, so that other work on the machine can make it fail.
+    @Tag static var timing: Self
+}
+
+/// Tests with the tag `timing`, and only they, are tried again where they fail, twice at most. What fails in the last attempt fails the run.
+///
+/// The issues of earlier attempts are shown as known ones. A crash ends the run in any attempt, and an issue that is recorded outside of the
+/// test's task, by a thread of its own, counts at once.
+struct TimingRetries: TestTrait, SuiteTrait, TestScoping {
+    static let retries = 2
+    let isRecursive = true
+
+    func scopeProvider(for test: Test, testCase: Test.Case?) -> TimingRetries? {
+        testCase != nil && test.tags.contains(.timing) ? self : nil
+    }
+
+    func provideScope(for test: Test, testCase: Test.Case?, performing function: @Sendable () async throws -> Void) async throws {
+        for attempt in 1...Self.retries {
+            let failed = Mutex(false)
+            try await withKnownIssue("attempt \(attempt) of a test that depends on time", isIntermittent: true) {
+                try await function()
+            } matching: { _ in
+                // A test that cancels itself is skipped, not tried again.
+                guard !Task.isCancelled else { return false }
+                failed.withLock { $0 = true }
+                return true
+            }
+            guard failed.withLock({ $0 }) else { return }
+            FileHandle.standardError.write(Data("RETRIED after attempt \(attempt): \(test.name)\n".utf8))
+        }
+        try await function()
+    }
+}
+
+extension Trait where Self == TimingRetries {
+    static var retriesOfTiming: Self { TimingRetries() }
+}

@@ -1,0 +1,23 @@
+/* SPDX-License-Identifier: (GPL-2.0-only OR BSD-2-Clause) */
+/* A connection whose responses can't be matched with requests any more. */
+#ifndef KILN_UNMATCHED_BPF_H
+#define KILN_UNMATCHED_BPF_H
+
+#include "common/bpf.h"
+#include "requests/connections.bpf.h"
+#include "requests/losses.bpf.h"
+#include "requests/observer.bpf.h"
+
+/* From here on no response of this connection is matched with a request. */
+__noinline int unmatch(struct connection *x)
+{
+	if (!x || x->flags & UNMATCHED)
+		return 0;
+	x->flags |= UNMATCHED;
+	x->waiting = WAITING_NONE;
+	lose(KILN_LOST_UNMATCHED_CONNECTIONS, 1);
+	on_unmatched(x);
+	return 0;
+}
+
+#endif
