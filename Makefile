@@ -23,7 +23,7 @@ BPF_COMPILE = $(CLANG) -g -O2 -target bpf -mcpu=v3 -std=gnu2x -Wall -Wextra -Wer
 
 # Debian packages: what a build needs, and what tests, demo and benchmarks need besides.
 BUILD_PACKAGES := libbpf-dev libelf-dev libdw-dev zlib1g-dev liblzma-dev libbz2-dev libiberty-dev libc6-dev
-TEST_PACKAGES  := redis-server redis-tools memcached openssl libssl-dev python3 chromium libxml2-utils gcc g++ golang-go libc-bin binutils xz-utils dwz iproute2 python3-pip procps util-linux linux-perf
+TEST_PACKAGES  := redis-server redis-tools memcached openssl libssl-dev python3 chromium libxml2-utils gcc g++ golang-go libc-bin binutils xz-utils dwz iproute2 python3-pip procps util-linux linux-perf clang-format-14
 KERNEL_TEST_PACKAGES := qemu-system-x86 busybox-static cpio xz-utils redis-server redis-tools openssl python3 libxml2-utils gcc libc6-dev binutils
 
 # Kernels that `make test-kernels` boots: versions that Tests/kernels/fetch.sh knows, paths of images, or all.
@@ -35,7 +35,7 @@ COMPARE_PACKAGES := bpftrace libbpf-tools strace
 # Of `make bench-compare`: each takes about a minute and a half.
 ROUNDS ?= 5
 
-.PHONY: build help deps deps-build bpf static demo test test-quick command-names test-kernels bench bench-compare clean
+.PHONY: build help deps deps-build bpf static demo format check-format test test-quick command-names test-kernels bench bench-compare clean
 
 build: bpf                       ## build kiln (the default); the binary is .build/release/kiln
 	$(SWIFT_BUILD) --product kiln
@@ -108,6 +108,17 @@ static: bpf                      ## one binary that runs on any Linux of this ar
 
 demo: deps build                 ## profile a redis-server of its own under load for 10 s; leaves demo/
 	Benchmarks/demo.sh .build/$(CONFIG)/kiln
+
+SWIFT_FILES := Package.swift Sources Tests Benchmarks flamegraph
+C_FILES     := $(shell find bpf Sources Tests Benchmarks -path bpf/build -prune -o -name '*.[ch]' -print)
+
+format: deps                     ## format the code, by .swift-format and .clang-format
+	$(SWIFT) format format --in-place --recursive --parallel $(SWIFT_FILES)
+	clang-format-14 -i $(C_FILES)
+
+check-format: deps               ## whether the code is formatted as `make format` does it
+	$(SWIFT) format lint --strict --recursive --parallel $(SWIFT_FILES)
+	clang-format-14 --dry-run -Werror $(C_FILES)
 
 test: deps bpf bpf/build/headers ## run every test
 	Tests/servers/fetch.sh .build-servers

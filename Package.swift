@@ -113,7 +113,7 @@ let package = Package(
                 "kiln", "kiln-observer", "KilnModel", "KilnKernel", "KilnSymbols", "KilnTargets", "CLibbpf", "CLibdwReference", "StackCheck", "TestSupport",
                 "ToyProtocol", .product(name: "SystemPackage", package: "swift-system"),
             ],
-            exclude: ["Golden"]
+            exclude: ["Output/Golden"]
         ),
     ]
 )

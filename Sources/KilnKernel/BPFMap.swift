@@ -1,7 +1,7 @@
 import CLibbpf
 import Glibc
 
-/// A loaded map. The descriptor belongs to its object.
+/// A loaded map. The object that loaded it owns the descriptor.
 package struct BPFMap {
     package let fd: Int32
     let name: String
@@ -9,14 +9,14 @@ package struct BPFMap {
     let valueSize: Int
     let capacity: Int
 
-    /// CPUs that can ever exist: a per-CPU value has a copy for each.
+    /// The number of possible CPUs: a per-CPU value has a copy for each of them.
     static func possibleCPUs() throws(KernelError) -> Int {
         let count = libbpf_num_possible_cpus()
         guard count > 0 else { throw KernelError("count the possible CPUs", code: -count) }
         return Int(count)
     }
 
-    /// Set `key` to `value`.
+    /// Sets `key` to `value`.
     func update<Key, Value>(_ key: Key, _ value: Value) throws(KernelError) {
         let result = withUnsafeBytes(of: key) { keyBytes in
             withUnsafeBytes(of: value) { bpf_map_update_elem(fd, keyBytes.baseAddress, $0.baseAddress, 0) }
@@ -24,10 +24,11 @@ package struct BPFMap {
         guard result == 0 else { throw KernelError("write the map \(name)", code: -result) }
     }
 
-    /// Forget `key`, where it is known.
+    /// Removes `key`, if it exists.
     func remove<Key>(_ key: Key) { _ = withUnsafeBytes(of: key) { bpf_map_delete_elem(fd, $0.baseAddress) } }
 
-    /// The bytes of one value (all CPUs' copies, each rounded up to 8 bytes), read into `buffer`; false: no such key.
+    /// Reads the bytes of one value into `buffer`: the copies of all CPUs, each rounded up to 8 bytes. Returns false if the key does not
+    /// exist.
     func read<Key>(_ key: Key, into buffer: UnsafeMutableRawBufferPointer) throws(KernelError) -> Bool {
         let result = withUnsafeBytes(of: key) { bpf_map_lookup_elem(fd, $0.baseAddress, buffer.baseAddress) }
         if result == -ENOENT { return false }
@@ -35,21 +36,21 @@ package struct BPFMap {
         return true
     }
 
-    /// The sum over CPUs of per-CPU UInt64 counters in the array's first `count` entries.
+    /// The sums over all CPUs of the UInt64 counters in the first `count` entries of a per-CPU array.
     func sums(of count: Int) throws(KernelError) -> [UInt64] {
         var sums = [UInt64](repeating: 0, count: count)
         try forEachCopy(of: UInt64.self, entries: count) { entry, value in sums[entry] &+= value.pointee }
         return sums
     }
 
-    /// Visit each CPU's copy of the first `entries` values of a per-CPU array, read in batches where the kernel can.
+    /// Visits each CPU's copy of the first `entries` values of a per-CPU array. Reads in batches if the kernel allows it.
     package func forEachCopy<Value>(
         of type: Value.Type, entries: Int, _ body: (_ entry: Int, UnsafePointer<Value>) -> Void
     ) throws(KernelError) {
         guard entries > 0 else { return }
         let stride = (MemoryLayout<Value>.size + 7) & ~7
         let cpus = try Self.possibleCPUs()
-        // As many at once as fit into 1 MiB.
+        // A batch has at most 1 MiB.
         let chunk = max(1, min(entries, (1 << 20) / (stride * cpus)))
         let values = UnsafeMutableRawBufferPointer.allocate(byteCount: chunk * stride * cpus, alignment: 8)
         let keys = UnsafeMutablePointer<UInt32>.allocate(capacity: chunk)
@@ -79,13 +80,13 @@ package struct BPFMap {
                 cursor = outBatch
                 continue
             }
-            // No batches for this map on this kernel: one by one.
+            // This kernel has no batches for this map: read one by one.
             for entry in next..<entries where try read(UInt32(entry), into: values) { visit(entry, 1) }
             return
         }
     }
 
-    /// Visit all entries of a hash. Entries added meanwhile may or may not be visited; none is visited twice.
+    /// Visits all entries of a hash, each at most once. An entry added during the call may be missed.
     func forEachEntry<Key, Value>(
         key: Key.Type, value: Value.Type, _ body: (UnsafePointer<Key>, UnsafePointer<Value>) -> Void
     ) throws(KernelError) {
@@ -97,7 +98,7 @@ package struct BPFMap {
         }
         var count = UInt32(capacity)
         var cursor: UInt64 = 0
-        // The whole map in one call: room is reserved, and only what is filled in becomes resident.
+        // Reads the whole map in one call. Memory is reserved for all entries; only pages that are written become resident.
         let result = bpf_map_lookup_batch(fd, nil, &cursor, keys, values, &count, nil)
         guard result == 0 || result == -ENOENT else { throw KernelError("read the map \(name)", code: -result) }
         for entry in 0..<Int(count) { body(keys + entry, values + entry) }

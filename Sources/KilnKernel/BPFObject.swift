@@ -3,14 +3,14 @@ import Glibc
 import KilnBPF
 import KilnModel
 
-/// A function that a program is attached to: where its file has it, and what the program is told of it (bpf_get_attach_cookie).
+/// A function to attach a program to: its offset in the file, and the cookie that the program gets (bpf_get_attach_cookie).
 struct ProbedFunction {
     let name: String
     let offset: UInt64
     let cookie: UInt64
 }
 
-/// What holds a program where it is attached.
+/// Keeps a program attached.
 private enum Link {
     case libbpf(OpaquePointer)
     case descriptor(Int32)
@@ -23,22 +23,22 @@ private enum Link {
     }
 }
 
-/// An embedded BPF object: opened, configured, loaded; what it holds goes when it goes. Nothing is pinned, so the kernel
-/// keeps nothing after the process ends, however it ends.
+/// An embedded BPF object: opened, configured, loaded. Closes and detaches everything when it is released. Nothing is pinned, so the kernel
+/// keeps nothing after the process ends.
 package struct BPFObject: ~Copyable {
     private let object: OpaquePointer
     let name: String
-    /// How long the kernel took for maps and programs, libbpf's work included.
+    /// The kernel's time for maps and programs, including libbpf's work.
     private(set) var loadTime = Nanoseconds.zero
-    /// Why the kernel refused programs that probe functions; none of them can be attached then.
+    /// The reason why the kernel refused the programs that probe functions. If it is not nil, none of them can be attached.
     private(set) var refusedProbes: KernelError?
-    /// What is attached: the program, a place as people name it, and what holds it there.
+    /// Attachments: the program, the place in words, and the link.
     private var attachments: [(program: String, place: String, link: Link)] = []
-    /// The programs that are loaded to be attached to several functions at once.
-    private var attachedTogether: [String] = []
+    /// Programs that are loaded to be attached to several functions with one link.
+    private var attachedToManyAtOnce: [String] = []
     private var variables: UnsafeMutableRawBufferPointer?
 
-    /// Open the embedded bytes; nothing reaches the kernel yet.
+    /// Opens the embedded bytes. Nothing reaches the kernel yet.
     package init(_ embedded: kiln_object, name: String) throws(KernelError) {
         kiln_libbpf_prepare()
         var options = bpf_object_open_opts()
@@ -57,7 +57,7 @@ package struct BPFObject: ~Copyable {
         bpf_object__close(object)
     }
 
-    /// Fill a read-only section before loading. `value` is the C struct the section holds.
+    /// Fills a read-only section before loading. `value` is the C struct in the section.
     package func setConstant<Value>(section: String, _ value: Value) throws(KernelError) {
         guard let map = bpf_object__find_map_by_name(object, section) else {
             throw KernelError("find \(section) in the BPF object \(name)", code: ENOENT)
@@ -73,27 +73,27 @@ package struct BPFObject: ~Copyable {
         guard result == 0 else { throw KernelError("size the map \(map)", code: -result) }
     }
 
-    /// Use a map that was made already, by a descriptor that stays the caller's; before loading.
+    /// Uses an existing map, before loading. The caller keeps the descriptor.
     func use(_ descriptor: Int32, asMap map: String) throws(KernelError) {
         let result = bpf_map__reuse_fd(try find(map), descriptor)
         guard result == 0 else { throw KernelError("use the map \(map)", code: -result) }
     }
 
-    /// The maps that programs declare, by name; not those of constants and variables.
+    /// The names of the declared maps, without those of constants and variables.
     package var mapNames: [String] {
         var names: [String] = []
         forEachMap { if !bpf_map__is_internal($0) { names.append(String(cString: bpf_map__name($0))) } }
         return names
     }
 
-    /// Which programs to load; the others stay out of the kernel.
+    /// Selects the programs to load.
     package func loadOnly(_ programs: [String]) {
         forEachProgram { program, programName in
             bpf_program__set_autoload(program, programs.contains(programName))
         }
     }
 
-    /// Create the maps and have the programs verified. Probes of functions may be refused while the others are there: see `refusedProbes`.
+    /// Creates the maps and loads the programs. The kernel may refuse only the programs that probe functions: see `refusedProbes`.
     package mutating func load() throws(KernelError) {
         _ = kiln_libbpf_log_take()
         let began = MonotonicClock.now()
@@ -116,7 +116,7 @@ package struct BPFObject: ~Copyable {
         )
     }
 
-    /// Map the variables of .bss, shared with the running programs, until the object goes. Once, after loading.
+    /// Maps the variables of .bss, which the running programs share, for the lifetime of the object. Called once, after loading.
     mutating func mapVariables<Value>(as type: Value.Type) throws(KernelError) -> UnsafeMutablePointer<Value> {
         guard let map = bpf_object__find_map_by_name(object, ".bss"), variables == nil,
               Int(bpf_map__value_size(map)) >= MemoryLayout<Value>.size
@@ -130,7 +130,7 @@ package struct BPFObject: ~Copyable {
         return memory.assumingMemoryBound(to: type)
     }
 
-    /// Attach a program where its section says, until the object goes.
+    /// Attaches a program as its section says, for the lifetime of the object.
     package mutating func attach(_ program: String) throws(KernelError) {
         guard let found = bpf_object__find_program_by_name(object, program) else {
             throw KernelError("find the BPF program \(program)", code: ENOENT)
@@ -141,16 +141,17 @@ package struct BPFObject: ~Copyable {
         attachments.append((program, sectionName(found), .libbpf(link)))
     }
 
-    /// Have these programs loaded so that one link attaches each to several functions, before loading: then attaching and detaching wait
-    /// for the kernel's programs once for all of them, and each call costs less. The kernel must allow it (uprobe_multi).
-    mutating func attachTogether(_ programs: [String]) {
+    /// Before loading: lets one link attach each of these programs to several functions. Attaching and detaching then wait for running
+    /// programs only once, and each call is cheaper. The kernel must have uprobe_multi.
+    mutating func attachToManyAtOnce(_ programs: [String]) {
         forEachProgram { program, programName in
             if programs.contains(programName) { kiln_attach_to_functions_at_once(program) }
         }
-        attachedTogether += programs
+        attachedToManyAtOnce += programs
     }
 
-    /// Attach a program to functions of a process, until the object goes. `file`: the mapped file, by a path that the kernel can open.
+    /// Attaches a program to functions of a process, for the lifetime of the object. `file`: a path of the mapped file that the kernel can
+    /// open.
     mutating func attach(
         _ program: String, toFunctions functions: [ProbedFunction], of file: String, inProcess pid: Int32, atReturn: Bool
     ) throws(KernelError) {
@@ -159,7 +160,7 @@ package struct BPFObject: ~Copyable {
         }
         if let refusedProbes { throw refusedProbes }
         func place(_ function: ProbedFunction) -> String { (atReturn ? "return of " : "") + function.name }
-        if attachedTogether.contains(program) {
+        if attachedToManyAtOnce.contains(program) {
             let descriptor = kiln_attach_to_functions(
                 bpf_program__fd(found), file, functions.map(\.offset), functions.map(\.cookie), UInt32(functions.count), pid, atReturn
             )
@@ -181,16 +182,16 @@ package struct BPFObject: ~Copyable {
         }
     }
 
-    /// How many attachments there are, for detach(backTo:).
+    /// The number of attachments, for `detach(backTo:)`.
     var attachmentCount: Int { attachments.count }
 
-    /// Undo all attachments but the first `count`, the last one first.
+    /// Detaches all but the first `count` attachments, the last one first.
     mutating func detach(backTo count: Int) {
         for attached in attachments[count...].reversed() { attached.link.undo() }
         attachments.removeSubrange(count...)
     }
 
-    /// Attach a program to an open perf event, which is closed with the link.
+    /// Attaches a program to an open perf event. The link closes the event.
     mutating func attach(_ program: String, toPerfEvent fd: Int32) throws(KernelError) {
         guard let found = bpf_object__find_program_by_name(object, program),
               let link = bpf_program__attach_perf_event(found, fd)
@@ -202,20 +203,20 @@ package struct BPFObject: ~Copyable {
         attachments.append((program, "timers of CPUs", .libbpf(link)))
     }
 
-    /// Have a program sample what runs on each online CPU: `frequency` times a second of CPU time.
+    /// Attaches a program to a timer of each online CPU: `frequency` samples per second of CPU time.
     package mutating func attach(_ program: String, toCPUClocksAt frequency: Int) throws(KernelError) {
         for cpu in 0..<Int32(try BPFMap.possibleCPUs()) {
             let fd = kiln_perf_event_open_cpu_clock(cpu, UInt(frequency))
-            if fd == -ENODEV { continue }    // possible, but not online
+            if fd == -ENODEV { continue }  // possible, but not online
             guard fd >= 0 else { throw KernelError("open a sampling timer of \(frequency) Hz on CPU \(cpu)", code: -fd) }
             try attach(program, toPerfEvent: fd)
         }
     }
 
-    /// Detach what is attached; maps and programs stay.
+    /// Detaches all programs. Maps and programs stay loaded.
     mutating func detach() { detach(backTo: 0) }
 
-    /// Detach one program from wherever it is attached.
+    /// Detaches one program everywhere.
     mutating func detach(_ program: String) {
         for attached in attachments where attached.program == program { attached.link.undo() }
         attachments.removeAll { $0.program == program }
@@ -228,14 +229,14 @@ package struct BPFObject: ~Copyable {
         return counts
     }
 
-    /// Where a program is attached, each place once.
+    /// The places where a program is attached, each once.
     func places(of program: String) -> [String] {
         var places: [String] = []
         for attached in attachments where attached.program == program && !places.contains(attached.place) { places.append(attached.place) }
         return places
     }
 
-    /// What the kernel knows of each loaded program, with its name.
+    /// Calls `body` with the name and the kernel's information of each loaded program.
     func forEachLoaded(_ body: (String, bpf_prog_info) -> Void) {
         forEachProgram { program, programName in
             guard bpf_program__autoload(program) else { return }

@@ -1,8 +1,8 @@
 import CLibbpf
 import Glibc
 
-/// What kiln needs of its process and of the kernel. Each entry is probed by trying it, never by a version: kernels
-/// of distributions have what newer ones brought, and hosts refuse what their kernels have.
+/// Requirements of kiln for its process and for the kernel. Each is probed by trying it, never by a version number:
+/// distributions backport features, and hosts forbid what their kernels can do.
 public enum Capabilities {
     /// In the order in which they are needed.
     public enum Group: String, CaseIterable, Sendable { case process, kernel, hooks, features }
@@ -10,38 +10,38 @@ public enum Capabilities {
     public struct Entry: Sendable {
         public let name: String
         public let group: Group
-        /// `kiln redis` can't run without. Of the hooks, one is enough.
+        /// `kiln redis` can't run without it. Of the hooks, one is enough.
         public let isRequired: Bool
-        /// What is not to be had without it, and what is done instead.
+        /// The features that are missing without it, and the substitute.
         public let takesAway: String
         /// How to get it.
         public let remedy: String
-        /// Says what was found, or throws why it is missing.
+        /// Returns a description of what was found, or throws the reason why it is missing.
         let probe: @Sendable () throws -> String
 
-        /// Whatever kiln does in the kernel needs it.
+        /// Every program of kiln needs it.
         var isNeededByAll: Bool { isRequired && (group == .process || group == .kernel) }
     }
 
     public enum Outcome: Sendable { case present, missing, untried }
 
-    /// What became of a probe.
+    /// The result of a probe.
     public struct Finding: Sendable {
         public let entry: Entry
         public let outcome: Outcome
-        /// What was found, or why it is missing or was not tried: one line.
+        /// What was found, or why it is missing or was not tried, in one line.
         public let words: String
-        /// What the verifier said of a program that it rejected.
+        /// The verifier's last lines on a rejected program.
         public let verifierLog: [String]
     }
 
-    /// Why kiln can't run here at all: one line.
+    /// The reason why kiln can't run here, in one line.
     public struct Missing: Error, CustomStringConvertible {
         public let description: String
     }
 
-    /// The mark of the lowest BPF that kiln is tested with: a helper that came with it, and with what distributions take from it into
-    /// older kernels. Nothing calls it.
+    /// A marker for the oldest tested BPF: a helper that came with that kernel, and that distributions backport with the rest of its BPF.
+    /// No program calls it.
     static let tested = "bpf_ktime_get_tai_ns"
 
     static let typeInformation = "/sys/kernel/btf/vmlinux"
@@ -65,7 +65,7 @@ public enum Capabilities {
         helper("bpf_task_pt_regs", BPF_FUNC_task_pt_regs, required: true, takesAway: "hook socket, and stacks", since: "5.15"),
         helper(
             tested, BPF_FUNC_ktime_get_tai_ns, required: true, takesAway: "everything, unless --untested-kernel is given",
-            since: "6.1, the lowest on which counts were found exact and stacks whole; --untested-kernel lets kiln run here all the same"
+            since: "6.1, the oldest kernel with tests of exact counts and complete stacks; --untested-kernel lets kiln run here anyway"
         ),
         map("ring buffer", BPF_MAP_TYPE_RINGBUF, required: true, takesAway: "stacks", since: "5.8"),
         map("socket storage", BPF_MAP_TYPE_SK_STORAGE, required: false, takesAway: "the hooks socket and fentry", since: "5.2"),
@@ -75,11 +75,11 @@ public enum Capabilities {
         ),
         Entry(
             name: "batches of maps of maps", group: .kernel, isRequired: false,
-            takesAway: "speed: unwind tables are handed over one by one, each at some 10 ms", remedy: "They came with Linux 5.19.",
+            takesAway: "speed: unwind tables are loaded one by one, about 10 ms each", remedy: "They came with Linux 5.19.",
             probe: probeOuterBatches
         ),
         Entry(
-            name: "uprobes", group: .kernel, isRequired: false, takesAway: "commands of TLS connections: they are counted as unseen",
+            name: "uprobes", group: .kernel, isRequired: false, takesAway: "commands of TLS connections: they are counted as tls_connections",
             remedy: "A kernel with CONFIG_UPROBE_EVENTS=y that isn't locked down.",
             probe: {
                 let result = kiln_probe_uprobe()
@@ -99,9 +99,9 @@ public enum Capabilities {
         runStatistics,
     ]
 
-    /// Try everything. Without privileges nothing can be tried; without what any program needs, no program.
+    /// Tries everything. Without privileges nothing is tried; without a kernel feature that all programs need, no program.
     ///
-    /// - Parameter probes: What each kind of observation needs besides.
+    /// - Parameter probes: The needs of each probe.
     public static func findings(_ probes: [Entry]) -> [Finding] {
         var findings: [Finding] = [], missing: Entry?
         for entry in host + probes {
@@ -116,8 +116,8 @@ public enum Capabilities {
         return findings
     }
 
-    /// Throws unless what is needed in any case is there. Takes about a millisecond. `untested`, if given, is told of a kernel that is
-    /// older than what kiln is tested with, which then is no reason to throw.
+    /// Throws if something that every session needs is missing. Takes about a millisecond. On a kernel older than the oldest tested one,
+    /// `untested` is called if it is given; otherwise this throws.
     public static func require(untested: (() -> Void)? = nil) throws(Missing) { try require(host, untested: untested) }
 
     static func require(_ entries: [Entry], untested: (() -> Void)?) throws(Missing) {
@@ -143,7 +143,7 @@ public enum Capabilities {
         }
     )
 
-    /// Throws unless the kernel's run-time statistics can be switched on. `purpose`: what needs them.
+    /// Throws if the kernel's BPF run-time statistics can't be switched on. `purpose`: the feature that needs them.
     public static func requireRunStatistics(for purpose: String) throws(Missing) {
         let found = finding(runStatistics)
         guard found.outcome == .present else {

@@ -2,22 +2,22 @@ import CLibbpf
 import Glibc
 import KilnModel
 
-/// How each capability is probed: by trying it.
+/// Probes of the capabilities. Each one tries what it probes.
 extension Capabilities {
-    /// This process, for programs that have to be loaded for somebody.
+    /// This process, as the target of programs that need one.
     static func own() throws -> WatchedProcesses {
         guard let own = WatchedProcesses(pids: [getpid()]) else { throw Missing(description: "no process to watch") }
         return own
     }
 
-    /// The real programs, loaded, attached and detached.
+    /// Loads, attaches and detaches the real programs.
     static func hook(_ hook: CommandHook, takesAway: String, remedy: String) -> Entry {
         Entry(name: hook.rawValue, group: .hooks, isRequired: false, takesAway: takesAway, remedy: remedy) {
             try timed { try tryCommands([hook]) }
         }
     }
 
-    /// Loads and attaches the programs of the first hook that can be.
+    /// Loads and attaches the programs of the first hook that works.
     static func tryCommands(_ hooks: [CommandHook] = CommandHook.allCases, side: Side = .server, trace: TraceFilter? = nil) throws {
         for (index, hook) in hooks.enumerated() {
             do {
@@ -29,9 +29,9 @@ extension Capabilities {
 
     /// The hooks of requests, in the order in which they are taken; one is enough.
     public static let hooks: [Entry] = [
-        hook(.socket, takesAway: "the cheapest hook: fentry is taken", remedy: "Linux 6.3 or later, with BTF."),
+        hook(.socket, takesAway: "the cheapest hook: kiln uses fentry", remedy: "Linux 6.3 or later, with BTF."),
         hook(
-            .fentry, takesAway: "io_uring, recvmmsg and 32-bit servers, and where hook socket is missing too, queue: syscall is taken",
+            .fentry, takesAway: "io_uring, recvmmsg and 32-bit servers; without hook socket also queue: kiln uses syscall",
             remedy: "A kernel with CONFIG_FUNCTION_TRACER=y that isn't locked down."
         ),
         hook(.syscall, takesAway: "the last resort", remedy: "A kernel with CONFIG_FTRACE_SYSCALLS=y."),
@@ -82,17 +82,17 @@ extension Capabilities {
         }
     }
 
-    /// The capabilities that loading, attaching and reading other processes need, by their bit (capabilities(7)).
+    /// The capabilities needed for loading, attaching and reading other processes, by bit (capabilities(7)).
     private static let needed: [(bit: UInt64, name: String)] = [
         (38, "CAP_PERFMON"), (39, "CAP_BPF"), (12, "CAP_NET_ADMIN"), (19, "CAP_SYS_PTRACE"), (2, "CAP_DAC_READ_SEARCH"),
     ]
 
-    /// Of any other than the first one, capabilities count for nothing where BPF is concerned.
+    /// BPF ignores capabilities of any user namespace but the initial one.
     @Sendable static func probeUserNamespace() throws -> String {
         var status = stat()
         // PROC_USER_INIT_INO of include/linux/proc_ns.h, the same on every kernel since 3.8.
         guard stat("/proc/self/ns/user", &status) == 0, status.st_ino != 0xEFFF_FFFD else { return "the host's" }
-        throw Missing(description: "kiln runs in a user namespace of its own, whose root may load no BPF programs")
+        throw Missing(description: "kiln runs in its own user namespace, whose root can't load BPF programs")
     }
 
     @Sendable static func probePrivileges() throws -> String {
@@ -111,7 +111,7 @@ extension Capabilities {
             guard text.hasPrefix("CapEff:") else { continue }
             let digits = text.dropFirst("CapEff:".count).filter(\.isHexDigit)
             guard let effective = UInt64(digits, radix: 16) else { return [] }
-            // CAP_SYS_ADMIN stood for the first two before Linux 5.8 and still does.
+            // Before Linux 5.8 CAP_SYS_ADMIN was needed instead of the first two; it still includes them.
             let administrator = effective & (1 << 21) != 0
             return needed.filter { effective & (1 << $0.bit) == 0 && !(administrator && $0.bit >= 38) }.map(\.name)
         }
@@ -125,7 +125,7 @@ extension Capabilities {
         return path
     }
 
-    /// Read a whole per-CPU array at once.
+    /// Reads a whole per-CPU array in one call.
     @Sendable static func probeBatches() throws -> String {
         let map = try smallMap(BPF_MAP_TYPE_PERCPU_ARRAY, nil)
         defer { close(map) }
@@ -136,7 +136,7 @@ extension Capabilities {
         return ""
     }
 
-    /// Set several elements of a map of maps at once.
+    /// Sets several elements of a map of maps in one call.
     @Sendable static func probeOuterBatches() throws -> String {
         let inner = try smallMap(BPF_MAP_TYPE_ARRAY, nil)
         defer { close(inner) }

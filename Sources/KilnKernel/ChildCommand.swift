@@ -2,15 +2,15 @@ import CLibbpf
 import Glibc
 import SystemPackage
 
-/// A command started by a session: it waits before its first instruction until it is told to go on.
+/// A command that a session starts. Its process waits before its first instruction until `start`.
 public final class ChildCommand {
     public let pid: Int32
     private let startEnd: FileDescriptor
     private let failureEnd: FileDescriptor
     private var status: Int32?
 
-    /// Found by PATH. Signals are as they were before kiln blocked and ignored some. `errors`: its standard error, and then nothing
-    /// is its input and output, and it doesn't outlive kiln; nil: kiln's own.
+    /// Looks the program up in PATH. The command's signals are as they were before kiln changed them. `errors`: the command's standard
+    /// error; then its standard input and output are /dev/null, and it ends with kiln. Nil: the command inherits all three.
     public init(_ arguments: [String], errors: Int32? = nil) throws(Errno) {
         var words: [UnsafeMutablePointer<CChar>?] = arguments.map { strdup($0) } + [nil]
         defer { for word in words { free(word) } }
@@ -27,7 +27,7 @@ public final class ChildCommand {
         try? failureEnd.close()
     }
 
-    /// Let it begin; throws what kept it from being executed.
+    /// Starts the program, or throws the error of its execution.
     public func start() throws(Errno) {
         var byte: UInt8 = 0
         write(startEnd.rawValue, &byte, 1)
@@ -40,8 +40,8 @@ public final class ChildCommand {
         }
     }
 
-    /// Ask it to end if it hasn't, by these signals, each of which has `patience` seconds; one that is still there is killed. Its exit
-    /// status, or 128 and the number of the signal that ended it.
+    /// Sends each of these signals if the command has not ended, and waits `patience` seconds after each; then kills it. Returns its exit
+    /// status, or 128 plus the number of the signal that ended it.
     @discardableResult
     public func end(_ signals: [Int32] = [SIGTERM], patience: Double = 1) -> Int32 {
         if status == nil { status = waited(WNOHANG) }
@@ -60,7 +60,7 @@ public final class ChildCommand {
         return status & 0x7f == 0 ? (status >> 8) & 0xff : 128 + (status & 0x7f)
     }
 
-    /// nil: it has not ended.
+    /// Nil if it has not ended.
     private func waited(_ options: Int32) -> Int32? {
         var status: Int32 = 0
         return waitpid(pid, &status, options) == pid ? status : nil

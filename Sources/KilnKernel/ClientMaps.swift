@@ -2,12 +2,12 @@ import Glibc
 import KilnBPF
 import KilnModel
 
-/// Who asks: the addresses of clients and what came from them.
+/// The maps of clients: their addresses, and counts of their requests.
 struct ClientMaps {
     let rows: BPFMap
     let stats: BPFMap
 
-    /// Cumulative numbers by address. `taken`: rows given away by the kernel.
+    /// Cumulative counts by address. `taken`: the number of rows that the kernel has assigned.
     func counts(taken: Int, processes: Int) throws(KernelError) -> [ClientKey: ClientCounts] {
         var byRow: [Int: ClientCounts] = [:]
         let used = min(Int(KILN_MAX_TARGETS) + taken, stats.capacity)
@@ -44,7 +44,7 @@ struct ClientMaps {
         return withUnsafeBytes(of: key.address) { bytes in
             switch kiln_address_family(rawValue: UInt32(key.family)) {
             case KILN_ADDRESS_IPV4: text(AF_INET, bytes) + port
-            // An IPv4 client of an IPv6 listener (RFC 4291, 2.5.5.2) is the same client.
+            // An IPv4 client of an IPv6 listener (RFC 4291, 2.5.5.2) has its IPv4 address.
             case KILN_ADDRESS_IPV6 where bytes.prefix(12).elementsEqual([0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff]):
                 text(AF_INET, UnsafeRawBufferPointer(rebasing: bytes[12...])) + port
             case KILN_ADDRESS_IPV6: port.isEmpty ? text(AF_INET6, bytes) : "[\(text(AF_INET6, bytes))]\(port)"

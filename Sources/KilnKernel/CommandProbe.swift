@@ -4,17 +4,17 @@ import Glibc
 import KilnBPF
 import KilnModel
 
-/// How receives and sends of the targets are seen. Counts are the same.
+/// Where receives and sends of the targets are observed. All hooks give the same counts.
 public enum CommandHook: String, CaseIterable, Sendable {
     /// tp_btf sock_recv_length and sock_send_length, sk_data_ready: Linux 6.3; and tcp_destroy_sock.
     case socket
-    /// fexit of tcp_recvmsg, tcp_sendmsg and their unix twins, fentry of sock_def_readable; and tcp_destroy_sock.
+    /// fexit of tcp_recvmsg, tcp_sendmsg and the same of unix sockets, fentry of sock_def_readable; and tcp_destroy_sock.
     case fentry
-    /// tp_btf sys_exit: Linux 5.17 with BTF; costs every system call of the host.
+    /// tp_btf sys_exit: Linux 5.17 with BTF. Adds time to every system call of the host.
     case syscall
 
-    /// What is loaded, in the order in which it is attached: what sees a request comes last. A connection on which a request was seen, and
-    /// its reply was not, would give each later reply to the command before.
+    /// The programs of the hook, in the order of attaching. Those that see requests come last: if only the request of a connection were
+    /// seen, each later reply would be matched with the request before it.
     public func programs(for side: Side) -> [String] {
         switch (self, side) {
         case (.socket, .server): ["socket_end", "socket_data", "socket_send", "socket_receive"]
@@ -28,22 +28,22 @@ public enum CommandHook: String, CaseIterable, Sendable {
     }
 }
 
-/// Counts commands of Redis servers in the kernel while it lives.
+/// Counts commands of Redis servers in the kernel.
 public struct CommandProbe: ~Copyable {
-    /// What per-CPU histograms may take in all on a machine with so many CPUs.
+    /// The memory limit, in bytes, of all per-CPU histograms on a machine with this many CPUs.
     public static func memoryCeiling(cpus: Int) -> Int { max(64 << 20, cpus * 2 << 20) }
 
-    /// How many sockets the targets may hold when the session begins: as many as they may open, within these bounds. Who has given up the
-    /// right to open more may hold some still.
+    /// The bounds for the number of sockets that the targets hold when the session begins. Within them, it is their limit of open files. A
+    /// process may hold more files than its present limit.
     private static let earlierSockets = 1 << 16...1 << 20
 
     public let hook: CommandHook
     public let side: Side
-    /// When counting began: just before the first program was attached. Zero before.
+    /// The time when counting began, just before the first program was attached; zero before.
     public private(set) var attachedAt = Nanoseconds.zero
-    /// The library by which encrypted connections are followed, by process.
+    /// The TLS library that is followed, by process.
     public private(set) var tlsLibraries: [Int: String] = [:]
-    /// Why programs of TLS that switch off preemption could not be loaded, where others were then: older kernels don't let them.
+    /// The reason why TLS programs that switch off preemption could not be loaded and others were used: older kernels refuse them.
     public let refusedPreemptionOff: KernelError?
     /// The names of the loaded programs.
     public let programNames: [String]
@@ -59,14 +59,14 @@ public struct CommandProbe: ~Copyable {
     /// The libraries for which programs are loaded.
     private let followable: [TLSLibrary]
 
-    /// Load; nothing is counted yet.
+    /// Loads the programs. Counting doesn't begin yet.
     ///
     /// - Parameters:
-    ///   - objects: Of the protocol that the targets serve.
-    ///   - trace: Also send a record for each request.
-    ///   - rows: The map of the histograms, made already.
-    ///   - turns: Noted by another object of the session, too.
-    ///   - refused: Called with each library that can't be followed, and why.
+    ///   - objects: The programs for the targets' protocol.
+    ///   - trace: Also emits a record for each request.
+    ///   - rows: The map of histograms, if it was created already.
+    ///   - turns: Another object of the session updates it, too.
+    ///   - refused: Called with each library that can't be followed, and the reason.
     public init(
         watching watched: WatchedProcesses, objects: RequestObjects = .redis, side: Side = .server, hook: CommandHook, trace: TraceFilter? = nil,
         tls libraries: [TLSLibrary] = [], rows: CommandRows? = nil, turns: Turns? = nil, refused: (TLSLibrary, KernelError) -> Void = { _, _ in }
@@ -98,7 +98,7 @@ public struct CommandProbe: ~Copyable {
         processes = watched.pids.count
     }
 
-    /// Load with the first of `hooks` that this kernel allows. `refused` is called with each hook that it doesn't, unless that is the last.
+    /// Loads the first of `hooks` that this kernel allows. `refused` is called for each refused hook but the last.
     public static func load(
         watching watched: WatchedProcesses, objects: RequestObjects = .redis, side: Side = .server, firstOf hooks: [CommandHook],
         trace: TraceFilter? = nil, tls libraries: [TLSLibrary] = [], rows: CommandRows? = nil, turns: Turns? = nil, refused: (CommandHook, KernelError) -> Void,
@@ -115,12 +115,12 @@ public struct CommandProbe: ~Copyable {
         return try probe(hooks.last ?? .syscall)
     }
 
-    /// Attach; counting begins.
+    /// Attaches the programs. Counting begins.
     ///
     /// - Parameters:
-    ///   - openSockets: Lists the inode numbers of the sockets that the processes hold. It is called after attaching, so that no
-    ///     connection can be missing from it and unseen.
-    ///   - refused: Called with each library that can't be followed, and why.
+    ///   - openSockets: Lists the inode numbers of the sockets that the processes hold. Called after attaching, so that every connection is
+    ///     in the list or is seen.
+    ///   - refused: Called with each library that can't be followed, and the reason.
     public mutating func attach(openSockets: () throws -> [UInt64], refused: (TLSLibrary, KernelError) -> Void = { _, _ in }) throws {
         attachedAt = MonotonicClock.now()
         // TLS probes are attached first: without them the hook takes encrypted bytes for requests.
@@ -149,14 +149,14 @@ public struct CommandProbe: ~Copyable {
         try object.setCapacity(ofMap: "earlier_sockets", to: UInt32(watched.descriptorLimit(within: Self.earlierSockets)))
         if let trace { try trace.configure(object) }
         let ofTLS = tls.followed == 0 ? [] : TLSProbes.programs
-        if !ofTLS.isEmpty && kiln_probe_uprobe_multi() == 0 { object.attachTogether(ofTLS) }
+        if !ofTLS.isEmpty && kiln_probe_uprobe_multi() == 0 { object.attachToManyAtOnce(ofTLS) }
         object.loadOnly(programs + ofTLS)
         try object.load()
         if let trace { try trace.fill(object) }
         return object
     }
 
-    /// Maps that are made before the object is loaded.
+    /// Maps that are created before the object is loaded.
     private struct Shared {
         let rows: CommandRows?
         let turns: Turns?
@@ -164,7 +164,7 @@ public struct CommandProbe: ~Copyable {
 
     private struct Loaded: ~Copyable {
         var object: BPFObject
-        /// The libraries for which the programs of TLS are loaded.
+        /// The libraries for which TLS programs are loaded.
         var followable: [TLSLibrary] = []
         var refusedPreemptionOff: KernelError?
     }
@@ -177,7 +177,7 @@ public struct CommandProbe: ~Copyable {
             do throws(KernelError) {
                 return try loadWithTLS(watched, objects, side, hook, programs, trace, shared, libraries)
             } catch {
-                // What the hook itself lacks is no matter of TLS.
+                // An error of the hook itself is not one of TLS.
                 let loaded = Loaded(object: try load(watched, objects, side, programs, trace, shared))
                 for library in libraries { refused(library, error) }
                 return loaded
@@ -186,8 +186,8 @@ public struct CommandProbe: ~Copyable {
         return Loaded(object: try load(watched, objects, side, programs, trace, shared))
     }
 
-    /// Where the kernel doesn't let a program switch off preemption, and beside programs that can be preempted themselves, with
-    /// a claim of the CPU instead.
+    /// If the kernel doesn't let a program switch off preemption, and for programs that can be preempted themselves, the programs claim
+    /// their CPU instead.
     private static func loadWithTLS(
         _ watched: WatchedProcesses, _ objects: RequestObjects, _ side: Side, _ hook: CommandHook, _ programs: [String], _ trace: TraceFilter?, _ shared: Shared,
         _ libraries: [TLSLibrary]
@@ -207,12 +207,12 @@ public struct CommandProbe: ~Copyable {
 
     public func loadedPrograms() -> [LoadedProgram] { object.loadedPrograms() }
 
-    /// Nothing is counted from here on; what was counted stays.
+    /// Stops counting. Counts stay readable.
     public mutating func detach() { object.detach() }
 
-    /// Add the cumulative numbers to a snapshot.
+    /// Adds the cumulative counts to a snapshot.
     public func read(into snapshot: inout Snapshot) throws(KernelError) {
-        // Rows first and names second: a row without its name would be lost from this snapshot's sums.
+        // Rows are read before names: a row without a name would be missing from this snapshot's sums.
         var rows = try readRows()
         try errors.forEachEntry(key: kiln_error_key.self, value: UInt64.self) { key, count in
             let word = withUnsafeBytes(of: key.pointee.word) { printableText($0) }
@@ -228,7 +228,7 @@ public struct CommandProbe: ~Copyable {
             let name = withUnsafeBytes(of: key.pointee.name) { CommandName(bytes: $0) }
             names[Int(row.pointee)] = name
             guard let counts = rows[Int(row.pointee)] else { return }
-            // Variants of a command, and on the client's side its servers, are one command here.
+            // Variants of a command, and its servers on the client's side, are one command here.
             let process = Int(key.pointee.process) & (1 << Int(KILN_SERVER_SHIFT) - 1)
             snapshot.commands[CommandKey(process: process, name: name), default: CommandCounts()].add(counts)
             guard side == .client else { return }
@@ -236,7 +236,7 @@ public struct CommandProbe: ~Copyable {
             snapshot.served[ServedCommandKey(process: process, server: server, name: name), default: CommandCounts()].add(counts)
         }
         try waits.forEachEntry(key: kiln_wait_key.self, value: kiln_wait.self) { key, wait in
-            // A row that was named after its name was looked for counts with the next snapshot.
+            // A row that was named after the names were read counts in the next snapshot.
             guard let blocker = names[Int(key.pointee.culprit)], let blocked = names[Int(key.pointee.victim)] else { return }
             let counted = WaitKey(process: Int(key.pointee.process), blocker: blocker, blocked: blocked)
             let before = snapshot.waits[counted] ?? WaitCounts(times: 0, wait: .zero)
@@ -256,7 +256,7 @@ public struct CommandProbe: ~Copyable {
     /// BPF run-time statistics of the loaded programs, by name.
     public func programs() -> [String: ProgramCounts] { object.programCounts() }
 
-    /// What each row counted, all CPUs together.
+    /// The counts of each row, summed over all CPUs.
     private func readRows() throws(KernelError) -> [Int: CommandCounts] {
         var rows: [Int: CommandCounts] = [:]
         let taken = Int(control.pointee.rows_taken)
@@ -265,7 +265,7 @@ public struct CommandProbe: ~Copyable {
         let sumsOffset = MemoryLayout<kiln_command_stats>.offset(of: \.sums) ?? 0
         let slotsOffset = MemoryLayout<kiln_command_stats>.offset(of: \.slots) ?? 0
         try stats.forEachCopy(of: kiln_command_stats.self, entries: used) { row, copy in
-            // A request may be read on one CPU and answered on another: either part may be missing in a copy.
+            // A request may be read on one CPU and answered on another, so either part may be missing in a copy.
             var counts = rows[row] ?? CommandCounts()
             counts.calls &+= copy.pointee.calls
             counts.queued &+= copy.pointee.queued
@@ -287,7 +287,7 @@ public struct CommandProbe: ~Copyable {
         return rows
     }
 
-    /// A row's service is the wait of a blocking command, and on the client's side all that is known.
+    /// Service of a blocking command is shown as wait; on the client's side it is the total.
     private func shown(_ phase: Phase, _ row: Int) -> Phase {
         phase != .service ? phase : isBlocking(row) ? .wait : side == .client ? .total : .service
     }

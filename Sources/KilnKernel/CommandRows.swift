@@ -3,15 +3,15 @@ import Dispatch
 import Glibc
 import KilnBPF
 
-/// The map of the commands' histograms. The kernel takes 10 to 20 ms to make it, more than for all other maps, and nothing of it depends on
-/// who is watched: so it is made meanwhile, from this moment on.
+/// The map of the commands' histograms. The kernel needs 10 to 20 ms to create it, more than for all other maps. It doesn't depend on the
+/// targets, so a background thread creates it from this moment on.
 public final class CommandRows {
-    private let making: Meanwhile<Int32>
-    /// Nil where the kernel refuses; whoever makes the map then is told why.
+    private let making: BackgroundWork<Int32>
+    /// Nil if the kernel refuses it; creating the map again then throws the reason.
     private(set) lazy var descriptor: Int32? = try? making.outcome()
 
     public init() {
-        making = Meanwhile(on: DispatchQueue(label: "rows")) { () throws(KernelError) in
+        making = BackgroundWork(on: DispatchQueue(label: "rows")) { () throws(KernelError) in
             kiln_libbpf_prepare()
             let map = bpf_map_create(
                 BPF_MAP_TYPE_PERCPU_ARRAY, "command_stats", UInt32(MemoryLayout<UInt32>.size),
@@ -26,7 +26,7 @@ public final class CommandRows {
         if let descriptor { close(descriptor) }
     }
 
-    /// How many rows: as many as the ceiling of their memory has room for.
+    /// The number of rows that fit into the memory limit.
     static func capacity() throws(KernelError) -> UInt32 {
         let cpus = try BPFMap.possibleCPUs()
         let affordable = CommandProbe.memoryCeiling(cpus: cpus) / (MemoryLayout<kiln_command_stats>.size * cpus)

@@ -1,12 +1,12 @@
 import CLibbpf
 import Glibc
 
-/// A map that is to become an element of a map of maps, which then holds it.
+/// A map for an element of a map of maps, which then keeps it.
 struct InnerMap: ~Copyable {
     let fd: Int32
 
-    /// An array of `entries` values of `valueSize` bytes (a multiple of 8), filled through a memory mapping: no call for
-    /// each element.
+    /// An array of `entries` values of `valueSize` bytes (a multiple of 8), filled through a memory mapping instead of one call for each
+    /// element.
     init(
         named name: String, valueSize: Int, entries: Int, fill: (UnsafeMutableRawBufferPointer) -> Void
     ) throws(KernelError) {
@@ -27,28 +27,28 @@ struct InnerMap: ~Copyable {
 
     private init(fd: Int32) { self.fd = fd }
 
-    /// The same map once more, to be another element as well.
+    /// Another reference to the same map, for a second element.
     func again() throws(KernelError) -> InnerMap {
         let descriptor = fcntl(fd, F_DUPFD_CLOEXEC, 0)
         guard descriptor >= 0 else { throw KernelError("share a map", code: errno) }
         return InnerMap(fd: descriptor)
     }
 
-    /// The descriptor, which is then the caller's to close.
+    /// The descriptor, which the caller must close.
     consuming func release() -> Int32 {
         let descriptor = fd
         discard self
         return descriptor
     }
 
-    /// What an array of so many bytes takes of the kernel's memory, but for the page before it that describes it.
+    /// The kernel's memory for an array of this many bytes, without the page that describes it.
     static func pageRounded(_ bytes: Int) -> Int {
         let page = sysconf(Int32(_SC_PAGESIZE))
         return (bytes + page - 1) / page * page
     }
 }
 
-/// Elements of a map of maps that are to change together.
+/// Changes of several elements of a map of maps, applied together.
 struct InnerMapChanges: ~Copyable {
     private var keys: [UInt32] = []
     private var descriptors: [Int32] = []
@@ -57,7 +57,7 @@ struct InnerMapChanges: ~Copyable {
 
     deinit { for fd in descriptors { close(fd) } }
 
-    /// Each takes a descriptor until it is applied.
+    /// Each change holds a descriptor until it is applied.
     var count: Int { keys.count }
 
     mutating func set(_ key: UInt32, to map: consuming InnerMap) {
@@ -65,7 +65,7 @@ struct InnerMapChanges: ~Copyable {
         descriptors.append(map.release())
     }
 
-    /// Make the changes, and begin anew. One call where the kernel can: each one waits for running programs to end.
+    /// Applies the changes and clears the list. One call if the kernel allows it, because each call waits for running programs to end.
     mutating func apply(to outer: BPFMap) throws(KernelError) {
         guard !keys.isEmpty else { return }
         defer {

@@ -1,18 +1,17 @@
 import CLibbpf
 import Glibc
 
-/// What the kernel refused: what was tried, why it failed, and what to do. One line, and the verifier's last lines below
-/// it where a program was rejected.
+/// An operation that the kernel refused, the reason, and what to do. One line; for a rejected program also the verifier's last lines.
 public struct KernelError: Error, CustomStringConvertible {
     public var attempt: String
     /// The errno, positive.
     public var code: Int32
-    /// What libbpf and the verifier said: the end of it.
+    /// The last lines of libbpf and the verifier.
     public private(set) var log: [String]
-    /// The number of a BPF helper that the program calls and this kernel doesn't have: reason enough without a log.
+    /// The number of a BPF helper that the program calls and this kernel lacks. The log is then not needed.
     public private(set) var missingHelper: Int?
 
-    /// What to do, where the errno alone doesn't tell.
+    /// What to do, if the errno alone is not enough to say.
     private let remedy: String?
 
     package init(_ attempt: String, code: Int32, log: String = "", remedy: String? = nil) {
@@ -27,16 +26,16 @@ public struct KernelError: Error, CustomStringConvertible {
         }.first
     }
 
-    /// The verifier looked at a program and refused it.
+    /// The verifier rejected a program.
     public var isRejection: Bool { !verifierLog.isEmpty }
 
-    /// The verifier's last lines, or none.
+    /// The verifier's last lines; empty if it rejected nothing.
     public var verifierLog: [String] {
         guard missingHelper == nil, let end = log.lastIndex(where: { $0.hasPrefix("processed ") }) else { return [] }
         return Array(log[max(0, end - 8)...end])
     }
 
-    /// What was tried and why it failed.
+    /// The operation and the reason.
     public var cause: String {
         missingHelper.map { "cannot \(attempt): this kernel has no BPF helper \($0)" } ?? "cannot \(attempt): \(errnoName(code))"
     }
@@ -51,18 +50,18 @@ public struct KernelError: Error, CustomStringConvertible {
         return switch code {
         case EPERM, EACCES:
             verifierLog.isEmpty
-                ? "This host refuses it; `kiln doctor` lists what it allows."
-                : "This kernel's verifier refuses the program; please report its last lines. `kiln doctor` lists what else there is."
+                ? "This host forbids it; `kiln doctor` lists what it allows."
+                : "This kernel's verifier rejects the program; please report its last lines. `kiln doctor` lists alternatives."
         case ENOENT, ESRCH: "This kernel doesn't have it; `kiln doctor` lists what it has."
         case ENOMEM: "Free memory, or watch fewer processes."
-        case EOPNOTSUPP, ENOTSUPP, EINVAL: "This kernel doesn't support it; `kiln doctor` lists what it does."
+        case EOPNOTSUPP, ENOTSUPP, EINVAL: "This kernel doesn't support it; `kiln doctor` lists what it supports."
         case EMFILE, ENFILE: "Raise the limit of open files (ulimit -n)."
-        default: "See what dmesg and `kiln doctor` say, or try again; nothing was left attached."
+        default: "Look at the output of dmesg and `kiln doctor`, or try again; nothing is left attached."
         }
     }
 }
 
-/// The kernel's own, which it means to keep to itself (linux/errno.h), and BPF hands out.
+/// The kernel's internal error (linux/errno.h), which BPF returns to user space.
 private let ENOTSUPP: Int32 = 524
 
 /// `EPERM (Operation not permitted)`

@@ -1,19 +1,19 @@
 import CLibbpf
 import KilnModel
 
-/// A BPF program in the kernel, for people who want to know what runs there.
+/// A loaded BPF program, for `--verbose`.
 public struct LoadedProgram: Sendable {
     public var name: String
-    /// The object it was loaded with, and how long the kernel took for all of that: what is loaded beside it takes time from it.
+    /// The object it was loaded with, and the load time of that object, which includes waiting for objects that load at the same time.
     public var object: String
     public var objectLoadTime: Nanoseconds
-    /// The kernel's number of it, as in `bpftool prog`.
+    /// The kernel's id, as in `bpftool prog`.
     public var id: UInt32
-    /// Of the program as the verifier left it, functions included.
+    /// Instructions of the program after verification, including its functions.
     public var instructions: Int
-    /// How many the verifier followed, each as often as a path led there; nil: this kernel doesn't tell (before 5.16).
+    /// Instructions that the verifier processed on all paths; nil before Linux 5.16.
     public var verified: Int?
-    /// Where it is attached: a tracepoint as BPF names it, a function, a timer; each once.
+    /// The places where it is attached, each once: a tracepoint by its BPF name, a function, a timer.
     public var places: [String]
     public var counts: ProgramCounts
 }
@@ -33,7 +33,7 @@ extension BPFObject {
 }
 
 extension ProgramCounts {
-    /// From what the kernel says of the program.
+    /// From the kernel's information about the program.
     init(_ info: bpf_prog_info) {
         self.init()
         runs = info.run_cnt

@@ -1,12 +1,12 @@
 import CLibbpf
 import Glibc
 
-/// Tells which processes have mapped code since they were last asked about: the kernel's own notes for profilers (the
-/// "side band" of perf_event_open(2)), on a ring for each CPU.
+/// Reports which processes have mapped code since the last call. Uses the kernel's records for profilers (the "side band" of
+/// perf_event_open(2)), with a ring buffer for each CPU.
 ///
-/// An exec maps the new program, so it shows as well. Nothing wakes kiln: the rings are looked at when stacks are drained.
+/// An exec maps the new program, so it is reported, too. The rings are read when stacks are drained; they never wake kiln.
 final class MappingEvents {
-    /// 64 KiB a CPU: some 500 mappings of code between two looks, by all processes of the host.
+    /// 64 KiB per CPU: some 500 mappings of code between two reads, by all processes of the host.
     private static let pagesPerRing = 16
 
     private var rings: OpaquePointer?
@@ -15,7 +15,7 @@ final class MappingEvents {
 
     init() throws(KernelError) {
         let cpus = try BPFMap.possibleCPUs()
-        // libbpf wants a map to put the events into; no program writes there.
+        // libbpf needs a map for the events; no program writes to it.
         let map = bpf_map_create(BPF_MAP_TYPE_PERF_EVENT_ARRAY, "mapping_events", 4, 4, UInt32(cpus), nil)
         guard map >= 0 else { throw KernelError("create the map mapping_events", code: -map) }
         defer { close(map) }
@@ -44,7 +44,7 @@ final class MappingEvents {
 
     enum Mappers {
         case these(Set<Int32>)
-        /// Records were lost.
+        /// Records were lost, so any process may have.
         case anybody
 
         func contains(_ pid: Int32) -> Bool {

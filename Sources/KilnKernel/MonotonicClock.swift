@@ -1,9 +1,9 @@
 import Glibc
 import KilnModel
 
-/// CLOCK_MONOTONIC, the clock of the kernel's latencies and of everything that a session measures.
+/// CLOCK_MONOTONIC, the clock of all latencies and of the session.
 public enum MonotonicClock {
-    /// The time since the machine started, without the time in which it was suspended.
+    /// Nanoseconds since the machine started, without suspended time.
     public static func now() -> Nanoseconds {
         var time = timespec()
         clock_gettime(CLOCK_MONOTONIC, &time)

@@ -1,8 +1,8 @@
 import CLibbpf
 import Glibc
 
-/// Run `body` on this thread inside a process's network namespace, and come back from it: what it returns, or the negative
-/// errno of what kept it from being run. A socket that it opens stays in that namespace.
+/// Runs `body` on this thread in the network namespace of a process, and returns to the own one. Returns the result of `body`, or a
+/// negative errno if the namespace can't be entered. A socket opened by `body` stays in that namespace.
 public func inNetworkNamespace(ofProcess pid: Int32, _ body: () -> Int32) -> Int32 {
     let own = open("/proc/thread-self/ns/net", O_RDONLY | O_CLOEXEC)
     guard own >= 0 else { return -errno }

@@ -1,7 +1,7 @@
 import CLibbpf
 import Glibc
 
-/// The kernel's run-time statistics of BPF programs, on while it lives. System-wide; costs time itself.
+/// Switches the kernel's BPF run-time statistics on for its lifetime. They are system-wide and add overhead themselves.
 public struct RunStatistics: ~Copyable {
     private let fd: Int32
 

@@ -2,12 +2,12 @@ import CLibbpf
 import Glibc
 import KilnModel
 
-/// What a session waits for: the clock, a signal to end, the end of a target or of the command that bounds it.
+/// The events that a session waits for: the clock, a signal, and the end of a process.
 public final class SessionEvents {
     public enum Event: Equatable {
         /// The deadline passed.
         case deadline
-        /// SIGINT, SIGTERM, SIGHUP, or SIGXCPU: the limit of CPU time (ulimit -t) is reached.
+        /// SIGINT, SIGTERM, SIGHUP, or SIGXCPU at the limit of CPU time (ulimit -t).
         case signal(Int32)
         /// A watched process ended.
         case ended(Int32)
@@ -19,15 +19,15 @@ public final class SessionEvents {
     private var signals: Int32 = -1
     /// Descriptors of processes that have not ended.
     private var processes: [(pid: Int32, fd: Int32)] = []
-    /// Negative: none; poll(2) passes it over.
+    /// Negative means none; poll(2) ignores it.
     private var attention: Int32 = -1
 
-    /// From here on signals wait until they are asked for, so that nothing is cut in the middle.
+    /// Blocks signals from here on; `next` reads them, so that no step is interrupted.
     public init() throws(KernelError) {
         var set = sigset_t()
         sigemptyset(&set)
-        // A hangup that was ignored before kiln began (nohup) stays so; blocked, it would be delivered all the same. Not the
-        // others: shells ignore SIGINT for what they start in the background, and `kill -INT` still means it.
+        // A hangup that was ignored before kiln began (nohup) stays ignored; if it were blocked, it would still be delivered. The other
+        // signals are always read: shells ignore SIGINT for background jobs, but `kill -INT` must work.
         var former = sigaction()
         sigaction(SIGHUP, nil, &former)
         let ignoresHangup = unsafeBitCast(former.__sigaction_handler.sa_handler, to: Int.self) == 1
@@ -43,24 +43,24 @@ public final class SessionEvents {
         for process in processes { close(process.fd) }
     }
 
-    /// To be told when the process ends.
+    /// Reports when the process ends.
     public func watch(pid: Int32) throws(KernelError) {
         let fd = kiln_pidfd_open(pid)
         guard fd >= 0 else { throw KernelError("watch process \(pid)", code: -fd, remedy: fd == -ESRCH ? "It has exited meanwhile." : nil) }
         processes.append((pid, fd))
     }
 
-    /// To be told when a descriptor, which stays the caller's, is readable. One at a time; nil: none.
+    /// Reports when a descriptor is readable. One at a time; nil: none. The caller keeps the descriptor.
     public func watch(attention descriptor: Int32?) { attention = descriptor ?? -1 }
 
-    /// Wait for the first event; events that are there are told before a deadline that has passed.
+    /// Waits for the first event. An event that is already there comes before a deadline that has passed.
     public func next(until deadline: Nanoseconds) -> Event {
         while true {
             var waiting = [signals, attention].map { pollfd(fd: $0, events: Int16(POLLIN), revents: 0) }
             waiting += processes.map { pollfd(fd: $0.fd, events: Int16(POLLIN), revents: 0) }
             let now = MonotonicClock.now()
             let left = deadline > now ? (deadline - now).count : 0
-            // Rounded up: waking before the deadline would only mean to wait again.
+            // Rounded up, so that it doesn't wake before the deadline.
             let ready = poll(&waiting, nfds_t(waiting.count), Int32((left + 999_999) / 1_000_000))
             if ready == 0 { return .deadline }
             if ready < 0 { continue }    // interrupted

@@ -2,16 +2,16 @@ import CLibbpf
 import KilnBPF
 import KilnModel
 
-/// A part of the session that adds its cumulative numbers to a snapshot.
+/// Adds a probe's cumulative counts to a snapshot.
 extension Snapshot {
-    /// Losses that a program counted in its map, by the names the C side gives them.
+    /// Adds the losses in a program's map, with their names from the C headers.
     mutating func addLosses(_ map: BPFMap, count: Int, describe: (UInt32) -> kiln_loss) throws(KernelError) {
         for (index, amount) in try map.sums(of: count).enumerated() where amount != 0 {
             losses[String(cString: describe(UInt32(index)).name), default: 0] += amount
         }
     }
 
-    /// Programs with what the kernel skipped of them, which no program can count itself.
+    /// Adds the programs, and as losses the runs that the kernel skipped, which no program can count.
     mutating func addPrograms(_ programs: [String: ProgramCounts]) {
         for (name, counts) in programs {
             self.programs[name] = counts
@@ -20,9 +20,9 @@ extension Snapshot {
     }
 }
 
-/// What a loss means, by its name in every output.
+/// The meaning of a loss, by its name in every output.
 public func lossMeaning(_ name: String) -> String? {
-    if name == "recursion_misses" { return "events that came while the same program was running on that CPU" }
+    if name == "recursion_misses" { return "events during which the same program was already running on that CPU" }
     if name == UnwindMaps.leftOutName { return UnwindMaps.leftOutMeaning }
     if name == UnwindMaps.mappingsLeftOutName { return UnwindMaps.mappingsLeftOutMeaning }
     let described = (0..<KILN_REQUEST_LOSS_COUNT.rawValue).map { kiln_describe_request_loss($0) }

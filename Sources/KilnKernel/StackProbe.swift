@@ -4,8 +4,7 @@ import Glibc
 import KilnBPF
 import KilnModel
 
-/// Samples on-CPU stacks while it lives, and gathers those that the kernel sends: of the targets and of what descends from them,
-/// or of everything that runs.
+/// Samples on-CPU stacks of the targets and their descendants, or of every process, and reads them from the kernel.
 public struct StackProbe: ~Copyable {
     private var object: BPFObject
     private let weights: BPFMap
@@ -14,20 +13,21 @@ public struct StackProbe: ~Copyable {
     private let ring: StackRing
     private let unwinding: UnwindMaps
     private let mappingEvents: MappingEvents
-    /// The unwinder gets its tables: half of that is waiting for the kernel.
-    private var filling: Meanwhile<Void>?
-    /// Those that have not ended, by number.
+    /// Fills the unwinder's tables on a thread of its own; half of that time is waiting for the kernel.
+    private var filling: BackgroundWork<Void>?
+    /// Processes that have not ended, by number.
     private var alive: [Int: SampledProcess]
 
-    /// Gives the code that a process has mapped now; none of one that is gone.
+    /// Returns the code that a process has mapped now; empty if it has ended.
     public typealias Mappings = (SampledProcess) -> [CodeMapping]
 
-    /// Load, and begin to give the unwinder its tables; nothing is sampled yet. `watched` nil: everything is sampled. `byThread`: stacks
-    /// have their thread's name. `known`: code whose unwind tables are loaded at the start, as time and room allow.
+    /// Loads the programs and begins to fill the unwind tables. Sampling doesn't begin yet. `watched`: nil samples every process.
+    /// `byThread`: stacks have the name of their thread. `known`: code whose unwind tables are loaded at the start, as far as time and
+    /// memory allow.
     public init(
         watching watched: WatchedProcesses?, byThread: Bool = false, known: [CodeMapping] = [], mappings: Mappings
     ) throws(KernelError) {
-        // What is mapped after this moment is told; what was mapped before is read now.
+        // Later mappings are reported as events; earlier ones are read now.
         let mappingEvents = try MappingEvents()
         let pids = watched?.pids ?? []
         let targets = pids.enumerated().map { SampledProcess(target: $0, pid: $1) }
@@ -42,7 +42,7 @@ public struct StackProbe: ~Copyable {
         let losses = try object.map("losses")
         let ring = try StackRing(stacks: try object.map("new_stacks"), ended: try object.map("ended_processes"), targets: pids.count)
         let unwinding = UnwindMaps(tables: try object.map("unwind_tables"), mappings: try object.map("code_mappings"), knownCode: try object.map("known_code"))
-        filling = Meanwhile(on: DispatchQueue(label: "unwind tables")) { () throws(KernelError) in try unwinding.set(tables, besides: known) }
+        filling = BackgroundWork(on: DispatchQueue(label: "unwind tables")) { () throws(KernelError) in try unwinding.set(tables, besides: known) }
         self.object = object
         self.weights = weights
         self.stats = stats
@@ -53,12 +53,12 @@ public struct StackProbe: ~Copyable {
         alive = Dictionary(uniqueKeysWithValues: targets.map { ($0.number, $0) })
     }
 
-    /// Start the timers. `frequency`: samples a second of CPU time, on every online CPU. `descendants`: processes that the first target
-    /// has started already, to be sampled, too; how many there are is returned.
+    /// Starts the timers. `frequency`: samples per second of CPU time, on every online CPU. `descendants`: running descendants of the first
+    /// target, to be sampled, too. Returns how many there are.
     @discardableResult
     public mutating func attach(frequency: Int, withDescendants descendants: (() -> [Int32])? = nil) throws(KernelError) -> Int {
         try filling.take()?.outcome()
-        // Before the timers, so that no child is sampled that nobody has heard of.
+        // Before the timers, so that every sampled child is known.
         try object.attach("process_forked")
         try object.attach("process_freed")
         let adopted = try descendants.map { descendants throws(KernelError) in try adopt(descendants) } ?? 0
@@ -66,8 +66,8 @@ public struct StackProbe: ~Copyable {
         return adopted
     }
 
-    /// As if their forks had been seen. What they fork from the moment on in which they are known is seen; what they forked before it
-    /// shows when it is looked again.
+    /// Treats descendants as if their forks had been seen. Once they are known, their later forks are seen; a second look finds their
+    /// earlier ones.
     private func adopt(_ descendants: () -> [Int32]) throws(KernelError) -> Int {
         let map = try object.map("descendants"), family: UInt32 = 0
         var adopted: Set<Int32> = []
@@ -79,7 +79,7 @@ public struct StackProbe: ~Copyable {
                 adopted.insert(pid)
             }
         }
-        // A process that ends before it is in the map sends no event: remove it here.
+        // A process that ends before it is in the map sends no event, so it is removed here.
         for pid in adopted where kill(pid, 0) != 0 && errno == ESRCH {
             map.remove(UInt32(bitPattern: pid))
             adopted.remove(pid)
@@ -87,20 +87,20 @@ public struct StackProbe: ~Copyable {
         return adopted.count
     }
 
-    /// From now on so many samples a second; processes are followed meanwhile.
+    /// Changes the number of samples per second. Processes are followed in the meantime.
     public mutating func sample(at frequency: Int) throws(KernelError) {
         object.detach("sample")
         try object.attach("sample", toCPUClocksAt: frequency)
     }
 
-    /// Stop the timers.
+    /// Stops the timers.
     public mutating func stop() { object.detach() }
 
     /// BPF run-time statistics of the loaded programs, by name.
     public func programs() -> [String: ProgramCounts] { object.programCounts() }
 
-    /// Let the unwinder know of processes that `drain` met and of what others have mapped since: `mappings` is asked only about
-    /// those. What it holds for processes that ended is freed.
+    /// Updates the unwinder's mappings of processes that `drain` met or that have mapped code since, and calls `mappings` only for those.
+    /// Frees the mappings of processes that have ended.
     public mutating func follow(_ mappings: Mappings) throws(KernelError) {
         let (met, ended) = ring.takeProcesses()
         for process in met { alive[process.number] = process }
@@ -113,17 +113,17 @@ public struct StackProbe: ~Copyable {
         try unwinding.set(code, forgetting: ended)
     }
 
-    /// A descriptor that becomes readable when `drain` and `follow` should not wait: a process ran code that is not known.
+    /// A descriptor that becomes readable when `drain` and `follow` are due at once, because a process ran unknown code.
     public func attention() -> Int32 { ring.descriptor }
 
-    /// Take new stacks off the ring. To be called more often than the ring fills: several times a second.
+    /// Reads new stacks from the ring buffer. Must be called before it is full: several times a second.
     public func drain() throws(KernelError) { try ring.drain() }
 
     public func loadedPrograms() -> [LoadedProgram] { object.loadedPrograms() }
 
-    /// Add the cumulative sample counts to a snapshot.
+    /// Adds the cumulative sample counts to a snapshot.
     public func read(into snapshot: inout Snapshot) throws(KernelError) {
-        // Rows by kind; of each kind first the targets', then those of what descends from them.
+        // Rows are ordered by kind; for each kind, first the targets' rows, then those of their descendants.
         let targets = Int(KILN_MAX_TARGETS)
         var rows = [SampleCounts](repeating: SampleCounts(), count: StackKind.allCases.count * 2 * targets)
         try stats.forEachCopy(of: kiln_stack_stats.self, entries: rows.count) { row, copy in
@@ -131,8 +131,8 @@ public struct StackProbe: ~Copyable {
             rows[row].recorded &+= copy.pointee.recorded
             rows[row].kernelTruncated &+= copy.pointee.kernel_truncated
             withUnsafeBytes(of: copy.pointee.ends) { bytes in
-                for (end, count) in zip(StackEnd.all, bytes.bindMemory(to: UInt64.self)) where count != 0 {
-                    rows[row].ends[end, default: 0] &+= count
+                for (end, count) in zip(UnwindTermination.all, bytes.bindMemory(to: UInt64.self)) where count != 0 {
+                    rows[row].terminations[end, default: 0] &+= count
                 }
             }
         }
@@ -146,7 +146,7 @@ public struct StackProbe: ~Copyable {
         snapshot.addPrograms(object.programCounts())
     }
 
-    /// All stacks so far with their weights.
+    /// All stacks so far, with their weights.
     public func stacks() throws(KernelError) -> StackTable {
         try weights.forEachEntry(key: kiln_stack_key.self, value: UInt64.self) { key, weight in
             if let key = StackTable.Key(key.pointee) { ring.set(key, weight.pointee) }

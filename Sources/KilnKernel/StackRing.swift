@@ -3,16 +3,16 @@ import Glibc
 import KilnBPF
 import KilnModel
 
-/// The reading end of `new_stacks` and `ended_processes`.
+/// Reads the ring buffers `new_stacks` and `ended_processes`.
 final class StackRing {
     private var ring: OpaquePointer?
     private let targets: Int
     private(set) var table = StackTable()
-    /// Processes met since they were last taken; those that ended.
+    /// Processes met, and processes that ended, since the last `takeProcesses`.
     private var met: [SampledProcess] = []
     private var ended: [Int] = []
 
-    /// `targets`: how many processes are listed.
+    /// `targets`: the number of listed processes.
     init(stacks: BPFMap, ended endings: BPFMap, targets: Int) throws(KernelError) {
         self.targets = targets
         let context = Unmanaged.passUnretained(self).toOpaque()
@@ -41,7 +41,8 @@ final class StackRing {
 
     func set(_ key: StackTable.Key, _ weight: UInt64) { table.weights[key] = weight }
 
-    /// The processes that were first sampled, or first with a stack, and the numbers of those that ended, since this was last asked.
+    /// Returns the processes that were sampled for the first time, or for the first time with a stack, and the numbers of those that ended,
+    /// since the last call.
     func takeProcesses() -> (met: [SampledProcess], ended: [Int]) {
         defer {
             met = []
@@ -61,14 +62,14 @@ final class StackRing {
         let room = (size - Self.headerSize) / MemoryLayout<UInt64>.size
         let found = Int(field(MemoryLayout<kiln_stack>.offset(of: \.found_count)))
         let foundWords = MemoryLayout<kiln_found_code>.size / MemoryLayout<UInt64>.size
-        guard kernel + user + found * foundWords <= room, let end = StackEnd(rawValue: field(MemoryLayout<kiln_stack>.offset(of: \.end))) else { return }
+        guard kernel + user + found * foundWords <= room, let termination = UnwindTermination(rawValue: field(MemoryLayout<kiln_stack>.offset(of: \.end))) else { return }
         let frames = UnsafeBufferPointer(
             start: (record + Self.headerSize).assumingMemoryBound(to: UInt64.self), count: kernel + user
         )
         let marked = frames[kernel...], mark = KILN_FRAME_INTERRUPTED
         table.learn(key, StackFrames(
             kernel: Array(frames[..<kernel]), user: marked.map { $0 & ~mark },
-            interrupted: marked.indices.filter { marked[$0] & mark != 0 }.map { $0 - kernel }, end: end,
+            interrupted: marked.indices.filter { marked[$0] & mark != 0 }.map { $0 - kernel }, termination: termination,
             thread: name(record, MemoryLayout<kiln_stack>.offset(of: \.thread))
         ))
         let pieces = UnsafeBufferPointer(
@@ -86,14 +87,14 @@ final class StackRing {
             startStack: record.load(fromByteOffset: MemoryLayout<kiln_stack>.offset(of: \.start_stack) ?? 0, as: UInt64.self)
         )
         if let known = table.processes[process] {
-            // First sampled inside of exec, a program has no stack yet; at its end it has none any more.
+            // A program has no stack if it is first sampled inside of exec, or while it exits.
             guard known.startStack != sampled.startStack, sampled.startStack != 0 else { return }
         }
         table.learn(sampled)
         met.append(sampled)
     }
 
-    /// The name of a task, if it was asked for.
+    /// The name of a task, if it was requested.
     private func name(_ record: UnsafeMutableRawPointer, _ offset: Int?) -> String? {
         guard let offset else { return nil }
         let name = UnsafeRawBufferPointer(start: record + offset, count: Int(KILN_COMM_BYTES)).prefix { $0 != 0 }
@@ -102,7 +103,7 @@ final class StackRing {
 }
 
 extension StackTable.Key {
-    /// nil: of a kind that this side doesn't know.
+    /// Nil for an unknown kind.
     init?(_ key: kiln_stack_key) {
         guard let kind = StackKind(rawValue: Int(key.kind)) else { return nil }
         self.init(hash: key.hash, process: Int(key.process), kind: kind, label: Int(key.label))

@@ -3,7 +3,7 @@ import Glibc
 import KilnBPF
 import KilnModel
 
-/// Counts system calls of the targets in the kernel while it lives.
+/// Counts system calls of the targets in the kernel.
 public struct SyscallProbe: ~Copyable {
     private var object: BPFObject
     private let stats: BPFMap
@@ -11,7 +11,8 @@ public struct SyscallProbe: ~Copyable {
     private let turns: BPFMap
     private let processes: Int
 
-    /// Load; nothing is counted yet. `turns`: where it notes when turns of event loops begin, for other objects of the session.
+    /// Loads the program. Counting doesn't begin yet. `turns`: the map in which it stores the beginnings of event loop turns, for other
+    /// objects of the session.
     public init(watching watched: WatchedProcesses, turns shared: Turns? = nil) throws(KernelError) {
         var object = try BPFObject(kiln_syscalls_object(), name: "syscalls")
         if let shared { try object.use(shared.descriptor, asMap: "turns") }
@@ -31,7 +32,7 @@ public struct SyscallProbe: ~Copyable {
         try turns.setTurns(known: true, processes: processes)
     }
 
-    /// Count no more; what was counted stays.
+    /// Stops counting. Counts stay readable.
     public mutating func detach() throws(KernelError) {
         try turns.setTurns(known: false, processes: processes)
         object.detach()
@@ -42,7 +43,7 @@ public struct SyscallProbe: ~Copyable {
 
     public func loadedPrograms() -> [LoadedProgram] { object.loadedPrograms() }
 
-    /// Add the cumulative numbers to a snapshot.
+    /// Adds the cumulative counts to a snapshot.
     public func read(into snapshot: inout Snapshot) throws(KernelError) {
         var cells: [Int: SyscallCounts] = [:]
         try stats.forEachCopy(of: kiln_syscall_stats.self, entries: stats.capacity) { cell, copy in
@@ -59,7 +60,7 @@ public struct SyscallProbe: ~Copyable {
     }
 }
 
-/// The name of a system call of this architecture; `syscall_N` where the build knew none.
+/// The name of a system call of this architecture, or `syscall_N` if it was unknown at build time.
 public func syscallName(_ number: Int) -> String {
     kiln_syscall_name(UInt32(number)).map { String(cString: $0) } ?? "syscall_\(number)"
 }

@@ -1,16 +1,16 @@
 import Glibc
 import KilnBPF
 
-/// The OpenSSL library of one process: a file that it has mapped, its program included where that holds the library.
+/// The OpenSSL library of one process: a mapped file, or the program itself if it is linked statically.
 public struct TLSLibrary: Sendable {
-    /// Index of the process among the session's targets, and its pid.
+    /// The index of the process among the session's targets, and its pid.
     public let process: Int
     public let pid: Int32
-    /// A path by which the kernel can open the very file.
+    /// A path by which the kernel can open exactly this file.
     public let path: String
-    /// What a person calls it.
+    /// A name for messages.
     public let name: String
-    /// Where the file has `functionNames`, and `ssl_read_internal` and `ssl_write_internal` if that is known: offsets into it.
+    /// File offsets of `functionNames`, and of `ssl_read_internal` and `ssl_write_internal` if they are known.
     public let functions: [String: UInt64]
 
     /// The functions that are followed.
@@ -25,23 +25,23 @@ public struct TLSLibrary: Sendable {
     }
 }
 
-/// Where the programs of hook_tls.bpf.h are attached.
+/// The attachments of the programs in hook_tls.bpf.h.
 enum TLSProbes {
     static let programs = ["tls_call_begins", "tls_read_ends", "tls_write_ends", "tls_handshake_ends", "tls_stream_turns"]
 
     fileprivate struct Attachment {
         var program: String
         var atReturn: Bool
-        /// Each with the cookie by which the program knows it.
+        /// Each function with the cookie for its program.
         var functions: [(name: String, cookie: kiln_tls_function)]
 
-        /// In a library where it is known what SSL_read and SSL_read_ex, SSL_write and SSL_write_ex hand over to, that instead: it has the
-        /// arguments and the result of the _ex form. Of SSL_write_ex and SSL_write_ex2 the first hands over to the second.
+        /// If the function that both SSL_read and SSL_read_ex call is known, that one is used instead (the same for SSL_write): it has the
+        /// arguments and the result of the _ex form. SSL_write_ex calls SSL_write_ex2.
         func functions(in library: TLSLibrary) -> [(name: String, cookie: kiln_tls_function)] {
             functions.compactMap { function in
                 let inside = ["SSL_read": "ssl_read_internal", "SSL_write": "ssl_write_internal"]
                 guard let (plain, name) = inside.first(where: { function.name.hasPrefix($0.key) }) else { return function }
-                // OpenSSL before 1.1.1 has none of that form.
+                // OpenSSL before 1.1.1 has no _ex form.
                 let extended = [plain + "_ex2", plain + "_ex"].first { library.functions[$0] != nil }
                 guard function.name == plain || function.name == extended else { return nil }
                 guard library.functions[name] != nil else { return function }
@@ -50,7 +50,7 @@ enum TLSProbes {
         }
     }
 
-    /// Ends before beginnings: a call whose beginning was seen has its end seen too.
+    /// Returns are attached before entries, so that every seen entry has its return seen, too.
     fileprivate static let attachments = [
         Attachment(program: "tls_read_ends", atReturn: true, functions: [("SSL_read", KILN_TLS_READ), ("SSL_read_ex", KILN_TLS_READ_EX)]),
         Attachment(program: "tls_write_ends", atReturn: true, functions: [
@@ -67,7 +67,8 @@ enum TLSProbes {
 }
 
 extension BPFObject {
-    /// Attach the programs of TLS to each library, or to nothing of it: then `refused` is told. What is followed, by process.
+    /// Attaches the TLS programs to each library, completely or not at all; then `refused` is called. Returns the followed libraries by
+    /// process.
     mutating func attachTLS(to libraries: [TLSLibrary], refused: (TLSLibrary, KernelError) -> Void) -> [Int: String] {
         var followed: [Int: String] = [:]
         for library in libraries {

@@ -3,26 +3,26 @@ import Glibc
 import KilnBPF
 import KilnModel
 
-/// Which requests a trace tells of. The kernel decides, before anything is copied.
+/// Selects the requests that a trace emits. The kernel decides before anything is copied.
 public struct TraceFilter: Sendable {
-    /// A client: an address, and a port unless that is 0.
+    /// A client: an address, and a port if it is not 0.
     public struct Client: Sendable {
         fileprivate var address: kiln_trace_client
     }
 
-    /// The most names and clients (an IPv4 address counts twice) that a trace can be limited to.
+    /// The largest number of names and of clients in a filter; an IPv4 address counts twice.
     public static let commandLimit = Int(KILN_TRACE_COMMANDS)
     public static let clientLimit = Int(KILN_TRACE_CLIENTS) / 2
-    /// The most bytes kept of a request, framing included.
+    /// The largest number of captured bytes of a request, framing included.
     public static let requestLimit = Int(KILN_TRACE_REQUEST_BYTES)
 
-    /// Only requests whose service took as long.
+    /// Only requests whose service took at least this long.
     public var slowerThan = Nanoseconds.zero
     /// Only requests whose reply is an error.
     public var errorsOnly = false
-    /// No argument and no value of a reply leaves the kernel.
+    /// Arguments and values of replies stay in the kernel.
     public var withoutArguments = false
-    /// Bytes kept of a request, framing included.
+    /// The captured bytes of a request, at most, framing included.
     public var requestBytes = requestLimit
     /// Only these names, in any case; empty: all.
     public var commands: [String] = []
@@ -31,7 +31,7 @@ public struct TraceFilter: Sendable {
 
     public init() {}
 
-    /// Before loading.
+    /// Called before loading.
     func configure(_ object: borrowing BPFObject) throws(KernelError) {
         var options = kiln_trace_options()
         options.slower_than_ns = slowerThan.count
@@ -48,7 +48,7 @@ public struct TraceFilter: Sendable {
         try object.setConstant(section: ".rodata.trace", options)
     }
 
-    /// After loading, before attaching.
+    /// Called after loading, before attaching.
     func fill(_ object: borrowing BPFObject) throws(KernelError) {
         let names = try object.map("trace_names")
         var entries: [[UInt8]: kiln_trace_name] = [:]
@@ -67,7 +67,7 @@ public struct TraceFilter: Sendable {
         }
     }
 
-    /// In upper case, as the kernel has it, NUL behind.
+    /// In upper case, as the kernel stores names, padded with NUL.
     private func paddedName(_ name: String) -> [UInt8] {
         var bytes = Array(name.uppercased().utf8.prefix(Int(KILN_COMMAND_NAME_MAX)))
         bytes += [UInt8](repeating: 0, count: Int(KILN_COMMAND_NAME_MAX) - bytes.count)
@@ -103,7 +103,7 @@ extension TraceFilter.Client {
         address = client
     }
 
-    /// An IPv4 client as a listener of IPv6 sees it (RFC 4291, 2.5.5.2).
+    /// The IPv4-mapped address of an IPv4 client (RFC 4291, 2.5.5.2), which a listener of IPv6 sees.
     fileprivate var mapped: [kiln_trace_client] {
         guard address.family == KILN_ADDRESS_IPV4.rawValue else { return [] }
         var mapped = address

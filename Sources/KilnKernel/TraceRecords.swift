@@ -3,34 +3,34 @@ import Glibc
 import KilnBPF
 import KilnModel
 
-/// The records of single requests, which `CommandProbe` with a `trace` sends.
+/// Reads the records of single requests that a `CommandProbe` with a `trace` emits.
 public final class TraceRecords {
     private let ring: TraceRing
 
-    /// `probe` was loaded with the filter that keeps `requestBytes` of a request at most; `payload` reads what it keeps.
+    /// `requestBytes`: the limit of captured bytes in the filter of `probe`. `payload` decodes them.
     public init(of probe: borrowing CommandProbe, requestBytes: Int, payload: any PayloadDecoder) throws(KernelError) {
         ring = try TraceRing(map: try probe.object.map("trace_ring"), names: probe.ids, requestBytes: requestBytes, payload: payload)
     }
 
-    /// Take off the ring what is there, `batch` requests and the rest of a pipeline at most: a server may be faster than whoever reads. To
-    /// be called several times a second.
+    /// Reads at most `batch` requests, and the rest of a pipeline, from the ring buffer, because a server may be faster than the consumer.
+    /// Called several times a second.
     public func drain() throws(KernelError) -> [TracedRequest] { try ring.drain() }
 
     public static let batch = 8192
 }
 
-/// The reading end of `trace_ring`.
+/// Reads the ring buffer `trace_ring`.
 private final class TraceRing {
     private var ring: OpaquePointer?
     private let names: BPFMap
     private let requestBytes: Int
     private let payload: any PayloadDecoder
-    /// Rows are given to names once and for all.
+    /// Names by row. They never change.
     private var nameOfRow: [UInt32: CommandName] = [:]
     private var taken: [TracedRequest] = []
     private var rows: [UInt32] = []
 
-    /// `requestBytes`: at most so many are kept of each.
+    /// `requestBytes`: the limit of captured bytes of a request.
     init(map: BPFMap, names: BPFMap, requestBytes: Int, payload: any PayloadDecoder) throws(KernelError) {
         self.names = names
         self.payload = payload
@@ -52,14 +52,14 @@ private final class TraceRing {
             taken.removeAll(keepingCapacity: true)
             rows.removeAll(keepingCapacity: true)
         }
-        // Names that came with these records; the others are known.
+        // These records may have brought new names; the others are known.
         if taken.contains(where: { $0.command == nil && !$0.flags.contains(.push) }) { try name() }
         return taken
     }
 
     private static let headerSize = MemoryLayout<kiln_trace_record>.offset(of: \.bytes) ?? 0
 
-    /// What libbpf gives back when it is told to go on no further.
+    /// The result of libbpf after the callback asked it to stop.
     private static let enough = -EAGAIN
 
     private func take(_ bytes: UnsafeRawPointer, size: Int) -> Int32 {
@@ -86,15 +86,15 @@ private final class TraceRing {
             reply: Array(payload[requested...]), flags: flags
         )
         rows.append(contentsOf: repeatElement(row, count: count))
-        if count == 1, !flags.contains(.together) {
+        if count == 1, !flags.contains(.coalesced) {
             taken.append(request)
         } else {
-            taken += request.takenApart(count, requestBytes: requestBytes, self.payload)
+            taken += request.split(count, requestBytes: requestBytes, self.payload)
         }
         return taken.count < TraceRecords.batch ? 0 : Self.enough
     }
 
-    /// Look up the names of rows that are new.
+    /// Looks up the names of new rows.
     private func name() throws(KernelError) {
         try names.forEachEntry(key: kiln_command_key.self, value: UInt32.self) { key, row in
             if nameOfRow[row.pointee] == nil {

@@ -3,11 +3,12 @@ import Glibc
 import KilnBPF
 import KilnModel
 
-/// The map `turns`, which all objects of a session share: when the main thread of each process last returned from waiting for events.
+/// The map `turns`, which all objects of a session share: the time at which the main thread of each process last returned from waiting for
+/// events.
 public final class Turns {
     let descriptor: Int32
 
-    /// Fails where the kernel refuses the map.
+    /// Throws if the kernel refuses the map.
     public init() throws(KernelError) {
         kiln_libbpf_prepare()
         let map = bpf_map_create(
@@ -21,8 +22,8 @@ public final class Turns {
 }
 
 extension BPFMap {
-    /// From now on a program sees when turns of the event loop begin, or none does any more. What was received until now counts as received in
-    /// an earlier turn.
+    /// Sets whether a program sees the beginnings of event loop turns from now on. Everything received until now counts as received in an
+    /// earlier turn.
     func setTurns(known: Bool, processes: Int) throws(KernelError) {
         let turn = kiln_turn(began_ns: MonotonicClock.now().count, known: known ? 1 : 0, reserved: (0, 0, 0, 0, 0, 0))
         for process in 0..<processes { try update(UInt32(process), turn) }

@@ -3,11 +3,11 @@ import Glibc
 import KilnBPF
 import KilnModel
 
-/// Unwind rows of one file, as `kiln_unwind.h` lays them out.
+/// Unwind rows of one file, in the layout of `kiln_unwind.h`.
 public struct UnwindCells {
-    /// ELF virtual address from which the rows count.
+    /// The ELF virtual address to which the rows are relative.
     public let base: UInt64
-    /// Cells of the index, which come before the rows.
+    /// The number of index cells, which come before the rows.
     public let granules: Int
     public let cells: [UInt64]
 
@@ -18,11 +18,11 @@ public struct UnwindCells {
     }
 }
 
-/// A piece of a file that processes map, at any address: its identity as the kernel reports it, and the code in it.
+/// A part of a file that processes map, at any address: its identity as the kernel reports it, and its code.
 public struct CodePiece {
-    /// Whose number, size and time tell one file from all others; nil: the vDSO.
+    /// Identified by inode number, size and time; nil: the vDSO.
     public struct File: Hashable, Sendable {
-        /// As the kernel numbers devices: those in /proc/PID/maps.
+        /// The device numbers, as in /proc/PID/maps.
         public let major: UInt32
         public let minor: UInt32
         public let inode: UInt64
@@ -44,9 +44,9 @@ public struct CodePiece {
 
     public let file: File?
     public let fileOffset: UInt64
-    /// ELF virtual address of its first byte.
+    /// The ELF virtual address of the first byte.
     public let address: UInt64
-    /// By which its giver knows it (`FoundCode.piece`).
+    /// The caller's number for it (`FoundCode.piece`).
     public let number: Int
 
     public init(file: File?, fileOffset: UInt64, address: UInt64, number: Int) {
@@ -57,20 +57,20 @@ public struct CodePiece {
     }
 }
 
-/// A piece of executable address space of a process.
+/// A range of a process's executable address space.
 public struct CodeMapping {
     public let start: UInt64
-    /// The first address behind it.
+    /// The first address after it.
     public let end: UInt64
-    /// Address in the process less ELF virtual address.
+    /// Address in the process minus ELF virtual address.
     public let bias: UInt64
-    /// Equal for all mappings of one file; nil: memory that no file backs, or a file that can't be read.
+    /// Equal for all mappings of one file; nil: memory without a file, or a file that can't be read.
     public let file: AnyHashable?
-    /// Memory that no file backs.
+    /// Memory without a file.
     public let isGenerated: Bool
-    /// By which the unwinder finds the code in processes whose mappings it was not given; nil: only here.
+    /// Lets the unwinder find the code in processes whose mappings it does not have; nil: it finds it only here.
     public let piece: CodePiece?
-    /// Asked for once for each file; nil: it has no call frame information.
+    /// Called once for each file; returns nil if the file has no call frame information.
     public let table: () -> UnwindCells?
 
     public init(
@@ -87,25 +87,24 @@ public struct CodeMapping {
     }
 }
 
-/// Keeps the unwinder's maps: tables of files, mappings of processes.
+/// Maintains the unwinder's maps: tables of files, mappings of processes.
 ///
-/// Nothing is changed in place. A process's mappings go into a new array that then takes the old one's place, and the
-/// kernel lets running programs finish with the old one. Each call of the kernel for maps of maps waits for that (about
-/// 10 ms), so all that is new goes in together.
+/// Nothing is changed in place. A process's new mappings go into a new array that replaces the old one, and the kernel lets running
+/// programs finish with the old one. Each call for a map of maps waits for that (about 10 ms), so all changes go into one call.
 package final class UnwindMaps {
-    /// What the tables of a session may take in all; a process's mappings take 32 bytes each besides.
+    /// The memory limit of all tables of a session; a process's mappings take 32 bytes each in addition.
     package static let memoryCeiling = Int(KILN_UNWIND_CELLS) * MemoryLayout<UInt64>.size
 
     static let leftOutName = "unwind_tables_left_out"
-    static let leftOutMeaning = "files whose unwind tables found no room in \(memoryCeiling >> 20) MiB; stacks through their code may end as no_table"
+    static let leftOutMeaning = "files whose unwind tables exceed \(memoryCeiling >> 20) MiB; stacks through their code may end as no_table"
     static let mappingsLeftOutName = "mappings_left_out"
     static let mappingsLeftOutMeaning =
-        "executable mappings of a process beyond \(KILN_MAPPINGS_CAPACITY), the highest; stacks through their code may end as no_mapping"
+        "executable mappings of a process beyond \(KILN_MAPPINGS_CAPACITY), those with the highest addresses; stacks through their code may end as no_mapping"
 
     private static let besidesTime = Nanoseconds(1_000_000_000)
     private static let putInPlaceEvery = Nanoseconds(50_000_000)
 
-    /// Each takes a descriptor: well below the usual limit of 1,024 open files.
+    /// Each change holds a descriptor, and the usual limit is 1,024 open files.
     private static let changesAtOnce = 256
 
     private struct Table {
@@ -117,35 +116,35 @@ package final class UnwindMaps {
     private let tables: BPFMap
     private let mappings: BPFMap
     private let knownCode: BPFMap?
-    /// Numbers of pieces that the kernel has.
+    /// Numbers of the pieces that the kernel knows.
     private var pieces: Set<Int> = []
-    /// The code of every process that has ended: each array of its own would take two pages for good.
+    /// An empty array, shared by all processes that have ended; one each would take two pages.
     private var noCode: InnerMap?
-    /// By file; nil: the file has none, or there was no room.
+    /// By file; nil: it has no table, or there was no memory left.
     private var known: [AnyHashable: Table?] = [:]
     private var current: [Int: [kiln_mapping]] = [:]
     private var generation: UInt64 = 0
     private var tableCount = 0
-    /// Of the kernel's memory, in whole pages.
+    /// The kernel's memory, in whole pages.
     private var bytes = 0
-    /// Files whose tables found no room: the session keeps every table, so that a file may come back.
+    /// Files whose tables found no memory. The session keeps every table, because a file may be mapped again.
     package private(set) var leftOut = 0
-    /// By process: the most that were cut off at a time.
+    /// By process: the largest number of mappings beyond the limit.
     private var cutOff: [Int: Int] = [:]
-    /// Mappings that found no room.
+    /// Mappings beyond the limit.
     package var mappingsLeftOut: Int { cutOff.values.reduce(0, +) }
 
-    /// `knownCode`: nil where nothing is to be found that is not given.
+    /// `knownCode`: nil if the unwinder doesn't look for code in other processes.
     package init(tables: BPFMap, mappings: BPFMap, knownCode: BPFMap? = nil) {
         self.tables = tables
         self.mappings = mappings
         self.knownCode = knownCode
     }
 
-    /// Give the kernel the code of these processes (by their number), sorted by start; take back what it has of those that
-    /// ended. Their numbers are not given again, so an array of nothing, one for all, can stand there for good.
-    /// `besides`: code of other processes, to be known when it is met. Most of it never is, so it gets half of the room and a second, the
-    /// smallest files first; the rest is read when its process is met.
+    /// Gives the kernel the code of these processes (by number, sorted by start), and removes that of processes that ended. Numbers are not
+    /// reused, so one empty array stands for all that ended.
+    /// `besides`: code of other processes, in case they are sampled. Most never are, so its tables get half of the memory and one second,
+    /// the smallest files first; the rest is loaded when its process is sampled.
     package func set(
         _ processes: [Int: [CodeMapping]], besides: [CodeMapping] = [], forgetting ended: [Int] = []
     ) throws(KernelError) {
@@ -153,7 +152,7 @@ package final class UnwindMaps {
         let until = MonotonicClock.now() + Self.besidesTime
         try addTables(of: besides, upTo: Self.memoryCeiling / 2) { MonotonicClock.now() < until }
         var replaced = InnerMapChanges()
-        // A process without code has just ended: what is known of it stays.
+        // A process without code has just ended: its last code stays.
         for (process, code) in processes.sorted(by: { $0.key < $1.key }) where !code.isEmpty {
             let cells = code.prefix(Int(KILN_MAPPINGS_CAPACITY)).map(cell)
             if code.count > cells.count { cutOff[process] = max(cutOff[process] ?? 0, code.count - cells.count) }
@@ -178,8 +177,8 @@ package final class UnwindMaps {
         try replaced.apply(to: mappings)
     }
 
-    /// The tables of files that are new, up to `limit` bytes in all and as long as `mayGoOn`. The smallest files come first, and are in
-    /// place before the largest have been read.
+    /// Adds the tables of new files, up to `limit` bytes in all and while `mayGoOn` is true. The smallest files come first, and are in
+    /// place before the largest are read.
     private func addTables(
         of code: some Sequence<CodeMapping>, upTo limit: Int = memoryCeiling, while mayGoOn: () -> Bool = { true }
     ) throws(KernelError) {
@@ -209,7 +208,8 @@ package final class UnwindMaps {
         return another
     }
 
-    /// False: there is no room in `limit` bytes. Where there is none at all, the file is known to have no table.
+    /// Returns false if the table does not fit into `limit` bytes. If it exceeds the limit of the session, the file is marked as having no
+    /// table.
     private func addTable(
         of mapping: CodeMapping, upTo limit: Int = memoryCeiling, to added: inout InnerMapChanges
     ) throws(KernelError) -> Bool {
@@ -219,7 +219,7 @@ package final class UnwindMaps {
             return true
         }
         let size = InnerMap.pageRounded(table.cells.count * MemoryLayout<UInt64>.size)
-        // Index 0 says "none".
+        // Index 0 means "none".
         let index = UInt32(tableCount + 1)
         guard bytes + size <= limit, index < UInt32(KILN_UNWIND_TABLES) else {
             guard limit == Self.memoryCeiling else { return false }
@@ -237,7 +237,7 @@ package final class UnwindMaps {
         return true
     }
 
-    /// When its table is in place. Where there is no room, the code is followed when its process's mappings are known.
+    /// Called when its table is in place. If there is no room, the code is found once its process's mappings are known.
     private func addPiece(of mapping: CodeMapping) {
         guard let knownCode, let piece = mapping.piece, let file = mapping.file, let table = known[file],
             pieces.insert(piece.number).inserted

@@ -3,22 +3,22 @@ import KilnBPF
 
 /// The processes of a session, as the BPF programs know them.
 public struct WatchedProcesses: Sendable {
-    /// The most processes one session can watch.
+    /// The largest number of processes in one session.
     public static let limit = Int(KILN_MAX_TARGETS)
 
-    /// Thread-group ids in the initial pid namespace; a process is its index here everywhere else.
+    /// Thread-group ids in the initial pid namespace. Everywhere else, a process is its index here.
     public let pids: [Int32]
     private let knownServers: Set<Int32>
 
-    /// `knownServers`: those that are known to be Redis servers. What clients of others send as plain text has to be answered in RESP before
-    /// it is believed. nil: no pids, or more than `limit`.
+    /// `knownServers`: the known Redis servers. For the other processes, plain text from clients counts as requests only after a reply in
+    /// RESP. Nil if there are no pids, or more than `limit`.
     public init?(pids: [Int32], knownServers: some Sequence<Int32> = []) {
         guard (1...Self.limit).contains(pids.count) else { return nil }
         self.pids = pids
         self.knownServers = Set(knownServers)
     }
 
-    /// How many descriptors they may have open, all together; where that isn't known, the most.
+    /// The sum of the processes' limits of open files, within `bounds`; the upper bound if it is unknown.
     func descriptorLimit(within bounds: ClosedRange<Int>) -> Int {
         let sum = pids.reduce(0) { sum, pid in
             let limit = kiln_descriptor_limit(pid)

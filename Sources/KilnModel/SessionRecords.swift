@@ -226,7 +226,7 @@ public struct SessionRecord: Codable, Sendable {
         public var recorded: UInt64
         /// Of the recorded: reach the outermost function.
         public var complete: UInt64
-        /// The recorded by how the user's side of the stack ended (`StackEnd.name`); only ends that occurred.
+        /// The recorded by how the user's side of the stack ended (`UnwindTermination.name`); only ends that occurred.
         public var ends: [String: UInt64]
         /// Of the recorded: more frames in the kernel than are kept.
         public var kernelTruncated: UInt64
@@ -253,7 +253,7 @@ public struct SessionRecord: Codable, Sendable {
             guard let counts, counts.recorded != 0 else { return nil }
             recorded = counts.recorded
             complete = counts.complete
-            ends = counts.endsByName
+            ends = counts.terminationsByName
         }
     }
 
@@ -434,7 +434,7 @@ public struct SessionRecord: Codable, Sendable {
     public mutating func addSamples(of snapshot: Snapshot, process: Int, frequency: Int, expected: UInt64?) {
         let counted = process < snapshot.samples.count ? snapshot.samples[process] : SampleCounts()
         samples.onCPU = OnCPU(
-            frequencyHz: frequency, expected: expected, recorded: counted.recorded, complete: counted.complete, ends: counted.endsByName,
+            frequencyHz: frequency, expected: expected, recorded: counted.recorded, complete: counted.complete, ends: counted.terminationsByName,
             kernelTruncated: counted.kernelTruncated,
             descendants: Descendants(process < snapshot.otherSamples.count ? snapshot.otherSamples[process] : nil)
         )

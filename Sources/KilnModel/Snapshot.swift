@@ -222,23 +222,23 @@ public struct SampleCounts: Equatable, Sendable {
     public var recorded: UInt64 = 0
     /// Of the recorded: deeper in the kernel than is kept.
     public var kernelTruncated: UInt64 = 0
-    /// The recorded by how their user side ended; only ends that occurred.
-    public var ends: [StackEnd: UInt64] = [:]
+    /// The recorded by how their user side ended; only terminations that occurred.
+    public var terminations: [UnwindTermination: UInt64] = [:]
 
     public init() {}
 
     /// The stack reaches the outermost function.
-    public var complete: UInt64 { ends[.complete] ?? 0 }
+    public var complete: UInt64 { terminations[.complete] ?? 0 }
 
-    var endsByName: [String: UInt64] { Dictionary(uniqueKeysWithValues: ends.map { ($0.name, $1) }) }
+    var terminationsByName: [String: UInt64] { Dictionary(uniqueKeysWithValues: terminations.map { ($0.name, $1) }) }
 
     public func since(_ earlier: SampleCounts) -> SampleCounts {
         var difference = SampleCounts()
         difference.seen = seen &- earlier.seen
         difference.recorded = recorded &- earlier.recorded
         difference.kernelTruncated = kernelTruncated &- earlier.kernelTruncated
-        for (end, count) in ends where count != earlier.ends[end] ?? 0 {
-            difference.ends[end] = count &- (earlier.ends[end] ?? 0)
+        for (termination, count) in terminations where count != earlier.terminations[termination] ?? 0 {
+            difference.terminations[termination] = count &- (earlier.terminations[termination] ?? 0)
         }
         return difference
     }

@@ -5,15 +5,15 @@ public struct StackFrames: Equatable, Sendable {
     /// Indices in `user` of instructions that a signal interrupted; the others behind the first are return addresses.
     public var interrupted: [Int]
     /// Why `user` goes no further.
-    public var end: StackEnd
+    public var termination: UnwindTermination
     /// The name of its thread; nil unless it was asked for.
     public var thread: String?
 
-    public init(kernel: [UInt64], user: [UInt64], interrupted: [Int], end: StackEnd, thread: String? = nil) {
+    public init(kernel: [UInt64], user: [UInt64], interrupted: [Int], termination: UnwindTermination, thread: String? = nil) {
         self.kernel = kernel
         self.user = user
         self.interrupted = interrupted
-        self.end = end
+        self.termination = termination
         self.thread = thread
     }
 }

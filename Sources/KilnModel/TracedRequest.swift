@@ -47,8 +47,8 @@ public struct TracedRequest: Sendable, Equatable {
         public static let replyWithheld = Flags(KILN_TRACE_REPLY_WITHHELD)
         /// The latency is a wait that the client asked for.
         public static let blocking = Flags(KILN_TRACE_BLOCKING)
-        /// Several requests of a pipeline and their replies, one behind the other (`takenApart`).
-        public static let together = Flags(KILN_TRACE_TOGETHER)
+        /// Several requests of a pipeline and their replies, one behind the other (`split`).
+        public static let coalesced = Flags(KILN_TRACE_TOGETHER)
 
         private init(_ flag: kiln_trace_flag) { rawValue = UInt16(flag.rawValue) }
     }
@@ -81,14 +81,14 @@ public struct TracedRequest: Sendable, Equatable {
     /// - Parameters:
     ///   - most: So many bytes are kept of each request, at most.
     ///   - payload: Tells where one ends and the next begins.
-    public func takenApart(_ count: Int, requestBytes most: Int, _ payload: any PayloadDecoder) -> [TracedRequest] {
+    public func split(_ count: Int, requestBytes most: Int, _ payload: any PayloadDecoder) -> [TracedRequest] {
         var one = self
-        one.flags.remove(.together)
+        one.flags.remove(.coalesced)
         one.request = []
         one.reply = []
         one.requestBytes = nil
         one.replyBytes = nil
-        let requests = flags.contains(.together) ? payload.requests(count, in: request) : []
+        let requests = flags.contains(.coalesced) ? payload.requests(count, in: request) : []
         let replies = flags.contains(.answered) ? payload.replies(count, in: reply) : []
         return (0..<count).map { index in
             var one = one

@@ -58,17 +58,17 @@ struct TraceRowTests {
         var told = TracedRequest(
             process: 0, tid: 12, fd: 8, sequence: .max, client: "127.0.0.1", command: CommandName(bytes: "GET".utf8), received: Nanoseconds(10_000),
             sent: Nanoseconds(14_849), requestBytes: nil, replyBytes: nil, request: Array("get a\r\n*2\r\n$3\r\nGET\r\n$1\r\nb\r\nget no".utf8),
-            reply: Array("$1\r\nA\r\n-WRONGTYPE x\r\n".utf8), flags: [.answered, .together]
+            reply: Array("$1\r\nA\r\n-WRONGTYPE x\r\n".utf8), flags: [.answered, .coalesced]
         )
-        let rows = told.takenApart(2, requestBytes: 512, RESPPayload()).map { TraceRow($0, time: "", pid: 11, withoutArguments: false, RESPPayload()) }
+        let rows = told.split(2, requestBytes: 512, RESPPayload()).map { TraceRow($0, time: "", pid: 11, withoutArguments: false, RESPPayload()) }
         #expect(rows.map(\.request) == ["get a", "GET b"] && rows.map(\.sequence) == [.max, 0])
         #expect(rows.map(\.status) == ["ok", "error"] && rows.map(\.replyBytes) == [7, 14])
         #expect(rows.allSatisfy { $0.complete && $0.latencyNs == 4849 })
-        let cut = told.takenApart(2, requestBytes: 13, RESPPayload()).map { TraceRow($0, time: "", pid: 11, withoutArguments: false, RESPPayload()) }
+        let cut = told.split(2, requestBytes: 13, RESPPayload()).map { TraceRow($0, time: "", pid: 11, withoutArguments: false, RESPPayload()) }
         #expect(cut.map(\.request) == ["get a", "GET ...(1 more)"] && cut.map(\.complete) == [true, false])
         // What can't be taken apart is told all the same.
         told.reply.removeLast()
-        let lost = told.takenApart(3, requestBytes: 512, RESPPayload())
+        let lost = told.split(3, requestBytes: 512, RESPPayload())
         #expect(lost.map(\.flags) == [[.answered], [.answered, .replyLost], [.answered, .requestLost, .replyLost]])
         #expect(lost.map(\.request.count) == [7, 20, 0] && lost.map(\.reply.count) == [7, 0, 0])
     }

@@ -1,4 +1,5 @@
 import Foundation
+import TestSupport
 import Testing
 
 /// Tests/skipped.sh, by which CI tells that tests were skipped which the machine could have run.
@@ -7,7 +8,7 @@ struct SkippedTests {
         let directory = temporaryDirectory()
         defer { try? FileManager.default.removeItem(atPath: directory) }
         try log.write(toFile: directory + "/log", atomically: true, encoding: .utf8)
-        let script = URL(fileURLWithPath: #filePath).deletingLastPathComponent().deletingLastPathComponent().appendingPathComponent("skipped.sh")
+        let script = checkout.appendingPathComponent("Tests/skipped.sh")
         let status = try Child(script.path, [directory + "/log"], output: directory + "/said").wait()
         let said = try String(contentsOfFile: directory + "/said", encoding: .utf8)
         #expect((status == 0) == !said.isEmpty)

@@ -46,6 +46,8 @@ public func xmllint(_ arguments: [String]) throws -> (status: Int32, output: Str
     return (process.terminationStatus, String(decoding: said, as: UTF8.self))
 }
 
+/// The folder that the tests were built from.
+public let checkout = URL(fileURLWithPath: #filePath).deletingLastPathComponent().deletingLastPathComponent().deletingLastPathComponent()
+
 /// Where fetched servers and clients lie (Tests/servers/fetch.sh): KILN_SERVERS, or .build-servers in the checkout.
-public let fetchedServers: String = ProcessInfo.processInfo.environment["KILN_SERVERS"] ?? URL(fileURLWithPath: #filePath)
-    .deletingLastPathComponent().deletingLastPathComponent().deletingLastPathComponent().appendingPathComponent(".build-servers").path
+public let fetchedServers: String = ProcessInfo.processInfo.environment["KILN_SERVERS"] ?? checkout.appendingPathComponent(".build-servers").path

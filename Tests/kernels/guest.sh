@@ -104,7 +104,7 @@ check_attaching() {
     END { print hook, "instructions verified", total, words }' said >/dev/ttyS1
   [ "$1" != fentry ] || return 0
   # What this kernel doesn't let programs of TLS do is no secret, and why.
-  words=$(sed -n 's/^refused: programs of TLS that switch off preemption, others are used: //p' said)
+  words=$(sed -n 's/^refused: TLS programs that switch off preemption, kiln uses others: //p' said)
   if [ -n "$words" ]; then
     result "hook $1" 'TLS with preemption off' 'no' "$words"
   else

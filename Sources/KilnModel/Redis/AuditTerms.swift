@@ -175,7 +175,7 @@ struct AuditTerms {
         if !Self.neverQueued.contains(name) { possible.append(Term("queued before the audit began", beforeTransaction)) }
         possible.append(Term("read before the audit began and executed in it", atMost: unansweredAtStart[name] ?? 0))
         possible.append(Term(lost.hiddenRequests, hidden, cost: Self.shortest(name)))
-        possible.append(Term("requests behind others (\(lost.told(lost.hidingRest)))", rest, cost: Self.shortest(name)))
+        possible.append(Term("requests behind others (\(lost.list(lost.hidingRest)))", rest, cost: Self.shortest(name)))
         if !Self.neverInScripts.contains(name) { possible.append(Term("calls made by scripts (\(scriptsRun) ran)", scripts)) }
         possible.append(Term("calls made by commands of modules (\(Self.moduleCommands(server).joined(separator: ", ")))", modules))
         possible.append(Term("calls of the replication link", link, cost: Self.shortestArray(name)))
@@ -191,7 +191,7 @@ struct AuditTerms {
         possible.append(Term("errors inside of commands of modules (\(Self.moduleCommands(server).joined(separator: ", ")))", moduleErrors))
         possible.append(Term("errors of the replication link", linkErrors, cost: Self.shortestArray("X")))
         if row.name == ServerStatistics.wordless || row.name == Audit.allWords {
-            possible.append(Term("answers to what is no RESP (\(lost.told(["protocol_errors", "not_resp_connections"])))", protocolErrors))
+            possible.append(Term("answers to what is no RESP (\(lost.list(["protocol_errors", "not_resp_connections"])))", protocolErrors))
         }
         if row.name == ServerStatistics.wordless { possible.append(Term("errors of a single word, which it counts as ERR", wordless)) }
         return ([Term("\(lost.errorsWithoutName) errors_without_name", atMost: lost.errorsWithoutName)], possible)
@@ -202,7 +202,7 @@ struct AuditTerms {
         return ([], [
             Term("\(lost.unsynchronised) unsynchronised_bytes", atMost: lost.unsynchronised.adding(saturating: lost.unsynchronisedAtStart)),
             // How many bytes these hide, only the difference tells.
-            Term(lost.told(others), atMost: others.isEmpty ? 0 : row.more),
+            Term(lost.list(others), atMost: others.isEmpty ? 0 : row.more),
             Term("read before the audit began, and counted in it", atMost: bytes(of: unansweredAtStart)),
         ])
     }
@@ -365,16 +365,16 @@ private struct Lost {
     var onlyUnsynchronised: Bool { hidingRequests == ["unsynchronised_bytes"] }
 
     /// With their numbers.
-    func told(_ names: [String]) -> String { names.filter { self[$0] != 0 }.map { "\(self[$0]) \($0)" }.joined(separator: ", or ") }
+    func list(_ names: [String]) -> String { names.filter { self[$0] != 0 }.map { "\(self[$0]) \($0)" }.joined(separator: ", or ") }
 
     var hiddenRequests: String {
         (self["unsynchronised_bytes"] == 0 ? [] : ["requests in \(self["unsynchronised_bytes"]) unsynchronised_bytes"])
-            .appending(told(hidingRequests.filter { $0 != "unsynchronised_bytes" }))
+            .appending(list(hidingRequests.filter { $0 != "unsynchronised_bytes" }))
     }
 
     /// Why the replies of commands that were counted have not been seen; nil: there is no reason.
     func unseenReplies(turnedOff: Bool) -> String? {
-        let lost = told(hidingReplies)
+        let lost = list(hidingReplies)
         if turnedOff { return ["errors to clients that turned replies off (CLIENT REPLY)"].appending(lost) }
         return lost.isEmpty ? "errors of commands that were not answered yet" : lost
     }

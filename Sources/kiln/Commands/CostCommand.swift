@@ -3,18 +3,18 @@ import KilnKernel
 import KilnModel
 import KilnTargets
 
-/// `kiln cost`: what watching costs, here and now.
+/// `kiln cost`: measures the overhead of a session on this server.
 struct CostCommand: ParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "cost",
-        abstract: "Measures what a session costs the server, on the traffic that it has.",
+        abstract: "Measures the overhead of a session for the server, with the traffic that it has.",
         discussion: """
-            Windows with and without a session alternate; the server's CPU time for each command in one kind is held against the \
-            other. Nothing is sent but INFO at the edges of windows (a password is taken from REDISCLI_AUTH); where INFO isn't to \
-            be had, CPU time is divided by the calls of read and write that the kernel counts anyway, or by seconds. Options of \
-            the session follow behind --:
+            Windows with a session alternate with windows without one, and the server's CPU time per command in both is compared. \
+            kiln sends nothing but INFO between windows (a password is taken from REDISCLI_AUTH). Where INFO is not available, CPU \
+            time is divided by the calls of read and write that the kernel counts, or by seconds. Options of the session follow \
+            behind --:
               kiln cost --port 6379 -- --no-syscalls
-            It ends with status 1 where the traffic was too uneven to tell.
+            The exit status is 1 if the traffic is too uneven for a result.
             """
     )
 
@@ -24,31 +24,31 @@ struct CostCommand: ParsableCommand {
     @Option(help: ArgumentHelp("Measure on the process that listens on this port.", valueName: "port"))
     var port: UInt16?
 
-    @Option(name: .shortAndLong, help: ArgumentHelp("Measure for about so many seconds.", valueName: "seconds"))
+    @Option(name: .shortAndLong, help: ArgumentHelp("Measure for about this many seconds.", valueName: "seconds"))
     var duration: Double = 60
 
     @Option(help: ArgumentHelp("Length of a window.", valueName: "seconds"))
     var window: Double = 1
 
-    @Option(help: ArgumentHelp("Conclude when the cost is known to so many percentage points, or to a quarter of itself.", valueName: "points"))
+    @Option(help: ArgumentHelp("Accept a result that is known to this many percentage points, or to a quarter of itself.", valueName: "points"))
     var precision: Double = 2
 
-    @Option(help: ArgumentHelp("Divide by: \(CostUnit.allCases.map(\.rawValue).joined(separator: ", ")); the first that can be counted if not given.", valueName: "unit"))
+    @Option(help: ArgumentHelp("Divide by: \(CostUnit.allCases.map(\.rawValue).joined(separator: ", ")); without this option, by the first that can be counted.", valueName: "unit"))
     var unit: CostUnit?
 
-    @Flag(help: "Send PING 100 times a second, and compare how long it takes: this is a load of kiln's own.")
+    @Flag(help: "Send PING 100 times a second, and compare the round trips. This adds load to the server.")
     var ping = false
 
-    @Option(help: ArgumentHelp("Measure another program instead of a session: it says `: attached to` on standard error, and SIGINT ends it. `none`: nothing.", valueName: "command"))
+    @Option(help: ArgumentHelp("Measure this program instead of a session. It prints `: attached to` on standard error, and SIGINT ends it. `none` measures no program.", valueName: "command"))
     var observer: String?
 
-    @Flag(help: "Print JSON, every window included.")
+    @Flag(help: "Print JSON, with every window.")
     var json = false
 
     @Argument(parsing: .postTerminator, help: ArgumentHelp("Options of `kiln redis`.", valueName: "session options"))
     var options: [String] = []
 
-    /// What a block takes beside its windows: a session attaches and ends, with some room.
+    /// The time of a block outside its windows, in seconds: a session attaches and ends, with some reserve.
     private static let secondsBesideWindows = 0.6
 
     func validate() throws {
@@ -57,12 +57,12 @@ struct CostCommand: ParsableCommand {
         guard (1...86_400).contains(duration) else { throw ValidationError("--duration \(duration) makes no sense: give 1 to 86400 seconds.") }
         if let pid, pid <= 0 { throw ValidationError("--pid \(pid) is no process: give a positive number.") }
         if port == 0 { throw ValidationError("--port 0 is no port: give 1 to 65535.") }
-        if pid != nil, port != nil { throw ValidationError("--pid and --port both name the process: give one of them.") }
+        if pid != nil, port != nil { throw ValidationError("--pid and --port both select the process: give one of them.") }
         let session = try sessionOptions()
         guard session.target.pid == [1], session.target.port.isEmpty, session.output == nil, session.length.duration == nil, session.command.isEmpty else {
-            throw ValidationError("behind -- stand options of the session, but neither its target, nor its length, nor its directory.")
+            throw ValidationError("options behind -- can't set the session's target, length or directory: leave them out.")
         }
-        if observer != nil, !options.isEmpty { throw ValidationError("--observer measures something else than a session: give no options of one.") }
+        if observer != nil, !options.isEmpty { throw ValidationError("--observer measures a program, not a session: leave out the options behind --.") }
     }
 
     func run() throws {
@@ -86,7 +86,8 @@ struct CostCommand: ParsableCommand {
         }
     }
 
-    /// BPF run-time statistics beside what was measured; nil, and a line that says why, where the kernel keeps none. What was measured stands.
+    /// A session with BPF run-time statistics. Nil if the kernel keeps none; a line on standard error gives the reason, and the measurement
+    /// stands.
     private func account(_ measurement: CostMeasurement, _ target: Target) -> SessionRecord? {
         guard observer == nil, !measurement.isInterrupted else { return nil }
         do {
@@ -100,14 +101,14 @@ struct CostCommand: ParsableCommand {
 
     private var blockSeconds: Double { Double(CostEstimate.order.count) * window + Self.secondsBesideWindows }
 
-    /// The numbers, or why there are none.
+    /// Prints the result, or throws with the reason why there is none.
     private func conclude(_ measurement: CostMeasurement, _ accounted: SessionRecord?, name: String) throws {
         let windows = measurement.windows, least = CostEstimate.leastBlocks
         guard windows.count >= least * CostEstimate.order.count else {
-            throw Failure("no conclusion: interrupted after \(windows.count) windows. \(least * CostEstimate.order.count) are needed: give it \(significantSeconds(Double(least) * blockSeconds)).")
+            throw Failure("no conclusion: interrupted after \(windows.count) windows. \(least * CostEstimate.order.count) are needed, which take \(significantSeconds(Double(least) * blockSeconds)).")
         }
         guard let unit = unit ?? windows.bestUnit, let cost = windows.cost(per: unit) else {
-            throw Failure("no conclusion: there was too little traffic, fewer than \(Int(CostUnit.leastAmount)) commands in a window of \(significantSeconds(window)). Measure while clients work, or give longer windows (--window).")
+            throw Failure("no conclusion: there was too little traffic, fewer than \(Int(CostUnit.leastAmount)) commands in a window of \(significantSeconds(window)). Measure while clients are active, or give longer windows (--window).")
         }
         let report = CostReport(
             name: name, measurement: measurement, accounted: accounted, unit: unit, cost: cost, window: window, precision: precision,
@@ -121,11 +122,11 @@ struct CostCommand: ParsableCommand {
         if let observer {
             return observer == "none" ? NoObserver() : ObservingProgram(observer.split(separator: " ").map(String.init))
         }
-        // Two windows, with what lies around them.
+        // Two windows, attaching and ending.
         return ObservingProgram(session: options + more, of: target, longest: 2 * window + 30)
     }
 
-    /// nil: INFO isn't needed, or not to be had.
+    /// Nil if INFO is not needed or not available.
     private func connection(to target: Target) throws -> ServerConnection? {
         guard ping || unit == nil || unit == .command else { return nil }
         do {
@@ -139,10 +140,10 @@ struct CostCommand: ParsableCommand {
         }
     }
 
-    /// As `kiln redis` understands them; the process is any.
+    /// Parsed by `kiln redis`, which needs some target.
     private func sessionOptions() throws -> RedisCommand {
         do { return try RedisCommand.parse(["--pid", "1"] + options) } catch {
-            throw ValidationError("behind -- stand options of `kiln redis`. \(RedisCommand.message(for: error))")
+            throw ValidationError("options behind -- are those of `kiln redis`. \(RedisCommand.message(for: error))")
         }
     }
 }

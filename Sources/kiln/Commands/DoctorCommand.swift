@@ -1,18 +1,18 @@
 import ArgumentParser
 import KilnKernel
 
-/// `kiln doctor`: what this host allows.
+/// `kiln doctor`: checks what this host allows.
 struct DoctorCommand: ParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "doctor",
-        abstract: "Tries what kiln needs of this host, and says what is missing.",
+        abstract: "Checks what kiln needs from this host, and reports what is missing.",
         discussion: """
-            Every program is loaded, attached for a moment to kiln itself, and detached. The exit status is 0 if `kiln redis` can run \
-            here, and 1 if it can't.
+            Loads every program, attaches it to kiln itself for a moment, and detaches it. The exit status is 0 if `kiln redis` can \
+            run here, and 1 if it can't.
             """
     )
 
-    @Flag(help: "Print one JSON object, with all that the verifier said of what it rejected.")
+    @Flag(help: "Print one JSON object, with the verifier's complete log for each rejected program.")
     var json = false
 
     func run() throws {
@@ -26,7 +26,7 @@ struct DoctorCommand: ParsableCommand {
     }
 }
 
-/// What `kiln doctor --json` prints.
+/// The output of `kiln doctor --json`.
 private struct Diagnosis: Encodable {
     struct Version: Encodable { var version: String }
 
@@ -34,7 +34,7 @@ private struct Diagnosis: Encodable {
         var name: String
         var group: String
         var present: Bool
-        /// false: it needs something that is missing.
+        /// False if it was not tried because something that it needs is missing.
         var tried: Bool
         var required: Bool
         /// What was found, or why it is missing or was not tried.
@@ -47,7 +47,7 @@ private struct Diagnosis: Encodable {
     var kiln = Version(version: kilnVersion)
     var kernel: String
     var can_profile: Bool
-    /// The hook that `kiln redis` takes.
+    /// The hook that `kiln redis` uses.
     var hook: String?
     var capabilities: [Entry]
 
@@ -74,7 +74,7 @@ private struct Diagnosis: Encodable {
             lines.append(Line(trimmed("  \(line.present ? "yes" : line.tried ? "no " : "-  ")  \(name)  \(line.words)")))
             guard line.tried, !line.present else { continue }
             let indented = String(repeating: " ", count: 7)
-            lines.append("\(indented)takes away: \(line.takes_away)")
+            lines.append("\(indented)affects: \(line.takes_away)")
             lines.append("\(indented)to get it: \(line.remedy)")
             lines += (line.verifier_log ?? []).suffix(9).map { "\(indented)verifier: \($0)" }
         }

@@ -19,11 +19,11 @@ struct Kiln: ParsableCommand {
 
     static func main() {
         Output.occupyClosedDescriptors()
-        // A file that may not grow any further (ulimit -f) is an error of the write, not kiln's death.
+        // A write beyond the file size limit (ulimit -f) must fail with an error, not end kiln by a signal.
         signal(SIGXFSZ, SIG_IGN)
-        // They are read from there.
+        // The Swift runtime reads the arguments from /proc.
         guard !CommandLine.arguments.isEmpty else {
-            say("kiln: cannot read my own arguments in /proc. kiln needs the proc file system: mount -t proc proc /proc")
+            say("kiln: cannot read its own arguments in /proc. kiln needs the proc file system: mount -t proc proc /proc")
             Glibc.exit(1)
         }
         let arguments = Array(CommandLine.arguments.dropFirst())
@@ -32,14 +32,14 @@ struct Kiln: ParsableCommand {
             try command.run()
         } catch {
             let code = exitCode(for: error)
-            // Help that nobody reads to its end is no error.
+            // A closed pipe while help is printed is not an error.
             if !(error is ExitCode) { _ = try? (code == .success ? Output.standardOutput : .standardError).write(message(for: error, arguments)) }
             Glibc.exit(code.rawValue)
         }
     }
 
-    /// Help, or what is wrong with the arguments. A message may quote them, and a file's name may hold anything: it is made of the
-    /// arguments as they are shown. Where those are right the message has one line.
+    /// Help, or what is wrong with the arguments. The message may quote arguments, and a file name may hold control characters: so the
+    /// message is made from the arguments in printable form. If those parse without an error, the message has one line.
     private static func message(for error: any Error, _ arguments: [String]) -> [Line] {
         var error = error
         let shown = arguments.map(\.printable)
@@ -55,7 +55,7 @@ struct Kiln: ParsableCommand {
     }
 }
 
-/// The running kernel's, as `uname -r` prints it.
+/// The running kernel's release, as `uname -r` prints it.
 func kernelRelease() -> String {
     var names = utsname()
     uname(&names)

@@ -4,14 +4,14 @@ import KilnModel
 import KilnTargets
 import SystemPackage
 
-/// `kiln record`: stacks of anything.
+/// `kiln record`: samples stacks of any process.
 struct RecordCommand: ParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "record",
-        abstract: "Samples on-CPU stacks: of a process and what it starts, of a command, or of the whole host.",
+        abstract: "Samples on-CPU stacks of a process and its descendants, of a command, or of the whole host.",
         discussion: """
-            Writes stacks.folded, flamegraph.svg and session.json. Processes that start, execute another program, load libraries \
-            or exit meanwhile are followed. With --pid, a command behind -- bounds the session; alone, it is what is recorded:
+            Writes stacks.folded, flamegraph.svg and session.json. kiln follows processes that start, execute another program, load \
+            libraries or exit during the session. With --pid, a command behind -- bounds the session; without --pid, the command itself is recorded:
               kiln record -p 1234 -d 10
               kiln record -p 1234 --children -- sleep 10
               kiln record -- make
@@ -19,13 +19,13 @@ struct RecordCommand: ParsableCommand {
             """
     )
 
-    @Option(name: .shortAndLong, help: ArgumentHelp("Record this process and what it starts.", valueName: "pid"))
+    @Option(name: .shortAndLong, help: ArgumentHelp("Record this process and the processes that it starts.", valueName: "pid"))
     var pid: Int32?
 
     @Flag(name: [.customShort("a"), .customLong("all")], help: "Record every process of the host.")
     var all = false
 
-    @Flag(help: "With --pid: record what the process has started before, too; what it starts later always is.")
+    @Flag(help: "With --pid: record the running descendants of the process, too. Later ones are always recorded.")
     var children = false
 
     @OptionGroup var length: LengthOptions
@@ -45,7 +45,7 @@ struct RecordCommand: ParsableCommand {
     func validate() throws {
         if let pid, pid <= 0 { throw ValidationError("--pid \(pid) is no process: give a positive number.") }
         if pid != nil && all { throw ValidationError("--pid and --all exclude each other: give one.") }
-        if children && pid == nil { throw ValidationError("--children are those of --pid: give it, or leave --children out.") }
+        if children && pid == nil { throw ValidationError("--children needs --pid: give it, or leave --children out.") }
         if pid == nil && !all && command.isEmpty { throw ValidationError("nothing to record: give --pid, --all, or a command behind --.") }
         if sampling.frequency == 0 { throw ValidationError("--frequency 0 records nothing: give 1 to 10000 samples a second.") }
     }
@@ -61,7 +61,7 @@ struct RecordCommand: ParsableCommand {
         }
     }
 
-    /// `process`: what --pid says.
+    /// `process`: the process of --pid.
     private func session(on process: Target?) throws -> Session {
         try Output.requireStandardOutput()
         try programs.validateForKernel()
@@ -99,15 +99,15 @@ struct RecordCommand: ParsableCommand {
         if let process { return try SessionTarget(process, roots: .everyProcess) }
         guard let child, !all else { return try SessionTarget(pid: 0, name: "all processes") }
         let program = FilePath(command[0]).lastComponent?.string ?? command[0]
-        // As the kernel names what is executed.
+        // The kernel names a process after the first 15 bytes of its program.
         return try SessionTarget(pid: child.pid, name: String(decoding: program.utf8.prefix(15), as: UTF8.self))
     }
 
-    /// That what the target started before the session is left out, and how it isn't.
+    /// A line for running descendants that the session leaves out.
     private func leftOut(of target: SessionTarget) -> [String] {
         guard pid != nil, !children else { return [] }
         let count = ProcFS().descendants(of: target.pid).count
         guard count > 0 else { return [] }
-        return ["pid \(target.pid) (\(target.name.comm)) has started \(count == 1 ? "a process" : "\(count) processes") before, which the session leaves out. --children records them, too."]
+        return ["pid \(target.pid) (\(target.name.comm)) has \(count == 1 ? "a descendant" : "\(count) descendants") that the session leaves out. --children records them, too."]
     }
 }

@@ -5,22 +5,23 @@ import KilnModel
 import KilnTargets
 import SystemPackage
 
-/// `kiln redis`: the main job.
+/// `kiln redis`: profiles Redis servers.
 struct RedisCommand: ParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "redis",
-        abstract: "Profiles running Redis servers: each command's latency, system calls, on-CPU stacks.",
+        abstract: "Profiles running Redis servers: latency of each command, system calls, on-CPU stacks.",
         discussion: """
-            Attaches to unmodified servers and prints every interval; after Ctrl-C, --duration or the end of the server \
-            a directory holds the numbers, the folded stacks and flamegraph.svg. Without --pid and --port it takes the \
-            one redis-server, valkey-server, redict-server or keydb-server that runs. A command behind -- bounds the session:
+            Attaches to unmodified servers and prints a table every interval. The session ends with Ctrl-C, after --duration, or \
+            when the server ends; then a directory holds the numbers, folded stacks and flamegraph.svg. Without --pid and --port, \
+            kiln takes the one redis-server, valkey-server, redict-server or keydb-server that runs. A command behind -- bounds the \
+            session:
               kiln redis --port 6379 -- sleep 10
             """
     )
 
     @OptionGroup var target: TargetOptions
 
-    @Flag(help: "Watch programs that ask Redis: each command's time from the hand-over of the request to its reply's read.")
+    @Flag(help: "Watch clients of Redis: the time of each command from the send of the request to the read of its reply.")
     var client = false
 
     @Option(help: ArgumentHelp("With --client: watch the running processes of this name; repeat for several.", valueName: "name"))
@@ -28,16 +29,16 @@ struct RedisCommand: ParsableCommand {
 
     @OptionGroup var length: LengthOptions
 
-    @Option(name: .shortAndLong, help: ArgumentHelp("Print and record every so many seconds.", valueName: "seconds"))
+    @Option(name: .shortAndLong, help: ArgumentHelp("Print and record an interval of this many seconds.", valueName: "seconds"))
     var interval: Double = 1
 
     @Option(name: .shortAndLong, help: ArgumentHelp("Write the session here instead of kiln-TARGET-TIME.", valueName: "dir"))
     var output: String?
 
-    @Flag(name: .customLong("no-syscalls"), help: "Don't count system calls: watching then costs least.")
+    @Flag(name: .customLong("no-syscalls"), help: "Don't count system calls: this lowers the overhead.")
     var noSyscalls = false
 
-    @Flag(name: .customLong("no-tls"), help: "Don't follow encrypted connections: watching them costs most.")
+    @Flag(name: .customLong("no-tls"), help: "Don't follow encrypted connections: following them costs the most.")
     var noTLS = false
 
     @OptionGroup var sampling: SamplingOptions
@@ -56,7 +57,7 @@ struct RedisCommand: ParsableCommand {
 
     @OptionGroup var programs: ProgramOptions
 
-    @Flag(help: ArgumentHelp("Hold kiln's counts against the server's own INFO at the end.", discussion: """
+    @Flag(help: ArgumentHelp("Compare kiln's counts with the server's own INFO at the end.", discussion: """
         kiln connects to the server as a client. A password is taken from the environment variable REDISCLI_AUTH or from \
         --audit-password-file, never from the command line.
         """))
@@ -68,7 +69,7 @@ struct RedisCommand: ParsableCommand {
     @Option(name: .customLong("audit-password-file"), help: ArgumentHelp("Authenticate with the first line of this file.", valueName: "file"))
     var auditPasswordFile: String?
 
-    /// `kiln cost` reads its sessions itself: nobody reads one that it has left behind.
+    /// The pid of `kiln cost`, which reads the session's directory and removes it. Without that parent nobody needs the directory.
     @Option(help: .hidden)
     var parent: Int32?
 
@@ -78,12 +79,12 @@ struct RedisCommand: ParsableCommand {
     func validate() throws {
         try require("--interval", interval, in: 0.1...3600)
         if let maxCost { try require("--max-cost", maxCost, in: 0.001...100, unit: "percent") }
-        guard client || comm.isEmpty else { throw ValidationError("--comm names programs that ask Redis: give --client too.") }
+        guard client || comm.isEmpty else { throw ValidationError("--comm names clients of Redis: give --client, too.") }
         guard !client || !(target.pid.isEmpty && comm.isEmpty) else {
-            throw ValidationError("--client needs to know which program asks: give its --pid, or --comm NAME.")
+            throw ValidationError("--client needs a program to watch: give its --pid, or --comm NAME.")
         }
         guard !client || (target.port.isEmpty && !audit) else {
-            throw ValidationError("--port and --audit are about servers: leave them out with --client.")
+            throw ValidationError("--port and --audit apply to servers: leave them out with --client.")
         }
     }
 
@@ -96,7 +97,7 @@ struct RedisCommand: ParsableCommand {
         }
     }
 
-    /// What can be refused without touching the kernel is refused here.
+    /// Checks everything that needs no kernel first.
     private func session(on found: [Target], rows: CommandRows, began: Nanoseconds) throws {
         let watched = try WatchedProcesses(found, for: "a session"), pids = found.map(\.pid)
         try Output.requireStandardOutput()
@@ -127,12 +128,12 @@ struct RedisCommand: ParsableCommand {
         plan.details = samples ? [] : ["no stacks"]
         plan.keepsRunStatistics = programs.bpfStatistics
         plan.costLimit = maxCost.map { CostLimit(percent: $0) }
-        // A session whose reader has gone leaves no directory.
+        // A session whose parent has ended leaves no directory.
         defer { if let parent, parent != getppid() { directory.discard() } }
         try Session(plan, events: events).run()
     }
 
-    /// Running processes by their name, as ps shows it.
+    /// Running processes with this name, as ps shows it.
     private func processes(named name: String) throws -> [Int32] {
         let procfs = ProcFS()
         let pids = try procfs.pids().filter { pid in

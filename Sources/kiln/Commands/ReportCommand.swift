@@ -3,18 +3,18 @@ import FoundationEssentials
 import Glibc
 import KilnModel
 
-/// `kiln report`: a session again, or two compared.
+/// `kiln report`: prints a recorded session, or compares two.
 struct ReportCommand: ParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "report",
-        abstract: "Prints a session from its directory, or what moved between two.",
+        abstract: "Prints a recorded session, or compares two.",
         discussion: """
-            With two directories, numbers are compared interval by interval: what differs by more than it varies within each \
-            session is printed. Their stacks are compared by `kiln diff A/stacks.folded B/stacks.folded`.
+            With two directories, numbers are compared interval by interval. A change is printed if it is larger than the variation \
+            within each session. `kiln diff A/stacks.folded B/stacks.folded` compares the stacks.
             """
     )
 
-    @Argument(help: ArgumentHelp("What `kiln redis` wrote.", valueName: "dir"))
+    @Argument(help: ArgumentHelp("A directory that `kiln redis` wrote.", valueName: "dir"))
     var directory: String
 
     @Argument(help: ArgumentHelp("A second session to compare with the first.", valueName: "dir2"))
@@ -46,7 +46,7 @@ struct ReportCommand: ParsableCommand {
         SessionComparison.Recorded(rows: try rows(directory), duration: record.durationS, interval: record.intervalS)
     }
 
-    /// A session that was killed may have left its last line in part.
+    /// A session that was killed may have left an incomplete last line.
     private func rows(_ directory: String) throws -> [CommandRow] {
         let decoder = JSONDecoder()
         let lines = try contents(directory, "commands.jsonl").split(separator: UInt8(ascii: "\n"))
@@ -65,9 +65,9 @@ struct ReportCommand: ParsableCommand {
         guard stat("\(directory)/\(file)", &status) == 0 else {
             throw Failure("cannot read \(directory)/\(file): \(errorText(errno)). Give a directory that `kiln redis` wrote.")
         }
-        // A pipe or a device that somebody put there would never end.
+        // Reading a pipe or a device might never end.
         guard status.st_mode & S_IFMT == S_IFREG else {
-            throw Failure("cannot read \(directory)/\(file): it is no regular file. Give a directory that `kiln redis` wrote.")
+            throw Failure("cannot read \(directory)/\(file): it is not a regular file. Give a directory that `kiln redis` wrote.")
         }
         var bytes: [UInt8] = []
         try readPieces(of: "\(directory)/\(file)", "a session") { bytes += $0 }
@@ -84,7 +84,7 @@ struct ReportCommand: ParsableCommand {
     }
 }
 
-/// Two sessions, for people.
+/// A comparison of two sessions as text.
 struct ComparisonText {
     private let first, second: SessionRecord
     private let comparison: SessionComparison

@@ -1,6 +1,6 @@
 import ArgumentParser
 
-/// `kiln trace`: single events, as they happen.
+/// `kiln trace`: prints single events as they happen.
 struct TraceCommand: ParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "trace",

@@ -3,16 +3,16 @@ import KilnKernel
 import KilnModel
 import KilnTargets
 
-/// `kiln trace redis`: one line a request.
+/// `kiln trace redis`: prints one line for each request.
 struct TraceRedisCommand: ParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "redis",
-        abstract: "Prints a line for each request of running Redis servers: what was asked, what was answered, how long it took.",
+        abstract: "Prints a line for each request to running Redis servers: the request, the reply, and the latency.",
         discussion: """
-            Lines come when replies have been handed over, in the order of the replies on each connection. Filters decide in the \
-            kernel: what they leave out costs next to nothing. What could not be told is counted by name at the end. The values \
-            of AUTH, HELLO, ACL, CONFIG, MIGRATE and SENTINEL never leave the kernel; those of other commands are shown unless \
-            --no-arguments is given.
+            A line appears when its reply has been sent; lines of one connection are in the order of the replies. Filters work in the \
+            kernel: a request that they leave out costs next to nothing. Requests that kiln could not trace are counted by name at \
+            the end. The arguments of AUTH, HELLO, ACL, CONFIG, MIGRATE and SENTINEL never leave the kernel; those of other commands \
+            are shown unless --no-arguments is given.
               kiln trace redis --slower-than 10 --port 6379
             """
     )
@@ -24,7 +24,7 @@ struct TraceRedisCommand: ParsableCommand {
     @Option(help: ArgumentHelp("End after this many lines.", valueName: "lines"))
     var limit: Int?
 
-    @Option(name: .customLong("slower-than"), help: ArgumentHelp("Only requests that took as long, from read to reply handed over.", valueName: "ms"))
+    @Option(name: .customLong("slower-than"), help: ArgumentHelp("Only requests whose service, from the read to the send of the reply, took at least this long.", valueName: "ms"))
     var slowerThan: Double?
 
     @Option(name: .customLong("command"), help: ArgumentHelp("Only this command; repeat for several.", valueName: "name"))
@@ -36,16 +36,16 @@ struct TraceRedisCommand: ParsableCommand {
     @Flag(help: "Only requests that were answered with an error.")
     var errors = false
 
-    @Flag(name: .customLong("no-arguments"), help: "Neither arguments nor values of replies leave the kernel.")
+    @Flag(name: .customLong("no-arguments"), help: "Keep arguments and the values of replies in the kernel.")
     var noArguments = false
 
-    @Option(name: .customLong("argument-bytes"), help: ArgumentHelp("Keep this much of a request, framing included.", valueName: "bytes"))
+    @Option(name: .customLong("argument-bytes"), help: ArgumentHelp("Capture at most this much of a request, framing included.", valueName: "bytes"))
     var argumentBytes: Int = TraceFilter.requestLimit / 2
 
     @Flag(help: "Print time, command and latency only.")
     var brief = false
 
-    @Flag(help: "Print JSON lines; the last one, {\"summary\": ...}, has what was lost.")
+    @Flag(help: "Print JSON lines; the last one, {\"summary\": ...}, has the losses.")
     var json = false
 
     @OptionGroup var programs: ProgramOptions
@@ -88,7 +88,7 @@ struct TraceRedisCommand: ParsableCommand {
             targets: try targets.map { try SessionTarget($0) }, probes: [probe], sinks: [Announcement()] + programs.sinks() + [sink], length: length,
             began: began
         )
-        // The ring holds 8 MiB, which is a million requests a second and more.
+        // The ring buffer of 8 MiB holds 20 ms of more than a million requests a second.
         plan.drainEvery = Nanoseconds(20_000_000)
         plan.words = command
         plan.command = try command.isEmpty ? nil : waitingCommand(command)
@@ -96,7 +96,7 @@ struct TraceRedisCommand: ParsableCommand {
         return try Session(plan, events: events)
     }
 
-    /// What the kernel is asked to tell.
+    /// Which requests the kernel emits.
     var filter: TraceFilter {
         var filter = TraceFilter()
         filter.slowerThan = Nanoseconds(UInt64(saturating: (slowerThan ?? 0) * 1e6))

@@ -1,19 +1,19 @@
 import KilnKernel
 import KilnModel
 
-/// `--max-cost`: measures now and then what kiln's programs take, and says when that is too much.
+/// `--max-cost`: measures the run time of kiln's BPF programs from time to time, and reports when it exceeds the limit.
 ///
-/// Measured by the kernel's run-time statistics, which cost time themselves: they are on for a tenth of each second. Dispatch to
-/// the programs isn't in them; runs for other processes are.
+/// Uses the kernel's run-time statistics. These have overhead themselves, so they are on for a tenth of each second. They leave out the
+/// dispatch to the programs, and include runs for other processes.
 final class CostLimit {
-    /// What the programs have run and the targets have had of CPU time, at one moment.
+    /// Run time of the programs, and CPU time of the targets, up to one moment.
     struct Reading {
         var programs: Nanoseconds
         var targets: Nanoseconds
     }
 
     private(set) var record: CostLimitRecord
-    /// When `measure` is to be called next; nil before `begin`.
+    /// The time of the next call of `measure`; nil before `begin`.
     private(set) var due: Nanoseconds?
     private let limit: Double
     private var began = Nanoseconds.zero
@@ -23,9 +23,9 @@ final class CostLimit {
     private var start: (time: Nanoseconds, reading: Reading)?
 
     private static let span = Nanoseconds(100_000_000), pause = Nanoseconds(900_000_000)
-    /// One measurement may meet something else; the second in a row counts.
+    /// A single measurement may be disturbed, so two in a row must exceed the limit.
     private static let measurements = 2
-    /// An idle target's CPU time is no measure: never less than a twentieth of a core is compared with.
+    /// The least CPU time to compare with, because that of an idle target is no measure: a twentieth of a core.
     private static let leastShareOfCore = 0.05
 
     init(percent: Double) {
@@ -39,7 +39,7 @@ final class CostLimit {
         due = now + Self.pause
     }
 
-    /// Begin or end a measurement if it is time. True: too much was measured, so something has to be given up.
+    /// Begins or ends a measurement if it is due. Returns true if the limit is exceeded, so that the overhead must be lowered.
     func measure(_ read: () -> Reading) throws -> Bool {
         let now = MonotonicClock.now()
         guard let due, now >= due else { return false }
@@ -63,9 +63,9 @@ final class CostLimit {
         return true
     }
 
-    /// Something was given up.
+    /// Records a step that lowered the overhead.
     func took(step: String) {
         record.steps.append(CostLimitRecord.Step(after: MonotonicClock.now() - began, measured: share, step: step))
-        say("kiln: watching takes \(percentText(share)) of the target's CPU time, more than --max-cost \(record.limitPercent): \(step)")
+        say("kiln: the overhead is \(percentText(share)) of the target's CPU time, more than --max-cost \(record.limitPercent): \(step)")
     }
 }

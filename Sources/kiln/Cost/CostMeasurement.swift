@@ -2,13 +2,13 @@ import KilnKernel
 import KilnModel
 import KilnTargets
 
-/// Windows with and without an observer, in turn, on whatever traffic the target has.
+/// Alternates windows with and without an observer while the target has its usual traffic.
 final class CostMeasurement {
     let target: Target
     private(set) var windows: [CostWindow] = []
-    /// Round trips of PING by window, ns; none where they weren't asked for.
+    /// Round trips of PING by window, in ns; empty without `--ping`.
     private(set) var roundTrips: [[UInt64]] = []
-    /// Service of all commands, as the sessions saw it.
+    /// Service of all commands, from the sessions.
     private(set) var service = Histogram()
     private(set) var isInterrupted = false
     private let observer: any CostObserver
@@ -18,12 +18,12 @@ final class CostMeasurement {
     private let pings: Bool
     private let events: SessionEvents
 
-    /// How often PING is sent.
+    /// The time between PINGs.
     private static let pingEvery = Nanoseconds(10_000_000)
-    /// After a session has attached: what it touches for the first time is not the cost of watching.
+    /// The time after an attach, whose first-touch costs are not part of the overhead.
     private static let settling = Nanoseconds(50_000_000)
 
-    /// `server`: asked for its INFO at the edges of windows.
+    /// `server`: is asked for INFO between windows.
     init(_ target: Target, observer: any CostObserver, window: Double, server: ServerConnection?, pings: Bool) throws {
         self.target = target
         self.observer = observer
@@ -37,7 +37,7 @@ final class CostMeasurement {
         }
     }
 
-    /// Measure so many blocks; fewer when somebody interrupts. Throws when the target ends.
+    /// Measures this many blocks, or fewer if a signal interrupts. Throws if the target ends.
     func run(blocks: Int, progress: (Int) -> Void) throws {
         for block in 0..<blocks {
             progress(block)
@@ -59,7 +59,7 @@ final class CostMeasurement {
         }
     }
 
-    /// A session of one more window with `observer`, for what it says of itself.
+    /// Runs one more session for one window with `observer`, and returns its record.
     func account(_ observer: any CostObserver) throws -> SessionRecord? {
         try observer.start()
         _ = try pause(length)
@@ -75,7 +75,7 @@ final class CostMeasurement {
         for command in record.commands.values { if let phase = command.phases["service"] { service.add(Histogram(phase)) } }
     }
 
-    /// nil: interrupted.
+    /// Nil if interrupted.
     private func measure(_ watched: Bool, _ trips: inout [UInt64]) throws -> CostWindow? {
         let before = try moment(), end = MonotonicClock.now() + length
         if pings, let server {
@@ -106,7 +106,7 @@ final class CostMeasurement {
         var time: Nanoseconds
     }
 
-    /// The server is asked first: its answer is in no window's beginning, and in each one's end.
+    /// Asks the server before reading the clock, so that answering belongs to the end of the earlier window.
     private func moment() throws -> Moment {
         let server = try server?.statistics("commandstats")
         let calls = try? ProcFS().process(target.pid).ioCalls()
@@ -117,9 +117,9 @@ final class CostMeasurement {
         }
     }
 
-    private var ended: Failure { Failure("pid \(target.pid) (\(target.comm)) ended while its cost was measured.") }
+    private var ended: Failure { Failure("pid \(target.pid) (\(target.comm)) ended while the overhead was measured.") }
 
-    /// false: somebody wants the end.
+    /// False if a signal asks for the end.
     private func pause(_ time: Nanoseconds) throws -> Bool {
         switch events.next(until: MonotonicClock.now() + time) {
         case .deadline, .attention: return true

@@ -4,33 +4,33 @@ import KilnKernel
 import KilnModel
 import KilnTargets
 
-/// What watches the target in some windows and not in others.
+/// An observer that watches the target in some windows and not in others.
 protocol CostObserver: AnyObject {
-    /// What it is, for people.
+    /// Its name in the output.
     var name: String { get }
-    /// Returns when it watches.
+    /// Starts the observer. Returns when it watches.
     func start() throws
-    /// Returns when it doesn't any more, with the session's record where it was a session.
+    /// Stops the observer. Returns when it has ended, with the session's record if it was a session.
     func stop() throws -> SessionRecord?
 }
 
-/// Nothing at all: what the measurement itself brings about.
+/// No observer: shows the error of the measurement itself.
 final class NoObserver: CostObserver {
     let name = "nothing"
     func start() {}
     func stop() -> SessionRecord? { nil }
 }
 
-/// A program that says `attached to` on standard error when it watches, and ends in order on SIGINT: a session of kiln in a
-/// directory of its own, or another one.
+/// A program that prints `: attached to` on standard error when it watches, and ends in order on SIGINT: a session of kiln with a temporary
+/// directory, or another program.
 final class ObservingProgram: CostObserver {
     let name: String
     private let arguments: [String]
-    /// Of kiln itself: it writes into a directory, which is removed with it.
+    /// The program is a session of kiln, with a directory that is removed afterwards.
     private let isSession: Bool
     private var running: (command: ChildCommand, errors: Int32, directory: String?)?
 
-    /// What a session may take to attach, and to end: names are looked up then.
+    /// The time limit, in seconds, for attaching and for ending, which includes symbol lookup.
     private static let patience = 60.0
 
     init(_ arguments: [String]) {
@@ -39,8 +39,7 @@ final class ObservingProgram: CostObserver {
         isSession = false
     }
 
-    /// `kiln redis` with these options. Should kiln be killed meanwhile, it ends, after `longest` seconds if nothing tells it before, and
-    /// takes its directory with it.
+    /// `kiln redis` with these options. If this kiln is killed, the session ends after at most `longest` seconds and removes its directory.
     init(session options: [String], of target: Target, longest: Double) {
         let own = (try? FileManager.default.destinationOfSymbolicLink(atPath: "/proc/self/exe")) ?? "/proc/self/exe"
         arguments = [own, "redis", "--pid", "\(target.pid)", "--duration", "\(longest)", "--parent", "\(getpid())"] + options
@@ -59,7 +58,7 @@ final class ObservingProgram: CostObserver {
             let place = directory.map { ["--output", $0] } ?? []
             let command = try startedCommand(arguments + place, errors: ends[1])
             running = (command, ends[0], directory)
-            close(ends[1])    // the end of the program is the end of what it says
+            close(ends[1])  // so that reading ends with the program
         } catch {
             for end in ends { close(end) }
             throw error
@@ -67,7 +66,7 @@ final class ObservingProgram: CostObserver {
         let said = words(until: ": attached to")
         guard said.contains(": attached to") else {
             _ = try? stop()
-            throw Failure("`\(name)` didn't begin to watch: \(said.split(separator: "\n").last.map(String.init) ?? "it said nothing for \(Int(Self.patience)) s").")
+            throw Failure("`\(name)` didn't begin to watch: \(said.split(separator: "\n").last.map(String.init) ?? "it printed nothing for \(Int(Self.patience)) s").")
         }
     }
 
@@ -78,7 +77,7 @@ final class ObservingProgram: CostObserver {
             close(errors)
             if let directory { try? FileManager.default.removeItem(atPath: directory) }
         }
-        // SIGINT, which tools print their results on, may be ignored by one that a script started in the background.
+        // A program that a script started in the background may ignore SIGINT, on which tools print their results.
         let status = command.end([SIGINT, SIGTERM], patience: Self.patience / 2)
         guard let directory else { return nil }
         guard status == 0, let bytes = FileManager.default.contents(atPath: directory + "/session.json") else {
@@ -87,12 +86,12 @@ final class ObservingProgram: CostObserver {
         return try JSONDecoder().decode(SessionRecord.self, from: bytes)
     }
 
-    /// A directory that nobody can have made, or foreseen. The session makes it, so that it takes it back when nobody else will.
+    /// A path that nobody can foresee. The session creates the directory, so that it can remove it if kiln is killed.
     private static func freshDirectory() -> String {
         FileManager.default.temporaryDirectory.path + "/kiln-cost-" + String(UInt64.random(in: 0...UInt64.max), radix: 36)
     }
 
-    /// What it says, until that is in it, or nothing comes any more.
+    /// Reads standard error until it contains `wanted`, or the end.
     private func words(until wanted: String) -> String {
         guard let errors = running?.errors else { return "" }
         var said: [UInt8] = []

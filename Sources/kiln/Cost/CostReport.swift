@@ -1,21 +1,21 @@
 import Glibc
 import KilnModel
 
-/// What `kiln cost` found, for people and for programs.
+/// The result of `kiln cost`, as text and as JSON.
 struct CostReport {
     let name: String
     let measurement: CostMeasurement
-    /// Of PING's round trips; none where they weren't asked for.
+    /// Round trips of PING; nil without `--ping`.
     private let pings: Pings?
-    /// Of a session with the kernel's run-time statistics.
+    /// The record of a session with BPF run-time statistics.
     let accounted: SessionRecord?
     let unit: CostUnit
     let cost: CostEstimate
-    /// Seconds.
+    /// In seconds.
     let window: Double
-    /// Percentage points.
+    /// In percentage points.
     let precision: Double
-    /// What a block takes.
+    /// The time of a block, in seconds.
     let blockSeconds: Double
 
     init(
@@ -35,7 +35,7 @@ struct CostReport {
 
     private var windows: [CostWindow] { measurement.windows }
 
-    /// All round trips of a side together: what a window has of them is too few for percentiles.
+    /// All round trips with and without the observer. Single windows have too few for percentiles.
     private struct Pings {
         let without, with: Int
         let p50, p90, p99: PercentileEstimate?
@@ -77,7 +77,7 @@ struct CostReport {
         lines.append("added CPU time a \(unit.rawValue): \(time(cost.added)), between \(time(interval.lowerBound)) and \(time(interval.upperBound))")
         if let account {
             lines.append("BPF run-time statistics: \(time(account.perCommand)) a command, \(percentText(account.share)) of the target's CPU time")
-            lines.append("  (measured in another session of \(significantSeconds(accounted?.durationS ?? 0)); they include calls of other processes, leave out the dispatch to the programs, and cost time themselves)")
+            lines.append("  (measured in a separate session of \(significantSeconds(accounted?.durationS ?? 0)); they include calls of other processes, leave out the dispatch to the programs, and cost time themselves)")
         }
         let service = measurement.service
         if let p50 = service.percentile(0.5), let p99 = service.percentile(0.99) {
@@ -93,7 +93,7 @@ struct CostReport {
         return lines
     }
 
-    /// Why nothing can be concluded, and what would help.
+    /// Why there is no result, and how to get one.
     var doubt: String {
         let traffic = windows.rate(of: unit == .second ? .call : unit)
         let wanted = "the overhead is known to +-\(percentText(cost.uncertainty)), and --precision asks for \(precision) points; traffic varies by \(percentText(traffic.variation)) from window to window. "
@@ -101,12 +101,12 @@ struct CostReport {
         return wanted + "About \(Int(seconds.rounded(.up))) s are enough: --duration \(Int(seconds.rounded(.up)))."
     }
 
-    /// How long a measurement would have to be, by the noise of this one; nil: longer than a day.
+    /// The necessary length of a measurement with this noise; nil if it is more than a day.
     private var wantedSeconds: Double? {
         cost.blocksWanted(precision: precision / 100, most: Int(86_400 / blockSeconds)).map { Double($0) * blockSeconds }
     }
 
-    /// The programs' run time for a command, ns, and over the target's CPU time.
+    /// The run time of the programs: ns per command, and as a share of the target's CPU time.
     private var account: (perCommand: Double, share: Double)? {
         guard let accounted, let programs = accounted.cost.programs, accounted.cost.targetCPUS > 0 else { return nil }
         let run = programs.values.reduce(0.0) { $0 + Double($1.runTimeNs) }

@@ -1,10 +1,10 @@
 import ArgumentParser
 import KilnModel
 
-/// How long a session runs: one rule for all of them.
+/// How long a session runs. All subcommands share this rule.
 struct LengthOptions: ParsableArguments {
     @Option(name: .shortAndLong, help: ArgumentHelp(
-        "End after this many seconds; without it, a terminal and a command behind --, after \(Int(SessionBound.withoutTerminal)).",
+        "End after this many seconds. (default: \(Int(SessionBound.withoutTerminal)) if there is neither a terminal nor a command behind --)",
         valueName: "seconds"
     ))
     var duration: Double?
@@ -13,12 +13,12 @@ struct LengthOptions: ParsableArguments {
         if let duration { try require("--duration", duration, in: 0.1...2_592_000) }
     }
 
-    /// When a session that began at `start` ends by itself; nil: something else has to end it.
+    /// When a session that began at `start` ends by itself; nil if only something else ends it.
     func end(from start: Nanoseconds, _ command: [String]) -> Nanoseconds? {
         bound(command).map { start + Nanoseconds(UInt64($0 * 1e9)) }
     }
 
-    /// What is said of it when everything is attached. `command`: what stands behind --.
+    /// The length as a phrase for the line that announces the session. `command`: the words behind --.
     func words(_ command: [String]) -> String {
         let unseen = duration == nil ? " (no terminal; --duration gives another length)" : ""
         return bound(command).map { "for \(significantSeconds($0))\(unseen)" } ?? (command.isEmpty ? "until Ctrl-C" : "until the command ends")

@@ -1,10 +1,10 @@
 import ArgumentParser
 
-/// What is told of the programs in the kernel.
+/// What kiln reports about its BPF programs.
 struct ProgramOptions: ParsableArguments {
     @Flag(name: .customLong("bpf-statistics"), help: "Switch on the kernel's run-time statistics of BPF programs (system-wide, costs time).")
     var bpfStatistics = false
 
-    @Flag(name: .shortAndLong, help: "Tell what is loaded into the kernel and where, how often it ran, and what was refused.")
+    @Flag(name: .shortAndLong, help: "Print which BPF programs are loaded, where they are attached, how often they ran, and what the kernel refused.")
     var verbose = false
 }

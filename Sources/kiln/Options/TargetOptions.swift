@@ -3,19 +3,19 @@ import KilnKernel
 import KilnTargets
 import SystemPackage
 
-/// What kiln asks of a kernel before it loads anything.
+/// What kiln requires of a kernel before it loads anything.
 struct KernelOptions: ParsableArguments {
-    @Flag(name: .customLong("untested-kernel"), help: "Run on kernels older than 6.1, too: none of them was tested.")
+    @Flag(name: .customLong("untested-kernel"), help: "Run on kernels older than 6.1, too. None of them was tested.")
     var untestedKernel = false
 
     func require() throws {
         try Capabilities.require(untested: untestedKernel ? {
-            say("kiln: this kernel is older than what kiln is tested with (6.1): counts may not be exact, nor stacks whole.")
+            say("kiln: this kernel is older than 6.1, the oldest that kiln is tested with: counts may be inexact, and stacks incomplete.")
         } : nil)
     }
 }
 
-/// Which servers, and how they are watched: the options that subcommands share.
+/// Which servers are watched, and how: the options that subcommands share.
 struct TargetOptions: ParsableArguments {
     @Option(name: .shortAndLong, help: ArgumentHelp("Watch this process; repeat for several.", valueName: "pid"))
     var pid: [Int32] = []
@@ -23,7 +23,7 @@ struct TargetOptions: ParsableArguments {
     @Option(help: ArgumentHelp("Watch the process that listens on this port; repeat for several.", valueName: "port"))
     var port: [UInt16] = []
 
-    @Option(help: ArgumentHelp("How requests are seen: \(CommandHook.allCases.map(\.rawValue).joined(separator: " or ")).", valueName: "hook"))
+    @Option(help: ArgumentHelp("Where requests are observed: \(CommandHook.allCases.map(\.rawValue).joined(separator: " or ")).", valueName: "hook"))
     var hook: CommandHook?
 
     @OptionGroup var kernel: KernelOptions
@@ -33,7 +33,7 @@ struct TargetOptions: ParsableArguments {
         for port in port where port == 0 { throw ValidationError("--port 0 is no port: give 1 to 65535.") }
     }
 
-    /// With the processes of `more` pids. Whoever runs kiln has to be allowed to.
+    /// The targets of these options and of the pids in `more`. Throws if this kernel or this user can't observe them.
     func targets(and more: [Int32] = []) throws -> [Target] {
         try requireLimits()
         try kernel.require()
@@ -46,7 +46,7 @@ struct TargetOptions: ParsableArguments {
 extension CommandHook: ExpressibleByArgument {}
 
 extension WatchedProcesses {
-    /// `observer`: what watches them, for the error.
+    /// `observer`: the subject of the error message.
     init(_ targets: [Target], for observer: String) throws {
         guard let watched = WatchedProcesses(pids: targets.map(\.pid), knownServers: targets.filter(\.role.readsRequests).map(\.pid)) else {
             throw Failure("cannot watch \(targets.count) processes: \(observer) takes 1 to \(WatchedProcesses.limit). Start a second one.")
@@ -56,7 +56,7 @@ extension WatchedProcesses {
 }
 
 extension Target {
-    /// Inode numbers; none of a process that has just exited.
+    /// Inode numbers; empty for a process that has just exited.
     func openSockets() throws -> [UInt64] {
         do {
             let process = try ProcFS().process(pid)

@@ -2,7 +2,7 @@ import KilnKernel
 import KilnModel
 import KilnSymbols
 
-/// The code of a session's processes, as the unwinder in the kernel takes it; and back from what the kernel found.
+/// Converts the code of a session's processes into the form of the kernel's unwinder, and the unwinder's findings back into mappings.
 final class CodeMappings {
     private struct Place: Hashable {
         let file: CodePiece.File?
@@ -10,11 +10,11 @@ final class CodeMappings {
     }
 
     private var numbers: [Place: Int] = [:]
-    /// By number: where each piece was seen first.
+    /// By number: the first mapping of each piece.
     private var pieces: [ExecutableMapping] = []
 
-    /// What the process has mapped. A table is built when the kernel's side asks for it, once for each file of a session, and kept
-    /// nowhere but there.
+    /// The executable mappings of the process. An unwind table is built when the kernel side needs it, once for each file of a session;
+    /// only the kernel keeps it.
     func mappings(of symbolizer: Symbolizer) -> [CodeMapping] {
         symbolizer.executableMappings().map { mapping in
             let file = mapping.file
@@ -33,7 +33,7 @@ final class CodeMappings {
         }
     }
 
-    /// The code that the unwinder found by itself in one process.
+    /// The code of one process that the unwinder found in the kernel.
     func mappings(_ found: Set<FoundCode>) -> FoundMappings {
         var mappings = FoundMappings()
         for code in found where pieces.indices.contains(code.piece) { mappings.add(pieces[code.piece], from: code.start, to: code.end) }

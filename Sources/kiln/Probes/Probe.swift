@@ -1,7 +1,7 @@
 import KilnKernel
 import KilnModel
 
-/// One kind of observation: requests, system calls, stacks. A session has a list of probes and knows nothing else of them.
+/// One kind of observation: requests, system calls, stacks. A session has a list of probes and uses them only through this protocol.
 ///
 /// The session calls them in this order:
 ///
@@ -15,45 +15,45 @@ import KilnModel
 ///     conclude    the sinks have the result
 ///     detach
 ///
-/// A probe implements what it needs. To add one, write a class and put it into the list of a subcommand.
+/// All methods but the first ones have defaults. To add a probe, write a class and add it to the list of a subcommand.
 protocol Probe: AnyObject {
-    /// What it needs of the host beside `Capabilities.host`; `kiln doctor` tries it.
+    /// What the probe needs of the host beside `Capabilities.host`; `kiln doctor` tries it.
     static var needs: [Capabilities.Entry] { get }
-    /// Make the maps and have the programs verified. Nothing is attached. May be called on another thread than the rest.
+    /// Creates the maps and loads the programs, which the kernel verifies. Attaches nothing. May be called on another thread than the rest.
     func load() throws(KernelError)
-    /// Attach. Returns the moment from which the probe counts.
+    /// Attaches the programs. Returns the time from which the probe counts.
     func attach() throws -> Nanoseconds
-    /// How it observes, in short phrases (`hook socket`, `99 Hz`), once it is attached.
+    /// How the probe observes, as short phrases (`hook socket`, `99 Hz`), after `attach`.
     var details: [String] { get }
-    /// What this kernel refused while something else could be taken, a line each.
+    /// Refusals by this kernel for which the probe has a substitute, a line each.
     var refusals: [String] { get }
-    /// Every probe is attached: the session begins.
+    /// All probes are attached: the session begins.
     func begin() throws
-    /// Becomes readable when `drain` should not wait.
+    /// A file descriptor that becomes readable when the session should call `drain` at once.
     var attention: Int32? { get }
-    /// Take what the kernel has sent, and give the kernel what it needs; several times a second. Returns whether there is more.
+    /// Reads what the kernel has sent, and updates what the kernel needs; several times a second. Returns whether there is more to read.
     ///
     /// May throw `EndOfSession`.
     func drain() throws -> Bool
-    /// Add the numbers since `attach` to a snapshot.
+    /// Adds the numbers since `attach` to a snapshot.
     func read(into snapshot: inout Snapshot) throws
-    /// All stacks so far; nil from a probe that has none.
+    /// All stacks so far; nil if the probe samples none.
     func stacks() throws -> StackTable?
-    /// Add to the record of a target what the probe knows of it. `moment.snapshot` has been read by all probes.
+    /// Adds the probe's results to a target's record. All probes have read `moment.snapshot` before.
     func describe(_ record: inout SessionRecord, at moment: SessionMoment)
-    /// Give something up, so that the session costs less (`--max-cost`). Returns what, as a phrase; nil: there is nothing left to give up.
+    /// Lowers the overhead of the session by one step (`--max-cost`). Returns the step as a phrase, or nil if no step is left.
     ///
     /// - Parameter cpu: The CPU time of each target since the session began.
     func shed(at cpu: [Nanoseconds]) throws -> String?
-    /// The session has ended. No more samples and records: what is read from now on belongs together. Counters may go on.
+    /// The session has ended: take no more samples and records, so that all results are of the same time. Counters may continue.
     func stop()
-    /// The last snapshot is read. Not called where an error has ended the session.
+    /// The last snapshot has been read. Not called if an error ended the session.
     func finish()
-    /// The session is written. Throws if it did not find what it was asked for.
+    /// The results are written. Throws if the probe did not find what it was asked for.
     func conclude(_ total: Snapshot) throws
-    /// Detach everything. What was counted stays.
+    /// Detaches everything. Counts stay readable.
     func detach()
-    /// The programs in the kernel, with the kernel's run-time statistics of each.
+    /// The loaded programs, each with the kernel's run-time statistics.
     func loadedPrograms() -> [LoadedProgram]
 }
 
@@ -77,9 +77,9 @@ extension Probe {
     func loadedPrograms() -> [LoadedProgram] { [] }
 }
 
-/// What a record of one target is made of.
+/// The data for a target's record.
 struct SessionMoment {
-    /// The growth of everything since the session began.
+    /// Growth since the session began.
     let snapshot: Snapshot
     /// The index of the target in the session.
     let process: Int
@@ -87,7 +87,7 @@ struct SessionMoment {
     let cpu: Nanoseconds
 }
 
-/// Ends a session without an error, thrown by a probe or a sink.
+/// Thrown by a probe or a sink to end a session without an error.
 struct EndOfSession: Error {
     let ending: SessionEnding
 

@@ -3,9 +3,9 @@ import KilnKernel
 import KilnModel
 import KilnTargets
 
-/// Requests of the targets: counts, latencies and waits by command; with a trace, each request.
+/// Observes requests of the targets: counts, latencies and waits by command; with a trace, each request.
 final class RequestProbe: Probe {
-    /// Single requests: which are sent, and who gets them, a batch at a time.
+    /// A trace: a filter for the requests to emit, and a function that receives them in batches.
     struct Trace {
         let filter: TraceFilter
         let deliver: ([TracedRequest]) throws -> Void
@@ -22,7 +22,7 @@ final class RequestProbe: Probe {
     private let turns: Turns?
     private let trace: Trace?
     private let unknown: UnknownTargets
-    /// Whether a session ends that has no request to measure.
+    /// The session ends if there are no requests to measure.
     private let isSolePurpose: Bool
     private var encrypted: EncryptedConnections
     private var probe: CommandProbe?
@@ -30,12 +30,12 @@ final class RequestProbe: Probe {
     private(set) var refusals: [String] = []
 
     /// - Parameters:
-    ///   - hook: The only hook that may be taken; nil: the first that this kernel allows.
-    ///   - followsTLS: false leaves encrypted connections alone; they are counted as unseen.
-    ///   - rows: The map of the histograms, made already.
+    ///   - hook: The only hook to use; nil: the first one that this kernel allows.
+    ///   - followsTLS: False ignores encrypted connections; they are counted as lost.
+    ///   - rows: The map of histograms, if it was created already.
     ///   - turns: Shared with the probe that counts system calls.
-    ///   - began: When kiln started.
-    ///   - isSolePurpose: The session ends early where no target turns out to speak the protocol.
+    ///   - began: The time of kiln's start.
+    ///   - isSolePurpose: The session ends early if no target speaks the protocol.
     init(
         _ wire: WireProtocol, _ targets: [Target], watched: WatchedProcesses, side: Side = .server, hook: CommandHook?, followsTLS: Bool = true, rows: CommandRows? = nil,
         turns: Turns? = nil, trace: Trace? = nil, began: Nanoseconds, isSolePurpose: Bool
@@ -50,7 +50,7 @@ final class RequestProbe: Probe {
         self.trace = trace
         self.isSolePurpose = isSolePurpose
         encrypted = EncryptedConnections(targets, follows: followsTLS)
-        // On the client's side no target is a server.
+        // On the client's side the targets are not servers.
         unknown = UnknownTargets(wire, side == .client ? [] : targets, began: began)
     }
 
@@ -67,7 +67,7 @@ final class RequestProbe: Probe {
         probe = consume loaded
     }
 
-    /// A hook may be loaded and not attached: then the next one is taken.
+    /// Attaches the hook. If a hook loads but can't be attached, the next one is used.
     func attach() throws -> Nanoseconds {
         let targets = targets
         while let attempt = probe?.hook {
@@ -87,7 +87,7 @@ final class RequestProbe: Probe {
     }
 
     func drain() throws -> Bool {
-        if try unknown.tell(at: MonotonicClock.now(), attachedAt: probe?.attachedAt ?? .zero, { try snapshot() }), isSolePurpose {
+        if try unknown.report(at: MonotonicClock.now(), attachedAt: probe?.attachedAt ?? .zero, { try snapshot() }), isSolePurpose {
             throw EndOfSession(.nothingToMeasure)
         }
         guard let trace, let requests = try records?.drain() else { return false }
@@ -104,7 +104,7 @@ final class RequestProbe: Probe {
     func read(into snapshot: inout Snapshot) throws {
         try probe?.read(into: &snapshot)
         unknown.leaveOutOtherProtocols(of: &snapshot)
-        encrypted.tellUnseen(in: snapshot)
+        encrypted.reportUnseen(in: snapshot)
     }
 
     func describe(_ record: inout SessionRecord, at moment: SessionMoment) {
@@ -115,13 +115,13 @@ final class RequestProbe: Probe {
         )
     }
 
-    /// Counters of a session that isn't a trace go on: the audit compares them with the server's.
+    /// The counters of a session without a trace go on, because the audit compares them with the server's.
     func stop() { if trace != nil { detach() } }
 
     func conclude(_ total: Snapshot) throws {
-        if unknown.tellEnd(total) { throw ExitCode(1) }  // it has said why
+        if unknown.reportAtEnd(total) { throw ExitCode(1) }  // the reason is printed
         for (process, target) in targets.enumerated() where side == .client && !total.commands.keys.contains(where: { $0.process == process }) {
-            throw Failure("pid \(target.pid) (\(target.comm)) sent no \(wire.title) command. Give the --pid of a program that asks \(wire.title), or watch longer.")
+            throw Failure("pid \(target.pid) (\(target.comm)) sent no \(wire.title) command. Give the --pid of a client of \(wire.title), or watch longer.")
         }
     }
 

@@ -3,45 +3,45 @@ import KilnKernel
 import KilnModel
 import KilnSymbols
 
-/// Names for the addresses of a session's stacks.
+/// Names the addresses of a session's stacks.
 final class StackFolding {
     private let kernel = KernelSymbolizer()
     private let store: SymbolStore
-    /// By process; none where it could not be read.
+    /// By process; none for a process that could not be read.
     private var symbolizers: [Int: Symbolizer] = [:]
     private let code = CodeMappings()
     private let demangling: Bool
-    /// Names that stay what they are, of all stacks folded so far.
+    /// Names of all stacks folded so far that can't change.
     private var lasting: [KnownFrames.Place: KnownFrames.Frame] = [:]
 
-    /// Opens the targets' mapped files now: names are still found after a process has ended.
+    /// Opens the targets' mapped files at once, so that names can be found after a process has ended.
     init(targets: [Int32], _ options: SamplingOptions) {
         store = SymbolStore(expandsInlined: options.inline)
         demangling = !options.noDemangle
         for (index, pid) in targets.enumerated() { symbolizers[index] = try? Symbolizer(pid: pid, sharing: store) }
     }
 
-    /// Learn what a process has mapped since; its code now, for the unwinder. Nothing of one that is gone.
+    /// Reads the mappings of a process again. Returns its code for the unwinder; empty for a process that has ended.
     func mappings(of process: SampledProcess) -> [CodeMapping] {
         if let known = symbolizers[process.number] {
             _ = try? known.refresh()
             return code.mappings(of: known)
         }
-        // Threads of the kernel have no stack of their own.
+        // Kernel threads have no user stack.
         guard process.startStack != 0 else { return [] }
         let opened = try? Symbolizer(pid: process.pid, startStack: process.startStack, sharing: store)
         symbolizers[process.number] = opened
         return opened.map(code.mappings) ?? []
     }
 
-    /// What these processes have mapped now; nothing of those that are gone.
+    /// The code that these processes have mapped now; nothing for those that have ended.
     func code(ofProcesses pids: [Int32]) -> [CodeMapping] {
         pids.flatMap { pid in (try? Symbolizer(pid: pid, sharing: store)).map(code.mappings) ?? [] }
     }
 
-    /// Stacks as folded text: `root;outermost;...;innermost count`, a line each, sorted. `root` names a process (its number);
-    /// stacks of those for which it is nil are left out. Behind it stands the thread's name, where it is known. A stack that isn't
-    /// whole begins with why: `root;[no_row];...`.
+    /// Stacks as folded text, one sorted line each: `root;outermost;...;innermost count`. `root` returns the name of a process (by its
+    /// number), or nil to leave its stacks out. The thread's name follows the root, if it is known. An incomplete stack begins with its
+    /// unwind termination: `root;[no_row];...`.
     func folded(_ table: StackTable, root: (Int) -> String?) -> (text: [UInt8], names: NamesRecord) {
         var known = KnownFrames(lasting)
         let found = table.foundCode.mapValues(code.mappings)
@@ -51,8 +51,8 @@ final class StackFolding {
             let origin = table.processes[process]?.origin ?? process
             var stack = [foldedSafe(root)]
             if let thread = frames.thread { stack.append(foldedSafe(thread)) }
-            // What is missing below must not look like the outermost function.
-            if frames.end != .complete { stack.append("[\(frames.end.name)]") }
+            // Marks the missing part, so that the next frame doesn't look like the outermost function.
+            if frames.termination != .complete { stack.append("[\(frames.termination.name)]") }
             for frame in located(frames.user, interrupted: frames.interrupted).reversed() {
                 stack.append(known.text(of: frame, in: process, samples) { named($0, process, origin, found[process]) })
             }
@@ -66,19 +66,18 @@ final class StackFolding {
         return (text, NamesRecord(named: known.named, unnamed: known.unnamed))
     }
 
-    /// The innermost address is where the code was, and so is one that a signal interrupted; the others are where calls
-    /// return to.
+    /// The innermost address is an instruction, as is one that a signal interrupted; the others are return addresses.
     private func located(_ addresses: [UInt64], interrupted: [Int] = []) -> [FrameAddress] {
         addresses.enumerated().map { $0 == 0 || interrupted.contains($0) ? .instructionPointer($1) : .returnAddress($1) }
     }
 
-    /// A process that was gone before it could be read had the code of what forked it (`origin`), if it executed nothing since, or what
-    /// the unwinder found in it.
+    /// A name for the frame. A process that ended before it could be read has the code of the process that forked it (`origin`), if it
+    /// executed no other program, or the code that the unwinder found in it.
     private func named(_ frame: FrameAddress, _ process: Int, _ origin: Int, _ found: FoundMappings?) -> KnownFrames.Frame {
         let own = symbolizers[process]
         if let found, found.covers(frame), own?.covers(frame) != true { return named(found.frames(frame), in: .user) }
         guard let symbolizer = own ?? symbolizers[origin] else {
-            return .init(text: "[unknown]", unnamed: .init(module: nil, reason: "the process could not be read: it ended too soon, or kiln may not"))
+            return .init(text: "[unknown]", unnamed: .init(module: nil, reason: "the process could not be read: it ended too early, or kiln lacks permission"))
         }
         return named(symbolizer.frames(frame), in: .user)
     }
@@ -92,8 +91,8 @@ final class StackFolding {
     }
 }
 
-/// When stacks are folded while a session goes on, so that one that is killed leaves a profile: every 10 s, or so seldom that it takes no
-/// more than a fiftieth of a core.
+/// When stacks are folded during a session, so that a session that is killed leaves a profile: every 10 s, or less often if folding would
+/// take more than a fiftieth of a core.
 struct FoldingTimes {
     private static let every = Nanoseconds(10_000_000_000)
     private var due = MonotonicClock.now() + every
@@ -106,20 +105,20 @@ struct FoldingTimes {
     }
 }
 
-/// The frames of a session that have been looked up, and how often each outcome occurred.
+/// The frames of a session with their names, and the number of lookups by outcome.
 private struct KnownFrames {
     struct Frame {
-        /// As in a folded stack; more than one frame where functions were inlined.
+        /// The text in a folded stack; more than one frame if functions were inlined.
         let text: String
-        /// Nil where the frame has a name.
+        /// Nil if the frame has a name.
         let unnamed: NamesRecord.Cause?
-        /// It is a file's: code that is generated may give way to other code, and a name may yet be found for what has none.
+        /// The name can't change, because it comes from a file. Generated code may be replaced, and a missing name may be found later.
         var lasts = false
     }
 
     struct Place: Hashable {
         let address: FrameAddress
-        /// The process in whose address space it lies; nil: the kernel's.
+        /// The process that has the address space; nil: the kernel.
         let space: Int?
     }
 

@@ -1,7 +1,7 @@
 import KilnKernel
 import KilnModel
 
-/// Stacks of what runs on a CPU, sampled by a timer of CPU time.
+/// Samples on-CPU stacks with a timer that counts CPU time.
 final class StackSampling: Probe {
     static let needs = [Capabilities.stacks]
 
@@ -15,14 +15,14 @@ final class StackSampling: Probe {
     private var probe: StackProbe?
     private(set) var details: [String] = []
 
-    /// Below that frequency fewer samples save nothing: 20 of them a second take 0.05 % of a core.
+    /// A lower frequency saves nothing: 20 samples a second take 0.05 % of a core.
     private static let lowestFrequency = 20
 
     /// - Parameters:
-    ///   - watched: nil samples every process of the host.
-    ///   - options: Its frequency is more than 0.
-    ///   - known: Code whose unwind tables are loaded at the start, as time and room allow.
-    ///   - descendants: Lists the processes that the first target has started already, to be sampled, too.
+    ///   - watched: The processes to sample; nil: every process of the host.
+    ///   - options: The frequency must be more than 0.
+    ///   - known: Code whose unwind tables are loaded at the start, as far as time and memory allow.
+    ///   - descendants: Lists running descendants of the first target, to be sampled, too.
     init(
         watched: WatchedProcesses?, _ options: SamplingOptions, folding: StackFolding, known: @escaping () -> [CodeMapping] = { [] },
         descendants: (() -> [Int32])? = nil
@@ -41,7 +41,7 @@ final class StackSampling: Probe {
     func attach() throws -> Nanoseconds {
         let started = try probe?.attach(frequency: frequency, withDescendants: descendants) ?? 0
         details = ["\(frequency) Hz"]
-        if descendants != nil { details.insert("with \(started) processes that it has started before", at: 0) }
+        if descendants != nil { details.insert("with \(started) running descendants", at: 0) }
         return MonotonicClock.now()
     }
 

@@ -1,7 +1,7 @@
 import KilnKernel
 import KilnModel
 
-/// How often the targets call the kernel, by system call.
+/// Counts the targets' system calls.
 final class SyscallCounting: Probe {
     static let needs = [Capabilities.syscalls]
 

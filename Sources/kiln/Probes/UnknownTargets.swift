@@ -2,9 +2,9 @@ import KilnKernel
 import KilnModel
 import KilnTargets
 
-/// Targets that are not known to be servers of the protocol: whether they speak it is seen from their traffic, and said where they don't.
+/// Targets that are not known servers of the protocol. Observes whether their traffic has the protocol, and prints a message if not.
 final class UnknownTargets {
-    /// Losses of what may have been requests, or replies.
+    /// Losses that may have hidden requests or replies.
     private static let unseen: Set = [
         "tls_connections", "unsupported_connections", "receive_gaps", "unsupported_receives", "split_receives", "discarded_receives",
         "unreadable_buffers", "preempted_calls", "connections_without_state", "unsupported_sends", "recursion_misses",
@@ -12,42 +12,44 @@ final class UnknownTargets {
 
     private let wire: WireProtocol
     private let targets: [Target]
-    /// When it is told; nil: it has been, or there is nothing to tell.
+    /// The time of the check; nil if it is done or not needed.
     private var due: Nanoseconds?
-    private var told: Set<String> = []
+    private var reported: Set<String> = []
 
-    /// `began`: when kiln started. A person waits for three seconds, and some of them are needed to look and to write.
+    /// `began`: the time of kiln's start. The check is due after 2.3 s, because people wait for about three seconds.
     init(_ wire: WireProtocol, _ targets: [Target], began: Nanoseconds) {
         self.wire = wire
         self.targets = targets
         due = targets.allSatisfy(\.role.readsRequests) ? nil : began + Nanoseconds(2_300_000_000)
     }
 
-    /// Once, when it is time: one line for each target that has not spoken the protocol. True: none of the targets has, and what they were seen to
-    /// say is another protocol, or nothing; so there is nothing to measure.
+    /// Checks once, when it is due, and prints a line for each target that has not spoken the protocol. Returns true if there is nothing to
+    /// measure: no target has spoken it, and no loss may have hidden requests.
     ///
-    /// `attachedAt`: when traffic could first be seen. On a slow machine that is late, and two seconds of traffic are looked at in any case.
-    func tell(at now: Nanoseconds, attachedAt: Nanoseconds, _ snapshot: () throws -> Snapshot) throws -> Bool {
+    /// `attachedAt`: the time from which traffic is visible. The check sees at least two seconds of traffic, even if a slow machine
+    /// attaches late.
+    func report(at now: Nanoseconds, attachedAt: Nanoseconds, _ snapshot: () throws -> Snapshot) throws -> Bool {
         guard let due, now >= due, now >= attachedAt + Nanoseconds(2_000_000_000) else { return false }
         self.due = nil
         let seen = try snapshot()
         let silent = silent(in: seen)
-        for process in silent { tell(complaint(process, in: seen)) }
+        for process in silent { report(message(process, in: seen)) }
         return silent.count == targets.count && Self.unseen.isDisjoint(with: seen.losses.keys)
     }
 
-    /// At the end: whether a target has not spoken the protocol in the whole session. What was told already is not told again.
-    func tellEnd(_ total: Snapshot) -> Bool {
+    /// Checks at the end. Returns whether a target has not spoken the protocol in the whole session. Messages that were printed are not
+    /// repeated.
+    func reportAtEnd(_ total: Snapshot) -> Bool {
         let silent = silent(in: total)
-        for process in silent { tell(complaint(process, in: total)) }
+        for process in silent { report(message(process, in: total)) }
         return !silent.isEmpty
     }
 
-    private func tell(_ complaint: String) {
-        if told.insert(complaint).inserted { say("kiln: \(complaint)") }
+    private func report(_ message: String) {
+        if reported.insert(message).inserted { say("kiln: \(message)") }
     }
 
-    /// Of an unknown target whose every reply was another protocol's nothing is a command, whatever its clients sent.
+    /// Removes the counts of an unknown target whose every reply had another protocol: its requests can't be commands.
     func leaveOutOtherProtocols(of snapshot: inout Snapshot) {
         guard snapshot.losses["not_resp_connections"] != nil else { return }
         for (process, target) in targets.enumerated() where !target.role.readsRequests {
@@ -62,15 +64,15 @@ final class UnknownTargets {
         }
     }
 
-    private func complaint(_ process: Int, in snapshot: Snapshot) -> String {
+    private func message(_ process: Int, in snapshot: Snapshot) -> String {
         let target = targets[process]
         let stacks = "`kiln record -p \(target.pid)` samples the stacks of any process."
         if target.isMemcached { return "pid \(target.pid) is memcached: kiln doesn't know its protocol. \(stacks)" }
         let name = "pid \(target.pid) (\(target.comm)) is not a known \(wire.title) server"
         if snapshot.losses["not_resp_connections"] != nil {
-            return "\(name), and what it answers is not \(wire.encoding). Give the --pid or --port of a \(wire.title) server; \(stacks)"
+            return "\(name), and its replies are not \(wire.encoding). Give the --pid or --port of a \(wire.title) server; \(stacks)"
         }
-        return "\(name) and no \(wire.title) command reached it. Give the server's --pid or --port, or start kiln while it is asked; \(stacks)"
+        return "\(name), and it received no \(wire.title) command. Give the server's --pid or --port, or start kiln while clients use it; \(stacks)"
     }
 }
 

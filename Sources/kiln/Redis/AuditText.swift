@@ -1,6 +1,6 @@
 import KilnModel
 
-/// kiln's counts beside the server's, for people.
+/// kiln's counts beside the server's, as a table.
 func auditLines(_ audit: Audit.Record) -> [Line] {
     var table = Table(["AUDIT", "kiln", "server", "exec mean", "usec_per_call", "exec p99", "latencystats p99", ""], leftAligned: 1)
     let commands = shownFirst(audit.commands) { $0.difference }, errors = shownFirst(audit.errors) { $0.difference }
@@ -22,33 +22,33 @@ func auditLines(_ audit: Audit.Record) -> [Line] {
     return [Line].table(table.lines.map(\.trimmedRight)) + rest + (["audit: " + verdict(audit)] + executionTimes(audit).map { "exec: " + $0 })
 }
 
-/// Rows in their order, as many as a table shows: unexplained differences before others, and these before what is the same.
+/// As many rows as the table shows, in their order: unexplained differences first, then other differences, then equal rows.
 private func shownFirst<Row>(_ rows: [Row], _ difference: (Row) -> String?) -> [Row] {
     let rank = rows.map { row in difference(row).map { $0.hasSuffix(Audit.unexplained) ? 0 : 1 } ?? 2 }
     return rows.indices.sorted { (rank[$0], $0) < (rank[$1], $1) }.prefix(Output.standardOutput.tableRows).sorted().map { rows[$0] }
 }
 
-/// Why the means of exec are not the server's: two clocks around different parts of the same command.
+/// Explains why kiln's mean exec differs from the server's: the two clocks measure different parts of a command.
 private func executionTimes(_ audit: Audit.Record) -> [String] {
     let pairs = audit.commands.compactMap { row in row.kilnExecNs.flatMap { kiln in row.serverExecNs.map { (row.command, more: kiln - $0) } } }
     let longer = pairs.map(\.more).filter { $0 >= 0 }.sorted(), shorter = pairs.filter { $0.more < 0 }.map(\.0)
     var lines: [String] = []
     if !longer.isEmpty {
         let median = Nanoseconds(UInt64(saturating: longer[longer.count / 2]))
-        lines.append("\(median) longer than usec_per_call (median of \(longer.count) commands), which leaves out the read's return, parsing, and what is done before the reply is sent")
+        lines.append("\(median) longer than usec_per_call (median of \(longer.count) commands), which excludes the read's return, parsing, and the work between execution and the send of the reply")
     }
     if !shorter.isEmpty {
-        lines.append("shorter for \(shorter.joined(separator: ", ")): exec has what was seen to be executed by itself, usec_per_call also what pipelines, scripts and modules' threads executed")
+        lines.append("shorter for \(shorter.joined(separator: ", ")): exec includes only commands that ran alone, usec_per_call also those that pipelines, scripts and threads of modules executed")
     }
     return lines
 }
 
-/// In one line whether the two agree.
+/// Whether the counts agree, in one line.
 private func verdict(_ audit: Audit.Record) -> String {
     let commands = audit.commands.compactMap(\.difference), errors = audit.errors.compactMap(\.difference)
     let different = [(commands.count, audit.commands.count, "commands"), (errors.count, audit.errors.count, "errors")].filter { $0.0 != 0 }
         .map { "\($0) of \($1) \($2)" } + (audit.requestBytes?.difference == nil ? [] : ["the bytes of requests"])
-    guard !different.isEmpty else { return "every command's count is the server's" + (audit.errors.isEmpty ? "" : ", and every error's") }
+    guard !different.isEmpty else { return "every command's count equals the server's" + (audit.errors.isEmpty ? "" : ", and every error's") }
     let unexplained = audit.differences.count { $0.hasSuffix(Audit.unexplained) }
     return different.joined(separator: " and ") + " differ"
         + (unexplained == 0 ? ", for the reasons given" : ", \(unexplained) of them unexplained: please report it")

@@ -3,14 +3,15 @@ import KilnKernel
 import KilnModel
 import KilnTargets
 
-/// Holds kiln's counts against the servers' own: a connection to each, and what both said at the session's beginning and at its end.
+/// Compares kiln's counts with the servers' own: connects to each server and reads both at the session's beginning and end.
 final class RedisAudit: Probe {
     /// How kiln logs in to a server.
     struct Login {
         let user: String?
         let password: String?
 
-        /// - Parameter file: Its first line is the password; nil: the environment variable REDISCLI_AUTH has it, or there is none.
+        /// - Parameter file: A file whose first line is the password. If nil, the password is taken from the environment variable
+        ///   REDISCLI_AUTH, if it is set.
         init(user: String?, passwordFile file: String?) throws {
             self.user = user
             guard let file else {
@@ -40,13 +41,13 @@ final class RedisAudit: Probe {
     func attach() -> Nanoseconds { MonotonicClock.now() }
     func read(into snapshot: inout Snapshot) {}
 
-    /// Asks each server for the first time. What the session's command asks for belongs to the audit: it starts later.
+    /// Reads each server's statistics for the first time. The session's command starts later, so that the audit includes its requests.
     func begin() throws {
         connections = try targets.map { try ServerConnection($0, user: login.user, password: login.password) }
         starts = try connections.map(moment)
     }
 
-    /// Asks each server for the last time. A failure is said, and does not end the session.
+    /// Reads each server's statistics for the last time. A failure is printed, and does not end the session.
     func finish() {
         audits = zip(connections, starts).enumerated().map { process, asked in
             do {

@@ -1,13 +1,13 @@
 import KilnModel
 import KilnTargets
 
-/// The files of a session: a directory for each target.
+/// Writes the files of a session: one directory for each target.
 struct DirectorySink: Sink {
     let directories: [SessionDirectory]
 
     init(directories: [SessionDirectory]) { self.directories = directories }
 
-    /// Makes a directory for each target: `output`, or below it where there are several.
+    /// Makes the directory `output` for one target; for several targets, one directory each inside it.
     init(of targets: [Target], at output: String?, started: WallTime, withSyscalls: Bool) throws {
         let names = targets.map { fileNamePart($0.comm) }
         let place = try SessionPlace(output, target: names.first ?? "", started: started)
@@ -39,7 +39,7 @@ struct DirectorySink: Sink {
         try attempts.throwFirst()
     }
 
-    /// Stacks, picture and totals. What can be written is, whatever else can't.
+    /// Writes stacks, flamegraph and record. A file that can't be written doesn't keep the others from being written.
     func end(_ result: SessionResult) throws {
         var attempts = Attempts()
         for (process, directory) in directories.enumerated() {
@@ -54,14 +54,14 @@ struct DirectorySink: Sink {
         try attempts.throwFirst()
     }
 
-    /// Which files hold the session.
+    /// The lines that name the session's files.
     var wroteLines: [Line] { directories.flatMap(\.wroteLines) }
 
     /// Removes the directories that this session made.
     func discard() { for directory in directories.reversed() { directory.discard() } }
 }
 
-/// Several things that are all tried, whether one of them fails or not.
+/// Several actions that all run, even if one of them fails. Keeps the first failure.
 struct Attempts {
     private(set) var failure: (any Error)?
 
@@ -69,6 +69,6 @@ struct Attempts {
 
     mutating func run(_ body: () throws -> Void) { do { try body() } catch { failure = failure ?? error } }
 
-    /// The first failure, if there was one.
+    /// Throws the first failure, if there was one.
     func throwFirst() throws { if let failure { throw failure } }
 }

@@ -1,12 +1,12 @@
 import KilnTargets
 
-/// What a watched process is called: it may execute another program meanwhile.
+/// The name of a watched process, which changes when it executes another program.
 final class ProcessName {
-    /// As it was called, and what it executed, when the session began.
+    /// The name when the session began.
     let atStart: String
     private(set) var comm: String
     private(set) var exe: String?
-    /// Means this very process: its reads fail when it has ended, even if its pid is in use again. nil: it can't be read.
+    /// Stays with this process: reads fail after it has ended, even if its pid is in use again. Nil if the process can't be read.
     private let process: ProcessDirectory?
 
     init(pid: Int32, comm: String, exe: String? = nil) {
@@ -16,13 +16,13 @@ final class ProcessName {
         process = try? ProcFS().process(pid)
     }
 
-    /// Look again; of a process that has ended the last name stands.
+    /// Reads the name again. The last name of a process that has ended stays.
     func refresh() {
         guard let now = try? process?.comm() else { return }
         comm = now
         exe = (try? process?.exe()) ?? exe
     }
 
-    /// nil: as it is called now.
+    /// Nil if the name has not changed.
     var formerComm: String? { atStart == comm ? nil : atStart }
 }

@@ -4,35 +4,35 @@ import Glibc
 import KilnKernel
 import KilnModel
 
-/// Observes targets with a list of probes until something ends it, and gives what they measure to a list of sinks.
+/// Observes targets with a list of probes until it ends, and passes the results to a list of sinks.
 ///
-/// Every subcommand that observes makes its lists and runs one. Data flows one way: from the probes into snapshots, from snapshots into
-/// records, from records into sinks.
+/// Every subcommand that observes makes the two lists and runs one session. Data flows one way: from the probes into snapshots, from
+/// snapshots into records, from records into sinks.
 final class Session {
-    /// What differs from one subcommand to the next.
+    /// The parts in which subcommands differ.
     struct Plan {
         let targets: [SessionTarget]
-        /// In the order in which they are attached.
+        /// In the order of attaching.
         let probes: [any Probe]
-        /// In the order in which they are called.
+        /// In the order of calling.
         let sinks: [any Sink]
         let length: LengthOptions
-        /// When kiln started, by both clocks.
+        /// The time of kiln's start, by the monotonic and by the wall clock.
         var began = MonotonicClock.now()
         var started = WallTime()
-        /// Names the frames of the probes' stacks; nil where no probe has any.
+        /// Names the frames of stacks; nil if no probe samples stacks.
         var folding: StackFolding?
-        /// How often sinks get the numbers; nil: at the end only.
+        /// The time between reports to the sinks; nil: only at the end.
         var interval: Nanoseconds?
-        /// How often session.json is written on the way, if there are intervals. Writing it takes a quarter of kiln's own time when each
-        /// interval does.
+        /// The time between writes of session.json during the session, if there are intervals. Writing it in each interval would take a
+        /// quarter of kiln's own CPU time.
         var recordEvery = Nanoseconds(10_000_000_000)
-        /// How often probes are drained.
+        /// The time between drains of the probes.
         var drainEvery = Nanoseconds(200_000_000)
-        /// The words of the command behind `--`, and the command, which waits until everything is attached.
+        /// The words of the command behind `--`, and its process, which waits until everything is attached.
         var words: [String] = []
         var command: ChildCommand?
-        /// More of how the session observes, beside what the probes say.
+        /// Phrases for the announcement, in addition to those of the probes.
         var details: [String] = []
         /// `--bpf-statistics`.
         var keepsRunStatistics = false
@@ -42,21 +42,21 @@ final class Session {
     private let plan: Plan
     private let events: SessionEvents
     private let kernel = kernelRelease()
-    /// The kernel keeps run times of programs as long as this lives.
+    /// The kernel keeps run times of BPF programs while this object exists.
     private var statistics: RunStatistics?
     private var ending: SessionEnding?
-    /// What has ended the session, if it was an error; what went wrong first.
+    /// The first error, which may have ended the session.
     private var attempts = Attempts()
-    /// When the first probe began to count, and how long after kiln's start the last one did.
+    /// The time when the first probe began to count, and the time from kiln's start until all were attached.
     private var first = Nanoseconds.zero
     private var attachTime = Nanoseconds.zero
-    /// As last read, since the probes were attached.
+    /// The last snapshot: totals since the probes were attached.
     private var total: Snapshot
     private var ownCPU = Nanoseconds.zero
     private var recorded: Nanoseconds?
     private var folding = FoldingTimes()
 
-    /// From here on signals wait until the session asks for them. `targets`: whose exits end it, once all have exited.
+    /// From here on, signals wait until the session reads them. The session also ends when all targets have exited.
     init(_ plan: Plan, events: SessionEvents) throws {
         self.plan = plan
         self.events = events
@@ -65,8 +65,8 @@ final class Session {
         if let command = plan.command { try events.watch(pid: command.pid) }
     }
 
-    /// Observe until something ends the session. A session that fails before it has begun, and one that finds nothing to measure, take back
-    /// the files they have made.
+    /// Observes until something ends the session. A session that fails before it begins, or finds nothing to measure, removes the files
+    /// that it made.
     func run() throws {
         defer {
             for probe in plan.probes.reversed() { probe.detach() }
@@ -83,28 +83,28 @@ final class Session {
         run(untilEnded: { try announce(); try poll() })
         guard ending != .nothingToMeasure else {
             for sink in plan.sinks { sink.discard() }
-            throw ExitCode(1)  // the probe has said why
+            throw ExitCode(1)  // the probe has printed the reason
         }
-        // Whatever went wrong on the way, what is known is written.
+        // After any error, the known results are still written.
         finish()
         try attempts.throwFirst()
         for probe in plan.probes { try probe.conclude(total) }
         if ending == .commandEnded { try passOnStatus(of: plan.command) }
     }
 
-    /// Loads take a hundred milliseconds, most of it in the verifier, attaching a few: everything is loaded before anything counts. Two threads
-    /// load, not more: each needs some 10 MB meanwhile, for the kernel's types. Programs that probe functions are verified by a third.
+    /// Loading takes a hundred milliseconds, mostly in the verifier, and attaching a few, so all probes load before any attaches. Two
+    /// threads load; more would cost 10 MB of memory each, for the kernel's types. A third one verifies the programs that probe functions.
     private func attach() throws {
         let queue = DispatchQueue(label: "loading")
         let others = plan.probes.dropFirst().reversed().map { probe in
-            Meanwhile(on: queue) { () throws(KernelError) in try probe.load() }
+            BackgroundWork(on: queue) { () throws(KernelError) in try probe.load() }
         }
         try plan.probes.first?.load()
         for other in others { try other.outcome() }
         let moments = try plan.probes.map { try $0.attach() }
         first = moments.min() ?? MonotonicClock.now()
         attachTime = MonotonicClock.now() - plan.began
-        // Maps start at zero when they are attached: that is the first snapshot, and the first interval misses nothing.
+        // Counters are zero at the attach, so this is the first snapshot.
         total.time = first
         for target in plan.targets { target.begin() }
         ownCPU = OwnCost.now().cpu
@@ -119,7 +119,7 @@ final class Session {
         for sink in plan.sinks { try sink.begin(start) }
     }
 
-    /// Run what may end the session by an error, which is kept.
+    /// Runs a part of the session, and records the reason if it ends the session.
     private func run(untilEnded body: () throws -> Void) {
         do { try body() } catch let end as EndOfSession {
             ending = end.ending
@@ -131,12 +131,12 @@ final class Session {
         }
     }
 
-    /// Takes turns until something has ended the session. The turn that finds its end is the last one.
+    /// The poll loop. After the session has ended, it runs once more.
     private func poll() throws {
         let end = plan.length.end(from: first, plan.words)
         var due = plan.interval.map { first + $0 }, more = false
         plan.costLimit?.begin(at: first)
-        // One descriptor is enough as long as one probe has any.
+        // One descriptor is enough while only one probe has one.
         events.watch(attention: plan.probes.lazy.compactMap(\.attention).first)
         defer { events.watch(attention: nil) }
         while ending == nil {
@@ -156,7 +156,7 @@ final class Session {
         }
     }
 
-    /// Wait for the first of: a deadline, a signal, an exit, data that should not wait.
+    /// Waits for the first of: the deadline, a signal, an exit, data that must be drained soon.
     private func wait(until deadline: Nanoseconds) {
         switch events.next(until: deadline) {
         case .deadline, .attention: break
@@ -168,7 +168,7 @@ final class Session {
         }
     }
 
-    /// What came first has ended it.
+    /// The first reason stands.
     private func end(_ ending: SessionEnding) { self.ending = self.ending ?? ending }
 
     private func stop() { for probe in plan.probes { probe.stop() } }
@@ -179,7 +179,7 @@ final class Session {
         return more
     }
 
-    /// Give up what `--max-cost` forbids: what the last probe has to give up first.
+    /// Throttles the session if `--max-cost` requires it. The last probe sheds load first.
     private func limitCost() throws {
         guard let limit = plan.costLimit else { return }
         let cpu = plan.targets.map(\.cpu)
@@ -204,14 +204,14 @@ final class Session {
         return snapshot
     }
 
-    /// One interval: records where they are due, then the interval's numbers.
+    /// Writes records if they are due, and passes the interval to the sinks.
     private func report() throws {
         let snapshot = try snapshot(), interval = snapshot.since(total)
         let time = WallTime(), own = OwnCost.now(), used = own.cpu - ownCPU
-        // Whether it can be written or not: totals are what the intervals add up to.
+        // Totals advance even if a sink fails: they are the sum of all intervals.
         total = snapshot
         ownCPU = own.cpu
-        // Intervals are never as long to the microsecond.
+        // Half an interval of tolerance, because intervals vary by microseconds.
         if recorded.map({ snapshot.time + Nanoseconds(interval.time.count / 2) >= $0 + plan.recordEvery }) ?? true {
             for sink in plan.sinks { try sink.checkpoint(SessionCheckpoint(records: records())) }
             recorded = snapshot.time
@@ -235,7 +235,7 @@ final class Session {
         return nil
     }
 
-    /// What a session that is killed leaves of its stacks.
+    /// Writes the stacks so far, for the case that kiln is killed.
     private func checkpointStacks() throws {
         let began = MonotonicClock.now(), table = try stackTable() ?? StackTable()
         let stacks = plan.targets.indices.compactMap { folded(table, target: $0)?.text }
@@ -243,16 +243,16 @@ final class Session {
         folding.done(since: began)
     }
 
-    /// The last numbers, names and files. What can be written is, whatever else can't.
+    /// Writes the final numbers, names and files. An output that fails doesn't keep the others from being written.
     private func finish() {
         stop()
-        // An error breaks the last interval off, which is part of the session all the same.
+        // After an error, the incomplete last interval is part of the session, too.
         if ending == .error || plan.interval == nil, let last = try? snapshot() { total = last }
         if ending != .error { for probe in plan.probes { probe.finish() } }
         var stacks = StackTable()
         attempts.run { stacks = try stackTable() ?? stacks }
         var records = records()
-        // Names take their time.
+        // Looking up names takes time, so records are written before.
         for sink in plan.sinks { attempts.run { try sink.checkpoint(SessionCheckpoint(records: records)) } }
         var texts: [[UInt8]] = []
         for index in records.indices {
@@ -267,7 +267,7 @@ final class Session {
         for sink in plan.sinks { attempts.run { do { try sink.end(result) } catch is OutputClosed {} } }
     }
 
-    /// A record of each target, as of the last snapshot.
+    /// A record for each target, from the last snapshot.
     private func records() -> [SessionRecord] {
         var snapshot = total
         snapshot.time = total.time - first

@@ -4,25 +4,25 @@ import KilnModel
 import PrintableText
 import SystemPackage
 
-/// The directory of one target's session. Rows are written as they are known; whole files are replaced at once.
+/// The directory of one target's session. Rows are appended as they are known; other files are replaced atomically.
 final class SessionDirectory {
     let path: FilePath
     private let commands: FileDescriptor?
     private let syscalls: FileDescriptor?
     private let owner: (user: UInt32, group: UInt32)?
-    /// Files are named in the directory that was made, whatever has come to stand in its place.
+    /// Files are opened relative to this descriptor, even if another directory now has the path.
     private let directory: FileDescriptor
-    /// The directories that were not there before, outermost first.
+    /// The directories that kiln created, outermost first.
     private let made: [FilePath]
-    /// Names of the files that hold what they should.
+    /// Names of the complete files.
     private var written: Set<String>
 
-    /// Make the row files in a directory that holds nothing yet.
+    /// Creates the row files in an empty directory.
     convenience init(_ place: SessionPlace, withCommands: Bool = true, withSyscalls: Bool) throws {
         try self.init(place.path, within: place, withCommands: withCommands, withSyscalls: withSyscalls)
     }
 
-    /// Make the directory, where that is not `place` itself, with its row files. What fails takes `place` back, too.
+    /// Creates the directory, unless it is `place` itself, and its row files. After a failure, `place` is removed, too.
     init(_ path: FilePath, within place: SessionPlace, withCommands: Bool = true, withSyscalls: Bool) throws {
         let owner = Self.personBehindSudo()
         var made = place.made, directory: FileDescriptor?, rows: [FileDescriptor] = []
@@ -63,15 +63,14 @@ final class SessionDirectory {
         if let syscalls { try append(lines.syscalls, to: syscalls, name: "syscalls.jsonl") }
     }
 
-    /// Replace session.json: a reader sees the former one or this one.
+    /// Replaces session.json atomically.
     func write(_ record: SessionRecord) throws {
         let encoder = JSONEncoder()
         encoder.outputFormatting = [.prettyPrinted, .sortedKeys, .withoutEscapingSlashes]
         try write(printableJSON(Array(try encoder.encode(record))) + [UInt8(ascii: "\n")], to: "session.json")
     }
 
-    /// Write a whole file under a temporary name, then give it its own. Whatever else has come to stand there (a link, a pipe) is
-    /// replaced, not written to.
+    /// Writes a file under a temporary name and renames it. A link or a pipe with the final name is replaced, never written to.
     func write(_ bytes: [UInt8], to name: String) throws {
         let temporary = ".\(name).partial"
         do {
@@ -89,14 +88,14 @@ final class SessionDirectory {
 
     private static let files = ["session.json", "commands.jsonl", "syscalls.jsonl", "stacks.folded", "flamegraph.svg"]
 
-    /// Which files hold the session; nothing where none does.
+    /// The line that names the session's files; empty if there are none.
     var wroteLines: [Line] {
         var status = stat()
         let files = Self.files.filter { written.contains($0) && fstatat(directory.rawValue, $0, &status, 0) == 0 }
         return files.isEmpty ? [] : ["wrote \(path)/: \(files.joined(separator: ", "))"]
     }
 
-    /// Take back what was made, when the session did not begin, or nobody is there to read it.
+    /// Removes everything that was created, if the session did not begin or nobody needs its files.
     func discard() {
         for name in Self.files { unlinkat(directory.rawValue, name, 0) }
         for directory in made.reversed() { rmdir(directory.string) }
@@ -138,7 +137,7 @@ final class SessionDirectory {
         }
     }
 
-    /// A file that was not there: nothing that somebody put into its place is written to.
+    /// Creates a file that must not exist, so that an attacker's link is never followed.
     private static func create(
         _ name: String, in directory: FileDescriptor, owner: (user: UInt32, group: UInt32)?
     ) throws(Errno) -> FileDescriptor {
@@ -151,7 +150,7 @@ final class SessionDirectory {
     fileprivate static func failure(_ attempt: String, _ path: FilePath, _ error: any Error) -> Failure {
         let advice = switch error as? Errno {
         case .noSpace?, .diskQuotaExceeded?: "Free space there, or give another directory with --output."
-        case .fileTooLarge?: "The limit of a file's size (ulimit -f) is reached: raise it."
+        case .fileTooLarge?: "The file size limit (ulimit -f) is reached: raise it."
         case .tooManyOpenFiles?: "Raise the limit of open files (ulimit -n)."
         case .noSuchFileOrDirectory?: "Was the directory removed? Give another one with --output."
         default: "Give a directory that can be written with --output."
@@ -159,7 +158,7 @@ final class SessionDirectory {
         return Failure("cannot \(attempt) \(path): \(error). \(advice)")
     }
 
-    /// Files belong to who called sudo.
+    /// Under sudo, files belong to the user who called it.
     fileprivate static func personBehindSudo() -> (user: UInt32, group: UInt32)? {
         guard geteuid() == 0, let user = getenv("SUDO_UID"), let group = getenv("SUDO_GID"),
               let user = UInt32(String(cString: user)), let group = UInt32(String(cString: group))
@@ -168,14 +167,14 @@ final class SessionDirectory {
     }
 }
 
-/// Where a session writes, of one target or of several.
+/// The directory of a session with one target, or the parent directory of several.
 struct SessionPlace {
     let path: FilePath
-    /// The directories that were not there before, outermost first.
+    /// The directories that kiln created, outermost first.
     let made: [FilePath]
 
-    /// `asked` must not hold anything yet. Without it that is a new directory in the current one, by target and time: sessions that
-    /// begin in the same second have one each.
+    /// `asked` must not exist or be empty. If it is nil, a new directory in the current one is named by target and time; sessions that
+    /// begin in the same second get different names.
     init(_ asked: String?, target: String, started: WallTime) throws {
         let owner = SessionDirectory.personBehindSudo()
         if let asked {
@@ -203,7 +202,7 @@ struct SessionPlace {
     }
 }
 
-/// As part of a file's name: letters, digits and dashes of a name, which may hold anything.
+/// A name, which may hold any characters, as part of a file name: letters, digits and dashes stay, others become `_`.
 func fileNamePart(_ name: String) -> String {
     String(name.unicodeScalars.prefix(40).map { scalar -> Character in
         scalar.properties.isAlphabetic || ("0"..."9").contains(scalar) || scalar == "-" ? Character(scalar) : "_"

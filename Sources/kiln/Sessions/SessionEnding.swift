@@ -1,19 +1,19 @@
-/// Why a session has ended, as session.json says it.
+/// The reason why a session ended, as session.json has it.
 enum SessionEnding: String {
     /// `--duration` has passed.
     case duration
-    /// By Ctrl-C.
+    /// Ctrl-C.
     case interrupted
     case terminated
     case commandEnded = "command ended"
     case targetExited = "target exited"
-    /// `--max-cost`: there was nothing left to give up.
+    /// `--max-cost`: every measure to lower the overhead was already taken.
     case costLimit = "cost limit"
-    /// The reader of standard output has gone.
+    /// The reader of standard output has closed it.
     case outputClosed = "output closed"
     case error
-    /// The targets speak another protocol: there is nothing to measure. The session leaves no files.
+    /// The targets speak another protocol. The session leaves no files.
     case nothingToMeasure = "nothing to measure"
-    /// `--limit`: as many lines as were asked for.
+    /// `--limit`: the number of lines was reached.
     case lineLimit = "line limit"
 }

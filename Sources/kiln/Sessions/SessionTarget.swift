@@ -1,23 +1,23 @@
 import KilnModel
 import KilnTargets
 
-/// Whom a session is about: a process, a process with what it starts, or every process of the host.
+/// The target of a session: a process, a process and its descendants, or every process of the host.
 final class SessionTarget {
-    /// Which stacks belong to the target, and below which name they stand in its picture.
+    /// The stacks that belong to the target, and their roots in its flamegraph.
     enum StackRoots {
-        /// Those of the process, below its name, and those of its children, below `NAME (child)`: what a server forks (BGSAVE) runs its
-        /// functions, too, and must not look like it.
+        /// Stacks of the process below its name, and those of its children below `NAME (child)`. A child that a server forks (BGSAVE) runs
+        /// the same functions and must be distinguishable.
         case processAndChildren
-        /// All stacks of the session, below the name of the process they are of.
+        /// All stacks of the session, each below the name of its process.
         case everyProcess
     }
 
-    /// 0: every process of the host.
+    /// 0 means every process of the host.
     let pid: Int32
     let ports: [UInt16]
     let container: String?
     let name: ProcessName
-    /// CPU time since `begin`, as last read.
+    /// CPU time since `begin`, by the last reading.
     private(set) var cpu = Nanoseconds.zero
     private(set) var hasExited = false
     private let roots: StackRoots
@@ -25,7 +25,7 @@ final class SessionTarget {
     private let clock: ProcessCPUClock?
     private var cpuBefore: UInt64 = 0
 
-    /// A process that runs.
+    /// A running process.
     init(_ target: Target, roots: StackRoots = .processAndChildren) throws {
         pid = target.pid
         ports = target.ports
@@ -45,10 +45,10 @@ final class SessionTarget {
         clock = try pid == 0 ? nil : cpuClock(of: pid)
     }
 
-    /// From now on its CPU time counts.
+    /// Starts counting CPU time.
     func begin() { cpuBefore = (try? clock?.nanoseconds()) ?? 0 }
 
-    /// Look again at its name and its clock. Of a process that has exited the last reading stands.
+    /// Reads name and CPU clock again. After the target has exited, the last values stay.
     func refresh() {
         guard pid != 0 else { return }
         name.refresh()
@@ -57,14 +57,14 @@ final class SessionTarget {
 
     func exited() { hasExited = true }
 
-    /// As it is called now.
+    /// The target with its present name.
     var described: SessionRecord.Target {
         var target = SessionRecord.Target(pid: pid, exe: name.exe, comm: name.comm, ports: ports, container: container)
         target.commAtStart = name.formerComm
         return target
     }
 
-    /// The name below which stacks of a process stand in this target's picture; nil: they belong to another target.
+    /// The root of a process's stacks in this target's flamegraph; nil if they belong to another target.
     ///
     /// - Parameters:
     ///   - process: The number of the process in `table`.
@@ -78,7 +78,7 @@ final class SessionTarget {
         }
     }
 
-    /// The sampled processes, the most sampled first; nil for a target whose stacks are its own.
+    /// The sampled processes, the most sampled first; nil unless the target includes other processes.
     func sampledProcesses(in table: StackTable) -> [SessionRecord.Process]? {
         guard roots == .everyProcess else { return nil }
         return table.weights(of: .onCPU).map { number, samples in

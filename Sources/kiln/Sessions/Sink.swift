@@ -1,25 +1,25 @@
 import KilnKernel
 import KilnModel
 
-/// Receives what a session measures: tables for people, JSON lines for programs, a directory of files.
+/// Receives the results of a session: as tables, as JSON lines, or as files.
 ///
-/// A session has a list of sinks and calls each of them in its order. A sink gets records and counts. It never sees the options of a
-/// subcommand: what it needs of them is given to its initialiser. A sink that can't write throws; `OutputClosed` says that its reader has
-/// gone, which ends the session without an error.
+/// A session calls its sinks in the order of their list. A sink gets records and counts, never the options of a subcommand; its initializer
+/// takes the settings that it needs. A sink that can't write throws. `OutputClosed` means that the reader of standard output has closed it,
+/// and ends the session without an error.
 protocol Sink {
     /// Everything is attached; the first interval begins.
     func begin(_ start: SessionStart) throws
     /// An interval has passed.
     func interval(_ interval: SessionInterval) throws
-    /// What is known so far, now and then: a session that is killed leaves this.
+    /// Intermediate results, written from time to time for the case that kiln is killed.
     func checkpoint(_ checkpoint: SessionCheckpoint) throws
     /// The session has ended: the numbers are final.
     func end(_ result: SessionResult) throws
-    /// The session did not begin, or found nothing to measure: remove what was made for it.
+    /// The session did not begin, or found nothing to measure: remove its files.
     func discard()
 }
 
-/// A sink implements the calls that it needs.
+/// By default every call does nothing.
 extension Sink {
     func begin(_ start: SessionStart) throws {}
     func interval(_ interval: SessionInterval) throws {}
@@ -28,33 +28,33 @@ extension Sink {
     func discard() {}
 }
 
-/// What a session is attached to, and how.
+/// The targets of a session, and the way they are observed.
 struct SessionStart {
     let targets: [SessionRecord.Target]
-    /// How it observes and for how long, in short phrases.
+    /// Hook, frequency, duration and the like, as short phrases.
     let details: [String]
-    /// The programs in the kernel.
+    /// The loaded BPF programs.
     let programs: () -> [LoadedProgram]
-    /// What this kernel refused while something else could be taken.
+    /// Refusals by this kernel for which kiln has a substitute, a line each.
     let refusals: [String]
 }
 
-/// What one interval brought.
+/// The results of one interval.
 struct SessionInterval {
-    /// As they are called now.
+    /// With their present names.
     let targets: [SessionRecord.Target]
-    /// What happened in the interval.
+    /// Counts of this interval only.
     let counts: Snapshot
-    /// The same as JSON lines, by target.
+    /// The same counts as JSON lines, by target.
     let lines: [IntervalLines]
-    /// When it ended.
+    /// The end of the interval.
     let time: WallTime
-    /// What kiln itself used: CPU time in the interval, and the most memory so far.
+    /// kiln's own CPU time in the interval, and its peak memory (RSS, bytes) so far.
     let ownCPU: Nanoseconds
     let ownPeakRSS: UInt64
 }
 
-/// What a session that is killed leaves. Either part may be missing.
+/// Intermediate results. Either part may be missing.
 struct SessionCheckpoint {
     /// A record for each target.
     var records: [SessionRecord] = []
@@ -62,19 +62,19 @@ struct SessionCheckpoint {
     var stacks: [[UInt8]] = []
 }
 
-/// What is known at a session's end.
+/// The final results of a session.
 struct SessionResult {
     /// A record for each target.
     let records: [SessionRecord]
-    /// Folded stacks for each target; empty where none were sampled.
+    /// Folded stacks for each target; empty if none were sampled.
     let stacks: [[UInt8]]
-    /// The programs in the kernel.
+    /// The loaded BPF programs.
     let programs: () -> [LoadedProgram]
 }
 
-/// Says on standard error that a session has begun.
+/// Announces on standard error that a session has begun.
 struct Announcement: Sink {
-    /// What else there is to say then, line by line.
+    /// More lines to print with the announcement.
     var remarks: () -> [String] = { [] }
 
     func begin(_ start: SessionStart) {

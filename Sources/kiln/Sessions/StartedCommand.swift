@@ -2,12 +2,13 @@ import ArgumentParser
 import KilnKernel
 import SystemPackage
 
-/// A command that waits to be started. `errors` as in `ChildCommand`.
+/// Makes a process for a command and holds it before its start. `errors` as in `ChildCommand`.
 func waitingCommand(_ words: [String], errors: Int32? = nil) throws -> ChildCommand {
     do { return try ChildCommand(words, errors: errors) } catch { throw Failure("cannot make a process for `\(words[0])`: \(error).") }
 }
 
-/// What can't be started ends kiln as it ends a shell's command: with 127 where there is no such program, with 126 where it can't be executed.
+/// Starts the command. If that fails, kiln's exit status is that of a shell: 127 if the program does not exist, 126 if it can't be
+/// executed.
 func start(_ command: ChildCommand, _ words: [String]) throws {
     do { try command.start() } catch {
         throw Failure(
@@ -23,7 +24,7 @@ func startedCommand(_ words: [String], errors: Int32? = nil) throws -> ChildComm
     return command
 }
 
-/// A session that its command has ended has the command's status, as a shell says it: 128 and the signal's number where one ended it.
+/// Exits with the status of a command that ended the session, like a shell: 128 plus the number of the signal that ended it.
 func passOnStatus(of command: ChildCommand?) throws {
     guard let status = command?.end(), status != 0 else { return }
     say("kiln: the command ended with status \(status)")

@@ -3,10 +3,10 @@ import Glibc
 import KilnSymbols
 import SystemPackage
 
-/// Asks addr2line (LLVM or GNU binutils) what was inlined at an address: one child process for each module, kept.
+/// Asks addr2line (LLVM or GNU binutils) for the functions inlined at an address. One child process for each module stays running.
 ///
-/// Debug information knows addresses as the module was linked for. perf prints where an instruction lies in the file, older
-/// versions where it lay in the process. So an answer counts only if it is about the function that perf named.
+/// Debug information has addresses as linked. perf prints an instruction's offset in the file, or, in older versions, its address in the
+/// process. So an answer counts only if it names the function that perf named.
 final class AddressLines: InlineResolver {
     private struct Module {
         var lines: Addr2line
@@ -15,11 +15,11 @@ final class AddressLines: InlineResolver {
 
     private let showsContext: Bool
     private var modules: [String: Module?] = [:]
-    private var hasToldFailure = false
+    private var hasReportedFailure = false
 
     init(showsContext: Bool) {
         self.showsContext = showsContext
-        signal(SIGPIPE, SIG_IGN)  // an addr2line that ended is one that knows nothing
+        signal(SIGPIPE, SIG_IGN)  // writing to an addr2line that has ended must not end kiln
     }
 
     func functions(at place: CodePlace) -> [SourceFunction] {
@@ -33,7 +33,7 @@ final class AddressLines: InlineResolver {
         for question in questions {
             let found = module.lines.frames(of: question)
             guard let outermost = found.last, identifier(outermost.function) == identifier(place.symbol) else { continue }
-            // Its name is perf's, as it is in stacks where nothing was inlined.
+            // The outermost name is perf's, as in stacks without inlining.
             let names = [place.symbol] + found.dropLast().reversed().map(\.function)
             return zip(names, found.reversed()).map { SourceFunction(name: $0, line: showsContext ? $1.place : "") }
         }
@@ -42,15 +42,15 @@ final class AddressLines: InlineResolver {
 
     private func open(_ path: String) -> Module? {
         let lines = Addr2line(module: path) { failure in
-            if !hasToldFailure { say("kiln: \(failure)") }
-            hasToldFailure = true
+            if !hasReportedFailure { say("kiln: \(failure)") }
+            hasReportedFailure = true
         }
         return lines.map { Module(lines: $0, addresses: try? LinkedAddresses(of: FilePath(path))) }
     }
 }
 
-/// The last word of a function's name: what its symbol and its debug information have in common, whatever each adds of
-/// namespaces, arguments of functions and templates, versions (`@@GLIBC_2.34`) and notes on copies (`.isra.0`).
+/// The last component of a function's name, which its symbol and its debug information have in common. Leaves out namespaces, arguments of
+/// functions and templates, versions (`@@GLIBC_2.34`) and suffixes of copies (`.isra.0`).
 func identifier(_ function: String) -> String {
     var depth = 0
     var plain: [Character] = []
@@ -70,8 +70,8 @@ private final class Addr2line {
     private let questions: UnsafeMutablePointer<FILE>
     private let answers: UnsafeMutablePointer<FILE>
 
-    /// Nil when there is no such module on this host, or no addr2line.
-    init?(module: String, tellFailure: (String) -> Void) {
+    /// Nil if this host has no such module, or no addr2line.
+    init?(module: String, reportFailure: (String) -> Void) {
         guard access(module, R_OK) == 0 else { return nil }
         var (toChild, fromChild): ([Int32], [Int32]) = ([-1, -1], [-1, -1])
         guard pipe(&toChild) == 0, pipe(&fromChild) == 0 else { return nil }
@@ -84,7 +84,7 @@ private final class Addr2line {
         posix_spawn_file_actions_addopen(&actions, 2, "/dev/null", O_WRONLY, 0)
         var child: pid_t = 0
         var status: Int32 = 0
-        // LLVM's first: GNU's takes the name of the surrounding function for inlined functions without a linkage name.
+        // LLVM's first: GNU's gives inlined functions without a linkage name the name of the surrounding function.
         for program in ["llvm-addr2line", "addr2line"] {
             let command = [program, "-a", "-i", "-f", "-s", "-C", "-e", module]
             var words: [UnsafeMutablePointer<CChar>?] = command.map { strdup($0) } + [nil]
@@ -96,7 +96,7 @@ private final class Addr2line {
         close(fromChild[1])
         guard status == 0, let questions = fdopen(toChild[1], "w"), let answers = fdopen(fromChild[0], "r") else {
             for end in [toChild[1], fromChild[0]] { close(end) }
-            tellFailure("cannot start addr2line: \(errorText(status)). Install binutils, or leave out --inline.")
+            reportFailure("cannot start addr2line: \(errorText(status)). Install binutils, or leave out --inline.")
             return nil
         }
         pid = child
@@ -111,9 +111,9 @@ private final class Addr2line {
         waitpid(pid, &status, 0)
     }
 
-    /// The functions at a place, innermost first, each with `file:line` if that is known.
+    /// The functions at an address, innermost first, each with `file:line` if that is known.
     func frames(of place: String) -> [(function: String, place: String)] {
-        // An answer has no end of its own; an address that no code has, asked for next, marks it.
+        // addr2line doesn't mark the end of an answer, so an address without code is asked next as a mark.
         let mark: UInt64 = 0xffff_ffff_ffff_fff1
         fputs("\(place)\n0x\(String(mark, radix: 16))\n", questions)
         guard fflush(questions) == 0 else { return [] }

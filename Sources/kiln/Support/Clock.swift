@@ -2,7 +2,7 @@ import Glibc
 import KilnKernel
 import KilnModel
 
-/// A moment of the wall clock.
+/// A time of the wall clock.
 struct WallTime {
     private let seconds: time_t
     private let nanoseconds: Int
@@ -36,11 +36,11 @@ struct WallTime {
         return String(repeating: "0", count: digits - text.count) + text
     }
 
-    /// Local date and time, as logs have it.
+    /// Local date and time, as in logs.
     var dateAndTime: String { format(local, "%Y/%m/%d %H:%M:%S") }
     var microseconds: String { padded(nanoseconds / 1000, to: 6) }
 
-    /// Local time of day, for people.
+    /// Local time of day.
     var timeOfDay: String { format(local, "%H:%M:%S") }
 
     /// Local time as part of a file name.
@@ -62,7 +62,7 @@ struct WallTime {
     }
 }
 
-/// How far the wall clock is from the kernel's monotonic one, now.
+/// The present difference between the wall clock and the kernel's monotonic clock.
 struct MonotonicOffset {
     private let offset: UInt64
 

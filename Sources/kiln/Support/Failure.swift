@@ -3,7 +3,7 @@ import Glibc
 import KilnKernel
 import KilnTargets
 
-/// Something kiln could not do: one line that says what, where, why and what to do next.
+/// An error as one line: what failed, where, why, and what to do next.
 struct Failure: Error, CustomStringConvertible {
     var description: String
     /// kiln's exit status.
@@ -15,20 +15,20 @@ struct Failure: Error, CustomStringConvertible {
     }
 }
 
-/// What the C library says of an error: `No such process`.
+/// The C library's text for an error: `No such process`.
 func errorText(_ code: Int32) -> String {
     strerror(code).map { String(cString: $0) } ?? "errno \(code)"
 }
 
 extension ParsableCommand {
-    /// Run `body`; an error becomes a line on standard error and an exit status.
+    /// Runs `body`. An error becomes a line on standard error and an exit status.
     func reportingErrors(_ body: () throws -> Void) throws {
         do {
             try body()
         } catch let code as ExitCode {
             throw code
         } catch is OutputClosed {
-            throw ExitCode(128 + SIGPIPE)  // what a shell says of a program that the signal ended
+            throw ExitCode(128 + SIGPIPE)  // the status that a shell gives for a program ended by this signal
         } catch {
             say("kiln: ", error)
             throw ExitCode((error as? Failure)?.status ?? 1)
@@ -36,13 +36,13 @@ extension ParsableCommand {
     }
 }
 
-/// Talk: a line on standard error.
+/// Prints a line on standard error.
 func say(_ line: Line) { say([line]) }
 
 func say(_ lines: [Line]) { _ = try? Output.standardError.write(lines) }
 
-/// What went wrong, behind what that is of. Lines below the first are of errors that have made the names in them printable, or hold none:
-/// what there is to choose from, and what the kernel's verifier says.
+/// Prints an error after the words that say where it happened. Only discovery and kernel errors may have several lines (candidates, or the
+/// verifier's log); they contain no unprintable names.
 func say(_ beginning: String, _ error: any Error) {
     let hasLines = error is DiscoveryError || error is KernelError
     let lines = hasLines ? "\(error)".split(separator: "\n").map(String.init) : ["\(error)"]

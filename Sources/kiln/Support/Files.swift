@@ -1,7 +1,7 @@
 import Glibc
 import SystemPackage
 
-/// Reads a file, or standard input for -, in pieces.
+/// Reads a file in pieces, or standard input for `-`. `what`: the expected content, for the error message.
 func readPieces(of file: String, _ what: String, _ body: (UnsafeRawBufferPointer) -> Void) throws {
     do {
         let isStandardInput = file == "-"
@@ -19,7 +19,7 @@ func readPieces(of file: String, _ what: String, _ body: (UnsafeRawBufferPointer
     }
 }
 
-/// Writes a result to a file, or to standard output for - or nil. `body` is given what writes a piece.
+/// Writes a result to a file, or to standard output for `-` or nil. `body` gets a function that writes a piece.
 func writePieces(to file: String?, _ body: ((([UInt8]) throws -> Void)) throws -> Void) throws {
     guard let file, file != "-" else { return try body { try Output.standardOutput.write($0) } }
     do {

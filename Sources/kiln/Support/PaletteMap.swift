@@ -1,18 +1,18 @@
 import Glibc
 
-/// The file of colours that `--cp` keeps in the current directory: a line `name->rgb(red,green,blue)` for each name.
+/// The file of colours that `--cp` keeps in the current directory, with one line `name->rgb(red,green,blue)` for each name.
 struct PaletteMap {
     static let file = "palette.map"
     private(set) var colors: [String: UInt32] = [:]
 
-    /// Reads the file; without one there are no colours yet.
+    /// Reads the file, if it exists.
     init() throws {
         guard access(Self.file, F_OK) == 0 else { return }
         var text: [UInt8] = []
         try readPieces(of: Self.file, "colours, as --cp writes it") { text.append(contentsOf: $0) }
         for (index, line) in text.split(separator: UInt8(ascii: "\n")).enumerated() {
             guard let (name, color) = Self.parse(String(decoding: line, as: UTF8.self)) else {
-                throw Failure("\(Self.file): line \(index + 1) is no colour. Remove the file, or write `name->rgb(255,0,0)`.")
+                throw Failure("\(Self.file): line \(index + 1) is not a colour. Remove the file, or write `name->rgb(255,0,0)`.")
             }
             colors[name] = color
         }

@@ -2,7 +2,7 @@ import Glibc
 import KilnModel
 import KilnTargets
 
-/// What this process has used since it started.
+/// Resources that this process has used since its start.
 struct OwnCost {
     var cpu: Nanoseconds
     var peakRSSBytes: UInt64
@@ -17,7 +17,7 @@ struct OwnCost {
         )
     }
 
-    /// From proc(5): getrusage counts the memory of the program that started this one, too, if that was more.
+    /// From proc(5). getrusage would include the memory of the parent before exec.
     private static func peakRSS() -> UInt64? {
         var status: [UInt8] = []
         guard (try? readPieces(of: "/proc/self/status", "status", { status += $0 })) != nil else { return nil }
@@ -27,7 +27,7 @@ struct OwnCost {
     }
 }
 
-/// What a target has used since it started.
+/// The CPU time that a target has used since its start.
 func cpuClock(of pid: Int32) throws -> ProcessCPUClock {
     do { return try ProcessCPUClock(pid: pid) } catch {
         throw Failure("cannot read the CPU clock of pid \(pid): \(error). It may have exited; look with `ps -p \(pid)`.")

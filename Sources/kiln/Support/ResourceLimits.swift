@@ -1,7 +1,7 @@
 import Glibc
 
-/// What the limits of this process allow, before anything is attached: a session that runs into one can only break off. Each CPU's timers
-/// and each mapped file of a target take a descriptor: as many as the system grants are taken.
+/// Raises the limit of open files as far as allowed, and throws if a limit is too low for a session. Called before anything is attached.
+/// Each CPU's timers and each mapped file of a target take a descriptor.
 func requireLimits() throws {
     var files = rlimit(), space = rlimit()
     getrlimit(__rlimit_resource_t(RLIMIT_NOFILE.rawValue), &files)
@@ -11,7 +11,7 @@ func requireLimits() throws {
     guard files.rlim_max >= wanted else {
         throw Failure("the limit of open files (ulimit -n) is \(files.rlim_max), and a session takes \(wanted) or more. Raise it.")
     }
-    // Three times what a session was seen to take (VmPeak), most of it for threads and never touched.
+    // Three times the VmPeak of a measured session; most of it is untouched memory of threads.
     let leastSpace = rlim_t(1 << 30)
     getrlimit(__rlimit_resource_t(RLIMIT_AS.rawValue), &space)
     guard space.rlim_cur >= leastSpace else {

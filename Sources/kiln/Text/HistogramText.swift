@@ -1,6 +1,6 @@
 import KilnModel
 
-/// A histogram in full, a line for each power of two, as bpftrace users know it:
+/// A complete histogram, one line for each power of two, in bpftrace's format:
 /// `[8 us, 16 us)        1234 |@@@@@@@@                |`
 func histogramLines(_ histogram: Histogram) -> [String] {
     let octaves = histogram.octaves
@@ -17,7 +17,7 @@ func histogramLines(_ histogram: Histogram) -> [String] {
     }
 }
 
-/// The distribution of several histograms over the same powers of two, a block character for each.
+/// The distributions of several histograms over the same powers of two, with one block character for each power.
 struct Sparklines {
     private let octaves: ClosedRange<Int>
     private static let blocks = Array("▁▂▃▄▅▆▇█")
@@ -51,7 +51,7 @@ struct Sparklines {
     }
 }
 
-/// A power of two of nanoseconds in a short form: 512 ns, 1 us, 64 us, 2 ms, 1 s: rounded, for axes.
+/// A power of two of nanoseconds, rounded, as a short label of an axis: 512 ns, 1 us, 64 us, 2 ms, 1 s.
 private func binary(_ time: Nanoseconds) -> String {
     switch time.count {
     case ..<1_000: "\(time.count) ns"

@@ -1,8 +1,8 @@
 import KilnKernel
 import KilnModel
 
-/// What one interval adds to the row files of one target, in a fixed order: JSON lines. Made once, because encoding them takes most of
-/// kiln's own time.
+/// The JSON lines that one interval adds to the row files of one target, in a fixed order. They are encoded once for all sinks, because
+/// encoding takes most of kiln's own time.
 struct IntervalLines {
     let commands: [UInt8]
     let syscalls: [UInt8]
@@ -10,7 +10,7 @@ struct IntervalLines {
     init(_ interval: Snapshot, time: WallTime, target: SessionRecord.Target, process: Int) throws {
         commands = try jsonLines(interval.commands.filter { $0.key.process == process }.sorted { $0.key.name < $1.key.name }
             .flatMap { key, counts -> [CommandRow] in
-                // A command that nobody has answered yet has its row too: its calls are known.
+                // A command without any reply yet has a row, too: its number of calls is known.
                 let known = Phase.allCases.filter { counts.phases[$0] != nil }
                 let hasLatency = known.contains(.service) || known.contains(.wait) || known == [.total]
                 return (hasLatency ? known : [.service] + known).map { phase in

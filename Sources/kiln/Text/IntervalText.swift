@@ -2,12 +2,12 @@ import KilnKernel
 import KilnModel
 import PrintableText
 
-/// An interval, or a whole session, as tables for people.
+/// An interval, or a whole session, as tables.
 struct IntervalText {
     let interval: Snapshot
-    /// Of a whole session: totals instead of rates.
+    /// A whole session: the tables show totals instead of rates.
     let isTotal: Bool
-    /// How many rows a table has at most.
+    /// The largest number of rows in a table.
     let tableRows: Int
 
     /// The commands of one process, the most called first.
@@ -16,7 +16,7 @@ struct IntervalText {
             .sorted { ($1.counts.calls, $0.name) < ($0.counts.calls, $1.name) }
     }
 
-    /// Those of them that are shown: where they are too many, half of the rows is for those that took the longest, all calls together.
+    /// The commands that the table shows. If there are too many, half of the rows show those with the longest total service.
     func shownCommands(of process: Int) -> [(name: CommandName, counts: CommandCounts)] {
         let all = commands(of: process), most = tableRows
         guard all.count > most else { return all }
@@ -25,7 +25,7 @@ struct IntervalText {
         return all.filter { shown.contains($0.name) }
     }
 
-    /// What a table leaves out, and where it is; nil: nothing. `amount`: what they come to together.
+    /// A line for the rows that a table leaves out, with the file that has them; nil if none is left out. `amount`: their total.
     func restLine(_ count: Int, _ what: String, amount: String = "", in file: String = "session.json") -> Line? {
         count > 0 ? "… and \(count) more \(what)\(amount) (in \(file))" : nil
     }
@@ -38,7 +38,7 @@ struct IntervalText {
         )
     }
 
-    /// A row for each command that is shown, with its service; on the client's side with its total.
+    /// A row for each shown command with its service, or with its total on the client's side.
     func commandTable(process: Int) -> [Line] {
         let rows = shownCommands(of: process).map { (name: $0.name, counts: $0.counts, service: $0.counts.latency) }
         guard !rows.isEmpty else { return ["no commands"] }
@@ -57,12 +57,12 @@ struct IntervalText {
         return lines + [restLine(of: process)].compactMap { $0 }
     }
 
-    /// The system calls of one process on one line, the most frequent first; nil when there were none.
+    /// The system calls of one process on one line, the most frequent first; nil if there were none.
     func syscallLine(process: Int) -> String? {
         syscallLine(interval.syscalls.filter { $0.key.process == process }.map { (syscallName($0.number), $1) })
     }
 
-    /// The same of calls by name.
+    /// The same for calls by name.
     func syscallLine(_ calls: [(name: String, counts: SyscallCounts)]) -> String? {
         let counted = calls.sorted { ($1.counts.count, $0.name) < ($0.counts.count, $1.name) }
         guard !counted.isEmpty else { return nil }
@@ -72,13 +72,13 @@ struct IntervalText {
         return (isTotal ? "syscalls: " : "syscalls/s: ") + shown.joined(separator: ", ") + more(counted.count - 8, ",")
     }
 
-    /// Everything lost, by name.
+    /// All losses by name.
     var lostText: String {
         guard !interval.losses.isEmpty else { return "lost: nothing" }
         return "lost: " + interval.losses.sorted { $0.key < $1.key }.map { "\($0.value) \($0.key)" }.joined(separator: ", ")
     }
 
-    /// Calls as they are, or a second.
+    /// A number of calls: the total, or the rate per second.
     private func amount(_ count: UInt64) -> String {
         guard !isTotal else { return grouped(count) }
         let rate = Double(count) / max(interval.time.seconds, 1e-9)

@@ -1,7 +1,7 @@
 import FoundationEssentials
 import PrintableText
 
-/// A JSON object on each line.
+/// One JSON object a line.
 func jsonLines(_ records: [some Encodable]) throws -> [UInt8] {
     let encoder = JSONEncoder()
     encoder.outputFormatting = [.sortedKeys, .withoutEscapingSlashes]
@@ -13,7 +13,7 @@ func jsonLines(_ records: [some Encodable]) throws -> [UInt8] {
     return text
 }
 
-/// The same JSON, with what a terminal would obey as `\u` escapes: encoders escape no more of it than C0.
+/// The same JSON, with terminal control characters as `\u` escapes. JSON encoders escape only those of C0.
 func printableJSON(_ json: [UInt8]) -> [UInt8] {
     if json.allSatisfy({ $0 < 0x7f }) { return json }
     var text: [UInt8] = []

@@ -1,6 +1,7 @@
 import KilnModel
 
-/// A session as JSON lines on standard output: the rows of each interval, and at the end what session.json holds, a line for each target.
+/// A session as JSON lines on standard output: the rows of each interval, and at the end a line for each target with the content of
+/// session.json.
 struct JSONSink: Sink {
     private let output = Output.standardOutput
 
@@ -15,7 +16,7 @@ struct JSONSink: Sink {
 
     func end(_ result: SessionResult) throws { try output.write(jsonLines(result.records)) }
 
-    /// The line that ends an interval's JSON.
+    /// The last line of an interval.
     private struct IntervalEnd: Encodable {
         var time: String
         var interval_s: Double

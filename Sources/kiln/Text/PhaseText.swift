@@ -1,18 +1,18 @@
 import KilnModel
 
-/// Where commands' time goes, and what went wrong with them: beside the table of their service.
+/// Tables beside that of service: phases of the commands, waits, errors, sizes, and clients or servers.
 extension IntervalText {
-    /// All that is known of one process's commands.
+    /// All tables and lines of one process's commands.
     func tables(process: Int, waits: Int) -> [Line] {
         commandTable(process: process) + phaseTable(process: process)
             + [waitLine(process: process), errorLine(process: process), syscallLine(process: process)].compactMap { $0 }
             + waitTable(process: process, most: waits)
     }
 
-    /// Each command's full histogram of its latency.
+    /// The complete latency histogram of each command.
     func histograms(process: Int) -> [Line] {
         shownCommands(of: process).sorted { $0.name < $1.name }.flatMap { name, counts in
-            // On the client's side the total is all that is known.
+            // The client's side has only the total.
             [counts.phases[.service] == nil ? Phase.total : .service, .wait].flatMap { phase -> [Line] in
                 let lines = histogramLines(counts.phases[phase] ?? Histogram())
                 return lines.isEmpty ? [] : [Line(), Line(bold: "\(name) \(phase.rawValue)")] + lines
@@ -20,7 +20,7 @@ extension IntervalText {
         } + [Line()]
     }
 
-    /// The largest request and reply of each command, where one is worth a word: 1 KiB or more.
+    /// The largest request and reply of each command, if one of them has 1 KiB or more.
     func sizeTable(process: Int) -> [Line] {
         let rows = commands(of: process).filter { max($0.counts.largestRequest, $0.counts.largestReply) >= 1024 }
         guard !rows.isEmpty else { return [] }
@@ -31,8 +31,8 @@ extension IntervalText {
 
     private static let shown: [Phase] = [.queue, .exec, .reply, .total, .sendBlocked]
 
-    /// p50 and p99 of each phase side by side, the most called command first; phases without a sample have no column. Behind exec
-    /// stands its share in which the thread was ready and had no CPU.
+    /// p50 and p99 of each phase, the most called command first. A phase without a sample has no column. The column after exec is the share
+    /// of exec that the thread spent in the run queue.
     func phaseTable(process: Int) -> [Line] {
         let rows = shownCommands(of: process).filter { row in Self.shown.contains { row.counts.phases[$0]?.count ?? 0 != 0 } }
         let phases = Self.shown.filter { phase in rows.contains { $0.counts.phases[phase]?.count ?? 0 != 0 } }
@@ -55,13 +55,13 @@ extension IntervalText {
         return "\(p50) / \(p99)"
     }
 
-    /// Of all the time in exec, the part that was spent in the run queue.
+    /// The share of exec that the thread spent in the run queue.
     private func runQueueShare(_ counts: CommandCounts) -> String {
         guard let exec = counts.phases[.exec], exec.sum != .zero else { return "-" }
         return "\((counts.runQueue.seconds / exec.sum.seconds * 1000).rounded() / 10) %"
     }
 
-    /// Commands whose clients asked to be kept waiting: that is no latency.
+    /// Blocking commands, whose clients asked to wait: that time is not latency.
     func waitLine(process: Int) -> String? {
         let waited = commands(of: process).compactMap { row -> String? in
             guard let wait = row.counts.phases[.wait], wait.count != 0, let p50 = wait.percentile(0.5), let p99 = wait.percentile(0.99)
@@ -72,7 +72,7 @@ extension IntervalText {
         return "blocking: " + waited.prefix(8).joined(separator: "; ") + more(waited.count - 8, ";")
     }
 
-    /// Error replies by command and word, the most frequent first.
+    /// Error replies by command and error word, the most frequent first.
     func errorLine(process: Int) -> String? {
         let errors = commands(of: process).flatMap { row in row.counts.errorWords.map { (name: row.name, word: $0.key, count: $0.value) } }
             .sorted { ($1.count, $0.name.description, $0.word) < ($0.count, $1.name.description, $1.word) }
@@ -81,7 +81,7 @@ extension IntervalText {
         return "errors: " + shown.joined(separator: ", ") + more(errors.count - 8, ",")
     }
 
-    /// What a line leaves out.
+    /// The end of a line that leaves `count` entries out.
     func more(_ count: Int, _ separator: String) -> String { count > 0 ? "\(separator) \(count) more in session.json" : "" }
 
     /// Head-of-line blocking: which command waited behind which other one, the longest waits first.
@@ -105,7 +105,7 @@ extension IntervalText {
         return lines
     }
 
-    /// Who is asked for what, on the client's side: the most asked first.
+    /// On the client's side: commands by server, the most called first.
     func serverTable(process: Int, most: Int = 20) -> [Line] {
         let rows = interval.served.filter { $0.key.process == process }
             .sorted { ($1.value.calls, $0.key.server, $0.key.name) < ($0.value.calls, $1.key.server, $1.key.name) }
@@ -118,7 +118,7 @@ extension IntervalText {
         return [Line].table(table.lines) + [restLine(rows.count - most, "commands of servers")].compactMap { $0 }
     }
 
-    /// Who asks, the most commands first.
+    /// Clients, the one with the most commands first.
     func clientTable(process: Int, most: Int = 10) -> [Line] {
         let clients = interval.clients.filter { $0.key.process == process }
             .sorted { ($1.value.commands, $0.key.address) < ($0.value.commands, $1.key.address) }

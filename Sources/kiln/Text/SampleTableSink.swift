@@ -1,4 +1,4 @@
-/// What `kiln record` prints at its end: how many samples of which process, what was lost, and which files hold the session.
+/// The final output of `kiln record`: the number of samples by process, the losses, and the session's files.
 struct SampleTableSink: Sink {
     let directory: DirectorySink
 

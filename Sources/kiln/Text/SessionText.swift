@@ -2,13 +2,13 @@ import KilnKernel
 import KilnModel
 import KilnTargets
 
-/// `redis-server pid 1 port 6379 (docker web)`. `formerComm`: its name when the session began, where that is another one.
+/// `redis-server pid 1 port 6379 (docker web)`. `formerComm`: the process name when the session began, if it has changed.
 func sessionTitle(comm: String, formerComm: String? = nil, pid: Int32, ports: [UInt16], container: String?) -> String {
     let listens = ports.isEmpty ? "" : " port " + ports.map(String.init).joined(separator: ",")
     return "\(comm) pid \(pid)\(listens)" + (container.map { " (\($0))" } ?? "") + (formerComm.map { " (\($0) when the session began)" } ?? "")
 }
 
-/// A whole session for people: at its end, and whenever its directory is read again.
+/// A whole session as text: at its end, and when `kiln report` reads its directory.
 struct SessionText {
     let record: SessionRecord
     private let text: IntervalText
@@ -18,7 +18,7 @@ struct SessionText {
         text = IntervalText(interval: record.snapshot, isTotal: true, tableRows: Output.standardOutput.tableRows)
     }
 
-    /// All but the losses, which are those of all targets together.
+    /// Everything except the losses, which apply to all targets together.
     var lines: [Line] {
         let target = record.target
         let title = sessionTitle(
@@ -42,30 +42,30 @@ struct SessionText {
         [text.lostText] + record.lost.keys.sorted().compactMap { loss in lossMeaning(loss).map { "  \(loss): \($0)" } }
     }
 
-    /// How many samples there are, whose, how their stacks end, and which frames have no name.
+    /// The number of samples, the unwind terminations of their stacks, the sampled processes, and frames without names.
     var sampleLines: [String] {
         let counts = record.samples.onCPU
         guard counts.frequencyHz > 0 else { return [] }
-        let whole = counts.recorded == 0 ? "" : ", \(share(counts.complete, of: counts.recorded)) % of stacks whole"
-        let cut = counts.kernelTruncated == 0 ? "" : ", \(counts.kernelTruncated) cut at the depth limit in the kernel"
+        let whole = counts.recorded == 0 ? "" : ", \(share(counts.complete, of: counts.recorded)) % of stacks complete"
+        let cut = counts.kernelTruncated == 0 ? "" : ", \(counts.kernelTruncated) truncated at the depth limit in the kernel"
         let cpu = Nanoseconds(UInt64(saturating: record.cost.targetCPUS * 1e9))
         let expected = counts.expected.map { " of \($0) expected from \(cpu) of CPU time" } ?? ""
-        var lines: [String] = ["samples: \(counts.recorded) recorded\(expected)\(whole)\(cut)"] + ends(counts.ends)
+        var lines: [String] = ["samples: \(counts.recorded) recorded\(expected)\(whole)\(cut)"] + terminations(counts.ends)
         if let others = counts.descendants {
-            lines.append("processes it started: \(others.recorded) samples, \(share(others.complete, of: others.recorded)) % of stacks whole")
-            lines += ends(others.ends)
+            lines.append("processes it started: \(others.recorded) samples, \(share(others.complete, of: others.recorded)) % of stacks complete")
+            lines += terminations(others.ends)
         }
         return lines + processes + unnamed
     }
 
-    private func ends(_ counts: [String: UInt64]) -> [String] {
-        StackEnd.all.compactMap { end in
-            guard end != .complete, let count = counts[end.name] else { return nil }
-            return "  \(count) \(end.name): \(end.meaning)"
+    private func terminations(_ counts: [String: UInt64]) -> [String] {
+        UnwindTermination.all.compactMap { termination in
+            guard termination != .complete, let count = counts[termination.name] else { return nil }
+            return "  \(count) \(termination.name): \(termination.meaning)"
         }
     }
 
-    /// The most sampled by name, where there were several.
+    /// The most sampled process names, if there are several.
     private var processes: [String] {
         guard let processes = record.samples.onCPU.processes, processes.count > 1 else { return [] }
         let byName = Dictionary(grouping: processes, by: \.comm).map { comm, same in
@@ -77,7 +77,7 @@ struct SessionText {
         return table.lines + (rest > 0 ? ["\(rest) more names in session.json"] : [])
     }
 
-    /// Which frames have no name, and why.
+    /// The frames without a name, and the reasons.
     private var unnamed: [String] {
         guard let names = record.samples.onCPU.names, !names.unnamed.isEmpty else { return [] }
         let shown = names.unnamed.prefix(4)
@@ -87,7 +87,7 @@ struct SessionText {
             + (rest > 0 ? ["  \(rest) more reasons in session.json"] : [])
     }
 
-    /// In percent with one decimal, rounded down: 100 means all.
+    /// In percent with one decimal, rounded down, so that 100 means all.
     private func share(_ part: UInt64, of whole: UInt64) -> String {
         guard whole != 0 else { return "0.0" }
         let permille = UInt64(saturating: (Double(part) * 1000 / Double(whole)).rounded(.down))
@@ -95,7 +95,7 @@ struct SessionText {
     }
 }
 
-/// The same of a target that is being watched, as it is called now.
+/// The title of a watched target with its present name.
 func sessionTitle(_ target: SessionRecord.Target) -> String {
     sessionTitle(comm: target.comm, pid: target.pid, ports: target.ports, container: target.container)
 }

@@ -1,6 +1,6 @@
 import PrintableText
 
-/// Columns of text: the first ones to the left, numbers to the right.
+/// Columns of text: the first `leftAligned` columns to the left, the others to the right.
 struct Table {
     private var rows: [[String]]
     private let leftAligned: Int
@@ -10,7 +10,7 @@ struct Table {
         self.leftAligned = leftAligned
     }
 
-    /// Cells are made printable here, so that they are as wide as they show.
+    /// Makes cells printable first, because a column's width is that of the printed text.
     mutating func add(_ row: [String]) { rows.append(row.map(\.printable)) }
 
     var lines: [String] {
@@ -30,7 +30,7 @@ extension String {
         return String(trimmed)
     }
 
-    /// With blanks behind it, or before it, as wide as a column.
+    /// Padded with blanks after or before the text.
     func padded(to width: Int) -> String { self + String(repeating: " ", count: max(0, width - count)) }
     func paddedLeft(to width: Int) -> String { String(repeating: " ", count: max(0, width - count)) + self }
 }

@@ -1,10 +1,10 @@
 import KilnModel
 
-/// A session as tables on standard output: some for each interval, and the whole session's at its end.
+/// A session as tables on standard output: after each interval, and at the end for the whole session.
 struct TableSink: Sink {
-    /// Full histograms, too.
+    /// Prints complete histograms, too.
     let histograms: Bool
-    /// Its last lines say which files hold the session.
+    /// The last lines of the output name its files.
     let directory: DirectorySink
     let side: Side
     private let output = Output.standardOutput
@@ -15,7 +15,7 @@ struct TableSink: Sink {
         self.directory = directory
     }
 
-    /// What the columns mean.
+    /// Defines the columns.
     func begin(_ start: SessionStart) throws {
         try output.write(side == .client
             ? ["total: from the return of the send of a request to the return of the read that brings its reply"]

@@ -1,16 +1,16 @@
 import KilnKernel
 import KilnModel
 
-/// Traced requests as lines on standard output; what is missing, with its name, on standard error.
+/// Traced requests as lines on standard output; losses by name on standard error.
 final class TraceSink: Sink {
-    /// How a request is printed.
+    /// The format of a line.
     struct Form {
         let json: Bool
         /// Time, command and latency only.
         let brief: Bool
-        /// Neither arguments nor values of replies.
+        /// Leaves out arguments and values of replies.
         let withoutArguments: Bool
-        /// How many lines, at most.
+        /// The largest number of lines.
         let limit: Int?
     }
 
@@ -18,7 +18,7 @@ final class TraceSink: Sink {
     private let pids: [Int32]
     private let wire: WireProtocol
     private let output = Output.standardOutput
-    /// Printed.
+    /// The number of printed lines.
     private var lines = 0
 
     init(_ form: Form, pids: [Int32], _ wire: WireProtocol) {
@@ -27,10 +27,10 @@ final class TraceSink: Sink {
         self.pids = pids
     }
 
-    /// Prints requests. Throws `EndOfSession` with the last line that is wanted.
+    /// Prints requests. Throws `EndOfSession` with the last line that `--limit` allows.
     func write(_ requests: [TracedRequest]) throws {
         let wanted = requests.prefix(form.limit.map { $0 - lines } ?? requests.count)
-        // Asked for again each time: the wall clock may have been set.
+        // The offset is read for each batch, because the wall clock may be set at any time.
         let clock = MonotonicOffset()
         if form.json {
             try output.write(jsonLines(wanted.map { row($0, clock.wallTime(of: $0.began).rfc3339Nanoseconds) }))
@@ -49,7 +49,7 @@ final class TraceSink: Sink {
         return TraceRow(request, time: time, pid: pid, withoutArguments: form.withoutArguments, wire.payload)
     }
 
-    /// In JSON the losses are in the last line, too: who reads the lines may see nothing else.
+    /// With `--json` the last line has the losses, too: a program may read only standard output.
     func end(_ result: SessionResult) throws {
         guard let record = result.records.first else { return }
         let calls = result.records.reduce(UInt64(0)) { $0 + $1.commands.values.reduce(0) { $0 + $1.count } }
@@ -64,6 +64,6 @@ final class TraceSink: Sink {
 }
 
 extension TracedRequest {
-    /// When it was read, or pushed.
+    /// The time of its read; for a push message, of its send.
     fileprivate var began: Nanoseconds { received ?? sent ?? .zero }
 }

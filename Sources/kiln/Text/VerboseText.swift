@@ -1,13 +1,13 @@
 import KilnKernel
 import KilnModel
 
-/// What --verbose tells, on standard error: what is loaded into the kernel and where, how often it ran, and what was refused.
+/// The lines of `--verbose`: which BPF programs are loaded, where they are attached, how often they ran, and what the kernel refused.
 struct VerboseText {
     let programs: [LoadedProgram]
-    /// Whether the kernel keeps run counts (--bpf-statistics).
+    /// The kernel keeps run counts (`--bpf-statistics`).
     let hasStatistics: Bool
 
-    /// When everything is attached. `refused`: what this kernel didn't allow, a line each.
+    /// The lines after attaching. `refused`: what this kernel refused, a line each.
     func begin(refused: [String]) -> [String] {
         var table = Table(["PROGRAM", "attached to", "id", "instructions", "verified"], leftAligned: 2)
         for program in programs {
@@ -18,20 +18,20 @@ struct VerboseText {
         return table.lines + objects + (refused.isEmpty ? ["refused: nothing"] : refused.map { "refused: \($0)" })
     }
 
-    /// What each object took of a start. Objects are loaded by two threads: their times don't add up.
+    /// The load time of each object. Two threads load, so the times don't add up.
     private var objects: [String] {
         var table = Table(["OBJECT", "programs", "verified", "loaded in"], leftAligned: 1)
         var rest = programs[...]
         while let first = rest.first {
-            let together = rest.prefix { $0.object == first.object && $0.objectLoadTime == first.objectLoadTime }
-            rest = rest.dropFirst(together.count)
-            let verified = together.reduce(0) { $0 + ($1.verified ?? 0) }
-            table.add([first.object, "\(together.count)", verified == 0 ? "-" : grouped(UInt64(verified)), "\(first.objectLoadTime)"])
+            let sameObject = rest.prefix { $0.object == first.object && $0.objectLoadTime == first.objectLoadTime }
+            rest = rest.dropFirst(sameObject.count)
+            let verified = sameObject.reduce(0) { $0 + ($1.verified ?? 0) }
+            table.add([first.object, "\(sameObject.count)", verified == 0 ? "-" : grouped(UInt64(verified)), "\(first.objectLoadTime)"])
         }
         return table.lines
     }
 
-    /// At the session's end. `losses`: everything lost, with what it means.
+    /// The lines at the session's end. `losses`: all losses with their meanings.
     func end(losses: [String]) -> [String] {
         var table = Table(["PROGRAM", "runs", "time", "each", "missed"], leftAligned: 1)
         for program in programs {
@@ -41,30 +41,30 @@ struct VerboseText {
             table.add([program.name] + known + [grouped(counts.recursionMisses)])
         }
         return table.lines
-            + (hasStatistics ? [] : ["runs and time: the kernel keeps them with --bpf-statistics only, which costs time itself"])
+            + (hasStatistics ? [] : ["runs and time: only with --bpf-statistics, which adds overhead itself"])
             + losses
     }
 }
 
-/// `--verbose`: what is loaded, and what this kernel refused, when everything is attached; how often it ran, at the end.
+/// `--verbose`: loaded programs and refusals when everything is attached, run counts at the end. On standard error.
 struct VerboseSink: Sink {
-    /// Whether the kernel keeps run counts.
+    /// The kernel keeps run counts.
     let hasStatistics: Bool
-    /// Nothing else prints the losses.
+    /// Prints the losses, if no other sink does.
     let printsLosses: Bool
 
-    func begin(_ start: SessionStart) { tell(VerboseText(programs: start.programs(), hasStatistics: hasStatistics).begin(refused: start.refusals)) }
+    func begin(_ start: SessionStart) { write(VerboseText(programs: start.programs(), hasStatistics: hasStatistics).begin(refused: start.refusals)) }
 
     func end(_ result: SessionResult) {
         let losses = printsLosses ? result.records.first.map { SessionText($0).losses } : nil
-        tell(VerboseText(programs: result.programs(), hasStatistics: hasStatistics).end(losses: losses ?? []))
+        write(VerboseText(programs: result.programs(), hasStatistics: hasStatistics).end(losses: losses ?? []))
     }
 
-    private func tell(_ lines: [String]) { for line in lines { say(Line(line)) } }
+    private func write(_ lines: [String]) { for line in lines { say(Line(line)) } }
 }
 
 extension ProgramOptions {
-    /// The sinks that they ask for.
+    /// The sinks for these options.
     func sinks(printingLosses: Bool = false) -> [any Sink] {
         verbose ? [VerboseSink(hasStatistics: bpfStatistics, printsLosses: printingLosses)] : []
     }
@@ -74,13 +74,14 @@ extension ProgramOptions {
     }
 }
 
-/// What was refused, for `--verbose`; said at once, too.
+/// The line for `--verbose` about a refused hook. Also prints a warning at once.
 func refusal(of hook: CommandHook, _ error: KernelError) -> String {
-    say("kiln: hook \(hook.rawValue) is not to be had here: ", error)
+    say("kiln: hook \(hook.rawValue) is not available here: ", error)
     return "hook \(hook.rawValue): \(error.cause)"
 }
 
-/// The same, but not said: nothing is missing without them.
+/// The line for `--verbose` about refused programs that switch off preemption. Prints no warning, because no result is missing without
+/// them.
 func refusal(ofPreemptionOff error: KernelError?) -> [String] {
-    error.map { ["programs of TLS that switch off preemption, others are used: \($0.cause)"] } ?? []
+    error.map { ["TLS programs that switch off preemption, kiln uses others: \($0.cause)"] } ?? []
 }

@@ -1,6 +1,7 @@
 import Foundation
 import Glibc
 import KilnTargets
+import TestSupport
 import Testing
 
 extension KernelTests {
@@ -179,8 +180,7 @@ extension KernelTests {
 
         private static let memcached = "/usr/bin/memcached"
         private static let loader = "/lib64/ld-linux-x86-64.so.2"
-        private static let list = URL(fileURLWithPath: #filePath).deletingLastPathComponent().deletingLastPathComponent().deletingLastPathComponent()
-            .appendingPathComponent("bpf/protocols/redis/command_names.inc").path
+        private static let list = checkout.appendingPathComponent("bpf/protocols/redis/command_names.inc").path
 
         private func copyServer(to path: String) throws {
             try FileManager.default.copyItem(at: URL(fileURLWithPath: "/usr/bin/redis-server").resolvingSymlinksInPath(), to: URL(fileURLWithPath: path))

@@ -81,12 +81,12 @@ extension KernelTests {
         private static let credentials = "REDISCLI_AUTH or --audit-password-file"
 
         @Test(arguments: [
-            (["--rename-command", "INFO", "ask"], [], "doesn't answer INFO for --audit: it knows no command of this name. It may have been renamed "
+            (["--rename-command", "INFO", "ask"], [], "doesn't answer INFO for --audit: it has no command of this name. It may have been renamed "
                 + "(`rename-command` in the server's configuration): leave --audit out."),
-            (["--requirepass", "of a test"], [], "doesn't answer INFO for --audit: it wants a password. Give it in \(credentials)."),
+            (["--requirepass", "of a test"], [], "doesn't answer INFO for --audit: it requires a password. Give it in \(credentials)."),
             (["--user", "default", "on", "nopass", "+ping", "~*"], [], "doesn't answer INFO for --audit: the user may not run INFO. Allow it "
                 + "(`ACL SETUSER name +info`), or give another one in --audit-user, with the password in \(credentials)."),
-            ([], ["REDISCLI_AUTH=of-a-test"], "doesn't answer AUTH for --audit: it refuses to authenticate; it may have no password. Take the one in \(credentials) away."),
+            ([], ["REDISCLI_AUTH=of-a-test"], "doesn't answer AUTH for --audit: it refuses to authenticate; it may have no password. Remove the one in \(credentials)."),
         ] as [([String], [String], String)])
         func aServerThatRefusesToTellGetsALineOfItsOwn(arguments: [String], environment: [String], line: String) throws {
             let server = try RedisServer(arguments)
@@ -112,7 +112,7 @@ extension KernelTests {
             ("-LOADING Redis is loading the dataset in memory", "it is still loading its data. Try again when it has (`loading:0` in INFO)."),
             ("-DENIED Redis is running in protected mode", "it is in protected mode, and answers only connections from a loopback address. "
                 + "Let it listen on one (`bind 127.0.0.1`) or on a unix socket (`unixsocket`)."),
-            ("-ODD\u{1b} of a test", "its answer begins with ODD\\x1b. Look what the server's log says, or leave --audit out."),
+            ("-ODD\u{1b} of a test", "its answer begins with ODD\\x1b. Look at the server's log, or leave --audit out."),
         ])
         func whatAServerSaysInPlaceOfItsStatisticsIsTold(answer: String, line: String) throws {
             let python = try PythonClient(port: 0, """

@@ -1,9 +1,9 @@
 import Dispatch
 
-/// Work that a queue does meanwhile; it has ended when this goes.
+/// Work that runs on a queue. Releasing this object waits for its end.
 ///
-/// What the work touches is nobody else's until then. The compiler doesn't check that.
-package final class Meanwhile<Outcome: ~Copyable> {
+/// Until then, nothing else may use what the work uses. The compiler doesn't check that.
+package final class BackgroundWork<Outcome: ~Copyable> {
     private final class Slot {
         var outcome: Result<Outcome, KernelError>?
     }
@@ -20,10 +20,10 @@ package final class Meanwhile<Outcome: ~Copyable> {
 
     deinit { group.wait() }
 
-    /// What became of it, once it has ended; to be asked for once.
+    /// Waits for the end of the work and returns its outcome. Called at most once.
     package func outcome() throws(KernelError) -> Outcome {
         group.wait()
-        guard let outcome = slot.outcome.take() else { preconditionFailure("asked for twice") }
+        guard let outcome = slot.outcome.take() else { preconditionFailure("outcome() was called twice") }
         return try outcome.get()
     }
 }

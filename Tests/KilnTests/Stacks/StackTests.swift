@@ -14,7 +14,7 @@ extension KernelTests {
             #expect(session.wholeShare >= 0.995, "\(samples.ends)")
             #expect(samples.ends["complete"] == samples.complete)
             #expect(samples.ends.values.reduce(0, +) == samples.recorded)
-            #expect(session.output.contains("% of stacks whole"))
+            #expect(session.output.contains("% of stacks complete"))
             let stacks = session.stacks
             let commands = stacks.samples(through: "processCommand")
             #expect(commands > 0)

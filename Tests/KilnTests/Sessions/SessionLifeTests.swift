@@ -54,7 +54,7 @@ extension KernelTests {
             defer { try? FileManager.default.removeItem(atPath: directory) }
             let alone = try KilnRun(["-p", "\(master.pid)", "-d", "0.5", "-o", directory + "/alone"], subcommand: "record")
             #expect(alone.wait() == 0)
-            #expect(alone.errorText.contains("has started 3 processes before, which the session leaves out. --children records them, too."), "\(alone.errorText)")
+            #expect(alone.errorText.contains("has 3 descendants that the session leaves out. --children records them, too."), "\(alone.errorText)")
             #expect(try Session(directory: directory + "/alone").record.samples.onCPU.descendants == nil)
             let all = try KilnRun(["-p", "\(master.pid)", "--children", "-F", "499", "-o", directory + "/all"], subcommand: "record")
             try #require(all.attached())
@@ -241,7 +241,7 @@ extension KernelTests {
                 #expect(make(path) == 0)
                 let kiln = try KilnRun([directory], subcommand: "report")
                 #expect(kiln.wait() == 1)
-                #expect(kiln.errorText == "kiln: cannot read \(path): it is no regular file. Give a directory that `kiln redis` wrote.\n")
+                #expect(kiln.errorText == "kiln: cannot read \(path): it is not a regular file. Give a directory that `kiln redis` wrote.\n")
                 remove(path)
             }
         }
@@ -257,7 +257,7 @@ extension KernelTests {
                 arguments, subcommand: command[0], wrapper: ["unshare", "-m", "sh", "-c", "mount -t tmpfs none /proc && exec \"$@\"", "sh"]
             )
             #expect(unmounted.wait() == 1)
-            #expect(unmounted.errorText == "kiln: cannot read my own arguments in /proc. kiln needs the proc file system: mount -t proc proc /proc\n")
+            #expect(unmounted.errorText == "kiln: cannot read its own arguments in /proc. kiln needs the proc file system: mount -t proc proc /proc\n")
             let nested = try KilnRun(arguments, subcommand: command[0], wrapper: ["unshare", "-Ur"])
             #expect(nested.wait() == 1)
             let said = nested.outputText + nested.errorText

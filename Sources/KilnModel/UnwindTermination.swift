@@ -1,15 +1,15 @@
 import KilnBPF
 
 /// How the user's side of a stack ended. Numbers, names and meanings are the kernel side's (`kiln_stacks.h`).
-public struct StackEnd: Hashable, Sendable {
+public struct UnwindTermination: Hashable, Sendable {
     public let rawValue: UInt32
 
     /// The stack is whole.
-    public static let complete = StackEnd(KILN_END_COMPLETE)
+    public static let complete = UnwindTermination(KILN_END_COMPLETE)
     /// Deeper than is kept.
-    public static let tooDeep = StackEnd(KILN_END_TOO_DEEP)
+    public static let tooDeep = UnwindTermination(KILN_END_TOO_DEEP)
 
-    public static let all = (0..<KILN_END_COUNT.rawValue).map { StackEnd(kiln_stack_end(rawValue: $0)) }
+    public static let all = (0..<KILN_END_COUNT.rawValue).map { UnwindTermination(kiln_stack_end(rawValue: $0)) }
 
     private init(_ end: kiln_stack_end) { rawValue = end.rawValue }
 

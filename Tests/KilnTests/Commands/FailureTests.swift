@@ -128,7 +128,7 @@ extension KernelTests {
 
         @Test func aProcessWithoutRedisIsSaidAtTheEnd() throws {
             let sleeper = try Child("sleep", ["60"])
-            try expectFailure(["-p", "\(sleeper.pid)", "-d", "0.5"], saying: "no Redis command reached it")
+            try expectFailure(["-p", "\(sleeper.pid)", "-d", "0.5"], saying: "it received no Redis command")
         }
 
         @Test func aFailedStartLeavesNoDirectory() throws {

@@ -152,7 +152,7 @@ struct SampleComparison {
         if own == other {
             same += 1
         } else {
-            let end = StackEnd(rawValue: copy.pointee.end)?.name ?? "?"
+            let end = UnwindTermination(rawValue: copy.pointee.end)?.name ?? "?"
             let error = stack.pointee.error.map { ", libdw: " + String(cString: $0) } ?? ""
             differences.append("\(Self.text(own)) (\(end)), but libdw \(Self.text(other))\(error)")
         }

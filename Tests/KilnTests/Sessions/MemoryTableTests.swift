@@ -1,13 +1,13 @@
 import Foundation
 import KilnBPF
 import KilnKernel
+import TestSupport
 import Testing
 
 /// ARCHITECTURE's table of the kernel's memory, against the maps that the embedded objects declare. Needs no privileges.
 struct MemoryTableTests {
     @Test func everyMapStandsInIt() throws {
-        let project = URL(fileURLWithPath: #filePath).deletingLastPathComponent().deletingLastPathComponent().deletingLastPathComponent()
-        let text = try String(contentsOf: project.appendingPathComponent("ARCHITECTURE.md"), encoding: .utf8)
+        let text = try String(contentsOf: checkout.appendingPathComponent("ARCHITECTURE.md"), encoding: .utf8)
         let section = try #require(text.components(separatedBy: "### Memory\n").last?.components(separatedBy: "\n#").first)
         // The second column: `name`, `name`
         let named = section.split(separator: "\n").filter { $0.hasPrefix("| ") }
