@@ -24,6 +24,15 @@ package struct BPFMap {
         guard result == 0 else { throw KernelError("write the map \(name)", code: -result) }
     }
 
+    /// Sets `key` to `value` if it has none; false: it has.
+    func insert<Key, Value>(_ key: Key, _ value: Value) throws(KernelError) -> Bool {
+        let result = withUnsafeBytes(of: key) { keyBytes in
+            withUnsafeBytes(of: value) { bpf_map_update_elem(fd, keyBytes.baseAddress, $0.baseAddress, UInt64(BPF_NOEXIST.rawValue)) }
+        }
+        guard result == 0 || result == -EEXIST else { throw KernelError("write the map \(name)", code: -result) }
+        return result == 0
+    }
+
     /// Removes `key`, if it exists.
     func remove<Key>(_ key: Key) { _ = withUnsafeBytes(of: key) { bpf_map_delete_elem(fd, $0.baseAddress) } }
 

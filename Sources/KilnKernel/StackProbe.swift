@@ -10,6 +10,7 @@ public struct StackProbe: ~Copyable {
     private let weights: BPFMap
     private let stats: BPFMap
     private let losses: BPFMap
+    private let waits: Waits?
     private let ring: StackRing
     private let unwinding: UnwindMaps
     private let mappingEvents: MappingEvents
@@ -22,10 +23,10 @@ public struct StackProbe: ~Copyable {
     public typealias Mappings = (SampledProcess) -> [CodeMapping]
 
     /// Loads the programs and begins to fill the unwind tables. Sampling doesn't begin yet. `watched`: nil samples every process.
-    /// `byThread`: stacks have the name of their thread. `known`: code whose unwind tables are loaded at the start, as far as time and
+    /// `byThread`: stacks have the name of their thread. `waits`: also record stacks off the CPU; nil: only those on it. `known`: code whose unwind tables are loaded at the start, as far as time and
     /// memory allow.
     public init(
-        watching watched: WatchedProcesses?, byThread: Bool = false, known: [CodeMapping] = [], mappings: Mappings
+        watching watched: WatchedProcesses?, byThread: Bool = false, waits filter: WaitFilter? = nil, known: [CodeMapping] = [], mappings: Mappings
     ) throws(KernelError) {
         // Later mappings are reported as events; earlier ones are read now.
         let mappingEvents = try MappingEvents()
@@ -35,8 +36,10 @@ public struct StackProbe: ~Copyable {
         var object = try BPFObject(kiln_stacks_object(), name: "stacks")
         try object.setConstant(section: ".rodata.targets", watched?.constants ?? kiln_targets())
         try object.setConstant(
-            section: ".rodata.options", kiln_stack_options(by_thread: byThread ? 1 : 0, everything: watched == nil ? 1 : 0)
+            section: ".rodata.options", kiln_stack_options(byThread: byThread, everything: watched == nil, filter ?? WaitFilter())
         )
+        object.loadOnly(["process_forked", "process_freed", "sample"] + (filter == nil ? [] : Waits.programs))
+        if filter == nil { try Waits.leaveOut(of: object) }
         try object.load()
         let weights = try object.map("stack_weights"), stats = try object.map("stack_stats")
         let losses = try object.map("losses")
@@ -47,13 +50,14 @@ public struct StackProbe: ~Copyable {
         self.weights = weights
         self.stats = stats
         self.losses = losses
+        waits = try filter.map { filter throws(KernelError) in try Waits(object, filter) }
         self.ring = ring
         self.unwinding = unwinding
         self.mappingEvents = mappingEvents
         alive = Dictionary(uniqueKeysWithValues: targets.map { ($0.number, $0) })
     }
 
-    /// Starts the timers. `frequency`: samples per second of CPU time, on every online CPU. `descendants`: running descendants of the first
+    /// Starts the timers. `frequency`: samples per second of CPU time, on every online CPU; 0: no timers. `descendants`: running descendants of the first
     /// target, to be sampled, too. Returns how many there are.
     @discardableResult
     public mutating func attach(frequency: Int, withDescendants descendants: (() -> [Int32])? = nil) throws(KernelError) -> Int {
@@ -62,7 +66,11 @@ public struct StackProbe: ~Copyable {
         try object.attach("process_forked")
         try object.attach("process_freed")
         let adopted = try descendants.map { descendants throws(KernelError) in try adopt(descendants) } ?? 0
-        try object.attach("sample", toCPUClocksAt: frequency)
+        if frequency > 0 { try object.attach("sample", toCPUClocksAt: frequency) }
+        if let waits {
+            for program in Waits.programs { try object.attach(program) }
+            try waits.begin(asleep: alive.values.flatMap(asleep))
+        }
         return adopted
     }
 
@@ -93,8 +101,11 @@ public struct StackProbe: ~Copyable {
         try object.attach("sample", toCPUClocksAt: frequency)
     }
 
-    /// Stops the timers.
-    public mutating func stop() { object.detach() }
+    /// Stops the timers and the recording of waits.
+    public mutating func stop() {
+        object.detach()
+        waits?.stop()
+    }
 
     /// BPF run-time statistics of the loaded programs, by name.
     public func programs() -> [String: ProgramCounts] { object.programCounts() }
@@ -136,9 +147,15 @@ public struct StackProbe: ~Copyable {
                 }
             }
         }
-        let onCPU = StackKind.onCPU.rawValue * 2 * targets
-        snapshot.samples = Array(rows[onCPU..<onCPU + targets])
-        snapshot.otherSamples = Array(rows[onCPU + targets..<onCPU + 2 * targets])
+        func counts(_ kind: StackKind) -> (targets: [SampleCounts], descendants: [SampleCounts]) {
+            let first = kind.rawValue * 2 * targets
+            return (Array(rows[first..<first + targets]), Array(rows[first + targets..<first + 2 * targets]))
+        }
+        (snapshot.samples, snapshot.otherSamples) = counts(.onCPU)
+        if waits != nil {
+            let (own, others) = counts(.offCPU)
+            snapshot[OffCPUCounts.self] = OffCPUCounts(targets: own, descendants: others)
+        }
         try snapshot.addLosses(losses, count: Int(KILN_STACK_LOSS_COUNT.rawValue)) { kiln_describe_stack_loss($0) }
         if unwinding.leftOut != 0 { snapshot.losses[UnwindMaps.leftOutName] = UInt64(unwinding.leftOut) }
         let cutOff = unwinding.mappingsLeftOut
@@ -151,6 +168,7 @@ public struct StackProbe: ~Copyable {
         try weights.forEachEntry(key: kiln_stack_key.self, value: UInt64.self) { key, weight in
             if let key = StackTable.Key(key.pointee) { ring.set(key, weight.pointee) }
         }
+        if let waits { ring.set(try waits.read(learning: ring.learn)) }
         try drain()
         return ring.table
     }

@@ -1,3 +1,5 @@
+import KilnBPF
+
 /// The frames of one stack as addresses, innermost first.
 public struct StackFrames: Equatable, Sendable {
     public var kernel: [UInt64]
@@ -66,6 +68,12 @@ public struct FoundCode: Hashable, Sendable {
 public enum StackKind: Int, CaseIterable, Sendable {
     /// A timer found the thread on a CPU. The weight: samples.
     case onCPU
+    /// The thread left the CPU. The weight: nanoseconds until it got a CPU again.
+    case offCPU
+
+    /// The files of a session.
+    public var foldedFile: String { self == .onCPU ? "stacks.folded" : "stacks.off-cpu.folded" }
+    public var pictureFile: String { self == .onCPU ? "flamegraph.svg" : "off-cpu.svg" }
 }
 
 /// Stacks with their weights.
@@ -85,10 +93,21 @@ public struct StackTable: Sendable {
             self.kind = kind
             self.label = label
         }
+
+        /// Of off-CPU stacks: a wait in a multiplexer (epoll_wait and its kin) for new work.
+        public var isIdle: Bool { kind == .offCPU && label & Int(KILN_LABEL_IDLE) != 0 }
     }
 
-    public private(set) var frames: [Key: StackFrames] = [:]
+    private struct Stack: Hashable {
+        let hash: UInt64
+        let process: Int
+    }
+
+    /// Stacks of all kinds with the same frames have them once.
+    private var frames: [Stack: StackFrames] = [:]
+    /// Of all kinds but off-CPU.
     public var weights: [Key: UInt64] = [:]
+    public var waits: [Key: WaitTimes] = [:]
     /// By number; targets are not among them.
     public private(set) var processes: [Int: SampledProcess] = [:]
 
@@ -101,12 +120,21 @@ public struct StackTable: Sendable {
 
     public mutating func learn(_ process: SampledProcess) { processes[process.number] = process }
 
-    public mutating func learn(_ key: Key, _ stack: StackFrames) { frames[key] = stack }
+    public mutating func learn(_ key: Key, _ stack: StackFrames) { frames[Stack(hash: key.hash, process: key.process)] = stack }
+
+    private func frames(of key: Key) -> StackFrames? { frames[Stack(hash: key.hash, process: key.process)] }
 
     /// The stacks of one kind with their weights, in a fixed order: by process.
     public func stacks(of kind: StackKind) -> [(process: Int, frames: StackFrames, weight: UInt64)] {
         weights.keys.filter { $0.kind == kind }.sorted { ($0.process, $0.hash) < ($1.process, $1.hash) }.compactMap { key in
-            frames[key].map { (key.process, $0, weights[key] ?? 0) }
+            frames(of: key).map { (key.process, $0, weights[key] ?? 0) }
+        }
+    }
+
+    /// The off-CPU stacks with their times, in a fixed order: by process. `isIdle`: the thread waited in a multiplexer for new work.
+    public var waitingStacks: [(process: Int, frames: StackFrames, isIdle: Bool, times: WaitTimes)] {
+        waits.keys.sorted { ($0.process, $0.hash) < ($1.process, $1.hash) }.compactMap { key in
+            frames(of: key).map { (key.process, $0, key.isIdle, waits[key] ?? WaitTimes()) }
         }
     }
 

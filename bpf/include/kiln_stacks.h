@@ -41,6 +41,25 @@ enum kiln_wait_state {
 };
 
 #define KILN_LABEL_IDLE 1                 /* label of off-CPU stacks: waits in a multiplexer (epoll_wait and its kin) for new work */
+/* Whether a system call of x86-64 waits for any of several things to happen: a thread that has nothing to do is in one. */
+static inline int kiln_is_multiplexer(unsigned long call)
+{
+	switch (call) {
+	case 7:       /* poll */
+	case 23:      /* select */
+	case 208:     /* io_getevents */
+	case 232:     /* epoll_wait */
+	case 270:     /* pselect6 */
+	case 271:     /* ppoll */
+	case 281:     /* epoll_pwait */
+	case 333:     /* io_pgetevents */
+	case 426:     /* io_uring_enter */
+	case 441:     /* epoll_pwait2 */
+		return 1;
+	}
+	return 0;
+}
+
 #define KILN_WAITING_CAPACITY 131072      /* threads of the session that live at a time */
 
 /* What stacks are of: each kind has sums of its own. */
@@ -90,7 +109,8 @@ struct kiln_waiting {
 	X(NOT_CODE, "not_code", "a return address outside of all code: the bottom of a coroutine that marks none, or a broken stack") \
 	X(GENERATED_CODE, "generated_code", "generated code without frame pointer; it helps to start a JVM with -XX:+PreserveFramePointer, Node.js with --interpreted-frames-native-stack") \
 	X(IN_EXEC, "in_exec", "the kernel was replacing the program by another, which has no stack yet") \
-	X(EXITING, "exiting", "the process was ending: its memory was gone")
+	X(EXITING, "exiting", "the process was ending: its memory was gone") \
+	X(ASLEEP_BEFORE, "asleep_before", "asleep since before the session began: its stack was not seen")
 
 enum kiln_stack_end {
 #define X(symbol, name, meaning) KILN_END_##symbol,

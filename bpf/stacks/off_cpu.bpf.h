@@ -44,30 +44,11 @@ static __always_inline __u32 wait_state(bool preempt, unsigned int task_state)
 	return task_state & TASK_STOPPED_OR_TRACED ? KILN_WAIT_STOPPED : KILN_WAIT_RUNNABLE;
 }
 
-/* System calls of x86-64 that wait for any of several things to happen. */
-static __always_inline bool is_multiplexer(unsigned long call)
-{
-	switch (call) {
-	case 7:       /* poll */
-	case 23:      /* select */
-	case 208:     /* io_getevents */
-	case 232:     /* epoll_wait */
-	case 270:     /* pselect6 */
-	case 271:     /* ppoll */
-	case 281:     /* epoll_pwait */
-	case 333:     /* io_pgetevents */
-	case 426:     /* io_uring_enter */
-	case 441:     /* epoll_pwait2 */
-		return true;
-	}
-	return false;
-}
-
 static __always_inline __u16 wait_label(__u32 state)
 {
 	const struct pt_regs *regs = (const struct pt_regs *)bpf_task_pt_regs(bpf_get_current_task_btf());
 
-	return state == KILN_WAIT_SLEEPING && is_multiplexer(regs->orig_ax) ? KILN_LABEL_IDLE : 0;
+	return state == KILN_WAIT_SLEEPING && kiln_is_multiplexer(regs->orig_ax) ? KILN_LABEL_IDLE : 0;
 }
 
 /* A row for the stack, and its frames sent, where it is new. False: lost, and counted as that. */

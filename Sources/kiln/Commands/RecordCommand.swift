@@ -47,7 +47,7 @@ struct RecordCommand: ParsableCommand {
         if pid != nil && all { throw ValidationError("--pid and --all exclude each other: give one.") }
         if children && pid == nil { throw ValidationError("--children needs --pid: give it, or leave --children out.") }
         if pid == nil && !all && command.isEmpty { throw ValidationError("nothing to record: give --pid, --all, or a command behind --.") }
-        if sampling.frequency == 0 { throw ValidationError("--frequency 0 records nothing: give 1 to 10000 samples a second.") }
+        if !sampling.recordsStacks { throw ValidationError("--frequency 0 records nothing: give 1 to 10000 samples a second, or --off-cpu.") }
     }
 
     func run() throws {
@@ -83,6 +83,7 @@ struct RecordCommand: ParsableCommand {
                 sinks: [Announcement { leftOut(of: target) }] + programs.sinks() + [directory, SampleTableSink(directory: directory)],
                 length: length, began: began, started: started, folding: folding, interval: Nanoseconds(1_000_000_000)
             )
+            plan.showsIdle = sampling.idle
             plan.recordEvery = Nanoseconds(1_000_000_000)
             plan.drainEvery = Nanoseconds(100_000_000)
             plan.words = command

@@ -105,7 +105,7 @@ struct RedisCommand: ParsableCommand {
         if maxCost != nil { try Capabilities.requireRunStatistics(for: "--max-cost") }
         let started = WallTime(), events = try SessionEvents()
         let targets = try found.map { try SessionTarget($0) }
-        let samples = sampling.frequency > 0
+        let samples = sampling.recordsStacks
         let login = try audit ? RedisAudit.Login(user: auditUser, passwordFile: auditPasswordFile) : nil
         let directory = try DirectorySink(of: found, at: output, started: started, withSyscalls: !noSyscalls)
         let turns = try Turns()
@@ -123,6 +123,7 @@ struct RedisCommand: ParsableCommand {
             targets: targets, probes: probes, sinks: [Announcement()] + programs.sinks(printingLosses: json) + [directory, printing], length: length,
             began: began, started: started, folding: folding, interval: Nanoseconds(UInt64(interval * 1e9))
         )
+        plan.showsIdle = sampling.idle
         plan.words = command
         plan.command = try command.isEmpty ? nil : waitingCommand(command)
         plan.details = samples ? [] : ["no stacks"]

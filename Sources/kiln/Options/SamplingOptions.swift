@@ -1,4 +1,5 @@
 import ArgumentParser
+import KilnModel
 
 /// How stacks are sampled and how their frames are named.
 struct SamplingOptions: ParsableArguments {
@@ -18,12 +19,47 @@ struct SamplingOptions: ParsableArguments {
     @Flag(name: .customLong("no-demangle"), help: "Show the linker's names of C++, Rust and Swift functions.")
     var noDemangle = false
 
+    @Flag(name: .customLong("off-cpu"), help: "Record where threads wait, too: off-CPU time by stack, in nanoseconds.")
+    var offCPU = false
+
+    @Option(name: .customLong("min-wait"), help: ArgumentHelp("With --off-cpu: only waits of at least this time (50us, 1ms, 2s).", valueName: "time"))
+    var minWait: TimeArgument?
+
+    @Option(name: .customLong("max-wait"), help: ArgumentHelp("With --off-cpu: only waits of at most this time.", valueName: "time"))
+    var maxWait: TimeArgument?
+
+    @Option(name: .customLong("state"), help: ArgumentHelp(
+        "With --off-cpu: only time in this state: \(WaitState.allCases.map(\.name).joined(separator: ", ")); repeat for several.", valueName: "state"
+    ))
+    var states: [WaitState] = []
+
+    @Flag(help: "With --off-cpu: also show waits for new work (in epoll_wait and its kin) in the flamegraph.")
+    var idle = false
+
+    /// Nil unless off-CPU time is recorded.
+    var waits: WaitFilter? {
+        guard offCPU else { return nil }
+        var filter = WaitFilter()
+        filter.lengths = (minWait?.time ?? .zero)...(maxWait?.time ?? Nanoseconds(.max))
+        if !states.isEmpty { filter.states = Set(states) }
+        return filter
+    }
+
+    /// Stacks of either kind are recorded.
+    var recordsStacks: Bool { frequency > 0 || offCPU }
+
     /// An option asks for stacks, though the frequency may be left to its default.
-    var isAskedFor: Bool { givenFrequency.map { $0 > 0 } ?? (inline || threads || noDemangle) }
+    var isAskedFor: Bool { givenFrequency.map { $0 > 0 } ?? (inline || threads || noDemangle) || offCPU }
 
     func validate() throws {
         guard (0...10_000).contains(frequency) else {
             throw ValidationError("--frequency \(frequency) makes no sense: give 0 to 10000 samples a second.")
+        }
+        if !offCPU, minWait != nil || maxWait != nil || !states.isEmpty || idle {
+            throw ValidationError("--min-wait, --max-wait, --state and --idle are about waits: give --off-cpu, too.")
+        }
+        if let minWait, let maxWait, minWait.time > maxWait.time {
+            throw ValidationError("--min-wait \(minWait.text) is longer than --max-wait \(maxWait.text): no wait is both.")
         }
     }
 }

@@ -37,6 +37,8 @@ protocol Probe: AnyObject {
     func drain() throws -> Bool
     /// Adds the numbers since `attach` to a snapshot.
     func read(into snapshot: inout Snapshot) throws
+    /// The kinds of stacks that it records.
+    var stackKinds: [StackKind] { get }
     /// All stacks so far; nil if the probe samples none.
     func stacks() throws -> StackTable?
     /// Adds the probe's results to a target's record. All probes have read `moment.snapshot` before.
@@ -67,6 +69,7 @@ extension Probe {
     func begin() throws {}
     var attention: Int32? { nil }
     func drain() throws -> Bool { false }
+    var stackKinds: [StackKind] { [] }
     func stacks() throws -> StackTable? { nil }
     func describe(_ record: inout SessionRecord, at moment: SessionMoment) {}
     func shed(at cpu: [Nanoseconds]) throws -> String? { nil }

@@ -39,27 +39,38 @@ final class StackFolding {
         pids.flatMap { pid in (try? Symbolizer(pid: pid, sharing: store)).map(code.mappings) ?? [] }
     }
 
-    /// Stacks as folded text, one sorted line each: `root;outermost;...;innermost count`. `root` returns the name of a process (by its
-    /// number), or nil to leave its stacks out. The thread's name follows the root, if it is known. An incomplete stack begins with its
-    /// unwind termination: `root;[no_row];...`.
-    func folded(_ table: StackTable, root: (Int) -> String?) -> (text: [UInt8], names: NamesRecord) {
+    /// Stacks of one kind as folded text, one sorted line each: `root;outermost;...;innermost weight`. `root` returns the name of a process (by
+    /// its number), or nil to leave its stacks out. The thread's name follows the root, if it is known. Off-CPU stacks then have the state,
+    /// `(sleeping)`. An incomplete stack begins with its unwind termination: `root;[no_row];...`.
+    ///
+    /// - Parameter withIdle: Off-CPU stacks include waits for new work.
+    func folded(_ table: StackTable, _ kind: StackKind, withIdle: Bool = false, root: (Int) -> String?) -> (text: [UInt8], names: NamesRecord) {
         var known = KnownFrames(lasting)
         let found = table.foundCode.mapValues(code.mappings)
         var lines: [String: UInt64] = [:]
-        for (process, frames, samples) in table.stacks(of: .onCPU) {
-            guard let root = root(process) else { continue }
+        func add(_ process: Int, _ frames: StackFrames, _ weights: [(state: String?, weight: UInt64)]) {
+            guard let root = root(process), let uses = weights.map(\.weight).max() else { return }
             let origin = table.processes[process]?.origin ?? process
-            var stack = [foldedSafe(root)]
-            if let thread = frames.thread { stack.append(foldedSafe(thread)) }
+            let bottom = [foldedSafe(root)] + (frames.thread.map { [foldedSafe($0)] } ?? [])
             // Marks the missing part, so that the next frame doesn't look like the outermost function.
-            if frames.termination != .complete { stack.append("[\(frames.termination.name)]") }
+            var stack = frames.termination == .complete ? [] : ["[\(frames.termination.name)]"]
             for frame in located(frames.user, interrupted: frames.interrupted).reversed() {
-                stack.append(known.text(of: frame, in: process, samples) { named($0, process, origin, found[process]) })
+                stack.append(known.text(of: frame, in: process, uses) { named($0, process, origin, found[process]) })
             }
             for frame in located(frames.kernel).reversed() {
-                stack.append(known.text(of: frame, in: nil, samples) { named([self.kernel.symbolize($0)], in: .kernel) })
+                stack.append(known.text(of: frame, in: nil, uses) { named([self.kernel.symbolize($0)], in: .kernel) })
             }
-            lines[stack.joined(separator: ";"), default: 0] += samples
+            for (state, weight) in weights { lines[(bottom + (state.map { [$0] } ?? []) + stack).joined(separator: ";"), default: 0] += weight }
+        }
+        switch kind {
+        case .onCPU:
+            for (process, frames, samples) in table.stacks(of: .onCPU) { add(process, frames, [(nil, samples)]) }
+        case .offCPU:
+            for (process, frames, isIdle, times) in table.waitingStacks {
+                // What was woken from a multiplexer has work.
+                let shown = times.times.filter { withIdle || !isIdle || $0.key != .sleeping }
+                add(process, frames, shown.sorted { $0.key.rawValue < $1.key.rawValue }.map { ("(\($0.key.name))", $0.value.count) })
+            }
         }
         lasting = known.lasting
         let text = Array(lines.sorted { $0.key < $1.key }.map { "\($0.key) \($0.value)\n" }.joined().utf8)

@@ -1,12 +1,12 @@
 import KilnKernel
 import KilnModel
 
-/// Samples on-CPU stacks with a timer that counts CPU time.
+/// Stacks of what runs, sampled by a timer that counts CPU time, and stacks of what waits, with its time.
 final class StackSampling: Probe {
     static let needs = [Capabilities.stacks]
 
     private let watched: WatchedProcesses?
-    private let byThread: Bool
+    private let options: SamplingOptions
     private let folding: StackFolding
     private let known: () -> [CodeMapping]
     private let descendants: (() -> [Int32])?
@@ -20,7 +20,7 @@ final class StackSampling: Probe {
 
     /// - Parameters:
     ///   - watched: The processes to sample; nil: every process of the host.
-    ///   - options: The frequency must be more than 0.
+    ///   - options: At least one kind of stacks is asked for.
     ///   - known: Code whose unwind tables are loaded at the start, as far as time and memory allow.
     ///   - descendants: Lists running descendants of the first target, to be sampled, too.
     init(
@@ -28,7 +28,7 @@ final class StackSampling: Probe {
         descendants: (() -> [Int32])? = nil
     ) {
         self.watched = watched
-        byThread = options.threads
+        self.options = options
         self.folding = folding
         self.known = known
         self.descendants = descendants
@@ -36,11 +36,12 @@ final class StackSampling: Probe {
         expected = [ExpectedSamples](repeating: ExpectedSamples(frequency: frequency), count: watched?.pids.count ?? 1)
     }
 
-    func load() throws(KernelError) { probe = try StackProbe(watching: watched, byThread: byThread, known: known(), mappings: folding.mappings) }
+    func load() throws(KernelError) { probe = try StackProbe(watching: watched, byThread: options.threads, waits: options.waits, known: known(), mappings: folding.mappings) }
 
     func attach() throws -> Nanoseconds {
         let started = try probe?.attach(frequency: frequency, withDescendants: descendants) ?? 0
-        details = ["\(frequency) Hz"]
+        details = frequency > 0 ? ["\(frequency) Hz"] : []
+        if options.offCPU { details.append("off-CPU time") }
         if descendants != nil { details.insert("with \(started) running descendants", at: 0) }
         return MonotonicClock.now()
     }
@@ -58,7 +59,10 @@ final class StackSampling: Probe {
         guard watched == nil else { return }
         snapshot.samples = snapshot.otherSamples
         snapshot.otherSamples = []
+        if let waits = snapshot[OffCPUCounts.self] { snapshot[OffCPUCounts.self] = OffCPUCounts(targets: waits.descendants, descendants: []) }
     }
+
+    var stackKinds: [StackKind] { (options.frequency > 0 ? [.onCPU] : []) + (options.offCPU ? [.offCPU] : []) }
 
     func stacks() throws -> StackTable? { try probe?.stacks() }
 

@@ -35,7 +35,9 @@ struct DirectorySink: Sink {
     func checkpoint(_ checkpoint: SessionCheckpoint) throws {
         var attempts = Attempts()
         for (directory, record) in zip(directories, checkpoint.records) { attempts.run { try directory.write(record) } }
-        for (directory, stacks) in zip(directories, checkpoint.stacks) { attempts.run { try directory.write(stacks, to: "stacks.folded") } }
+        for stacks in checkpoint.stacks {
+            for (directory, text) in zip(directories, stacks.byTarget) { attempts.run { try directory.write(text, to: stacks.kind.foldedFile) } }
+        }
         try attempts.throwFirst()
     }
 
@@ -44,10 +46,10 @@ struct DirectorySink: Sink {
         var attempts = Attempts()
         for (process, directory) in directories.enumerated() {
             let record = result.records[process]
-            if result.stacks.indices.contains(process) {
-                let folded = result.stacks[process]
-                attempts.run { try directory.write(folded, to: "stacks.folded") }
-                attempts.run { try directory.write(sessionPicture(folded, record), to: "flamegraph.svg") }
+            for stacks in result.stacks where stacks.byTarget.indices.contains(process) {
+                let folded = stacks.byTarget[process]
+                attempts.run { try directory.write(folded, to: stacks.kind.foldedFile) }
+                attempts.run { try directory.write(sessionPicture(folded, stacks.kind, record), to: stacks.kind.pictureFile) }
             }
             attempts.run { try directory.write(record) }
         }

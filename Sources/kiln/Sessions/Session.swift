@@ -22,6 +22,8 @@ final class Session {
         var started = WallTime()
         /// Names the frames of stacks; nil if no probe samples stacks.
         var folding: StackFolding?
+        /// Flamegraphs of waits show waits for new work, too.
+        var showsIdle = false
         /// The time between reports to the sinks; nil: only at the end.
         var interval: Nanoseconds?
         /// The time between writes of session.json during the session, if there are intervals. Writing it in each interval would take a
@@ -225,9 +227,11 @@ final class Session {
         }
     }
 
-    private func folded(_ table: StackTable, target index: Int) -> (text: [UInt8], names: NamesRecord)? {
+    private var stackKinds: [StackKind] { plan.probes.flatMap(\.stackKinds) }
+
+    private func folded(_ table: StackTable, _ kind: StackKind, target index: Int) -> (text: [UInt8], names: NamesRecord)? {
         let target = plan.targets[index]
-        return plan.folding?.folded(table) { target.stackRoot(of: $0, in: table, target: index) }
+        return plan.folding?.folded(table, kind, withIdle: plan.showsIdle) { target.stackRoot(of: $0, in: table, target: index) }
     }
 
     private func stackTable() throws -> StackTable? {
@@ -238,7 +242,9 @@ final class Session {
     /// Writes the stacks so far, for the case that kiln is killed.
     private func checkpointStacks() throws {
         let began = MonotonicClock.now(), table = try stackTable() ?? StackTable()
-        let stacks = plan.targets.indices.compactMap { folded(table, target: $0)?.text }
+        let stacks = stackKinds.map { kind in
+            FoldedTexts(kind: kind, byTarget: plan.targets.indices.map { folded(table, kind, target: $0)?.text ?? [] })
+        }
         for sink in plan.sinks { try sink.checkpoint(SessionCheckpoint(stacks: stacks)) }
         folding.done(since: began)
     }
@@ -254,17 +260,33 @@ final class Session {
         var records = records()
         // Looking up names takes time, so records are written before.
         for sink in plan.sinks { attempts.run { try sink.checkpoint(SessionCheckpoint(records: records)) } }
-        var texts: [[UInt8]] = []
+        var texts = stackKinds.map { FoldedTexts(kind: $0, byTarget: []) }
         for index in records.indices {
             let began = MonotonicClock.now()
-            guard let (text, names) = folded(stacks, target: index) else { continue }
-            records[index].samples.onCPU.names = names
-            records[index].samples.onCPU.processes = plan.targets[index].sampledProcesses(in: stacks)
-            records[index].cost.symbolizeS = (MonotonicClock.now() - began).seconds
-            texts.append(text)
+            for position in texts.indices {
+                let kind = texts[position].kind
+                let (text, names) = folded(stacks, kind, target: index) ?? ([], NamesRecord(named: 0, unnamed: [:]))
+                texts[position].byTarget.append(text)
+                switch kind {
+                case .onCPU:
+                    records[index].samples.onCPU.names = names
+                    records[index].samples.onCPU.processes = plan.targets[index].sampledProcesses(in: stacks)
+                case .offCPU:
+                    records[index].samples.offCPU = offCPU(of: index, stacks)
+                }
+            }
+            if !texts.isEmpty { records[index].cost.symbolizeS = (MonotonicClock.now() - began).seconds }
         }
         let result = SessionResult(records: records, stacks: texts, programs: loadedPrograms)
         for sink in plan.sinks { attempts.run { do { try sink.end(result) } catch is OutputClosed {} } }
+    }
+
+    private func offCPU(of index: Int, _ table: StackTable) -> SessionRecord.OffCPU {
+        let counts = total[OffCPUCounts.self], target = plan.targets[index]
+        return .init(
+            counts: [counts?.targets, counts?.descendants].compactMap { list in list.flatMap { index < $0.count ? $0[index] : nil } },
+            waits: table.waitingStacks.filter { target.stackRoot(of: $0.process, in: table, target: index) != nil }.map { ($0.isIdle, $0.times) }
+        )
     }
 
     /// A record for each target, from the last snapshot.

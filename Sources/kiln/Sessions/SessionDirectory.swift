@@ -86,7 +86,7 @@ final class SessionDirectory {
         }
     }
 
-    private static let files = ["session.json", "commands.jsonl", "syscalls.jsonl", "stacks.folded", "flamegraph.svg"]
+    private static let files = ["session.json", "commands.jsonl", "syscalls.jsonl", "stacks.folded", "flamegraph.svg", "stacks.off-cpu.folded", "off-cpu.svg"]
 
     /// The line that names the session's files; empty if there are none.
     var wroteLines: [Line] {

@@ -54,20 +54,27 @@ struct SessionInterval {
     let ownPeakRSS: UInt64
 }
 
+/// Stacks of one kind as folded text.
+struct FoldedTexts {
+    let kind: StackKind
+    /// A text for each target.
+    var byTarget: [[UInt8]]
+}
+
 /// Intermediate results. Either part may be missing.
 struct SessionCheckpoint {
     /// A record for each target.
     var records: [SessionRecord] = []
-    /// Folded stacks for each target.
-    var stacks: [[UInt8]] = []
+    /// Folded stacks of each kind.
+    var stacks: [FoldedTexts] = []
 }
 
 /// The final results of a session.
 struct SessionResult {
     /// A record for each target.
     let records: [SessionRecord]
-    /// Folded stacks for each target; empty if none were sampled.
-    let stacks: [[UInt8]]
+    /// Folded stacks of each kind that was recorded.
+    let stacks: [FoldedTexts]
     /// The loaded BPF programs.
     let programs: () -> [LoadedProgram]
 }

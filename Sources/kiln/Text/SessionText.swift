@@ -45,7 +45,7 @@ struct SessionText {
     /// The number of samples, the unwind terminations of their stacks, the sampled processes, and frames without names.
     var sampleLines: [String] {
         let counts = record.samples.onCPU
-        guard counts.frequencyHz > 0 else { return [] }
+        guard counts.frequencyHz > 0 else { return waitLines }
         let whole = counts.recorded == 0 ? "" : ", \(share(counts.complete, of: counts.recorded)) % of stacks complete"
         let cut = counts.kernelTruncated == 0 ? "" : ", \(counts.kernelTruncated) truncated at the depth limit in the kernel"
         let cpu = Nanoseconds(UInt64(saturating: record.cost.targetCPUS * 1e9))
@@ -55,7 +55,19 @@ struct SessionText {
             lines.append("processes it started: \(others.recorded) samples, \(share(others.complete, of: others.recorded)) % of stacks complete")
             lines += terminations(others.ends)
         }
-        return lines + processes + unnamed
+        return lines + processes + unnamed + waitLines
+    }
+
+    /// The time off the CPU by state.
+    private var waitLines: [String] {
+        guard let waits = record.samples.offCPU else { return [] }
+        let times = [
+            ("sleeping", waits.sleepingNs), ("uninterruptible", waits.uninterruptibleNs), ("runnable", waits.runnableNs), ("stopped", waits.stoppedNs),
+            ("idle", waits.idleNs),
+        ].filter { $0.1 != 0 }.map { "\($0) \(Nanoseconds($1))" }
+        let whole = waits.recorded == 0 ? "" : ", \(share(waits.complete, of: waits.recorded)) % of stacks complete"
+        let open = waits.openWaits == 0 ? [] : ["  \(grouped(waits.openWaits)) of all waits reach beyond the session: \(Nanoseconds(waits.openNs)) of their time is inside"]
+        return ["off-CPU: \(grouped(waits.recorded)) waits\(whole); " + (times.isEmpty ? "no time" : times.joined(separator: ", "))] + open + terminations(waits.ends)
     }
 
     private func terminations(_ counts: [String: UInt64]) -> [String] {
