@@ -59,7 +59,7 @@ static __noinline void probed(const struct place *place, struct connection *x, _
 	lose(KILN_LOST_UNSYNCHRONISED_BYTES, bytes);
 	if (!requests)
 		return;
-	x->flags |= PROBED;
+	set_flags(x, PROBED);
 	/* What other processes are sent as lines of text looks as requests do: replies tell. */
 	c = is_known_server(x->process) ? details_at(place) : NULL;
 	if (c)
@@ -95,7 +95,7 @@ static __always_inline void connection_receives(const struct place *place, struc
 	r = bpf_map_lookup_elem(&request_readers, &zero);
 	if (!r)
 		return;
-	x->flags &= ~(REPLIED | SENT_IN_PART);
+	clear_flags(x, REPLIED | SENT_IN_PART);
 	r->process = process;
 	r->counting = x->sync == SYNCED;
 	on_receive(x, r, receive->io.length);
@@ -127,7 +127,7 @@ static __always_inline void connection_receives(const struct place *place, struc
 		}
 	}
 	if (outcome != READ_ONE_RUN)
-		x->flags = inside ? x->flags | IN_REQUEST : x->flags & ~IN_REQUEST;
+		change_flags(x, IN_REQUEST, inside);
 	if (!r->counting) {
 		probed(place, x, receive->io.length, r->run_count);
 		return;
@@ -247,7 +247,7 @@ static __always_inline void send_messages(const struct place *place, struct conn
 	struct connection_details *c = details_at(place);
 
 	if (!c || !r) {
-		x->flags &= ~SUBSCRIBER;
+		clear_flags(x, SUBSCRIBER);
 		lose(KILN_LOST_CONNECTIONS_WITHOUT_STATE, 1);
 		return;
 	}
@@ -308,7 +308,7 @@ __noinline int read_undecided(struct connection *x, struct request_reader *r, st
 	restart_requests(&c->requests);
 	read_requests(r, &c->requests);
 	if (!requests_at_boundary(&c->requests))
-		x->flags |= IN_REQUEST;
+		set_flags(x, IN_REQUEST);
 	count_receive(x->client, r, length);
 	if (r->run_count)
 		note_run(r);
@@ -319,8 +319,8 @@ __noinline int read_undecided(struct connection *x, struct request_reader *r, st
 /* While probing: the server has sent something. */
 static __always_inline void note_probed_reply(struct connection *x, const struct io *send)
 {
-	x->flags |= REPLIED;
-	x->flags = send->in_part ? x->flags | SENT_IN_PART : x->flags & ~SENT_IN_PART;
+	set_flags(x, REPLIED);
+	change_flags(x, SENT_IN_PART, send->in_part);
 }
 
 /* A send on a connection that is not followed. If it is the first reply to what was kept, and RESP: the connection's state, else NULL.
@@ -345,7 +345,7 @@ static __noinline struct connection_details *first_reply(const struct place *pla
 				c->failed_probes = 0;
 			return NULL;
 		}
-		x->flags &= ~REPLIED;
+		clear_flags(x, REPLIED);
 		if (c && ++c->failed_probes >= PROBES_MAX) {
 			lose(KILN_LOST_OTHER_PROTOCOL_CONNECTIONS, 1);
 			x->sync = SYNC_IGNORED;

@@ -48,12 +48,12 @@ enum connection_flags {
 	PROTOCOL_FLAG_0 = 1 << 6,
 	PROTOCOL_FLAG_1 = 1 << 7,
 	PROTOCOL_FLAG_2 = 1 << 8,
+	PROTOCOL_FLAG_3 = 1 << 13,
 	/* tls.bpf.h */
 	CARRIES_TLS = 1 << 9,             /* a socket: what it carries is seen elsewhere */
-	CARRIED = 1 << 10,                /* an SSL object: its socket has been seen, and who is at its other end */
+	PEER_KNOWN = 1 << 10,             /* an SSL object: its socket has been seen; a socket, on the client's side: it was asked for its peer */
 	OUTGOING = 1 << 11,               /* either, and a server's connection: the process opened it */
 	STREAM_START = 1 << 12,           /* an SSL object, or a client's connection: it begins in this session, and no byte was seen */
-	MET = 1 << 13,                    /* client's side: what its socket tells is known */
 	SUBSCRIBER = 1 << 14,             /* with a trace: unpaired by a subscription in RESP2, and its messages are told */
 	TRACED = 1 << 15,                 /* a trace asks for this client's requests */
 };
@@ -75,16 +75,20 @@ struct connection {
 		__u32 run_queue_ns;       /* of its execution: ready and not running */
 		__u32 run_count;          /* of the run that waits */
 	};
-	__u16 command;
-	__u16 flags;
-	__u16 client;                     /* row in client_stats */
-	__u8 process;
-	__u8 sync : 3;
-	__u8 waiting : 2;
-	__u8 queues : 1;                  /* of the protocol's: requests are queued now, to be executed later */
-	__u8 queued : 1;                  /* the command that waits will be executed later */
+	__u16 command;                    /* row of the one that is in flight; QUEUED: it will be executed later */
+	__u16 client : 10;                /* row in client_stats; like `process` written once */
+	__u16 process : 4;
+	union {
+		struct {
+			__u16 flags;      /* changed by set_flags() and clear_flags() */
+			__u8 sync;        /* enum sync */
+			__u8 waiting;     /* enum waiting */
+		};
+		__u32 flags_word;
+	};
 };
 
+_Static_assert(KILN_CLIENT_CAPACITY <= 1 << 10 && KILN_MAX_TARGETS <= 1 << 4, "rows and processes have room");
 _Static_assert(sizeof(struct connection) == 64, "a cache line");
 
 struct connection_set {
@@ -128,6 +132,28 @@ struct arrived {
 	__u64 received_ns;
 };
 
+/* A receive and a send of a connection run on two CPUs at once where two threads use it: flags change atomically, and only if they do. `sync`
+ * and `waiting` are bytes of their own. */
+static __always_inline void set_flags(struct connection *x, __u32 flags)
+{
+	if (~x->flags & flags)
+		__sync_fetch_and_or(&x->flags_word, flags);
+}
+
+static __always_inline void clear_flags(struct connection *x, __u32 flags)
+{
+	if (x->flags & flags)
+		__sync_fetch_and_and(&x->flags_word, ~flags);
+}
+
+static __always_inline void change_flags(struct connection *x, __u32 flags, bool set)
+{
+	if (set)
+		set_flags(x, flags);
+	else
+		clear_flags(x, flags);
+}
+
 /* Commands of one receive. */
 struct batch {
 	__u64 received_ns;
@@ -138,7 +164,13 @@ struct batch {
 	__u32 reserved;
 };
 
-#define QUEUED 0x8000                     /* in `command`: by MULTI */
+#define QUEUED 0x8000                     /* in `command`: a later request will execute it */
+
+static __always_inline __u32 command_in_flight(const struct connection *x)
+{
+	return x->command & ~QUEUED;
+}
+
 
 struct pending_run {
 	__u16 command;

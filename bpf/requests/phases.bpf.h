@@ -379,7 +379,7 @@ struct {
 /* The reply of the one command that waits has been handed over. */
 static __always_inline void record_answer(struct connection *x, __u64 sent_ns, __u64 bytes, bool is_error)
 {
-	__u32 row = x->command;
+	__u32 command = x->command, row = command & ~QUEUED;
 	struct kiln_command_stats *stats = bpf_map_lookup_elem(&command_stats, &row);
 	__u64 received_ns = x->received_ns, executed_ns = x->executed_ns;
 	__u8 class = row_class(row);
@@ -394,7 +394,7 @@ static __always_inline void record_answer(struct connection *x, __u64 sent_ns, _
 		return;
 	if (bytes > stats->reply_bytes_max)
 		stats->reply_bytes_max = bytes;
-	if (class == KILN_CLASS_BLOCKING && x->queued)
+	if (class == KILN_CLASS_BLOCKING && command & QUEUED)
 		return;
 	add_latency(stats, KILN_PHASE_SERVICE, sent_ns - received_ns, 1);
 	if (class == KILN_CLASS_BLOCKING)
@@ -436,7 +436,7 @@ static __always_inline void record_run(struct connection *x, __u64 largest)
 	struct batch came = { .received_ns = x->received_ns, .arrived_ns = x->arrived_ns };
 
 	x->waiting = WAITING_NONE;
-	record_answers(x->command, false, x->run_count, &came, x->sent_ns, false, largest);
+	record_answers(command_in_flight(x), false, x->run_count, &came, x->sent_ns, false, largest);
 }
 
 /* An error reply, or an error inside a reply, of a command. */

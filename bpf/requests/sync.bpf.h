@@ -96,7 +96,7 @@ __noinline int desync(struct connection *x)
 		lose_undecided(x->id);
 	x->sync = RESYNCING;
 	restart_expectations(x);
-	x->flags &= ~(IN_REQUEST | PROBED | REPLIED | SUBSCRIBER);
+	clear_flags(x, IN_REQUEST | PROBED | REPLIED | SUBSCRIBER);
 	if (x->waiting != WAITING_NONE)
 		unmatch(x);                /* what answers what is not known */
 	return 0;
@@ -116,7 +116,7 @@ __noinline int probe(struct connection *x, struct connection_details *c, const s
 	probed = x->flags & PROBED;
 	if (replied && probed && !(x->flags & (IN_REQUEST | SENT_IN_PART))) {
 		x->sync = SYNCED;
-		x->flags &= ~IN_REPLY;
+		clear_flags(x, IN_REPLY);
 		c->first_sent_ns = c->untimed = 0;
 		c->head = c->tail = c->batch_head = c->batch_tail = c->batch_answered = 0;
 		return 0;
@@ -137,7 +137,7 @@ __noinline int probe(struct connection *x, struct connection_details *c, const s
 		x->sync = SYNC_IGNORED;
 		return 0;
 	}
-	x->flags &= ~(IN_REQUEST | PROBED);
+	clear_flags(x, IN_REQUEST | PROBED);
 	return 0;
 }
 
@@ -153,7 +153,7 @@ __noinline int meet(struct connection *x, const struct receive *receive, __u32 p
 		x->client = client_row(&receive->client);
 	on_connection(x, &receive->client);
 	if (!receive->incoming)
-		x->flags |= OUTGOING;
+		set_flags(x, OUTGOING);
 	if (receive->unsupported)
 		lose(KILN_LOST_UNSUPPORTED_CONNECTIONS, 1);
 	if (receive->unsupported || !receive->incoming) {

@@ -79,7 +79,7 @@ static __always_inline void meet_server(struct connection *x, struct sock *sk, _
 {
 	bool incoming;
 
-	if (x->flags & MET)
+	if (x->flags & PEER_KNOWN)
 		return;
 	describe_client(server, sk, process);
 	if (server->family == KILN_ADDRESS_UNIX) {

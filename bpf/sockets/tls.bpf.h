@@ -61,7 +61,7 @@ __noinline int tls_binds(struct connection *carrier, const struct tls_call *call
 	if (!carrier || !call)
 		return 0;
 	carrier->sync = SYNC_IGNORED;
-	carrier->flags |= CARRIES_TLS;
+	set_flags(carrier, CARRIES_TLS);
 	x = find_connection(call->id);
 	if (!x)
 		x = make_connection(call->id);
@@ -69,10 +69,10 @@ __noinline int tls_binds(struct connection *carrier, const struct tls_call *call
 		lose(KILN_LOST_CONNECTIONS_WITHOUT_STATE, 1);
 		return 0;
 	}
-	if (!(x->flags & CARRIED)) {
+	if (!(x->flags & PEER_KNOWN)) {
 		x->process = carrier->process;
 		x->client = carrier->client;
-		x->flags |= CARRIED | (carrier->flags & OUTGOING);
+		set_flags(x, PEER_KNOWN | (carrier->flags & OUTGOING));
 		on_carrier(call->id);
 	}
 	return 0;
@@ -83,11 +83,11 @@ __noinline int tls_carries(struct connection *carrier, struct tls_call *call, co
 {
 	if (!carrier || !call || !receive)
 		return 0;
-	if (carrier->sync == SYNC_UNKNOWN && !(carrier->flags & MET)) {
+	if (carrier->sync == SYNC_UNKNOWN && !(carrier->flags & PEER_KNOWN)) {
 		carrier->process = process;
 		carrier->client = client_row(&receive->client);
 		if (!receive->incoming)
-			carrier->flags |= OUTGOING;
+			set_flags(carrier, OUTGOING);
 	}
 	/* Later receives of a call find what the first one left behind. */
 	if (!call->receives++)

@@ -123,7 +123,7 @@ __noinline int answered_one(struct connection *x)
 	came.received_ns = x->received_ns;
 	came.arrived_ns = x->arrived_ns;
 	came.sequence = came.first = x->sequence;
-	return answered(x, x->command, x->sequence, 1, &came);
+	return answered(x, command_in_flight(x), x->sequence, 1, &came);
 }
 
 /* A reply that began in an earlier send: what is known of it comes before what this send has. */
@@ -365,7 +365,7 @@ static __always_inline void emit_answers(struct connection *x)
 /* Whether what waits in the connection is traced. */
 static __always_inline bool is_traced(const struct connection *x)
 {
-	return x->flags & TRACED && traces_command(x->command);
+	return x->flags & TRACED && traces_command(command_in_flight(x));
 }
 
 /* Whether that is told, if a whole reply that is no error has answered it. */
@@ -389,7 +389,7 @@ static __always_inline void emit_only_answer(struct connection *x, __u64 buffer,
 		request->received_ns = x->received_ns;
 		request->arrived_ns = x->arrived_ns;
 		request->executed_ns = x->executed_ns;
-		request->row = x->command;
+		request->row = command_in_flight(x);
 		request->sequence = x->sequence;
 		reply = &list->replies[0];
 		reply->place.address = buffer;

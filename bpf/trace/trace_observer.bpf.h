@@ -57,7 +57,7 @@ static __always_inline bool observes_partial_sends(void)
 static __always_inline void on_connection(struct connection *x, const struct kiln_client_key *client)
 {
 	if (traces_client(client, client_port()))
-		x->flags |= TRACED;
+		set_flags(x, TRACED);
 }
 
 static __always_inline void on_connection_freed(struct connection *x)

@@ -107,7 +107,7 @@ __noinline int keep_rest(struct connection *x, struct connection_details *c)
 static __always_inline void note_subscriber(struct connection *x)
 {
 	if (x->flags & TRACED && !(x->flags & UNMATCHED) && traces_pushes())
-		x->flags |= SUBSCRIBER;
+		set_flags(x, SUBSCRIBER);
 }
 
 /* A send to a subscriber will be followed. */
@@ -128,12 +128,12 @@ __noinline int emit_messages(struct connection *x, struct connection_details *c,
 	emit_pushes(x);
 	bpf_loop(list->listed, emit_listed_array, &x, 0);
 	lose(KILN_LOST_UNTRACED_PUSHES, list->unlisted);
-	x->flags &= ~IN_REPLY;
+	clear_flags(x, IN_REPLY);
 	if (c->replies.state == STREAM_FAILED) {
-		x->flags &= ~SUBSCRIBER;
+		clear_flags(x, SUBSCRIBER);
 		lose(KILN_LOST_UNTRACED_PUSHES, 1);
 	} else if (!responses_at_boundary(&c->replies)) {
-		x->flags |= IN_REPLY;
+		set_flags(x, IN_REPLY);
 		keep_push(x);
 	}
 	return 0;
