@@ -236,7 +236,7 @@ public struct CommandProbe: ~Copyable {
         }
         try waits.forEachEntry(key: kiln_wait_key.self, value: kiln_wait.self) { key, wait in
             // A row that was named after its name was looked for counts with the next snapshot.
-            guard let culprit = names[Int(key.pointee.culprit)], let victim = names[Int(key.pointee.victim)] else { return }
+            guard let culprit = names[Int(key.pointee.blocker)], let victim = names[Int(key.pointee.blocked)] else { return }
             let counted = WaitKey(process: Int(key.pointee.process), culprit: culprit, victim: victim)
             let before = snapshot.waits[counted] ?? WaitCounts(times: 0, wait: .zero)
             snapshot.waits[counted] = WaitCounts(

@@ -54,7 +54,7 @@ enum kiln_trace_flag {
 	KILN_TRACE_REPLY_LOST = 1 << 6,       /* the reply's first bytes were not kept */
 	KILN_TRACE_REPLY_WITHHELD = 1 << 8,   /* only its type, length or count, and an error's first word left the kernel */
 	KILN_TRACE_BLOCKING = 1 << 7,         /* its latency is a wait that the client asked for */
-	KILN_TRACE_TOGETHER = 1 << 9,         /* `count` requests of one receive, whose replies came in one send */
+	KILN_TRACE_COALESCED = 1 << 9,         /* `count` requests of one receive, whose replies came in one send */
 };
 
 /* Times are CLOCK_MONOTONIC; 0: not known.
@@ -76,8 +76,8 @@ struct kiln_trace_record {
 	__u32 fd;
 	__u16 client_port;
 	__u16 flags;
-	__u16 request_kept;                   /* bytes of the request at `bytes`; told together, of more than `count` at most */
-	__u16 reply_kept;                     /* and of the reply, behind them */
+	__u16 request_captured;                   /* bytes of the request at `bytes`; told together, of more than `count` at most */
+	__u16 reply_captured;                     /* and of the reply, behind them */
 	__u8 bytes[KILN_TRACE_RECEIVE_BYTES + KILN_TRACE_REPLIES_BYTES];
 };
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: (GPL-2.0-only OR BSD-2-Clause) */
-/* The client's side of a connection: what is sent are requests, what is received are replies. Scanners, pairing and rows are
- * those of the server's side; a command's latency is from the return of the send that took its last byte to the return of
- * the receive that brought its reply's last byte.
+/* The client's side of a connection: sends carry requests, receives carry responses. Scanners, matching and rows are those of the server's
+ * side. A command's latency is the time from the return of the send that took its last byte to the return of the receive that brought
+ * its response's last byte.
  *
  * Followed are stream connections that the process opened, and whose first bytes are a request. What was opened before the session
  * is followed from its first exchange that passes alone: whole requests sent, and then as many whole replies received, no
@@ -13,7 +13,7 @@
 #include "common/bpf.h"
 #include "requests/commands.bpf.h"
 
-/* What the socket tells of a connection, at its first event. */
+/* The first event of a connection: its peer and direction become known. */
 __noinline int client_meets(struct connection *x, const struct kiln_client_key *server, bool incoming, bool is_new)
 {
 	if (!x || !server)
@@ -32,7 +32,7 @@ static __always_inline void client_begins(struct connection *x)
 	x->sync = !(x->flags & OUTGOING) ? SYNC_IGNORED : x->flags & STREAM_START ? SYNCED : RESYNCING;
 }
 
-/* The first bytes that are sent on a connection: a request is an array. False: this one is none of Redis. */
+/* The first bytes that are sent on a connection. False: they are of another protocol. */
 __noinline int begins_with_request(struct connection *x, const struct io *send)
 {
 	__u64 buffer;

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: (GPL-2.0-only OR BSD-2-Clause) */
-/* What is known of each connection, by how often it is needed.
+/* The state of each connection, by how often it is needed.
  *
  *   struct connection          one cache line, touched by every receive and send; a set-associative table
  *   struct arrival             touched by the interrupts that bring data, on whatever CPU
@@ -23,28 +23,28 @@
 #define PIPELINE_BATCHES 32               /* receives that they came in; a power of two */
 
 enum sync {
-	SYNC_UNKNOWN,                    /* no receive seen yet */
-	SYNCED,                   /* the stream is followed from a proven boundary */
-	RESYNCING,                    /* the stream is parsed, and not counted until a boundary is proven */
-	SYNC_IGNORED,                    /* not a client of this server, or not RESP */
-	SYNC_UNDECIDED,                 /* it began with text: kept until a reply shows whether that is RESP */
+	SYNC_UNKNOWN,                     /* no receive was seen yet */
+	SYNCED,                           /* the stream is followed from a proven boundary */
+	RESYNCING,                        /* the stream is parsed, and not counted until a boundary is proven */
+	SYNC_IGNORED,                     /* not a client of this server, or another protocol */
+	SYNC_UNDECIDED,                   /* its first bytes are kept until a response shows whether they are of this protocol */
 };
 
 enum waiting {
 	WAITING_NONE,
-	WAITING_ONE,                      /* one command, kept in the connection */
-	WAITING_PIPELINE,                 /* kept in the connection's pipeline */
-	WAITING_RUN,                      /* equal commands of one receive, kept in the connection */
+	WAITING_ONE,                      /* one command is in flight: in struct connection */
+	WAITING_PIPELINE,                 /* in the pipeline of struct connection_details */
+	WAITING_RUN,                      /* equal commands of one receive: in struct connection */
 };
 
 enum connection_flags {
-	IN_REQUEST = 1 << 0,              /* struct connection_details knows in the middle of what */
-	IN_REPLY = 1 << 1,                /* likewise */
-	REPLIED = 1 << 2,                 /* while probing: something was sent since the last receive */
-	PROBED = 1 << 3,                  /* while probing: a whole request was parsed */
-	SENT_IN_PART = 1 << 4,            /* while probing: the last send may not have been the end of a reply */
-	UNMATCHED = 1 << 5,                /* what is sent can't be paired with commands any more */
-	/* The protocol's own; what they mean: the protocol's state.bpf.h. */
+	IN_REQUEST = 1 << 0,              /* the stream is inside a request; struct connection_details has its state */
+	IN_REPLY = 1 << 1,                /* the stream is inside a response, likewise */
+	REPLIED = 1 << 2,                 /* while resyncing: something was sent since the last receive */
+	PROBED = 1 << 3,                  /* while resyncing: a whole request was parsed */
+	SENT_IN_PART = 1 << 4,            /* while resyncing: the last send may not have been the end of a response */
+	UNMATCHED = 1 << 5,               /* responses can't be matched with requests any more */
+	/* Free for the protocol; its state.bpf.h names them. */
 	PROTOCOL_FLAG_0 = 1 << 6,
 	PROTOCOL_FLAG_1 = 1 << 7,
 	PROTOCOL_FLAG_2 = 1 << 8,
@@ -54,7 +54,7 @@ enum connection_flags {
 	PEER_KNOWN = 1 << 10,             /* an SSL object: its socket has been seen; a socket, on the client's side: it was asked for its peer */
 	OUTGOING = 1 << 11,               /* either, and a server's connection: the process opened it */
 	STREAM_START = 1 << 12,           /* an SSL object, or a client's connection: it begins in this session, and no byte was seen */
-	SUBSCRIBER = 1 << 14,             /* with a trace: unpaired by a subscription in RESP2, and its messages are told */
+	SUBSCRIBER = 1 << 14,             /* with a trace: unmatched by a subscription, and its messages are emitted */
 	TRACED = 1 << 15,                 /* a trace asks for this client's requests */
 };
 
@@ -69,7 +69,7 @@ struct connection {
 	__u64 executed_ns;                /* when its execution ended; 0: not known */
 	__u64 sent_ns;                    /* return of the last send */
 	__u32 sequence;                   /* with a trace: requests counted on the connection */
-	__u32 pending;                     /* with a trace: requests of which nobody knows yet whether they are told */
+	__u32 pending;                    /* with a trace: requests of which it isn't decided yet whether they are emitted */
 	__u32 copied_seq;                 /* TCP's count of bytes read, after the last receive */
 	union {
 		__u32 run_queue_ns;       /* of its execution: ready and not running */

@@ -108,8 +108,8 @@ static __always_inline bool observes_responses(void) { return false; }
 
 /* ---- asked by the scanners ----------------------------------------------------------------------------------- */
 
-static __always_inline bool requests_apart(const struct request_reader *r, __u32 command) { return false; }
-static __always_inline bool responses_apart(const struct response_reader *r) { return false; }
+static __always_inline bool requests_are_single(const struct request_reader *r, __u32 command) { return false; }
+static __always_inline bool responses_are_listed(const struct response_reader *r) { return false; }
 static __always_inline void begin_piece(const struct response_reader *r) {}
 static __always_inline void end_piece(const struct response_reader *r) {}
 static __always_inline void note_response(struct response_reader *r, __u32 kind) {}

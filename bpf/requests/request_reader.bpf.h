@@ -67,7 +67,7 @@ struct request_reader {
 /* To be provided: the row of a command, made if it is new; what to do with commands that found no room in `runs`; whether a command has to be
  * a run by itself; and the counter of a loss. */
 static __u32 command_row(const struct kiln_command_key *key);
-static bool requests_apart(const struct request_reader *r, __u32 command);
+static bool requests_are_single(const struct request_reader *r, __u32 command);
 static void count_unlisted(__u32 command, __u32 count);
 int lose(__u32 loss, __u64 amount);
 
@@ -284,7 +284,7 @@ __noinline int note_run(struct request_reader *r)
 static __always_inline void complete_request(struct request_reader *r, __u32 command)
 {
 	__u32 begun = r->begun, bytes = r->position - begun;
-	bool apart = requests_apart(r, command);
+	bool apart = requests_are_single(r, command);
 
 	r->begun = r->position;
 	if (command != r->run_command || r->run_count == 0xffff || apart) {

@@ -29,7 +29,7 @@ struct response_reader {
 	__u32 answered;                   /* of them, those that have been paired */
 	__u32 largest_at;                 /* which of them is the largest */
 	__u64 largest;                    /* its bytes */
-	__u32 apart;                      /* where each reply lies has to be known */
+	__u32 lists;                      /* where each reply lies has to be known */
 	__u32 passed_largest;             /* what pass_elements() knows of those that it has passed: the length of the largest, and */
 	__u32 passed_largest_at;          /* which it is; in memory, where it is any number for the verifier, not one for each way to it */
 	struct response_stream stream;       /* of a send that begins at a boundary */
@@ -40,7 +40,7 @@ struct response_reader {
 /* To be provided: whether the replies of this send are listed each by itself, and then where a piece of it begins and ends, and that
  * a reply ends at the position. */
 enum { LIST_RESPONSE, LIST_ERROR, LIST_PUSH };
-static bool responses_apart(const struct response_reader *r);
+static bool responses_are_listed(const struct response_reader *r);
 static void begin_piece(const struct response_reader *r);
 static void end_piece(const struct response_reader *r);
 static void note_response(struct response_reader *r, __u32 kind);

@@ -34,10 +34,10 @@ __noinline int choose_listing(const struct connection *x, const struct connectio
 
 	if (!x || !c || !r)
 		return 0;
-	r->apart = x->flags & TRACED && x->pending &&
+	r->lists = x->flags & TRACED && x->pending &&
 		   (in_part || x->flags & IN_REPLY || x->sent_ns - oldest_wait(x, c) >= trace.slower_than_ns);
 	if (x->flags & TRACED && x->flags & MAY_GET_UNSOLICITED && traces_pushes())
-		r->apart = 1;
+		r->lists = 1;
 	return 0;
 }
 
@@ -136,13 +136,13 @@ static __always_inline void resume_reply(struct trace_scratch *t, const struct t
 		return;
 	}
 	t->record.reply_bytes += slot->reply_bytes;
-	kept = slot->reply_kept;
-	at = t->record.request_kept;
+	kept = slot->reply_captured;
+	at = t->record.request_captured;
 	barrier_var(kept);
 	barrier_var(at);
 	if (kept <= KILN_TRACE_REPLY_BYTES && at <= sizeof t->record.bytes &&
 	    !bpf_probe_read_kernel(t->record.bytes + at, kept, slot->reply))
-		t->record.reply_kept = kept;
+		t->record.reply_captured = kept;
 }
 
 /* The receive in a slot is in this CPU's reader as if it had just come; false: it is not. */
@@ -155,27 +155,27 @@ __noinline int load_receive(int index)
 
 	if (!t || !slot || !r || slot->request_lost)
 		return false;
-	length = slot->request_kept;
+	length = slot->request_captured;
 	barrier_var(length);
 	if (length > KILN_TRACE_RECEIVE_BYTES || bpf_probe_read_kernel(r->bytes, length, slot->request))
 		return false;
 	start_receive(r, 0, length, 0);
 	r->window_length = length;
 	r->counting = false;
-	r->traced = TAKEN_APART;
+	r->traced = SPLIT;
 	restart_requests(&t->stream);
-	t->apart = index;
+	t->split = index;
 	return true;
 }
 
 /* The requests of a slot become those of this CPU's reader, each by itself: it follows them as it did when they came, and looks up
  * no name. */
-static __always_inline void take_apart(struct trace_scratch *t)
+static __always_inline void split_coalesced(struct trace_scratch *t)
 {
 	__u32 zero = 0;
 	struct request_reader *r;
 
-	if (t->apart == t->slot || !load_receive(t->slot))
+	if (t->split == t->slot || !load_receive(t->slot))
 		return;
 	r = bpf_map_lookup_elem(&request_readers, &zero);
 	if (!r)
@@ -185,7 +185,7 @@ static __always_inline void take_apart(struct trace_scratch *t)
 }
 
 /* The request that comes `index` behind the first of some, whose bytes are where the scratch says, and its reply. */
-__noinline int tell(struct connection *x, const struct answered_request *request, __u32 index, const struct listed_reply *reply)
+__noinline int emit_request(struct connection *x, const struct answered_request *request, __u32 index, const struct listed_reply *reply)
 {
 	struct trace_scratch *t = this_trace();
 	struct kiln_trace_record *record;
@@ -205,16 +205,16 @@ __noinline int tell(struct connection *x, const struct answered_request *request
 	record->executed_ns = request->executed_ns;
 	record->sent_ns = x->sent_ns;
 	record->reply_bytes = reply->bytes;
-	if (slot && slot->together) {
+	if (slot && slot->coalesced) {
 		__u32 run = record->sequence - slot->first;
 
 		barrier_var(run);
-		if (t->apart == t->slot && run < r->runs_noted) {
+		if (t->split == t->slot && run < r->runs_noted) {
 			begun = r->runs[run & (RUNS_MAX - 1)].begun;
 			bytes = kept = r->runs[run & (RUNS_MAX - 1)].largest;
 		}
 	} else if (slot) {
-		kept = slot->request_kept;
+		kept = slot->request_captured;
 		bytes = slot->request_bytes;
 	}
 	put_request(bytes ? slot : NULL, begun, kept, bytes);
@@ -227,7 +227,7 @@ __noinline int tell(struct connection *x, const struct answered_request *request
 }
 
 /* Requests of a receive that this send answered, all of a row, told by one record. False: they have to be told each by itself. */
-__noinline int emit_together(struct connection *x)
+__noinline int emit_coalesced(struct connection *x)
 {
 	struct answered_list *answers = this_answered();
 	struct trace_scratch *t = this_trace();
@@ -242,12 +242,12 @@ __noinline int emit_together(struct connection *x)
 
 	if (!x || !answers || !t || !list || !r)
 		return false;
-	at = t->telling;
+	at = t->emitting;
 	barrier_var(at);
 	request = &answers->requests[at & (LISTED_REPLIES - 1)];
 	slot = slot_at(t->slot);
 	at = request->reply + request->count - 1;
-	if (!slot || request->count < 2 || trace.errors_only || trace.without_arguments || words_to_tell(request->row) < WORDS_MAX ||
+	if (!slot || request->count < 2 || trace.errors_only || trace.without_arguments || words_to_emit(request->row) < WORDS_MAX ||
 	    list->pushes || at >= list->listed)
 		return false;
 	barrier_var(at);
@@ -258,11 +258,11 @@ __noinline int emit_together(struct connection *x)
 	bytes = last->place.address + last->bytes - first->place.address;
 	if (first->place.resumed || first->place.vector != last->place.vector || bytes > first->place.here || bytes > KILN_TRACE_REPLIES_BYTES)
 		return false;
-	end = slot->request_kept;
-	if (request->count != slot->together) {
+	end = slot->request_captured;
+	if (request->count != slot->coalesced) {
 		__u32 run = request->sequence - slot->first, next = run + request->count;
 
-		if (t->apart != t->slot || next > r->runs_noted)
+		if (t->split != t->slot || next > r->runs_noted)
 			return false;
 		barrier_var(run);
 		begun = r->runs[run & (RUNS_MAX - 1)].begun;
@@ -295,7 +295,7 @@ static long emit_answer(__u32 index, struct connection **connection)
 
 	if (!t || !answers || !list)
 		return 1;
-	at = t->telling;
+	at = t->emitting;
 	barrier_var(at);
 	request = &answers->requests[at & (LISTED_REPLIES - 1)];
 	at = request->reply + index;
@@ -306,7 +306,7 @@ static long emit_answer(__u32 index, struct connection **connection)
 	barrier_var(at);
 	reply = &list->replies[at & (LISTED_REPLIES - 1)];
 	if (!trace.errors_only || reply->is_error)
-		tell(*connection, request, index, reply);
+		emit_request(*connection, request, index, reply);
 	return 0;
 }
 
@@ -322,7 +322,7 @@ __noinline int find_answered(const struct connection *x, __u32 index)
 		return 0;
 	barrier_var(index);
 	request = &answers->requests[index & (LISTED_REPLIES - 1)];
-	t->telling = index;
+	t->emitting = index;
 	t->slot = slot_with(x->id, request->sequence, request->first);
 	t->count = request->count;
 	return is_slow(x, request->received_ns) && (!trace.errors_only || list->errors);
@@ -337,11 +337,11 @@ static long emit_requests(__u32 index, struct connection **connection)
 		return 1;
 	if (find_answered(*connection, index)) {
 		slot = slot_at(t->slot);
-		if (slot && slot->together > t->count)
-			take_apart(t);
-		if (!emit_together(*connection)) {
-			if (slot && slot->together)
-				take_apart(t);
+		if (slot && slot->coalesced > t->count)
+			split_coalesced(t);
+		if (!emit_coalesced(*connection)) {
+			if (slot && slot->coalesced)
+				split_coalesced(t);
 			bpf_loop(t->count, emit_answer, connection, 0);
 		}
 	}
@@ -357,7 +357,7 @@ static __always_inline void emit_answers(struct connection *x)
 
 	if (!t || !answers || !answers->count)
 		return;
-	t->apart = -1;
+	t->split = -1;
 	bpf_loop(answers->count, emit_requests, &x, 0);
 	answers->count = 0;
 }
@@ -369,7 +369,7 @@ static __always_inline bool is_traced(const struct connection *x)
 }
 
 /* Whether that is told, if a whole reply that is no error has answered it. */
-static __always_inline bool tells_answered(const struct connection *x)
+static __always_inline bool emits_answered(const struct connection *x)
 {
 	return !trace.errors_only && is_slow(x, x->received_ns);
 }
@@ -398,7 +398,7 @@ static __always_inline void emit_only_answer(struct connection *x, __u64 buffer,
 		reply->place.resumed = 0;
 		reply->bytes = bytes;
 		reply->is_error = 0;
-		tell(x, request, 0, reply);
+		emit_request(x, request, 0, reply);
 	}
 }
 
@@ -410,14 +410,14 @@ static __always_inline void forget_answered(struct connection *x, __u32 count)
 }
 
 /* The beginning of what the send ended inside of is kept in the slot with this key: its bytes will be gone. */
-__noinline int keep_beginning(struct trace_slot *slot)
+__noinline int capture_beginning(struct trace_slot *slot)
 {
 	struct trace_scratch *t = this_trace();
 	struct reply_list *list = this_list();
 
 	if (!slot || !t || !list)
 		return 0;
-	t->record.request_kept = t->record.reply_kept = 0;
+	t->record.request_captured = t->record.reply_captured = 0;
 	t->record.flags = 0;
 	if (list->place.resumed)
 		resume_reply(t, slot);
@@ -428,20 +428,20 @@ __noinline int keep_beginning(struct trace_slot *slot)
 		return 0;
 	}
 	bpf_probe_read_kernel(slot->reply, KILN_TRACE_REPLY_BYTES, t->record.bytes);
-	slot->reply_kept = t->record.reply_kept;
+	slot->reply_captured = t->record.reply_captured;
 	slot->reply_bytes += list->bytes;
 	return 0;
 }
 
 /* The send ended inside the reply to the request with this sequence. */
-__noinline int keep_reply(struct connection *x, __u32 sequence, __u32 first)
+__noinline int capture_reply(struct connection *x, __u32 sequence, __u32 first)
 {
 	struct trace_slot *slot;
 
 	if (!x)
 		return 0;
 	slot = slot_at(slot_with(x->id, sequence, first));
-	return slot ? keep_beginning(slot) : 0;
+	return slot ? capture_beginning(slot) : 0;
 }
 
 #endif

@@ -35,7 +35,7 @@ static __always_inline void element_ended(struct response_reader *r, struct resp
 		return;
 	}
 	s->outstanding = 0;
-	if (responses_apart(r))
+	if (responses_are_listed(r))
 		note_response(r, s->push ? LIST_PUSH : s->type == '-' && !nested ? LIST_ERROR : LIST_RESPONSE);
 	if (s->push) {
 		r->pushes++;
@@ -73,7 +73,7 @@ static __always_inline void error_ended(struct response_reader *r, struct respon
 	} else {
 		s->state = REPLY_ELEMENT;
 		note_size(r, s);
-		if (responses_apart(r))
+		if (responses_are_listed(r))
 			note_response(r, LIST_ERROR);
 	}
 }
@@ -318,7 +318,7 @@ __noinline int pass_elements(struct response_reader *r, struct response_stream *
 			r->passed_largest_at = passed;
 		}
 		count = 1;
-		if (!s->outstanding && responses_apart(r)) {
+		if (!s->outstanding && responses_are_listed(r)) {
 			r->position = position + length;
 			note_response(r, LIST_RESPONSE);
 		} else {

@@ -82,7 +82,7 @@ __noinline int is_message(const struct kiln_trace_record *record)
 	if (!at || length < 7 || length > 12)
 		return false;
 	at += 4 + length - 7;
-	if (at + 7 > record->reply_kept)
+	if (at + 7 > record->reply_captured)
 		return false;
 	barrier_var(at);
 	word = *(const __u64 *)(b + (at & 31)) & (1ULL << 56) - 1;
