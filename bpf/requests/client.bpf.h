@@ -6,7 +6,7 @@
  * Followed are stream connections that the process opened, and whose first bytes are a request. What was opened before the session
  * is followed from its first exchange that passes alone: whole requests sent, and then as many whole replies received, no
  * fewer and no more. Bytes up to there are unsynchronised_bytes. A client that always has requests outstanding, with
- * neither end nor pause, may be taken up wrongly then; replies that nobody awaits show it, and unmatch the connection. */
+ * neither end nor pause, may be synced wrongly; surplus responses show that, and unmatch the connection. */
 #ifndef KILN_CLIENT_BPF_H
 #define KILN_CLIENT_BPF_H
 

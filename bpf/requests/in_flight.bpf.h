@@ -47,7 +47,7 @@ struct await_context {
 	__u32 first;                      /* of the receive's first command */
 };
 
-/* The runs from the last batch on came together, and their sequences follow each other. */
+/* End a batch: the runs after the previous batch came in one receive, with consecutive sequences. */
 static __always_inline void end_batch(struct connection_details *c, const struct arrived *times, __u32 sequence, __u32 first)
 {
 	__u32 batch = c->batch_tail;

@@ -9,7 +9,7 @@
 #include "requests/observer.bpf.h"
 #include "requests/variant.h"
 
-/* What a send is held against. */
+/* A send, with the requests that it may answer. */
 struct replied {
 	struct connection *connection;
 	struct connection_details *details;
@@ -79,7 +79,7 @@ __noinline int answer(struct connection *x, struct connection_details *c, struct
 		if (c->head == c->tail && !c->untimed)
 			x->waiting = WAITING_NONE;
 	}
-	if (context.left)                 /* nobody awaits what was sent: what answers what is not known */
+	if (context.left)                 /* more responses than requests in flight: matching is lost */
 		unmatch(x);
 	return 0;
 }

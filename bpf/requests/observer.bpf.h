@@ -44,7 +44,7 @@ static __always_inline void on_connection(struct connection *x, const struct kil
 static __always_inline void on_connection_freed(struct connection *x) {}
 /* From here on no response of the connection is matched with a request. */
 static __always_inline void on_unmatched(struct connection *x) {}
-/* ... because messages follow that nobody requested. */
+/* ... because unsolicited messages follow. */
 static __always_inline void on_subscribed(struct connection *x) {}
 /* Whether they are followed. */
 static __always_inline bool observes_messages(const struct connection *x) { return false; }

@@ -134,7 +134,7 @@ static __always_inline void note_span(struct executor *e, __u64 end_ns, __u64 ru
 	span->late = late;
 }
 
-/* What the main thread executes has ended, as far as that can be told. `x`: its connection, or NULL. */
+/* The main thread's execution has ended, as far as can be seen. `x`: its connection, or NULL. */
 static __always_inline void execution_ends(struct executor *e, struct connection *x, __u32 process, __u64 end_ns, __u64 run_delay_ns)
 {
 	bool late = turn_is_later(e, process, e->received_ns);
@@ -190,7 +190,7 @@ static __always_inline void execution_begins(struct executor *e, const struct co
 	e->command = command;
 }
 
-/* A send of `x`, mostly the reply to what was executed, began at `begin_ns` (0: nobody knows when) and has returned. Other threads may write
+/* A send of `x`, mostly the reply to what was executed, began at `begin_ns` (0: not known) and has returned. Other threads may write
  * what the main thread has executed: their sends end nothing, because it may be executing something else by then. */
 static __always_inline void process_sends(struct connection *x, const struct task_struct *task, __u64 begin_ns, __u64 returned_ns)
 {

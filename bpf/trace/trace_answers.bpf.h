@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: (GPL-2.0-only OR BSD-2-Clause) */
-/* A trace's answers: what a send answered is listed while it is followed, and told when the calls that found it have returned:
- * equal requests of one receive together where that can be, others each by itself. */
+/* A trace's answers: requests that a send answers are listed while it is read, and emitted when the calls that found them have returned: equal
+ * requests of one receive coalesced where possible, others singly. */
 #ifndef KILN_TRACE_ANSWERS_BPF_H
 #define KILN_TRACE_ANSWERS_BPF_H
 
@@ -25,8 +25,8 @@ static __always_inline bool traces_pushes(void)
 	return !trace.slower_than_ns && !trace.errors_only && !trace.by_command;
 }
 
-/* List the replies of this send only if one can be of interest. One that may go on is followed in any case, because nobody
- * knows how long it takes. */
+/* List the replies of this send only if one can be of interest. One that may go on is followed in any case, because its
+ * duration isn't known yet. */
 __noinline int choose_listing(const struct connection *x, const struct connection_details *c, bool in_part)
 {
 	__u32 zero = 0;
@@ -55,7 +55,7 @@ struct answered_list {
 	struct answered_request requests[LISTED_REPLIES];
 };
 
-/* Scratch, one for each CPU: empty when no send is looked at. */
+/* Scratch, one for each CPU: empty between sends. */
 struct {
 	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
 	__uint(max_entries, 1);
@@ -70,7 +70,7 @@ static __always_inline struct answered_list *this_answered(void)
 	return bpf_map_lookup_elem(&answered_lists, &zero);
 }
 
-/* Whether what this send answers was slow enough to be told. */
+/* Whether what this send answers was slow enough to be emitted. */
 static __always_inline bool is_slow(const struct connection *x, __u64 received_ns)
 {
 	return x->sent_ns >= received_ns && x->sent_ns - received_ns >= trace.slower_than_ns;
@@ -226,7 +226,7 @@ __noinline int emit_request(struct connection *x, const struct answered_request 
 	return 0;
 }
 
-/* Requests of a receive that this send answered, all of a row, told by one record. False: they have to be told each by itself. */
+/* Emit requests of one receive and row that this send answered as one record. False: they have to be emitted singly. */
 __noinline int emit_coalesced(struct connection *x)
 {
 	struct answered_list *answers = this_answered();
@@ -283,7 +283,7 @@ __noinline int emit_coalesced(struct connection *x)
 	return true;
 }
 
-/* One of the requests that this send answered: of those that are told now. */
+/* Emit one of the answered requests. */
 static long emit_answer(__u32 index, struct connection **connection)
 {
 	struct trace_scratch *t = this_trace();
@@ -310,7 +310,7 @@ static long emit_answer(__u32 index, struct connection **connection)
 	return 0;
 }
 
-/* Whether one of the requests is to be told; where they are is then in the scratch. */
+/* Whether one of the requests is to be emitted; the scratch then says where they are captured. */
 __noinline int find_answered(const struct connection *x, __u32 index)
 {
 	struct answered_list *answers = this_answered();
@@ -368,13 +368,13 @@ static __always_inline bool is_traced(const struct connection *x)
 	return x->flags & TRACED && traces_command(command_in_flight(x));
 }
 
-/* Whether that is told, if a whole reply that is no error has answered it. */
+/* Whether it is emitted, if a complete response that is no error has answered it. */
 static __always_inline bool emits_answered(const struct connection *x)
 {
 	return !trace.errors_only && is_slow(x, x->received_ns);
 }
 
-/* A send that is one whole reply and no error, to the one request that waits: told as it is, without lists. */
+/* A send that is one whole reply and no error, to the one request in flight: emitted without lists. */
 static __always_inline void emit_only_answer(struct connection *x, __u64 buffer, __u32 bytes)
 {
 	struct trace_scratch *t = this_trace();
@@ -402,7 +402,7 @@ static __always_inline void emit_only_answer(struct connection *x, __u64 buffer,
 	}
 }
 
-/* The `count` traced requests that wait in the connection have been answered, and are told or will not be. */
+/* The `count` traced requests that wait in the connection have been answered, and are emitted or never will be. */
 static __always_inline void forget_answered(struct connection *x, __u32 count)
 {
 	free_slot_of(x->id, x->sequence - count + 1);

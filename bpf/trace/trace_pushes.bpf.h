@@ -81,7 +81,7 @@ __noinline int capture_push(struct connection *x)
 	return 0;
 }
 
-/* The send, which has been paired with what waits and told, ended inside something. */
+/* The send has been matched and its answers are emitted: capture the response or push that it ended in. */
 __noinline int capture_rest(struct connection *x, struct connection_details *c)
 {
 	__u32 zero = 0, batch, sequence, first;

@@ -60,7 +60,7 @@ struct {
 	__type(value, struct trace_carrier);
 } trace_carriers SEC(".maps");
 
-/* The socket of the call that is looked at carries an SSL object. */
+/* The current call's socket carries an SSL object. */
 __noinline int note_carrier(__u64 id)
 {
 	struct trace_scratch *t = this_trace();
@@ -135,7 +135,7 @@ __noinline int put_request(const struct trace_slot *slot, __u32 begun, __u32 kep
 	return 0;
 }
 
-/* The record's requests, told together: those of a slot from `begun` to `end`, all of a row without secrets. 1: they are not known. */
+/* The record's requests, coalesced: a slot's bytes from `begun` to `end`, all of one row without secrets. 1: they were not captured. */
 __noinline int put_requests(const struct trace_slot *slot, __u32 begun, __u32 end)
 {
 	struct trace_scratch *t = this_trace();
@@ -236,7 +236,7 @@ __noinline int requests_read(struct connection *x, struct request_reader *r, __u
 	return 0;
 }
 
-/* All runs of the receive have been read: its slot is left if nobody waits whose request it has. */
+/* All runs of the receive have been read: its slot is freed if none of its requests is in flight. */
 __noinline int all_requests_read(struct connection *x)
 {
 	struct trace_scratch *t = this_trace();
@@ -257,7 +257,7 @@ static __always_inline void only_request_read(struct connection *x, struct reque
 	capture_request(x, r, x->sequence, r->run_begun, r->run_begun + r->run_largest);
 }
 
-/* The equal requests of a receive that wait together: the run that goes on. */
+/* The equal requests of a receive that are in flight as one run. */
 static __always_inline void only_run_read(struct connection *x, struct request_reader *r)
 {
 	__u32 count = r->run_count;
@@ -282,8 +282,8 @@ __noinline int capture_begun_request(struct connection *x, struct request_reader
 	return capture_request(x, r, x->sequence + 1, r->begun, r->end);
 }
 
-/* The first `count` requests of the run that was read last will not be seen to be answered: no reply is expected, or nobody can tell
- * which it is. */
+/* The first `count` requests of the run that was read last will not be seen to be answered: no response is expected, or it can't be
+ * matched. */
 __noinline int emit_unanswered(struct connection *x, __u32 row, __u32 count, __u64 received_ns, __u64 arrived_ns)
 {
 	struct trace_scratch *t = this_trace();

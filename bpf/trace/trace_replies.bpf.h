@@ -161,21 +161,21 @@ static __always_inline void note_response(struct response_reader *r, __u32 kind)
 /* ---- a reply's bytes ------------------------------------------------------------------------------------------- */
 
 struct trace_scratch {
-	__u64 socket;                     /* of the call that is looked at */
+	__u64 socket;                     /* of the current call */
 	struct kiln_client_key peer;      /* who is at its other end, if that is known already */
 	__u16 peer_port;
 	__u8 peer_known;
 	__u8 unused;
 	__u32 fd;
-	__u32 first;                      /* sequence of the first request of the receive that is looked at */
-	int kept;                         /* the slot where its requests are kept together; NO_ROOM, or NOT_KEPT yet */
+	__u32 first;                      /* sequence of the current receive's first request */
+	int kept;                         /* the slot where its requests are captured, coalesced; or NO_ROOM, or NOT_CAPTURED yet */
 	__u32 run_first;                  /* of the run of requests that was read last: the sequence of its first one */
 	__u32 run_begun, run_end;         /* where it lies in the receive */
-	__u32 emitting;                    /* which of the answered requests */
+	__u32 emitting;                   /* which of the answered requests */
 	__u32 count;                      /* of them */
 	int slot;                         /* where they are kept; -1: nowhere */
 	int split;                        /* the slot whose requests are in this CPU's reader, each by itself; -1: none */
-	struct request_stream stream;        /* to take them apart with */
+	struct request_stream stream;     /* to split them with */
 	struct kiln_trace_record record;
 	__u8 slack[KILN_TRACE_REPLIES_BYTES];   /* keeps a copy's end inside, as the verifier sees it */
 };

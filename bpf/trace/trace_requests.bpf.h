@@ -43,7 +43,7 @@ struct trace_slot {
 	__u32 request_captured;
 	__u32 reply_captured;
 	__u32 request_lost;
-	__u32 coalesced;                   /* requests of the receive; 0: one request by itself */
+	__u32 coalesced;                  /* requests of the receive; 0: one request by itself */
 	__u32 waiting;                    /* of them, traced and not answered yet */
 	__u32 first;                      /* sequence of the first of them */
 	__u8 request[KILN_TRACE_RECEIVE_BYTES];
@@ -58,11 +58,11 @@ struct {
 	__type(value, struct trace_slot);
 } trace_slots SEC(".maps");
 
-/* How many slots are taken that are not among the first OWN_WAYS of their connection's own set: mostly none, and then nobody looks
- * for a request elsewhere. */
+/* How many slots are taken that are not among the first OWN_WAYS of their connection's own set: mostly none, and then
+ * requests are looked up in their own set only. */
 __u32 slots_elsewhere SEC(".data.trace");
 
-/* Whose the slots of a set are: apart from them, because a search through the slots themselves missed the cache eight times. */
+/* The owners of a set's slots. Not in the slots, where a search would miss the cache eight times. */
 struct trace_set {
 	__u64 ids[SLOT_WAYS];             /* of a connection; 0: free */
 	__u32 sequences[SLOT_WAYS];       /* on the connection; of a receive its first request's */
@@ -97,7 +97,7 @@ static __always_inline bool traces_command(__u32 row)
 	return name && name->traced;
 }
 
-/* How many words of a command may leave the kernel; WORDS_MAX: all. Whoever has no row may have any name. */
+/* How many words of a command may leave the kernel; WORDS_MAX: all. A command without a row may have any name. */
 static __always_inline __u32 words_to_emit(__u32 row)
 {
 	struct kiln_trace_name *name = bpf_map_lookup_elem(&trace_rows, &row);
@@ -129,7 +129,7 @@ __noinline int traces_client(const struct kiln_client_key *client, __u32 port)
 	return false;
 }
 
-/* How the requests of a receive are kept, in `traced` of the reader; TAKEN_APART: it follows what was kept together. */
+/* How the requests of a receive are captured, in `traced` of the reader; SPLIT: the reader reads coalesced requests again, singly. */
 enum { NOT_TRACED, TRACED_SINGLY, TRACED_COALESCED, SPLIT };
 
 /* Whether a command of this receive has to be known by itself, and not only as one of a run. */
@@ -139,7 +139,7 @@ static __always_inline bool requests_are_single(const struct request_reader *r, 
 	       (r->traced == TRACED_COALESCED && words_to_emit(command) < WORDS_MAX);
 }
 
-/* Whether few of the requests that are kept will be told, so that it pays not to look at each. */
+/* Whether few of the captured requests will be emitted, so that capturing whole receives is cheaper. */
 static __always_inline bool emits_few(void)
 {
 	return trace.slower_than_ns || trace.errors_only;
@@ -317,7 +317,7 @@ static __always_inline void forget_requests(__u64 id)
 	}
 }
 
-/* `count` requests of a connection's slot have been told, or will not be. */
+/* `count` requests of a connection's slot have been emitted, or never will be. */
 static __always_inline void leave_slot(int index, __u64 id, __u32 count)
 {
 	struct trace_slot *slot = slot_at(index);
@@ -398,7 +398,7 @@ __noinline int capture_receive(struct connection *x, struct request_reader *r, _
 	empty_slot(slot);
 	slot->coalesced = count;
 	slot->first = sequence;
-	length = r->begun;                        /* what comes behind them may be nobody's business */
+	length = r->begun;                /* what comes behind them may be secret */
 	barrier_var(length);
 	if (length > KILN_TRACE_RECEIVE_BYTES || bpf_probe_read_kernel(slot->request, length, r->bytes))
 		slot->request_lost = 1;
