@@ -48,7 +48,7 @@ public struct TracedRequest: Sendable, Equatable {
         /// The latency is a wait that the client asked for.
         public static let blocking = Flags(KILN_TRACE_BLOCKING)
         /// Several requests of a pipeline and their replies, one behind the other (`split`).
-        public static let coalesced = Flags(KILN_TRACE_TOGETHER)
+        public static let coalesced = Flags(KILN_TRACE_COALESCED)
 
         private init(_ flag: kiln_trace_flag) { rawValue = UInt16(flag.rawValue) }
     }
