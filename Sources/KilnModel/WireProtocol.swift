@@ -1,15 +1,14 @@
-/// What the bytes between clients and servers mean, as far as user space has to know it. The kernel's part is `bpf/protocols/NAME`, and is
-/// chosen when that is compiled.
+/// The user-space part of a wire protocol. The kernel's part is `bpf/protocols/NAME`, which is selected at compile time.
 ///
-/// A protocol is a folder that makes one of these values, beside `Redis`.
+/// Each protocol has a folder beside `Redis` that declares one of these values.
 public struct WireProtocol: Sendable {
     /// As in `kiln NAME` and in the names of its BPF objects.
     public let name: String
-    /// As people write it.
+    /// The name in messages.
     public let title: String
-    /// What its messages are called.
+    /// The name of its message format.
     public let encoding: String
-    /// Reads the bytes of a trace.
+    /// Decodes the bytes of a trace.
     public let payload: any PayloadDecoder
 
     public init(name: String, title: String, encoding: String, payload: any PayloadDecoder) {
@@ -20,17 +19,17 @@ public struct WireProtocol: Sendable {
     }
 }
 
-/// Reads the bytes that a trace has of requests and replies: their beginnings, which may be cut anywhere.
+/// Decodes the captured first bytes of requests and replies, which may be truncated anywhere.
 public protocol PayloadDecoder: Sendable {
-    /// What a request says, ready to be shown.
+    /// The words of a request, in printed form.
     func words(of request: [UInt8]) -> TracedWords
-    /// What a reply says, ready to be shown; nil where there are no bytes.
+    /// A reply in printed form; nil if there are no bytes.
     ///
-    /// - Parameter isWithheld: The kernel left out its value.
+    /// - Parameter isWithheld: The kernel withheld its value.
     func reply(_ bytes: [UInt8], isWithheld: Bool) -> TracedReply?
-    /// Where up to `count` requests lie, one behind the other.
+    /// The ranges of up to `count` consecutive requests.
     func requests(_ count: Int, in bytes: [UInt8]) -> [Range<Int>]
-    /// The same of replies.
+    /// The ranges of up to `count` consecutive replies.
     func replies(_ count: Int, in bytes: [UInt8]) -> [Range<Int>]
     /// Whether a reply is an error.
     func isError(_ reply: [UInt8]) -> Bool

@@ -1,4 +1,4 @@
 extension WireProtocol {
-    /// Redis and its relatives (Valkey, Redict, KeyDB).
+    /// Redis, Valkey, Redict and KeyDB.
     public static let redis = WireProtocol(name: "redis", title: "Redis", encoding: "RESP", payload: RESPPayload())
 }

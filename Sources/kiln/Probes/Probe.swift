@@ -15,7 +15,7 @@ import KilnModel
 ///     conclude    the sinks have the result
 ///     detach
 ///
-/// All methods but the first ones have defaults. To add a probe, write a class and add it to the list of a subcommand.
+/// `load`, `attach` and `read` are required; the rest have defaults. To add a probe, write a class and add it to the list of a subcommand.
 protocol Probe: AnyObject {
     /// Creates the maps and loads the programs, which the kernel verifies. Attaches nothing. May be called on another thread than the rest.
     func load() throws(KernelError)
