@@ -50,7 +50,7 @@ extension KernelTests {
             #expect(waits.map(\.blocked) == ["GET", "INCR", "PING"])
             #expect(waits.map(\.times) == [rounds, 2 * rounds, rounds].map(UInt64.init))
             for wait in waits { #expect(wait.waitNs <= session.record.commands[wait.blocked]?.phases["queue"]?.sumNs ?? 0) }
-            #expect(session.output.contains("that commands lay in their sockets"))
+            #expect(session.output.contains("% of the time in queue, which is "))
         }
 
         /// A pipeline of equal commands has their name.
