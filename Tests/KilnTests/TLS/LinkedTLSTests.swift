@@ -1,6 +1,7 @@
 import Foundation
 import Glibc
 import KilnTargets
+import TestSupport
 import Testing
 
 extension KernelTests {

@@ -2,6 +2,7 @@ import Foundation
 import KilnKernel
 import KilnModel
 import KilnSymbols
+import TestSupport
 import Testing
 
 extension KernelTests {
