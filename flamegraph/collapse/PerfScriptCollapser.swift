@@ -22,6 +22,24 @@ public struct PerfScriptCollapser: ~Copyable {
     private var label: UInt32 = 0
     /// Innermost first.
     private var stack: [UInt32] = []
+    /// What may be a frame behind the event, from its address on.
+    private var rest: [UInt8] = []
+    private var hasFrameLines = false
+    /// Whether any sample had lines of frames.
+    private var hasStacks = false
+    /// After a record that is no sample: its further lines are indented.
+    private var isIgnoring = false
+
+    // Stacks whose user part is printed later, when the thread returns from the kernel.
+    private struct Waiting {
+        var weight: UInt64
+        var label: UInt32
+        var kernel: [UInt32]
+    }
+    private var waiting: [UInt64: [Waiting]] = [:]
+    private var cookie: UInt64?
+    private var deferred: UInt64?
+
     private var eventIndex: [[UInt8]: Int] = [:]
     private var wanted: [UInt8]?
     private var words: [Range<Int>] = []
@@ -57,7 +75,12 @@ public struct PerfScriptCollapser: ~Copyable {
     /// Ends the input: neither its last line nor its last sample needs anything after it.
     public mutating func endInput() {
         if !pending.isEmpty { readPending() }
-        closeSample()
+        endSample(.nextSample)
+        // Their user part never came.
+        for cookie in waiting.keys.sorted() {
+            stack = []
+            addWaiting(cookie)
+        }
     }
 
     private mutating func readPending() {
@@ -70,24 +93,45 @@ public struct PerfScriptCollapser: ~Copyable {
         lineNumber += 1
         var end = whole.count
         while end > 0, whole[end - 1].isSpace || whole[end - 1] == UInt8(ascii: "\r") { end -= 1 }
-        guard end > 0 else { return closeSample() }
+        guard end > 0 else { return endSample(.emptyLine) }
         let line = UnsafeRawBufferPointer(rebasing: whole[..<end])
-        if let start = PerfScriptFrame.symbolStart(line) {
-            // A process that is called like a number, in an indented line: a frame has no time.
-            if line[start.symbol].isDecimalDigit, let sample = PerfScriptSample.parse(line, words: &words), sample.hasTime {
-                return open(sample, line)
-            }
-            if isOpen {
-                if isCounted { frames.read(line, start, into: &stack) }
-                return
-            }
-            if let sample = PerfScriptSample.parse(line, words: &words) { return open(sample, line) }
-            return reject(line, .frameWithoutSample)
+        let start = PerfScriptFrame.symbolStart(line)
+        if isOpen, let start, start.address > 0, frames.readKnown(line, start, into: &stack) {
+            hasFrameLines = true
+            return
         }
-        let sample = PerfScriptSample.parse(line, words: &words)
-        if line[0] == UInt8(ascii: "#"), sample?.hasTime != true { return }
-        if let sample, sample.hasTime || !isOpen || !line[0].isSpace { return open(sample, line) }
-        reject(line, .notASample)
+        // perf's own frames begin with a tab: there only a time makes a sample.
+        let needsTime = isOpen && line[0] == UInt8(ascii: "\t")
+        switch PerfScriptSample.parse(line, needsTime: needsTime, words: &words) {
+        case .sample(let sample): return open(sample, line)
+        case .withoutThread: return skipSample(line, .sampleWithoutThread)
+        case .record:
+            endSample(.nextSample)
+            report.otherRecords += 1
+            isIgnoring = true
+            return
+        case .deferred(let cookie): return openDeferred(cookie)
+        case nil: break
+        }
+        if line[0] == UInt8(ascii: "#") { return }
+        if PerfScriptField.isWhole(line) || isIgnoring && line[0].isSpace {
+            report.fieldLines += 1
+            return
+        }
+        guard let start, start.address > 0 || isOpen && line.last == UInt8(ascii: ")") else { return reject(line, .notASample) }
+        guard isOpen else { return reject(line, .frameWithoutSample) }
+        readFrame(line, start)
+    }
+
+    private mutating func readFrame(_ line: UnsafeRawBufferPointer, _ start: PerfScriptFrame.Start) {
+        hasFrameLines = true
+        guard isCounted else { return }
+        // The user part of this stack comes later: `b00000006 (cookie) ([unknown])`.
+        if line[start.symbol...].starts(with: "(cookie)".utf8) {
+            cookie = hexadecimal(line[start.address..<start.addressEnd])
+        } else {
+            frames.read(line, start, into: &stack)
+        }
     }
 
     private mutating func reject(_ line: UnsafeRawBufferPointer, _ reason: PerfScriptReport.Line.Reason) {
@@ -97,14 +141,23 @@ public struct PerfScriptCollapser: ~Copyable {
             .init(number: lineNumber, reason: reason, excerpt: Array(line.prefix(PerfScriptReport.excerptLimit))))
     }
 
+    /// Leaves a sample out, with its frames, and says why.
+    private mutating func skipSample(_ line: UnsafeRawBufferPointer, _ reason: PerfScriptReport.Line.Reason) {
+        endSample(.nextSample)
+        (isOpen, isCounted) = (true, false)
+        report.samplesWithoutThread += 1
+        reject(line, reason)
+    }
+
     private mutating func open(_ sample: PerfScriptSample, _ line: UnsafeRawBufferPointer) {
-        closeSample()
+        endSample(.nextSample)
         isOpen = true
         isCounted = counts(Array(line[sample.event]))
         guard isCounted else { return }
         weight = sample.weight
         frames.beginSample()
         var text = line[sample.comm].map { $0.isSpace ? UInt8(ascii: "_") : $0 == UInt8(ascii: ";") ? UInt8(ascii: ":") : $0 }
+        if text.isEmpty { text = Array("[unknown]".utf8) }
         if options.showsProcess || options.showsThread {
             text.append(UInt8(ascii: "-"))
             text.append(contentsOf: sample.process.map { Array(line[$0]) } ?? [UInt8(ascii: "?")])
@@ -115,10 +168,17 @@ public struct PerfScriptCollapser: ~Copyable {
         }
         label = frames.intern(text)
         // Without call chains perf prints the one frame that it knows behind the event.
-        let rest = UnsafeRawBufferPointer(rebasing: line[sample.rest...])
-        if rest.last == UInt8(ascii: ")"), let start = PerfScriptFrame.symbolStart(rest), start.addressEnd - start.address >= 4 {
-            frames.read(rest, start, into: &stack)
+        rest.removeAll(keepingCapacity: true)
+        if let place = PerfScriptSample.instruction(line, from: sample.rest) {
+            rest.append(contentsOf: UnsafeRawBufferPointer(rebasing: line[place...]))
         }
+    }
+
+    private mutating func openDeferred(_ number: UInt64) {
+        endSample(.nextSample)
+        frames.beginSample()
+        rest.removeAll(keepingCapacity: true)
+        (isOpen, isCounted, deferred) = (true, true, number)
     }
 
     /// Whether samples of an event are asked for; counts them either way.
@@ -137,10 +197,47 @@ public struct PerfScriptCollapser: ~Copyable {
         return report.events[index].isCounted
     }
 
-    private mutating func closeSample() {
+    private enum End { case nextSample, emptyLine }
+
+    private mutating func endSample(_ end: End) {
+        isIgnoring = false
         guard isOpen else { return }
         isOpen = false
+        defer {
+            stack.removeAll(keepingCapacity: true)
+            hasFrameLines = false
+            cookie = nil
+            deferred = nil
+        }
         guard isCounted else { return }
+        if let deferred { return addWaiting(deferred) }
+        if hasFrameLines {
+            hasStacks = true
+        } else if !rest.isEmpty, end == .nextSample || !hasStacks {
+            // What stands behind the event is an instruction where perf prints no call chains, and no more than a field where it does.
+            rest.withUnsafeBytes { text in
+                let line = PerfScriptField.withoutTrailer(text)
+                if let start = PerfScriptFrame.symbolStart(line) { frames.read(line, start, into: &stack) }
+            }
+        }
+        if let cookie {
+            waiting[cookie, default: []].append(Waiting(weight: weight, label: label, kernel: stack))
+            return
+        }
+        add(weight, label)
+    }
+
+    /// Completes the stacks whose user part has just been read.
+    private mutating func addWaiting(_ cookie: UInt64) {
+        let user = stack
+        for sample in waiting.removeValue(forKey: cookie) ?? [] {
+            stack = sample.kernel + user
+            add(sample.weight, sample.label)
+        }
+    }
+
+    /// Adds the stack at hand.
+    private mutating func add(_ weight: UInt64, _ label: UInt32) {
         if stack.isEmpty { report.samplesWithoutStack += 1 }
         stack.append(label)
         if stacks.add(weight, to: stack) {
@@ -148,7 +245,6 @@ public struct PerfScriptCollapser: ~Copyable {
         } else {
             reject(frames.names.bytes(label), .weightTooLarge)
         }
-        stack.removeAll(keepingCapacity: true)
     }
 
     // MARK: Result

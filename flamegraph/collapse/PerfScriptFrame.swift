@@ -11,7 +11,8 @@ struct PerfScriptFrame {
 
     typealias Start = (address: Int, addressEnd: Int, symbol: Int)
 
-    /// Where the symbol begins if the line begins as a frame does, with blanks and a hexadecimal address; or nil.
+    /// Where the symbol begins if the line begins as a frame does, with blanks and a hexadecimal address; or nil. A line of nothing but
+    /// an address has no symbol: its place is the line's end.
     @inline(__always)
     static func symbolStart(_ line: UnsafeRawBufferPointer) -> Start? {
         var index = 0
@@ -19,14 +20,19 @@ struct PerfScriptFrame {
         let address = index
         while index < line.count, line[index].isHexadecimalDigit { index &+= 1 }
         let end = index
-        guard address > 0, end > address, index < line.count, line[index].isSpace else { return nil }
+        guard end > address, index == line.count || line[index].isSpace else { return nil }
         while index < line.count, line[index].isSpace { index &+= 1 }
-        return index < line.count ? (address, end, index) : nil
+        return (address, end, index)
     }
 
     /// Reads a line without blanks at its end.
     static func parse(_ line: UnsafeRawBufferPointer) -> PerfScriptFrame? {
         guard let (address, addressEnd, symbol) = symbolStart(line) else { return nil }
+        return parse(line, (address, addressEnd, symbol))
+    }
+
+    private static func parse(_ line: UnsafeRawBufferPointer, _ start: Start) -> PerfScriptFrame {
+        let (address, addressEnd, symbol) = start
         var frame = PerfScriptFrame(
             address: address..<addressEnd, symbol: symbol..<line.count, module: line.count..<line.count)
         guard line[line.count - 1] == UInt8(ascii: ")") else { return frame }
@@ -58,6 +64,10 @@ struct PerfModule {
     var isUnknown = false
     /// A file, in which code may be looked up.
     var isFile: Bool { !isKernel && !isJIT && !isInlined && !isUnknown }
+
+    var nameWithoutBrackets: ArraySlice<UInt8> {
+        name.count > 2 && name.first == UInt8(ascii: "[") && name.last == UInt8(ascii: "]") ? name[1..<(name.count - 1)] : name[...]
+    }
 
     init(_ bytes: some Collection<UInt8>) {
         var path = Array(bytes)

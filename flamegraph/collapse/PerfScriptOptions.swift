@@ -34,6 +34,12 @@ public struct PerfScriptReport: Sendable {
     public internal(set) var samples = 0
     /// Samples in the result that had no stack: only their process is counted.
     public internal(set) var samplesWithoutStack = 0
+    /// Lines of records that are no samples, such as `PERF_RECORD_MMAP2`.
+    public internal(set) var otherRecords = 0
+    /// Lines of fields that a stack doesn't need: registers, source lines, sizes of pages.
+    public internal(set) var fieldLines = 0
+    /// Samples that name no process and no thread; they are not in the result.
+    public internal(set) var samplesWithoutThread = 0
     /// Lines that are neither sample nor frame nor comment. The first of them are in `rejectedLines`.
     public internal(set) var rejectedCount = 0
     public internal(set) var rejectedLines: [Line] = []
@@ -48,6 +54,7 @@ public struct PerfScriptReport: Sendable {
 
         public enum Reason: String, Sendable {
             case notASample = "neither a sample nor a frame"
+            case sampleWithoutThread = "a sample without the number of a process or thread, so that nobody can tell where its comm ends"
             case frameWithoutSample = "a frame without a sample before it"
             case weightTooLarge = "with this sample the weight of its stack would need more than 64 bits"
         }
