@@ -49,8 +49,7 @@ public struct FlamegraphOptions: Sendable {
         bounded.width = min(max(width, 320), 16384)
         bounded.minWidth = minWidth.isNaN ? 0 : min(max(minWidth, 0), 100)
         bounded.rowHeight = min(max(rowHeight, 12), 64)
-        let sample = difference.sampleWeight
-        bounded.difference.sampleWeight = sample.isFinite && sample > 0 ? sample : 1
+        if let sample = difference.sampleWeight, !sample.isFinite || sample <= 0 { bounded.difference.sampleWeight = 1 }
         bounded.fontSize = fontSize.isNaN ? 12 : min(max(fontSize, 6), 48)
         bounded.fontWidth = fontWidth.isNaN ? 0.6 : min(max(fontWidth, 0.3), 1.5)
         return bounded

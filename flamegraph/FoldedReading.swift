@@ -49,6 +49,7 @@ extension FoldedStacks {
     private mutating func look(at line: Range<Int>) {
         undecided.text.withUnsafeBytes { bytes in
             let line = UnsafeRawBufferPointer(rebasing: bytes[line])
+            if isComment(line) { return }
             guard case .success(let last) = FoldedLine.parse(line) else { return }
             if case .success = FoldedLine.parse(UnsafeRawBufferPointer(rebasing: line[..<last.stackLength])) {
                 undecided.sawTwo = true

@@ -19,6 +19,7 @@ public enum Palette: String, CaseIterable, Sendable {
 struct Paint: Hashable {
     static let shades: UInt64 = 5
     static let root = Paint(className: "a0")
+    static let processFamily: Character = "p"
 
     var className: String
     /// 0xRRGGBB, or nil when the class decides.

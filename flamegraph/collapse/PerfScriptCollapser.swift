@@ -30,6 +30,10 @@ public struct PerfScriptCollapser: ~Copyable {
     /// After a record that is no sample: its further lines are indented.
     private var isIgnoring = false
 
+    private var hasPeriods = false
+    private var sumOfWeights = 0.0
+    private var sumOfSquares = 0.0
+
     // Stacks whose user part is printed later, when the thread returns from the kernel.
     private struct Waiting {
         var weight: UInt64
@@ -96,7 +100,7 @@ public struct PerfScriptCollapser: ~Copyable {
         guard end > 0 else { return endSample(.emptyLine) }
         let line = UnsafeRawBufferPointer(rebasing: whole[..<end])
         let start = PerfScriptFrame.symbolStart(line)
-        if isOpen, let start, start.address > 0, frames.readKnown(line, start, into: &stack) {
+        if isOpen, let start, start.address > 0, start.symbol < line.count || line[0] == UInt8(ascii: "\t"), frames.readKnown(line, start, into: &stack) {
             hasFrameLines = true
             return
         }
@@ -154,7 +158,8 @@ public struct PerfScriptCollapser: ~Copyable {
         isOpen = true
         isCounted = counts(Array(line[sample.event]))
         guard isCounted else { return }
-        weight = sample.weight
+        weight = options.countsSamples ? 1 : sample.weight
+        hasPeriods = hasPeriods || sample.weight != 1
         frames.beginSample()
         var text = line[sample.comm].map { $0.isSpace ? UInt8(ascii: "_") : $0 == UInt8(ascii: ";") ? UInt8(ascii: ":") : $0 }
         if text.isEmpty { text = Array("[unknown]".utf8) }
@@ -242,12 +247,34 @@ public struct PerfScriptCollapser: ~Copyable {
         stack.append(label)
         if stacks.add(weight, to: stack) {
             report.samples += 1
+            sumOfWeights += Double(weight)
+            sumOfSquares += Double(weight) * Double(weight)
         } else {
             reject(frames.names.bytes(label), .weightTooLarge)
         }
     }
 
     // MARK: Result
+
+    /// What the numbers in the result are.
+    public var measure: Measure {
+        var measure = Measure()
+        let counted = report.events.filter(\.isCounted).map(\.name)
+        if counted.count == 1, let event = counted.first, !event.isEmpty { measure.event = event }
+        measure.unit = !hasPeriods || options.countsSamples ? "samples" : measure.event.map(Self.unit)
+        if sumOfWeights > 0 { measure.sampleWeight = sumOfSquares / sumOfWeights }
+        measure.rootsAreProcesses = true
+        return measure
+    }
+
+    /// What the periods of an event count.
+    private static func unit(of event: String) -> String {
+        let name = event.split(separator: ":").first.map(String.init) ?? event
+        if ["cpu-clock", "task-clock", "offcpu-time"].contains(name) { return "ns" }
+        // cpu_core/cycles/
+        let parts = name.split(separator: "/")
+        return parts.count > 1 ? String(parts[1]) : name
+    }
 
     /// The folded text in pieces of some hundred kilobytes, its lines in the order of their frames' frames.names.
     public func writeFolded(_ write: ([UInt8]) throws -> Void) throws {

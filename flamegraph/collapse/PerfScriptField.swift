@@ -7,20 +7,16 @@ enum PerfScriptField {
         // `+srccode`: |12   source text
         if first == UInt8(ascii: "|"), text.dropFirst().first?.isDecimalDigit == true { return true }
         guard text.startIndex > 0 else { return false }
-        return isSourceLine(text) || isTrailer(text) || isBPFOutput(text)
+        return isTrailer(line) || isSourceLine(withoutTrailer(line).drop(while: \.isSpace)) || isBPFOutput(text)
     }
 
     /// The line without the fields behind its frame, and without the blanks before those.
     static func withoutTrailer(_ line: UnsafeRawBufferPointer) -> UnsafeRawBufferPointer {
-        var end = line.count
         for start in line.indices where line[start].isSpace && start > 0 && !line[start - 1].isSpace {
-            let rest = line[start...].drop(while: \.isSpace)
-            if !rest.isEmpty, rest[rest.startIndex] != UInt8(ascii: "("), isTrailer(rest) {
-                end = start
-                break
-            }
+            let rest = UnsafeRawBufferPointer(rebasing: line[start...])
+            if isTrailer(rest) { return UnsafeRawBufferPointer(rebasing: line[..<start]) }
         }
-        return UnsafeRawBufferPointer(rebasing: line[..<end])
+        return line
     }
 
     /// `+srcline`: file.c:12, ??:0, libc.so.6[1f3c], with or without (inlined).
@@ -35,29 +31,33 @@ enum PerfScriptField {
     }
 
     /// Registers, instructions, physical addresses, sizes of pages, cycles, branches: each word belongs to one of them.
-    private static func isTrailer(_ text: Slice<UnsafeRawBufferPointer>) -> Bool {
-        if text.starts(with: "ABI:".utf8) || text.starts(with: "insn:".utf8) || text.starts(with: "IPC: ".utf8) { return true }
-        if text.starts(with: "ilen: ".utf8) { return true }
-        var hasPageSize = false
+    private static func isTrailer(_ line: UnsafeRawBufferPointer) -> Bool {
+        let text = line.drop(while: \.isSpace)
+        if text.isEmpty { return false }
+        if ["ABI:", "insn:", "IPC: ", "ilen: "].contains(where: { text.starts(with: $0.utf8) }) { return true }
+        var isField = false
         var words = 0
         for word in text.split(whereSeparator: \.isSpace) {
             words += 1
-            if word.elementsEqual("N/A".utf8) || isSize(word) {
-                hasPageSize = true
+            if isPageSize(word) {
+                isField = true
             } else if word.starts(with: "0x".utf8), word.filter({ $0 == UInt8(ascii: "/") }).count >= 3 {
                 // from/to/flags of a branch
-                hasPageSize = true
-            } else if words > 1 || !word.allSatisfy(\.isHexadecimalDigit) {
+                isField = true
+            } else if words > 1 || !word.allSatisfy(\.isHexadecimalDigit) || line.first == UInt8(ascii: "\t") {
                 return false
+            } else {
+                // A physical address, padded.
+                isField = (16...17).contains(word.endIndex)
             }
         }
-        // A physical address alone, padded, stands behind one blank and not behind a tab.
-        return hasPageSize || words == 1 && text.endIndex == 17 && text.base.first == UInt8(ascii: " ")
+        return isField
     }
 
-    /// `4K`, `2M`
-    private static func isSize(_ word: Slice<UnsafeRawBufferPointer>) -> Bool {
-        word.count > 1 && ["K", "M", "G", "B"].contains { word.hasSuffix($0) } && word.dropLast().allSatisfy(\.isDecimalDigit)
+    /// `4K`, `2M`, `N/A`
+    static func isPageSize(_ word: Slice<UnsafeRawBufferPointer>) -> Bool {
+        if word.elementsEqual("N/A".utf8) { return true }
+        return word.count > 1 && ["K", "M", "G", "B"].contains { word.hasSuffix($0) } && word.dropLast().allSatisfy(\.isDecimalDigit)
     }
 
     private static func isBPFOutput(_ text: Slice<UnsafeRawBufferPointer>) -> Bool {

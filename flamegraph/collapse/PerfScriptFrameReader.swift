@@ -130,37 +130,30 @@ struct PerfScriptFrameReader: ~Copyable {
             if !functions.isEmpty {
                 let frames = functions.enumerated().map { depth, function in
                     let line = function.line.isEmpty ? "" : ":" + function.line.replacing(";", with: ":")
-                    return names.intern(tidy(ArraySlice(function.name.utf8)) + Array((line + (depth > 0 ? "_[i]" : "")).utf8))
+                    return names.intern(tidy(ArraySlice(function.name.utf8), isJIT: false) + Array((line + (depth > 0 ? "_[i]" : "")).utf8))
                 }
                 return (frames.reversed(), .debugInformation)
             }
         }
         var frames: [UInt32] = []
-        for (depth, part) in PerfSymbol.parts(name).enumerated() {
+        let mayBeJIT = module.isJIT || module.isUnknown
+        for (depth, part) in (mayBeJIT ? PerfSymbol.parts(name) : [name]).enumerated() {
             var shown: [UInt8]
             if part.isEmpty || part.elementsEqual("[unknown]".utf8) {
-                shown = [UInt8(ascii: "[")] + (module.isUnknown ? Array("unknown".utf8) : Array(module.nameWithoutBrackets))
+                shown = [UInt8(ascii: "[")] + (module.isUnknown || module.isInlined ? Array("unknown".utf8) : module.name)
                 if options.showsAddresses { shown += Array(" <".utf8) + line[frame.address] + Array(">".utf8) }
                 shown.append(UInt8(ascii: "]"))
                 shown = shown.map { $0 == UInt8(ascii: ";") ? UInt8(ascii: ":") : $0 }
             } else {
-                shown = tidy(part)
+                shown = tidy(part, isJIT: mayBeJIT)
             }
             frames.append(names.intern(shown + (depth > 0 ? Array("_[i]".utf8) : suffix)))
         }
         return (frames.reversed(), module.isInlined ? .inlinedByPerf : module.isKernel ? .kernel : .perf)
     }
 
-    /// A name without arguments and without the characters that folded text and quoting shells stumble over.
-    private func tidy(_ symbol: ArraySlice<UInt8>) -> [UInt8] {
-        var name: [UInt8] = []
-        for byte in PerfSymbol.withoutDescriptor(PerfSymbol.withoutArguments(symbol)) {
-            switch byte {
-            case UInt8(ascii: "\""), UInt8(ascii: "'"): break
-            case UInt8(ascii: ";"): name.append(UInt8(ascii: ":"))
-            default: name.append(byte)
-            }
-        }
-        return name
+    /// A name as in its source, without arguments and without the character that divides frames.
+    private func tidy(_ symbol: ArraySlice<UInt8>, isJIT: Bool) -> [UInt8] {
+        PerfSymbol.shown(symbol, isJIT: isJIT, demangle: options.demangle).map { $0 == UInt8(ascii: ";") ? UInt8(ascii: ":") : $0 }
     }
 }

@@ -14,6 +14,10 @@ public struct PerfScriptOptions: Sendable {
     public var showsAddresses = false
     /// Counts only samples of this event. Without a name, those of the input's first event; the report tells what else there was.
     public var event: String?
+    /// Counts samples, whatever their periods.
+    public var countsSamples = false
+    /// What a compiler's name of a function stands for in its source, for names that perf left as they were; nil for names that are none.
+    public var demangle: (@Sendable (String) -> String?)?
 
     public init() {}
 }

@@ -38,9 +38,12 @@ struct PerfScriptSample {
         if needsTime { return nil }
         if let record = record(line, words, from: 0) { return record }
         // A comm may hold what looks like number and time: then the number behind it counts.
-        guard let untimed = untimed(line, words) else { return timed?.line }
-        guard let timed, case .sample(let other) = timed.line else { return .sample(untimed) }
-        return untimed.thread.lowerBound > other.thread.lowerBound && untimed.comm.count <= 15 ? .sample(untimed) : timed.line
+        let untimed = untimed(line, words)
+        guard let timed, case .sample(let other) = timed.line else { return untimed.map { .sample($0) } ?? timed?.line }
+        // What looks like a time, and has not the digits that perf prints, needs an event behind it.
+        guard let untimed else { return other.comm.count <= 15 && !other.event.isEmpty ? timed.line : nil }
+        let isLater = untimed.thread.lowerBound > other.thread.lowerBound
+        return isLater && untimed.comm.count <= 15 || other.comm.count > 15 ? .sample(untimed) : timed.line
     }
 
     // MARK: Shapes
@@ -80,9 +83,22 @@ struct PerfScriptSample {
             if !isEvent { break }
         }
         if found == nil {
-            let after = words.count > 1 && isPeriod(line, words, words.count - 1) ? words.count - 1 : words.count
-            if let numbers = numbers(line, words, before: after), numbers.isCertain, fitsComm(words, numbers.index) {
+            var after = words.count
+            while after > 1, PerfScriptField.isPageSize(line[words[after - 1]]) { after -= 1 }
+            if after > 1, isPeriod(line, words, after - 1) { after -= 1 }
+            // A number alone may be a field: a physical address.
+            if let numbers = numbers(line, words, before: after), numbers.isCertain, fitsComm(words, numbers.index), after > 1 || !(16...17).contains(words[0].upperBound) {
                 found = (numbers.index, after)
+            }
+        }
+        if found == nil {
+            // Fields without event: what stands before them is enough.
+            for index in words.indices where fitsComm(words, index) && isNumbers(line, words[index]) {
+                let hasProcessor = index + 1 < words.count && isProcessor(line, words[index + 1])
+                guard hasProcessor || line[words[index]].contains(slashByte) && fieldWidth(words, index) >= 12 else { continue }
+                var after = index + (hasProcessor ? 2 : 1)
+                if after < words.count, isMisc(line, words[after]) { after += 1 }
+                found = (index, after)
             }
         }
         return found.map { sample(line, words, numbers: $0.numbers, after: $0.after) }
@@ -110,7 +126,9 @@ struct PerfScriptSample {
             comm: first > 0 ? words[0].lowerBound..<words[first - 1].upperBound : pair.lowerBound..<pair.lowerBound,
             process: isDivided ? words[first].dropLast() : slash.map { pair.lowerBound..<$0 },
             thread: (slash.map { $0 + 1 } ?? pair.lowerBound)..<pair.upperBound,
-            event: pair.upperBound..<pair.upperBound, rest: after > 0 ? words[after - 1].upperBound : 0)
+            event: pair.upperBound..<pair.upperBound, rest: words[after - 1].upperBound)
+        // perf pads these letters to six bytes, whatever follows.
+        if after - 1 > numbers, isMisc(line, words[after - 1]) { sample.rest = min(words[after - 1].lowerBound + 5, line.count) }
         var index = after
         if index < words.count, isDigits(line, words[index]),
             fieldWidth(words, index) < 18 || index + 1 < words.count && isEvent(line, words[index + 1])
@@ -135,8 +153,7 @@ struct PerfScriptSample {
         var index = end - 1
         if index >= 1, isClock(line, words[index]), isDate(line, words[index - 1]) { index -= 2 }
         // Letters of `-F +misc`, or of newer versions between processor and time: `d..2.`
-        if index >= 1, words[index].count <= 6, line[words[index]].allSatisfy({ !$0.isDecimalDigit || $0 == UInt8(ascii: "2") }),
-            isNumbers(line, words[index - 1]) || isProcessor(line, words[index - 1])
+        if index >= 1, isMisc(line, words[index]), isNumbers(line, words[index - 1]) || isProcessor(line, words[index - 1])
         {
             index -= 1
         }
@@ -270,8 +287,14 @@ struct PerfScriptSample {
 
     /// `cycles:P:`, which no number is.
     private static func isEvent(_ line: UnsafeRawBufferPointer, _ word: Range<Int>) -> Bool {
-        word.count > 1 && line[word.upperBound - 1] == colon && line[word].contains { $0 | 0x20 &- UInt8(ascii: "a") < 26 || $0 == UInt8(ascii: "x") }
+        word.count > 1 && line[word.upperBound - 1] == colon && line[word].contains { ($0 | 0x20) &- UInt8(ascii: "a") < 26 }
             && !isTime(line, word)
+    }
+
+    /// Letters of `-F +misc`, `U`, or of newer versions between processor and time, `d..2.`
+    private static func isMisc(_ line: UnsafeRawBufferPointer, _ word: Range<Int>) -> Bool {
+        word.count <= 6 && line[word].contains { !$0.isDecimalDigit }
+            && line[word].allSatisfy { $0.isDecimalDigit || $0 == UInt8(ascii: ".") || ($0 | 0x20) &- UInt8(ascii: "a") < 26 }
     }
 
     /// `2026-03-01`

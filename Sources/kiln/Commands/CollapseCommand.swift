@@ -1,5 +1,6 @@
 import ArgumentParser
 import Flamegraph
+import KilnSymbols
 
 /// `kiln collapse`: what other profilers print, as folded stacks.
 struct CollapseCommand: ParsableCommand {
@@ -27,14 +28,20 @@ struct CollapsePerfCommand: ParsableCommand {
     @Flag(help: "Show the process's and the thread's number beside the name.")
     var tid = false
 
-    @Flag(help: "Mark kernel frames with _[k].")
+    @Flag(help: "Write names and numbers only: no marks of kinds (_[k] kernel, _[j] JIT-compiled, _[i] inlined), no comments.")
+    var plain = false
+
+    @Flag(help: "Mark kernel frames only.")
     var kernel = false
 
-    @Flag(help: "Mark JIT-compiled frames with _[j].")
+    @Flag(help: "Mark JIT-compiled frames only; with --kernel, both.")
     var jit = false
 
-    @Flag(help: "Mark frames by their kind: --kernel and --jit.")
+    @Flag(help: "Mark frames of all kinds, as without this option: kept for scripts that say so.")
     var all = false
+
+    @Flag(help: "Count samples, whatever their periods.")
+    var count = false
 
     @Flag(help: "Show the addresses of frames that have no symbol.")
     var addrs = false
@@ -49,6 +56,7 @@ struct CollapsePerfCommand: ParsableCommand {
     var eventFilter: String?
 
     func validate() throws {
+        if plain, kernel || jit || all || `inline` { throw ValidationError("--plain writes no marks: leave out --kernel, --jit, --all and --inline.") }
         if context, !`inline` { throw ValidationError("--context shows where inlined functions come from: give --inline too.") }
     }
 
@@ -57,9 +65,12 @@ struct CollapsePerfCommand: ParsableCommand {
             var options = PerfScriptOptions()
             options.showsProcess = pid
             options.showsThread = tid
-            options.marksKernel = kernel || all
-            options.marksJIT = jit || all
-            options.marksInlined = `inline`
+            let marksAll = all || !plain && !kernel && !jit
+            options.marksKernel = kernel || marksAll
+            options.marksJIT = jit || marksAll
+            options.marksInlined = `inline` || marksAll
+            options.countsSamples = count
+            options.demangle = { demangled($0) }
             options.showsAddresses = addrs
             options.event = eventFilter
             var collapser = PerfScriptCollapser(options, inlines: `inline` ? AddressLines(showsContext: context) : nil)
@@ -67,7 +78,10 @@ struct CollapsePerfCommand: ParsableCommand {
             collapser.endInput()
             tell(collapser.report)
             try check(collapser.report)
-            try writePieces(to: output) { try collapser.writeFolded($0) }
+            try writePieces(to: output) { write in
+                if !plain { try write(Array(collapser.measure.comments.utf8)) }
+                try collapser.writeFolded(write)
+            }
         }
     }
 
@@ -94,7 +108,11 @@ struct CollapsePerfCommand: ParsableCommand {
         if let eventFilter, !report.events.isEmpty {
             throw Failure("\(file): no sample of \(eventFilter); there are \(list(report.events)). Name one with --event-filter.")
         }
-        throw Failure("\(file): no samples. Give what `perf script` prints of a recording made with `perf record -g`.")
+        throw Failure(
+            """
+            \(file): no samples. Give what `perf script` prints of a recording made with `perf record -g`; of the fields that -F names, \
+            comm, tid (or pid) and one of time, event and cpu are needed: `perf script -F +comm,+tid,+time`.
+            """)
     }
 
     private func list(_ events: [PerfScriptReport.Event]) -> String {

@@ -46,10 +46,13 @@ struct DiffCommand: ParsableCommand {
                     "kiln: the profiles differ in weight, \(after) has \((ratio * 100).rounded() / 100) times that of \(before): -n compares shares")
             }
             guard svg || output?.hasSuffix(".svg") == true else {
-                return try writePieces(to: output) { try $0(stacks.foldedText()) }
+                return try writePieces(to: output) { try $0(Array(stacks.measure.comments.utf8) + stacks.foldedText()) }
             }
-            var options = try picture.flamegraphOptions(defaultTitle: "Difference")
+            var options = try picture.flamegraphOptions(stacks, defaultTitle: "Difference")
             if options.subtitle.isEmpty { options.subtitle = "\(before) → \(after)" + (normalize ? ", by share" : "") }
+            if options.difference.sampleWeight == nil {
+                say("kiln: nothing says what one sample weighs, so no difference is judged: --sample-weight names it")
+            }
             try picture.draw(stacks, options, to: output)
         }
     }

@@ -69,7 +69,7 @@ struct FlamegraphCommand: ParsableCommand {
             if let total, let number = ExactNumber(total), !stacks.widen(to: number) {
                 say("kiln: \(name): --total \(total) is less than all weights together: not used")
             }
-            let options = try picture.flamegraphOptions(defaultTitle: flamechart ? "Flame chart" : "Flame graph")
+            let options = try picture.flamegraphOptions(stacks, defaultTitle: flamechart ? "Flame chart" : "Flame graph")
             if let empty = stacks.emptyInput {
                 // An honest picture where one was asked for; nothing where a pipe would take it for a result.
                 if output != nil { try picture.draw(stacks, options, to: output) }
