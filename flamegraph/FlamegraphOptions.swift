@@ -43,6 +43,12 @@ public struct FlamegraphOptions: Sendable {
         self.notes = notes
     }
 
+    /// The colour that is kept for a name: with the mark of its kind, as other tools write it, or without.
+    func ownColor(marked: UnsafeRawBufferPointer, shown: UnsafeRawBufferPointer) -> UInt32? {
+        if colorsByName.isEmpty { return nil }
+        return colorsByName[String(decoding: marked, as: UTF8.self)] ?? colorsByName[String(decoding: shown, as: UTF8.self)]
+    }
+
     /// The same with every number within its bounds, so that no option can break a picture.
     var bounded: FlamegraphOptions {
         var bounded = self

@@ -117,6 +117,8 @@ extension FoldedStacks {
     /// Lets all stacks together be part of a larger whole, which becomes the total. False, and nothing changed, when it
     /// is less than they weigh or needs more than 64 bits.
     public mutating func widen(to whole: ExactNumber) -> Bool {
+        // Nothing is no part of anything: a picture of a total alone would claim to be one of a profile.
+        if isEmpty { return true }
         guard decimals >= whole.decimals, let value = scaled(whole.value, from: whole.decimals, to: decimals) else {
             guard let weight = scaled(total, from: decimals, to: whole.decimals), weight <= whole.value else { return false }
             scaleWeights(by: powerOfTen(whole.decimals - decimals))

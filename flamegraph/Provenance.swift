@@ -6,7 +6,7 @@ func footLines(_ stacks: borrowing FoldedStacks, _ layout: Layout, _ options: Fl
         let stackCount = decimalText(UInt64(stacks.acceptedLines), decimals: 0, grouped: true)
         let drawn = decimalText(UInt64(layout.boxes.count - 1), decimals: 0, grouped: true)
         let difference = stacks.isDifference
-        var line = (difference ? differenceText(stacks, options) : "\(total) \(options.countName)")
+        var line = (difference ? differenceText(stacks, options) : "\(total) \(options.countName)\(eventText(stacks, options))")
         line += " in \(stackCount) \(stacks.acceptedLines == 1 ? "stack" : "stacks")"
         if layout.hiddenFrames == 0 {
             line += layout.boxes.count == 2 ? " · its only frame drawn" : " · all \(drawn) frames drawn"
@@ -33,6 +33,12 @@ func footLines(_ stacks: borrowing FoldedStacks, _ layout: Layout, _ options: Fl
     }
     lines.append(contentsOf: options.notes)
     return lines
+}
+
+/// What was counted, where the unit doesn't say it.
+private func eventText(_ stacks: borrowing FoldedStacks, _ options: FlamegraphOptions) -> String {
+    guard let event = stacks.measure.event, event != options.countName else { return "" }
+    return " of \(event)"
 }
 
 private func differenceText(_ stacks: borrowing FoldedStacks, _ options: FlamegraphOptions) -> String {

@@ -60,7 +60,7 @@ extension SVGDocument {
         let kind = stacks.names.kind(name)
         guard !options.colorsByName.isEmpty else { return options.palette.paint(kind: kind, name: bytes) }
         return Paint(
-            fill: options.colorsByName[String(decoding: bytes, as: UTF8.self)] ?? options.palette.color(kind: kind, name: bytes))
+            fill: options.ownColor(marked: stacks.names.bytes(name), shown: bytes) ?? options.palette.color(kind: kind, name: bytes))
     }
 
     /// Whether a node is the name of a process, which is no code.

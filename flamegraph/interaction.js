@@ -208,7 +208,7 @@ resetButton.addEventListener("click", reset);
 // Address: the path of names, not coordinates, so that a link holds when the picture is made anew.
 
 const segment = (box) =>
-  encodeURIComponent(profile.names[name[box]] + (kindLetter(box) === "u" ? "" : `_[${kindLetter(box)}]`));
+  encodeURIComponent(profile.names[name[box]] + ("up".includes(kindLetter(box)) ? "" : `_[${kindLetter(box)}]`));
 function address() {
   const path = [];
   for (let box = view.zoom; box > 0; box = parent[box]) path.unshift(segment(box));

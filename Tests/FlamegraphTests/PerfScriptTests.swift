@@ -118,9 +118,9 @@ func collapse(
             .init(name: "cycles", samples: 2, isCounted: true), .init(name: "faults", samples: 1, isCounted: false),
         ])
         var options = PerfScriptOptions()
-        options.event = "faults"
+        options.events = ["faults"]
         #expect(collapsed(text, options) == ["a;g 1"])
-        options.event = "nothing"
+        options.events = ["nothing"]
         #expect(collapse(Array(text.utf8), options).report.samples == 0)
     }
 

@@ -11,6 +11,7 @@ public struct PerfScriptCollapser: ~Copyable {
     private let options: PerfScriptOptions
     private var pending: [UInt8] = []
     private var lineNumber = 0
+    private var inputIndex = 0
 
     private var frames: PerfScriptFrameReader
     private var stacks = StackCounts()
@@ -45,14 +46,14 @@ public struct PerfScriptCollapser: ~Copyable {
     private var deferred: UInt64?
 
     private var eventIndex: [[UInt8]: Int] = [:]
-    private var wanted: [UInt8]?
+    private var wanted: Set<[UInt8]>
     private var words: [Range<Int>] = []
 
     /// - Parameter inlines: asked for what was inlined at each address, once for every distinct line.
     public init(_ options: PerfScriptOptions = PerfScriptOptions(), inlines: InlineResolver? = nil) {
         self.options = options
         frames = PerfScriptFrameReader(options, inlines: inlines)
-        wanted = options.event.map { Array($0.utf8) }
+        wanted = Set(options.events.map { Self.commonName(Array($0.utf8)) })
     }
 
     /// Reads a piece of text, cut anywhere.
@@ -76,7 +77,7 @@ public struct PerfScriptCollapser: ~Copyable {
         pending.append(contentsOf: UnsafeRawBufferPointer(start: start, count: end - start))
     }
 
-    /// Ends the input: neither its last line nor its last sample needs anything after it.
+    /// Ends an input: neither its last line nor its last sample needs anything after it. Line numbers begin anew.
     public mutating func endInput() {
         if !pending.isEmpty { readPending() }
         endSample(.nextSample)
@@ -85,6 +86,10 @@ public struct PerfScriptCollapser: ~Copyable {
             stack = []
             addWaiting(cookie)
         }
+        stack = []
+        isIgnoring = false
+        lineNumber = 0
+        inputIndex += 1
     }
 
     private mutating func readPending() {
@@ -142,7 +147,7 @@ public struct PerfScriptCollapser: ~Copyable {
         report.rejectedCount += 1
         guard report.rejectedLines.count < PerfScriptReport.rejectedLimit else { return }
         report.rejectedLines.append(
-            .init(number: lineNumber, reason: reason, excerpt: Array(line.prefix(PerfScriptReport.excerptLimit))))
+            .init(input: inputIndex, number: lineNumber, reason: reason, excerpt: Array(line.prefix(PerfScriptReport.excerptLimit))))
     }
 
     /// Leaves a sample out, with its frames, and says why.
@@ -186,15 +191,24 @@ public struct PerfScriptCollapser: ~Copyable {
         (isOpen, isCounted, deferred) = (true, true, number)
     }
 
+    /// The name that an event has on all kinds of core: `cpu_core/cycles/P` and `cpu_atom/cycles/P` are both `cycles:P`.
+    private static func commonName(_ event: [UInt8]) -> [UInt8] {
+        let text = String(decoding: event, as: UTF8.self)
+        guard let prefix = ["cpu_core/", "cpu_atom/", "cpu_lowpower/"].first(where: text.hasPrefix) else { return event }
+        let parts = text.dropFirst(prefix.count).split(separator: "/", maxSplits: 1)
+        let modifiers = parts.count > 1 ? parts[1].drop { $0 == ":" } : ""
+        return Array("\(parts.first ?? "")\(modifiers.isEmpty ? "" : ":\(modifiers)")".utf8)
+    }
+
     /// Whether samples of an event are asked for; counts them either way.
     private mutating func counts(_ event: [UInt8]) -> Bool {
-        if wanted == nil, !event.isEmpty { wanted = event }
+        if wanted.isEmpty, !event.isEmpty { wanted = [Self.commonName(event)] }
         let index: Int
         if let known = eventIndex[event] {
             index = known
         } else {
             index = report.events.count
-            let isCounted = event.isEmpty ? options.event == nil : event == wanted
+            let isCounted = event.isEmpty ? options.events.isEmpty : wanted.contains(Self.commonName(event))
             report.events.append(.init(name: displayString(event), samples: 0, isCounted: isCounted))
             eventIndex[event] = index
         }
@@ -259,8 +273,8 @@ public struct PerfScriptCollapser: ~Copyable {
     /// What the numbers in the result are.
     public var measure: Measure {
         var measure = Measure()
-        let counted = report.events.filter(\.isCounted).map(\.name)
-        if counted.count == 1, let event = counted.first, !event.isEmpty { measure.event = event }
+        let counted = Set(report.events.filter(\.isCounted).map { Self.commonName(Array($0.name.utf8)) })
+        if counted.count == 1, let event = counted.first, !event.isEmpty { measure.event = String(decoding: event, as: UTF8.self) }
         measure.unit = !hasPeriods || options.countsSamples ? "samples" : measure.event.map(Self.unit)
         if sumOfWeights > 0 { measure.sampleWeight = sumOfSquares / sumOfWeights }
         measure.rootsAreProcesses = true

@@ -12,8 +12,8 @@ public struct PerfScriptOptions: Sendable {
     public var marksInlined = false
     /// Shows the address of a frame that has no symbol: `[libc.so.6 <7f3a…>]`.
     public var showsAddresses = false
-    /// Counts only samples of this event. Without a name, those of the input's first event; the report tells what else there was.
-    public var event: String?
+    /// Counts only samples of these events. Without a name, those of the input's first event; the report tells what else there was.
+    public var events: [String] = []
     /// Counts samples, whatever their periods.
     public var countsSamples = false
     /// What a compiler's name of a function stands for in its source, for names that perf left as they were; nil for names that are none.
@@ -50,6 +50,8 @@ public struct PerfScriptReport: Sendable {
 
     /// A line that could not be understood.
     public struct Line: Equatable, Sendable, CustomStringConvertible {
+        /// The input the line came from: 0 for the first, 1 for the next after `endInput()`.
+        public var input = 0
         /// From 1.
         public var number: Int
         public var reason: Reason

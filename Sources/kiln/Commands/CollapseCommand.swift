@@ -16,8 +16,10 @@ struct CollapsePerfCommand: ParsableCommand {
         commandName: "perf", abstract: "Turns the text of `perf script` into folded stacks."
     )
 
-    @Argument(help: "What `perf script` printed, a file or - for standard input.")
-    var file = "-"
+    @Argument(help: "What `perf script` printed, files or - for standard input. Several are merged.")
+    var files = ["-"]
+
+    private var file: String { files.joined(separator: ", ") }
 
     @Option(name: .shortAndLong, help: ArgumentHelp("Write here instead of standard output.", valueName: "file"))
     var output: String?
@@ -52,8 +54,8 @@ struct CollapsePerfCommand: ParsableCommand {
     @Flag(help: "With --inline: show file and line of what addr2line finds.")
     var context = false
 
-    @Option(help: ArgumentHelp("Count this event only. The default is the first event in the input.", valueName: "event"))
-    var eventFilter: String?
+    @Option(help: ArgumentHelp("Count this event only, or several: repeat it. The default is the first event in the input.", valueName: "event"))
+    var eventFilter: [String] = []
 
     func validate() throws {
         if plain, kernel || jit || all || `inline` { throw ValidationError("--plain writes no marks: leave out --kernel, --jit, --all and --inline.") }
@@ -72,10 +74,12 @@ struct CollapsePerfCommand: ParsableCommand {
             options.countsSamples = count
             options.demangle = { demangled($0) }
             options.showsAddresses = addrs
-            options.event = eventFilter
+            options.events = eventFilter
             var collapser = PerfScriptCollapser(options, inlines: `inline` ? AddressLines(showsContext: context) : nil)
-            try readPieces(of: file, "`perf script` text") { collapser.read($0) }
-            collapser.endInput()
+            for file in files {
+                try readPieces(of: file, "`perf script` text") { collapser.read($0) }
+                collapser.endInput()
+            }
             tell(collapser.report)
             try check(collapser.report)
             try writePieces(to: output) { write in
@@ -86,15 +90,15 @@ struct CollapsePerfCommand: ParsableCommand {
     }
 
     private func tell(_ report: PerfScriptReport) {
-        for line in report.rejectedLines { say("kiln: \(file): \(line)") }
+        for line in report.rejectedLines { say("kiln: \(files[line.input]): \(line)") }
         if report.rejectedCount > report.rejectedLines.count {
             say("kiln: \(file): \(report.rejectedCount) lines in all could not be understood")
         }
         let counted = report.events.filter { $0.isCounted && !$0.name.isEmpty }.map(\.name)
         let left = report.events.filter { !$0.isCounted }
-        if let event = counted.first, !left.isEmpty {
+        if !counted.isEmpty, !left.isEmpty {
             say(
-                "kiln: \(file): counted \(report.samples) samples of \(event); left out \(list(left)). Choose another with --event-filter.")
+                "kiln: \(file): counted \(report.samples) samples of \(counted.joined(separator: ", ")); left out \(list(left)). Choose another with --event-filter.")
         }
         if report.samplesWithoutStack == report.samples, report.samples > 0 {
             say("kiln: \(file): no sample has a stack: only processes are counted. `perf record -g` records stacks.")
@@ -105,8 +109,8 @@ struct CollapsePerfCommand: ParsableCommand {
 
     private func check(_ report: PerfScriptReport) throws {
         if report.samples > 0 { return }
-        if let eventFilter, !report.events.isEmpty {
-            throw Failure("\(file): no sample of \(eventFilter); there are \(list(report.events)). Name one with --event-filter.")
+        if !eventFilter.isEmpty, !report.events.isEmpty {
+            throw Failure("\(file): no sample of \(eventFilter.joined(separator: ", ")); there are \(list(report.events)). Name one with --event-filter.")
         }
         throw Failure(
             """
