@@ -151,6 +151,18 @@ public struct FoldedStacks: ~Copyable {
             while end > 1, line[end - 1].isSpace || line[end - 1] == UInt8(ascii: "\r") { end -= 1 }
             return inputMeasure.read(line[1..<end])
         }
+        if let changed = reading.changed(line) {
+            changed.withUnsafeBytes { bytes in
+                guard let base = bytes.baseAddress else { return }
+                readStack(bytes, readableEnd: base + bytes.count)
+            }
+            return forgetPrevious()
+        }
+        readStack(line, readableEnd: readableEnd)
+    }
+
+    @inline(__always)
+    private mutating func readStack(_ line: UnsafeRawBufferPointer, readableEnd: UnsafeRawPointer) {
         switch FoldedLine.parse(line) {
         case .success(let parsed):
             let reason =

@@ -23,6 +23,9 @@ struct DiffCommand: ParsableCommand {
     @Flag(name: [.customShort("n"), .long], help: "Compare shares: scale the first profile to the weight of the second.")
     var normalize = false
 
+    @Flag(name: [.customShort("s"), .customLong("strip")], help: "Write 0x... for hexadecimal numbers in names, so that addresses don't differ.")
+    var stripsNumbers = false
+
     @Flag(help: "Draw a picture, whatever the output is called.")
     var svg = false
 
@@ -58,7 +61,9 @@ struct DiffCommand: ParsableCommand {
     }
 
     private func read(_ file: String) throws -> FoldedStacks {
-        var stacks = FoldedStacks()
+        var reading = FoldedReading()
+        reading.stripsNumbers = stripsNumbers
+        var stacks = FoldedStacks(reading)
         try readPieces(of: file, "folded stacks") { stacks.read($0) }
         stacks.endInput()
         tellRejected(stacks, of: [file])

@@ -25,6 +25,9 @@ struct FlamegraphCommand: ParsableCommand {
     @Flag(help: "Keep the order of lines as time, from left to right; merge neighbours only.")
     var flamechart = false
 
+    @Option(help: ArgumentHelp("Leave out the frames below this one. May be repeated.", valueName: "frame"))
+    var base: [String] = []
+
     @Flag(inversion: .prefixedNo, help: "Lines have two numbers, or one.")
     var diff: Bool?
 
@@ -53,6 +56,7 @@ struct FlamegraphCommand: ParsableCommand {
             reading.columns = diff.map { $0 ? .two : .one } ?? .decidedByInput
             reading.isReversed = reverse
             reading.keepsOrder = flamechart
+            reading.bases = Set(base.map { Array($0.utf8) })
             var stacks = FoldedStacks(reading)
             for file in files {
                 try readPieces(of: file, "folded stacks") { stacks.read($0) }
