@@ -35,7 +35,7 @@ COMPARE_PACKAGES := bpftrace libbpf-tools strace
 # Of `make bench-compare`: each takes about a minute and a half.
 ROUNDS ?= 5
 
-.PHONY: build help deps deps-build bpf static demo format check-format test test-quick command-names test-kernels bench bench-compare clean
+.PHONY: build help deps deps-build bpf static demo format check-format test test-quick test-sanitized command-names test-kernels bench bench-compare clean
 
 build: bpf                       ## build kiln (the default); the binary is .build/release/kiln
 	$(SWIFT_BUILD) --product kiln
@@ -127,6 +127,9 @@ test: deps bpf bpf/build/headers ## run every test
 test-quick: bpf                  ## run the tests that need neither root nor servers nor a browser: two minutes
 	Tests/run.sh "$(SWIFT)" quick
 
+test-sanitized: deps bpf         ## run the parsers and the C in user space under AddressSanitizer and UndefinedBehaviorSanitizer
+	Tests/run.sh "$(SWIFT)" sanitized
+
 command-names:                   ## renew the list of commands that servers know (bpf/protocols/redis/command_names.inc)
 	Tests/servers/fetch.sh .build-servers
 	Tests/servers/command-names.sh .build-servers >bpf/build/command_names.inc
@@ -150,4 +153,4 @@ bench-compare: deps build        ## kiln beside every other observer that is ins
 	.build/$(CONFIG)/kiln-bench .build/$(CONFIG)/kiln $(ROUNDS) compare
 
 clean:                           ## remove what was built
-	rm -rf .build .build-static bpf/build demo
+	rm -rf .build .build-static .build-sanitized bpf/build demo

@@ -58,7 +58,7 @@ let package = Package(
             ]
         ),
         .executableTarget(
-            name: "kiln-bench", dependencies: ["KilnKernel", "KilnModel", "KilnSymbols", "KilnTargets", "StackCheck", "LoadClient"],
+            name: "kiln-bench", dependencies: ["KilnKernel", "KilnModel", "KilnSymbols", "KilnTargets", "StackCheck", "LoadClient", "TestSupport"],
             path: "Benchmarks/kiln-bench"
         ),
         // Work for the scanners in user space, to count its instructions.
@@ -89,7 +89,7 @@ let package = Package(
             cSettings: [.unsafeFlags(["-std=gnu2x"])]
         ),
         .target(name: "StackCheck", dependencies: ["KilnKernel", "KilnSymbols", "StackCheckBPF"], path: "Tests/StackCheck"),
-        // Random numbers with a seed, a headless browser, xmllint: for tests and benchmarks.
+        // Servers, child processes and connections, a headless browser, random numbers with a seed: for tests and benchmarks.
         .target(name: "TestSupport", path: "Tests/TestSupport"),
         .testTarget(name: "KilnBPFTests", dependencies: ["RESPHost", "TestSupport"]),
         .testTarget(name: "PrintableTextTests", dependencies: ["PrintableText"]),
@@ -105,7 +105,7 @@ let package = Package(
             ]
         ),
         .testTarget(
-            name: "KilnTargetsTests", dependencies: ["KilnTargets", .product(name: "SystemPackage", package: "swift-system")]
+            name: "KilnTargetsTests", dependencies: ["KilnTargets", "TestSupport", .product(name: "SystemPackage", package: "swift-system")]
         ),
         .testTarget(
             name: "KilnTests",

@@ -1,14 +1,21 @@
 #!/bin/sh
 # Runs every test: first those that need nothing of the machine, target by target, then, alone, those with the real kernel and redis-server.
-# `run.sh SWIFT quick` runs what needs neither root nor servers nor a browser. Tests that can't run are reported as skipped, with what is
-# missing; Tests/skipped.sh finds them in what this prints. At the end stands how long each target took, and each suite of kernel tests.
+# `run.sh SWIFT quick` runs what needs neither root nor servers nor a browser. `run.sh SWIFT sanitized` runs the parsers, and the C that is
+# compiled for user space, under AddressSanitizer, and the C under UndefinedBehaviorSanitizer. Tests that can't run are reported as skipped,
+# with what is missing; Tests/skipped.sh finds them in what this prints. At the end stands how long each target took, and each suite of
+# kernel tests.
 set -eu
 swift=${1:-swift}
-quick=${2:-}
+part=${2:-all}
 cd "$(dirname "$0")/.."
 
-"$swift" build --build-tests
-tests=$("$swift" build --show-bin-path)/kilnPackageTests.xctest
+case $part in
+sanitized) set -- --scratch-path .build-sanitized --sanitize address -Xcc -fsanitize=undefined -Xcc -fno-sanitize-recover=undefined ;;
+all | quick) set -- ;;
+*) echo "usage: run.sh SWIFT [quick|sanitized]"; exit 64 ;;
+esac
+"$swift" build --build-tests "$@"
+tests=$("$swift" build --show-bin-path "$@")/kilnPackageTests.xctest
 log=$(mktemp)
 trap 'rm -f "$log" "$log.times" "$log.retried"' EXIT
 : >"$log.times" >"$log.retried"
@@ -35,11 +42,22 @@ report() {
   [ -z "$failed" ] || { echo "failed:$failed"; exit 1; }
 }
 
-for folder in Tests/*Tests; do
-  target=${folder#Tests/}
-  run "$target" --filter "^$target\." --skip KernelTests ${quick:+--skip BrowserTests --skip LiveTests}
-done
-[ -z "$quick" ] && [ -z "$failed" ] || { report; exit 0; }
+# targets NAME...: with the options of this part.
+targets() {
+  for target; do
+    case $part in
+    all) run "$target" --filter "^$target\." --skip KernelTests ;;
+    *) run "$target" --filter "^$target\." --skip KernelTests --skip BrowserTests --skip LiveTests ;;
+    esac
+  done
+}
+
+if [ "$part" = sanitized ]; then
+  targets KilnBPFTests RESPTests PrintableTextTests KilnModelTests KilnSymbolsTests FlamegraphTests
+else
+  targets $(cd Tests && echo *Tests)
+fi
+[ "$part" = all ] && [ -z "$failed" ] || { report; exit 0; }
 
 echo "== kernel tests =="
 run KernelTests --filter KernelTests

@@ -1,7 +1,7 @@
 /// How two profiles are compared in a picture.
 public struct DifferenceOptions: Sendable, Equatable {
-    /// Weight of one sample, where weights are not counts: decides what is noise. 1 for counts of samples.
-    public var sampleWeight = 1.0
+    /// Weight of one sample, which decides what is noise: 1 for counts of samples. Nil where nobody knows: then no difference is coloured.
+    public var sampleWeight: Double? = 1
     /// Swaps red and blue, for pictures in which more is better.
     public var isNegated = false
 
@@ -24,12 +24,12 @@ struct Change {
     /// Counts of samples scatter around their expectation with the square root of the expectation as deviation; two of
     /// those deviations (1 of 20 frames that are the same differ by more) are taken for noise.
     init(before: UInt64, after: UInt64, decimals: Int, _ options: DifferenceOptions) {
-        let unit = options.sampleWeight * Double(powerOfTen(decimals))
+        let unit = (options.sampleWeight ?? 1) * Double(powerOfTen(decimals))
         let old = Double(before) / unit
         let new = Double(after) / unit
         let difference = abs(new - old)
         direction = before == after ? .same : before == 0 ? .new : after == 0 ? .gone : after > before ? .grew : .shrank
-        if difference < 2 * (new + options.beforeScale * old).squareRoot() {
+        if options.sampleWeight == nil || difference < 2 * (new + options.beforeScale * old).squareRoot() {
             level = 0
         } else {
             let share = difference / max(new, old)

@@ -43,14 +43,19 @@ public struct FlamegraphOptions: Sendable {
         self.notes = notes
     }
 
+    /// The colour that is kept for a name: with the mark of its kind, as other tools write it, or without.
+    func ownColor(marked: UnsafeRawBufferPointer, shown: UnsafeRawBufferPointer) -> UInt32? {
+        if colorsByName.isEmpty { return nil }
+        return colorsByName[String(decoding: marked, as: UTF8.self)] ?? colorsByName[String(decoding: shown, as: UTF8.self)]
+    }
+
     /// The same with every number within its bounds, so that no option can break a picture.
     var bounded: FlamegraphOptions {
         var bounded = self
         bounded.width = min(max(width, 320), 16384)
         bounded.minWidth = minWidth.isNaN ? 0 : min(max(minWidth, 0), 100)
         bounded.rowHeight = min(max(rowHeight, 12), 64)
-        let sample = difference.sampleWeight
-        bounded.difference.sampleWeight = sample.isFinite && sample > 0 ? sample : 1
+        if let sample = difference.sampleWeight, !sample.isFinite || sample <= 0 { bounded.difference.sampleWeight = 1 }
         bounded.fontSize = fontSize.isNaN ? 12 : min(max(fontSize, 6), 48)
         bounded.fontWidth = fontWidth.isNaN ? 0.6 : min(max(fontWidth, 0.3), 1.5)
         return bounded

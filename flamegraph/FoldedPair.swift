@@ -24,6 +24,7 @@ extension FoldedStacks {
         if isScaled, new > UInt64.max / 2 { return nil }
         pair.decimals = decimals
         pair.isDifference = true
+        pair.measure = first.measure.merged(with: second.measure)
         pair.addAll(of: first, multipliedBy: unit, scale: scale, isBefore: true)
         pair.addAll(of: second, multipliedBy: other, scale: (1, 1), isBefore: false)
         pair.reduceDecimals()

@@ -16,7 +16,43 @@ public struct FoldedReading: Sendable {
     /// Keeps the order of lines, from left to right, and merges only neighbours: a flame chart.
     public var keepsOrder = false
 
+    /// Leaves out the frames below these, where a stack has one: below the last of them in it.
+    public var bases: Set<[UInt8]> = []
+    /// Writes `0x...` for every hexadecimal number in a name, so that addresses that differ from run to run are one.
+    public var stripsNumbers = false
+
     public init() {}
+
+    /// The line as it should be read, or nil when it is as it should be.
+    func changed(_ line: UnsafeRawBufferPointer) -> [UInt8]? {
+        if bases.isEmpty, !stripsNumbers { return nil }
+        var text = Array(line)
+        if !bases.isEmpty {
+            let frames = text.split(separator: UInt8(ascii: ";"), omittingEmptySubsequences: false)
+            // The last frame has the numbers behind it.
+            let last = frames.lastIndex { frame in
+                bases.contains(Array(frame)) || frame.endIndex == text.endIndex && bases.contains { frame.starts(with: $0 + [UInt8(ascii: " ")]) }
+            }
+            if let last { text = Array(text[frames[last].startIndex...]) }
+        }
+        return stripsNumbers ? Self.withoutNumbers(text) : text
+    }
+
+    private static func withoutNumbers(_ text: [UInt8]) -> [UInt8] {
+        var result: [UInt8] = []
+        var index = 0
+        while index < text.count {
+            let digits = text[index...].starts(with: "0x".utf8) ? text[(index + 2)...].prefix(while: \.isHexadecimalDigit).count : 0
+            if digits > 0 {
+                result += Array("0x...".utf8)
+                index += 2 + digits
+            } else {
+                result.append(text[index])
+                index += 1
+            }
+        }
+        return result
+    }
 }
 
 /// The beginning of an input whose columns are not known yet: kept as it came, until a line has one number.
@@ -49,6 +85,7 @@ extension FoldedStacks {
     private mutating func look(at line: Range<Int>) {
         undecided.text.withUnsafeBytes { bytes in
             let line = UnsafeRawBufferPointer(rebasing: bytes[line])
+            if isComment(line) { return }
             guard case .success(let last) = FoldedLine.parse(line) else { return }
             if case .success = FoldedLine.parse(UnsafeRawBufferPointer(rebasing: line[..<last.stackLength])) {
                 undecided.sawTwo = true
@@ -116,6 +153,8 @@ extension FoldedStacks {
     /// Lets all stacks together be part of a larger whole, which becomes the total. False, and nothing changed, when it
     /// is less than they weigh or needs more than 64 bits.
     public mutating func widen(to whole: ExactNumber) -> Bool {
+        // Nothing is no part of anything: a picture of a total alone would claim to be one of a profile.
+        if isEmpty { return true }
         guard decimals >= whole.decimals, let value = scaled(whole.value, from: whole.decimals, to: decimals) else {
             guard let weight = scaled(total, from: decimals, to: whole.decimals), weight <= whole.value else { return false }
             scaleWeights(by: powerOfTen(whole.decimals - decimals))

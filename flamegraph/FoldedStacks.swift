@@ -19,6 +19,12 @@ public struct FoldedStacks: ~Copyable {
     public internal(set) var acceptedLines = 0
     /// Lines of nothing but blanks: they carry nothing and are no fault.
     public private(set) var blankLines = 0
+    /// Lines that begin with `# `: comments, which are no stacks.
+    public private(set) var commentLines = 0
+    /// What the inputs say that their numbers are.
+    public internal(set) var measure = Measure()
+    private var inputMeasure = Measure()
+    private var isFirstInput = true
     /// Lines that could not be counted. The first of them are in `rejectedLines`.
     public private(set) var rejectedCount = 0
     /// The first `rejectedLimit` lines that could not be counted.
@@ -109,6 +115,11 @@ public struct FoldedStacks: ~Copyable {
         if columns == .decidedByInput { decideAtEnd() }
         if !pending.isEmpty { readPending() }
         if lineNumber > blankLines, columns == .one { inputsOfOneNumber += 1 }
+        if lineNumber > 0 {
+            measure = isFirstInput ? inputMeasure : measure.merged(with: inputMeasure)
+            isFirstInput = false
+        }
+        inputMeasure = Measure()
         columns = reading.columns
         inputIndex += 1
         lineNumber = 0
@@ -132,6 +143,26 @@ public struct FoldedStacks: ~Copyable {
     /// Reads one line. Bytes up to `readableEnd` may be loaded, though only the line's are used.
     private mutating func readLine(_ line: UnsafeRawBufferPointer, readableEnd: UnsafeRawPointer) {
         lineNumber += 1
+        var line = line
+        if lineNumber == 1, line.starts(with: byteOrderMark) { line = UnsafeRawBufferPointer(rebasing: line.dropFirst(byteOrderMark.count)) }
+        if isComment(line) {
+            commentLines += 1
+            var end = line.count
+            while end > 1, line[end - 1].isSpace || line[end - 1] == UInt8(ascii: "\r") { end -= 1 }
+            return inputMeasure.read(line[1..<end])
+        }
+        if let changed = reading.changed(line) {
+            changed.withUnsafeBytes { bytes in
+                guard let base = bytes.baseAddress else { return }
+                readStack(bytes, readableEnd: base + bytes.count)
+            }
+            return forgetPrevious()
+        }
+        readStack(line, readableEnd: readableEnd)
+    }
+
+    @inline(__always)
+    private mutating func readStack(_ line: UnsafeRawBufferPointer, readableEnd: UnsafeRawPointer) {
         switch FoldedLine.parse(line) {
         case .success(let parsed):
             let reason =
@@ -250,6 +281,13 @@ public struct FoldedStacks: ~Copyable {
         }
         return shared
     }
+}
+
+private let byteOrderMark: [UInt8] = [0xef, 0xbb, 0xbf]
+
+/// Whether a line is a comment: `# interval: 100`, `#`.
+func isComment(_ line: UnsafeRawBufferPointer) -> Bool {
+    line.first == UInt8(ascii: "#") && (line.count == 1 || line[1].isSpace || line[1] == UInt8(ascii: "\r"))
 }
 
 /// There was nothing to draw: what the caller reports instead of an empty picture.

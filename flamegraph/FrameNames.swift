@@ -21,6 +21,8 @@ struct FrameNames: ~Copyable {
     private var names = SegmentedArray<Name>()
     private var slots: UnsafeMutablePointer<Slot>
     private var mask = (1 << 12) - 1
+    /// Whether any name says its kind.
+    private(set) var haveKinds = false
 
     init() {
         arena = .allocate(byteCount: arenaCapacity, alignment: 8)
@@ -93,6 +95,7 @@ struct FrameNames: ~Copyable {
         let index = names.append(
             Name(offset: arenaCount, length: key.length, shownLength: UInt32(shown), kind: kind))
         arenaCount += length
+        haveKinds = haveKinds || shown < length || kind == .library
         slots[slot] = Slot(key: key, indexPlusOne: index &+ 1)
         if names.count * 2 > mask { growTable() }
         return index

@@ -19,6 +19,7 @@ public enum Palette: String, CaseIterable, Sendable {
 struct Paint: Hashable {
     static let shades: UInt64 = 5
     static let root = Paint(className: "a0")
+    static let processFamily: Character = "p"
 
     var className: String
     /// 0xRRGGBB, or nil when the class decides.
@@ -173,7 +174,7 @@ extension FoldedStacks {
             let bytes = names.shownBytes(index)
             let name = String(decoding: bytes, as: UTF8.self)
             guard seen.insert(name).inserted else { return nil }
-            return (name, options.colorsByName[name] ?? options.palette.color(kind: names.kind(index), name: bytes))
+            return (name, options.ownColor(marked: names.bytes(index), shown: bytes) ?? options.palette.color(kind: names.kind(index), name: bytes))
         }
     }
 }

@@ -6,7 +6,7 @@ func footLines(_ stacks: borrowing FoldedStacks, _ layout: Layout, _ options: Fl
         let stackCount = decimalText(UInt64(stacks.acceptedLines), decimals: 0, grouped: true)
         let drawn = decimalText(UInt64(layout.boxes.count - 1), decimals: 0, grouped: true)
         let difference = stacks.isDifference
-        var line = (difference ? differenceText(stacks, options) : "\(total) \(options.countName)")
+        var line = (difference ? differenceText(stacks, options) : "\(total) \(options.countName)\(eventText(stacks, options))")
         line += " in \(stackCount) \(stacks.acceptedLines == 1 ? "stack" : "stacks")"
         if layout.hiddenFrames == 0 {
             line += layout.boxes.count == 2 ? " · its only frame drawn" : " · all \(drawn) frames drawn"
@@ -20,9 +20,11 @@ func footLines(_ stacks: borrowing FoldedStacks, _ layout: Layout, _ options: Fl
         lines.append(line)
     }
     if stacks.isDifference, !stacks.isEmpty {
-        lines.append(
-            "a box is as wide as the mean of both; grey: differences that sampling alone makes in 19 of 20 cases; "
-                + "a band at the upper edge: more, at the lower edge: less")
+        let judged = "a box is as wide as the mean of both; grey: differences that sampling alone makes in 19 of 20 cases; "
+            + "a band at the upper edge: more, at the lower edge: less"
+        let unknown = "a box is as wide as the mean of both; nothing says what one sample weighs, so sampling noise is unknown and no "
+            + "difference is coloured: --sample-weight names it"
+        lines.append(options.difference.sampleWeight == nil ? unknown : judged)
     }
     if stacks.rejectedCount > 0 {
         let count = decimalText(UInt64(stacks.rejectedCount), decimals: 0, grouped: true)
@@ -31,6 +33,12 @@ func footLines(_ stacks: borrowing FoldedStacks, _ layout: Layout, _ options: Fl
     }
     lines.append(contentsOf: options.notes)
     return lines
+}
+
+/// What was counted, where the unit doesn't say it.
+private func eventText(_ stacks: borrowing FoldedStacks, _ options: FlamegraphOptions) -> String {
+    guard let event = stacks.measure.event, event != options.countName else { return "" }
+    return " of \(event)"
 }
 
 private func differenceText(_ stacks: borrowing FoldedStacks, _ options: FlamegraphOptions) -> String {

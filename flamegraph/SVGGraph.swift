@@ -54,12 +54,18 @@ extension SVGDocument {
     func paint(_ stacks: borrowing FoldedStacks, _ node: UInt32) -> Paint {
         if node == FrameTree.root, stacks.isDifference { return Paint(className: "n0") }
         if node == FrameTree.root { return hasOwnColors ? Paint(fill: 0xdedbd5) : .root }
+        if isProcess(stacks, node), !hasOwnColors { return .root }
         let name = stacks.tree[node].name
         let bytes = stacks.names.shownBytes(name)
         let kind = stacks.names.kind(name)
         guard !options.colorsByName.isEmpty else { return options.palette.paint(kind: kind, name: bytes) }
         return Paint(
-            fill: options.colorsByName[String(decoding: bytes, as: UTF8.self)] ?? options.palette.color(kind: kind, name: bytes))
+            fill: options.ownColor(marked: stacks.names.bytes(name), shown: bytes) ?? options.palette.color(kind: kind, name: bytes))
+    }
+
+    /// Whether a node is the name of a process, which is no code.
+    func isProcess(_ stacks: borrowing FoldedStacks, _ node: UInt32) -> Bool {
+        stacks.measure.rootsAreProcesses && !stacks.reading.isReversed && node != FrameTree.root && stacks.tree[node].parent == FrameTree.root
     }
 
     func change(_ box: Layout.Box, _ decimals: Int) -> Change {

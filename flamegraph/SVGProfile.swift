@@ -33,9 +33,10 @@ extension SVGDocument {
             if index > 0 { out.literal(",") }
             out.jsonString(String(Paint.family(of: kind)).utf8)
             out.literal(":")
-            out.jsonString(kind.label.utf8)
+            // Text without marks says of no frame what it is.
+            out.jsonString((stacks.names.haveKinds ? kind.label : "").utf8)
         }
-        out.literal("},")
+        out.literal(",\"p\":\"process\"},")
         if stacks.isDifference { writeDifference() }
         writeNames(stacks)
         writeFrames(stacks)
@@ -46,7 +47,7 @@ extension SVGDocument {
         out.literal("\"difference\":{\"scale\":")
         out.jsonNumber(options.difference.beforeScale)
         out.literal(",\"sample\":")
-        out.jsonNumber(options.difference.sampleWeight)
+        if let sample = options.difference.sampleWeight { out.jsonNumber(sample) } else { out.literal("null") }
         out.literal(options.difference.isNegated ? ",\"negated\":true}," : ",\"negated\":false},")
     }
 
@@ -60,11 +61,12 @@ extension SVGDocument {
         var paintOf = "0"
         for box in layout.boxes.dropFirst() {
             let name = stacks.tree[box.node].name
-            guard indexByName[name] == nil else { continue }
-            indexByName[name] = indexByName.count + 1
+            let isProcess = isProcess(stacks, box.node)
+            guard indexByName[nameKey(stacks, box.node)] == nil else { continue }
+            indexByName[nameKey(stacks, box.node)] = indexByName.count + 1
             out.literal(",\n")
             out.jsonString(stacks.names.shownBytes(name))
-            kinds.append(Paint.family(of: stacks.names.kind(name)))
+            kinds.append(isProcess ? Paint.processFamily : Paint.family(of: stacks.names.kind(name)))
             let paint = paint(stacks, box.node)
             let index = paintIndex[paint] ?? paints.count
             if index == paints.count {
@@ -86,6 +88,11 @@ extension SVGDocument {
         out.raw(Array(paintOf.utf8))
     }
 
+    /// A process may be called like a function.
+    private func nameKey(_ stacks: borrowing FoldedStacks, _ node: UInt32) -> UInt64 {
+        UInt64(stacks.tree[node].name) << 1 | (isProcess(stacks, node) ? 1 : 0)
+    }
+
     private mutating func writeFrames(_ stacks: borrowing FoldedStacks) {
         out.literal("],\n\"frames\":[")
         let quoted = stacks.total > 1 << 53
@@ -93,7 +100,7 @@ extension SVGDocument {
             if index > 0 { out.literal(",\n") }
             out.integer(box.depth)
             out.literal(",")
-            out.integer(box.depth == 0 ? 0 : indexByName[stacks.tree[box.node].name] ?? 0)
+            out.integer(box.depth == 0 ? 0 : indexByName[nameKey(stacks, box.node)] ?? 0)
             writeWeight(box.start, quoted)
             writeWeight(box.total, quoted)
             writeWeight(box.own, quoted)

@@ -57,7 +57,7 @@ struct SVGDocument {
     let foot: [String]
     var out = MarkupWriter()
     /// Places of the names in the profile's list, filled when it is written.
-    var indexByName: [UInt32: Int] = [:]
+    var indexByName: [UInt64: Int] = [:]
 
     var top: Int { Geometry.top(hasSubtitle: !options.subtitle.isEmpty) }
     var graphHeight: Int { max(layout.rows, 4) * options.rowHeight }
@@ -176,12 +176,16 @@ struct SVGDocument {
 
     /// The kinds that are drawn, each with the share of weight that ends in frames of that kind.
     private func kindLegend(_ stacks: borrowing FoldedStacks) -> [(className: String?, text: String)] {
-        guard options.palette == .kind, options.colorsByName.isEmpty else { return [] }
+        guard options.palette == .kind, options.colorsByName.isEmpty, stacks.names.haveKinds else { return [] }
         var drawn = Set<FrameKind>()
-        for box in layout.boxes.dropFirst() { drawn.insert(stacks.names.kind(stacks.tree[box.node].name)) }
+        var weights = stacks.weightByLeafKind
+        for box in layout.boxes.dropFirst() {
+            let kind = stacks.names.kind(stacks.tree[box.node].name)
+            if isProcess(stacks, box.node) { weights[Int(kind.rawValue)] -= box.own } else { drawn.insert(kind) }
+        }
         var entries: [(className: String?, text: String)] = [(nil, "Self")]
         for kind in FrameKind.allCases where drawn.contains(kind) {
-            let share = percentText(stacks.weightByLeafKind[Int(kind.rawValue)], of: stacks.total)
+            let share = percentText(weights[Int(kind.rawValue)], of: stacks.total)
             entries.append(("\(Paint.family(of: kind))0", "\(kind.label) \(share)"))
         }
         return entries

@@ -121,13 +121,16 @@ function step(forward) {
   if (matches === null) return;
   const found = [];
   for (let box = 0; box < count; box++) {
-    if (matches[name[box]] === 1 && inView(box) && wideEnough(box)) found.push(box);
+    if (matches[name[box]] === 1) found.push(box);
   }
   if (found.length === 0) return;
   const next = found.findIndex((box) => box > focused);
   let last = found.length - 1;
   while (last >= 0 && found[last] >= focused) last--;
-  focus(forward ? found[Math.max(next, 0)] : found.at(last), true);
+  const match = forward ? found[Math.max(next, 0)] : found.at(last);
+  if (!inView(match) || !wideEnough(match)) zoomTo(match);
+  focus(match, true);
+  focusOutline.scrollIntoView({ block: "nearest", inline: "nearest" });
 }
 function reset() {
   Object.assign(view, { zoom: 0, term: "" });
@@ -187,7 +190,11 @@ regexButton.addEventListener("click", () => { view.regex = !view.regex; searchAn
 caseButton.addEventListener("click", () => { view.exactCase = !view.exactCase; searchAnew(); });
 previousButton.addEventListener("click", () => step(false));
 nextButton.addEventListener("click", () => step(true));
-flipButton.addEventListener("click", () => { inverted = !inverted; draw(); });
+flipButton.addEventListener("click", () => {
+  inverted = !inverted;
+  draw();
+  remember(true);
+});
 callersButton.addEventListener("click", () => {
   turn(!fromLeaf);
   search();
@@ -207,33 +214,41 @@ resetButton.addEventListener("click", reset);
 
 // Address: the path of names, not coordinates, so that a link holds when the picture is made anew.
 
+// Each picture of a page has a key of its own, and follows no other.
+const addressKey = serial === 0 ? "frame" : `frame${serial + 1}`;
 const segment = (box) =>
-  encodeURIComponent(profile.names[name[box]] + (kindLetter(box) === "u" ? "" : `_[${kindLetter(box)}]`));
+  encodeURIComponent(profile.names[name[box]] + ("up".includes(kindLetter(box)) ? "" : `_[${kindLetter(box)}]`));
 function address() {
   const path = [];
   for (let box = view.zoom; box > 0; box = parent[box]) path.unshift(segment(box));
-  return "#frame=" + path.join(";") + (view.term && "&search=" + encodeURIComponent(view.term))
+  return `#${addressKey}=` + path.join(";") + (view.term && "&search=" + encodeURIComponent(view.term))
     + (view.term && view.regex ? "&regex=1" : "") + (view.term && view.exactCase ? "&case=1" : "")
-    + (fromLeaf ? "&view=callers" : "");
+    + (fromLeaf ? "&view=callers" : "") + (inverted !== profile.inverted ? "&flip=1" : "");
 }
 function remember(asNewEntry) {
   const wanted = address();
-  if (wanted === location.hash || (wanted === "#frame=" && location.hash === "")) return;
+  if (wanted === location.hash || (wanted === `#${addressKey}=` && location.hash === "")) return;
   try {
     if (asNewEntry) location.hash = wanted; else location.replace(wanted);
   } catch (error) {
     // A picture inside a sandbox may have no address of its own; it works without one.
   }
 }
-function restore() {
+function addressFields() {
   const fields = {};
   for (const field of location.hash.slice(1).split("&")) {
     const at = field.indexOf("=");
     if (at > 0) fields[field.slice(0, at)] = field.slice(at + 1);
   }
+  // The address of another picture says nothing of this one.
+  return Object.keys(fields).some((key) => key !== addressKey && /^frame[0-9]*$/.test(key)) ? null : fields;
+}
+function restore() {
+  const fields = addressFields() ?? {};
+  inverted = profile.inverted !== (fields.flip === "1");
   turn(fields.view === "callers");
   let box = 0, missing = null;
-  for (const wanted of fields.frame ? fields.frame.split(";") : []) {
+  for (const wanted of fields[addressKey] ? fields[addressKey].split(";") : []) {
     let child = box + 1;
     while (child < end[box] && segment(child) !== canonical(wanted)) child = end[child];
     if (child >= end[box]) {
@@ -254,7 +269,7 @@ function decoded(text) {
 // Browsers and mail programs differ in which characters of an address they escape.
 const canonical = (text) => encodeURIComponent(decoded(text));
 window.addEventListener("hashchange", () => {
-  if (location.hash === address()) return;
+  if (location.hash === address() || addressFields() === null) return;
   restore();
   arrange();
 });
@@ -293,6 +308,12 @@ if (profile.fluid) root.setAttribute("width", "100%");
 restore();
 arrange();
 if (matches === null && !status.classList.contains("wrong")) tellView();
+// A picture taller than its window opens at its root, or at what its address names.
+if (standalone && root.getBoundingClientRect().height > window.innerHeight) {
+  const row = rowTop(depth[view.zoom]);
+  if (view.zoom > 0) window.scrollTo(0, row - window.innerHeight / 2);
+  else if (!inverted) window.scrollTo(0, root.getBoundingClientRect().height);
+}
 new ResizeObserver(() => {
   if (Math.round(root.getBoundingClientRect().width) !== width + 2 * side) arrange();
 }).observe(root);

@@ -47,7 +47,7 @@ final class Bench {
                 let before = try server.receivesAndSends().sends
                 return {
                     // What the server read without finding anything is no receive.
-                    let sends = try server.receivesAndSends().sends - before, said = observer.end()
+                    let sends = try server.receivesAndSends().sends - before, said = try observer.end()
                     guard let looks = Observer.looks(in: said), looks > sends else {
                         throw BenchFailure("what only looks missed some: \(said)")
                     }
@@ -156,7 +156,7 @@ final class Bench {
         defer { try? FileManager.default.removeItem(atPath: file) }
         let observer = try Watcher([Observer.program(beside: kiln), "nothing", file])
         try server.load(Workload.all[0], share: 0.4)
-        _ = observer.end()
+        _ = try observer.end()
         let numbers = try String(contentsOfFile: file, encoding: .utf8).split(whereSeparator: \.isWhitespace).compactMap { Double($0) }
         guard numbers.count == 2, numbers[0] > 0 else { throw BenchFailure("the programs that do nothing did not run") }
         return numbers[1] / numbers[0]

@@ -1,5 +1,6 @@
 import Foundation
 import KilnModel
+import TestSupport
 
 /// What the rounds say together.
 struct ComparisonSummary {
@@ -67,12 +68,7 @@ struct ComparisonSummary {
 /// Machine and versions.
 func surroundings(kiln: String) -> [String] {
     func said(_ command: String) -> String {
-        let pipe = Pipe()
-        guard let process = try? launch(["sh", "-c", command], output: pipe.fileHandleForWriting) else { return "" }
-        try? pipe.fileHandleForWriting.close()
-        let text = String(decoding: pipe.fileHandleForReading.readDataToEndOfFile(), as: UTF8.self)
-        process.waitUntilExit()
-        return text.trimmingCharacters(in: .whitespacesAndNewlines)
+        ((try? Child.output(of: ["sh", "-c", command])) ?? "").trimmingCharacters(in: .whitespacesAndNewlines)
     }
     let versions = [
         ("kiln", "'\(kiln)' --version"), ("redis-server", "redis-server --version | sed 's/.*v=\\([^ ]*\\).*/\\1/'"), ("bpftrace", "bpftrace --version | sed 's/.* v*//'"),

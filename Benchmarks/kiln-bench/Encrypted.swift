@@ -1,4 +1,5 @@
 import Foundation
+import TestSupport
 
 /// What the probes on OpenSSL cost.
 extension Bench {
@@ -8,13 +9,12 @@ extension Bench {
         try FileManager.default.createDirectory(atPath: directory, withIntermediateDirectories: true)
         defer { try? FileManager.default.removeItem(atPath: directory) }
         let key = directory + "/key.pem", certificate = directory + "/certificate.pem"
-        let openssl = try launch([
+        let status = try launch([
             "openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-days", "2", "-subj",
             "/CN=localhost", "-keyout", key, "-out", certificate,
-        ])
-        openssl.waitUntilExit()
-        guard openssl.terminationStatus == 0 else { throw BenchFailure("openssl ended with \(openssl.terminationStatus)") }
-        let port = 17480
+        ]).wait()
+        guard status == 0 else { throw BenchFailure("openssl ended with \(status)") }
+        let port = try freePort()
         let server = try Server([
             "--tls-port", "\(port)", "--tls-cert-file", certificate, "--tls-key-file", key, "--tls-ca-cert-file", certificate,
             "--tls-auth-clients", "no",

@@ -16,7 +16,7 @@ enum Instructions {
         let known = renews ? [:] : try JSONDecoder().decode([String: Double].self, from: Data(contentsOf: URL(fileURLWithPath: recorded)))
         // valgrind 3.19 gives up on debugging information that clang writes.
         let bare = NSTemporaryDirectory() + "kiln-bench-\(UUID().uuidString).bare"
-        guard try launch(["strip", "-o", bare, scanner]).ended() == 0 else { throw BenchFailure("strip failed on \(scanner): is it built, and binutils installed?") }
+        guard try launch(["strip", "-o", bare, scanner]).wait() == 0 else { throw BenchFailure("strip failed on \(scanner): is it built, and binutils installed?") }
         defer { try? FileManager.default.removeItem(atPath: bare) }
         var counted: [String: Double] = [:], others: [String] = []
         for workload in workloads {
@@ -40,14 +40,14 @@ enum Instructions {
     }
 
     private static func count(_ scanner: String, _ workload: String, _ commands: Int) throws -> Int {
-        let pipe = Pipe()
-        let process = try launch(
-            ["valgrind", "--tool=callgrind", "--callgrind-out-file=/dev/null", scanner, workload, "\(commands)"], errors: pipe.fileHandleForWriting
-        )
-        try pipe.fileHandleForWriting.close()
-        let said = String(decoding: pipe.fileHandleForReading.readDataToEndOfFile(), as: UTF8.self)
+        let errors = scanner + ".errors"
+        defer { try? FileManager.default.removeItem(atPath: errors) }
+        let status = try launch(
+            ["valgrind", "--tool=callgrind", "--callgrind-out-file=/dev/null", scanner, workload, "\(commands)"], errors: errors
+        ).wait()
+        let said = (try? String(contentsOfFile: errors, encoding: .utf8)) ?? ""
         // ==123== Collected : 456
-        guard process.ended() == 0, let line = said.split(separator: "\n").first(where: { $0.contains("Collected :") }),
+        guard status == 0, let line = said.split(separator: "\n").first(where: { $0.contains("Collected :") }),
               let number = line.split(separator: " ").last.flatMap({ Int($0) })
         else { throw BenchFailure("valgrind didn't count: \(said.suffix(300))") }
         return number

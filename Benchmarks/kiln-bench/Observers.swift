@@ -2,6 +2,7 @@ import Foundation
 import Glibc
 import KilnModel
 import KilnTargets
+import TestSupport
 
 /// A way to watch a server that the comparison holds against others.
 struct Observer {
@@ -59,7 +60,7 @@ extension Observer {
         ]
         var missing: [String] = []
         for other in others {
-            guard (try? launch(["sh", "-c", "command -v \(other.program)"]))?.ended() == 0 else {
+            guard (try? launch(["sh", "-c", "command -v \(other.program)"]))?.wait() == 0 else {
                 missing.append(other.name)
                 continue
             }
@@ -86,9 +87,9 @@ final class ObserverProgram: Watching {
     enum Ready { case says(String), silent }
 
     private let name: String
-    private let process: Process
+    private let child: Child
     private let output: String
-    var pid: Int32 { process.processIdentifier }
+    var pid: Int32 { child.pid }
 
     /// What remains to be done when a program has said its word, or says none.
     private static let settling: UInt32 = 1_000_000
@@ -96,34 +97,32 @@ final class ObserverProgram: Watching {
     init(_ name: String, _ command: [String], _ ready: Ready) throws {
         self.name = name
         output = NSTemporaryDirectory() + "kiln-bench-\(UUID().uuidString).out"
-        _ = FileManager.default.createFile(atPath: output, contents: nil)
-        let file = try FileHandle(forWritingTo: URL(fileURLWithPath: output))
         // Tracepoints of system calls need tracefs, which some hosts don't mount: it is mounted for the observer alone.
         let mounted = "[ -d /sys/kernel/tracing/events ] || mount -t tracefs tracefs /sys/kernel/tracing; exec \"$@\""
-        process = try launch(["unshare", "-m", "sh", "-c", mounted, "sh"] + command, output: file, errors: file)
+        child = try launch(["unshare", "-m", "sh", "-c", mounted, "sh"] + command, output: output, errors: output)
         if case .says(let word) = ready {
-            for _ in 0..<1000 where process.isRunning && !text.contains(word) { usleep(10_000) }
+            for _ in 0..<1000 where child.isRunning && !text.contains(word) { usleep(10_000) }
             guard text.contains(word) else {
-                process.terminate()
+                kill(child.pid, SIGTERM)
                 throw BenchFailure("\(name) did not begin: \(text.suffix(300))")
             }
         }
         usleep(Self.settling)
-        guard process.isRunning else { throw BenchFailure("\(name) ended at once: \(text.suffix(300))") }
+        guard child.isRunning else { throw BenchFailure("\(name) ended at once: \(text.suffix(300))") }
     }
 
     deinit {
-        if process.isRunning { process.terminate() }
+        if child.isRunning { kill(pid, SIGTERM) }
         try? FileManager.default.removeItem(atPath: output)
     }
 
     private var text: String { String(decoding: FileManager.default.contents(atPath: output) ?? Data(), as: UTF8.self) }
 
     func end(after commands: Int) throws {
-        process.interrupt()
-        for _ in 0..<3000 where process.isRunning { usleep(10_000) }
-        if process.isRunning { kill(pid, SIGKILL) }
-        process.waitUntilExit()
+        kill(pid, SIGINT)
+        for _ in 0..<3000 where child.isRunning { usleep(10_000) }
+        if child.isRunning { kill(pid, SIGKILL) }
+        child.wait()
         let size = (try? FileManager.default.attributesOfItem(atPath: output))?[.size] as? Int ?? 0
         let complete = switch name {
         case Observer.perRequest: try events() == commands

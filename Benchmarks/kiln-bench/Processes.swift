@@ -2,69 +2,45 @@ import Foundation
 import LoadClient
 import KilnModel
 import KilnTargets
+import TestSupport
 
 struct BenchFailure: Error, CustomStringConvertible {
     let description: String
     init(_ description: String) { self.description = description }
 }
 
-func launch(_ command: [String], output: FileHandle = .nullDevice, errors: FileHandle = .nullDevice) throws -> Process {
-    let process = Process()
-    process.executableURL = URL(fileURLWithPath: "/usr/bin/env")
-    process.arguments = command
-    process.standardInput = FileHandle.nullDevice
-    process.standardOutput = output
-    process.standardError = errors
-    try process.run()
-    return process
+func launch(_ command: [String], output: String = "/dev/null", errors: String = "/dev/null") throws -> Child {
+    try Child(command[0], Array(command.dropFirst()), output: output, errors: errors)
+}
+
+/// Ask a program for its end, and wait.
+@discardableResult
+func interrupt(_ child: Child) -> Int32 {
+    kill(child.pid, SIGINT)
+    return child.wait()
 }
 
 /// A redis-server on CPU 0, loaded by redis-benchmark on CPU 1.
 final class Server {
-    private let process: Process
-    let port: Int
+    private let server: RedisServer
     let clock: ProcessCPUClock
 
-    var pid: Int32 { process.processIdentifier }
-
-    private nonisolated(unsafe) static var nextPort = 17379
+    var pid: Int32 { server.pid }
+    var port: Int { Int(server.port) }
 
     /// With options of its own.
     init(_ options: [String] = []) throws {
-        while true {
-            let port = Self.nextPort
-            Self.nextPort += 1
-            let process = try launch([
-                "taskset", "-c", "0", "redis-server", "--port", "\(port)", "--bind", "127.0.0.1", "--save", "", "--appendonly", "no",
-                "--dir", "/tmp",
-            ] + options)
-            for _ in 0..<100 where process.isRunning {
-                usleep(20_000)
-                // env and taskset replace themselves: the process is the server.
-                if try Self.information(port).contains("process_id:\(process.processIdentifier)\r") {
-                    self.process = process
-                    self.port = port
-                    clock = try ProcessCPUClock(pid: process.processIdentifier)
-                    return
-                }
-            }
-            process.terminate()
-            guard port < 17479 else { throw BenchFailure("no redis-server would start on ports 17379 to 17479") }
-        }
-    }
-
-    deinit {
-        kill(pid, SIGKILL)
-        process.waitUntilExit()
+        // taskset replaces itself: the process is the server.
+        server = try RedisServer(options, command: ["taskset", "-c", "0", "redis-server"], bind: ["127.0.0.1"])
+        clock = try ProcessCPUClock(pid: server.pid)
     }
 
     /// `share`: of the workload's commands.
     func load(_ workload: Workload, share: Double = 1) throws {
-        let client = try launch(
+        let status = try launch(
             ["taskset", "-c", "1", "redis-benchmark", "-p", "\(port)", "-q", "-n", "\(Int(Double(workload.commands) * share))"] + workload.arguments
-        )
-        client.waitUntilExit()
-        guard client.terminationStatus == 0 else { throw BenchFailure("redis-benchmark ended with \(client.terminationStatus)") }
+        ).wait()
+        guard status == 0 else { throw BenchFailure("redis-benchmark ended with \(status)") }
     }
 
     /// Ends when the request's seconds are over. `traffic`: what to call it where it fails. `cpuNs`: of the server.
@@ -81,13 +57,13 @@ final class Server {
     /// Leaves the keys `key:000000000000` on, 10,000 of three bytes, and no others.
     func flush() throws {
         let script = "redis.call('FLUSHALL') for i = 0, 9999 do redis.call('SET', string.format('key:%012d', i), 'xxx') end"
-        guard try launch(["redis-cli", "-p", "\(port)", "eval", script, "0"]).ended() == 0 else { throw BenchFailure("the server couldn't be filled") }
+        guard try launch(["redis-cli", "-p", "\(port)", "eval", script, "0"]).wait() == 0 else { throw BenchFailure("the server couldn't be filled") }
     }
 
     /// System calls for clients, as the server counts them.
     func receivesAndSends() throws -> (receives: Int, sends: Int) {
         var fields: [Substring: Int] = [:]
-        for line in try Self.information(port).split(separator: "\r\n") {
+        for line in try Connection(port: server.port).reply(to: "INFO", "everything").split(separator: "\r\n") {
             let parts = line.split(separator: ":", maxSplits: 1)
             if parts.count == 2, let value = Int(parts[1]) { fields[parts[0]] = value }
         }
@@ -96,64 +72,46 @@ final class Server {
         }
         return (receives, sends)
     }
-
-    private static func information(_ port: Int) throws -> String {
-        let pipe = Pipe()
-        let client = try launch(["redis-cli", "-p", "\(port)", "info", "everything"], output: pipe.fileHandleForWriting)
-        try pipe.fileHandleForWriting.close()
-        let text = pipe.fileHandleForReading.readDataToEndOfFile()
-        client.waitUntilExit()
-        return String(decoding: text, as: UTF8.self)
-    }
 }
 
-/// Until a program says on its standard error that it watches.
-private func awaitAttached(_ errors: Pipe, _ program: String) throws {
-    var said = ""
-    while !said.contains("attached to") {
-        let piece = errors.fileHandleForReading.availableData
-        guard !piece.isEmpty else { throw BenchFailure("\(program) did not attach: \(said)") }
-        said += String(decoding: piece, as: UTF8.self)
+/// Until a program says on its standard error that it watches; looked at each millisecond, because this is measured.
+private func awaitAttached(_ child: Child, _ errors: String, _ program: String) throws {
+    func said() -> String { (try? String(contentsOfFile: errors, encoding: .utf8)) ?? "" }
+    while !said().contains("attached to") {
+        guard child.isRunning else { throw BenchFailure("\(program) did not attach: \(said())") }
+        usleep(1000)
     }
 }
 
 /// A run of kiln beside the load.
 final class Session {
-    private let process: Process
-    private let directory: String
+    private let child: Child
+    private let directory = temporaryDirectory()
     /// Seconds from the start of the process to its word that it is attached.
     let attachedAfter: Double
     /// What it printed, once it has ended.
     private(set) var printed = ""
 
-    var pid: Int32 { process.processIdentifier }
+    var pid: Int32 { child.pid }
 
     init(_ kiln: String, _ pid: Int32, _ options: [String]) throws {
-        directory = NSTemporaryDirectory() + "kiln-bench-\(UUID().uuidString)"
-        let errors = Pipe()
-        _ = FileManager.default.createFile(atPath: directory + ".out", contents: nil)
-        let output = try FileHandle(forWritingTo: URL(fileURLWithPath: directory + ".out"))
         let start = Date()
-        process = try launch(
-            [kiln, "redis", "-p", "\(pid)", "-o", directory] + options, output: output, errors: errors.fileHandleForWriting
+        child = try launch(
+            [kiln, "redis", "-p", "\(pid)", "-o", directory + "/session"] + options, output: directory + "/out", errors: directory + "/err"
         )
-        try errors.fileHandleForWriting.close()
-        try awaitAttached(errors, kiln)
+        try awaitAttached(child, directory + "/err", kiln)
         attachedAfter = Date().timeIntervalSince(start)
     }
+
+    deinit { try? FileManager.default.removeItem(atPath: directory) }
 
     /// End it and read its session.json; a count that is not the workload's is an error: a fast wrong number is none.
     @discardableResult
     func end(expecting workload: Workload?) throws -> SessionRecord {
-        process.interrupt()
-        process.waitUntilExit()
-        defer {
-            try? FileManager.default.removeItem(atPath: directory)
-            try? FileManager.default.removeItem(atPath: directory + ".out")
-        }
-        printed = try String(contentsOfFile: directory + ".out", encoding: .utf8)
-        guard process.terminationStatus == 0 else { throw BenchFailure("kiln ended with \(process.terminationStatus)") }
-        let record = try JSONDecoder().decode(SessionRecord.self, from: Data(contentsOf: URL(fileURLWithPath: directory + "/session.json")))
+        let status = interrupt(child)
+        guard status == 0 else { throw BenchFailure("kiln ended with \(status)") }
+        printed = try String(contentsOfFile: directory + "/out", encoding: .utf8)
+        let record = try JSONDecoder().decode(SessionRecord.self, from: Data(contentsOf: URL(fileURLWithPath: directory + "/session/session.json")))
         if let workload {
             let name = workload.name.prefix(3)
             let counted = record.commands[String(name)]?.count ?? 0
@@ -167,20 +125,19 @@ final class Session {
 
 /// A program that watches until SIGINT and says when it does.
 final class Watcher {
-    private let process: Process
-    private let errors = Pipe()
+    private let child: Child
+    private let directory = temporaryDirectory()
 
     init(_ command: [String]) throws {
-        process = try launch(command, errors: errors.fileHandleForWriting)
-        try errors.fileHandleForWriting.close()
-        try awaitAttached(errors, command[0])
+        child = try launch(command, errors: directory + "/err")
+        try awaitAttached(child, directory + "/err", command[0])
     }
 
-    /// What it says at its end.
-    func end() -> String {
-        process.interrupt()
-        let said = errors.fileHandleForReading.readDataToEndOfFile()
-        process.waitUntilExit()
-        return String(decoding: said, as: UTF8.self)
+    deinit { try? FileManager.default.removeItem(atPath: directory) }
+
+    /// What it says, up to its end.
+    func end() throws -> String {
+        interrupt(child)
+        return try String(contentsOfFile: directory + "/err", encoding: .utf8)
     }
 }

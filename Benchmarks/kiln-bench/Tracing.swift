@@ -1,5 +1,6 @@
 import Foundation
 import LoadClient
+import TestSupport
 
 extension Bench {
     /// Server CPU time per command with traces, beside counting alone, and beside one perf-buffer record with 1 KiB of payload for
@@ -43,7 +44,7 @@ extension Bench {
                     let counting = index == 1 ? try Session(kiln, server.pid, ["--no-syscalls", "-F", "0"]) : nil
                     let watcher = try cell.command.map { try Watcher($0) }
                     measured[index].append(try load.perCommand())
-                    if let said = watcher?.end() {
+                    if let said = try watcher?.end() {
                         // A trace says `nothing lost`, or how many of what were; so does the observer.
                         lost[cell.name, default: []].append(said.split(separator: "\n").first { $0.contains("lost") }.map(String.init) ?? "silent")
                     }

@@ -1,4 +1,5 @@
 import Foundation
+import TestSupport
 
 /// `kiln cost` held against what is known: on nothing its interval contains zero, on an observer that burns a known time it
 /// contains that: in 19 of 20 runs, or this fails.
@@ -16,7 +17,7 @@ extension Bench {
         // One connection. With 50, a slower server takes more requests in each turn of its event loop, and saves what turns cost: of
         // 5 us burned a send 3.7 were added.
         let load = try launch(["taskset", "-c", "1", "redis-benchmark", "-p", "\(server.port)", "-q", "-l", "-t", "get", "-c", "1"])
-        defer { load.terminate() }
+        defer { kill(load.pid, SIGTERM) }
         var failed: [String] = []
         for burn in [0, 1000, 5000] {
             var held = 0, widths: [Double] = [], truths: [Double] = [], found: [Double] = []
@@ -46,14 +47,9 @@ extension Bench {
     }
 
     private func measure(_ observer: String) throws -> Cost {
-        let pipe = Pipe()
-        let process = try launch(
-            [kiln, "cost", "-p", "\(server.pid)", "-d", "8", "--window", "0.2", "--precision", "100", "--json", "--observer", observer],
-            output: pipe.fileHandleForWriting
-        )
-        try pipe.fileHandleForWriting.close()
-        let text = pipe.fileHandleForReading.readDataToEndOfFile()
-        guard process.ended() == 0 else { throw BenchFailure("kiln cost ended with \(process.terminationStatus)") }
-        return try JSONDecoder().decode(Cost.self, from: text)
+        let text = try Child.output(of: [
+            kiln, "cost", "-p", "\(server.pid)", "-d", "8", "--window", "0.2", "--precision", "100", "--json", "--observer", observer,
+        ])
+        return try JSONDecoder().decode(Cost.self, from: Data(text.utf8))
     }
 }

@@ -4,6 +4,7 @@ import KilnModel
 import KilnSymbols
 import StackCheck
 import SystemPackage
+import TestSupport
 
 /// What whole stacks cost, each number beside its bound.
 extension Bench {
@@ -107,7 +108,7 @@ extension Bench {
 
     /// The server's CPU time per command while its stacks are sampled; nothing else watches it.
     func samplingCPU(rounds: Int) throws {
-        let hasPerf = (try? launch(["perf", "--version"]))?.ended() == 0
+        let hasPerf = (try? launch(["perf", "--version"]))?.wait() == 0
         let cells: [(name: String, sampler: (() throws -> Sampler)?)] = [("nothing", nil)] + [99, 999].flatMap { frequency in
             var cells: [(String, (() throws -> Sampler)?)] = [("kiln, \(frequency) Hz", { [server] in try KilnSampler(server.pid, frequency) })]
             for method in ["dwarf", "fp"] where hasPerf {
@@ -153,7 +154,7 @@ private final class KilnSampler: Sampler {
 }
 
 private final class PerfSampler: Sampler {
-    private let perf: Process
+    private let perf: Child
     private let data = NSTemporaryDirectory() + "kiln-bench-\(UUID().uuidString).perf"
 
     init(_ pid: Int32, _ frequency: Int, _ method: String) throws {
@@ -164,18 +165,10 @@ private final class PerfSampler: Sampler {
     }
 
     func end() throws {
-        perf.interrupt()
-        _ = perf.ended()
+        interrupt(perf)
         let size = (try? FileManager.default.attributesOfItem(atPath: data))?[.size] as? Int ?? 0
         try? FileManager.default.removeItem(atPath: data)
         guard size > 10_000 else { throw BenchFailure("perf recorded nothing") }
-    }
-}
-
-extension Process {
-    func ended() -> Int32 {
-        waitUntilExit()
-        return terminationStatus
     }
 }
 

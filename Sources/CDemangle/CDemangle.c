@@ -15,12 +15,12 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-// Of Swift: what a name of this length, whose references let it grow to no more than that, needs is little.
+// A Swift name of at most this length, whose references can't expand it beyond this size, needs little memory.
 #define LONGEST_HARMLESS 512
 #define HARMLESS_BYTES (4 << 20)
 
-// Back references let a mangled name of a hundred bytes stand for gigabytes. libiberty can't be told when to stop, so the
-// callback that gets its output leaves through longjmp once the room is used up.
+// Back references let a mangled name of a hundred bytes stand for gigabytes. libiberty has no output limit, so the callback that receives
+// its output leaves by longjmp when the room is used up.
 struct output {
 	char *bytes;
 	size_t count, room;
@@ -43,14 +43,14 @@ size_t kiln_demangle_itanium_or_rust(const char *mangled, char *name, size_t roo
 
 	if (setjmp(output.full))
 		return 0;
-	// Rust's older names are C++ names with a hash behind them, so Rust is asked first.
+	// Rust's older names are C++ names with a hash at the end, so Rust is tried first.
 	if (rust_demangle_callback(mangled, DMGL_NO_OPTS, append, &output))
 		return output.count;
 	output.count = 0;
 	return cplus_demangle_v3_callback(mangled, DMGL_NO_OPTS, append, &output) ? output.count : 0;
 }
 
-// Of the Swift runtime, which every Swift program has; no header declares it.
+// From the Swift runtime, which every Swift program contains; no header declares it.
 char *swift_demangle(const char *mangled, size_t length, char *buffer, size_t *size, uint32_t flags);
 
 static size_t demangle_swift(const char *mangled, size_t length, char *name, size_t room)
@@ -58,7 +58,7 @@ static size_t demangle_swift(const char *mangled, size_t length, char *name, siz
 	char *text = swift_demangle(mangled, length, NULL, NULL, 0);
 	size_t count = text ? strlen(text) : 0;
 
-	// What it doesn't understand it gives back.
+	// It returns names that it can't demangle unchanged.
 	if (count > room || (count == length && !memcmp(text, mangled, length)))
 		count = 0;
 	if (text)
@@ -67,9 +67,9 @@ static size_t demangle_swift(const char *mangled, size_t length, char *name, siz
 	return count;
 }
 
-// Whether a name could stand for one of more than some megabytes. References to what came before in the name are runs of
-// letters behind an A, or a number that repeats one; each can at most add all that came before once more. An A that is part of
-// something else counts too: better one child too many.
+// Whether a name could expand to more than some megabytes. A reference to an earlier part of the name is a run of letters after an A, or a
+// number that repeats one; each can at most double the name so far. An A with another meaning counts, too: at worst, an unnecessary child
+// process.
 static bool may_be_huge(const char *mangled, size_t length)
 {
 	size_t bound = length, i, next, letters, repeats;
@@ -92,7 +92,7 @@ static bool may_be_huge(const char *mangled, size_t length)
 	return false;
 }
 
-// In a child: no more than 64 MiB and a second, and whatever ends it, nobody hears of it.
+// In the child: at most 64 MiB and one second, and no message when it fails.
 static void bound_resources(void)
 {
 	struct rlimit seconds = { 1, 1 }, none = { 0, 0 }, bytes;
@@ -117,7 +117,7 @@ size_t kiln_demangle_swift(const char *mangled, size_t length, char *name, size_
 
 	if (!may_be_huge(mangled, length))
 		return demangle_swift(mangled, length, name, room);
-	// Swift's runtime can't be told when to stop either, but a process can. It takes a millisecond or so.
+	// Swift's runtime has no output limit, either, but a process can be limited. This takes about a millisecond.
 	if (pipe2(ends, O_CLOEXEC))
 		return 0;
 	child = fork();

@@ -1,4 +1,4 @@
-// Loading of BPF objects: by several threads, and what libbpf says meanwhile.
+// Loads BPF objects on several threads, and captures the messages of libbpf.
 #define _GNU_SOURCE
 #include "CLibbpf.h"
 
@@ -14,8 +14,8 @@
 
 /* ---- what libbpf and the verifier say ------------------------------------------------------------------------ */
 
-// A verifier's log can be megabytes; its end tells what was refused, so the oldest text makes room. Objects are loaded by several
-// threads: each has its own.
+// A verifier's log can have megabytes. Its end has the reason of a refusal, so the oldest text is dropped. Several threads load objects, so
+// each one has its own log.
 enum { LOG_BYTES = 64 << 10 };
 static _Thread_local char log_text[LOG_BYTES];
 static _Thread_local char taken_text[LOG_BYTES];
@@ -62,9 +62,9 @@ static int hear(enum libbpf_print_level level, const char *format, va_list argum
 
 /* ---- programs that are loaded apart -------------------------------------------------------------------------- */
 
-// The verifier takes as long for the probes of functions as for an object's other programs, and libbpf loads one program after the
-// other. So the probes are loaded meanwhile, once libbpf has made the maps and finished the instructions; libbpf itself loads a program in
-// the place of each that does nothing, whose descriptor becomes that of the probe in the end.
+// Verifying the probes of functions takes as long as verifying an object's other programs, and libbpf loads one program after another. So
+// another thread loads the probes once libbpf has created the maps and relocated the instructions. libbpf itself loads an empty program
+// instead of each probe, whose descriptor is replaced by that of the probe in the end.
 struct apart {
 	struct bpf_program *program;
 	const char *name;
@@ -72,16 +72,16 @@ struct apart {
 	struct bpf_prog_load_opts options;
 	struct bpf_insn *instructions;
 	size_t count;
-	struct apart *before;                // NULL: it is the first
+	struct apart *before;                // NULL for the first one
 	pthread_t thread;                    // ends after that of the one before
 	int fd;                              // or -errno
-	char *log;                           // of the verifier, where it refused
+	char *log;                           // the verifier's log, if it refused the program
 };
 
 enum { APART_MOST = 8, VERIFIER_LOG_BYTES = 16 << 20 };
 static const char LICENSE[] = "Dual BSD/GPL";
 
-// What the object takes that this thread is loading.
+// The probes of the object that this thread is loading.
 static _Thread_local struct apart loaded_apart[APART_MOST];
 static _Thread_local int apart_count;
 
@@ -89,7 +89,8 @@ static void *load_apart(void *argument)
 {
 	struct apart *apart = argument;
 
-	// One after the other: two CPUs are as busy with a program of the object's and one of these. Where one is refused the others are of no use.
+	// One after another, because two CPUs are busy with one of these and one of the object's other programs. If one is refused, the others are
+	// not needed.
 	if (apart->before) {
 		pthread_join(apart->before->thread, NULL);
 		if (apart->before->fd < 0) {
@@ -121,7 +122,7 @@ static int prepare_probe(struct bpf_program *program, struct bpf_prog_load_opts 
 	size_t size = bpf_program__insn_cnt(program) * sizeof *apart->instructions;
 
 	(void)cookie;
-	if (apart_count == APART_MOST || options->fd_array)      // which lives no longer than this call
+	if (apart_count == APART_MOST || options->fd_array)      // it is valid only during this call
 		return 0;
 	*apart = (struct apart){
 		.program = program, .name = bpf_program__name(program), .type = bpf_program__type(program),
@@ -180,7 +181,7 @@ static void prepare(void)
 	libbpf_set_print(hear);
 	libbpf_register_prog_handler("uprobe", BPF_PROG_TYPE_KPROBE, 0, &options);
 	libbpf_register_prog_handler("uretprobe", BPF_PROG_TYPE_KPROBE, 0, &options);
-	// Blocks of the size of the kernel's types go back to the kernel when they are freed, instead of staying with each thread that loads.
+	// Makes free() return blocks as large as the kernel's types to the kernel, instead of keeping them for each thread that loads.
 	mallopt(M_MMAP_THRESHOLD, 1 << 20);
 }
 

@@ -237,7 +237,7 @@ public struct CommandProbe: ~Copyable {
         }
         try waits.forEachEntry(key: kiln_wait_key.self, value: kiln_wait.self) { key, wait in
             // A row that was named after the names were read counts in the next snapshot.
-            guard let blocker = names[Int(key.pointee.culprit)], let blocked = names[Int(key.pointee.victim)] else { return }
+            guard let blocker = names[Int(key.pointee.blocker)], let blocked = names[Int(key.pointee.blocked)] else { return }
             let counted = WaitKey(process: Int(key.pointee.process), blocker: blocker, blocked: blocked)
             let before = snapshot.waits[counted] ?? WaitCounts(times: 0, wait: .zero)
             snapshot.waits[counted] = WaitCounts(

@@ -1,7 +1,7 @@
 import CLibbpf
 import Glibc
 
-/// A map for an element of a map of maps, which then keeps it.
+/// A map for an element of a map of maps, which then keeps it alive.
 struct InnerMap: ~Copyable {
     let fd: Int32
 

@@ -46,7 +46,7 @@ public final class SessionEvents {
     /// Reports when the process ends.
     public func watch(pid: Int32) throws(KernelError) {
         let fd = kiln_pidfd_open(pid)
-        guard fd >= 0 else { throw KernelError("watch process \(pid)", code: -fd, remedy: fd == -ESRCH ? "It has exited meanwhile." : nil) }
+        guard fd >= 0 else { throw KernelError("watch process \(pid)", code: -fd, remedy: fd == -ESRCH ? "It has just exited." : nil) }
         processes.append((pid, fd))
     }
 

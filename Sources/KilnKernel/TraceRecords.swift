@@ -70,7 +70,7 @@ private final class TraceRing {
             let count = load(field)
             return count == 0 ? nil : Nanoseconds(count)
         }
-        let replied = Int(load(\.reply_kept)), requested = Int(load(\.request_kept))
+        let replied = Int(load(\.reply_captured)), requested = Int(load(\.request_captured))
         guard Self.headerSize + replied + requested <= size else { return 0 }
         let payload = UnsafeRawBufferPointer(start: bytes + Self.headerSize, count: replied + requested)
         let client = load(\.client), port = load(\.client_port), row = UInt32(load(\.row)), count = Int(load(\.count))

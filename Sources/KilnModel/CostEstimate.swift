@@ -4,29 +4,30 @@ import Glibc
 import Musl
 #endif
 
-/// A number without and with something that watches.
+/// The values of a measure without and with an observer.
 public protocol ComparedSides {
     var without: Double { get }
     var with: Double { get }
-    /// Relative: 0.1 is 10 % more.
+    /// The relative change: 0.1 is 10 % more.
     var change: Double { get }
     var interval: ClosedRange<Double> { get }
 }
 
-/// How much a number grows when something watches, from windows with and without it on the same traffic.
+/// An estimate of how much an observer increases a number, from windows with and without it on the same traffic.
 ///
-/// Windows come in blocks of four: without, with, with, without. A steady drift of traffic or machine cancels within a block, so
-/// a block is one observation: the mean logarithm of its windows with, less that of its windows without. The interval is
-/// Student's over the blocks. 99 %: blocks are not quite independent of each other, and 19 of 20 intervals are to hold the truth.
+/// Windows come in blocks of four: without, with, with, without. A steady drift of the traffic or the machine cancels within a block, so a
+/// block is one observation: the mean logarithm of its windows with the observer minus that of its windows without. The interval is
+/// Student's over the blocks. Its level is 99 %, because blocks are not quite independent of each other, and at least 19 of 20 intervals
+/// should contain the true value.
 public struct CostEstimate: ComparedSides, Sendable {
-    /// A block's windows in their order.
+    /// The windows of a block in order; true: with the observer.
     public static let order = [false, true, true, false]
-    /// Below that many blocks nothing can be said of their noise.
+    /// With fewer blocks their noise is unknown.
     public static let leastBlocks = 4
     public static let confidence = 0.99
 
     public let blocks: Int
-    /// Geometric means of all windows, in the unit of what was measured.
+    /// Geometric means of all windows, in the unit of the windows' values.
     public let without, with: Double
     /// The relative change: 0.1 is 10 % more.
     public let change: Double
@@ -34,7 +35,7 @@ public struct CostEstimate: ComparedSides, Sendable {
     /// Standard deviation of a block's logarithm.
     let deviation: Double
 
-    /// `windows`: what was measured in each window, block by block. nil: too few blocks, or a window that measured nothing.
+    /// `windows`: the value of each window, block by block. Nil if there are too few blocks, or if the value of a window is not positive.
     public init?(windows: [Double]) {
         let size = Self.order.count
         guard windows.count % size == 0, windows.count / size >= Self.leastBlocks, windows.allSatisfy({ $0 > 0 && $0.isFinite }) else { return nil }
@@ -57,22 +58,22 @@ public struct CostEstimate: ComparedSides, Sendable {
         interval = exp(centre - half) - 1...exp(centre + half) - 1
     }
 
-    /// What is added to the number without; the interval is the relative one's, scaled.
+    /// The absolute increase. Its interval is that of the relative change, scaled.
     public var added: Double { without * change }
     public var addedInterval: ClosedRange<Double> { without * interval.lowerBound...without * interval.upperBound }
 
-    /// The larger distance from the change to an end of its interval.
+    /// The larger distance from the change to a bound of its interval.
     public var uncertainty: Double { max(interval.upperBound - change, change - interval.lowerBound) }
 
-    /// Whether the interval is narrow enough: within `precision`, or a quarter of the change where that is more.
+    /// Whether the interval is narrow enough: within `precision`, or within a quarter of the change if that is more.
     public func isConclusive(precision: Double) -> Bool { uncertainty <= max(precision, abs(change) / 4) }
 
-    /// How many blocks would be, with the noise seen so far; nil: more than `most`.
+    /// The number of blocks that would make the interval narrow enough with the present noise; nil if it exceeds `most`.
     public func blocksWanted(precision: Double, most: Int) -> Int? {
-        // The upper end lies farther from the change than the lower one.
+        // The upper bound lies farther from the change than the lower one.
         let half = log((1 + change + max(precision, abs(change) / 4)) / (1 + change))
         guard most >= Self.leastBlocks, Self.halfWidth(deviation, blocks: most) <= half else { return nil }
-        // Each block more makes the interval narrower.
+        // Bisection: each additional block makes the interval narrower.
         var few = Self.leastBlocks, enough = most
         while few < enough {
             let middle = (few + enough) / 2
@@ -88,7 +89,7 @@ public struct CostEstimate: ComparedSides, Sendable {
 
 /// The t that |T| of Student's distribution doesn't exceed with this probability.
 func studentQuantile(_ probability: Double, freedom: Int) -> Double {
-    // Beyond, the normal distribution's differs by less than 0.3 %; and the series would be long.
+    // Beyond 500, the normal distribution differs by less than 0.3 %, and the series would be long.
     let freedom = min(freedom, 500)
     var low = 0.0, high = 1.0
     while studentProbability(high, freedom: freedom) < probability { high *= 2 }
@@ -99,7 +100,7 @@ func studentQuantile(_ probability: Double, freedom: Int) -> Double {
     return high
 }
 
-/// P(|T| <= t) for whole degrees of freedom: the finite series of Abramowitz and Stegun, 26.7.3 and 26.7.4.
+/// P(|T| <= t) for integer degrees of freedom: the finite series of Abramowitz and Stegun, 26.7.3 and 26.7.4.
 private func studentProbability(_ t: Double, freedom: Int) -> Double {
     let angle = atan(t / Double(freedom).squareRoot()), cosine = cos(angle), isOdd = freedom % 2 == 1
     var term = isOdd ? cosine : 1.0, sum = freedom == 1 ? 0 : term

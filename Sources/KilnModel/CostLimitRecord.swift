@@ -1,9 +1,9 @@
-/// In session.json where --max-cost was given.
+/// The section of session.json for --max-cost.
 public struct CostLimitRecord: Codable, Sendable {
     public struct Step: Codable, Sendable {
-        /// Since the session began.
+        /// Seconds since the session began.
         public var afterS: Double
-        /// What was measured before it.
+        /// The measurement that caused the step.
         public var measuredPercent: Double
         public var step: String
 
@@ -19,7 +19,7 @@ public struct CostLimitRecord: Codable, Sendable {
     }
 
     public var limitPercent: Double
-    /// The last measurement: run time of kiln's BPF programs over the target's CPU time. Absent before the first.
+    /// The last measurement: run time of kiln's BPF programs as a percentage of the target's CPU time. Absent before the first.
     public var measuredPercent: Double?
     public var steps: [Step]
 

@@ -1,4 +1,4 @@
-/// How many samples a process's CPU time promises where the frequency changes on the way.
+/// The number of samples expected from a process's CPU time, even if the frequency changes during the session.
 public struct ExpectedSamples: Sendable {
     public private(set) var frequency: Int
     private var before = 0.0
@@ -6,7 +6,7 @@ public struct ExpectedSamples: Sendable {
 
     public init(frequency: Int) { self.frequency = frequency }
 
-    /// `cpu`: of the process since the session began.
+    /// `cpu`: CPU time of the process since the session began.
     public mutating func change(to frequency: Int, at cpu: Nanoseconds) {
         before = samples(at: cpu)
         changedAt = cpu

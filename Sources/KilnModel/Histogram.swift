@@ -1,33 +1,33 @@
 import KilnBPF
 
-/// A latency histogram with 16 equal slots in every power of two from 1 ns to 2^36 ns, and one slot for what is longer.
-/// The slots' arithmetic is the kernel's own (`kiln_histogram.h`); a percentile lies within 1/32 of the true value.
+/// A latency histogram with 16 equal slots in every power of two from 1 ns to 2^36 ns, and an overflow slot for longer latencies. The slot
+/// arithmetic is that of the kernel side (`kiln_histogram.h`). A percentile lies within 1/32 of the true value.
 public struct Histogram: Equatable, Sendable {
-    /// Slots below the overflow slot.
+    /// The number of slots without the overflow slot.
     public static let slotCount = Int(KILN_HISTOGRAM_SLOTS)
-    /// What this many nanoseconds or more take falls into the overflow slot.
+    /// Latencies of at least this length fall into the overflow slot.
     public static let limit = Nanoseconds(1 << 36)
 
     public private(set) var count: UInt64 = 0
     public private(set) var sum = Nanoseconds.zero
     public private(set) var maximum = Maximum.none
-    /// `slotCount` slots and the overflow slot; empty while nothing was counted.
+    /// `slotCount` slots and the overflow slot; empty until something is counted.
     public private(set) var slots: [UInt64] = []
 
-    /// The largest latency, as far as it is known.
+    /// What is known of the largest latency.
     public enum Maximum: Equatable, Sendable {
         case none
-        /// The latency itself: known for a whole session.
+        /// The largest latency itself, known for a whole session.
         case exact(Nanoseconds)
-        /// No latency was longer: the upper edge of the highest slot that grew in an interval.
+        /// An upper bound: the upper edge of the highest slot that grew in an interval.
         case atMost(Nanoseconds)
-        /// Longer than the histogram reaches.
+        /// Beyond the range of the histogram.
         case beyond(Nanoseconds)
     }
 
     public init() {}
 
-    /// `slots`: `slotCount` and the overflow slot.
+    /// `slots`: `slotCount` slots and the overflow slot.
     init(slots: [UInt64], sum: Nanoseconds, maximum: Maximum) {
         self.slots = slots
         self.sum = sum
@@ -35,7 +35,7 @@ public struct Histogram: Equatable, Sendable {
         count = slots.reduce(0, &+)
     }
 
-    /// Add what one CPU counted. `copied`: `slotCount` slots and the overflow slot.
+    /// Adds one CPU's counts. `copied`: `slotCount` slots and the overflow slot.
     public mutating func add(slots copied: UnsafePointer<UInt64>, sum copiedSum: kiln_latency_sum) {
         var filled = false
         for slot in 0...Self.slotCount where copied[slot] != 0 {
@@ -50,7 +50,7 @@ public struct Histogram: Equatable, Sendable {
         if case .exact(let known) = maximum { maximum = .exact(max(known, largest)) } else { maximum = .exact(largest) }
     }
 
-    /// Add what another histogram counted.
+    /// Adds the counts of another histogram.
     public mutating func add(_ other: Histogram) {
         guard !other.slots.isEmpty else { return }
         if slots.isEmpty { slots = [UInt64](repeating: 0, count: Self.slotCount + 1) }
@@ -66,7 +66,7 @@ public struct Histogram: Equatable, Sendable {
         for slot in slots.indices { slots[slot] &+= other.slots[slot] }
     }
 
-    /// Count one latency, as the kernel does.
+    /// Counts one latency, like the kernel side.
     public mutating func record(_ latency: Nanoseconds, times: UInt64 = 1) {
         if slots.isEmpty { slots = [UInt64](repeating: 0, count: Self.slotCount + 1) }
         count += times
@@ -75,7 +75,7 @@ public struct Histogram: Equatable, Sendable {
         slots[Int(kiln_histogram_slot(latency.count))] += times
     }
 
-    /// What was counted after `earlier`. The maximum of the difference is only known by its slot.
+    /// The counts since `earlier`. The maximum of the difference is known only by its slot.
     public func since(_ earlier: Histogram) -> Histogram {
         guard earlier.count != 0 else {
             var same = self
@@ -96,10 +96,10 @@ public struct Histogram: Equatable, Sendable {
         return highest == Self.slotCount ? .beyond(Self.limit) : .atMost(Self.range(ofSlot: highest).upper)
     }
 
-    /// The latency that a share (0...1) of all latencies doesn't exceed, as the midpoint of its slot: within 1/32 of the
-    /// true value. nil when nothing was counted; the histogram's limit when it lies beyond.
+    /// The latency that a share (0...1) of all latencies doesn't exceed, as the midpoint of its slot, within 1/32 of the true value. Nil if
+    /// nothing was counted; the histogram's limit if it lies beyond.
     public func percentile(_ share: Double) -> Nanoseconds? {
-        // Not `count`: a snapshot taken while the kernel counts may hold one without the other.
+        // Not `count`: the kernel counts during a snapshot, so the two may differ.
         let total = slots.reduce(0, &+)
         guard total != 0 else { return nil }
         let rank = min(total, max(1, UInt64((share * Double(total)).rounded(.up))))
@@ -116,15 +116,14 @@ public struct Histogram: Equatable, Sendable {
         return nil
     }
 
-    /// Lower edge (included) and upper edge (excluded) of a slot, both in ns. The overflow slot has no upper edge of its
-    /// own: its range is empty at the limit.
+    /// The lower edge (included) and the upper edge (excluded) of a slot. The range of the overflow slot is empty, at the limit.
     public static func range(ofSlot slot: Int) -> (lower: Nanoseconds, upper: Nanoseconds) {
         let lower = kiln_histogram_slot_lower(UInt32(slot))
         let upper = slot < slotCount ? kiln_histogram_slot_lower(UInt32(slot) + 1) : lower
         return (Nanoseconds(lower), Nanoseconds(upper))
     }
 
-    /// The slots that hold something, lowest first.
+    /// The slots that are not empty, lowest first.
     public var filled: [(lower: Nanoseconds, upper: Nanoseconds, count: UInt64)] {
         slots.indices.lazy.filter { slots[$0] != 0 }.map {
             let (lower, upper) = Self.range(ofSlot: $0)
@@ -132,8 +131,7 @@ public struct Histogram: Equatable, Sendable {
         }
     }
 
-    /// Counts by power of two from the lowest filled to the highest, for people: `lower` ..< 2 * `lower` (ns); the first
-    /// range starts at 0.
+    /// Counts by power of two from the lowest to the highest that is not empty: `lower` ..< 2 * `lower`. The first range starts at 0.
     public var octaves: [(lower: Nanoseconds, count: UInt64)] {
         var counts: [Int: UInt64] = [:]
         for (lower, _, counted) in filled {

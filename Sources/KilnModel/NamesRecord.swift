@@ -1,13 +1,13 @@
-/// How many frames of a session's stacks have a function's name, and why the others have none.
+/// The number of frames with a function's name in a session's stacks, and the reasons why others have none.
 public struct NamesRecord: Codable, Equatable, Sendable {
     public struct Unnamed: Codable, Equatable, Sendable {
-        /// The file or kernel module; absent where even that is not known.
+        /// The file or kernel module; absent if it is unknown, too.
         public var module: String?
         public var reason: String
         public var frames: UInt64
     }
 
-    /// Frames of recorded stacks, once for each sample. Inlined functions are not counted.
+    /// Frames of recorded stacks, counted once per sample. Inlined functions are not counted.
     public private(set) var frames: UInt64 = 0
     public private(set) var named: UInt64 = 0
     /// The most frequent first.

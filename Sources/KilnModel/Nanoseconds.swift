@@ -1,4 +1,4 @@
-/// A length of time in nanoseconds, as the kernel's monotonic clock counts them.
+/// A duration, or a time of the kernel's monotonic clock, in nanoseconds.
 public struct Nanoseconds: Hashable, Comparable, Sendable, AdditiveArithmetic {
     public var count: UInt64
 
@@ -8,19 +8,19 @@ public struct Nanoseconds: Hashable, Comparable, Sendable, AdditiveArithmetic {
 
     public var seconds: Double { Double(count) / 1e9 }
 
-    /// Differences of cumulative numbers are taken modulo 2^64, as the kernel adds them.
+    /// Differences of cumulative numbers are modulo 2^64, like the kernel's additions.
     public static func - (left: Self, right: Self) -> Self { Self(left.count &- right.count) }
     public static func + (left: Self, right: Self) -> Self { Self(left.count &+ right.count) }
     public static func < (left: Self, right: Self) -> Bool { left.count < right.count }
 }
 
 extension UInt64 {
-    /// Rounded; what is less than 0, or no number, is 0, and what is too large the largest. For numbers from outside.
+    /// Rounds `value`. Negative values and NaN become 0, and values that are too large become the largest number. For input from outside.
     public init(saturating value: Double) {
         self = value > 0 ? UInt64(exactly: value.rounded()) ?? .max : 0
     }
 
-    /// What is too large is the largest number, what is below zero zero.
+    /// The sum of two numbers, or the largest number if it overflows.
     func adding(saturating other: UInt64) -> UInt64 { [self, other].saturatingSum }
     func subtracting(saturating other: UInt64) -> UInt64 { self > other ? self - other : 0 }
     func multiplied(saturating other: UInt64) -> UInt64 {
@@ -30,7 +30,7 @@ extension UInt64 {
 }
 
 extension Sequence<UInt64> {
-    /// What is too large is the largest number. For numbers from outside.
+    /// The sum, or the largest number if it overflows. For input from outside.
     public var saturatingSum: UInt64 {
         reduce(0) { sum, next in
             let (added, overflow) = sum.addingReportingOverflow(next)
@@ -40,7 +40,7 @@ extension Sequence<UInt64> {
 }
 
 extension Nanoseconds: CustomStringConvertible {
-    /// Three significant digits with the unit that suits: `850 ns`, `12.3 us`, `1.05 s`.
+    /// Three significant digits with a suitable unit: `850 ns`, `12.3 us`, `1.05 s`.
     public var description: String {
         let units: [(nanoseconds: Double, name: String)] = [(1, "ns"), (1e3, "us"), (1e6, "ms"), (1e9, "s")]
         var unit = units.last(where: { Double(count) >= $0.nanoseconds }) ?? units[0]
@@ -52,7 +52,7 @@ extension Nanoseconds: CustomStringConvertible {
     }
 }
 
-/// A number with three significant digits and no exponent; `whole` leaves out decimals.
+/// A number with three significant digits and no exponent. `whole` omits decimals.
 func significant(_ value: Double, whole: Bool) -> String {
     if whole || value >= 99.95 { return String(Int(value.rounded())) }
     let decimals = value >= 9.995 ? 1 : 2

@@ -4,21 +4,22 @@ import Glibc
 import Musl
 #endif
 
-/// How a percentile of single times (round trips of PING) differs between windows with and without an observer.
+/// An estimate of how an observer changes a percentile of single times (round trips of PING).
 ///
-/// A window has too few of them for a percentile of its own: all times of a side are taken together. How sure the ratio is, the blocks
-/// tell (`CostEstimate.order`): drawn again with replacement, each time as many as there were, they say how far its logarithm moves
-/// (bootstrap, Efron 1979). Times within a window depend on each other, blocks hardly. Student's quantile allows for few blocks.
+/// A window has too few times for a percentile of its own, so all times of a side are merged. The uncertainty of the ratio comes from a
+/// bootstrap over the blocks (Efron 1979; `CostEstimate.order`): blocks are drawn with replacement, as many as there are, and the logarithm
+/// of the ratio is computed for each draw. Times within a window depend on each other, blocks hardly. Student's quantile accounts for few
+/// blocks.
 public struct PercentileEstimate: ComparedSides {
-    /// Nanoseconds.
+    /// In nanoseconds.
     public let without, with: Double
     public let change: Double
     public let interval: ClosedRange<Double>
 
-    /// How many times a side has to have: ten beyond the percentile.
+    /// The least number of times on each side: ten beyond the percentile.
     public static func timesNeeded(_ share: Double) -> Int { Int((10 / (1 - share)).rounded()) }
 
-    /// `times`: in nanoseconds, by window, block by block. nil: too few blocks, or times.
+    /// `times`: in nanoseconds, by window, block by block. Nil if there are too few blocks or times.
     public init?(_ share: Double, times: [[UInt64]]) { self.init(share, times: times, draws: 1000) }
 
     init?(_ share: Double, times: [[UInt64]], draws: Int) {
@@ -34,7 +35,7 @@ public struct PercentileEstimate: ComparedSides {
         without = sides[0].percentile(share, weights: once)
         with = sides[1].percentile(share, weights: once)
         let centre = log(with / without)
-        // The same numbers give the same interval.
+        // A fixed seed, so that the same numbers give the same interval.
         var random = SplitMix(state: 1)
         let drawn = (0..<draws).map { _ in
             var weights = [Int](repeating: 0, count: blocks)
@@ -44,7 +45,7 @@ public struct PercentileEstimate: ComparedSides {
         guard centre.isFinite, drawn.count > draws / 2 else { return nil }
         let mean = drawn.reduce(0, +) / Double(drawn.count)
         let variance = drawn.reduce(0) { $0 + ($1 - mean) * ($1 - mean) } / Double(drawn.count - 1)
-        // What is drawn from so many blocks varies less than they do, by one of them.
+        // The variance of the draws is smaller than that of the blocks, by the factor (n - 1) / n.
         let error = (variance * Double(blocks) / Double(blocks - 1)).squareRoot()
         let half = studentQuantile(CostEstimate.confidence, freedom: blocks - 1) * error
         change = exp(centre) - 1
@@ -57,7 +58,7 @@ public struct PercentileEstimate: ComparedSides {
 
         init(_ times: [(time: UInt64, block: Int)]) { sorted = times.sorted { $0.time < $1.time } }
 
-        /// `weights`: how often each block's times count. 0 where none does.
+        /// `weights`: how often each block's times count. Returns 0 if no time counts.
         func percentile(_ share: Double, weights: [Int]) -> Double {
             let total = sorted.reduce(0) { $0 + weights[$1.block] }
             var left = Int((share * Double(total)).rounded(.up))

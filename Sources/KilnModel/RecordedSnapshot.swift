@@ -1,7 +1,7 @@
 import KilnBPF
 
 extension Histogram {
-    /// As it was written.
+    /// The histogram as it was written.
     public init(_ record: LatencyRecord) {
         self.init()
         guard record.count != 0 else { return }
@@ -16,8 +16,8 @@ extension Histogram {
 }
 
 extension SessionRecord {
-    /// The session's numbers as a snapshot of its one process, so that what is read back is shown as it was when it ended.
-    /// System calls, which are known by name here, are left out.
+    /// The recorded numbers as a snapshot with one process, so that a session that is read back is printed like one that just ended. System
+    /// calls are left out, because the record has names instead of numbers.
     public var snapshot: Snapshot {
         var snapshot = Snapshot(time: Nanoseconds(UInt64(saturating: durationS * 1e9)))
         for (name, command) in commands {

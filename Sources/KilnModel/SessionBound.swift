@@ -1,10 +1,10 @@
-/// How long a session runs by itself, before something else ends it.
+/// How long a session runs if nothing else ends it.
 public enum SessionBound {
-    /// Seconds: what nobody looks at doesn't run for ever.
+    /// The limit, in seconds, for a session whose output nobody sees.
     public static let withoutTerminal = 300.0
 
-    /// Seconds, or nil where only somebody or a process ends it. `duration`: what was asked for. `hasCommand`: a command behind `--`
-    /// ends the session, however long that takes. `hasTerminal`: somebody can see what is printed or said.
+    /// The length in seconds; nil if only a signal or a process ends the session. `duration`: the requested length. `hasCommand`: a command
+    /// behind `--` ends the session. `hasTerminal`: standard output or standard error is a terminal.
     public static func seconds(duration: Double?, hasCommand: Bool, hasTerminal: Bool) -> Double? {
         duration ?? (hasCommand || hasTerminal ? nil : withoutTerminal)
     }

@@ -1,8 +1,8 @@
-/// What moved between two sessions beyond noise.
+/// Changes between two sessions that exceed noise.
 ///
-/// A number's noise is taken from how it varied from interval to interval within each session: a difference counts where it
-/// is more than three standard errors of the two means together, and for latencies more than the histogram can tell apart
-/// (3.1 % each). An interval without calls of a command has a rate of 0 and no latency.
+/// The noise of a number is its variation from interval to interval within each session. A difference counts if it is more than three
+/// standard errors of the two means combined; for latencies it must also exceed the resolution of the two histograms (3.1 % each). An
+/// interval without calls of a command has a rate of 0 and no latency.
 public struct SessionComparison: Sendable {
     public struct Row: Sendable {
         public var command: String
@@ -10,7 +10,7 @@ public struct SessionComparison: Sendable {
         public var what: String
         public var isRate: Bool
         public var first, second: Double
-        /// Two standard errors of the difference over the first value.
+        /// Two standard errors of the difference divided by the first value.
         public var noise: Double
 
         /// The relative change.
@@ -19,23 +19,23 @@ public struct SessionComparison: Sendable {
 
     /// The largest change first.
     public let moved: [Row]
-    /// How many numbers were compared.
+    /// The number of compared numbers.
     public let compared: Int
-    /// Commands of both that had too few intervals with calls to compare.
+    /// Commands of both sessions that had calls in too few intervals.
     public let unclear: [String]
-    /// Commands of one session alone.
+    /// Commands of only one session.
     public let onlyFirst, onlySecond: [String]
 
-    /// Below that many intervals with samples nothing can be said of noise.
+    /// With fewer intervals with samples the noise is unknown.
     public static let leastIntervals = 4
     private static let leastSamples: UInt64 = 10
     private static let resolution = 2.0 / 32
 
-    /// What a session left of its commands.
+    /// The recorded commands of a session.
     public struct Recorded: Sendable {
-        /// commands.jsonl.
+        /// The content of commands.jsonl.
         public var rows: [CommandRow]
-        /// Seconds: of the session, and from one interval to the next, as session.json has them.
+        /// In seconds, from session.json: the length of the session, and the interval.
         public var duration, interval: Double
 
         public init(rows: [CommandRow], duration: Double, interval: Double) {
@@ -76,15 +76,15 @@ public struct SessionComparison: Sendable {
         var isRate: Bool
     }
 
-    /// A number's values by interval.
+    /// The values of a number by interval.
     private struct Series {
         var values: [Double] = []
-        /// So many intervals more have 0. They are not listed: a month has 26 million intervals.
+        /// The number of further intervals with the value 0. They are not listed, because a month has 26 million intervals.
         var zeros = 0.0
 
         var count: Double { Double(values.count) + zeros }
 
-        /// Mean and its standard error.
+        /// The mean and its standard error.
         var mean: (mean: Double, error: Double) {
             let mean = values.reduce(0, +) / count
             let variance = values.reduce(zeros * mean * mean) { $0 + ($1 - mean) * ($1 - mean) } / (count - 1)
@@ -92,7 +92,7 @@ public struct SessionComparison: Sendable {
         }
     }
 
-    /// Each number's value in each interval; a session's last interval, which is cut, is left out where it is short.
+    /// The values of each number by interval. The last interval of a session is left out if it is short.
     private static func series(_ session: Recorded) -> [Key: Series] {
         let whole = session.rows.filter { $0.intervalS > session.interval / 2 }
         var series: [Key: Series] = [:]
@@ -113,8 +113,8 @@ public struct SessionComparison: Sendable {
         return series
     }
 
-    /// In how many intervals no command ran: they have no rows, so they are what the rows leave of the session's time. An interval that
-    /// ended late is longer than the others, so rows are not just counted.
+    /// The number of intervals without commands. They have no rows, so their number comes from the session's length minus the time of the
+    /// rows. Rows alone are not enough, because an interval that ended late is longer than the others.
     private static func silentIntervals(_ session: Recorded) -> Double {
         let lengths = Dictionary(session.rows.map { ($0.time, $0.intervalS) }, uniquingKeysWith: { first, _ in first })
         let intervals = ((session.duration - lengths.values.reduce(0, +)) / session.interval).rounded()

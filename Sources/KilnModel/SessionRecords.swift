@@ -1,16 +1,15 @@
-/// What the files of a session hold, field by field. Names carry their unit; fields are added, never renamed.
+/// The fields of a session's files. Names carry their unit. Fields are added, never renamed.
 
-/// The numbers of a histogram; percentiles are slot midpoints, within 1/32 of the true value.
+/// The numbers of a histogram. Percentiles are slot midpoints, within 1/32 of the true value.
 public struct LatencyRecord: Codable, Sendable {
     public var count: UInt64
     public var sumNs: UInt64
-    /// The longest latency; in an interval the upper edge of its slot (see `maxIsUpperBound`).
+    /// The longest latency; for an interval, the upper edge of its slot (see `maxIsUpperBound`).
     public var maxNs: UInt64
-    /// true: no latency was longer than `maxNs`, which itself may not have occurred.
+    /// True: `maxNs` is an upper bound, which itself may not have occurred.
     public var maxIsUpperBound: Bool?
     public var p50Ns, p90Ns, p99Ns, p999Ns: UInt64?
-    /// The slots that hold something: [lower_ns, upper_ns, count]; the last one may be [limit, limit, count] for what is
-    /// longer than 2^36 ns.
+    /// The slots that are not empty: [lower_ns, upper_ns, count]. The last one may be [limit, limit, count] for latencies beyond 2^36 ns.
     public var slots: [[UInt64]]
 
     enum CodingKeys: String, CodingKey {
@@ -40,16 +39,16 @@ public struct LatencyRecord: Codable, Sendable {
 
 /// A line of commands.jsonl: one interval, command and phase.
 public struct CommandRow: Codable, Sendable {
-    /// Wall-clock end of the interval, RFC 3339.
+    /// Wall-clock time of the interval's end, RFC 3339.
     public var time: String
     /// Length of the interval.
     public var intervalS: Double
     public var pid: Int32
     public var command: String
     public var phase: String
-    /// Requests read in the interval; replies, which `latency` counts, may be of earlier ones.
+    /// Requests read in the interval. `latency` counts replies, which may belong to earlier requests.
     public var calls: UInt64
-    /// Replies of the interval that were errors.
+    /// Error replies in the interval.
     public var errors: UInt64
     public var latency: LatencyRecord
 
@@ -81,7 +80,7 @@ public struct CommandRow: Codable, Sendable {
         latency = try LatencyRecord(from: decoder)
     }
 
-    /// The latency's fields stand beside the others.
+    /// Encodes the fields of the latency on the same level as the others.
     public func encode(to encoder: any Encoder) throws {
         try latency.encode(to: encoder)
         var values = encoder.container(keyedBy: CodingKeys.self)
@@ -103,7 +102,7 @@ public struct SyscallRow: Codable, Sendable {
     public var comm: String
     public var syscall: String
     public var count: UInt64
-    /// Returns of an errno.
+    /// Calls that returned an errno.
     public var errors: UInt64
 
     enum CodingKeys: String, CodingKey {
@@ -129,14 +128,14 @@ public struct SessionRecord: Codable, Sendable {
     }
 
     public struct Target: Codable, Sendable {
-        /// 0: every process of the host.
+        /// 0 means every process of the host.
         public var pid: Int32
-        /// What it executes, and its name, when the session ends.
+        /// The executable and the process name at the end of the session.
         public var exe: String?
         public var comm: String
-        /// Its name when the session began; absent where that is `comm`.
+        /// The name at the beginning; absent if it is `comm`.
         public var commAtStart: String?
-        /// The first port it listens on; `ports` has all.
+        /// The first port on which it listens; `ports` has all.
         public var port: UInt16?
         public var ports: [UInt16]
         public var container: String?
@@ -154,15 +153,15 @@ public struct SessionRecord: Codable, Sendable {
     }
 
     public struct Command: Codable, Sendable {
-        /// Requests read by the server.
+        /// Requests that the server read.
         public var count: UInt64
-        /// Replies that were errors.
+        /// Error replies.
         public var errors: UInt64
-        /// Errors by their first word, those inside the reply of EXEC or a script included.
+        /// Errors by their first word, including those inside the reply of EXEC or a script.
         public var errorWords: [String: UInt64]
-        /// Of the time in `exec`: the thread was ready to run and had no CPU.
+        /// Part of `exec`: the thread was ready to run and had no CPU.
         public var execRunQueueNs: UInt64
-        /// The largest request, and the largest reply; of a send that answers several commands only its largest counts.
+        /// The largest request, and the largest reply. Of a send with replies to several commands, only the largest command counts.
         public var requestBytesMax: UInt64
         public var replyBytesMax: UInt64
         /// By phase; a phase that can't be known is absent.
@@ -175,13 +174,13 @@ public struct SessionRecord: Codable, Sendable {
         }
     }
 
-    /// How long commands waited in their sockets while another one was executed: head-of-line blocking.
+    /// The time that commands waited in their sockets while another one was executed: head-of-line blocking.
     public struct Wait: Codable, Sendable {
         /// The command that was executed.
         public var blocker: String
         /// The command that waited.
         public var blocked: String
-        /// How often a command waited during an execution of the blocker.
+        /// The number of times that a command waited during an execution of the blocker.
         public var times: UInt64
         public var waitNs: UInt64
 
@@ -199,12 +198,12 @@ public struct SessionRecord: Codable, Sendable {
         }
     }
 
-    /// A server that the process asks.
+    /// A server to which the process sends requests.
     public struct Server: Codable, Sendable {
         public var commands: UInt64
         public var receivedBytes: UInt64
         public var sentBytes: UInt64
-        /// By command: from hand-over to reply; absent where none was answered.
+        /// By command, from the send of the request to the read of the reply; absent without a reply.
         public var latency: [String: LatencyRecord]
 
         enum CodingKeys: String, CodingKey {
@@ -219,22 +218,23 @@ public struct SessionRecord: Codable, Sendable {
 
     public struct OnCPU: Codable, Sendable {
         public var frequencyHz: Int
-        /// What a count in stacks.folded means.
+        /// The unit of a count in stacks.folded.
         public var unit = "samples"
-        /// The target's CPU time in the session times the frequency; absent where everything was sampled.
+        /// The target's CPU time in the session times the frequency; absent if every process was sampled.
         public var expected: UInt64?
         public var recorded: UInt64
-        /// Of the recorded: reach the outermost function.
+        /// The recorded stacks that reach the outermost function.
         public var complete: UInt64
-        /// The recorded by how the user's side of the stack ended (`UnwindTermination.name`); only ends that occurred.
+        /// Recorded stacks by unwind termination of the user side (`UnwindTermination.name`), only those that occurred.
         public var ends: [String: UInt64]
-        /// Of the recorded: more frames in the kernel than are kept.
+        /// The recorded stacks whose kernel side was truncated at the depth limit.
         public var kernelTruncated: UInt64
         /// Absent until the session has ended.
         public var names: NamesRecord?
-        /// What the target started during the session, or with --children before it, beside the numbers above; absent where that was not sampled.
+        /// Descendants that the target started during the session, or with --children before it; not included in the numbers above. Absent
+        /// if they were not sampled.
         public var descendants: Descendants?
-        /// The processes sampled, the most sampled first; of `kiln record`, when it has ended.
+        /// The sampled processes, the most sampled first. Only from `kiln record`, at the session's end.
         public var processes: [Process]?
 
         enum CodingKeys: String, CodingKey {
@@ -248,7 +248,7 @@ public struct SessionRecord: Codable, Sendable {
         public var complete: UInt64
         public var ends: [String: UInt64]
 
-        /// nil: nothing was sampled.
+        /// Nil if nothing was sampled.
         init?(_ counts: SampleCounts?) {
             guard let counts, counts.recorded != 0 else { return nil }
             recorded = counts.recorded
@@ -257,7 +257,7 @@ public struct SessionRecord: Codable, Sendable {
         }
     }
 
-    /// A process by what it was from one exec to the next.
+    /// A process from one exec to the next.
     public struct Process: Codable, Sendable {
         public var pid: Int32
         public var comm: String
@@ -324,7 +324,7 @@ public struct SessionRecord: Codable, Sendable {
         }
     }
 
-    /// A BPF program by the kernel's run-time statistics.
+    /// BPF run-time statistics of a program.
     public struct Program: Codable, Sendable {
         public var runs: UInt64
         /// Without the dispatch to the program.
@@ -334,18 +334,18 @@ public struct SessionRecord: Codable, Sendable {
     }
 
     public struct Cost: Codable, Sendable {
-        /// Of the session's BPF programs for commands, by the kernel's run-time statistics; absent unless asked for.
-        /// It includes what the programs take to see that a call is not of the target.
+        /// BPF run-time statistics of the programs that observe requests, per command; absent unless requested. It includes the time in
+        /// which the programs ignore calls of other processes.
         public var bpfNsPerCommand: Double?
-        /// By name; absent unless asked for.
+        /// By name; absent unless requested.
         public var programs: [String: Program]?
         public var ownCPUS: Double
         public var ownPeakRSSBytes: UInt64
         /// CPU time of the target during the session.
         public var targetCPUS: Double
-        /// From the start of kiln's own code to the last program attached.
+        /// From kiln's start until the last program was attached.
         public var attachS: Double
-        /// To find the names of all frames at the session's end; absent before.
+        /// The time for naming all frames at the session's end; absent before.
         public var symbolizeS: Double?
 
         enum CodingKeys: String, CodingKey {
@@ -353,7 +353,7 @@ public struct SessionRecord: Codable, Sendable {
             case targetCPUS = "target_cpu_s", attachS = "attach_s", symbolizeS = "symbolize_s"
         }
 
-        /// `programs`: by the kernel's run-time statistics; nil where they are off.
+        /// `programs`: BPF run-time statistics; nil if they are off.
         public init(programs: [String: ProgramCounts]?, ownCPU: Nanoseconds, ownPeakRSS: UInt64, targetCPU: Nanoseconds, attach: Nanoseconds) {
             self.programs = programs?.mapValues { Program(runs: $0.runs, runTimeNs: $0.runTime.count) }
             ownCPUS = ownCPU.seconds
@@ -365,34 +365,34 @@ public struct SessionRecord: Codable, Sendable {
 
     public var kiln: Kiln
     public var kernel: String
-    /// How requests were seen; `none` where none were looked for.
+    /// The hook that observed requests; `none` if no requests were observed.
     public var hook: String
-    /// `client`: commands are those that the target sends. Absent in sessions of before: `server`.
+    /// `client`: the commands are those that the target sends. Absent in records of older versions, which means `server`.
     public var side: Side?
-    /// By which encrypted connections are followed; absent where they are not.
+    /// The TLS library that was followed; absent if there was none.
     public var tlsLibrary: String?
     /// RFC 3339.
     public var started: String
     public var durationS: Double
     public var intervalS: Double
-    /// Why the session ended; `running` while it has not.
+    /// The reason why the session ended; `running` before its end.
     public var ended: String
     public var target: Target
     public var commands: [String: Command]
-    /// Why phases have fewer samples than the service, by phase; only where they do.
+    /// Why a phase has fewer samples than the service, by phase; only for such phases.
     public var phasesUnknown: [String: String]
-    /// Which command waited behind which other one, the longest wait first.
+    /// Head-of-line blocking: which command waited behind which other one, the longest wait first.
     public var waits: [Wait]
-    /// By address, ports aside.
+    /// By address without port.
     public var clients: [String: Client]
-    /// By address and port; on the client's side only, where there are no clients.
+    /// By address and port; only on the client's side, which has no clients.
     public var servers: [String: Server]?
-    /// Absent unless asked for: kiln's counts beside the server's.
+    /// kiln's counts beside the server's; absent unless requested.
     public var audit: Audit.Record?
-    /// Absent when system calls were not counted.
+    /// Absent if system calls were not counted.
     public var syscalls: [String: Syscall]?
     public var samples: Samples
-    /// Everything lost by name, for all targets of the session together.
+    /// All losses by name, for all targets of the session together.
     public var lost: [String: UInt64]
     public var cost: Cost
     /// Absent unless --max-cost was given.
@@ -405,7 +405,7 @@ public struct SessionRecord: Codable, Sendable {
         case durationS = "duration_s", intervalS = "interval_s", tlsLibrary = "tls_library"
     }
 
-    /// What every session has, whatever it observes. Probes add what they know.
+    /// The fields of every session. Probes add their own.
     ///
     /// - Parameter snapshot: The growth of everything since the session began.
     public init(
@@ -430,7 +430,7 @@ public struct SessionRecord: Codable, Sendable {
         self.cost = cost
     }
 
-    /// Commands, waits and clients.
+    /// Adds commands, waits and clients.
     ///
     /// - Parameters:
     ///   - process: The index of the target in `snapshot`.
@@ -469,7 +469,7 @@ public struct SessionRecord: Codable, Sendable {
         }
     }
 
-    /// System calls of the target. `name`: of a number.
+    /// Adds system calls of the target. `name` returns the name of a number.
     public mutating func addSyscalls(of snapshot: Snapshot, process: Int, name: (Int) -> String) {
         var counted: [String: Syscall] = [:]
         for (key, counts) in snapshot.syscalls where key.process == process {
@@ -478,7 +478,7 @@ public struct SessionRecord: Codable, Sendable {
         syscalls = counted
     }
 
-    /// On-CPU samples. `expected`: nil where everything was sampled.
+    /// Adds on-CPU samples. `expected`: nil if every process was sampled.
     public mutating func addSamples(of snapshot: Snapshot, process: Int, frequency: Int, expected: UInt64?) {
         let counted = process < snapshot.samples.count ? snapshot.samples[process] : SampleCounts()
         samples.onCPU = OnCPU(

@@ -1,16 +1,16 @@
-/// Whose end of the connections a session watches.
+/// The side of the connections that a session watches.
 public enum Side: String, Codable, Sendable {
-    /// Of those who ask: what a process sends are requests.
+    /// The targets send requests.
     case client
-    /// Of those who answer.
+    /// The targets send replies.
     case server
 }
 
-/// A command as asked of one server.
+/// A command sent to one server.
 public struct ServedCommandKey: Hashable, Sendable {
     /// Index of the process among the session's targets.
     public var process: Int
-    /// `127.0.0.1:6379`, `unix`, or `other` for those without a row of their own.
+    /// `127.0.0.1:6379`, `unix`, or `other` for servers without a row of their own.
     public var server: String
     public var name: CommandName
 

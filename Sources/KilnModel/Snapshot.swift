@@ -2,7 +2,7 @@
 public struct CommandKey: Hashable, Sendable {
     /// Index of the process among the session's targets.
     public var process: Int
-    /// Upper case as counted by the kernel; `other` in lower case is the row for the rest.
+    /// In upper case; `other` in lower case is the row for the rest.
     public var name: CommandName
 
     public init(process: Int, name: CommandName) {
@@ -11,12 +11,12 @@ public struct CommandKey: Hashable, Sendable {
     }
 }
 
-/// A command's name: any bytes a client sent, shown with what isn't printable ASCII as \xHH.
+/// A command's name: any bytes that a client sent. Bytes that are not printable ASCII are shown as \xHH.
 public struct CommandName: Hashable, Comparable, Sendable, CustomStringConvertible {
     public let description: String
 
     public static let other = CommandName(shown: "other")
-    /// In place of a name: the commands of a pipeline together.
+    /// In place of a name: all commands of a pipeline.
     public static let several = CommandName(shown: "(pipeline)")
 
     /// `bytes`: as in `struct kiln_command_key`, NUL-padded.
@@ -25,7 +25,7 @@ public struct CommandName: Hashable, Comparable, Sendable, CustomStringConvertib
         description = text.isEmpty ? "\"\"" : text
     }
 
-    /// As it was shown.
+    /// From its printed form.
     init(recorded: String) { description = recorded }
 
     private init(shown: String) { description = shown }
@@ -33,7 +33,7 @@ public struct CommandName: Hashable, Comparable, Sendable, CustomStringConvertib
     public static func < (left: Self, right: Self) -> Bool { left.description < right.description }
 }
 
-/// NUL-padded bytes that somebody sent, shown with what isn't printable ASCII as \xHH.
+/// NUL-padded bytes from outside. Bytes that are not printable ASCII are shown as \xHH.
 public func printableText(_ bytes: some Sequence<UInt8>) -> String {
     var bytes = Array(bytes)
     while bytes.last == 0 { bytes.removeLast() }
@@ -49,22 +49,22 @@ public func printableText(_ bytes: some Sequence<UInt8>) -> String {
     return text
 }
 
-/// The parts of a command's time; one that can't be known has no sample. Names are those of the files. The first ones are
-/// the kernel's `enum kiln_phase`, in its order.
+/// The phases of a command's time. A phase that can't be known has no sample. The names are those in the files. The first ones are the
+/// kernel side's `enum kiln_phase`, in its order.
 public enum Phase: String, CaseIterable, Sendable {
     /// From the return of the read of the request to the return of the send of the reply's last byte.
     case service
     /// From the arrival of the request's first byte to the return of the read.
     case queue
-    /// From the return of the read to the thread's next one, or to where a send begins.
+    /// From the return of the read to the thread's next read, or to the beginning of the send.
     case exec
     /// From the end of `exec` to the end of `service`.
     case reply
-    /// `queue` and `service`; on the client's side from the request's hand-over to its reply's read.
+    /// `queue` and `service` together; on the client's side, from the send of the request to the read of its reply.
     case total
-    /// From the return of the reply's first send to that of its last, where it took several.
+    /// From the return of the reply's first send to that of its last, if it took several.
     case sendBlocked = "send_blocked"
-    /// `service` of a command that blocks because its client asked for it (BLPOP): that is no latency.
+    /// The service of a blocking command (BLPOP), kept apart from latencies.
     case wait
 }
 
@@ -72,17 +72,17 @@ public enum Phase: String, CaseIterable, Sendable {
 public struct CommandCounts: Equatable, Sendable {
     /// Requests that the server read.
     public var calls: UInt64 = 0
-    /// Of them, those that MULTI queued.
+    /// The calls that MULTI queued.
     public var queued: UInt64 = 0
-    /// Replies that were errors.
+    /// Error replies.
     public var errors: UInt64 = 0
-    /// Errors by their first word (`WRONGTYPE`), those inside the reply of EXEC or a script included.
+    /// Errors by their first word (`WRONGTYPE`), including those inside the reply of EXEC or a script.
     public var errorWords: [String: UInt64] = [:]
-    /// Of `exec`: the thread was ready to run and had no CPU.
+    /// Part of `exec`: the thread was ready to run and had no CPU.
     public var runQueue = Nanoseconds.zero
-    /// The largest request so far, in bytes; not less in an interval.
+    /// The largest request so far, in bytes; an interval has the same value.
     public var largestRequest: UInt64 = 0
-    /// The largest reply so far, in bytes; of a send that answers several commands only its largest counts.
+    /// The largest reply so far, in bytes. Of a send with replies to several commands, only the largest command counts.
     public var largestReply: UInt64 = 0
     public var phases: [Phase: Histogram] = [:]
 
@@ -107,10 +107,10 @@ public struct CommandCounts: Equatable, Sendable {
         return difference
     }
 
-    /// Whether any of the calls is known to have been answered.
+    /// At least one of the calls was answered.
     public var isAnswered: Bool { errors != 0 || phases.contains { [.service, .wait, .total].contains($0.key) && $0.value.count != 0 } }
 
-    /// Add what is counted elsewhere of the same command.
+    /// Adds counts of the same command from elsewhere.
     public mutating func add(_ other: CommandCounts) {
         calls &+= other.calls
         queued &+= other.queued
@@ -124,7 +124,7 @@ public struct CommandCounts: Equatable, Sendable {
 }
 
 extension Dictionary where Value == UInt64 {
-    /// What grew, by how much.
+    /// The growth since `earlier`.
     func grown(since earlier: Self) -> Self {
         var grown: Self = [:]
         for (key, value) in self where value != earlier[key] ?? 0 { grown[key] = value &- (earlier[key] ?? 0) }
@@ -132,7 +132,7 @@ extension Dictionary where Value == UInt64 {
     }
 }
 
-/// Who kept whom waiting in the sockets of one process.
+/// Head-of-line blocking in one process: the blocker, and the command that waited for it.
 public struct WaitKey: Hashable, Sendable {
     public var process: Int
     public var blocker: CommandName
@@ -146,9 +146,9 @@ public struct WaitKey: Hashable, Sendable {
 }
 
 public struct WaitCounts: Equatable, Sendable {
-    /// That a command waited in its socket during an execution of the blocker.
+    /// The number of times that a command waited in its socket during an execution of the blocker.
     public var times: UInt64
-    /// How long, all together.
+    /// The total wait.
     public var wait: Nanoseconds
 
     public init(times: UInt64, wait: Nanoseconds) {
@@ -157,7 +157,7 @@ public struct WaitCounts: Equatable, Sendable {
     }
 }
 
-/// The clients of one address, ports aside.
+/// The clients of one address, without their ports.
 public struct ClientKey: Hashable, Sendable {
     public var process: Int
     /// An IP address, `unix`, or `other` for those without a row of their own.
@@ -190,7 +190,7 @@ public struct ClientCounts: Equatable, Sendable {
 public struct SyscallKey: Hashable, Sendable {
     /// Index of the process among the session's targets.
     public var process: Int
-    /// The architecture's number of the call.
+    /// The number of the call on this architecture.
     public var number: Int
 
     public init(process: Int, number: Int) {
@@ -218,16 +218,16 @@ public struct SyscallCounts: Equatable, Sendable {
 public struct SampleCounts: Equatable, Sendable {
     /// Timer hits on the process.
     public var seen: UInt64 = 0
-    /// Of them, those whose stack was counted.
+    /// The hits whose stack was counted.
     public var recorded: UInt64 = 0
-    /// Of the recorded: deeper in the kernel than is kept.
+    /// The recorded stacks whose kernel side was truncated at the depth limit.
     public var kernelTruncated: UInt64 = 0
-    /// The recorded by how their user side ended; only terminations that occurred.
+    /// Recorded stacks by unwind termination of the user side; only those that occurred.
     public var terminations: [UnwindTermination: UInt64] = [:]
 
     public init() {}
 
-    /// The stack reaches the outermost function.
+    /// Recorded stacks that reach the outermost function.
     public var complete: UInt64 { terminations[.complete] ?? 0 }
 
     var terminationsByName: [String: UInt64] { Dictionary(uniqueKeysWithValues: terminations.map { ($0.name, $1) }) }
@@ -263,28 +263,28 @@ public struct ProgramCounts: Equatable, Sendable {
     }
 }
 
-/// All cumulative numbers of a session at one moment; or, as a difference of two, those of an interval.
+/// All cumulative numbers of a session at one moment; as a difference of two, those of an interval.
 public struct Snapshot: Sendable {
-    /// CLOCK_MONOTONIC; for an interval its length.
+    /// CLOCK_MONOTONIC; for an interval, its length.
     public var time: Nanoseconds
     public var commands: [CommandKey: CommandCounts] = [:]
     public var syscalls: [SyscallKey: SyscallCounts] = [:]
     public var waits: [WaitKey: WaitCounts] = [:]
     /// On the client's side: servers, with their ports.
     public var clients: [ClientKey: ClientCounts] = [:]
-    /// Client's side only.
+    /// Only on the client's side.
     public var served: [ServedCommandKey: CommandCounts] = [:]
-    /// Processes of which threads other than the main one receive (io-threads), while the main one executes.
+    /// Processes in which other threads receive (io-threads) while the main thread executes.
     public var readByOtherThreads: Set<Int> = []
     /// By process.
     public var samples: [SampleCounts] = []
-    /// Of what descends from each target; where everything is sampled, all is in the first one.
+    /// Of each target's descendants. If every process is sampled, all samples are in the first element.
     public var otherSamples: [SampleCounts] = []
-    /// By the loss's name, only those that occurred.
+    /// By name of the loss, only those that occurred.
     public var losses: [String: UInt64] = [:]
-    /// Bytes of connections to servers that are not known, which await a first reply that shows whether they are RESP.
+    /// Bytes from clients of unknown servers, until a first reply shows whether the protocol is RESP.
     public var undecidedBytes: UInt64 = 0
-    /// By the program's name.
+    /// By name of the program.
     public var programs: [String: ProgramCounts] = [:]
     private var sections: [ObjectIdentifier: any SnapshotSection] = [:]
 
@@ -296,14 +296,14 @@ public struct Snapshot: Sendable {
         set { sections[ObjectIdentifier(section)] = newValue }
     }
 
-    /// What a process was asked is of another protocol: it has no commands.
+    /// Removes the commands of a process, because its requests have another protocol.
     public mutating func leaveOutRequests(of process: Int) {
         commands = commands.filter { $0.key.process != process }
         waits = waits.filter { $0.key.process != process }
         clients = clients.filter { $0.key.process != process }
     }
 
-    /// What happened between `earlier` and this moment; what didn't grow is left out.
+    /// The growth since `earlier`, without entries that did not grow.
     public func since(_ earlier: Snapshot) -> Snapshot {
         var interval = Snapshot(time: time - earlier.time)
         for (key, counts) in commands {
@@ -345,9 +345,9 @@ public struct Snapshot: Sendable {
     }
 }
 
-/// What one probe adds to a snapshot. The type is the key: a probe declares it beside itself, and a sink that knows it asks for it.
+/// The numbers of a probe in a snapshot. The type is the key: a probe declares it, and a sink that knows the type reads it.
 public protocol SnapshotSection: Sendable {
-    /// What happened since an earlier moment; nil: since the probe was attached.
+    /// The growth since an earlier moment; nil: since the probe was attached.
     func since(_ earlier: Self?) -> Self
 }
 
@@ -362,6 +362,6 @@ extension [SampleCounts] {
 }
 
 extension CommandCounts {
-    /// What a person calls the command's latency: `service` on the server's side, `total` on the client's.
+    /// The main latency of the command: `service` on the server's side, `total` on the client's.
     public var latency: Histogram { phases[.service] ?? phases[.total] ?? Histogram() }
 }

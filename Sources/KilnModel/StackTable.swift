@@ -4,11 +4,11 @@ import KilnBPF
 public struct StackFrames: Equatable, Sendable {
     public var kernel: [UInt64]
     public var user: [UInt64]
-    /// Indices in `user` of instructions that a signal interrupted; the others behind the first are return addresses.
+    /// Indices in `user` of instructions that a signal interrupted; all others except the first are return addresses.
     public var interrupted: [Int]
-    /// Why `user` goes no further.
+    /// Why unwinding of `user` ended.
     public var termination: UnwindTermination
-    /// The name of its thread; nil unless it was asked for.
+    /// The name of its thread; nil unless it was requested.
     public var thread: String?
 
     public init(kernel: [UInt64], user: [UInt64], interrupted: [Int], termination: UnwindTermination, thread: String? = nil) {
@@ -20,19 +20,19 @@ public struct StackFrames: Equatable, Sendable {
     }
 }
 
-/// A process that was sampled: from one exec to the next.
+/// A sampled process, from one exec to the next.
 public struct SampledProcess: Equatable, Sendable {
-    /// Index among the session's targets; behind those, in the order of the first samples.
+    /// The index among the session's targets; other processes follow in the order of their first samples.
     public var number: Int
     public var pid: Int32
-    /// Of its thread-group leader, when it was first sampled; empty for a target, whose name is known.
+    /// The name of the thread-group leader at the first sample; empty for a target, whose name is known.
     public var comm: String
-    /// The process that it was forked from and has the code of; itself where it has its own.
+    /// The process from which it was forked and whose code it shares; itself if it has its own code.
     public var origin: Int
-    /// The target that it descends from; itself for a target; 0 where everything is sampled.
+    /// The target from which it descends; itself for a target; 0 if every process is sampled.
     public var family: Int
-    /// Where its stack begins: `startstack` of /proc/PID/stat. No two executions have the same, unless address space layout
-    /// randomisation is off. 0: not known, or a thread of the kernel.
+    /// The start of its stack: `startstack` of /proc/PID/stat. It distinguishes two executions, unless address space layout randomization
+    /// is off. 0 if it is unknown, or for a kernel thread.
     public var startStack: UInt64
 
     public init(number: Int, pid: Int32, comm: String, origin: Int, family: Int, startStack: UInt64) {
@@ -49,12 +49,12 @@ public struct SampledProcess: Equatable, Sendable {
     }
 }
 
-/// Code that the unwinder found in a process by what the kernel says of it.
+/// Code that the unwinder found in a process by the kernel's mappings.
 public struct FoundCode: Hashable, Sendable {
     public var start: UInt64
-    /// The first address behind it.
+    /// The first address after it.
     public var end: UInt64
-    /// `CodePiece.number`
+    /// `CodePiece.number`.
     public var piece: Int
 
     public init(start: UInt64, end: UInt64, piece: Int) {
@@ -64,9 +64,9 @@ public struct FoundCode: Hashable, Sendable {
     }
 }
 
-/// What stacks are of: the kernel's `enum kiln_stack_kind`, in its order.
+/// The event at which a stack is taken: the kernel side's `enum kiln_stack_kind`, in its order.
 public enum StackKind: Int, CaseIterable, Sendable {
-    /// A timer found the thread on a CPU. The weight: samples.
+    /// A timer found the thread on a CPU. The weight is a number of samples.
     case onCPU
     /// The thread left the CPU. The weight: nanoseconds until it got a CPU again.
     case offCPU
@@ -79,12 +79,12 @@ public enum StackKind: Int, CaseIterable, Sendable {
 /// Stacks with their weights.
 public struct StackTable: Sendable {
     public struct Key: Hashable, Sendable {
-        /// Of all frames, made by the kernel's side.
+        /// Hash of all frames, from the kernel side.
         public var hash: UInt64
-        /// `SampledProcess.number`
+        /// `SampledProcess.number`.
         public var process: Int
         public var kind: StackKind
-        /// What the thread worked on; 0: not known.
+        /// The work of the thread, as a number; 0 if it is unknown.
         public var label: Int
 
         public init(hash: UInt64, process: Int, kind: StackKind = .onCPU, label: Int = 0) {
@@ -108,7 +108,7 @@ public struct StackTable: Sendable {
     /// Of all kinds but off-CPU.
     public var weights: [Key: UInt64] = [:]
     public var waits: [Key: WaitTimes] = [:]
-    /// By number; targets are not among them.
+    /// By number, without targets.
     public private(set) var processes: [Int: SampledProcess] = [:]
 
     /// By number of the process.
@@ -124,7 +124,7 @@ public struct StackTable: Sendable {
 
     private func frames(of key: Key) -> StackFrames? { frames[Stack(hash: key.hash, process: key.process)] }
 
-    /// The stacks of one kind with their weights, in a fixed order: by process.
+    /// The stacks of one kind with their weights, ordered by process.
     public func stacks(of kind: StackKind) -> [(process: Int, frames: StackFrames, weight: UInt64)] {
         weights.keys.filter { $0.kind == kind }.sorted { ($0.process, $0.hash) < ($1.process, $1.hash) }.compactMap { key in
             frames(of: key).map { (key.process, $0, weights[key] ?? 0) }
@@ -138,7 +138,7 @@ public struct StackTable: Sendable {
         }
     }
 
-    /// The weights of one kind by process.
+    /// The weights of one kind, by process.
     public func weights(of kind: StackKind) -> [Int: UInt64] {
         weights.reduce(into: [:]) { if $1.key.kind == kind { $0[$1.key.process, default: 0] += $1.value } }
     }

@@ -1,24 +1,24 @@
-/// A line of a trace. Names carry their unit; fields are added, never renamed.
+/// A line of a trace. Names carry their unit. Fields are added, never renamed.
 public struct TraceRow: Codable, Sendable, Equatable {
-    /// When the request was read, or something pushed; RFC 3339.
+    /// The time of the read, or of the send of a push message; RFC 3339.
     public var time: String
     public var pid: Int32
-    /// The thread that sent the reply, or without one read the request.
+    /// The thread that sent the reply; without a reply, the thread that read the request.
     public var tid: UInt32
     /// Absent with hook fentry.
     public var fd: UInt32?
-    /// Of the request among those that were counted on its connection, from 1.
+    /// The position of the request among those counted on its connection, from 1.
     public var sequence: UInt32?
     public var client: String
     /// COMMAND, PING or PUSHED_EVENT.
     public var `class`: String
     /// The command's name in upper case.
     public var command: String?
-    /// Name and arguments as they came, shown as in text; what is not printable as \xHH.
+    /// Name and arguments, in the same form as in the text; unprintable bytes as \xHH.
     public var words: [String]
-    /// Words that the request had besides; nil: not known.
+    /// The number of words that are missing in `words`; nil if unknown.
     public var wordsMissing: Int?
-    /// Words were held back in the kernel.
+    /// Words were withheld in the kernel.
     public var withheld: Bool
     public var requestBytes: UInt64?
     public var replyKind: String?
@@ -26,7 +26,7 @@ public struct TraceRow: Codable, Sendable, Equatable {
     public var replySize: Int?
     public var reply: String?
     public var replyBytes: UInt64?
-    /// ok, error, or unknown: no reply was seen, because none is sent, or because nobody can tell which it is.
+    /// ok, error, or unknown: no reply was seen, because none is sent or because it can't be matched.
     public var status: String
     public var latencyNs: UInt64?
     public var queueNs: UInt64?
@@ -46,7 +46,7 @@ public struct TraceRow: Codable, Sendable, Equatable {
         case totalNs = "total_ns"
     }
 
-    /// `withoutArguments`: the kernel was asked to keep them.
+    /// `withoutArguments`: the kernel captured no arguments.
     public init(_ request: TracedRequest, time: String, pid: Int32, withoutArguments: Bool, _ payload: any PayloadDecoder) {
         let flags = request.flags, isPush = flags.contains(.push)
         self.time = time
@@ -90,15 +90,15 @@ public struct TraceRow: Codable, Sendable, Equatable {
     }
 }
 
-/// The last of a trace's JSON lines, told apart by its one key. Fields are added, never renamed.
+/// The last JSON line of a trace, recognizable by its only key. Fields are added, never renamed.
 public struct TraceEnd: Codable, Sendable, Equatable {
     public struct Summary: Codable, Sendable, Equatable {
         public var durationS: Double
-        /// Lines before this one.
+        /// The number of lines before this one.
         public var traced: UInt64
-        /// Read from all clients, whether the filters let them pass or not.
+        /// Requests read from all clients, whether they passed the filters or not.
         public var requests: UInt64
-        /// By name: of what was to be told, and of what was to be counted.
+        /// By name: losses of the trace and of the counts.
         public var lost: [String: UInt64]
 
         enum CodingKeys: String, CodingKey {
@@ -114,11 +114,11 @@ public struct TraceEnd: Codable, Sendable, Equatable {
 }
 
 extension TraceRow {
-    /// Name and arguments, what is missing of them said.
+    /// Name and arguments, with a note on missing ones.
     public var request: String {
         guard command != nil || !words.isEmpty else { return "" }
         var text = words.joined(separator: " ")
-        if withheld { text += " (withheld)" } else if wordsMissing == nil { text += " ...(arguments not kept)" }
+        if withheld { text += " (withheld)" } else if wordsMissing == nil { text += " ...(arguments not captured)" }
         if !withheld, let wordsMissing, wordsMissing > 0 { text += " ...(\(wordsMissing) more)" }
         return text
     }
@@ -129,7 +129,7 @@ extension TraceRow {
         return what + (latencyNs.map { ", Latency: \($0) ns" } ?? "")
     }
 
-    /// Everything but the time.
+    /// Everything except the time.
     public var line: String {
         var text = "pid \(pid) tid \(tid) fd \(fd.map(String.init) ?? "-") \(client)"
         if let sequence { text += " #\(sequence)" }
@@ -138,7 +138,7 @@ extension TraceRow {
         if let replyKind {
             text += " -> \(replyKind)" + (replySize.map { " of \($0)" } ?? "") + (replyKind == "null" ? "" : " \(reply ?? "")")
         } else if status != "unknown" {
-            text += " -> \(reply ?? "(not kept)")"
+            text += " -> \(reply ?? "(not captured)")"
         }
         text += " | \(status)"
         if let latencyNs { text += (blocking ? " waited " : " ") + Nanoseconds(latencyNs).description }

@@ -1,13 +1,13 @@
 import PrintableText
 
-/// What somebody sent, for a terminal: printable text as it is, everything else as `\n`, `\r`, `\t` or `\xHH`, so that no byte
-/// is obeyed. What holds blanks, quotes or nothing is in double quotes.
+/// Received bytes for a terminal: printable text unchanged, everything else as `
+/// `, `\r`, `\t` or `\xHH`, so that no byte controls the terminal. Text that is empty or contains blanks or quotes is in double quotes.
 public func shownText(_ bytes: some Sequence<UInt8>) -> String {
     let (text, isPlain) = escapedText(Array(bytes))
     return isPlain && !text.isEmpty ? text : "\"\(text)\""
 }
 
-/// The same without quotes around it; `isPlain`: there is nothing in it that needs them.
+/// The same without enclosing quotes. `isPlain`: it needs none.
 private func escapedText(_ bytes: [UInt8]) -> (text: String, isPlain: Bool) {
     var text = "", isPlain = true, index = 0
     let digits = Array("0123456789abcdef")
@@ -38,7 +38,7 @@ private func escapedText(_ bytes: [UInt8]) -> (text: String, isPlain: Bool) {
     return (text, isPlain)
 }
 
-/// The character of several bytes (UTF-8) that these begin with, if it is one that shows.
+/// The printable multi-byte character (UTF-8) at the beginning of the bytes, if there is one.
 private func printableScalar(_ bytes: ArraySlice<UInt8>) -> (Unicode.Scalar, length: Int)? {
     guard let first = bytes.first, first >= 0xc2 else { return nil }
     let length = first < 0xe0 ? 2 : first < 0xf0 ? 3 : 4
@@ -48,10 +48,10 @@ private func printableScalar(_ bytes: ArraySlice<UInt8>) -> (Unicode.Scalar, len
     return scalar.isPrintable ? (scalar, length) : nil
 }
 
-/// The words of a traced request, as they are shown.
+/// The words of a traced request, in printed form.
 public struct TracedWords: Sendable {
     public var words: [String] = []
-    /// Words that were sent and aren't among these; nil: not known.
+    /// The number of words that were sent and are not in `words`; nil if unknown.
     public var missing: Int? = 0
 
     public init(words: [String] = [], missing: Int? = 0) {
@@ -60,14 +60,14 @@ public struct TracedWords: Sendable {
     }
 }
 
-/// The reply of a traced request, or what was pushed, as it is shown.
+/// The reply to a traced request, or a push message, in printed form.
 public struct TracedReply: Sendable {
-    /// What kind of reply it is (`integer`, `error`); nil where not even that is known.
+    /// The type of the reply (`integer`, `error`); nil if it is unknown.
     public var kind: String?
-    /// Elements or entries; nil for anything else, and where it is not known.
+    /// The number of elements or entries; nil for other types, or if it is unknown.
     public var size: Int?
     public var shown: String
-    /// All bytes of the reply are there.
+    /// All bytes of the reply are present.
     public var isWhole: Bool
 
     public init(kind: String?, size: Int?, shown: String, isWhole: Bool) {

@@ -1,29 +1,29 @@
 import KilnBPF
 
-/// A request with its reply, or something that the server pushed, as the kernel told of it.
+/// A request with its reply, or a push message of the server, as the kernel emitted it.
 public struct TracedRequest: Sendable, Equatable {
-    /// Index of the process among those watched.
+    /// The index of the process among the watched ones.
     public var process: Int
     public var tid: UInt32
-    /// nil: hook fentry doesn't see it.
+    /// Nil with hook fentry, which doesn't see it.
     public var fd: UInt32?
-    /// Of the request among those counted on its connection, from 1.
+    /// The position of the request among those counted on its connection, from 1.
     public var sequence: UInt32
-    /// The client's address, and its port where it has one.
+    /// The client's address, and its port if it has one.
     public var client: String
     public var clientPort: UInt16?
-    /// The command's name in upper case; nil for a push, and where the kernel has none.
+    /// The command's name in upper case; nil for a push message, or if the kernel has no name for it.
     public var command: CommandName?
-    /// CLOCK_MONOTONIC, as all times here: the return of the read that brought its last byte; nil for a push.
+    /// The return of the read that brought the last byte; nil for a push message. All times here are of CLOCK_MONOTONIC.
     public var received: Nanoseconds?
     public var arrived: Nanoseconds?
     public var executed: Nanoseconds?
-    /// The return of the send that took the reply's last byte; nil where no reply is expected, or nobody knows which it is.
+    /// The return of the send that took the reply's last byte; nil if no reply is expected, or if none can be matched.
     public var sent: Nanoseconds?
-    /// All bytes of request and reply, framing included; nil: not known.
+    /// All bytes of request and reply, framing included; nil if unknown.
     public var requestBytes: UInt64?
     public var replyBytes: UInt64?
-    /// Their first bytes, as far as they were kept.
+    /// Their captured first bytes.
     public var request: [UInt8]
     public var reply: [UInt8]
     public var flags: Flags
@@ -35,20 +35,20 @@ public struct TracedRequest: Sendable, Equatable {
         public static let answered = Flags(KILN_TRACE_ANSWERED)
         /// The reply is an error.
         public static let error = Flags(KILN_TRACE_ERROR)
-        /// No request: something that the server pushed.
+        /// Not a request, but a push message of the server.
         public static let push = Flags(KILN_TRACE_PUSH)
         public static let tls = Flags(KILN_TRACE_TLS)
         /// Words of the request were left out.
         public static let secret = Flags(KILN_TRACE_SECRET)
-        /// The first bytes of the request, or of the reply, were not kept.
+        /// The first bytes of the request, or of the reply, were not captured.
         public static let requestLost = Flags(KILN_TRACE_REQUEST_LOST)
         public static let replyLost = Flags(KILN_TRACE_REPLY_LOST)
-        /// Of the reply only its type, length or count, and an error's first word left the kernel.
+        /// Only the reply's type, its length or count, and the first word of an error left the kernel.
         public static let replyWithheld = Flags(KILN_TRACE_REPLY_WITHHELD)
         /// The latency is a wait that the client asked for.
         public static let blocking = Flags(KILN_TRACE_BLOCKING)
-        /// Several requests of a pipeline and their replies, one behind the other (`split`).
-        public static let coalesced = Flags(KILN_TRACE_TOGETHER)
+        /// Several requests of a pipeline and their replies, concatenated (`split`).
+        public static let coalesced = Flags(KILN_TRACE_COALESCED)
 
         private init(_ flag: kiln_trace_flag) { rawValue = UInt16(flag.rawValue) }
     }
@@ -76,11 +76,11 @@ public struct TracedRequest: Sendable, Equatable {
         self.flags = flags
     }
 
-    /// Each by itself of `count` requests that came in one record, which have this one's sequence, the next, and so on.
+    /// Splits a coalesced record into its `count` requests. The first one has this record's sequence number, the next ones follow.
     ///
     /// - Parameters:
-    ///   - most: So many bytes are kept of each request, at most.
-    ///   - payload: Tells where one ends and the next begins.
+    ///   - most: The limit of captured bytes of each request.
+    ///   - payload: Finds the boundaries between requests and between replies.
     public func split(_ count: Int, requestBytes most: Int, _ payload: any PayloadDecoder) -> [TracedRequest] {
         var one = self
         one.flags.remove(.coalesced)
@@ -110,7 +110,7 @@ public struct TracedRequest: Sendable, Equatable {
         }
     }
 
-    /// From the read to the reply handed over.
+    /// From the return of the read to that of the last send.
     public var latency: Nanoseconds? {
         guard let received, let sent, sent >= received else { return nil }
         return sent - received

@@ -1,6 +1,6 @@
-/// Why a phase has fewer samples than there were replies: said once, not for each.
+/// Why a phase has fewer samples than there were replies: one reason for all of them.
 extension Snapshot {
-    /// Reasons by phase, only of phases that lack samples; `waits`, if nobody can tell who made whom wait. `hook` as in session.json.
+    /// Reasons by phase, only for phases that lack samples; `waits` if blockers are unknown. `hook` as in session.json.
     public func unknownPhases(process: Int, hook: String) -> [String: String] {
         var samples: [Phase: UInt64] = [:]
         for (key, counts) in commands where key.process == process {
@@ -12,8 +12,8 @@ extension Snapshot {
         if executed < service {
             reasons[Phase.exec.rawValue] = readByOtherThreads.contains(process)
                 ? "io threads read requests that the main thread executes, and sockets don't show when: known for \(executed) of \(service) replies, "
-                    + "to what the main thread read while no other thread had read for a second"
-                : "known for commands that came alone in their receive, and whose reply left in the turn of the event loop that read them"
+                    + "those to requests that the main thread read after no other thread had read for a second"
+                : "known for commands that were alone in their receive and whose reply was sent in the same turn of the event loop"
             reasons[Phase.reply.rawValue] = reasons[Phase.exec.rawValue]
         }
         if samples[.total] ?? 0 < service {
@@ -23,8 +23,8 @@ extension Snapshot {
             reasons[Phase.queue.rawValue] = reason
             reasons[Phase.total.rawValue] = reason
         }
-        // Both an execution and a wait in the socket have to be known, for one to be the other's cause. Those of pipelines are,
-        // though their commands have no exec.
+        // A blocker is known only if both an execution and a wait in the socket are known. Executions of pipelines are known, though their
+        // commands have no exec.
         if readByOtherThreads.contains(process) {
             reasons["waits"] = reasons[Phase.exec.rawValue]
         } else if samples[.queue] ?? 0 == 0 {

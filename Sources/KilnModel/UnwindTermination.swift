@@ -1,12 +1,12 @@
 import KilnBPF
 
-/// How the user's side of a stack ended. Numbers, names and meanings are the kernel side's (`kiln_stacks.h`).
+/// Why unwinding of a stack's user side ended. Numbers, names and meanings come from the kernel side (`kiln_stacks.h`).
 public struct UnwindTermination: Hashable, Sendable {
     public let rawValue: UInt32
 
-    /// The stack is whole.
+    /// The stack reaches the outermost function.
     public static let complete = UnwindTermination(KILN_END_COMPLETE)
-    /// Deeper than is kept.
+    /// The stack exceeds the depth limit.
     public static let tooDeep = UnwindTermination(KILN_END_TOO_DEEP)
     /// A thread that slept when the session began.
     public static let asleepBefore = UnwindTermination(KILN_END_ASLEEP_BEFORE)
@@ -15,13 +15,13 @@ public struct UnwindTermination: Hashable, Sendable {
 
     private init(_ end: kiln_stack_end) { rawValue = end.rawValue }
 
-    /// nil: a number without meaning.
+    /// Nil for an unknown number.
     public init?(rawValue: UInt32) {
         guard rawValue < KILN_END_COUNT.rawValue else { return nil }
         self.rawValue = rawValue
     }
 
-    /// In every output.
+    /// The name in every output.
     public var name: String { String(cString: kiln_describe_stack_end(rawValue).name) }
     public var meaning: String { String(cString: kiln_describe_stack_end(rawValue).meaning) }
 }

@@ -1,4 +1,4 @@
-/// A piece of executable address space and where its code comes from.
+/// A range of executable address space and the origin of its code.
 struct PlacedCode {
     enum Source {
         case file(MappedFile)
@@ -7,9 +7,9 @@ struct PlacedCode {
 
     let mapping: Mapping
     let source: Source
-    /// What a person calls the mapping; nil for anonymous memory.
+    /// The name of the mapping for messages; nil for anonymous memory.
     let module: String?
-    /// The part of the mapping that is still this code's: a later mapping may have taken the rest.
+    /// The part of the mapping that still has this code: a later mapping may have replaced the rest.
     private(set) var start: UInt64
     private(set) var end: UInt64
 
@@ -23,7 +23,7 @@ struct PlacedCode {
 
     func fileOffset(of address: UInt64) -> UInt64 { address &- mapping.start &+ mapping.fileOffset }
 
-    /// What is left between two addresses; nil if nothing is.
+    /// The part between two addresses; nil if it is empty.
     func part(from low: UInt64, to high: UInt64) -> PlacedCode? {
         var part = self
         part.start = max(start, low)
@@ -32,12 +32,11 @@ struct PlacedCode {
     }
 }
 
-/// The executable address space of a process, as it is and as it was.
+/// The executable address space of a process, present and past.
 ///
-/// Stacks sampled before the last look at the mappings may hold addresses that are unmapped by now.
-/// So old code stays until new code takes its addresses.
+/// Stacks sampled before the last refresh may contain addresses that are unmapped now. So old code stays until new code replaces it.
 struct CodeMap {
-    /// Sorted, disjoint.
+    /// Sorted and disjoint.
     private(set) var pieces: [PlacedCode] = []
 
     var isEmpty: Bool { pieces.isEmpty }
@@ -47,19 +46,19 @@ struct CodeMap {
         return address < pieces[index].end ? pieces[index] : nil
     }
 
-    /// The code that a mapping had when it was seen before, if it was.
+    /// The code that a mapping had at the last refresh, if it existed.
     func placement(of mapping: Mapping) -> PlacedCode? {
         guard let index = pieces.lastIndex(startingAtOrBelow: mapping.start, start: \.start) else { return nil }
         let piece = pieces[index]
         return piece.mapping == mapping && piece.start == mapping.start && piece.end == mapping.end ? piece : nil
     }
 
-    /// Lays the mappings of now (sorted, disjoint) over those that were known.
+    /// Places the present mappings (sorted, disjoint) over the known ones.
     mutating func replace(by current: [PlacedCode]) {
         var merged: [PlacedCode] = []
         merged.reserveCapacity(current.count)
         var old = pieces[...]
-        /// The first address that no current mapping has taken yet.
+        /// The first address after all present mappings so far.
         var free: UInt64 = 0
 
         for new in current {
@@ -71,7 +70,7 @@ struct CodeMap {
         pieces = merged
     }
 
-    /// Moves old pieces that lie between two addresses over, and passes those that end there.
+    /// Keeps the old pieces between two addresses, and skips those that end there.
     private static func keep(
         _ old: inout ArraySlice<PlacedCode>, from low: UInt64, to high: UInt64, into merged: inout [PlacedCode]
     ) {
@@ -84,12 +83,12 @@ struct CodeMap {
 }
 
 extension CodeMap {
-    /// Names a frame by the files that are mapped, or says why it has no name.
+    /// The name of a frame from the mapped files, or the reason why it has none.
     func symbol(_ frame: FrameAddress) -> Symbol {
         guard let placed = code(at: frame.lookupAddress) else {
             return .unknown(address: frame.address, reason: .noMapping)
         }
-        // A return address may stand right behind the mapping: its distance is counted from the lookup address.
+        // A return address may lie just after the mapping, so its offset is relative to the lookup address.
         let behindLookup = frame.address - frame.lookupAddress
         let fileOffset = placed.fileOffset(of: frame.lookupAddress)
         guard let module = placed.module else {
@@ -117,7 +116,7 @@ extension CodeMap {
         }
     }
 
-    /// The functions that a compiler put into the one that a frame is in, and that the frame is in, the innermost last.
+    /// The functions inlined into the frame's function at its address, the innermost last.
     func inlinedFunctions(_ frame: FrameAddress) -> [Symbol] {
         guard let placed = code(at: frame.lookupAddress), let module = placed.module, case .file(let file) = placed.source,
             case .success(let table) = file.table(), let inlined = file.inlined,
@@ -127,7 +126,7 @@ extension CodeMap {
     }
 }
 
-/// Code of known files, found in a process of which nothing else could be read.
+/// Code of known files, found in a process that could not be read otherwise.
 public struct FoundMappings {
     private var code = CodeMap()
 
@@ -144,9 +143,9 @@ public struct FoundMappings {
         code.replace(by: [PlacedCode(mapping: mapping, source: .file(file.mapped))])
     }
 
-    /// Whether code is known at a frame's address.
+    /// Whether code is known at the frame's address.
     public func covers(_ frame: FrameAddress) -> Bool { code.code(at: frame.lookupAddress) != nil }
 
-    /// As `Symbolizer.frames`.
+    /// Like `Symbolizer.frames`.
     public func frames(_ frame: FrameAddress) -> [Symbol] { [code.symbol(frame)] + code.inlinedFunctions(frame) }
 }

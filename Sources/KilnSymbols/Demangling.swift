@@ -1,10 +1,10 @@
 import CDemangle
 
-/// What a compiler's symbol is called in the source it was compiled from: C++ and Rust (both of its schemes) without lists of
-/// parameters and without hashes, Swift as its own tools write it. Nil for names that are none of these, such as C's.
+/// The source name of a linker symbol: C++ and Rust (both schemes) without parameters and hashes, Swift as its own tools print it. Nil for
+/// other names, such as those of C.
 ///
-/// `@plt` stays behind the name. What GCC and LLVM append to a function's clones and cold parts (`.isra.0`, `.cold`,
-/// `.llvm.1234`) is dropped with the parameters.
+/// `@plt` stays after the name. Suffixes that GCC and LLVM add to clones and cold parts of functions (`.isra.0`, `.cold`, `.llvm.1234`) are
+/// removed with the parameters.
 public func demangled(_ name: String) -> String? {
     let stub = "@plt"
     if name.hasSuffix(stub) { return demangled(String(name.dropLast(stub.count))).map { $0 + stub } }
@@ -21,10 +21,10 @@ public func demangled(_ name: String) -> String? {
 }
 
 private enum Demangling {
-    /// A longer symbol stays as it is: generated code has a few, and nobody could read them anyway. C++ symbols stay from 1 KiB
-    /// on: so much libiberty takes on without being told that its stack is endless.
+    /// Longer symbols stay mangled; they occur in generated code and would be unreadable. The limit for C++ is 1 KiB, above which libiberty
+    /// needs a flag for unlimited recursion.
     static let longestSymbol = 4096
-    /// And so does one that stands for a longer name.
+    /// Symbols whose demangled name is longer stay mangled, too.
     static let longestName = 16 * 1024
 
     static func text(_ write: (UnsafeMutablePointer<CChar>, Int) -> Int) -> String? {

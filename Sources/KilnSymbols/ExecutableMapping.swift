@@ -1,14 +1,14 @@
-/// A piece of a process's address space from which code runs, for an unwinder: where it is and how to unwind there.
+/// A range of a process's address space with executable code, for an unwinder.
 public struct ExecutableMapping {
     public let start: UInt64
-    /// The first address behind it.
+    /// The first address after it.
     public let end: UInt64
-    /// The line of /proc/PID/maps, whose device and inode are what perf's MMAP2 records say too. `start` and `end` may be a
-    /// part of it, where a newer mapping has taken the rest.
+    /// The line of /proc/PID/maps, with device and inode as in perf's MMAP2 records. `start` and `end` may be a part of it, if a newer
+    /// mapping has replaced the rest.
     public let mapping: Mapping
-    /// What is mapped; nil for anonymous memory (just-in-time code) and for files that can't be opened or aren't ELF.
+    /// The mapped file; nil for anonymous memory (just-in-time compiled code), and for files that can't be opened or are not ELF.
     public let file: UnwindableFile?
-    /// How far the file's code has been moved: address - bias is the ELF virtual address. 0 without a file.
+    /// The load bias: address - bias is the ELF virtual address. 0 without a file.
     public let bias: UInt64
 
     init(_ code: PlacedCode) {
@@ -27,22 +27,21 @@ public struct ExecutableMapping {
     }
 }
 
-/// An ELF file (or vDSO image) that processes of a `SymbolStore` have mapped. Equal for all processes that map the same file.
-/// Not for use from several threads at once.
+/// An ELF file (or vDSO image) that processes of a `SymbolStore` have mapped. Equal for all processes that map the same file. Not
+/// thread-safe.
 public struct UnwindableFile: Hashable {
     let mapped: MappedFile
 
-    /// The path in the process that was seen first, or `[vdso]`.
+    /// The path in the first process that mapped it, or `[vdso]`.
     public var name: String { mapped.name }
-    /// Nil for a vDSO, which no file holds.
+    /// Nil for a vDSO, which has no file.
     public var identity: FileIdentity? { mapped.identity }
 
-    /// Its unwind table, built at the first question, then kept. Fails for files that are unreadable, broken or of
-    /// another architecture.
+    /// The unwind table, built on first use and kept. Throws for files that are unreadable, malformed or of another architecture.
     public func unwindTable() throws(SymbolFileError) -> UnwindTable { try mapped.unwindTable().get() }
 
-    /// Frees the table where it has been copied to the kernel. Another question builds it anew as long as the file is open,
-    /// which it is until its symbols have been read.
+    /// Frees the table after it was copied to the kernel. It can be built again while the file is open, which it is until its symbols have
+    /// been read.
     public func releaseUnwindTable() { mapped.releaseUnwindTable() }
 
     public static func == (one: Self, other: Self) -> Bool { one.mapped === other.mapped }
@@ -50,9 +49,9 @@ public struct UnwindableFile: Hashable {
 }
 
 extension Symbolizer {
-    /// The executable mappings, sorted by address and disjoint, as of the last refresh. Includes those that the process has
-    /// unmapped since they were first seen, as far as nothing else has taken their addresses.
+    /// The executable mappings as of the last refresh, sorted by address and disjoint. Includes unmapped ones whose addresses have not been
+    /// reused.
     ///
-    /// Reads the program headers of files that are new, about 20 us each, and builds no table.
+    /// Reads the program headers of new files, about 20 us each, and builds no table.
     public func executableMappings() -> [ExecutableMapping] { code.pieces.map(ExecutableMapping.init) }
 }

@@ -1,16 +1,15 @@
 import PrintableText
 
-/// Which side of the system call boundary a frame runs on. Decides the suffix that flamegraph
-/// tools colour by.
+/// The side of the system call boundary on which a frame runs. It decides the suffix by which flamegraph tools choose colours.
 public enum FrameSpace: Hashable, Sendable {
     case user
     case kernel
 }
 
 extension Symbol {
-    /// The frame as it is written in a folded stack: `name`, `module+0x1234` where only the module
-    /// is known, `[unknown]` where nothing is. Kernel frames end in `_[k]`, inlined functions in `_[i]`, functions of
-    /// just-in-time compiled code in `_[j]`. `demangling`: write names as in their source instead of as linkers know them.
+    /// The text of the frame in a folded stack: `name`, `module+0x1234` if only the module is known, `[unknown]` if nothing is known.
+    /// Kernel frames end with `_[k]`, inlined functions with `_[i]`, just-in-time compiled functions with `_[j]`. `demangling`: use source
+    /// names instead of linker names.
     public func foldedFrame(in space: FrameSpace, demangling: Bool = true) -> String {
         func text(_ name: String) -> String { foldedSafe(demangling ? demangled(name) ?? name : name) }
         let frame =
@@ -25,11 +24,11 @@ extension Symbol {
     }
 }
 
-/// A name as it may stand in a folded stack, which separates frames with `;`, stacks with line ends, and ends in a blank and a number:
-/// `;` becomes `:`, what isn't printable a visible escape, and a blank before digits at the end `_`, because a file in which every stack
-/// ends in two numbers is two profiles. A name without a character is `[unnamed]`.
+/// A name in a form that is safe in a folded stack, whose syntax uses `;`, line ends, and a final blank and number. `;` becomes `:`,
+/// unprintable characters become visible escapes, and a blank before final digits becomes `_`, because a file in which every stack ends
+/// with two numbers is read as two profiles. An empty name becomes `[unnamed]`.
 public func foldedSafe(_ name: String) -> String {
-    // Nearly every name is plain and goes through untouched.
+    // Nearly every name is plain and is returned unchanged.
     let endsInDigit = name.utf8.last.map { isPartOfNumber($0) } ?? true
     let isPlain = !endsInDigit && name.utf8.allSatisfy { $0 >= 0x20 && $0 < 0x7f && $0 != UInt8(ascii: ";") }
     if isPlain { return name }

@@ -2,20 +2,20 @@ import CElfutils
 import Glibc
 import SystemPackage
 
-/// A file descriptor that is closed when its owner goes.
+/// A file descriptor that is closed with its owner.
 struct OpenFile: ~Copyable {
     let descriptor: FileDescriptor
 
-    /// Opens a path below an open directory.
+    /// Opens a path relative to an open directory.
     init(at directory: FileDescriptor, _ path: String, options: Int32 = 0) throws(Errno) {
-        // Nothing that lies in a process's address space may make kiln wait or become its terminal.
+        // A mapped file must not block kiln or become its controlling terminal.
         let flags = O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY | options
         let raw = openat(directory.rawValue, path, flags)
         guard raw >= 0 else { throw Errno(rawValue: Glibc.errno) }
         descriptor = FileDescriptor(rawValue: raw)
     }
 
-    /// Another descriptor of the same file.
+    /// Duplicates the descriptor of an open file.
     init(duplicating other: FileDescriptor) throws(Errno) {
         let raw = fcntl(other.rawValue, F_DUPFD_CLOEXEC, 0)
         guard raw >= 0 else { throw Errno(rawValue: Glibc.errno) }
@@ -25,12 +25,12 @@ struct OpenFile: ~Copyable {
     deinit { try? descriptor.close() }
 }
 
-/// What makes two mapped files the same file.
+/// Identifies a mapped file.
 public struct FileIdentity: Hashable, Sendable {
-    /// st_dev. On file systems with subvolumes (btrfs, overlayfs) not what /proc/PID/maps says.
+    /// st_dev. On file systems with subvolumes (btrfs, overlayfs) it differs from the device in /proc/PID/maps.
     public let device: UInt64
     public let inode: UInt64
-    // An inode number is given out again after its file is gone: size and time tell the next one apart.
+    // Inode numbers are reused: size and time distinguish a new file from a deleted one.
     public let size: Int64
     public let modifiedSeconds: Int
     public let modifiedNanoseconds: Int
@@ -44,23 +44,23 @@ public struct FileIdentity: Hashable, Sendable {
     }
 }
 
-/// A file (or vDSO image) that processes have mapped. Its symbols and its unwind table are read at the first question.
+/// A file (or vDSO image) that processes have mapped. Its symbols and its unwind table are read on first use.
 final class MappedFile {
-    /// Held open until both have been read, so that the file may be deleted and the process exit.
+    /// Open until both have been read, so that the file may be deleted and the process may exit.
     private var file: OpenFile?
     private var image: [UInt8]
     private var symbols: Result<SymbolTable, SymbolFileError>?
     private var unwinding: Result<UnwindTable, SymbolFileError>?
-    /// A table has been built, though it may have been released since.
+    /// A table was built, even if it has been released since.
     private var wasUnwound = false
     private var loadable: Result<LoadableSegments, SymbolFileError>?
     let name: String
     /// Nil for an image.
     let identity: FileIdentity?
-    /// Where its debug file may be. Nil for an image, which has none.
+    /// The places of its debug file. Nil for an image, which has none.
     private let search: DebugFileSearch?
     private let wantsInlined: Bool
-    /// Nil where it is not wanted or there is no debugging information. Known once `symbols` is.
+    /// Nil if it is not wanted, or if there is no debugging information. Set when `symbols` is.
     private(set) var inlined: InlinedFunctions?
 
     init(
@@ -96,7 +96,7 @@ final class MappedFile {
         lazy var debugFile = search?.debugFile(of: elf, at: name) ?? .none
         let table = try SymbolTable(elf, debugFile: debugFile)
         guard wantsInlined else { return table }
-        // The file's own debugging information before that of a debug file.
+        // The file's own debugging information is preferred to that of a debug file.
         if let own = try? DebugFile(OpenFile(duplicating: file), named: name), let found = InlinedFunctions(own, shared: search?.sharedDebugFile(of: elf)) {
             inlined = found
         } else if case .found(let debug) = debugFile {
@@ -114,12 +114,12 @@ final class MappedFile {
         return result
     }
 
-    /// Forgets a table that was built. A failure is remembered.
+    /// Frees the table. A failure is kept.
     func releaseUnwindTable() {
         if case .success? = unwinding { unwinding = nil }
     }
 
-    /// Where the file's bytes are loaded to.
+    /// The addresses to which the file's bytes are loaded.
     func segments() -> Result<LoadableSegments, SymbolFileError> {
         if let loadable { return loadable }
         let result = read(LoadableSegments.init(reading:named:), LoadableSegments.init(image:named:))
@@ -133,7 +133,7 @@ final class MappedFile {
         _ fromFile: (FileDescriptor, String) throws(SymbolFileError) -> Content,
         _ fromImage: ([UInt8], String) throws(SymbolFileError) -> Content
     ) -> Result<Content, SymbolFileError> {
-        // Taken out and put back: a value that can't be copied can't be looked at inside a class.
+        // Taken out and put back, because a non-copyable value can't be borrowed from a class.
         if let file = file.take() {
             let result = Result { () throws(SymbolFileError) in try fromFile(file.descriptor, name) }
             self.file = consume file
@@ -148,27 +148,26 @@ final class MappedFile {
     }
 }
 
-/// The mapped files of any number of processes, each opened and read once however many map it.
-/// Share one between the symbolizers of a session. Not for use from several threads at once.
+/// The mapped files of any number of processes. Each file is opened and read once, even if several processes map it. Shared by the
+/// symbolizers of a session. Not thread-safe.
 public final class SymbolStore {
     private var files: [FileIdentity: MappedFile] = [:]
     private var images: [MappedFile] = []
     private let expandsInlined: Bool
     private let host = try? FileTree.host()
 
-    /// `expandsInlined`: read debugging information too, so that `Symbolizer.frames` tells what was inlined.
+    /// `expandsInlined`: reads debugging information, too, so that `Symbolizer.frames` includes inlined functions.
     public init(expandsInlined: Bool = false) { self.expandsInlined = expandsInlined }
 
-    /// How many different files are known.
+    /// The number of different files.
     public var fileCount: Int { files.count + images.count }
 
-    /// The file behind a mapping of the process whose /proc directory and tree of files are given.
+    /// The file of a mapping of the process with this /proc directory and file tree.
     func file(
         behind mapping: Mapping, path: String, isDeleted: Bool, process: FileDescriptor, tree: FileTree?
     ) throws(SymbolFileError) -> MappedFile {
-        // The link in map_files leads to the very file, in whatever mount namespace and deleted or
-        // not, but needs CAP_SYS_ADMIN or CAP_CHECKPOINT_RESTORE. The path needs only access to
-        // the process, but may name another file by now.
+        // The link in map_files leads to the mapped file itself, in any mount namespace and even if it is deleted, but needs CAP_SYS_ADMIN
+        // or CAP_CHECKPOINT_RESTORE. The path needs only access to the process, but may name another file now.
         let link = "map_files/" + String(mapping.start, radix: 16) + "-" + String(mapping.end, radix: 16)
         do {
             return try file(at: link, in: process, tree, named: path, inode: nil)
@@ -181,7 +180,7 @@ public final class SymbolStore {
     private func file(
         at path: String, in process: FileDescriptor, _ tree: FileTree?, named name: String, inode: UInt64?
     ) throws(SymbolFileError) -> MappedFile {
-        // Looked at before it is opened: opening a device can have effects.
+        // Checked before it is opened, because opening a device can have effects.
         var status = stat()
         guard fstatat(process.rawValue, path, &status, 0) == 0 else {
             throw SymbolFileError(file: name, problem: .unreadable(Errno(rawValue: errno)))
@@ -208,7 +207,7 @@ public final class SymbolStore {
         return file
     }
 
-    /// The image of a vDSO. All processes of a kernel have one of a few.
+    /// The image of a vDSO. A kernel has only a few different ones.
     func image(_ bytes: [UInt8], named name: String) -> MappedFile {
         if let known = images.first(where: { $0.isImage(bytes) }) { return known }
         let image = MappedFile(image: bytes, named: name)

@@ -1,4 +1,4 @@
-/// One line of /proc/PID/maps. The format is described in proc(5).
+/// One line of /proc/PID/maps; proc(5) describes the format.
 public struct Mapping: Hashable, Sendable {
     public struct Permissions: OptionSet, Hashable, Sendable {
         public let rawValue: UInt8
@@ -6,7 +6,7 @@ public struct Mapping: Hashable, Sendable {
         public static let read = Permissions(rawValue: 1)
         public static let write = Permissions(rawValue: 2)
         public static let execute = Permissions(rawValue: 4)
-        /// Shared with other processes; without it, private copy-on-write.
+        /// Shared with other processes; otherwise private and copy-on-write.
         public static let shared = Permissions(rawValue: 8)
     }
 
@@ -19,19 +19,19 @@ public struct Mapping: Hashable, Sendable {
         }
     }
 
-    /// What the bytes of a mapping come from.
+    /// The origin of a mapping's bytes.
     public enum Backing: Hashable, Sendable {
-        /// `path` is in the process's own mount namespace. `isDeleted`: no longer on disk under that path.
+        /// `path` is in the process's mount namespace. `isDeleted`: no longer on disk under that path.
         case file(path: String, isDeleted: Bool)
-        /// `[vdso]`, `[stack]`, `[heap]`, `[anon:name]` and the like, brackets included.
+        /// `[vdso]`, `[stack]`, `[heap]`, `[anon:name]` and the like, including the brackets.
         case named(String)
         case anonymous
     }
 
     public let start: UInt64
-    /// The first address behind the mapping.
+    /// The first address after the mapping.
     public let end: UInt64
-    /// Where in the file the mapping starts, in bytes.
+    /// The offset of the mapping's start in the file, in bytes.
     public let fileOffset: UInt64
     public let permissions: Permissions
     public let device: Device
@@ -53,7 +53,7 @@ public struct Mapping: Hashable, Sendable {
 
     public func contains(_ address: UInt64) -> Bool { start <= address && address < end }
 
-    /// What a person calls the mapping: the file's last path component, or the bracketed name.
+    /// The name of the mapping for messages: the last component of the file's path, or the bracketed name.
     public var moduleName: String? {
         switch backing {
         case .file(let path, _): path.split(separator: "/").last.map(String.init) ?? path
@@ -63,7 +63,7 @@ public struct Mapping: Hashable, Sendable {
     }
 }
 
-/// A line of /proc/PID/maps that is not one.
+/// A malformed line of /proc/PID/maps.
 public struct MappingsError: Error, Equatable, CustomStringConvertible {
     /// Counted from 1.
     public let line: Int
@@ -74,12 +74,12 @@ public struct MappingsError: Error, Equatable, CustomStringConvertible {
     }
 }
 
-/// The address space of a process as /proc/PID/maps lists it, searchable by address.
+/// The address space of a process from /proc/PID/maps, searchable by address.
 public struct ProcessMappings: Sendable, Equatable {
-    /// Sorted by address, never overlapping.
+    /// Sorted by address, without overlaps.
     public let mappings: [Mapping]
 
-    /// Parses the bytes of a maps file.
+    /// Parses the content of a maps file.
     public init(parsing bytes: [UInt8]) throws(MappingsError) {
         var parsed: [Mapping] = []
         var number = 0
@@ -91,13 +91,13 @@ public struct ProcessMappings: Sendable, Equatable {
             }
             parsed.append(mapping)
         }
-        // The kernel walks its tree in order, but a file read in several pieces while the process
-        // maps and unmaps may repeat or overlap: the later line is the newer truth.
+        // The kernel prints mappings in order. But if the process maps and unmaps while the file is read in several pieces, lines may
+        // repeat or overlap; then the later line is correct.
         let isOrdered = zip(parsed, parsed.dropFirst()).allSatisfy { $0.end <= $1.start }
         mappings = isOrdered ? parsed : Self.withoutOverlaps(parsed)
     }
 
-    /// The mapping that holds an address, by binary search.
+    /// The mapping that contains an address, by binary search.
     public func mapping(containing address: UInt64) -> Mapping? {
         guard let index = mappings.lastIndex(startingAtOrBelow: address, start: \.start) else { return nil }
         let candidate = mappings[index]
@@ -115,7 +115,7 @@ public struct ProcessMappings: Sendable, Equatable {
 }
 
 extension Array {
-    /// Index of the last element whose start is at or below an address, in an array sorted by start.
+    /// The index of the last element whose start is at or below an address, in an array sorted by start.
     func lastIndex(startingAtOrBelow address: UInt64, start: (Element) -> UInt64) -> Int? {
         var low = 0
         var high = count
@@ -127,7 +127,7 @@ extension Array {
     }
 }
 
-/// Takes the fields off one line, left to right.
+/// Parses the fields of one line from left to right.
 private struct MapsLine {
     var rest: ArraySlice<UInt8>
 
@@ -138,8 +138,8 @@ private struct MapsLine {
             let major = number(16), take(":"), let minor = number(16), take(" "),
             let inode = number(10)
         else { return nil }
-        // Behind the inode the kernel pads with spaces up to a fixed column, then writes the path.
-        // A path that itself starts with a space does not exist: file paths are absolute.
+        // After the inode, the kernel pads with spaces up to a fixed column and prints the path. A path never begins with a space, because
+        // file paths are absolute.
         let path = rest.drop { $0 == UInt8(ascii: " ") }
         return Mapping(
             start: start, end: end, fileOffset: fileOffset, permissions: permissions,
@@ -192,8 +192,8 @@ private struct MapsLine {
         return .file(path: String(decoding: unescaped(bytes), as: UTF8.self), isDeleted: isDeleted)
     }
 
-    /// The kernel writes a newline in a path as `\012`, and escapes nothing else: a backslash
-    /// stays as it is (`seq_path(m, file, "\n")` in fs/proc/task_mmu.c).
+    /// The kernel prints a newline in a path as `\012`, and escapes nothing else, not even a backslash (`seq_path(m, file, "\n")` in
+    /// fs/proc/task_mmu.c).
     private static func unescaped(_ path: ArraySlice<UInt8>) -> [UInt8] {
         let escape = Array("\\012".utf8)
         var plain: [UInt8] = []

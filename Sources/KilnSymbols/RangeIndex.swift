@@ -1,8 +1,8 @@
-/// Values that belong to ranges of addresses, which may overlap and nest. The one that starts last holds an address.
+/// Values for address ranges, which may overlap and nest. An address belongs to the containing range that starts last.
 struct RangeIndex<Value> {
     private struct Entry {
         let start, end: UInt64
-        /// How far this range and all before it reach: where a search may stop.
+        /// The largest end of this range and all earlier ones: a search may stop there.
         var reach: UInt64
         let value: Value
     }
@@ -13,7 +13,7 @@ struct RangeIndex<Value> {
         if start < end { entries.append(Entry(start: start, end: end, reach: end, value: value)) }
     }
 
-    /// To be called once, between the last `add` and the first question. Of equal ranges the one added last wins.
+    /// Called once, after the last `add` and before the first lookup. Of equal ranges, the one added last wins.
     mutating func sort() {
         entries = entries.enumerated().sorted {
             ($0.element.start, $1.element.end, $0.offset) < ($1.element.start, $0.element.end, $1.offset)

@@ -1,24 +1,23 @@
-/// What is known about the code at an address. Not knowing is a value too, with its reason.
+/// The result of looking up an address. If there is no name, it has the reason.
 public enum Symbol: Equatable, Sendable {
-    /// A named function. `offset` is the distance in bytes of the frame's own address (a return
-    /// address is not moved) from the function's first byte.
+    /// A named function. `offset` is the distance in bytes from the function's first byte to the frame's own address (without the minus one
+    /// of a return address).
     case function(name: String, module: String, offset: UInt64)
 
-    /// A function that a compiler put into its caller. It has no address of its own, and no offset.
+    /// A function that was inlined into its caller. It has no address and no offset of its own.
     case inlined(name: String, module: String)
 
-    /// A function of just-in-time compiled code, named by the map that its compiler writes.
+    /// A just-in-time compiled function, named in the map that its compiler writes.
     case generated(name: String, offset: UInt64)
 
-    /// No name, but the file is known. `offset` is the address inside the file as `nm`, `objdump`
-    /// and `addr2line` count it (the ELF virtual address), or the plain file offset where the
-    /// file could not be read as ELF.
+    /// No name, but the file is known. `offset` is the ELF virtual address, as in `nm`, `objdump` and `addr2line`, or the file offset if
+    /// the file could not be read as ELF.
     case module(name: String, offset: UInt64, reason: UnknownReason)
 
     /// Neither name nor file.
     case unknown(address: UInt64, reason: UnknownReason)
 
-    /// Why there is no name, and in which file; nil where there is a name.
+    /// The reason why there is no name, and the file; nil if there is a name.
     public var unnamed: (module: String?, reason: UnknownReason)? {
         switch self {
         case .function, .inlined, .generated: nil
@@ -28,29 +27,29 @@ public enum Symbol: Equatable, Sendable {
     }
 }
 
-/// Why an address has no function's name.
+/// The reason why an address has no function name.
 public enum UnknownReason: Equatable, Sendable {
-    /// No executable mapping of the process holds the address: often a stack that was unwound wrongly.
+    /// No executable mapping of the process contains the address, often because the stack was unwound wrongly.
     case noMapping
-    /// Executable memory that no file stands behind: just-in-time compiled code.
+    /// Executable memory without a file: just-in-time compiled code.
     case anonymousMemory
-    /// The same, and the compiler's map in /tmp doesn't name it; `isCut`: the map is too long to be read whole.
+    /// Such memory, and the compiler's map in /tmp has no name for it. `isCut`: the map is too long and was read in part.
     case noGeneratedFunction(isCut: Bool)
-    /// The same, and the compiler's map can't be used.
+    /// Such memory, and the compiler's map is unusable.
     case unusableMap(SymbolFileError)
-    /// The mapped file, or vDSO, could not be opened or understood.
+    /// The mapped file, or vDSO, could not be opened or parsed.
     case unreadable(SymbolFileError)
-    /// The file offset lies in no loadable executable segment of the file.
+    /// The file offset is outside the file's loadable executable segments.
     case outsideSegments
-    /// The file has no function symbols at all.
+    /// The file has no function symbols.
     case noSymbolTable
-    /// What was stripped from the file lies in a debug file or section that can't be used.
+    /// The stripped symbols are in a debug file or section that is unusable.
     case unusableDebugFile(SymbolFileError)
-    /// No symbol's bytes cover the address. With only dynamic symbols that is normal for static functions.
+    /// No symbol covers the address. With only dynamic symbols this is normal for static functions.
     case noSymbolCovers(onlyDynamicSymbols: Bool)
-    /// /proc/kallsyms could not be used.
+    /// /proc/kallsyms is unusable.
     case kernelSymbols(KernelSymbolsError)
-    /// The address is not inside any function that /proc/kallsyms lists.
+    /// The address is not inside any function in /proc/kallsyms.
     case noKernelFunction
 }
 

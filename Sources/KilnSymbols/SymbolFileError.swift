@@ -1,31 +1,30 @@
 import SystemPackage
 
-/// A file whose symbols or call frame information cannot be read: which one, what is wrong with it,
-/// what becomes of its frames.
+/// A file whose symbols or call frame information can't be read: the file, the problem, and the effect on frames.
 public struct SymbolFileError: Error, Equatable, Sendable {
     public enum Problem: Equatable, Sendable {
         /// Opening or reading failed.
         case unreadable(Errno)
         case notRegularFile
-        /// On disk lies another file by now than the one that is mapped.
+        /// The file on disk is not the mapped one any more.
         case replaced
-        /// A debug file that lies in the right place, but is of another build; says what was to be found there.
+        /// A debug file with the right name, but of another build.
         case otherBuild(expected: String, found: String)
-        /// Somebody else's, who may write there what he likes.
+        /// Owned by another user, who can write anything into it.
         case foreign(owner: UInt32)
         case notELF
-        /// The headers or tables contradict themselves; says which and how.
+        /// The headers or tables are malformed; the text describes how.
         case broken(String)
-        /// A sound file of a kind that kiln can't use; says which.
+        /// A valid file of a kind that kiln can't use; the text names the kind.
         case unsupported(String)
     }
 
-    /// What was to be read from the file.
+    /// What was read from the file.
     public enum Content: Equatable, Sendable {
         case symbols
-        /// .eh_frame or .debug_frame, of which unwind tables are made.
+        /// .eh_frame or .debug_frame, the sources of unwind tables.
         case callFrameInformation
-        /// A compiler's map of the code that it made just in time.
+        /// A map of just-in-time compiled code.
         case generatedFunctions
     }
 
@@ -47,17 +46,17 @@ extension SymbolFileError: CustomStringConvertible {
             case .unreadable(let errno):
                 (errno.description, "Run as root, or grant CAP_SYS_PTRACE and CAP_SYS_ADMIN")
             case .notRegularFile:
-                ("it is not a regular file", "Nothing to do: devices hold no code")
+                ("it is not a regular file", "Nothing to do: devices contain no code")
             case .replaced:
                 ("the file on disk is not the one that the process has mapped", "Run as root, or restart the process")
             case .otherBuild(let expected, let found):
                 ("it is of another build: \(found), not \(expected)", "Install the debug symbols of the running version")
             case .foreign(let owner):
-                ("it belongs to user \(owner), who runs neither the process nor this system", "Remove it")
+                ("it belongs to user \(owner), which is neither root nor the user of the process", "Remove it")
             case .notELF:
                 ("it is not an ELF file", "Nothing to do: only ELF files can be read")
             case .broken(let detail):
-                ("broken ELF file: \(detail)", "Check the file with readelf -S, or install it anew")
+                ("broken ELF file: \(detail)", "Check the file with readelf -S, or reinstall it")
             case .unsupported(let detail):
                 (detail, "Nothing to do")
             }

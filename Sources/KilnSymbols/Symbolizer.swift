@@ -1,7 +1,7 @@
 import Glibc
 import SystemPackage
 
-/// Why a process cannot be symbolized at all.
+/// Why a process can't be symbolized.
 public enum SymbolizerError: Error, Equatable, Sendable {
     case noSuchProcess(pid: Int32)
     case inaccessible(pid: Int32, Errno)
@@ -23,28 +23,27 @@ extension SymbolizerError: CustomStringConvertible {
 
 /// Names the user-space frames of one process.
 ///
-/// Mappings are read and their files opened when it is made and at each `refresh()`; symbols are
-/// read from the files, and from their debug files, at the first address that falls into them. What has been seen once can
-/// still be symbolized after the process has unmapped it, executed another program, or exited.
+/// `init` and `refresh()` read the mappings and open their files. Symbols are read from the files, and from their debug files, at the first
+/// address in them. Everything seen once can still be symbolized after the process has unmapped it, executed another program, or exited.
 ///
-/// Not for use from several threads at once.
+/// Not thread-safe.
 public final class Symbolizer {
     public enum Liveness: Equatable, Sendable {
         case running
-        /// The process is gone. Its frames can still be symbolized.
+        /// The process has ended. Its frames can still be symbolized.
         case exited
     }
 
     public let pid: Int32
-    /// Keeps meaning this very process: once it has exited, reads fail even if the pid is in use again.
+    /// Stays with this process: once it has exited, reads fail even if the pid is in use again.
     private let directory: OpenFile
     private let store: SymbolStore
-    /// The files as the process sees them; nil where kiln may not.
+    /// The files as the process sees them; nil if kiln has no access.
     private let tree: FileTree?
     private let generated: GeneratedFunctions
     private(set) var code = CodeMap()
 
-    /// `startStack`: where the stack of the execution that is meant begins; one that has another is taken for gone.
+    /// `startStack`: the start of the stack of the intended execution. A process with another one is treated as ended.
     public init(pid: Int32, startStack: UInt64? = nil, sharing store: SymbolStore = SymbolStore()) throws(SymbolizerError) {
         self.pid = pid
         self.store = store
@@ -57,21 +56,20 @@ public final class Symbolizer {
         tree = try? FileTree(at: directory.descriptor, "root", named: "/proc/\(pid)/root")
         generated = GeneratedFunctions(of: directory.descriptor, in: tree)
         if try refresh() == .exited { throw .noSuchProcess(pid: pid) }
-        // Looked at after the mappings: they are of the execution that is there now.
+        // Checked after the mappings, so that they belong to this execution.
         if let startStack, startStack != stackStart() { throw .noSuchProcess(pid: pid) }
     }
 
-    /// `startstack` of proc(5); nil where it can't be read.
+    /// `startstack` of proc(5); nil if it can't be read.
     private func stackStart() -> UInt64? {
         guard let file = try? OpenFile(at: directory.descriptor, "stat"), let bytes = try? file.descriptor.readToEnd() else { return nil }
-        // The name, the second field, may hold blanks and parentheses; startstack is the 28th.
+        // The second field, the name, may contain blanks and parentheses; startstack is the 28th field.
         let behindName = String(decoding: bytes, as: UTF8.self).split(separator: ")").last ?? ""
         let fields = behindName.split { $0 == " " || $0 == "\n" }
         return fields.count > 25 ? UInt64(fields[25]) : nil
     }
 
-    /// Reads the mappings again and adds those that are new. Costs about as much as reading
-    /// /proc/PID/maps; files that are known are not opened again.
+    /// Reads the mappings again and adds new ones. Takes about as long as reading /proc/PID/maps; known files are not opened again.
     @discardableResult
     public func refresh() throws(SymbolizerError) -> Liveness {
         let bytes: [UInt8]
@@ -92,7 +90,7 @@ public final class Symbolizer {
         for mapping in mappings.mappings where mapping.permissions.contains(.execute) {
             current.append(code.placement(of: mapping) ?? PlacedCode(mapping: mapping, source: source(of: mapping)))
         }
-        // A zombie still has its directory in /proc, but no memory any more.
+        // A zombie still has its directory in /proc, but no memory.
         if current.isEmpty && !code.isEmpty { return .exited }
         code.replace(by: current)
         generated.forget()
@@ -102,7 +100,7 @@ public final class Symbolizer {
     /// Whether code is known at a frame's address.
     public func covers(_ frame: FrameAddress) -> Bool { code.code(at: frame.lookupAddress) != nil }
 
-    /// Names a frame, or says why it has no name.
+    /// The name of a frame, or the reason why it has none.
     public func symbolize(_ frame: FrameAddress) -> Symbol {
         let symbol = code.symbol(frame)
         switch symbol {
@@ -116,8 +114,8 @@ public final class Symbolizer {
         }
     }
 
-    /// The same, and behind it the functions that a compiler put into that one and that the frame is in, the innermost last.
-    /// They are known where the symbol store was told to read debugging information, and there is some.
+    /// The same, followed by the functions that were inlined there, the innermost last. They are known if the symbol store reads debugging
+    /// information and the file has some.
     public func frames(_ frame: FrameAddress) -> [Symbol] {
         [symbolize(frame)] + code.inlinedFunctions(frame)
     }
@@ -143,7 +141,7 @@ public final class Symbolizer {
         }
     }
 
-    /// The bytes of a mapping, out of the process. A vDSO is a few pages that no file holds.
+    /// The bytes of a mapping from the process's memory. Used for the vDSO, which has no file.
     private func memory(of mapping: Mapping) throws(Errno) -> [UInt8] {
         let limit: UInt64 = 1 << 20
         guard mapping.end - mapping.start <= limit, let position = Int64(exactly: mapping.start) else {
@@ -158,7 +156,7 @@ public final class Symbolizer {
 }
 
 extension SymbolTable {
-    /// What to say where `function(at:)` finds none.
+    /// The reason to report if `function(at:)` finds none.
     var reasonForNoFunction: UnknownReason {
         if let problem { return .unusableDebugFile(problem) }
         return functionCount == 0 ? .noSymbolTable : .noSymbolCovers(onlyDynamicSymbols: hasOnlyDynamicSymbols)
@@ -166,7 +164,7 @@ extension SymbolTable {
 }
 
 extension FileDescriptor {
-    /// Everything up to the end of the file, of a /proc file whose size is not known beforehand.
+    /// Reads up to the end of a /proc file, whose size is unknown.
     func readToEnd() throws(Errno) -> [UInt8] {
         var bytes = [UInt8](repeating: 0, count: 16 * 1024)
         var filled = 0

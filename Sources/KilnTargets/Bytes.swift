@@ -1,11 +1,11 @@
-// Cutting the kernel's text files into lines, fields and numbers without copying them into strings.
+// Splits the kernel's text files into lines, fields and numbers without copying them into strings.
 
 typealias Bytes = ArraySlice<UInt8>
 
 extension UInt8 {
     var isFieldSeparator: Bool { self == 0x20 || self == 0x09 || self == 0x0a }
 
-    /// The value of a digit in bases up to 16, or nil.
+    /// The value of a digit in bases up to 16; nil for other bytes.
     var digitValue: UInt8? {
         switch self {
         case 0x30...0x39: self - 0x30
@@ -19,13 +19,13 @@ extension UInt8 {
 extension Bytes {
     var text: String { String(decoding: self, as: UTF8.self) }
 
-    /// Lines without their newline; an empty last line is left out.
+    /// Lines without their newline; empty lines are left out.
     var lines: [Bytes] { split(separator: 0x0a, omittingEmptySubsequences: true) }
 
-    /// What stands between runs of blanks.
+    /// The parts between blanks.
     var fields: [Bytes] { split(omittingEmptySubsequences: true) { $0.isFieldSeparator } }
 
-    /// Takes the next field and the blanks before it off the front; nil when none is left.
+    /// Removes and returns the next field; nil if there is none.
     mutating func takeField() -> Bytes? {
         guard let start = firstIndex(where: { !$0.isFieldSeparator }) else { return nil }
         let end = self[start...].firstIndex(where: \.isFieldSeparator) ?? endIndex
@@ -33,7 +33,7 @@ extension Bytes {
         return self[start..<end]
     }
 
-    /// The unsigned number that these bytes are, from first to last; nil for anything else, also when too large.
+    /// The unsigned number in these bytes; nil if they are not exactly one number, or if it is too large.
     func number<Number: FixedWidthInteger & UnsignedInteger>(radix: UInt8 = 10, as: Number.Type = Number.self) -> Number? {
         guard !isEmpty else { return nil }
         var value: Number = 0
@@ -47,13 +47,13 @@ extension Bytes {
         return value
     }
 
-    /// A process id: a number above 0 that fits pid_t.
+    /// A process id: a positive number that fits pid_t.
     var pid: Int32? {
         guard let value = number(as: UInt32.self), value > 0 else { return nil }
         return Int32(exactly: value)
     }
 
-    /// The number between the brackets of `socket:[123]` or `net:[4026531833]`, when the kind matches.
+    /// The number in `socket:[123]` or `net:[4026531833]`, if the kind matches.
     func inode(ofKind kind: StaticString) -> UInt64? {
         let length = kind.utf8CodeUnitCount
         guard count > length + 3, last == UInt8(ascii: "]"),
@@ -68,7 +68,7 @@ extension String {
     /// The part after the last slash.
     var baseName: String { lastIndex(of: "/").map { String(self[index(after: $0)...]) } ?? self }
 
-    /// Filled with blanks to a width, for columns.
+    /// Padded with blanks to the width of a column.
     func padded(to width: Int) -> String {
         count < width ? self + String(repeating: " ", count: width - count) : self
     }

@@ -1,6 +1,6 @@
-// Which container a process lives in, read off the path of its control group.
+// The container of a process, from the path of its control group.
 
-/// A container, as far as its control group tells.
+/// A container, as its control group describes it.
 public struct Container: Hashable, Sendable, CustomStringConvertible {
     public enum Runtime: String, Hashable, Sendable {
         case docker, podman, containerd, lxc
@@ -8,14 +8,14 @@ public struct Container: Hashable, Sendable, CustomStringConvertible {
         case systemdNspawn = "systemd-nspawn"
         /// A pod's container whose group doesn't name the runtime.
         case kubernetes
-        /// The group is named like a container (64 hexadecimal digits), and nothing says by whom.
+        /// The group's name is a container id (64 hexadecimal digits) without a runtime.
         case unknown = "container"
     }
 
     public var runtime: Runtime
     /// The full id (64 hexadecimal digits), or the name for LXC and systemd-nspawn.
     public var id: String
-    /// The pod's UID, for a container of Kubernetes.
+    /// The UID of the pod, for a container of Kubernetes.
     public var pod: String?
 
     public init(runtime: Runtime, id: String, pod: String? = nil) {
@@ -24,19 +24,18 @@ public struct Container: Hashable, Sendable, CustomStringConvertible {
         self.pod = pod
     }
 
-    /// The first 12 digits, as `docker ps` and `crictl ps` print them; names whole.
+    /// The first 12 digits, as `docker ps` and `crictl ps` print them; names in full.
     public var shortID: String { Self.isHexadecimalID(Bytes(id.utf8)) ? String(id.prefix(12)) : id }
 
     /// "docker 0123456789ab"
     public var description: String { "\(runtime.rawValue) \(shortID)" }
 
-    /// The innermost container named in the text of /proc/PID/cgroup; nil for a process outside of any.
+    /// The innermost container in the text of /proc/PID/cgroup; nil for a process outside of containers.
     ///
-    /// Works for version 2 (one line, `0::/path`), version 1 (a line for each controller) and both at once:
-    /// whichever line names a container counts.
+    /// Reads version 2 (one line, `0::/path`), version 1 (a line for each controller), and both at once. Any line may name the container.
     public init?(parsingCgroup bytes: [UInt8]) {
         for line in bytes[...].lines {
-            // hierarchy-ID:controller-list:path; the path may hold colons.
+            // hierarchy-ID:controller-list:path; the path may contain colons.
             let parts = line.split(separator: UInt8(ascii: ":"), maxSplits: 2, omittingEmptySubsequences: false)
             guard parts.count == 3 else { continue }
             let components = parts[2].split(separator: UInt8(ascii: "/")).map { $0.text }
@@ -45,7 +44,7 @@ public struct Container: Hashable, Sendable, CustomStringConvertible {
         return nil
     }
 
-    /// The deepest component that names a container wins: containers nest (docker in LXC, kind in docker).
+    /// Containers nest (docker in LXC, kind in docker): the deepest component that names one is used.
     private init?(groupPath components: [String]) {
         for (index, component) in components.enumerated().reversed() {
             let parent = index > 0 ? components[index - 1] : ""
@@ -59,9 +58,9 @@ public struct Container: Hashable, Sendable, CustomStringConvertible {
 
     private static func named(_ component: String, under parent: String, ancestors: ArraySlice<String>) -> Container? {
         let unit = component.droppingSuffix(".scope")
-        // systemd driver: docker-ID.scope, cri-containerd-ID.scope, crio-ID.scope, libpod-ID.scope, nerdctl-ID.scope.
-        // libpod-conmon-ID and crio-conmon-ID hold the monitor outside of the container: their "ID" isn't one here.
-        // A containerd without a pod slice writes SLICE:cri-containerd:ID.
+        // systemd driver: docker-ID.scope, cri-containerd-ID.scope, crio-ID.scope, libpod-ID.scope, nerdctl-ID.scope. libpod-conmon-ID and
+        // crio-conmon-ID are monitors outside the container; the part after the runtime is not an ID there. containerd without a pod slice
+        // writes SLICE:cri-containerd:ID.
         let separators: [Character] = ["-", ":"]
         for separator in separators {
             guard let cut = unit.lastIndex(of: separator) else { continue }
@@ -100,7 +99,7 @@ public struct Container: Hashable, Sendable, CustomStringConvertible {
         bytes.count == 64 && bytes.allSatisfy { $0.digitValue != nil }
     }
 
-    /// The UID in `podUID` or `kubepods-burstable-podUID.slice` (where systemd wants "_" for "-").
+    /// The UID in `podUID` or `kubepods-burstable-podUID.slice` (systemd replaces "-" by "_").
     private static func podUID(_ component: String) -> String? {
         let unit = component.droppingSuffix(".slice")
         guard let name = unit.split(separator: "-pod").last.map(String.init) else { return nil }

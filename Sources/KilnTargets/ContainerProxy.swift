@@ -1,9 +1,9 @@
-// Programs that hold a port on the host and carry its bytes to a server in a container. Who profiles them
-// by --port would measure the carrier.
+// Proxies that listen on a host port and forward its bytes to a server in a container. With --port, kiln would otherwise measure the proxy
+// instead of the server.
 
 /// A process that forwards a host port into a container.
 struct ContainerProxy: Hashable, Sendable {
-    /// Where the bytes go, as far as the command line tells.
+    /// The destination of the bytes, from the command line.
     enum Destination: Hashable, Sendable {
         /// docker-proxy: `-container-ip 172.17.0.2 -container-port 6379`
         case address(IPAddress, port: UInt16)
@@ -23,7 +23,7 @@ struct ContainerProxy: Hashable, Sendable {
     var name: String
     var destination: Destination
 
-    /// Nil for a process that is no such proxy.
+    /// Nil for a process that is not a proxy.
     init?(comm: String, exe: String?, arguments: [String]) {
         let candidates = [exe?.droppingSuffix(" (deleted)").baseName, arguments.first?.baseName, comm]
         if let name = candidates.lazy.compactMap({ $0 }).first(where: Self.names.contains) {

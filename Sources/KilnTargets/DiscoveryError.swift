@@ -1,11 +1,11 @@
 import PrintableText
 import SystemPackage
 
-/// Why there is no target, in words for the person who asked.
+/// Why there is no target, as a message for the user.
 public enum DiscoveryError: Error, Hashable, Sendable {
-    /// The process list itself can't be had.
+    /// The process list can't be read.
     case procUnreadable(root: String, Errno?)
-    /// kiln runs in a nested pid namespace; nil where the kernel didn't say which.
+    /// kiln runs in a nested pid namespace; nil if the kernel doesn't report which.
     case nestedPIDNamespace(inode: UInt64?)
 
     case noSuchProcess(pid: Int32)
@@ -19,7 +19,7 @@ public enum DiscoveryError: Error, Hashable, Sendable {
     ///   - servers: the known servers, wherever they listen.
     ///   - unread: processes whose network namespace could not be looked up.
     case nobodyListens(port: UInt16, servers: [Target], unread: Int)
-    /// The socket is there, but not its process.
+    /// The socket exists, but its process can't be read.
     case holderUnreadable(port: UInt16, addresses: [IPAddress])
     case severalListen(port: UInt16, targets: [Target])
     case proxied(ProxiedPort)
@@ -33,18 +33,18 @@ public enum DiscoveryError: Error, Hashable, Sendable {
 public struct ProxiedPort: Hashable, Sendable {
     public var port: UInt16
     public var proxies: [Target]
-    /// Where they say that the bytes go: "to 172.17.0.2:6379", "into container 0123456789ab"; may be empty.
+    /// The destinations according to the proxies: "to 172.17.0.2:6379", "into container 0123456789ab"; may be empty.
     public var destinations: [String]
-    /// Servers that such bytes reach.
+    /// Servers that receive these bytes.
     public var candidates: [Target]
-    /// Processes that listen on the same port themselves, in this or another network namespace, and are no candidates.
+    /// Processes that listen on the same port themselves, in any network namespace, and are not candidates.
     public var alsoListening: [Target]
-    /// All known servers, for the case that there is no candidate.
+    /// All known servers, for a message without candidates.
     public var servers: [Target]
 }
 
 extension DiscoveryError: CustomStringConvertible {
-    /// One line that says what, where, why and what to do; where there is a choice, a line for each candidate follows.
+    /// One line that says what, where, why and what to do; then a line for each candidate, if there are any.
     public var description: String {
         switch self {
         case .procUnreadable(let root, let error):
@@ -58,7 +58,7 @@ extension DiscoveryError: CustomStringConvertible {
             return "cannot list processes in \(root): \(reason). \(advice)"
         case .nestedPIDNamespace(let inode):
             let which = inode.map { " (pid:[\($0)])" } ?? ""
-            return "kiln runs in a pid namespace of its own\(which), but BPF programs see the host's pids. "
+            return "kiln runs in its own pid namespace\(which), but BPF programs see the host's pids. "
                 + "Run kiln on the host, or its container with --pid=host."
         case .noSuchProcess(let pid) where pid <= 0:
             return "\(pid) is not a process id. Give a number that ps shows."
@@ -70,7 +70,7 @@ extension DiscoveryError: CustomStringConvertible {
             case .permissionDenied, .notPermitted:
                 return "cannot read about process \(pid)\(name) in /proc: \(error). Run as root."
             case .invalidArgument:
-                return "cannot read about process \(pid)\(name) in /proc: its stat or status is not in a form that kiln knows."
+                return "cannot read about process \(pid)\(name) in /proc: its stat or status has an unknown format."
             default:
                 return "cannot read about process \(pid)\(name) in /proc: \(error)."
             }
@@ -83,7 +83,7 @@ extension DiscoveryError: CustomStringConvertible {
         case .zombie(let pid, let comm, let parent, let parentComm):
             let name = parentComm.map { " (\($0.printable))" } ?? ""
             return "pid \(pid) (\(comm.printable)) has ended and is only waiting for its parent, pid \(parent)\(name), "
-                + "to notice: nothing is left to profile."
+                + "to notice. There is nothing left to profile."
         case .portZero:
             return "0 is not a port that a server can listen on. Give a port from 1 to 65535, or the process with --pid."
         case .nobodyListens(let port, let servers, let unread):
@@ -91,14 +91,14 @@ extension DiscoveryError: CustomStringConvertible {
         case .holderUnreadable(let port, let addresses):
             let places = Set(addresses.map { Self.endpoint($0, port) }).sorted().joined(separator: ", ")
             return "port \(port) is open (\(places)), but no process that kiln can read holds the socket. "
-                + "Reading takes root or CAP_SYS_PTRACE; a socket of the kernel itself has no process to profile."
+                + "Reading it needs root or CAP_SYS_PTRACE; a socket of the kernel itself has no process to profile."
         case .severalListen(let port, let targets):
             return "\(targets.count) processes listen on port \(port). Choose with --pid:" + Target.listing(targets)
         case .proxied(let proxied):
             return proxied.description
         case .noServer(let lookalikes):
-            let first = "no \(Self.knownNames) is running that kiln can see. Name the process with --pid or --port."
-            return lookalikes.isEmpty ? first : first + " These serve no data:" + Target.listing(lookalikes)
+            let first = "no running \(Self.knownNames) was found. Name the process with --pid or --port."
+            return lookalikes.isEmpty ? first : first + " These processes serve no data:" + Target.listing(lookalikes)
         case .severalServers(let targets):
             return "\(targets.count) servers are running. Choose with --pid or --port:" + Target.listing(targets)
         }
@@ -113,16 +113,16 @@ extension DiscoveryError: CustomStringConvertible {
         var text = "no process listens on TCP port \(port)"
         if unread > 0 {
             text += " where kiln may look; the network namespace of \(unread) \(unread == 1 ? "process" : "processes") "
-                + "can't be read, which takes root or CAP_SYS_PTRACE."
+                + "can't be read, which needs root or CAP_SYS_PTRACE."
         } else if servers.isEmpty {
             return text + ", and no \(knownNames) is running. Check the port, or name the process with --pid."
         } else {
             text += "."
         }
         if servers.contains(where: \.hasOtherNetwork) {
-            text += " A published container port may be forwarded by the packet filter, which listens nowhere: use --pid."
+            text += " A published container port may be forwarded by the packet filter, which has no listening socket: use --pid."
         }
-        return servers.isEmpty ? text : text + " Servers that are running:" + Target.listing(servers)
+        return servers.isEmpty ? text : text + " Running servers:" + Target.listing(servers)
     }
 
     static func endpoint(_ address: IPAddress, _ port: UInt16) -> String {
@@ -143,10 +143,10 @@ extension ProxiedPort: CustomStringConvertible {
         } else if servers.isEmpty {
             text += "No known server was found behind it: find its pid on the host and give it with --pid."
         } else {
-            text += "Which server is behind it can't be told. Choose with --pid:" + Target.listing(servers)
+            text += "kiln can't find out which server is behind it. Choose with --pid:" + Target.listing(servers)
         }
         if !alsoListening.isEmpty {
-            text += "\nThe same port, elsewhere:" + Target.listing(alsoListening)
+            text += "\nThe same port elsewhere:" + Target.listing(alsoListening)
         }
         return text
     }

@@ -1,5 +1,4 @@
-// Who may be called: the listening sockets of a network namespace, from /proc/PID/net/{tcp,tcp6,unix}, and the
-// addresses that are local to it, from fib_trie and if_inet6.
+// The listening sockets of a network namespace, from /proc/PID/net/{tcp,tcp6,unix}, and its local addresses, from fib_trie and if_inet6.
 
 /// An IPv4 or IPv6 address: 4 or 16 bytes in network order.
 public struct IPAddress: Hashable, Sendable, CustomStringConvertible {
@@ -56,23 +55,23 @@ public struct IPAddress: Hashable, Sendable, CustomStringConvertible {
 public struct ListeningTCPSocket: Hashable, Sendable {
     public var address: IPAddress
     public var port: UInt16
-    /// Number of the socket in sockfs: the one in `socket:[INODE]` of /proc/PID/fd, unique over all namespaces.
+    /// The inode number of the socket in sockfs, as in `socket:[INODE]` of /proc/PID/fd; unique over all namespaces.
     public var inode: UInt64
 }
 
-/// A unix socket on which somebody listens.
+/// A listening unix socket.
 public struct ListeningUnixSocket: Hashable, Sendable {
-    /// As it was bound: possibly relative to the process's directory; "@name" in the abstract namespace.
+    /// The path as it was bound: may be relative to the process's directory; "@name" in the abstract namespace.
     public var path: String
     public var inode: UInt64
 }
 
-/// What one line of /proc/net/tcp or tcp6 is.
+/// The kind of a line in /proc/net/tcp or tcp6.
 enum TCPTableLine: Equatable {
     case listening(ListeningTCPSocket)
-    /// A connection. The kernel prints all listeners before the first of these (tcp_get_idx in net/ipv4/tcp_ipv4.c).
+    /// A connection. The kernel prints all listeners before the first connection (tcp_get_idx in net/ipv4/tcp_ipv4.c).
     case connection
-    /// The headline, a socket between two states, or something we don't understand.
+    /// The header, a socket between two states, or an unknown line.
     case other
 
     init(parsing line: Bytes) {
@@ -122,16 +121,15 @@ public func listeningUnixSockets(parsing bytes: [UInt8]) -> [ListeningUnixSocket
             rest.takeField() != nil, rest.takeField() != nil,
             let inode = rest.takeField()?.number(as: UInt64.self)
         else { return nil }
-        // The path is the rest of the line behind one blank, blanks of its own included.
+        // The path follows one blank, and may contain blanks.
         let path = rest.dropFirst()
         return path.isEmpty ? nil : ListeningUnixSocket(path: path.text, inode: inode)
     }
 }
 
-/// The IPv4 addresses that the namespace calls its own, in the text of /proc/PID/net/fib_trie.
+/// The namespace's own IPv4 addresses, from the text of /proc/PID/net/fib_trie.
 ///
-/// A leaf is printed as `|-- 172.17.0.2`, followed by one line for each of its prefixes; `/32 host LOCAL`
-/// marks an address of an interface.
+/// A leaf is printed as `|-- 172.17.0.2`, followed by one line for each of its prefixes. `/32 host LOCAL` marks an address of an interface.
 public func localIPv4Addresses(parsingFIBTrie bytes: [UInt8]) -> Set<IPAddress> {
     var result: Set<IPAddress> = []
     var leaf: IPAddress?
@@ -148,7 +146,7 @@ public func localIPv4Addresses(parsingFIBTrie bytes: [UInt8]) -> Set<IPAddress> 
     return result
 }
 
-/// The IPv6 addresses of the namespace's interfaces, in the text of /proc/PID/net/if_inet6.
+/// The IPv6 addresses of the namespace's interfaces, from the text of /proc/PID/net/if_inet6.
 public func localIPv6Addresses(parsingInterfaces bytes: [UInt8]) -> Set<IPAddress> {
     var result: Set<IPAddress> = []
     for line in bytes[...].lines {

@@ -1,30 +1,30 @@
-// Which process listens on a port, in whatever network namespace.
+// Finds the processes that listen on a port, in any network namespace.
 
-/// Who holds the listening sockets of some ports.
+/// The processes that hold the listening sockets of some ports.
 struct PortHolders {
-    /// By port: the processes that hold a socket listening on it, ascending.
+    /// By port: the processes that hold a socket listening on it, in ascending order.
     var processes: [UInt16: [Int32]] = [:]
     /// By port: listening sockets that no readable process holds.
     var orphans: [UInt16: [ListeningTCPSocket]] = [:]
-    /// By network namespace: all sockets that listen in it. The kernel looks through the places of all its connections to list them,
-    /// some milliseconds, so nobody asks twice.
+    /// By network namespace: all its listening sockets. Listing them takes the kernel some milliseconds, because it walks the hash table of
+    /// all connections, so each namespace is listed once.
     var listening: [UInt64: [ListeningTCPSocket]] = [:]
-    /// Processes whose network namespace could not be looked up.
+    /// The number of processes whose network namespace could not be read.
     var unread = 0
 
-    /// Reads each network namespace once, then goes through the descriptors of the processes.
+    /// Reads each network namespace once, then the descriptors of the processes.
     ///
-    /// A socket inode is unique over all namespaces, so a holder is found even if it has moved to another namespace
-    /// since it opened the socket, or was given the socket by someone else.
+    /// A socket's inode is unique over all namespaces. So a holder is found even if it has changed its namespace since it opened the
+    /// socket, or got the socket from another process.
     init(of ports: Set<UInt16>, in procfs: ProcFS, pids: [Int32]) {
         var sockets: [UInt64: ListeningTCPSocket] = [:]
         for pid in pids {
-            // A process that has ended since the list was made is no loss.
+            // Skips a process that has ended since the list was read.
             guard let process = try? procfs.process(pid) else { continue }
             do {
                 let namespace = try process.namespace(.network)
                 if listening[namespace] != nil { continue }
-                // If this process goes away while being read, the next one of its namespace serves.
+                // If this process ends during the read, the next one of its namespace is used.
                 listening[namespace] = try process.listeningTCPSockets()
             } catch .permissionDenied {
                 unread += 1
@@ -32,7 +32,7 @@ struct PortHolders {
                 continue
             }
         }
-        // Kiln's own namespace can be read by anyone, its link always.
+        // kiln's own namespace is always readable.
         if unread > 0, let process = try? procfs.selfProcess(), let own = try? process.namespace(.network), listening[own] == nil {
             listening[own] = try? process.listeningTCPSockets()
         }

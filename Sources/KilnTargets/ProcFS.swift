@@ -5,15 +5,15 @@ import Musl
 #endif
 import SystemPackage
 
-/// A mounted proc file system, or a tree of files that looks like one.
+/// A mounted proc file system, or a copy of one.
 ///
-/// Everything about other processes is read here; nothing is written, and no system call but those on files is made.
+/// Everything about other processes is read here. Nothing is written, and only system calls on files are made.
 public struct ProcFS: Sendable {
     public let root: FilePath
 
     public init(root: FilePath = "/proc") { self.root = root }
 
-    /// The ids of all processes, ascending. Threads other than group leaders are not listed by the kernel.
+    /// The ids of all processes, ascending. The kernel lists only thread-group leaders.
     public func pids() throws(Errno) -> [Int32] {
         let descriptor = try openDescriptor(root.string, at: AT_FDCWD, O_RDONLY | O_DIRECTORY)
         var result: [Int32] = []
@@ -26,13 +26,13 @@ public struct ProcFS: Sendable {
         return result.sorted()
     }
 
-    /// The process (or thread: see ``ProcessStatus/threadGroup``) of that id.
+    /// The process with this id, or the thread (see ``ProcessStatus/threadGroup``).
     public func process(_ pid: Int32) throws(Errno) -> ProcessDirectory {
         let path = root.appending(String(pid)).string
         return ProcessDirectory(pid: pid, descriptor: try openDescriptor(path, at: AT_FDCWD, O_RDONLY | O_DIRECTORY))
     }
 
-    /// The process that reads; fails with ENOENT where /proc belongs to a pid namespace that it isn't in.
+    /// The calling process. Throws ENOENT if /proc belongs to a pid namespace that the process is not in.
     public func selfProcess() throws(Errno) -> ProcessDirectory {
         let descriptor = try openDescriptor(root.appending("self").string, at: AT_FDCWD, O_RDONLY | O_DIRECTORY)
         var process = ProcessDirectory(pid: 0, descriptor: descriptor)
@@ -40,7 +40,7 @@ public struct ProcFS: Sendable {
         return process
     }
 
-    /// Processes that a process has started, and those that they have started. One whose parent has ended is another one's child by then.
+    /// The running descendants of a process. A process whose parent has ended has another parent.
     public func descendants(of pid: Int32) -> [Int32] {
         var children: [Int32: [Int32]] = [:]
         for candidate in (try? pids()) ?? [] {
@@ -49,7 +49,7 @@ public struct ProcFS: Sendable {
         }
         var found: [Int32] = [], open = [pid]
         while let parent = open.popLast() {
-            // A process that was given a number again while others were read could make a circle.
+            // A pid that was reused during the reads could form a cycle.
             let new = (children.removeValue(forKey: parent) ?? []).filter { $0 != pid }
             found += new
             open += new
@@ -57,11 +57,11 @@ public struct ProcFS: Sendable {
         return found.sorted()
     }
 
-    /// Where the reading process stands among pid namespaces.
+    /// The pid namespace of the calling process.
     public enum PIDNamespace: Hashable, Sendable {
-        /// The kernel's first: the pids that BPF programs see are the ones that /proc shows.
+        /// The kernel's first: BPF programs see the same pids as /proc.
         case initial
-        /// Inside of a container or the like: BPF programs see other pids than this process does.
+        /// A nested one, as in a container: BPF programs see other pids than this process.
         case nested(inode: UInt64)
         case unreadable(Errno)
 
@@ -79,7 +79,7 @@ public struct ProcFS: Sendable {
     }
 }
 
-/// Opens, relative to a directory, and closes on exec.
+/// Opens a path relative to a directory, with O_CLOEXEC.
 func openDescriptor(_ path: String, at directory: Int32, _ flags: Int32) throws(Errno) -> Int32 {
     while true {
         let descriptor = openat(directory, path, flags | O_CLOEXEC)
@@ -88,7 +88,7 @@ func openDescriptor(_ path: String, at directory: Int32, _ flags: Int32) throws(
     }
 }
 
-/// Calls `body` with the name of each entry and the directory's descriptor until it returns false; closes the directory.
+/// Calls `body` with the name of each entry and the directory's descriptor until it returns false. Closes the directory.
 func forEachEntry(
     closing descriptor: Int32, _ body: (_ name: UnsafePointer<CChar>, _ directory: Int32) -> Bool
 ) throws(Errno) {

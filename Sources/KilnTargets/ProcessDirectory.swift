@@ -5,10 +5,10 @@ import Musl
 #endif
 import SystemPackage
 
-/// One process's directory in /proc, held open.
+/// The directory of a process in /proc, held open.
 ///
-/// All reads go through the open directory. The kernel ties it to the process, not to the number: once the process
-/// is gone every read fails with ENOENT or ESRCH, even when the pid has been given to another.
+/// All reads go through the open directory. The kernel ties it to the process, not to the pid: once the process has ended, every read fails
+/// with ENOENT or ESRCH, even if the pid is in use again.
 public struct ProcessDirectory: ~Copyable {
     public internal(set) var pid: Int32
     private let descriptor: Int32
@@ -24,22 +24,22 @@ public struct ProcessDirectory: ~Copyable {
         case network = "net", pid, mount = "mnt"
     }
 
-    /// The group leader's name, without its newline. Readable by everyone.
+    /// The name of the group leader, without newline. Everyone may read it.
     public func comm() throws(Errno) -> String {
         let bytes = try read("comm")
         return (bytes.last == 0x0a ? bytes.dropLast() : bytes[...]).text
     }
 
-    /// The program file, as the process would name it; " (deleted)" follows when it was replaced or removed.
-    /// ENOENT for kernel threads and zombies; EACCES without CAP_SYS_PTRACE for other users' processes.
+    /// The path of the program in the process's mount namespace, followed by " (deleted)" if it was replaced or removed. Throws ENOENT for
+    /// kernel threads and zombies, and EACCES without CAP_SYS_PTRACE for processes of other users.
     public func exe() throws(Errno) -> String { try link("exe").text }
 
-    /// The arguments, at most the first 4 KiB of them.
+    /// The arguments, at most their first 4 KiB.
     public func arguments() throws(Errno) -> [String] {
         commandLineArguments(parsing: try read("cmdline", upTo: 4096))
     }
 
-    /// - Throws: EINVAL when the kernel's text is not understood; this holds for ``status()`` and ``namespace(_:)`` too.
+    /// - Throws: EINVAL if the text has an unknown format, like ``status()`` and ``namespace(_:)``.
     public func stat() throws(Errno) -> ProcessStat {
         guard let stat = ProcessStat(parsing: try read("stat")) else { throw .invalidArgument }
         return stat
@@ -50,7 +50,7 @@ public struct ProcessDirectory: ~Copyable {
         return status
     }
 
-    /// Calls of read(2), write(2) and their like that the process has made (syscr and syscw); recv(2) and send(2) aren't counted.
+    /// The number of read(2), write(2) and similar calls of the process (syscr and syscw), without recv(2) and send(2).
     public func ioCalls() throws(Errno) -> UInt64 {
         let counts = try read("io")[...].lines.filter { $0.starts(with: "syscr:".utf8) || $0.starts(with: "syscw:".utf8) }
         let numbers = counts.compactMap { $0.fields.last?.number(as: UInt64.self) }
@@ -58,7 +58,7 @@ public struct ProcessDirectory: ~Copyable {
         return numbers[0] &+ numbers[1]
     }
 
-    /// The inode that names a namespace.
+    /// The inode that identifies a namespace.
     public func namespace(_ namespace: Namespace) throws(Errno) -> UInt64 {
         let target = try link("ns/" + namespace.rawValue)
         let inode =
@@ -73,19 +73,19 @@ public struct ProcessDirectory: ~Copyable {
 
     public func container() throws(Errno) -> Container? { Container(parsingCgroup: try read("cgroup")) }
 
-    /// The inodes of the sockets that the process holds; with `wanted`, of those only, and no further than all are found.
+    /// The inodes of the sockets that the process holds. With `wanted`, only those, and only until all are found.
     ///
-    /// The kernel walks descriptors from the lowest up, and a server opens its listeners before any client's socket, so a
-    /// search for a few among 10,000 ends early.
+    /// The kernel lists descriptors from the lowest up, and a server opens its listeners before any client's socket. So a search for a few
+    /// of 10,000 ends early.
     public func socketInodes(among wanted: Set<UInt64>? = nil) throws(Errno) -> Set<UInt64> {
         let directory = try openDescriptor("fd", at: descriptor, O_RDONLY | O_DIRECTORY)
         var result: Set<UInt64> = []
-        // The longest link of interest, socket:[18446744073709551615], has 29 bytes; a path may be cut.
+        // The longest relevant link, socket:[18446744073709551615], has 29 bytes; a path may be truncated.
         try withUnsafeTemporaryAllocation(of: UInt8.self, capacity: 64) { buffer throws(Errno) in
             guard let base = buffer.baseAddress else { return }
             try forEachEntry(closing: directory) { name, directory in
                 let length = base.withMemoryRebound(to: CChar.self, capacity: 64) { readlinkat(directory, name, $0, 64) }
-                // Negative for "." and "..", and for a descriptor closed since the directory was read.
+                // Negative for "." and "..", and for a descriptor that was closed since the directory was read.
                 guard length > 9, length < 64, base[0] == UInt8(ascii: "s"),
                     let inode = Bytes(buffer[..<length]).inode(ofKind: "socket"), wanted?.contains(inode) ?? true
                 else { return true }
@@ -96,7 +96,7 @@ public struct ProcessDirectory: ~Copyable {
         return result
     }
 
-    /// All listening TCP sockets of the process's network namespace, whoever holds them.
+    /// All listening TCP sockets of the process's network namespace, of any process.
     public func listeningTCPSockets() throws(Errno) -> [ListeningTCPSocket] {
         var result: [ListeningTCPSocket] = []
         for (index, table) in ["net/tcp", "net/tcp6"].enumerated() {
@@ -105,27 +105,27 @@ public struct ProcessDirectory: ~Copyable {
                     switch TCPTableLine(parsing: line) {
                     case .listening(let socket): result.append(socket); return true
                     case .other: return true
-                    // Listeners come first: a server with 100,000 connections costs no more than an idle one.
+                    // Listeners come first, so a server with 100,000 connections takes no longer than an idle one.
                     case .connection: return false
                     }
                 }
             } catch {
-                // tcp6 is missing on a kernel without IPv6.
+                // tcp6 does not exist on a kernel without IPv6.
                 if index == 0 || error != .noSuchFileOrDirectory { throw error }
             }
         }
         return result
     }
 
-    /// All named listening unix sockets of the process's network namespace, whoever holds them.
+    /// All named listening unix sockets of the process's network namespace, of any process.
     public func listeningUnixSockets() throws(Errno) -> [ListeningUnixSocket] {
         KilnTargets.listeningUnixSockets(parsing: try read("net/unix"))
     }
 
-    /// The addresses that the process's network namespace calls its own, loopback included.
+    /// The addresses of the process's network namespace, including loopback.
     public func localAddresses() throws(Errno) -> Set<IPAddress> {
         let ipv4 = localIPv4Addresses(parsingFIBTrie: try read("net/fib_trie"))
-        // Missing on a kernel without IPv6.
+        // Does not exist on a kernel without IPv6.
         guard let interfaces = try? read("net/if_inet6") else { return ipv4 }
         return ipv4.union(localIPv6Addresses(parsingInterfaces: interfaces))
     }
@@ -140,7 +140,7 @@ public struct ProcessDirectory: ~Copyable {
         return Bytes(buffer[..<length].map { UInt8(bitPattern: $0) })
     }
 
-    /// A whole file, or its beginning.
+    /// A file, up to a number of bytes.
     private func read(_ name: String, upTo limit: Int = .max) throws(Errno) -> [UInt8] {
         var bytes: [UInt8] = []
         try forEachPiece(of: name) { piece in
@@ -150,7 +150,7 @@ public struct ProcessDirectory: ~Copyable {
         return bytes
     }
 
-    /// Opens a file below the directory for reading.
+    /// Opens a file in the directory for reading.
     func openFile(_ name: String, _ flags: Int32 = 0) throws(Errno) -> Int32 { try openDescriptor(name, at: descriptor, O_RDONLY | flags) }
 
     /// Calls `body` with each line until it returns false.
@@ -165,7 +165,7 @@ public struct ProcessDirectory: ~Copyable {
         }
     }
 
-    /// Calls `body` with each piece that the kernel hands out, until it returns false or the file ends.
+    /// Calls `body` with each piece that the kernel returns, until it returns false or the file ends.
     private func forEachPiece(of name: String, _ body: (UnsafeBufferPointer<UInt8>) -> Bool) throws(Errno) {
         let file = try openFile(name)
         defer { close(file) }

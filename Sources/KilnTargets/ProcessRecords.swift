@@ -1,4 +1,4 @@
-// What /proc/PID/stat, status and cmdline say (proc_pid_stat(5), proc_pid_status(5)), as values.
+// The content of /proc/PID/stat, status and cmdline (proc_pid_stat(5), proc_pid_status(5)).
 
 /// The state letter of a process as the kernel prints it.
 public struct ProcessState: Hashable, Sendable {
@@ -6,31 +6,31 @@ public struct ProcessState: Hashable, Sendable {
 
     public init(letter: Character) { self.letter = letter }
 
-    /// Ended, but its parent has not yet fetched the exit status ('Z'); or just being removed ('X', 'x').
+    /// It has ended, but its parent has not yet read the exit status ('Z'), or it is being removed ('X', 'x').
     public var isDead: Bool { letter == "Z" || letter == "X" || letter == "x" }
 }
 
 /// /proc/PID/stat
 public struct ProcessStat: Hashable, Sendable {
-    /// Name of the thread-group leader, at most 15 bytes for a user process.
+    /// The name of the thread-group leader; for a user process, at most 15 bytes.
     public var comm: String
     public var state: ProcessState
     public var parent: Int32
     /// PF_ flags of the kernel.
     public var flags: UInt32
-    /// CPU time in clock ticks, threads that ended included. Coarse: see ``ProcessCPUClock``.
+    /// CPU time in clock ticks, including threads that have ended. Coarse: see ``ProcessCPUClock``.
     public var userTicks: UInt64
     public var systemTicks: UInt64
     public var threadCount: Int
-    /// Clock ticks from boot to the start of the process. Together with the pid it names one process for good.
+    /// Clock ticks from boot to the start of the process. Together with the pid it identifies a process forever.
     public var startTime: UInt64
 
     /// PF_KTHREAD of include/linux/sched.h.
     public var isKernelThread: Bool { flags & 0x0020_0000 != 0 }
 
-    /// Nil when the bytes are not a stat line of at least 22 fields.
+    /// Nil if the bytes are not a stat line with at least 22 fields.
     public init?(parsing bytes: [UInt8]) {
-        // The name stands in parentheses and may itself hold blanks, parentheses and newlines: it ends at the last ")".
+        // The name is in parentheses and may contain blanks, parentheses and newlines: it ends at the last ")".
         guard let open = bytes.firstIndex(of: UInt8(ascii: "(")), let close = bytes.lastIndex(of: UInt8(ascii: ")")), open < close
         else { return nil }
         let fields = bytes[(close + 1)...].fields
@@ -55,23 +55,23 @@ public struct ProcessStat: Hashable, Sendable {
 /// /proc/PID/status
 public struct ProcessStatus: Hashable, Sendable {
     public var state: ProcessState
-    /// The process this thread belongs to; equals `pid` for a thread-group leader.
+    /// The process of this thread; equal to `pid` for a thread-group leader.
     public var threadGroup: Int32
     public var pid: Int32
-    /// 0 for the first process of a pid namespace, and for one whose parent lives outside of the namespace of /proc.
+    /// 0 for the first process of a pid namespace, and if the parent is outside the namespace of /proc.
     public var parent: Int32
     /// The real user id, as seen from the user namespace of the reader.
     public var uid: UInt32
-    /// The pid in each nested pid namespace, from the one of /proc inwards: the last is what the process calls itself.
+    /// The pid in each nested pid namespace, from that of /proc inwards: the last one is the process's own view.
     public var namespacePIDs: [Int32]
 
-    /// Nil when a field that every kernel since 4.1 prints is missing.
+    /// Nil if a field is missing that every kernel since 4.1 prints.
     public init?(parsing bytes: [UInt8]) {
         var values: [String: Bytes] = [:]
         for line in bytes[...].lines {
             guard let colon = line.firstIndex(of: UInt8(ascii: ":")) else { continue }
             let key = line[..<colon].text
-            // The first of a name counts: Name, the only line a process can choose, has its newlines escaped.
+            // The first line of a name counts: in Name, the only line that a process controls, newlines are escaped.
             if values[key] == nil { values[key] = line[(colon + 1)...] }
         }
         guard let state = values["State"]?.fields.first?.text.first,
@@ -89,10 +89,10 @@ public struct ProcessStatus: Hashable, Sendable {
     }
 }
 
-/// /proc/PID/cmdline: arguments that each end in a zero byte.
+/// The arguments in /proc/PID/cmdline, each of which ends with a zero byte.
 ///
-/// A server that rewrites its title leaves one argument ("redis-server *:6379") and a tail of zero bytes,
-/// which are dropped. Empty for kernel threads and zombies.
+/// A server that rewrites its title leaves one argument ("redis-server *:6379") followed by zero bytes, which are dropped. Empty for kernel
+/// threads and zombies.
 public func commandLineArguments(parsing bytes: [UInt8]) -> [String] {
     var arguments = bytes.split(separator: 0, omittingEmptySubsequences: false).map { $0.text }
     while arguments.last?.isEmpty == true { arguments.removeLast() }

@@ -3,37 +3,37 @@ import SystemPackage
 
 /// A process to be profiled.
 public struct Target: Hashable, Sendable {
-    /// As the pid namespace of /proc numbers it.
+    /// The pid in the namespace of /proc.
     public var pid: Int32
-    /// The thread-group leader's.
+    /// The name of the thread-group leader.
     public var comm: String
-    /// The program file as the process would name it; nil where it can't be read.
+    /// The path of the program in the process's mount namespace; nil if it can't be read.
     public var exe: String?
-    /// Clock ticks from boot: with the pid, this names one process for good.
+    /// Clock ticks from boot. Together with the pid it identifies a process forever.
     public var startTime: UInt64
     /// The real user id.
     public var uid: UInt32
     /// The TCP ports on which the process listens, ascending.
     public var ports: [UInt16]
-    /// The unix sockets on which it listens, as it named them.
+    /// The unix sockets on which it listens, with their bound paths.
     public var unixSockets: [String]
-    /// False where the kernel doesn't show its descriptors: then no ports and no sockets means nothing.
+    /// False if its descriptors can't be read; empty ports and sockets then mean nothing.
     public var socketsWereRead: Bool
     public var container: Container?
-    /// What the process calls itself, when that differs from `pid`.
+    /// The pid in its own namespace, if it differs from `pid`.
     public var pidInNamespace: Int32?
-    /// Inode of its network namespace; nil where it can't be read.
+    /// The inode of its network namespace; nil if it can't be read.
     public var networkNamespace: UInt64?
-    /// Whether that is another one than kiln's.
+    /// Whether its network namespace differs from kiln's.
     public var hasOtherNetwork: Bool
     public var role: ProcessRole
 
-    /// The server this is known to be; nil for sentinels, forked children and everything else.
+    /// The known server that it is; nil for sentinels, forked children and all other processes.
     public var server: KnownServer? { role.server }
 }
 
 extension Target {
-    /// A line for each target, in columns: pid, where it listens, name, container.
+    /// A line for each target, in columns: pid, listening address, name, container.
     static func listing(_ targets: [Target]) -> String {
         let rows = targets.sorted { $0.pid < $1.pid }.map(\.columns)
         let widths = (0..<3).map { column in rows.map { $0[column].count }.max() ?? 0 }
@@ -65,18 +65,18 @@ extension Target {
 }
 
 extension Target {
-    /// Reads everything about one process and nothing about any other, save for the fork's parent.
+    /// Reads everything about one process, and about no other except the parent of a fork.
     ///
-    /// Whatever can't be read is left empty.
+    /// Fields that can't be read stay empty.
     /// - Parameters:
     ///   - ownNetwork: the network namespace of kiln.
-    ///   - listening: the sockets that listen, by network namespace, as far as they are known.
+    ///   - listening: the known listening sockets, by network namespace.
     init(
         reading process: borrowing ProcessDirectory, stat: ProcessStat, status: ProcessStatus, in procfs: ProcFS,
         ownNetwork: UInt64?, listening: [UInt64: [ListeningTCPSocket]] = [:]
     ) {
         pid = process.pid
-        // Not stat's, which for some kernel threads is longer than what everyone else shows.
+        // Not the name in stat, which for some kernel threads is longer than in other files.
         comm = (try? process.comm()) ?? stat.comm
         exe = try? process.exe()
         startTime = stat.startTime
@@ -104,8 +104,8 @@ extension Target {
         unixSockets = Set(unix.filter { held.contains($0.inode) }.map(\.path)).sorted()
     }
 
-    /// A server whose parent runs the same program as a server is a fork of it: the title tells too, but
-    /// `proc-title-template` may leave it out.
+    /// A server whose parent runs the same program as a server is a fork of it. The title shows this, too, unless `proc-title-template`
+    /// leaves it out.
     private static func isServer(_ parent: Int32, withExe exe: String?, in procfs: ProcFS) -> Bool {
         guard parent > 1, let process = try? procfs.process(parent), let comm = try? process.comm() else { return false }
         let parentExe = try? process.exe()

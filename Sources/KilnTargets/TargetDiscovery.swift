@@ -1,6 +1,6 @@
 import SystemPackage
 
-/// Finds the processes that somebody wants profiled.
+/// Finds the processes to profile.
 public struct TargetDiscovery: Sendable {
     public let procfs: ProcFS
     private let ownNetwork: UInt64?
@@ -11,7 +11,7 @@ public struct TargetDiscovery: Sendable {
         ownNetwork = own ?? nil
     }
 
-    /// The processes of the pids, then who listens on the ports, each once and in the order given; with neither, the one
+    /// The processes with these pids, then those that listen on these ports, each once and in this order. Without pids and ports, the one
     /// known server that is running.
     public func targets(pids: [Int32], ports: [UInt16]) throws(DiscoveryError) -> [Target] {
         if pids.isEmpty && ports.isEmpty { return [try onlyServer()] }
@@ -29,17 +29,17 @@ public struct TargetDiscovery: Sendable {
         return result
     }
 
-    /// All running servers that kiln knows, ascending by pid; forked children and sentinels left out.
+    /// All running known servers, ascending by pid, without forked children and sentinels.
     public func knownServers() throws(DiscoveryError) -> [Target] {
         serversAndLookalikes(among: try processList()).filter { $0.server != nil }
     }
 
-    /// Fails where kiln's own pid namespace is not the kernel's first, so that /proc and BPF number processes differently.
+    /// Throws if kiln's pid namespace is not the kernel's first, because /proc and BPF then number processes differently.
     public func requireInitialPIDNamespace() throws(DiscoveryError) {
         switch procfs.pidNamespace {
         case .initial: return
         case .nested(let inode): throw .nestedPIDNamespace(inode: inode)
-        // No /proc/self: either no proc file system, or one of a namespace that kiln is not in.
+        // No /proc/self: there is no proc file system, or it belongs to a namespace that kiln is not in.
         case .unreadable(let error):
             _ = try processList()
             if error != .noSuchFileOrDirectory { throw .procUnreadable(root: procfs.root.string, error) }
@@ -108,7 +108,7 @@ public struct TargetDiscovery: Sendable {
         return first
     }
 
-    /// Looks at names first and reads the rest only of processes that bear a right one.
+    /// Checks names first, and reads the rest only for processes with a matching name.
     private func serversAndLookalikes(among pids: [Int32]) -> [Target] {
         var result: [Target] = []
         for pid in pids {
@@ -139,7 +139,7 @@ public struct TargetDiscovery: Sendable {
         let directServers = direct.filter { $0.target.server != nil }.map(\.target)
         if direct.count < listening.count {
             let proxied = proxiedPort(port, listening, running)
-            // Published under its own number, the server listens on the very port that the proxy forwards.
+            // If the port is published under the same number, the server listens on the very port that the proxy forwards.
             if let server = directServers.first, directServers.count == 1, proxied.candidates.map(\.pid) == [server.pid] {
                 return server
             }
@@ -174,7 +174,7 @@ public struct TargetDiscovery: Sendable {
         let proxies = listening.compactMap { listener in listener.proxy.map { (target: listener.target, proxy: $0) } }
         var candidates: [Target] = []
         var destinations: [String] = []
-        // A rootless engine has two in a row, of which the inner one alone knows the address.
+        // A rootless engine has two proxies in a row, of which only the inner one has the address.
         for (target, proxy) in proxies where proxy.destination != .unknown {
             destinations.append(proxy.destination.description)
             candidates += self.candidates(at: proxy.destination, behind: target, servers, running)
@@ -205,7 +205,7 @@ public struct TargetDiscovery: Sendable {
                 guard let process = try? procfs.process(target.pid) else { return false }
                 return (try? process.localAddresses().contains(address)) ?? false
             }
-            // Where no namespace shows the address (unreadable, or a further hop between), the port alone has to do.
+            // If no namespace has the address (unreadable, or one more hop between), only the port is compared.
             let reached = owners.isEmpty ? listening : owners
             let known = reached.filter { $0.server != nil }
             return known.isEmpty ? reached : known

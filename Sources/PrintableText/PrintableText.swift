@@ -1,11 +1,11 @@
-/// Text that strangers choose, made safe to show: names of processes, files, functions, commands and hosts, and what servers answer.
+/// Makes text from outside safe to print: names of processes, files, functions, commands and hosts, and replies of servers.
 ///
-/// A terminal obeys control characters, and any local user can put them into a process's name. Characters that reorder or hide
-/// their neighbours make a line say what it doesn't say. All of them become visible escapes: `\n`, `\x1b`, `\u{202e}`. A backslash
-/// stays as it is, so escaping twice changes nothing.
+/// A terminal obeys control characters, and any local user can put them into a process name. Characters that reorder or hide others falsify
+/// a line. All of them become visible escapes: `\n`, `\x1b`, `\u{202e}`. A backslash stays unchanged, so escaping twice has no further
+/// effect.
 extension String {
     public var printable: String {
-        // Nearly all text is plain ASCII and goes through untouched.
+        // Nearly all text is plain ASCII and is returned unchanged.
         if utf8.allSatisfy({ $0 >= 0x20 && $0 < 0x7f }) { return self }
         var text = String.UnicodeScalarView()
         for scalar in unicodeScalars {
@@ -16,7 +16,8 @@ extension String {
 }
 
 extension Unicode.Scalar {
-    /// Whether it shows as itself: no control (C0, DEL, C1), no direction, no zero width, no separator of lines, and assigned.
+    /// Whether the character is printed as itself: assigned, and not a control (C0, DEL, C1), a direction mark, of zero width, or a line
+    /// separator.
     public var isPrintable: Bool {
         switch properties.generalCategory {
         case .control, .format, .surrogate, .privateUse, .unassigned, .lineSeparator, .paragraphSeparator: false

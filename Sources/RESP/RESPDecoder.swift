@@ -1,40 +1,40 @@
-/// The value at the start of some bytes.
+/// The value at the beginning of some bytes.
 public struct RESPDecoded: Hashable, Sendable {
     public var value: RESPValue
-    /// Bytes that belong to it.
+    /// The number of its bytes.
     public var length: Int
-    /// All of it is there.
+    /// All of the value is present.
     public var isWhole: Bool
 }
 
-/// Decode the value that the bytes begin with. Bytes that end inside it, none at all among them, give what there is of it.
+/// Decodes the value at the beginning of the bytes. If the bytes end inside the value, or are empty, returns the part that is present.
 public func decodeRESP(_ bytes: some Sequence<UInt8>, limits: RESPLimits = RESPLimits()) throws(RESPError) -> RESPDecoded {
     var decoder = Decoder(bytes: Array(bytes), limits: limits)
     let value = try decoder.value(depth: 1)
     return RESPDecoded(value: value, length: decoder.position, isWhole: !decoder.ended)
 }
 
-/// The words of a request, an array of bulk strings or an inline command; the last one may be cut.
+/// The words of a request: an array of bulk strings, or an inline command. The last one may be truncated.
 public struct RESPRequest: Hashable, Sendable {
     public var words: [RESPString]
-    /// How many there were to be; nil: not known.
+    /// The announced number of words; nil if unknown.
     public var announced: Int?
     public var isWhole: Bool
 }
 
-/// Decode the request that the bytes begin with.
+/// Decodes the request at the beginning of the bytes.
 public func decodeRESPRequest(_ bytes: some Sequence<UInt8>, limits: RESPLimits = RESPLimits()) throws(RESPError) -> RESPRequest {
     var decoder = Decoder(bytes: Array(bytes), limits: limits)
     return try decoder.request()
 }
 
-/// Where in the bytes each of the first `count` requests lies that ask for something, one behind the other: a server passes over blank
-/// lines and arrays without elements. Fewer where the bytes end, or are no request, before.
+/// The ranges of the first `count` requests in the bytes, without blank lines and empty arrays, which a server ignores. Fewer if the bytes
+/// end, or are not a request.
 public func rangesOfRESPRequests(_ count: Int, in bytes: [UInt8], limits: RESPLimits = RESPLimits()) -> [Range<Int>] {
     ranges(count, in: bytes, limits) { (decoder) throws(RESPError) in try decoder.request().words.contains { !$0.bytes.isEmpty } }
 }
 
-/// Where in the bytes each of the first `count` values lies, one behind the other. Fewer where the bytes end, or are no value, before.
+/// The ranges of the first `count` consecutive values in the bytes. Fewer if the bytes end, or are not a value.
 public func rangesOfRESP(_ count: Int, in bytes: [UInt8], limits: RESPLimits = RESPLimits()) -> [Range<Int>] {
     ranges(count, in: bytes, limits) { (decoder) throws(RESPError) in
         _ = try decoder.value(depth: 1)
@@ -42,7 +42,7 @@ public func rangesOfRESP(_ count: Int, in bytes: [UInt8], limits: RESPLimits = R
     }
 }
 
-/// `take` moves a decoder behind one of them, and says whether it is to be among the ranges.
+/// `take` decodes one item, and returns whether its range is included.
 private func ranges(
     _ count: Int, in bytes: [UInt8], _ limits: RESPLimits, _ take: (inout Decoder) throws(RESPError) -> Bool
 ) -> [Range<Int>] {
@@ -138,7 +138,7 @@ private struct Decoder {
         switch type {
         case UInt8(ascii: "!"): return .bulkError(text)
         case UInt8(ascii: "="):
-            // Three bytes and a colon before the text.
+            // The text begins after three bytes and a colon.
             let format = RESPString(text.bytes.prefix(3), announced: 3)
             guard let announced = text.announced, announced >= 4, text.bytes.count < 4 || text.bytes[3] == UInt8(ascii: ":") else {
                 throw .badEnd(at: start)
@@ -157,7 +157,7 @@ private struct Decoder {
             guard type == UInt8(ascii: "*") else { throw .badNumber(at: start) }
             return .nullArray
         case .count(let count):
-            // Room is made as elements come: what is announced need not be true.
+            // Memory is allocated as elements arrive, because the announced number may be false.
             elements.announced = count * perEntry
             while elements.values.count < count * perEntry, !ended { elements.values.append(try value(depth: depth + 1)) }
         case .streamed:
@@ -180,7 +180,7 @@ private struct Decoder {
         }
     }
 
-    /// The parts of a streamed string (`$?`), up to the one of length 0.
+    /// The parts of a streamed string (`$?`), up to the part of length 0.
     private mutating func chunks() throws(RESPError) -> RESPString {
         var text = RESPString([], announced: nil)
         while true {
@@ -206,7 +206,7 @@ private struct Decoder {
 
     private enum Length { case count(Int), null, streamed, cut }
 
-    /// The number behind a type, its CR LF included.
+    /// The number after a type, up to and including CR LF.
     private mutating func length(at start: Int) throws(RESPError) -> Length {
         let text = line()
         guard text.isWhole else { return .cut }
@@ -218,7 +218,7 @@ private struct Decoder {
         return .count(Int(number))
     }
 
-    /// Bytes up to CR LF, which belongs to them.
+    /// Bytes up to and including CR LF.
     private mutating func line() -> RESPString {
         let start = position
         while position < bytes.count {
@@ -229,12 +229,12 @@ private struct Decoder {
             position += 1
         }
         ended = true
-        // A CR at the very end is half of the line's.
+        // A CR at the very end belongs to the line end.
         let end = bytes.last == 13 && bytes.count > start ? bytes.count - 1 : bytes.count
         return RESPString(bytes[start..<end], announced: nil)
     }
 
-    /// Bytes by number, and their CR LF.
+    /// A counted number of bytes, and their CR LF.
     private mutating func counted(_ count: Int, at start: Int) throws(RESPError) -> RESPString {
         let here = min(count, bytes.count - position)
         let text = RESPString(bytes[position..<(position + here)], announced: count)
@@ -251,7 +251,7 @@ private struct Decoder {
     }
 
     private func number(_ text: [UInt8], at start: Int) throws(RESPError) -> Int64 {
-        // Not `Int64(String)`: that would take digits of other scripts.
+        // Not `Int64(String)`, which accepts digits of other scripts.
         var digits = text[...]
         let sign = digits.first
         if sign == UInt8(ascii: "-") || sign == UInt8(ascii: "+") { digits = digits.dropFirst() }
@@ -260,7 +260,7 @@ private struct Decoder {
         for digit in digits {
             guard (UInt8(ascii: "0")...UInt8(ascii: "9")).contains(digit) else { throw .badNumber(at: start) }
             let (product, tooLarge) = value.multipliedReportingOverflow(by: 10)
-            // Downwards, because the least number has no positive twin.
+            // Subtracts, because the least number has no positive counterpart.
             let (sum, carried) = product.subtractingReportingOverflow(Int64(digit - UInt8(ascii: "0")))
             guard !tooLarge, !carried else { throw .badNumber(at: start) }
             value = sum
@@ -270,7 +270,7 @@ private struct Decoder {
         return -value
     }
 
-    /// Words between blanks; quotes hold blanks together, and a backslash inside double quotes a quote.
+    /// Words separated by blanks. Quotes enclose blanks, and a backslash inside double quotes escapes a quote.
     private mutating func inlineRequest() -> RESPRequest {
         var request = RESPRequest(words: [], announced: nil, isWhole: false)
         var word: [UInt8]?, quote: UInt8?

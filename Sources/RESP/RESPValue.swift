@@ -1,4 +1,4 @@
-/// A value of RESP2 or RESP3, whole or as far as its bytes reach.
+/// A value of RESP2 or RESP3, complete or truncated.
 ///
 /// Types: https://redis.io/docs/latest/develop/reference/protocol-spec/
 public indirect enum RESPValue: Hashable, Sendable {
@@ -8,11 +8,11 @@ public indirect enum RESPValue: Hashable, Sendable {
     /// `$`, `!`: counted bytes.
     case bulkString(RESPString)
     case bulkError(RESPString)
-    /// `=`: counted bytes of a text in a format of three bytes (`txt`, `mkd`).
+    /// `=`: counted bytes of a text with a format of three bytes (`txt`, `mkd`).
     case verbatimString(format: RESPString, text: RESPString)
     /// `:`
     case integer(Int64)
-    /// `,` and `(`: the number's text, as it came.
+    /// `,` and `(`: the text of the number.
     case double(RESPString)
     case bigNumber(RESPString)
     /// `#`
@@ -25,18 +25,18 @@ public indirect enum RESPValue: Hashable, Sendable {
     case array(RESPElements)
     case set(RESPElements)
     case push(RESPElements)
-    /// `%`: keys and values in turn.
+    /// `%`: alternating keys and values.
     case map(RESPElements)
-    /// `|`: what was said about a value, keys and values in turn, and the value.
+    /// `|`: attributes (alternating keys and values), and the value that they describe.
     case attributed(RESPElements, RESPValue)
-    /// Nothing more than perhaps a type and a part of a number came of it.
+    /// Truncated so early that at most a type and a part of a number are present.
     case cut
 }
 
-/// Bytes, and how many there were to be.
+/// Bytes, and their announced number.
 public struct RESPString: Hashable, Sendable {
     public var bytes: [UInt8]
-    /// nil: not known, because the line's end, or a streamed string's, didn't come.
+    /// Nil if unknown, because the end of a line or of a streamed string is missing.
     public var announced: Int?
 
     public init(_ bytes: some Sequence<UInt8>, announced: Int?) {
@@ -44,7 +44,7 @@ public struct RESPString: Hashable, Sendable {
         self.announced = announced
     }
 
-    /// A whole one.
+    /// A complete string.
     public init(_ bytes: some Sequence<UInt8>) {
         self.bytes = Array(bytes)
         announced = self.bytes.count
@@ -53,11 +53,11 @@ public struct RESPString: Hashable, Sendable {
     public var isWhole: Bool { announced == bytes.count }
 }
 
-/// Elements, and how many there were to be.
+/// Elements, and their announced number.
 public struct RESPElements: Hashable, Sendable {
-    /// As far as they came; the last one may be cut.
+    /// The elements that are present; the last one may be truncated.
     public var values: [RESPValue]
-    /// nil: not known, because a streamed aggregate's end didn't come.
+    /// Nil if unknown, because the end of a streamed aggregate is missing.
     public var announced: Int?
 
     public init(_ values: [RESPValue], announced: Int?) {
@@ -65,38 +65,38 @@ public struct RESPElements: Hashable, Sendable {
         self.announced = announced
     }
 
-    /// All of them.
+    /// A complete aggregate.
     public init(_ values: [RESPValue]) {
         self.values = values
         announced = values.count
     }
 }
 
-/// What a decoder takes at most. What is beyond is refused, not cut.
+/// The limits of a decoder. A value beyond them is an error; it is not truncated.
 public struct RESPLimits: Sendable {
-    /// Values inside each other.
+    /// Nesting of values.
     public var depth: Int
-    /// Values in all, nested ones counted.
+    /// The total number of values, including nested ones.
     public var elements: Int
-    /// Bytes that a string may announce; also the most elements that an aggregate may.
+    /// The announced length of a string in bytes, and the announced number of elements of an aggregate.
     public var announced: Int
 
-    /// Redis itself takes strings of 512 MiB as shipped, and nests replies of scripts some ten levels deep.
+    /// By default, Redis accepts strings of 512 MiB, and nests replies of scripts about ten levels deep.
     public init(depth: Int = 64, elements: Int = 1 << 20, announced: Int = 512 << 20) {
-        // A level takes a few hundred bytes of the thread's stack: what is left of 512 KiB would be enough.
+        // A level takes a few hundred bytes of the thread's stack, so 256 levels fit even into the rest of a 512 KiB stack.
         self.depth = min(max(depth, 1), 256)
         self.elements = max(elements, 1)
         self.announced = min(max(announced, 0), 1 << 40)
     }
 }
 
-/// Why bytes are no RESP, and where.
+/// Why bytes are not RESP, and where.
 public enum RESPError: Error, Equatable, CustomStringConvertible {
     /// No type begins with this byte.
     case unknownType(UInt8, at: Int)
-    /// A length, count or number that is none, or lies beyond what is representable.
+    /// A malformed length, count or number, or one beyond what is representable.
     case badNumber(at: Int)
-    /// A counted string is not followed by CR LF, or a type's line is not what it may be.
+    /// A counted string without CR LF at its end, or a malformed line of a type.
     case badEnd(at: Int)
     case tooDeep(at: Int)
     case tooManyElements(at: Int)
@@ -104,8 +104,8 @@ public enum RESPError: Error, Equatable, CustomStringConvertible {
 
     public var description: String {
         switch self {
-        case .unknownType(let byte, let at): "byte \(at) (\(byte)) begins no RESP type"
-        case .badNumber(let at): "the number at byte \(at) is none"
+        case .unknownType(let byte, let at): "byte \(at) (\(byte)) is not the beginning of a RESP type"
+        case .badNumber(let at): "the number at byte \(at) is not a number"
         case .badEnd(let at): "the value at byte \(at) doesn't end as it should"
         case .tooDeep(let at): "the value at byte \(at) is nested too deep"
         case .tooManyElements(let at): "the value at byte \(at) is one too many"

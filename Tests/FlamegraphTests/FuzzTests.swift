@@ -31,7 +31,7 @@ import Testing
             let stacks = FoldedStacks(parsing: input, reading)
             let lines = input.split(separator: UInt8(ascii: "\n"), omittingEmptySubsequences: false)
             let count = lines.count - (lines.last?.isEmpty == true ? 1 : 0)
-            #expect(stacks.acceptedLines + stacks.rejectedCount + stacks.blankLines == count)
+            #expect(stacks.acceptedLines + stacks.rejectedCount + stacks.blankLines + stacks.commentLines == count)
 
             let layout = Layout(stacks, minimumShare: 0)
             #expect(layout.boxes.reduce(0) { $0 + $1.own } == stacks.total)

@@ -90,7 +90,7 @@ func collapse(
             ("a 1 1.0: e:", "a 1"), ("   a 1 1.0: e:", "a 1"), ("tokio runtime w 12/13 [003] 1.0: e:", "tokio_runtime_w 1"),
             ("worker 7 12/13 [003] 1.0: e:", "worker_7 1"), ("  dd 12 [000] 1.0: e:", "dd 1"), ("#x 5 1.0: e:", "#x 1"),
             ("a;b 5 1.0: e:", "a:b 1"), (":-1 -1 [000] 1.0: e:", ":-1 1"), ("x [2] 5/6 [000] 1.0: e:", "x_[2] 1"),
-            ("x 5/6 [000] d..2. 1.0: 77 e:", "x 77"), ("x 5 cpu-clock:", "x 1"), ("x 5", "x 1"), ("x 5/6 [001] e:u: ", "x 1"),
+            ("x 5/6 [000] d..2. 1.0: 77 e:", "x 77"), ("x     5 cpu-clock:", "x 1"), ("x     5", "x 1"), ("x 5/6 [001] e:u: ", "x 1"),
         ]
         for (line, folded) in cases { #expect(collapsed(line + "\n\n") == [folded], "\(line)") }
     }
@@ -118,9 +118,9 @@ func collapse(
             .init(name: "cycles", samples: 2, isCounted: true), .init(name: "faults", samples: 1, isCounted: false),
         ])
         var options = PerfScriptOptions()
-        options.event = "faults"
+        options.events = ["faults"]
         #expect(collapsed(text, options) == ["a;g 1"])
-        options.event = "nothing"
+        options.events = ["nothing"]
         #expect(collapse(Array(text.utf8), options).report.samples == 0)
     }
 

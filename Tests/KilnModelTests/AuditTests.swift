@@ -126,8 +126,8 @@ struct AuditTests {
         (["GET": 7, "EXEC": 1, "MULTI": 1], ["GET": 9, "EXEC": 1, "MULTI": 1], "the server has 2 more: unexplained"),
         (["GET": 7, "MULTI": 1, "EXEC": 1], ["GET": 6, "MULTI": 1, "EXEC": 1], "the server has 1 fewer: unexplained"),
         // Renamed: the server counts by the name that it was made with.
-        (["GET": 7, "FETCH": 3], ["GET": 10], "the server has 3 more: asked for by another name (FETCH)"),
-        (["GET": 7, "FETCH": 3], ["GET": 11], "the server has 4 more: 3 can be asked for by another name (FETCH), 1 unexplained"),
+        (["GET": 7, "FETCH": 3], ["GET": 10], "the server has 3 more: called by another name (FETCH)"),
+        (["GET": 7, "FETCH": 3], ["GET": 11], "the server has 4 more: 3 can be called by another name (FETCH), 1 unexplained"),
         (["GET": 7], [:], "the server has 7 fewer: unexplained"),
     ] as [([String: UInt64], [String: UInt64], String?)])
     func differencesAreExplained(kiln: [String: UInt64], server: [String: UInt64], explanation: String?) throws {
@@ -211,9 +211,9 @@ struct AuditTests {
     @Test func whatNobodyAnsweredNeedNotHaveBeenExecuted() throws {
         var said = Said(kiln: ["QUIT": 1, "GET": 5], server: ["QUIT": 1, "GET": 3])
         said["GET"].phases[.service] = Self.latencies(3)
-        #expect(try said.reason("GET") == "the server has 2 fewer: read behind QUIT, and so not executed")
+        #expect(try said.reason("GET") == "the server has 2 fewer: read after QUIT, so not executed")
         said["GET"].phases[.service] = Self.latencies(4)
-        #expect(try said.reason("GET") == "the server has 2 fewer: 1 can be read behind QUIT, and so not executed, 1 unexplained")
+        #expect(try said.reason("GET") == "the server has 2 fewer: 1 can be read after QUIT, so not executed, 1 unexplained")
         var old = Said(kiln: ["QUIT": 2], server: [:])
         #expect(try old.reason("QUIT") == "the server has 2 fewer: unexplained")
         old.server.version = ServerStatistics.Version(6, 2)
@@ -238,7 +238,7 @@ struct AuditTests {
         said.server.modules = ["lua"]
         #expect(try #require(try said.reason("CONFIG")).hasSuffix("1 unexplained"))
         said.server.commands["CONFIG"] = Self.counts(2)
-        #expect(try #require(try said.reason("CONFIG")).contains("asked by its own Lua engine"))
+        #expect(try #require(try said.reason("CONFIG")).contains("called by its own Lua engine"))
     }
 
     /// A request that kiln has not counted is no other's fault: not a module's that is always there, the cluster bus's or a master's.
@@ -315,8 +315,8 @@ struct AuditTests {
             == "the server has 3 more: 2 can be 1 unpaired_connections, 1 unexplained")
         #expect(try reason(3, 5) { $0.kiln.losses = ["errors_without_name": 2] } == "the server has 2 more: 2 errors_without_name")
         #expect(try reason(3, 5) { $0.kiln.losses = ["errors_without_name": 1] } == "the server has 2 more: 1 can be 1 errors_without_name, 1 unexplained")
-        #expect(try reason(3, 4) { $0.kiln.losses = ["protocol_errors": 1] } == "the server has 1 more: answers to what is no RESP (1 protocol_errors)")
-        #expect(try reason(3, 5) { $0.server.commands["EVAL"] = Self.counts(4) } == "the server has 2 more: errors inside of scripts (4 ran)")
+        #expect(try reason(3, 4) { $0.kiln.losses = ["protocol_errors": 1] } == "the server has 1 more: replies to input that is not RESP (1 protocol_errors)")
+        #expect(try reason(3, 5) { $0.server.commands["EVAL"] = Self.counts(4) } == "the server has 2 more: errors inside scripts (4 ran)")
         #expect(try reason(3, 5) { $0.server.modules = ["vectorset"]; $0.server.isReplica = true } == "the server has 2 more: unexplained")
         #expect(try reason(3, 2) == "the server has 1 fewer: unexplained")
         #expect(try reason(3, 0) { $0.server.keepsErrors = false } == "the server has 3 fewer: it counts no errors (before Redis 6.2)")

@@ -29,7 +29,7 @@ struct TraceRowTests {
         #expect(cut.request == "SET ab...(9 bytes) ...(2 more)")
         #expect(!cut.complete)
         #expect(row("*2\r\n$4\r\nAUTH\r\n", "-ERR", flags: [.answered, .secret, .replyWithheld, .error], requestBytes: 30, command: "AUTH").request == "AUTH (withheld)")
-        #expect(row("", "+OK\r\n", flags: [.answered, .requestLost], requestBytes: 30).request == "GET ...(arguments not kept)")
+        #expect(row("", "+OK\r\n", flags: [.answered, .requestLost], requestBytes: 30).request == "GET ...(arguments not captured)")
         let reply = row("get a\r\n", "*3\r\n$1\r\na\r\n$500\r\nxy", replyBytes: 600)
         #expect(reply.replyKind == "array" && reply.replySize == 3 && reply.reply == "[a, xy...(500 bytes), ...]" && !reply.complete)
     }

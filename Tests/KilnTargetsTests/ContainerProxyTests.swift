@@ -48,7 +48,7 @@ import Testing
         #expect(search(6379) == """
             port 6379 belongs to docker-proxy (pid 812), which forwards it to 172.17.0.3:6379. Profile the server behind it with --pid:
               pid 4800  port 6379  redis-server  docker fedcba987654
-            The same port, elsewhere:
+            The same port elsewhere:
               pid 4711  port 6379  redis-server  docker 0123456789ab
             """)
     }
@@ -63,7 +63,7 @@ import Testing
         #expect(search(6379) == """
             port 6379 belongs to docker-proxy (pid 812), which forwards it to 172.17.0.3:7000. Profile the server behind it with --pid:
               pid 4800  port 7000  redis-server  network namespace 4026532301
-            The same port, elsewhere:
+            The same port elsewhere:
               pid 4711  port 6379  redis-server  network namespace 4026532300
             """)
     }
@@ -117,7 +117,7 @@ import Testing
     @Test func aPortNobodyListensOnMentionsThePacketFilterWhenContainersRun() throws {
         try proc.addRedis(4711, ports: [(6379, 20)], network: 4_026_532_300, cgroup: "0::/docker/\(ContainerTests.id)\n")
         #expect(search(16379) == """
-            no process listens on TCP port 16379. A published container port may be forwarded by the packet filter, which listens nowhere: use --pid. Servers that are running:
+            no process listens on TCP port 16379. A published container port may be forwarded by the packet filter, which has no listening socket: use --pid. Running servers:
               pid 4711  port 6379  redis-server  docker 0123456789ab
             """)
     }

@@ -77,7 +77,7 @@ import Testing
 
     @Test func noServerAtAllSaysHowToNameOne() {
         #expect(message { () throws(DiscoveryError) in try proc.discovery.targets(pids: [], ports: []) }
-            == "no redis-server, valkey-server, redict-server or keydb-server is running that kiln can see. Name the process with --pid or --port.")
+            == "no running redis-server, valkey-server, redict-server or keydb-server was found. Name the process with --pid or --port.")
     }
 
     @Test func sentinelsAndForkedChildrenAreNoServers() throws {
@@ -94,7 +94,7 @@ import Testing
     @Test func aSentinelAloneIsShownAsWhatItIs() throws {
         try proc.add(103, "redis-server", exe: "/usr/bin/redis-check-rdb", arguments: ["redis-server *:26379 [sentinel]"])
         #expect(message { () throws(DiscoveryError) in try proc.discovery.targets(pids: [], ports: []) } == """
-            no redis-server, valkey-server, redict-server or keydb-server is running that kiln can see. Name the process with --pid or --port. These serve no data:
+            no running redis-server, valkey-server, redict-server or keydb-server was found. Name the process with --pid or --port. These processes serve no data:
               pid 103  no port  redis-server (sentinel)  no container
             """)
     }
@@ -131,7 +131,7 @@ import Testing
         try proc.add(30, "sh", exe: "/bin/dash")
         try proc.add(31, "redis-server", parent: 30, state: "Z (zombie)")
         #expect(message { () throws(DiscoveryError) in try proc.discovery.targets(pids: [31], ports: []) }
-            == "pid 31 (redis-server) has ended and is only waiting for its parent, pid 30 (sh), to notice: nothing is left to profile.")
+            == "pid 31 (redis-server) has ended and is only waiting for its parent, pid 30 (sh), to notice. There is nothing left to profile.")
         #expect(try proc.discovery.knownServers().isEmpty)
     }
 
@@ -139,7 +139,7 @@ import Testing
         try proc.add(60, "x")
         try proc.write("60/stat", "60 (x")
         #expect(message { () throws(DiscoveryError) in try proc.discovery.targets(pids: [60], ports: []) }
-            == "cannot read about process 60 (x) in /proc: its stat or status is not in a form that kiln knows.")
+            == "cannot read about process 60 (x) in /proc: its stat or status has an unknown format.")
     }
 
     @Test func aProcessInAnotherPidNamespaceKnowsItsPidThere() throws {
@@ -164,7 +164,7 @@ import Testing
     @Test func aPortNobodyListensOnListsWhatTheServersListenOn() throws {
         try proc.addRedis(100, ports: [(6379, 10)])
         #expect(message { () throws(DiscoveryError) in try proc.discovery.targets(pids: [], ports: [6380]) } == """
-            no process listens on TCP port 6380. Servers that are running:
+            no process listens on TCP port 6380. Running servers:
               pid 100  port 6379  redis-server  no container
             """)
     }
@@ -197,7 +197,7 @@ import Testing
         try proc.listen(2049, inode: 99, address: "0100007F")
         try proc.add(50, "sshd", exe: "/usr/sbin/sshd")
         #expect(message { () throws(DiscoveryError) in try proc.discovery.targets(pids: [], ports: [2049]) }
-            == "port 2049 is open (127.0.0.1:2049), but no process that kiln can read holds the socket. Reading takes root or CAP_SYS_PTRACE; a socket of the kernel itself has no process to profile.")
+            == "port 2049 is open (127.0.0.1:2049), but no process that kiln can read holds the socket. Reading it needs root or CAP_SYS_PTRACE; a socket of the kernel itself has no process to profile.")
     }
 
     // MARK: The host
@@ -219,6 +219,6 @@ import Testing
         #expect(nested.procfs.pidNamespace == .nested(inode: 4_026_532_777))
         #expect(throws: DiscoveryError.nestedPIDNamespace(inode: 4_026_532_777)) { try nested.discovery.requireInitialPIDNamespace() }
         #expect(DiscoveryError.nestedPIDNamespace(inode: 4_026_532_777).description
-            == "kiln runs in a pid namespace of its own (pid:[4026532777]), but BPF programs see the host's pids. Run kiln on the host, or its container with --pid=host.")
+            == "kiln runs in its own pid namespace (pid:[4026532777]), but BPF programs see the host's pids. Run kiln on the host, or its container with --pid=host.")
     }
 }

@@ -1,6 +1,7 @@
 import Foundation
 import Glibc
 import SystemPackage
+import TestSupport
 import Testing
 
 @testable import KilnTargets
@@ -8,7 +9,7 @@ import Testing
 /// Against the kernel's own /proc and real servers.
 @Suite struct LiveTests {
     static let namespaces = ["unshare", "--net", "--pid", "--mount-proc", "--fork", "--kill-child"]
-    static let canUnshare = succeeds(namespaces + ["true"])
+    static let canUnshare = (try? Child(namespaces[0], namespaces.dropFirst() + ["true"]).wait()) == 0
     static let kernelThread: Int32? = {
         let process = try? ProcFS().process(2)
         guard let process else { return nil }
@@ -24,19 +25,14 @@ import Testing
     }
 
     /// Until the condition holds, at most 5 s.
-    private func wait(until condition: () -> Bool) {
-        for _ in 0..<500 {
-            if condition() { return }
-            usleep(10_000)
-        }
-    }
+    private func wait(until condition: () -> Bool) { _ = eventually(within: 5, condition) }
 
     // MARK: Servers
 
     @Test(.enabled(if: RedisServer.isInstalled, "redis-server is not installed"))
     func aRunningServerIsFoundByPortAndByPid() throws {
         let path = FileManager.default.temporaryDirectory.appendingPathComponent("kiln \(UUID().uuidString).sock").path
-        let server = try RedisServer(arguments: ["--unixsocket", path])
+        let server = try RedisServer(["--unixsocket", path], hidden: true)
         let pid = try server.waitUntilListening()
         #expect(pid == server.pid)
         let byPort = try discovery.targets(pids: [], ports: [server.port])
@@ -53,7 +49,7 @@ import Testing
         .enabled(if: RedisServer.isInstalled, "redis-server is not installed"),
         .enabled(if: hasIPv6, "this host has no IPv6 loopback address"))
     func aServerOnIPv6AloneIsFoundByPort() throws {
-        let server = try RedisServer(bind: ["::1"])
+        let server = try RedisServer(bind: ["::1"], hidden: true)
         let pid = try server.waitUntilListening()
         #expect(search(ports: [server.port]) == "found \(pid)")
     }
@@ -78,7 +74,7 @@ import Testing
         try Data().write(to: configuration)
         defer { try? FileManager.default.removeItem(at: configuration) }
         let port = try freePort()
-        let sentinel = try ChildProcess(["redis-server", configuration.path, "--sentinel", "--port", "\(port)", "--bind", "127.0.0.1"])
+        let sentinel = try Child("redis-server", [configuration.path, "--sentinel", "--port", "\(port)", "--bind", "127.0.0.1"])
         wait { search(ports: [port]) == "found \(sentinel.pid)" }
         let target = try discovery.targets(pids: [], ports: [port]).first
         #expect(target?.role == .sentinel)
@@ -88,10 +84,11 @@ import Testing
     @Test(.enabled(if: RedisServer.isInstalled, "redis-server is not installed"))
     func aChildThatWritesASnapshotIsNoServer() throws {
         // A second a key keeps the child there for long enough to be looked at.
-        let server = try RedisServer(arguments: ["--rdb-key-save-delay", "1000000"])
+        let server = try RedisServer(["--rdb-key-save-delay", "1000000"])
         let pid = try server.waitUntilListening()
-        try server.send("MSET a 1 b 2 c 3 d 4 e 5\r\n")
-        try server.send("BGSAVE\r\n")
+        let client = try Connection(port: server.port)
+        _ = try client.reply(to: "MSET", "a", "1", "b", "2", "c", "3", "d", "4", "e", "5")
+        _ = try client.reply(to: "BGSAVE")
         var child: Int32?
         wait {
             child = try? ProcFS().pids().first { candidate in
@@ -121,7 +118,7 @@ import Testing
         .enabled(if: RedisServer.isInstalled, "redis-server is not installed"),
         .enabled(if: canUnshare, "no new network and pid namespaces: needs unshare(1) and CAP_SYS_ADMIN"))
     func aServerInItsOwnNamespacesIsFoundByPortAndByPid() throws {
-        let server = try RedisServer(wrapper: Self.namespaces, bind: ["0.0.0.0"])
+        let server = try RedisServer(command: Self.namespaces + ["redis-server"], bind: ["0.0.0.0"], hidden: true)
         let pid = try server.waitUntilListening(inOtherNetwork: true)
         #expect(pid != server.pid)
         let target = try #require(try discovery.targets(pids: [], ports: [server.port]).first)
@@ -135,7 +132,7 @@ import Testing
         .enabled(if: canUnshare, "no new network and pid namespaces: needs unshare(1) and CAP_SYS_ADMIN"))
     func theSamePortInsideAndOutsideOfANamespaceIsAChoice() throws {
         let outside = try RedisServer()
-        let inside = try RedisServer(wrapper: Self.namespaces, port: outside.port, bind: ["0.0.0.0"])
+        let inside = try RedisServer(command: Self.namespaces + ["redis-server"], port: outside.port, bind: ["0.0.0.0"], hidden: true)
         let pids = try [outside.waitUntilListening(), inside.waitUntilListening(inOtherNetwork: true)].sorted()
         let lines = search(ports: [outside.port]).split(separator: "\n")
         #expect(lines.count == 3)
@@ -158,7 +155,7 @@ import Testing
     }
 
     @Test func aProcessThatHasEndedIsAZombieUntilItIsWaitedForAndThenGone() throws {
-        let child = try ChildProcess(["true"])
+        let child = try Child("true", [])
         let pid = child.pid
         var text = ""
         wait {
@@ -168,7 +165,7 @@ import Testing
         #expect(text.hasPrefix("pid \(pid) (true) has ended and is only waiting for its parent, pid \(getpid()) ("))
         let directory = try ProcFS().process(pid)
         let clock = try ProcessCPUClock(pid: pid)
-        child.waitUntilExit()
+        child.wait()
         #expect(search(pids: [pid]).hasPrefix("no process has pid \(pid)"))
         // Reads through a directory that was opened before fail; they never show another process.
         #expect(throws: Errno.self) { try directory.comm() }
@@ -214,5 +211,19 @@ import Testing
         let own = try process.listeningTCPSockets().filter { $0.port == socket.port }
         #expect(own.count == 1 && own.allSatisfy { inodes.contains($0.inode) && $0.address.description == "127.0.0.1" })
         #expect(try process.localAddresses().contains(try #require(IPAddress("127.0.0.1"))))
+    }
+}
+
+extension RedisServer {
+    /// Waits until the server listens, in whatever network namespace, and gives its pid on the host.
+    fileprivate func waitUntilListening(inOtherNetwork: Bool = false) throws -> Int32 {
+        var found: Int32?
+        let port = port
+        _ = eventually(within: 5) {
+            found = try? TargetDiscovery().knownServers().first { $0.ports.contains(port) && $0.hasOtherNetwork == inOtherNetwork }?.pid
+            return found != nil
+        }
+        guard let found else { throw TestFailure("redis-server doesn't listen on port \(port) after 5 s") }
+        return found
     }
 }

@@ -44,15 +44,15 @@ static __u32 command_variant(struct request_reader *r, __u32 command, __u32 offs
 	return command;
 }
 
-static bool requests_apart(const struct request_reader *r, __u32 command)
+static bool requests_are_single(const struct request_reader *r, __u32 command)
 {
 	(void)command;
 	return r->traced;
 }
 
-static bool responses_apart(const struct response_reader *r)
+static bool responses_are_listed(const struct response_reader *r)
 {
-	return r->apart;
+	return r->lists;
 }
 
 static void begin_piece(const struct response_reader *r)
@@ -181,7 +181,7 @@ struct resp_host_error resp_host_sent_error(const struct resp_host *host, uint32
 void resp_host_tell_apart(struct resp_host *host)
 {
 	host->reader.traced = 1;
-	host->response_reader.apart = 1;
+	host->response_reader.lists = 1;
 }
 
 uint32_t resp_host_received_requests(const struct resp_host *host)

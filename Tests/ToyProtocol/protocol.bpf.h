@@ -32,6 +32,11 @@ static __always_inline bool is_answered_once(__u8 class)
 	return true;
 }
 
+static __always_inline bool defers_next(const struct connection *x)
+{
+	return false;
+}
+
 static __always_inline bool is_deferred(const struct connection *x, __u8 class)
 {
 	return false;

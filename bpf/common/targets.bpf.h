@@ -24,7 +24,7 @@ static __always_inline int target_index(__u32 tgid)
 	return -1;
 }
 
-/* Whether a process is known to be a Redis server, by its name or its program. */
+/* Whether a process is known to serve the protocol, by its name or its program. */
 static __always_inline bool is_known_server(__u32 process)
 {
 	return targets.known_servers >> (process & (KILN_MAX_TARGETS - 1)) & 1;

@@ -20,8 +20,8 @@ struct kiln_object {
 };
 
 struct kiln_object kiln_redis_object(void);
-struct kiln_object kiln_client_object(void);      /* of redis.bpf.c, too: the client's side */
-struct kiln_object kiln_trace_object(void);       /* likewise: single requests are told */
+struct kiln_object kiln_client_object(void);      /* the client's side */
+struct kiln_object kiln_trace_object(void);       /* the server's side, with records of single requests */
 struct kiln_object kiln_syscalls_object(void);
 struct kiln_object kiln_stacks_object(void);
 

@@ -35,7 +35,7 @@ enum kiln_redis_class {
 	X("CLUSTER", LOOK_AT_CLUSTER) \
 	X("RESET", RESET) X("MULTI", MULTI) X("EXEC", EXEC) X("DISCARD", EXEC)
 
-/* Commands with words that are nobody's business: X(name, how many words of it may leave the kernel, the name included).
+/* Commands with secret words: X(name, how many words of it may leave the kernel, the name included).
  * Of their replies only the type, a length or count and an error's first word does. */
 #define KILN_SECRET_COMMANDS(X) \
 	X("AUTH", 1) X("HELLO", 2) X("ACL", 2) X("CONFIG", 3) X("MIGRATE", 3) X("SENTINEL", 3)

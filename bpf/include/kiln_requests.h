@@ -53,7 +53,7 @@ enum kiln_phase {
 /* One row of `command_stats`, one copy for each possible CPU: sum them. Never cleared while loaded. */
 struct kiln_command_stats {
 	__u64 calls;                          /* requests read by the server */
-	__u64 queued;                         /* of them, those that MULTI queued; the server counts them when EXEC comes, or never */
+	__u64 queued;                         /* of them, those that a later request executes; the server counts them then, or never */
 	__u64 request_bytes_max;              /* the largest request */
 	__u64 errors;                         /* replies that are errors */
 	__u64 run_queue_ns;                   /* of exec: the thread was ready and not running */
@@ -70,16 +70,16 @@ struct kiln_error_key {
 	__u32 command;                        /* row */
 };
 
-/* Key of the map `waits`: who kept whom waiting. Rows, or KILN_SEVERAL_COMMANDS. */
+/* Key of the map `waits`: a command and one that waited behind it. Rows, or KILN_SEVERAL_COMMANDS. */
 struct kiln_wait_key {
 	__u32 process;
-	__u32 culprit;
-	__u32 victim;
+	__u32 blocker;
+	__u32 blocked;
 	__u32 reserved;
 };
 
 struct kiln_wait {
-	__u64 times;                          /* that a command waited in its socket during an execution of the culprit */
+	__u64 times;                          /* that a command waited in its socket while the blocker was executed */
 	__u64 wait_ns;                        /* how long, all commands together */
 };
 

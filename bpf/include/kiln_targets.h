@@ -18,7 +18,7 @@
 struct kiln_targets {
 	__u32 count;
 	__u32 tgids[KILN_MAX_TARGETS];    /* in the initial pid namespace */
-	__u32 known_servers;              /* a bit for each process that is known to be a Redis server */
+	__u32 known_servers;              /* a bit for each process that is known to serve the protocol */
 };
 
 #pragma clang diagnostic pop

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: (GPL-2.0-only OR BSD-2-Clause) */
-/* What tells the programs of hook_tls.bpf.h, which are attached to several functions each, where they are. */
+/* Cookies of the programs of hook_tls.bpf.h: each program is attached to several functions, and the cookie says which one runs. */
 #ifndef KILN_TLS_H
 #define KILN_TLS_H
 

@@ -10,9 +10,9 @@
 
 #define KILN_TRACE_REQUEST_BYTES 512      /* of a request at most, its framing included; a power of two */
 #define KILN_TRACE_REPLY_BYTES 256        /* of a reply or push, likewise; a power of two */
-#define KILN_TRACE_REPLIES_BYTES 2048     /* of the replies to requests that are told together */
+#define KILN_TRACE_REPLIES_BYTES 2048     /* of the replies to coalesced requests */
 #define KILN_TRACE_RING_BYTES (8 << 20)   /* records on their way to user space */
-#define KILN_TRACE_RECEIVE_BYTES 1024     /* of a receive at most, to keep its requests together; a power of two */
+#define KILN_TRACE_RECEIVE_BYTES 1024     /* of a receive at most, to capture it as a whole; a power of two */
 #define KILN_TRACE_SLOTS 8192             /* requests, or receives, kept until their replies come: 10 MiB; a power of two */
 #define KILN_TRACE_CLIENTS 32             /* addresses that a trace can be limited to */
 #define KILN_TRACE_COMMANDS 64            /* names that it can be limited to */
@@ -45,7 +45,7 @@ struct kiln_trace_name {
 
 /* enum kiln_trace_flag, in `flags` of a record. */
 enum kiln_trace_flag {
-	KILN_TRACE_ANSWERED = 1 << 0,         /* the reply is known; otherwise none is expected, or nobody can tell which it is */
+	KILN_TRACE_ANSWERED = 1 << 0,         /* the reply is known; otherwise none is expected, or it can't be matched */
 	KILN_TRACE_ERROR = 1 << 1,
 	KILN_TRACE_PUSH = 1 << 2,             /* no request: something that the server pushed */
 	KILN_TRACE_TLS = 1 << 3,
@@ -54,12 +54,12 @@ enum kiln_trace_flag {
 	KILN_TRACE_REPLY_LOST = 1 << 6,       /* the reply's first bytes were not kept */
 	KILN_TRACE_REPLY_WITHHELD = 1 << 8,   /* only its type, length or count, and an error's first word left the kernel */
 	KILN_TRACE_BLOCKING = 1 << 7,         /* its latency is a wait that the client asked for */
-	KILN_TRACE_TOGETHER = 1 << 9,         /* `count` requests of one receive, whose replies came in one send */
+	KILN_TRACE_COALESCED = 1 << 9,         /* `count` requests of one receive, whose replies came in one send */
 };
 
 /* Times are CLOCK_MONOTONIC; 0: not known.
  *
- * Requests of one row that follow each other in a pipeline are told together, because a record for each costs more than all else: their
+ * Requests of one row that follow each other in a pipeline are coalesced, because a record for each costs more than all else: their
  * bytes lie one behind the other, as they came, and so do their replies'. User space finds where each of them ends. */
 struct kiln_trace_record {
 	__u64 received_ns;                    /* the read that brought its last byte returned */
@@ -70,14 +70,14 @@ struct kiln_trace_record {
 	__u64 reply_bytes;
 	struct kiln_client_key client;
 	__u16 row;
-	__u16 count;                          /* of requests: 1 unless told together */
+	__u16 count;                          /* of requests: 1 unless coalesced */
 	__u32 sequence;                       /* of the first request among those counted on the connection, from 1; modulo 2^32 */
 	__u32 tid;                            /* the thread that sent the reply, or without one read the request */
 	__u32 fd;
 	__u16 client_port;
 	__u16 flags;
-	__u16 request_kept;                   /* bytes of the request at `bytes`; told together, of more than `count` at most */
-	__u16 reply_kept;                     /* and of the reply, behind them */
+	__u16 request_captured;               /* bytes of the request at `bytes`; coalesced, maybe of more requests than `count` */
+	__u16 reply_captured;                 /* and of the reply, behind them */
 	__u8 bytes[KILN_TRACE_RECEIVE_BYTES + KILN_TRACE_REPLIES_BYTES];
 };
 

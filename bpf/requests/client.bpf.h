@@ -1,26 +1,26 @@
 /* SPDX-License-Identifier: (GPL-2.0-only OR BSD-2-Clause) */
-/* The client's side of a connection: what is sent are requests, what is received are replies. Scanners, pairing and rows are
- * those of the server's side; a command's latency is from the return of the send that took its last byte to the return of
- * the receive that brought its reply's last byte.
+/* The client's side of a connection: sends carry requests, receives carry responses. Scanners, matching and rows are those of the server's
+ * side. A command's latency is the time from the return of the send that took its last byte to the return of the receive that brought
+ * its response's last byte.
  *
  * Followed are stream connections that the process opened, and whose first bytes are a request. What was opened before the session
  * is followed from its first exchange that passes alone: whole requests sent, and then as many whole replies received, no
  * fewer and no more. Bytes up to there are unsynchronised_bytes. A client that always has requests outstanding, with
- * neither end nor pause, may be taken up wrongly then; replies that nobody awaits show it, and unmatch the connection. */
+ * neither end nor pause, may be synced wrongly; surplus responses show that, and unmatch the connection. */
 #ifndef KILN_CLIENT_BPF_H
 #define KILN_CLIENT_BPF_H
 
 #include "common/bpf.h"
 #include "requests/commands.bpf.h"
 
-/* What the socket tells of a connection, at its first event. */
+/* The first event of a connection: its peer and direction become known. */
 __noinline int client_meets(struct connection *x, const struct kiln_client_key *server, bool incoming, bool is_new)
 {
 	if (!x || !server)
 		return 0;
 	x->process = server->process;
 	x->client = client_row(server);
-	x->flags |= MET | (incoming ? 0 : OUTGOING) | (is_new ? STREAM_START : 0);
+	set_flags(x, PEER_KNOWN | (incoming ? 0 : OUTGOING) | (is_new ? STREAM_START : 0));
 	return 0;
 }
 
@@ -32,7 +32,7 @@ static __always_inline void client_begins(struct connection *x)
 	x->sync = !(x->flags & OUTGOING) ? SYNC_IGNORED : x->flags & STREAM_START ? SYNCED : RESYNCING;
 }
 
-/* The first bytes that are sent on a connection: a request is an array. False: this one is none of Redis. */
+/* The first bytes that are sent on a connection. False: they are of another protocol. */
 __noinline int begins_with_request(struct connection *x, const struct io *send)
 {
 	__u64 buffer;
@@ -40,7 +40,7 @@ __noinline int begins_with_request(struct connection *x, const struct io *send)
 
 	if (!x || !send)
 		return false;
-	x->flags &= ~STREAM_START;
+	clear_flags(x, STREAM_START);
 	buffer = first_byte_of(send);
 	/* What can't be read can't be followed either, which is counted then. */
 	if (!buffer || bpf_probe_read_user(&first, sizeof first, (void *)buffer) || begins_request(first))
@@ -116,7 +116,7 @@ static __always_inline void client_follows(struct connection *x, struct connecti
 	}
 	pieces.vectors = vectors_of(send);
 	bpf_loop(IOVECS_MAX, follow_requests, &pieces, 0);
-	x->flags = requests_at_boundary(&c->requests) ? x->flags & ~IN_REQUEST : x->flags | IN_REQUEST;
+	change_flags(x, IN_REQUEST, !requests_at_boundary(&c->requests));
 	await_requests(x, c, handed_over_ns);
 }
 
@@ -155,7 +155,7 @@ __noinline int client_loses_track(struct connection *x, struct connection_detail
 		return 0;
 	}
 	desync(x);
-	x->flags &= ~IN_REPLY;
+	clear_flags(x, IN_REPLY);
 	c->probed = 0;
 	return 0;
 }
@@ -188,7 +188,7 @@ static __always_inline void client_sends(const struct place *place, struct conne
 	}
 	/* What was sent before has been answered, and not as awaited, or there would be counting. */
 	if (x->sync == RESYNCING && x->flags & REPLIED) {
-		x->flags &= ~(IN_REQUEST | IN_REPLY | PROBED | REPLIED);
+		clear_flags(x, IN_REQUEST | IN_REPLY | PROBED | REPLIED);
 		c->probed = 0;
 	}
 	client_follows(x, c, r, send, now);
@@ -197,7 +197,7 @@ static __always_inline void client_sends(const struct place *place, struct conne
 			lose(KILN_LOST_PROTOCOL_ERRORS, 1);
 		client_loses_track(x, c, send);
 	} else if (x->sync == RESYNCING && c->probed) {
-		x->flags |= PROBED;
+		set_flags(x, PROBED);
 	}
 	if (x->waiting != WAITING_ONE)
 		x->received_ns = now;
@@ -215,7 +215,7 @@ __noinline int client_proves(struct connection *x, struct connection_details *c,
 	if (!(x->flags & IN_REPLY))
 		__builtin_memset(&c->replies, 0, sizeof c->replies);
 	read_send(c, replies);
-	x->flags |= REPLIED | IN_REPLY;
+	set_flags(x, REPLIED | IN_REPLY);
 	if (c->replies.state == STREAM_FAILED || r->errors_listed || r->replies > c->probed) {
 		client_loses_track(x, c, replies);
 		return 0;
@@ -224,7 +224,7 @@ __noinline int client_proves(struct connection *x, struct connection_details *c,
 	if (c->probed || !responses_at_boundary(&c->replies) || x->flags & IN_REQUEST)
 		return 0;
 	x->sync = SYNCED;
-	x->flags &= ~(PROBED | REPLIED | IN_REPLY);
+	clear_flags(x, PROBED | REPLIED | IN_REPLY);
 	x->waiting = WAITING_NONE;
 	c->failed_probes = 0;
 	c->first_sent_ns = c->untimed = 0;
@@ -240,7 +240,7 @@ static __always_inline void client_misses(struct connection *x)
 		return;
 	lose(KILN_LOST_UNSUPPORTED_SENDS, 1);
 	desync(x);
-	x->flags &= ~(IN_REPLY | STREAM_START);
+	clear_flags(x, IN_REPLY | STREAM_START);
 }
 
 static __always_inline void client_receives(const struct place *place, struct connection *x, struct receive *receive)

@@ -1,6 +1,5 @@
 /* SPDX-License-Identifier: (GPL-2.0-only OR BSD-2-Clause) */
-/* Commands of a connection: what each receive and send of it means.
- * Nothing here knows how a receive or a send was seen: hooks call connection_receives() and connection_sends(). */
+/* The server's side of a connection: what each receive and send means. Hooks call connection_receives() and connection_sends(). */
 #ifndef KILN_COMMANDS_BPF_H
 #define KILN_COMMANDS_BPF_H
 
@@ -12,7 +11,7 @@
 
 /* ---- receive ----------------------------------------------------------------------------------------------- */
 
-/* Different commands of one receive, or some that come while others wait, or that are not ordinary. */
+/* Requests go in flight in the pipeline: different ones of one receive, ones that come while others are in flight, or ones that are not ordinary. */
 static __always_inline void await_replies(const struct place *place, struct connection *x, struct request_reader *r,
 					  const struct arrived *times)
 {
@@ -51,7 +50,7 @@ static __always_inline void count_send(__u32 client, __u32 bytes)
 		stats->sent_bytes += bytes;
 }
 
-/* A receive was followed without counting, and so many requests end the last run in it. */
+/* A receive was parsed without counting; its last run has `requests`. */
 static __noinline void probed(const struct place *place, struct connection *x, __u32 bytes, __u32 requests)
 {
 	struct connection_details *c;
@@ -59,8 +58,8 @@ static __noinline void probed(const struct place *place, struct connection *x, _
 	lose(KILN_LOST_UNSYNCHRONISED_BYTES, bytes);
 	if (!requests)
 		return;
-	x->flags |= PROBED;
-	/* What other processes are sent as lines of text looks as requests do: replies tell. */
+	set_flags(x, PROBED);
+	/* Lines of text to other processes look like requests: their responses decide. */
 	c = is_known_server(x->process) ? details_at(place) : NULL;
 	if (c)
 		c->failed_probes = 0;
@@ -95,7 +94,7 @@ static __always_inline void connection_receives(const struct place *place, struc
 	r = bpf_map_lookup_elem(&request_readers, &zero);
 	if (!r)
 		return;
-	x->flags &= ~(REPLIED | SENT_IN_PART);
+	clear_flags(x, REPLIED | SENT_IN_PART);
 	r->process = process;
 	r->counting = x->sync == SYNCED;
 	on_receive(x, r, receive->io.length);
@@ -127,7 +126,7 @@ static __always_inline void connection_receives(const struct place *place, struc
 		}
 	}
 	if (outcome != READ_ONE_RUN)
-		x->flags = inside ? x->flags | IN_REQUEST : x->flags & ~IN_REQUEST;
+		change_flags(x, IN_REQUEST, inside);
 	if (!r->counting) {
 		probed(place, x, receive->io.length, r->run_count);
 		return;
@@ -140,7 +139,7 @@ static __always_inline void connection_receives(const struct place *place, struc
 
 		if (observes_blocking() && executes && times->arrived_ns && times->received_ns - times->arrived_ns >= WAIT_LEAST_NS &&
 		    executor->last_span_end_ns > times->arrived_ns)
-			blame(r, times->arrived_ns, times->received_ns);
+			attribute_waits(r, times->arrived_ns, times->received_ns);
 		if (alone && x->waiting == WAITING_NONE && !(x->flags & (UNMATCHED | MAY_GET_NO_RESPONSE)) &&
 		    is_answered_once(row_class(command))) {
 			count_calls(x, command, 1, r->run_largest, times);
@@ -181,7 +180,7 @@ static __always_inline void connection_receives(const struct place *place, struc
 
 /* ---- send -------------------------------------------------------------------------------------------------- */
 
-/* Replies of any form: cut, several, large, errors. */
+/* A send of any form: several responses, incomplete or large ones, errors. */
 static __always_inline void send_responses(const struct place *place, struct connection *x, const struct io *send)
 {
 	struct connection_details *c = details_at(place);
@@ -212,7 +211,7 @@ static __always_inline void send_to_run(const struct place *place, struct connec
 	if (!r)
 		return;
 	__builtin_memset(&r->stream, 0, sizeof r->stream);
-	r->apart = 0;
+	r->lists = 0;
 	start_responses(r);
 	read_responses(r, &r->stream, send->base, send->length);
 	/* It waits alone, still: a receive on another CPU may have brought more. */
@@ -247,7 +246,7 @@ static __always_inline void send_messages(const struct place *place, struct conn
 	struct connection_details *c = details_at(place);
 
 	if (!c || !r) {
-		x->flags &= ~SUBSCRIBER;
+		clear_flags(x, SUBSCRIBER);
 		lose(KILN_LOST_CONNECTIONS_WITHOUT_STATE, 1);
 		return;
 	}
@@ -278,7 +277,7 @@ static __always_inline bool sends_one_response(const struct io *send)
 	return send->form == IO_BYTES && is_one_response_at(send->base, send->length);
 }
 
-/* The requests that a connection began with, and that were kept until its first reply, are read: into the reader, as those of a receive. */
+/* Read the kept first requests of a connection into the reader, as those of a receive. */
 __noinline int read_undecided(struct connection *x, struct request_reader *r, struct connection_details *c, struct arrived *times)
 {
 	struct undecided *kept;
@@ -308,7 +307,7 @@ __noinline int read_undecided(struct connection *x, struct request_reader *r, st
 	restart_requests(&c->requests);
 	read_requests(r, &c->requests);
 	if (!requests_at_boundary(&c->requests))
-		x->flags |= IN_REQUEST;
+		set_flags(x, IN_REQUEST);
 	count_receive(x->client, r, length);
 	if (r->run_count)
 		note_run(r);
@@ -316,15 +315,15 @@ __noinline int read_undecided(struct connection *x, struct request_reader *r, st
 	return true;
 }
 
-/* While probing: the server has sent something. */
+/* While resyncing: the server has sent something. */
 static __always_inline void note_probed_reply(struct connection *x, const struct io *send)
 {
-	x->flags |= REPLIED;
-	x->flags = send->in_part ? x->flags | SENT_IN_PART : x->flags & ~SENT_IN_PART;
+	set_flags(x, REPLIED);
+	change_flags(x, SENT_IN_PART, send->in_part);
 }
 
-/* A send on a connection that is not followed. If it is the first reply to what was kept, and RESP: the connection's state, else NULL.
- * What then follows is called by who calls this, because calls nest eight deep at most. */
+/* A send on a connection that is not synced. Returns the connection's details if it is the first response to the bytes that are kept, and of
+ * this protocol; else NULL. The caller goes on from there, because calls nest eight deep at most. */
 static __noinline struct connection_details *first_reply(const struct place *place, struct connection *x, const struct io *send)
 {
 	struct connection_details *c;
@@ -345,7 +344,7 @@ static __noinline struct connection_details *first_reply(const struct place *pla
 				c->failed_probes = 0;
 			return NULL;
 		}
-		x->flags &= ~REPLIED;
+		clear_flags(x, REPLIED);
 		if (c && ++c->failed_probes >= PROBES_MAX) {
 			lose(KILN_LOST_OTHER_PROTOCOL_CONNECTIONS, 1);
 			x->sync = SYNC_IGNORED;

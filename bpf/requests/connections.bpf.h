@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: (GPL-2.0-only OR BSD-2-Clause) */
-/* What is known of each connection, by how often it is needed.
+/* The state of each connection, by how often it is needed.
  *
  *   struct connection          one cache line, touched by every receive and send; a set-associative table
  *   struct arrival             touched by the interrupts that bring data, on whatever CPU
@@ -23,38 +23,38 @@
 #define PIPELINE_BATCHES 32               /* receives that they came in; a power of two */
 
 enum sync {
-	SYNC_UNKNOWN,                    /* no receive seen yet */
-	SYNCED,                   /* the stream is followed from a proven boundary */
-	RESYNCING,                    /* the stream is parsed, and not counted until a boundary is proven */
-	SYNC_IGNORED,                    /* not a client of this server, or not RESP */
-	SYNC_UNDECIDED,                 /* it began with text: kept until a reply shows whether that is RESP */
+	SYNC_UNKNOWN,                     /* no receive was seen yet */
+	SYNCED,                           /* the stream is followed from a proven boundary */
+	RESYNCING,                        /* the stream is parsed, and not counted until a boundary is proven */
+	SYNC_IGNORED,                     /* not a client of this server, or another protocol */
+	SYNC_UNDECIDED,                   /* its first bytes are kept until a response shows whether they are of this protocol */
 };
 
 enum waiting {
 	WAITING_NONE,
-	WAITING_ONE,                      /* one command, kept in the connection */
-	WAITING_PIPELINE,                 /* kept in the connection's pipeline */
-	WAITING_RUN,                      /* equal commands of one receive, kept in the connection */
+	WAITING_ONE,                      /* one command is in flight: in struct connection */
+	WAITING_PIPELINE,                 /* in the pipeline of struct connection_details */
+	WAITING_RUN,                      /* equal commands of one receive: in struct connection */
 };
 
 enum connection_flags {
-	IN_REQUEST = 1 << 0,              /* struct connection_details knows in the middle of what */
-	IN_REPLY = 1 << 1,                /* likewise */
-	REPLIED = 1 << 2,                 /* while probing: something was sent since the last receive */
-	PROBED = 1 << 3,                  /* while probing: a whole request was parsed */
-	SENT_IN_PART = 1 << 4,            /* while probing: the last send may not have been the end of a reply */
-	UNMATCHED = 1 << 5,                /* what is sent can't be paired with commands any more */
-	/* The protocol's own; what they mean: the protocol's state.bpf.h. */
+	IN_REQUEST = 1 << 0,              /* the stream is inside a request; struct connection_details has its state */
+	IN_REPLY = 1 << 1,                /* the stream is inside a response, likewise */
+	REPLIED = 1 << 2,                 /* while resyncing: something was sent since the last receive */
+	PROBED = 1 << 3,                  /* while resyncing: a whole request was parsed */
+	SENT_IN_PART = 1 << 4,            /* while resyncing: the last send may not have been the end of a response */
+	UNMATCHED = 1 << 5,               /* responses can't be matched with requests any more */
+	/* Free for the protocol; its state.bpf.h names them. */
 	PROTOCOL_FLAG_0 = 1 << 6,
 	PROTOCOL_FLAG_1 = 1 << 7,
 	PROTOCOL_FLAG_2 = 1 << 8,
+	PROTOCOL_FLAG_3 = 1 << 13,
 	/* tls.bpf.h */
 	CARRIES_TLS = 1 << 9,             /* a socket: what it carries is seen elsewhere */
-	CARRIED = 1 << 10,                /* an SSL object: its socket has been seen, and who is at its other end */
+	PEER_KNOWN = 1 << 10,             /* an SSL object: its socket has been seen; a socket, on the client's side: it was asked for its peer */
 	OUTGOING = 1 << 11,               /* either, and a server's connection: the process opened it */
 	STREAM_START = 1 << 12,           /* an SSL object, or a client's connection: it begins in this session, and no byte was seen */
-	MET = 1 << 13,                    /* client's side: what its socket tells is known */
-	SUBSCRIBER = 1 << 14,             /* with a trace: unpaired by a subscription in RESP2, and its messages are told */
+	SUBSCRIBER = 1 << 14,             /* with a trace: unmatched by a subscription, and its messages are emitted */
 	TRACED = 1 << 15,                 /* a trace asks for this client's requests */
 };
 
@@ -69,22 +69,26 @@ struct connection {
 	__u64 executed_ns;                /* when its execution ended; 0: not known */
 	__u64 sent_ns;                    /* return of the last send */
 	__u32 sequence;                   /* with a trace: requests counted on the connection */
-	__u32 pending;                     /* with a trace: requests of which nobody knows yet whether they are told */
+	__u32 pending;                    /* with a trace: requests of which it isn't decided yet whether they are emitted */
 	__u32 copied_seq;                 /* TCP's count of bytes read, after the last receive */
 	union {
 		__u32 run_queue_ns;       /* of its execution: ready and not running */
 		__u32 run_count;          /* of the run that waits */
 	};
-	__u16 command;
-	__u16 flags;
-	__u16 client;                     /* row in client_stats */
-	__u8 process;
-	__u8 sync : 3;
-	__u8 waiting : 2;
-	__u8 queues : 1;                  /* of the protocol's: requests are queued now, to be executed later */
-	__u8 queued : 1;                  /* the command that waits will be executed later */
+	__u16 command;                    /* row of the one that is in flight; QUEUED: it will be executed later */
+	__u16 client : 10;                /* row in client_stats; like `process` written once */
+	__u16 process : 4;
+	union {
+		struct {
+			__u16 flags;      /* changed by set_flags() and clear_flags() */
+			__u8 sync;        /* enum sync */
+			__u8 waiting;     /* enum waiting */
+		};
+		__u32 flags_word;
+	};
 };
 
+_Static_assert(KILN_CLIENT_CAPACITY <= 1 << 10 && KILN_MAX_TARGETS <= 1 << 4, "rows and processes have room");
 _Static_assert(sizeof(struct connection) == 64, "a cache line");
 
 struct connection_set {
@@ -128,6 +132,28 @@ struct arrived {
 	__u64 received_ns;
 };
 
+/* A receive and a send of a connection run on two CPUs at once where two threads use it: flags change atomically, and only if they do. `sync`
+ * and `waiting` are bytes of their own. */
+static __always_inline void set_flags(struct connection *x, __u32 flags)
+{
+	if (~x->flags & flags)
+		__sync_fetch_and_or(&x->flags_word, flags);
+}
+
+static __always_inline void clear_flags(struct connection *x, __u32 flags)
+{
+	if (x->flags & flags)
+		__sync_fetch_and_and(&x->flags_word, ~flags);
+}
+
+static __always_inline void change_flags(struct connection *x, __u32 flags, bool set)
+{
+	if (set)
+		set_flags(x, flags);
+	else
+		clear_flags(x, flags);
+}
+
 /* Commands of one receive. */
 struct batch {
 	__u64 received_ns;
@@ -138,7 +164,13 @@ struct batch {
 	__u32 reserved;
 };
 
-#define QUEUED 0x8000                     /* in `command`: by MULTI */
+#define QUEUED 0x8000                     /* in `command`: a later request will execute it */
+
+static __always_inline __u32 command_in_flight(const struct connection *x)
+{
+	return x->command & ~QUEUED;
+}
+
 
 struct pending_run {
 	__u16 command;

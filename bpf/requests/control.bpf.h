@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: (GPL-2.0-only OR BSD-2-Clause) */
-/* What user space and the programs of requests tell each other. */
+/* Variables that user space and the programs share. */
 #ifndef KILN_CONTROL_BPF_H
 #define KILN_CONTROL_BPF_H
 

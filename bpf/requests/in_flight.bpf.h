@@ -30,11 +30,10 @@ static __always_inline void count_calls(const struct connection *x, __u32 comman
 /* What the connection of the one command that waits says of it, or of the run that does, but that it waits. */
 static __always_inline void await_one(struct connection *x, __u32 command, const struct arrived *times)
 {
-	x->command = command;
+	x->command = command | (defers_next(x) ? QUEUED : 0);
 	x->received_ns = times->received_ns;
 	x->arrived_ns = times->arrived_ns;
 	x->executed_ns = 0;
-	x->queued = x->queues;
 	note_class(x, row_class(command));
 }
 
@@ -48,7 +47,7 @@ struct await_context {
 	__u32 first;                      /* of the receive's first command */
 };
 
-/* The runs from the last batch on came together, and their sequences follow each other. */
+/* End a batch: the runs after the previous batch came in one receive, with consecutive sequences. */
 static __always_inline void end_batch(struct connection_details *c, const struct arrived *times, __u32 sequence, __u32 first)
 {
 	__u32 batch = c->batch_tail;
@@ -96,7 +95,7 @@ static long await_run(__u32 index, struct await_context *context)
 		context->batch_sequence = x->sequence - count + 1;
 	barrier_var(tail);
 	pending = &c->runs[tail & (PIPELINE_RUNS - 1)];
-	pending->command = command | (x->queues ? QUEUED : 0);
+	pending->command = command | (defers_next(x) ? QUEUED : 0);
 	pending->count = count;
 	c->tail = tail + 1;
 	return 0;
@@ -113,7 +112,7 @@ static __always_inline void join_pipeline(struct connection_details *c, struct c
 	count = x->waiting == WAITING_RUN ? x->run_count : 1;
 	first = x->sequence - count + 1;
 	barrier_var(tail);
-	c->runs[tail & (PIPELINE_RUNS - 1)].command = x->command | (x->queued ? QUEUED : 0);
+	c->runs[tail & (PIPELINE_RUNS - 1)].command = x->command;
 	c->runs[tail & (PIPELINE_RUNS - 1)].count = count;
 	c->tail = tail + 1;
 	end_batch(c, &times, first, first);

@@ -12,7 +12,7 @@
 #include "requests/losses.bpf.h"
 
 #define IOVECS_MAX 1024                   /* UIO_MAXIOV: no call takes more */
-#define ARRIVAL_UNKNOWN 1                 /* in place of a time: bytes arrived, and nobody knows when the first one did */
+#define ARRIVAL_UNKNOWN 1                 /* in place of a time: the arrival of the first byte was not seen */
 
 /* Where the bytes lie. */
 enum io_form {
@@ -20,7 +20,7 @@ enum io_form {
 	IO_VECTORS,                       /* in pieces, by iovecs in user memory */
 	IO_KERNEL_VECTORS,                /* by iovecs in the kernel's memory */
 	IO_MESSAGE,                       /* by a message header in user memory */
-	IO_UNKNOWN,                       /* nobody knows */
+	IO_UNKNOWN,                       /* unknown */
 };
 
 struct io {

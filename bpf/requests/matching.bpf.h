@@ -9,7 +9,7 @@
 #include "requests/observer.bpf.h"
 #include "requests/variant.h"
 
-/* What a send is held against. */
+/* A send, with the requests that it may answer. */
 struct replied {
 	struct connection *connection;
 	struct connection_details *details;
@@ -79,7 +79,7 @@ __noinline int answer(struct connection *x, struct connection_details *c, struct
 		if (c->head == c->tail && !c->untimed)
 			x->waiting = WAITING_NONE;
 	}
-	if (context.left)                 /* nobody awaits what was sent: what answers what is not known */
+	if (context.left)                 /* more responses than requests in flight: matching is lost */
 		unmatch(x);
 	return 0;
 }
@@ -92,7 +92,7 @@ static __always_inline __u32 answered_command(const struct replied *replied)
 	__u32 head;
 
 	if (x->waiting == WAITING_ONE)
-		return x->command;
+		return command_in_flight(x);
 	if (x->waiting != WAITING_PIPELINE || c->head == c->tail)
 		return x->process;
 	head = c->head;
@@ -211,10 +211,10 @@ __noinline int match_responses(struct connection *x, struct connection_details *
 			lose(KILN_LOST_OTHER_PROTOCOL_CONNECTIONS, 1);
 		unmatch(x);
 	} else if (responses_at_boundary(&c->replies)) {
-		x->flags &= ~IN_REPLY;
+		clear_flags(x, IN_REPLY);
 		c->first_sent_ns = 0;     /* a push ended here */
 	} else {
-		x->flags |= IN_REPLY;
+		set_flags(x, IN_REPLY);
 		if (!c->first_sent_ns)
 			c->first_sent_ns = x->sent_ns;
 	}

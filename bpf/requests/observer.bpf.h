@@ -44,7 +44,7 @@ static __always_inline void on_connection(struct connection *x, const struct kil
 static __always_inline void on_connection_freed(struct connection *x) {}
 /* From here on no response of the connection is matched with a request. */
 static __always_inline void on_unmatched(struct connection *x) {}
-/* ... because messages follow that nobody requested. */
+/* ... because unsolicited messages follow. */
 static __always_inline void on_subscribed(struct connection *x) {}
 /* Whether they are followed. */
 static __always_inline bool observes_messages(const struct connection *x) { return false; }
@@ -108,8 +108,8 @@ static __always_inline bool observes_responses(void) { return false; }
 
 /* ---- asked by the scanners ----------------------------------------------------------------------------------- */
 
-static __always_inline bool requests_apart(const struct request_reader *r, __u32 command) { return false; }
-static __always_inline bool responses_apart(const struct response_reader *r) { return false; }
+static __always_inline bool requests_are_single(const struct request_reader *r, __u32 command) { return false; }
+static __always_inline bool responses_are_listed(const struct response_reader *r) { return false; }
 static __always_inline void begin_piece(const struct response_reader *r) {}
 static __always_inline void end_piece(const struct response_reader *r) {}
 static __always_inline void note_response(struct response_reader *r, __u32 kind) {}

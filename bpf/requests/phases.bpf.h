@@ -51,7 +51,7 @@ struct thread_counts {
 #define SPANS 256                         /* a power of two */
 #define SPAN_LEAST_NS 20000               /* executions that others notice */
 #define LATE_LEAST_NS 1000000
-#define WAIT_LEAST_NS 50000               /* waits that are worth asking who caused them */
+#define WAIT_LEAST_NS 50000               /* waits that are attributed */
 
 /* An execution that took long. Where the turn of the event loop has changed before its end was seen, the thread may have waited for
  * events: but then what arrives wakes it, so that a wait of a millisecond beyond the run queue's share still has this cause. */
@@ -134,7 +134,7 @@ static __always_inline void note_span(struct executor *e, __u64 end_ns, __u64 ru
 	span->late = late;
 }
 
-/* What the main thread executes has ended, as far as that can be told. `x`: its connection, or NULL. */
+/* The main thread's execution has ended, as far as can be seen. `x`: its connection, or NULL. */
 static __always_inline void execution_ends(struct executor *e, struct connection *x, __u32 process, __u64 end_ns, __u64 run_delay_ns)
 {
 	bool late = turn_is_later(e, process, e->received_ns);
@@ -190,7 +190,7 @@ static __always_inline void execution_begins(struct executor *e, const struct co
 	e->command = command;
 }
 
-/* A send of `x`, mostly the reply to what was executed, began at `begin_ns` (0: nobody knows when) and has returned. Other threads may write
+/* A send of `x`, mostly the reply to what was executed, began at `begin_ns` (0: not known) and has returned. Other threads may write
  * what the main thread has executed: their sends end nothing, because it may be executing something else by then. */
 static __always_inline void process_sends(struct connection *x, const struct task_struct *task, __u64 begin_ns, __u64 returned_ns)
 {
@@ -217,7 +217,7 @@ static __always_inline void process_sends(struct connection *x, const struct tas
 		x->executed_ns = 0;
 }
 
-/* ---- who made whom wait ------------------------------------------------------------------------------------- */
+/* ---- blocking ------------------------------------------------------------------------------------------------ */
 
 /* Key: struct kiln_wait_key; value: struct kiln_wait. Full: waits_without_name. */
 struct {
@@ -227,7 +227,7 @@ struct {
 	__type(value, struct kiln_wait);
 } waits SEC(".maps");
 
-/* Commands that waited together, or that were executed meanwhile. */
+/* Commands of one receive that waited, or that were executed meanwhile. */
 struct wait_party {
 	__u32 command;
 	__u32 reserved;
@@ -237,7 +237,7 @@ struct wait_party {
 #define WAIT_PARTIES 8                    /* different commands; of more, the rest are one, `other` */
 
 struct wait_parties {
-	struct wait_party victims[WAIT_PARTIES], culprits[WAIT_PARTIES];
+	struct wait_party blocked[WAIT_PARTIES], blockers[WAIT_PARTIES];
 };
 
 /* Scratch, one for each CPU. */
@@ -263,7 +263,7 @@ static __always_inline void note_party(struct wait_party *parties, __u32 command
 	parties[i].amount += amount;
 }
 
-struct blame_context {
+struct blocking_context {
 	struct executor *executor;
 	struct request_reader *reader;
 	struct wait_parties *parties;
@@ -271,7 +271,7 @@ struct blame_context {
 	bool complete;                    /* all executions that fell into the wait are still known */
 };
 
-static long note_culprit(__u32 index, struct blame_context *context)
+static long note_blocker(__u32 index, struct blocking_context *context)
 {
 	struct executor *e = context->executor;
 	struct request_reader *r = context->reader;
@@ -288,18 +288,18 @@ static long note_culprit(__u32 index, struct blame_context *context)
 	from = span->start_ns > context->from_ns ? span->start_ns : context->from_ns;
 	to = span->end_ns < context->to_ns ? span->end_ns : context->to_ns;
 	if (to > from && (!span->late || to - from >= span->run_delay_ns + LATE_LEAST_NS))
-		note_party(context->parties->culprits, span->command, to - from, r->process);
+		note_party(context->parties->blockers, span->command, to - from, r->process);
 	return 0;
 }
 
-static long note_victims(__u32 index, struct blame_context *context)
+static long note_blocked(__u32 index, struct blocking_context *context)
 {
 	struct request_reader *r = context->reader;
 	struct request_run *run;
 
 	barrier_var(index);
 	run = &r->runs[index & (RUNS_MAX - 1)];
-	note_party(context->parties->victims, run->command, run->count, r->process);
+	note_party(context->parties->blocked, run->command, run->count, r->process);
 	return 0;
 }
 
@@ -319,31 +319,31 @@ static __always_inline void add_wait(const struct kiln_wait_key *key, __u64 time
 	}
 }
 
-static long blame_for_victim(__u32 index, struct blame_context *context)
+static long add_waits(__u32 index, struct blocking_context *context)
 {
 	struct wait_parties *parties = context->parties;
 	struct kiln_wait_key key = { .process = context->reader->process };
-	struct wait_party *victim;
+	struct wait_party *blocked;
 	__u32 i;
 
 	barrier_var(index);
-	victim = &parties->victims[index & (WAIT_PARTIES - 1)];
-	if (!victim->amount)
+	blocked = &parties->blocked[index & (WAIT_PARTIES - 1)];
+	if (!blocked->amount)
 		return 1;
-	key.victim = victim->command;
+	key.blocked = blocked->command;
 	for (i = 0; i < WAIT_PARTIES; i++) {
-		if (!parties->culprits[i].amount)
+		if (!parties->blockers[i].amount)
 			break;
-		key.culprit = parties->culprits[i].command;
-		add_wait(&key, victim->amount, victim->amount * parties->culprits[i].amount);
+		key.blocker = parties->blockers[i].command;
+		add_wait(&key, blocked->amount, blocked->amount * parties->blockers[i].amount);
 	}
 	return 0;
 }
 
-/* What was executed while the commands of a receive lay in the socket. */
-__noinline int blame(struct request_reader *r, __u64 arrived_ns, __u64 received_ns)
+/* Attribute the time that the commands of a receive waited in their socket to the commands that were executed meanwhile. */
+__noinline int attribute_waits(struct request_reader *r, __u64 arrived_ns, __u64 received_ns)
 {
-	struct blame_context context = { .reader = r, .from_ns = arrived_ns, .to_ns = received_ns };
+	struct blocking_context context = { .reader = r, .from_ns = arrived_ns, .to_ns = received_ns };
 	__u32 zero = 0, process;
 
 	if (!r)
@@ -354,15 +354,15 @@ __noinline int blame(struct request_reader *r, __u64 arrived_ns, __u64 received_
 	if (!context.executor || !context.parties)
 		return 0;
 	__builtin_memset(context.parties, 0, sizeof *context.parties);
-	bpf_loop(SPANS, note_culprit, &context, 0);
+	bpf_loop(SPANS, note_blocker, &context, 0);
 	if (!context.complete && context.executor->spans_noted > SPANS)
 		lose(KILN_LOST_WAITS_WITHOUT_NAME, r->commands_noted + r->run_count);
-	if (!context.parties->culprits[0].amount)
+	if (!context.parties->blockers[0].amount)
 		return 0;
 	if (r->runs_noted)
-		bpf_loop(r->runs_noted, note_victims, &context, 0);
-	note_party(context.parties->victims, r->run_command, r->run_count, process);
-	bpf_loop(WAIT_PARTIES, blame_for_victim, &context, 0);
+		bpf_loop(r->runs_noted, note_blocked, &context, 0);
+	note_party(context.parties->blocked, r->run_command, r->run_count, process);
+	bpf_loop(WAIT_PARTIES, add_waits, &context, 0);
 	return 0;
 }
 
@@ -379,7 +379,7 @@ struct {
 /* The reply of the one command that waits has been handed over. */
 static __always_inline void record_answer(struct connection *x, __u64 sent_ns, __u64 bytes, bool is_error)
 {
-	__u32 row = x->command;
+	__u32 command = x->command, row = command & ~QUEUED;
 	struct kiln_command_stats *stats = bpf_map_lookup_elem(&command_stats, &row);
 	__u64 received_ns = x->received_ns, executed_ns = x->executed_ns;
 	__u8 class = row_class(row);
@@ -394,7 +394,7 @@ static __always_inline void record_answer(struct connection *x, __u64 sent_ns, _
 		return;
 	if (bytes > stats->reply_bytes_max)
 		stats->reply_bytes_max = bytes;
-	if (class == KILN_CLASS_BLOCKING && x->queued)
+	if (class == KILN_CLASS_BLOCKING && command & QUEUED)
 		return;
 	add_latency(stats, KILN_PHASE_SERVICE, sent_ns - received_ns, 1);
 	if (class == KILN_CLASS_BLOCKING)
@@ -436,7 +436,7 @@ static __always_inline void record_run(struct connection *x, __u64 largest)
 	struct batch came = { .received_ns = x->received_ns, .arrived_ns = x->arrived_ns };
 
 	x->waiting = WAITING_NONE;
-	record_answers(x->command, false, x->run_count, &came, x->sent_ns, false, largest);
+	record_answers(command_in_flight(x), false, x->run_count, &came, x->sent_ns, false, largest);
 }
 
 /* An error reply, or an error inside a reply, of a command. */

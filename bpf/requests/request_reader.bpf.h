@@ -14,11 +14,11 @@
 #include "requests/variant.h"
 #include PROTOCOL_HEADER(state.bpf.h)
 
-#define WINDOW_BYTES 4096                  /* bytes read from user memory at once; a power of two */
-#define WINDOW_SLACK 128                    /* loads near the window's end stay inside the buffer */
-#define NAME_CACHE 256               /* a power of two */
-#define SHORT_NAME 24                /* bytes: names up to here are compared as three words */
-#define RUNS_MAX 1024                /* runs of equal commands in one receive; a power of two */
+#define WINDOW_BYTES 4096                 /* bytes read from user memory at once; a power of two */
+#define WINDOW_SLACK 128                  /* loads near the window's end stay inside the buffer */
+#define NAME_CACHE 256                    /* a power of two */
+#define SHORT_NAME 24                     /* bytes: names up to here are compared as three words */
+#define RUNS_MAX 1024                     /* runs of equal commands in one receive; a power of two */
 
 /* What read_run() found. */
 enum read_outcome {
@@ -57,8 +57,8 @@ struct request_reader {
 	__u32 traced;                     /* a trace asks for this connection's requests */
 	__u32 run_begun;                  /* where the run's first request begins */
 	__u32 reserved;
-	struct request_stream stream;        /* of a receive that begins at a boundary */
-	struct cached_name last;     /* the last short name on this CPU */
+	struct request_stream stream;     /* of a receive that begins at a boundary */
+	struct cached_name last;          /* the last short name on this CPU */
 	__u8 bytes[WINDOW_BYTES + WINDOW_SLACK];
 	struct cached_name names[NAME_CACHE];
 	struct request_run runs[RUNS_MAX];
@@ -67,7 +67,7 @@ struct request_reader {
 /* To be provided: the row of a command, made if it is new; what to do with commands that found no room in `runs`; whether a command has to be
  * a run by itself; and the counter of a loss. */
 static __u32 command_row(const struct kiln_command_key *key);
-static bool requests_apart(const struct request_reader *r, __u32 command);
+static bool requests_are_single(const struct request_reader *r, __u32 command);
 static void count_unlisted(__u32 command, __u32 count);
 int lose(__u32 loss, __u64 amount);
 
@@ -284,7 +284,7 @@ __noinline int note_run(struct request_reader *r)
 static __always_inline void complete_request(struct request_reader *r, __u32 command)
 {
 	__u32 begun = r->begun, bytes = r->position - begun;
-	bool apart = requests_apart(r, command);
+	bool apart = requests_are_single(r, command);
 
 	r->begun = r->position;
 	if (command != r->run_command || r->run_count == 0xffff || apart) {

@@ -1,26 +1,23 @@
 /* SPDX-License-Identifier: (GPL-2.0-only OR BSD-2-Clause) */
-/* Redis commands: counts and latencies by process and command, aggregated here.
+/* Requests of a protocol: counts and latencies by process and command, aggregated in the kernel.
  *
- * Three hooks see the same receives and sends; user space loads the programs of one of them: hook_socket.bpf.h,
- * hook_fentry.bpf.h and hook_syscall.bpf.h. A fourth, hook_tls.bpf.h, sees into what they see encrypted. At all points the data of
- * a receive lies in the user's buffer; the saved registers hold the call's arguments, which two of them go by, what is made of
- * them is here.
+ * Three hooks see the same receives and sends, and user space loads the programs of one of them: hook_socket.bpf.h, hook_fentry.bpf.h or
+ * hook_syscall.bpf.h. hook_tls.bpf.h, beside one of them, sees the contents of encrypted connections. When a program runs, the received
+ * bytes are in the user's buffer.
  *
- * Limits: data beyond the first iovec of a server's receive, recvmmsg and 32-bit callers are not followed but counted as lost, and
- * the connection is taken up again at its next provable request boundary. A listener with a backlog of 0 makes its
- * connections look like outgoing ones, which are ignored.
+ * Limits: data beyond the first iovec of a server's receive, recvmmsg and 32-bit callers are counted as lost; the connection is synced again
+ * at its next proven request boundary. A listener with a backlog of 0 makes its connections look outgoing, and outgoing ones are ignored.
  *
- * Compiled three times, because what a session doesn't need takes its time in each load: it is relocated, looked at, and cut out
- * by the kernel piece by piece.
+ * Each protocol has three objects, because programs that a session doesn't need would still be relocated and verified at every load:
  *
- *   redis   the server's side
- *   client  -DCLIENT_SIDE: what a process sends are requests (client.bpf.h)
- *   trace   -DTRACING: the server's side, and single requests are told (trace.bpf.h) */
+ *   NAME         the server's side
+ *   NAME-client  -DCLIENT_SIDE: what a process sends are requests (client.bpf.h)
+ *   NAME-trace   -DTRACING: the server's side, with a record for single requests (trace.bpf.h) */
 #include "common/bpf.h"
 
 char LICENSE[] SEC("license") = "Dual BSD/GPL";
 
-/* The probes of functions first: they are loaded in the order of the file, by threads of their own while the others are (kiln_load_object). */
+/* Programs are loaded in the order of this file. Those of function probes come first: separate threads load them (kiln_load_object). */
 #include "sockets/hook_tls.bpf.h"
 #include "sockets/hook_socket.bpf.h"
 #include "sockets/hook_fentry.bpf.h"

@@ -7,7 +7,7 @@
 #include "common/bpf.h"
 #include "requests/request_reader.bpf.h"
 
-#define ERRORS_MAX 128                    /* errors in one send that are told apart; a power of two */
+#define ERRORS_MAX 128                    /* errors in one send that are listed; a power of two */
 
 /* An error, and how many other replies were completed in the same send since the error before, or the send's beginning. */
 struct response_error {
@@ -26,13 +26,13 @@ struct response_reader {
 	__u32 pushes;                     /* seen in this send */
 	__u32 begun;                      /* where in this piece the current reply begins; 0 if before it */
 	__u32 ended;                      /* replies that ended in this send, errors among them */
-	__u32 answered;                   /* of them, those that have been paired */
+	__u32 answered;                   /* of them, those that have been matched */
 	__u32 largest_at;                 /* which of them is the largest */
 	__u64 largest;                    /* its bytes */
-	__u32 apart;                      /* where each reply lies has to be known */
+	__u32 lists;                      /* where each reply lies has to be known */
 	__u32 passed_largest;             /* what pass_elements() knows of those that it has passed: the length of the largest, and */
 	__u32 passed_largest_at;          /* which it is; in memory, where it is any number for the verifier, not one for each way to it */
-	struct response_stream stream;       /* of a send that begins at a boundary */
+	struct response_stream stream;    /* of a send that begins at a boundary */
 	struct response_error errors[ERRORS_MAX];
 	__u8 bytes[WINDOW_BYTES + WINDOW_SLACK];
 };
@@ -40,7 +40,7 @@ struct response_reader {
 /* To be provided: whether the replies of this send are listed each by itself, and then where a piece of it begins and ends, and that
  * a reply ends at the position. */
 enum { LIST_RESPONSE, LIST_ERROR, LIST_PUSH };
-static bool responses_apart(const struct response_reader *r);
+static bool responses_are_listed(const struct response_reader *r);
 static void begin_piece(const struct response_reader *r);
 static void end_piece(const struct response_reader *r);
 static void note_response(struct response_reader *r, __u32 kind);

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: (GPL-2.0-only OR BSD-2-Clause) */
-/* When a connection's stream may be believed: from its first byte, or from a boundary that an answered receive proves; and until bytes of it
- * were not seen. What a hook tells of a receive, by which that is decided, is here too.
+/* When a connection is synced: from its first byte, or from a boundary that an answered receive proves, until bytes are missed.
  *
- * Of a process that is not known to be a Redis server, a connection that begins with text is believed when its first reply is RESP. Until
- * then its bytes are kept unread: in many protocols requests are lines of words, and any word may be a command's name. */
+ * If a process is not known to be a server of this protocol, a connection that doesn't begin as only this protocol does is synced when its
+ * first response is of this protocol. Until then its bytes are kept unread: in many protocols requests are lines of words, and any word
+ * may be a command's name. */
 #ifndef KILN_SYNC_BPF_H
 #define KILN_SYNC_BPF_H
 
@@ -20,9 +20,9 @@
 
 #define PROBES_MAX 8                      /* answered receives without one whole request, until a connection is given up */
 
-/* ---- a process of which nobody knows whether it speaks RESP -------------------------------------------------- */
+/* ---- processes that may serve another protocol --------------------------------------------------------------- */
 
-/* Keep the bytes of a receive until the first reply. False: there is no room. */
+/* Keep the bytes of a receive until the first response. False: there is no room. */
 __noinline int keep_undecided(struct connection *x, const struct receive *receive)
 {
 	struct undecided *kept, *fresh;
@@ -59,7 +59,7 @@ __noinline int keep_undecided(struct connection *x, const struct receive *receiv
 	return true;
 }
 
-/* Whether what is sent begins as a reply does: with a type, and behind it what that type has. */
+/* Whether a send begins as a response does. */
 __noinline int begins_as_response(const struct io *send)
 {
 	__u8 b[16] = {};
@@ -78,7 +78,7 @@ __noinline int begins_as_response(const struct io *send)
 
 /* ---- boundaries ---------------------------------------------------------------------------------------------- */
 
-/* As what a connection is lost that is none of Redis, by bytes in user memory: a record of TLS begins with its type and major version 3. */
+/* The loss that a connection of another protocol counts as, by its first bytes: a TLS record begins with its type and major version 3. */
 __noinline __u32 foreign_connection(__u64 buffer, __u32 length)
 {
 	__u8 start[2] = {};
@@ -87,7 +87,7 @@ __noinline __u32 foreign_connection(__u64 buffer, __u32 length)
 	return start[0] >= 0x14 && start[0] <= 0x17 && start[1] == 3 ? KILN_LOST_TLS_CONNECTIONS : KILN_LOST_OTHER_PROTOCOL_CONNECTIONS;
 }
 
-/* The connection can't be followed any more: parse on without counting until a boundary is proven. */
+/* The connection loses sync: its stream is parsed without counting until a boundary is proven. */
 __noinline int desync(struct connection *x)
 {
 	if (!x)
@@ -96,15 +96,15 @@ __noinline int desync(struct connection *x)
 		lose_undecided(x->id);
 	x->sync = RESYNCING;
 	restart_expectations(x);
-	x->flags &= ~(IN_REQUEST | PROBED | REPLIED | SUBSCRIBER);
+	clear_flags(x, IN_REQUEST | PROBED | REPLIED | SUBSCRIBER);
 	if (x->waiting != WAITING_NONE)
 		unmatch(x);                /* what answers what is not known */
 	return 0;
 }
 
-/* A stream taken up in its middle. A receive proves a boundary at its end if the parse ends with it and the server
- * sends something before it receives more: inside a value, however much it looks like RESP, a server has no reason
- * to. Bytes up to there are not counted as commands. */
+/* Resync a stream that was met in its middle. A receive proves a boundary at its end if the parse ends there and the server sends something
+ * before it receives more: inside a value, whatever it looks like, a server has no reason to send. Bytes up to the boundary are not
+ * counted as requests. */
 __noinline int probe(struct connection *x, struct connection_details *c, const struct receive *receive)
 {
 	__u8 first = 0;
@@ -116,7 +116,7 @@ __noinline int probe(struct connection *x, struct connection_details *c, const s
 	probed = x->flags & PROBED;
 	if (replied && probed && !(x->flags & (IN_REQUEST | SENT_IN_PART))) {
 		x->sync = SYNCED;
-		x->flags &= ~IN_REPLY;
+		clear_flags(x, IN_REPLY);
 		c->first_sent_ns = c->untimed = 0;
 		c->head = c->tail = c->batch_head = c->batch_tail = c->batch_answered = 0;
 		return 0;
@@ -137,7 +137,7 @@ __noinline int probe(struct connection *x, struct connection_details *c, const s
 		x->sync = SYNC_IGNORED;
 		return 0;
 	}
-	x->flags &= ~(IN_REQUEST | PROBED);
+	clear_flags(x, IN_REQUEST | PROBED);
 	return 0;
 }
 
@@ -153,7 +153,7 @@ __noinline int meet(struct connection *x, const struct receive *receive, __u32 p
 		x->client = client_row(&receive->client);
 	on_connection(x, &receive->client);
 	if (!receive->incoming)
-		x->flags |= OUTGOING;
+		set_flags(x, OUTGOING);
 	if (receive->unsupported)
 		lose(KILN_LOST_UNSUPPORTED_CONNECTIONS, 1);
 	if (receive->unsupported || !receive->incoming) {
@@ -173,14 +173,13 @@ __noinline int meet(struct connection *x, const struct receive *receive, __u32 p
 		x->sync = SYNC_IGNORED;
 		return 0;
 	}
-	/* Only clients of Redis begin with an array; a plain line may be of any protocol. */
 	bpf_probe_read_user(&first, sizeof first, (void *)receive->io.base);
 	x->sync = is_known_server(process) || begins_request(first) ? SYNCED : SYNC_UNDECIDED;
 	return 0;
 }
 
-/* What comes before a receive's bytes are followed, where it is not like most: the first of its connection, one that doesn't join those
- * before, or one of a stream that is not at a known boundary. False: they can't be followed. */
+/* Prepare an uncommon receive: the first of its connection, one that doesn't continue the previous one, or one of a stream that is not at a
+ * known boundary. False: its bytes can't be followed. */
 static __noinline int take_up(const struct place *place, struct connection *x, struct receive *receive, __u32 process)
 {
 	struct connection_details *c;

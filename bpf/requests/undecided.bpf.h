@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: (GPL-2.0-only OR BSD-2-Clause) */
-/* What connections of unknown processes began with, until their first reply says whether it was RESP. */
+/* The first bytes of connections of unknown processes, until their first response shows whether they are of this protocol. */
 #ifndef KILN_UNDECIDED_BPF_H
 #define KILN_UNDECIDED_BPF_H
 
@@ -8,13 +8,13 @@
 #include "requests/losses.bpf.h"
 #include "requests/request_reader.bpf.h"
 
-/* What a connection began with. */
+/* The first bytes of a connection. */
 struct undecided {
 	__u64 arrived_ns;                 /* of the first receive; 0: not known */
 	__u64 received_ns;
 	__u32 length;
 	__u32 reserved;
-	__u8 bytes[2 * WINDOW_BYTES];      /* the second half is never used: the verifier bounds a place and a length, not their sum */
+	__u8 bytes[2 * WINDOW_BYTES];     /* the second half is never used: the verifier bounds a place and a length, not their sum */
 };
 
 /* Key: the connection's id. Written by receives, deleted by the first reply, or when the connection ends. Full: the connection is
@@ -35,7 +35,7 @@ struct {
 	__type(value, struct undecided);
 } new_undecided SEC(".maps");
 
-/* What was kept of a connection is needed no more: its length. */
+/* Drop the bytes that are kept of a connection; returns how many. */
 static __noinline __u32 forget_undecided(__u64 id)
 {
 	struct undecided *kept = bpf_map_lookup_elem(&undecided, &id);
@@ -49,7 +49,7 @@ static __noinline __u32 forget_undecided(__u64 id)
 	return length;
 }
 
-/* What was kept of a connection will not be followed. */
+/* Drop them, and count them as lost. */
 static __always_inline void lose_undecided(__u64 id)
 {
 	lose(KILN_LOST_UNSYNCHRONISED_BYTES, forget_undecided(id));

@@ -13,7 +13,7 @@ __noinline int unmatch(struct connection *x)
 {
 	if (!x || x->flags & UNMATCHED)
 		return 0;
-	x->flags |= UNMATCHED;
+	set_flags(x, UNMATCHED);
 	x->waiting = WAITING_NONE;
 	lose(KILN_LOST_UNMATCHED_CONNECTIONS, 1);
 	on_unmatched(x);

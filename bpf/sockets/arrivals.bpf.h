@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: (GPL-2.0-only OR BSD-2-Clause) */
 /* When the bytes arrived that a receive takes: only of the first one that was not yet read is that known.
  *
- * TCP tells by sequence numbers which byte that was, so the receiving side only reads what the interrupts noted: a write of its own
+ * TCP's sequence numbers identify that byte, so the receiving side only reads what the interrupts noted: a write of its own
  * would take the cache line from their CPU once more and, as an atomic one, wait for all that the CPU has under way (70 ns of a
- * receive). Unix sockets have no such numbers: there who receives takes the time away. */
+ * receive). Unix sockets have no such numbers: there the receiver clears the time. */
 #ifndef KILN_ARRIVALS_BPF_H
 #define KILN_ARRIVALS_BPF_H
 
@@ -13,8 +13,8 @@
 
 /* ---- TCP ---------------------------------------------------------------------------------------------------- */
 
-/* Data is there to be read, of which the first byte is at `copied_seq`, and `next_seq` comes next. Under the socket's lock: nobody
- * reads meanwhile. */
+/* Data is there to be read, of which the first byte is at `copied_seq`, and `next_seq` comes next. The socket is locked, so no
+ * receive runs meanwhile. */
 static __always_inline void tcp_data_arrives(__u64 id, __u32 copied_seq, __u32 next_seq, __u64 now)
 {
 	struct arrival *arrival = find_arrival(id);
@@ -27,7 +27,7 @@ static __always_inline void tcp_data_arrives(__u64 id, __u32 copied_seq, __u32 n
 	if (unread <= 0) {
 		/* In this order: see tcp_arrival(). */
 		*(volatile __u32 *)&arrival->first_seq = copied_seq;
-		*(volatile __u64 *)&arrival->unread_since_ns = unread ? ARRIVAL_UNKNOWN : now;     /* some was read that nobody saw come */
+		*(volatile __u64 *)&arrival->unread_since_ns = unread ? ARRIVAL_UNKNOWN : now;     /* some was read whose arrival was not seen */
 	}
 	arrival->next_seq = next_seq;
 }
@@ -39,7 +39,7 @@ static __always_inline __u64 tcp_arrival(const struct arrival *arrival, __u32 fi
 
 	if (!arrival)
 		return ARRIVAL_UNKNOWN;
-	/* The time of what came after that byte can't be taken for its own: whoever sees that time sees that sequence number. */
+	/* The time of later data can't be taken for this byte's: a reader that sees that time also sees its sequence number. */
 	since_ns = *(volatile __u64 *)&arrival->unread_since_ns;
 	return *(volatile __u32 *)&arrival->first_seq == first_seq ? since_ns : ARRIVAL_UNKNOWN;
 }

@@ -13,7 +13,7 @@
 #define S_IFSOCK 0140000
 #define TS_COMPAT 2
 #define IOVECS_AT_ONCE 8
-/* From here on a send may be a piece of a reply: Redis before 7.0 sends buffers of 16 KiB, later ones up to 64 KiB a turn. */
+/* A send of this size or more may be a piece of a response: servers send from buffers of 16 KiB (redis before 7.0) and more. */
 #define REPLY_CHUNK (16 << 10)
 
 /* System calls of x86-64. */

@@ -14,7 +14,7 @@
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
 	__uint(map_flags, BPF_F_NO_PREALLOC);
-	__uint(max_entries, 1);                /* what the targets may hold: user space decides */
+	__uint(max_entries, 1);           /* what the targets may hold: user space decides */
 	__type(key, __u64);
 	__type(value, __u8);
 } earlier_sockets SEC(".maps");
@@ -51,7 +51,7 @@ static __always_inline struct receive *new_receive(__u32 length)
 	return receive;
 }
 
-/* What a connection's first receive has to tell beside its bytes. `arrival`: NULL where arrivals are not seen. */
+/* What a connection's first receive shows beside its bytes. `arrival`: NULL where arrivals are not seen. */
 static __noinline int describe_first_receive(struct sock *sk, struct arrival *arrival, struct receive *receive, __u32 process)
 {
 	if (receive->tcp) {
@@ -79,7 +79,7 @@ static __always_inline void meet_server(struct connection *x, struct sock *sk, _
 {
 	bool incoming;
 
-	if (x->flags & MET)
+	if (x->flags & PEER_KNOWN)
 		return;
 	describe_client(server, sk, process);
 	if (server->family == KILN_ADDRESS_UNIX) {

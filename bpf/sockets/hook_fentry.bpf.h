@@ -2,7 +2,7 @@
 /* Hook fentry: the returns of the functions by which TCP and unix sockets receive and send (fexit), for kernels without the
  * tracepoints of hook socket. What it sees it treats as that one does, and keeps in the same maps.
  *
- * Whoever receives, and however, comes by here: also io_uring, recvmmsg and 32-bit programs. Other protocols (MPTCP, vsock) and
+ * Every way to receive passes here: also io_uring, recvmmsg and 32-bit programs. Other protocols (MPTCP, vsock) and
  * TLS in the kernel have functions of their own and aren't seen at all. */
 #ifndef KILN_HOOK_FENTRY_BPF_H
 #define KILN_HOOK_FENTRY_BPF_H
@@ -17,7 +17,7 @@ static __always_inline bool begin_receive(struct sock *sk)
 	return claim_cpu(find_connection(sk->__sk_common.skc_cookie.counter));
 }
 
-/* Whoever sends, as long as a target receives from there; on the client's side the targets. */
+/* Any process may send, if a target receives from the socket; on the client's side only targets. */
 static __always_inline bool begin_send(struct sock *sk)
 {
 	struct connection *x = find_connection(sk->__sk_common.skc_cookie.counter);

@@ -52,7 +52,7 @@ static __always_inline struct connection *socket_connection(struct sock *sk, __u
 
 /* What a receive or a send was called with, where a hook sees that. */
 struct call {
-	bool is_seen;                     /* constant; false: the system call's registers tell */
+	bool is_seen;                     /* constant; false: use the system call's registers */
 	struct msghdr *message;
 	__u64 size;                       /* bytes that were asked for, or given */
 };
@@ -79,7 +79,7 @@ static __always_inline int receive_at_socket(struct sock *sk, const struct tcp_s
 	receive->io.returned_ns = now;
 	receive->tcp = tcp != NULL;
 	if (ret == 0) {
-		/* The end of the stream. TCP tells when the socket goes. */
+		/* The end of the stream. A TCP connection is freed with its socket. */
 		x = tcp ? NULL : find_connection(cookie);
 		if (x)
 			free_connection(x);
@@ -137,7 +137,7 @@ static __always_inline int send_at_socket(struct sock *sk, const struct tcp_sock
 	struct place place = { .sk = sk };
 	int process = -1;                 /* on the client's side alone is that asked */
 
-	/* Whoever sends, as long as a target receives from there: those sockets have a cookie, and others where somebody asked for it (`ss` does). */
+	/* Any process may send, if a target receives from the socket: such a socket has a cookie. Others have one if a program asked for it (`ss`). */
 	if (ret <= 0 || (!CLIENT_SIDE && !cookie))
 		return 0;
 	task = bpf_get_current_task_btf();

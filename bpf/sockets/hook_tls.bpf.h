@@ -106,10 +106,10 @@ int tls_read_ends(struct pt_regs *regs)
 	if (!bytes)
 		return 0;
 	x = find_connection(place.id);
-	if (!x || !(x->flags & CARRIED)) {
+	if (!x || !(x->flags & PEER_KNOWN)) {
 		/* Begun before the session and read ahead, or behind a memory BIO. While not all is attached there is no session yet. */
 		if (x)
-			x->flags &= ~STREAM_START;
+			clear_flags(x, STREAM_START);
 		if (is_armed())
 			lose(KILN_LOST_UNSYNCHRONISED_BYTES, bytes);
 		return 0;
@@ -148,7 +148,7 @@ int tls_write_ends(struct pt_regs *regs)
 	place.id = call->id;
 	call->id = 0;
 	x = bytes ? find_connection(place.id) : NULL;
-	if (!x || !(x->flags & CARRIED) || !take_cpu(x))
+	if (!x || !(x->flags & PEER_KNOWN) || !take_cpu(x))
 		return 0;
 	/* Not on the stack: the functions below take nearly all of it. */
 	send = &call->receive.io;
@@ -208,7 +208,7 @@ int tls_stream_turns(struct pt_regs *regs)
 		return 0;
 	x = make_connection(id);
 	if (x)
-		x->flags = STREAM_START;
+		set_flags(x, STREAM_START);
 	else
 		lose(KILN_LOST_CONNECTIONS_WITHOUT_STATE, 1);
 	return 0;

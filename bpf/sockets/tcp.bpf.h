@@ -21,8 +21,9 @@ static __always_inline __u64 tcp_copied(const struct tcp_sock *tcp)
 	return tcp->rcvq_space.space ? tcp->tcp_clock_cache : bpf_ktime_get_ns();
 }
 
-/* Whether a receive took its stream's first byte: whether what TCP has received begins there. Of the two numbers that tell, data that
- * arrives meanwhile changes the count first; read the other way round, they may hide the beginning, and never feign it. */
+/* Whether a receive took its stream's first byte: whether what TCP has received begins there. Data that
+ * arrives meanwhile changes the count before the sequence number; read in the other order, they may hide the beginning and never
+ * feign it. */
 static __always_inline bool is_first_of_stream(struct tcp_sock *tcp, const struct receive *receive)
 {
 	__u32 i, next;
@@ -36,7 +37,7 @@ static __always_inline bool is_first_of_stream(struct tcp_sock *tcp, const struc
 }
 
 /* The sequence number up to which a receive has read, where its bytes don't join those before: behind the last one comes the FIN, which has a
- * number too, and is read with it if it is there. That it is there has to be looked at before `rcv_nxt`: in the other order what comes
+ * number too, and is read with it if it is there. The FIN is checked before `rcv_nxt`: in the other order what comes
  * meanwhile looks as if read. A connection that was reset looks ended, too, without a FIN: hence only where the bytes don't fit as
  * they are. */
 static __noinline int pass_end_of_stream(struct sock *sk, const struct connection *x, struct receive *receive)

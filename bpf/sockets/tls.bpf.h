@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: (GPL-2.0-only OR BSD-2-Clause) */
-/* A TLS connection has two entries among the connections, one of the socket, which carries what is encrypted and only tells times, and one of OpenSSL's
- * SSL object, whose receives and sends are what SSL_read and SSL_write give and take.
+/* A TLS connection has two entries in `connections`: the socket, which carries encrypted bytes and gives only times, and OpenSSL's SSL object,
+ * whose receives and sends are those of SSL_read and SSL_write.
  *
  * Which socket carries an SSL object is seen while a thread is inside a call of OpenSSL: what it receives then, that call
  * makes it receive. Here is what the hooks of sockets do with a connection that may be encrypted; hook_tls.bpf.h has the calls. */
@@ -27,7 +27,7 @@ struct tls_call {
 	__u64 sent_ns;                    /* return of the socket's last send in this call; 0: none was */
 	__u32 receives;                   /* of the socket in this call */
 	__u32 function;                   /* enum kiln_tls_function */
-	struct receive receive;           /* scratch that nobody else uses */
+	struct receive receive;           /* scratch of this thread alone */
 };
 
 /* Value: the thread's call. Written when a call begins; goes with the thread. */
@@ -61,7 +61,7 @@ __noinline int tls_binds(struct connection *carrier, const struct tls_call *call
 	if (!carrier || !call)
 		return 0;
 	carrier->sync = SYNC_IGNORED;
-	carrier->flags |= CARRIES_TLS;
+	set_flags(carrier, CARRIES_TLS);
 	x = find_connection(call->id);
 	if (!x)
 		x = make_connection(call->id);
@@ -69,10 +69,10 @@ __noinline int tls_binds(struct connection *carrier, const struct tls_call *call
 		lose(KILN_LOST_CONNECTIONS_WITHOUT_STATE, 1);
 		return 0;
 	}
-	if (!(x->flags & CARRIED)) {
+	if (!(x->flags & PEER_KNOWN)) {
 		x->process = carrier->process;
 		x->client = carrier->client;
-		x->flags |= CARRIED | (carrier->flags & OUTGOING);
+		set_flags(x, PEER_KNOWN | (carrier->flags & OUTGOING));
 		on_carrier(call->id);
 	}
 	return 0;
@@ -83,11 +83,11 @@ __noinline int tls_carries(struct connection *carrier, struct tls_call *call, co
 {
 	if (!carrier || !call || !receive)
 		return 0;
-	if (carrier->sync == SYNC_UNKNOWN && !(carrier->flags & MET)) {
+	if (carrier->sync == SYNC_UNKNOWN && !(carrier->flags & PEER_KNOWN)) {
 		carrier->process = process;
 		carrier->client = client_row(&receive->client);
 		if (!receive->incoming)
-			carrier->flags |= OUTGOING;
+			set_flags(carrier, OUTGOING);
 	}
 	/* Later receives of a call find what the first one left behind. */
 	if (!call->receives++)
@@ -106,7 +106,7 @@ static __always_inline void tls_receives(struct task_struct *task, __u32 process
 		thread_receives(executor, process, task, &thread, call->entered_ns, call->entered_ns);
 }
 
-/* A receive seen at the socket: of a TLS connection it only tells when, and ends what was executed as any does. `claimed`: by the
+/* A receive seen at the socket: on a TLS connection it gives only the time, and ends an execution as any receive does. `claimed`: by the
  * program that calls this, a constant. */
 static __always_inline void stream_receives(const struct place *place, struct connection *x, struct receive *receive,
 					    struct task_struct *task, __u32 process, bool claimed)

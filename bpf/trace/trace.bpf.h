@@ -2,7 +2,7 @@
 /* A trace: a record for each request that passes the filters, sent through a ring when its reply has been handed over. The
  * filters decide here, before anything is copied for user space.
  *
- * Every request that the name and client filters let pass is in the end told, passed over by the other filters, or counted as
+ * Every request that passes the name and client filters is emitted, held back by the other filters, or counted as
  * lost: connection.pending is how many of a connection's are not yet. */
 #ifndef KILN_TRACE_BPF_H
 #define KILN_TRACE_BPF_H

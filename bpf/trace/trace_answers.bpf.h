@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: (GPL-2.0-only OR BSD-2-Clause) */
-/* A trace's answers: what a send answered is listed while it is followed, and told when the calls that found it have returned:
- * equal requests of one receive together where that can be, others each by itself. */
+/* A trace's answers: requests that a send answers are listed while it is read, and emitted when the calls that found them have returned: equal
+ * requests of one receive coalesced where possible, others singly. */
 #ifndef KILN_TRACE_ANSWERS_BPF_H
 #define KILN_TRACE_ANSWERS_BPF_H
 
@@ -25,8 +25,8 @@ static __always_inline bool traces_pushes(void)
 	return !trace.slower_than_ns && !trace.errors_only && !trace.by_command;
 }
 
-/* List the replies of this send only if one can be of interest. One that may go on is followed in any case, because nobody
- * knows how long it takes. */
+/* List the replies of this send only if one can be of interest. One that may go on is followed in any case, because its
+ * duration isn't known yet. */
 __noinline int choose_listing(const struct connection *x, const struct connection_details *c, bool in_part)
 {
 	__u32 zero = 0;
@@ -34,10 +34,10 @@ __noinline int choose_listing(const struct connection *x, const struct connectio
 
 	if (!x || !c || !r)
 		return 0;
-	r->apart = x->flags & TRACED && x->pending &&
+	r->lists = x->flags & TRACED && x->pending &&
 		   (in_part || x->flags & IN_REPLY || x->sent_ns - oldest_wait(x, c) >= trace.slower_than_ns);
 	if (x->flags & TRACED && x->flags & MAY_GET_UNSOLICITED && traces_pushes())
-		r->apart = 1;
+		r->lists = 1;
 	return 0;
 }
 
@@ -55,7 +55,7 @@ struct answered_list {
 	struct answered_request requests[LISTED_REPLIES];
 };
 
-/* Scratch, one for each CPU: empty when no send is looked at. */
+/* Scratch, one for each CPU: empty between sends. */
 struct {
 	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
 	__uint(max_entries, 1);
@@ -70,7 +70,7 @@ static __always_inline struct answered_list *this_answered(void)
 	return bpf_map_lookup_elem(&answered_lists, &zero);
 }
 
-/* Whether what this send answers was slow enough to be told. */
+/* Whether what this send answers was slow enough to be emitted. */
 static __always_inline bool is_slow(const struct connection *x, __u64 received_ns)
 {
 	return x->sent_ns >= received_ns && x->sent_ns - received_ns >= trace.slower_than_ns;
@@ -123,7 +123,7 @@ __noinline int answered_one(struct connection *x)
 	came.received_ns = x->received_ns;
 	came.arrived_ns = x->arrived_ns;
 	came.sequence = came.first = x->sequence;
-	return answered(x, x->command, x->sequence, 1, &came);
+	return answered(x, command_in_flight(x), x->sequence, 1, &came);
 }
 
 /* A reply that began in an earlier send: what is known of it comes before what this send has. */
@@ -136,13 +136,13 @@ static __always_inline void resume_reply(struct trace_scratch *t, const struct t
 		return;
 	}
 	t->record.reply_bytes += slot->reply_bytes;
-	kept = slot->reply_kept;
-	at = t->record.request_kept;
+	kept = slot->reply_captured;
+	at = t->record.request_captured;
 	barrier_var(kept);
 	barrier_var(at);
 	if (kept <= KILN_TRACE_REPLY_BYTES && at <= sizeof t->record.bytes &&
 	    !bpf_probe_read_kernel(t->record.bytes + at, kept, slot->reply))
-		t->record.reply_kept = kept;
+		t->record.reply_captured = kept;
 }
 
 /* The receive in a slot is in this CPU's reader as if it had just come; false: it is not. */
@@ -155,27 +155,27 @@ __noinline int load_receive(int index)
 
 	if (!t || !slot || !r || slot->request_lost)
 		return false;
-	length = slot->request_kept;
+	length = slot->request_captured;
 	barrier_var(length);
 	if (length > KILN_TRACE_RECEIVE_BYTES || bpf_probe_read_kernel(r->bytes, length, slot->request))
 		return false;
 	start_receive(r, 0, length, 0);
 	r->window_length = length;
 	r->counting = false;
-	r->traced = TAKEN_APART;
+	r->traced = SPLIT;
 	restart_requests(&t->stream);
-	t->apart = index;
+	t->split = index;
 	return true;
 }
 
 /* The requests of a slot become those of this CPU's reader, each by itself: it follows them as it did when they came, and looks up
  * no name. */
-static __always_inline void take_apart(struct trace_scratch *t)
+static __always_inline void split_coalesced(struct trace_scratch *t)
 {
 	__u32 zero = 0;
 	struct request_reader *r;
 
-	if (t->apart == t->slot || !load_receive(t->slot))
+	if (t->split == t->slot || !load_receive(t->slot))
 		return;
 	r = bpf_map_lookup_elem(&request_readers, &zero);
 	if (!r)
@@ -185,7 +185,7 @@ static __always_inline void take_apart(struct trace_scratch *t)
 }
 
 /* The request that comes `index` behind the first of some, whose bytes are where the scratch says, and its reply. */
-__noinline int tell(struct connection *x, const struct answered_request *request, __u32 index, const struct listed_reply *reply)
+__noinline int emit_request(struct connection *x, const struct answered_request *request, __u32 index, const struct listed_reply *reply)
 {
 	struct trace_scratch *t = this_trace();
 	struct kiln_trace_record *record;
@@ -205,16 +205,16 @@ __noinline int tell(struct connection *x, const struct answered_request *request
 	record->executed_ns = request->executed_ns;
 	record->sent_ns = x->sent_ns;
 	record->reply_bytes = reply->bytes;
-	if (slot && slot->together) {
+	if (slot && slot->coalesced) {
 		__u32 run = record->sequence - slot->first;
 
 		barrier_var(run);
-		if (t->apart == t->slot && run < r->runs_noted) {
+		if (t->split == t->slot && run < r->runs_noted) {
 			begun = r->runs[run & (RUNS_MAX - 1)].begun;
 			bytes = kept = r->runs[run & (RUNS_MAX - 1)].largest;
 		}
 	} else if (slot) {
-		kept = slot->request_kept;
+		kept = slot->request_captured;
 		bytes = slot->request_bytes;
 	}
 	put_request(bytes ? slot : NULL, begun, kept, bytes);
@@ -226,8 +226,8 @@ __noinline int tell(struct connection *x, const struct answered_request *request
 	return 0;
 }
 
-/* Requests of a receive that this send answered, all of a row, told by one record. False: they have to be told each by itself. */
-__noinline int emit_together(struct connection *x)
+/* Emit requests of one receive and row that this send answered as one record. False: they have to be emitted singly. */
+__noinline int emit_coalesced(struct connection *x)
 {
 	struct answered_list *answers = this_answered();
 	struct trace_scratch *t = this_trace();
@@ -242,12 +242,12 @@ __noinline int emit_together(struct connection *x)
 
 	if (!x || !answers || !t || !list || !r)
 		return false;
-	at = t->telling;
+	at = t->emitting;
 	barrier_var(at);
 	request = &answers->requests[at & (LISTED_REPLIES - 1)];
 	slot = slot_at(t->slot);
 	at = request->reply + request->count - 1;
-	if (!slot || request->count < 2 || trace.errors_only || trace.without_arguments || words_to_tell(request->row) < WORDS_MAX ||
+	if (!slot || request->count < 2 || trace.errors_only || trace.without_arguments || words_to_emit(request->row) < WORDS_MAX ||
 	    list->pushes || at >= list->listed)
 		return false;
 	barrier_var(at);
@@ -258,11 +258,11 @@ __noinline int emit_together(struct connection *x)
 	bytes = last->place.address + last->bytes - first->place.address;
 	if (first->place.resumed || first->place.vector != last->place.vector || bytes > first->place.here || bytes > KILN_TRACE_REPLIES_BYTES)
 		return false;
-	end = slot->request_kept;
-	if (request->count != slot->together) {
+	end = slot->request_captured;
+	if (request->count != slot->coalesced) {
 		__u32 run = request->sequence - slot->first, next = run + request->count;
 
-		if (t->apart != t->slot || next > r->runs_noted)
+		if (t->split != t->slot || next > r->runs_noted)
 			return false;
 		barrier_var(run);
 		begun = r->runs[run & (RUNS_MAX - 1)].begun;
@@ -283,7 +283,7 @@ __noinline int emit_together(struct connection *x)
 	return true;
 }
 
-/* One of the requests that this send answered: of those that are told now. */
+/* Emit one of the answered requests. */
 static long emit_answer(__u32 index, struct connection **connection)
 {
 	struct trace_scratch *t = this_trace();
@@ -295,7 +295,7 @@ static long emit_answer(__u32 index, struct connection **connection)
 
 	if (!t || !answers || !list)
 		return 1;
-	at = t->telling;
+	at = t->emitting;
 	barrier_var(at);
 	request = &answers->requests[at & (LISTED_REPLIES - 1)];
 	at = request->reply + index;
@@ -306,11 +306,11 @@ static long emit_answer(__u32 index, struct connection **connection)
 	barrier_var(at);
 	reply = &list->replies[at & (LISTED_REPLIES - 1)];
 	if (!trace.errors_only || reply->is_error)
-		tell(*connection, request, index, reply);
+		emit_request(*connection, request, index, reply);
 	return 0;
 }
 
-/* Whether one of the requests is to be told; where they are is then in the scratch. */
+/* Whether one of the requests is to be emitted; the scratch then says where they are captured. */
 __noinline int find_answered(const struct connection *x, __u32 index)
 {
 	struct answered_list *answers = this_answered();
@@ -322,7 +322,7 @@ __noinline int find_answered(const struct connection *x, __u32 index)
 		return 0;
 	barrier_var(index);
 	request = &answers->requests[index & (LISTED_REPLIES - 1)];
-	t->telling = index;
+	t->emitting = index;
 	t->slot = slot_with(x->id, request->sequence, request->first);
 	t->count = request->count;
 	return is_slow(x, request->received_ns) && (!trace.errors_only || list->errors);
@@ -337,11 +337,11 @@ static long emit_requests(__u32 index, struct connection **connection)
 		return 1;
 	if (find_answered(*connection, index)) {
 		slot = slot_at(t->slot);
-		if (slot && slot->together > t->count)
-			take_apart(t);
-		if (!emit_together(*connection)) {
-			if (slot && slot->together)
-				take_apart(t);
+		if (slot && slot->coalesced > t->count)
+			split_coalesced(t);
+		if (!emit_coalesced(*connection)) {
+			if (slot && slot->coalesced)
+				split_coalesced(t);
 			bpf_loop(t->count, emit_answer, connection, 0);
 		}
 	}
@@ -357,7 +357,7 @@ static __always_inline void emit_answers(struct connection *x)
 
 	if (!t || !answers || !answers->count)
 		return;
-	t->apart = -1;
+	t->split = -1;
 	bpf_loop(answers->count, emit_requests, &x, 0);
 	answers->count = 0;
 }
@@ -365,16 +365,16 @@ static __always_inline void emit_answers(struct connection *x)
 /* Whether what waits in the connection is traced. */
 static __always_inline bool is_traced(const struct connection *x)
 {
-	return x->flags & TRACED && traces_command(x->command);
+	return x->flags & TRACED && traces_command(command_in_flight(x));
 }
 
-/* Whether that is told, if a whole reply that is no error has answered it. */
-static __always_inline bool tells_answered(const struct connection *x)
+/* Whether it is emitted, if a complete response that is no error has answered it. */
+static __always_inline bool emits_answered(const struct connection *x)
 {
 	return !trace.errors_only && is_slow(x, x->received_ns);
 }
 
-/* A send that is one whole reply and no error, to the one request that waits: told as it is, without lists. */
+/* A send that is one whole reply and no error, to the one request in flight: emitted without lists. */
 static __always_inline void emit_only_answer(struct connection *x, __u64 buffer, __u32 bytes)
 {
 	struct trace_scratch *t = this_trace();
@@ -389,7 +389,7 @@ static __always_inline void emit_only_answer(struct connection *x, __u64 buffer,
 		request->received_ns = x->received_ns;
 		request->arrived_ns = x->arrived_ns;
 		request->executed_ns = x->executed_ns;
-		request->row = x->command;
+		request->row = command_in_flight(x);
 		request->sequence = x->sequence;
 		reply = &list->replies[0];
 		reply->place.address = buffer;
@@ -398,11 +398,11 @@ static __always_inline void emit_only_answer(struct connection *x, __u64 buffer,
 		reply->place.resumed = 0;
 		reply->bytes = bytes;
 		reply->is_error = 0;
-		tell(x, request, 0, reply);
+		emit_request(x, request, 0, reply);
 	}
 }
 
-/* The `count` traced requests that wait in the connection have been answered, and are told or will not be. */
+/* The `count` traced requests that wait in the connection have been answered, and are emitted or never will be. */
 static __always_inline void forget_answered(struct connection *x, __u32 count)
 {
 	free_slot_of(x->id, x->sequence - count + 1);
@@ -410,14 +410,14 @@ static __always_inline void forget_answered(struct connection *x, __u32 count)
 }
 
 /* The beginning of what the send ended inside of is kept in the slot with this key: its bytes will be gone. */
-__noinline int keep_beginning(struct trace_slot *slot)
+__noinline int capture_beginning(struct trace_slot *slot)
 {
 	struct trace_scratch *t = this_trace();
 	struct reply_list *list = this_list();
 
 	if (!slot || !t || !list)
 		return 0;
-	t->record.request_kept = t->record.reply_kept = 0;
+	t->record.request_captured = t->record.reply_captured = 0;
 	t->record.flags = 0;
 	if (list->place.resumed)
 		resume_reply(t, slot);
@@ -428,20 +428,20 @@ __noinline int keep_beginning(struct trace_slot *slot)
 		return 0;
 	}
 	bpf_probe_read_kernel(slot->reply, KILN_TRACE_REPLY_BYTES, t->record.bytes);
-	slot->reply_kept = t->record.reply_kept;
+	slot->reply_captured = t->record.reply_captured;
 	slot->reply_bytes += list->bytes;
 	return 0;
 }
 
 /* The send ended inside the reply to the request with this sequence. */
-__noinline int keep_reply(struct connection *x, __u32 sequence, __u32 first)
+__noinline int capture_reply(struct connection *x, __u32 sequence, __u32 first)
 {
 	struct trace_slot *slot;
 
 	if (!x)
 		return 0;
 	slot = slot_at(slot_with(x->id, sequence, first));
-	return slot ? keep_beginning(slot) : 0;
+	return slot ? capture_beginning(slot) : 0;
 }
 
 #endif

@@ -28,7 +28,7 @@ static __always_inline void on_call(const struct place *place)
 /* Few receives of synced connections are emitted. */
 static __always_inline void on_receive_at_socket(const struct place *place, const struct connection *x)
 {
-	if (x->sync != SYNCED || !tells_few())
+	if (x->sync != SYNCED || !emits_few())
 		on_call(place);
 }
 
@@ -57,7 +57,7 @@ static __always_inline bool observes_partial_sends(void)
 static __always_inline void on_connection(struct connection *x, const struct kiln_client_key *client)
 {
 	if (traces_client(client, client_port()))
-		x->flags |= TRACED;
+		set_flags(x, TRACED);
 }
 
 static __always_inline void on_connection_freed(struct connection *x)
@@ -107,7 +107,7 @@ static __always_inline void on_unlisted(__u32 row, __u32 count)
 
 static __always_inline void on_receive(const struct connection *x, struct request_reader *r, __u32 bytes)
 {
-	r->traced = keeping_of(x, bytes);
+	r->traced = capture_of(x, bytes);
 }
 
 static __always_inline void on_runs(const struct connection *x)
@@ -151,12 +151,12 @@ static __always_inline void on_single_run(struct connection *x, struct request_r
 
 static __always_inline void on_request_begun(struct connection *x, struct request_reader *r)
 {
-	keep_begun_request(x, r);
+	capture_begun_request(x, r);
 }
 
 static __always_inline bool observes_each(__u32 row)
 {
-	return !tells_few() && traces_command(row);
+	return !emits_few() && traces_command(row);
 }
 
 static __always_inline bool observes_sequences(void)
@@ -188,7 +188,7 @@ static __always_inline void on_send_piece(__u64 vector)
 
 static __always_inline void on_pushes(struct connection *x, const struct response_reader *r)
 {
-	if (r->apart)
+	if (r->lists)
 		emit_pushes(x);
 }
 
@@ -211,14 +211,14 @@ static __always_inline void on_unlisted_answered(__u32 count)
 static __always_inline void on_responses_ended(struct connection *x, struct connection_details *c)
 {
 	emit_answers(x);
-	keep_rest(x, c);
+	capture_rest(x, c);
 }
 
 static __always_inline void on_only_response(const struct place *place, struct connection *x, __u64 buffer, __u32 bytes)
 {
 	if (!is_traced(x))
 		return;
-	if (tells_answered(x)) {
+	if (emits_answered(x)) {
 		on_call(place);
 		emit_only_answer(x, buffer, bytes);
 	}
@@ -233,7 +233,7 @@ static __always_inline void on_only_run_answered(struct connection *x)
 
 static __always_inline bool observes_run(const struct connection *x)
 {
-	return is_traced(x) && tells_answered(x);
+	return is_traced(x) && emits_answered(x);
 }
 
 static __always_inline bool observes_responses(void)

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: (GPL-2.0-only OR BSD-2-Clause) */
-/* A trace's pushes: what a server sends that nobody asked for. In RESP3 a type of its own tells them; in RESP2 they are arrays, as
- * replies are, told by their first word on a connection that has subscribed. Of both the beginning of one that takes several sends
- * is kept in the slot with the sequence 0, which no request has. */
+/* A trace's pushes: what a server sends unsolicited. The scanner reports them if the protocol marks them; else they look like responses on a
+ * connection that has subscribed, and is_message() recognizes them. The beginning of one that takes several sends is captured in the
+ * slot with the sequence 0, which no request has. */
 #ifndef KILN_TRACE_PUSHES_BPF_H
 #define KILN_TRACE_PUSHES_BPF_H
 
@@ -10,7 +10,7 @@
 #include "trace/trace_records.bpf.h"
 
 #define PUSH_SEQUENCE 0
-/* A push, or in RESP2 what may be one. */
+/* A push, or a response that may be one. */
 static __always_inline void emit_push(struct connection *x, struct trace_scratch *t, const struct listed_reply *push, bool is_array)
 {
 	struct kiln_trace_record *record = new_record(t, 0, x->sequence);
@@ -68,7 +68,7 @@ __noinline int emit_pushes(struct connection *x)
 }
 
 /* The send ended inside a push. */
-__noinline int keep_push(struct connection *x)
+__noinline int capture_push(struct connection *x)
 {
 	struct trace_slot *slot;
 
@@ -76,45 +76,44 @@ __noinline int keep_push(struct connection *x)
 		return 0;
 	slot = claimed_slot(x->id, PUSH_SEQUENCE);
 	if (slot)
-		return keep_beginning(slot);
+		return capture_beginning(slot);
 	lose(KILN_LOST_TRACED_REQUESTS_WITHOUT_ROOM, 1);
 	return 0;
 }
 
-/* The send, which has been paired with what waits and told, ended inside something. */
-__noinline int keep_rest(struct connection *x, struct connection_details *c)
+/* The send has been matched and its answers are emitted: capture the response or push that it ended in. */
+__noinline int capture_rest(struct connection *x, struct connection_details *c)
 {
 	__u32 zero = 0, batch, sequence, first;
 	struct response_reader *r = bpf_map_lookup_elem(&response_readers, &zero);
 
 	if (!x || !c || !r)
 		return 0;
-	if (!(x->flags & IN_REPLY) || !r->apart)
+	if (!(x->flags & IN_REPLY) || !r->lists)
 		return 0;
 	if (in_unsolicited(&c->replies))
-		return keep_push(x);
+		return capture_push(x);
 	batch = c->batch_head;
 	barrier_var(batch);
 	first = c->batches[batch & (PIPELINE_BATCHES - 1)].first;
 	sequence = c->batches[batch & (PIPELINE_BATCHES - 1)].sequence + c->batch_answered;
 	if (x->waiting == WAITING_ONE)
 		sequence = first = x->sequence;
-	return keep_reply(x, sequence, first);
+	return capture_reply(x, sequence, first);
 }
 
-/* A client subscribes in RESP2. From here on what is sent to it is followed for its messages only; the stream is known if it was
- * up to here. */
+/* A client subscribes, and messages are not marked. From here on sends are followed for messages only, if they were followed up to here. */
 static __always_inline void note_subscriber(struct connection *x)
 {
 	if (x->flags & TRACED && !(x->flags & UNMATCHED) && traces_pushes())
-		x->flags |= SUBSCRIBER;
+		set_flags(x, SUBSCRIBER);
 }
 
 /* A send to a subscriber will be followed. */
 __noinline int list_messages(struct response_reader *r)
 {
 	if (r)
-		r->apart = true;
+		r->lists = true;
 	return 0;
 }
 
@@ -128,13 +127,13 @@ __noinline int emit_messages(struct connection *x, struct connection_details *c,
 	emit_pushes(x);
 	bpf_loop(list->listed, emit_listed_array, &x, 0);
 	lose(KILN_LOST_UNTRACED_PUSHES, list->unlisted);
-	x->flags &= ~IN_REPLY;
+	clear_flags(x, IN_REPLY);
 	if (c->replies.state == STREAM_FAILED) {
-		x->flags &= ~SUBSCRIBER;
+		clear_flags(x, SUBSCRIBER);
 		lose(KILN_LOST_UNTRACED_PUSHES, 1);
 	} else if (!responses_at_boundary(&c->replies)) {
-		x->flags |= IN_REPLY;
-		keep_push(x);
+		set_flags(x, IN_REPLY);
+		capture_push(x);
 	}
 	return 0;
 }

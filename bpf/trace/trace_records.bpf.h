@@ -60,7 +60,7 @@ struct {
 	__type(value, struct trace_carrier);
 } trace_carriers SEC(".maps");
 
-/* The socket of the call that is looked at carries an SSL object. */
+/* The current call's socket carries an SSL object. */
 __noinline int note_carrier(__u64 id)
 {
 	struct trace_scratch *t = this_trace();
@@ -125,29 +125,29 @@ __noinline int put_request(const struct trace_slot *slot, __u32 begun, __u32 kep
 		record->flags |= KILN_TRACE_REQUEST_LOST;
 		return 0;
 	}
-	words = words_to_tell(record->row);
+	words = words_to_emit(record->row);
 	if (words < WORDS_MAX && kept) {
 		kept = words_end(record, kept, words);
 		if (kept < bytes)
 			record->flags |= KILN_TRACE_SECRET;
 	}
-	record->request_kept = kept;
+	record->request_captured = kept;
 	return 0;
 }
 
-/* The record's requests, told together: those of a slot from `begun` to `end`, all of a row without secrets. 1: they are not known. */
+/* The record's requests, coalesced: a slot's bytes from `begun` to `end`, all of one row without secrets. 1: they were not captured. */
 __noinline int put_requests(const struct trace_slot *slot, __u32 begun, __u32 end)
 {
 	struct trace_scratch *t = this_trace();
 	__u32 kept = end - begun;
 
-	if (!t || !slot || slot->request_lost || end > slot->request_kept || begun > end)
+	if (!t || !slot || slot->request_lost || end > slot->request_captured || begun > end)
 		return 1;
 	barrier_var(kept);
 	if (kept > KILN_TRACE_RECEIVE_BYTES || bpf_probe_read_kernel(t->record.bytes, kept, slot->request + begun))
 		return 1;
-	t->record.request_kept = kept;
-	t->record.flags |= KILN_TRACE_TOGETHER;
+	t->record.request_captured = kept;
+	t->record.flags |= KILN_TRACE_COALESCED;
 	return 0;
 }
 
@@ -161,7 +161,7 @@ __noinline int send_record(struct connection *x)
 	if (!x || !t)
 		return 0;
 	record = &t->record;
-	if (trace.without_arguments || (!(record->flags & KILN_TRACE_PUSH) && words_to_tell(record->row) < WORDS_MAX)) {
+	if (trace.without_arguments || (!(record->flags & KILN_TRACE_PUSH) && words_to_emit(record->row) < WORDS_MAX)) {
 		keep_type();
 		record->flags |= KILN_TRACE_REPLY_WITHHELD;
 	}
@@ -172,7 +172,7 @@ __noinline int send_record(struct connection *x)
 	know_peer(t, x->process);
 	record->client = t->peer;
 	record->client_port = t->peer_port;
-	bytes = record->request_kept + record->reply_kept;
+	bytes = record->request_captured + record->reply_captured;
 	barrier_var(bytes);
 	if (bytes > sizeof record->bytes)
 		return 0;
@@ -184,13 +184,13 @@ __noinline int send_record(struct connection *x)
 /* ---- requests ---------------------------------------------------------------------------------------------------- */
 
 /* How the requests are kept of a receive that will be followed and has `bytes`. */
-static __always_inline __u32 keeping_of(const struct connection *x, __u32 bytes)
+static __always_inline __u32 capture_of(const struct connection *x, __u32 bytes)
 {
 	if (!(x->flags & TRACED))
 		return NOT_TRACED;
-	if (x->flags & IN_REQUEST || bytes > KILN_TRACE_RECEIVE_BYTES || (trace.without_arguments && !tells_few()))
-		return TRACED_APART;
-	return TRACED_TOGETHER;
+	if (x->flags & IN_REQUEST || bytes > KILN_TRACE_RECEIVE_BYTES || (trace.without_arguments && !emits_few()))
+		return TRACED_SINGLY;
+	return TRACED_COALESCED;
 }
 
 /* The runs of a receive are gone through next. */
@@ -201,7 +201,7 @@ static __always_inline void begin_runs(const struct connection *x)
 	if (!t)
 		return;
 	t->first = x->sequence + 1;
-	t->kept = NOT_KEPT;
+	t->kept = NOT_CAPTURED;
 }
 
 /* The requests of a run of this receive have been read; the last run is noted already. */
@@ -221,13 +221,13 @@ __noinline int requests_read(struct connection *x, struct request_reader *r, __u
 		return 0;
 	__sync_fetch_and_add(&x->pending, run->count);
 	t->run_first = x->sequence - run->count + 1;
-	if (r->traced == TRACED_APART || r->commands_noted == 1)
-		return keep_request(x, r, x->sequence, run->begun, run->begun + run->largest);
+	if (r->traced == TRACED_SINGLY || r->commands_noted == 1)
+		return capture_request(x, r, x->sequence, run->begun, run->begun + run->largest);
 	t->run_begun = run->begun;
 	barrier_var(next);
 	t->run_end = next < r->runs_noted ? r->runs[next & (RUNS_MAX - 1)].begun : r->begun;
-	if (t->kept == NOT_KEPT)
-		t->kept = keep_receive(x, r, t->first, r->commands_noted);
+	if (t->kept == NOT_CAPTURED)
+		t->kept = capture_receive(x, r, t->first, r->commands_noted);
 	slot = slot_at(t->kept);
 	if (slot)
 		slot->waiting += run->count;
@@ -236,7 +236,7 @@ __noinline int requests_read(struct connection *x, struct request_reader *r, __u
 	return 0;
 }
 
-/* All runs of the receive have been read: its slot is left if nobody waits whose request it has. */
+/* All runs of the receive have been read: its slot is freed if none of its requests is in flight. */
 __noinline int all_requests_read(struct connection *x)
 {
 	struct trace_scratch *t = this_trace();
@@ -254,10 +254,10 @@ static __always_inline void only_request_read(struct connection *x, struct reque
 	if (!r->traced || !traces_command(r->run_command))
 		return;
 	__sync_fetch_and_add(&x->pending, 1);
-	keep_request(x, r, x->sequence, r->run_begun, r->run_begun + r->run_largest);
+	capture_request(x, r, x->sequence, r->run_begun, r->run_begun + r->run_largest);
 }
 
-/* The equal requests of a receive that wait together: the run that goes on. */
+/* The equal requests of a receive that are in flight as one run. */
 static __always_inline void only_run_read(struct connection *x, struct request_reader *r)
 {
 	__u32 count = r->run_count;
@@ -267,7 +267,7 @@ static __always_inline void only_run_read(struct connection *x, struct request_r
 	if (!r->traced || !traces_command(r->run_command))
 		return;
 	__sync_fetch_and_add(&x->pending, count);
-	slot = slot_at(keep_receive(x, r, x->sequence - count + 1, count));
+	slot = slot_at(capture_receive(x, r, x->sequence - count + 1, count));
 	if (slot)
 		slot->waiting = count;
 	else
@@ -275,21 +275,21 @@ static __always_inline void only_run_read(struct connection *x, struct request_r
 }
 
 /* A receive ended inside a request. */
-__noinline int keep_begun_request(struct connection *x, struct request_reader *r)
+__noinline int capture_begun_request(struct connection *x, struct request_reader *r)
 {
 	if (!x || !r || !r->traced)
 		return 0;
-	return keep_request(x, r, x->sequence + 1, r->begun, r->end);
+	return capture_request(x, r, x->sequence + 1, r->begun, r->end);
 }
 
-/* The first `count` requests of the run that was read last will not be seen to be answered: no reply is expected, or nobody can tell
- * which it is. */
+/* The first `count` requests of the run that was read last will not be seen to be answered: no response is expected, or it can't be
+ * matched. */
 __noinline int emit_unanswered(struct connection *x, __u32 row, __u32 count, __u64 received_ns, __u64 arrived_ns)
 {
 	struct trace_scratch *t = this_trace();
 	struct kiln_trace_record *record;
 	struct trace_slot *slot;
-	bool together;
+	bool coalesced;
 	int found;
 
 	if (!x || !t || !(x->flags & TRACED) || !traces_command(row))
@@ -297,21 +297,21 @@ __noinline int emit_unanswered(struct connection *x, __u32 row, __u32 count, __u
 	__sync_fetch_and_add(&x->pending, -count);
 	found = slot_with(x->id, x->sequence, t->first);
 	slot = slot_at(found);
-	together = slot && slot->together;
-	if (!tells_few()) {
+	coalesced = slot && slot->coalesced;
+	if (!emits_few()) {
 		record = new_record(t, row, t->run_first);
 		record->received_ns = received_ns;
 		record->arrived_ns = arrived_ns;
 		record->count = count;
-		if (!together)
-			put_request(slot, 0, slot ? slot->request_kept : 0, slot ? slot->request_bytes : 0);
-		else if (words_to_tell(row) < WORDS_MAX)
+		if (!coalesced)
+			put_request(slot, 0, slot ? slot->request_captured : 0, slot ? slot->request_bytes : 0);
+		else if (words_to_emit(row) < WORDS_MAX)
 			put_request(slot, t->run_begun, t->run_end - t->run_begun, t->run_end - t->run_begun);
 		else if (put_requests(slot, t->run_begun, t->run_end))
 			record->flags |= KILN_TRACE_REQUEST_LOST;
 		send_record(x);
 	}
-	if (together)
+	if (coalesced)
 		slot->waiting -= count;           /* all_requests_read() leaves it: more of the receive may be to come */
 	else
 		free_slot(found, x->id);

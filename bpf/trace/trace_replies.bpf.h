@@ -56,9 +56,9 @@ static __always_inline struct reply_list *this_list(void)
 }
 
 /* Whether the replies of this send have to be known each by itself. */
-static __always_inline bool responses_apart(const struct response_reader *r)
+static __always_inline bool responses_are_listed(const struct response_reader *r)
 {
-	return r->apart;
+	return r->lists;
 }
 
 /* A send begins; `resumed`: in the middle of a reply. */
@@ -100,7 +100,7 @@ static __always_inline void set_place(struct reply_list *list, const struct resp
 
 static __always_inline void begin_piece(const struct response_reader *r)
 {
-	struct reply_list *list = responses_apart(r) ? this_list() : NULL;
+	struct reply_list *list = responses_are_listed(r) ? this_list() : NULL;
 
 	if (!list)
 		return;
@@ -111,7 +111,7 @@ static __always_inline void begin_piece(const struct response_reader *r)
 
 static __always_inline void end_piece(const struct response_reader *r)
 {
-	struct reply_list *list = responses_apart(r) ? this_list() : NULL;
+	struct reply_list *list = responses_are_listed(r) ? this_list() : NULL;
 
 	if (list)
 		list->bytes += r->position - list->from;
@@ -161,21 +161,21 @@ static __always_inline void note_response(struct response_reader *r, __u32 kind)
 /* ---- a reply's bytes ------------------------------------------------------------------------------------------- */
 
 struct trace_scratch {
-	__u64 socket;                     /* of the call that is looked at */
+	__u64 socket;                     /* of the current call */
 	struct kiln_client_key peer;      /* who is at its other end, if that is known already */
 	__u16 peer_port;
 	__u8 peer_known;
 	__u8 unused;
 	__u32 fd;
-	__u32 first;                      /* sequence of the first request of the receive that is looked at */
-	int kept;                         /* the slot where its requests are kept together; NO_ROOM, or NOT_KEPT yet */
+	__u32 first;                      /* sequence of the current receive's first request */
+	int kept;                         /* the slot where its requests are captured, coalesced; or NO_ROOM, or NOT_CAPTURED yet */
 	__u32 run_first;                  /* of the run of requests that was read last: the sequence of its first one */
 	__u32 run_begun, run_end;         /* where it lies in the receive */
-	__u32 telling;                    /* which of the answered requests */
+	__u32 emitting;                   /* which of the answered requests */
 	__u32 count;                      /* of them */
 	int slot;                         /* where they are kept; -1: nowhere */
-	int apart;                        /* the slot whose requests are in this CPU's reader, each by itself; -1: none */
-	struct request_stream stream;        /* to take them apart with */
+	int split;                        /* the slot whose requests are in this CPU's reader, each by itself; -1: none */
+	struct request_stream stream;     /* to split them with */
 	struct kiln_trace_record record;
 	__u8 slack[KILN_TRACE_REPLIES_BYTES];   /* keeps a copy's end inside, as the verifier sees it */
 };
@@ -209,19 +209,19 @@ __noinline int gather(const struct reply_place *place, __u64 bytes, __u32 room)
 	vector = place->vector;
 	here = place->here;
 	for (i = 0; i < PIECES_MAX; i++) {
-		__u32 kept = t->record.reply_kept, length = bytes < here ? (__u32)bytes : here, at;
+		__u32 kept = t->record.reply_captured, length = bytes < here ? (__u32)bytes : here, at;
 
 		if (kept >= room)
 			break;
 		if (length > room - kept)
 			length = room - kept;
-		at = t->record.request_kept + kept;
+		at = t->record.request_captured + kept;
 		barrier_var(at);
 		barrier_var(length);
 		if (at > sizeof t->record.bytes || length > KILN_TRACE_REPLIES_BYTES ||
 		    bpf_probe_read_user(t->record.bytes + at, length, (void *)address))
 			return -1;
-		t->record.reply_kept = kept + length;
+		t->record.reply_captured = kept + length;
 		bytes -= length;
 		if (!bytes || !vector)
 			break;
@@ -242,15 +242,15 @@ __noinline int keep_type(void)
 	struct trace_scratch *t = this_trace();
 	__u32 base;
 
-	if (!t || !t->record.reply_kept)
+	if (!t || !t->record.reply_captured)
 		return 0;
-	base = t->record.request_kept;
+	base = t->record.request_captured;
 	barrier_var(base);
 	if (base > KILN_TRACE_REQUEST_BYTES) {
-		t->record.reply_kept = 0;
+		t->record.reply_captured = 0;
 		return 0;
 	}
-	t->record.reply_kept = shown_of_response(t->record.bytes + base, t->record.reply_kept);
+	t->record.reply_captured = shown_of_response(t->record.bytes + base, t->record.reply_captured);
 	return 0;
 }
 

@@ -40,10 +40,10 @@ struct {
 struct trace_slot {
 	__u64 request_bytes;
 	__u64 reply_bytes;                /* sent of the reply that goes on, in sends before the current one */
-	__u32 request_kept;
-	__u32 reply_kept;
+	__u32 request_captured;
+	__u32 reply_captured;
 	__u32 request_lost;
-	__u32 together;                   /* requests of the receive; 0: one request by itself */
+	__u32 coalesced;                  /* requests of the receive; 0: one request by itself */
 	__u32 waiting;                    /* of them, traced and not answered yet */
 	__u32 first;                      /* sequence of the first of them */
 	__u8 request[KILN_TRACE_RECEIVE_BYTES];
@@ -58,11 +58,11 @@ struct {
 	__type(value, struct trace_slot);
 } trace_slots SEC(".maps");
 
-/* How many slots are taken that are not among the first OWN_WAYS of their connection's own set: mostly none, and then nobody looks
- * for a request elsewhere. */
+/* How many slots are taken that are not among the first OWN_WAYS of their connection's own set: mostly none, and then
+ * requests are looked up in their own set only. */
 __u32 slots_elsewhere SEC(".data.trace");
 
-/* Whose the slots of a set are: apart from them, because a search through the slots themselves missed the cache eight times. */
+/* The owners of a set's slots. Not in the slots, where a search would miss the cache eight times. */
 struct trace_set {
 	__u64 ids[SLOT_WAYS];             /* of a connection; 0: free */
 	__u32 sequences[SLOT_WAYS];       /* on the connection; of a receive its first request's */
@@ -97,8 +97,8 @@ static __always_inline bool traces_command(__u32 row)
 	return name && name->traced;
 }
 
-/* How many words of a command may leave the kernel; WORDS_MAX: all. Whoever has no row may have any name. */
-static __always_inline __u32 words_to_tell(__u32 row)
+/* How many words of a command may leave the kernel; WORDS_MAX: all. A command without a row may have any name. */
+static __always_inline __u32 words_to_emit(__u32 row)
 {
 	struct kiln_trace_name *name = bpf_map_lookup_elem(&trace_rows, &row);
 
@@ -129,18 +129,18 @@ __noinline int traces_client(const struct kiln_client_key *client, __u32 port)
 	return false;
 }
 
-/* How the requests of a receive are kept, in `traced` of the reader; TAKEN_APART: it follows what was kept together. */
-enum { NOT_TRACED, TRACED_APART, TRACED_TOGETHER, TAKEN_APART };
+/* How the requests of a receive are captured, in `traced` of the reader; SPLIT: the reader reads coalesced requests again, singly. */
+enum { NOT_TRACED, TRACED_SINGLY, TRACED_COALESCED, SPLIT };
 
 /* Whether a command of this receive has to be known by itself, and not only as one of a run. */
-static __always_inline bool requests_apart(const struct request_reader *r, __u32 command)
+static __always_inline bool requests_are_single(const struct request_reader *r, __u32 command)
 {
-	return r->traced == TAKEN_APART || (r->traced == TRACED_APART && traces_command(command)) ||
-	       (r->traced == TRACED_TOGETHER && words_to_tell(command) < WORDS_MAX);
+	return r->traced == SPLIT || (r->traced == TRACED_SINGLY && traces_command(command)) ||
+	       (r->traced == TRACED_COALESCED && words_to_emit(command) < WORDS_MAX);
 }
 
-/* Whether few of the requests that are kept will be told, so that it pays not to look at each. */
-static __always_inline bool tells_few(void)
+/* Whether few of the captured requests will be emitted, so that capturing whole receives is cheaper. */
+static __always_inline bool emits_few(void)
 {
 	return trace.slower_than_ns || trace.errors_only;
 }
@@ -148,7 +148,7 @@ static __always_inline bool tells_few(void)
 /* ---- slots ----------------------------------------------------------------------------------------------------- */
 
 /* Instead of a slot's index, and added to it. */
-enum { NO_ROOM = -1, NOT_KEPT = -2, NEW_SLOT = 1 << 24 };
+enum { NO_ROOM = -1, NOT_CAPTURED = -2, NEW_SLOT = 1 << 24 };
 
 /* The sets where a request is looked for, one after the other: first its connection's own, which stays in the cache. */
 static __always_inline __u32 slot_set(__u64 id, __u32 sequence, __u32 choice)
@@ -302,7 +302,7 @@ __noinline int slot_with(__u64 id, __u32 sequence, __u32 first)
 	if (first == sequence)
 		return found;
 	slot = slot_at(found);
-	return slot && sequence - first < slot->together ? found : find_slot(id, sequence);
+	return slot && sequence - first < slot->coalesced ? found : find_slot(id, sequence);
 }
 
 /* A connection ends. Who comes after it may have its id (an SSL object's address), and begins with the same sequences. */
@@ -317,12 +317,12 @@ static __always_inline void forget_requests(__u64 id)
 	}
 }
 
-/* `count` requests of a connection's slot have been told, or will not be. */
+/* `count` requests of a connection's slot have been emitted, or never will be. */
 static __always_inline void leave_slot(int index, __u64 id, __u32 count)
 {
 	struct trace_slot *slot = slot_at(index);
 
-	if (slot && slot->together && slot->waiting > count)
+	if (slot && slot->coalesced && slot->waiting > count)
 		slot->waiting -= count;
 	else
 		free_slot(index, id);
@@ -332,7 +332,7 @@ static __always_inline void leave_slot(int index, __u64 id, __u32 count)
 
 /* Keep what the request with this sequence has in the receive that was just read: offsets [begun, end) of the reader, or what
  * of that lies behind the receives before. */
-__noinline int keep_request(struct connection *x, struct request_reader *r, __u32 sequence, __u32 begun, __u32 end)
+__noinline int capture_request(struct connection *x, struct request_reader *r, __u32 sequence, __u32 begun, __u32 end)
 {
 	struct trace_slot *slot;
 	__u32 kept, length, room, offset;
@@ -355,7 +355,7 @@ __noinline int keep_request(struct connection *x, struct request_reader *r, __u3
 		begun = r->carried;
 	length = end - begun;
 	slot->request_bytes += length;
-	kept = slot->request_kept;
+	kept = slot->request_captured;
 	if (trace.without_arguments || slot->request_lost || kept >= trace.request_bytes || kept >= KILN_TRACE_REQUEST_BYTES)
 		return 0;
 	room = trace.request_bytes - kept;
@@ -374,13 +374,13 @@ __noinline int keep_request(struct connection *x, struct request_reader *r, __u3
 	if (failed)
 		slot->request_lost = 1;
 	else
-		slot->request_kept = kept + length;
+		slot->request_captured = kept + length;
 	return 0;
 }
 
 /* Keep the whole requests of the receive that was just read, all of which lies in the reader's window: `count`, from the one with this
  * sequence on, of which none is known to be traced yet. The slot, or NO_ROOM. */
-__noinline int keep_receive(struct connection *x, struct request_reader *r, __u32 sequence, __u32 count)
+__noinline int capture_receive(struct connection *x, struct request_reader *r, __u32 sequence, __u32 count)
 {
 	struct trace_slot *slot;
 	__u32 length;
@@ -396,13 +396,13 @@ __noinline int keep_receive(struct connection *x, struct request_reader *r, __u3
 	if (!slot)
 		return NO_ROOM;
 	empty_slot(slot);
-	slot->together = count;
+	slot->coalesced = count;
 	slot->first = sequence;
-	length = r->begun;                        /* what comes behind them may be nobody's business */
+	length = r->begun;                /* what comes behind them may be secret */
 	barrier_var(length);
 	if (length > KILN_TRACE_RECEIVE_BYTES || bpf_probe_read_kernel(slot->request, length, r->bytes))
 		slot->request_lost = 1;
-	slot->request_bytes = slot->request_kept = length;
+	slot->request_bytes = slot->request_captured = length;
 	return index;
 }
 

@@ -27,23 +27,36 @@ struct PerfScriptFrameReader: ~Copyable {
         inlinedCount = 0
     }
 
-    /// Adds a line's frames to the stack.
+    /// Adds a line's frames to the stack if the line has been seen before. False, and nothing changed, if not: then it may be no frame.
     @inline(__always)
+    func readKnown(_ line: UnsafeRawBufferPointer, _ start: PerfScriptFrame.Start, into stack: inout [UInt32]) -> Bool {
+        if inlines != nil { return false }
+        let (head, tail, hash) = key(line, start)
+        guard let known = lines.find(head, tail, hash) else { return false }
+        if known.count == 1 { stack.append(known.first) } else { stack.append(contentsOf: lines.frames(known)) }
+        return true
+    }
+
+    /// Adds a line's frames to the stack.
     mutating func read(_ line: UnsafeRawBufferPointer, _ start: PerfScriptFrame.Start, into stack: inout [UInt32]) {
         if inlines != nil { return readAskingForInlines(line, start, into: &stack) }
-        // An address or an offset makes a line another one only where it is shown.
+        if readKnown(line, start, into: &stack) { return }
+        let (head, tail, hash) = key(line, start)
+        let (frames, origin) = resolve(line, isCaller: false)
+        lines.insert(head, tail, hash, frames, origin)
+        stack.append(contentsOf: frames)
+    }
+
+    /// What a line is looked up by: an address or an offset makes it another one only where it is shown.
+    @inline(__always)
+    private func key(
+        _ line: UnsafeRawBufferPointer, _ start: PerfScriptFrame.Start
+    ) -> (head: UnsafeRawBufferPointer, tail: UnsafeRawBufferPointer, hash: UInt64) {
         let text = UnsafeRawBufferPointer(rebasing: line[(options.showsAddresses ? start.address : start.symbol)...])
         let offset = options.showsAddresses ? text.count..<text.count : offsetRange(text)
         let head = UnsafeRawBufferPointer(rebasing: text[..<offset.lowerBound])
         let tail = UnsafeRawBufferPointer(rebasing: text[offset.upperBound...])
-        let hash = ByteHash.hash(head) ^ ByteHash.hash(tail) &* 0x9e37_79b9_7f4a_7c15
-        if let known = lines.find(head, tail, hash) {
-            if known.count == 1 { stack.append(known.first) } else { stack.append(contentsOf: lines.frames(known)) }
-            return
-        }
-        let (frames, origin) = resolve(line, isCaller: false)
-        lines.insert(head, tail, hash, frames, origin)
-        stack.append(contentsOf: frames)
+        return (head, tail, ByteHash.hash(head) ^ ByteHash.hash(tail) &* 0x9e37_79b9_7f4a_7c15)
     }
 
     /// Where the offset into the function stands in `symbol+0x5b (module)`; the end where there is none.
@@ -70,7 +83,7 @@ struct PerfScriptFrameReader: ~Copyable {
     private mutating func readAskingForInlines(
         _ line: UnsafeRawBufferPointer, _ start: PerfScriptFrame.Start, into stack: inout [UInt32]
     ) {
-        let address = hexadecimal(line, start.address..<start.addressEnd)
+        let address = hexadecimal(line[start.address..<start.addressEnd])
         // Callers are known by the address they return to, which may be another function's already.
         let isCaller = wasUserFrame
         scratch.removeAll(keepingCapacity: true)
@@ -99,10 +112,6 @@ struct PerfScriptFrameReader: ~Copyable {
         stack.append(contentsOf: lines.frames(found))
     }
 
-    private func hexadecimal(_ line: UnsafeRawBufferPointer, _ digits: Range<Int>) -> UInt64 {
-        digits.reduce(0) { $0 << 4 | UInt64(line[$1] & 15 + (line[$1] >= UInt8(ascii: "A") ? 9 : 0)) }
-    }
-
     /// The names of a line's frames, innermost first, and who says so.
     private mutating func resolve(_ line: UnsafeRawBufferPointer, isCaller: Bool) -> ([UInt32], FrameLines.Origin) {
         guard let frame = PerfScriptFrame.parse(line) else { return ([], .perf) }
@@ -110,48 +119,41 @@ struct PerfScriptFrameReader: ~Copyable {
         let suffix = Array(module.suffix(options).utf8)
         let symbol = Array(line[frame.symbol])
         let name = PerfSymbol.withoutOffset(symbol[...])
-        if let inlines, module.isFile, !name.elementsEqual("[unknown]".utf8) {
+        if let inlines, module.isFile, !name.isEmpty, !name.elementsEqual("[unknown]".utf8) {
             let offset = name.count < symbol.count
-                ? symbol[(name.endIndex + 3)...].withUnsafeBytes { hexadecimal($0, 0..<$0.count) } : nil
+                ? hexadecimal(symbol[(name.endIndex + 3)...]) : nil
             let back: UInt64 = isCaller ? 1 : 0
             let functions = inlines.functions(
                 at: CodePlace(
-                    address: hexadecimal(line, frame.address) &- back, symbol: String(decoding: name, as: UTF8.self),
+                    address: hexadecimal(line[frame.address]) &- back, symbol: String(decoding: name, as: UTF8.self),
                     offset: offset.map { $0 &- min(back, $0) }, module: String(decoding: line[frame.module], as: UTF8.self)))
             if !functions.isEmpty {
                 let frames = functions.enumerated().map { depth, function in
                     let line = function.line.isEmpty ? "" : ":" + function.line.replacing(";", with: ":")
-                    return names.intern(tidy(ArraySlice(function.name.utf8)) + Array((line + (depth > 0 ? "_[i]" : "")).utf8))
+                    return names.intern(tidy(ArraySlice(function.name.utf8), isJIT: false) + Array((line + (depth > 0 ? "_[i]" : "")).utf8))
                 }
                 return (frames.reversed(), .debugInformation)
             }
         }
         var frames: [UInt32] = []
-        for (depth, part) in PerfSymbol.parts(name).enumerated() {
+        let mayBeJIT = module.isJIT || module.isUnknown
+        for (depth, part) in (mayBeJIT ? PerfSymbol.parts(name) : [name]).enumerated() {
             var shown: [UInt8]
-            if part.elementsEqual("[unknown]".utf8) {
-                shown = [UInt8(ascii: "[")] + (module.isUnknown ? Array("unknown".utf8) : module.name)
+            if part.isEmpty || part.elementsEqual("[unknown]".utf8) {
+                shown = [UInt8(ascii: "[")] + (module.isUnknown || module.isInlined ? Array("unknown".utf8) : module.name)
                 if options.showsAddresses { shown += Array(" <".utf8) + line[frame.address] + Array(">".utf8) }
                 shown.append(UInt8(ascii: "]"))
                 shown = shown.map { $0 == UInt8(ascii: ";") ? UInt8(ascii: ":") : $0 }
             } else {
-                shown = tidy(part)
+                shown = tidy(part, isJIT: mayBeJIT)
             }
             frames.append(names.intern(shown + (depth > 0 ? Array("_[i]".utf8) : suffix)))
         }
         return (frames.reversed(), module.isInlined ? .inlinedByPerf : module.isKernel ? .kernel : .perf)
     }
 
-    /// A name without arguments and without the characters that folded text and quoting shells stumble over.
-    private func tidy(_ symbol: ArraySlice<UInt8>) -> [UInt8] {
-        var name: [UInt8] = []
-        for byte in PerfSymbol.withoutDescriptor(PerfSymbol.withoutArguments(symbol)) {
-            switch byte {
-            case UInt8(ascii: "\""), UInt8(ascii: "'"): break
-            case UInt8(ascii: ";"): name.append(UInt8(ascii: ":"))
-            default: name.append(byte)
-            }
-        }
-        return name
+    /// A name as in its source, without arguments and without the character that divides frames.
+    private func tidy(_ symbol: ArraySlice<UInt8>, isJIT: Bool) -> [UInt8] {
+        PerfSymbol.shown(symbol, isJIT: isJIT, demangle: options.demangle).map { $0 == UInt8(ascii: ";") ? UInt8(ascii: ":") : $0 }
     }
 }

@@ -12,8 +12,12 @@ public struct PerfScriptOptions: Sendable {
     public var marksInlined = false
     /// Shows the address of a frame that has no symbol: `[libc.so.6 <7f3a…>]`.
     public var showsAddresses = false
-    /// Counts only samples of this event. Without a name, those of the input's first event; the report tells what else there was.
-    public var event: String?
+    /// Counts only samples of these events. Without a name, those of the input's first event; the report tells what else there was.
+    public var events: [String] = []
+    /// Counts samples, whatever their periods.
+    public var countsSamples = false
+    /// What a compiler's name of a function stands for in its source, for names that perf left as they were; nil for names that are none.
+    public var demangle: (@Sendable (String) -> String?)?
 
     public init() {}
 }
@@ -34,12 +38,20 @@ public struct PerfScriptReport: Sendable {
     public internal(set) var samples = 0
     /// Samples in the result that had no stack: only their process is counted.
     public internal(set) var samplesWithoutStack = 0
+    /// Lines of records that are no samples, such as `PERF_RECORD_MMAP2`.
+    public internal(set) var otherRecords = 0
+    /// Lines of fields that a stack doesn't need: registers, source lines, sizes of pages.
+    public internal(set) var fieldLines = 0
+    /// Samples that name no process and no thread; they are not in the result.
+    public internal(set) var samplesWithoutThread = 0
     /// Lines that are neither sample nor frame nor comment. The first of them are in `rejectedLines`.
     public internal(set) var rejectedCount = 0
     public internal(set) var rejectedLines: [Line] = []
 
     /// A line that could not be understood.
     public struct Line: Equatable, Sendable, CustomStringConvertible {
+        /// The input the line came from: 0 for the first, 1 for the next after `endInput()`.
+        public var input = 0
         /// From 1.
         public var number: Int
         public var reason: Reason
@@ -48,6 +60,7 @@ public struct PerfScriptReport: Sendable {
 
         public enum Reason: String, Sendable {
             case notASample = "neither a sample nor a frame"
+            case sampleWithoutThread = "a sample without the number of a process or thread, so that nobody can tell where its comm ends"
             case frameWithoutSample = "a frame without a sample before it"
             case weightTooLarge = "with this sample the weight of its stack would need more than 64 bits"
         }

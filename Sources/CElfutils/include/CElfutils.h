@@ -1,5 +1,4 @@
-// libelf and libdw for Swift: their own headers, and inline functions for what they and the kernel offer only as macros or
-// bare system calls, which Swift cannot import.
+// libelf and libdw for Swift: their headers, and inline functions for macros and system calls that Swift can't import.
 #ifndef KILN_CELFUTILS_H
 #define KILN_CELFUTILS_H
 
@@ -19,8 +18,8 @@ static inline uint64_t kiln_relocation_type(uint64_t info) { return GELF_R_TYPE(
 
 static inline int kiln_is_regular_file(mode_t mode) { return S_ISREG(mode); }
 
-// Find a path in the tree below a directory as if the directory were "/": no symbolic link and no ".." leads out of it.
-// The descriptor only stands for the file (O_PATH). -1 with errno where there is none, or before Linux 5.6.
+// Finds a path below a directory as if the directory were "/": symbolic links and ".." can't lead out of it. Returns a descriptor that only
+// refers to the file (O_PATH), or -1 with errno if there is no such file, or before Linux 5.6.
 int kiln_find_below(int root, const char *path);
 
 #endif

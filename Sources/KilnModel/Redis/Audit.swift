@@ -1,18 +1,18 @@
-/// kiln's counts held against the server's own, by the identity that ARCHITECTURE.md gives.
+/// Compares kiln's counts with the server's own. ARCHITECTURE.md has the identity that they must satisfy.
 public struct Audit: Sendable {
-    /// A command by both.
+    /// The counts of a command.
     public struct Row: Codable, Sendable {
         public var command: String
-        /// Requests that kiln counted: at least and at most, because requests go on while the server is asked.
+        /// Requests that kiln counted: a lower and an upper bound, because requests go on while the server is asked.
         public var kilnLeast, kilnMost: UInt64
         public var serverCalls: UInt64
         public var serverRejectedCalls: UInt64
-        /// Why the two differ; nil: they don't.
+        /// Why the counts differ; nil if they are equal.
         public var difference: String?
-        /// Mean execution time, by kiln's exec phase and by the server; nil where there is none.
+        /// Mean execution time by kiln's exec phase and by the server; nil if unknown.
         public var kilnExecNs: Double?
         public var serverExecNs: Double?
-        /// The same of the 99th percentile; the server's is of all its time (INFO latencystats).
+        /// The 99th percentile of the same. The server's is over its whole lifetime (INFO latencystats).
         public var kilnExecP99Ns: Double?
         public var serverExecP99Ns: Double?
 
@@ -24,12 +24,12 @@ public struct Audit: Sendable {
         }
     }
 
-    /// Errors of one word by both.
+    /// The counts of errors with one word.
     public struct ErrorRow: Codable, Sendable {
         public var word: String
         public var kilnLeast, kilnMost: UInt64
         public var server: UInt64
-        /// Why the two differ; nil: they don't.
+        /// Why the counts differ; nil if they are equal.
         public var difference: String?
 
         enum CodingKeys: String, CodingKey {
@@ -37,11 +37,11 @@ public struct Audit: Sendable {
         }
     }
 
-    /// Bytes of requests by both: those that kiln has not seen hold requests that it has not counted.
+    /// Bytes of requests. Bytes that kiln has not seen contain requests that it has not counted.
     public struct ByteRow: Codable, Sendable {
         public var kilnLeast, kilnMost: UInt64
         public var server: UInt64
-        /// Why the two differ; nil: they don't.
+        /// Why the counts differ; nil if they are equal.
         public var difference: String?
 
         enum CodingKeys: String, CodingKey {
@@ -49,12 +49,12 @@ public struct Audit: Sendable {
         }
     }
 
-    /// What both say at one moment: the server's word lies between two snapshots.
+    /// Both counts at one moment: the server answers between two snapshots.
     public struct Moment: Sendable {
         public var before: Snapshot
         public var server: ServerStatistics
         public var after: Snapshot
-        /// Of the request that asked the server: it has read them when it answers.
+        /// Bytes of the request for INFO, which the server has counted when it answers.
         public var askedBytes: UInt64
 
         public init(before: Snapshot, server: ServerStatistics, after: Snapshot, askedBytes: UInt64 = 0) {
@@ -65,16 +65,16 @@ public struct Audit: Sendable {
         }
     }
 
-    /// A difference, or the part of one, for which no term accounts.
+    /// The part of a difference that no term explains.
     public static let unexplained = "unexplained"
 
     public let record: Record
 
-    /// As it stands in session.json.
+    /// The audit in session.json.
     public struct Record: Codable, Sendable {
         public var commands: [Row]
         public var errors: [ErrorRow]
-        /// nil: the server doesn't say how many it read, or the record is of an earlier version of kiln.
+        /// Nil if the server doesn't report the bytes that it read, or in records of older versions.
         public var requestBytes: ByteRow?
 
         enum CodingKeys: String, CodingKey {
@@ -86,7 +86,7 @@ public struct Audit: Sendable {
         }
     }
 
-    /// nil: the server's counters were reset meanwhile.
+    /// Nil if the server's counters were reset during the audit.
     public init?(process: Int, from start: Moment, to end: Moment) {
         guard let server = end.server.since(start.server) else { return nil }
         let least = end.before.since(start.after), most = end.after.since(start.before)
@@ -125,13 +125,13 @@ public struct Audit: Sendable {
         )
     }
 
-    /// In the row of this name all errors count, where the server has dropped its words.
+    /// The row in which all errors count if the server has dropped its words.
     static let allWords = "(all words)"
 
     private static func errors(
         _ few: [String: CommandCounts], _ many: [String: CommandCounts], _ server: ServerStatistics, _ end: ServerStatistics
     ) -> [AuditTerms.Compared] {
-        /// As the server counts them.
+        /// Errors by word, counted like the server.
         func words(_ commands: [String: CommandCounts]) -> [String: UInt64] {
             commands.values.flatMap(\.errorWords).reduce(into: [:]) { sums, error in
                 var word = ServerStatistics.word(of: error.key)
@@ -151,7 +151,7 @@ public struct Audit: Sendable {
 }
 
 extension Snapshot {
-    /// By name, as it is shown.
+    /// Commands by their printed names.
     func commands(of process: Int) -> [String: CommandCounts] {
         var named: [String: CommandCounts] = [:]
         for (key, counts) in commands where key.process == process { named[key.name.description] = counts }

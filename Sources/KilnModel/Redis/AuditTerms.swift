@@ -1,21 +1,21 @@
 import KilnBPF
 
-/// Why kiln's counts and the server's differ: the terms of the identity. Each has an allowance, the most that it can account for by
-/// kiln's own counts or the server's. Differences share allowances, and what is beyond them is unexplained.
+/// Explains differences between kiln's counts and the server's by the terms of the identity. Each term has an allowance: the most that it
+/// can explain according to kiln's or the server's counts. Differences share allowances, and the rest is unexplained.
 struct AuditTerms {
-    /// A count by both.
+    /// The two counts of a row.
     struct Compared {
         var name: String
-        /// kiln's, at least and at most.
+        /// kiln's count: lower and upper bound.
         var least, most: UInt64
         var server: UInt64
 
-        /// By how much the server's is beyond kiln's, and below it.
+        /// The amount by which the server's count exceeds kiln's, or falls below it.
         var more: UInt64 { server.subtracting(saturating: most) }
         var fewer: UInt64 { least.subtracting(saturating: server) }
     }
 
-    /// What a term can still account for: calls, errors or bytes.
+    /// The amount that a term can still explain: calls, errors or bytes.
     private final class Allowance {
         private var left: UInt64
 
@@ -29,7 +29,7 @@ struct AuditTerms {
     private struct Term {
         var reason: String
         var allowance: Allowance
-        /// Of the allowance, by each call.
+        /// The part of the allowance that each call uses.
         var cost: UInt64 = 1
         var limit = UInt64.max
 
@@ -44,7 +44,7 @@ struct AuditTerms {
 
         var most: UInt64 { min(limit, allowance.available(cost)) }
 
-        /// Account for as much of `number` as it can; the rest.
+        /// Explains as much of `number` as possible. Returns the rest.
         func rest(of number: UInt64) -> UInt64 {
             let taken = min(number, most)
             allowance.take(taken, cost)
@@ -52,21 +52,21 @@ struct AuditTerms {
         }
     }
 
-    /// kiln's counts of the time, by command.
+    /// kiln's counts during the audit, by command.
     private let commands: [String: CommandCounts]
-    /// The server's of the time, and all that it has said at the end.
+    /// The server's counts during the audit, and all its statistics at the end.
     private let server, end: ServerStatistics
-    /// Commands without a reply that kiln has seen, at the beginning and at the end, by command.
+    /// Commands without a reply seen by kiln, at the beginning and at the end, by command.
     private let unansweredAtStart, unansweredAtEnd: [String: UInt64]
     private let lost: Lost
-    /// Names by which the server counts nothing, and how many of their calls it has executed and answered without an error.
+    /// Names under which the server counts nothing, with the number of their calls that it executed without an error.
     private let nameless: [String: UInt64]
 
-    /// Of calls. Of `hidden`, `rest` and `link` the unit is bytes; `named` are calls by names that the server doesn't count, `unnamed` those
-    /// that it has more of than kiln.
+    /// Allowances of calls; `hidden`, `rest` and `link` are in bytes. `named`: calls by names that the server doesn't count. `unnamed`:
+    /// calls that the server counts under other names than kiln.
     private let blockedBefore, blockedNow, hidden, rest, engine, link, beforeTransaction, scripts, modules, named, unnamed: Allowance
-    /// Of errors; `hiddenErrors` and `linkErrors` in bytes. `wordless` are those with words that the server doesn't list, `wordlessTaken` those
-    /// that it has more of under ERR.
+    /// Allowances of errors; `hiddenErrors` and `linkErrors` are in bytes. `wordless`: errors with words that the server doesn't list.
+    /// `wordlessTaken`: errors that the server counts under ERR instead.
     private let unseenErrors, hiddenErrors, scriptErrors, moduleErrors, linkErrors, protocolErrors, wordless, wordlessTaken, earlierErrors: Allowance
 
     init(
@@ -81,10 +81,10 @@ struct AuditTerms {
         unansweredAtEnd = end.before.commands(of: process).mapValues(\.unanswered)
         lost = Lost(from: start, to: end, onSeveralThreads: end.after.readByOtherThreads.contains(process))
         func calls(_ name: String) -> UInt64 { commands[name]?.calls ?? 0 }
-        /// Calls that can have been made inside of these commands: by the time that they took.
+        /// Calls that these commands can have made, by their execution time.
         func inside(_ names: some Sequence<String>) -> Allowance {
             let own = names.compactMap { server.commands[$0] }
-            // Each call's time is rounded down to a microsecond.
+            // The time of each call is rounded down to a microsecond.
             let time = own.map { $0.microseconds.adding(saturating: $0.calls) }.saturatingSum
             return Allowance(time.multiplied(saturating: Self.callsPerMicrosecond))
         }
@@ -103,7 +103,7 @@ struct AuditTerms {
         let linkBytes = server.isReplica || start.server.isReplica ? server.linkBytes ?? server.replicationOffset ?? 0 : 0
         link = Allowance(linkBytes)
         linkErrors = Allowance(linkBytes)
-        // What the server has read and kiln has not followed.
+        // Bytes that the server has read and kiln has not followed.
         let unseen = bytes.map { $0.server.subtracting(saturating: $0.least) }
         let bytesHidden = lost.hidingRequests.isEmpty ? 0
             : lost.onlyUnsynchronised ? min(unseen ?? .max, lost.unsynchronised) : unseen ?? lost.unsynchronised
@@ -120,7 +120,7 @@ struct AuditTerms {
 
         let unanswered = end.after.commands(of: process).mapValues(\.unanswered)
         let repliesUnseen = !lost.hidingReplies.isEmpty || end.server.clientReplyCalls != 0
-        // INFO is kiln's own question, which may just have been answered.
+        // INFO is kiln's own request, whose reply may have been sent just now.
         unseenErrors = Allowance(unanswered.filter { repliesUnseen || Self.classes[$0.key] == nil && $0.key != "INFO" }.values.saturatingSum)
         earlierErrors = Allowance(start.after.commands(of: process).values.map(\.unanswered).saturatingSum)
         protocolErrors = Allowance(lost.protocolErrors)
@@ -129,16 +129,16 @@ struct AuditTerms {
         wordlessTaken = Allowance(errors.first { $0.name == ServerStatistics.wordless }?.more ?? 0)
     }
 
-    /// Why kiln's count of a command is another than the server's; nil: it is the same, as far as can be told.
+    /// Why kiln's count of a command differs from the server's; nil if the two are equal within kiln's bounds.
     func difference(ofCommand row: Compared) -> String? { sentence(row, more: callsUnseen, fewer: callsUncounted) }
 
-    /// The same of errors of one word.
+    /// The same for errors with one word.
     func difference(ofError row: Compared) -> String? { sentence(row, more: errorsUnseen, fewer: errorsUncounted) }
 
-    /// The same of the bytes of requests.
+    /// The same for the bytes of requests.
     func difference(ofBytes row: Compared) -> String? { sentence(row, more: bytesUnseen, fewer: bytesUncounted) }
 
-    /// `certain`: terms that account for what they can before others are thought of.
+    /// `certain` terms explain what they can before `possible` ones.
     private typealias Terms = (certain: [Term], possible: [Term])
 
     private func sentence(_ row: Compared, more: (Compared) -> Terms, fewer: (Compared) -> Terms) -> String? {
@@ -157,8 +157,8 @@ struct AuditTerms {
             used += possible
         }
         let reasons = used.map(\.reason).joined(separator: ", or ")
-        let told = rest == 0 ? reasons : used.isEmpty ? Audit.unexplained : "\(number - rest) can be \(reasons), \(rest) \(Audit.unexplained)"
-        return "the server has \(number) \(row.more > 0 ? "more" : "fewer"): " + told
+        let explanation = rest == 0 ? reasons : used.isEmpty ? Audit.unexplained : "\(number - rest) can be \(reasons), \(rest) \(Audit.unexplained)"
+        return "the server has \(number) \(row.more > 0 ? "more" : "fewer"): " + explanation
     }
 
     // MARK: The server has more.
@@ -170,7 +170,7 @@ struct AuditTerms {
         if server.isValkey, let unblocked = commands[name]?.errorWords["UNBLOCKED"] {
             certain.append(Term("counted as a call and as a rejected one (CLIENT UNBLOCK with ERROR)", atMost: unblocked))
         }
-        if name == "CONFIG" { certain.append(Term("asked by its own Lua engine (after DEBUG RELOAD, SCRIPT FLUSH and FUNCTION FLUSH)", engine)) }
+        if name == "CONFIG" { certain.append(Term("called by its own Lua engine (after DEBUG RELOAD, SCRIPT FLUSH and FUNCTION FLUSH)", engine)) }
         var possible: [Term] = []
         if !Self.neverQueued.contains(name) { possible.append(Term("queued before the audit began", beforeTransaction)) }
         possible.append(Term("read before the audit began and executed in it", atMost: unansweredAtStart[name] ?? 0))
@@ -179,7 +179,7 @@ struct AuditTerms {
         if !Self.neverInScripts.contains(name) { possible.append(Term("calls made by scripts (\(scriptsRun) ran)", scripts)) }
         possible.append(Term("calls made by commands of modules (\(Self.moduleCommands(server).joined(separator: ", ")))", modules))
         possible.append(Term("calls of the replication link", link, cost: Self.shortestArray(name)))
-        possible.append(Term("asked for by another name (\(nameless.keys.sorted().joined(separator: ", ")))", named))
+        possible.append(Term("called by another name (\(nameless.keys.sorted().joined(separator: ", ")))", named))
         return (certain, possible)
     }
 
@@ -187,11 +187,11 @@ struct AuditTerms {
         var possible: [Term] = []
         if let reason = lost.unseenReplies(turnedOff: end.clientReplyCalls != 0) { possible.append(Term(reason, unseenErrors)) }
         possible.append(Term(lost.hiddenRequests, hiddenErrors, cost: Self.shortest("X")))
-        possible.append(Term("errors inside of scripts (\(scriptsRun) ran)", scriptErrors))
-        possible.append(Term("errors inside of commands of modules (\(Self.moduleCommands(server).joined(separator: ", ")))", moduleErrors))
+        possible.append(Term("errors inside scripts (\(scriptsRun) ran)", scriptErrors))
+        possible.append(Term("errors inside commands of modules (\(Self.moduleCommands(server).joined(separator: ", ")))", moduleErrors))
         possible.append(Term("errors of the replication link", linkErrors, cost: Self.shortestArray("X")))
         if row.name == ServerStatistics.wordless || row.name == Audit.allWords {
-            possible.append(Term("answers to what is no RESP (\(lost.list(["protocol_errors", "not_resp_connections"])))", protocolErrors))
+            possible.append(Term("replies to input that is not RESP (\(lost.list(["protocol_errors", "not_resp_connections"])))", protocolErrors))
         }
         if row.name == ServerStatistics.wordless { possible.append(Term("errors of a single word, which it counts as ERR", wordless)) }
         return ([Term("\(lost.errorsWithoutName) errors_without_name", atMost: lost.errorsWithoutName)], possible)
@@ -201,13 +201,13 @@ struct AuditTerms {
         let others = lost.hidingRequests.filter { $0 != "unsynchronised_bytes" }
         return ([], [
             Term("\(lost.unsynchronised) unsynchronised_bytes", atMost: lost.unsynchronised.adding(saturating: lost.unsynchronisedAtStart)),
-            // How many bytes these hide, only the difference tells.
+            // Only the difference shows how many bytes these hide.
             Term(lost.list(others), atMost: others.isEmpty ? 0 : row.more),
             Term("read before the audit began, and counted in it", atMost: bytes(of: unansweredAtStart)),
         ])
     }
 
-    /// Where they ran; by either side's count, because a connection that isn't followed can run them, too.
+    /// Scripts that ran, by the larger of the two counts, because a connection that kiln doesn't follow can run scripts, too.
     private var scriptsRun: UInt64 { Self.running.map { max(calls($0), server.commands[$0]?.calls ?? 0) }.saturatingSum }
 
     // MARK: The server has fewer.
@@ -217,7 +217,7 @@ struct AuditTerms {
         let unanswered = unansweredAtEnd[name] ?? 0
         var certain: [Term] = [], possible: [Term] = []
         if Self.uncountedQuit(name, server) { certain.append(Term("QUIT is not counted before Redis 7", atMost: counts.calls)) }
-        // What it knows and refuses has a line, with its rejected_calls.
+        // A command that the server knows and refuses has a line, with its rejected_calls.
         if !hasLine {
             certain.append(Term(end.countsRejectedCalls ? "unknown to it" : "unknown to it, or rejected", atMost: counts.errors))
         } else if end.containers.contains(name) {
@@ -232,22 +232,22 @@ struct AuditTerms {
         return (certain, possible)
     }
 
-    /// Why kiln saw no reply to what the server has not counted.
+    /// Why kiln saw no reply to commands that the server has not counted.
     private var notAnswered: String {
         var reasons: [String] = []
-        if calls("QUIT") != 0 { reasons.append("read behind QUIT, and so not executed") }
-        if end.clientReplyCalls != 0 { reasons.append("unknown to it, and asked by a client that turned replies off (CLIENT REPLY)") }
-        if lost["unpaired_connections"] != 0 { reasons.append("unknown to it, and asked on one of \(lost["unpaired_connections"]) unpaired_connections") }
+        if calls("QUIT") != 0 { reasons.append("read after QUIT, so not executed") }
+        if end.clientReplyCalls != 0 { reasons.append("unknown to it, from a client that turned replies off (CLIENT REPLY)") }
+        if lost["unpaired_connections"] != 0 { reasons.append("unknown to it, on one of \(lost["unpaired_connections"]) unpaired_connections") }
         return reasons.isEmpty ? "read, and not executed by the time it was asked" : reasons.joined(separator: ", or ")
     }
 
-    /// Errors that its own counts of this command have. Scripts and transactions run commands whose errors are no replies.
+    /// Errors in the server's own counts of this command. Scripts and transactions run commands whose errors are no replies.
     private func refused(_ name: String) -> UInt64 {
         guard scriptsRun == 0, calls("EXEC") == 0, let own = server.commands[name] else { return 0 }
         return own.failedCalls.adding(saturating: own.rejectedCalls)
     }
 
-    /// Why what was queued was not executed; nil: all transactions were.
+    /// Why queued commands were not executed; nil if all transactions were.
     private var notExecuted: String? {
         let begun = calls("MULTI"), discarded = calls("DISCARD"), executed = calls("EXEC")
         var reasons: [String] = []
@@ -271,7 +271,7 @@ struct AuditTerms {
     private func bytesUncounted(_ row: Compared) -> Terms {
         ([], [
             Term("read, and not counted by the time it was asked", atMost: bytes(of: unansweredAtEnd)),
-            // The first bytes of a connection that is none of a client's, as the cluster bus: what a server reads at once.
+            // The first read, of at most 16 KiB, on a connection that is not a client's, such as the cluster bus.
             Term("\(lost["not_resp_connections"]) not_resp_connections", atMost: lost["not_resp_connections"].multiplied(saturating: 16384)),
         ])
     }
@@ -284,29 +284,30 @@ struct AuditTerms {
 
     // MARK: What commands and servers are.
 
-    /// A call inside of another one takes 50 ns at least. The fastest found: ECHO 0.47 us in a script, PING 0.095 us in a transaction
+    /// A call inside another one takes at least 50 ns. The fastest found: ECHO 0.47 us in a script, PING 0.095 us in a transaction
     /// (redis-server 7.0, AMD EPYC).
     private static let callsPerMicrosecond: UInt64 = 20
 
-    /// The least bytes that ask for a command: a line.
+    /// The fewest bytes of a request for a command: an inline line.
     private static func shortest(_ name: String) -> UInt64 { UInt64(name.utf8.count) + 1 }
 
-    /// The same as an array of one bulk string, which is how a master writes.
+    /// The fewest bytes as an array of one bulk string, the form that a master sends.
     private static func shortestArray(_ name: String) -> UInt64 { UInt64(name.utf8.count + "\(name.utf8.count)".utf8.count) + 9 }
 
-    /// Whether the server counts a command that blocks at once, not when it is answered. Later versions never count those whose clients leave.
+    /// Whether the server counts a blocking command when it blocks instead of when it is answered. Later versions never count commands
+    /// whose clients leave.
     private static func countsAtBlocking(_ server: ServerStatistics) -> Bool { server.version.map { $0 < ServerStatistics.Version(7, 2) } ?? false }
 
     private static func uncountedQuit(_ name: String, _ server: ServerStatistics) -> Bool {
         name == "QUIT" && server.version.map { $0 < ServerStatistics.Version(7, 0) } ?? false
     }
 
-    /// Commands of modules that ran have a dot in their name.
+    /// Commands of modules, recognized by the dot in their name, that ran.
     private static func moduleCommands(_ server: ServerStatistics) -> [String] {
         server.commands.filter { $0.key.contains(".") && $0.value.calls != 0 }.keys.sorted()
     }
 
-    /// Of those that are not ordinary.
+    /// The classes of all commands that are not ordinary.
     private static let classes: [String: UInt32] = {
         var classes: [String: UInt32] = [:]
         for index in 0..<kiln_listed_command_count() {
@@ -321,10 +322,10 @@ struct AuditTerms {
         [KILN_CLASS_BLOCKING.rawValue, KILN_CLASS_LOOK_AT_XREAD.rawValue].contains(classes[name])
     }
 
-    /// Executed at once inside of a transaction.
+    /// Executed at once, even inside a transaction.
     private static let neverQueued: Set = ["MULTI", "EXEC", "DISCARD", "WATCH", "QUIT", "RESET"]
     private static let running = ["EVAL", "EVALSHA", "EVAL_RO", "EVALSHA_RO", "FCALL", "FCALL_RO"]
-    /// Some that a server refuses to scripts (its flag `noscript`).
+    /// Some of the commands that a server refuses to scripts (flag `noscript`).
     private static let neverInScripts = Set(running).union(neverQueued).union([
         "ACL", "AUTH", "CLIENT", "CONFIG", "DEBUG", "FUNCTION", "HELLO", "MODULE", "MONITOR", "PSYNC", "REPLCONF", "SCRIPT", "SUBSCRIBE", "SYNC",
         "UNSUBSCRIBE",
@@ -332,18 +333,18 @@ struct AuditTerms {
 }
 
 extension CommandCounts {
-    /// Commands whose reply has not been seen. What blocks and is queued has a reply, and no time.
+    /// Commands whose reply has not been seen. A blocking command that is queued has a reply, but no time.
     fileprivate var unanswered: UInt64 {
         calls.subtracting(saturating: phases.filter { [.service, .wait].contains($0.key) }.values.map(\.count).saturatingSum)
     }
 }
 
-/// What kiln has lost, by what it hides.
+/// kiln's losses by what they hide.
 private struct Lost {
-    /// All of the session. What a connection hides it goes on hiding.
+    /// Losses of the whole session, because a loss on a connection can hide later requests.
     private let all: [String: UInt64]
     let hidingRequests, hidingRest, hidingReplies: [String]
-    /// In the audit; and before it began, where other threads than the one that executes may have read them.
+    /// During the audit; and before it, where threads other than the executing one may have read the bytes.
     let unsynchronised, unsynchronisedAtStart: UInt64
     let protocolErrors, errorsWithoutName: UInt64
 
@@ -364,7 +365,7 @@ private struct Lost {
 
     var onlyUnsynchronised: Bool { hidingRequests == ["unsynchronised_bytes"] }
 
-    /// With their numbers.
+    /// The losses with their numbers.
     func list(_ names: [String]) -> String { names.filter { self[$0] != 0 }.map { "\(self[$0]) \($0)" }.joined(separator: ", or ") }
 
     var hiddenRequests: String {
@@ -372,7 +373,7 @@ private struct Lost {
             .appending(list(hidingRequests.filter { $0 != "unsynchronised_bytes" }))
     }
 
-    /// Why the replies of commands that were counted have not been seen; nil: there is no reason.
+    /// Why replies of counted commands have not been seen; nil if there is no reason.
     func unseenReplies(turnedOff: Bool) -> String? {
         let lost = list(hidingReplies)
         if turnedOff { return ["errors to clients that turned replies off (CLIENT REPLY)"].appending(lost) }
@@ -380,7 +381,7 @@ private struct Lost {
     }
 
     private static let hides: [String: UInt32] = {
-        // Events that the kernel kept from the programs: receives among them.
+        // Events that the kernel kept from the programs, receives among them.
         var hides = ["recursion_misses": KILN_HIDES_REQUESTS.rawValue]
         for loss in 0..<UInt32(KILN_REQUEST_LOSS_COUNT.rawValue) {
             hides[String(cString: kiln_describe_request_loss(loss).name)] = kiln_request_loss_hides(loss).rawValue

@@ -1,6 +1,6 @@
 import RESP
 
-/// Traced bytes of Redis: requests and replies in RESP.
+/// Decodes traced requests and replies in RESP.
 public struct RESPPayload: PayloadDecoder {
     public init() {}
 
@@ -13,7 +13,7 @@ public struct RESPPayload: PayloadDecoder {
         return TracedWords(words: words, missing: decoded.announced.map { max(0, $0 - decoded.words.count) })
     }
 
-    /// Behind a type, a length or count, and an error's first word the kernel cuts what it withholds.
+    /// The kernel truncates a withheld reply after its type, its length or count, and the first word of an error.
     public func reply(_ bytes: [UInt8], isWithheld: Bool) -> TracedReply? {
         guard let type = bytes.first else { return nil }
         let decoded = try? decodeRESP(isWithheld ? bytes + [13, 10] : bytes)
@@ -32,7 +32,7 @@ public struct RESPPayload: PayloadDecoder {
     public func replies(_ count: Int, in bytes: [UInt8]) -> [Range<Int>] { rangesOfRESP(count, in: bytes) }
     public func isError(_ reply: [UInt8]) -> Bool { reply.first == UInt8(ascii: "-") }
 
-    /// Of values that came to no more than their type.
+    /// Names of types, for values that were truncated after the type.
     private static let kinds: [UInt8: String] = [
         UInt8(ascii: ":"): "integer", UInt8(ascii: ","): "double", UInt8(ascii: "("): "big number", UInt8(ascii: "#"): "boolean",
         UInt8(ascii: "$"): "bulk string", UInt8(ascii: "*"): "array", UInt8(ascii: "%"): "map", UInt8(ascii: "~"): "set",
@@ -41,7 +41,7 @@ public struct RESPPayload: PayloadDecoder {
 }
 
 extension RESPValue {
-    /// What kind of reply it is, in every output; nil where not even that is known.
+    /// The type of the reply, as in every output; nil if it is unknown.
     var kind: String? {
         switch self {
         case .simpleString: "simple string"
@@ -62,7 +62,7 @@ extension RESPValue {
         }
     }
 
-    /// Elements of an array, a set or a push, entries of a map; nil for anything else, and where it is not known.
+    /// The number of elements of an array, set or push, or of entries of a map; nil for other types, or if it is unknown.
     var size: Int? {
         switch self {
         case .array(let elements), .set(let elements), .push(let elements): elements.announced
@@ -72,7 +72,7 @@ extension RESPValue {
         }
     }
 
-    /// As it is shown.
+    /// The printed form.
     var shown: String {
         switch self {
         case .simpleString(let text), .error(let text), .bulkString(let text), .bulkError(let text), .verbatimString(_, let text):

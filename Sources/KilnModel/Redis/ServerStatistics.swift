@@ -1,19 +1,19 @@
-/// What a Redis server says of itself: commandstats, latencystats, errorstats and a few lines more of INFO.
+/// Statistics that a Redis server reports: commandstats, latencystats, errorstats and some other lines of INFO.
 /// Source of the format: https://redis.io/docs/latest/commands/info/
 public struct ServerStatistics: Equatable, Sendable {
     public struct Command: Equatable, Sendable {
         public var calls: UInt64 = 0
-        /// Of all calls, those included that a script, EXEC or a module's command made inside of it.
+        /// Time of all calls, including those made inside a script, EXEC or a module's command.
         public var microseconds: UInt64 = 0
         public var rejectedCalls: UInt64 = 0
         public var failedCalls: UInt64 = 0
-        /// Of its own execution time since the server started or was reset; nil where it keeps none.
+        /// Of its own execution time since the server's start or reset; nil if the server keeps none.
         public var p99Microseconds: Double?
 
         public init() {}
     }
 
-    /// The version of Redis that it is or is compatible with: Valkey 8, Valkey 9 and Redict call themselves 7.2.
+    /// The Redis version that the server is compatible with: Valkey 8, Valkey 9 and Redict report 7.2.
     public struct Version: Comparable, Sendable {
         public var major: Int, minor: Int
 
@@ -25,39 +25,39 @@ public struct ServerStatistics: Equatable, Sendable {
         public static func < (left: Self, right: Self) -> Bool { (left.major, left.minor) < (right.major, right.minor) }
     }
 
-    /// By name in upper case; subcommands are added to their command.
+    /// By name in upper case. Subcommands are added to their command.
     public var commands: [String: Command] = [:]
-    /// Commands with subcommands that have lines of their own.
+    /// Commands whose subcommands have their own lines.
     public var containers: Set<String> = []
-    /// By word, as the server cuts it (`word(of:)`).
+    /// By word, truncated like the server does (`word(of:)`).
     public var errors: [String: UInt64] = [:]
-    /// Error replies of all words; nil where it keeps no count.
+    /// Error replies with any word; nil if the server doesn't count them.
     public var errorReplies: UInt64?
-    /// As the server knows itself.
+    /// The server's pid in its own pid namespace.
     public var processID: Int32?
     public var version: Version?
     public var isValkey = false
     public var isReplica = false
     public var blockedClients = 0
-    /// Names of the modules that it has loaded.
+    /// Names of the loaded modules.
     public var modules: [String] = []
-    /// Calls of CLIENT REPLY, where it counts subcommands.
+    /// Calls of CLIENT REPLY, if the server counts subcommands.
     public var clientReplyCalls: UInt64 = 0
-    /// Bytes that it read from its clients and its master; nil where it doesn't say.
+    /// Bytes read from clients and the master; nil if the server doesn't report them.
     public var inputBytes: UInt64?
-    /// Of them, those from its master; nil where it doesn't say (before Redis 7).
+    /// The bytes read from the master; nil if the server doesn't report them (before Redis 7).
     public var linkBytes: UInt64?
-    /// How far the stream of replicated commands has come.
+    /// The position in the stream of replicated commands.
     var replicationOffset: UInt64?
-    /// Whether it counts rejected calls, and errors by their word: Redis 6.2 does.
+    /// Whether it counts rejected calls, and errors by word (since Redis 6.2).
     public var countsRejectedCalls = false
     public var keepsErrors = false
-    /// Redis 7.2 and later, and Redict, drop all words where there are more than 128.
+    /// Redis 7.2 and later, and Redict, drop all words if there are more than 128.
     public var droppedErrors = false
 
     public init() {}
 
-    /// `text`: the reply to INFO. Lines of other sections, or that can't be read, are passed over.
+    /// `text`: the reply to INFO. Unknown and malformed lines are ignored.
     public init(parsing text: String) {
         for line in text.split(whereSeparator: { $0 == "\n" || $0 == "\r\n" }) {
             if line.hasPrefix("# Errorstats") { keepsErrors = true }
@@ -107,16 +107,18 @@ public struct ServerStatistics: Equatable, Sendable {
         }
     }
 
-    /// The words under which Valkey counts those beyond 128, and every server an error without a blank behind its word.
+    /// The word under which Valkey counts errors beyond 128 words, and the word under which every server counts errors without a blank
+    /// after their word.
     static let overflow = "ERRORSTATS_OVERFLOW", wordless = "ERR"
 
-    /// What a server makes of an error's first word as kiln shows it: it looks for its end in 32 bytes, and its INFO has no ':' and '#'.
+    /// The word under which a server counts an error, from its first word as kiln shows it. A server looks for the end in 32 bytes, and
+    /// INFO contains no ':' and '#'.
     public static func word(of shown: String) -> String {
         var word = "", bytes = 0
         var rest = Substring(shown)
         while let character = rest.first {
             let isEscaped = rest.hasPrefix("\\x") && rest.count >= 4
-            // A tab or the like ends kiln's word, and not a server's.
+            // A tab or a similar character ends the word for kiln, but not for a server.
             if isEscaped, rest.hasPrefix("\\x0") || rest.hasPrefix("\\x1") || rest.hasPrefix("\\x20") { break }
             word += isEscaped ? String(rest.prefix(4)) : character == ":" || character == "#" ? "_" : String(character)
             rest = rest.dropFirst(isEscaped ? 4 : 1)
@@ -125,7 +127,7 @@ public struct ServerStatistics: Equatable, Sendable {
         return bytes > 30 ? wordless : word
     }
 
-    /// What happened between `earlier` and this moment; nil where the server's counters were reset in between.
+    /// The growth since `earlier`; nil if the server's counters were reset in between.
     public func since(_ earlier: ServerStatistics) -> ServerStatistics? {
         var difference = self
         for (name, before) in earlier.commands {
@@ -143,7 +145,7 @@ public struct ServerStatistics: Equatable, Sendable {
                 difference[keyPath: total] = nil
                 continue
             }
-            // The offset is its master's, and may change with it.
+            // The offset is the master's, and may change with it.
             guard now >= before || total == \.replicationOffset else { return nil }
             difference[keyPath: total] = now >= before ? now - before : now
         }
@@ -152,7 +154,7 @@ public struct ServerStatistics: Equatable, Sendable {
         return difference
     }
 
-    /// Bytes that came from clients; nil where that can't be told.
+    /// Bytes from clients; nil if unknown.
     public var requestBytes: UInt64? {
         guard let inputBytes else { return nil }
         guard let linkBytes else { return isReplica ? nil : inputBytes }

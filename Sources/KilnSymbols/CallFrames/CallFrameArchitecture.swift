@@ -1,10 +1,10 @@
 import CElfutils
 
-/// What the rows of an unwind table take for granted about a processor: register numbers of its DWARF mapping, and where
-/// its calling convention puts things. Another 64-bit little-endian architecture whose calls push the return address is another value
-/// of this type; one that leaves it in a register, as arm64, needs rules of rows besides (kiln_unwind.h).
+/// The processor-specific parts of unwind rows: DWARF register numbers and the calling convention. Another 64-bit little-endian
+/// architecture whose calls push the return address is another value of this type. One that keeps it in a register, such as arm64, also
+/// needs more kinds of rows (kiln_unwind.h).
 struct CallFrameArchitecture: Sendable {
-    /// The registers that a signal trampoline finds at fixed distances from its stack pointer, in bytes.
+    /// Registers at fixed distances from the stack pointer in a signal trampoline, in bytes.
     struct SignalFrame: Sendable {
         let framePointer: Int64
         let stackPointer: Int64
@@ -17,19 +17,19 @@ struct CallFrameArchitecture: Sendable {
     let stackPointer: UInt64
     /// General registers have the numbers 0 ..< this.
     let registerCount: UInt64
-    /// Where the return address is when it is on the stack, relative to the canonical frame address, in bytes.
+    /// The offset of a return address on the stack from the canonical frame address (CFA), in bytes.
     let returnAddressOffset: Int64
-    /// A word of the stack, in bytes.
+    /// The size of a stack word, in bytes.
     let wordSize: Int64
     let signalFrame: SignalFrame
-    /// What linkers write for the procedure linkage table's CFA: bytes of an expression. The byte at `pltThreshold` is
-    /// DW_OP_lit0 plus the offset in a 16-byte slot from which on one word more is on the stack.
+    /// The linkers' DWARF expression for the CFA in the procedure linkage table. The byte at `pltThreshold` is DW_OP_lit0 plus the offset
+    /// in a 16-byte slot after which one more word is on the stack.
     let pltExpression: [UInt8]
     let pltThreshold: Int
 
-    /// System V ABI, AMD64 supplement, figure 3.36: rbp 6, rsp 7, return address 16. The signal frame is the kernel's
-    /// `struct rt_sigframe` without its first word, which the handler's `ret` has taken: `uc_mcontext` at sp + 40, and in
-    /// that (`struct sigcontext_64`) bp at 80, sp at 120, ip at 128.
+    /// System V ABI, AMD64 supplement, figure 3.36: rbp 6, rsp 7, return address 16. The signal frame is the kernel's `struct rt_sigframe`
+    /// without its first word, which the handler's `ret` has popped: `uc_mcontext` at sp + 40, and in it (`struct sigcontext_64`) bp at 80,
+    /// sp at 120, ip at 128.
     static let x86_64 = CallFrameArchitecture(
         machine: UInt16(EM_X86_64), framePointer: 6, stackPointer: 7, registerCount: 16, returnAddressOffset: -8, wordSize: 8,
         signalFrame: SignalFrame(framePointer: 120, stackPointer: 160, instructionPointer: 168),

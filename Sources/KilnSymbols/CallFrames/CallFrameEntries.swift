@@ -1,4 +1,4 @@
-/// A frame description entry (FDE): the instructions for one piece of code.
+/// A frame description entry (FDE): the instructions for one range of code.
 struct FunctionFrameEntry {
     let start: UInt64
     let end: UInt64
@@ -9,17 +9,17 @@ struct FunctionFrameEntry {
     let isFromDebugFrame: Bool
 }
 
-/// All entries of a file's call frame information, from one pass over its sections. The search table of .eh_frame_hdr isn't
-/// used: it says nothing that the entries don't, and not every linker writes it.
+/// All entries of a file's call frame information, from one pass over its sections. The search table in .eh_frame_hdr is not used: it adds
+/// nothing to the entries, and not every linker writes it.
 struct CallFrameEntries {
     private(set) var common: [CommonFrameEntry] = []
     /// In the order of the file.
     private(set) var functions: [FunctionFrameEntry] = []
-    /// Entries that could not be parsed: what they cover, if anything, is unknown.
+    /// The number of malformed entries, whose code range is unknown.
     private(set) var malformedCount = 0
 
     private let architecture: CallFrameArchitecture
-    /// Where there is code, sorted. An entry for anything else is a leftover of code that the linker has dropped.
+    /// The ranges of code, sorted. An entry outside of them is for code that the linker has dropped.
     private let code: [Range<UInt64>]
 
     init(_ architecture: CallFrameArchitecture, code: [Range<UInt64>]) {
@@ -27,18 +27,18 @@ struct CallFrameEntries {
         self.code = code.sorted { $0.lowerBound < $1.lowerBound }
     }
 
-    /// Where an entry's length ran beyond its section.
+    /// The position of an entry whose length exceeds its section.
     struct Overrun: Error {
         let offset: Int
     }
 
-    /// Adds a section's entries. The section has to outlive this value. `word` reads a word of the file by its address.
+    /// Adds the entries of a section, which must outlive this value. `word` reads a word of the file by its address.
     mutating func scan(_ section: CallFrameSection, word: (UInt64) -> UInt64?) throws(Overrun) {
         guard let start = section.bytes.baseAddress else { return }
         let end = start + section.bytes.count
         var reader = CallFrameReader(from: start, to: end)
-        // A common entry comes before those that refer to it, in what every assembler and linker writes. Only what the
-        // pass has met as one counts as one.
+        // All assemblers and linkers write a common entry before those that refer to it. So only entries that the pass has already seen as
+        // common are accepted.
         var known: [Int: UInt32] = [:]
         var latest: (offset: Int, index: UInt32)?
         functions.reserveCapacity(functions.count + section.bytes.count / 48)
@@ -47,8 +47,8 @@ struct CallFrameEntries {
             let offset = reader.position - start
             let short = reader.number(UInt32.self)
             if short == 0 {
-                // The end, by the book. But a linker puts crtend.o's terminator where crtend.o is, and some files have
-                // more behind.
+                // By the standard, this is the end. But a linker puts crtend.o's terminator in the place of crtend.o, and some files have
+                // more entries after it.
                 if section.isEndKnown { continue } else { return }
             }
             let isLong = short == .max
@@ -59,7 +59,7 @@ struct CallFrameEntries {
             var body = CallFrameReader(from: reader.position, to: reader.position + Int(length))
             reader.skip(length)
             let identifierOffset = body.position - start
-            // In .eh_frame the identifier has 4 bytes even where the length has 8.
+            // In .eh_frame the identifier has 4 bytes even if the length has 8.
             let identifier =
                 isLong && section.isDebugFrame ? body.number(UInt64.self) : UInt64(body.number(UInt32.self))
             guard !body.hasFailed else {
@@ -133,7 +133,7 @@ struct CallFrameEntries {
         return entry
     }
 
-    /// False where the form of function entries can't be known.
+    /// Returns false if the format of function entries can't be known.
     private func parseAugmentation(
         _ augmentation: UnsafeRawBufferPointer, of entry: inout CommonFrameEntry, _ body: inout CallFrameReader
     ) -> Bool {
@@ -156,9 +156,9 @@ struct CallFrameEntries {
             case UInt8(ascii: "S"):
                 entry.isSignalFrame = true
             case UInt8(ascii: "B"), UInt8(ascii: "G"):
-                break  // arm64: pointers signed with key B, tagged memory. Neither has a datum.
+                break  // arm64: pointers signed with key B, tagged memory. Neither has data.
             default:
-                // The length says where to go on, but what the letter means for the frame is unknown.
+                // The length allows parsing to go on, but the letter's effect on the frame is unknown.
                 return false
             }
         }

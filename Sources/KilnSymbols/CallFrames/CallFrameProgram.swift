@@ -1,6 +1,6 @@
 import KilnBPF
 
-/// The bytes of a DWARF expression, inside a section that outlives it.
+/// The bytes of a DWARF expression in a section, which must outlive it.
 struct CallFrameExpression {
     let start: UnsafeRawPointer
     let count: Int
@@ -8,31 +8,31 @@ struct CallFrameExpression {
     var bytes: UnsafeRawBufferPointer { UnsafeRawBufferPointer(start: start, count: count) }
 }
 
-/// How the caller's value of a register is found.
+/// How to find the caller's value of a register.
 enum RegisterRule {
-    /// Nothing has been said of it.
+    /// No rule was given.
     case unspecified
     case undefined
     case sameValue
-    /// At CFA + this many bytes.
+    /// In memory at CFA + this many bytes.
     case atOffset(Int64)
     /// The value is CFA + this many bytes.
     case valueOffset(Int64)
     /// In another register.
     case register(UInt64)
-    /// At the address that the expression gives.
+    /// In memory at the address that the expression yields.
     case atExpression(CallFrameExpression)
     case valueExpression(CallFrameExpression)
 }
 
-/// How the canonical frame address is found.
+/// How to find the canonical frame address (CFA).
 enum CallFrameAddressRule {
     case unspecified
     case register(UInt64, offset: Int64)
     case expression(CallFrameExpression)
 }
 
-/// One row of the table that call frame instructions describe (DWARF 5 section 6.4.1), reduced to what unwinding needs.
+/// One row of the table that call frame instructions describe (DWARF 5 section 6.4.1), reduced to the parts that unwinding needs.
 struct CallFrameState {
     var canonicalAddress = CallFrameAddressRule.unspecified
     var framePointer = RegisterRule.unspecified
@@ -45,32 +45,32 @@ struct CommonFrameEntry {
     let section: CallFrameSection
     var codeFactor: UInt64 = 1
     var dataFactor: Int64 = 1
-    /// The register number that stands for the return address.
+    /// The register number of the return address.
     var returnRegister: UInt64 = 0
     var pointerEncoding = PointerEncoding.absolute
-    /// Function entries have augmentation data, with a length in front.
+    /// Function entries have augmentation data, preceded by its length.
     var hasAugmentationData = false
-    /// The frame was made by a signal, not by a call.
+    /// The frame was created by a signal, not by a call.
     var isSignalFrame = false
-    /// False where the entry contradicts itself, or is of a form that kiln doesn't know.
+    /// False if the entry is malformed, or of an unknown form.
     var isUsable = false
-    /// What its initial instructions lead to.
+    /// The state after its initial instructions.
     var initial = CallFrameState()
 }
 
-/// Runs call frame instructions (DWARF 5 section 6.4.2 and GNU's additions) from one location to the next.
+/// Executes call frame instructions (DWARF 5 section 6.4.2 and GNU's additions) from one location to the next.
 struct CallFrameProgram {
-    /// Why `run` has stopped.
+    /// Why `run` stopped.
     enum Stop {
-        /// The state holds from the current location for this many bytes.
+        /// The state is valid for this many bytes from the current location.
         case advance(UInt64)
-        /// The state holds up to this address.
+        /// The state is valid up to this address.
         case location(UInt64)
         case end
         case malformed
     }
 
-    /// Compilers nest one or two deep.
+    /// Compilers nest one or two levels.
     private static let deepestNesting = 64
 
     private(set) var state: CallFrameState
@@ -87,20 +87,20 @@ struct CallFrameProgram {
         reader = CallFrameReader(from: nowhere, to: nowhere)
     }
 
-    /// Begins with other instructions, keeping the room that the last ones needed.
+    /// Starts with other instructions, and reuses the allocated memory.
     mutating func start(_ instructions: CallFrameReader, in initial: CallFrameState) {
         reader = instructions
         state = initial
         if !remembered.isEmpty { remembered.removeAll(keepingCapacity: true) }
     }
 
-    /// The row of the current state. In here because a caller would copy the state out first, and reading what has just been
-    /// written in smaller pieces stalls the processor: half of the encoder's time, by perf annotate.
+    /// The row of the current state. It is a method here because a caller would copy the state first, and reading freshly written memory in
+    /// smaller pieces stalls the processor: half of the encoder's time, by perf annotate.
     func row(_ encoder: UnwindRowEncoder, isSignalFrame: Bool) -> kiln_unwind_row {
         encoder.row(of: state, isSignalFrame: isSignalFrame)
     }
 
-    /// Runs up to the next change of location.
+    /// Executes up to the next change of location.
     mutating func run(of entry: borrowing CommonFrameEntry) -> Stop {
         while !reader.isAtEnd {
             let instruction = reader.number(UInt8.self)
@@ -119,7 +119,7 @@ struct CallFrameProgram {
         return reader.hasFailed ? .malformed : .end
     }
 
-    /// An instruction that takes the whole byte. Returns where it ends the row.
+    /// Executes an instruction that takes the whole byte. Returns the stop if it ends the row.
     private mutating func runExtended(_ instruction: UInt8, _ entry: borrowing CommonFrameEntry) -> Stop? {
         switch instruction {
         case 0x00:  // DW_CFA_nop
@@ -155,7 +155,7 @@ struct CallFrameProgram {
             let register = reader.unsignedLEB()
             state.canonicalAddress = .register(register, offset: Int64(bitPattern: reader.unsignedLEB()))
         case 0x0d:  // DW_CFA_def_cfa_register
-            // libgcc keeps the offset of before, even over an expression; the standard calls that invalid.
+            // libgcc keeps the previous offset, even after an expression; the standard calls that invalid.
             guard case .register(_, let offset) = state.canonicalAddress else { return .malformed }
             state.canonicalAddress = .register(reader.unsignedLEB(), offset: offset)
         case 0x0e:  // DW_CFA_def_cfa_offset

@@ -1,15 +1,15 @@
-/// A section of call frame information in memory: .eh_frame (Linux Standard Base 5.0, "Exception Frames") or
-/// .debug_frame (DWARF 5 section 6.4), which differ in small things.
+/// A section of call frame information in memory: .eh_frame (Linux Standard Base 5.0, "Exception Frames") or .debug_frame (DWARF 5 section
+/// 6.4), which differ in details.
 struct CallFrameSection {
     let bytes: UnsafeRawBufferPointer
     /// ELF virtual address of the first byte; 0 for .debug_frame, which is not loaded.
     let address: UInt64
     let isDebugFrame: Bool
-    /// False where only the start is known and an empty entry marks the end.
+    /// False if only the start is known; then an empty entry marks the end.
     let isEndKnown: Bool
-    /// What "data relative" pointers count from: the global offset table, 0 without one.
+    /// The base of "data relative" pointers: the global offset table, 0 without one.
     let dataBase: UInt64
-    /// What "text relative" pointers count from: .text, 0 without one.
+    /// The base of "text relative" pointers: .text, 0 without one.
     let textBase: UInt64
 
     func address(of position: UnsafeRawPointer) -> UInt64 {
@@ -18,23 +18,22 @@ struct CallFrameSection {
     }
 }
 
-/// How a pointer is written (DW_EH_PE_* of the Linux Standard Base 5.0): format, what it counts from, indirection.
+/// A pointer's encoding (DW_EH_PE_* of the Linux Standard Base 5.0): format, base, indirection.
 struct PointerEncoding {
     let rawValue: UInt8
 
     static let absolute = PointerEncoding(rawValue: 0)
-    /// There is no pointer at all.
+    /// There is no pointer.
     static let omit = PointerEncoding(rawValue: 0xff)
 
-    /// Only the number format: of lengths, which count from nothing.
+    /// Only the number format, for lengths, which have no base.
     var format: PointerEncoding { PointerEncoding(rawValue: rawValue & 0x0f) }
     var isOmitted: Bool { rawValue == 0xff }
     /// The pointer is the address of the address.
     var isIndirect: Bool { rawValue & 0x80 != 0 && !isOmitted }
 }
 
-/// Reads numbers off a piece of memory, never past its end: after the first attempt `hasFailed` is true, and all that is
-/// read is 0.
+/// Reads numbers from memory, never past its end. After the first attempt to do so, `hasFailed` is true and every read returns 0.
 struct CallFrameReader {
     private(set) var position: UnsafeRawPointer
     let end: UnsafeRawPointer
@@ -48,7 +47,7 @@ struct CallFrameReader {
     var isAtEnd: Bool { position >= end }
     var remaining: Int { end - position }
 
-    /// A little-endian number, as wide as its type.
+    /// A little-endian number with the width of its type.
     @inline(__always)
     mutating func number<Number: FixedWidthInteger & BitwiseCopyable>(_ type: Number.Type) -> Number {
         guard end - position >= MemoryLayout<Number>.size else { return fail() }
@@ -86,7 +85,7 @@ struct CallFrameReader {
         }
     }
 
-    /// Passes bytes. Returns where they start.
+    /// Skips bytes. Returns their start.
     @discardableResult @inline(__always)
     mutating func skip(_ count: UInt64) -> UnsafeRawPointer {
         let start = position
@@ -98,7 +97,7 @@ struct CallFrameReader {
         return start
     }
 
-    /// Passes a string with its terminator. Returns its bytes without.
+    /// Reads a string and its terminator. Returns the string's bytes.
     mutating func string() -> UnsafeRawBufferPointer {
         let rest = UnsafeRawBufferPointer(start: position, count: end - position)
         guard let length = rest.firstIndex(of: 0) else {
@@ -109,10 +108,10 @@ struct CallFrameReader {
         return UnsafeRawBufferPointer(rebasing: rest[..<length])
     }
 
-    /// A pointer of an encoding. Where that is indirect, the address of the address.
+    /// A pointer with an encoding. If it is indirect, returns the address of the address.
     @inline(__always)
     mutating func pointer(_ encoding: PointerEncoding, in section: CallFrameSection) -> UInt64 {
-        if encoding.rawValue == 0x1b {  // pcrel, sdata4: what practically every file has
+        if encoding.rawValue == 0x1b {  // pcrel, sdata4: used by practically every file
             let place = section.address(of: position)
             return place &+ UInt64(bitPattern: Int64(number(Int32.self)))
         }
@@ -131,7 +130,7 @@ struct CallFrameReader {
         case 0x50:  // an absolute word at the next word boundary
             skip((0 &- place) & 7)
             return number(UInt64.self)
-        default: return fail()  // 0x40, relative to the function, has no meaning for what says where that is
+        default: return fail()  // 0x40, relative to the function, is meaningless for the function's own address
         }
         let value: UInt64
         switch encoding.rawValue & 0x0f {

@@ -1,13 +1,13 @@
 import CElfutils
 
 extension ElfFile {
-    /// The 8-byte word that is loaded to an address; nil where the file has none.
+    /// The 8-byte word at an address; nil if the file has none.
     func word(at address: UInt64, _ loadable: LoadableSegments) -> UInt64? {
         guard let place = loadable.place(of: address), place.count >= 8 else { return nil }
         return bytes(at: place.fileOffset, count: 8)?.loadUnaligned(as: UInt64.self)
     }
 
-    /// The file's sections of call frame information, .eh_frame before .debug_frame. Valid as long as the ElfFile.
+    /// The file's sections with call frame information, .eh_frame before .debug_frame. Valid for the lifetime of the ElfFile.
     func callFrameSections(_ loadable: LoadableSegments) throws(SymbolFileError) -> [CallFrameSection] {
         var bases: (text: UInt64, data: UInt64) = (0, 0)
         var loaded: [(ElfSection, name: String)] = []
@@ -18,7 +18,7 @@ extension ElfFile {
             case ".debug_frame": debugging.append((section, ".debug_frame"))
             case ".zdebug_frame": debugging.append((section, ".zdebug_frame"))
             case ".text": bases.text = section.address
-            // What DT_PLTGOT points to, and libgcc therefore counts from.
+            // The target of DT_PLTGOT, which libgcc uses as the base.
             case ".got.plt": bases.data = section.address
             case ".got": if bases.data == 0 { bases.data = section.address }
             default: break
@@ -39,7 +39,7 @@ extension ElfFile {
         return found
     }
 
-    /// What a Go program's table of functions says, as a section in memory of its own; nil for other programs.
+    /// Call frame information made from a Go program's function table, in memory of its own; nil for other programs.
     func goFrameSection() throws(SymbolFileError) -> OwnedFrameSection? {
         var table: ElfSection?
         var text: UInt64 = 0
@@ -56,7 +56,7 @@ extension ElfFile {
         return GoFunctionTable(bytes, text: text).map { OwnedFrameSection($0.callFrameInformation()) }
     }
 
-    /// .eh_frame of a file without section headers, through the segment that holds .eh_frame_hdr.
+    /// .eh_frame of a file without section headers, found by the segment with .eh_frame_hdr.
     private func frameSectionFromProgramHeaders(_ loadable: LoadableSegments) throws(SymbolFileError) -> CallFrameSection? {
         for header in try segments(ofType: Int32(PT_GNU_EH_FRAME)) {
             guard let start = bytes(at: header.fileOffset, count: min(header.fileSize, 16)), start.count >= 8, start[0] == 1,
@@ -64,7 +64,7 @@ extension ElfFile {
             else { continue }
             let section = CallFrameSection(
                 bytes: start, address: header.address, isDebugFrame: false, isEndKnown: false,
-                // In this section "data relative" means its own start.
+                // In this section "data relative" means relative to its own start.
                 dataBase: header.address, textBase: 0)
             var reader = CallFrameReader(from: first + 4, to: first + start.count)
             let address = reader.pointer(PointerEncoding(rawValue: start[1]), in: section)
@@ -78,7 +78,7 @@ extension ElfFile {
     }
 }
 
-/// Call frame information that no file holds.
+/// Call frame information in memory that does not belong to a file.
 final class OwnedFrameSection {
     private let memory: UnsafeMutableRawBufferPointer
 
@@ -89,7 +89,7 @@ final class OwnedFrameSection {
 
     deinit { memory.deallocate() }
 
-    /// Valid as long as the owner.
+    /// Valid for the lifetime of the owner.
     var section: CallFrameSection {
         CallFrameSection(
             bytes: UnsafeRawBufferPointer(memory), address: 0, isDebugFrame: true, isEndKnown: true, dataBase: 0, textBase: 0)

@@ -1,9 +1,9 @@
 import KilnBPF
 
-/// Squeezes a state of call frame instructions into a row of the table that the kernel searches.
+/// Encodes a state of call frame instructions as a row of the table that the kernel searches.
 struct UnwindRowEncoder {
     private let architecture: CallFrameArchitecture
-    // Read for every row: at hand without a look into the rest.
+    // Copies of fields that are read for every row.
     private let stackPointer: UInt64
     private let framePointer: UInt64
     private let returnAddressOffset: Int64
@@ -15,15 +15,15 @@ struct UnwindRowEncoder {
         returnAddressOffset = architecture.returnAddressOffset
     }
 
-    /// A row without pc that no state has led to: for code without, or with unusable, call frame information.
+    /// A row without pc and without a state: for code with no, or with unusable, call frame information.
     static func row(_ rule: kiln_unwind_rule) -> kiln_unwind_row {
         kiln_unwind_row(pc: 0, offset: 0, frame_pointer: Int8(KILN_UNWIND_FP_SAME), rule: UInt8(rule.rawValue))
     }
 
-    /// The row of a state, without pc; UNSUPPORTED where the format can't express it.
+    /// The row of a state, without pc; UNSUPPORTED if the format can't express it.
     @inline(__always)
     func row(of state: CallFrameState, isSignalFrame: Bool) -> kiln_unwind_row {
-        // What nearly all rows are, without the detours of the rest: a sixth of a large table's time less. Words have 8 bytes.
+        // A fast path for nearly all rows, which saves a sixth of a large table's time. Words have 8 bytes.
         if case .register(let register, let offset) = state.canonicalAddress,
             register == stackPointer || register == framePointer,
             case .atOffset(returnAddressOffset) = state.returnAddress, case .unspecified = state.stackPointer, !isSignalFrame,
@@ -83,7 +83,7 @@ struct UnwindRowEncoder {
         let unsupported = Self.row(KILN_UNWIND_UNSUPPORTED)
         guard address.offset % architecture.wordSize == 0 else { return unsupported }
         guard let words = Int16(exactly: address.offset / architecture.wordSize) else {
-            // Buffers on the stack; redis-server's lzf_compress has one of 512 KiB.
+            // Large buffers on the stack; redis-server's lzf_compress has one of 512 KiB.
             guard address == .init(register: stackPointer, offset: address.offset),
                 let beyond = UInt16(exactly: address.offset / architecture.wordSize - Int64(KILN_UNWIND_FAR))
             else { return unsupported }
@@ -116,7 +116,7 @@ struct UnwindRowEncoder {
         return Int16(exactly: words << Int64(KILN_UNWIND_REGISTER_SHIFT) | Int64(register))
     }
 
-    /// Where the caller's frame pointer is; nil where the format can't say so.
+    /// The location of the caller's frame pointer; nil if the format can't express it.
     @inline(__always)
     private func framePointer(_ state: CallFrameState) -> Int8? {
         switch state.framePointer {
@@ -126,7 +126,7 @@ struct UnwindRowEncoder {
         case .atExpression(let expression):
             guard let address = AddressExpression(expression), !address.isDereferenced, address.addend == 0 else { return nil }
             if address.register == architecture.framePointer && address.offset == 0 { return Int8(KILN_UNWIND_FP_AT_FP) }
-            // From the register that the CFA counts from: then it is as good as an offset from the CFA.
+            // Relative to the register on which the CFA is based, so it can be converted to an offset from the CFA.
             guard case .register(address.register, let offset) = state.canonicalAddress else { return nil }
             return framePointer(atOffset: address.offset &- offset)
         case .valueOffset, .register, .valueExpression: return nil
@@ -136,12 +136,12 @@ struct UnwindRowEncoder {
     private func framePointer(atOffset offset: Int64) -> Int8? {
         guard offset % architecture.wordSize == 0, let words = Int8(exactly: offset / architecture.wordSize) else { return nil }
         switch Int32(words) {
-        case KILN_UNWIND_FP_SAME, KILN_UNWIND_FP_AT_FP, KILN_UNWIND_FP_UNDEFINED: return nil  // these mean something else
+        case KILN_UNWIND_FP_SAME, KILN_UNWIND_FP_AT_FP, KILN_UNWIND_FP_UNDEFINED: return nil  // these have another meaning
         default: return words
         }
     }
 
-    /// That the caller's stack pointer is the CFA is how the CFA is defined, and need not be said.
+    /// The caller's stack pointer is the CFA by definition, so this rule may be explicit or absent.
     private func isStackPointerTheCanonicalAddress(_ rule: RegisterRule) -> Bool {
         switch rule {
         case .unspecified, .valueOffset(0): true
@@ -160,7 +160,7 @@ struct UnwindRowEncoder {
             && framePointer == .init(register: architecture.stackPointer, offset: frame.framePointer)
     }
 
-    /// The slot offset from which on a second word is on the stack, where the expression is the linkage table's.
+    /// The slot offset after which a second word is on the stack, if this is the linkage table's expression.
     private func pltThreshold(_ expression: CallFrameExpression) -> Int16? {
         let pattern = architecture.pltExpression
         guard expression.count == pattern.count else { return nil }
@@ -172,14 +172,14 @@ struct UnwindRowEncoder {
     }
 }
 
-/// What a DWARF expression says if it has one of the forms that compilers and assemblers write for addresses:
-/// register + offset, perhaps the word at that address, perhaps plus a constant.
+/// A DWARF expression in one of the forms that compilers and assemblers use for addresses: register + offset, optionally dereferenced,
+/// optionally plus a constant.
 struct AddressExpression: Equatable {
     let register: UInt64
     let offset: Int64
     var isDereferenced = false
     var addend: Int64 = 0
-    /// A nop behind it, which nobody writes but `GoFunctionTable`: the address lies on another stack.
+    /// Followed by a nop, which only `GoFunctionTable` writes: the address is on another stack.
     var isElsewhere = false
 
     init(register: UInt64, offset: Int64, isDereferenced: Bool = false) {

@@ -1,11 +1,11 @@
 import KilnBPF
 
-/// Turns a file's call frame information into the rows and the index of an unwind table.
+/// Converts a file's call frame information into the rows and the index of an unwind table.
 struct UnwindTableBuilder {
     enum Problem: Error {
-        /// A length runs beyond its section, at this offset in bytes.
+        /// An entry's length exceeds its section, at this offset in bytes.
         case overrun(section: String, offset: Int)
-        /// From the first to the last byte of code.
+        /// The distance from the first to the last byte of code is too large.
         case tooWide(bytes: UInt64)
     }
 
@@ -16,7 +16,7 @@ struct UnwindTableBuilder {
     private let architecture: CallFrameArchitecture
     private let encoder: UnwindRowEncoder
 
-    /// Fewer bytes than this between two functions are padding, which nothing executes: rows for it would double a table.
+    /// Shorter gaps between functions are padding, which never executes; rows for them would double a table.
     private static let smallestGap: UInt64 = 16
 
     init(_ architecture: CallFrameArchitecture) {
@@ -40,13 +40,13 @@ struct UnwindTableBuilder {
         guard let lowest = entries.functions.map(\.start).min(), let highest = entries.functions.map(\.end).max() else { return }
         let granule: UInt64 = 1 << UInt64(KILN_UNWIND_GRANULE_SHIFT)
         base = lowest & ~(granule - 1)
-        // The index and the rows are counted in 32 bits too, but there are fewer of both than bytes of code.
+        // Index and rows are counted with 32 bits, too, but there are fewer of both than bytes of code.
         guard highest - base <= UInt64(UInt32.max) else { throw .tooWide(bytes: highest - base) }
         granuleCount = Int((highest - base + granule - 1) / granule)
         addRows(of: entries, in: Self.withoutDuplicates(Self.sorted(entries.functions, from: base), of: entries.functions))
     }
 
-    /// The order of the functions: by start, at the same start by place in the file.
+    /// Functions sorted by start; for the same start, by position in the file.
     private static func sorted(_ functions: [FunctionFrameEntry], from base: UInt64) -> [UInt64] {
         var keys: [UInt64] = []
         keys.reserveCapacity(functions.count)
@@ -57,8 +57,7 @@ struct UnwindTableBuilder {
         return keys
     }
 
-    /// Drops what is said twice: .debug_frame only fills what .eh_frame leaves, and the first of several entries for the same
-    /// code counts.
+    /// Removes duplicates: .debug_frame fills only the gaps of .eh_frame, and of several entries for the same code the first one counts.
     private static func withoutDuplicates(_ order: [UInt64], of functions: [FunctionFrameEntry]) -> [UInt64] {
         var kept: [UInt64] = []
         kept.reserveCapacity(order.count)
@@ -85,15 +84,15 @@ struct UnwindTableBuilder {
             let function = entries.functions[Int(key & 0xffff_ffff)]
             let gap = function.start - covered
             if gap >= Self.smallestGap || position == 0 && gap > 0 { append(.none, from: covered) }
-            // A search by start finds the entry that starts last, so that one ends the ones before. It is how other unwinders,
-            // which search the linker's table, see overlapping entries.
+            // A search by start finds the entry that starts last, so an entry ends where the next one starts. Other unwinders, which search
+            // the linker's table, treat overlapping entries in the same way.
             let next = position + 1 < order.count ? base + order[position + 1] >> 32 : UInt64.max
             covered = min(function.end, next)
             let reader = CallFrameReader(
                 from: function.instructions, to: function.instructions + Int(function.instructionCount))
             addRows(from: function.start, until: covered, reader, entries.common[Int(function.common)], &program)
         }
-        // Not where the last function ends with the last granule: nothing behind is ever looked up.
+        // Not if the last function ends with the last granule: nothing after it is ever looked up.
         if covered - base < UInt64(granuleCount) << UInt64(KILN_UNWIND_GRANULE_SHIFT) { append(.none, from: covered) }
     }
 
@@ -118,7 +117,7 @@ struct UnwindTableBuilder {
             case .malformed:
                 next = 0
             }
-            // What came before a mistake stays; the state at the mistake is not known.
+            // Rows before an error stay; the state at the error is unknown.
             guard next > location else {
                 malformedCount += 1
                 return append(.unsupported, from: location)
@@ -128,7 +127,7 @@ struct UnwindTableBuilder {
         }
     }
 
-    /// Adds a row unless it says the same as the one before.
+    /// Adds a row, unless it equals the previous one.
     @inline(__always)
     private mutating func append(_ row: kiln_unwind_row, from address: UInt64) {
         if let last = rows.last, last.offset == row.offset, last.frame_pointer == row.frame_pointer, last.rule == row.rule {

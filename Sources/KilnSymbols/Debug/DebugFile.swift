@@ -2,10 +2,10 @@ import CElfutils
 import Glibc
 import SystemPackage
 
-/// A separate file with what was stripped from a program or library, open and found to belong to it.
+/// A separate file with stripped debugging information, open and verified to belong to its program or library.
 final class DebugFile {
     let elf: ElfFile
-    // Behind `elf`, which reads from it.
+    // After `elf`, which reads from it.
     private let file: OpenFile
 
     init(_ file: consuming OpenFile, named name: String) throws(SymbolFileError) {
@@ -16,13 +16,13 @@ final class DebugFile {
     var descriptor: FileDescriptor { file.descriptor }
 }
 
-/// Where debug files are looked for: the trees of the process and of the host, in the places that debuggers and distributions
-/// agree on (https://sourceware.org/gdb/current/onlinedocs/gdb.html/Separate-Debug-Files.html).
+/// Looks for debug files in the file trees of the process and of the host, in the places on which debuggers and distributions agree
+/// (https://sourceware.org/gdb/current/onlinedocs/gdb.html/Separate-Debug-Files.html).
 ///
-/// A file counts only if it proves that it belongs: by its build ID, or by the checksum over all of it. Line numbers and names
-/// of another build would be plausible and wrong.
+/// A file is used only if its build ID, or the checksum over the whole file, proves that it belongs. Line numbers and names of another
+/// build would be plausible and wrong.
 struct DebugFileSearch {
-    /// In the order in which they are asked, each one once.
+    /// The trees in the order of the search, each once.
     let trees: [FileTree]
 
     init(process: FileTree?, host: FileTree?) {
@@ -36,11 +36,11 @@ struct DebugFileSearch {
     enum Result {
         case found(DebugFile)
         case none
-        /// There are files in the right places, but none that can be used. The first one's problem.
+        /// There are files in these places, but none is usable. The problem of the first one.
         case refused(SymbolFileError)
     }
 
-    /// The debug file of an ELF file whose path in the process is given.
+    /// The debug file of an ELF file with this path in the process.
     func debugFile(of elf: borrowing ElfFile, at path: String) -> Result {
         var refused: SymbolFileError?
         if let buildID = try? elf.buildID() {
@@ -54,7 +54,7 @@ struct DebugFileSearch {
             for tree in trees {
                 for place in [directory, directory + "/.debug", "/usr/lib/debug" + directory] {
                     let candidate = place + "/" + link.fileName
-                    // A program may be linked to a file of its own name in another directory.
+                    // A program's debug link may name a file like the program itself, in another directory.
                     if candidate == path { continue }
                     let found = Self.open(candidate, in: tree, &refused)
                     if let found, Self.has(link.checksum, found, &refused) { return .found(found) }
@@ -64,7 +64,7 @@ struct DebugFileSearch {
         return refused.map { .refused($0) } ?? .none
     }
 
-    /// The file that holds what several debug files have in common.
+    /// The file with the parts that several debug files share (dwz).
     func sharedDebugFile(of debug: borrowing ElfFile) -> DebugFile? {
         guard let link = try? debug.sharedDebugLink() else { return nil }
         var refused: SymbolFileError?

@@ -1,29 +1,28 @@
 import CElfutils
 
-/// Which functions a compiler inlined where, from a file's debugging information (DWARF), read through libdw.
+/// The functions inlined at an address, from a file's debugging information (DWARF), read through libdw.
 ///
-/// Three steps lead to an address: an index of all compilation units, made at the first question; an index of one unit's
-/// functions, made at the first question about that unit; a walk through the one function. Not read: split debugging
-/// information (.dwo and .dwp files).
+/// A lookup takes three steps: an index of all compilation units, built at the first lookup; an index of one unit's functions, built at the
+/// first lookup in that unit; and a walk through the one function. Split debugging information (.dwo and .dwp files) is not read.
 final class InlinedFunctions {
     private let dwarf: OpaquePointer
     private let file: DebugFile
-    /// What `file` leaves to a file that it shares with others.
+    /// A file with parts that `file` shares with others.
     private let shared: (dwarf: OpaquePointer, file: DebugFile)?
     /// Offsets of the units' first entries.
     private lazy var units: RangeIndex<Dwarf_Off> = indexUnits()
-    /// By unit, offsets of its functions' entries.
+    /// By unit: offsets of its functions' entries.
     private var functions: [Dwarf_Off: RangeIndex<Dwarf_Off>] = [:]
 
-    /// Deeper than any program nests its blocks; a file that does says so on purpose.
+    /// No compiler nests blocks deeper; a file that does is hostile.
     private static let deepest = 256
 
-    /// The plain one, and compressed in the older way.
+    /// The plain section, and the one with the older compression.
     private static let entrySections = [".debug_info", ".zdebug_info"]
 
-    /// Nil where the file has no debugging information.
+    /// Nil if the file has no debugging information.
     init?(_ file: DebugFile, shared sharedFile: DebugFile?) {
-        // libdw opens files that have .debug_line alone, too.
+        // libdw also opens files that have only .debug_line.
         guard Self.entrySections.contains(where: { (try? file.elf.bytes(ofSectionNamed: $0)) != nil }),
             let dwarf = file.elf.beginDebugInformation()
         else { return nil }
@@ -42,8 +41,8 @@ final class InlinedFunctions {
         if let shared { dwarf_end(shared.dwarf) }
     }
 
-    /// The functions that were inlined at an address (an ELF virtual address), the outermost first, as their symbols would be
-    /// called. The function that they were inlined into is not among them.
+    /// The functions inlined at an address (an ELF virtual address), the outermost first, by their linker names. The function into which
+    /// they are inlined is not included.
     func names(at address: UInt64) -> [String] {
         guard let unit = units.value(at: address), let offset = functions(of: unit).value(at: address) else { return [] }
         var names: [String] = []
@@ -89,7 +88,7 @@ final class InlinedFunctions {
         }
     }
 
-    /// Follows the blocks and inlined functions that hold an address inwards. False: it lies in none.
+    /// Follows the blocks and inlined functions that contain the address inwards. Returns false if none does.
     @discardableResult
     private func descend(_ parent: Dwarf_Die, to address: UInt64, depth: Int, _ names: inout [String]) -> Bool {
         guard depth < Self.deepest else { return false }
@@ -105,7 +104,7 @@ final class InlinedFunctions {
                 descend(child, to: address, depth: depth + 1, &names)
                 found = true
             case ..<0 where tag != DW_TAG_inlined_subroutine:
-                // A block that says nothing of its place may hold one that does.
+                // A block without a range may contain one that has the address.
                 found = descend(child, to: address, depth: depth + 1, &names)
             default: break
             }
@@ -120,7 +119,7 @@ final class InlinedFunctions {
         guard dwarf_child(&parent, &child) == 0 else { return }
         while visit(&child) {
             var next = Dwarf_Die()
-            // Siblings stand one behind the other: a link backwards would lead round in circles.
+            // Siblings are in order; a link backwards would form a cycle.
             guard dwarf_siblingof(&child, &next) == 0, dwarf_dieoffset(&next) > dwarf_dieoffset(&child) else { return }
             child = next
         }
@@ -138,7 +137,7 @@ final class InlinedFunctions {
         }
     }
 
-    /// The linker's name, which has the scopes in it, or else the plain one.
+    /// The linker name, which includes the scopes, or else the plain name.
     private func name(of entry: inout Dwarf_Die) -> String? {
         var attribute = Dwarf_Attribute()
         for kind in [DW_AT_linkage_name, DW_AT_MIPS_linkage_name] {

@@ -1,14 +1,14 @@
 import CLzma
 
-/// .gnu_debugdata: an ELF file, compressed as xz, whose .symtab lists the functions that .dynsym doesn't. Fedora and its
-/// relatives have it in every program (https://sourceware.org/gdb/current/onlinedocs/gdb.html/MiniDebugInfo.html).
+/// .gnu_debugdata: an xz-compressed ELF file, whose .symtab lists the functions that .dynsym lacks. Fedora and related distributions have
+/// it in every program (https://sourceware.org/gdb/current/onlinedocs/gdb.html/MiniDebugInfo.html).
 enum MiniDebugInfo {
-    /// More than any symbol table has; a bomb ends here.
+    /// More than any symbol table needs: the limit for a decompression bomb.
     static let largestImage = 128 << 20
-    /// What the decoder may use: the dictionary of the strongest preset takes 65 MiB.
+    /// The decoder's memory limit: the dictionary of the strongest preset takes 65 MiB.
     static let decoderMemory: UInt64 = 80 << 20
 
-    /// The compressed file, in memory.
+    /// The decompressed file, in memory.
     static func image(_ compressed: UnsafeRawBufferPointer, in file: String) throws(SymbolFileError) -> [UInt8] {
         func broken(_ what: String) -> SymbolFileError { SymbolFileError(file: file, problem: .broken(".gnu_debugdata: " + what)) }
 
@@ -36,9 +36,9 @@ enum MiniDebugInfo {
             case LZMA_STREAM_END:
                 image.removeLast(image.count - filled)
                 return image
-            case LZMA_MEMLIMIT_ERROR: throw broken("needs more than \(decoderMemory >> 20) MiB to be unpacked")
+            case LZMA_MEMLIMIT_ERROR: throw broken("needs more than \(decoderMemory >> 20) MiB for decompression")
             case LZMA_BUF_ERROR where filled == image.count: continue
-            default: throw broken("not sound xz data (liblzma's error \(result.rawValue))")
+            default: throw broken("invalid xz data (liblzma's error \(result.rawValue))")
             }
         }
     }

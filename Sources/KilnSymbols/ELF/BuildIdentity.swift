@@ -1,11 +1,11 @@
 import CElfutils
 import SystemPackage
 
-/// What a linker writes into a file to tell it from every other build; a debug file has the same.
+/// The identifier that a linker gives each build; a debug file has the same.
 struct BuildID: Hashable, Sendable, CustomStringConvertible {
     let bytes: [UInt8]
 
-    /// Two digits would be the directory and nothing the file. Linkers write 8 to 20 bytes.
+    /// With one byte, the path would have a directory and no file name. Linkers write 8 to 20 bytes.
     init?(_ bytes: [UInt8]) {
         guard (2...64).contains(bytes.count) else { return nil }
         self.bytes = bytes
@@ -13,7 +13,7 @@ struct BuildID: Hashable, Sendable, CustomStringConvertible {
 
     var description: String { Self.hex(bytes) }
 
-    /// Where distributions put the debug file of this build: `xx/yyyy.debug` below `.build-id`.
+    /// The path of this build's debug file by convention: `xx/yyyy.debug` below `.build-id`.
     var debugPath: String { "/usr/lib/debug/.build-id/\(Self.hex(bytes.prefix(1)))/\(Self.hex(bytes.dropFirst())).debug" }
 
     private static func hex(_ bytes: some Sequence<UInt8>) -> String {
@@ -21,26 +21,26 @@ struct BuildID: Hashable, Sendable, CustomStringConvertible {
     }
 }
 
-/// A name with which a file refers to its debug file, and how to recognise the right one.
+/// The name of the debug file, and the checksum that it must have.
 struct DebugLink: Equatable, Sendable {
     let fileName: String
     let checksum: UInt32
 }
 
-/// The same for a debug file that leaves to another one what several of them have in common (dwz).
+/// The reference of a debug file to the file with shared parts (dwz).
 struct SharedDebugLink: Equatable, Sendable {
     let path: String
     let buildID: BuildID
 }
 
 extension ElfFile {
-    /// From the note that the linker wrote.
+    /// From the linker's note.
     func buildID() throws(SymbolFileError) -> BuildID? {
         for section in try sections() where section.header.sh_type == UInt32(SHT_NOTE) {
             guard let notes = try? content(of: section, as: "notes") else { continue }
             if let found = Self.buildID(in: notes) { return found }
         }
-        // A file without section headers, or a vDSO's image.
+        // A file without section headers, or a vDSO image.
         for segment in try segments(ofType: Int32(PT_NOTE)) {
             guard let notes = notes(at: segment.fileOffset, count: segment.fileSize) else { continue }
             if let found = Self.buildID(in: notes) { return found }
@@ -54,7 +54,7 @@ extension ElfFile {
         var note = GElf_Nhdr()
         var position = 0, name = 0, content = 0
         while true {
-            // libelf hands out only notes that lie within the data.
+            // libelf returns only notes that lie within the data.
             let next = gelf_getnote(notes, position, &note, &name, &content)
             guard next > position else { return nil }
             position = next
@@ -69,7 +69,7 @@ extension ElfFile {
         guard let bytes = try bytes(ofSectionNamed: ".gnu_debuglink"), let nameEnd = bytes.firstIndex(of: 0) else { return nil }
         let checksumStart = (nameEnd + 4) & ~3
         let fileName = String(decoding: bytes[..<nameEnd], as: UTF8.self)
-        // It names a file beside this one: anything else would search where nobody said.
+        // The name must not contain a path, so that only the known directories are searched.
         guard checksumStart + 4 <= bytes.count, !fileName.isEmpty, !fileName.contains("/"), fileName != "..", fileName != "."
         else { return nil }
         let word = bytes.loadUnaligned(fromByteOffset: checksumStart, as: UInt32.self)
@@ -84,7 +84,7 @@ extension ElfFile {
         return SharedDebugLink(path: String(decoding: bytes[..<pathEnd], as: UTF8.self), buildID: buildID)
     }
 
-    /// The content of a section that no table describes; nil where there is none of this name.
+    /// The raw content of a section; nil if there is none with this name.
     func bytes(ofSectionNamed name: String) throws(SymbolFileError) -> UnsafeRawBufferPointer? {
         for section in try sections() where self.name(of: section) == name {
             let content = try content(of: section, as: name).pointee
@@ -94,7 +94,7 @@ extension ElfFile {
     }
 }
 
-/// The checksum of a whole file that .gnu_debuglink states: zlib's CRC-32.
+/// The checksum of a whole file as in .gnu_debuglink: zlib's CRC-32.
 func checksum(of file: FileDescriptor) throws(Errno) -> UInt32 {
     var sum: UInt = 0
     var position: Int64 = 0

@@ -1,14 +1,14 @@
 import CElfutils
 import SystemPackage
 
-/// A section header, without the content.
+/// A section header, without the section's content.
 struct ElfSection {
-    /// libelf's handle, valid as long as the ElfFile.
+    /// libelf's handle, valid for the lifetime of the ElfFile.
     let handle: OpaquePointer
     let header: GElf_Shdr
 
     var address: UInt64 { header.sh_addr }
-    /// The first address behind the section; a size that runs past the address space is cut there.
+    /// The first address after the section; limited to the address space.
     var end: UInt64 {
         let (sum, overflow) = header.sh_addr.addingReportingOverflow(header.sh_size)
         return overflow ? UInt64.max : sum
@@ -20,20 +20,19 @@ struct ElfSection {
 
 /// An open ELF file, of either word size and byte order, read through libelf.
 ///
-/// libelf reads with pread, never by mapping the file: a file that another process truncates
-/// meanwhile must be an error, not a SIGBUS.
+/// libelf reads with pread and never maps the file: if another process truncates it, that must be an error, not a SIGBUS.
 struct ElfFile: ~Copyable {
     let name: String
-    /// Bytes in the file, or in its image; 0 where that can't be found out.
+    /// The size of the file, or of its image, in bytes; 0 if unknown.
     let size: UInt64
     let header: GElf_Ehdr
     private let elf: OpaquePointer
-    /// The memory that libelf reads from where there is no file.
+    /// The memory from which libelf reads if there is no file.
     private let image: UnsafeMutableRawBufferPointer?
 
-    /// The descriptor has to stay open as long as this value lives.
+    /// The descriptor must stay open for the lifetime of this value.
     init(reading file: FileDescriptor, named name: String) throws(SymbolFileError) {
-        // libelf answers every call with an error until it has been told the format version.
+        // libelf fails on every call until the version is set.
         elf_version(UInt32(EV_CURRENT))
         guard let elf = elf_begin(file.rawValue, ELF_C_READ, nil) else {
             throw Self.broken(name, "no header")
@@ -51,7 +50,7 @@ struct ElfFile: ~Copyable {
         self.image = nil
     }
 
-    /// Reads an ELF file that lies in memory, such as a vDSO.
+    /// Reads an ELF file in memory, such as a vDSO.
     init(image bytes: [UInt8], named name: String) throws(SymbolFileError) {
         guard !bytes.isEmpty else { throw SymbolFileError(file: name, problem: .notELF) }
         elf_version(UInt32(EV_CURRENT))
@@ -101,11 +100,11 @@ struct ElfFile: ~Copyable {
         return segments
     }
 
-    /// The sections, indexed as symbols refer to them. The first one is always the null section.
+    /// The sections, by the index that symbols use. The first one is always the null section.
     func sections() throws(SymbolFileError) -> [ElfSection] {
         var count = 0
         guard elf_getshdrnum(elf, &count) == 0 else { throw broken("section header count") }
-        // libelf shows a file that was cut off before its section headers as one that has none.
+        // libelf treats a file that was truncated before its section headers like one without sections.
         if count == 0 && header.e_shoff != 0 { throw broken("the section headers lie beyond the end of the file") }
         var sections: [ElfSection] = []
         for index in 0..<count {
@@ -118,7 +117,7 @@ struct ElfFile: ~Copyable {
         return sections
     }
 
-    /// The name of a section; nil where the section name table does not hold it.
+    /// The name of a section; nil if the section name table doesn't have it.
     func name(of section: ElfSection) -> String? {
         var table = 0
         guard elf_getshdrstrndx(elf, &table) == 0,
@@ -127,7 +126,7 @@ struct ElfFile: ~Copyable {
         return String(cString: name)
     }
 
-    /// A section's content in the host's byte order. Valid as long as the ElfFile.
+    /// A section's content in the host's byte order. Valid for the lifetime of the ElfFile.
     func content(of section: ElfSection, as what: String) throws(SymbolFileError) -> UnsafeMutablePointer<Elf_Data> {
         guard section.header.sh_type != UInt32(SHT_NOBITS), let content = elf_getdata(section.handle, nil),
             content.pointee.d_buf != nil || content.pointee.d_size == 0
@@ -135,7 +134,7 @@ struct ElfFile: ~Copyable {
         return content
     }
 
-    /// Part of the file as it is, whatever the headers say of it; nil where it ends before. Valid as long as the ElfFile.
+    /// Raw bytes of the file; nil if it ends before. Valid for the lifetime of the ElfFile.
     func bytes(at offset: UInt64, count: UInt64) -> UnsafeRawBufferPointer? {
         guard let offset = Int64(exactly: offset), let count = Int(exactly: count), count > 0,
             let chunk = elf_getdata_rawchunk(elf, offset, count, ELF_T_BYTE), let start = chunk.pointee.d_buf
@@ -143,23 +142,23 @@ struct ElfFile: ~Copyable {
         return UnsafeRawBufferPointer(start: start, count: chunk.pointee.d_size)
     }
 
-    /// Notes at a place of the file, for `gelf_getnote`. Valid as long as the ElfFile.
+    /// Notes at a place of the file, for `gelf_getnote`. Valid for the lifetime of the ElfFile.
     func notes(at offset: UInt64, count: UInt64) -> UnsafeMutablePointer<Elf_Data>? {
         guard let offset = Int64(exactly: offset), let count = Int(exactly: count) else { return nil }
         return elf_getdata_rawchunk(elf, offset, count, ELF_T_NHDR)
     }
 
-    /// Of a word, the first byte the lowest.
+    /// The byte order of the file.
     var isLittleEndian: Bool { header.e_ident.5 == UInt8(ELFDATA2LSB) }
 
     var isLittleEndian64Bit: Bool { isLittleEndian && header.e_ident.4 == UInt8(ELFCLASS64) }
 
-    /// libdw's view of the debugging information; nil where there is none that it can read. It reads through this file,
-    /// which has to outlive it, and is to be ended with `dwarf_end`.
+    /// libdw's handle for the debugging information; nil if it can read none. It reads through this file, which must outlive it. The caller
+    /// ends it with `dwarf_end`.
     func beginDebugInformation() -> OpaquePointer? { dwarf_begin_elf(elf, DWARF_C_READ, nil) }
 
-    /// Inflates a compressed section (SHF_COMPRESSED, or the older GNU form named .zdebug_) in memory, and leaves others
-    /// alone. libelf refuses sizes that the compression can't have reached.
+    /// Decompresses a section (SHF_COMPRESSED, or the older GNU form named .zdebug_) in memory; leaves others unchanged. libelf rejects
+    /// sizes that compression can't reach.
     func decompress(_ section: ElfSection, isGNUForm: Bool) throws(SymbolFileError) {
         if isGNUForm {
             guard elf_compress_gnu(section.handle, 0, 0) >= 0 else { throw broken("compressed section") }
@@ -168,12 +167,12 @@ struct ElfFile: ~Copyable {
         }
     }
 
-    /// Size in bytes of one entry of a table, in this file's word size.
+    /// The size of a table entry in bytes, for this file's word size.
     func entrySize(of type: Elf_Type) -> Int {
         max(1, gelf_fsize(elf, type, 1, UInt32(EV_CURRENT)))
     }
 
-    /// An error about one part of this file, with libelf's own word on it.
+    /// An error about a part of this file, with libelf's message.
     func broken(_ part: String) -> SymbolFileError { Self.broken(name, part) }
 
     private static func header(of elf: OpaquePointer, named name: String) throws(SymbolFileError) -> GElf_Ehdr {

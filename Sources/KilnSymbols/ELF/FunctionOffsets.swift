@@ -1,8 +1,8 @@
 import Glibc
 import SystemPackage
 
-/// Where a file has functions of these names: the offset of each one's first byte, which is what uprobes go by. Those that it doesn't
-/// have are missing. `path`: any ELF file. Throws `Errno` and `SymbolFileError`.
+/// The file offsets of the first bytes of these functions, as uprobes need them. Functions that the file doesn't have are missing in the
+/// result. `path`: any ELF file. Throws `Errno` and `SymbolFileError`.
 public func fileOffsets(ofFunctions names: Set<String>, inFile path: String) throws -> [String: UInt64] {
     let file = try OpenFile(at: FileDescriptor(rawValue: AT_FDCWD), path)
     let elf = try ElfFile(reading: file.descriptor, named: path)

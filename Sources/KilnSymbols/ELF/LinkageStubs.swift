@@ -1,18 +1,16 @@
 import CElfutils
 
-/// The slots of the procedure linkage table (.plt, .plt.sec, .plt.got): a few bytes of code each,
-/// through which calls into shared libraries go. No symbol covers them, so each gets the name of the
-/// function it jumps to, which the table shows as `name@plt`, as debuggers do.
+/// The slots of the procedure linkage table (.plt, .plt.sec, .plt.got): a few bytes of code each, through which calls go to shared
+/// libraries. No symbol covers them, so each is named after the function to which it jumps: `name@plt`, as in debuggers.
 ///
-/// Which one that is, the code itself says: on x86-64 a slot holds `jmp *displacement(%rip)`, and a
-/// relocation names the symbol whose address the loader writes to where that points. On other
-/// architectures there are no slots, and frames there stay module+offset.
+/// The code itself has the target: on x86-64 a slot contains `jmp *displacement(%rip)`, and a relocation names the symbol whose address the
+/// loader writes to that location. On other architectures slots are not found, and their frames stay module+offset.
 struct LinkageStubs {
     struct Slot {
         let address: UInt64
         let size: UInt64
         let sectionEnd: UInt64
-        /// Into the string table of the dynamic symbols.
+        /// Offset in the string table of the dynamic symbols.
         let nameOffset: UInt32
     }
 
@@ -46,7 +44,7 @@ struct LinkageStubs {
         }
     }
 
-    /// For each pointer that the loader fills with a function's address, the number of that function's symbol.
+    /// For each pointer that the loader sets to a function's address: the number of that function's symbol.
     private static func relocations(
         of elf: borrowing ElfFile, sections: [ElfSection], dynamicSymbols: Int
     ) throws(SymbolFileError) -> [UInt64: Int32] {
@@ -69,9 +67,9 @@ struct LinkageStubs {
         return symbolAtPointer
     }
 
-    /// The address of the pointer that a slot jumps through.
+    /// The address of the pointer that a slot uses.
     private static func jumpTarget(of slot: UnsafeRawBufferPointer, at address: UInt64) -> UInt64? {
-        // The jump may stand behind endbr64 (f3 0f 1e fa) and may have a bnd prefix (f2).
+        // The jump may follow endbr64 (f3 0f 1e fa) and may have a bnd prefix (f2).
         let branchMark: [UInt8] = [0xf3, 0x0f, 0x1e, 0xfa]
         var position = slot.starts(with: branchMark) ? branchMark.count : 0
         if position < slot.count, slot[position] == 0xf2 { position += 1 }

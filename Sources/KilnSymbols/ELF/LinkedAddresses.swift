@@ -1,7 +1,7 @@
 import Glibc
 import SystemPackage
 
-/// The way from a file's bytes to the addresses that it was linked for, which `nm` and debug information use.
+/// Converts file offsets to linked addresses, which `nm` and debugging information use.
 public struct LinkedAddresses: Sendable {
     private let segments: LoadableSegments
 
@@ -11,6 +11,6 @@ public struct LinkedAddresses: Sendable {
         segments = try LoadableSegments(reading: file.descriptor, named: path.string)
     }
 
-    /// Nil outside the parts that are loaded.
+    /// Nil outside the loadable segments.
     public func address(ofFileOffset offset: UInt64) -> UInt64? { segments.address(ofFileOffset: offset) }
 }

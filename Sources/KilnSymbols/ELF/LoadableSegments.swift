@@ -1,6 +1,6 @@
 import SystemPackage
 
-/// A segment of a file: which of its bytes go to which addresses.
+/// A segment: the bytes of a file, and their addresses.
 struct ElfSegment: Sendable {
     let fileOffset: UInt64
     let fileSize: UInt64
@@ -8,7 +8,7 @@ struct ElfSegment: Sendable {
     let isExecutable: Bool
 }
 
-/// The loadable segments (PT_LOAD) of a file: the way from its bytes to addresses, as `nm` prints them.
+/// The loadable segments (PT_LOAD) of a file, which map file offsets to addresses as in `nm`.
 struct LoadableSegments: Sendable {
     private let segments: [ElfSegment]
 
@@ -26,11 +26,10 @@ struct LoadableSegments: Sendable {
         self.init(try elf.segments())
     }
 
-    /// The address that a byte of the file is loaded to, before relocation; nil outside the segments.
+    /// The address to which a byte of the file is loaded, before relocation; nil outside the segments.
     ///
-    /// The kernel maps whole pages, so a mapping reaches a little beyond its segment at either end,
-    /// and the same page of the file may belong to two segments. An executable segment wins over
-    /// another, and one that holds the byte over one that only shares the page.
+    /// The kernel maps whole pages, so a mapping extends a little beyond its segment at both ends, and one page of the file may belong to
+    /// two segments. Executable segments are preferred, then segments that contain the byte itself.
     func address(ofFileOffset offset: UInt64) -> UInt64? {
         // 64 KiB is the largest page size of the architectures in use.
         let page: UInt64 = 0x10000
@@ -49,7 +48,7 @@ struct LoadableSegments: Sendable {
         return best?.address
     }
 
-    /// Where the file has the bytes of an address up to the end of its segment; nil where it has none.
+    /// The file offset of an address, and the number of bytes up to the end of its segment; nil if the file has none.
     func place(of address: UInt64) -> (fileOffset: UInt64, count: UInt64)? {
         for segment in segments where address >= segment.address && address - segment.address < segment.fileSize {
             let distance = address - segment.address
@@ -59,7 +58,7 @@ struct LoadableSegments: Sendable {
         return nil
     }
 
-    /// The addresses of code, as far as a file of a size has bytes for it.
+    /// The address ranges of code for which a file of this size has bytes.
     func code(inFileOfSize size: UInt64) -> [Range<UInt64>] {
         segments.compactMap { segment in
             guard segment.isExecutable, segment.fileOffset < size else { return nil }

@@ -1,22 +1,22 @@
 import CElfutils
 
-/// A function symbol as a file states it, before aliases and overlaps are resolved.
+/// A function symbol from a file, before aliases and overlaps are resolved.
 struct SymbolCandidate {
-    /// Which of several symbols for the same bytes gives them its name: the lowest.
+    /// Which of several symbols for the same bytes is used: the one with the lowest value.
     enum Preference: UInt8, Comparable {
         case global, weak, local
-        /// No type: a label of hand-written assembly.
+        /// Without a type: a label in handwritten assembly.
         case untyped
-        /// Made up by kiln for a slot of the procedure linkage table.
+        /// Made by kiln for a slot of the procedure linkage table.
         case linkageStub
 
         static func < (one: Self, other: Self) -> Bool { one.rawValue < other.rawValue }
     }
 
     let start: UInt64
-    /// The first address behind the symbol; equal to `start` where the file states no size.
+    /// The first address after the symbol; equal to `start` if the file has no size for it.
     var end: UInt64
-    /// The end of the section it lies in. No symbol reaches into the next section.
+    /// The end of its section. No symbol extends into the next section.
     let sectionEnd: UInt64
     let nameOffset: UInt32
     let nameLength: UInt16
@@ -29,16 +29,16 @@ struct SymbolCandidate {
 /// Collects the function symbols of .symtab and .dynsym, and the slots of the procedure linkage table.
 struct SymbolCandidates {
     private(set) var candidates: [SymbolCandidate] = []
-    /// The string tables, one behind the other. Kept whole: copying out each name could multiply a
-    /// hostile file's string table by its number of symbols.
+    /// The string tables, concatenated. They are kept whole: with a copy of each name, a hostile file could multiply its string table by
+    /// its number of symbols.
     private(set) var strings: [UInt8] = []
-    /// True where there is a .symtab, which lists static functions too.
+    /// The file has a .symtab, which includes static functions.
     private(set) var hasFullTable = false
 
-    /// No compiler writes longer names; a longer one is a string table without terminators.
+    /// No compiler writes longer names; a longer one means a string table without terminators.
     static let longestName = 32 * 1024
 
-    /// The symbols that a file itself has.
+    /// The symbols in the file itself.
     mutating func read(from elf: borrowing ElfFile, sections: [ElfSection]) throws(SymbolFileError) {
         try readFullTable(of: elf, sections: sections)
         if let dynamic = sections.firstIndex(where: { $0.header.sh_type == UInt32(SHT_DYNSYM) }) {
@@ -50,7 +50,7 @@ struct SymbolCandidates {
         }
     }
 
-    /// Adds the symbols that were taken out of a file and into a debug file. Nothing is added where that is broken.
+    /// Adds the symbols that were stripped from a file into a debug file. Adds nothing if that is malformed.
     mutating func readStripped(from debug: borrowing ElfFile) throws(SymbolFileError) {
         var extended = self
         try extended.readFullTable(of: debug, sections: debug.sections())
@@ -58,22 +58,22 @@ struct SymbolCandidates {
     }
 
     private mutating func readFullTable(of elf: borrowing ElfFile, sections: [ElfSection]) throws(SymbolFileError) {
-        // The format allows one table.
+        // The format allows only one table.
         guard let full = sections.firstIndex(where: { $0.header.sh_type == UInt32(SHT_SYMTAB) }) else { return }
         _ = try readTable(full, in: elf, sections: sections)
         hasFullTable = true
     }
 
-    /// Reads one symbol table. Returns where its strings start in `strings`.
+    /// Reads one symbol table. Returns the start of its strings in `strings`.
     private mutating func readTable(
         _ number: Int, in elf: borrowing ElfFile, sections: [ElfSection]
     ) throws(SymbolFileError) -> Int {
         let table = sections[number]
-        // libelf has checked that a table is a whole number of entries inside the file.
+        // libelf has checked that the table consists of whole entries inside the file.
         let content = try elf.content(of: table, as: "symbol table in section \(number)")
         let link = Int(table.header.sh_link)
         guard link < sections.count, sections[link].header.sh_type == UInt32(SHT_STRTAB) else {
-            throw elf.broken("symbol table in section \(number) names section \(link) as its string table, which is none")
+            throw elf.broken("symbol table in section \(number) names section \(link) as its string table, which is not one")
         }
         let stringsStart = strings.count
         let stringContent = try elf.content(of: sections[link], as: "string table in section \(link)").pointee
@@ -93,15 +93,15 @@ struct SymbolCandidates {
 
     private mutating func add(_ symbol: GElf_Sym, sections: [ElfSection], stringsAt stringsStart: Int) {
         let section = Int(symbol.st_shndx)
-        // Undefined and absolute symbols are no code of this file.
+        // Undefined and absolute symbols are not code of this file.
         guard section > 0, section < Int(SHN_LORESERVE), section < sections.count,
             sections[section].isCode,
-            // Rejects _etext and its like, which stand right behind the code.
+            // Rejects _etext and the like, which lie just after the code.
             sections[section].address <= symbol.st_value, symbol.st_value < sections[section].end,
             let preference = Self.preference(of: symbol),
             let name = nameRange(at: UInt64(symbol.st_name), stringsAt: stringsStart)
         else { return }
-        // `.L` and `.annobin` labels, and the $a $d $t $x marks of ARM, are notes to tools, not functions.
+        // `.L` and `.annobin` labels, and the $a $d $t $x symbols of ARM, are notes for tools, not functions.
         if preference == .untyped, [UInt8(ascii: "."), UInt8(ascii: "$")].contains(strings[name.lowerBound]) { return }
         add(start: symbol.st_value, size: symbol.st_size, sectionEnd: sections[section].end, name: name, preference)
     }
@@ -121,7 +121,7 @@ struct SymbolCandidates {
                 nameOffset: offset, nameLength: UInt16(clamping: name.count), preference: preference))
     }
 
-    /// The name's bytes, without a symbol version (`@@GLIBC_2.14`). Nil where empty or unterminated.
+    /// The name's bytes, without a symbol version (`@@GLIBC_2.14`). Nil if it is empty or unterminated.
     private func nameRange(at offset: UInt64, stringsAt stringsStart: Int) -> Range<Int>? {
         guard offset < UInt64(strings.count - stringsStart) else { return nil }
         let start = stringsStart + Int(offset)

@@ -1,17 +1,15 @@
-/// Cuts the address space into disjoint ranges, each named by one symbol or by none.
+/// Divides the address space into disjoint ranges, each with one symbol or none.
 ///
-/// The rules, each there because real files need it:
-/// 1. Where symbols overlap, the one that starts last wins: it is the inner one.
-/// 2. Among symbols that start at the same address (aliases) a function beats an untyped label, then
-///    global beats weak beats local, then the shorter name, then the one first in the alphabet.
-///    What a longer alias covers beyond the winner's end still belongs to the longer one.
-/// 3. A symbol without a size (assembly) counts only where nothing says otherwise: not inside a
-///    sized symbol, only up to the next symbol or the end of its section, and only in a file with
-///    .symtab. Without .symtab the next symbol may be far away, with unnamed functions between.
-/// 4. A range ends where its symbol ends: what lies between belongs to nobody.
+/// Real files need each of these rules:
+/// 1. If symbols overlap, the one that starts last wins, because it is the inner one.
+/// 2. Among symbols with the same start (aliases), a function beats an untyped label, then global beats weak beats local, then the shorter
+/// name wins, then the alphabetically first. If a longer alias extends beyond the winner's end, the rest belongs to the alias.
+/// 3. A symbol without a size (assembly) is used only outside sized symbols, only up to the next symbol or the end of its section, and only
+/// in a file with .symtab. Without .symtab the next symbol may be far away, with unnamed functions between.
+/// 4. A range ends where its symbol ends. The gap up to the next symbol has no name.
 struct SymbolRanges {
     private(set) var starts: [UInt64] = []
-    /// For each range an index into `symbols`, or `SymbolTable.nobody`.
+    /// For each range, an index into `symbols` or `SymbolTable.noSymbol`.
     private(set) var owners: [UInt32] = []
     private(set) var symbols: [NamedAddress] = []
 
@@ -21,7 +19,7 @@ struct SymbolRanges {
         sweep(bounded)
     }
 
-    /// By start; at the same start the preferred one last, so that it ends up on top of the stack.
+    /// By start; for the same start, the preferred one last, so that it is on top of the stack.
     private static func sorted(_ found: SymbolCandidates) -> [SymbolCandidate] {
         found.strings.withUnsafeBufferPointer { strings in
             found.candidates.sorted { one, other in
@@ -36,7 +34,7 @@ struct SymbolRanges {
         }
     }
 
-    /// Gives unsized symbols their end by rule 3, or drops them.
+    /// Gives symbols without a size their end by rule 3, or drops them.
     private static func withEnds(_ sorted: [SymbolCandidate], acceptsUnsized: Bool) -> [SymbolCandidate] {
         var bounded: [SymbolCandidate] = []
         bounded.reserveCapacity(sorted.count)
@@ -59,16 +57,15 @@ struct SymbolRanges {
         return bounded
     }
 
-    /// Walks the addresses upwards with a stack of the symbols that are open: the top one owns.
+    /// Goes through the addresses upwards with a stack of the open symbols. The top one owns the range.
     private mutating func sweep(_ sorted: [SymbolCandidate]) {
         var open: [Int] = []
-        // The number in `symbols` that a candidate got when it first owned a range. One that never
-        // owns any, an alias that lost, takes no room.
-        var identifiers = [UInt32](repeating: SymbolTable.nobody, count: sorted.count)
+        // The number in `symbols` of a candidate, assigned when it first owns a range. A candidate that never owns one takes no memory.
+        var identifiers = [UInt32](repeating: SymbolTable.noSymbol, count: sorted.count)
         var position: UInt64 = 0
 
         func owner(_ candidate: Int, _ ranges: inout Self) -> UInt32 {
-            if identifiers[candidate] != SymbolTable.nobody { return identifiers[candidate] }
+            if identifiers[candidate] != SymbolTable.noSymbol { return identifiers[candidate] }
             let symbol = sorted[candidate]
             let identifier = UInt32(clamping: ranges.symbols.count)
             ranges.symbols.append(
@@ -79,12 +76,12 @@ struct SymbolRanges {
             return identifier
         }
 
-        /// Gives everything from `position` up to `limit` to the symbols that are open.
+        /// Assigns everything from `position` up to `limit` to the open symbols.
         func close(until limit: UInt64, _ ranges: inout Self) {
             while position < limit {
                 while let top = open.last, sorted[top].end <= position { open.removeLast() }
                 guard let top = open.last else {
-                    ranges.append(position, SymbolTable.nobody)
+                    ranges.append(position, SymbolTable.noSymbol)
                     position = limit
                     return
                 }

@@ -1,11 +1,10 @@
 import CElfutils
 import SystemPackage
 
-/// The function symbols of one ELF file, ready for lookup by address.
+/// The function symbols of one ELF file, searchable by address.
 ///
-/// The address space is cut once into disjoint ranges, each with the one symbol that names it (the
-/// rules are SymbolRanges.swift's), so that a lookup is a single binary search. Addresses are ELF
-/// virtual addresses, as `nm` prints them; `address(ofFileOffset:)` leads there from a mapping.
+/// The address space is divided into disjoint ranges, each with one symbol (SymbolRanges.swift has the rules), so a lookup is a single
+/// binary search. Addresses are ELF virtual addresses, as in `nm`; `address(ofFileOffset:)` converts to them.
 public struct SymbolTable: Sendable {
     /// A function that covers an address.
     public struct Match: Equatable, Sendable {
@@ -19,50 +18,49 @@ public struct SymbolTable: Sendable {
         }
     }
 
-    /// True where the file has no .symtab: static functions have no name then.
+    /// The file has no .symtab, so static functions have no name.
     public let hasOnlyDynamicSymbols: Bool
-    /// Why symbols that were stripped from the file could not be had, though they are there.
+    /// The reason why stripped symbols could not be read, though they exist.
     public let problem: SymbolFileError?
-    /// How many named functions remain visible after aliases have been resolved.
+    /// The number of named functions, with aliases resolved.
     public var functionCount: Int { symbols.count }
 
     private let segments: LoadableSegments
-    /// Where each range starts, sorted. A range ends where the next one starts.
+    /// The starts of the ranges, sorted. A range ends where the next one starts.
     private let rangeStarts: [UInt64]
-    /// For each range the index of its symbol, or `nobody`.
+    /// For each range the index of its symbol, or `noSymbol`.
     private let rangeOwners: [UInt32]
     private let symbols: [NamedAddress]
-    /// The string tables that the names are slices of, one behind the other.
+    /// The concatenated string tables, which contain the names.
     private let strings: [UInt8]
 
-    static let nobody = UInt32.max
+    static let noSymbol = UInt32.max
 
-    /// Reads the symbols of an open file, those in its .gnu_debugdata included. `name` appears in errors.
+    /// Reads the symbols of an open file, including those in its .gnu_debugdata. `name` appears in errors.
     public init(reading file: FileDescriptor, named name: String) throws(SymbolFileError) {
         let elf = try ElfFile(reading: file, named: name)
         try self.init(elf, debugFile: .none)
     }
 
-    /// Reads the symbols of an ELF file that lies in memory.
+    /// Reads the symbols of an ELF file in memory.
     public init(image: [UInt8], named name: String) throws(SymbolFileError) {
         let elf = try ElfFile(image: image, named: name)
         try self.init(elf, debugFile: .none)
     }
 
-    /// The address that a byte of the file is loaded to, before relocation; nil outside the
-    /// loadable segments. `LoadableSegments` has the details.
+    /// The address to which a byte of the file is loaded, before relocation; nil outside the loadable segments. See `LoadableSegments`.
     public func address(ofFileOffset offset: UInt64) -> UInt64? { segments.address(ofFileOffset: offset) }
 
-    /// The function whose bytes include an address. Nil beyond a symbol's size, even when it is the nearest.
+    /// The function whose bytes include an address. Nil after a symbol's end, even if it is the nearest.
     public func function(at address: UInt64) -> Match? {
         guard let range = rangeStarts.lastIndex(startingAtOrBelow: address, start: { $0 }),
-            rangeOwners[range] != Self.nobody
+            rangeOwners[range] != Self.noSymbol
         else { return nil }
         let symbol = symbols[Int(rangeOwners[range])]
         return Match(name: text(of: symbol), start: symbol.address)
     }
 
-    /// Where the file lists only what other files may call, the rest comes from its debug file or its .gnu_debugdata.
+    /// If the file has only dynamic symbols, the others come from its debug file or its .gnu_debugdata.
     init(_ elf: borrowing ElfFile, debugFile: @autoclosure () -> DebugFileSearch.Result) throws(SymbolFileError) {
         segments = LoadableSegments(try elf.segments())
         let sections = try elf.sections()
@@ -99,7 +97,7 @@ public struct SymbolTable: Sendable {
     }
 }
 
-/// A symbol that is left after aliases have been resolved: 16 bytes each.
+/// A symbol after aliases were resolved: 16 bytes each.
 struct NamedAddress: Sendable {
     let address: UInt64
     let nameOffset: UInt32

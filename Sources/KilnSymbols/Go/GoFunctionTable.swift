@@ -1,14 +1,14 @@
-/// The table of functions that every Go program carries for its own tracebacks, also when it is stripped: `.gopclntab`, in the
-/// forms of Go 1.16 and later (`runtime/symtab.go`, `debug/gosym`).
+/// The function table that every Go program has for its own tracebacks, even if it is stripped: `.gopclntab`, in the formats of Go 1.16 and
+/// later (`runtime/symtab.go`, `debug/gosym`).
 ///
-/// It says how far the stack pointer is from a function's frame at each instruction. That is retold here as call frame
-/// information, and so are the few functions of the run-time library that leave their stack:
-/// - the outermost ones of a goroutine or thread, and those after which the scheduler runs for nobody;
-/// - those that call on the thread's own stack and wait: the frame pointer, which they leave alone, leads back. It is that of
-///   the function which called them, so this one is missing in the stack;
-/// - the one that a callback from C returns to: it stands for the call that left the goroutine's stack (`gobuf`), and is never run.
-///   What C called is on the thread's stack, and is missing in the goroutine's;
-/// - the trampoline that ends a signal handler.
+/// For each instruction it has the distance from the stack pointer to the function's frame. kiln converts that to call frame information,
+/// with special rules for the runtime functions that switch stacks:
+/// - The outermost functions of a goroutine or thread, and those after which the scheduler runs for no goroutine: unwinding ends.
+/// - Functions that call on the thread's own stack and wait: the unchanged frame pointer leads back. It belongs to the function that called
+///   them, so that function is missing in the stack.
+/// - The function to which a callback from C returns: it stands for the call that left the goroutine's stack (`gobuf`), and never runs. The
+///   functions that C called are on the thread's stack, and are missing in the goroutine's stack.
+/// - The trampoline that ends a signal handler.
 struct GoFunctionTable {
     private enum Kind {
         case ordinary, outermost, otherStack, leftForC, signal
@@ -32,11 +32,11 @@ struct GoFunctionTable {
     private let names: Int
     private let stackDeltas: Int
     private let functions: Int
-    /// Addresses of functions have 8 bytes, or are 4 bytes from `textStart`.
+    /// Function addresses have 8 bytes; otherwise they are 4-byte offsets from `textStart`.
     private let isOld: Bool
     private let quantum: UInt64
 
-    /// `text`: the address of .text, for tables that leave it to the loader. Nil: no table of a known form.
+    /// `text`: the address of .text, for tables whose own address is set by the loader. Nil if the table has no known format.
     init?(_ bytes: UnsafeRawBufferPointer, text: UInt64) {
         guard let start = bytes.baseAddress else { return nil }
         var reader = CallFrameReader(from: start, to: start + bytes.count)
@@ -50,8 +50,8 @@ struct GoFunctionTable {
         guard reader.number(UInt8.self) == 8 else { return nil }
         count = Int(clamping: reader.number(UInt64.self))
         reader.skip(8)
-        let told = isOld ? 0 : reader.number(UInt64.self)
-        textStart = told == 0 && !isOld ? text : told
+        let stored = isOld ? 0 : reader.number(UInt64.self)
+        textStart = stored == 0 && !isOld ? text : stored
         names = Int(clamping: reader.number(UInt64.self))
         reader.skip(16)
         stackDeltas = Int(clamping: reader.number(UInt64.self))
@@ -63,13 +63,13 @@ struct GoFunctionTable {
         byteCount = bytes.count
     }
 
-    /// Entries in the form of .debug_frame; what contradicts itself is left out.
+    /// Entries in the format of .debug_frame, without malformed ones.
     func callFrameInformation() -> [UInt8] {
         var section = FrameSectionWriter()
         section.beginProgram()
         var index = reader(at: functions)
         var entry = address(&index)
-        // Far more than any linker's: functions of a broken table may all claim the same long list.
+        // Far more than any linker writes: in a malformed table, all functions may refer to the same long list.
         for _ in 0..<count where section.bytes.count < 16 * byteCount {
             let offset = isOld ? index.number(UInt64.self) : UInt64(index.number(UInt32.self))
             let end = address(&index)
@@ -98,8 +98,8 @@ struct GoFunctionTable {
         switch Self.kinds[String(decoding: name.string(), as: UTF8.self)] ?? .ordinary {
         case .outermost: section.add(from: entry, to: end, FrameSectionWriter.outermost)
         case .otherStack: section.add(from: entry, to: end, FrameSectionWriter.otherStack)
-        // These are returned to at their first byte, and a return address is looked up a byte before. Two entries, so that another
-        // section's doesn't begin between.
+        // Return addresses here are the functions' first bytes, and a return address is looked up one byte before. Two entries, so that no
+        // other section's entry begins between them.
         case .leftForC:
             section.add(from: entry &- 1, to: entry, [])
             section.add(from: entry, to: end, [])
@@ -110,7 +110,7 @@ struct GoFunctionTable {
         }
     }
 
-    /// Pairs of numbers: what is to be added to the distance, and how long it then holds.
+    /// Pairs of numbers: the change of the distance, and the length of code for which it holds.
     private func addFrames(from entry: UInt64, to end: UInt64, at offset: Int, to section: inout FrameSectionWriter) {
         var pairs = reader(at: stackDeltas + offset)
         var instructions: [UInt8] = []
@@ -129,21 +129,21 @@ struct GoFunctionTable {
     }
 }
 
-/// Writes call frame information in the form of .debug_frame.
+/// Writes call frame information in the format of .debug_frame.
 private struct FrameSectionWriter {
     private(set) var bytes: [UInt8] = []
     private var signalProgram = 0
 
     /// DW_CFA_undefined: the return address.
     static let outermost: [UInt8] = [0x07, 16]
-    /// DW_CFA_def_cfa_expression: breg6 16, and a nop that makes it `KILN_UNWIND_FP_ELSEWHERE`; DW_CFA_offset: rbp at CFA - 16.
+    /// DW_CFA_def_cfa_expression: breg6 16, and a nop that means `KILN_UNWIND_FP_ELSEWHERE`; DW_CFA_offset: rbp at CFA - 16.
     static let otherStack: [UInt8] = [0x0f, 3, 0x76, 16, 0x96, 0x86, 2]
     /// The kernel's signal frame, as C libraries describe it.
     static let signalFrame: [UInt8] = [
         0x0f, 4, 0x77, 0xa0, 1, 0x06, 0x10, 6, 3, 0x77, 0xf8, 0, 0x10, 16, 3, 0x77, 0xa8, 1,
     ]
 
-    /// Two common entries: the CFA is rsp + 8, the return address is below it.
+    /// Two common entries: the CFA is rsp + 8, and the return address is below it.
     mutating func beginProgram() {
         let tail: [UInt8] = [1, 0x78, 16]
         let rules: [UInt8] = [0x0c, 7, 8, 0x90, 1]
@@ -161,8 +161,8 @@ private struct FrameSectionWriter {
         append(body + instructions)
     }
 
-    /// A frame of so many bytes below the return address, for some bytes of code. A function that has one keeps its caller's
-    /// frame pointer at the top.
+    /// A frame of this size below the return address, for some bytes of code. A function with a frame keeps its caller's frame pointer at
+    /// its top.
     static func appendFrame(_ size: Int64, then length: UInt64, to instructions: inout [UInt8]) {
         instructions.append(0x0e)  // DW_CFA_def_cfa_offset
         var rest = UInt64(size) &+ 8

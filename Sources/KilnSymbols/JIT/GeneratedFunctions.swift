@@ -1,17 +1,17 @@
 import SystemPackage
 
-/// The names of a process's just-in-time compiled code: /tmp/perf-PID.map, written under the process's own idea of its pid and
-/// of /tmp. Read at the first question and after each `forget()`, because compilers go on writing.
+/// The names of a process's just-in-time compiled code, from /tmp/perf-PID.map, with the pid and /tmp of the process's own namespaces. Read
+/// at the first lookup and after each `forget()`, because compilers extend the map.
 final class GeneratedFunctions {
     private let path: String
     private let tree: FileTree?
-    /// Whose word on the process's code counts, besides root's.
+    /// The users whose map is trusted, besides root.
     private let users: Set<UInt32>
     private var map: Result<PerfMap?, SymbolFileError>?
-    /// The file when it was last there: a container's /tmp goes with its last process.
+    /// The file when it last existed: a container's /tmp ends with its last process.
     private var file: OpenFile?
 
-    /// Of the process whose /proc directory is given.
+    /// `process`: the process's directory in /proc.
     init(of process: FileDescriptor, in tree: FileTree?) {
         self.tree = tree
         let lines = Self.text(ofStatus: process).split(separator: "\n")
@@ -57,7 +57,7 @@ final class GeneratedFunctions {
         }
     }
 
-    /// The file that has the name now, if one has.
+    /// Opens the file that has the name now, if there is one.
     private func open() throws(SymbolFileError) {
         guard let tree, !path.isEmpty else { return }
         do throws(SymbolFileError) {

@@ -1,19 +1,18 @@
 import Glibc
 import SystemPackage
 
-/// The functions of just-in-time compiled code, from the map that the compiler of node, Java and others writes for profilers
-/// (tools/perf/Documentation/jit-interface.txt of the kernel): lines of `START SIZE NAME`, both numbers in hexadecimal.
+/// The functions of just-in-time compiled code, from the map that the compilers of node, Java and others write for profilers
+/// (tools/perf/Documentation/jit-interface.txt of the kernel): lines of `START SIZE NAME`, with hexadecimal numbers.
 ///
-/// Compilers append: code that takes the place of older code comes later in the file, so a later line wins where two overlap.
-/// Lines that are none are left out. Memory is bounded: where there are too many functions or too long a file, what comes
-/// behind is not read.
+/// Compilers append lines: where two overlap, the later one wins, because its code has replaced the other. Malformed lines are ignored.
+/// Memory is limited: the rest of a map with too many functions or bytes is not read.
 struct PerfMap {
     struct Limits {
-        /// Functions that are in use at the same place of memory count once.
+        /// Functions in use; replaced ones do not count.
         var functions = 1 << 19
         var nameBytes = 64 << 20
         var fileBytes = 256 << 20
-        /// Longer names are cut.
+        /// Longer names are truncated.
         var longestName = 1024
     }
 
@@ -22,25 +21,25 @@ struct PerfMap {
         let start: UInt64
     }
 
-    /// Not everything was read.
+    /// The map was not read completely.
     private(set) var isCut = false
     private(set) var malformedLineCount = 0
-    /// Sorted and disjoint, then those that came since, in the order of the file.
+    /// Sorted and disjoint; newer functions wait in the order of the file.
     private var settled: [Entry] = []
     private var recent: [Entry] = []
     private var names: [UInt8] = []
     private let limits: Limits
 
     private struct Entry {
-        /// Where the function starts.
+        /// The function's start.
         let function: UInt64
-        /// The part of it that no later function has taken.
+        /// The part of it that no later function has replaced.
         var start, end: UInt64
         let nameOffset: UInt32
         let nameLength: UInt16
     }
 
-    /// Parses the bytes of a whole map.
+    /// Parses the content of a whole map.
     init(parsing bytes: [UInt8], limits: Limits = Limits()) {
         self.limits = limits
         bytes.withUnsafeBufferPointer { whole in
@@ -56,7 +55,7 @@ struct PerfMap {
         var buffer = [UInt8](repeating: 0, count: 1 << 20)
         var filled = 0
         var position = 0
-        /// In a line that is longer than the buffer.
+        /// Inside a line that is longer than the buffer.
         var isSkipping = false
         while !isCut {
             let count = buffer.withUnsafeMutableBytes { pread(file.rawValue, $0.baseAddress.map { $0 + filled }, $0.count - filled, position) }
@@ -84,7 +83,7 @@ struct PerfMap {
             }
             filled -= used
         }
-        // What no newline ends may be half a line that is being written: its name would be cut.
+        // The last line without newline may be incomplete: its name would be truncated.
         settle()
     }
 
@@ -99,7 +98,7 @@ struct PerfMap {
 
     var functionCount: Int { settled.count }
 
-    /// Parses all whole lines. Returns the index behind the last one.
+    /// Parses all complete lines. Returns the index after the last one.
     private mutating func parseLines(_ text: Slice<UnsafeBufferPointer<UInt8>>) -> Int {
         var rest = text
         while !isCut, let newline = rest.firstIndex(of: UInt8(ascii: "\n")) {
@@ -130,7 +129,7 @@ struct PerfMap {
         names.append(contentsOf: name)
     }
 
-    /// Takes a number and the blank behind it off a line.
+    /// Removes a number and the blank after it from a line.
     private static func number(_ line: inout Slice<UnsafeBufferPointer<UInt8>>) -> UInt64? {
         if line.starts(with: "0x".utf8) { line = line.dropFirst(2) }
         var value: UInt64 = 0
@@ -146,8 +145,8 @@ struct PerfMap {
         return value
     }
 
-    /// Forgets what later functions have taken the place of, names included. Cut where that gains little: compacting again
-    /// and again would take forever.
+    /// Frees functions that later ones have replaced, including their names. If that gains little, the map counts as cut, because repeated
+    /// compacting would take too long.
     private mutating func makeRoom() {
         settle()
         var kept: [UInt8] = []
@@ -161,12 +160,12 @@ struct PerfMap {
         isCut = settled.count > limits.functions / 4 * 3 || names.count > limits.nameBytes / 4 * 3
     }
 
-    /// Lays the recent functions over the settled ones, the later over the earlier.
+    /// Merges the recent functions into the settled ones. Later functions replace earlier ones.
     private mutating func settle() {
         if recent.isEmpty { return }
         let layered = settled + recent
         recent = []
-        // Where something starts or ends, in the order of addresses; of all functions that are open there, the latest is seen.
+        // The starts and ends by address. Of all functions open at an address, the latest is visible.
         var edges: [(address: UInt64, isStart: Bool, entry: Int)] = []
         edges.reserveCapacity(layered.count * 2)
         for (index, entry) in layered.enumerated() {

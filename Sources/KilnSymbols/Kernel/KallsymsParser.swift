@@ -1,7 +1,7 @@
 import Glibc
 import SystemPackage
 
-/// The name and module of a kernel function: 8 bytes. Unnamed: the end of the one before.
+/// The name and module of a kernel function, in 8 bytes. Without a name, it marks the end of the previous one.
 struct KernelFunction {
     let nameOffset: UInt32
     let nameLength: UInt16
@@ -12,13 +12,13 @@ struct KernelFunction {
     var name: Range<Int> { Int(nameOffset)..<Int(nameOffset) + Int(nameLength) }
 }
 
-/// Takes the text of /proc/kallsyms in pieces and keeps only what lookups need. No string is made
-/// for a line: a kernel has two hundred thousand.
+/// Parses the text of /proc/kallsyms in pieces and keeps only what lookups need. Makes no string for a line, because a kernel has two
+/// hundred thousand.
 struct KallsymsParser {
     struct Line {
         let address: UInt64
         let function: KernelFunction
-        /// Which of several symbols at the same address is kept: the lowest.
+        /// Which of several symbols at the same address is used: the one with the lowest rank.
         let rank: UInt8
     }
 
@@ -36,12 +36,12 @@ struct KallsymsParser {
         var filled = 0
         while true {
             let room = UnsafeMutableRawBufferPointer(rebasing: buffer[filled...])
-            // A line as long as the buffer is no kallsyms line: names have at most 512 bytes.
+            // A line as long as the buffer is not from kallsyms: names have at most 512 bytes.
             guard room.count > 0 else { throw KernelSymbolsError.notKallsyms(line: lineNumber + 1) }
             let count = try file.read(into: room)
             let text = UnsafeRawBufferPointer(rebasing: buffer[..<(filled + count)]).assumingMemoryBound(to: UInt8.self)
             if count == 0 { return try parseLastLine(text) }
-            // The kernel hands out a page at a time: parse when there is enough to be worth it.
+            // The kernel returns a page at a time: parse when there is enough.
             if filled + count < buffer.count / 2 {
                 filled += count
                 continue
@@ -52,7 +52,7 @@ struct KallsymsParser {
         }
     }
 
-    /// Parses all whole lines. Returns how many bytes they took.
+    /// Parses all complete lines. Returns their number of bytes.
     mutating func parseLines(_ text: UnsafeBufferPointer<UInt8>) throws(KernelSymbolsError) -> Int {
         guard let base = text.baseAddress else { return 0 }
         var position = 0
@@ -64,13 +64,13 @@ struct KallsymsParser {
         return position
     }
 
-    /// Parses what is left at the end of the text: whole lines, then one that no newline ends.
+    /// Parses the rest of the text: complete lines, then one without newline.
     mutating func parseLastLine(_ text: UnsafeBufferPointer<UInt8>) throws(KernelSymbolsError) {
         let used = try parseLines(text)
         if used < text.count { try parse(UnsafeBufferPointer(rebasing: text[used...])) }
     }
 
-    /// One line: 16 hexadecimal digits (8 on 32-bit kernels), type letter, name, and behind a tab the module.
+    /// One line: 16 hexadecimal digits (8 on 32-bit kernels), type letter, name, and after a tab the module.
     private mutating func parse(_ line: UnsafeBufferPointer<UInt8>) throws(KernelSymbolsError) {
         lineNumber += 1
         var address: UInt64 = 0
@@ -83,8 +83,7 @@ struct KallsymsParser {
             line[position + 2] == UInt8(ascii: " ")
         else { throw .notKallsyms(line: lineNumber) }
         guard let rank = Self.rank(ofType: line[position + 1]) else {
-            // Not a function, but one that stands before it in memory ends here. Address 0 and
-            // its like are offsets of per-CPU variables.
+            // Not a function, but the previous function ends here. Address 0 and the like are offsets of per-CPU variables.
             if address != 0 { lines.append(Line(address: address, function: .unnamed, rank: .max)) }
             return
         }
@@ -104,20 +103,19 @@ struct KallsymsParser {
                 function: KernelFunction(nameOffset: offset, nameLength: length, module: module), rank: rank))
     }
 
-    /// The number of the module that the rest of a line names. Lines of one module stand together,
-    /// so it is nearly always the last one.
+    /// The number of the module at the end of a line. Lines of one module are adjacent, so it is nearly always the last one.
     private mutating func module(in rest: UnsafeBufferPointer<UInt8>) -> UInt16 {
         let name = rest.drop { $0 == UInt8(ascii: "\t") || $0 == UInt8(ascii: " ") }
         if name.isEmpty { return 0 }
         if modules[modules.count - 1].utf8.elementsEqual(name) { return UInt16(clamping: modules.count - 1) }
         let text = String(decoding: name, as: UTF8.self)
         if let known = modules.firstIndex(of: text) { return UInt16(clamping: known) }
-        // A kernel has hundreds of modules; past what 16 bits count, the last one stands for the rest.
+        // A kernel has hundreds of modules; if they exceed 16 bits, the last one stands for the rest.
         if modules.count <= Int(UInt16.max) { modules.append(text) }
         return UInt16(clamping: modules.count - 1)
     }
 
-    /// Lower is preferred; nil for what is not a function.
+    /// The lowest is preferred; nil if it is not a function.
     private static func rank(ofType type: UInt8) -> UInt8? {
         switch type {
         case UInt8(ascii: "T"): 0

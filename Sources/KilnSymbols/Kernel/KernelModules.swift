@@ -1,15 +1,15 @@
 import Glibc
 import SystemPackage
 
-/// Where the kernel's modules lie, from the text of /proc/modules (proc(5)): lines of
-/// `name size references users state address`, the address in hexadecimal.
+/// The address ranges of kernel modules, from the text of /proc/modules (proc(5)): lines of `name size references users state address`,
+/// with a hexadecimal address.
 ///
-/// The size counts all of a module's memory, the address is where its code starts: a module may seem longer than it is, never
-/// shorter. It ends at the latest where the next one starts.
+/// The size is that of all of a module's memory, and the address is where its code starts. So a range may be too long, but never too short;
+/// it ends at the latest where the next module starts.
 struct KernelModules {
     struct Place {
         let start, end: UInt64
-        /// In brackets, as kallsyms writes it.
+        /// In brackets, as in kallsyms.
         let name: String
     }
 
@@ -19,7 +19,7 @@ struct KernelModules {
         var places: [Place] = []
         for line in String(decoding: text, as: UTF8.self).split(separator: "\n") {
             let fields = line.split(separator: " ")
-            // Addresses are zero where the kernel hides them.
+            // Addresses are zero if the kernel hides them.
             guard fields.count >= 6, let size = UInt64(fields[1]), fields[5].hasPrefix("0x"),
                 let start = UInt64(fields[5].dropFirst(2), radix: 16), start > 0
             else { continue }
@@ -28,7 +28,7 @@ struct KernelModules {
         self.places = places.sorted { $0.start < $1.start }
     }
 
-    /// The running kernel's; none where it has none or doesn't tell.
+    /// The running kernel's modules; empty if it has none or hides them.
     init(readingFrom path: FilePath = "/proc/modules") {
         var text: [UInt8] = []
         if let file = try? FileDescriptor.open(path, .readOnly, options: .closeOnExec) {

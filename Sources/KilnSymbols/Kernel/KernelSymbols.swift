@@ -1,11 +1,11 @@
 import SystemPackage
 
-/// Why the kernel's symbols cannot be used.
+/// Why the kernel's symbols can't be used.
 public enum KernelSymbolsError: Error, Equatable, Sendable {
     case unreadable(path: String, Errno)
-    /// The kernel shows zeros in place of addresses.
+    /// The kernel shows zeros instead of addresses.
     case addressesHidden
-    /// The text holds no function at all.
+    /// The text lists no function.
     case noFunctions
     /// Counted from 1.
     case notKallsyms(line: Int)
@@ -26,16 +26,16 @@ extension KernelSymbolsError: CustomStringConvertible {
     }
 }
 
-/// The kernel's functions, from the text of /proc/kallsyms, ready for lookup by address.
+/// The kernel's functions from the text of /proc/kallsyms, searchable by address.
 ///
-/// kallsyms states no sizes: a function reaches up to the next symbol of any kind, but never
-/// further than `longestFunction`. Among functions at the same address a global one (T) beats a
-/// weak (W, w) beats a local (t), then the shorter name, then the one first in the alphabet.
+/// kallsyms has no sizes: a function extends to the next symbol of any kind, but at most `longestFunction`. Among functions at the same
+/// address, a global one (T) beats a weak one (W, w), which beats a local one (t); then the shorter name wins, then the alphabetically
+/// first.
 public struct KernelSymbols: Sendable {
     /// A function that covers an address.
     public struct Match: Equatable, Sendable {
         public let name: String
-        /// `[kernel]`, or the module as kallsyms writes it, such as `[ext4]` and `[bpf]`.
+        /// `[kernel]`, or the module as in kallsyms, such as `[ext4]` and `[bpf]`.
         public let module: String
         /// The address of the function's first byte.
         public let start: UInt64
@@ -47,14 +47,14 @@ public struct KernelSymbols: Sendable {
         }
     }
 
-    /// Code further behind a symbol than this does not belong to it: the next symbol lies in
-    /// another memory region. The largest functions of a kernel have tens of KiB.
+    /// Code further away from a symbol does not belong to it, because the next symbol is in another memory region. The largest kernel
+    /// functions have tens of KiB.
     public static let longestFunction: UInt64 = 1 << 20
 
-    /// How many functions have a name, aliases counted once.
+    /// The number of named functions, aliases counted once.
     public let functionCount: Int
 
-    /// Sorted starts of functions, and of whatever else ends one.
+    /// The sorted starts of functions, and of other symbols that end one.
     private let starts: [UInt64]
     private let functions: [KernelFunction]
     private let names: [UInt8]
@@ -70,8 +70,8 @@ public struct KernelSymbols: Sendable {
         try self.init(parser)
     }
 
-    /// Reads the running kernel's symbols. Takes tens of milliseconds, most of them the kernel's
-    /// own: ask only when there is a kernel frame to name.
+    /// Reads the running kernel's symbols. Takes tens of milliseconds, mostly in the kernel, so it is called only for the first kernel
+    /// frame.
     public init(readingFrom path: FilePath = "/proc/kallsyms") throws(KernelSymbolsError) {
         var parser = KallsymsParser()
         do {
@@ -89,7 +89,7 @@ public struct KernelSymbols: Sendable {
         guard parser.functionLines > 0 else { throw .noFunctions }
         guard parser.sawNonzeroFunction else { throw .addressesHidden }
         let names = parser.names
-        // Nearly sorted already (the kernel proper, then the modules), which Swift's sort makes use of.
+        // Nearly sorted already (the kernel itself, then the modules), which Swift's sort exploits.
         names.withUnsafeBufferPointer { names in
             parser.lines.sort { one, other in
                 if one.address != other.address { return one.address < other.address }
@@ -104,7 +104,7 @@ public struct KernelSymbols: Sendable {
         var functions: [KernelFunction] = []
         var named = 0
         for line in parser.lines where line.address != starts.last {
-            // Of several non-functions in a row only the first ends a function.
+            // Of several consecutive non-functions, only the first one ends a function.
             if !line.function.isNamed && functions.last?.isNamed != true { continue }
             starts.append(line.address)
             functions.append(line.function)
@@ -117,7 +117,7 @@ public struct KernelSymbols: Sendable {
         functionCount = named
     }
 
-    /// The function that holds an address; nil where none does.
+    /// The function that contains an address; nil if none does.
     public func function(at address: UInt64) -> Match? {
         guard let index = starts.lastIndex(startingAtOrBelow: address, start: { $0 }) else { return nil }
         let function = functions[index]
@@ -128,7 +128,7 @@ public struct KernelSymbols: Sendable {
     }
 }
 
-/// Names kernel frames. Reads the kernel's symbols at the first frame, and keeps the reason if it cannot.
+/// Names kernel frames. Reads the kernel's symbols at the first frame. If that fails, it keeps the error.
 public final class KernelSymbolizer {
     private lazy var symbols = Result { () throws(KernelSymbolsError) in try KernelSymbols(readingFrom: path) }
     private lazy var modules = KernelModules(readingFrom: modulesPath)

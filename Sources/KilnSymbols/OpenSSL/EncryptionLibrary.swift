@@ -1,20 +1,20 @@
 import Glibc
 import SystemPackage
 
-/// What a process encrypts its connections with, as far as its mappings tell.
+/// The TLS library of a process, from its mappings.
 public enum EncryptionLibrary: Equatable, Sendable {
-    /// OpenSSL, or one of its kin that names its functions alike. `path` leads to the very file that is mapped, deleted or not, in
-    /// whatever mount namespace, as long as the process lives.
+    /// OpenSSL, or a fork with the same function names. `path` leads to the mapped file itself, even if it is deleted or in another mount
+    /// namespace, while the process lives.
     case openSSL(name: String, path: String)
-    /// A library of other functions.
+    /// A library with other functions.
     case other(name: String)
-    /// None is mapped: the process encrypts nothing, or with what was linked into it and stripped.
+    /// No library is mapped: the process does not encrypt, or its library is linked statically and stripped.
     case unknown
 
-    /// Libraries of other functions, by how their files' names begin.
+    /// Libraries with other functions, by the beginning of their file names.
     private static let others = ["libgnutls.so", "libmbedtls.so", "libwolfssl.so", "libs2n.so", "libssl3.so", "librustls.so"]
 
-    /// Looks at the mappings of a running process; where no library is among them, at the symbols of its program.
+    /// Checks the mappings of a running process; without a library there, the symbols of its program.
     public init(ofProcess pid: Int32) {
         self = .unknown
         let directory = "/proc/\(pid)"
@@ -27,7 +27,7 @@ public enum EncryptionLibrary: Equatable, Sendable {
         self = .openSSL(name: "its program", path: directory + "/exe")
     }
 
-    /// `directory`: the process's in /proc.
+    /// `directory`: the process's directory in /proc.
     init(_ mappings: ProcessMappings, directory: String) {
         let code = mappings.mappings.filter { $0.permissions.contains(.execute) }
         func first(_ prefix: String) -> (name: String, mapping: Mapping)? {
@@ -37,7 +37,7 @@ public enum EncryptionLibrary: Equatable, Sendable {
             return nil
         }
         if let (name, mapping) = first("libssl.so"), case .file(let path, _) = mapping.backing {
-            // The link needs CAP_SYS_ADMIN or CAP_CHECKPOINT_RESTORE, the path may be another file by now.
+            // The link needs CAP_SYS_ADMIN or CAP_CHECKPOINT_RESTORE; the path may lead to another file now.
             let link = directory + "/map_files/" + String(mapping.start, radix: 16) + "-" + String(mapping.end, radix: 16)
             self = .openSSL(name: name, path: access(link, R_OK) == 0 ? link : directory + "/root" + path)
         } else if let other = Self.others.lazy.compactMap({ first($0) }).first {

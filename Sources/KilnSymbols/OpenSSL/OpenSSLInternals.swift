@@ -1,16 +1,16 @@
 import Glibc
 import SystemPackage
 
-/// The functions inside of OpenSSL that SSL_read and SSL_write hand over to, and their _ex forms as well: `ssl_read_internal` and
-/// `ssl_write_internal`, by the names of OpenSSL's source, which a stripped library doesn't have. Offsets into the file, as uprobes take
-/// them; those of which it isn't certain are missing.
+/// The internal OpenSSL functions that SSL_read, SSL_write and their _ex forms call: `ssl_read_internal` and `ssl_write_internal`, by the
+/// names in OpenSSL's source, which a stripped library lacks. Returns file offsets, as uprobes need them. A function that can't be
+/// identified with certainty is missing.
 ///
-/// A probed instruction that the kernel doesn't emulate is run by itself, in single step, which on a virtual machine took 5.8 us instead of
-/// 0.6 (Linux 6.18). SSL_read and SSL_write begin with such a one (`sub`, `endbr64`), these functions with a `push`, which is emulated, in
-/// OpenSSL 3.0 and 3.5 as Debian builds them; in its 3.6 they begin with a `sub`, too, and are left alone.
+/// If the kernel can't emulate a probed instruction, it runs it in single step, which on a virtual machine took 5.8 us instead of 0.6
+/// (Linux 6.18). SSL_read and SSL_write begin with such an instruction (`sub`, `endbr64`). In Debian's OpenSSL 3.0 and 3.5 the internal
+/// functions begin with a `push`, which is emulated; in 3.6 they begin with a `sub`, and are not used.
 ///
-/// `functions`: where the file has SSL_read, SSL_read_ex, SSL_write, SSL_write_ex, and SSL_write_ex2, with which OpenSSL 3.3 came. Then
-/// ssl_write_internal has that one's arguments, otherwise those of SSL_write_ex. x86-64 only.
+/// `functions`: the file offsets of SSL_read, SSL_read_ex, SSL_write, SSL_write_ex, and SSL_write_ex2, which OpenSSL 3.3 introduced. If it
+/// exists, ssl_write_internal has its arguments, otherwise those of SSL_write_ex. x86-64 only.
 public func openSSLInternals(inFile path: String, calledBy functions: [String: UInt64]) -> [String: UInt64] {
     guard let file = try? OpenFile(at: FileDescriptor(rawValue: AT_FDCWD), path) else { return [:] }
     var found: [String: UInt64] = [:]
@@ -18,7 +18,7 @@ public func openSSLInternals(inFile path: String, calledBy functions: [String: U
         let flags = functions[plain + "_ex2"] != nil
         guard let start = functions[plain], let extended = functions[plain + (flags ? "_ex2" : "_ex")] else { continue }
         let one = HandOver(file.code(at: start, count: 96), at: start), other = HandOver(file.code(at: extended, count: 96), at: extended)
-        // The one hands over a pointer to a count of its own, the other one its caller's, as the last argument.
+        // The last argument of the plain form is a pointer to a local count; that of the other form is the caller's pointer.
         guard one.count == (flags ? .fifthArgument : .fourthArgument), other.count == .callersArgument else { continue }
         let common = one.callees.intersection(other.callees)
         guard common.count == 1, let callee = common.first, let push = offsetOfPush(file.code(at: callee, count: 8)) else { continue }
@@ -27,13 +27,13 @@ public func openSSLInternals(inFile path: String, calledBy functions: [String: U
     return found
 }
 
-/// What a short function calls, told without decoding its instructions: wrong guesses are sorted out by comparing two functions.
+/// The calls of a short function, found without decoding its instructions. Comparing two functions removes wrong guesses.
 private struct HandOver {
-    /// Offsets into the file, of what may be called up to the first return: those that are aligned as functions are.
+    /// File offsets of possible callees before the first return: those with the alignment of functions.
     private(set) var callees: Set<UInt64> = []
     enum Count { case callersArgument, fourthArgument, fifthArgument, unknown }
 
-    /// What it hands over as the place for a count: the address of something on its stack, or what its caller gave it, in whatever argument.
+    /// The pointer to a count that it passes: an address on its own stack, or its caller's argument, in any position.
     let count: Count
 
     init(_ code: [UInt8], at offset: UInt64) {
@@ -50,7 +50,7 @@ private struct HandOver {
         let fourth = has([0x48, 0x89, 0xe1]) || has([0x48, 0x8d, 0x4c, 0x24])
         // mov %rsp,%r8; lea N(%rsp),%r8
         let fifth = has([0x49, 0x89, 0xe0]) || has([0x4c, 0x8d, 0x44, 0x24])
-        // mov %rcx,%r8; xor %ecx,%ecx before the call: the fourth argument becomes the fifth, and flags come before it
+        // mov %rcx,%r8; xor %ecx,%ecx before the call: the fourth argument becomes the fifth, after the flags
         let beforeCall = body.prefix { $0 != 0xe8 }
         let moves = has([0x49, 0x89, 0xc8]), clears = beforeCall.indices.contains { beforeCall[$0...].starts(with: [0x31, 0xc9]) }
         count = switch (fourth, fifth, moves, clears) {
@@ -62,13 +62,14 @@ private struct HandOver {
     }
 }
 
-/// Whether a probe where a function begins, at an offset into the file, is run in single step by the kernel: it begins with what is not emulated.
+/// Whether the kernel runs a probe at a function's beginning (a file offset) in single step, because the first instruction can't be
+/// emulated.
 public func isSteppedWhenProbed(at offset: UInt64, inFile path: String) -> Bool {
     guard let file = try? OpenFile(at: FileDescriptor(rawValue: AT_FDCWD), path) else { return false }
     return offsetOfPush(file.code(at: offset, count: 8)) != 0
 }
 
-/// Where a function that begins with a push has it, behind an `endbr64`; nil: it begins otherwise.
+/// The offset of the push at the beginning of a function, after an `endbr64`; nil if it begins otherwise.
 private func offsetOfPush(_ code: [UInt8]) -> UInt64? {
     let start = code.starts(with: [0xf3, 0x0f, 0x1e, 0xfa]) ? 4 : 0
     guard start + 1 < code.count else { return nil }

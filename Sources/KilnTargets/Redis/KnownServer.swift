@@ -1,4 +1,4 @@
-/// A server whose protocol kiln reads.
+/// A server with a protocol that kiln knows.
 public enum KnownServer: String, Hashable, Sendable, CaseIterable {
     case redis = "redis-server"
     case valkey = "valkey-server"

@@ -1,12 +1,12 @@
-/// What a process is, judged by its names alone.
+/// The role of a process, judged by its names.
 ///
-/// No single name is enough. The exe link of Debian's redis-server reads redis-check-rdb, upstream's
-/// redis-sentinel and redis-check-rdb are links to redis-server, and a forked child keeps comm and exe.
+/// No single name is enough: Debian's exe link of redis-server is redis-check-rdb, upstream's redis-sentinel and redis-check-rdb are links
+/// to redis-server, and a forked child keeps comm and exe.
 public enum ProcessRole: Hashable, Sendable {
     case server(KnownServer)
-    /// redis-sentinel, or redis-server --sentinel: watches servers and holds no data.
+    /// redis-sentinel, or redis-server --sentinel: monitors servers and holds no data.
     case sentinel
-    /// A fork that writes a snapshot or rewrites the log; the word is its title, such as "redis-rdb-bgsave".
+    /// A fork that writes a snapshot or rewrites the log, with its title, such as "redis-rdb-bgsave".
     case serverChild(title: String)
     case other
 
@@ -16,7 +16,7 @@ public enum ProcessRole: Hashable, Sendable {
     ///   - arguments: the command line, which may have been replaced by a title.
     public init(comm: String, exe: String?, arguments: [String]) {
         let exeName = exe?.droppingSuffix(" (deleted)").baseName
-        // A script takes its own name as comm: a wrapper called redis-server is a shell.
+        // A script has its own name as comm: a wrapper called redis-server is a shell.
         if let exeName, Self.interpreters.contains(exeName) { self = .other; return }
         let arguments = exe.map(Self.isLoader) == true ? Self.behindLoader(arguments) : arguments
         let ownNames = Self.ownNames(comm, arguments)
@@ -36,7 +36,7 @@ public enum ProcessRole: Hashable, Sendable {
 
     public var server: KnownServer? { if case .server(let server) = self { server } else { nil } }
 
-    /// Whether it reads requests of a known protocol, whatever for.
+    /// Whether it reads requests of a known protocol, for any purpose.
     public var readsRequests: Bool {
         switch self {
         case .server, .sentinel: true
@@ -44,14 +44,14 @@ public enum ProcessRole: Hashable, Sendable {
         }
     }
 
-    /// The role of a process by its program, where its name does not say it. A tool may be a link to the server.
+    /// The role of a process by its program, if its name is not known. A tool may be a link to the server.
     init(comm: String, exe: String?, arguments: [String], program: () -> KnownServer?) {
         self.init(comm: comm, exe: exe, arguments: arguments)
         guard self == .other, !Self.ownNames(comm, arguments).contains(where: Self.isTool), let server = program() else { return }
         self = arguments.contains("--sentinel") ? .sentinel : .server(server)
     }
 
-    /// The dynamic loader: /lib64/ld-linux-x86-64.so.2, ld-musl-x86_64.so.1, ld.so. It runs a program that it is given as an argument.
+    /// The dynamic loader (/lib64/ld-linux-x86-64.so.2, ld-musl-x86_64.so.1, ld.so), which runs the program in its arguments.
     static func isLoader(_ exe: String) -> Bool {
         let name = exe.droppingSuffix(" (deleted)").baseName
         return name == "ld.so" || name.hasPrefix("ld-") && name.contains(".so")
@@ -66,15 +66,16 @@ public enum ProcessRole: Hashable, Sendable {
         return Array(rest)
     }
 
-    /// Options of the loader without a value.
+    /// The loader's options without a value.
     private static let loaderFlags: Set<String> = ["--inhibit-cache", "--list", "--verify", "--list-tunables", "--list-diagnostics"]
 
-    /// Up to its first blank: a title is one argument, "redis-server unixsocket:/run/x.sock", whose last slash is not its own.
+    /// The title up to its first blank. A title is one argument, "redis-server unixsocket:/run/x.sock", whose last slash is part of the
+    /// address.
     private static func title(_ arguments: [String]) -> String? {
         arguments.first?.split(separator: " ").first.map { String($0).baseName }
     }
 
-    /// What the process calls itself comes before the name of a file that it may share with other programs.
+    /// The process's own names come before the name of its file, which other programs may share.
     private static func ownNames(_ comm: String, _ arguments: [String]) -> [String] {
         [title(arguments), comm].compactMap { $0 }
     }

@@ -1,4 +1,4 @@
-// What a process runs, by the program's file: so that a server is known under any name.
+// Recognizes a server by its program file, whatever its name is.
 
 #if canImport(Glibc)
 import Glibc
@@ -8,20 +8,20 @@ import Musl
 import SystemPackage
 
 extension KnownServer {
-    /// What every server of the family has in its program and no client: a line of INFO, and the name of a setting. In two parts, so
-    /// that kiln's own file doesn't have them.
+    /// Strings that every server of the family has in its program, and no client: a line of INFO, and the name of a setting. Split in two,
+    /// so that kiln's own file doesn't contain them.
     static let marks = [("redis_", "version:"), ("proto-max-", "bulk-len")].map { Array(($0 + $1).utf8) }
 
-    /// What only one of them has.
+    /// A string that only this server has.
     static let ownMarks: [(server: KnownServer, mark: [UInt8])] = [
         (.valkey, Array("valkey_version".utf8)), (.redict, Array("redict_version".utf8)), (.keydb, Array("KeyDB".utf8)),
     ]
 }
 
 extension ProcessDirectory {
-    /// The server whose program the process runs; nil: none that is known, or its file can't be read.
+    /// The server whose program the process runs; nil if it is unknown, or if its file can't be read.
     package func serverProgram() -> KnownServer? {
-        // The loader that was asked to run a program is the process's exe; the program is among what it mapped.
+        // If the loader was called with a program, the process's exe is the loader, and the program is among the mapped files.
         guard let exe = try? exe(), ProcessRole.isLoader(exe) else { return server(inFile: "exe") }
         for path in (try? mappedPrograms()) ?? [] where path != exe {
             if let server = server(inFile: "root" + path) { return server }
@@ -29,7 +29,7 @@ extension ProcessDirectory {
         return nil
     }
 
-    /// The files of which code is mapped, as the process names them, each once.
+    /// The files with mapped code, by their paths in the process, each once.
     private func mappedPrograms() throws(Errno) -> [String] {
         var paths: [String] = []
         try forEachLine(of: "maps") { line in
@@ -45,9 +45,9 @@ extension ProcessDirectory {
         return paths
     }
 
-    /// `file`: below the process's directory.
+    /// `file`: relative to the process's directory.
     private func server(inFile file: String) -> KnownServer? {
-        // O_NONBLOCK: a path in a container may have become a pipe that nobody writes.
+        // O_NONBLOCK, because a path in a container may be a pipe without a writer.
         guard let descriptor = try? openFile(file, O_NONBLOCK) else { return nil }
         defer { close(descriptor) }
         guard isRegularFile(descriptor) else { return nil }
@@ -63,7 +63,7 @@ private func isRegularFile(_ descriptor: Int32) -> Bool {
     return fstat(descriptor, &status) == 0 && status.st_mode & S_IFMT == S_IFREG
 }
 
-/// Which of the marks a file has. It is read piece by piece, each with the end of the one before, where a mark may begin.
+/// Which of the marks a file contains. The file is read in pieces that overlap, because a mark may cross their boundary.
 private func marks(_ marks: [[UInt8]], in descriptor: Int32) -> [Bool] {
     let overlap = 64, pieceLength = 1 << 20
     var found = [Bool](repeating: false, count: marks.count)

@@ -23,6 +23,9 @@ struct DiffCommand: ParsableCommand {
     @Flag(name: [.customShort("n"), .long], help: "Compare shares: scale the first profile to the weight of the second.")
     var normalize = false
 
+    @Flag(name: [.customShort("s"), .customLong("strip")], help: "Write 0x... for hexadecimal numbers in names, so that addresses don't differ.")
+    var stripsNumbers = false
+
     @Flag(help: "Draw a picture, whatever the output is called.")
     var svg = false
 
@@ -46,16 +49,21 @@ struct DiffCommand: ParsableCommand {
                     "kiln: the profiles differ in weight, \(after) has \((ratio * 100).rounded() / 100) times that of \(before): -n compares shares")
             }
             guard svg || output?.hasSuffix(".svg") == true else {
-                return try writePieces(to: output) { try $0(stacks.foldedText()) }
+                return try writePieces(to: output) { try $0(Array(stacks.measure.comments.utf8) + stacks.foldedText()) }
             }
-            var options = try picture.flamegraphOptions(defaultTitle: "Difference")
+            var options = try picture.flamegraphOptions(stacks, defaultTitle: "Difference")
             if options.subtitle.isEmpty { options.subtitle = "\(before) → \(after)" + (normalize ? ", by share" : "") }
+            if options.difference.sampleWeight == nil {
+                say("kiln: nothing says what one sample weighs, so no difference is judged: --sample-weight names it")
+            }
             try picture.draw(stacks, options, to: output)
         }
     }
 
     private func read(_ file: String) throws -> FoldedStacks {
-        var stacks = FoldedStacks()
+        var reading = FoldedReading()
+        reading.stripsNumbers = stripsNumbers
+        var stacks = FoldedStacks(reading)
         try readPieces(of: file, "folded stacks") { stacks.read($0) }
         stacks.endInput()
         tellRejected(stacks, of: [file])

@@ -25,6 +25,9 @@ struct FlamegraphCommand: ParsableCommand {
     @Flag(help: "Keep the order of lines as time, from left to right; merge neighbours only.")
     var flamechart = false
 
+    @Option(help: ArgumentHelp("Leave out the frames below this one. May be repeated.", valueName: "frame"))
+    var base: [String] = []
+
     @Flag(inversion: .prefixedNo, help: "Lines have two numbers, or one.")
     var diff: Bool?
 
@@ -53,6 +56,7 @@ struct FlamegraphCommand: ParsableCommand {
             reading.columns = diff.map { $0 ? .two : .one } ?? .decidedByInput
             reading.isReversed = reverse
             reading.keepsOrder = flamechart
+            reading.bases = Set(base.map { Array($0.utf8) })
             var stacks = FoldedStacks(reading)
             for file in files {
                 try readPieces(of: file, "folded stacks") { stacks.read($0) }
@@ -69,7 +73,7 @@ struct FlamegraphCommand: ParsableCommand {
             if let total, let number = ExactNumber(total), !stacks.widen(to: number) {
                 say("kiln: \(name): --total \(total) is less than all weights together: not used")
             }
-            let options = try picture.flamegraphOptions(defaultTitle: flamechart ? "Flame chart" : "Flame graph")
+            let options = try picture.flamegraphOptions(stacks, defaultTitle: flamechart ? "Flame chart" : "Flame graph")
             if let empty = stacks.emptyInput {
                 // An honest picture where one was asked for; nothing where a pipe would take it for a result.
                 if output != nil { try picture.draw(stacks, options, to: output) }

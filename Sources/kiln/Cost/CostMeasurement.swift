@@ -90,7 +90,7 @@ final class CostMeasurement {
         }
         let after = try moment()
         let asked = before.server.flatMap { after.server?.since($0) }
-        if before.server != nil, asked == nil { throw Failure("the server's counters were reset meanwhile (CONFIG RESETSTAT): measure again.") }
+        if before.server != nil, asked == nil { throw Failure("the server's counters were reset during the measurement (CONFIG RESETSTAT): measure again.") }
         return CostWindow(
             watched: watched, wallNs: (after.time - before.time).count, cpuNs: after.cpu &- before.cpu,
             commands: asked.map { $0.commands.values.reduce(0) { $0 &+ $1.calls &+ $1.rejectedCalls } },

@@ -29,8 +29,8 @@ struct PictureOptions: ParsableArguments {
     @Option(help: ArgumentHelp("Mean width of its letters as a share of the size, 0.3 to 1.5.", valueName: "share"))
     var fontwidth = 0.6
 
-    @Option(help: ArgumentHelp("What the weights count.", valueName: "text"))
-    var countname = "samples"
+    @Option(help: ArgumentHelp("What the weights count. Without it, what the stacks' own comments say.", valueName: "text"))
+    var countname: String?
 
     @Option(help: ArgumentHelp("What stands before a frame's name where it is described, like Function:", valueName: "text"))
     var nametype = ""
@@ -53,8 +53,8 @@ struct PictureOptions: ParsableArguments {
     @Flag(help: "Two profiles: swap red and blue.")
     var negate = false
 
-    @Option(help: ArgumentHelp("Two profiles: weight of one sample, where weights are not counts. Decides what is noise.", valueName: "weight"))
-    var sampleWeight = 1.0
+    @Option(help: ArgumentHelp("Two profiles: weight of one sample, which decides what is noise. Without it, what the stacks' own comments say.", valueName: "weight"))
+    var sampleWeight: Double?
 
     @Option(help: ArgumentHelp("A line at the foot.", valueName: "text"))
     var notes: [String] = []
@@ -65,7 +65,9 @@ struct PictureOptions: ParsableArguments {
         try check("--fontsize", fontsize, 6...48)
         try check("--fontwidth", fontwidth, 0.3...1.5)
         _ = try minimumPercent()
-        guard sampleWeight.isFinite, sampleWeight > 0 else { throw ValidationError("--sample-weight must be more than 0.") }
+        if let sampleWeight, !sampleWeight.isFinite || sampleWeight <= 0 { 
+            throw ValidationError("--sample-weight must be more than 0.")
+        }
         if let bgcolors, Background(bgcolors) == nil {
             throw ValidationError("--bgcolors \(bgcolors) is no colour: give yellow, blue, green, grey or #rrggbb.")
         }
@@ -88,9 +90,9 @@ struct PictureOptions: ParsableArguments {
     }
 
     /// For the library. - Parameter defaultTitle: the headline when none was given.
-    func flamegraphOptions(defaultTitle: String) throws -> FlamegraphOptions {
+    func flamegraphOptions(_ stacks: borrowing FoldedStacks, defaultTitle: String) throws -> FlamegraphOptions {
         var options = FlamegraphOptions(
-            title: title ?? defaultTitle, subtitle: subtitle, countName: countname, notes: notes)
+            title: title ?? defaultTitle, subtitle: subtitle, countName: countname ?? stacks.unit, notes: notes)
         options.width = width ?? 1200
         options.isFluid = width == nil
         options.rowHeight = height
@@ -103,7 +105,7 @@ struct PictureOptions: ParsableArguments {
         options.background = bgcolors.flatMap(Background.init)
         options.inverted = inverted
         options.difference.isNegated = negate
-        options.difference.sampleWeight = sampleWeight
+        options.difference.sampleWeight = sampleWeight ?? (stacks.isDifference ? stacks.sampleWeight : 1)
         return options
     }
 

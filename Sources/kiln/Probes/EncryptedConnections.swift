@@ -40,7 +40,7 @@ struct EncryptedConnections {
 
     /// The line for `--verbose` about a refused library. Also prints a warning at once.
     func refusal(of library: TLSLibrary, _ error: KernelError) -> String {
-        say("kiln: kiln can't follow the encrypted connections of pid \(library.pid), because \(library.name) is refused: ", error)
+        say("kiln: can't follow the encrypted connections of pid \(library.pid), because \(library.name) is refused: ", error)
         return "\(library.name) of pid \(library.pid): \(error.cause)"
     }
 

@@ -15,7 +15,7 @@ import KilnModel
 ///     conclude    the sinks have the result
 ///     detach
 ///
-/// All methods but the first ones have defaults. To add a probe, write a class and add it to the list of a subcommand.
+/// `load`, `attach` and `read` are required; the rest have defaults. To add a probe, write a class and add it to the list of a subcommand.
 protocol Probe: AnyObject {
     /// What the probe needs of the host beside `Capabilities.host`; `kiln doctor` tries it.
     static var needs: [Capabilities.Entry] { get }

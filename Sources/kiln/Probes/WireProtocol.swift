@@ -1,17 +1,17 @@
 import KilnKernel
 import KilnModel
 
-/// What the bytes between clients and servers mean, as far as user space has to know it. The kernel's part is `bpf/protocols/NAME`, and is
-/// chosen when that is compiled.
+/// A protocol between clients and servers, as far as user space needs it. The kernel's part is `bpf/protocols/NAME`, which is chosen at compile
+/// time.
 ///
-/// A protocol is a folder that makes one of these values: see `Redis`.
+/// Each protocol has a folder that defines one of these values; `Redis` is the first.
 struct WireProtocol {
-    /// As people write it.
+    /// The name in messages.
     let title: String
-    /// What its messages are called.
+    /// The name of its message format.
     let encoding: String
-    /// The programs that count its requests, and the commands that they treat specially.
+    /// The BPF programs for its requests, and the commands that they treat specially.
     let objects: RequestObjects
-    /// Reads the bytes of a trace.
+    /// Decodes the bytes of a trace.
     let payload: any PayloadDecoder
 }

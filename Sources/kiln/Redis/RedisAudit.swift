@@ -52,7 +52,7 @@ final class RedisAudit: Probe {
         audits = zip(connections, starts).enumerated().map { process, asked in
             do {
                 let audit = Audit(process: process, from: asked.1, to: try moment(asked.0))
-                if audit == nil { say("kiln: no audit: the server's counters were reset meanwhile (CONFIG RESETSTAT).") }
+                if audit == nil { say("kiln: no audit: the server's counters were reset during the audit (CONFIG RESETSTAT).") }
                 return audit
             } catch {
                 say("kiln: no audit: ", error)

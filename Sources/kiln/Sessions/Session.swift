@@ -133,7 +133,7 @@ final class Session {
         }
     }
 
-    /// The poll loop. After the session has ended, it runs once more.
+    /// The poll loop. The iteration in which the session ends is the last one.
     private func poll() throws {
         let end = plan.length.end(from: first, plan.words)
         var due = plan.interval.map { first + $0 }, more = false

@@ -1,6 +1,7 @@
 import Foundation
 import Glibc
 import KilnModel
+import TestSupport
 import Testing
 
 extension KernelTests {

@@ -160,7 +160,7 @@ struct FoldedCommandTests {
         let perf = (name: "good.perf", text: "dd 7 1.0: e:\n\t1f read (/bin/dd)\n")
         let full = try shell("$k \(command) > /dev/full", file: perf)
         #expect(full.status == 1)
-        #expect(full.errors == "kiln: cannot write standard output: No space left on device. Send it somewhere else, or free space there.\n")
+        #expect(full.errors == "kiln: cannot write standard output: No space left on device. Redirect it to another file, or free space there.\n")
         let file = try shell("$k \(command) -o /dev/full", file: perf)
         #expect(file.status == 1)
         #expect(file.errors == "kiln: cannot write /dev/full: No space left on device. Give a file that can be written with --output.\n")

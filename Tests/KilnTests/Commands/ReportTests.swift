@@ -1,5 +1,6 @@
 import Foundation
 import KilnModel
+import TestSupport
 import Testing
 
 /// `kiln report` on files that somebody else may have written.

@@ -1,5 +1,6 @@
 import Foundation
 import Glibc
+import TestSupport
 import Testing
 
 /// A server as audits meet it: a build and its threads.
@@ -23,7 +24,7 @@ struct AuditedServer: CustomTestStringConvertible, Sendable {
 enum AuditedClient: String, CaseIterable {
     case redisBenchmark7, redisBenchmark8, valkeyBenchmark, redisCli, redisCliPiped, redisCliInteractive, redisPy, redisPyRESP2, sockets, blocking
 
-    func run(_ server: RedisServer) throws {
+    func run(_ server: RedisServer, of build: ServerBuild) throws {
         let port = "\(server.port)"
         switch self {
         case .redisBenchmark7: try end("redis-benchmark", ["-p", port, "-q", "-n", "1009", "-t", "get,set,lpush,lrange_100,mset"])
@@ -79,13 +80,13 @@ enum AuditedClient: String, CaseIterable {
                 client.close()
                 """)
             try python.finish()
-        case .sockets: try sockets(server)
+        case .sockets: try sockets(server, of: build)
         case .blocking: try blocking(server)
         }
     }
 
     /// Errors, scripts, transactions, what a server doesn't know.
-    private func sockets(_ server: RedisServer) throws {
+    private func sockets(_ server: RedisServer, of build: ServerBuild) throws {
         let client = try Connection(port: server.port)
         for words in [
             ["SET", "k", "1"], ["CLIENT", "SETINFO", "LIB-NAME", "x"], ["CLIENT", "MAINT_NOTIFICATIONS", "ON"], ["CONFIG", "NOSUCH"], ["NOSUCH"], ["GET"],
@@ -109,7 +110,7 @@ enum AuditedClient: String, CaseIterable {
         let leaving = try Connection(port: server.port)
         try leaving.send(request("SET", "q", "1") + request("QUIT") + request("GET", "q") + request("HGET", "q", "x"))
         try leaving.receive(until: "+OK\r\n+OK\r\n")
-        if server.build == .falkordb {
+        if build == .falkordb {
             for words in [["GRAPH.QUERY", "g", "CREATE (:a {b: 1})"], ["GRAPH.RO_QUERY", "g", "MATCH (n) RETURN n"], ["GRAPH.QUERY", "g", "nonsense"], ["GRAPH.LIST"]] {
                 try client.send(request(words))
             }
@@ -196,7 +197,7 @@ extension KernelTests {
             try queuing.receive(until: "+QUEUED\r\n")
             let session = try Session.recording(pid: server.pid, ["--audit", "-F", "0", "--no-syscalls"]) {
                 try earlier.settle()
-                try pair.client.run(server)
+                try pair.client.run(server, of: pair.server.build)
                 try queuing.send(request("GET", "b"))
                 try queuing.receive(until: "+QUEUED\r\n")
                 try queuing.send(request("EXEC"))

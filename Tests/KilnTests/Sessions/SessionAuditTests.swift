@@ -1,5 +1,6 @@
 import Foundation
 import Glibc
+import TestSupport
 import Testing
 
 extension KernelTests {
@@ -24,7 +25,7 @@ extension KernelTests {
             #expect(try row("INCR") == "the server has 1 fewer: queued and discarded")
             let errors = try #require(session.record.audit).errors
             #expect(errors.map(\.word) == ["ERR"])
-            #expect(errors.first?.difference == "the server has 1 more: errors inside of scripts (2 ran)")
+            #expect(errors.first?.difference == "the server has 1 more: errors inside scripts (2 ran)")
             #expect(session.output.contains("AUDIT"))
             #expect(session.output.contains("and 1 of 1 errors differ, for the reasons given"))
             #expect(session.output.contains("exec: ") && session.output.contains(" longer than usec_per_call (median of "))
@@ -96,7 +97,7 @@ extension KernelTests {
         @Test func aFullServerAndABusyOneHaveTheirLines() throws {
             let server = try RedisServer(["--busy-reply-threshold", "10"]), client = try Connection(port: server.port)
             _ = try client.reply(to: "CONFIG", "SET", "maxclients", "1")
-            #expect(try refusal(pid: server.pid) == "kiln: pid \(server.pid) (redis-server) doesn't answer PING for --audit: it has as many clients as it takes "
+            #expect(try refusal(pid: server.pid) == "kiln: pid \(server.pid) (redis-server) doesn't answer PING for --audit: it has reached its limit of clients "
                 + "(`maxclients`). Close some, or raise the limit (`CONFIG SET maxclients`).")
             _ = try client.reply(to: "CONFIG", "SET", "maxclients", "100")
             let watching = try Connection(port: server.port)
@@ -137,7 +138,7 @@ extension KernelTests {
             let session = try Session.recording(pid: server.pid, ["--audit", "-F", "0", "--no-syscalls"]) { try Connection(port: plain).settle() }
             #expect(session.record.audit != nil)
             #expect(try client.reply(to: "CONFIG", "SET", "port", "0") == "+OK\r\n")
-            #expect(try refusal(pid: server.pid) == "kiln: pid \(server.pid) (redis-server) takes encrypted connections alone, and --audit makes plain ones. "
+            #expect(try refusal(pid: server.pid) == "kiln: pid \(server.pid) (redis-server) accepts only encrypted connections, and --audit needs a plain one. "
                 + "Give the server a plain port (`port`) or a unix socket (`unixsocket`), or leave --audit out.")
         }
 

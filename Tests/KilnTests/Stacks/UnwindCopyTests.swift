@@ -5,6 +5,7 @@ import Glibc
 import KilnKernel
 import KilnModel
 import StackCheck
+import TestSupport
 import Testing
 
 extension KernelTests {

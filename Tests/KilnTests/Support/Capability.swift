@@ -1,5 +1,6 @@
 import Foundation
 import Glibc
+import TestSupport
 
 /// What kernel tests need of the machine, probed by running kiln itself: nothing is guessed from versions.
 enum Capability {
@@ -31,21 +32,4 @@ enum Capability {
             return "\(error)"
         }
     }
-}
-
-/// A directory of our own, to be removed by who asked for it.
-func temporaryDirectory(in parent: String = "/tmp") -> String {
-    var template = Array("\(parent)/kiln-test-XXXXXX".utf8CString)
-    guard mkdtemp(&template) != nil else { fatalError("cannot make a directory in \(parent)") }
-    return String(decoding: template.dropLast().map { UInt8(bitPattern: $0) }, as: UTF8.self)
-}
-
-/// Wait until `condition` holds, looking every 10 ms; false after `seconds`.
-func eventually(within seconds: Double = 60, _ condition: () -> Bool) -> Bool {
-    let end = Date().addingTimeInterval(seconds)
-    while !condition() {
-        if Date() > end { return false }
-        usleep(10_000)
-    }
-    return true
 }

@@ -107,8 +107,3 @@ struct Session {
         return try Session(directory: directory + "/session", output: kiln.outputText)
     }
 }
-
-struct TestFailure: Error, CustomStringConvertible {
-    let description: String
-    init(_ description: String) { self.description = description }
-}

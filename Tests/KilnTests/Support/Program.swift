@@ -1,6 +1,7 @@
 import Foundation
 import Glibc
 import KilnTargets
+import TestSupport
 
 /// A program of a test, compiled and running; ended with the value.
 final class Program {

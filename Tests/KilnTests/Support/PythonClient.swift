@@ -1,5 +1,6 @@
 import Foundation
 import Glibc
+import TestSupport
 
 /// Ask for INCR on each of some connections without a pause, until told to `go` and then so often that a boundary must have been proven; and then,
 /// still without a pause, 101 times for `pipeline` GETs of a key that isn't there. "ready" once all have begun.

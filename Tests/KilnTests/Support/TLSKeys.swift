@@ -1,4 +1,5 @@
 import Foundation
+import TestSupport
 
 /// A key and a certificate of our own, and a port for them; gone with the value.
 final class TLSKeys {

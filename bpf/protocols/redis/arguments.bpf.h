@@ -23,7 +23,7 @@ __noinline __u64 argument_at(const struct request_reader *r, __u32 offset, __u32
 
 	if (!r || !next)
 		return 0;
-	/* The slack behind the window may be looked at: what it makes of a header ends behind the window too. */
+	/* The read may touch the slack behind the window: a header found there ends behind the window too. */
 	if (offset >= r->window_length)
 		return 0;
 	header = short_header(&r->bytes[in_window(offset)], 8, &number);
@@ -62,7 +62,7 @@ static __always_inline __u32 class_by_arguments(const struct request_reader *r, 
 		case WORD_OFF: return KILN_CLASS_REPLY_OFF;
 		case WORD_SKIP: return KILN_CLASS_REPLY_SKIP;
 		}
-		return KILN_CLASS_STREAMING;      /* cut, so that nobody knows whether replies follow */
+		return KILN_CLASS_STREAMING;      /* cut: whether replies follow is not known */
 	}
 	for (i = 0; i < XREAD_ARGUMENTS_MAX; i++) {
 		if (!word)

@@ -7,6 +7,7 @@
  *   responses_expected()    how many of a run's requests get one response each; the connection's state changes with them
  *   is_answered_once()      each request of a class gets one response, unless the connection has MAY_GET_NO_RESPONSE
  *   note_class()            a request of this class was read: does what follows it wait to be executed?
+ *   defers_next()           it does
  *   is_deferred()           a request of this class waits to be executed by a later one
  *   restart_expectations()  requests were missed: what they changed is not known
  *   note_unsolicited()      the server sent something that no request asked for */
@@ -73,7 +74,7 @@ __noinline int begins_other_stream(__u64 base, __u32 length)
 static __always_inline void note_class(struct connection *x, __u8 class)
 {
 	if (class == KILN_CLASS_MULTI || class == KILN_CLASS_EXEC)
-		x->queues = class == KILN_CLASS_MULTI;
+		change_flags(x, QUEUES, class == KILN_CLASS_MULTI);
 }
 
 /* How many of a run's commands get a reply each; the connection's state changes with what they ask for. */
@@ -82,30 +83,29 @@ static __always_inline __u32 responses_expected(struct connection *x, __u8 class
 	__u32 skipped = 0;
 
 	if (x->flags & SKIPS_REPLY && class != KILN_CLASS_REPLY_SKIP) {
-		x->flags &= ~SKIPS_REPLY;
+		clear_flags(x, SKIPS_REPLY);
 		skipped = 1;
 	}
 	note_class(x, class);
 	switch (class) {
 	case KILN_CLASS_REPLY_ON:
-		x->flags &= ~(REPLIES_OFF | SKIPS_REPLY);
+		clear_flags(x, REPLIES_OFF | SKIPS_REPLY);
 		return count;
 	case KILN_CLASS_REPLY_OFF:
-		x->flags |= REPLIES_OFF;
+		set_flags(x, REPLIES_OFF);
 		return 0;
 	case KILN_CLASS_REPLY_SKIP:
 		if (!(x->flags & REPLIES_OFF))
-			x->flags |= SKIPS_REPLY;
+			set_flags(x, SKIPS_REPLY);
 		return 0;
 	case KILN_CLASS_HELLO_3:
-		x->flags |= RESP3;
+		set_flags(x, RESP3);
 		break;
 	case KILN_CLASS_RESET:
-		x->queues = 0;
-		x->flags &= ~(REPLIES_OFF | SKIPS_REPLY | RESP3);
+		clear_flags(x, REPLIES_OFF | SKIPS_REPLY | RESP3 | QUEUES);
 		return count;
 	case KILN_CLASS_HELLO_2:
-		x->flags &= ~RESP3;
+		clear_flags(x, RESP3);
 		break;
 	case KILN_CLASS_SUBSCRIBING:
 		if (x->flags & RESP3)     /* pushes answer it */
@@ -125,20 +125,26 @@ static __always_inline bool is_answered_once(__u8 class)
 	return class != KILN_CLASS_UNTIMED && (class <= KILN_CLASS_EXEC || class >= KILN_CLASS_LOOK_AT_CLIENT);
 }
 
+/* What is read next is queued by MULTI. */
+static __always_inline bool defers_next(const struct connection *x)
+{
+	return x->flags & QUEUES;
+}
+
 static __always_inline bool is_deferred(const struct connection *x, __u8 class)
 {
-	return x->queues && class != KILN_CLASS_EXEC;
+	return x->flags & QUEUES && class != KILN_CLASS_EXEC;
 }
 
 static __always_inline void restart_expectations(struct connection *x)
 {
-	x->queues = 0;
+	clear_flags(x, QUEUES);
 }
 
 /* Only RESP3 has pushes. */
 static __always_inline void note_unsolicited(struct connection *x)
 {
-	x->flags |= RESP3;
+	set_flags(x, RESP3);
 }
 
 #endif

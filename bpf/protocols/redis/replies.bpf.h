@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: (GPL-2.0-only OR BSD-2-Clause) */
-/* RESP reply framing: follows the bytes that a server sends on one connection and tells which replies each send completed,
+/* RESP reply framing: follows the bytes that a server sends on one connection and reports which replies each send completed,
  * and which of them are errors.
  *
  * A reply is whole when as many elements have passed as its arrays, maps, sets and attributes announced; what is nested
- * need not be known, only how many elements are outstanding. RESP3 pushes are passed over: nobody asked for them.
+ * need not be known, only how many elements are outstanding. RESP3 pushes are counted apart: no request asked for them.
  * One bpf_loop step takes one element that lies inside the window, or up to 32 bytes of a line; bulks are passed over by
  * arithmetic, unread. An element may be cut anywhere: what is known of it is kept in struct response_stream.
  *
@@ -35,7 +35,7 @@ static __always_inline void element_ended(struct response_reader *r, struct resp
 		return;
 	}
 	s->outstanding = 0;
-	if (responses_apart(r))
+	if (responses_are_listed(r))
 		note_response(r, s->push ? LIST_PUSH : s->type == '-' && !nested ? LIST_ERROR : LIST_RESPONSE);
 	if (s->push) {
 		r->pushes++;
@@ -73,7 +73,7 @@ static __always_inline void error_ended(struct response_reader *r, struct respon
 	} else {
 		s->state = REPLY_ELEMENT;
 		note_size(r, s);
-		if (responses_apart(r))
+		if (responses_are_listed(r))
 			note_response(r, LIST_ERROR);
 	}
 }
@@ -239,7 +239,7 @@ static __always_inline __u32 short_line(const __u8 *b, __u32 available)
 	return (__u32)(((found - 1) & 0x0101010101010101ULL) * 0x0101010101010101ULL >> 56);
 }
 
-/* The length of a small element at `offset` that is neither an aggregate nor an error, header and all, << 8 | the length of the bytes that tell
+/* The length of a small element at `offset` that is neither an aggregate nor an error, header and all, << 8 | the length of the bytes that show
  * it; 0: look closer. Global, so that the verifier follows it once. */
 __noinline __u32 element_length(const struct response_reader *r, __u32 offset)
 {
@@ -318,7 +318,7 @@ __noinline int pass_elements(struct response_reader *r, struct response_stream *
 			r->passed_largest_at = passed;
 		}
 		count = 1;
-		if (!s->outstanding && responses_apart(r)) {
+		if (!s->outstanding && responses_are_listed(r)) {
 			r->position = position + length;
 			note_response(r, LIST_RESPONSE);
 		} else {

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: (GPL-2.0-only OR BSD-2-Clause) */
-/* RESP request framing: follows one connection's byte stream and tells which commands each receive completed.
+/* RESP request framing: follows one connection's byte stream and reports which commands each receive completed.
  *
  * The stream is cut anywhere by receives, so what spans two of them is kept in struct request_stream (one for each
  * connection); struct request_reader is scratch (one for each CPU). User memory is read through a window of 4 KiB.
@@ -322,7 +322,7 @@ __noinline int read_run(struct request_reader *r, __u64 buffer, __u32 length)
 	return whole_run(r, 0, r->window_length) && r->position >= r->end ? READ_ONE_RUN : READ_MORE;
 }
 
-/* `length` bytes at the user address `buffer`, of a stream in the middle of a request: a receive, of which start_commands() was told, or another
+/* `length` bytes at the user address `buffer`, of a stream in the middle of a request: a receive, after start_commands(), or another
  * piece of it. What is left of them read_requests() follows; the two are not nested, for the sake of the stack. */
 __noinline int resume_piece(struct request_reader *r, struct request_stream *s, __u64 buffer, __u32 length)
 {

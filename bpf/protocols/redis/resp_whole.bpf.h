@@ -118,7 +118,7 @@ __noinline int resp_pass_repeated(struct request_reader *r, __u32 start, __u32 h
 	__u32 length, offset, room, i, reach = head;
 	const __u64 *b, *second_header;
 
-	if (!r || head < 8 || head > 24 || requests_apart(r, r->run_command))
+	if (!r || head < 8 || head > 24 || requests_are_single(r, r->run_command))
 		return 0;
 	offset = r->position - r->window_start;
 	length = offset - start;

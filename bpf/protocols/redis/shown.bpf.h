@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: (GPL-2.0-only OR BSD-2-Clause) */
-/* Which bytes of RESP a trace may show, and which of what nobody requested it emits. A protocol offers for traces:
+/* Which bytes of RESP a trace may show, and which unsolicited replies it emits. A protocol offers for traces:
  *
  *   words_end()             where the first words of a request end, for commands with secret arguments
- *   shown_of_response()     how much of a response tells no value
+ *   shown_of_response()     how many bytes of a response show no value
  *   is_message()            the response in a record is a message to a subscriber */
 #ifndef KILN_REDIS_SHOWN_BPF_H
 #define KILN_REDIS_SHOWN_BPF_H
@@ -82,7 +82,7 @@ __noinline int is_message(const struct kiln_trace_record *record)
 	if (!at || length < 7 || length > 12)
 		return false;
 	at += 4 + length - 7;
-	if (at + 7 > record->reply_kept)
+	if (at + 7 > record->reply_captured)
 		return false;
 	barrier_var(at);
 	word = *(const __u64 *)(b + (at & 31)) & (1ULL << 56) - 1;

@@ -11,6 +11,7 @@
 #define REPLIES_OFF PROTOCOL_FLAG_0       /* CLIENT REPLY OFF */
 #define SKIPS_REPLY PROTOCOL_FLAG_1       /* CLIENT REPLY SKIP: the next command has no reply */
 #define RESP3 PROTOCOL_FLAG_2
+#define QUEUES PROTOCOL_FLAG_3            /* MULTI was read, and not EXEC yet */
 /* As every protocol names them. */
 #define MAY_GET_NO_RESPONSE (REPLIES_OFF | SKIPS_REPLY)
 #define MAY_GET_UNSOLICITED RESP3

@@ -2,17 +2,17 @@ import Foundation
 import Glibc
 
 /// A client's connection that sends exactly the bytes it is told, in exactly the pieces it is told.
-final class Connection {
-    let fd: Int32
+public final class Connection {
+    public let fd: Int32
 
-    init(port: UInt16) throws {
+    public init(port: UInt16) throws {
         fd = socket(AF_INET, Int32(SOCK_STREAM.rawValue) | Int32(SOCK_CLOEXEC.rawValue), 0)
         var address = loopback(port: port)
         try connect(&address, MemoryLayout<sockaddr_in>.size)
         withoutDelay()
     }
 
-    init(ipv6Port port: UInt16) throws {
+    public init(ipv6Port port: UInt16) throws {
         fd = socket(AF_INET6, Int32(SOCK_STREAM.rawValue) | Int32(SOCK_CLOEXEC.rawValue), 0)
         var address = sockaddr_in6()
         address.sin6_family = sa_family_t(AF_INET6)
@@ -22,7 +22,7 @@ final class Connection {
         withoutDelay()
     }
 
-    init(unixSocket path: String) throws {
+    public init(unixSocket path: String) throws {
         fd = socket(AF_UNIX, Int32(SOCK_STREAM.rawValue) | Int32(SOCK_CLOEXEC.rawValue), 0)
         var address = sockaddr_un()
         address.sun_family = sa_family_t(AF_UNIX)
@@ -50,14 +50,14 @@ final class Connection {
     }
 
     /// Break a TCP connection off: the server gets a RST and no FIN.
-    func reset() throws {
+    public func reset() throws {
         var nothing = sockaddr()
         nothing.sa_family = sa_family_t(AF_UNSPEC)
         guard Glibc.connect(fd, &nothing, socklen_t(MemoryLayout<sockaddr>.size)) == 0
         else { throw TestFailure("cannot reset: \(String(cString: strerror(errno)))") }
     }
 
-    func send(_ bytes: some Collection<UInt8>) throws {
+    public func send(_ bytes: some Collection<UInt8>) throws {
         let bytes = Array(bytes)
         var sent = 0
         while sent < bytes.count {
@@ -69,7 +69,7 @@ final class Connection {
 
     /// Read until `text` has come; everything read.
     @discardableResult
-    func receive(until text: String) throws -> String {
+    public func receive(until text: String) throws -> String {
         var received: [UInt8] = []
         var piece = [UInt8](repeating: 0, count: 1 << 16)
         let wanted = Array(text.utf8)
@@ -82,14 +82,14 @@ final class Connection {
     }
 
     /// Wait until the server has answered everything sent so far: an ECHO of a word of our own comes back.
-    func settle() throws {
+    public func settle() throws {
         let word = "settled-\(UInt64.random(in: 0...UInt64.max))"
         try send(request("ECHO", word))
         try receive(until: "\(word)\r\n")
     }
 
     /// A bulk or simple reply to one request, as text.
-    func reply(to words: String...) throws -> String {
+    public func reply(to words: String...) throws -> String {
         try send(request(words))
         var text = try receive(until: "\r\n")
         if text.hasPrefix("$"), let length = Int(text.dropFirst().prefix { $0.isNumber }) {
@@ -104,10 +104,10 @@ final class Connection {
 }
 
 /// A request as an array of bulk strings.
-func request(_ words: String...) -> [UInt8] { request(words) }
+public func request(_ words: String...) -> [UInt8] { request(words) }
 
-func request(_ words: [String]) -> [UInt8] { request(words.map { Array($0.utf8) }) }
+public func request(_ words: [String]) -> [UInt8] { request(words.map { Array($0.utf8) }) }
 
-func request(_ words: [[UInt8]]) -> [UInt8] {
+public func request(_ words: [[UInt8]]) -> [UInt8] {
     Array("*\(words.count)\r\n".utf8) + words.flatMap { Array("$\($0.count)\r\n".utf8) + $0 + [13, 10] }
 }

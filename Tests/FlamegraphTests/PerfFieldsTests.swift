@@ -1,0 +1,194 @@
+import Foundation
+import TestSupport
+import Testing
+@testable import Flamegraph
+
+/// Recordings of perf, printed with each set of fields. What a sample is says perf itself, one field at a time: a line of `-F comm`, `-F tid`
+/// and so on for each sample.
+@Suite(.serialized, .enabled(if: PerfRecording.isPossible, "perf can't record here, or there is no C compiler"))
+struct PerfFieldsTests {
+    struct Case: Sendable, CustomTestStringConvertible {
+        var name: String
+        var arguments: [String]
+        /// Fields that only this recording has.
+        var extra: [String] = []
+        var sets = 40
+
+        var testDescription: String { name }
+    }
+
+    static let cases = [
+        Case(name: "without call chains", arguments: ["-e", "cpu-clock", "-F", "199"], extra: ["tod", "srcline", "insn", "insnlen", "flags"], sets: 100),
+        Case(name: "frame pointers", arguments: ["-e", "cpu-clock", "-F", "199", "-g"], extra: ["tod", "srcline", "srccode", "insnlen"], sets: 100),
+        Case(name: "DWARF", arguments: ["-e", "cpu-clock", "-F", "99", "--call-graph", "dwarf,4096"]),
+        Case(name: "all CPUs, call chains", arguments: ["-a", "-e", "cpu-clock", "-F", "99", "-g"]),
+        Case(name: "all CPUs", arguments: ["-a", "-e", "cpu-clock", "-F", "99"]),
+        Case(
+            name: "addresses, call chains", arguments: ["-e", "page-faults", "-c", "300", "-d", "--data-page-size", "--phys-data", "-g"],
+            extra: ["addr", "phys_addr", "data_page_size", "tod"], sets: 80),
+        Case(
+            name: "addresses", arguments: ["-e", "page-faults", "-c", "300", "-d", "--data-page-size", "--phys-data"],
+            extra: ["addr", "phys_addr", "data_page_size", "tod"], sets: 80),
+        Case(
+            name: "registers, call chains", arguments: ["-e", "cpu-clock", "-F", "99", "-g", "--user-regs=ip,sp", "--intr-regs=ip,sp"],
+            extra: ["uregs", "iregs"]),
+        Case(name: "tracepoint, call chains", arguments: ["-e", "sched:sched_switch", "-g"], extra: ["trace"]),
+        Case(name: "tracepoint", arguments: ["-e", "sched:sched_switch"], extra: ["trace"]),
+        Case(name: "group", arguments: ["-a", "-e", "{cpu-clock,page-faults}:S", "-F", "99", "-g"]),
+    ]
+
+    @Test(arguments: cases)
+    func everySetOfFieldsIsReadRightOrRefused(_ recorded: Case) throws {
+        let recording = try PerfRecording(recorded.arguments)
+        let truth = try recording.samples()
+        try #require(truth.count > 20)
+        let instructions: [[String]] = [[], ["ip"], ["ip", "sym"], ["ip", "dso"], ["ip", "sym", "dso"], ["ip", "sym", "symoff", "dso"]]
+        let others = ["time", "cpu", "misc", "event", "period"] + recorded.extra
+        var generator = SeededGenerator(seed: 20)
+        var read = 0
+        for number in 0..<recorded.sets {
+            let chosen = others.filter { _ in Bool.random(using: &generator) }
+            let instruction = instructions[number % instructions.count]
+            let numbers = [["tid"], ["pid"], ["pid", "tid"]].randomElement(using: &generator) ?? ["tid"]
+            let fields = ["comm"] + numbers + chosen + instruction
+            // Some that this recording doesn't have perf refuses itself.
+            guard let text = try recording.printed(fields) else { continue }
+            let result = collapse(text)
+            // Without time, event and processor what follows a thread's number can't be told from a comm in every case: then nothing is read.
+            if result.report.samples == 0 {
+                #expect(Set(chosen).isDisjoint(with: ["time", "event", "cpu"]), "\(fields)")
+                continue
+            }
+            read += 1
+            var known: [String: UInt64] = [:]
+            for sample in truth where !chosen.contains("event") || sample.event == truth[0].event {
+                known[sample.folded(fields), default: 0] += chosen.contains("period") ? max(sample.period, 1) : 1
+            }
+            #expect(Set(result.lines) == Set(known.map { "\($0.key) \($0.value)" }), "\(fields)")
+            #expect(result.report.rejectedCount == 0, "\(fields): \(result.report.rejectedLines)")
+        }
+        #expect(read > recorded.sets / 5)
+    }
+
+    /// Comms that end in numbers, with nothing behind them to tell where they end.
+    @Test(arguments: [["comm", "time", "event", "ip", "sym"], ["comm", "ip", "sym", "dso"], ["ip", "sym", "dso"], ["comm", "event"]])
+    func textWithoutNumbersOfThreadsIsRefused(fields: [String]) throws {
+        let recording = try PerfRecording(["-e", "cpu-clock", "-F", "199", "-g"])
+        let report = collapse(try #require(try recording.printed(fields))).report
+        #expect(report.samples == 0)
+        #expect(report.rejectedCount > 0)
+    }
+
+    @Test func recordsThatAreNoSamplesChangeNothing() throws {
+        let recording = try PerfRecording(["-e", "cpu-clock", "-F", "199", "-g", "--switch-events"])
+        let plain = try #require(try recording.output(["script"]))
+        let all = try #require(
+            try recording.output(["script", "--show-mmap-events", "--show-task-events", "--show-switch-events", "--show-bpf-events", "--show-lost-events"]))
+        let (result, expected) = (collapse(all), collapse(plain))
+        #expect(result.lines == expected.lines)
+        #expect(result.report.rejectedCount == 0)
+        #expect(result.report.otherRecords > 50)
+    }
+
+    /// A time stamp in a frame is a sample that was taken for one.
+    @Test(arguments: cases)
+    func noFrameHoldsATime(_ recorded: Case) throws {
+        let recording = try PerfRecording(recorded.arguments)
+        for arguments in [["script"], ["script", "-G"], ["script", "--ns"], ["script", "--reltime"], ["script", "--deltatime"], ["script", "-F", "+srcline"]] {
+            guard let text = try recording.output(arguments) else { continue }
+            let result = collapse(text)
+            #expect(result.report.rejectedCount == 0, "\(arguments): \(result.report.rejectedLines)")
+            #expect(result.report.samples > 0)
+            for line in result.lines { #expect(!line.dropLast(12).contains(/;[^;]*\d\.\d{6}/), "\(line)") }
+        }
+    }
+}
+
+/// What perf recorded of a program with awkward threads.
+private struct PerfRecording {
+    private let directory: TemporaryDirectory
+    private var file: String { directory.url.appendingPathComponent("perf.data").path }
+
+    static let isPossible = (try? PerfRecording(["-e", "cpu-clock", "-F", "99"])) != nil
+
+    struct Unavailable: Error {}
+
+    init(_ arguments: [String]) throws {
+        directory = try TemporaryDirectory()
+        guard let perf = program("perf"), let compiler = program("cc") else { throw Unavailable() }
+        let source = PerfScriptTests.fixtures.deletingLastPathComponent().appendingPathComponent("threads.c").path
+        let binary = directory.url.appendingPathComponent("threads").path
+        guard try Self.run(compiler, ["-O1", "-g", "-fno-omit-frame-pointer", "-fno-optimize-sibling-calls", source, "-o", binary, "-lpthread"]) != nil,
+            try Self.run(perf, ["record", "-q", "--sample-cpu", "-k", "CLOCK_MONOTONIC", "-o", file] + arguments + [binary]) != nil
+        else { throw Unavailable() }
+    }
+
+    struct Sample {
+        var comm: String
+        var event: String
+        var period: UInt64
+        /// Innermost first: the function, and what stands in parentheses behind it.
+        var frames: [(symbol: String, module: String)]
+
+        func folded(_ fields: [String]) -> String {
+            let process = comm.isEmpty ? "[unknown]" : String(comm.map { $0 == " " || $0 == "\t" ? "_" : $0 })
+            guard fields.contains("ip") else { return process }
+            let names = frames.map { frame in
+                if fields.contains("sym"), !["", "[unknown]"].contains(frame.symbol) { return frame.symbol }
+                if !fields.contains("dso") || ["", "[unknown]", "inlined"].contains(frame.module) { return "[unknown]" }
+                return "[\(frame.module.split(separator: "/").last ?? "")]"
+            }
+            return ([process] + names.reversed()).joined(separator: ";")
+        }
+    }
+
+    /// Every sample, each of its fields printed by itself.
+    func samples() throws -> [Sample] {
+        func lines(_ field: String) throws -> [String] {
+            text(try printed([field]) ?? []).split(separator: "\n", omittingEmptySubsequences: false).dropLast()
+                .map { $0.trimmingCharacters(in: .whitespaces) }
+        }
+        /// A list for each sample, what stands behind the addresses.
+        func stacks(_ field: String) throws -> [[String]] {
+            let printed = text(try printed(["ip", field]) ?? [])
+            let samples = printed.contains("\t") ? printed.components(separatedBy: "\n\n") : printed.components(separatedBy: "\n")
+            return samples.dropLast().map { sample in
+                sample.split(separator: "\n").map { line in
+                    let words = line.trimmingCharacters(in: .whitespaces).split(separator: " ", maxSplits: 1)
+                    return words.count > 1 ? String(words[1]) : ""
+                }
+            }
+        }
+        let (comms, events, periods) = (try lines("comm"), try lines("event"), try lines("period"))
+        let (symbols, modules) = (try stacks("sym"), try stacks("dso"))
+        #expect(Set([comms, events, periods].map(\.count) + [symbols.count, modules.count]).count == 1)
+        return comms.indices.map { index in
+            Sample(
+                comm: comms[index], event: String(events[index].dropLast()), period: UInt64(periods[index]) ?? 0,
+                frames: zip(symbols[index], modules[index]).map {
+                    ($0.replacing(" (inlined)", with: ""), String($1.dropFirst().dropLast()))
+                })
+        }
+    }
+
+    func printed(_ fields: [String]) throws -> [UInt8]? { try output(["script", "-F", fields.joined(separator: ",")]) }
+
+    /// What perf prints, or nil where it refuses.
+    func output(_ arguments: [String]) throws -> [UInt8]? {
+        guard let perf = program("perf") else { return nil }
+        return try Self.run(perf, arguments + ["-i", file])
+    }
+
+    private static func run(_ program: String, _ arguments: [String]) throws -> [UInt8]? {
+        let process = Process()
+        let output = Pipe()
+        process.executableURL = URL(fileURLWithPath: program)
+        process.arguments = arguments
+        process.standardOutput = output
+        process.standardError = FileHandle.nullDevice
+        try process.run()
+        let bytes = Array(try output.fileHandleForReading.readToEnd() ?? Data())
+        process.waitUntilExit()
+        return process.terminationStatus == 0 ? bytes : nil
+    }
+}
