@@ -61,7 +61,7 @@ int kiln_spawn_waiting(char *const arguments[], int errors, int *start, int *fai
 		if (read(starting[0], &byte, 1) != 1)
 			_exit(127);
 		if (errors >= 0) {
-			/* Nobody else would end it. Who has set file capabilities on it has this taken back. */
+			/* The command ends with kiln. The kernel clears this setting if the program has file capabilities. */
 			if (prctl(PR_SET_PDEATHSIG, SIGTERM) || getppid() != parent)
 				_exit(127);
 			nothing = open("/dev/null", O_RDWR | O_CLOEXEC);
@@ -91,13 +91,13 @@ int kiln_spawn_waiting(char *const arguments[], int errors, int *start, int *fai
 	return child;
 }
 
-/* The function that is probed: somewhere in kiln's own file. */
+/* A function in kiln's own file, to be probed. */
 __attribute__((noinline)) void kiln_probed_function(void)
 {
 	__asm__ volatile("");
 }
 
-/* Finds where in kiln's file the function lies. */
+/* Finds the function's offset in kiln's file. */
 static int find_probed(struct dl_phdr_info *object, size_t size, void *found)
 {
 	uint64_t address = (uint64_t)kiln_probed_function - object->dlpi_addr;
@@ -137,7 +137,7 @@ int kiln_probe_uprobe(void)
 	return 0;
 }
 
-/* The kernel's own structure and numbers, which the headers of older distributions lack (linux/bpf.h of Linux 6.13). */
+/* The kernel's structure and numbers (linux/bpf.h of Linux 6.13), which the headers of older distributions lack. */
 struct uprobe_multi_link {
 	__u32 program, target, attach_type, flags;
 	__u64 path, offsets, reference_offsets, cookies;
@@ -166,7 +166,7 @@ int kiln_probe_uprobe_multi(void)
 	if (fd >= 0)
 		close(fd);
 	close(program);
-	/* A directory has no functions: who gets as far as to say so knows the rest. */
+	/* A directory has no functions. A kernel that reports that error knows the attach type. */
 	return error == EBADF ? 0 : -error;
 }
 

@@ -12,7 +12,7 @@
 #include <string.h>
 #include <unistd.h>
 
-/* ---- what libbpf and the verifier say ------------------------------------------------------------------------ */
+/* ---- messages of libbpf and the verifier --------------------------------------------------------------------- */
 
 // A verifier's log can have megabytes. Its end has the reason of a refusal, so the oldest text is dropped. Several threads load objects, so
 // each one has its own log.
@@ -60,7 +60,7 @@ static int hear(enum libbpf_print_level level, const char *format, va_list argum
 	return 0;
 }
 
-/* ---- programs that are loaded apart -------------------------------------------------------------------------- */
+/* ---- programs that another thread loads ---------------------------------------------------------------------- */
 
 // Verifying the probes of functions takes as long as verifying an object's other programs, and libbpf loads one program after another. So
 // another thread loads the probes once libbpf has created the maps and relocated the instructions. libbpf itself loads an empty program
@@ -111,7 +111,7 @@ static void *load_apart(void *argument)
 	return NULL;
 }
 
-/* libbpf is about to load a probe. */
+/* Called before libbpf loads a probe. */
 static int prepare_probe(struct bpf_program *program, struct bpf_prog_load_opts *options, long cookie)
 {
 	static struct bpf_insn nothing[] = {
@@ -141,7 +141,7 @@ static int prepare_probe(struct bpf_program *program, struct bpf_prog_load_opts 
 	return bpf_program__set_insns(program, nothing, sizeof nothing / sizeof *nothing);
 }
 
-/* All that is loaded apart is there, or was refused: 0, or -errno. */
+/* Waits until all probes are loaded or refused. Returns 0, or -errno. */
 static int finish_apart(bool usable)
 {
 	int error = 0;

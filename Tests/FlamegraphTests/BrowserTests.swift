@@ -243,7 +243,7 @@ struct BrowserTests {
         try pushButton("Root at the top or at the bottom")
         #expect(try browser.value(order) == "all")
         try clickLabel("write")
-        #expect(try fragment() == "#frame=main;write")
+        #expect(try fragment() == "#frame=main;write&flip=1")
         try browser.press("ArrowUp", "ArrowUp", "ArrowDown")
         #expect(try focused() == "main, 500 samples, 100 % of all")
         expectNoComplaints()

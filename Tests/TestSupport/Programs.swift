@@ -34,16 +34,9 @@ public func xmllint(_ path: String) throws -> String? {
 /// The exit status of xmllint and what it printed.
 public func xmllint(_ arguments: [String]) throws -> (status: Int32, output: String) {
     guard let xmllint = program("xmllint") else { return (-1, "xmllint is not installed: it is in libxml2-utils") }
-    let process = Process()
-    process.executableURL = URL(fileURLWithPath: xmllint)
-    process.arguments = arguments
-    let output = Pipe()
-    process.standardOutput = output
-    process.standardError = output
-    try process.run()
-    let said = output.fileHandleForReading.readDataToEndOfFile()
-    process.waitUntilExit()
-    return (process.terminationStatus, String(decoding: said, as: UTF8.self))
+    let directory = try TemporaryDirectory(), output = directory.url.appendingPathComponent("output")
+    let status = try Child(xmllint, arguments, output: output.path, errors: output.path).wait()
+    return (status, try String(contentsOf: output, encoding: .utf8))
 }
 
 /// The folder that the tests were built from.

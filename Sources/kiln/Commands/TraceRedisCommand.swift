@@ -11,7 +11,7 @@ struct TraceRedisCommand: ParsableCommand {
         discussion: """
             A line appears when its reply has been sent; lines of one connection are in the order of the replies. Filters work in the \
             kernel: a request that they leave out costs next to nothing. Requests that kiln could not trace are counted by name at \
-            the end. The arguments of AUTH, HELLO, ACL, CONFIG, MIGRATE and SENTINEL never leave the kernel; those of other commands \
+            the end. The values of AUTH, HELLO, ACL, CONFIG, MIGRATE and SENTINEL never leave the kernel; those of other commands \
             are shown unless --no-arguments is given.
               kiln trace redis --slower-than 10 --port 6379
             """
