@@ -27,7 +27,7 @@ package struct BPFMap {
     /// Sets `key` to `value` if it has none; false: it has.
     func insert<Key, Value>(_ key: Key, _ value: Value) throws(KernelError) -> Bool {
         let result = withUnsafeBytes(of: key) { keyBytes in
-            withUnsafeBytes(of: value) { bpf_map_update_elem(fd, keyBytes.baseAddress, $0.baseAddress, UInt64(BPF_NOEXIST.rawValue)) }
+            withUnsafeBytes(of: value) { bpf_map_update_elem(fd, keyBytes.baseAddress, $0.baseAddress, UInt64(BPF_NOEXIST)) }
         }
         guard result == 0 || result == -EEXIST else { throw KernelError("write the map \(name)", code: -result) }
         return result == 0

@@ -43,6 +43,8 @@ public struct StackProbe: ~Copyable {
         try object.load()
         let weights = try object.map("stack_weights"), stats = try object.map("stack_stats")
         let losses = try object.map("losses")
+        var waits: Waits?
+        if let filter { waits = try Waits(object, filter) }
         let ring = try StackRing(stacks: try object.map("new_stacks"), ended: try object.map("ended_processes"), targets: pids.count)
         let unwinding = UnwindMaps(tables: try object.map("unwind_tables"), mappings: try object.map("code_mappings"), knownCode: try object.map("known_code"))
         filling = BackgroundWork(on: DispatchQueue(label: "unwind tables")) { () throws(KernelError) in try unwinding.set(tables, besides: known) }
@@ -50,7 +52,7 @@ public struct StackProbe: ~Copyable {
         self.weights = weights
         self.stats = stats
         self.losses = losses
-        waits = try filter.map { filter throws(KernelError) in try Waits(object, filter) }
+        self.waits = waits
         self.ring = ring
         self.unwinding = unwinding
         self.mappingEvents = mappingEvents

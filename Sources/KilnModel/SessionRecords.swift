@@ -307,7 +307,7 @@ public struct SessionRecord: Codable, Sendable {
         public init(counts: [SampleCounts], waits: [(isIdle: Bool, times: WaitTimes)]) {
             recorded = counts.reduce(0) { $0 &+ $1.recorded }
             complete = counts.reduce(0) { $0 &+ $1.complete }
-            ends = counts.reduce(into: [:]) { $0.merge($1.endsByName, uniquingKeysWith: &+) }
+            ends = counts.reduce(into: [:]) { $0.merge($1.terminationsByName, uniquingKeysWith: &+) }
             var busy = WaitTimes(), all = WaitTimes(), idle = Nanoseconds.zero
             for (isIdle, times) in waits {
                 all.add(times)

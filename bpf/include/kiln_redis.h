@@ -24,6 +24,7 @@ enum kiln_redis_class {
 	KILN_CLASS_LOOK_AT_CLUSTER,       /* SYNCSLOTS: a slot migration (valkey 9) */
 };
 
+/* clang-format off */
 /* Commands that are not ordinary. X(name, class) */
 #define KILN_SPECIAL_COMMANDS(X) \
 	X("BLPOP", BLOCKING) X("BRPOP", BLOCKING) X("BLMOVE", BLOCKING) X("BRPOPLPUSH", BLOCKING) X("BLMPOP", BLOCKING) \
@@ -39,5 +40,6 @@ enum kiln_redis_class {
  * Of their replies only the type, a length or count and an error's first word does. */
 #define KILN_SECRET_COMMANDS(X) \
 	X("AUTH", 1) X("HELLO", 2) X("ACL", 2) X("CONFIG", 3) X("MIGRATE", 3) X("SENTINEL", 3)
+/* clang-format on */
 
 #endif

@@ -57,9 +57,12 @@ final class StackFolding {
             for frame in located(frames.user, interrupted: frames.interrupted).reversed() {
                 stack.append(known.text(of: frame, in: process, uses) { named($0, process, origin, found[process]) })
             }
-            for frame in located(frames.kernel).reversed() {
-                stack.append(known.text(of: frame, in: nil, uses) { named([self.kernel.symbolize($0)], in: .kernel) })
+            var kernel = located(frames.kernel).reversed().map { frame in
+                known.text(of: frame, in: nil, uses) { named([self.kernel.symbolize($0)], in: .kernel) }
             }
+            // The program that takes the stack at a switch is on top of it.
+            while kind == .offCPU, let top = kernel.last, Self.ownFrames.contains(where: top.hasPrefix) { kernel.removeLast() }
+            stack += kernel
             for (state, weight) in weights { lines[(bottom + (state.map { [$0] } ?? []) + stack).joined(separator: ";"), default: 0] += weight }
         }
         switch kind {
@@ -76,6 +79,9 @@ final class StackFolding {
         let text = Array(lines.sorted { $0.key < $1.key }.map { "\($0.key) \($0.value)\n" }.joined().utf8)
         return (text, NamesRecord(named: known.named, unnamed: known.unnamed))
     }
+
+    /// Kernel functions between a tracepoint and a BPF program.
+    private static let ownFrames = ["bpf_prog_", "bpf_trace_run", "__bpf_trace_", "__traceiter_"]
 
     /// The innermost address is an instruction, as is one that a signal interrupted; the others are return addresses.
     private func located(_ addresses: [UInt64], interrupted: [Int] = []) -> [FrameAddress] {

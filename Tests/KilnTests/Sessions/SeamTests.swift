@@ -3,6 +3,7 @@ import Glibc
 import KilnKernel
 import KilnModel
 import KilnTargets
+import TestSupport
 import Testing
 @testable import kiln
 
