@@ -113,14 +113,14 @@ SWIFT_FILES := Package.swift Sources Tests Benchmarks flamegraph
 C_FILES     := $(shell find bpf Sources Tests Benchmarks -path bpf/build -prune -o -name '*.[ch]' -print)
 
 format: deps                     ## format the code, by .swift-format and .clang-format
-	$(SWIFT) format format --in-place --recursive --parallel $(SWIFT_FILES)
-	clang-format-14 -i $(C_FILES)
+	@$(SWIFT) format format --in-place --recursive --parallel $(SWIFT_FILES)
+	@clang-format-14 -i $(C_FILES)
 
 check-format: deps               ## whether the code is formatted as `make format` does it
-	$(SWIFT) format lint --strict --recursive --parallel $(SWIFT_FILES)
-	clang-format-14 --dry-run -Werror $(C_FILES)
+	@$(SWIFT) format lint --strict --recursive --parallel $(SWIFT_FILES)
+	@clang-format-14 --dry-run -Werror $(C_FILES)
 
-test: deps bpf bpf/build/headers ## run every test
+test: deps check-format bpf bpf/build/headers ## run every test
 	Tests/servers/fetch.sh .build-servers
 	Tests/run.sh "$(SWIFT)"
 

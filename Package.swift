@@ -77,7 +77,9 @@ let package = Package(
         // The kernel's scanners, compiled for user space.
         .target(name: "RESPHost", path: "Tests/RESPHost", cSettings: [.headerSearchPath("."), .headerSearchPath("../../bpf")]),
         // The kernel's unwinder, compiled for user space.
-        .target(name: "UnwindHost", path: "Tests/UnwindHost", cSettings: [.headerSearchPath("."), .headerSearchPath("../../bpf"), .headerSearchPath("../../bpf/include")]),
+        .target(
+            name: "UnwindHost", path: "Tests/UnwindHost",
+            cSettings: [.headerSearchPath("."), .headerSearchPath("../../bpf"), .headerSearchPath("../../bpf/include")]),
         // The unwinder's samples with what it saw, or with a clock around it: for tests and benchmarks.
         .target(
             name: "StackCheckBPF", dependencies: ["KilnBPF"], path: "Tests/StackCheckBPF", exclude: ["stack_check.bpf.c"],

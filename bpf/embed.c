@@ -8,8 +8,7 @@
 #error "the BPF objects are missing: run `make bpf` first"
 #endif
 
-#define OBJECT(name) \
-	static const unsigned char name##_bytes[] __attribute__((aligned(8)))
+#define OBJECT(name) static const unsigned char name##_bytes[] __attribute__((aligned(8)))
 
 OBJECT(redis) = {
 #embed "build/redis.bpf.o"
@@ -29,11 +28,26 @@ OBJECT(stacks) = {
 
 #define BYTES(name) ((struct kiln_object){ name##_bytes, sizeof name##_bytes })
 
-struct kiln_object kiln_redis_object(void) { return BYTES(redis); }
-struct kiln_object kiln_client_object(void) { return BYTES(client); }
-struct kiln_object kiln_trace_object(void) { return BYTES(trace); }
-struct kiln_object kiln_syscalls_object(void) { return BYTES(syscalls); }
-struct kiln_object kiln_stacks_object(void) { return BYTES(stacks); }
+struct kiln_object kiln_redis_object(void)
+{
+	return BYTES(redis);
+}
+struct kiln_object kiln_client_object(void)
+{
+	return BYTES(client);
+}
+struct kiln_object kiln_trace_object(void)
+{
+	return BYTES(trace);
+}
+struct kiln_object kiln_syscalls_object(void)
+{
+	return BYTES(syscalls);
+}
+struct kiln_object kiln_stacks_object(void)
+{
+	return BYTES(stacks);
+}
 
 #define X(symbol, name, meaning) { name, meaning },
 static const struct kiln_loss request_losses[] = { KILN_REQUEST_LOSSES(X) };
@@ -42,7 +56,10 @@ static const struct kiln_loss stack_losses[] = { KILN_STACK_LOSSES(X) };
 static const struct kiln_loss stack_ends[] = { KILN_STACK_ENDS(X) };
 #undef X
 
-struct kiln_loss kiln_describe_request_loss(unsigned int loss) { return request_losses[loss]; }
+struct kiln_loss kiln_describe_request_loss(unsigned int loss)
+{
+	return request_losses[loss];
+}
 /* No default: a new loss has to say what it hides. */
 #pragma clang diagnostic push
 #pragma clang diagnostic error "-Wswitch"
@@ -72,8 +89,8 @@ enum kiln_hidden kiln_request_loss_hides(unsigned int loss)
 	case KILN_LOST_SEND_STEPS_EXCEEDED:
 	case KILN_LOST_ERRORS_WITHOUT_NAME:
 		return KILN_HIDES_REPLIES;
-	case KILN_LOST_OTHER_PROTOCOL_CONNECTIONS:          /* they hold none */
-	case KILN_LOST_DISPLACED_CONNECTIONS:         /* what they send next is unsynchronised_bytes */
+	case KILN_LOST_OTHER_PROTOCOL_CONNECTIONS: /* they hold none */
+	case KILN_LOST_DISPLACED_CONNECTIONS:      /* what they send next is unsynchronised_bytes */
 	case KILN_LOST_WAITS_WITHOUT_NAME:
 	case KILN_LOST_CLIENTS_MAP_FULL:
 	case KILN_LOST_TRACE_RING_FULL:
@@ -87,9 +104,18 @@ enum kiln_hidden kiln_request_loss_hides(unsigned int loss)
 }
 #pragma clang diagnostic pop
 
-struct kiln_loss kiln_describe_syscall_loss(unsigned int loss) { return syscall_losses[loss]; }
-struct kiln_loss kiln_describe_stack_loss(unsigned int loss) { return stack_losses[loss]; }
-struct kiln_loss kiln_describe_stack_end(unsigned int end) { return stack_ends[end]; }
+struct kiln_loss kiln_describe_syscall_loss(unsigned int loss)
+{
+	return syscall_losses[loss];
+}
+struct kiln_loss kiln_describe_stack_loss(unsigned int loss)
+{
+	return stack_losses[loss];
+}
+struct kiln_loss kiln_describe_stack_end(unsigned int end)
+{
+	return stack_ends[end];
+}
 
 #define X(name, class) { { name }, KILN_CLASS_##class },
 #define LISTED(name) { { name }, KILN_CLASS_ORDINARY },
@@ -100,15 +126,27 @@ static const struct kiln_listed_command listed_commands[] = {
 #undef LISTED
 #undef X
 
-unsigned int kiln_listed_command_count(void) { return sizeof listed_commands / sizeof listed_commands[0]; }
-struct kiln_listed_command kiln_listed_command(unsigned int index) { return listed_commands[index]; }
+unsigned int kiln_listed_command_count(void)
+{
+	return sizeof listed_commands / sizeof listed_commands[0];
+}
+struct kiln_listed_command kiln_listed_command(unsigned int index)
+{
+	return listed_commands[index];
+}
 
 #define X(name, words) { { name }, words },
 static const struct kiln_secret_command secret_commands[] = { KILN_SECRET_COMMANDS(X) };
 #undef X
 
-unsigned int kiln_secret_command_count(void) { return sizeof secret_commands / sizeof secret_commands[0]; }
-struct kiln_secret_command kiln_secret_command(unsigned int index) { return secret_commands[index]; }
+unsigned int kiln_secret_command_count(void)
+{
+	return sizeof secret_commands / sizeof secret_commands[0];
+}
+struct kiln_secret_command kiln_secret_command(unsigned int index)
+{
+	return secret_commands[index];
+}
 
 static const char *const syscall_names[KILN_SYSCALL_NUMBERS] = {
 #include "build/syscall_names.inc"

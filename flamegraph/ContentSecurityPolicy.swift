@@ -29,13 +29,15 @@ func sha256(_ message: [UInt8]) -> [UInt8] {
         }
         for index in 16..<64 {
             let (early, late) = (schedule[index - 15], schedule[index - 2])
-            schedule[index] = schedule[index - 16] &+ (rotated(early, 7) ^ rotated(early, 18) ^ early >> 3)
+            schedule[index] =
+                schedule[index - 16] &+ (rotated(early, 7) ^ rotated(early, 18) ^ early >> 3)
                 &+ schedule[index - 7] &+ (rotated(late, 17) ^ rotated(late, 19) ^ late >> 10)
         }
         var s = state
         for index in 0..<64 {
             let choice = s[4] & s[5] ^ ~s[4] & s[6]
-            let first = s[7] &+ (rotated(s[4], 6) ^ rotated(s[4], 11) ^ rotated(s[4], 25)) &+ choice
+            let first =
+                s[7] &+ (rotated(s[4], 6) ^ rotated(s[4], 11) ^ rotated(s[4], 25)) &+ choice
                 &+ constants[index] &+ schedule[index]
             let majority = s[0] & s[1] ^ s[0] & s[2] ^ s[1] & s[2]
             let second = (rotated(s[0], 2) ^ rotated(s[0], 13) ^ rotated(s[0], 22)) &+ majority

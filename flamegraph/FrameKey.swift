@@ -146,7 +146,9 @@ func equalBytes(_ left: UnsafeRawPointer, _ right: UnsafeRawPointer, _ length: I
         while offset < last {
             if left.loadUnaligned(fromByteOffset: offset, as: UInt64.self)
                 != right.loadUnaligned(fromByteOffset: offset, as: UInt64.self)
-            { return false }
+            {
+                return false
+            }
             offset += 8
         }
         return left.loadUnaligned(fromByteOffset: last, as: UInt64.self)

@@ -20,9 +20,11 @@ func footLines(_ stacks: borrowing FoldedStacks, _ layout: Layout, _ options: Fl
         lines.append(line)
     }
     if stacks.isDifference, !stacks.isEmpty {
-        let judged = "a box is as wide as the mean of both; grey: differences that sampling alone makes in 19 of 20 cases; "
+        let judged =
+            "a box is as wide as the mean of both; grey: differences that sampling alone makes in 19 of 20 cases; "
             + "a band at the upper edge: more, at the lower edge: less"
-        let unknown = "a box is as wide as the mean of both; nothing says what one sample weighs, so sampling noise is unknown and no "
+        let unknown =
+            "a box is as wide as the mean of both; nothing says what one sample weighs, so sampling noise is unknown and no "
             + "difference is coloured: --sample-weight names it"
         lines.append(options.difference.sampleWeight == nil ? unknown : judged)
     }

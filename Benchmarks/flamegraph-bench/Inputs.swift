@@ -86,7 +86,8 @@ func writePerfScript(to file: URL) throws {
     var text = Data()
     for sample in 0..<60_000 {
         let thread = 4000 + random.next(16)
-        text.append(Data("server-\(thread % 7)  4000/\(thread) [00\(random.next(8))] \(1000 + sample / 1000).\(100_000 + sample):   10101010 cpu-clock:ppp: \n".utf8))
+        text.append(
+            Data("server-\(thread % 7)  4000/\(thread) [00\(random.next(8))] \(1000 + sample / 1000).\(100_000 + sample):   10101010 cpu-clock:ppp: \n".utf8))
         for (level, function) in program.stack().enumerated().reversed() {
             let name = Program.names[function]
             let module = modules[level > 22 ? 0 : function % 4]

@@ -37,10 +37,11 @@ func measure(_ what: String, _ file: URL, _ arguments: [String]) throws {
     let runs = try (0..<5).map { _ in try run(kiln, arguments) }
     let seconds = runs.map(\.seconds).min() ?? 0
     let peak = runs.map(\.peak).max() ?? 0
-    print(String(
-        format: "%@  %6.1f MB  %6.3f s  %5.0f MB/s  peak %4.0f MB",
-        what.padding(toLength: 40, withPad: " ", startingAt: 0) as NSString, Double(size) / 1e6, seconds,
-        Double(size) / 1e6 / seconds, Double(peak) / 1e6))
+    print(
+        String(
+            format: "%@  %6.1f MB  %6.3f s  %5.0f MB/s  peak %4.0f MB",
+            what.padding(toLength: 40, withPad: " ", startingAt: 0) as NSString, Double(size) / 1e6, seconds,
+            Double(size) / 1e6 / seconds, Double(peak) / 1e6))
 }
 
 /// From a key that zooms to the frame that shows it, as the browser tells (Event Timing), in a picture of 50,000 boxes.

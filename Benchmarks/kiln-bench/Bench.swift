@@ -115,13 +115,16 @@ final class Bench {
                     for (name, seen) in own {
                         guard let program = programs[name] else { throw BenchFailure("session.json has no program \(name)") }
                         total += Double(program.runTimeNs) - (Double(program.runs) - seen) * (filter[name] ?? 0)
-                        if name != "socket_send" { perReceive.append((Double(program.runTimeNs) - (Double(program.runs) - seen) * (filter[name] ?? 0)) / receives) }
+                        if name != "socket_send" {
+                            perReceive.append((Double(program.runTimeNs) - (Double(program.runs) - seen) * (filter[name] ?? 0)) / receives)
+                        }
                     }
                     perCommand.append(total / Double(workload.commands))
                 }
                 report(row([workload.name, "hook \(hook)", decimal(median(perCommand)) + " a command", decimal(median(perReceive)) + " a receive"]))
             }
-            report(row(["", "hook \(hook)", "others' calls", filter.sorted { $0.key < $1.key }.map { "\($0.key) \(decimal($0.value))" }.joined(separator: ", ")]))
+            report(
+                row(["", "hook \(hook)", "others' calls", filter.sorted { $0.key < $1.key }.map { "\($0.key) \(decimal($0.value))" }.joined(separator: ", ")]))
         }
         report("")
     }

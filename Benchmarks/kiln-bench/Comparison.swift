@@ -98,10 +98,11 @@ final class Comparison {
         try watching.end(after: sides.reduce(0) { $0 + $1.side.commands })
         for (index, traffic) in Traffic.all.enumerated() {
             without[index].add(try load(traffic))
-            measurements.append(Measurement(
-                observer: observer.name, traffic: traffic.name, round: round, with: sides[index].side, without: without[index],
-                ownCPU: sides[index].ownCPU, ownPeakRSSBytes: memory
-            ))
+            measurements.append(
+                Measurement(
+                    observer: observer.name, traffic: traffic.name, round: round, with: sides[index].side, without: without[index],
+                    ownCPU: sides[index].ownCPU, ownPeakRSSBytes: memory
+                ))
         }
     }
 
@@ -110,7 +111,8 @@ final class Comparison {
         let summary = ComparisonSummary(self, rounds: rounds), surroundings = surroundings(kiln: kiln)
         try FileManager.default.createDirectory(atPath: directory, withIntermediateDirectories: true)
         let files = [
-            ("md", summary.markdown(surroundings)), ("csv", summary.csv(measurements)), ("svg", ComparisonChart(summary: summary, subtitle: surroundings).svg()),
+            ("md", summary.markdown(surroundings)), ("csv", summary.csv(measurements)),
+            ("svg", ComparisonChart(summary: summary, subtitle: surroundings).svg()),
         ]
         for (ending, text) in files { try text.write(toFile: "\(directory)/comparison.\(ending)", atomically: true, encoding: .utf8) }
         report("wrote \(directory)/comparison.md, .csv and .svg")

@@ -21,11 +21,17 @@ struct ComparisonChart {
         text += subtitle.enumerated().map { element(10, 42 + Double($0) * 15, $1, size: 11, fill: "#555555") }
         for (index, observer) in summary.observers.enumerated() {
             let y = Self.top + (Double(index) + 0.5) * Self.line
-            if index % 2 == 0 { text.append("<rect x=\"0\" y=\"\(number(y - Self.line / 2))\" width=\"\(number(width))\" height=\"\(number(Self.line))\" fill=\"#f4f4f4\"/>") }
+            if index % 2 == 0 {
+                text.append("<rect x=\"0\" y=\"\(number(y - Self.line / 2))\" width=\"\(number(width))\" height=\"\(number(Self.line))\" fill=\"#f4f4f4\"/>")
+            }
             text.append(element(Self.labels - 10, y + 4, observer, anchor: "end", weight: observer.hasPrefix("kiln") ? "bold" : "normal"))
         }
         for (index, traffic) in summary.traffics.enumerated() { text += panel(traffic, Self.labels + Double(index) * (Self.panel + Self.gap), bottom) }
-        text.append(element(10, height - 8, "Median of \(summary.rounds) rounds; the bar spans the quartiles. Logarithmic axis; at its left end: \(number(Self.least)) % or less.", size: 11, fill: "#555555"))
+        text.append(
+            element(
+                10, height - 8,
+                "Median of \(summary.rounds) rounds; the bar spans the quartiles. Logarithmic axis; at its left end: \(number(Self.least)) % or less.",
+                size: 11, fill: "#555555"))
         return text.joined(separator: "\n") + "\n</svg>\n"
     }
 
@@ -40,7 +46,9 @@ struct ComparisonChart {
             guard let cell = summary.cell(observer, traffic) else { continue }
             let y = Self.top + (Double(index) + 0.5) * Self.line, colour = observer.hasPrefix("kiln") ? "#c8501e" : "#3b6ea5"
             let (low, middle, high) = (left + position(cell.costLow * 100), left + position(cell.cost * 100), left + position(cell.costHigh * 100))
-            text.append("<line x1=\"\(number(low))\" y1=\"\(number(y))\" x2=\"\(number(high))\" y2=\"\(number(y))\" stroke=\"\(colour)\" stroke-width=\"4\" stroke-opacity=\"0.35\" stroke-linecap=\"round\"/>")
+            text.append(
+                "<line x1=\"\(number(low))\" y1=\"\(number(y))\" x2=\"\(number(high))\" y2=\"\(number(y))\" stroke=\"\(colour)\" stroke-width=\"4\" stroke-opacity=\"0.35\" stroke-linecap=\"round\"/>"
+            )
             text.append("<circle cx=\"\(number(middle))\" cy=\"\(number(y))\" r=\"4\" fill=\"\(colour)\"/>")
             // On the side that has room.
             let ahead = max(high, middle) < left + Self.panel - 52
@@ -58,7 +66,8 @@ struct ComparisonChart {
         _ x: Double, _ y: Double, _ text: String, anchor: String = "start", size: Int = 12, weight: String = "normal", fill: String = "#222222"
     ) -> String {
         let escaped = text.replacingOccurrences(of: "&", with: "&amp;").replacingOccurrences(of: "<", with: "&lt;")
-        return "<text x=\"\(number(x))\" y=\"\(number(y))\" text-anchor=\"\(anchor)\" font-size=\"\(size)\" font-weight=\"\(weight)\" fill=\"\(fill)\">\(escaped)</text>"
+        return
+            "<text x=\"\(number(x))\" y=\"\(number(y))\" text-anchor=\"\(anchor)\" font-size=\"\(size)\" font-weight=\"\(weight)\" fill=\"\(fill)\">\(escaped)</text>"
     }
 
     private func number(_ value: Double) -> String {

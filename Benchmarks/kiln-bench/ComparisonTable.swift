@@ -30,9 +30,11 @@ struct ComparisonSummary {
         perCommand = Set(comparison.observers.filter(\.perCommand).map(\.name))
         traffics = Traffic.all.map(\.name)
         self.rounds = rounds
-        cells = observers.flatMap { observer in Traffic.all.map { traffic in
-            Self.cell(observer, traffic.name, measured.filter { $0.observer == observer && $0.traffic == traffic.name })
-        } }
+        cells = observers.flatMap { observer in
+            Traffic.all.map { traffic in
+                Self.cell(observer, traffic.name, measured.filter { $0.observer == observer && $0.traffic == traffic.name })
+            }
+        }
         baseline = Traffic.all.map { traffic in Self.baseline(traffic.name, measured.filter { $0.traffic == traffic.name }) }
         notes = comparison.failures + comparison.missing.map { "\($0): not installed" }
     }
@@ -58,7 +60,9 @@ struct ComparisonSummary {
         )
     }
 
-    private static func quantile(_ sorted: [Double], _ quarter: Int) -> Double { sorted.isEmpty ? 0 : sorted[min(sorted.count - 1, sorted.count * quarter / 4)] }
+    private static func quantile(_ sorted: [Double], _ quarter: Int) -> Double {
+        sorted.isEmpty ? 0 : sorted[min(sorted.count - 1, sorted.count * quarter / 4)]
+    }
 
     private static func sum(_ sides: [Measurement.Side]) -> Histogram {
         sides.reduce(into: Histogram()) { $0.add($1.latency) }
@@ -71,11 +75,16 @@ func surroundings(kiln: String) -> [String] {
         ((try? Child.output(of: ["sh", "-c", command])) ?? "").trimmingCharacters(in: .whitespacesAndNewlines)
     }
     let versions = [
-        ("kiln", "'\(kiln)' --version"), ("redis-server", "redis-server --version | sed 's/.*v=\\([^ ]*\\).*/\\1/'"), ("bpftrace", "bpftrace --version | sed 's/.* v*//'"),
-        ("libbpf-tools", "dpkg-query -W -f '${Version}' libbpf-tools"), ("perf", "perf --version | sed 's/.* //'"), ("strace", "strace -V | sed -n '1s/.* //p'"),
+        ("kiln", "'\(kiln)' --version"), ("redis-server", "redis-server --version | sed 's/.*v=\\([^ ]*\\).*/\\1/'"),
+        ("bpftrace", "bpftrace --version | sed 's/.* v*//'"),
+        ("libbpf-tools", "dpkg-query -W -f '${Version}' libbpf-tools"), ("perf", "perf --version | sed 's/.* //'"),
+        ("strace", "strace -V | sed -n '1s/.* //p'"),
     ].map { name, command in (name, said(command + " 2>/dev/null")) }.filter { !$0.1.isEmpty }.map { "\($0) \($1)" }
     let machine = said("sed -n 's/^model name[^:]*: //p' /proc/cpuinfo | head -1")
-    return ["\(machine), \(said("nproc")) CPUs, Linux \(said("uname -r")), load average \(said("cut -d' ' -f1 /proc/loadavg")) at the end", versions.joined(separator: ", ")]
+    return [
+        "\(machine), \(said("nproc")) CPUs, Linux \(said("uname -r")), load average \(said("cut -d' ' -f1 /proc/loadavg")) at the end",
+        versions.joined(separator: ", "),
+    ]
 }
 
 extension ComparisonSummary {
@@ -87,9 +96,12 @@ extension ComparisonSummary {
             "- server on one CPU, client with \(Comparison.connections) connections on another, observers anywhere; \(rounds) rounds of \(Comparison.seconds) s, each observer between the same load without it, before and after",
             "", "Server CPU time a command more than with nothing, median of the rounds (quartiles):", "",
         ]
-        lines += table(["observer"] + traffics, observers.map { observer in
-            [label(observer)] + traffics.map { traffic in cell(observer, traffic).map { "\(percent($0.cost)) (\(whole($0.costLow)) to \(whole($0.costHigh)))" } ?? "" }
-        } + [["nothing: CPU time a command"] + baseline.map { "\(microseconds($0.addedNs))" }])
+        lines += table(
+            ["observer"] + traffics,
+            observers.map { observer in
+                [label(observer)]
+                    + traffics.map { traffic in cell(observer, traffic).map { "\(percent($0.cost)) (\(whole($0.costLow)) to \(whole($0.costHigh)))" } ?? "" }
+            } + [["nothing: CPU time a command"] + baseline.map { "\(microseconds($0.addedNs))" }])
         let explanations = [
             (Observer.looking, "Only looking: the first bytes of each receive and each send are read, and the clock, and nothing is done with them."),
             (Observer.perRequest, "An event for each request: a perf-buffer record of 1 KiB whatever its length, in pipelines too; replies are not shipped."),
@@ -106,12 +118,16 @@ extension ComparisonSummary {
     }
 
     func csv(_ measurements: [Measurement]) -> String {
-        var lines = ["observer,traffic,round,side,commands,seconds,server_cpu_ns,latency_mean_ns,latency_p50_ns,latency_p99_ns,latency_p99_9_ns,latency_max_ns,own_cpu_share,own_peak_rss_bytes"]
+        var lines = [
+            "observer,traffic,round,side,commands,seconds,server_cpu_ns,latency_mean_ns,latency_p50_ns,latency_p99_ns,latency_p99_9_ns,latency_max_ns,own_cpu_share,own_peak_rss_bytes"
+        ]
         for one in measurements {
             for (name, side) in [("without", one.without), ("with", one.with)] {
                 let percentiles = [0.5, 0.99, 0.999, 1].map { "\(side.latency.percentile($0)?.count ?? 0)" }.joined(separator: ",")
                 let own = name == "with" ? String(format: "%.4f,%d", one.ownCPU, one.ownPeakRSSBytes) : ","
-                lines.append("\"\(one.observer)\",\"\(one.traffic)\",\(one.round + 1),\(name),\(side.commands),\(String(format: "%.4f", side.seconds)),\(side.cpuNs),\(Int(side.meanLatency)),\(percentiles),\(own)")
+                lines.append(
+                    "\"\(one.observer)\",\"\(one.traffic)\",\(one.round + 1),\(name),\(side.commands),\(String(format: "%.4f", side.seconds)),\(side.cpuNs),\(Int(side.meanLatency)),\(percentiles),\(own)"
+                )
             }
         }
         return lines.joined(separator: "\n") + "\n"

@@ -16,7 +16,9 @@ enum Instructions {
         let known = renews ? [:] : try JSONDecoder().decode([String: Double].self, from: Data(contentsOf: URL(fileURLWithPath: recorded)))
         // valgrind 3.19 gives up on debugging information that clang writes.
         let bare = NSTemporaryDirectory() + "kiln-bench-\(UUID().uuidString).bare"
-        guard try launch(["strip", "-o", bare, scanner]).wait() == 0 else { throw BenchFailure("strip failed on \(scanner): is it built, and binutils installed?") }
+        guard try launch(["strip", "-o", bare, scanner]).wait() == 0 else {
+            throw BenchFailure("strip failed on \(scanner): is it built, and binutils installed?")
+        }
         defer { try? FileManager.default.removeItem(atPath: bare) }
         var counted: [String: Double] = [:], others: [String] = []
         for workload in workloads {
@@ -35,7 +37,11 @@ enum Instructions {
             try (encoder.encode(counted) + Data("\n".utf8)).write(to: URL(fileURLWithPath: recorded))
             report("  wrote \(recorded)")
         }
-        guard others.isEmpty else { throw BenchFailure("the scanners take other numbers of instructions than recorded: \(others.joined(separator: ", ")). If that is meant, renew \(recorded) by the part renew-instructions.") }
+        guard others.isEmpty else {
+            throw BenchFailure(
+                "the scanners take other numbers of instructions than recorded: \(others.joined(separator: ", ")). If that is meant, renew \(recorded) by the part renew-instructions."
+            )
+        }
         report("")
     }
 
@@ -48,7 +54,7 @@ enum Instructions {
         let said = (try? String(contentsOfFile: errors, encoding: .utf8)) ?? ""
         // ==123== Collected : 456
         guard status == 0, let line = said.split(separator: "\n").first(where: { $0.contains("Collected :") }),
-              let number = line.split(separator: " ").last.flatMap({ Int($0) })
+            let number = line.split(separator: " ").last.flatMap({ Int($0) })
         else { throw BenchFailure("valgrind didn't count: \(said.suffix(300))") }
         return number
     }

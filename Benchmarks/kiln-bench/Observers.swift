@@ -53,9 +53,12 @@ extension Observer {
             ("bpftrace, histogram by command", true, "bpftrace", .says("Attaching"), { ["bpftrace", "-e", Self.script($0)] }),
             ("syscount -L", false, "syscount", .silent, { ["syscount", "-L", "-p", "\($0)"] }),
             ("perf trace -s", false, "perf", .silent, { ["perf", "trace", "-s", "-p", "\($0)"] }),
-            ("perf record --call-graph dwarf", false, "perf", .silent, {
-                ["perf", "record", "-q", "-e", "cpu-clock", "-F", "99", "--call-graph", "dwarf", "-p", "\($0)", "-o", "-"]
-            }),
+            (
+                "perf record --call-graph dwarf", false, "perf", .silent,
+                {
+                    ["perf", "record", "-q", "-e", "cpu-clock", "-F", "99", "--call-graph", "dwarf", "-p", "\($0)", "-o", "-"]
+                }
+            ),
             ("strace -c", false, "strace", .says("attached"), { ["strace", "-c", "-f", "-p", "\($0)"] }),
         ]
         var missing: [String] = []
@@ -64,9 +67,10 @@ extension Observer {
                 missing.append(other.name)
                 continue
             }
-            observers.append(Observer(name: other.name, perCommand: other.perCommand, program: other.program) {
-                try ObserverProgram(other.name, other.command($0), other.ready)
-            })
+            observers.append(
+                Observer(name: other.name, perCommand: other.perCommand, program: other.program) {
+                    try ObserverProgram(other.name, other.command($0), other.ready)
+                })
         }
         return (observers, missing)
     }
@@ -124,11 +128,12 @@ final class ObserverProgram: Watching {
         if child.isRunning { kill(pid, SIGKILL) }
         child.wait()
         let size = (try? FileManager.default.attributesOfItem(atPath: output))?[.size] as? Int ?? 0
-        let complete = switch name {
-        case Observer.perRequest: try events() == commands
-        case Observer.looking: (Observer.looks(in: text) ?? 0) >= 2 * commands / Traffic.deepestPipeline
-        default: size > 50
-        }
+        let complete =
+            switch name {
+            case Observer.perRequest: try events() == commands
+            case Observer.looking: (Observer.looks(in: text) ?? 0) >= 2 * commands / Traffic.deepestPipeline
+            default: size > 50
+            }
         guard complete else { throw BenchFailure("\(name) missed some: \(text)") }
     }
 

@@ -27,15 +27,21 @@ extension Bench {
         paced.keys = 10_000
         try server.flush()
         let loads: [(name: String, perCommand: () throws -> Double)] = [
-            ("GET, 25,000/s", {
-                let (result, cpuNs) = try self.server.load(paced, traffic: "GET")
-                return Double(cpuNs) / Double(result.commands)
-            }),
-            (Workload.all[1].name, {
-                let before = try self.server.clock.nanoseconds()
-                try self.server.load(Workload.all[1], share: 0.4)
-                return Double(try self.server.clock.nanoseconds() - before) / (Double(Workload.all[1].commands) * 0.4)
-            }),
+            (
+                "GET, 25,000/s",
+                {
+                    let (result, cpuNs) = try self.server.load(paced, traffic: "GET")
+                    return Double(cpuNs) / Double(result.commands)
+                }
+            ),
+            (
+                Workload.all[1].name,
+                {
+                    let before = try self.server.clock.nanoseconds()
+                    try self.server.load(Workload.all[1], share: 0.4)
+                    return Double(try self.server.clock.nanoseconds() - before) / (Double(Workload.all[1].commands) * 0.4)
+                }
+            ),
         ]
         for load in loads {
             var measured = [[Double]](repeating: [], count: cells.count), lost: [String: [String]] = [:]

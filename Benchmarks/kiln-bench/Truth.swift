@@ -31,12 +31,16 @@ extension Bench {
             }
             let name = burn == 0 ? "nothing" : "\(burn) ns burned a send"
             if held * 20 < runs * 19 { failed.append("\(name): \(held) of \(runs)") }
-            report(row([
-                name, "\(held) of \(runs) hold it", "median \(Int(median(found))) ns of \(Int(median(truths)))", "half width \(decimal(median(widths))) points (median)",
-            ]))
+            report(
+                row([
+                    name, "\(held) of \(runs) hold it", "median \(Int(median(found))) ns of \(Int(median(truths)))",
+                    "half width \(decimal(median(widths))) points (median)",
+                ]))
         }
         report("")
-        guard failed.isEmpty else { throw BenchFailure("intervals of kiln cost hold the truth too seldom, 19 of 20 are wanted: \(failed.joined(separator: "; "))") }
+        guard failed.isEmpty else {
+            throw BenchFailure("intervals of kiln cost hold the truth too seldom, 19 of 20 are wanted: \(failed.joined(separator: "; "))")
+        }
     }
 
     /// Mean of what was burned, as the program itself saw it: dispatch to it comes on top.

@@ -21,12 +21,13 @@ extension Bench {
             }
             let samples = Double(max(sum.samples, 1)), clock = Double(sum.clock_ns) / samples
             let mean = { (total: UInt64) in Double(total) / samples - clock }
-            report(row([
-                "\(frequency) Hz", "user side \(Int(mean(sum.user_ns))) (goal: \(frequency == 99 ? 8000 : 3000))",
-                "again, warm \(Int(mean(sum.again_ns))) (goal: 700)",
-                "kernel side \(Int(mean(sum.kernel_ns)))",
-                "user depth \(decimal(Double(sum.user_frames) / samples)), kernel depth \(decimal(Double(sum.kernel_frames) / samples)), \(sum.samples) samples",
-            ]))
+            report(
+                row([
+                    "\(frequency) Hz", "user side \(Int(mean(sum.user_ns))) (goal: \(frequency == 99 ? 8000 : 3000))",
+                    "again, warm \(Int(mean(sum.again_ns))) (goal: 700)",
+                    "kernel side \(Int(mean(sum.kernel_ns)))",
+                    "user depth \(decimal(Double(sum.user_frames) / samples)), kernel depth \(decimal(Double(sum.kernel_frames) / samples)), \(sum.samples) samples",
+                ]))
         }
         let session = try Session(kiln, server.pid, ["--no-syscalls", "-F", "99", "--bpf-statistics"])
         let before = try server.clock.nanoseconds()
@@ -38,10 +39,11 @@ extension Bench {
         guard let program = record.cost.programs?["sample"] else { throw BenchFailure("session.json has no program sample") }
         // All runs, those for other processes too, which end at once.
         let time = Double(program.runTimeNs)
-        report(row([
-            "99 Hz, the whole program", String(format: "%.2f %% of a core (goal: 0.3 %%)", time / wall * 100),
-            String(format: "%.2f %% of the server's CPU time", time / busy * 100), "\(record.samples.onCPU.recorded) samples, \(program.runs) runs",
-        ]))
+        report(
+            row([
+                "99 Hz, the whole program", String(format: "%.2f %% of a core (goal: 0.3 %%)", time / wall * 100),
+                String(format: "%.2f %% of the server's CPU time", time / busy * 100), "\(record.samples.onCPU.recorded) samples, \(program.runs) runs",
+            ]))
         report("")
     }
 
@@ -91,7 +93,11 @@ extension Bench {
             for address in kernel { _ = kernelSymbolizer.symbolize(.returnAddress(address)) }
             for address in user { _ = symbolizer.frames(.returnAddress(address)) }
         }
-        report(row(["\(stacks.count) stacks", decimal(elapsed / .milliseconds(1)) + " ms (goal: 1000)", "\(user.count) addresses, and \(kernel.count) of the kernel"]))
+        report(
+            row([
+                "\(stacks.count) stacks", decimal(elapsed / .milliseconds(1)) + " ms (goal: 1000)",
+                "\(user.count) addresses, and \(kernel.count) of the kernel",
+            ]))
         report("")
     }
 
@@ -109,13 +115,15 @@ extension Bench {
     /// The server's CPU time per command while its stacks are sampled; nothing else watches it.
     func samplingCPU(rounds: Int) throws {
         let hasPerf = (try? launch(["perf", "--version"]))?.wait() == 0
-        let cells: [(name: String, sampler: (() throws -> Sampler)?)] = [("nothing", nil)] + [99, 999].flatMap { frequency in
-            var cells: [(String, (() throws -> Sampler)?)] = [("kiln, \(frequency) Hz", { [server] in try KilnSampler(server.pid, frequency) })]
-            for method in ["dwarf", "fp"] where hasPerf {
-                cells.append(("perf \(method), \(frequency) Hz", { [server] in try PerfSampler(server.pid, frequency, method) }))
+        let cells: [(name: String, sampler: (() throws -> Sampler)?)] =
+            [("nothing", nil)]
+            + [99, 999].flatMap { frequency in
+                var cells: [(String, (() throws -> Sampler)?)] = [("kiln, \(frequency) Hz", { [server] in try KilnSampler(server.pid, frequency) })]
+                for method in ["dwarf", "fp"] where hasPerf {
+                    cells.append(("perf \(method), \(frequency) Hz", { [server] in try PerfSampler(server.pid, frequency, method) }))
+                }
+                return cells
             }
-            return cells
-        }
         report("Server CPU per command while stacks are sampled (ns; medians of \(rounds) interleaved rounds, \(Workload.all[0].name))")
         var measured = [[Double]](repeating: [], count: cells.count)
         for _ in 0..<rounds {

@@ -23,12 +23,15 @@ final class Shipped {
 
     /// `fd`: the map of the buffers.
     init(map fd: Int32) throws {
-        buffer = perf_buffer__new(fd, Self.pages, { context, _, record, size in
-            guard let context, let record, size >= MemoryLayout<observer_event>.size else { return }
-            Unmanaged<Shipped>.fromOpaque(context).takeUnretainedValue().count(UnsafeRawBufferPointer(start: record, count: Int(size)))
-        }, { context, _, lost in
-            if let context { Unmanaged<Shipped>.fromOpaque(context).takeUnretainedValue().lost += lost }
-        }, Unmanaged.passUnretained(self).toOpaque(), nil)
+        buffer = perf_buffer__new(
+            fd, Self.pages,
+            { context, _, record, size in
+                guard let context, let record, size >= MemoryLayout<observer_event>.size else { return }
+                Unmanaged<Shipped>.fromOpaque(context).takeUnretainedValue().count(UnsafeRawBufferPointer(start: record, count: Int(size)))
+            },
+            { context, _, lost in
+                if let context { Unmanaged<Shipped>.fromOpaque(context).takeUnretainedValue().lost += lost }
+            }, Unmanaged.passUnretained(self).toOpaque(), nil)
         guard buffer != nil else { throw KernelError("map the buffers of events", code: errno) }
     }
 

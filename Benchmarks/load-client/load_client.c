@@ -21,7 +21,7 @@ enum { MOST_BYTES = 64 << 10, READY = 64 };
 struct client {
 	int fd;
 	bool waiting;
-	size_t received;                      // of the replies that are awaited
+	size_t received; // of the replies that are awaited
 	__u64 since_ns;
 };
 
@@ -47,9 +47,12 @@ static __u64 now_ns(void)
 static const char *expected_reply(enum load_kind kind)
 {
 	switch (kind) {
-	case LOAD_GET: return "$3\r\nxxx\r\n";
-	case LOAD_DELETE: return ":1\r\n";
-	default: return "+OK\r\n";
+	case LOAD_GET:
+		return "$3\r\nxxx\r\n";
+	case LOAD_DELETE:
+		return ":1\r\n";
+	default:
+		return "+OK\r\n";
 	}
 }
 
@@ -77,8 +80,8 @@ static int ask(struct load *load, struct client *client, __u64 since_ns)
 		bool fixed = request->kind == LOAD_GET || request->kind == LOAD_UPDATE;
 		unsigned long long key = fixed ? load->next_key % request->keys : load->next_key;
 		const char *format = request->kind == LOAD_GET ? "*2\r\n$3\r\nGET\r\n$16\r\nkey:%012llu\r\n"
-			: request->kind == LOAD_DELETE ? "*2\r\n$3\r\nDEL\r\n$16\r\nkey:%012llu\r\n"
-			: "*3\r\n$3\r\nSET\r\n$16\r\nkey:%012llu\r\n$3\r\nxxx\r\n";
+			: request->kind == LOAD_DELETE         ? "*2\r\n$3\r\nDEL\r\n$16\r\nkey:%012llu\r\n"
+							       : "*3\r\n$3\r\nSET\r\n$16\r\nkey:%012llu\r\n$3\r\nxxx\r\n";
 
 		load->next_key++;
 		length += (size_t)snprintf(load->out + length, sizeof load->out - length, format, key);
@@ -180,7 +183,7 @@ static int connect_all(struct load *load)
 		int fd = load->clients[i].fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
 
 		if (fd < 0 || connect(fd, (struct sockaddr *)&address, sizeof address) ||
-		    setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof one) || epoll_ctl(load->epoll, EPOLL_CTL_ADD, fd, &event))
+			setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof one) || epoll_ctl(load->epoll, EPOLL_CTL_ADD, fd, &event))
 			return -errno;
 	}
 	return 0;

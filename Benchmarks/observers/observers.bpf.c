@@ -13,7 +13,7 @@ char LICENSE[] SEC("license") = "Dual BSD/GPL";
 #define BPF_F_CURRENT_CPU 0xffffffffULL
 #define MSG_PEEK 2
 #define MOST_TURNS (1 << 20)
-#define MOST_ARGUMENTS 4                  /* of a request whose length is looked for */
+#define MOST_ARGUMENTS 4 /* of a request whose length is looked for */
 #define MOST_DIGITS 4
 
 const volatile struct observer_options options SEC(".rodata.options");
@@ -161,7 +161,7 @@ struct {
 	__type(value, struct observer_looked);
 } looked SEC(".maps");
 
-static __u64 registers_offset;            /* of the saved registers above a task's stack: the same for all */
+static __u64 registers_offset; /* of the saved registers above a task's stack: the same for all */
 
 extern void *bpf_rdonly_cast(const void *object, __u32 btf_id) __ksym __weak;
 

@@ -12,8 +12,9 @@ static char bytes[ROOM];
 
 static uint32_t add(uint32_t length, const char *name, const char *value)
 {
-	return length + (uint32_t)snprintf(bytes + length, ROOM - length, "*3\r\n$%zu\r\n%s\r\n$5\r\nkey:1\r\n$%zu\r\n%s\r\n",
-					   strlen(name), name, strlen(value), value);
+	return length +
+		(uint32_t)snprintf(bytes + length, ROOM - length, "*3\r\n$%zu\r\n%s\r\n$5\r\nkey:1\r\n$%zu\r\n%s\r\n", strlen(name), name,
+			strlen(value), value);
 }
 
 // The bytes of one receive or send; how many commands they are.

@@ -1,4 +1,4 @@
-#define _GNU_SOURCE    // pipe2
+#define _GNU_SOURCE // pipe2
 #include "CDemangle.h"
 
 #include <ctype.h>
@@ -104,7 +104,7 @@ static void bound_resources(void)
 		_exit(1);
 	bytes.rlim_cur = bytes.rlim_max = pages * (rlim_t)sysconf(_SC_PAGESIZE) + (64 << 20);
 	if (dup2(nowhere, STDERR_FILENO) < 0 || setrlimit(RLIMIT_AS, &bytes) || setrlimit(RLIMIT_CPU, &seconds) ||
-	    setrlimit(RLIMIT_CORE, &none))
+		setrlimit(RLIMIT_CORE, &none))
 		_exit(1);
 }
 

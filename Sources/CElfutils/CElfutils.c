@@ -1,4 +1,4 @@
-#define _GNU_SOURCE    // O_PATH
+#define _GNU_SOURCE // O_PATH
 #include "CElfutils.h"
 
 #include <fcntl.h>

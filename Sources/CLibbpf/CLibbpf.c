@@ -116,7 +116,7 @@ static int find_probed(struct dl_phdr_info *object, size_t size, void *found)
 
 int kiln_probe_uprobe(void)
 {
-	struct perf_event_attr attributes = { .size = sizeof attributes, .config1 = (uint64_t)"/proc/self/exe" };
+	struct perf_event_attr attributes = { .size = sizeof attributes, .config1 = (uint64_t) "/proc/self/exe" };
 	uint64_t offset = 0;
 	unsigned int type;
 	FILE *file = fopen("/sys/bus/event_source/devices/uprobe/type", "re");
@@ -155,7 +155,7 @@ int kiln_probe_uprobe_multi(void)
 	};
 	LIBBPF_OPTS(bpf_prog_load_opts, options, .expected_attach_type = (enum bpf_attach_type)UPROBE_SESSION);
 	unsigned long offset = 0;
-	struct uprobe_multi_link link = { .attach_type = UPROBE_SESSION, .path = (__u64)"/", .offsets = (__u64)&offset, .count = 1 };
+	struct uprobe_multi_link link = { .attach_type = UPROBE_SESSION, .path = (__u64) "/", .offsets = (__u64)&offset, .count = 1 };
 	int program = bpf_prog_load(BPF_PROG_TYPE_KPROBE, NULL, "GPL", instructions, 2, &options), fd, error;
 
 	if (program < 0)
@@ -175,7 +175,8 @@ void kiln_attach_to_functions_at_once(struct bpf_program *program)
 	bpf_program__set_expected_attach_type(program, (enum bpf_attach_type)UPROBE_MULTI);
 }
 
-int kiln_attach_to_functions(int program, const char *path, const uint64_t *offsets, const uint64_t *cookies, unsigned int count, int pid, bool at_return)
+int kiln_attach_to_functions(
+	int program, const char *path, const uint64_t *offsets, const uint64_t *cookies, unsigned int count, int pid, bool at_return)
 {
 	struct uprobe_multi_link link = {
 		.program = (__u32)program,

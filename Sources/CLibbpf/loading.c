@@ -72,10 +72,10 @@ struct apart {
 	struct bpf_prog_load_opts options;
 	struct bpf_insn *instructions;
 	size_t count;
-	struct apart *before;                // NULL for the first one
-	pthread_t thread;                    // ends after that of the one before
-	int fd;                              // or -errno
-	char *log;                           // the verifier's log, if it refused the program
+	struct apart *before; // NULL for the first one
+	pthread_t thread;     // ends after that of the one before
+	int fd;               // or -errno
+	char *log;            // the verifier's log, if it refused the program
 };
 
 enum { APART_MOST = 8, VERIFIER_LOG_BYTES = 16 << 20 };
@@ -122,11 +122,15 @@ static int prepare_probe(struct bpf_program *program, struct bpf_prog_load_opts 
 	size_t size = bpf_program__insn_cnt(program) * sizeof *apart->instructions;
 
 	(void)cookie;
-	if (apart_count == APART_MOST || options->fd_array)      // it is valid only during this call
+	if (apart_count == APART_MOST || options->fd_array) // it is valid only during this call
 		return 0;
 	*apart = (struct apart){
-		.program = program, .name = bpf_program__name(program), .type = bpf_program__type(program),
-		.options = *options, .count = bpf_program__insn_cnt(program), .before = apart_count ? apart - 1 : NULL,
+		.program = program,
+		.name = bpf_program__name(program),
+		.type = bpf_program__type(program),
+		.options = *options,
+		.count = bpf_program__insn_cnt(program),
+		.before = apart_count ? apart - 1 : NULL,
 	};
 	apart->instructions = malloc(size);
 	if (!apart->instructions)

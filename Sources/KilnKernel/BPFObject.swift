@@ -43,10 +43,12 @@ package struct BPFObject: ~Copyable {
         kiln_libbpf_prepare()
         var options = bpf_object_open_opts()
         options.sz = MemoryLayout<bpf_object_open_opts>.size
-        guard let opened = name.withCString({ cName in
-            options.object_name = cName
-            return bpf_object__open_mem(embedded.bytes, embedded.size, &options)
-        }) else { throw KernelError("open the BPF object \(name)", code: errno) }
+        guard
+            let opened = name.withCString({ cName in
+                options.object_name = cName
+                return bpf_object__open_mem(embedded.bytes, embedded.size, &options)
+            })
+        else { throw KernelError("open the BPF object \(name)", code: errno) }
         object = opened
         self.name = name
     }
@@ -119,7 +121,7 @@ package struct BPFObject: ~Copyable {
     /// Maps the variables of .bss, which the running programs share, for the lifetime of the object. Called once, after loading.
     mutating func mapVariables<Value>(as type: Value.Type) throws(KernelError) -> UnsafeMutablePointer<Value> {
         guard let map = bpf_object__find_map_by_name(object, ".bss"), variables == nil,
-              Int(bpf_map__value_size(map)) >= MemoryLayout<Value>.size
+            Int(bpf_map__value_size(map)) >= MemoryLayout<Value>.size
         else { throw KernelError("find the variables of the BPF object \(name)", code: ENOENT) }
         let size = Int(bpf_map__value_size(map))
         let memory = mmap(nil, size, PROT_READ | PROT_WRITE, MAP_SHARED, bpf_map__fd(map), 0)
@@ -194,7 +196,7 @@ package struct BPFObject: ~Copyable {
     /// Attaches a program to an open perf event. The link closes the event.
     mutating func attach(_ program: String, toPerfEvent fd: Int32) throws(KernelError) {
         guard let found = bpf_object__find_program_by_name(object, program),
-              let link = bpf_program__attach_perf_event(found, fd)
+            let link = bpf_program__attach_perf_event(found, fd)
         else {
             let code = errno
             close(fd)

@@ -23,7 +23,7 @@ extension Capabilities {
             do {
                 var probe = try CommandProbe(watching: try own(), side: side, hook: hook, trace: trace)
                 return try probe.attach { [] }
-            } catch where index < hooks.count - 1 {}
+            } catch  where index < hooks.count - 1 {}
         }
     }
 

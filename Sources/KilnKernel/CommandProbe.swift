@@ -133,7 +133,8 @@ public struct CommandProbe: ~Copyable {
     }
 
     private static func load(
-        _ watched: WatchedProcesses, _ objects: RequestObjects, _ side: Side, _ programs: [String], _ trace: TraceFilter?, _ shared: Shared, tls: kiln_tls = kiln_tls()
+        _ watched: WatchedProcesses, _ objects: RequestObjects, _ side: Side, _ programs: [String], _ trace: TraceFilter?, _ shared: Shared,
+        tls: kiln_tls = kiln_tls()
     ) throws(KernelError) -> BPFObject {
         var object = try objects.open(side, tracing: trace != nil)
         let capacity = try CommandRows.capacity()
@@ -170,7 +171,8 @@ public struct CommandProbe: ~Copyable {
     }
 
     private static func load(
-        _ watched: WatchedProcesses, _ objects: RequestObjects, _ side: Side, _ hook: CommandHook, _ programs: [String], _ trace: TraceFilter?, _ shared: Shared,
+        _ watched: WatchedProcesses, _ objects: RequestObjects, _ side: Side, _ hook: CommandHook, _ programs: [String], _ trace: TraceFilter?,
+        _ shared: Shared,
         _ libraries: [TLSLibrary], _ refused: (TLSLibrary, KernelError) -> Void
     ) throws(KernelError) -> Loaded {
         if !libraries.isEmpty {
@@ -189,7 +191,8 @@ public struct CommandProbe: ~Copyable {
     /// If the kernel doesn't let a program switch off preemption, and for programs that can be preempted themselves, the programs claim
     /// their CPU instead.
     private static func loadWithTLS(
-        _ watched: WatchedProcesses, _ objects: RequestObjects, _ side: Side, _ hook: CommandHook, _ programs: [String], _ trace: TraceFilter?, _ shared: Shared,
+        _ watched: WatchedProcesses, _ objects: RequestObjects, _ side: Side, _ hook: CommandHook, _ programs: [String], _ trace: TraceFilter?,
+        _ shared: Shared,
         _ libraries: [TLSLibrary]
     ) throws(KernelError) -> Loaded {
         func load(claims: Bool) throws(KernelError) -> BPFObject {

@@ -21,9 +21,10 @@ public struct KernelError: Error, CustomStringConvertible {
         let lines = log.split(separator: "\n").map(String.init)
         self.log = lines
         let unknown = "invalid func unknown#"
-        missingHelper = lines.lazy.compactMap { line in
-            line.firstRange(of: unknown).flatMap { Int(line[$0.upperBound...].prefix { $0.isNumber }) }
-        }.first
+        missingHelper =
+            lines.lazy.compactMap { line in
+                line.firstRange(of: unknown).flatMap { Int(line[$0.upperBound...].prefix { $0.isNumber }) }
+            }.first
     }
 
     /// The verifier rejected a program.

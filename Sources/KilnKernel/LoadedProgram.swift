@@ -23,10 +23,11 @@ extension BPFObject {
     package func loadedPrograms() -> [LoadedProgram] {
         var loaded: [LoadedProgram] = []
         forEachLoaded { name, info in
-            loaded.append(LoadedProgram(
-                name: name, object: self.name, objectLoadTime: loadTime, id: info.id, instructions: Int(info.xlated_prog_len) / MemoryLayout<bpf_insn>.size,
-                verified: info.verified_insns == 0 ? nil : Int(info.verified_insns), places: places(of: name), counts: ProgramCounts(info)
-            ))
+            loaded.append(
+                LoadedProgram(
+                    name: name, object: self.name, objectLoadTime: loadTime, id: info.id, instructions: Int(info.xlated_prog_len) / MemoryLayout<bpf_insn>.size,
+                    verified: info.verified_insns == 0 ? nil : Int(info.verified_insns), places: places(of: name), counts: ProgramCounts(info)
+                ))
         }
         return loaded
     }

@@ -20,12 +20,14 @@ final class MappingEvents {
         guard map >= 0 else { throw KernelError("create the map mapping_events", code: -map) }
         defer { close(map) }
         var attributes = kiln_code_mapping_events()
-        rings = perf_buffer__new_raw(map, Self.pagesPerRing, &attributes, { context, _, header in
-            if let context, let header {
-                Unmanaged<MappingEvents>.fromOpaque(context).takeUnretainedValue().take(UnsafeRawPointer(header))
-            }
-            return LIBBPF_PERF_EVENT_CONT
-        }, Unmanaged.passUnretained(self).toOpaque(), nil)
+        rings = perf_buffer__new_raw(
+            map, Self.pagesPerRing, &attributes,
+            { context, _, header in
+                if let context, let header {
+                    Unmanaged<MappingEvents>.fromOpaque(context).takeUnretainedValue().take(UnsafeRawPointer(header))
+                }
+                return LIBBPF_PERF_EVENT_CONT
+            }, Unmanaged.passUnretained(self).toOpaque(), nil)
         guard rings != nil else { throw KernelError("follow the mappings of processes", code: errno) }
     }
 

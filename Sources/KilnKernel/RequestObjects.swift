@@ -28,11 +28,12 @@ public struct RequestObjects: Sendable {
     )
 
     func open(_ side: Side, tracing: Bool) throws(KernelError) -> BPFObject {
-        let (made, called) = switch (side, tracing) {
-        case (.client, _): (client, "client")
-        case (.server, true): (trace, "trace")
-        case (.server, false): (server, name)
-        }
+        let (made, called) =
+            switch (side, tracing) {
+            case (.client, _): (client, "client")
+            case (.server, true): (trace, "trace")
+            case (.server, false): (server, name)
+            }
         guard let made else { throw KernelError("find the \(called) programs of the protocol \(name)", code: ENOENT) }
         return try BPFObject(made(), name: called)
     }

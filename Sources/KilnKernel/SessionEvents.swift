@@ -63,7 +63,7 @@ public final class SessionEvents {
             // Rounded up, so that it doesn't wake before the deadline.
             let ready = poll(&waiting, nfds_t(waiting.count), Int32((left + 999_999) / 1_000_000))
             if ready == 0 { return .deadline }
-            if ready < 0 { continue }    // interrupted
+            if ready < 0 { continue }  // interrupted
             if waiting[0].revents != 0 {
                 let signal = kiln_take_signal(signals)
                 if signal > 0 { return .signal(signal) }

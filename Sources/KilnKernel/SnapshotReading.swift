@@ -25,7 +25,8 @@ public func lossMeaning(_ name: String) -> String? {
     if name == "recursion_misses" { return "events during which the same program was already running on that CPU" }
     if name == UnwindMaps.leftOutName { return UnwindMaps.leftOutMeaning }
     if name == UnwindMaps.mappingsLeftOutName { return UnwindMaps.mappingsLeftOutMeaning }
-    let described = (0..<KILN_REQUEST_LOSS_COUNT.rawValue).map { kiln_describe_request_loss($0) }
+    let described =
+        (0..<KILN_REQUEST_LOSS_COUNT.rawValue).map { kiln_describe_request_loss($0) }
         + (0..<KILN_SYSCALL_LOSS_COUNT.rawValue).map { kiln_describe_syscall_loss($0) }
         + (0..<KILN_STACK_LOSS_COUNT.rawValue).map { kiln_describe_stack_loss($0) }
     return described.first { String(cString: $0.name) == name }.map { String(cString: $0.meaning) }

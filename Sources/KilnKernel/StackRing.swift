@@ -16,17 +16,21 @@ final class StackRing {
     init(stacks: BPFMap, ended endings: BPFMap, targets: Int) throws(KernelError) {
         self.targets = targets
         let context = Unmanaged.passUnretained(self).toOpaque()
-        ring = ring_buffer__new(stacks.fd, { context, record, size in
-            guard let context, let record, size >= StackRing.headerSize else { return 0 }
-            Unmanaged<StackRing>.fromOpaque(context).takeUnretainedValue().take(record, size: size)
-            return 0
-        }, context, nil)
+        ring = ring_buffer__new(
+            stacks.fd,
+            { context, record, size in
+                guard let context, let record, size >= StackRing.headerSize else { return 0 }
+                Unmanaged<StackRing>.fromOpaque(context).takeUnretainedValue().take(record, size: size)
+                return 0
+            }, context, nil)
         guard ring != nil else { throw KernelError("map the ring of new stacks", code: errno) }
-        let result = ring_buffer__add(ring, endings.fd, { context, record, size in
-            guard let context, let record, size >= MemoryLayout<UInt64>.size else { return 0 }
-            Unmanaged<StackRing>.fromOpaque(context).takeUnretainedValue().ended.append(Int(record.load(as: UInt64.self)))
-            return 0
-        }, context)
+        let result = ring_buffer__add(
+            ring, endings.fd,
+            { context, record, size in
+                guard let context, let record, size >= MemoryLayout<UInt64>.size else { return 0 }
+                Unmanaged<StackRing>.fromOpaque(context).takeUnretainedValue().ended.append(Int(record.load(as: UInt64.self)))
+                return 0
+            }, context)
         guard result == 0 else { throw KernelError("map the ring of ended processes", code: -result) }
     }
 
@@ -66,16 +70,19 @@ final class StackRing {
         let room = (size - Self.headerSize) / MemoryLayout<UInt64>.size
         let found = Int(field(MemoryLayout<kiln_stack>.offset(of: \.found_count)))
         let foundWords = MemoryLayout<kiln_found_code>.size / MemoryLayout<UInt64>.size
-        guard kernel + user + found * foundWords <= room, let termination = UnwindTermination(rawValue: field(MemoryLayout<kiln_stack>.offset(of: \.end))) else { return }
+        guard kernel + user + found * foundWords <= room, let termination = UnwindTermination(rawValue: field(MemoryLayout<kiln_stack>.offset(of: \.end)))
+        else { return }
         let frames = UnsafeBufferPointer(
             start: (record + Self.headerSize).assumingMemoryBound(to: UInt64.self), count: kernel + user
         )
         let marked = frames[kernel...], mark = KILN_FRAME_INTERRUPTED
-        table.learn(key, StackFrames(
-            kernel: Array(frames[..<kernel]), user: marked.map { $0 & ~mark },
-            interrupted: marked.indices.filter { marked[$0] & mark != 0 }.map { $0 - kernel }, termination: termination,
-            thread: name(record, MemoryLayout<kiln_stack>.offset(of: \.thread))
-        ))
+        table.learn(
+            key,
+            StackFrames(
+                kernel: Array(frames[..<kernel]), user: marked.map { $0 & ~mark },
+                interrupted: marked.indices.filter { marked[$0] & mark != 0 }.map { $0 - kernel }, termination: termination,
+                thread: name(record, MemoryLayout<kiln_stack>.offset(of: \.thread))
+            ))
         let pieces = UnsafeBufferPointer(
             start: (record + Self.headerSize).assumingMemoryBound(to: UInt64.self) + (kernel + user), count: found * foundWords
         )

@@ -53,16 +53,20 @@ enum TLSProbes {
     /// Returns are attached before entries, so that every seen entry has its return seen, too.
     fileprivate static let attachments = [
         Attachment(program: "tls_read_ends", atReturn: true, functions: [("SSL_read", KILN_TLS_READ), ("SSL_read_ex", KILN_TLS_READ_EX)]),
-        Attachment(program: "tls_write_ends", atReturn: true, functions: [
-            ("SSL_write", KILN_TLS_WRITE), ("SSL_write_ex", KILN_TLS_WRITE_EX), ("SSL_write_ex2", KILN_TLS_WRITE_EX2),
-        ]),
+        Attachment(
+            program: "tls_write_ends", atReturn: true,
+            functions: [
+                ("SSL_write", KILN_TLS_WRITE), ("SSL_write_ex", KILN_TLS_WRITE_EX), ("SSL_write_ex2", KILN_TLS_WRITE_EX2),
+            ]),
         Attachment(program: "tls_handshake_ends", atReturn: true, functions: [("SSL_do_handshake", KILN_TLS_HANDSHAKE)]),
         Attachment(program: "tls_stream_turns", atReturn: false, functions: [("SSL_free", KILN_TLS_FREE), ("SSL_clear", KILN_TLS_CLEAR)]),
         Attachment(program: "tls_stream_turns", atReturn: true, functions: [("SSL_new", KILN_TLS_NEW)]),
-        Attachment(program: "tls_call_begins", atReturn: false, functions: [
-            ("SSL_do_handshake", KILN_TLS_HANDSHAKE), ("SSL_write_ex2", KILN_TLS_WRITE_EX2), ("SSL_write_ex", KILN_TLS_WRITE_EX),
-            ("SSL_write", KILN_TLS_WRITE), ("SSL_read_ex", KILN_TLS_READ_EX), ("SSL_read", KILN_TLS_READ),
-        ]),
+        Attachment(
+            program: "tls_call_begins", atReturn: false,
+            functions: [
+                ("SSL_do_handshake", KILN_TLS_HANDSHAKE), ("SSL_write_ex2", KILN_TLS_WRITE_EX2), ("SSL_write_ex", KILN_TLS_WRITE_EX),
+                ("SSL_write", KILN_TLS_WRITE), ("SSL_read_ex", KILN_TLS_READ_EX), ("SSL_read", KILN_TLS_READ),
+            ]),
     ]
 }
 
@@ -87,7 +91,8 @@ extension BPFObject {
         do {
             for attachment in TLSProbes.attachments {
                 try attach(
-                    attachment.program, toFunctions: try attachment.functions(in: library).map { function throws(KernelError) in
+                    attachment.program,
+                    toFunctions: try attachment.functions(in: library).map { function throws(KernelError) in
                         guard let offset = library.functions[function.name] else {
                             throw KernelError("find \(function.name) in \(library.path)", code: ENOENT)
                         }

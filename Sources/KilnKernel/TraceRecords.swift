@@ -36,10 +36,12 @@ private final class TraceRing {
         self.payload = payload
         self.requestBytes = requestBytes
         let context = Unmanaged.passUnretained(self).toOpaque()
-        ring = ring_buffer__new(map.fd, { context, record, size in
-            guard let context, let record, size >= TraceRing.headerSize else { return 0 }
-            return Unmanaged<TraceRing>.fromOpaque(context).takeUnretainedValue().take(UnsafeRawPointer(record), size: size)
-        }, context, nil)
+        ring = ring_buffer__new(
+            map.fd,
+            { context, record, size in
+                guard let context, let record, size >= TraceRing.headerSize else { return 0 }
+                return Unmanaged<TraceRing>.fromOpaque(context).takeUnretainedValue().take(UnsafeRawPointer(record), size: size)
+            }, context, nil)
         guard ring != nil else { throw KernelError("map the ring of traced requests", code: errno) }
     }
 

@@ -273,8 +273,9 @@ package final class UnwindMaps {
     }
 
     private static func areEqual(_ left: [kiln_mapping], _ right: [kiln_mapping]) -> Bool {
-        left.count == right.count && zip(left, right).allSatisfy {
-            $0.start == $1.start && $0.end == $1.end && $0.bias == $1.bias && $0.table == $1.table
-        }
+        left.count == right.count
+            && zip(left, right).allSatisfy {
+                $0.start == $1.start && $0.end == $1.end && $0.bias == $1.bias && $0.table == $1.table
+            }
     }
 }

@@ -131,7 +131,9 @@ private func state(ofThread tid: Int32) -> WaitState? {
 
 private func waitsInMultiplexer(_ tid: Int32) -> Bool {
     // number of the system call, its arguments
-    guard let call = contents(of: "/proc/\(tid)/syscall"), let number = Int(String(decoding: call.prefix { $0 != UInt8(ascii: " ") }, as: UTF8.self)) else { return false }
+    guard let call = contents(of: "/proc/\(tid)/syscall"), let number = Int(String(decoding: call.prefix { $0 != UInt8(ascii: " ") }, as: UTF8.self)) else {
+        return false
+    }
     return kiln_is_multiplexer(UInt(bitPattern: number)) != 0
 }
 

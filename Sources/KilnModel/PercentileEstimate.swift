@@ -26,9 +26,10 @@ public struct PercentileEstimate: ComparedSides {
         let size = CostEstimate.order.count, blocks = times.count / size
         guard times.count % size == 0, blocks >= CostEstimate.leastBlocks else { return nil }
         let sides = [false, true].map { watched in
-            Side(times.enumerated().flatMap { window, times in
-                CostEstimate.order[window % size] == watched ? times.map { (time: $0, block: window / size) } : []
-            })
+            Side(
+                times.enumerated().flatMap { window, times in
+                    CostEstimate.order[window % size] == watched ? times.map { (time: $0, block: window / size) } : []
+                })
         }
         guard sides.allSatisfy({ $0.sorted.count >= Self.timesNeeded(share) }) else { return nil }
         let once = [Int](repeating: 1, count: blocks)

@@ -57,10 +57,11 @@ public struct SessionComparison: Sendable {
             let error = (one.error * one.error + two.error * two.error).squareRoot()
             let difference = abs(two.mean - one.mean)
             guard difference > 3 * error, key.isRate || difference > Self.resolution * min(one.mean, two.mean) else { continue }
-            moved.append(Row(
-                command: key.command, what: key.what, isRate: key.isRate, first: one.mean, second: two.mean,
-                noise: one.mean == 0 ? 0 : 2 * error / one.mean
-            ))
+            moved.append(
+                Row(
+                    command: key.command, what: key.what, isRate: key.isRate, first: one.mean, second: two.mean,
+                    noise: one.mean == 0 ? 0 : 2 * error / one.mean
+                ))
         }
         self.moved = moved.sorted { (abs($1.change), $0.command, $0.what) < (abs($0.change), $1.command, $1.what) }
         self.compared = compared

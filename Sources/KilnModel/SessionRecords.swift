@@ -446,9 +446,10 @@ public struct SessionRecord: Codable, Sendable {
                 count: counts.calls, errors: counts.errors, errorWords: counts.errorWords,
                 execRunQueueNs: counts.runQueue.count, requestBytesMax: counts.largestRequest,
                 replyBytesMax: counts.largestReply,
-                phases: Dictionary(uniqueKeysWithValues: counts.phases.filter { $0.value.count != 0 }.map {
-                    ($0.rawValue, LatencyRecord($1))
-                })
+                phases: Dictionary(
+                    uniqueKeysWithValues: counts.phases.filter { $0.value.count != 0 }.map {
+                        ($0.rawValue, LatencyRecord($1))
+                    })
             )
         }
         if side == .server { phasesUnknown = snapshot.unknownPhases(process: process, hook: hook) }

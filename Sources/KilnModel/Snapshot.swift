@@ -94,9 +94,10 @@ public struct CommandCounts: Equatable, Sendable {
     public func since(_ earlier: CommandCounts) -> CommandCounts {
         var difference = CommandCounts(
             calls: calls &- earlier.calls,
-            phases: Dictionary(uniqueKeysWithValues: phases.map { phase, histogram in
-                (phase, histogram.since(earlier.phases[phase] ?? Histogram()))
-            })
+            phases: Dictionary(
+                uniqueKeysWithValues: phases.map { phase, histogram in
+                    (phase, histogram.since(earlier.phases[phase] ?? Histogram()))
+                })
         )
         difference.queued = queued &- earlier.queued
         difference.errors = errors &- earlier.errors

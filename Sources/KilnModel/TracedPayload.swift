@@ -43,7 +43,7 @@ private func printableScalar(_ bytes: ArraySlice<UInt8>) -> (Unicode.Scalar, len
     guard let first = bytes.first, first >= 0xc2 else { return nil }
     let length = first < 0xe0 ? 2 : first < 0xf0 ? 3 : 4
     guard let text = String(validating: bytes.prefix(length), as: UTF8.self), let scalar = text.unicodeScalars.first,
-          text.unicodeScalars.count == 1
+        text.unicodeScalars.count == 1
     else { return nil }
     return scalar.isPrintable ? (scalar, length) : nil
 }

@@ -54,9 +54,11 @@ public struct TracedRequest: Sendable, Equatable {
     }
 
     public init(
-        process: Int, tid: UInt32, fd: UInt32?, sequence: UInt32, client: String, clientPort: UInt16? = nil, command:
-        CommandName?, received: Nanoseconds?, arrived: Nanoseconds? = nil, executed: Nanoseconds? = nil, sent:
-        Nanoseconds?, requestBytes: UInt64?, replyBytes: UInt64?, request: [UInt8], reply: [UInt8], flags: Flags
+        process: Int, tid: UInt32, fd: UInt32?, sequence: UInt32, client: String, clientPort: UInt16? = nil,
+        command:
+            CommandName?, received: Nanoseconds?, arrived: Nanoseconds? = nil, executed: Nanoseconds? = nil,
+        sent:
+            Nanoseconds?, requestBytes: UInt64?, replyBytes: UInt64?, request: [UInt8], reply: [UInt8], flags: Flags
     ) {
         self.process = process
         self.tid = tid

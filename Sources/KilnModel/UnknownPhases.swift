@@ -10,14 +10,16 @@ extension Snapshot {
         var reasons: [String: String] = [:]
         let executed = samples[.exec] ?? 0
         if executed < service {
-            reasons[Phase.exec.rawValue] = readByOtherThreads.contains(process)
+            reasons[Phase.exec.rawValue] =
+                readByOtherThreads.contains(process)
                 ? "io threads read requests that the main thread executes, and sockets don't show when: known for \(executed) of \(service) replies, "
                     + "those to requests that the main thread read after no other thread had read for a second"
                 : "known for commands that were alone in their receive and whose reply was sent in the same turn of the event loop"
             reasons[Phase.reply.rawValue] = reasons[Phase.exec.rawValue]
         }
         if samples[.total] ?? 0 < service {
-            let reason = hook != "syscall"
+            let reason =
+                hook != "syscall"
                 ? "unknown for the first receive of a connection, and after receives that left bytes behind"
                 : "hook \(hook) doesn't see data arrive"
             reasons[Phase.queue.rawValue] = reason

@@ -49,12 +49,13 @@ extension DiscoveryError: CustomStringConvertible {
         switch self {
         case .procUnreadable(let root, let error):
             let reason = error.map { "\($0)" } ?? "no processes in it"
-            let advice = switch error {
-            case nil, .noSuchFileOrDirectory: "kiln needs the proc file system: mount -t proc proc \(root)"
-            case .permissionDenied, .notPermitted: "Run as root."
-            case .tooManyOpenFiles: "Raise the limit of open files (ulimit -n)."
-            default: "kiln needs to read it."
-            }
+            let advice =
+                switch error {
+                case nil, .noSuchFileOrDirectory: "kiln needs the proc file system: mount -t proc proc \(root)"
+                case .permissionDenied, .notPermitted: "Run as root."
+                case .tooManyOpenFiles: "Raise the limit of open files (ulimit -n)."
+                default: "kiln needs to read it."
+                }
             return "cannot list processes in \(root): \(reason). \(advice)"
         case .nestedPIDNamespace(let inode):
             let which = inode.map { " (pid:[\($0)])" } ?? ""
@@ -112,7 +113,8 @@ extension DiscoveryError: CustomStringConvertible {
     private static func nobodyListens(_ port: UInt16, _ servers: [Target], _ unread: Int) -> String {
         var text = "no process listens on TCP port \(port)"
         if unread > 0 {
-            text += " where kiln may look; the network namespace of \(unread) \(unread == 1 ? "process" : "processes") "
+            text +=
+                " where kiln may look; the network namespace of \(unread) \(unread == 1 ? "process" : "processes") "
                 + "can't be read, which needs root or CAP_SYS_PTRACE."
         } else if servers.isEmpty {
             return text + ", and no \(knownNames) is running. Check the port, or name the process with --pid."

@@ -15,8 +15,8 @@ struct reference_process {
 };
 
 // Call frame information is all that is asked for: nothing is searched, least of all in the network.
-static int find_no_debuginfo(Dwfl_Module *module, void **data, const char *name, Dwarf_Addr base, const char *file,
-			     const char *link, GElf_Word checksum, char **result)
+static int find_no_debuginfo(Dwfl_Module *module, void **data, const char *name, Dwarf_Addr base, const char *file, const char *link,
+	GElf_Word checksum, char **result)
 {
 	return -1;
 }
@@ -55,13 +55,16 @@ static bool set_registers(Dwfl_Thread *thread, void *argument)
 }
 
 static const Dwfl_Thread_Callbacks threads = {
-	.next_thread = next_thread, .get_thread = get_thread, .memory_read = read_memory, .set_initial_registers = set_registers,
+	.next_thread = next_thread,
+	.get_thread = get_thread,
+	.memory_read = read_memory,
+	.set_initial_registers = set_registers,
 };
 
 static struct reference_process *attached(struct reference_process *opened, bool is_reported)
 {
 	if (is_reported && !dwfl_report_end(opened->dwfl, NULL, NULL) &&
-	    dwfl_attach_state(opened->dwfl, NULL, opened->pid, &threads, opened))
+		dwfl_attach_state(opened->dwfl, NULL, opened->pid, &threads, opened))
 		return opened;
 	reference_process_close(opened);
 	return NULL;
@@ -126,8 +129,8 @@ static int take_frame(Dwfl_Frame *frame, void *argument)
 	return DWARF_CB_OK;
 }
 
-void reference_unwind_stack(struct reference_process *process, const uint64_t *registers, reference_read read, void *context,
-		     struct reference_stack *stack)
+void reference_unwind_stack(
+	struct reference_process *process, const uint64_t *registers, reference_read read, void *context, struct reference_stack *stack)
 {
 	int result;
 
@@ -158,8 +161,8 @@ static int take_caller(Dwfl_Frame *frame, void *argument)
 	return DWARF_CB_ABORT;
 }
 
-struct reference_caller reference_unwind_caller(struct reference_process *process, const uint64_t *registers, reference_read read,
-					 void *context)
+struct reference_caller reference_unwind_caller(
+	struct reference_process *process, const uint64_t *registers, reference_read read, void *context)
 {
 	struct reference_caller caller = { 0 };
 

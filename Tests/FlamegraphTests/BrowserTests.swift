@@ -263,7 +263,10 @@ struct BrowserTests {
         for width in [1600, 640, 1100] {
             try browser.resize(width: width, height: 900)
             try browser.wait(for: "document.documentElement.getAttribute('viewBox').startsWith('0 0 \(width) ')")
-            #expect(try browser.value("[...document.querySelectorAll('.foot text, .labels text, .head text, .legend text')].every((t) => t.getBoundingClientRect().right <= \(width))") == "true")
+            #expect(
+                try browser.value(
+                    "[...document.querySelectorAll('.foot text, .labels text, .head text, .legend text')].every((t) => t.getBoundingClientRect().right <= \(width))"
+                ) == "true")
         }
         expectNoComplaints()
     }

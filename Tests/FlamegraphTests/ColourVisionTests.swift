@@ -17,10 +17,11 @@ import Testing
 
     private func linear(_ hex: Substring) -> Vector {
         let number = Int(hex, radix: 16) ?? 0
-        return Vector([16, 8, 0].map { shift in
-            let value = Double(number >> shift & 255) / 255
-            return value <= 0.04045 ? value / 12.92 : pow((value + 0.055) / 1.055, 2.4)
-        })
+        return Vector(
+            [16, 8, 0].map { shift in
+                let value = Double(number >> shift & 255) / 255
+                return value <= 0.04045 ? value / 12.92 : pow((value + 0.055) / 1.055, 2.4)
+            })
     }
 
     private func times(_ rows: [Vector], _ vector: Vector) -> Vector { Vector(rows.map { ($0 * vector).sum() }) }

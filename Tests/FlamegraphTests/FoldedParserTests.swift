@@ -36,10 +36,11 @@ import Testing
         #expect(stacks.total == 1)
         #expect(stacks.rejectedCount == 7)
         #expect(stacks.rejectedLines.map(\.number) == [2, 3, 5, 6, 7, 8, 9])
-        #expect(stacks.rejectedLines.map(\.reason) == [
-            .noNumber, .noBlankBeforeNumber, .noBlankBeforeNumber, .noBlankBeforeNumber, .malformedNumber,
-            .malformedNumber, .numberTooLarge,
-        ])
+        #expect(
+            stacks.rejectedLines.map(\.reason) == [
+                .noNumber, .noBlankBeforeNumber, .noBlankBeforeNumber, .noBlankBeforeNumber, .malformedNumber,
+                .malformedNumber, .numberTooLarge,
+            ])
         #expect(stacks.rejectedLines.first?.description == "line 2: does not end in a number: no number")
     }
 

@@ -44,11 +44,12 @@ import Testing
     @Test func callersAreAskedForByTheirCall() {
         let resolver = Resolver([:])
         #expect(lines(["ff k ([kernel.kallsyms])", "1f f (/bin/a)", "2F g+0x10 (/bin/a)", "3f h+0x0 (/bin/a)"], resolver) == ["a;h;g;f;k 1"])
-        #expect(resolver.asked == [
-            CodePlace(address: 0x1f, symbol: "f", offset: nil, module: "/bin/a"),
-            CodePlace(address: 0x2e, symbol: "g", offset: 0xf, module: "/bin/a"),
-            CodePlace(address: 0x3e, symbol: "h", offset: 0, module: "/bin/a"),
-        ])
+        #expect(
+            resolver.asked == [
+                CodePlace(address: 0x1f, symbol: "f", offset: nil, module: "/bin/a"),
+                CodePlace(address: 0x2e, symbol: "g", offset: 0xf, module: "/bin/a"),
+                CodePlace(address: 0x3e, symbol: "h", offset: 0, module: "/bin/a"),
+            ])
     }
 
     @Test func noFunctionStandsTwiceThatPerfAndDebugInformationKnow() {

@@ -95,7 +95,9 @@ struct PerfFieldsTests {
     @Test(arguments: cases.filter { !$0.arguments.contains("-a") })
     func noFrameHoldsATime(_ recorded: Case) throws {
         let recording = try PerfRecording(recorded.arguments)
-        for arguments in [["script"], ["script", "-G"], ["script", "--ns"], ["script", "--reltime"], ["script", "--deltatime"], ["script", "-F", "+srcline"]] {
+        for arguments in [
+            ["script"], ["script", "-G"], ["script", "--ns"], ["script", "--reltime"], ["script", "--deltatime"], ["script", "-F", "+srcline"],
+        ] {
             guard let text = try recording.output(arguments) else { continue }
             let result = collapse(text)
             #expect(result.report.rejectedCount == 0, "\(arguments): \(result.report.rejectedLines)")

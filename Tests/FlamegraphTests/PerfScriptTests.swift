@@ -114,9 +114,10 @@ func collapse(
         let result = collapse(Array(text.utf8))
         #expect(result.lines == ["a;f 2"])
         #expect(result.report.samples == 2)
-        #expect(result.report.events == [
-            .init(name: "cycles", samples: 2, isCounted: true), .init(name: "faults", samples: 1, isCounted: false),
-        ])
+        #expect(
+            result.report.events == [
+                .init(name: "cycles", samples: 2, isCounted: true), .init(name: "faults", samples: 1, isCounted: false),
+            ])
         var options = PerfScriptOptions()
         options.events = ["faults"]
         #expect(collapsed(text, options) == ["a;g 1"])
@@ -163,8 +164,10 @@ func collapse(
     @Test(arguments: 1...40 as ClosedRange<UInt64>)
     func brokenTextGivesFoldedTextAllTheSame(seed: UInt64) throws {
         var generator = SeededGenerator(seed: seed)
-        var input = Array(try Data(contentsOf: Self.fixtures.appendingPathComponent(
-            seed % 4 == 0 ? "inlined-01.perf" : seed % 4 == 2 ? "js-stacks-01.perf" : "dd-stacks-01.perf")))
+        var input = Array(
+            try Data(
+                contentsOf: Self.fixtures.appendingPathComponent(
+                    seed % 4 == 0 ? "inlined-01.perf" : seed % 4 == 2 ? "js-stacks-01.perf" : "dd-stacks-01.perf")))
         let special = Array("\n\t ()[]:;/->0x-# \r".utf8) + [0, 0x80, 0xff]
         for _ in 0..<Int.random(in: 1...200, using: &generator) {
             let place = Int.random(in: 0..<input.count, using: &generator)

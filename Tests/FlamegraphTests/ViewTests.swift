@@ -104,7 +104,8 @@ extension BrowserTests {
         #expect(try labels() == "all ▲ m ✚ fresh ✕ gone ▲ grown same")
         #expect(try browser.value(rectangles(of: "bands")) == "4")
         try clickLabel("▲ grown") { try $0.move(x: $1, y: $2) }
-        let said = try browser.value("[...document.querySelectorAll('.tip .name, .tip tr')].map((x) => [...x.childNodes].map((y) => y.textContent).join(' ')).join('|')")
+        let said = try browser.value(
+            "[...document.querySelectorAll('.tip .name, .tip tr')].map((x) => [...x.childNodes].map((y) => y.textContent).join(' ')).join('|')")
         #expect(said == "grown|100 samples before, 14.29 %|300 samples after, 35.09 %|+20.80 points of share")
         try pushButton("Merge stacks from their leaves: who calls a function")
         #expect(try labels() == "all ✚ fresh ✕ gone ▲ grown same ✚ m ✕ m ▲ m m")

@@ -27,7 +27,8 @@ struct ApartTests {
     @Test func eachReplyEndsWhereItWasPut() {
         var random = SeededGenerator(seed: 52)
         let kinds = [
-            "+OK\r\n", ":1\r\n", "-ERR no\r\n", "$-1\r\n", "$0\r\n\r\n", "$5\r\nhello\r\n", "*2\r\n$1\r\na\r\n-ERR in\r\n", "*0\r\n", ">2\r\n+a\r\n:1\r\n", "%1\r\n+a\r\n*1\r\n_\r\n",
+            "+OK\r\n", ":1\r\n", "-ERR no\r\n", "$-1\r\n", "$0\r\n\r\n", "$5\r\nhello\r\n", "*2\r\n$1\r\na\r\n-ERR in\r\n", "*0\r\n", ">2\r\n+a\r\n:1\r\n",
+            "%1\r\n+a\r\n*1\r\n_\r\n",
             "|1\r\n+a\r\n:1\r\n$2\r\nbc\r\n", "$600\r\n" + String(repeating: "x", count: 600) + "\r\n", "#t\r\n",
         ].map { Array($0.utf8) }
         for round in 0..<300 {

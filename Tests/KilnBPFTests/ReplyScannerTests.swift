@@ -63,7 +63,8 @@ struct ReplyScannerTests {
             let same = scanner.failed == whole.failed && scanner.events == whole.events && scanner.pushes == whole.pushes
             let lineEnds = text.count { $0 == 13 || $0 == 10 }
             if round % 2 == 0 && !same || scanner.events.count + scanner.pushes > lineEnds {
-                Issue.record("\(String(decoding: text, as: UTF8.self).debugDescription) cut at \(first) and \(second): \(scanner.events), whole: \(whole.events)")
+                Issue.record(
+                    "\(String(decoding: text, as: UTF8.self).debugDescription) cut at \(first) and \(second): \(scanner.events), whole: \(whole.events)")
                 return
             }
         }
@@ -110,7 +111,10 @@ private struct ReplyStream {
         switch Int.random(in: 0..<(depth < 4 ? 16 : 9), using: &random) {
         case 0: bytes += Array("+\(String(repeating: "s", count: Int.random(in: 0...90, using: &random)))\r\n".utf8)
         case 1: bytes += Array(":\(Int.random(in: -5...1_000_000_000, using: &random))\r\n".utf8)
-        case 2: bytes += Array((["$-1\r\n", "*-1\r\n", "_\r\n", "#t\r\n", ",3.14\r\n", "(3492890328409238509324850943850943825024385\r\n"].randomElement(using: &random) ?? "").utf8)
+        case 2:
+            bytes += Array(
+                (["$-1\r\n", "*-1\r\n", "_\r\n", "#t\r\n", ",3.14\r\n", "(3492890328409238509324850943850943825024385\r\n"].randomElement(using: &random) ?? "")
+                    .utf8)
         case 3: bulk("=", Int.random(in: 4...50, using: &random), using: &random)
         case 4: bulk("$", Int.random(in: 0...9000, using: &random), using: &random)
         case 5...8: bulk("$", Int.random(in: 0...20, using: &random), using: &random)

@@ -45,7 +45,8 @@ struct ScannerTests {
     @Test func aNameAtTheWindowsEdgeIsReadWhole() {
         // The window is 4 KiB: requests of every length before a name shift it over the edge.
         for padding in 3900...4200 {
-            let stream = Streams.array(["SET", "k", String(repeating: "v", count: padding)])
+            let stream =
+                Streams.array(["SET", "k", String(repeating: "v", count: padding)])
                 + Streams.array(["GEORADIUSBYMEMBER_RO", "a"]) + Streams.array([String(repeating: "n", count: 64)])
             let scanner = Scanner()
             scanner.receive(stream[...])
@@ -80,7 +81,8 @@ struct ScannerTests {
             rest = rest.dropFirst(piece.count)
         }
         // Compared before anything is said: the streams are many.
-        let same = scanner.counts == expected.counts && scanner.failed == expected.failed
+        let same =
+            scanner.counts == expected.counts && scanner.failed == expected.failed
             && (expected.failed || scanner.atBoundary == expected.endsAtBoundary)
         guard !same else { return }
         let shown = String(decoding: stream.prefix(400), as: UTF8.self).debugDescription

@@ -13,7 +13,10 @@ enum Streams {
         for _ in 0..<count {
             switch Int.random(in: 0..<12, using: &random) {
             case 0:
-                let lines = ["PING\r\n", "  ping\n", "\r\n", "*0\r\n", "*-1\r\n", "get   a  \r\n", "\"GET\" a\r\n", "*00\r\n", String(repeating: "q", count: 70) + " x\n"]
+                let lines = [
+                    "PING\r\n", "  ping\n", "\r\n", "*0\r\n", "*-1\r\n", "get   a  \r\n", "\"GET\" a\r\n", "*00\r\n",
+                    String(repeating: "q", count: 70) + " x\n",
+                ]
                 stream += Array((lines.randomElement(using: &random) ?? "").utf8)
             case 1: stream += array([name(using: &random), bytes(upTo: 9000, using: &random)])
             case 2: stream += array([name(using: &random)] + (0..<Int.random(in: 0...130, using: &random)).map { Array("\($0)".utf8) })

@@ -4,20 +4,21 @@ import Testing
 /// kiln's counts held against the server's, and each term of the identity by itself.
 struct AuditTests {
     @Test func theServersWordIsRead() {
-        let statistics = ServerStatistics(parsing: """
-            # Commandstats\r
-            cmdstat_get:calls=10,usec=25,usec_per_call=2.50,rejected_calls=1,failed_calls=0\r
-            cmdstat_config|get:calls=2,usec=9,usec_per_call=4.50,rejected_calls=0,failed_calls=0\r
-            cmdstat_config|set:calls=1,usec=3,usec_per_call=3.00,rejected_calls=0,failed_calls=0\r
-            errorstat_WRONGTYPE:count=3\r
-            latency_percentiles_usec_get:p50=1.003,p99=5.023,p99.9=7.007\r
-            role:slave\r
-            cmdstat_client|reply:calls=4,usec=1,usec_per_call=0.25,rejected_calls=0,failed_calls=0\r
-            cmdstat_client|id:calls=2,usec=1,usec_per_call=0.50,rejected_calls=0,failed_calls=0\r
-            module:name=search,ver=20811,api=1,filters=0,usedby=[],using=[ReJSON],options=[handle-io-errors]\r
-            nonsense\r
-            cmdstat_:calls=\r
-            """)
+        let statistics = ServerStatistics(
+            parsing: """
+                # Commandstats\r
+                cmdstat_get:calls=10,usec=25,usec_per_call=2.50,rejected_calls=1,failed_calls=0\r
+                cmdstat_config|get:calls=2,usec=9,usec_per_call=4.50,rejected_calls=0,failed_calls=0\r
+                cmdstat_config|set:calls=1,usec=3,usec_per_call=3.00,rejected_calls=0,failed_calls=0\r
+                errorstat_WRONGTYPE:count=3\r
+                latency_percentiles_usec_get:p50=1.003,p99=5.023,p99.9=7.007\r
+                role:slave\r
+                cmdstat_client|reply:calls=4,usec=1,usec_per_call=0.25,rejected_calls=0,failed_calls=0\r
+                cmdstat_client|id:calls=2,usec=1,usec_per_call=0.50,rejected_calls=0,failed_calls=0\r
+                module:name=search,ver=20811,api=1,filters=0,usedby=[],using=[ReJSON],options=[handle-io-errors]\r
+                nonsense\r
+                cmdstat_:calls=\r
+                """)
         #expect(statistics.commands["GET"]?.calls == 10)
         #expect(statistics.commands["GET"]?.rejectedCalls == 1)
         #expect(statistics.commands["GET"]?.p99Microseconds == 5.023)
@@ -30,12 +31,14 @@ struct AuditTests {
     }
 
     @Test func anyNumberOfTheServersIsTaken() throws {
-        let statistics = ServerStatistics(parsing: "cmdstat_a|x:calls=18446744073709551615,usec=18446744073709551615\ncmdstat_a|y:calls=18446744073709551615,usec=9\nprocess_id:x\n")
+        let statistics = ServerStatistics(
+            parsing: "cmdstat_a|x:calls=18446744073709551615,usec=18446744073709551615\ncmdstat_a|y:calls=18446744073709551615,usec=9\nprocess_id:x\n")
         let nothing = Snapshot(time: .zero)
-        let audit = try #require(Audit(
-            process: 0, from: Audit.Moment(before: nothing, server: ServerStatistics(), after: nothing),
-            to: Audit.Moment(before: nothing, server: statistics, after: nothing)
-        ))
+        let audit = try #require(
+            Audit(
+                process: 0, from: Audit.Moment(before: nothing, server: ServerStatistics(), after: nothing),
+                to: Audit.Moment(before: nothing, server: statistics, after: nothing)
+            ))
         #expect(audit.record.commands.count == 1)
         #expect(UInt64(saturating: 1e300) == .max && UInt64(saturating: .nan) == 0 && UInt64(saturating: -5) == 0 && UInt64(saturating: 2.6) == 3)
     }
@@ -48,24 +51,27 @@ struct AuditTests {
     }
 
     @Test func theServersWordsAreAsItCutsThem() {
-        let statistics = ServerStatistics(parsing: """
-            # Errorstats\r
-            errorstat_a_b:count=2\r
-            errorstat_tab\tx:count=3\r
-            errorstat_\u{c4}RR:count=1\r
-            errorstat_back\\slash:count=4\r
-            redis_version:7.2.4\r
-            valkey_version:8.1.1\r
-            total_net_input_bytes:100\r
-            total_net_repl_input_bytes:40\r
-            total_error_replies:10\r
-            cmdstat_graph.QUERY:calls=3,usec=7,usec_per_call=2.33,rejected_calls=0,failed_calls=1
-            """)
+        let statistics = ServerStatistics(
+            parsing: """
+                # Errorstats\r
+                errorstat_a_b:count=2\r
+                errorstat_tab\tx:count=3\r
+                errorstat_\u{c4}RR:count=1\r
+                errorstat_back\\slash:count=4\r
+                redis_version:7.2.4\r
+                valkey_version:8.1.1\r
+                total_net_input_bytes:100\r
+                total_net_repl_input_bytes:40\r
+                total_error_replies:10\r
+                cmdstat_graph.QUERY:calls=3,usec=7,usec_per_call=2.33,rejected_calls=0,failed_calls=1
+                """)
         #expect(statistics.errors == ["a_b": 2, "tab": 3, "\\xc3\\x84RR": 1, "back\\x5cslash": 4])
         #expect(statistics.version == ServerStatistics.Version(7, 2) && statistics.isValkey)
         #expect(statistics.requestBytes == 60 && statistics.errorReplies == 10)
         #expect(statistics.commands["GRAPH.QUERY"]?.failedCalls == 1)
-        for (shown, word) in [("a:b#c", "a_b_c"), (String(repeating: "x", count: 30), String(repeating: "x", count: 30)), (String(repeating: "x", count: 31), "ERR")] {
+        for (shown, word) in [
+            ("a:b#c", "a_b_c"), (String(repeating: "x", count: 30), String(repeating: "x", count: 30)), (String(repeating: "x", count: 31), "ERR"),
+        ] {
             #expect(ServerStatistics.word(of: shown) == word)
         }
         #expect(ServerStatistics(parsing: "errorstat_ERRORSTATS_DISABLED:count=1").droppedErrors)
@@ -104,9 +110,11 @@ struct AuditTests {
 
         func audit() throws -> Audit.Record {
             let nothing = Snapshot(time: .zero)
-            return try #require(Audit(
-                process: 0, from: Audit.Moment(before: nothing, server: before, after: nothing), to: Audit.Moment(before: kiln, server: server, after: kiln)
-            )).record
+            return try #require(
+                Audit(
+                    process: 0, from: Audit.Moment(before: nothing, server: before, after: nothing), to: Audit.Moment(before: kiln, server: server, after: kiln)
+                )
+            ).record
         }
 
         func reason(_ command: String) throws -> String? { try #require(try audit().commands.first { $0.command == command }).difference }
@@ -114,32 +122,34 @@ struct AuditTests {
         func error(_ word: String) throws -> String? { try #require(try audit().errors.first { $0.word == word }).difference }
     }
 
-    @Test(arguments: [
-        (["GET": 7], ["GET": 7], nil),
-        (["GET": 7, "EVAL": 3], ["GET": 9, "EVAL": 3], "the server has 2 more: calls made by scripts (3 ran)"),
-        // Asked for by a connection that isn't followed.
-        (["GET": 7], ["GET": 9, "EVAL": 1], "the server has 2 more: calls made by scripts (1 ran)"),
-        // Each of the scripts took less than a microsecond.
-        (["GET": 7], ["GET": 57, "EVAL": 2], "the server has 50 more: 40 can be calls made by scripts (2 ran), 10 unexplained"),
-        (["GET": 7], ["GET": 9], "the server has 2 more: unexplained"),
-        (["GET": 7, "EXEC": 2, "MULTI": 1], ["GET": 9, "EXEC": 2, "MULTI": 1], "the server has 2 more: queued before the audit began"),
-        (["GET": 7, "EXEC": 1, "MULTI": 1], ["GET": 9, "EXEC": 1, "MULTI": 1], "the server has 2 more: unexplained"),
-        (["GET": 7, "MULTI": 1, "EXEC": 1], ["GET": 6, "MULTI": 1, "EXEC": 1], "the server has 1 fewer: unexplained"),
-        // Renamed: the server counts by the name that it was made with.
-        (["GET": 7, "FETCH": 3], ["GET": 10], "the server has 3 more: called by another name (FETCH)"),
-        (["GET": 7, "FETCH": 3], ["GET": 11], "the server has 4 more: 3 can be called by another name (FETCH), 1 unexplained"),
-        (["GET": 7], [:], "the server has 7 fewer: unexplained"),
-    ] as [([String: UInt64], [String: UInt64], String?)])
+    @Test(
+        arguments: [
+            (["GET": 7], ["GET": 7], nil),
+            (["GET": 7, "EVAL": 3], ["GET": 9, "EVAL": 3], "the server has 2 more: calls made by scripts (3 ran)"),
+            // Asked for by a connection that isn't followed.
+            (["GET": 7], ["GET": 9, "EVAL": 1], "the server has 2 more: calls made by scripts (1 ran)"),
+            // Each of the scripts took less than a microsecond.
+            (["GET": 7], ["GET": 57, "EVAL": 2], "the server has 50 more: 40 can be calls made by scripts (2 ran), 10 unexplained"),
+            (["GET": 7], ["GET": 9], "the server has 2 more: unexplained"),
+            (["GET": 7, "EXEC": 2, "MULTI": 1], ["GET": 9, "EXEC": 2, "MULTI": 1], "the server has 2 more: queued before the audit began"),
+            (["GET": 7, "EXEC": 1, "MULTI": 1], ["GET": 9, "EXEC": 1, "MULTI": 1], "the server has 2 more: unexplained"),
+            (["GET": 7, "MULTI": 1, "EXEC": 1], ["GET": 6, "MULTI": 1, "EXEC": 1], "the server has 1 fewer: unexplained"),
+            // Renamed: the server counts by the name that it was made with.
+            (["GET": 7, "FETCH": 3], ["GET": 10], "the server has 3 more: called by another name (FETCH)"),
+            (["GET": 7, "FETCH": 3], ["GET": 11], "the server has 4 more: 3 can be called by another name (FETCH), 1 unexplained"),
+            (["GET": 7], [:], "the server has 7 fewer: unexplained"),
+        ] as [([String: UInt64], [String: UInt64], String?)])
     func differencesAreExplained(kiln: [String: UInt64], server: [String: UInt64], explanation: String?) throws {
         #expect(try Said(kiln: kiln, server: server).reason("GET") == explanation)
     }
 
-    @Test(arguments: [
-        (["MULTI": 1, "DISCARD": 1], [], "queued and discarded"),
-        (["MULTI": 2, "EXEC": 1], [], "queued and not executed"),
-        (["MULTI": 1, "EXEC": 1, "WATCH": 1], [], "queued in a transaction whose watched keys changed"),
-        (["MULTI": 1, "EXEC": 1], ["EXECABORT"], "queued in a transaction that was aborted (EXECABORT)"),
-    ] as [([String: UInt64], [String], String)])
+    @Test(
+        arguments: [
+            (["MULTI": 1, "DISCARD": 1], [], "queued and discarded"),
+            (["MULTI": 2, "EXEC": 1], [], "queued and not executed"),
+            (["MULTI": 1, "EXEC": 1, "WATCH": 1], [], "queued in a transaction whose watched keys changed"),
+            (["MULTI": 1, "EXEC": 1], ["EXECABORT"], "queued in a transaction that was aborted (EXECABORT)"),
+        ] as [([String: UInt64], [String], String)])
     func whatWasQueuedAndNotExecutedIsAsMuchAsWasQueued(others: [String: UInt64], words: [String], reason: String) throws {
         var said = Said(kiln: others.merging(["GET": 7]) { $1 }, server: others.merging(["GET": 5]) { $1 })
         for word in words { said["EXEC"].errorWords[word] = 1 }
@@ -308,16 +318,28 @@ struct AuditTests {
         #expect(try reason(3, 5) == "the server has 2 more: unexplained")
         func quiet(_ said: inout Said) { said["LPUSH"].calls = 2 }
         #expect(try reason(3, 5) { $0.server.clientReplyCalls = 1 } == "the server has 2 more: unexplained")
-        #expect(try reason(3, 5) { $0.server.clientReplyCalls = 1; quiet(&$0) } == "the server has 2 more: errors to clients that turned replies off (CLIENT REPLY)")
+        #expect(
+            try reason(3, 5) {
+                $0.server.clientReplyCalls = 1; quiet(&$0)
+            } == "the server has 2 more: errors to clients that turned replies off (CLIENT REPLY)")
         #expect(try reason(3, 5) { $0.kiln.losses = ["unpaired_connections": 1] } == "the server has 2 more: unexplained")
-        #expect(try reason(3, 5) { $0.kiln.losses = ["unpaired_connections": 1]; quiet(&$0) } == "the server has 2 more: 1 unpaired_connections")
-        #expect(try reason(3, 6) { $0.kiln.losses = ["unpaired_connections": 1]; quiet(&$0) }
-            == "the server has 3 more: 2 can be 1 unpaired_connections, 1 unexplained")
+        #expect(
+            try reason(3, 5) {
+                $0.kiln.losses = ["unpaired_connections": 1]; quiet(&$0)
+            } == "the server has 2 more: 1 unpaired_connections")
+        #expect(
+            try reason(3, 6) {
+                $0.kiln.losses = ["unpaired_connections": 1]; quiet(&$0)
+            }
+                == "the server has 3 more: 2 can be 1 unpaired_connections, 1 unexplained")
         #expect(try reason(3, 5) { $0.kiln.losses = ["errors_without_name": 2] } == "the server has 2 more: 2 errors_without_name")
         #expect(try reason(3, 5) { $0.kiln.losses = ["errors_without_name": 1] } == "the server has 2 more: 1 can be 1 errors_without_name, 1 unexplained")
         #expect(try reason(3, 4) { $0.kiln.losses = ["protocol_errors": 1] } == "the server has 1 more: replies to input that is not RESP (1 protocol_errors)")
         #expect(try reason(3, 5) { $0.server.commands["EVAL"] = Self.counts(4) } == "the server has 2 more: errors inside scripts (4 ran)")
-        #expect(try reason(3, 5) { $0.server.modules = ["vectorset"]; $0.server.isReplica = true } == "the server has 2 more: unexplained")
+        #expect(
+            try reason(3, 5) {
+                $0.server.modules = ["vectorset"]; $0.server.isReplica = true
+            } == "the server has 2 more: unexplained")
         #expect(try reason(3, 2) == "the server has 1 fewer: unexplained")
         #expect(try reason(3, 0) { $0.server.keepsErrors = false } == "the server has 3 fewer: it counts no errors (before Redis 6.2)")
     }

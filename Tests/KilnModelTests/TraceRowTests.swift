@@ -19,8 +19,9 @@ struct TraceRowTests {
     @Test func aLineHasEverything() {
         let row = row("*2\r\n$3\r\nget\r\n$4\r\nname\r\n", "$5\r\nvalue\r\n")
         #expect(row.brief == "get name, Latency: 4849 ns")
-        #expect(row.line == "pid 11 tid 12 fd 8 127.0.0.1:40000 #3 COMMAND get name -> bulk string value"
-            + " | ok 4.85 us (queue 1.00 us, exec 3.00 us, reply 1.85 us, total 5.85 us) | no TLS | complete")
+        #expect(
+            row.line == "pid 11 tid 12 fd 8 127.0.0.1:40000 #3 COMMAND get name -> bulk string value"
+                + " | ok 4.85 us (queue 1.00 us, exec 3.00 us, reply 1.85 us, total 5.85 us) | no TLS | complete")
         #expect(row.complete && row.words == ["get", "name"] && row.wordsMissing == 0)
     }
 
@@ -28,7 +29,9 @@ struct TraceRowTests {
         let cut = row("*4\r\n$3\r\nSET\r\n$9\r\nab", "+OK\r\n", requestBytes: 60)
         #expect(cut.request == "SET ab...(9 bytes) ...(2 more)")
         #expect(!cut.complete)
-        #expect(row("*2\r\n$4\r\nAUTH\r\n", "-ERR", flags: [.answered, .secret, .replyWithheld, .error], requestBytes: 30, command: "AUTH").request == "AUTH (withheld)")
+        #expect(
+            row("*2\r\n$4\r\nAUTH\r\n", "-ERR", flags: [.answered, .secret, .replyWithheld, .error], requestBytes: 30, command: "AUTH").request
+                == "AUTH (withheld)")
         #expect(row("", "+OK\r\n", flags: [.answered, .requestLost], requestBytes: 30).request == "GET ...(arguments not captured)")
         let reply = row("get a\r\n", "*3\r\n$1\r\na\r\n$500\r\nxy", replyBytes: 600)
         #expect(reply.replyKind == "array" && reply.replySize == 3 && reply.reply == "[a, xy...(500 bytes), ...]" && !reply.complete)
@@ -43,11 +46,13 @@ struct TraceRowTests {
         #expect(row.replyKind == kind && row.reply == shown)
     }
 
-    @Test(arguments: [
-        ("$1\r\na\r\n", "bulk string", "a"), ("$-1\r\n", "null", "null"), ("*2\r\n:1\r\n_\r\n", "array", "[1, null]"), ("%1\r\n+a\r\n,1.5\r\n", "map", "{a: 1.5}"),
-        ("~2\r\n#t\r\n#f\r\n", "set", "[true, false]"), ("(123\r\n", "big number", "123"), ("=7\r\ntxt:a b\r\n", "verbatim string", "\"a b\""),
-        ("|1\r\n+ttl\r\n:1\r\n:5\r\n", "integer", "5"), ("!5\r\nERR x\r\n", "error", "\"ERR x\""), ("?", nil, "\"?\""),
-    ] as [(String, String?, String)])
+    @Test(
+        arguments: [
+            ("$1\r\na\r\n", "bulk string", "a"), ("$-1\r\n", "null", "null"), ("*2\r\n:1\r\n_\r\n", "array", "[1, null]"),
+            ("%1\r\n+a\r\n,1.5\r\n", "map", "{a: 1.5}"),
+            ("~2\r\n#t\r\n#f\r\n", "set", "[true, false]"), ("(123\r\n", "big number", "123"), ("=7\r\ntxt:a b\r\n", "verbatim string", "\"a b\""),
+            ("|1\r\n+ttl\r\n:1\r\n:5\r\n", "integer", "5"), ("!5\r\nERR x\r\n", "error", "\"ERR x\""), ("?", nil, "\"?\""),
+        ] as [(String, String?, String)])
     func repliesOfEveryKindAreShown(bytes: String, kind: String?, shown: String) {
         let row = row("PING\r\n", bytes, command: "PING")
         #expect(row.class == "PING" && row.replyKind == kind)
@@ -89,7 +94,9 @@ struct TraceRowTests {
         for first in 0...255 as ClosedRange<UInt8> {
             for second in 0...255 as ClosedRange<UInt8> {
                 let shown = shownText([first, second, 0x80])
-                if shown.unicodeScalars.contains(where: { $0.value < 0x20 || (0x7f...0x9f).contains($0.value) }) { Issue.record("\(first) \(second): \(shown)") }
+                if shown.unicodeScalars.contains(where: { $0.value < 0x20 || (0x7f...0x9f).contains($0.value) }) {
+                    Issue.record("\(first) \(second): \(shown)")
+                }
             }
         }
     }

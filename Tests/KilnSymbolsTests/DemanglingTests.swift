@@ -38,7 +38,8 @@ import Testing
 
     /// P<T, T> of P<T, T> of ..., as the compiler writes it: with 22 levels 64 MiB, and twice as much with each one more.
     @Test func theSameOfSwiftStaysMangledToo() {
-        let bomb = "$s1m1fyyAA1PVyADyADyADyADyADyADyADyADyADyADyADyADyADyADyADyADyADyADyADyADyADyS2iGAEGAFGAGGAHGAIGAJGAKGALGAMGANGAOGAPGAQGARGASGATGAUGAVGAWGAXGAYGmF"
+        let bomb =
+            "$s1m1fyyAA1PVyADyADyADyADyADyADyADyADyADyADyADyADyADyADyADyADyADyADyADyADyADyS2iGAEGAFGAGGAHGAIGAJGAKGALGAMGANGAOGAPGAQGARGASGATGAUGAVGAWGAXGAYGmF"
         #expect(demangled(bomb) == nil)
         #expect(demangled("$s1m1fyyAA1PVyADyADyADyS2iGAEGAFGAGGmF")?.contains("m.P<m.P<Swift.Int, Swift.Int>, m.P<Swift.Int, Swift.Int>>") == true)
     }
@@ -59,7 +60,8 @@ import Testing
             "_ZNSt6vectorIiSaIiEE9push_backEOi", "_ZZN3app4workEiENKUlTyT_E_clIdEEDaS0_", "_ZN4core3ptr13drop_in_place17h0123456789abcdefE",
             "_RINvNtC3std3mem8align_ofjdE", "_RNvXs5_NtCs1234_7mycrate3fooINtB5_3BarpEINtNtC4core3cmp9PartialEqE2eq",
             "$s3app5TableV5twiceSiyF", "$sSD3app5TableVRszAC3KeyRs_rlE4find3for2inSSSgSi_SaySiGtKF", "$s10Foundation4DataV15_RepresentationO5countSivg",
-            "$sSo7NSArrayC10FoundationE8iteratorAC21NSFastEnumerationIteratorVyF", "_T0s17_assertionFailures5NeverOs12StaticStringV_SSAE4fileSu4lines6UInt32V5flagstFTf4xnnnn_n",
+            "$sSo7NSArrayC10FoundationE8iteratorAC21NSFastEnumerationIteratorVyF",
+            "_T0s17_assertionFailures5NeverOs12StaticStringV_SSAE4fileSu4lines6UInt32V5flagstFTf4xnnnn_n",
         ].map { Array($0.utf8) }
         var random = SeededGenerator(seed: 1815)
         var names = 0

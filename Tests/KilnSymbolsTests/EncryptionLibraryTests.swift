@@ -64,7 +64,7 @@ import Testing
     }
 
     @Test func whatSSLWriteHandsOverToIsFoundWhereItIsCertain() throws {
-        let pointer: [UInt8] = [0x48, 0x83, 0xec, 0x18, 0x48, 0x89, 0xe1, 0x48, 0x63, 0xd2]    // sub, mov %rsp,%rcx, movslq
+        let pointer: [UInt8] = [0x48, 0x83, 0xec, 0x18, 0x48, 0x89, 0xe1, 0x48, 0x63, 0xd2]  // sub, mov %rsp,%rcx, movslq
         let frame: [UInt8] = [0x48, 0x83, 0xec, 0x08]
         #expect(try internals(plain: pointer, extended: frame) == ["ssl_write_internal": 0x40])
         // Behind an endbr64.

@@ -8,12 +8,12 @@ import Testing
     static func compile(_ workshop: Workshop, to name: String, _ options: [String] = []) throws -> String {
         let source = workshop.path("program.go")
         try """
-            package main
+        package main
 
-            import "fmt"
+        import "fmt"
 
-            func main() { fmt.Println("a program with a run-time library") }
-            """.write(toFile: source, atomically: true, encoding: .utf8)
+        func main() { fmt.Println("a program with a run-time library") }
+        """.write(toFile: source, atomically: true, encoding: .utf8)
         let environment = ["GO111MODULE=off", "CGO_ENABLED=0", "GOCACHE=" + workshop.path("cache")]
         try run("env", environment + ["go", "build", "-o", workshop.path(name)] + options + [source])
         return workshop.path(name)

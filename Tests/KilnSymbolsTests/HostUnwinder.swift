@@ -39,9 +39,10 @@ final class HostUnwinder {
 
     /// With the code that a process has mapped now.
     convenience init?(pid: Int32) throws {
-        self.init(try Symbolizer(pid: pid).executableMappings().map {
-            Mapping(start: $0.start, end: $0.end, bias: $0.bias, table: try? $0.file?.unwindTable())
-        })
+        self.init(
+            try Symbolizer(pid: pid).executableMappings().map {
+                Mapping(start: $0.start, end: $0.end, bias: $0.bias, table: try? $0.file?.unwindTable())
+            })
     }
 
     deinit {

@@ -91,7 +91,9 @@ struct InlinedFunctionTests {
         let use = try #require(try listedSymbols(of: path, dynamic: false).first { $0.name.contains("use") })
         let inlined = try #require(try Self.inlined(path))
         let chains = Set((use.address..<use.address + use.size).map { inlined.names(at: $0).map { demangled($0) ?? $0 } })
-        #expect(chains.contains(["store::Table::twice", "store::Table::scaled<double>"]) || chains.contains(["store::Table::twice", "store::Table::scaled<int>"]), "\(chains)")
+        #expect(
+            chains.contains(["store::Table::twice", "store::Table::scaled<double>"]) || chains.contains(["store::Table::twice", "store::Table::scaled<int>"]),
+            "\(chains)")
     }
 
     @Test func aDebugFileTellsOfAStrippedLibrary() throws {
@@ -132,7 +134,9 @@ struct InlinedFunctionTests {
         let inlined = try #require(try Self.inlined(path))
         if version == "-gdwarf-4" { #expect(try Self.compare(inlined, with: path, functions: functions).longest == 3) }
         let chains = Set(functions.flatMap { function in (function.address..<function.address + function.size).map(inlined.names) })
-        #expect(chains.isSuperset(of: [["outermost", "middle", "innermost"], ["outermost", "middle"], ["outermost"], ["innermost"], ["middle", "innermost"]]), "\(chains)")
+        #expect(
+            chains.isSuperset(of: [["outermost", "middle", "innermost"], ["outermost", "middle"], ["outermost"], ["innermost"], ["middle", "innermost"]]),
+            "\(chains)")
     }
 
     @Test(.enabled(if: rustc, "needs rustc"))
@@ -141,12 +145,12 @@ struct InlinedFunctionTests {
         defer { workshop.remove() }
         let source = workshop.path("fixture.rs"), path = workshop.path("fixture.so")
         try """
-            pub mod store {
-                pub struct Table { pub value: u64 }
-                impl Table { #[inline(always)] pub fn twice(&self) -> u64 { self.value.wrapping_mul(self.value ^ 77) } }
-            }
-            #[no_mangle] #[inline(never)] pub extern "C" fn physical(x: u64) -> u64 { store::Table { value: x }.twice() / 3 }
-            """.write(toFile: source, atomically: true, encoding: .utf8)
+        pub mod store {
+            pub struct Table { pub value: u64 }
+            impl Table { #[inline(always)] pub fn twice(&self) -> u64 { self.value.wrapping_mul(self.value ^ 77) } }
+        }
+        #[no_mangle] #[inline(never)] pub extern "C" fn physical(x: u64) -> u64 { store::Table { value: x }.twice() / 3 }
+        """.write(toFile: source, atomically: true, encoding: .utf8)
         try run("rustc", ["-O", "-g", "--crate-type=cdylib", "-o", path, source])
         let physical = try #require(try listedSymbols(of: path, dynamic: false).first { $0.name == "physical" })
         let inlined = try #require(try Self.inlined(path))
@@ -173,7 +177,8 @@ struct InlinedFunctionTests {
             var damaged = sound
             for _ in 0..<Int.random(in: 1...6, using: &random) {
                 let section = sections[Int.random(in: 0..<sections.count, using: &random)]
-                damaged[Int.random(in: section, using: &random)] = [0, 0x7f, 0xff, UInt8.random(in: 0...255, using: &random)][Int.random(in: 0..<4, using: &random)]
+                damaged[Int.random(in: section, using: &random)] =
+                    [0, 0x7f, 0xff, UInt8.random(in: 0...255, using: &random)][Int.random(in: 0..<4, using: &random)]
             }
             let copy = workshop.path("damaged.so")
             try damaged.write(to: URL(fileURLWithPath: copy))

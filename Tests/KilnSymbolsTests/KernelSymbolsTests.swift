@@ -95,11 +95,11 @@ import Testing
         defer { workshop.remove() }
         let modules = workshop.path("modules"), symbols = workshop.path("kallsyms")
         try """
-            veth 32768 2 - Live 0xffffffffc0a00000
-            hidden 32768 0 - Live 0x0000000000000000
-            nft_compat 16384 1 x_tables,nf_tables, Live 0xffffffffc0a04000 (E)
+        veth 32768 2 - Live 0xffffffffc0a00000
+        hidden 32768 0 - Live 0x0000000000000000
+        nft_compat 16384 1 x_tables,nf_tables, Live 0xffffffffc0a04000 (E)
 
-            """.write(toFile: modules, atomically: true, encoding: .utf8)
+        """.write(toFile: modules, atomically: true, encoding: .utf8)
         try "ffffffffc0a00010 t veth_xmit\t[veth]\nffffffffc0a00020 r data\t[veth]\n".write(toFile: symbols, atomically: true, encoding: .utf8)
         let kernel = KernelSymbolizer(path: FilePath(symbols), modules: FilePath(modules))
         func frame(_ address: UInt64) -> String { kernel.symbolize(.instructionPointer(address)).foldedFrame(in: .kernel) }

@@ -22,7 +22,8 @@ struct StrippedLibrary {
     /// The debug file, outside the tree.
     let debugFile: String
 
-    init(_ source: String = Self.source, extension suffix: String = "c", _ options: [String] = [], buildID: String = "00112233445566778899aabbccddeeff") throws {
+    init(_ source: String = Self.source, extension suffix: String = "c", _ options: [String] = [], buildID: String = "00112233445566778899aabbccddeeff") throws
+    {
         workshop = try Workshop()
         self.buildID = buildID
         let whole = try workshop.compile(
@@ -66,11 +67,12 @@ struct StrippedLibrary {
 
     /// Whether a table knows every function by its name, from its first to its last byte.
     func isWhole(_ table: SymbolTable) -> Bool {
-        functions.count >= 3 && functions.allSatisfy { function in
-            [function.address, function.address + function.size - 1].allSatisfy {
-                table.function(at: $0) == .init(name: function.name, start: function.address)
+        functions.count >= 3
+            && functions.allSatisfy { function in
+                [function.address, function.address + function.size - 1].allSatisfy {
+                    table.function(at: $0) == .init(name: function.name, start: function.address)
+                }
             }
-        }
     }
 }
 

@@ -47,7 +47,8 @@ struct UnwindEndTests {
     }
 
     /// Code whose frames count from the stack pointer, from the frame pointer, and code without a row between code with rows.
-    private static let code = ".text\n" + function("by_sp", "") + function("by_fp", ".cfi_def_cfa 6, 16\n.cfi_offset 6, -16")
+    private static let code =
+        ".text\n" + function("by_sp", "") + function("by_fp", ".cfi_def_cfa 6, 16\n.cfi_offset 6, -16")
         + function("without", nil) + function("last", "")
 
     private let host: HostUnwinder
@@ -235,12 +236,14 @@ struct UnwindEndTests {
     /// As the assembler encodes them, with each kind of operand.
     @Test func everyEncodingOfACallIsKnownAndNothingElseIs() throws {
         let registers = ["rax", "rcx", "rdx", "rbx", "rsp", "rbp", "rsi", "rdi", "r8", "r9", "r10", "r11", "r12", "r13", "r14", "r15"]
-        let memory = registers.flatMap { ["(%\($0))", "8(%\($0))", "-8(%\($0))", "0x1000(%\($0))", "0x100000(%\($0),%rcx,4)", "1(%\($0),%r9,2)", "(%\($0),%rdx)"] }
+        let memory =
+            registers.flatMap { ["(%\($0))", "8(%\($0))", "-8(%\($0))", "0x1000(%\($0))", "0x100000(%\($0),%rcx,4)", "1(%\($0),%r9,2)", "(%\($0),%rdx)"] }
             + ["0x1000(,%rax,8)", "0x40(%rip)", "0x1000", "%fs:0x28", "%gs:(%rax)"]
         let operands = registers.map { "%" + $0 } + memory
         let calls = operands.map { "call *\($0)" } + operands.filter { !$0.contains("s:") }.map { "notrack call *\($0)" } + ["call target", "call target+1000"]
         // What an assembler writes for the same operands where nothing is called; a return may not lead behind them.
-        let others = operands.map { "jmp *\($0)" } + operands.map { "push \($0)" } + registers.map { "mov %\($0), %rax" } + ["jmp target", "nop", "ret", "leave"]
+        let others =
+            operands.map { "jmp *\($0)" } + operands.map { "push \($0)" } + registers.map { "mov %\($0), %rax" } + ["jmp target", "nop", "ret", "leave"]
         let workshop = try Workshop()
         defer { workshop.remove() }
         let marked = (calls.map { ("c", $0) } + others.map { ("o", $0) }).enumerated().map { index, item in

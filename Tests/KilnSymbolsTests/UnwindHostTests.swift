@@ -45,7 +45,8 @@ struct UnwindHostTests {
         let host = try #require(HostUnwinder([.init(start: table.base, end: end, bias: 0, table: table)]))
         var result = Comparison()
         let rows = table.rows, every = 1 + rows.count / 10_000
-        let addresses = everyAddress
+        let addresses =
+            everyAddress
             ? Array(table.base..<end) : stride(from: 0, to: rows.count, by: every).map { table.base + UInt64(rows[$0].pc) }
         for address in addresses {
             guard let frame = reference.frame(at: address) else { continue }
@@ -53,7 +54,8 @@ struct UnwindHostTests {
             let step = host.step(registers, syntheticMemory, nil)
             let caller = unwinder.caller(registers, syntheticMemory, nil)
             let isOutermost = frame.return_address.kind == REFERENCE_UNDEFINED
-            let isSame = step.end < 0 && caller.is_found && step.pc == caller.pc && step.sp == caller.sp
+            let isSame =
+                step.end < 0 && caller.is_found && step.pc == caller.pc && step.sp == caller.sp
                 && caller.is_sp_known && (!caller.is_fp_known || step.fp == caller.fp)
             if step.end == Int32(KILN_END_UNSUPPORTED_ROW.rawValue) {
                 result.unsupported += 1

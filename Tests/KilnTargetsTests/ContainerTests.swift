@@ -58,7 +58,8 @@ import Testing
 
     @Test func thePodOfAContainerIsKnownUnderBothDrivers() {
         let uid = "ac04f3f2-1f2c-11e9-b015-1ebee232acfa"
-        let systemd = "0::/kubepods.slice/kubepods-burstable.slice/kubepods-burstable-podac04f3f2_1f2c_11e9_b015_1ebee232acfa.slice/cri-containerd-\(Self.id).scope\n"
+        let systemd =
+            "0::/kubepods.slice/kubepods-burstable.slice/kubepods-burstable-podac04f3f2_1f2c_11e9_b015_1ebee232acfa.slice/cri-containerd-\(Self.id).scope\n"
         #expect(Container(parsingCgroup: Array(systemd.utf8))?.pod == uid)
         #expect(Container(parsingCgroup: Array("0::/kubepods/pod\(uid)/\(Self.id)\n".utf8))?.pod == uid)
         #expect(Container(parsingCgroup: Array("0::/system.slice/docker-\(Self.id).scope\n".utf8))?.pod == nil)

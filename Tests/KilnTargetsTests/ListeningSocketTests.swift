@@ -3,7 +3,8 @@ import Testing
 @testable import KilnTargets
 
 @Suite struct ListeningSocketTests {
-    static let headline = "  sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout inode                                                     \n"
+    static let headline =
+        "  sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout inode                                                     \n"
 
     // Addresses are printed as words in the machine's order: these lines come from a little-endian one.
     @Test func onlySocketsInStateListenAreListed() {
@@ -50,9 +51,10 @@ import Testing
 
             """
         let sockets = listeningUnixSockets(parsing: Array(text.utf8))
-        #expect(sockets == [
-            ListeningUnixSocket(path: "/run/my redis/redis.sock", inode: 41001), ListeningUnixSocket(path: "@abstract", inode: 41003),
-        ])
+        #expect(
+            sockets == [
+                ListeningUnixSocket(path: "/run/my redis/redis.sock", inode: 41001), ListeningUnixSocket(path: "@abstract", inode: 41003),
+            ])
     }
 
     @Test func localAddressesAreTheHostLeavesOfTheTrie() {

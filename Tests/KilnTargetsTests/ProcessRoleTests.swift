@@ -85,15 +85,22 @@ import Testing
     }
 
     @Test func aDockerProxyTellsWhereItsBytesGo() throws {
-        let arguments = ["/usr/bin/docker-proxy", "-proto", "tcp", "-host-ip", "0.0.0.0", "-host-port", "16379", "-container-ip", "172.17.0.2", "-container-port", "6379", "-use-listen-fd"]
+        let arguments = [
+            "/usr/bin/docker-proxy", "-proto", "tcp", "-host-ip", "0.0.0.0", "-host-port", "16379", "-container-ip", "172.17.0.2", "-container-port", "6379",
+            "-use-listen-fd",
+        ]
         let proxy = try #require(ContainerProxy(comm: "docker-proxy", exe: "/usr/bin/docker-proxy", arguments: arguments))
         #expect(proxy.destination == .address(try #require(IPAddress("172.17.0.2")), port: 6379))
         #expect(ContainerProxy(comm: "docker-proxy", exe: nil, arguments: ["docker-proxy", "-container-ip"])?.destination == .unknown)
-        #expect(ContainerProxy(comm: "docker-proxy", exe: nil, arguments: ["docker-proxy", "-container-ip", "1", "-container-port", "99999"])?.destination == .unknown)
+        #expect(
+            ContainerProxy(comm: "docker-proxy", exe: nil, arguments: ["docker-proxy", "-container-ip", "1", "-container-port", "99999"])?.destination
+                == .unknown)
     }
 
     @Test func otherProxiesAreKnownByName() {
-        #expect(ContainerProxy(comm: "conmon", exe: "/usr/bin/conmon", arguments: ["/usr/bin/conmon", "--api-version", "1", "-c", "abc"])?.destination == .container(id: "abc"))
+        #expect(
+            ContainerProxy(comm: "conmon", exe: "/usr/bin/conmon", arguments: ["/usr/bin/conmon", "--api-version", "1", "-c", "abc"])?.destination
+                == .container(id: "abc"))
         #expect(ContainerProxy(comm: "pasta.avx2", exe: "/usr/bin/pasta.avx2", arguments: [])?.name == "pasta")
         #expect(ContainerProxy(comm: "lxd", exe: "/snap/lxd/bin/lxd", arguments: ["lxd", "forkproxy", "--", "1", "3"])?.name == "lxd forkproxy")
         #expect(ContainerProxy(comm: "lxd", exe: "/snap/lxd/bin/lxd", arguments: ["lxd", "--logfile"]) == nil)

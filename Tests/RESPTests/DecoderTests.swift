@@ -117,7 +117,7 @@ private func agrees(_ cut: RESPValue, _ whole: RESPValue) -> Bool {
     switch (cut, whole) {
     case (.cut, _): return true
     case (.simpleString(let a), .simpleString(let b)), (.error(let a), .error(let b)), (.bulkString(let a), .bulkString(let b)),
-         (.bulkError(let a), .bulkError(let b)), (.double(let a), .double(let b)), (.bigNumber(let a), .bigNumber(let b)):
+        (.bulkError(let a), .bulkError(let b)), (.double(let a), .double(let b)), (.bigNumber(let a), .bigNumber(let b)):
         return strings(a, b)
     case (.verbatimString(let format, let a), .verbatimString(let whole, let b)): return strings(format, whole) && strings(a, b)
     case (.array(let a), .array(let b)), (.set(let a), .set(let b)), (.push(let a), .push(let b)), (.map(let a), .map(let b)):

@@ -64,12 +64,14 @@ private final class CopyRing {
     private var body: ((UnsafePointer<stack_copy>) -> Void)?
 
     init(map: BPFMap) throws {
-        ring = ring_buffer__new(map.fd, { context, record, size in
-            guard let context, let record, size >= MemoryLayout<stack_copy>.size else { return 0 }
-            let copy = UnsafePointer(record.assumingMemoryBound(to: stack_copy.self))
-            Unmanaged<CopyRing>.fromOpaque(context).takeUnretainedValue().body?(copy)
-            return 0
-        }, Unmanaged.passUnretained(self).toOpaque(), nil)
+        ring = ring_buffer__new(
+            map.fd,
+            { context, record, size in
+                guard let context, let record, size >= MemoryLayout<stack_copy>.size else { return 0 }
+                let copy = UnsafePointer(record.assumingMemoryBound(to: stack_copy.self))
+                Unmanaged<CopyRing>.fromOpaque(context).takeUnretainedValue().body?(copy)
+                return 0
+            }, Unmanaged.passUnretained(self).toOpaque(), nil)
         guard ring != nil else { throw KernelError("map the ring of copies", code: errno) }
     }
 

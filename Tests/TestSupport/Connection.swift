@@ -75,7 +75,9 @@ public final class Connection {
         let wanted = Array(text.utf8)
         while !contains(received, wanted) {
             let count = recv(fd, &piece, piece.count, 0)
-            guard count > 0 else { throw TestFailure("the server closed the connection or was silent: \(String(decoding: received.suffix(200), as: UTF8.self))") }
+            guard count > 0 else {
+                throw TestFailure("the server closed the connection or was silent: \(String(decoding: received.suffix(200), as: UTF8.self))")
+            }
             received += piece[..<count]
         }
         return String(decoding: received, as: UTF8.self)

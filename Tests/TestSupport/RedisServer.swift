@@ -27,11 +27,12 @@ public final class RedisServer: @unchecked Sendable {
         directory = temporaryDirectory(in: root + "/tmp")
         let inside = String(directory.dropFirst(root.count))
         if let preload { try FileManager.default.copyItem(atPath: preload, toPath: directory + "/preload.so") }
-        let words = (preload == nil ? [] : ["env", "LD_PRELOAD=\(inside)/preload.so"]) + command + [
-            "--port", "\(self.port)", "--bind",
-        ] + bind + [
-            "--unixsocket", inside + "/redis.sock", "--dir", inside, "--save", "", "--appendonly", "no", "--enable-debug-command", "yes",
-        ] + arguments
+        let words =
+            (preload == nil ? [] : ["env", "LD_PRELOAD=\(inside)/preload.so"]) + command + [
+                "--port", "\(self.port)", "--bind",
+            ] + bind + [
+                "--unixsocket", inside + "/redis.sock", "--dir", inside, "--save", "", "--appendonly", "no", "--enable-debug-command", "yes",
+            ] + arguments
         child = try Child(words[0], Array(words.dropFirst()))
         guard !hidden else { return }
         // Its socket in a directory of its own: another server may have taken the port meanwhile.

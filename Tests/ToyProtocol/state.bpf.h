@@ -11,18 +11,18 @@
 #define MAY_GET_UNSOLICITED 0
 
 struct request_stream {
-	__u64 begun;                      /* bytes of the current line that came in earlier receives */
-	__u32 command;                    /* its row; 0: the word is not complete */
-	__u8 state;                       /* 0, or enum stream_end */
-	__u8 length;                      /* of the word so far */
+	__u64 begun;   /* bytes of the current line that came in earlier receives */
+	__u32 command; /* its row; 0: the word is not complete */
+	__u8 state;    /* 0, or enum stream_end */
+	__u8 length;   /* of the word so far */
 	__u8 reserved[2];
 	__u8 word[KILN_COMMAND_NAME_MAX];
 };
 
 struct response_stream {
-	__u64 before;                     /* likewise, of sends */
+	__u64 before; /* likewise, of sends */
 	__u8 state;
-	__u8 inside;                      /* a line has begun */
+	__u8 inside; /* a line has begun */
 	__u8 reserved[6];
 };
 

@@ -11,11 +11,18 @@
 #define __noinline static __attribute__((noinline))
 #define barrier_var(variable) __asm__ volatile("" : "+r"(variable))
 #define SEC(name)
-#define __uint(name, value) int (*name)[value]
+#define __uint(name, value) int(*name)[value]
 #define __type(name, value) __typeof__(value) *name
 #define __array(name, value) __typeof__(value) *name[]
 
-enum { BPF_MAP_TYPE_ARRAY, BPF_MAP_TYPE_HASH, BPF_MAP_TYPE_PERCPU_ARRAY, BPF_MAP_TYPE_ARRAY_OF_MAPS, BPF_F_MMAPABLE = 1, BPF_F_INNER_MAP = 2 };
+enum {
+	BPF_MAP_TYPE_ARRAY,
+	BPF_MAP_TYPE_HASH,
+	BPF_MAP_TYPE_PERCPU_ARRAY,
+	BPF_MAP_TYPE_ARRAY_OF_MAPS,
+	BPF_F_MMAPABLE = 1,
+	BPF_F_INNER_MAP = 2
+};
 
 // The fields of the kernel's that the unwinder reads.
 struct pt_regs {

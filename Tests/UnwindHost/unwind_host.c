@@ -34,9 +34,15 @@ struct unwind_host {
 
 static _Thread_local struct unwind_host *current;
 
-static __u32 turns_left(void) { return current->turns; }
+static __u32 turns_left(void)
+{
+	return current->turns;
+}
 
-static struct task_struct *bpf_get_current_task_btf(void) { return &current->task; }
+static struct task_struct *bpf_get_current_task_btf(void)
+{
+	return &current->task;
+}
 
 static const struct pt_regs *bpf_task_pt_regs(const void *task)
 {
@@ -81,8 +87,11 @@ struct unwind_host *unwind_host_create(const struct unwind_host_mapping *mapping
 		const struct unwind_host_mapping *mapping = &mappings[i];
 
 		host->cells[i + 1] = (struct kiln_mapping){
-			.start = mapping->start, .end = mapping->end, .bias = mapping->bias,
-			.table = mapping->cells ? (__u32)(i + 1) : 0, .granules = mapping->granules,
+			.start = mapping->start,
+			.end = mapping->end,
+			.bias = mapping->bias,
+			.table = mapping->cells ? (__u32)(i + 1) : 0,
+			.granules = mapping->granules,
 		};
 		host->tables[i + 1] = (struct array){ (const unsigned char *)mapping->cells, 8, mapping->cell_count };
 	}
@@ -127,7 +136,10 @@ void unwind_host_set_probed_instruction(struct unwind_host *host, uint64_t origi
 	host->probes.xol_vaddr = copy;
 }
 
-void unwind_host_set_stack_start(struct unwind_host *host, uint64_t address) { host->mm.start_stack = address; }
+void unwind_host_set_stack_start(struct unwind_host *host, uint64_t address)
+{
+	host->mm.start_stack = address;
+}
 
 void unwind_host_set_memory(struct unwind_host *host, bool in_exec, bool exiting)
 {
@@ -143,17 +155,38 @@ int unwind_host_follows_call(struct unwind_host *host, uint64_t address, unwind_
 	return follows_call(address);
 }
 
-void unwind_host_set_trapped(struct unwind_host *host, bool trapped) { host->trapped = trapped; }
+void unwind_host_set_trapped(struct unwind_host *host, bool trapped)
+{
+	host->trapped = trapped;
+}
 
-void unwind_host_set_code_segment(struct unwind_host *host, uint16_t segment) { host->code_segment = segment; }
+void unwind_host_set_code_segment(struct unwind_host *host, uint16_t segment)
+{
+	host->code_segment = segment;
+}
 
 static void unwind(struct unwind_host *host, const uint64_t *dwarf, unwind_read read, void *context, __u32 turns)
 {
 	host->registers = (struct pt_regs){
-		.ax = dwarf[0], .dx = dwarf[1], .cx = dwarf[2], .bx = dwarf[3], .si = dwarf[4], .di = dwarf[5], .bp = dwarf[6],
-		.sp = dwarf[7], .r8 = dwarf[8], .r9 = dwarf[9], .r10 = dwarf[10], .r11 = dwarf[11], .r12 = dwarf[12],
-		.r13 = dwarf[13], .r14 = dwarf[14], .r15 = dwarf[15], .ip = dwarf[16],
-		.orig_ax = host->trapped ? NO_SYSTEM_CALL : 0, .cs = host->code_segment ? host->code_segment : 0x33,
+		.ax = dwarf[0],
+		.dx = dwarf[1],
+		.cx = dwarf[2],
+		.bx = dwarf[3],
+		.si = dwarf[4],
+		.di = dwarf[5],
+		.bp = dwarf[6],
+		.sp = dwarf[7],
+		.r8 = dwarf[8],
+		.r9 = dwarf[9],
+		.r10 = dwarf[10],
+		.r11 = dwarf[11],
+		.r12 = dwarf[12],
+		.r13 = dwarf[13],
+		.r14 = dwarf[14],
+		.r15 = dwarf[15],
+		.ip = dwarf[16],
+		.orig_ax = host->trapped ? NO_SYSTEM_CALL : 0,
+		.cs = host->code_segment ? host->code_segment : 0x33,
 	};
 	host->read = read;
 	host->context = context;
@@ -164,8 +197,8 @@ static void unwind(struct unwind_host *host, const uint64_t *dwarf, unwind_read 
 	unwind_user_stack(&host->stack, &host->state);
 }
 
-size_t unwind_host_stack(struct unwind_host *host, const uint64_t *registers, unwind_read read, void *context,
-			 uint64_t *frames, size_t capacity, unsigned *end)
+size_t unwind_host_stack(struct unwind_host *host, const uint64_t *registers, unwind_read read, void *context, uint64_t *frames,
+	size_t capacity, unsigned *end)
 {
 	unwind(host, registers, read, context, ~0u);
 	for (size_t i = 0; i < host->stack.user_depth && i < capacity; i++)

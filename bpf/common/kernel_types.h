@@ -19,8 +19,14 @@ typedef __u32 __wsum;
 
 /* linux/bpf.h: only what is used. */
 enum { BPF_ANY = 0, BPF_NOEXIST = 1, BPF_EXIST = 2 };
-enum { BPF_F_NO_PREALLOC = 1, BPF_SK_STORAGE_GET_F_CREATE = 1, BPF_RB_NO_WAKEUP = 1, BPF_RB_FORCE_WAKEUP = 2, BPF_F_MMAPABLE = 1 << 10,
-       BPF_F_INNER_MAP = 1 << 12 };
+enum {
+	BPF_F_NO_PREALLOC = 1,
+	BPF_SK_STORAGE_GET_F_CREATE = 1,
+	BPF_RB_NO_WAKEUP = 1,
+	BPF_RB_FORCE_WAKEUP = 2,
+	BPF_F_MMAPABLE = 1 << 10,
+	BPF_F_INNER_MAP = 1 << 12
+};
 enum { BPF_LOCAL_STORAGE_GET_F_CREATE = 1 };
 enum bpf_map_type {
 	BPF_MAP_TYPE_HASH = 1,
@@ -53,16 +59,16 @@ struct uprobes_state {
 
 /* A call whose return is probed. */
 struct return_instance {
-	unsigned long stack;              /* where the return address stood */
-	unsigned long orig_ret_vaddr;     /* what stood there */
-	struct return_instance *next;     /* the call before */
+	unsigned long stack;          /* where the return address stood */
+	unsigned long orig_ret_vaddr; /* what stood there */
+	struct return_instance *next; /* the call before */
 };
 
 /* Of a task that has met a probe. */
 struct uprobe_task {
 	struct return_instance *return_instances;
-	unsigned long vaddr;              /* of the instruction whose copy runs */
-	unsigned long xol_vaddr;          /* of the copy; 0: none runs */
+	unsigned long vaddr;     /* of the instruction whose copy runs */
+	unsigned long xol_vaddr; /* of the copy; 0: none runs */
 };
 
 struct maple_tree {
@@ -70,19 +76,19 @@ struct maple_tree {
 };
 
 typedef struct {
-	void *vdso;                       /* where it is mapped */
+	void *vdso; /* where it is mapped */
 } mm_context_t;
 
 struct mm_struct {
-	struct maple_tree mm_mt;          /* its mappings; since Linux 6.1 */
-	unsigned long start_code;         /* 0: the program that is being executed has not been mapped yet */
+	struct maple_tree mm_mt;  /* its mappings; since Linux 6.1 */
+	unsigned long start_code; /* 0: the program that is being executed has not been mapped yet */
 	unsigned long start_stack;
 	mm_context_t context;
 	struct uprobes_state uprobes_state;
 };
 
 struct sched_info {
-	unsigned long long run_delay;     /* ns in the run queue */
+	unsigned long long run_delay; /* ns in the run queue */
 };
 
 struct task_struct {
@@ -95,12 +101,12 @@ struct task_struct {
 	struct mm_struct *mm;
 	unsigned long nvcsw;
 	__u64 start_boottime;
-	__u64 self_exec_id;               /* how often it and its forebears have executed a program */
-	__u64 parent_exec_id;             /* its parent's, when it was forked */
+	__u64 self_exec_id;   /* how often it and its forebears have executed a program */
+	__u64 parent_exec_id; /* its parent's, when it was forked */
 	char comm[TASK_COMM_LEN];
 	struct sched_info sched_info;
 	struct files_struct *files;
-	struct uprobe_task *utask;        /* NULL: it has never met a probe */
+	struct uprobe_task *utask; /* NULL: it has never met a probe */
 };
 
 struct cookie {
@@ -140,10 +146,10 @@ struct tcp_sock {
 	__u32 copied_seq;
 	__u32 rcv_nxt;
 	__u64 bytes_received;
-	__u64 tcp_clock_cache;            /* when it last began to send, handled a segment or was read */
-	__u64 tcp_wstamp_ns;              /* when it last sent; later with pacing */
+	__u64 tcp_clock_cache; /* when it last began to send, handled a segment or was read */
+	__u64 tcp_wstamp_ns;   /* when it last sent; later with pacing */
 	struct {
-		__u32 space;              /* not 0 once the connection is established */
+		__u32 space; /* not 0 once the connection is established */
 	} rcvq_space;
 };
 
@@ -160,7 +166,7 @@ struct inode {
 	struct super_block *i_sb;
 	unsigned long i_ino;
 	__s64 i_size;
-	__s64 i_mtime_sec;                /* when it was last written to */
+	__s64 i_mtime_sec; /* when it was last written to */
 	__u32 i_mtime_nsec;
 };
 
@@ -220,27 +226,27 @@ struct pt_regs {
 	unsigned long di;
 	unsigned long orig_ax;
 	unsigned long ip;
-	unsigned long cs;     /* 2 bytes since Linux 6.9; the loader adapts the load */
+	unsigned long cs; /* 2 bytes since Linux 6.9; the loader adapts the load */
 	unsigned long sp;
 };
 
 struct bpf_perf_event_data;
 
-enum iter_type { ITER_UBUF, ITER_IOVEC };        /* their numbers differ between kernels: ask for them */
+enum iter_type { ITER_UBUF, ITER_IOVEC }; /* their numbers differ between kernels: ask for them */
 
 /* Where a message's bytes are; it moves on as they are taken. */
 struct iov_iter {
 	__u8 iter_type;
-	unsigned long iov_offset;         /* in the buffer, or in the first iovec */
-	unsigned long count;              /* bytes that are left */
-	const void *__iov;                /* in a union with the address of a single buffer (ITER_UBUF, Linux 6.0) */
+	unsigned long iov_offset; /* in the buffer, or in the first iovec */
+	unsigned long count;      /* bytes that are left */
+	const void *__iov;        /* in a union with the address of a single buffer (ITER_UBUF, Linux 6.0) */
 };
 
 struct vm_area_struct {
 	unsigned long vm_start;
 	unsigned long vm_end;
 	unsigned long vm_flags;
-	unsigned long vm_pgoff;           /* in pages */
+	unsigned long vm_pgoff; /* in pages */
 	struct file *vm_file;
 };
 

@@ -15,7 +15,7 @@
 #endif
 
 #pragma clang diagnostic push
-#pragma clang diagnostic error "-Wpadded"    /* no hidden bytes in what both sides share */
+#pragma clang diagnostic error "-Wpadded" /* no hidden bytes in what both sides share */
 
 #define KILN_HISTOGRAM_SLOTS 528
 #define KILN_HISTOGRAM_OVERFLOW_SLOT KILN_HISTOGRAM_SLOTS
@@ -30,9 +30,37 @@ struct kiln_latency_sum {
 /* The binary logarithm of a byte, rounded down; of 0: 0. */
 #define KILN_16(n) n, n, n, n, n, n, n, n, n, n, n, n, n, n, n, n
 static const __u8 kiln_log2[256] = {
-	0, 0, 1, 1, 2, 2, 2, 2, 3, 3, 3, 3, 3, 3, 3, 3, KILN_16(4), KILN_16(5), KILN_16(5),
-	KILN_16(6), KILN_16(6), KILN_16(6), KILN_16(6),
-	KILN_16(7), KILN_16(7), KILN_16(7), KILN_16(7), KILN_16(7), KILN_16(7), KILN_16(7), KILN_16(7),
+	0,
+	0,
+	1,
+	1,
+	2,
+	2,
+	2,
+	2,
+	3,
+	3,
+	3,
+	3,
+	3,
+	3,
+	3,
+	3,
+	KILN_16(4),
+	KILN_16(5),
+	KILN_16(5),
+	KILN_16(6),
+	KILN_16(6),
+	KILN_16(6),
+	KILN_16(6),
+	KILN_16(7),
+	KILN_16(7),
+	KILN_16(7),
+	KILN_16(7),
+	KILN_16(7),
+	KILN_16(7),
+	KILN_16(7),
+	KILN_16(7),
 };
 #undef KILN_16
 
@@ -43,12 +71,12 @@ static inline __attribute__((always_inline)) __u32 kiln_histogram_slot(__u64 ns)
 	__u64 shift;
 
 	if (ns < 1 << 28)
-		shift = 4 + ((0xfff - ns) >> 63 << 3) + ((0xfffff - ns) >> 63 << 3);      /* 4, 12 or 20 */
+		shift = 4 + ((0xfff - ns) >> 63 << 3) + ((0xfffff - ns) >> 63 << 3); /* 4, 12 or 20 */
 	else if (ns < KILN_HISTOGRAM_LIMIT_NS)
 		shift = 28;
 	else
 		return KILN_HISTOGRAM_OVERFLOW_SLOT;
-	shift += kiln_log2[ns >> shift & 255] - 4;      /* e - 4; 0 for what is below 16 */
+	shift += kiln_log2[ns >> shift & 255] - 4; /* e - 4; 0 for what is below 16 */
 	return (__u32)((shift << 4) + (ns >> shift));
 }
 

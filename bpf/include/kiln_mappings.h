@@ -6,28 +6,28 @@
 #include "kiln_unwind.h"
 
 #pragma clang diagnostic push
-#pragma clang diagnostic error "-Wpadded"    /* no hidden bytes in what both sides share */
+#pragma clang diagnostic error "-Wpadded" /* no hidden bytes in what both sides share */
 
-#define KILN_UNWIND_TABLES 4096           /* files with a table, in a session */
-#define KILN_UNWIND_CELLS (1 << 23)       /* 8-byte cells (64 MiB) of all tables together */
-#define KILN_CODE_PIECES 16384            /* pieces of files that are known by what the kernel says of a mapping */
-#define KILN_MAPPINGS_CAPACITY 65535      /* executable mappings of one process: what a search of 16 steps reaches */
+#define KILN_UNWIND_TABLES 4096      /* files with a table, in a session */
+#define KILN_UNWIND_CELLS (1 << 23)  /* 8-byte cells (64 MiB) of all tables together */
+#define KILN_CODE_PIECES 16384       /* pieces of files that are known by what the kernel says of a mapping */
+#define KILN_MAPPINGS_CAPACITY 65535 /* executable mappings of one process: what a search of 16 steps reaches */
 
 /* One executable mapping. An array of them is sorted by start; they don't overlap. */
 struct kiln_mapping {
 	__u64 start;
 	__u64 end;
-	__u64 bias;                           /* address - bias: as in the rows of its table */
-	__u32 table;                          /* index in `unwind_tables`; 0: none, or anonymous memory */
-	__u32 granules;                       /* of that table; without one, KILN_GENERATED_CODE or 0 */
+	__u64 bias;     /* address - bias: as in the rows of its table */
+	__u32 table;    /* index in `unwind_tables`; 0: none, or anonymous memory */
+	__u32 granules; /* of that table; without one, KILN_GENERATED_CODE or 0 */
 };
 
-#define KILN_GENERATED_CODE 1             /* no file holds it */
+#define KILN_GENERATED_CODE 1 /* no file holds it */
 
 /* What stands in the place of the first mapping of a process. */
 struct kiln_mappings_header {
-	__u64 count;                          /* mappings behind this cell */
-	__u64 generation;                     /* never given twice in a session: what was learnt from another one is void */
+	__u64 count;      /* mappings behind this cell */
+	__u64 generation; /* never given twice in a session: what was learnt from another one is void */
 	__u64 reserved[2];
 };
 
@@ -39,14 +39,14 @@ struct kiln_code_piece {
 	__s64 modified_s;
 	__u64 file_offset;
 	__u32 modified_ns;
-	__u32 device;                         /* major << 20 | minor, as in the kernel */
+	__u32 device; /* major << 20 | minor, as in the kernel */
 };
 
 struct kiln_known_code {
-	__u64 address;                        /* of the piece's first byte, as in the rows of its table */
-	__u32 table;                          /* as in a struct kiln_mapping */
+	__u64 address; /* of the piece's first byte, as in the rows of its table */
+	__u32 table;   /* as in a struct kiln_mapping */
 	__u32 granules;
-	__u64 number;                         /* by which user space knows the piece */
+	__u64 number; /* by which user space knows the piece */
 };
 
 /* Where the unwinder found a known piece in a process whose mappings it was not given. */

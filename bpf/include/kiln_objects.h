@@ -20,8 +20,8 @@ struct kiln_object {
 };
 
 struct kiln_object kiln_redis_object(void);
-struct kiln_object kiln_client_object(void);      /* the client's side */
-struct kiln_object kiln_trace_object(void);       /* the server's side, with records of single requests */
+struct kiln_object kiln_client_object(void); /* the client's side */
+struct kiln_object kiln_trace_object(void);  /* the server's side, with records of single requests */
 struct kiln_object kiln_syscalls_object(void);
 struct kiln_object kiln_stacks_object(void);
 
@@ -33,11 +33,11 @@ struct kiln_loss {
 
 /* What each loss keeps from being counted, for the audit. */
 enum kiln_hidden {
-	KILN_HIDES_NOTHING,               /* of what a server counts, too */
-	KILN_HIDES_REQUESTS,              /* bytes of requests that were not followed */
-	KILN_HIDES_REST,                  /* requests behind others in bytes that were followed */
-	KILN_HIDES_NAMES,                 /* requests that count under another name */
-	KILN_HIDES_REPLIES,               /* replies of requests that were counted */
+	KILN_HIDES_NOTHING,  /* of what a server counts, too */
+	KILN_HIDES_REQUESTS, /* bytes of requests that were not followed */
+	KILN_HIDES_REST,     /* requests behind others in bytes that were followed */
+	KILN_HIDES_NAMES,    /* requests that count under another name */
+	KILN_HIDES_REPLIES,  /* replies of requests that were counted */
 };
 
 enum kiln_hidden kiln_request_loss_hides(unsigned int loss);

@@ -7,21 +7,21 @@
 
 /* What sets a command apart, beside enum kiln_command_class. */
 enum kiln_redis_class {
-	KILN_CLASS_MULTI = KILN_CLASS_OF_PROTOCOL,    /* what follows is queued */
-	KILN_CLASS_EXEC,                  /* and from here on not */
-	KILN_CLASS_SUBSCRIBING,           /* RESP2: messages follow that look like replies; RESP3: answered by pushes */
-	KILN_CLASS_STREAMING,             /* what follows are no replies: MONITOR, replication, slot migration */
+	KILN_CLASS_MULTI = KILN_CLASS_OF_PROTOCOL, /* what follows is queued */
+	KILN_CLASS_EXEC,                           /* and from here on not */
+	KILN_CLASS_SUBSCRIBING,                    /* RESP2: messages follow that look like replies; RESP3: answered by pushes */
+	KILN_CLASS_STREAMING,                      /* what follows are no replies: MONITOR, replication, slot migration */
 	KILN_CLASS_REPLY_ON,
 	KILN_CLASS_REPLY_OFF,
 	KILN_CLASS_REPLY_SKIP,
-	KILN_CLASS_HELLO_3,               /* from here on RESP3 */
-	KILN_CLASS_HELLO_2,               /* and from here on not */
-	KILN_CLASS_RESET,                 /* as a new connection, but for subscriptions, which unmatch for good */
+	KILN_CLASS_HELLO_3, /* from here on RESP3 */
+	KILN_CLASS_HELLO_2, /* and from here on not */
+	KILN_CLASS_RESET,   /* as a new connection, but for subscriptions, which unmatch for good */
 	/* The arguments decide: */
-	KILN_CLASS_LOOK_AT_CLIENT,        /* CLIENT REPLY ON, OFF or SKIP */
-	KILN_CLASS_LOOK_AT_XREAD,         /* BLOCK */
+	KILN_CLASS_LOOK_AT_CLIENT, /* CLIENT REPLY ON, OFF or SKIP */
+	KILN_CLASS_LOOK_AT_XREAD,  /* BLOCK */
 	KILN_CLASS_LOOK_AT_HELLO,
-	KILN_CLASS_LOOK_AT_CLUSTER,       /* SYNCSLOTS: a slot migration (valkey 9) */
+	KILN_CLASS_LOOK_AT_CLUSTER, /* SYNCSLOTS: a slot migration (valkey 9) */
 };
 
 /* clang-format off */

@@ -7,89 +7,89 @@
 #include "kiln_targets.h"
 
 #pragma clang diagnostic push
-#pragma clang diagnostic error "-Wpadded"    /* no hidden bytes in what both sides share */
+#pragma clang diagnostic error "-Wpadded" /* no hidden bytes in what both sides share */
 
-#define KILN_KERNEL_DEPTH 127             /* frames of the kernel's side: its own default limit (perf_event_max_stack) */
-#define KILN_USER_DEPTH 384               /* and of the user's; both fit into the frames of a struct kiln_stack */
-#define KILN_FOUND_CODE 16                /* pieces of code a stack names that were found in it; more have no name if the process ends */
-#define KILN_STACK_FRAMES 1024            /* words; a power of two, for the verifier */
-#define KILN_STACKS_CAPACITY 32768        /* different stacks a session can hold */
-#define KILN_STACKS_RING_BYTES (1 << 20)  /* frames on their way to user space */
-#define KILN_COMM_BYTES 16                /* a thread's name, as the kernel keeps it (TASK_COMM_LEN) */
+#define KILN_KERNEL_DEPTH 127            /* frames of the kernel's side: its own default limit (perf_event_max_stack) */
+#define KILN_USER_DEPTH 384              /* and of the user's; both fit into the frames of a struct kiln_stack */
+#define KILN_FOUND_CODE 16               /* pieces of code a stack names that were found in it; more have no name if the process ends */
+#define KILN_STACK_FRAMES 1024           /* words; a power of two, for the verifier */
+#define KILN_STACKS_CAPACITY 32768       /* different stacks a session can hold */
+#define KILN_STACKS_RING_BYTES (1 << 20) /* frames on their way to user space */
+#define KILN_COMM_BYTES 16               /* a thread's name, as the kernel keeps it (TASK_COMM_LEN) */
 
-#define KILN_PROCESSES_CAPACITY 16384     /* processes a session can tell apart, the listed ones included */
-#define KILN_DESCENDANTS_CAPACITY 65536   /* descendants of the listed processes that live at a time */
-#define KILN_ENDED_RING_BYTES (1 << 16)   /* numbers of ended processes on their way to user space */
+#define KILN_PROCESSES_CAPACITY 16384   /* processes a session can tell apart, the listed ones included */
+#define KILN_DESCENDANTS_CAPACITY 65536 /* descendants of the listed processes that live at a time */
+#define KILN_ENDED_RING_BYTES (1 << 16) /* numbers of ended processes on their way to user space */
 
 /* What user space chooses before loading. */
 struct kiln_stack_options {
-	__u32 by_thread;                      /* equal stacks of threads with other names are other stacks */
-	__u32 everything;                     /* all processes; otherwise the listed ones and what descends from them */
-	__u32 wait_states;                    /* a bit for each enum kiln_wait_state that is wanted */
+	__u32 by_thread;   /* equal stacks of threads with other names are other stacks */
+	__u32 everything;  /* all processes; otherwise the listed ones and what descends from them */
+	__u32 wait_states; /* a bit for each enum kiln_wait_state that is wanted */
 	__u32 reserved;
-	__u64 min_wait_ns;                    /* shorter waits are left out */
-	__u64 max_wait_ns;                    /* and longer ones */
+	__u64 min_wait_ns; /* shorter waits are left out */
+	__u64 max_wait_ns; /* and longer ones */
 };
 
 /* What a thread that doesn't run waits for. */
 enum kiln_wait_state {
-	KILN_WAIT_SLEEPING,                   /* until it is woken, or a signal comes (TASK_INTERRUPTIBLE) */
-	KILN_WAIT_UNINTERRUPTIBLE,            /* until it is woken (TASK_UNINTERRUPTIBLE): disk, page faults, locks of the kernel */
-	KILN_WAIT_RUNNABLE,                   /* for a CPU: since it was woken or preempted */
-	KILN_WAIT_STOPPED,                    /* by a signal or a debugger */
+	KILN_WAIT_SLEEPING,        /* until it is woken, or a signal comes (TASK_INTERRUPTIBLE) */
+	KILN_WAIT_UNINTERRUPTIBLE, /* until it is woken (TASK_UNINTERRUPTIBLE): disk, page faults, locks of the kernel */
+	KILN_WAIT_RUNNABLE,        /* for a CPU: since it was woken or preempted */
+	KILN_WAIT_STOPPED,         /* by a signal or a debugger */
 	KILN_WAIT_STATE_COUNT,
 };
 
-#define KILN_LABEL_IDLE 1                 /* label of off-CPU stacks: waits in a multiplexer (epoll_wait and its kin) for new work */
+#define KILN_LABEL_IDLE 1 /* label of off-CPU stacks: waits in a multiplexer (epoll_wait and its kin) for new work */
 /* Whether a system call of x86-64 waits for any of several things to happen: a thread that has nothing to do is in one. */
 static inline int kiln_is_multiplexer(unsigned long call)
 {
 	switch (call) {
-	case 7:       /* poll */
-	case 23:      /* select */
-	case 208:     /* io_getevents */
-	case 232:     /* epoll_wait */
-	case 270:     /* pselect6 */
-	case 271:     /* ppoll */
-	case 281:     /* epoll_pwait */
-	case 333:     /* io_pgetevents */
-	case 426:     /* io_uring_enter */
-	case 441:     /* epoll_pwait2 */
+	case 7:   /* poll */
+	case 23:  /* select */
+	case 208: /* io_getevents */
+	case 232: /* epoll_wait */
+	case 270: /* pselect6 */
+	case 271: /* ppoll */
+	case 281: /* epoll_pwait */
+	case 333: /* io_pgetevents */
+	case 426: /* io_uring_enter */
+	case 441: /* epoll_pwait2 */
 		return 1;
 	}
 	return 0;
 }
 
-#define KILN_WAITING_CAPACITY 131072      /* threads of the session that live at a time */
+#define KILN_WAITING_CAPACITY 131072 /* threads of the session that live at a time */
 
 /* What stacks are of: each kind has sums of its own. */
 enum kiln_stack_kind {
-	KILN_STACK_ON_CPU,                    /* the timer found the thread on a CPU; its weight: samples */
-	KILN_STACK_OFF_CPU,                   /* the thread left the CPU; its weights: struct kiln_wait_times */
+	KILN_STACK_ON_CPU,  /* the timer found the thread on a CPU; its weight: samples */
+	KILN_STACK_OFF_CPU, /* the thread left the CPU; its weights: struct kiln_wait_times */
 	KILN_STACK_KIND_COUNT,
 };
 
 /* Key of `stack_weights`; the value is a sum of weights (__u64). Never cleared while loaded. */
 struct kiln_stack_key {
-	__u64 hash;                           /* of all frames, both depths, the end and the thread's name */
-	__u32 process;                        /* listed ones by their index; others are numbered on when first met */
-	__u16 kind;                           /* enum kiln_stack_kind */
-	__u16 label;                          /* what the thread worked on; 0: not known */
+	__u64 hash;    /* of all frames, both depths, the end and the thread's name */
+	__u32 process; /* listed ones by their index; others are numbered on when first met */
+	__u16 kind;    /* enum kiln_stack_kind */
+	__u16 label;   /* what the thread worked on; 0: not known */
 };
 
 /* Value of `wait_times`, by struct kiln_stack_key; nanoseconds. */
 struct kiln_wait_times {
 	__u64 ns[KILN_WAIT_STATE_COUNT];
-	__u64 waits;                          /* that have ended */
+	__u64 waits; /* that have ended */
 	__u64 longest_ns;
 };
 
 /* Value of `waiting`, by tid: a wait that has not ended. */
 struct kiln_waiting {
-	struct kiln_stack_key key;            /* hash 0: it began before the session, and its stack is not known */
-	__u64 began_ns;                       /* 0: the thread is on a CPU */
-	__u64 woken_ns;                       /* when it was woken, or preempted; 0: not yet */
-	__u32 state;                          /* enum kiln_wait_state, until it is woken */
+	struct kiln_stack_key key; /* hash 0: it began before the session, and its stack is not known */
+	__u64 began_ns;            /* 0: the thread is on a CPU */
+	__u64 woken_ns;            /* when it was woken, or preempted; 0: not yet */
+	__u32 state;               /* enum kiln_wait_state, until it is woken */
 	__u32 reserved;
 };
 
@@ -98,16 +98,20 @@ struct kiln_waiting {
 	X(COMPLETE, "complete", "reached the outermost function of the program or thread") \
 	X(NO_PROCESS, "no_process", "a program executed a moment before, from a file that had not been read yet") \
 	X(NO_MAPPING, "no_mapping", "code mapped a moment before, from a file that had not been read yet") \
-	X(NO_TABLE, "no_table", "a file without call frame information, or too large a one, and no frame pointer; it helps to build it with -fasynchronous-unwind-tables or -fno-omit-frame-pointer") \
-	X(NO_ROW, "no_row", "an address that its file's call frame information doesn't cover, and no frame pointer; it helps to build it with -fno-omit-frame-pointer") \
+	X(NO_TABLE, "no_table", \
+		"a file without call frame information, or too large a one, and no frame pointer; it helps to build it with -fasynchronous-unwind-tables or -fno-omit-frame-pointer") \
+	X(NO_ROW, "no_row", \
+		"an address that its file's call frame information doesn't cover, and no frame pointer; it helps to build it with -fno-omit-frame-pointer") \
 	X(UNSUPPORTED_ROW, "unsupported_row", "call frame information that the unwinder can't follow") \
 	X(UNREADABLE_MEMORY, "unreadable_memory", "stack memory that could not be read: swapped out, or never written") \
 	X(TOO_DEEP, "too_deep", "more than 384 user frames; the innermost are kept") \
 	X(STUCK, "stuck", "a caller's frame that doesn't lie above its callee's: a broken stack") \
 	X(COMPAT_32_BIT, "compat_32_bit", "32-bit code") \
-	X(PROBED_RETURN, "probed_return", "a return address that a return probe is just replacing: the kernel lists the true one a moment later") \
+	X(PROBED_RETURN, "probed_return", \
+		"a return address that a return probe is just replacing: the kernel lists the true one a moment later") \
 	X(NOT_CODE, "not_code", "a return address outside of all code: the bottom of a coroutine that marks none, or a broken stack") \
-	X(GENERATED_CODE, "generated_code", "generated code without frame pointer; it helps to start a JVM with -XX:+PreserveFramePointer, Node.js with --interpreted-frames-native-stack") \
+	X(GENERATED_CODE, "generated_code", \
+		"generated code without frame pointer; it helps to start a JVM with -XX:+PreserveFramePointer, Node.js with --interpreted-frames-native-stack") \
 	X(IN_EXEC, "in_exec", "the kernel was replacing the program by another, which has no stack yet") \
 	X(EXITING, "exiting", "the process was ending: its memory was gone") \
 	X(ASLEEP_BEFORE, "asleep_before", "asleep since before the session began: its stack was not seen")
@@ -116,7 +120,7 @@ enum kiln_stack_end {
 #define X(symbol, name, meaning) KILN_END_##symbol,
 	KILN_STACK_ENDS(X)
 #undef X
-	KILN_END_COUNT
+		KILN_END_COUNT
 };
 
 /* Set in a user frame's address that isn't where a call returns to, but the instruction that a signal interrupted. The
@@ -129,39 +133,41 @@ struct kiln_stack {
 	struct kiln_stack_key key;
 	__u32 kernel_depth;
 	__u32 user_depth;
-	__u32 end;                            /* enum kiln_stack_end */
+	__u32 end; /* enum kiln_stack_end */
 	__u32 tgid;
-	__u32 origin;                         /* the process it was forked from and has the code of; itself, where it has its own */
-	__u32 family;                         /* the listed process that it is or descends from; 0 where everything is sampled */
-	__u64 start_stack;                    /* where its stack begins, as /proc/PID/stat has it: tells its executions apart */
-	__u64 comm[KILN_COMM_BYTES / 8];      /* the bytes of its leader's name */
-	__u64 thread[KILN_COMM_BYTES / 8];    /* the bytes of the thread's name; zeros unless by_thread */
-	__u32 found_count;                    /* pieces of code found: so many struct kiln_found_code behind the addresses */
+	__u32 origin;                      /* the process it was forked from and has the code of; itself, where it has its own */
+	__u32 family;                      /* the listed process that it is or descends from; 0 where everything is sampled */
+	__u64 start_stack;                 /* where its stack begins, as /proc/PID/stat has it: tells its executions apart */
+	__u64 comm[KILN_COMM_BYTES / 8];   /* the bytes of its leader's name */
+	__u64 thread[KILN_COMM_BYTES / 8]; /* the bytes of the thread's name; zeros unless by_thread */
+	__u32 found_count;                 /* pieces of code found: so many struct kiln_found_code behind the addresses */
 	__u32 reserved;
 	__u64 frames[KILN_STACK_FRAMES];
 };
 
 /* Stacks of one kind of a listed process, or of all that descend from it; one copy for each possible CPU. */
 struct kiln_stack_stats {
-	__u64 seen;                           /* a stack was asked for */
-	__u64 recorded;                       /* and its stack was counted */
-	__u64 kernel_truncated;               /* recorded, with more than KILN_KERNEL_DEPTH frames in the kernel */
-	__u64 ends[KILN_END_COUNT];           /* recorded, by how the user's side ended */
+	__u64 seen;                 /* a stack was asked for */
+	__u64 recorded;             /* and its stack was counted */
+	__u64 kernel_truncated;     /* recorded, with more than KILN_KERNEL_DEPTH frames in the kernel */
+	__u64 ends[KILN_END_COUNT]; /* recorded, by how the user's side ended */
 };
 
 #define KILN_STACK_LOSSES(X) \
-	X(NESTED_STACKS, "nested_stacks", "stacks that were not taken: the thread was preempted while it took one, and so was the thread that ran instead") \
+	X(NESTED_STACKS, "nested_stacks", \
+		"stacks that were not taken: the thread was preempted while it took one, and so was the thread that ran instead") \
 	X(WAITING_MAP_FULL, "waiting_map_full", "waits of threads for which there was no room: too many live at a time") \
 	X(STACKS_MAP_FULL, "stacks_map_full", "samples of a stack for which there was no room: the session has too many different stacks") \
 	X(STACKS_RING_FULL, "stacks_ring_full", "samples of a new stack that found no room on its way to user space") \
 	X(PROCESSES_MAP_FULL, "processes_map_full", "samples of processes for which there was no room: the session has met too many") \
-	X(DESCENDANTS_MAP_FULL, "descendants_map_full", "processes started by the targets that could not be followed: too many live at a time")
+	X(DESCENDANTS_MAP_FULL, "descendants_map_full", \
+		"processes started by the targets that could not be followed: too many live at a time")
 
 enum kiln_stack_loss {
 #define X(symbol, name, meaning) KILN_LOST_##symbol,
 	KILN_STACK_LOSSES(X)
 #undef X
-	KILN_STACK_LOSS_COUNT
+		KILN_STACK_LOSS_COUNT
 };
 
 #pragma clang diagnostic pop

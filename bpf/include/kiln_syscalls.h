@@ -6,14 +6,14 @@
 #include "kiln_targets.h"
 
 #pragma clang diagnostic push
-#pragma clang diagnostic error "-Wpadded"    /* no hidden bytes in what both sides share */
+#pragma clang diagnostic error "-Wpadded" /* no hidden bytes in what both sides share */
 
-#define KILN_SYSCALL_NUMBERS 512          /* x86-64 uses numbers below 470 */
+#define KILN_SYSCALL_NUMBERS 512 /* x86-64 uses numbers below 470 */
 
 /* One cell of `syscall_stats`, index process * KILN_SYSCALL_NUMBERS + number; one copy for each possible CPU. */
 struct kiln_syscall_stats {
-	__u64 count;                          /* returns seen */
-	__u64 errors;                         /* of them, those that returned -errno */
+	__u64 count;  /* returns seen */
+	__u64 errors; /* of them, those that returned -errno */
 };
 
 #define KILN_SYSCALL_LOSSES(X) \
@@ -24,7 +24,7 @@ enum kiln_syscall_loss {
 #define X(symbol, name, meaning) KILN_LOST_##symbol,
 	KILN_SYSCALL_LOSSES(X)
 #undef X
-	KILN_SYSCALL_LOSS_COUNT
+		KILN_SYSCALL_LOSS_COUNT
 };
 
 #pragma clang diagnostic pop

@@ -11,14 +11,14 @@
 #endif
 
 #pragma clang diagnostic push
-#pragma clang diagnostic error "-Wpadded"    /* no hidden bytes in what both sides share */
+#pragma clang diagnostic error "-Wpadded" /* no hidden bytes in what both sides share */
 
 #define KILN_MAX_TARGETS 16
 
 struct kiln_targets {
 	__u32 count;
-	__u32 tgids[KILN_MAX_TARGETS];    /* in the initial pid namespace */
-	__u32 known_servers;              /* a bit for each process that is known to serve the protocol */
+	__u32 tgids[KILN_MAX_TARGETS]; /* in the initial pid namespace */
+	__u32 known_servers;           /* a bit for each process that is known to serve the protocol */
 };
 
 #pragma clang diagnostic pop

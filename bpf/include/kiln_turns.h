@@ -6,12 +6,12 @@
 #include "kiln_targets.h"
 
 #pragma clang diagnostic push
-#pragma clang diagnostic error "-Wpadded"    /* no hidden bytes in what both sides share */
+#pragma clang diagnostic error "-Wpadded" /* no hidden bytes in what both sides share */
 
 /* A cache line, so that processes on different CPUs do not share one. */
 struct kiln_turn {
-	__u64 began_ns;                       /* when the main thread last returned from waiting for events (CLOCK_MONOTONIC) */
-	__u64 known;                          /* 1 while a program that sees this is attached; user space writes it */
+	__u64 began_ns; /* when the main thread last returned from waiting for events (CLOCK_MONOTONIC) */
+	__u64 known;    /* 1 while a program that sees this is attached; user space writes it */
 	__u64 reserved[6];
 };
 

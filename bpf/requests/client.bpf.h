@@ -101,8 +101,8 @@ __noinline int await_requests(struct connection *x, struct connection_details *c
 }
 
 /* The requests of a send of any form. What can't be followed is counted, and leaves the stream failed or lost. */
-static __always_inline void client_follows(struct connection *x, struct connection_details *c, struct request_reader *r, const struct io *send,
-					   __u64 handed_over_ns)
+static __always_inline void client_follows(
+	struct connection *x, struct connection_details *c, struct request_reader *r, const struct io *send, __u64 handed_over_ns)
 {
 	struct io_pieces pieces = { c, 0, send->length, send->form };
 
@@ -138,7 +138,7 @@ __noinline int client_sends_one(struct connection *x, const struct io *send, __u
 	count_receive(x->client, r, 0);
 	count_calls(x, command, 1, r->run_largest, &times);
 	await_one(x, command, &times);
-	asm volatile("" ::: "memory");    /* a receive on another CPU sees the rest before it sees that one waits */
+	asm volatile("" ::: "memory"); /* a receive on another CPU sees the rest before it sees that one waits */
 	x->waiting = WAITING_ONE;
 	return 1;
 }
@@ -283,8 +283,8 @@ static __always_inline void client_receives(const struct place *place, struct co
 
 /* ---- either side -------------------------------------------------------------------------------------------- */
 
-static __always_inline void side_receives(const struct place *place, struct connection *x, struct receive *receive,
-					    struct task_struct *task, __u32 process)
+static __always_inline void side_receives(
+	const struct place *place, struct connection *x, struct receive *receive, struct task_struct *task, __u32 process)
 {
 	if (CLIENT_SIDE)
 		client_receives(place, x, receive);
@@ -292,8 +292,7 @@ static __always_inline void side_receives(const struct place *place, struct conn
 		connection_receives(place, x, receive, task, process);
 }
 
-static __always_inline void side_sends(const struct place *place, struct connection *x, const struct io *send,
-					 struct task_struct *task)
+static __always_inline void side_sends(const struct place *place, struct connection *x, const struct io *send, struct task_struct *task)
 {
 	if (CLIENT_SIDE)
 		client_sends(place, x, send);

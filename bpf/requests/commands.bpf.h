@@ -12,8 +12,8 @@
 /* ---- receive ----------------------------------------------------------------------------------------------- */
 
 /* Requests go in flight in the pipeline: different ones of one receive, ones that come while others are in flight, or ones that are not ordinary. */
-static __always_inline void await_replies(const struct place *place, struct connection *x, struct request_reader *r,
-					  const struct arrived *times)
+static __always_inline void await_replies(
+	const struct place *place, struct connection *x, struct request_reader *r, const struct arrived *times)
 {
 	struct connection_details *c = NULL;
 
@@ -65,8 +65,8 @@ static __noinline void probed(const struct place *place, struct connection *x, _
 		c->failed_probes = 0;
 }
 
-static __always_inline void connection_receives(const struct place *place, struct connection *x, struct receive *receive,
-						struct task_struct *task, __u32 process)
+static __always_inline void connection_receives(
+	const struct place *place, struct connection *x, struct receive *receive, struct task_struct *task, __u32 process)
 {
 	__u32 zero = 0;
 	struct request_reader *r;
@@ -77,11 +77,11 @@ static __always_inline void connection_receives(const struct place *place, struc
 	int outcome = READ_MORE;
 	bool executes, followed, inside = false;
 
-	if (!executor)                    /* never: there is one for each target */
+	if (!executor) /* never: there is one for each target */
 		return;
 	times->received_ns = receive->io.returned_ns;
-	executes = thread_receives(executor, process, task, &thread, receive->io.began_ns ? receive->io.began_ns : times->received_ns,
-				   times->received_ns);
+	executes = thread_receives(
+		executor, process, task, &thread, receive->io.began_ns ? receive->io.began_ns : times->received_ns, times->received_ns);
 	if (x->waiting != WAITING_ONE && x->waiting != WAITING_RUN)
 		x->received_ns = times->received_ns;
 	followed = x->sync == SYNCED && !(x->flags & IN_REQUEST) && !receive->io.loss && !receive->gap;
@@ -90,7 +90,9 @@ static __always_inline void connection_receives(const struct place *place, struc
 	x->copied_seq = receive->copied_seq;
 	if (!followed)
 		return;
-	times->arrived_ns = receive->io.arrived_ns > ARRIVAL_UNKNOWN && receive->io.arrived_ns <= times->received_ns ? receive->io.arrived_ns : 0;
+	times->arrived_ns = receive->io.arrived_ns > ARRIVAL_UNKNOWN && receive->io.arrived_ns <= times->received_ns
+		? receive->io.arrived_ns
+		: 0;
 	r = bpf_map_lookup_elem(&request_readers, &zero);
 	if (!r)
 		return;
@@ -138,22 +140,22 @@ static __always_inline void connection_receives(const struct place *place, struc
 		bool each = observes_each(command);
 
 		if (observes_blocking() && executes && times->arrived_ns && times->received_ns - times->arrived_ns >= WAIT_LEAST_NS &&
-		    executor->last_span_end_ns > times->arrived_ns)
+			executor->last_span_end_ns > times->arrived_ns)
 			attribute_waits(r, times->arrived_ns, times->received_ns);
 		if (alone && x->waiting == WAITING_NONE && !(x->flags & (UNMATCHED | MAY_GET_NO_RESPONSE)) &&
-		    is_answered_once(row_class(command))) {
+			is_answered_once(row_class(command))) {
 			count_calls(x, command, 1, r->run_largest, times);
 			await_one(x, command, times);
 			on_single_request(x, r);
-			asm volatile("" ::: "memory");    /* a send on another CPU sees the rest before it sees that one waits */
+			asm volatile("" ::: "memory"); /* a send on another CPU sees the rest before it sees that one waits */
 			x->waiting = WAITING_ONE;
 		} else if (!each && equal && x->waiting == WAITING_NONE && !(x->flags & (UNMATCHED | MAY_GET_NO_RESPONSE)) &&
-			   row_class(command) == KILN_CLASS_ORDINARY) {
+			row_class(command) == KILN_CLASS_ORDINARY) {
 			count_calls(x, command, r->run_count, r->run_largest, times);
 			await_one(x, command, times);
 			x->run_count = r->run_count;
 			on_single_run(x, r);
-			asm volatile("" ::: "memory");    /* likewise */
+			asm volatile("" ::: "memory"); /* likewise */
 			x->waiting = WAITING_RUN;
 		} else {
 			await_replies(place, x, r, times);
@@ -215,7 +217,8 @@ static __always_inline void send_to_run(const struct place *place, struct connec
 	start_responses(r);
 	read_responses(r, &r->stream, send->base, send->length);
 	/* It waits alone, still: a receive on another CPU may have brought more. */
-	if (x->waiting == WAITING_RUN && r->replies == x->run_count && !r->errors_listed && !r->pushes && responses_at_boundary(&r->stream)) {
+	if (x->waiting == WAITING_RUN && r->replies == x->run_count && !r->errors_listed && !r->pushes &&
+		responses_at_boundary(&r->stream)) {
 		on_only_run_answered(x);
 		record_run(x, r->largest);
 		return;
@@ -370,8 +373,8 @@ static __noinline struct connection_details *first_reply(const struct place *pla
 	return c;
 }
 
-static __always_inline void connection_sends(const struct place *place, struct connection *x, const struct io *send,
-					     struct task_struct *task)
+static __always_inline void connection_sends(
+	const struct place *place, struct connection *x, const struct io *send, struct task_struct *task)
 {
 	__u32 zero = 0;
 
@@ -406,8 +409,7 @@ static __always_inline void connection_sends(const struct place *place, struct c
 		record_answer(x, x->sent_ns, send->length, false);
 		return;
 	}
-	if (x->waiting == WAITING_RUN && !(x->flags & IN_REPLY) && send->form == IO_BYTES &&
-	    !observes_run(x)) {
+	if (x->waiting == WAITING_RUN && !(x->flags & IN_REPLY) && send->form == IO_BYTES && !observes_run(x)) {
 		send_to_run(place, x, send);
 		return;
 	}

@@ -6,7 +6,7 @@
 #include "common/bpf.h"
 #include "requests/connections.bpf.h"
 
-#define CONNECTIONS_MAX 65536             /* hook syscall: connections at a time */
+#define CONNECTIONS_MAX 65536 /* hook syscall: connections at a time */
 
 /* Key: socket; value: its connection's details. Charged to the socket's option memory, freed with the socket. */
 struct {
@@ -39,7 +39,7 @@ struct {
 struct place {
 	struct sock *sk;
 	__u64 id;
-	const struct pt_regs *regs;       /* with a trace and `sk`: of the system call, or NULL where the hook sees the call otherwise */
+	const struct pt_regs *regs; /* with a trace and `sk`: of the system call, or NULL where the hook sees the call otherwise */
 };
 
 static __noinline struct connection_details *details_at(const struct place *place)

@@ -14,75 +14,75 @@
 #include "requests/variant.h"
 #include PROTOCOL_HEADER(state.bpf.h)
 
-#define CONNECTION_WAYS 4                 /* a power of two */
-#define CONNECTION_SETS 16384             /* with 4 ways: 65,536 connections, 4 MiB */
+#define CONNECTION_WAYS 4     /* a power of two */
+#define CONNECTION_SETS 16384 /* with 4 ways: 65,536 connections, 4 MiB */
 #define CONNECTION_SET_SHIFT (64 - 14)
-#define CONNECTION_NEIGHBOURS 16          /* sets of a page of 4 KiB */
-#define CONNECTION_IDLE_NS (60ULL * 1000000000)    /* where a set is full, a connection idle for longer gives up its place */
-#define PIPELINE_RUNS 512                 /* runs of equal commands awaiting replies on a connection; a power of two */
-#define PIPELINE_BATCHES 32               /* receives that they came in; a power of two */
+#define CONNECTION_NEIGHBOURS 16                /* sets of a page of 4 KiB */
+#define CONNECTION_IDLE_NS (60ULL * 1000000000) /* where a set is full, a connection idle for longer gives up its place */
+#define PIPELINE_RUNS 512                       /* runs of equal commands awaiting replies on a connection; a power of two */
+#define PIPELINE_BATCHES 32                     /* receives that they came in; a power of two */
 
 enum sync {
-	SYNC_UNKNOWN,                     /* no receive was seen yet */
-	SYNCED,                           /* the stream is followed from a proven boundary */
-	RESYNCING,                        /* the stream is parsed, and not counted until a boundary is proven */
-	SYNC_IGNORED,                     /* not a client of this server, or another protocol */
-	SYNC_UNDECIDED,                   /* its first bytes are kept until a response shows whether they are of this protocol */
+	SYNC_UNKNOWN,   /* no receive was seen yet */
+	SYNCED,         /* the stream is followed from a proven boundary */
+	RESYNCING,      /* the stream is parsed, and not counted until a boundary is proven */
+	SYNC_IGNORED,   /* not a client of this server, or another protocol */
+	SYNC_UNDECIDED, /* its first bytes are kept until a response shows whether they are of this protocol */
 };
 
 enum waiting {
 	WAITING_NONE,
-	WAITING_ONE,                      /* one command is in flight: in struct connection */
-	WAITING_PIPELINE,                 /* in the pipeline of struct connection_details */
-	WAITING_RUN,                      /* equal commands of one receive: in struct connection */
+	WAITING_ONE,      /* one command is in flight: in struct connection */
+	WAITING_PIPELINE, /* in the pipeline of struct connection_details */
+	WAITING_RUN,      /* equal commands of one receive: in struct connection */
 };
 
 enum connection_flags {
-	IN_REQUEST = 1 << 0,              /* the stream is inside a request; struct connection_details has its state */
-	IN_REPLY = 1 << 1,                /* the stream is inside a response, likewise */
-	REPLIED = 1 << 2,                 /* while resyncing: something was sent since the last receive */
-	PROBED = 1 << 3,                  /* while resyncing: a whole request was parsed */
-	SENT_IN_PART = 1 << 4,            /* while resyncing: the last send may not have been the end of a response */
-	UNMATCHED = 1 << 5,               /* responses can't be matched with requests any more */
+	IN_REQUEST = 1 << 0,   /* the stream is inside a request; struct connection_details has its state */
+	IN_REPLY = 1 << 1,     /* the stream is inside a response, likewise */
+	REPLIED = 1 << 2,      /* while resyncing: something was sent since the last receive */
+	PROBED = 1 << 3,       /* while resyncing: a whole request was parsed */
+	SENT_IN_PART = 1 << 4, /* while resyncing: the last send may not have been the end of a response */
+	UNMATCHED = 1 << 5,    /* responses can't be matched with requests any more */
 	/* Free for the protocol; its state.bpf.h names them. */
 	PROTOCOL_FLAG_0 = 1 << 6,
 	PROTOCOL_FLAG_1 = 1 << 7,
 	PROTOCOL_FLAG_2 = 1 << 8,
 	PROTOCOL_FLAG_3 = 1 << 13,
 	/* tls.bpf.h */
-	CARRIES_TLS = 1 << 9,             /* a socket: what it carries is seen elsewhere */
-	PEER_KNOWN = 1 << 10,             /* an SSL object: its socket has been seen; a socket, on the client's side: it was asked for its peer */
-	OUTGOING = 1 << 11,               /* either, and a server's connection: the process opened it */
-	STREAM_START = 1 << 12,           /* an SSL object, or a client's connection: it begins in this session, and no byte was seen */
-	SUBSCRIBER = 1 << 14,             /* with a trace: unmatched by a subscription, and its messages are emitted */
-	TRACED = 1 << 15,                 /* a trace asks for this client's requests */
+	CARRIES_TLS = 1 << 9,   /* a socket: what it carries is seen elsewhere */
+	PEER_KNOWN = 1 << 10,   /* an SSL object: its socket has been seen; a socket, on the client's side: it was asked for its peer */
+	OUTGOING = 1 << 11,     /* either, and a server's connection: the process opened it */
+	STREAM_START = 1 << 12, /* an SSL object, or a client's connection: it begins in this session, and no byte was seen */
+	SUBSCRIBER = 1 << 14,   /* with a trace: unmatched by a subscription, and its messages are emitted */
+	TRACED = 1 << 15,       /* a trace asks for this client's requests */
 };
 
-#define TLS_ID (1ULL << 63)               /* no socket cookie and no inode number is that large */
+#define TLS_ID (1ULL << 63) /* no socket cookie and no inode number is that large */
 
 /* Receives of a connection don't overlap, nor do sends; a server that sends on one thread while another receives from the
  * same connection may lose a latency, never a call. */
 struct connection {
-	__u64 id;                         /* socket cookie, or inode number with hook syscall, or ssl_id(); 0: free */
-	__u64 received_ns;                /* of the last receive, and so of the command that waits */
-	__u64 arrived_ns;                 /* when its first byte arrived; 0: not known */
-	__u64 executed_ns;                /* when its execution ended; 0: not known */
-	__u64 sent_ns;                    /* return of the last send */
-	__u32 sequence;                   /* with a trace: requests counted on the connection */
-	__u32 pending;                    /* with a trace: requests of which it isn't decided yet whether they are emitted */
-	__u32 copied_seq;                 /* TCP's count of bytes read, after the last receive */
+	__u64 id;          /* socket cookie, or inode number with hook syscall, or ssl_id(); 0: free */
+	__u64 received_ns; /* of the last receive, and so of the command that waits */
+	__u64 arrived_ns;  /* when its first byte arrived; 0: not known */
+	__u64 executed_ns; /* when its execution ended; 0: not known */
+	__u64 sent_ns;     /* return of the last send */
+	__u32 sequence;    /* with a trace: requests counted on the connection */
+	__u32 pending;     /* with a trace: requests of which it isn't decided yet whether they are emitted */
+	__u32 copied_seq;  /* TCP's count of bytes read, after the last receive */
 	union {
-		__u32 run_queue_ns;       /* of its execution: ready and not running */
-		__u32 run_count;          /* of the run that waits */
+		__u32 run_queue_ns; /* of its execution: ready and not running */
+		__u32 run_count;    /* of the run that waits */
 	};
-	__u16 command;                    /* row of the one that is in flight; QUEUED: it will be executed later */
-	__u16 client : 10;                /* row in client_stats; like `process` written once */
+	__u16 command;     /* row of the one that is in flight; QUEUED: it will be executed later */
+	__u16 client : 10; /* row in client_stats; like `process` written once */
 	__u16 process : 4;
 	union {
 		struct {
-			__u16 flags;      /* changed by set_flags() and clear_flags() */
-			__u8 sync;        /* enum sync */
-			__u8 waiting;     /* enum waiting */
+			__u16 flags;  /* changed by set_flags() and clear_flags() */
+			__u8 sync;    /* enum sync */
+			__u8 waiting; /* enum waiting */
 		};
 		__u32 flags_word;
 	};
@@ -107,7 +107,7 @@ struct {
 /* In a table of its own: an interrupt on another CPU would take the connection's cache line away. What the fields mean, and who
  * writes them when: arrivals.bpf.h. */
 struct arrival {
-	__u64 id;                         /* as the connection's in the same place */
+	__u64 id; /* as the connection's in the same place */
 	__u64 unread_since_ns;
 	__u32 first_seq;
 	__u32 next_seq;
@@ -128,7 +128,7 @@ struct {
 
 /* What a receive brought, beside its commands. */
 struct arrived {
-	__u64 arrived_ns;                 /* 0: not known */
+	__u64 arrived_ns; /* 0: not known */
 	__u64 received_ns;
 };
 
@@ -158,19 +158,18 @@ static __always_inline void change_flags(struct connection *x, __u32 flags, bool
 struct batch {
 	__u64 received_ns;
 	__u64 arrived_ns;
-	__u32 end;                        /* index of the run after its last */
-	__u32 sequence;                   /* with a trace: of its first command on the connection; the others follow */
-	__u32 first;                      /* with a trace: of the first command of the receive, which may have got no reply */
+	__u32 end;      /* index of the run after its last */
+	__u32 sequence; /* with a trace: of its first command on the connection; the others follow */
+	__u32 first;    /* with a trace: of the first command of the receive, which may have got no reply */
 	__u32 reserved;
 };
 
-#define QUEUED 0x8000                     /* in `command`: a later request will execute it */
+#define QUEUED 0x8000 /* in `command`: a later request will execute it */
 
 static __always_inline __u32 command_in_flight(const struct connection *x)
 {
 	return x->command & ~QUEUED;
 }
-
 
 struct pending_run {
 	__u16 command;
@@ -182,14 +181,14 @@ _Static_assert(KILN_COMMAND_CAPACITY <= QUEUED, "rows leave the bit alone");
 struct connection_details {
 	struct request_stream requests;
 	struct response_stream replies;
-	__u64 first_sent_ns;              /* return of the first send of the reply that is being sent; 0: none was */
-	__u64 failed_probes;              /* in a row */
-	__u64 probed;                     /* client's side, while probing: requests that were sent and not yet answered */
-	__u64 untimed;                    /* commands behind the pipeline's that await replies without a latency */
+	__u64 first_sent_ns; /* return of the first send of the reply that is being sent; 0: none was */
+	__u64 failed_probes; /* in a row */
+	__u64 probed;        /* client's side, while probing: requests that were sent and not yet answered */
+	__u64 untimed;       /* commands behind the pipeline's that await replies without a latency */
 	/* The pipeline. Indices grow for ever and are taken modulo their size. */
 	__u32 head, tail;
 	__u32 batch_head, batch_tail;
-	__u32 batch_answered;             /* with a trace: commands of the first batch that were answered */
+	__u32 batch_answered; /* with a trace: commands of the first batch that were answered */
 	__u32 reserved;
 	struct batch batches[PIPELINE_BATCHES];
 	struct pending_run runs[PIPELINE_RUNS];

@@ -6,7 +6,7 @@
 #include "common/bpf.h"
 #include "include/kiln_requests.h"
 
-struct kiln_request_control control;        /* the only variable of .bss: user space finds it at its start */
+struct kiln_request_control control; /* the only variable of .bss: user space finds it at its start */
 
 static __always_inline __u8 row_class(__u32 row)
 {

@@ -42,9 +42,9 @@ struct await_context {
 	struct connection *connection;
 	struct connection_details *details;
 	struct arrived times;
-	__u32 batch_begin;                /* index of the first run of the batch that is being made */
-	__u32 batch_sequence;             /* of its first command on the connection */
-	__u32 first;                      /* of the receive's first command */
+	__u32 batch_begin;    /* index of the first run of the batch that is being made */
+	__u32 batch_sequence; /* of its first command on the connection */
+	__u32 first;          /* of the receive's first command */
 };
 
 /* End a batch: the runs after the previous batch came in one receive, with consecutive sequences. */
@@ -116,7 +116,7 @@ static __always_inline void join_pipeline(struct connection_details *c, struct c
 	c->runs[tail & (PIPELINE_RUNS - 1)].count = count;
 	c->tail = tail + 1;
 	end_batch(c, &times, first, first);
-	asm volatile("" ::: "memory");    /* a send on another CPU sees the rest before it sees that they wait there */
+	asm volatile("" ::: "memory"); /* a send on another CPU sees the rest before it sees that they wait there */
 	x->waiting = WAITING_PIPELINE;
 }
 

@@ -19,7 +19,7 @@ static __always_inline bool is_idle(const struct connection *x, __u64 now)
 static __always_inline void begin_arrivals(struct arrival *arrival, __u64 id)
 {
 	__builtin_memset(&arrival->unread_since_ns, 0, sizeof *arrival - sizeof arrival->id);
-	asm volatile("" ::: "memory");    /* emptied before it can be found */
+	asm volatile("" ::: "memory"); /* emptied before it can be found */
 	arrival->id = id;
 }
 
@@ -78,7 +78,7 @@ __noinline int free_connection(struct connection *x)
 	if (x->pending)
 		lose(KILN_LOST_UNTRACED_COMMANDS, x->pending);
 	__builtin_memset(&x->received_ns, 0, sizeof *x - sizeof x->id);
-	asm volatile("" ::: "memory");    /* emptied before it can be taken */
+	asm volatile("" ::: "memory"); /* emptied before it can be taken */
 	x->id = 0;
 	return 0;
 }

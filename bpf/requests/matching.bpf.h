@@ -37,8 +37,8 @@ static long answer_run(__u32 index, struct answer_context *context)
 	barrier_var(batch);
 	count = run->count < context->left ? run->count : context->left;
 	row = run->command & ~QUEUED;
-	record_answers(row, run->command & QUEUED, count, &c->batches[batch & (PIPELINE_BATCHES - 1)], replied->connection->sent_ns, context->are_errors,
-		       r->largest_at - r->answered < count ? r->largest : 0);
+	record_answers(row, run->command & QUEUED, count, &c->batches[batch & (PIPELINE_BATCHES - 1)], replied->connection->sent_ns,
+		context->are_errors, r->largest_at - r->answered < count ? r->largest : 0);
 	r->answered += count;
 	on_run_answered(replied->connection, c, row, count, &c->batches[batch & (PIPELINE_BATCHES - 1)]);
 	context->left -= count;
@@ -79,7 +79,7 @@ __noinline int answer(struct connection *x, struct connection_details *c, struct
 		if (c->head == c->tail && !c->untimed)
 			x->waiting = WAITING_NONE;
 	}
-	if (context.left)                 /* more responses than requests in flight: matching is lost */
+	if (context.left) /* more responses than requests in flight: matching is lost */
 		unmatch(x);
 	return 0;
 }
@@ -212,7 +212,7 @@ __noinline int match_responses(struct connection *x, struct connection_details *
 		unmatch(x);
 	} else if (responses_at_boundary(&c->replies)) {
 		clear_flags(x, IN_REPLY);
-		c->first_sent_ns = 0;     /* a push ended here */
+		c->first_sent_ns = 0; /* a push ended here */
 	} else {
 		set_flags(x, IN_REPLY);
 		if (!c->first_sent_ns)

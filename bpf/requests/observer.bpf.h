@@ -36,7 +36,10 @@ static __always_inline void on_carrier(__u64 id) {}
 static __always_inline void on_carried_call(__u64 id, struct kiln_client_key *client, __u32 process) {}
 static __always_inline void on_carrier_ended(__u64 id) {}
 /* Whether it matters that a send was incomplete where the connection is synced, too. */
-static __always_inline bool observes_partial_sends(void) { return false; }
+static __always_inline bool observes_partial_sends(void)
+{
+	return false;
+}
 
 /* ---- connections --------------------------------------------------------------------------------------------- */
 
@@ -47,7 +50,10 @@ static __always_inline void on_unmatched(struct connection *x) {}
 /* ... because unsolicited messages follow. */
 static __always_inline void on_subscribed(struct connection *x) {}
 /* Whether they are followed. */
-static __always_inline bool observes_messages(const struct connection *x) { return false; }
+static __always_inline bool observes_messages(const struct connection *x)
+{
+	return false;
+}
 static __always_inline void on_messages_sent(struct response_reader *r) {}
 static __always_inline void on_messages(struct connection *x, struct connection_details *c, struct response_reader *r) {}
 
@@ -61,8 +67,10 @@ static __always_inline void on_receive(const struct connection *x, struct reques
 /* Its runs are gone through next, if they are not one alone. */
 static __always_inline void on_runs(const struct connection *x) {}
 /* A run goes in flight, but for `unanswered` of its requests, of which no response is expected. */
-static __always_inline void on_run(struct connection *x, struct request_reader *r, __u32 index, __u32 row, __u32 unanswered,
-				   const struct arrived *times) {}
+static __always_inline void on_run(
+	struct connection *x, struct request_reader *r, __u32 index, __u32 row, __u32 unanswered, const struct arrived *times)
+{
+}
 /* The runs of a receive have been gone through. */
 static __always_inline void on_runs_ended(struct connection *x) {}
 /* ... and so many requests more, of which only the number is known. */
@@ -74,11 +82,20 @@ static __always_inline void on_single_run(struct connection *x, struct request_r
 /* A receive ended inside a request. */
 static __always_inline void on_request_begun(struct connection *x, struct request_reader *r) {}
 /* Whether a run may go in flight as one entry of the connection, where its requests' places are not known. */
-static __always_inline bool observes_each(__u32 row) { return false; }
+static __always_inline bool observes_each(__u32 row)
+{
+	return false;
+}
 /* Whether batches know the sequence of their first request. */
-static __always_inline bool observes_sequences(void) { return false; }
+static __always_inline bool observes_sequences(void)
+{
+	return false;
+}
 /* Whether blocked requests are attributed to their blockers. A trace has no use for them, and its programs no room. */
-static __always_inline bool observes_blocking(void) { return true; }
+static __always_inline bool observes_blocking(void)
+{
+	return true;
+}
 
 /* ---- responses ----------------------------------------------------------------------------------------------- */
 
@@ -90,7 +107,10 @@ static __always_inline void on_send(bool resumed) {}
 static __always_inline void on_send_piece(__u64 vector) {}
 static __always_inline void on_pushes(struct connection *x, const struct response_reader *r) {}
 /* `count` requests of a run are answered. */
-static __always_inline void on_run_answered(struct connection *x, struct connection_details *c, __u32 row, __u32 count, const struct batch *batch) {}
+static __always_inline void on_run_answered(
+	struct connection *x, struct connection_details *c, __u32 row, __u32 count, const struct batch *batch)
+{
+}
 /* The only request in flight is answered. */
 static __always_inline void on_single_answered(struct connection *x) {}
 /* Requests that were not listed are answered. */
@@ -102,14 +122,26 @@ static __always_inline void on_only_response(const struct place *place, struct c
 /* The only run in flight is answered, whole and without an error. */
 static __always_inline void on_only_run_answered(struct connection *x) {}
 /* Whether the responses to the only run in flight are emitted. */
-static __always_inline bool observes_run(const struct connection *x) { return false; }
+static __always_inline bool observes_run(const struct connection *x)
+{
+	return false;
+}
 /* Whether a send has to be scanned again where it turns out not to answer the only run in flight, to know its responses' places. */
-static __always_inline bool observes_responses(void) { return false; }
+static __always_inline bool observes_responses(void)
+{
+	return false;
+}
 
 /* ---- asked by the scanners ----------------------------------------------------------------------------------- */
 
-static __always_inline bool requests_are_single(const struct request_reader *r, __u32 command) { return false; }
-static __always_inline bool responses_are_listed(const struct response_reader *r) { return false; }
+static __always_inline bool requests_are_single(const struct request_reader *r, __u32 command)
+{
+	return false;
+}
+static __always_inline bool responses_are_listed(const struct response_reader *r)
+{
+	return false;
+}
 static __always_inline void begin_piece(const struct response_reader *r) {}
 static __always_inline void end_piece(const struct response_reader *r) {}
 static __always_inline void note_response(struct response_reader *r, __u32 kind) {}

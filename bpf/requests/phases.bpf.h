@@ -35,7 +35,7 @@ static __always_inline void add_latency(struct kiln_command_stats *stats, enum k
 	sum->sum_ns += latency_ns * count;
 	if (latency_ns > sum->max_ns)
 		sum->max_ns = latency_ns;
-	barrier_var(slot);                /* the verifier follows what comes once, not for each kind of slot */
+	barrier_var(slot); /* the verifier follows what comes once, not for each kind of slot */
 	if (slot <= KILN_HISTOGRAM_OVERFLOW_SLOT)
 		stats->slots[phase][slot] += count;
 }
@@ -44,14 +44,14 @@ static __always_inline void add_latency(struct kiln_command_stats *stats, enum k
 
 /* What a thread's scheduler has counted of it. */
 struct thread_counts {
-	__u64 switches;                   /* voluntary context switches */
-	__u64 run_delay_ns;               /* time in the run queue */
+	__u64 switches;     /* voluntary context switches */
+	__u64 run_delay_ns; /* time in the run queue */
 };
 
-#define SPANS 256                         /* a power of two */
-#define SPAN_LEAST_NS 20000               /* executions that others notice */
+#define SPANS 256           /* a power of two */
+#define SPAN_LEAST_NS 20000 /* executions that others notice */
 #define LATE_LEAST_NS 1000000
-#define WAIT_LEAST_NS 50000               /* waits that are attributed */
+#define WAIT_LEAST_NS 50000 /* waits that are attributed */
 
 /* An execution that took long. Where the turn of the event loop has changed before its end was seen, the thread may have waited for
  * events: but then what arrives wakes it, so that a wait of a millisecond beyond the run queue's share still has this cause. */
@@ -62,24 +62,24 @@ struct span {
 	__u32 late;
 };
 
-#define OTHERS_QUIET_NS 1000000000ULL     /* after another thread's receive, executions are unknown for so long */
-#define OTHERS_STEP_NS 100000000ULL       /* how exactly that receive's time is kept: other threads seldom write it */
-#define SAME_TURN_GAP_NS 1000000          /* between sends of one turn, where turns are not seen */
+#define OTHERS_QUIET_NS 1000000000ULL /* after another thread's receive, executions are unknown for so long */
+#define OTHERS_STEP_NS 100000000ULL   /* how exactly that receive's time is kept: other threads seldom write it */
+#define SAME_TURN_GAP_NS 1000000      /* between sends of one turn, where turns are not seen */
 
 /* The thread of a process that executes commands, and the command it executes. */
 struct executor {
-	__u64 id;                         /* of the connection whose command it executes; 0: none */
-	__u64 received_ns;                /* when it was read */
-	struct thread_counts thread;      /* at the last receive; its switches at the last receive or send */
-	__u64 event_ns;                   /* when that was */
-	__u64 turn_ns;                    /* where turns are not seen: what was received until then came in an earlier turn, or may have */
-	__u64 others_ns;                  /* when another thread of the process last received, to within OTHERS_STEP_NS; 0: none has */
-	__u32 tid;                        /* of the main thread, once it has received */
-	__u32 command;                    /* row, or KILN_SEVERAL_COMMANDS */
-	__u32 sent;                       /* it has sent since its last receive */
+	__u64 id;                    /* of the connection whose command it executes; 0: none */
+	__u64 received_ns;           /* when it was read */
+	struct thread_counts thread; /* at the last receive; its switches at the last receive or send */
+	__u64 event_ns;              /* when that was */
+	__u64 turn_ns;               /* where turns are not seen: what was received until then came in an earlier turn, or may have */
+	__u64 others_ns;             /* when another thread of the process last received, to within OTHERS_STEP_NS; 0: none has */
+	__u32 tid;                   /* of the main thread, once it has received */
+	__u32 command;               /* row, or KILN_SEVERAL_COMMANDS */
+	__u32 sent;                  /* it has sent since its last receive */
 	__u32 spans_noted;
 	__u64 last_span_end_ns;
-	struct span spans[SPANS];         /* the last ones, taken modulo SPANS */
+	struct span spans[SPANS]; /* the last ones, taken modulo SPANS */
 };
 
 /* Key: process. */
@@ -163,8 +163,8 @@ static __noinline void other_thread_receives(struct executor *e, __u32 process, 
 
 /* A thread of a process has received: what it executed has ended. `now`: when it turned to the receive, `received_ns`: when that returned.
  * Returns whether it executes what it has received, and nothing else in between. */
-static __always_inline bool thread_receives(struct executor *e, __u32 process, const struct task_struct *task,
-					    const struct thread_counts *thread, __u64 now, __u64 received_ns)
+static __always_inline bool thread_receives(
+	struct executor *e, __u32 process, const struct task_struct *task, const struct thread_counts *thread, __u64 now, __u64 received_ns)
 {
 	if (task->pid != task->tgid) {
 		other_thread_receives(e, process, now);
@@ -205,7 +205,7 @@ static __always_inline void process_sends(struct connection *x, const struct tas
 			e->turn_ns = e->event_ns;
 		if (e->id && begin_ns > e->received_ns)
 			execution_ends(e, e->id == x->id ? x : find_connection(e->id), x->process, begin_ns,
-				       task->sched_info.run_delay - e->thread.run_delay_ns);
+				task->sched_info.run_delay - e->thread.run_delay_ns);
 		e->id = 0;
 		e->thread.switches = switches;
 		e->event_ns = returned_ns;
@@ -213,7 +213,7 @@ static __always_inline void process_sends(struct connection *x, const struct tas
 	}
 	/* The first byte of its reply. Other threads may have begun to receive since its execution seemed to end. */
 	if (x->waiting == WAITING_ONE && x->executed_ns && !(x->flags & IN_REPLY) &&
-	    (turn_is_later(e, x->process, x->received_ns) || !executes_alone(e, returned_ns)))
+		(turn_is_later(e, x->process, x->received_ns) || !executes_alone(e, returned_ns)))
 		x->executed_ns = 0;
 }
 
@@ -231,10 +231,10 @@ struct {
 struct wait_party {
 	__u32 command;
 	__u32 reserved;
-	__u64 amount;                     /* how many waited, or for how long one was executed (ns); 0: free */
+	__u64 amount; /* how many waited, or for how long one was executed (ns); 0: free */
 };
 
-#define WAIT_PARTIES 8                    /* different commands; of more, the rest are one, `other` */
+#define WAIT_PARTIES 8 /* different commands; of more, the rest are one, `other` */
 
 struct wait_parties {
 	struct wait_party blocked[WAIT_PARTIES], blockers[WAIT_PARTIES];
@@ -268,7 +268,7 @@ struct blocking_context {
 	struct request_reader *reader;
 	struct wait_parties *parties;
 	__u64 from_ns, to_ns;
-	bool complete;                    /* all executions that fell into the wait are still known */
+	bool complete; /* all executions that fell into the wait are still known */
 };
 
 static long note_blocker(__u32 index, struct blocking_context *context)
@@ -283,7 +283,7 @@ static long note_blocker(__u32 index, struct blocking_context *context)
 	span = &e->spans[at & (SPANS - 1)];
 	if (index >= e->spans_noted || span->end_ns <= context->from_ns) {
 		context->complete = true;
-		return 1;                 /* those before ended earlier still */
+		return 1; /* those before ended earlier still */
 	}
 	from = span->start_ns > context->from_ns ? span->start_ns : context->from_ns;
 	to = span->end_ns < context->to_ns ? span->end_ns : context->to_ns;
@@ -404,13 +404,13 @@ static __always_inline void record_answer(struct connection *x, __u64 sent_ns, _
 		add_latency(stats, KILN_PHASE_REPLY, sent_ns - executed_ns, 1);
 		stats->run_queue_ns += x->run_queue_ns;
 	}
-	if (x->arrived_ns)               /* not after received_ns */
+	if (x->arrived_ns) /* not after received_ns */
 		add_latency(stats, KILN_PHASE_TOTAL, sent_ns - x->arrived_ns, 1);
 }
 
 /* The replies of equal commands of a pipeline have been handed over. `largest`: bytes, if it is one of them that is the send's largest. */
-static __always_inline void record_answers(__u32 row, bool queued, __u32 count, const struct batch *batch, __u64 sent_ns,
-					   bool are_errors, __u64 largest)
+static __always_inline void record_answers(
+	__u32 row, bool queued, __u32 count, const struct batch *batch, __u64 sent_ns, bool are_errors, __u64 largest)
 {
 	struct kiln_command_stats *stats = bpf_map_lookup_elem(&command_stats, &row);
 	__u8 class = row_class(row);

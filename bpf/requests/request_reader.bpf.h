@@ -14,17 +14,17 @@
 #include "requests/variant.h"
 #include PROTOCOL_HEADER(state.bpf.h)
 
-#define WINDOW_BYTES 4096                 /* bytes read from user memory at once; a power of two */
-#define WINDOW_SLACK 128                  /* loads near the window's end stay inside the buffer */
-#define NAME_CACHE 256                    /* a power of two */
-#define SHORT_NAME 24                     /* bytes: names up to here are compared as three words */
-#define RUNS_MAX 1024                     /* runs of equal commands in one receive; a power of two */
+#define WINDOW_BYTES 4096 /* bytes read from user memory at once; a power of two */
+#define WINDOW_SLACK 128  /* loads near the window's end stay inside the buffer */
+#define NAME_CACHE 256    /* a power of two */
+#define SHORT_NAME 24     /* bytes: names up to here are compared as three words */
+#define RUNS_MAX 1024     /* runs of equal commands in one receive; a power of two */
 
 /* What read_run() found. */
 enum read_outcome {
 	READ_UNREADABLE,
-	READ_ONE_RUN,                     /* one small request, or a few alike, and nothing else */
-	READ_MORE,                        /* read_requests() goes on */
+	READ_ONE_RUN, /* one small request, or a few alike, and nothing else */
+	READ_MORE,    /* read_requests() goes on */
 };
 
 struct cached_name {
@@ -37,28 +37,28 @@ struct cached_name {
 struct request_run {
 	__u16 command;
 	__u16 count;
-	__u32 largest;                    /* bytes of its largest request */
-	__u32 begun;                      /* where its first request begins, as in struct request_reader */
+	__u32 largest; /* bytes of its largest request */
+	__u32 begun;   /* where its first request begins, as in struct request_reader */
 };
 
 struct request_reader {
-	__u64 address;                    /* user address of offset 0 (up to RESP_CARRY bytes below the buffer) */
-	__u32 position, end;              /* offsets: [0, carried) come from the carry, the rest from the receive */
+	__u64 address;       /* user address of offset 0 (up to RESP_CARRY bytes below the buffer) */
+	__u32 position, end; /* offsets: [0, carried) come from the carry, the rest from the receive */
 	__u32 window_start, window_length;
 	__u32 process;
-	__u32 counting;                   /* 0: the stream is only probed, names are not looked up */
-	__u32 run_command, run_count;     /* the run that goes on */
-	__u32 runs_noted;                 /* runs before it, in `runs` */
-	__u32 unlisted;                   /* commands of this receive that found no room there */
-	__u32 run_largest;                /* bytes of the largest request of the run */
-	__u32 commands_noted;             /* in those runs, and in the unlisted */
-	__u32 begun;                      /* where the current request begins; modulo 2^32 before offset 0 */
-	__u32 carried;                    /* bytes from the carry */
-	__u32 traced;                     /* a trace asks for this connection's requests */
-	__u32 run_begun;                  /* where the run's first request begins */
+	__u32 counting;               /* 0: the stream is only probed, names are not looked up */
+	__u32 run_command, run_count; /* the run that goes on */
+	__u32 runs_noted;             /* runs before it, in `runs` */
+	__u32 unlisted;               /* commands of this receive that found no room there */
+	__u32 run_largest;            /* bytes of the largest request of the run */
+	__u32 commands_noted;         /* in those runs, and in the unlisted */
+	__u32 begun;                  /* where the current request begins; modulo 2^32 before offset 0 */
+	__u32 carried;                /* bytes from the carry */
+	__u32 traced;                 /* a trace asks for this connection's requests */
+	__u32 run_begun;              /* where the run's first request begins */
 	__u32 reserved;
-	struct request_stream stream;     /* of a receive that begins at a boundary */
-	struct cached_name last;          /* the last short name on this CPU */
+	struct request_stream stream; /* of a receive that begins at a boundary */
+	struct cached_name last;      /* the last short name on this CPU */
 	__u8 bytes[WINDOW_BYTES + WINDOW_SLACK];
 	struct cached_name names[NAME_CACHE];
 	struct request_run runs[RUNS_MAX];
@@ -86,7 +86,7 @@ static __always_inline __u64 word_at(const __u8 *bytes)
 
 /* ---- the window ---------------------------------------------------------------------------------------------- */
 
-#define SHORT_WINDOW 48                   /* bytes */
+#define SHORT_WINDOW 48 /* bytes */
 
 /* The kernel asks least of a read to the task's own stack (20 to 30 ns less), where since 6.13 only functions with less than 64 bytes
  * of it are. Hence global, and so small. */
@@ -175,7 +175,7 @@ static __always_inline __u64 first_bytes(__u64 word, __u32 count)
 /* Global functions (not static) are verified once, whatever the caller knows. */
 __noinline __u32 lookup_short_name(struct request_reader *r, __u64 a, __u64 b, __u64 c)
 {
-	struct kiln_command_key key __attribute__((aligned(8))) = {};    /* written by words */
+	struct kiln_command_key key __attribute__((aligned(8))) = {}; /* written by words */
 	struct cached_name *cached;
 	__u64 hash;
 
@@ -185,7 +185,7 @@ __noinline __u32 lookup_short_name(struct request_reader *r, __u64 a, __u64 b, _
 	barrier_var(hash);
 	cached = &r->names[hash & (NAME_CACHE - 1)];
 	if (cached->command < KILN_MAX_TARGETS || cached->words[0] != a || cached->words[1] != b || cached->words[2] != c ||
-	    cached->process != r->process) {
+		cached->process != r->process) {
 		__u64 *words = (__u64 *)key.name;
 
 		words[0] = a;
@@ -209,7 +209,7 @@ static __always_inline __u32 short_name(struct request_reader *r, __u64 a, __u64
 	if (!r->counting)
 		return 0;
 	if (r->last.command >= KILN_MAX_TARGETS && r->last.words[0] == a && r->last.words[1] == b && r->last.words[2] == c &&
-	    r->last.process == r->process)
+		r->last.process == r->process)
 		return r->last.command;
 	return lookup_short_name(r, a, b, c);
 }
@@ -217,7 +217,7 @@ static __always_inline __u32 short_name(struct request_reader *r, __u64 a, __u64
 /* The row of a name of SHORT_NAME to KILN_COMMAND_NAME_MAX bytes at `name`, which has that much room. */
 __noinline __u32 long_name(struct request_reader *r, const struct kiln_command_name *name, __u32 length)
 {
-	struct kiln_command_key key __attribute__((aligned(8))) = {};    /* written by words */
+	struct kiln_command_key key __attribute__((aligned(8))) = {}; /* written by words */
 	__u64 *words = (__u64 *)key.name;
 	__u32 i;
 

@@ -22,4 +22,3 @@ char LICENSE[] SEC("license") = "Dual BSD/GPL";
 #include "sockets/hook_socket.bpf.h"
 #include "sockets/hook_fentry.bpf.h"
 #include "sockets/hook_syscall.bpf.h"
-

@@ -7,32 +7,32 @@
 #include "common/bpf.h"
 #include "requests/request_reader.bpf.h"
 
-#define ERRORS_MAX 128                    /* errors in one send that are listed; a power of two */
+#define ERRORS_MAX 128 /* errors in one send that are listed; a power of two */
 
 /* An error, and how many other replies were completed in the same send since the error before, or the send's beginning. */
 struct response_error {
 	__u32 replies_before;
-	__u32 nested;                     /* it is an element of a reply that goes on; otherwise a reply by itself */
+	__u32 nested; /* it is an element of a reply that goes on; otherwise a reply by itself */
 	__u8 word[KILN_ERROR_WORD_MAX];
 };
 
 /* Scratch, one for each CPU. */
 struct response_reader {
-	__u64 address;                    /* user address of offset 0 */
+	__u64 address; /* user address of offset 0 */
 	__u32 position, end;
 	__u32 window_start, window_length;
-	__u32 replies;                    /* completed in this send since the last error */
+	__u32 replies; /* completed in this send since the last error */
 	__u32 errors_listed;
-	__u32 pushes;                     /* seen in this send */
-	__u32 begun;                      /* where in this piece the current reply begins; 0 if before it */
-	__u32 ended;                      /* replies that ended in this send, errors among them */
-	__u32 answered;                   /* of them, those that have been matched */
-	__u32 largest_at;                 /* which of them is the largest */
-	__u64 largest;                    /* its bytes */
-	__u32 lists;                      /* where each reply lies has to be known */
-	__u32 passed_largest;             /* what pass_elements() knows of those that it has passed: the length of the largest, and */
-	__u32 passed_largest_at;          /* which it is; in memory, where it is any number for the verifier, not one for each way to it */
-	struct response_stream stream;    /* of a send that begins at a boundary */
+	__u32 pushes;                  /* seen in this send */
+	__u32 begun;                   /* where in this piece the current reply begins; 0 if before it */
+	__u32 ended;                   /* replies that ended in this send, errors among them */
+	__u32 answered;                /* of them, those that have been matched */
+	__u32 largest_at;              /* which of them is the largest */
+	__u64 largest;                 /* its bytes */
+	__u32 lists;                   /* where each reply lies has to be known */
+	__u32 passed_largest;          /* what pass_elements() knows of those that it has passed: the length of the largest, and */
+	__u32 passed_largest_at;       /* which it is; in memory, where it is any number for the verifier, not one for each way to it */
+	struct response_stream stream; /* of a send that begins at a boundary */
 	struct response_error errors[ERRORS_MAX];
 	__u8 bytes[WINDOW_BYTES + WINDOW_SLACK];
 };

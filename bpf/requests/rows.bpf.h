@@ -64,7 +64,7 @@ static __noinline __u32 command_row(const struct kiln_command_key *key)
 	if (row < command_capacity)
 		classify(row, key, listed);
 	if (row >= command_capacity || bpf_map_update_elem(&command_ids, key, &row, BPF_NOEXIST)) {
-		known = bpf_map_lookup_elem(&command_ids, key);    /* another CPU was first */
+		known = bpf_map_lookup_elem(&command_ids, key); /* another CPU was first */
 		if (known)
 			return *known;
 		lose(KILN_LOST_COMMANDS_MAP_FULL, 1);
@@ -102,7 +102,7 @@ struct {
 /* Looked up once for each connection. */
 __noinline __u32 client_row(const struct kiln_client_key *client)
 {
-	struct kiln_client_key copy, *key = &copy;      /* Linux 6.1 takes no key from a global function's argument */
+	struct kiln_client_key copy, *key = &copy; /* Linux 6.1 takes no key from a global function's argument */
 	__u32 *known, row;
 
 	if (!client)
@@ -115,7 +115,7 @@ __noinline __u32 client_row(const struct kiln_client_key *client)
 	if (row < KILN_CLIENT_CAPACITY)
 		row = __sync_fetch_and_add(&control.clients_taken, 1) + KILN_MAX_TARGETS;
 	if (row >= KILN_CLIENT_CAPACITY || bpf_map_update_elem(&clients, key, &row, BPF_NOEXIST)) {
-		known = bpf_map_lookup_elem(&clients, key);    /* another CPU was first */
+		known = bpf_map_lookup_elem(&clients, key); /* another CPU was first */
 		if (known)
 			return *known;
 		lose(KILN_LOST_CLIENTS_MAP_FULL, 1);

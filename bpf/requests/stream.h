@@ -4,8 +4,8 @@
 #define KILN_STREAM_H
 
 enum stream_end {
-	STREAM_FAILED = 254,              /* not this protocol from here on; of responses also: could not be read */
-	STREAM_LOST,                      /* could not be read or followed, which has been counted */
+	STREAM_FAILED = 254, /* not this protocol from here on; of responses also: could not be read */
+	STREAM_LOST,         /* could not be read or followed, which has been counted */
 };
 
 #endif

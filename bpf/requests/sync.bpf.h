@@ -18,7 +18,7 @@
 #include "requests/observer.bpf.h"
 #include "requests/undecided.bpf.h"
 
-#define PROBES_MAX 8                      /* answered receives without one whole request, until a connection is given up */
+#define PROBES_MAX 8 /* answered receives without one whole request, until a connection is given up */
 
 /* ---- processes that may serve another protocol --------------------------------------------------------------- */
 
@@ -52,7 +52,9 @@ __noinline int keep_undecided(struct connection *x, const struct receive *receiv
 	}
 	if (!before) {
 		kept->received_ns = receive->io.returned_ns;
-		kept->arrived_ns = receive->io.arrived_ns > ARRIVAL_UNKNOWN && receive->io.arrived_ns <= receive->io.returned_ns ? receive->io.arrived_ns : 0;
+		kept->arrived_ns = receive->io.arrived_ns > ARRIVAL_UNKNOWN && receive->io.arrived_ns <= receive->io.returned_ns
+			? receive->io.arrived_ns
+			: 0;
 	}
 	kept->length = before + length;
 	__sync_fetch_and_add(&control.undecided_bytes, length);
@@ -98,7 +100,7 @@ __noinline int desync(struct connection *x)
 	restart_expectations(x);
 	clear_flags(x, IN_REQUEST | PROBED | REPLIED | SUBSCRIBER);
 	if (x->waiting != WAITING_NONE)
-		unmatch(x);                /* what answers what is not known */
+		unmatch(x); /* what answers what is not known */
 	return 0;
 }
 

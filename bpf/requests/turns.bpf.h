@@ -21,8 +21,14 @@ struct {
 static __always_inline bool waits_for_events(long number)
 {
 	enum {
-		NR_poll = 7, NR_select = 23, NR_epoll_wait = 232, NR_pselect6 = 270, NR_ppoll = 271, NR_epoll_pwait = 281,
-		NR_io_uring_enter = 426, NR_epoll_pwait2 = 441,
+		NR_poll = 7,
+		NR_select = 23,
+		NR_epoll_wait = 232,
+		NR_pselect6 = 270,
+		NR_ppoll = 271,
+		NR_epoll_pwait = 281,
+		NR_io_uring_enter = 426,
+		NR_epoll_pwait2 = 441,
 	};
 
 	switch (number) {

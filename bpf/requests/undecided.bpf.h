@@ -10,11 +10,11 @@
 
 /* The first bytes of a connection. */
 struct undecided {
-	__u64 arrived_ns;                 /* of the first receive; 0: not known */
+	__u64 arrived_ns; /* of the first receive; 0: not known */
 	__u64 received_ns;
 	__u32 length;
 	__u32 reserved;
-	__u8 bytes[2 * WINDOW_BYTES];     /* the second half is never used: the verifier bounds a place and a length, not their sum */
+	__u8 bytes[2 * WINDOW_BYTES]; /* the second half is never used: the verifier bounds a place and a length, not their sum */
 };
 
 /* Key: the connection's id. Written by receives, deleted by the first reply, or when the connection ends. Full: the connection is

@@ -14,12 +14,12 @@
 #define TRACING 0
 #endif
 #ifndef PROTOCOL
-#define PROTOCOL protocols/redis
+#define PROTOCOL protocols / redis
 #endif
 
 /* #include PROTOCOL_HEADER(state.bpf.h) */
 #define PROTOCOL_QUOTED(path) #path
 #define PROTOCOL_PATH(path) PROTOCOL_QUOTED(path)
-#define PROTOCOL_HEADER(file) PROTOCOL_PATH(PROTOCOL/file)
+#define PROTOCOL_HEADER(file) PROTOCOL_PATH(PROTOCOL / file)
 
 #endif

@@ -27,7 +27,8 @@ static __always_inline void tcp_data_arrives(__u64 id, __u32 copied_seq, __u32 n
 	if (unread <= 0) {
 		/* In this order: see tcp_arrival(). */
 		*(volatile __u32 *)&arrival->first_seq = copied_seq;
-		*(volatile __u64 *)&arrival->unread_since_ns = unread ? ARRIVAL_UNKNOWN : now;     /* some was read whose arrival was not seen */
+		*(volatile __u64 *)&arrival->unread_since_ns = unread ? ARRIVAL_UNKNOWN
+								      : now; /* some was read whose arrival was not seen */
 	}
 	arrival->next_seq = next_seq;
 }

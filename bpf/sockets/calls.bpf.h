@@ -18,8 +18,16 @@
 
 /* System calls of x86-64. */
 enum {
-	NR_read = 0, NR_write = 1, NR_readv = 19, NR_writev = 20,
-	NR_sendto = 44, NR_recvfrom = 45, NR_sendmsg = 46, NR_recvmsg = 47, NR_recvmmsg = 299, NR_sendmmsg = 307,
+	NR_read = 0,
+	NR_write = 1,
+	NR_readv = 19,
+	NR_writev = 20,
+	NR_sendto = 44,
+	NR_recvfrom = 45,
+	NR_sendmsg = 46,
+	NR_recvmsg = 47,
+	NR_recvmmsg = 299,
+	NR_sendmmsg = 307,
 };
 
 /* The buffer of a receive by iovecs: 0, or 1 + the loss that keeps it from being followed. `argument`: the call's second. Global,
@@ -87,7 +95,7 @@ static long add_vectors(__u32 index, struct vectors *vectors)
 		return 1;
 	}
 	for (i = 0; i < IOVECS_AT_ONCE; i++)
-		vectors->sum += list[i].length;      /* 0 behind the last one */
+		vectors->sum += list[i].length; /* 0 behind the last one */
 	vectors->address += sizeof list;
 	vectors->count -= count;
 	return vectors->count == 0;

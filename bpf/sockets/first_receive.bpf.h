@@ -14,7 +14,7 @@
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
 	__uint(map_flags, BPF_F_NO_PREALLOC);
-	__uint(max_entries, 1);           /* what the targets may hold: user space decides */
+	__uint(max_entries, 1); /* what the targets may hold: user space decides */
 	__type(key, __u64);
 	__type(value, __u8);
 } earlier_sockets SEC(".maps");

@@ -52,9 +52,9 @@ static __always_inline struct connection *socket_connection(struct sock *sk, __u
 
 /* What a receive or a send was called with, where a hook sees that. */
 struct call {
-	bool is_seen;                     /* constant; false: use the system call's registers */
+	bool is_seen; /* constant; false: use the system call's registers */
 	struct msghdr *message;
-	__u64 size;                       /* bytes that were asked for, or given */
+	__u64 size; /* bytes that were asked for, or given */
 };
 
 /* A receive has returned. `tcp`: the socket as one of TCP, if it is that. */
@@ -109,8 +109,8 @@ static __always_inline int receive_at_socket(struct sock *sk, const struct tcp_s
 	if (!call.is_seen)
 		regs = saved_registers(task);
 	on_call_seen(&place, regs);
-	receive->io.loss = call.is_seen ? message_loss(call.message, call.size, receive, flags & MSG_TRUNC) :
-		receive_loss(regs, receive, task->thread_info.status & TS_COMPAT, flags & MSG_TRUNC);
+	receive->io.loss = call.is_seen ? message_loss(call.message, call.size, receive, flags & MSG_TRUNC)
+					: receive_loss(regs, receive, task->thread_info.status & TS_COMPAT, flags & MSG_TRUNC);
 	stream_receives(&place, x, receive, task, process, call.is_seen);
 	return 0;
 }
@@ -135,7 +135,7 @@ static __always_inline int send_at_socket(struct sock *sk, const struct tcp_sock
 	const struct pt_regs *regs = NULL;
 	struct receive *scratch;
 	struct place place = { .sk = sk };
-	int process = -1;                 /* on the client's side alone is that asked */
+	int process = -1; /* on the client's side alone is that asked */
 
 	/* Any process may send, if a target receives from the socket: such a socket has a cookie. Others have one if a program asked for it (`ss`). */
 	if (ret <= 0 || (!CLIENT_SIDE && !cookie))
@@ -199,7 +199,7 @@ static __always_inline int data_at_socket(const struct sock *sk, const struct tc
 	/* TCP reads its clock when it begins to handle a segment (tcp_mstamp_refresh). */
 	if (tcp)
 		tcp_data_arrives(cookie, tcp->copied_seq, tcp->rcv_nxt, tcp->tcp_clock_cache);
-	else if (sk->__sk_common.skc_family == AF_UNIX && sk->sk_receive_queue.qlen)     /* a reader may have been faster than this */
+	else if (sk->__sk_common.skc_family == AF_UNIX && sk->sk_receive_queue.qlen) /* a reader may have been faster than this */
 		unix_data_arrives(cookie);
 	return 0;
 }

@@ -196,7 +196,7 @@ int tls_stream_turns(struct pt_regs *regs)
 	__u64 function = bpf_get_attach_cookie(regs), ssl = regs->di, made = regs->ax, id;
 	struct connection *x;
 
-	barrier_var(ssl);                 /* both are loaded, as above */
+	barrier_var(ssl); /* both are loaded, as above */
 	barrier_var(made);
 	if (function == KILN_TLS_NEW)
 		ssl = made;

@@ -12,15 +12,15 @@
 #include "sockets/calls.bpf.h"
 
 enum message_form {
-	MESSAGE_BYTES,                    /* in one piece */
+	MESSAGE_BYTES, /* in one piece */
 	MESSAGE_PIECES,
-	MESSAGE_UNKNOWN,                  /* pages (fixed buffers of io_uring, splice), memory of the kernel */
+	MESSAGE_UNKNOWN, /* pages (fixed buffers of io_uring, splice), memory of the kernel */
 	MESSAGE_UNREADABLE,
 };
 
 struct message_place {
-	__u64 address;                    /* of the bytes, or of the iovec after the last one that is used up */
-	__u64 before;                     /* of bytes in pieces: how many lie in the iovecs before `address` */
+	__u64 address; /* of the bytes, or of the iovec after the last one that is used up */
+	__u64 before;  /* of bytes in pieces: how many lie in the iovecs before `address` */
 };
 
 static __always_inline bool is_iterator_of(const struct iov_iter *iterator, bool user_buffer)
@@ -52,7 +52,7 @@ static __always_inline enum message_form locate_message(const struct msghdr *mes
 	if (!is_iterator_of(iterator, false))
 		return MESSAGE_UNKNOWN;
 	if (!offset)
-		position -= sizeof piece;          /* the one before was just used up */
+		position -= sizeof piece; /* the one before was just used up */
 	if (bpf_probe_read_kernel(&piece, sizeof piece, (void *)position))
 		return MESSAGE_UNREADABLE;
 	if (!offset)

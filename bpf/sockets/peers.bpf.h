@@ -50,8 +50,9 @@ static __always_inline __u64 socket_inode(struct sock *sk)
 	char *socket = (char *)BPF_CORE_READ(sk, sk_socket);
 
 	if (socket)
-		bpf_probe_read_kernel(&inode, sizeof inode, socket - bpf_core_field_offset(struct socket_alloc, socket) +
-				      bpf_core_field_offset(struct socket_alloc, vfs_inode.i_ino));
+		bpf_probe_read_kernel(&inode, sizeof inode,
+			socket - bpf_core_field_offset(struct socket_alloc, socket) +
+				bpf_core_field_offset(struct socket_alloc, vfs_inode.i_ino));
 	return inode;
 }
 

@@ -12,22 +12,22 @@
 #include "requests/client.bpf.h"
 #include "sockets/preemption.bpf.h"
 
-#define TLS_PROCESS_SHIFT 58              /* an address of user space has at most 57 bits */
+#define TLS_PROCESS_SHIFT 58 /* an address of user space has at most 57 bits */
 
 const volatile struct kiln_tls tls SEC(".rodata.tls");
 
 /* What a thread does inside OpenSSL. */
 struct tls_call {
-	__u64 id;                         /* of the SSL object's connection; 0: the thread is in no call */
-	__u64 buffer;                     /* user address of the bytes */
-	__u64 requested;                  /* how many, at most */
-	__u64 count_at;                   /* where an _ex function notes how many */
+	__u64 id;        /* of the SSL object's connection; 0: the thread is in no call */
+	__u64 buffer;    /* user address of the bytes */
+	__u64 requested; /* how many, at most */
+	__u64 count_at;  /* where an _ex function notes how many */
 	__u64 entered_ns;
-	__u64 arrived_ns;                 /* as in struct receive: of what the call received first */
-	__u64 sent_ns;                    /* return of the socket's last send in this call; 0: none was */
-	__u32 receives;                   /* of the socket in this call */
-	__u32 function;                   /* enum kiln_tls_function */
-	struct receive receive;           /* scratch of this thread alone */
+	__u64 arrived_ns;       /* as in struct receive: of what the call received first */
+	__u64 sent_ns;          /* return of the socket's last send in this call; 0: none was */
+	__u32 receives;         /* of the socket in this call */
+	__u32 function;         /* enum kiln_tls_function */
+	struct receive receive; /* scratch of this thread alone */
 };
 
 /* Value: the thread's call. Written when a call begins; goes with the thread. */
@@ -108,8 +108,8 @@ static __always_inline void tls_receives(struct task_struct *task, __u32 process
 
 /* A receive seen at the socket: on a TLS connection it gives only the time, and ends an execution as any receive does. `claimed`: by the
  * program that calls this, a constant. */
-static __always_inline void stream_receives(const struct place *place, struct connection *x, struct receive *receive,
-					    struct task_struct *task, __u32 process, bool claimed)
+static __always_inline void stream_receives(
+	const struct place *place, struct connection *x, struct receive *receive, struct task_struct *task, __u32 process, bool claimed)
 {
 	struct tls_call *call = may_carry_tls(x) ? current_call(task) : NULL;
 
@@ -126,8 +126,8 @@ static __always_inline void stream_receives(const struct place *place, struct co
 }
 
 /* A send seen at the socket, likewise. */
-static __always_inline void stream_sends(const struct place *place, struct connection *x, const struct io *send,
-					 struct task_struct *task, bool claimed)
+static __always_inline void stream_sends(
+	const struct place *place, struct connection *x, const struct io *send, struct task_struct *task, bool claimed)
 {
 	bool may_carry = CLIENT_SIDE ? may_carry_tls(x) : tls.followed && x->flags & CARRIES_TLS;
 	struct tls_call *call = may_carry ? current_call(task) : NULL;

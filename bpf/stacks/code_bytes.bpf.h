@@ -47,8 +47,8 @@ __noinline int is_signal_return(__u64 address)
 		return 0;
 	if (code[0] == 0xb8)
 		return code[1] == 15 && !code[2] && !code[3] && !code[4] && code[5] == 0x0f && code[6] == 0x05;
-	return code[0] == 0x48 && code[1] == 0xc7 && code[2] == 0xc0 && code[3] == 15 && !code[4] && !code[5] && !code[6] && code[7] == 0x0f &&
-	       code[8] == 0x05;
+	return code[0] == 0x48 && code[1] == 0xc7 && code[2] == 0xc0 && code[3] == 15 && !code[4] && !code[5] && !code[6] &&
+		code[7] == 0x0f && code[8] == 0x05;
 }
 
 #endif

@@ -12,7 +12,7 @@
 #include "common/bpf.h"
 #include "stacks/unwinding.bpf.h"
 
-#define MAPPINGS_TREE_LEVELS 6            /* 16 children a node: far more than a process can map */
+#define MAPPINGS_TREE_LEVELS 6 /* 16 children a node: far more than a process can map */
 #define VM_EXEC 4
 
 /* Key: a piece of a file; value: its table. Written by user space when it first meets the piece, and constant from then on. Full: code is
@@ -25,11 +25,11 @@ struct {
 } known_code SEC(".maps");
 
 /* A node of a maple tree (linux/maple_tree.h): its parent, the highest index of each child but the last, the children. */
-enum { MAPLE_LEAF = 1, MAPLE_RANGE = 2, MAPLE_GAPS = 3 };     /* enum maple_type */
+enum { MAPLE_LEAF = 1, MAPLE_RANGE = 2, MAPLE_GAPS = 3 }; /* enum maple_type */
 #define MAPLE_TYPE(entry) ((entry) >> 3 & 15)
 #define MAPLE_NODE(entry) ((entry) & ~255ULL)
-#define MAPLE_IS_ROOT_NODE(entry) (((entry) & 3) == 2 && (entry) > 4096)
-#define MAPLE_PIVOTS 15                   /* of a leaf and of a range */
+#define MAPLE_IS_ROOT_NODE(entry) (((entry)&3) == 2 && (entry) > 4096)
+#define MAPLE_PIVOTS 15 /* of a leaf and of a range */
 #define MAPLE_GAPS_PIVOTS 9
 
 /* The mapping that the tree has for an address; it may have changed meanwhile. NULL: none. */
@@ -48,7 +48,7 @@ static __always_inline struct vm_area_struct *look_up_mapping(struct unwinding *
 		pivots = type == MAPLE_GAPS ? MAPLE_GAPS_PIVOTS : MAPLE_PIVOTS;
 		for (i = 0; i < MAPLE_PIVOTS; i++) {
 			pivot = u->node[1 + i];
-			if (i >= pivots || !pivot || pivot >= address)      /* 0: the last child has no highest index of its own */
+			if (i >= pivots || !pivot || pivot >= address) /* 0: the last child has no highest index of its own */
 				break;
 		}
 		entry = u->node[(1 + pivots + i) & (MAPLE_WORDS - 1)];

@@ -14,7 +14,7 @@
 #define TASK_INTERRUPTIBLE 0x1
 #define TASK_UNINTERRUPTIBLE 0x2
 #define TASK_STOPPED_OR_TRACED (0x4 | 0x8)
-#define TASK_GONE (0x10 | 0x20 | 0x80)    /* EXIT_DEAD, EXIT_ZOMBIE, TASK_DEAD */
+#define TASK_GONE (0x10 | 0x20 | 0x80) /* EXIT_DEAD, EXIT_ZOMBIE, TASK_DEAD */
 
 /* Key: struct kiln_stack_key. Preallocated: the scheduler must not allocate. Full: stacks_map_full. */
 struct {
@@ -35,7 +35,7 @@ struct {
 
 static __always_inline __u32 wait_state(bool preempt, unsigned int task_state)
 {
-	if (preempt)                      /* it may have been about to sleep */
+	if (preempt) /* it may have been about to sleep */
 		return KILN_WAIT_RUNNABLE;
 	if (task_state & TASK_INTERRUPTIBLE)
 		return KILN_WAIT_SLEEPING;

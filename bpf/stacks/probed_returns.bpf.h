@@ -12,15 +12,15 @@
 #include "stacks/unwinding.bpf.h"
 
 #define PROBES_PAGE_BYTES 4096
-#define PROBED_RETURNS 64                 /* MAX_URETPROBE_DEPTH: of a task at a time */
-#define PROBED_INSTRUCTION_BYTES 128      /* UPROBE_XOL_SLOT_BYTES: room for one instruction */
-#define BREAKPOINT 0xcc                   /* int3 */
-#define NO_SYSTEM_CALL (-1UL)             /* orig_ax of traps and most interrupts */
+#define PROBED_RETURNS 64            /* MAX_URETPROBE_DEPTH: of a task at a time */
+#define PROBED_INSTRUCTION_BYTES 128 /* UPROBE_XOL_SLOT_BYTES: room for one instruction */
+#define BREAKPOINT 0xcc              /* int3 */
+#define NO_SYSTEM_CALL (-1UL)        /* orig_ax of traps and most interrupts */
 
 /* The trampoline of Linux 6.11 and later: three pushes, a system call, two pops, and a return to what then lies on top. Earlier ones are a
  * breakpoint. */
 #define TRAMPOLINE_PUSHED 24
-#define TRAMPOLINE_CALLED 13              /* behind the system call */
+#define TRAMPOLINE_CALLED 13 /* behind the system call */
 #define TRAMPOLINE_POPPED_ONE 15
 #define TRAMPOLINE_POPPED_BOTH 16
 
@@ -79,7 +79,7 @@ static __always_inline bool leave_probes_page(struct unwinding *u, struct uprobe
 	/* The system call has put the address where the trampoline's own return takes it from, or does so in a moment. */
 	address = u->sp + (offset < TRAMPOLINE_POPPED_ONE ? 16 : offset < TRAMPOLINE_POPPED_BOTH ? 8 : 0);
 	if (offset < TRAMPOLINE_CALLED || offset > TRAMPOLINE_POPPED_BOTH ||
-	    bpf_probe_read_user(&u->word, sizeof u->word, (void *)address) || follows_call(u->word) != FOLLOWS_CALL)
+		bpf_probe_read_user(&u->word, sizeof u->word, (void *)address) || follows_call(u->word) != FOLLOWS_CALL)
 		return false;
 	u->pc = u->word;
 	u->sp = address + 8;
@@ -125,10 +125,10 @@ static __always_inline void put_right(struct unwinding *u, struct task_struct *t
 	if (!probes)
 		return;
 	if (!bpf_probe_read_user(code, sizeof code, (void *)(u->pc - 1)) && code[0] == BREAKPOINT &&
-	    code[1] != BREAKPOINT)      /* put right already, and padding before it */
+		code[1] != BREAKPOINT) /* put right already, and padding before it */
 		u->pc--;
 	else if (!bpf_probe_read_user(pushed, sizeof pushed, (void *)u->sp) && pushed[0] == regs->r11 && pushed[1] == regs->cx &&
-		 pushed[2] == regs->ax)
+		pushed[2] == regs->ax)
 		u->sp += TRAMPOLINE_PUSHED;
 }
 

@@ -14,7 +14,7 @@
 const volatile struct kiln_stack_options options SEC(".rodata.options");
 
 struct execution {
-	__u64 started_ns;                 /* of the process, since boot */
+	__u64 started_ns; /* of the process, since boot */
 	__u64 exec_id;
 	__u32 tgid;
 	__u32 reserved;
@@ -22,7 +22,7 @@ struct execution {
 
 struct process {
 	__u32 number;
-	__u32 origin;                     /* as in struct kiln_stack */
+	__u32 origin; /* as in struct kiln_stack */
 };
 
 /* Preallocated: written in the timer's interrupt. An entry goes with its process, its number is not given again. */
@@ -53,7 +53,9 @@ __u32 numbers_given;
 static __always_inline struct execution execution_of(struct task_struct *leader, __u64 exec_id)
 {
 	return (struct execution){
-		.started_ns = BPF_CORE_READ(leader, start_boottime), .exec_id = exec_id, .tgid = BPF_CORE_READ(leader, tgid),
+		.started_ns = BPF_CORE_READ(leader, start_boottime),
+		.exec_id = exec_id,
+		.tgid = BPF_CORE_READ(leader, tgid),
 	};
 }
 
@@ -84,7 +86,7 @@ static __always_inline bool number_process(const struct execution *execution, st
 		return false;
 	process->number = number;
 	process->origin = origin_of(leader, execution->exec_id, number);
-	bpf_map_update_elem(&processes, execution, process, BPF_ANY);    /* the second of two CPUs wins: two numbers, both known */
+	bpf_map_update_elem(&processes, execution, process, BPF_ANY); /* the second of two CPUs wins: two numbers, both known */
 	return true;
 }
 
@@ -103,7 +105,7 @@ static __always_inline bool find_process(struct kiln_stack *stack)
 		stack->key.process = stack->origin = stack->family = listed;
 		return true;
 	}
-	if (!tgid)                        /* nothing runs */
+	if (!tgid) /* nothing runs */
 		return false;
 	if (!options.everything) {
 		family = bpf_map_lookup_elem(&descendants, &tgid);
@@ -129,7 +131,7 @@ static __always_inline void describe_process(struct kiln_stack *stack)
 {
 	struct task_struct *task = bpf_get_current_task_btf();
 
-	stack->start_stack = BPF_CORE_READ(task, mm, start_stack);      /* 0: a thread of the kernel */
+	stack->start_stack = BPF_CORE_READ(task, mm, start_stack); /* 0: a thread of the kernel */
 	bpf_core_read(stack->comm, sizeof stack->comm, &task->group_leader->comm);
 }
 
@@ -139,7 +141,7 @@ int BPF_PROG(process_forked, struct task_struct *parent, struct task_struct *chi
 	__u32 from = parent->tgid, tgid = child->tgid, family, *known;
 	int listed = target_index(from);
 
-	if (from == tgid)                 /* a thread */
+	if (from == tgid) /* a thread */
 		return 0;
 	family = listed;
 	if (listed < 0) {

@@ -129,8 +129,8 @@ static __always_inline bool send_frames(struct kiln_stack *stack, const struct u
 	describe_process(stack);
 	words = (depth + take_found_code(stack, u, depth)) & (KILN_STACK_FRAMES - 1);
 	barrier_var(words);
-	if (!bpf_ringbuf_output(&new_stacks, stack, __builtin_offsetof(struct kiln_stack, frames) + words * sizeof stack->frames[0],
-				wakeup_for(stack)))
+	if (!bpf_ringbuf_output(
+		    &new_stacks, stack, __builtin_offsetof(struct kiln_stack, frames) + words * sizeof stack->frames[0], wakeup_for(stack)))
 		return true;
 	lose(KILN_LOST_STACKS_RING_FULL, 1);
 	return false;
@@ -146,7 +146,7 @@ static __always_inline bool add_weight(struct kiln_stack *stack, const struct un
 			return false;
 		if (!bpf_map_update_elem(&stack_weights, &stack->key, &weight, BPF_NOEXIST))
 			return true;
-		sum = bpf_map_lookup_elem(&stack_weights, &stack->key);    /* another CPU was first */
+		sum = bpf_map_lookup_elem(&stack_weights, &stack->key); /* another CPU was first */
 		if (!sum) {
 			lose(KILN_LOST_STACKS_MAP_FULL, 1);
 			return false;

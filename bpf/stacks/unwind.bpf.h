@@ -34,7 +34,7 @@ __noinline int read_window(struct unwinding *u, __u64 address)
 	if (!u)
 		return -1;
 	if (address & 7 || bpf_probe_read_user(u->window, UNWIND_WINDOW, (void *)address)) {
-		u->window_at = -1ULL << 40;      /* it would have passed the end of the stack */
+		u->window_at = -1ULL << 40; /* it would have passed the end of the stack */
 		return bpf_probe_read_user(&u->word, sizeof u->word, (void *)address) ? -1 : 0;
 	}
 	u->window_at = address;
@@ -49,7 +49,7 @@ static __always_inline int read_word(struct unwinding *u, __u64 address)
 
 	if (offset >= UNWIND_WINDOW || offset & 7)
 		return read_window(u, address);
-	barrier_var(index);      /* or clang masks the byte offset instead, which the verifier can't bound */
+	barrier_var(index); /* or clang masks the byte offset instead, which the verifier can't bound */
 	u->word = u->window[index & (UNWIND_WINDOW / 8 - 1)];
 	return 0;
 }
@@ -76,22 +76,38 @@ static __always_inline long ended(struct unwinding *u, __u32 end)
 static __always_inline __u64 sampled_register(const struct pt_regs *regs, int number)
 {
 	switch (number) {
-	case 0: return regs->ax;
-	case 1: return regs->dx;
-	case 2: return regs->cx;
-	case 3: return regs->bx;
-	case 4: return regs->si;
-	case 5: return regs->di;
-	case 6: return regs->bp;
-	case 7: return regs->sp;
-	case 8: return regs->r8;
-	case 9: return regs->r9;
-	case 10: return regs->r10;
-	case 11: return regs->r11;
-	case 12: return regs->r12;
-	case 13: return regs->r13;
-	case 14: return regs->r14;
-	case 15: return regs->r15;
+	case 0:
+		return regs->ax;
+	case 1:
+		return regs->dx;
+	case 2:
+		return regs->cx;
+	case 3:
+		return regs->bx;
+	case 4:
+		return regs->si;
+	case 5:
+		return regs->di;
+	case 6:
+		return regs->bp;
+	case 7:
+		return regs->sp;
+	case 8:
+		return regs->r8;
+	case 9:
+		return regs->r9;
+	case 10:
+		return regs->r10;
+	case 11:
+		return regs->r11;
+	case 12:
+		return regs->r12;
+	case 13:
+		return regs->r13;
+	case 14:
+		return regs->r14;
+	case 15:
+		return regs->r15;
 	}
 	return 0;
 }
@@ -228,8 +244,10 @@ static long unwind_frame(__u32 turn, struct unwind_context *context)
 		found.word = row_at(u, address, &why);
 		if (!found.word && why != KILN_END_NO_ROW) {
 			switch (leave_probe(u)) {
-			case PROBE_LEFT: return 0;
-			case PROBE_UNKNOWN: return ended(u, KILN_END_PROBED_RETURN);
+			case PROBE_LEFT:
+				return 0;
+			case PROBE_UNKNOWN:
+				return ended(u, KILN_END_PROBED_RETURN);
 			}
 		}
 		/* A guess that led nowhere was none: its address is not shown. */
@@ -297,8 +315,7 @@ static long unwind_frame(__u32 turn, struct unwind_context *context)
 		if (u->depth > 1)
 			return ended(u, KILN_END_UNSUPPORTED_ROW);
 		sampled = sampled_register(context->regs, found.row.offset & KILN_UNWIND_REGISTER_MASK);
-		cfa = (found.row.rule == KILN_UNWIND_REGISTER ? sampled : u->sp) +
-		      (found.row.offset >> KILN_UNWIND_REGISTER_SHIFT) * 8;
+		cfa = (found.row.rule == KILN_UNWIND_REGISTER ? sampled : u->sp) + (found.row.offset >> KILN_UNWIND_REGISTER_SHIFT) * 8;
 		break;
 	default:
 		return ended(u, KILN_END_UNSUPPORTED_ROW);
@@ -329,7 +346,7 @@ static long unwind_frame(__u32 turn, struct unwind_context *context)
 	return 0;
 }
 
-#define CODE_SEGMENT_32_BIT 0x23          /* __USER32_CS */
+#define CODE_SEGMENT_32_BIT 0x23 /* __USER32_CS */
 
 /* Puts the current task's user frames behind the kernel's and says how they end; stack->key.hash goes on over them.
  * The saved registers are the user's whether the task is in user or kernel mode. `u`: the scratch of the calling program's context. */
@@ -350,7 +367,7 @@ static __always_inline void unwind_user_stack(struct kiln_stack *stack, struct u
 	stack->user_depth = 0;
 	stack->found_count = 0;
 	stack->end = KILN_END_COMPLETE;
-	if (!u || !regs->ip)      /* a worker of the kernel in the process (io_uring): it has no user side */
+	if (!u || !regs->ip) /* a worker of the kernel in the process (io_uring): it has no user side */
 		return;
 	mm = task->mm;
 	if (!mm || !mm->start_code) {

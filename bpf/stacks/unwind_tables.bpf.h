@@ -6,8 +6,8 @@
 #include "common/bpf.h"
 #include "include/kiln_stacks.h"
 
-#define ROW_SEARCH_STEPS 9                /* a granule of 256 bytes has at most 256 rows */
-#define MAPPING_SEARCH_STEPS 16           /* KILN_MAPPINGS_CAPACITY */
+#define ROW_SEARCH_STEPS 9      /* a granule of 256 bytes has at most 256 rows */
+#define MAPPING_SEARCH_STEPS 16 /* KILN_MAPPINGS_CAPACITY */
 
 /* The table of one file in 8-byte cells; sizes differ. Written by user space before it is put in place, then constant. */
 struct unwind_table {
@@ -32,7 +32,7 @@ struct process_mappings {
 	__uint(map_flags, BPF_F_MMAPABLE | BPF_F_INNER_MAP);
 	__uint(max_entries, 1);
 	__uint(key_size, sizeof(__u32));
-	__uint(value_size, sizeof(struct kiln_mapping));    /* Linux 6.1 takes no map without types in place of one with */
+	__uint(value_size, sizeof(struct kiln_mapping)); /* Linux 6.1 takes no map without types in place of one with */
 };
 
 /* Key: process. User space replaces the array of a process whose mappings changed; a running sample keeps the one it

@@ -7,13 +7,13 @@
 #include "include/kiln_stacks.h"
 #include "include/kiln_unwind.h"
 
-#define UNWIND_WINDOW 1024                /* bytes of stack read at once: on redis-server 1.05 reads for 11 frames */
-#define UNWIND_CACHE 512                  /* addresses remembered for each CPU */
+#define UNWIND_WINDOW 1024 /* bytes of stack read at once: on redis-server 1.05 reads for 11 frames */
+#define UNWIND_CACHE 512   /* addresses remembered for each CPU */
 #define UNWIND_CACHE_SHIFT (64 - 9)
-#define MAPLE_WORDS 32                    /* a node of the kernel's tree of mappings */
-#define FIRST_FRAME_BYTES 64              /* what the first instructions may push, or align away */
-#define FIRST_FRAME_REACH (1 << 20)       /* and arguments that they may pass over */
-#define FRAME_POINTER_REACH (1 << 20)     /* a frame of more bytes is none: the register holds something else */
+#define MAPLE_WORDS 32                /* a node of the kernel's tree of mappings */
+#define FIRST_FRAME_BYTES 64          /* what the first instructions may push, or align away */
+#define FIRST_FRAME_REACH (1 << 20)   /* and arguments that they may pass over */
+#define FRAME_POINTER_REACH (1 << 20) /* a frame of more bytes is none: the register holds something else */
 
 struct remembered_row {
 	__u64 address;
@@ -30,25 +30,25 @@ struct unwinding {
 	__u64 pc;
 	__u64 sp;
 	__u64 fp;
-	__u64 fp_saved_at;                /* not 0: the caller's frame pointer lies there and was not needed yet */
-	__u64 stack_start;                /* where the process's first instruction found the stack pointer */
+	__u64 fp_saved_at; /* not 0: the caller's frame pointer lies there and was not needed yet */
+	__u64 stack_start; /* where the process's first instruction found the stack pointer */
 	__u64 hash;
 	__u64 generation;
-	struct kiln_mapping mapping;      /* the last one used; end 0: none */
+	struct kiln_mapping mapping; /* the last one used; end 0: none */
 	__u32 process;
 	__u32 depth;
-	__u32 next;                       /* index of the next frame in kiln_stack.frames */
+	__u32 next; /* index of the next frame in kiln_stack.frames */
 	__u32 end;
-	__u32 exact;                      /* pc is an instruction to come, not a return address */
-	__u32 followed;                   /* frame pointers followed without a table */
-	__u32 guessed;                    /* 1 + why: pc was found by a frame pointer, for want of a row */
-	__u32 knows_process;              /* user space has given its mappings */
+	__u32 exact;         /* pc is an instruction to come, not a return address */
+	__u32 followed;      /* frame pointers followed without a table */
+	__u32 guessed;       /* 1 + why: pc was found by a frame pointer, for want of a row */
+	__u32 knows_process; /* user space has given its mappings */
 	__u32 found_count;
-	__u32 is_found;                   /* the mapping used last is none of those that were given */
+	__u32 is_found; /* the mapping used last is none of those that were given */
 	struct kiln_found_code found[KILN_FOUND_CODE];
 	struct kiln_code_piece piece;
 	__u64 node[MAPLE_WORDS];
-	__u64 word;                       /* what read_word() or read_window() read */
+	__u64 word; /* what read_word() or read_window() read */
 	__u64 window_at;
 	__u64 window[UNWIND_WINDOW / 8];
 	struct remembered_row rows[UNWIND_CACHE];
@@ -57,7 +57,7 @@ struct unwinding {
 /* Where a program runs that takes a stack. A program in one context can interrupt one in another on the same CPU, so each has scratch of its
  * own. In one context programs follow each other: a timer's interrupt and the scheduler can't be interrupted by themselves. */
 enum stack_context {
-	IN_TASK,                          /* may be preempted: see record_stack() */
+	IN_TASK, /* may be preempted: see record_stack() */
 	IN_SOFT_INTERRUPT,
 	IN_SCHEDULER,
 	IN_TIMER,

@@ -22,7 +22,7 @@ enum { NR_clone = 56, NR_fork = 57, NR_vfork = 58, NR_clone3 = 435 };
  * space, never cleared. User space shrinks it to the number of processes. */
 struct {
 	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
-	__uint(max_entries, KILN_MAX_TARGETS * KILN_SYSCALL_NUMBERS);
+	__uint(max_entries, KILN_MAX_TARGETS *KILN_SYSCALL_NUMBERS);
 	__type(key, __u32);
 	__type(value, struct kiln_syscall_stats);
 } syscall_stats SEC(".maps");

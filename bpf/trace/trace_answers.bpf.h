@@ -35,7 +35,7 @@ __noinline int choose_listing(const struct connection *x, const struct connectio
 	if (!x || !c || !r)
 		return 0;
 	r->lists = x->flags & TRACED && x->pending &&
-		   (in_part || x->flags & IN_REPLY || x->sent_ns - oldest_wait(x, c) >= trace.slower_than_ns);
+		(in_part || x->flags & IN_REPLY || x->sent_ns - oldest_wait(x, c) >= trace.slower_than_ns);
 	if (x->flags & TRACED && x->flags & MAY_GET_UNSOLICITED && traces_pushes())
 		r->lists = 1;
 	return 0;
@@ -45,8 +45,8 @@ __noinline int choose_listing(const struct connection *x, const struct connectio
 struct answered_request {
 	__u64 received_ns, arrived_ns, executed_ns;
 	__u32 row, sequence, count;
-	__u32 first;                      /* sequence of the first one of their receive */
-	__u32 reply;                      /* index among those listed */
+	__u32 first; /* sequence of the first one of their receive */
+	__u32 reply; /* index among those listed */
 	__u32 reserved;
 };
 
@@ -141,7 +141,7 @@ static __always_inline void resume_reply(struct trace_scratch *t, const struct t
 	barrier_var(kept);
 	barrier_var(at);
 	if (kept <= KILN_TRACE_REPLY_BYTES && at <= sizeof t->record.bytes &&
-	    !bpf_probe_read_kernel(t->record.bytes + at, kept, slot->reply))
+		!bpf_probe_read_kernel(t->record.bytes + at, kept, slot->reply))
 		t->record.reply_captured = kept;
 }
 
@@ -199,7 +199,7 @@ __noinline int emit_request(struct connection *x, const struct answered_request 
 	slot = slot_at(t->slot);
 	record = new_record(t, request->row, request->sequence + index);
 	record->flags = KILN_TRACE_ANSWERED | (reply->is_error ? KILN_TRACE_ERROR : 0) |
-			(row_class(request->row) == KILN_CLASS_BLOCKING ? KILN_TRACE_BLOCKING : 0);
+		(row_class(request->row) == KILN_CLASS_BLOCKING ? KILN_TRACE_BLOCKING : 0);
 	record->received_ns = request->received_ns;
 	record->arrived_ns = request->arrived_ns;
 	record->executed_ns = request->executed_ns;
@@ -248,7 +248,7 @@ __noinline int emit_coalesced(struct connection *x)
 	slot = slot_at(t->slot);
 	at = request->reply + request->count - 1;
 	if (!slot || request->count < 2 || trace.errors_only || trace.without_arguments || words_to_emit(request->row) < WORDS_MAX ||
-	    list->pushes || at >= list->listed)
+		list->pushes || at >= list->listed)
 		return false;
 	barrier_var(at);
 	last = &list->replies[at & (LISTED_REPLIES - 1)];
@@ -256,7 +256,8 @@ __noinline int emit_coalesced(struct connection *x)
 	barrier_var(at);
 	first = &list->replies[at & (LISTED_REPLIES - 1)];
 	bytes = last->place.address + last->bytes - first->place.address;
-	if (first->place.resumed || first->place.vector != last->place.vector || bytes > first->place.here || bytes > KILN_TRACE_REPLIES_BYTES)
+	if (first->place.resumed || first->place.vector != last->place.vector || bytes > first->place.here ||
+		bytes > KILN_TRACE_REPLIES_BYTES)
 		return false;
 	end = slot->request_captured;
 	if (request->count != slot->coalesced) {
@@ -424,7 +425,7 @@ __noinline int capture_beginning(struct trace_slot *slot)
 	else
 		slot->reply_bytes = 0;
 	if (t->record.flags || gather(&list->place, list->bytes, KILN_TRACE_REPLY_BYTES)) {
-		slot->reply_bytes = 0;            /* it is known to be lost */
+		slot->reply_bytes = 0; /* it is known to be lost */
 		return 0;
 	}
 	bpf_probe_read_kernel(slot->reply, KILN_TRACE_REPLY_BYTES, t->record.bytes);

@@ -115,8 +115,8 @@ static __always_inline void on_runs(const struct connection *x)
 	begin_runs(x);
 }
 
-static __always_inline void on_run(struct connection *x, struct request_reader *r, __u32 index, __u32 row, __u32 unanswered,
-				   const struct arrived *times)
+static __always_inline void on_run(
+	struct connection *x, struct request_reader *r, __u32 index, __u32 row, __u32 unanswered, const struct arrived *times)
 {
 	requests_read(x, r, index);
 	if (unanswered)
@@ -192,7 +192,8 @@ static __always_inline void on_pushes(struct connection *x, const struct respons
 		emit_pushes(x);
 }
 
-static __always_inline void on_run_answered(struct connection *x, struct connection_details *c, __u32 row, __u32 count, const struct batch *batch)
+static __always_inline void on_run_answered(
+	struct connection *x, struct connection_details *c, __u32 row, __u32 count, const struct batch *batch)
 {
 	answered(x, row, batch->sequence + c->batch_answered, count, batch);
 	c->batch_answered += count;

@@ -312,11 +312,10 @@ __noinline int emit_unanswered(struct connection *x, __u32 row, __u32 count, __u
 		send_record(x);
 	}
 	if (coalesced)
-		slot->waiting -= count;           /* all_requests_read() leaves it: more of the receive may be to come */
+		slot->waiting -= count; /* all_requests_read() leaves it: more of the receive may be to come */
 	else
 		free_slot(found, x->id);
 	return 0;
 }
-
 
 #endif

@@ -7,35 +7,35 @@
 #include "common/bpf.h"
 #include "trace/trace_requests.bpf.h"
 
-#define LISTED_REPLIES 512                /* in one send; of more the rest are untraced_commands; a power of two */
-#define LISTED_PUSHES 64                  /* in one send; a power of two */
-#define PIECES_MAX 4                      /* iovecs that a reply's first bytes are gathered from */
+#define LISTED_REPLIES 512 /* in one send; of more the rest are untraced_commands; a power of two */
+#define LISTED_PUSHES 64   /* in one send; a power of two */
+#define PIECES_MAX 4       /* iovecs that a reply's first bytes are gathered from */
 
 /* Where bytes of a send begin. */
 struct reply_place {
 	__u64 address;
-	__u64 vector;                     /* the iovec behind theirs; 0: none */
-	__u32 here;                       /* bytes up to the end of their iovec */
-	__u32 resumed;                    /* what they belong to began in an earlier send */
+	__u64 vector;  /* the iovec behind theirs; 0: none */
+	__u32 here;    /* bytes up to the end of their iovec */
+	__u32 resumed; /* what they belong to began in an earlier send */
 };
 
 struct listed_reply {
 	struct reply_place place;
-	__u64 bytes;                      /* in this send */
+	__u64 bytes; /* in this send */
 	__u32 is_error;
 	__u32 reserved;
 };
 
 struct reply_list {
-	__u64 vector;                     /* the iovec behind the piece that is being followed; 0: none */
-	struct reply_place place;         /* of the reply that is being followed */
-	__u64 bytes;                      /* of it, in the pieces before this one */
-	__u32 from;                       /* offset in this piece where its part begins */
+	__u64 vector;             /* the iovec behind the piece that is being followed; 0: none */
+	struct reply_place place; /* of the reply that is being followed */
+	__u64 bytes;              /* of it, in the pieces before this one */
+	__u32 from;               /* offset in this piece where its part begins */
 	__u32 listed;
-	__u32 taken;                      /* replies that have found their requests, listed or not */
+	__u32 taken; /* replies that have found their requests, listed or not */
 	__u32 pushes;
 	__u32 errors;
-	__u32 unlisted;                   /* replies that found no room */
+	__u32 unlisted; /* replies that found no room */
 	struct listed_reply replies[LISTED_REPLIES];
 	struct listed_reply pushed[LISTED_PUSHES];
 };
@@ -161,23 +161,23 @@ static __always_inline void note_response(struct response_reader *r, __u32 kind)
 /* ---- a reply's bytes ------------------------------------------------------------------------------------------- */
 
 struct trace_scratch {
-	__u64 socket;                     /* of the current call */
-	struct kiln_client_key peer;      /* who is at its other end, if that is known already */
+	__u64 socket;                /* of the current call */
+	struct kiln_client_key peer; /* who is at its other end, if that is known already */
 	__u16 peer_port;
 	__u8 peer_known;
 	__u8 unused;
 	__u32 fd;
-	__u32 first;                      /* sequence of the current receive's first request */
-	int kept;                         /* the slot where its requests are captured, coalesced; or NO_ROOM, or NOT_CAPTURED yet */
-	__u32 run_first;                  /* of the run of requests that was read last: the sequence of its first one */
-	__u32 run_begun, run_end;         /* where it lies in the receive */
-	__u32 emitting;                   /* which of the answered requests */
-	__u32 count;                      /* of them */
-	int slot;                         /* where they are kept; -1: nowhere */
-	int split;                        /* the slot whose requests are in this CPU's reader, each by itself; -1: none */
-	struct request_stream stream;     /* to split them with */
+	__u32 first;                  /* sequence of the current receive's first request */
+	int kept;                     /* the slot where its requests are captured, coalesced; or NO_ROOM, or NOT_CAPTURED yet */
+	__u32 run_first;              /* of the run of requests that was read last: the sequence of its first one */
+	__u32 run_begun, run_end;     /* where it lies in the receive */
+	__u32 emitting;               /* which of the answered requests */
+	__u32 count;                  /* of them */
+	int slot;                     /* where they are kept; -1: nowhere */
+	int split;                    /* the slot whose requests are in this CPU's reader, each by itself; -1: none */
+	struct request_stream stream; /* to split them with */
 	struct kiln_trace_record record;
-	__u8 slack[KILN_TRACE_REPLIES_BYTES];   /* keeps a copy's end inside, as the verifier sees it */
+	__u8 slack[KILN_TRACE_REPLIES_BYTES]; /* keeps a copy's end inside, as the verifier sees it */
 };
 
 /* Scratch, one for each CPU. */
@@ -219,7 +219,7 @@ __noinline int gather(const struct reply_place *place, __u64 bytes, __u32 room)
 		barrier_var(at);
 		barrier_var(length);
 		if (at > sizeof t->record.bytes || length > KILN_TRACE_REPLIES_BYTES ||
-		    bpf_probe_read_user(t->record.bytes + at, length, (void *)address))
+			bpf_probe_read_user(t->record.bytes + at, length, (void *)address))
 			return -1;
 		t->record.reply_captured = kept + length;
 		bytes -= length;

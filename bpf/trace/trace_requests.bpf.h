@@ -15,8 +15,8 @@
  * 16, each request kept by itself, none of 200,000 then met full sets only; of 200 connections 29 (simulated). */
 #define SETS_LOOKED_AT 3
 #define OWN_WAYS 2
-#define SLOT_WAYS 8                       /* a power of two */
-#define SLOT_SET_SHIFT (64 - 10)          /* KILN_TRACE_SLOTS / SLOT_WAYS sets */
+#define SLOT_WAYS 8              /* a power of two */
+#define SLOT_SET_SHIFT (64 - 10) /* KILN_TRACE_SLOTS / SLOT_WAYS sets */
 
 const volatile struct kiln_trace_options trace SEC(".rodata.trace");
 
@@ -39,13 +39,13 @@ struct {
 /* A request that waits for its reply, or of which a part is still to come; or all those of a small receive, one behind the other. */
 struct trace_slot {
 	__u64 request_bytes;
-	__u64 reply_bytes;                /* sent of the reply that goes on, in sends before the current one */
+	__u64 reply_bytes; /* sent of the reply that goes on, in sends before the current one */
 	__u32 request_captured;
 	__u32 reply_captured;
 	__u32 request_lost;
-	__u32 coalesced;                  /* requests of the receive; 0: one request by itself */
-	__u32 waiting;                    /* of them, traced and not answered yet */
-	__u32 first;                      /* sequence of the first of them */
+	__u32 coalesced; /* requests of the receive; 0: one request by itself */
+	__u32 waiting;   /* of them, traced and not answered yet */
+	__u32 first;     /* sequence of the first of them */
 	__u8 request[KILN_TRACE_RECEIVE_BYTES];
 	__u8 reply[KILN_TRACE_REPLY_BYTES];
 };
@@ -64,8 +64,8 @@ __u32 slots_elsewhere SEC(".data.trace");
 
 /* The owners of a set's slots. Not in the slots, where a search would miss the cache eight times. */
 struct trace_set {
-	__u64 ids[SLOT_WAYS];             /* of a connection; 0: free */
-	__u32 sequences[SLOT_WAYS];       /* on the connection; of a receive its first request's */
+	__u64 ids[SLOT_WAYS];       /* of a connection; 0: free */
+	__u32 sequences[SLOT_WAYS]; /* on the connection; of a receive its first request's */
 };
 
 /* Key: set, of the slots from key * SLOT_WAYS on. */
@@ -122,8 +122,8 @@ __noinline int traces_client(const struct kiln_client_key *client, __u32 port)
 		if (i >= trace.clients)
 			break;
 		if (wanted->family == client->family && (!wanted->port || wanted->port == port) &&
-		    ((const volatile __u64 *)wanted->address)[0] == ((const __u64 *)client->address)[0] &&
-		    ((const volatile __u64 *)wanted->address)[1] == ((const __u64 *)client->address)[1])
+			((const volatile __u64 *)wanted->address)[0] == ((const __u64 *)client->address)[0] &&
+			((const volatile __u64 *)wanted->address)[1] == ((const __u64 *)client->address)[1])
 			return true;
 	}
 	return false;
@@ -136,7 +136,7 @@ enum { NOT_TRACED, TRACED_SINGLY, TRACED_COALESCED, SPLIT };
 static __always_inline bool requests_are_single(const struct request_reader *r, __u32 command)
 {
 	return r->traced == SPLIT || (r->traced == TRACED_SINGLY && traces_command(command)) ||
-	       (r->traced == TRACED_COALESCED && words_to_emit(command) < WORDS_MAX);
+		(r->traced == TRACED_COALESCED && words_to_emit(command) < WORDS_MAX);
 }
 
 /* Whether few of the captured requests will be emitted, so that capturing whole receives is cheaper. */
@@ -248,8 +248,8 @@ __noinline int claim_slot(__u64 id, __u32 sequence)
 		return found;
 	/* Free ones first. */
 	for (i = 0; i < 2 * SETS_LOOKED_AT && found < 0; i++)
-		found = claim_in_set(slot_set(id, sequence, i % SETS_LOOKED_AT), id, sequence,
-				     i % SETS_LOOKED_AT ? SLOT_WAYS : OWN_WAYS, i >= SETS_LOOKED_AT);
+		found = claim_in_set(slot_set(id, sequence, i % SETS_LOOKED_AT), id, sequence, i % SETS_LOOKED_AT ? SLOT_WAYS : OWN_WAYS,
+			i >= SETS_LOOKED_AT);
 	return found < 0 ? found : found + NEW_SLOT;
 }
 
@@ -350,7 +350,7 @@ __noinline int capture_request(struct connection *x, struct request_reader *r, _
 	if (whole)
 		empty_slot(slot);
 	else if (!slot->request_bytes)
-		slot->request_lost = 1;           /* its beginning passed while there was no room */
+		slot->request_lost = 1; /* its beginning passed while there was no room */
 	if (!whole)
 		begun = r->carried;
 	length = end - begun;
@@ -398,7 +398,7 @@ __noinline int capture_receive(struct connection *x, struct request_reader *r, _
 	empty_slot(slot);
 	slot->coalesced = count;
 	slot->first = sequence;
-	length = r->begun;                /* what comes behind them may be secret */
+	length = r->begun; /* what comes behind them may be secret */
 	barrier_var(length);
 	if (length > KILN_TRACE_RECEIVE_BYTES || bpf_probe_read_kernel(slot->request, length, r->bytes))
 		slot->request_lost = 1;

@@ -80,7 +80,8 @@ struct PerfModule {
             isKernel = Self.isKernelFile(path, name)
         }
         let isPerfMap = name.starts(with: "perf-".utf8) && name.hasSuffix(".map") && name.dropFirst(5).dropLast(4).allSatisfy(\.isDecimalDigit)
-        isJIT = isPerfMap || name.starts(with: "jitted-".utf8) && name.hasSuffix(".so") || path.elementsEqual("//anon".utf8)
+        isJIT =
+            isPerfMap || name.starts(with: "jitted-".utf8) && name.hasSuffix(".so") || path.elementsEqual("//anon".utf8)
             || Self.jitCaches.contains { Self.contains(path, $0) }
     }
 

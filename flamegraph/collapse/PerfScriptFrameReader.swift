@@ -120,7 +120,8 @@ struct PerfScriptFrameReader: ~Copyable {
         let symbol = Array(line[frame.symbol])
         let name = PerfSymbol.withoutOffset(symbol[...])
         if let inlines, module.isFile, !name.isEmpty, !name.elementsEqual("[unknown]".utf8) {
-            let offset = name.count < symbol.count
+            let offset =
+                name.count < symbol.count
                 ? hexadecimal(symbol[(name.endIndex + 3)...]) : nil
             let back: UInt64 = isCaller ? 1 : 0
             let functions = inlines.functions(

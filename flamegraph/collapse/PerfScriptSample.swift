@@ -87,7 +87,9 @@ struct PerfScriptSample {
             while after > 1, PerfScriptField.isPageSize(line[words[after - 1]]) { after -= 1 }
             if after > 1, isPeriod(line, words, after - 1) { after -= 1 }
             // A number alone may be a field: a physical address.
-            if let numbers = numbers(line, words, before: after), numbers.isCertain, fitsComm(words, numbers.index), after > 1 || !(16...17).contains(words[0].upperBound) {
+            if let numbers = numbers(line, words, before: after), numbers.isCertain, fitsComm(words, numbers.index),
+                after > 1 || !(16...17).contains(words[0].upperBound)
+            {
                 found = (numbers.index, after)
             }
         }
@@ -153,8 +155,7 @@ struct PerfScriptSample {
         var index = end - 1
         if index >= 1, isClock(line, words[index]), isDate(line, words[index - 1]) { index -= 2 }
         // Letters of `-F +misc`, or of newer versions between processor and time: `d..2.`
-        if index >= 1, isMisc(line, words[index]), isNumbers(line, words[index - 1]) || isProcessor(line, words[index - 1])
-        {
+        if index >= 1, isMisc(line, words[index]), isNumbers(line, words[index - 1]) || isProcessor(line, words[index - 1]) {
             index -= 1
         }
         var isCertain = false
@@ -163,7 +164,8 @@ struct PerfScriptSample {
             index -= 1
         }
         guard index >= 0, isNumbers(line, words[index]) else { return nil }
-        isCertain = isCertain || line[words[index]].contains(slashByte) || words[index].count >= 4 && end < words.count && isTime(line, words[end])
+        isCertain =
+            isCertain || line[words[index]].contains(slashByte) || words[index].count >= 4 && end < words.count && isTime(line, words[end])
             || index > 0 && isProcessBeforeSlash(line, words[index - 1])
         return (index, isCertain || (index == 0 ? line[0].isSpace : fieldWidth(words, index) > 5))
     }

@@ -118,7 +118,9 @@ enum PerfSymbol {
     /// Java's `Lorg/example/Type;::method` without the letter that says that a class follows, and so `Lorg/exam`, which was cut.
     private static func withoutDescriptor(_ symbol: ArraySlice<UInt8>) -> ArraySlice<UInt8> {
         guard symbol.first == UInt8(ascii: "L") else { return symbol }
-        let package = symbol.dropFirst().prefix { ($0 | 0x20) &- UInt8(ascii: "a") < 26 || $0.isDecimalDigit || $0 == UInt8(ascii: "_") || $0 == UInt8(ascii: "$") }
+        let package = symbol.dropFirst().prefix {
+            ($0 | 0x20) &- UInt8(ascii: "a") < 26 || $0.isDecimalDigit || $0 == UInt8(ascii: "_") || $0 == UInt8(ascii: "$")
+        }
         return package.count > 0 && package.endIndex < symbol.endIndex && symbol[package.endIndex] == UInt8(ascii: "/") ? symbol.dropFirst() : symbol
     }
 

@@ -45,7 +45,8 @@ void kiln_attach_to_functions_at_once(struct bpf_program *program);
 
 /// Attaches a loaded program to functions of a process: `count` offsets in the file at `path`, each with its cookie. Returns a link's
 /// descriptor, or -errno.
-int kiln_attach_to_functions(int program, const char *path, const uint64_t *offsets, const uint64_t *cookies, unsigned int count, int pid, bool at_return);
+int kiln_attach_to_functions(
+	int program, const char *path, const uint64_t *offsets, const uint64_t *cookies, unsigned int count, int pid, bool at_return);
 
 /// The limit of open files of a process, or -errno.
 long kiln_descriptor_limit(int pid);

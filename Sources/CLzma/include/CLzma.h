@@ -5,6 +5,9 @@
 #include <lzma.h>
 
 // An initialiser that liblzma offers only as a macro.
-static inline lzma_stream kiln_lzma_stream(void) { return (lzma_stream)LZMA_STREAM_INIT; }
+static inline lzma_stream kiln_lzma_stream(void)
+{
+	return (lzma_stream)LZMA_STREAM_INIT;
+}
 
 #endif

@@ -105,7 +105,9 @@ struct AuditTerms {
         linkErrors = Allowance(linkBytes)
         // Bytes that the server has read and kiln has not followed.
         let unseen = bytes.map { $0.server.subtracting(saturating: $0.least) }
-        let bytesHidden = lost.hidingRequests.isEmpty ? 0
+        let bytesHidden =
+            lost.hidingRequests.isEmpty
+            ? 0
             : lost.onlyUnsynchronised ? min(unseen ?? .max, lost.unsynchronised) : unseen ?? lost.unsynchronised
         hidden = Allowance(bytesHidden.adding(saturating: lost.unsynchronisedAtStart))
         hiddenErrors = Allowance(bytesHidden.adding(saturating: lost.unsynchronisedAtStart))
@@ -199,12 +201,15 @@ struct AuditTerms {
 
     private func bytesUnseen(_ row: Compared) -> Terms {
         let others = lost.hidingRequests.filter { $0 != "unsynchronised_bytes" }
-        return ([], [
-            Term("\(lost.unsynchronised) unsynchronised_bytes", atMost: lost.unsynchronised.adding(saturating: lost.unsynchronisedAtStart)),
-            // Only the difference shows how many bytes these hide.
-            Term(lost.list(others), atMost: others.isEmpty ? 0 : row.more),
-            Term("read before the audit began, and counted in it", atMost: bytes(of: unansweredAtStart)),
-        ])
+        return (
+            [],
+            [
+                Term("\(lost.unsynchronised) unsynchronised_bytes", atMost: lost.unsynchronised.adding(saturating: lost.unsynchronisedAtStart)),
+                // Only the difference shows how many bytes these hide.
+                Term(lost.list(others), atMost: others.isEmpty ? 0 : row.more),
+                Term("read before the audit began, and counted in it", atMost: bytes(of: unansweredAtStart)),
+            ]
+        )
     }
 
     /// Scripts that ran, by the larger of the two counts, because a connection that kiln doesn't follow can run scripts, too.
@@ -261,19 +266,25 @@ struct AuditTerms {
     private func errorsUncounted(_ row: Compared) -> Terms {
         guard end.keepsErrors else { return ([Term("it counts no errors (before Redis 6.2)", atMost: row.fewer)], []) }
         let isUnlisted = end.errors[row.name] == nil || row.name == ServerStatistics.overflow
-        return ([], [
-            Term("errors of a single word, which it counts as ERR", wordlessTaken, limit: isUnlisted ? .max : 0),
-            Term("errors that a script returned more than once (\(scriptsRun) ran)", scriptErrors),
-            Term("counted before the audit began, and answered in it", earlierErrors),
-        ])
+        return (
+            [],
+            [
+                Term("errors of a single word, which it counts as ERR", wordlessTaken, limit: isUnlisted ? .max : 0),
+                Term("errors that a script returned more than once (\(scriptsRun) ran)", scriptErrors),
+                Term("counted before the audit began, and answered in it", earlierErrors),
+            ]
+        )
     }
 
     private func bytesUncounted(_ row: Compared) -> Terms {
-        ([], [
-            Term("read, and not counted by the time it was asked", atMost: bytes(of: unansweredAtEnd)),
-            // The first read, of at most 16 KiB, on a connection that is not a client's, such as the cluster bus.
-            Term("\(lost["not_resp_connections"]) not_resp_connections", atMost: lost["not_resp_connections"].multiplied(saturating: 16384)),
-        ])
+        (
+            [],
+            [
+                Term("read, and not counted by the time it was asked", atMost: bytes(of: unansweredAtEnd)),
+                // The first read, of at most 16 KiB, on a connection that is not a client's, such as the cluster bus.
+                Term("\(lost["not_resp_connections"]) not_resp_connections", atMost: lost["not_resp_connections"].multiplied(saturating: 16384)),
+            ]
+        )
     }
 
     private func bytes(of unanswered: [String: UInt64]) -> UInt64 {

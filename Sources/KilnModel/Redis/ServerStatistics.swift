@@ -79,7 +79,9 @@ public struct ServerStatistics: Equatable, Sendable {
             } else if key.hasPrefix("errorstat_") {
                 let word = key.dropFirst("errorstat_".count)
                 keepsErrors = true
-                if word == "ERRORSTATS_DISABLED" { droppedErrors = true } else {
+                if word == "ERRORSTATS_DISABLED" {
+                    droppedErrors = true
+                } else {
                     errors[Self.word(of: printableText(word.utf8)), default: 0] &+= number(value, "count") ?? 0
                 }
             } else if key == "module", let name = field(value, "name") {
@@ -133,7 +135,7 @@ public struct ServerStatistics: Equatable, Sendable {
         for (name, before) in earlier.commands {
             let now = commands[name] ?? Command()
             guard now.calls >= before.calls, now.microseconds >= before.microseconds, now.rejectedCalls >= before.rejectedCalls,
-                  now.failedCalls >= before.failedCalls
+                now.failedCalls >= before.failedCalls
             else { return nil }
             difference.commands[name]?.calls -= before.calls
             difference.commands[name]?.microseconds -= before.microseconds

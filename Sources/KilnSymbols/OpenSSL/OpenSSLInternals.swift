@@ -37,8 +37,8 @@ private struct HandOver {
     let count: Count
 
     init(_ code: [UInt8], at offset: UInt64) {
-        let body = code.prefix { $0 != 0xc3 }    // ret
-        for index in body.indices where body[index] == 0xe8 && index + 5 <= body.count {    // call rel32
+        let body = code.prefix { $0 != 0xc3 }  // ret
+        for index in body.indices where body[index] == 0xe8 && index + 5 <= body.count {  // call rel32
             let distance = body[(index + 1)...(index + 4)].reversed().reduce(UInt32(0)) { $0 << 8 | UInt32($1) }
             let target = offset &+ UInt64(index) &+ 5 &+ UInt64(bitPattern: Int64(Int32(bitPattern: distance)))
             if target % 16 == 0 { callees.insert(target) }
@@ -53,12 +53,13 @@ private struct HandOver {
         // mov %rcx,%r8; xor %ecx,%ecx before the call: the fourth argument becomes the fifth, after the flags
         let beforeCall = body.prefix { $0 != 0xe8 }
         let moves = has([0x49, 0x89, 0xc8]), clears = beforeCall.indices.contains { beforeCall[$0...].starts(with: [0x31, 0xc9]) }
-        count = switch (fourth, fifth, moves, clears) {
-        case (true, false, false, false): .fourthArgument
-        case (false, true, false, true): .fifthArgument
-        case (false, false, false, false): .callersArgument
-        default: .unknown
-        }
+        count =
+            switch (fourth, fifth, moves, clears) {
+            case (true, false, false, false): .fourthArgument
+            case (false, true, false, true): .fifthArgument
+            case (false, false, false, false): .callersArgument
+            default: .unknown
+            }
     }
 }
 

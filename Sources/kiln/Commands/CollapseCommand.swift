@@ -98,7 +98,8 @@ struct CollapsePerfCommand: ParsableCommand {
         let left = report.events.filter { !$0.isCounted }
         if !counted.isEmpty, !left.isEmpty {
             say(
-                "kiln: \(file): counted \(report.samples) samples of \(counted.joined(separator: ", ")); left out \(list(left)). Choose another with --event-filter.")
+                "kiln: \(file): counted \(report.samples) samples of \(counted.joined(separator: ", ")); left out \(list(left)). Choose another with --event-filter."
+            )
         }
         if report.samplesWithoutStack == report.samples, report.samples > 0 {
             say("kiln: \(file): no sample has a stack: only processes are counted. `perf record -g` records stacks.")

@@ -33,13 +33,19 @@ struct CostCommand: ParsableCommand {
     @Option(help: ArgumentHelp("Accept a result that is known to this many percentage points, or to a quarter of itself.", valueName: "points"))
     var precision: Double = 2
 
-    @Option(help: ArgumentHelp("Divide by: \(CostUnit.allCases.map(\.rawValue).joined(separator: ", ")); without this option, by the first that can be counted.", valueName: "unit"))
+    @Option(
+        help: ArgumentHelp(
+            "Divide by: \(CostUnit.allCases.map(\.rawValue).joined(separator: ", ")); without this option, by the first that can be counted.", valueName: "unit"
+        ))
     var unit: CostUnit?
 
     @Flag(help: "Send PING 100 times a second, and compare the round trips. This adds load to the server.")
     var ping = false
 
-    @Option(help: ArgumentHelp("Measure this program instead of a session. It prints `: attached to` on standard error, and SIGINT ends it. `none` measures no program.", valueName: "command"))
+    @Option(
+        help: ArgumentHelp(
+            "Measure this program instead of a session. It prints `: attached to` on standard error, and SIGINT ends it. `none` measures no program.",
+            valueName: "command"))
     var observer: String?
 
     @Flag(help: "Print JSON, with every window.")
@@ -77,7 +83,9 @@ struct CostCommand: ParsableCommand {
             let server = try connection(to: target)
             let measurement = try CostMeasurement(target, observer: observer(of: target, []), window: window, server: server, pings: ping)
             let title = sessionTitle(comm: target.comm, pid: target.pid, ports: target.ports, container: nil)
-            say("kiln \(kilnVersion): measuring on \(title); \(blocks) blocks of \(CostEstimate.order.count) windows of \(significantSeconds(window)), for about \(significantSeconds(Double(blocks) * blockSeconds))")
+            say(
+                "kiln \(kilnVersion): measuring on \(title); \(blocks) blocks of \(CostEstimate.order.count) windows of \(significantSeconds(window)), for about \(significantSeconds(Double(blocks) * blockSeconds))"
+            )
             try measurement.run(blocks: blocks) { block in
                 if Output.standardError.isTerminal { _ = try? Output.standardError.write(progress: "block \(block + 1) of \(blocks)") }
             }
@@ -105,10 +113,14 @@ struct CostCommand: ParsableCommand {
     private func conclude(_ measurement: CostMeasurement, _ accounted: SessionRecord?, name: String) throws {
         let windows = measurement.windows, least = CostEstimate.leastBlocks
         guard windows.count >= least * CostEstimate.order.count else {
-            throw Failure("no conclusion: interrupted after \(windows.count) windows. \(least * CostEstimate.order.count) are needed, which take \(significantSeconds(Double(least) * blockSeconds)).")
+            throw Failure(
+                "no conclusion: interrupted after \(windows.count) windows. \(least * CostEstimate.order.count) are needed, which take \(significantSeconds(Double(least) * blockSeconds))."
+            )
         }
         guard let unit = unit ?? windows.bestUnit, let cost = windows.cost(per: unit) else {
-            throw Failure("no conclusion: there was too little traffic, fewer than \(Int(CostUnit.leastAmount)) commands in a window of \(significantSeconds(window)). Measure while clients are active, or give longer windows (--window).")
+            throw Failure(
+                "no conclusion: there was too little traffic, fewer than \(Int(CostUnit.leastAmount)) commands in a window of \(significantSeconds(window)). Measure while clients are active, or give longer windows (--window)."
+            )
         }
         let report = CostReport(
             name: name, measurement: measurement, accounted: accounted, unit: unit, cost: cost, window: window, precision: precision,

@@ -71,9 +71,11 @@ struct RecordCommand: ParsableCommand {
             let target = try sessionTarget(process, child)
             let watched = all ? nil : WatchedProcesses(pids: [target.pid])
             let folding = StackFolding(targets: all ? [] : [target.pid], sampling)
-            let directory = DirectorySink(directories: [try SessionDirectory(
-                SessionPlace(output, target: fileNamePart(target.name.comm), started: started), withCommands: false, withSyscalls: false
-            )])
+            let directory = DirectorySink(directories: [
+                try SessionDirectory(
+                    SessionPlace(output, target: fileNamePart(target.name.comm), started: started), withCommands: false, withSyscalls: false
+                )
+            ])
             let stacks = StackSampling(
                 watched: watched, sampling, folding: folding, known: { all ? folding.code(ofProcesses: (try? ProcFS().pids()) ?? []) : [] },
                 descendants: children ? { ProcFS().descendants(of: target.pid) } : nil
@@ -109,6 +111,8 @@ struct RecordCommand: ParsableCommand {
         guard pid != nil, !children else { return [] }
         let count = ProcFS().descendants(of: target.pid).count
         guard count > 0 else { return [] }
-        return ["pid \(target.pid) (\(target.name.comm)) has \(count == 1 ? "a descendant" : "\(count) descendants") that the session leaves out. --children records them, too."]
+        return [
+            "pid \(target.pid) (\(target.name.comm)) has \(count == 1 ? "a descendant" : "\(count) descendants") that the session leaves out. --children records them, too."
+        ]
     }
 }

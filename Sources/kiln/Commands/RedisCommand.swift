@@ -49,18 +49,23 @@ struct RedisCommand: ParsableCommand {
     @Flag(help: "Print JSON lines instead of tables.")
     var json = false
 
-    @Option(name: .customLong("max-cost"), help: ArgumentHelp(
-        "Throttle the session (fewer samples, then no system calls, then end) when its BPF programs take more than this share of the target's CPU time.",
-        valueName: "percent"
-    ))
+    @Option(
+        name: .customLong("max-cost"),
+        help: ArgumentHelp(
+            "Throttle the session (fewer samples, then no system calls, then end) when its BPF programs take more than this share of the target's CPU time.",
+            valueName: "percent"
+        ))
     var maxCost: Double?
 
     @OptionGroup var programs: ProgramOptions
 
-    @Flag(help: ArgumentHelp("Compare kiln's counts with the server's own INFO at the end.", discussion: """
-        kiln connects to the server as a client. A password is taken from the environment variable REDISCLI_AUTH or from \
-        --audit-password-file, never from the command line.
-        """))
+    @Flag(
+        help: ArgumentHelp(
+            "Compare kiln's counts with the server's own INFO at the end.",
+            discussion: """
+                kiln connects to the server as a client. A password is taken from the environment variable REDISCLI_AUTH or from \
+                --audit-password-file, never from the command line.
+                """))
     var audit = false
 
     @Option(name: .customLong("audit-user"), help: ArgumentHelp("Authenticate as this user.", valueName: "name"))

@@ -75,11 +75,12 @@ struct ReportCommand: ParsableCommand {
     }
 
     private func damaged(_ place: String, _ error: DecodingError) -> Failure {
-        let reason = switch error {
-        case .keyNotFound(let key, _): "it has no \(key.stringValue)"
-        case .typeMismatch(_, let context), .valueNotFound(_, let context), .dataCorrupted(let context): context.debugDescription
-        @unknown default: "\(error)"
-        }
+        let reason =
+            switch error {
+            case .keyNotFound(let key, _): "it has no \(key.stringValue)"
+            case .typeMismatch(_, let context), .valueNotFound(_, let context), .dataCorrupted(let context): context.debugDescription
+            @unknown default: "\(error)"
+            }
         return Failure("cannot read \(place): \(reason). Give a directory that this version's `kiln redis` wrote.")
     }
 }

@@ -24,7 +24,9 @@ struct TraceRedisCommand: ParsableCommand {
     @Option(help: ArgumentHelp("End after this many lines.", valueName: "lines"))
     var limit: Int?
 
-    @Option(name: .customLong("slower-than"), help: ArgumentHelp("Only requests whose service, from the read to the send of the reply, took at least this long.", valueName: "ms"))
+    @Option(
+        name: .customLong("slower-than"),
+        help: ArgumentHelp("Only requests whose service, from the read to the send of the reply, took at least this long.", valueName: "ms"))
     var slowerThan: Double?
 
     @Option(name: .customLong("command"), help: ArgumentHelp("Only this command; repeat for several.", valueName: "name"))

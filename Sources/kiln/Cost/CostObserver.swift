@@ -66,7 +66,8 @@ final class ObservingProgram: CostObserver {
         let said = words(until: ": attached to")
         guard said.contains(": attached to") else {
             _ = try? stop()
-            throw Failure("`\(name)` didn't begin to watch: \(said.split(separator: "\n").last.map(String.init) ?? "it printed nothing for \(Int(Self.patience)) s").")
+            throw Failure(
+                "`\(name)` didn't begin to watch: \(said.split(separator: "\n").last.map(String.init) ?? "it printed nothing for \(Int(Self.patience)) s").")
         }
     }
 

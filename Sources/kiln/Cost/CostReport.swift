@@ -67,7 +67,9 @@ struct CostReport {
     var lines: [Line] {
         let target = measurement.target
         let title = sessionTitle(comm: target.comm, pid: target.pid, ports: target.ports, container: nil)
-        var lines = [Line(bold: "Overhead of `\(name)`", "  \(title), \(cost.blocks) blocks of \(CostEstimate.order.count) windows of \(significantSeconds(window))")]
+        var lines = [
+            Line(bold: "Overhead of `\(name)`", "  \(title), \(cost.blocks) blocks of \(CostEstimate.order.count) windows of \(significantSeconds(window))")
+        ]
         var table = Table(["", "without", "with", "change", "\(Int(CostEstimate.confidence * 100)) % interval"], leftAligned: 1)
         table.add(row("CPU time a \(unit.rawValue)", cost))
         if let execution = windows.execution { table.add(row("execution, by the server", execution)) }
@@ -77,7 +79,9 @@ struct CostReport {
         lines.append("added CPU time a \(unit.rawValue): \(time(cost.added)), between \(time(interval.lowerBound)) and \(time(interval.upperBound))")
         if let account {
             lines.append("BPF run-time statistics: \(time(account.perCommand)) a command, \(percentText(account.share)) of the target's CPU time")
-            lines.append("  (measured in a separate session of \(significantSeconds(accounted?.durationS ?? 0)); they include calls of other processes, leave out the dispatch to the programs, and cost time themselves)")
+            lines.append(
+                "  (measured in a separate session of \(significantSeconds(accounted?.durationS ?? 0)); they include calls of other processes, leave out the dispatch to the programs, and cost time themselves)"
+            )
         }
         let service = measurement.service
         if let p50 = service.percentile(0.5), let p99 = service.percentile(0.99) {
@@ -86,7 +90,8 @@ struct CostReport {
         if let pings { lines.append(Line(pings.line)) }
         let traffic = windows.rate(of: unit)
         if unit != .second {
-            lines.append("traffic: \(grouped(UInt64(saturating: traffic.mean))) \(unit.rawValue)s/s, varying by \(percentText(traffic.variation)) from window to window")
+            lines.append(
+                "traffic: \(grouped(UInt64(saturating: traffic.mean))) \(unit.rawValue)s/s, varying by \(percentText(traffic.variation)) from window to window")
         } else {
             lines.append("divided by seconds: the result is right only if the server had the same load with and without the session")
         }
@@ -96,7 +101,8 @@ struct CostReport {
     /// Why there is no result, and how to get one.
     var doubt: String {
         let traffic = windows.rate(of: unit == .second ? .call : unit)
-        let wanted = "the overhead is known to +-\(percentText(cost.uncertainty)), and --precision asks for \(precision) points; traffic varies by \(percentText(traffic.variation)) from window to window. "
+        let wanted =
+            "the overhead is known to +-\(percentText(cost.uncertainty)), and --precision asks for \(precision) points; traffic varies by \(percentText(traffic.variation)) from window to window. "
         guard let seconds = wantedSeconds else { return wanted + "A day would not be enough: measure when traffic is more even." }
         return wanted + "About \(Int(seconds.rounded(.up))) s are enough: --duration \(Int(seconds.rounded(.up)))."
     }
@@ -130,18 +136,20 @@ struct CostReport {
 
     func json() throws -> [UInt8] {
         let interval = cost.interval, added = cost.addedInterval
-        return try jsonLines([Record(
-            kiln: kilnVersion, observer: name, pid: measurement.target.pid, comm: measurement.target.comm, unit: unit.rawValue,
-            blocks: cost.blocks, window_s: window, confidence_percent: CostEstimate.confidence * 100,
-            without_cpu_ns: cost.without, with_cpu_ns: cost.with, cost_percent: cost.change * 100,
-            cost_least_percent: interval.lowerBound * 100, cost_most_percent: interval.upperBound * 100,
-            added_cpu_ns: cost.added, added_least_cpu_ns: added.lowerBound, added_most_cpu_ns: added.upperBound,
-            is_conclusive: cost.isConclusive(precision: precision / 100), wanted_s: wantedSeconds,
-            bpf_ns_per_command: account?.perCommand, bpf_percent: account.map { $0.share * 100 },
-            execution: windows.execution.map(Change.init), pings_without: pings?.without, pings_with: pings?.with,
-            ping_p50: pings?.p50.map(Change.init), ping_p90: pings?.p90.map(Change.init), ping_p99: pings?.p99.map(Change.init),
-            windows: windows
-        )])
+        return try jsonLines([
+            Record(
+                kiln: kilnVersion, observer: name, pid: measurement.target.pid, comm: measurement.target.comm, unit: unit.rawValue,
+                blocks: cost.blocks, window_s: window, confidence_percent: CostEstimate.confidence * 100,
+                without_cpu_ns: cost.without, with_cpu_ns: cost.with, cost_percent: cost.change * 100,
+                cost_least_percent: interval.lowerBound * 100, cost_most_percent: interval.upperBound * 100,
+                added_cpu_ns: cost.added, added_least_cpu_ns: added.lowerBound, added_most_cpu_ns: added.upperBound,
+                is_conclusive: cost.isConclusive(precision: precision / 100), wanted_s: wantedSeconds,
+                bpf_ns_per_command: account?.perCommand, bpf_percent: account.map { $0.share * 100 },
+                execution: windows.execution.map(Change.init), pings_without: pings?.without, pings_with: pings?.with,
+                ping_p50: pings?.p50.map(Change.init), ping_p90: pings?.p90.map(Change.init), ping_p99: pings?.p99.map(Change.init),
+                windows: windows
+            )
+        ])
     }
 
     private struct Change: Encodable {

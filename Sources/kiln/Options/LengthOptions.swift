@@ -3,10 +3,12 @@ import KilnModel
 
 /// How long a session runs. All subcommands share this rule.
 struct LengthOptions: ParsableArguments {
-    @Option(name: .shortAndLong, help: ArgumentHelp(
-        "End after this many seconds. (default: \(Int(SessionBound.withoutTerminal)) if there is neither a terminal nor a command behind --)",
-        valueName: "seconds"
-    ))
+    @Option(
+        name: .shortAndLong,
+        help: ArgumentHelp(
+            "End after this many seconds. (default: \(Int(SessionBound.withoutTerminal)) if there is neither a terminal nor a command behind --)",
+            valueName: "seconds"
+        ))
     var duration: Double?
 
     func validate() throws {

@@ -53,7 +53,9 @@ struct PictureOptions: ParsableArguments {
     @Flag(help: "Two profiles: swap red and blue.")
     var negate = false
 
-    @Option(help: ArgumentHelp("Two profiles: weight of one sample, which decides what is noise. Without it, what the stacks' own comments say.", valueName: "weight"))
+    @Option(
+        help: ArgumentHelp(
+            "Two profiles: weight of one sample, which decides what is noise. Without it, what the stacks' own comments say.", valueName: "weight"))
     var sampleWeight: Double?
 
     @Option(help: ArgumentHelp("A line at the foot.", valueName: "text"))
@@ -65,7 +67,7 @@ struct PictureOptions: ParsableArguments {
         try check("--fontsize", fontsize, 6...48)
         try check("--fontwidth", fontwidth, 0.3...1.5)
         _ = try minimumPercent()
-        if let sampleWeight, !sampleWeight.isFinite || sampleWeight <= 0 { 
+        if let sampleWeight, !sampleWeight.isFinite || sampleWeight <= 0 {
             throw ValidationError("--sample-weight must be more than 0.")
         }
         if let bgcolors, Background(bgcolors) == nil {

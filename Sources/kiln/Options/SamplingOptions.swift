@@ -3,9 +3,11 @@ import KilnModel
 
 /// How stacks are sampled and how their frames are named.
 struct SamplingOptions: ParsableArguments {
-    @Option(name: [.customShort("F"), .customLong("frequency")], help: ArgumentHelp(
-        "Stack samples per second of CPU time; 0 takes none. (default: 99)", valueName: "hz"
-    ))
+    @Option(
+        name: [.customShort("F"), .customLong("frequency")],
+        help: ArgumentHelp(
+            "Stack samples per second of CPU time; 0 takes none. (default: 99)", valueName: "hz"
+        ))
     var givenFrequency: Int?
 
     var frequency: Int { givenFrequency ?? 99 }
@@ -28,9 +30,11 @@ struct SamplingOptions: ParsableArguments {
     @Option(name: .customLong("max-wait"), help: ArgumentHelp("With --off-cpu: only waits of at most this time.", valueName: "time"))
     var maxWait: TimeArgument?
 
-    @Option(name: .customLong("state"), help: ArgumentHelp(
-        "With --off-cpu: only time in this state: \(WaitState.allCases.map(\.name).joined(separator: ", ")); repeat for several.", valueName: "state"
-    ))
+    @Option(
+        name: .customLong("state"),
+        help: ArgumentHelp(
+            "With --off-cpu: only time in this state: \(WaitState.allCases.map(\.name).joined(separator: ", ")); repeat for several.", valueName: "state"
+        ))
     var states: [WaitState] = []
 
     @Flag(help: "With --off-cpu: also show waits for new work (in epoll_wait and its kin) in the flamegraph.")

@@ -9,9 +9,11 @@ struct KernelOptions: ParsableArguments {
     var untestedKernel = false
 
     func require() throws {
-        try Capabilities.require(untested: untestedKernel ? {
-            say("kiln: this kernel is older than 6.1, the oldest that kiln is tested with: counts may be inexact, and stacks incomplete.")
-        } : nil)
+        try Capabilities.require(
+            untested: untestedKernel
+                ? {
+                    say("kiln: this kernel is older than 6.1, the oldest that kiln is tested with: counts may be inexact, and stacks incomplete.")
+                } : nil)
     }
 }
 

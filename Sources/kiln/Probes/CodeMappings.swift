@@ -18,10 +18,11 @@ final class CodeMappings {
     func mappings(of symbolizer: Symbolizer) -> [CodeMapping] {
         symbolizer.executableMappings().map { mapping in
             let file = mapping.file
-            let isGenerated = switch mapping.mapping.backing {
-            case .file: false
-            case .named, .anonymous: file == nil
-            }
+            let isGenerated =
+                switch mapping.mapping.backing {
+                case .file: false
+                case .named, .anonymous: file == nil
+                }
             return CodeMapping(
                 start: mapping.start, end: mapping.end, bias: mapping.bias, file: file.map(AnyHashable.init), isGenerated: isGenerated,
                 piece: piece(mapping)

@@ -25,7 +25,9 @@ struct EncryptedConnections {
                     functions[inside] == nil && functions[named].map { isSteppedWhenProbed(at: $0, inFile: path) } == true
                 }
                 if stepped {
-                    say("kiln: \(name) of pid \(target.pid) allows only slow probes: each read and write of an encrypted connection costs the server several times as much as usual (on a virtual machine 10 us instead of 2). `kiln redis --no-tls` ignores these connections.")
+                    say(
+                        "kiln: \(name) of pid \(target.pid) allows only slow probes: each read and write of an encrypted connection costs the server several times as much as usual (on a virtual machine 10 us instead of 2). `kiln redis --no-tls` ignores these connections."
+                    )
                 }
                 libraries.append(TLSLibrary(process: process, pid: target.pid, path: path, name: name, functions: functions))
             case .other(let name):
@@ -51,14 +53,20 @@ struct EncryptedConnections {
         let libraries = unreported.map { EncryptionLibrary(ofProcess: targets[$0].pid) }
         let without = zip(unreported, libraries).filter { $1 == .unknown }.map { "\(targets[$0.0].pid)" }
         if !without.isEmpty {
-            say("kiln: can't follow encrypted connections: pid \(without.joined(separator: ", ")) has no OpenSSL library mapped. kiln follows a statically linked one only if the program has its symbols.")
+            say(
+                "kiln: can't follow encrypted connections: pid \(without.joined(separator: ", ")) has no OpenSSL library mapped. kiln follows a statically linked one only if the program has its symbols."
+            )
         }
         for (process, library) in zip(unreported, libraries) {
             switch library {
             case .openSSL(let name, _):
-                say("kiln: can't follow the encrypted connections of pid \(targets[process].pid): it has opened \(name) since the session began. Start kiln again to follow them.")
+                say(
+                    "kiln: can't follow the encrypted connections of pid \(targets[process].pid): it has opened \(name) since the session began. Start kiln again to follow them."
+                )
             case .other(let name):
-                say("kiln: can't follow the encrypted connections of pid \(targets[process].pid): it has opened \(name) since the session began, which kiln doesn't support.")
+                say(
+                    "kiln: can't follow the encrypted connections of pid \(targets[process].pid): it has opened \(name) since the session began, which kiln doesn't support."
+                )
             case .unknown:
                 break
             }

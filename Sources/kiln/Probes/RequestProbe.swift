@@ -37,7 +37,8 @@ final class RequestProbe: Probe {
     ///   - began: The time of kiln's start.
     ///   - isSolePurpose: The session ends early if no target speaks the protocol.
     init(
-        _ wire: WireProtocol, _ targets: [Target], watched: WatchedProcesses, side: Side = .server, hook: CommandHook?, followsTLS: Bool = true, rows: CommandRows? = nil,
+        _ wire: WireProtocol, _ targets: [Target], watched: WatchedProcesses, side: Side = .server, hook: CommandHook?, followsTLS: Bool = true,
+        rows: CommandRows? = nil,
         turns: Turns? = nil, trace: Trace? = nil, began: Nanoseconds, isSolePurpose: Bool
     ) {
         self.wire = wire

@@ -36,7 +36,9 @@ final class StackSampling: Probe {
         expected = [ExpectedSamples](repeating: ExpectedSamples(frequency: frequency), count: watched?.pids.count ?? 1)
     }
 
-    func load() throws(KernelError) { probe = try StackProbe(watching: watched, byThread: options.threads, waits: options.waits, known: known(), mappings: folding.mappings) }
+    func load() throws(KernelError) {
+        probe = try StackProbe(watching: watched, byThread: options.threads, waits: options.waits, known: known(), mappings: folding.mappings)
+    }
 
     func attach() throws -> Nanoseconds {
         let started = try probe?.attach(frequency: frequency, withDescendants: descendants) ?? 0

@@ -35,10 +35,14 @@ private func executionTimes(_ audit: Audit.Record) -> [String] {
     var lines: [String] = []
     if !longer.isEmpty {
         let median = Nanoseconds(UInt64(saturating: longer[longer.count / 2]))
-        lines.append("\(median) longer than usec_per_call (median of \(longer.count) commands), which excludes the read's return, parsing, and the work between execution and the send of the reply")
+        lines.append(
+            "\(median) longer than usec_per_call (median of \(longer.count) commands), which excludes the read's return, parsing, and the work between execution and the send of the reply"
+        )
     }
     if !shorter.isEmpty {
-        lines.append("shorter for \(shorter.joined(separator: ", ")): exec includes only commands that ran alone, usec_per_call also those that pipelines, scripts and threads of modules executed")
+        lines.append(
+            "shorter for \(shorter.joined(separator: ", ")): exec includes only commands that ran alone, usec_per_call also those that pipelines, scripts and threads of modules executed"
+        )
     }
     return lines
 }
@@ -46,7 +50,8 @@ private func executionTimes(_ audit: Audit.Record) -> [String] {
 /// Whether the counts agree, in one line.
 private func verdict(_ audit: Audit.Record) -> String {
     let commands = audit.commands.compactMap(\.difference), errors = audit.errors.compactMap(\.difference)
-    let different = [(commands.count, audit.commands.count, "commands"), (errors.count, audit.errors.count, "errors")].filter { $0.0 != 0 }
+    let different =
+        [(commands.count, audit.commands.count, "commands"), (errors.count, audit.errors.count, "errors")].filter { $0.0 != 0 }
         .map { "\($0) of \($1) \($2)" } + (audit.requestBytes?.difference == nil ? [] : ["the bytes of requests"])
     guard !different.isEmpty else { return "every command's count equals the server's" + (audit.errors.isEmpty ? "" : ", and every error's") }
     let unexplained = audit.differences.count { $0.hasSuffix(Audit.unexplained) }

@@ -54,9 +54,13 @@ final class ServerConnection {
             }
         }
         guard encrypted else {
-            throw Failure("cannot connect to pid \(target.pid) (\(target.comm)) for \(purpose): \(errorText(failed)). kiln needs a TCP port or a unix socket on which the server listens.")
+            throw Failure(
+                "cannot connect to pid \(target.pid) (\(target.comm)) for \(purpose): \(errorText(failed)). kiln needs a TCP port or a unix socket on which the server listens."
+            )
         }
-        throw Failure("pid \(target.pid) (\(target.comm)) accepts only encrypted connections, and \(purpose) needs a plain one. Give the server a plain port (`port`) or a unix socket (`unixsocket`), or leave \(purpose) out.")
+        throw Failure(
+            "pid \(target.pid) (\(target.comm)) accepts only encrypted connections, and \(purpose) needs a plain one. Give the server a plain port (`port`) or a unix socket (`unixsocket`), or leave \(purpose) out."
+        )
     }
 
     deinit { if descriptor >= 0 { close(descriptor) } }
@@ -78,25 +82,30 @@ final class ServerConnection {
     /// request with the password.
     private func refusal(_ reply: RESPValue, of command: String) -> Failure {
         guard case .error = reply else {
-            return Failure("pid \(target.pid) (\(target.comm)) sends a reply to \(command) for \(purpose) that no Redis server sends. Give a Redis server's --pid or --port.")
+            return Failure(
+                "pid \(target.pid) (\(target.comm)) sends a reply to \(command) for \(purpose) that no Redis server sends. Give a Redis server's --pid or --port."
+            )
         }
         let text = Self.text(reply)
         let word = String(text.prefix { !$0.isWhitespace }.prefix(32)), rest = text.dropFirst(word.count)
         let credentials = "REDISCLI_AUTH or --audit-password-file"
-        let because = switch word {
-        case "NOAUTH": "it requires a password. Give it in \(credentials)."
-        case "NOPERM": "the user may not run \(command). Allow it (`ACL SETUSER name +info`), or give another one in --audit-user, with the password in \(credentials)."
-        case "WRONGPASS": "it refuses the password. Give another in \(credentials), and the user in --audit-user if it is not `default`."
-        case "DENIED": "it is in protected mode, and answers only connections from a loopback address. Let it listen on one (`bind 127.0.0.1`) or on a unix socket (`unixsocket`)."
-        case "LOADING": "it is still loading its data. Try again when it has (`loading:0` in INFO)."
-        case "BUSY": "it is busy with a script or a function. Try again when that has ended, or end it (`SCRIPT KILL`, `FUNCTION KILL`)."
-        case "ERR" where rest.hasPrefix(" max number of clients"):
-            "it has reached its limit of clients (`maxclients`). Close some, or raise the limit (`CONFIG SET maxclients`)."
-        case "ERR" where rest.hasPrefix(" unknown command"):
-            "it has no command of this name. It may have been renamed (`rename-command` in the server's configuration): leave \(purpose) out."
-        case "ERR" where command == "AUTH": "it refuses to authenticate; it may have no password. Remove the one in \(credentials)."
-        default: "its answer begins with \(printableText(word.utf8)). Look at the server's log, or leave \(purpose) out."
-        }
+        let because =
+            switch word {
+            case "NOAUTH": "it requires a password. Give it in \(credentials)."
+            case "NOPERM":
+                "the user may not run \(command). Allow it (`ACL SETUSER name +info`), or give another one in --audit-user, with the password in \(credentials)."
+            case "WRONGPASS": "it refuses the password. Give another in \(credentials), and the user in --audit-user if it is not `default`."
+            case "DENIED":
+                "it is in protected mode, and answers only connections from a loopback address. Let it listen on one (`bind 127.0.0.1`) or on a unix socket (`unixsocket`)."
+            case "LOADING": "it is still loading its data. Try again when it has (`loading:0` in INFO)."
+            case "BUSY": "it is busy with a script or a function. Try again when that has ended, or end it (`SCRIPT KILL`, `FUNCTION KILL`)."
+            case "ERR" where rest.hasPrefix(" max number of clients"):
+                "it has reached its limit of clients (`maxclients`). Close some, or raise the limit (`CONFIG SET maxclients`)."
+            case "ERR" where rest.hasPrefix(" unknown command"):
+                "it has no command of this name. It may have been renamed (`rename-command` in the server's configuration): leave \(purpose) out."
+            case "ERR" where command == "AUTH": "it refuses to authenticate; it may have no password. Remove the one in \(credentials)."
+            default: "its answer begins with \(printableText(word.utf8)). Look at the server's log, or leave \(purpose) out."
+            }
         return Failure("pid \(target.pid) (\(target.comm)) doesn't answer \(command) for \(purpose): \(because)")
     }
 
@@ -198,7 +207,7 @@ final class ServerConnection {
 
     private static func listening(_ target: Target) -> [ListeningTCPSocket] {
         guard let process = try? ProcFS().process(target.pid), let sockets = try? process.listeningTCPSockets(),
-              let own = try? process.socketInodes(among: Set(sockets.map(\.inode)))
+            let own = try? process.socketInodes(among: Set(sockets.map(\.inode)))
         else { return [] }
         return sockets.filter { own.contains($0.inode) }.sorted { ($0.port, $0.address.bytes.count) < ($1.port, $1.address.bytes.count) }
     }

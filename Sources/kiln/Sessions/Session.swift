@@ -82,7 +82,9 @@ final class Session {
             for sink in plan.sinks { sink.discard() }
             throw error
         }
-        run(untilEnded: { try announce(); try poll() })
+        run(untilEnded: {
+            try announce(); try poll()
+        })
         guard ending != .nothingToMeasure else {
             for sink in plan.sinks { sink.discard() }
             throw ExitCode(1)  // the probe has printed the reason
@@ -221,9 +223,10 @@ final class Session {
         let targets = plan.targets.map(\.described)
         let lines = try targets.enumerated().map { try IntervalLines(interval, time: time, target: $1, process: $0) }
         for sink in plan.sinks {
-            try sink.interval(SessionInterval(
-                targets: targets, counts: interval, lines: lines, time: time, ownCPU: used, ownPeakRSS: own.peakRSSBytes
-            ))
+            try sink.interval(
+                SessionInterval(
+                    targets: targets, counts: interval, lines: lines, time: time, ownCPU: used, ownPeakRSS: own.peakRSSBytes
+                ))
         }
     }
 

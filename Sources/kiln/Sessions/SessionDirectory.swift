@@ -148,20 +148,21 @@ final class SessionDirectory {
     }
 
     fileprivate static func failure(_ attempt: String, _ path: FilePath, _ error: any Error) -> Failure {
-        let advice = switch error as? Errno {
-        case .noSpace?, .diskQuotaExceeded?: "Free space there, or give another directory with --output."
-        case .fileTooLarge?: "The file size limit (ulimit -f) is reached: raise it."
-        case .tooManyOpenFiles?: "Raise the limit of open files (ulimit -n)."
-        case .noSuchFileOrDirectory?: "Was the directory removed? Give another one with --output."
-        default: "Give a directory that can be written with --output."
-        }
+        let advice =
+            switch error as? Errno {
+            case .noSpace?, .diskQuotaExceeded?: "Free space there, or give another directory with --output."
+            case .fileTooLarge?: "The file size limit (ulimit -f) is reached: raise it."
+            case .tooManyOpenFiles?: "Raise the limit of open files (ulimit -n)."
+            case .noSuchFileOrDirectory?: "Was the directory removed? Give another one with --output."
+            default: "Give a directory that can be written with --output."
+            }
         return Failure("cannot \(attempt) \(path): \(error). \(advice)")
     }
 
     /// Under sudo, files belong to the user who called it.
     fileprivate static func personBehindSudo() -> (user: UInt32, group: UInt32)? {
         guard geteuid() == 0, let user = getenv("SUDO_UID"), let group = getenv("SUDO_GID"),
-              let user = UInt32(String(cString: user)), let group = UInt32(String(cString: group))
+            let user = UInt32(String(cString: user)), let group = UInt32(String(cString: group))
         else { return nil }
         return (user, group)
     }
@@ -204,7 +205,8 @@ struct SessionPlace {
 
 /// A name, which may hold any characters, as part of a file name: letters, digits and dashes stay, others become `_`.
 func fileNamePart(_ name: String) -> String {
-    String(name.unicodeScalars.prefix(40).map { scalar -> Character in
-        scalar.properties.isAlphabetic || ("0"..."9").contains(scalar) || scalar == "-" ? Character(scalar) : "_"
-    })
+    String(
+        name.unicodeScalars.prefix(40).map { scalar -> Character in
+            scalar.properties.isAlphabetic || ("0"..."9").contains(scalar) || scalar == "-" ? Character(scalar) : "_"
+        })
 }

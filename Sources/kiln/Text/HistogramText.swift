@@ -39,11 +39,12 @@ struct Sparklines {
     func line(_ histogram: Histogram) -> String {
         let counts = Dictionary(uniqueKeysWithValues: histogram.octaves.map { (Self.octave($0.lower), $0.count) })
         let largest = counts.values.max() ?? 0
-        return String(octaves.map { octave -> Character in
-            guard let count = counts[octave], count != 0 else { return " " }
-            let level = Int((Double(count) / Double(largest) * Double(Self.blocks.count)).rounded(.up))
-            return Self.blocks[min(max(level, 1), Self.blocks.count) - 1]
-        })
+        return String(
+            octaves.map { octave -> Character in
+                guard let count = counts[octave], count != 0 else { return " " }
+                let level = Int((Double(count) / Double(largest) * Double(Self.blocks.count)).rounded(.up))
+                return Self.blocks[min(max(level, 1), Self.blocks.count) - 1]
+            })
     }
 
     private static func octave(_ lower: Nanoseconds) -> Int {

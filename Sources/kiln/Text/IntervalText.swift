@@ -42,7 +42,8 @@ struct IntervalText {
     func commandTable(process: Int) -> [Line] {
         let rows = shownCommands(of: process).map { (name: $0.name, counts: $0.counts, service: $0.counts.latency) }
         guard !rows.isEmpty else { return ["no commands"] }
-        let isClients = !rows.contains { $0.counts.phases[.service] != nil || $0.counts.phases[.wait] != nil } && rows.contains { $0.counts.phases[.total] != nil }
+        let isClients =
+            !rows.contains { $0.counts.phases[.service] != nil || $0.counts.phases[.wait] != nil } && rows.contains { $0.counts.phases[.total] != nil }
         let sparklines = Sparklines(rows.map(\.service))
         var table = Table(["COMMAND", isTotal ? "calls" : "calls/s", isClients ? "total p50" : "service p50", "p90", "p99", "p99.9", "max"], leftAligned: 1)
         for row in rows {

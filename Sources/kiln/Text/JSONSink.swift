@@ -7,10 +7,12 @@ struct JSONSink: Sink {
 
     func interval(_ interval: SessionInterval) throws {
         var text = interval.lines.flatMap { $0.commands + $0.syscalls }
-        text += try jsonLines([IntervalEnd(
-            time: interval.time.rfc3339, interval_s: interval.counts.time.seconds, lost: interval.counts.losses,
-            own_cpu_s: interval.ownCPU.seconds, own_peak_rss_bytes: interval.ownPeakRSS
-        )])
+        text += try jsonLines([
+            IntervalEnd(
+                time: interval.time.rfc3339, interval_s: interval.counts.time.seconds, lost: interval.counts.losses,
+                own_cpu_s: interval.ownCPU.seconds, own_peak_rss_bytes: interval.ownPeakRSS
+            )
+        ])
         try output.write(text)
     }
 

@@ -42,10 +42,12 @@ extension IntervalText {
         }
         var table = Table(["p50 / p99"] + header, leftAligned: 1)
         for row in rows {
-            table.add([row.name.description] + phases.flatMap { phase in
-                let percentiles = percentiles(row.counts.phases[phase])
-                return phase == .exec ? [percentiles, runQueueShare(row.counts)] : [percentiles]
-            })
+            table.add(
+                [row.name.description]
+                    + phases.flatMap { phase in
+                        let percentiles = percentiles(row.counts.phases[phase])
+                        return phase == .exec ? [percentiles, runQueueShare(row.counts)] : [percentiles]
+                    })
         }
         return .table(table.lines)
     }

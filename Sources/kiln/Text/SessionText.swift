@@ -66,8 +66,11 @@ struct SessionText {
             ("idle", waits.idleNs),
         ].filter { $0.1 != 0 }.map { "\($0) \(Nanoseconds($1))" }
         let whole = waits.recorded == 0 ? "" : ", \(share(waits.complete, of: waits.recorded)) % of stacks complete"
-        let open = waits.openWaits == 0 ? [] : ["  \(grouped(waits.openWaits)) of all waits reach beyond the session: \(Nanoseconds(waits.openNs)) of their time is inside"]
-        return ["off-CPU: \(grouped(waits.recorded)) waits\(whole); " + (times.isEmpty ? "no time" : times.joined(separator: ", "))] + open + terminations(waits.ends)
+        let open =
+            waits.openWaits == 0
+            ? [] : ["  \(grouped(waits.openWaits)) of all waits reach beyond the session: \(Nanoseconds(waits.openNs)) of their time is inside"]
+        return ["off-CPU: \(grouped(waits.recorded)) waits\(whole); " + (times.isEmpty ? "no time" : times.joined(separator: ", "))] + open
+            + terminations(waits.ends)
     }
 
     private func terminations(_ counts: [String: UInt64]) -> [String] {

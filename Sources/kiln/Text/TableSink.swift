@@ -17,12 +17,13 @@ struct TableSink: Sink {
 
     /// Defines the columns.
     func begin(_ start: SessionStart) throws {
-        try output.write(side == .client
-            ? ["total: from the return of the send of a request to the return of the read that brings its reply"]
-            : [
-                "service: from the return of the read that brings a command to the return of the send that takes the last byte of its reply",
-                "queue: from the command's arrival at the socket to the read; exec: from the read to the next read or the send; reply: the rest of service",
-            ])
+        try output.write(
+            side == .client
+                ? ["total: from the return of the send of a request to the return of the read that brings its reply"]
+                : [
+                    "service: from the return of the read that brings a command to the return of the send that takes the last byte of its reply",
+                    "queue: from the command's arrival at the socket to the read; exec: from the read to the next read or the send; reply: the rest of service",
+                ])
     }
 
     func interval(_ interval: SessionInterval) throws {

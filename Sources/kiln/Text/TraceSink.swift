@@ -35,10 +35,11 @@ final class TraceSink: Sink {
         if form.json {
             try output.write(jsonLines(wanted.map { row($0, clock.wallTime(of: $0.began).rfc3339Nanoseconds) }))
         } else {
-            try output.write(wanted.map { request -> Line in
-                let time = clock.wallTime(of: request.began), row = row(request, "")
-                return form.brief ? "\(time.dateAndTime) \(row.brief)" : "\(time.dateAndTime).\(time.microseconds) \(row.line)"
-            })
+            try output.write(
+                wanted.map { request -> Line in
+                    let time = clock.wallTime(of: request.began), row = row(request, "")
+                    return form.brief ? "\(time.dateAndTime) \(row.brief)" : "\(time.dateAndTime).\(time.microseconds) \(row.line)"
+                })
         }
         lines += wanted.count
         if let limit = form.limit, lines >= limit { throw EndOfSession(.lineLimit) }
@@ -57,9 +58,12 @@ final class TraceSink: Sink {
         say(Line("\(grouped(UInt64(lines))) lines, \(grouped(calls)) requests read; \(losses.first ?? "")"))
         for loss in losses.dropFirst() { say(Line(loss)) }
         guard form.json else { return }
-        try output.write(jsonLines([TraceEnd(
-            duration: Nanoseconds(UInt64(saturating: record.durationS * 1e9)), traced: UInt64(lines), requests: calls, lost: record.lost
-        )]))
+        try output.write(
+            jsonLines([
+                TraceEnd(
+                    duration: Nanoseconds(UInt64(saturating: record.durationS * 1e9)), traced: UInt64(lines), requests: calls, lost: record.lost
+                )
+            ]))
     }
 }
 

@@ -65,8 +65,8 @@ struct reference_stack {
 	bool is_guessed;
 };
 
-void reference_unwind_stack(struct reference_process *process, const uint64_t *registers, reference_read read, void *context,
-		     struct reference_stack *stack);
+void reference_unwind_stack(
+	struct reference_process *process, const uint64_t *registers, reference_read read, void *context, struct reference_stack *stack);
 
 // What the innermost frame leads to.
 struct reference_caller {
@@ -74,7 +74,7 @@ struct reference_caller {
 	uint64_t pc, sp, fp;
 };
 
-struct reference_caller reference_unwind_caller(struct reference_process *process, const uint64_t *registers, reference_read read,
-					 void *context);
+struct reference_caller reference_unwind_caller(
+	struct reference_process *process, const uint64_t *registers, reference_read read, void *context);
 
 #endif

@@ -59,7 +59,9 @@ extension KernelTests {
             let server = try RedisServer()
             let name = "asks-\(UInt32.random(in: 0...UInt32.max))", other = "asks-\(UInt32.random(in: 0...UInt32.max))"
             let clients = try [(name, 101), (name, 307), (other, 53)].map { name, count in
-                try PythonClient(port: server.port, """
+                try PythonClient(
+                    port: server.port,
+                    """
                     with open("/proc/self/comm", "w") as comm: comm.write("\(name)")
                     tell("ready")
                     wait_for("go")

@@ -45,7 +45,9 @@ extension KernelTests {
         func anEncryptedClientCountsTheSame(hook: String) throws {
             let keys = try TLSKeys()
             let server = try RedisServer(keys.arguments)
-            let client = try PythonClient(port: keys.port, authority: keys.certificate, """
+            let client = try PythonClient(
+                port: keys.port, authority: keys.certificate,
+                """
                 tell("ready")
                 wait_for("go")
                 for _ in range(3):
@@ -73,7 +75,9 @@ extension KernelTests {
         @Test(.enabled(if: PythonClient.isInstalled, "python3 is not installed"), arguments: Capability.hooks)
         func aSleepOfTheServerIsTheClientsLatency(hook: String) throws {
             let server = try RedisServer()
-            let client = try PythonClient(port: server.port, """
+            let client = try PythonClient(
+                port: server.port,
+                """
                 wait_for("go")
                 client, seen = connect(), []
                 for _ in range(9):
@@ -118,7 +122,9 @@ extension KernelTests {
         @Test(.enabled(if: PythonClient.isInstalled, "python3 is not installed"), arguments: Capability.hooks)
         func messagesToASubscriberAreNoReplies(hook: String) throws {
             let server = try RedisServer()
-            let client = try PythonClient(port: server.port, """
+            let client = try PythonClient(
+                port: server.port,
+                """
                 wait_for("go")
                 # RESP2: confirmations and messages are arrays, as replies are.
                 old, other = connect(), connect()
@@ -152,10 +158,11 @@ extension KernelTests {
                 try client.allow("go")
                 try client.finish()
             }
-            #expect(session.counts == [
-                "SUBSCRIBE": 2, "PSUBSCRIBE": 1, "UNSUBSCRIBE": 1, "PUNSUBSCRIBE": 1, "PING": 7, "GET": 1, "HELLO": 1, "ECHO": 72, "LPOP": 31,
-                "DEBUG": 9, "PUBLISH": 21 + 31 + 45,
-            ])
+            #expect(
+                session.counts == [
+                    "SUBSCRIBE": 2, "PSUBSCRIBE": 1, "UNSUBSCRIBE": 1, "PUNSUBSCRIBE": 1, "PING": 7, "GET": 1, "HELLO": 1, "ECHO": 72, "LPOP": 31,
+                    "DEBUG": 9, "PUBLISH": 21 + 31 + 45,
+                ])
             #expect(try server.commandStatistics() == session.counts)
             // On the one in RESP2 nothing has a latency; on the other one each command has its own.
             #expect(session.record.lost == ["unpaired_connections": 1])
@@ -169,7 +176,9 @@ extension KernelTests {
         @Test(.enabled(if: PythonClient.isInstalled, "python3 is not installed"), arguments: Capability.hooks)
         func aConnectionOpenedBeforeIsFollowedFromItsSecondRequest(hook: String) throws {
             let server = try RedisServer()
-            let client = try PythonClient(port: server.port, """
+            let client = try PythonClient(
+                port: server.port,
+                """
                 client = connect()
                 settle(client)
                 tell("ready")
@@ -212,7 +221,9 @@ extension KernelTests {
         @Test(.enabled(if: PythonClient.isInstalled, "python3 is not installed"), arguments: Capability.hooks)
         func requestsAndRepliesInAnyNumberOfPiecesAreFollowed(hook: String) throws {
             let server = try RedisServer()
-            let client = try PythonClient(port: server.port, """
+            let client = try PythonClient(
+                port: server.port,
+                """
                 wait_for("go")
                 client = connect()
                 def replies(count):
@@ -253,7 +264,9 @@ extension KernelTests {
         @Test(.enabled(if: PythonClient.isInstalled, "python3 is not installed"), arguments: Capability.hooks)
         func aClientThatSendsByMessagesInOneCallIsTakenUpAgain(hook: String) throws {
             let server = try RedisServer()
-            let client = try PythonClient(port: server.port, """
+            let client = try PythonClient(
+                port: server.port,
+                """
                 import ctypes
                 wait_for("go")
                 client = connect()

@@ -115,19 +115,28 @@ extension KernelTests {
         @Test(.enabled(if: PythonClient.isInstalled, "python3 is not installed"), arguments: [true, false])
         func repliesInPiecesAreWaitedForAndWhatIsNoReplyIsSaid(isRedis: Bool) throws {
             let port = try freePort()
-            let server = try Child("python3", ["-c", """
-                import os, socket, time
-                listener = socket.create_server(("127.0.0.1", \(port)))
-                client, calls = listener.accept()[0], 0
-                while request := client.recv(1000):
-                    calls += 1000
-                    text = "process_id:%d" % os.getpid() if b"server" in request else "cmdstat_get:calls=%d,usec=1" % calls
-                    reply = ("$%d\\r\\n%s\\r\\n" % (len(text), text)).encode() if \(isRedis ? "True" : "False") else b"HTTP/1.1 400 Bad Request\\r\\n\\r\\n"
-                    for at in range(0, len(reply), 3):
-                        client.sendall(reply[at:at + 3])
-                        time.sleep(0.001)
-                """])
-            #expect(eventually { (try? String(contentsOfFile: "/proc/\(server.pid)/net/tcp", encoding: .utf8))?.contains(String(format: ":%04X 00000000:0000 0A", port)) ?? false })
+            let server = try Child(
+                "python3",
+                [
+                    "-c",
+                    """
+                    import os, socket, time
+                    listener = socket.create_server(("127.0.0.1", \(port)))
+                    client, calls = listener.accept()[0], 0
+                    while request := client.recv(1000):
+                        calls += 1000
+                        text = "process_id:%d" % os.getpid() if b"server" in request else "cmdstat_get:calls=%d,usec=1" % calls
+                        reply = ("$%d\\r\\n%s\\r\\n" % (len(text), text)).encode() if \(isRedis ? "True" : "False") else b"HTTP/1.1 400 Bad Request\\r\\n\\r\\n"
+                        for at in range(0, len(reply), 3):
+                            client.sendall(reply[at:at + 3])
+                            time.sleep(0.001)
+                    """,
+                ])
+            #expect(
+                eventually {
+                    (try? String(contentsOfFile: "/proc/\(server.pid)/net/tcp", encoding: .utf8))?.contains(String(format: ":%04X 00000000:0000 0A", port))
+                        ?? false
+                })
             let kiln = try KilnRun(
                 ["-p", "\(server.pid)", "-d", "1", "--window", "0.1", "--observer", "none", "--unit", "command", "--precision", "100", "--json"],
                 subcommand: "cost"
@@ -159,9 +168,12 @@ extension KernelTests {
         }
 
         /// Uneven or not: the numbers are there. With what was said.
-        private static func cost(_ server: RedisServer, _ arguments: [String], _ session: [String] = [], wrapper: [String] = []) throws -> (cost: Cost, said: String) {
+        private static func cost(_ server: RedisServer, _ arguments: [String], _ session: [String] = [], wrapper: [String] = []) throws -> (
+            cost: Cost, said: String
+        ) {
             let kiln = try KilnRun(
-                ["-p", "\(server.pid)", "-d", "4", "--window", "0.15", "--json"] + arguments + (session.isEmpty ? [] : ["--"] + session), subcommand: "cost", wrapper: wrapper
+                ["-p", "\(server.pid)", "-d", "4", "--window", "0.15", "--json"] + arguments + (session.isEmpty ? [] : ["--"] + session), subcommand: "cost",
+                wrapper: wrapper
             )
             let status = kiln.wait()
             guard status == 0 || kiln.errorText.contains("are enough") || kiln.errorText.contains("A day would not") else {

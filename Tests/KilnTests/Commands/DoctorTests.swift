@@ -22,8 +22,9 @@ extension KernelTests {
             #expect(diagnosis.can_profile)
             #expect(diagnosis.capabilities.filter { $0.group == "hooks" && $0.present }.map(\.name) == Capability.hooks)
             #expect(diagnosis.hook == Capability.hooks.first)
-            #expect(diagnosis.capabilities.filter { $0.group == "features" && $0.present }.map(\.name)
-                == ["single requests", "client's side", "system calls", "stacks"])
+            #expect(
+                diagnosis.capabilities.filter { $0.group == "features" && $0.present }.map(\.name)
+                    == ["single requests", "client's side", "system calls", "stacks"])
             for capability in diagnosis.capabilities where !capability.present {
                 #expect(!capability.words.isEmpty && !capability.takes_away.isEmpty && !capability.remedy.isEmpty)
             }

@@ -29,7 +29,8 @@ struct UsageTests {
 
     @Test func anErrorOfTheKernelSaysWhatWasTriedAndWhatToDo() {
         let error = KernelError("attach tp_btf/sock_recv_length", code: EPERM)
-        #expect("\(error)" == "cannot attach tp_btf/sock_recv_length: EPERM (Operation not permitted). This host forbids it; `kiln doctor` lists what it allows.")
+        #expect(
+            "\(error)" == "cannot attach tp_btf/sock_recv_length: EPERM (Operation not permitted). This host forbids it; `kiln doctor` lists what it allows.")
         let rejected = KernelError("load", code: EACCES, log: "0: R1=ctx\nR2 invalid mem access\nprocessed 9 insns\n-- END PROG LOAD LOG --\n")
         #expect("\(rejected)".contains("verifier: R2 invalid mem access"))
         // As Linux 5.10 says it.

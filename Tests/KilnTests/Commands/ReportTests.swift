@@ -36,7 +36,9 @@ struct ReportTests {
                 let arguments = place == "session" ? ["\(directory)/session"] : ["\(directory)/rows", "\(directory)/rows"]
                 let report = try KilnRun(arguments, subcommand: "report")
                 let status = report.wait()
-                #expect(status == 0 || (status == 1 && report.errorText.split(separator: "\n").count == 1), "\(damaged[range.lowerBound...].prefix(60)): \(report.errorText)")
+                #expect(
+                    status == 0 || (status == 1 && report.errorText.split(separator: "\n").count == 1),
+                    "\(damaged[range.lowerBound...].prefix(60)): \(report.errorText)")
             }
         }
     }
@@ -75,10 +77,14 @@ struct ReportTests {
         let encoder = JSONEncoder()
         encoder.outputFormatting = [.prettyPrinted, .sortedKeys]
         let rows = try (10..<15).map { second in
-            try encoder.encode(CommandRow(
-                time: "2026-01-02T03:04:\(second)Z", interval: Nanoseconds(1_000_000_000), pid: 7, command: name, phase: .service, counts: counts
-            ))
+            try encoder.encode(
+                CommandRow(
+                    time: "2026-01-02T03:04:\(second)Z", interval: Nanoseconds(1_000_000_000), pid: 7, command: name, phase: .service, counts: counts
+                ))
         }
-        return (String(decoding: try encoder.encode(record), as: UTF8.self), rows.map { String(decoding: $0, as: UTF8.self).split(separator: "\n").joined() + "\n" }.joined())
+        return (
+            String(decoding: try encoder.encode(record), as: UTF8.self),
+            rows.map { String(decoding: $0, as: UTF8.self).split(separator: "\n").joined() + "\n" }.joined()
+        )
     }
 }

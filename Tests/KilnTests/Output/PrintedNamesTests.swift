@@ -63,13 +63,13 @@ struct PrintedTextTests {
         let inLine = Hostile.text.replacing("\n", with: "\r")
         try "main;\(inLine);read 12\n\(inLine);b 3\n\(inLine) not a number\n".write(toFile: folded, atomically: true, encoding: .utf8)
         try """
-            \(inLine)  77 [000] 1.0: 1 cpu-clock:
-            \t  55d0 \(inLine)+0x5 (/usr/bin/\(inLine))
-            \t  55d1 main+0x5 (\(directory)/\(inLine))
+        \(inLine)  77 [000] 1.0: 1 cpu-clock:
+        \t  55d0 \(inLine)+0x5 (/usr/bin/\(inLine))
+        \t  55d1 main+0x5 (\(directory)/\(inLine))
 
-            \(inLine) nonsense
+        \(inLine) nonsense
 
-            """.write(toFile: script, atomically: true, encoding: .utf8)
+        """.write(toFile: script, atomically: true, encoding: .utf8)
         #expect(try Hostile.run(["flamegraph", folded]).contains("\\x1b[1m"))
         #expect(try Hostile.run(["flamegraph", "--title", Hostile.text, "--subtitle", Hostile.text, "--notes", Hostile.text, folded]).contains("\\x1b[1m"))
         #expect(try Hostile.run(["diff", folded, folded]).contains("\\x1b[1m"))
@@ -148,9 +148,11 @@ extension KernelTests {
             #expect(try Hostile.run(["report", output]).contains(Hostile.shown))
             #expect(try Hostile.run(["record", "-a", "-F", "499", "-o", directory + "/all"]) { try letWork(program.pid, seconds: 1) }.contains(Hostile.shown))
             // What is no server, under each command; a thread's number; a name that nobody has.
-            for command in [["redis", "-p", pid, "-d", "0.3", "-o", directory + "/none"], ["trace", "redis", "-p", pid, "-d", "0.3"],
-                            ["redis", "-p", "\(program.pid)", "--client", "-d", "0.3", "-o", directory + "/client"],
-                            ["cost", "-p", pid, "-d", "1", "--window", "0.1", "--observer", "none"], ["redis", "--client", "--comm", Hostile.text]] {
+            for command in [
+                ["redis", "-p", pid, "-d", "0.3", "-o", directory + "/none"], ["trace", "redis", "-p", pid, "-d", "0.3"],
+                ["redis", "-p", "\(program.pid)", "--client", "-d", "0.3", "-o", directory + "/client"],
+                ["cost", "-p", pid, "-d", "1", "--window", "0.1", "--observer", "none"], ["redis", "--client", "--comm", Hostile.text],
+            ] {
                 try Hostile.run(command)
             }
             try Hostile.run(["doctor"])
@@ -191,35 +193,35 @@ extension KernelTests {
         /// A program whose name, file, functions and library are named by an attacker, and one that compiles just in time.
         private func hostileProgram(in directory: String) throws -> Child {
             try """
-                #include <dlfcn.h>
-                #include <stdio.h>
-                #include <string.h>
-                #include <sys/mman.h>
-                #include <sys/prctl.h>
-                #include <unistd.h>
-                volatile unsigned long sink;
-                __attribute__((noinline)) void step(void) { for (int i = 0; i < 1000000; i++) sink = sink * 3 + 1; }
-                int main(int argc, char **argv) {
-                    /* mov $1000000, %ecx; again: dec %ecx; jnz again; ret */
-                    unsigned char code[] = { 0xb9, 0x40, 0x42, 0x0f, 0x00, 0xff, 0xc9, 0x75, 0xfc, 0xc3 };
-                    void *at = mmap(0, 4096, PROT_READ | PROT_WRITE | PROT_EXEC, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-                    void (*work)(void) = (void (*)(void))dlsym(dlopen(argv[1], RTLD_NOW), "work");
-                    char path[64];
-                    FILE *map;
-                    memcpy(at, code, sizeof code);
-                    prctl(PR_SET_NAME, "\(Hostile.literal)");
-                    snprintf(path, sizeof path, "/tmp/perf-%d.map", getpid());
-                    map = fopen(path, "w");
-                    fprintf(map, "%lx 1000 jit\\033[1m\\r\\342\\200\\256;SPLIT 12\\n", (unsigned long)at);
-                    fclose(map);
-                    for (;;) { step(); work(); ((void (*)(void))at)(); }
-                }
-                """.write(toFile: directory + "/program.c", atomically: true, encoding: .utf8)
+            #include <dlfcn.h>
+            #include <stdio.h>
+            #include <string.h>
+            #include <sys/mman.h>
+            #include <sys/prctl.h>
+            #include <unistd.h>
+            volatile unsigned long sink;
+            __attribute__((noinline)) void step(void) { for (int i = 0; i < 1000000; i++) sink = sink * 3 + 1; }
+            int main(int argc, char **argv) {
+                /* mov $1000000, %ecx; again: dec %ecx; jnz again; ret */
+                unsigned char code[] = { 0xb9, 0x40, 0x42, 0x0f, 0x00, 0xff, 0xc9, 0x75, 0xfc, 0xc3 };
+                void *at = mmap(0, 4096, PROT_READ | PROT_WRITE | PROT_EXEC, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+                void (*work)(void) = (void (*)(void))dlsym(dlopen(argv[1], RTLD_NOW), "work");
+                char path[64];
+                FILE *map;
+                memcpy(at, code, sizeof code);
+                prctl(PR_SET_NAME, "\(Hostile.literal)");
+                snprintf(path, sizeof path, "/tmp/perf-%d.map", getpid());
+                map = fopen(path, "w");
+                fprintf(map, "%lx 1000 jit\\033[1m\\r\\342\\200\\256;SPLIT 12\\n", (unsigned long)at);
+                fclose(map);
+                for (;;) { step(); work(); ((void (*)(void))at)(); }
+            }
+            """.write(toFile: directory + "/program.c", atomically: true, encoding: .utf8)
             try """
-                volatile unsigned long sink;
-                __attribute__((noinline)) static void hidden(void) { for (int i = 0; i < 1000000; i++) sink = sink * 3 + 1; }
-                __attribute__((noinline)) void work(void) { hidden(); sink++; }
-                """.write(toFile: directory + "/library.c", atomically: true, encoding: .utf8)
+            volatile unsigned long sink;
+            __attribute__((noinline)) static void hidden(void) { for (int i = 0; i < 1000000; i++) sink = sink * 3 + 1; }
+            __attribute__((noinline)) void work(void) { hidden(); sink++; }
+            """.write(toFile: directory + "/library.c", atomically: true, encoding: .utf8)
             let library = directory + "/library" + Hostile.name, binary = directory + "/" + Hostile.name
             for command in [
                 ["cc", "-O1", "-c", "-o", "program.o", "program.c"], ["objcopy", "--redefine-sym", "step=step" + Hostile.text, "program.o"],

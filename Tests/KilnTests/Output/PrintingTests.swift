@@ -51,12 +51,14 @@ struct PrintingTests {
             return histogram
         }
         var snapshot = Snapshot(time: Nanoseconds(2_000_000_000))
-        var get = CommandCounts(calls: 2_469_134, phases: [
-            .service: latencies([(9_000, 2_000_000), (60_000, 400_000), (2_500_000, 69_134)]),
-            .queue: latencies([(4_000, 2_400_000), (70_000_000_000, 1)]),
-            .exec: latencies([(2_000, 2_469_134)]),
-            .reply: latencies([(7_000, 2_469_134)]),
-        ])
+        var get = CommandCounts(
+            calls: 2_469_134,
+            phases: [
+                .service: latencies([(9_000, 2_000_000), (60_000, 400_000), (2_500_000, 69_134)]),
+                .queue: latencies([(4_000, 2_400_000), (70_000_000_000, 1)]),
+                .exec: latencies([(2_000, 2_469_134)]),
+                .reply: latencies([(7_000, 2_469_134)]),
+            ])
         get.errors = 3
         get.errorWords = ["WRONGTYPE": 3]
         get.runQueue = Nanoseconds(2_000 * 2_469_134 / 8)

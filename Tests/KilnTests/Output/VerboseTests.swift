@@ -13,7 +13,8 @@ extension KernelTests {
                 for _ in 0..<101 { _ = try client.reply(to: "GET", "x") }
             }
             let lines = trace.said.split(separator: "\n")
-            let (program, place) = ["socket": ("socket_receive", "tp_btf/sock_recv_length"), "syscall": ("syscall_exit", "tp_btf/sys_exit")][hook]
+            let (program, place) =
+                ["socket": ("socket_receive", "tp_btf/sock_recv_length"), "syscall": ("syscall_exit", "tp_btf/sys_exit")][hook]
                 ?? ("fentry_tcp_receive", "tcp_recvmsg")
             let told = lines.filter { $0.hasPrefix(program + " ") }
             try #require(told.count == 2, "\(trace.said)")

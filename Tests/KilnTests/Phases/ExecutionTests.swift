@@ -66,7 +66,7 @@ extension KernelTests {
             let server = try RedisServer(["--io-threads", threads], build: build)
             let (kiln, counted, session) = try server.counts {
                 let client = try Connection(port: server.port)
-                sleep(1)    // what reads first is no sign of what reads later
+                sleep(1)  // what reads first is no sign of what reads later
                 for _ in 0..<13 {
                     _ = try client.reply(to: "EVAL", Self.busy, "0")
                     for _ in 0..<50 { _ = try client.reply(to: "GET", "key") }
@@ -89,7 +89,9 @@ extension KernelTests {
         func aPausedCommandHasNoExecution(options: [String], others: Int) throws {
             let server = try RedisServer()
             let load = others == 0 ? nil : try Child("redis-benchmark", ["-p", "\(server.port)", "-q", "-t", "get", "-n", "10000000", "-c", "\(others)"])
-            let record = try session(server, options, """
+            let record = try session(
+                server, options,
+                """
                 client, other = connect(), connect()
                 for round in range(3):
                     other.sendall(request("CLIENT", "PAUSE", 150, "WRITE"))
@@ -113,7 +115,9 @@ extension KernelTests {
         @Test(.tags(.timing), arguments: ways)
         func aScriptThatOthersInterruptHasNoExecution(options: [String]) throws {
             let server = try RedisServer(["--busy-reply-threshold", "20"])
-            let record = try session(server, options, """
+            let record = try session(
+                server, options,
+                """
                 client, other = connect(), connect()
                 for round in range(3):
                     client.sendall(request("EVAL", "local t = 0 for i = 1, 20000000 do t = t + i end return 1", 0))
@@ -135,7 +139,9 @@ extension KernelTests {
         func whatAModulesThreadExecutesHasNoExecution(options: [String]) throws {
             let server = try RedisServer(build: .falkordb)
             let load = try Child("redis-benchmark", ["-p", "\(server.port)", "-q", "-t", "get", "-n", "10000000", "-c", "4"])
-            let record = try session(server, options, """
+            let record = try session(
+                server, options,
+                """
                 client = connect()
                 for round in range(5):    # each longer than any turn of the event loop, at whose end an answer may be taken up
                     client.sendall(request("GRAPH.QUERY", "graph", "UNWIND range(0, 400000) AS x RETURN sum(x)"))
@@ -152,7 +158,9 @@ extension KernelTests {
         @Test(arguments: Capability.hooks)
         func anExecutionMaySleep(hook: String) throws {
             let server = try RedisServer()
-            let record = try session(server, ["--hook", hook], """
+            let record = try session(
+                server, ["--hook", hook],
+                """
                 client = connect()
                 for round in range(3):
                     client.sendall(request("DEBUG", "SLEEP", 0.05))
@@ -178,10 +186,13 @@ extension KernelTests {
             _ = try Connection(port: second.port).reply(to: "CLUSTER", "ADDSLOTSRANGE", "8192", "16383")
             _ = try Connection(port: first.port).reply(to: "CLUSTER", "MEET", "127.0.0.1", "\(second.port)", "\(bus)")
             for server in [first, second] {
-                guard eventually(within: 20, {
-                    let information = (try? Connection(port: server.port).reply(to: "CLUSTER", "INFO")) ?? ""
-                    return information.contains("cluster_state:ok") && information.contains("cluster_slots_ok:16384")
-                })
+                guard
+                    eventually(
+                        within: 20,
+                        {
+                            let information = (try? Connection(port: server.port).reply(to: "CLUSTER", "INFO")) ?? ""
+                            return information.contains("cluster_state:ok") && information.contains("cluster_slots_ok:16384")
+                        })
                 else { throw TestFailure("the nodes do not know each other") }
             }
             return (first, second)

@@ -99,7 +99,7 @@ extension KernelTests {
             let session = try Session.recording(pid: server.pid, ["--hook", hook]) {
                 _ = try client.reply(to: "PING")
                 try client.send(request("GET", "big"))
-                usleep(200_000)    // the reply waits in the server: the socket can't take it all
+                usleep(200_000)  // the reply waits in the server: the socket can't take it all
                 try client.receive(until: "x\r\n")
                 _ = try client.reply(to: "PING")
             }

@@ -38,7 +38,7 @@ extension KernelTests {
             let rounds = 9
             let session = try Session.recording(pid: server.pid) {
                 let busy = try Connection(port: server.port), waiter = try Connection(port: server.port)
-                try waiter.settle()    // the first receive has no queue
+                try waiter.settle()  // the first receive has no queue
                 for _ in 0..<rounds {
                     try busy.send(request("EVAL", Self.busy, "0"))
                     usleep(2000)
@@ -105,9 +105,11 @@ extension KernelTests {
                 let client = try Connection(port: server.port)
                 for _ in 0..<count { _ = try client.reply(to: "EVAL", script, "0") }
             }
-            let own = try #require(try Connection(port: server.port).reply(to: "INFO", "commandstats").split(separator: "\r\n")
-                .first { $0.hasPrefix("cmdstat_eval:") }?.split(separator: ",").first { $0.hasPrefix("usec=") }
-                .flatMap { Double($0.dropFirst("usec=".count)) }) / Double(count)
+            let own =
+                try #require(
+                    try Connection(port: server.port).reply(to: "INFO", "commandstats").split(separator: "\r\n")
+                        .first { $0.hasPrefix("cmdstat_eval:") }?.split(separator: ",").first { $0.hasPrefix("usec=") }
+                        .flatMap { Double($0.dropFirst("usec=".count)) }) / Double(count)
             let exec = try #require(session.record.commands["EVAL"]?.phases["exec"])
             #expect(exec.count == count && own > 50)
             let mean = Double(exec.sumNs) / 1000 / Double(count)

@@ -27,9 +27,10 @@ extension KernelTests {
             let server = try RedisServer()
             let (kiln, counted, session) = try server.counts(hook: hook) {
                 let client = try Connection(port: server.port)
-                let stream = request("set", "key", "value") + request("GEt", "key") + Array("PING\r\n  get key  \r\n\r\n*0\r\n".utf8)
+                let stream =
+                    request("set", "key", "value") + request("GEt", "key") + Array("PING\r\n  get key  \r\n\r\n*0\r\n".utf8)
                     + request("MGET", "a", "b", "c", "d", "e", "f", "g", "h", "i", "j", "k") + request("SET", "empty", "")
-                for byte in stream { try client.send([byte]) ; usleep(300) }
+                for byte in stream { try client.send([byte]); usleep(300) }
                 try client.settle()
             }
             #expect(kiln == counted)
@@ -141,9 +142,10 @@ extension KernelTests {
                 try client.send(request(String(repeating: "x", count: 65)))
                 try client.settle()
             }
-            #expect(kiln == [
-                "B840FC02D524045429941CC15F59E41CB7BE6C52": 1, "GEORADIUSBYMEMBER_RO": 1, "NO.SUCH-COMMAND": 1, "other": 1, "ECHO": 1,
-            ])
+            #expect(
+                kiln == [
+                    "B840FC02D524045429941CC15F59E41CB7BE6C52": 1, "GEORADIUSBYMEMBER_RO": 1, "NO.SUCH-COMMAND": 1, "other": 1, "ECHO": 1,
+                ])
             #expect(session.record.lost == ["command_names_too_long": 1])
         }
 
@@ -222,10 +224,12 @@ extension KernelTests {
             let directory = temporaryDirectory()
             defer { try? FileManager.default.removeItem(atPath: directory) }
             let port = try freePort()
-            let inside = try Child("unshare", [
-                "--net", "--pid", "--fork", "--kill-child", "redis-server", "--port", "\(port)", "--save", "", "--dir", directory,
-                "--unixsocket", directory + "/redis.sock",
-            ])
+            let inside = try Child(
+                "unshare",
+                [
+                    "--net", "--pid", "--fork", "--kill-child", "redis-server", "--port", "\(port)", "--save", "", "--dir", directory,
+                    "--unixsocket", directory + "/redis.sock",
+                ])
             defer { kill(inside.pid, SIGKILL) }
             try #require(eventually { (try? Connection(unixSocket: directory + "/redis.sock")) != nil })
             let kiln = try KilnRun(["--port", "\(port)", "-o", directory + "/s"])

@@ -18,10 +18,12 @@ extension KernelTests {
             let connections = min(load(10_000), Self.openFiles - 1_000)
             let server = try RedisServer(["--maxclients", "\(connections + 500)"])
             let (kiln, counted, session) = try server.counts(hook: hook) {
-                let staying = try Child("sh", [
-                    "-c", "ulimit -n $(ulimit -Hn); exec \"$@\"", "sh", "redis-benchmark", "-p", "\(server.port)", "-q",
-                    "-t", "get", "-n", "\(load(100_003))", "-c", "\(connections)",
-                ])
+                let staying = try Child(
+                    "sh",
+                    [
+                        "-c", "ulimit -n $(ulimit -Hn); exec \"$@\"", "sh", "redis-benchmark", "-p", "\(server.port)", "-q",
+                        "-t", "get", "-n", "\(load(100_003))", "-c", "\(connections)",
+                    ])
                 try server.benchmark(["-t", "set", "-n", "\(load(10_007))", "-c", "50", "-k", "0"])
                 try #require(staying.wait() == 0)
             }
@@ -37,7 +39,9 @@ extension KernelTests {
         func connectionsThatBeginWhileKilnAttachesArePaired(hook: String) throws {
             let server = try RedisServer()
             for _ in 0..<2 {
-                let client = try PythonClient(port: server.port, """
+                let client = try PythonClient(
+                    port: server.port,
+                    """
                     clients = []
                     tell("ready")
                     while not os.path.exists(directory + "/go") and len(clients) < 900:

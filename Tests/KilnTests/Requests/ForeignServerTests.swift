@@ -57,7 +57,7 @@ extension KernelTests {
         @Test(arguments: Capability.hooks)
         func repliesInAnyNumberOfPiecesArePairedAndTraced(hook: String) throws {
             let listener = try Listener()
-            let rounds = 3, replies = 341    // 1,023 pieces: the kernel takes 1,024
+            let rounds = 3, replies = 341  // 1,023 pieces: the kernel takes 1,024
             func load() throws {
                 let client = try Connection(port: listener.port)
                 let server = listener.accept()
@@ -160,11 +160,12 @@ extension KernelTests {
             init() throws {
                 port = try freePort()
                 var address = loopback(port: port)
-                let listening = withUnsafeMutablePointer(to: &address) {
-                    $0.withMemoryRebound(to: sockaddr.self, capacity: 1) {
-                        bind(fd, $0, socklen_t(MemoryLayout<sockaddr_in>.size)) == 0
-                    }
-                } && listen(fd, 5) == 0
+                let listening =
+                    withUnsafeMutablePointer(to: &address) {
+                        $0.withMemoryRebound(to: sockaddr.self, capacity: 1) {
+                            bind(fd, $0, socklen_t(MemoryLayout<sockaddr_in>.size)) == 0
+                        }
+                    } && listen(fd, 5) == 0
                 guard listening else { throw TestFailure("cannot listen") }
             }
 

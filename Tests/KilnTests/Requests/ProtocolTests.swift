@@ -38,10 +38,12 @@ extension KernelTests {
             defer { try? FileManager.default.removeItem(atPath: directory) }
             let child = try Child("/usr/bin/python3", ["-c", server, directory])
             var port: UInt16?
-            guard eventually({
-                port = (try? String(contentsOfFile: directory + "/port", encoding: .utf8)).flatMap { UInt16($0) }
-                return port != nil
-            }) else { throw TestFailure("the server has no port") }
+            guard
+                eventually({
+                    port = (try? String(contentsOfFile: directory + "/port", encoding: .utf8)).flatMap { UInt16($0) }
+                    return port != nil
+                })
+            else { throw TestFailure("the server has no port") }
             let targets = try TargetDiscovery().targets(pids: [child.pid], ports: [])
             let probe = RequestProbe(
                 toy, targets, watched: try WatchedProcesses(targets, for: "a test"), hook: try #require(CommandHook(rawValue: hook)),

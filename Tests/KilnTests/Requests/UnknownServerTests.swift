@@ -33,11 +33,12 @@ extension KernelTests {
         func everyBuildIsKnown(build: ServerBuild) throws {
             let server = try RedisServer(build: build)
             let target = try #require(try TargetDiscovery().targets(pids: [server.pid], ports: []).first)
-            let known: KnownServer = switch build {
-            case .redis7, .redis8, .falkordb: .redis
-            case .valkey8, .valkey9: .valkey
-            case .redict7: .redict
-            }
+            let known: KnownServer =
+                switch build {
+                case .redis7, .redis8, .falkordb: .redis
+                case .valkey8, .valkey9: .valkey
+                case .redict7: .redict
+                }
             #expect(target.server == known)
             // By the program alone, too.
             let process = try ProcFS().process(server.pid)
@@ -209,7 +210,9 @@ private class Listener {
 private final class TextServer: Listener {
     /// As they stand in Python.
     init(reply: String, greeting: String = "") throws {
-        try super.init(["/usr/bin/python3", "-c", """
+        try super.init([
+            "/usr/bin/python3", "-c",
+            """
             import socketserver, sys
             class Client(socketserver.StreamRequestHandler):
                 def handle(self):
@@ -219,6 +222,7 @@ private final class TextServer: Listener {
             class Server(socketserver.ThreadingTCPServer):
                 allow_reuse_address = daemon_threads = True
             Server(("127.0.0.1", int(sys.argv[1])), Client).serve_forever()
-            """]) { ["\($0)"] }
+            """,
+        ]) { ["\($0)"] }
     }
 }

@@ -11,11 +11,12 @@ struct AuditedServer: CustomTestStringConvertible, Sendable {
     var testDescription: String { ([build.rawValue] + arguments).joined(separator: " ") }
 
     static let all: [AuditedServer] = ServerBuild.available().flatMap { build in
-        let threads: [Int] = switch build {
-        case .redis8: [1, 2, 4]
-        case .valkey8, .valkey9: [1, 4]
-        default: [1]
-        }
+        let threads: [Int] =
+            switch build {
+            case .redis8: [1, 2, 4]
+            case .valkey8, .valkey9: [1, 4]
+            default: [1]
+            }
         return threads.map { AuditedServer(build: build, arguments: $0 == 1 ? [] : ["--io-threads", "\($0)"]) }
     }
 }
@@ -35,11 +36,15 @@ enum AuditedClient: String, CaseIterable {
             guard let root = ServerBuild.valkey8.root else { return }
             try end("chroot", [root, "/usr/bin/valkey-benchmark", "-p", port, "-q", "-n", "1009", "-3", "--dbnum", "2", "-t", "get,set,incr"])
         case .redisCli:
-            for words in [["SET", "a", "1"], ["GET", "a"], ["-3", "HGETALL", "h"], ["LPUSH", "a", "x"], ["--scan"]] { try end("redis-cli", ["-p", port] + words) }
+            for words in [["SET", "a", "1"], ["GET", "a"], ["-3", "HGETALL", "h"], ["LPUSH", "a", "x"], ["--scan"]] {
+                try end("redis-cli", ["-p", port] + words)
+            }
         case .redisCliPiped: try shell("printf 'SET a 1\\nGET a\\nNOSUCH\\nCLIENT NOSUCH\\nGET\\n' | redis-cli -3 -p \(port)")
         case .redisCliInteractive:
             // What is typed before the prompt is there is thrown away.
-            try PythonClient(port: server.port, """
+            try PythonClient(
+                port: server.port,
+                """
                 import fcntl, pty, struct, termios
                 pid, terminal = pty.fork()
                 if pid == 0:
@@ -57,11 +62,14 @@ enum AuditedClient: String, CaseIterable {
                     until(b"> ")
                 os.write(terminal, b"QUIT\\r")
                 os.waitpid(pid, 0)
-                """).finish()
+                """
+            ).finish()
         case .redisPy, .redisPyRESP2:
             guard let library = ServerBuild.redisPy else { return }
             let arguments = self == .redisPy ? "" : ", protocol=2"
-            let python = try PythonClient(port: server.port, interpreter: "python3", """
+            let python = try PythonClient(
+                port: server.port, interpreter: "python3",
+                """
                 sys.path.insert(0, '\(library)')
                 import redis
                 client = redis.Redis(port=port\(arguments), client_name='audited', db=1)
@@ -92,7 +100,8 @@ enum AuditedClient: String, CaseIterable {
             ["SET", "k", "1"], ["CLIENT", "SETINFO", "LIB-NAME", "x"], ["CLIENT", "MAINT_NOTIFICATIONS", "ON"], ["CONFIG", "NOSUCH"], ["NOSUCH"], ["GET"],
             ["LPUSH", "k", "x"], ["EVAL", "redis.call('GET', 'k') redis.pcall('LPUSH', 'k', 'x') redis.pcall('LPUSH') return 1", "0"],
             ["EVAL", "return redis.call('LPUSH', 'k', 'x')", "0"], ["EVAL", "local e = redis.pcall('LPUSH', 'k', 'x') return {e, e}", "0"],
-            ["EVAL", "return {err='A:B#C d'}", "0"], ["EVAL", "return {err='NOBLANK'}", "0"], ["EVAL", "return {err='\(String(repeating: "X", count: 35)) d'}", "0"],
+            ["EVAL", "return {err='A:B#C d'}", "0"], ["EVAL", "return {err='NOBLANK'}", "0"],
+            ["EVAL", "return {err='\(String(repeating: "X", count: 35)) d'}", "0"],
             ["MULTI"], ["SET", "a", "1"], ["GET", "a"], ["EXEC"], ["MULTI"], ["SET", "a"], ["GET", "a"], ["EXEC"], ["MULTI"], ["GET", "a"], ["DISCARD"],
             ["MULTI"], ["LPUSH", "a", "x"], ["INCR", "a"], ["EXEC"], ["WATCH", "a"], ["SET", "a", "2"], ["MULTI"], ["GET", "a"], ["EXEC"],
             ["ACL", "SETUSER", "u", "on", ">of a test", "+get", "~*"],
@@ -111,7 +120,9 @@ enum AuditedClient: String, CaseIterable {
         try leaving.send(request("SET", "q", "1") + request("QUIT") + request("GET", "q") + request("HGET", "q", "x"))
         try leaving.receive(until: "+OK\r\n+OK\r\n")
         if build == .falkordb {
-            for words in [["GRAPH.QUERY", "g", "CREATE (:a {b: 1})"], ["GRAPH.RO_QUERY", "g", "MATCH (n) RETURN n"], ["GRAPH.QUERY", "g", "nonsense"], ["GRAPH.LIST"]] {
+            for words in [
+                ["GRAPH.QUERY", "g", "CREATE (:a {b: 1})"], ["GRAPH.RO_QUERY", "g", "MATCH (n) RETURN n"], ["GRAPH.QUERY", "g", "nonsense"], ["GRAPH.LIST"],
+            ] {
                 try client.send(request(words))
             }
             try client.settle()
@@ -126,7 +137,9 @@ enum AuditedClient: String, CaseIterable {
         let client = try Connection(port: server.port)
         func id(_ connection: Connection) throws -> String { String(try connection.reply(to: "CLIENT", "ID").dropFirst().prefix { $0.isNumber }) }
         func blocked() -> Int? {
-            (try? client.reply(to: "INFO", "clients"))?.split(separator: "\r\n").first { $0.hasPrefix("blocked_clients:") }.flatMap { Int($0.drop { $0 != ":" }.dropFirst()) }
+            (try? client.reply(to: "INFO", "clients"))?.split(separator: "\r\n").first { $0.hasPrefix("blocked_clients:") }.flatMap {
+                Int($0.drop { $0 != ":" }.dropFirst())
+            }
         }
         guard let earlier = blocked() else { throw TestFailure("no number of blocked clients") }
         func wait(for number: Int) throws {
@@ -254,8 +267,9 @@ extension KernelTests {
                 }
                 let audit = try #require(session.record.audit)
                 #expect(session.output.contains("unexplained: please report it"))
-                return Dictionary(uniqueKeysWithValues: audit.commands.compactMap { row in row.difference.map { (row.command, $0) } }
-                    + [("request bytes", audit.requestBytes?.difference ?? "")])
+                return Dictionary(
+                    uniqueKeysWithValues: audit.commands.compactMap { row in row.difference.map { (row.command, $0) } }
+                        + [("request bytes", audit.requestBytes?.difference ?? "")])
             }
             func inject(_ client: Connection) throws {
                 try client.send(request("ECHO", "add-a-request"))

@@ -16,9 +16,10 @@ extension KernelTests {
             let record = try Session(directory: directory + "/s").record, limit = try #require(record.costLimit)
             #expect(record.ended == "cost limit")
             #expect(limit.limitPercent == 0.001)
-            #expect(limit.steps.map(\.step) == [
-                "24 samples a second instead of 99", "6 samples a second instead of 24", "system calls are no longer counted", "the session ends",
-            ])
+            #expect(
+                limit.steps.map(\.step) == [
+                    "24 samples a second instead of 99", "6 samples a second instead of 24", "system calls are no longer counted", "the session ends",
+                ])
             #expect(limit.steps.allSatisfy { $0.measuredPercent > 0.001 && $0.measuredPercent < 100 })
             #expect(limit.steps.map(\.afterS) == limit.steps.map(\.afterS).sorted())
             for step in limit.steps { #expect(kiln.errorText.contains(step.step)) }

@@ -69,7 +69,8 @@ extension KernelTests {
             let directory = temporaryDirectory()
             defer { try? FileManager.default.removeItem(atPath: directory) }
             let kiln = try KilnRun(
-                ["-p", "\(pid)", "-d", "0.3", "-F", "0", "--no-syscalls", "-o", directory + "/s", "--audit"], wrapper: ["env", "-u", "REDISCLI_AUTH"] + environment
+                ["-p", "\(pid)", "-d", "0.3", "-F", "0", "--no-syscalls", "-o", directory + "/s", "--audit"],
+                wrapper: ["env", "-u", "REDISCLI_AUTH"] + environment
             )
             #expect(kiln.wait() == 1)
             #expect(kiln.outputText.isEmpty)
@@ -81,14 +82,24 @@ extension KernelTests {
 
         private static let credentials = "REDISCLI_AUTH or --audit-password-file"
 
-        @Test(arguments: [
-            (["--rename-command", "INFO", "ask"], [], "doesn't answer INFO for --audit: it has no command of this name. It may have been renamed "
-                + "(`rename-command` in the server's configuration): leave --audit out."),
-            (["--requirepass", "of a test"], [], "doesn't answer INFO for --audit: it requires a password. Give it in \(credentials)."),
-            (["--user", "default", "on", "nopass", "+ping", "~*"], [], "doesn't answer INFO for --audit: the user may not run INFO. Allow it "
-                + "(`ACL SETUSER name +info`), or give another one in --audit-user, with the password in \(credentials)."),
-            ([], ["REDISCLI_AUTH=of-a-test"], "doesn't answer AUTH for --audit: it refuses to authenticate; it may have no password. Remove the one in \(credentials)."),
-        ] as [([String], [String], String)])
+        @Test(
+            arguments: [
+                (
+                    ["--rename-command", "INFO", "ask"], [],
+                    "doesn't answer INFO for --audit: it has no command of this name. It may have been renamed "
+                        + "(`rename-command` in the server's configuration): leave --audit out."
+                ),
+                (["--requirepass", "of a test"], [], "doesn't answer INFO for --audit: it requires a password. Give it in \(credentials)."),
+                (
+                    ["--user", "default", "on", "nopass", "+ping", "~*"], [],
+                    "doesn't answer INFO for --audit: the user may not run INFO. Allow it "
+                        + "(`ACL SETUSER name +info`), or give another one in --audit-user, with the password in \(credentials)."
+                ),
+                (
+                    [], ["REDISCLI_AUTH=of-a-test"],
+                    "doesn't answer AUTH for --audit: it refuses to authenticate; it may have no password. Remove the one in \(credentials)."
+                ),
+            ] as [([String], [String], String)])
         func aServerThatRefusesToTellGetsALineOfItsOwn(arguments: [String], environment: [String], line: String) throws {
             let server = try RedisServer(arguments)
             #expect(try refusal(pid: server.pid, environment: environment) == "kiln: pid \(server.pid) (redis-server) \(line)")
@@ -97,26 +108,34 @@ extension KernelTests {
         @Test func aFullServerAndABusyOneHaveTheirLines() throws {
             let server = try RedisServer(["--busy-reply-threshold", "10"]), client = try Connection(port: server.port)
             _ = try client.reply(to: "CONFIG", "SET", "maxclients", "1")
-            #expect(try refusal(pid: server.pid) == "kiln: pid \(server.pid) (redis-server) doesn't answer PING for --audit: it has reached its limit of clients "
-                + "(`maxclients`). Close some, or raise the limit (`CONFIG SET maxclients`).")
+            #expect(
+                try refusal(pid: server.pid) == "kiln: pid \(server.pid) (redis-server) doesn't answer PING for --audit: it has reached its limit of clients "
+                    + "(`maxclients`). Close some, or raise the limit (`CONFIG SET maxclients`).")
             _ = try client.reply(to: "CONFIG", "SET", "maxclients", "100")
             let watching = try Connection(port: server.port)
             try client.send(request("EVAL", "while true do end", "0"))
             guard eventually({ (try? watching.reply(to: "PING"))?.hasPrefix("-BUSY") == true }) else { throw TestFailure("it is not busy") }
-            #expect(try refusal(pid: server.pid) == "kiln: pid \(server.pid) (redis-server) doesn't answer INFO for --audit: it is busy with a script or a function. "
-                + "Try again when that has ended, or end it (`SCRIPT KILL`, `FUNCTION KILL`).")
+            #expect(
+                try refusal(pid: server.pid)
+                    == "kiln: pid \(server.pid) (redis-server) doesn't answer INFO for --audit: it is busy with a script or a function. "
+                    + "Try again when that has ended, or end it (`SCRIPT KILL`, `FUNCTION KILL`).")
             _ = try watching.reply(to: "SCRIPT", "KILL")
         }
 
         /// A server in this process that gives each connection one answer.
         @Test(arguments: [
             ("-LOADING Redis is loading the dataset in memory", "it is still loading its data. Try again when it has (`loading:0` in INFO)."),
-            ("-DENIED Redis is running in protected mode", "it is in protected mode, and answers only connections from a loopback address. "
-                + "Let it listen on one (`bind 127.0.0.1`) or on a unix socket (`unixsocket`)."),
+            (
+                "-DENIED Redis is running in protected mode",
+                "it is in protected mode, and answers only connections from a loopback address. "
+                    + "Let it listen on one (`bind 127.0.0.1`) or on a unix socket (`unixsocket`)."
+            ),
             ("-ODD\u{1b} of a test", "its answer begins with ODD\\x1b. Look at the server's log, or leave --audit out."),
         ])
         func whatAServerSaysInPlaceOfItsStatisticsIsTold(answer: String, line: String) throws {
-            let python = try PythonClient(port: 0, """
+            let python = try PythonClient(
+                port: 0,
+                """
                 listener = socket.create_server(("127.0.0.1", 0))
                 tell("ready")
                 while True:
@@ -138,8 +157,9 @@ extension KernelTests {
             let session = try Session.recording(pid: server.pid, ["--audit", "-F", "0", "--no-syscalls"]) { try Connection(port: plain).settle() }
             #expect(session.record.audit != nil)
             #expect(try client.reply(to: "CONFIG", "SET", "port", "0") == "+OK\r\n")
-            #expect(try refusal(pid: server.pid) == "kiln: pid \(server.pid) (redis-server) accepts only encrypted connections, and --audit needs a plain one. "
-                + "Give the server a plain port (`port`) or a unix socket (`unixsocket`), or leave --audit out.")
+            #expect(
+                try refusal(pid: server.pid) == "kiln: pid \(server.pid) (redis-server) accepts only encrypted connections, and --audit needs a plain one. "
+                    + "Give the server a plain port (`port`) or a unix socket (`unixsocket`), or leave --audit out.")
         }
 
         @Test func theCommandStartsWhenTheServerHasBeenAsked() throws {

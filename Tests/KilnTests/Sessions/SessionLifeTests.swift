@@ -38,16 +38,21 @@ extension KernelTests {
         /// As the master of PostgreSQL or nginx, whose workers do the work.
         @Test func whatAProcessHasStartedBeforeIsRecordedIfAskedFor() throws {
             // Two children, of which one has a child, all of them busy; none outlives the others.
-            let master = try Child("/usr/bin/python3", ["-c", """
-                import ctypes, os, signal
-                def fork():
-                    child = os.fork()
-                    if not child: ctypes.CDLL(None).prctl(1, signal.SIGKILL)    # PR_SET_PDEATHSIG
-                    return child
-                if not fork(): fork()
-                elif fork(): signal.pause()
-                while True: pass
-                """])
+            let master = try Child(
+                "/usr/bin/python3",
+                [
+                    "-c",
+                    """
+                    import ctypes, os, signal
+                    def fork():
+                        child = os.fork()
+                        if not child: ctypes.CDLL(None).prctl(1, signal.SIGKILL)    # PR_SET_PDEATHSIG
+                        return child
+                    if not fork(): fork()
+                    elif fork(): signal.pause()
+                    while True: pass
+                    """,
+                ])
             func descendants() -> [Int32] { busyDescendants(of: master.pid) }
             #expect(eventually { descendants().count == 3 })
             let pids = Set(descendants())
@@ -106,10 +111,11 @@ extension KernelTests {
             let kiln = try KilnRun(["-p", "\(server.pid)", "--window", "20"], subcommand: "cost", wrapper: ["env", "TMPDIR=" + directory])
             var session: Int32?
             // It watches when the kernel has its programs.
-            #expect(eventually {
-                session = children(of: kiln.pid).first
-                return session.map { (try? LoadedPrograms.held(by: $0).count >= 3) ?? false } ?? false
-            })
+            #expect(
+                eventually {
+                    session = children(of: kiln.pid).first
+                    return session.map { (try? LoadedPrograms.held(by: $0).count >= 3) ?? false } ?? false
+                })
             let pid = try #require(session)
             #expect(try FileManager.default.contentsOfDirectory(atPath: directory).count == 1)
             #expect(kiln.stop(signal: SIGKILL) == 128 + SIGKILL)
@@ -165,9 +171,14 @@ extension KernelTests {
             for subcommand in ["redis", "record"] {
                 // Its output goes through a pipe: files have the limit.
                 let output = directory + "/out-" + subcommand
-                let shell = try Child("bash", ["-c", """
-                    (ulimit -f 1; exec '\(KilnRun.binary)' \(subcommand) -p \(server.pid) -d 1 -o \(directory)/\(subcommand) 2>&1; ) | cat > \(output); exit ${PIPESTATUS[0]}
-                    """])
+                let shell = try Child(
+                    "bash",
+                    [
+                        "-c",
+                        """
+                        (ulimit -f 1; exec '\(KilnRun.binary)' \(subcommand) -p \(server.pid) -d 1 -o \(directory)/\(subcommand) 2>&1; ) | cat > \(output); exit ${PIPESTATUS[0]}
+                        """,
+                    ])
                 #expect(shell.wait() == 1)
                 let said = try String(contentsOfFile: output, encoding: .utf8)
                 #expect(said.contains("File too large. The file size limit (ulimit -f) is reached: raise it."), "\(said)")
@@ -176,10 +187,12 @@ extension KernelTests {
         }
 
         /// Limits that a session can only break off at are refused before it begins; so is a standard output that is none.
-        @Test(arguments: [
-            ("ulimit -n 48", "the limit of open files (ulimit -n) is 48"), ("ulimit -v 200000", "the limit of address space (ulimit -v) is 195 MiB"),
-            ("exec >&-", "standard output: it is closed"), ("exec <&- >&-", "standard output: it is closed"), ("exec 1</dev/null", "standard output: it is closed"),
-        ], ["redis", "record", "trace redis", "cost"])
+        @Test(
+            arguments: [
+                ("ulimit -n 48", "the limit of open files (ulimit -n) is 48"), ("ulimit -v 200000", "the limit of address space (ulimit -v) is 195 MiB"),
+                ("exec >&-", "standard output: it is closed"), ("exec <&- >&-", "standard output: it is closed"),
+                ("exec 1</dev/null", "standard output: it is closed"),
+            ], ["redis", "record", "trace redis", "cost"])
         func whatASessionCanNotDoWithoutIsSaidAtOnce(limit: (shell: String, said: String), subcommand: String) throws {
             let server = try RedisServer(), directory = temporaryDirectory()
             defer { try? FileManager.default.removeItem(atPath: directory) }
@@ -197,10 +210,15 @@ extension KernelTests {
             let server = try RedisServer(), directory = temporaryDirectory()
             defer { try? FileManager.default.removeItem(atPath: directory) }
             // A command inherits them, closed.
-            let shell = try Child("bash", ["-c", """
-                exec '\(KilnRun.binary)' redis -p \(server.pid) -i 0.2 -o \(directory)/s -- sh -c 'sleep 0.5; echo told; echo told >&2' >\(directory)/out <&- 2>&-
-                """])
-            #expect(shell.wait() == 1)    // of the echo that could not be written
+            let shell = try Child(
+                "bash",
+                [
+                    "-c",
+                    """
+                    exec '\(KilnRun.binary)' redis -p \(server.pid) -i 0.2 -o \(directory)/s -- sh -c 'sleep 0.5; echo told; echo told >&2' >\(directory)/out <&- 2>&-
+                    """,
+                ])
+            #expect(shell.wait() == 1)  // of the echo that could not be written
             let session = try Session(directory: directory + "/s")
             #expect(session.record.ended == "command ended")
             #expect(try String(contentsOfFile: directory + "/out", encoding: .utf8).contains("told\n"))

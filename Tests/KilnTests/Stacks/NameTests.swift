@@ -60,7 +60,8 @@ extension KernelTests {
 
         @Test(.enabled(if: (try? Child("g++", ["--version"]).wait()) == 0, "needs g++"))
         func namesOfCxxAreReadableUnlessTheyAreToStayMangled() throws {
-            let program = try Program("""
+            let program = try Program(
+                """
                 namespace app { struct Server { volatile long sink; __attribute__((noinline)) void serve(long n) { for (long i = 0; i < n; i++) sink = sink * 3 + i; } }; }
                 int main() { app::Server server{}; for (;;) { server.serve(100000); server.sink++; } }
                 """, ["-O2", "-x", "c++"])
@@ -71,7 +72,8 @@ extension KernelTests {
         }
 
         @Test func threadsAreToldApartByTheirNamesOnRequest() throws {
-            let program = try Program("""
+            let program = try Program(
+                """
                 #define _GNU_SOURCE
                 #include <pthread.h>
                 volatile unsigned long sink[16];
@@ -98,7 +100,8 @@ extension KernelTests {
         /// A compiler in a container: it is pid 1 there, and its /tmp is not the host's.
         @Test(.enabled(if: canUnshare && isX86, "needs unshare -mpf and x86-64"))
         func justInTimeCodeIsNamedByTheMapInItsOwnNamespaces() throws {
-            let program = try Program("""
+            let program = try Program(
+                """
                 #include <stdio.h>
                 #include <string.h>
                 #include <sys/mman.h>
@@ -115,8 +118,12 @@ extension KernelTests {
                     fclose(map);
                     for (;;) ((void (*)(long))page)(1000000);
                 }
-                """, ["-O2", "-fno-omit-frame-pointer"]) { directory in
-                ["unshare", "-mpf", "sh", "-c", "exec 3<\(directory)/program && mount -t tmpfs none /tmp && cp /proc/self/fd/3 /tmp/program && chmod +x /tmp/program && exec /tmp/program 3<&-"]
+                """, ["-O2", "-fno-omit-frame-pointer"]
+            ) { directory in
+                [
+                    "unshare", "-mpf", "sh", "-c",
+                    "exec 3<\(directory)/program && mount -t tmpfs none /tmp && cp /proc/self/fd/3 /tmp/program && chmod +x /tmp/program && exec /tmp/program 3<&-",
+                ]
             }
             // unshare's only child.
             var inner: Int32 = 0

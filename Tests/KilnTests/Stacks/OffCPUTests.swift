@@ -100,7 +100,11 @@ extension KernelTests {
                 let all = time(words[0], ["sleeping", "uninterruptible", "runnable", "stopped"])
                 #expect(abs(all - own) <= own * 0.02 + (waits[words[0]] ?? 0) * 50_000, "\(words[0]): \(all) of \(own)")
                 let slept = time(words[0], ["sleeping"]), ran = time(words[0], ["runnable"])
-                if words[0] == "in_preemption" { #expect(ran > slept * 10 && ran > 0, "\(ran), \(slept)") } else { #expect(slept > ran, "\(words[0]): \(slept), \(ran)") }
+                if words[0] == "in_preemption" {
+                    #expect(ran > slept * 10 && ran > 0, "\(ran), \(slept)")
+                } else {
+                    #expect(slept > ran, "\(words[0]): \(slept), \(ran)")
+                }
             }
             let record = try #require(try Session(directory: directory + "/session").record.samples.offCPU)
             #expect(record.complete >= record.recorded * 99 / 100 && record.recorded > 250, "\(record)")

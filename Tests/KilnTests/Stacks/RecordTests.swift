@@ -28,21 +28,22 @@ extension KernelTests {
             """
 
         @Test(.tags(.timing)) func whatAProcessForksIsWholeFromItsFirstSample() throws {
-            let program = try Program(Self.spinning + """
-                #include <signal.h>
-                #include <sys/wait.h>
-                #include <unistd.h>
-                static volatile sig_atomic_t asked;
-                static void on_signal(int number) { asked = 1; }
-                __attribute__((noinline)) void in_child(void) { spin(0.2); sink++; }
-                int main(void) {
-                    signal(SIGUSR1, on_signal);
-                    while (!asked) spin(0.01);
-                    for (int i = 0; i < 5; i++) if (!fork()) { in_child(); _exit(0); }
-                    for (int i = 0; i < 5; i++) wait(0);
-                    for (;;) spin(0.01);
-                }
-                """)
+            let program = try Program(
+                Self.spinning + """
+                    #include <signal.h>
+                    #include <sys/wait.h>
+                    #include <unistd.h>
+                    static volatile sig_atomic_t asked;
+                    static void on_signal(int number) { asked = 1; }
+                    __attribute__((noinline)) void in_child(void) { spin(0.2); sink++; }
+                    int main(void) {
+                        signal(SIGUSR1, on_signal);
+                        while (!asked) spin(0.01);
+                        for (int i = 0; i < 5; i++) if (!fork()) { in_child(); _exit(0); }
+                        for (int i = 0; i < 5; i++) wait(0);
+                        for (;;) spin(0.01);
+                    }
+                    """)
             let session = try Session.sampling(pid: program.pid) {
                 // It works until the signal, and again when its children have ended.
                 try letWork(program.pid, seconds: 0.2)
@@ -105,13 +106,14 @@ extension KernelTests {
 
         /// Processes that exist when the session begins, and that are sampled now and then, are whole at their first sample.
         @Test(.tags(.timing)) func sleepyProcessesOfTheHostAreWholeAtTheirFirstSample() throws {
-            let sleepy = try Program(Self.spinning + """
-                #include <unistd.h>
-                int main(void) {
-                    for (int i = 0; i < 100; i++) if (!fork()) for (;;) { usleep(300000); spin(0.002); if (getppid() == 1) _exit(0); }
-                    for (;;) pause();
-                }
-                """)
+            let sleepy = try Program(
+                Self.spinning + """
+                    #include <unistd.h>
+                    int main(void) {
+                        for (int i = 0; i < 100; i++) if (!fork()) for (;;) { usleep(300000); spin(0.002); if (getppid() == 1) _exit(0); }
+                        for (;;) pause();
+                    }
+                    """)
             let session = try Session.sampling(["-F", "499", "-a"]) { usleep(3_000_000) }
             let own = session.stacks.lines.filter { $0.frames[0] == "program" }
             let samples = own.reduce(0) { $0 + $1.samples }
@@ -122,7 +124,8 @@ extension KernelTests {
         }
 
         @Test(.tags(.timing)) func twoHundredShortLivedProcessesASecondAreCounted() throws {
-            let program = try Program("""
+            let program = try Program(
+                """
                 #include <stdlib.h>
                 #include <sys/wait.h>
                 #include <time.h>

@@ -27,9 +27,13 @@ extension KernelTests {
             // It works when all that it needs is mapped, which takes seconds where Python is slow.
             let directory = temporaryDirectory(), ready = directory + "/ready"
             defer { try? FileManager.default.removeItem(atPath: directory) }
-            let python = try Child("/usr/bin/python3", [
-                "-c", "import json, sys\nwork = lambda: json.loads(json.dumps([{'a': i} for i in range(100)]))\nwork()\nopen(sys.argv[1], 'w')\nwhile True: work()", ready,
-            ])
+            let python = try Child(
+                "/usr/bin/python3",
+                [
+                    "-c",
+                    "import json, sys\nwork = lambda: json.loads(json.dumps([{'a': i} for i in range(100)]))\nwork()\nopen(sys.argv[1], 'w')\nwhile True: work()",
+                    ready,
+                ])
             try #require(eventually { FileManager.default.fileExists(atPath: ready) })
             let session = try Session.sampling(pid: python.pid)
             #expect(session.record.samples.onCPU.recorded > 300)
@@ -76,9 +80,10 @@ extension KernelTests {
         private static func listedPrograms() throws -> Set<String> {
             let file = try FileHandle(forReadingFrom: URL(fileURLWithPath: "/proc/kallsyms"))
             let lines = String(decoding: try file.readToEnd() ?? Data(), as: UTF8.self).split(separator: "\n")
-            return Set(lines.lazy.filter { $0.hasSuffix("\t[bpf]") && $0.contains(" bpf_prog_") }.compactMap {
-                $0.dropLast("\t[bpf]".count).split(separator: " ").last.map(String.init)
-            })
+            return Set(
+                lines.lazy.filter { $0.hasSuffix("\t[bpf]") && $0.contains(" bpf_prog_") }.compactMap {
+                    $0.dropLast("\t[bpf]".count).split(separator: " ").last.map(String.init)
+                })
         }
 
         @Test(.tags(.timing)) func samplesAgreeWithTheServersCPUTime() throws {

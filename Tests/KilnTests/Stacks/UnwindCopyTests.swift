@@ -25,7 +25,8 @@ extension KernelTests {
 
         /// A frame that is moved to a multiple of 64 is found by r10 before and after, and by a word of the stack between.
         @Test(.enabled(if: Program.canCompile, "no C compiler")) func realignedFramesAreFoundAtEachOfTheirInstructions() throws {
-            let program = try Program("""
+            let program = try Program(
+                """
                 __attribute__((noinline)) void use(void *a, void *b) { *(volatile char *)a = *(volatile char *)b; }
                 __attribute__((noinline)) void aligned(int n) {
                     char wide[64] __attribute__((aligned(64)));
@@ -51,10 +52,11 @@ extension KernelTests {
             let code = [CodeMapping(start: 0, end: 4096, bias: 0, file: nil) { nil }]
             /// The kernel's numbers of the maps that the processes have.
             func maps() -> Set<UInt32> {
-                Set((UInt32(0)..<307).map { process in
-                    var process = process, number: UInt32 = 0
-                    return bpf_map_lookup_elem(mappings.fd, &process, &number) == 0 ? number : 0
-                })
+                Set(
+                    (UInt32(0)..<307).map { process in
+                        var process = process, number: UInt32 = 0
+                        return bpf_map_lookup_elem(mappings.fd, &process, &number) == 0 ? number : 0
+                    })
             }
             // More than change at once.
             try unwinding.set(Dictionary(uniqueKeysWithValues: (0..<307).map { ($0, code) }))

@@ -6,7 +6,8 @@ extension KernelTests {
     /// Code that appears during a session, and code that no file describes.
     @Suite(.enabled(if: Program.canCompile, "no C compiler")) struct UnwindKeepingUpTests {
         @Test(.tags(.timing)) func aLibraryOpenedDuringTheSessionIsUnwoundAndNamed() throws {
-            let program = try Program("""
+            let program = try Program(
+                """
                 #include <dlfcn.h>
                 #include <signal.h>
                 #include <stdio.h>
@@ -21,11 +22,12 @@ extension KernelTests {
                     void *library = dlopen(path, RTLD_NOW);
                     ((void (*)(void))dlsym(library, "in_library"))();
                 }
-                """, library: """
-                volatile unsigned long sink;
-                __attribute__((noinline)) void spin_in_library(void) { for (int i = 0; i < 100000; i++) sink = sink * 3 + 1; }
-                void in_library(void) { for (;;) { spin_in_library(); sink++; } }
-                """)
+                """,
+                library: """
+                    volatile unsigned long sink;
+                    __attribute__((noinline)) void spin_in_library(void) { for (int i = 0; i < 100000; i++) sink = sink * 3 + 1; }
+                    void in_library(void) { for (;;) { spin_in_library(); sink++; } }
+                    """)
             let session = try Session.sampling(pid: program.pid) {
                 try letWork(program.pid, seconds: 0.5)
                 program.signal(SIGUSR1)
@@ -40,7 +42,8 @@ extension KernelTests {
         }
 
         @Test(.tags(.timing)) func anotherProgramExecutedDuringTheSessionIsFollowed() throws {
-            let program = try Program("""
+            let program = try Program(
+                """
                 #include <signal.h>
                 #include <unistd.h>
                 static volatile sig_atomic_t asked;
@@ -102,7 +105,8 @@ extension KernelTests {
         /// What stands where a return address would, but follows no call, has called nobody.
         @Test func aFramePointerThatPointsElsewhereInventsNoCallers() throws {
             // push rbp; mov rbp, rsi; call rdi; pop rbp; ret: rsi points to two words that look like a frame.
-            let program = try Program("""
+            let program = try Program(
+                """
                 #include <string.h>
                 #include <sys/mman.h>
                 volatile unsigned long sink;

@@ -21,79 +21,84 @@ extension KernelTests {
 
         @Test(.enabled(if: Program.Language.cc.canCompile, "no C++ compiler"))
         func threadedCPlusPlusWithExceptions() throws {
-            try Self.whole(Program("""
-                #include <algorithm>
-                #include <map>
-                #include <random>
-                #include <stdexcept>
-                #include <string>
-                #include <thread>
-                #include <vector>
-                struct Shape { virtual ~Shape() = default; virtual double area(int n) const = 0; };
-                struct Square : Shape { double area(int n) const override { return n > 40 ? throw std::runtime_error("large") : n * n; } };
-                __attribute__((noinline)) double total(const std::vector<const Shape *> &shapes, int n) {
-                    double sum = 0;
-                    for (auto shape : shapes) sum += shape->area(n);
-                    return sum;
-                }
-                extern "C" __attribute__((noinline)) double work(std::mt19937 &random) {
-                    std::vector<std::string> words;
-                    std::map<std::string, int> counts;
-                    for (int i = 0; i < 200; i++) words.push_back(std::to_string(random() % 1000));
-                    std::sort(words.begin(), words.end(), [](const auto &a, const auto &b) { return b < a; });
-                    for (auto &word : words) counts[word]++;
-                    Square square;
-                    double sum = counts.size();
-                    for (int n = 0; n < 50; n++) {
-                        try { sum += total({ &square, &square }, n); } catch (const std::runtime_error &error) { sum += error.what()[0]; }
+            try Self.whole(
+                Program(
+                    """
+                    #include <algorithm>
+                    #include <map>
+                    #include <random>
+                    #include <stdexcept>
+                    #include <string>
+                    #include <thread>
+                    #include <vector>
+                    struct Shape { virtual ~Shape() = default; virtual double area(int n) const = 0; };
+                    struct Square : Shape { double area(int n) const override { return n > 40 ? throw std::runtime_error("large") : n * n; } };
+                    __attribute__((noinline)) double total(const std::vector<const Shape *> &shapes, int n) {
+                        double sum = 0;
+                        for (auto shape : shapes) sum += shape->area(n);
+                        return sum;
                     }
-                    return sum;
-                }
-                volatile double sink;
-                extern "C" __attribute__((noinline)) void worker(unsigned seed) {
-                    std::mt19937 random(seed);
-                    for (;;) sink = work(random);
-                }
-                int main() {
-                    std::thread one(worker, 1), two(worker, 2);
-                    worker(3);
-                }
-                """, ["-O2", "-fomit-frame-pointer", "-pthread", "-rdynamic"], in: .cc), through: ["worker", "work"])
+                    extern "C" __attribute__((noinline)) double work(std::mt19937 &random) {
+                        std::vector<std::string> words;
+                        std::map<std::string, int> counts;
+                        for (int i = 0; i < 200; i++) words.push_back(std::to_string(random() % 1000));
+                        std::sort(words.begin(), words.end(), [](const auto &a, const auto &b) { return b < a; });
+                        for (auto &word : words) counts[word]++;
+                        Square square;
+                        double sum = counts.size();
+                        for (int n = 0; n < 50; n++) {
+                            try { sum += total({ &square, &square }, n); } catch (const std::runtime_error &error) { sum += error.what()[0]; }
+                        }
+                        return sum;
+                    }
+                    volatile double sink;
+                    extern "C" __attribute__((noinline)) void worker(unsigned seed) {
+                        std::mt19937 random(seed);
+                        for (;;) sink = work(random);
+                    }
+                    int main() {
+                        std::thread one(worker, 1), two(worker, 2);
+                        worker(3);
+                    }
+                    """, ["-O2", "-fomit-frame-pointer", "-pthread", "-rdynamic"], in: .cc), through: ["worker", "work"])
         }
 
         @Test(.enabled(if: Program.Language.swift.canCompile, "no Swift compiler"), arguments: ["-O", "-Onone"])
         func swiftWithTasks(optimisation: String) throws {
-            try Self.whole(Program("""
-                struct Order: Hashable { var name: String, amount: Int }
-                @inline(never) func work(_ seed: Int) -> Int {
-                    var totals: [String: Int] = [:]
-                    for index in 0..<500 {
-                        let order = Order(name: "customer \\((index &* 7919 &+ seed) % 50)", amount: index)
-                        totals[order.name, default: 0] += order.amount
+            try Self.whole(
+                Program(
+                    """
+                    struct Order: Hashable { var name: String, amount: Int }
+                    @inline(never) func work(_ seed: Int) -> Int {
+                        var totals: [String: Int] = [:]
+                        for index in 0..<500 {
+                            let order = Order(name: "customer \\((index &* 7919 &+ seed) % 50)", amount: index)
+                            totals[order.name, default: 0] += order.amount
+                        }
+                        return totals.sorted { $0.value < $1.value }.map(\\.key.count).reduce(0, +)
                     }
-                    return totals.sorted { $0.value < $1.value }.map(\\.key.count).reduce(0, +)
-                }
-                @main struct Main {
-                    static func main() async {
-                        await withTaskGroup(of: Int.self) { group in
-                            for seed in 0..<3 {
-                                group.addTask {
-                                    var sum = 0
-                                    while !Task.isCancelled { sum &+= work(seed); await Task.yield() }
-                                    return sum
+                    @main struct Main {
+                        static func main() async {
+                            await withTaskGroup(of: Int.self) { group in
+                                for seed in 0..<3 {
+                                    group.addTask {
+                                        var sum = 0
+                                        while !Task.isCancelled { sum &+= work(seed); await Task.yield() }
+                                        return sum
+                                    }
                                 }
                             }
                         }
                     }
-                }
-                """, ["-parse-as-library", optimisation], in: .swift), through: ["_dispatch_worker_thread"])
+                    """, ["-parse-as-library", optimisation], in: .swift), through: ["_dispatch_worker_thread"])
         }
 
         /// Goroutines, garbage collection, calls that change to the thread's own stack, and signals that preempt. Go marks the
         /// outermost functions; libdw knows neither them nor where stacks are left.
         @Test(.enabled(if: Program.Language.go.canCompile, "no Go compiler"), arguments: [[], ["-ldflags=-s -w"]])
         func goWithGoroutines(options: [String]) throws {
-            let program = try Program("""
+            let program = try Program(
+                """
                 package main
 
                 import (
@@ -149,7 +154,8 @@ extension KernelTests {
         /// A callback from C runs on the goroutine's own stack, which goes on where it was left for C.
         @Test(.enabled(if: Program.Language.go.canCompile && Program.canCompile, "no Go or C compiler"))
         func callbacksFromCGoOnToTheGoroutine() throws {
-            let program = try Program("""
+            let program = try Program(
+                """
                 package main
 
                 /*

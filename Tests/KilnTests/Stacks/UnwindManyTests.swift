@@ -7,7 +7,8 @@ extension KernelTests {
     @Suite(.enabled(if: Program.canCompile, "no C compiler")) struct UnwindManyTests {
         /// Code of the program itself, mapped again and again: other addresses, the same table. Run from several places.
         @Test(.tags(.timing)) func aThousandMappingsAreSearched() throws {
-            let program = try Program("""
+            let program = try Program(
+                """
                 #define _GNU_SOURCE
                 #include <fcntl.h>
                 #include <signal.h>
@@ -62,7 +63,8 @@ extension KernelTests {
         }
 
         @Test(.tags(.timing)) func fiftyLibrariesOpenedDuringTheSessionAreFollowed() throws {
-            let program = try Program("""
+            let program = try Program(
+                """
                 #include <dlfcn.h>
                 #include <stdio.h>
                 #include <time.h>
@@ -81,10 +83,11 @@ extension KernelTests {
                     }
                     for (;;) {}
                 }
-                """, library: """
-                volatile unsigned long sink;
-                __attribute__((noinline)) void NAME(void) { for (int i = 0; i < 100000; i++) sink = sink * 3 + 1; }
-                """, named: (0..<50).map { ("library\($0).so", ["-DNAME=spin_in_\($0)"]) })
+                """,
+                library: """
+                    volatile unsigned long sink;
+                    __attribute__((noinline)) void NAME(void) { for (int i = 0; i < 100000; i++) sink = sink * 3 + 1; }
+                    """, named: (0..<50).map { ("library\($0).so", ["-DNAME=spin_in_\($0)"]) })
             let session = try Session.sampling(pid: program.pid) { try letWork(program.pid, seconds: 10) }
             let samples = session.record.samples.onCPU
             // Each library's first samples make kiln look; it takes some 20 ms of the 150 ms until its table is in place, and all of

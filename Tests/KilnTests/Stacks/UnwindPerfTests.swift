@@ -17,10 +17,12 @@ extension KernelTests {
             let loads = try server.steadyLoad()
             usleep(500_000)
             let data = server.directory + "/perf.data"
-            let perf = try Child("perf", [
-                "record", "-q", "-m", "16M", "-C", "0", "-e", "cpu-clock", "-F", "1499", "--call-graph", "dwarf,24576",
-                "-k", "CLOCK_MONOTONIC", "-o", data, "--", "sleep", "200",
-            ])
+            let perf = try Child(
+                "perf",
+                [
+                    "record", "-q", "-m", "16M", "-C", "0", "-e", "cpu-clock", "-F", "1499", "--call-graph", "dwarf,24576",
+                    "-k", "CLOCK_MONOTONIC", "-o", data, "--", "sleep", "200",
+                ])
             usleep(1_000_000)
             var window = (from: 0.0, to: 0.0)
             let session = try Session.recording(pid: server.pid, ["-F", "1511", "--no-syscalls"]) {
@@ -87,7 +89,7 @@ extension KernelTests {
             let text = perfData + ".txt", folded = perfData + ".folded"
             let script = ["script", "--no-inline", "--pid", "\(pid)", "--time", "\(window.from),\(window.to)", "-i", perfData]
             guard try Child("perf", script, output: text).wait() == 0,
-                  try Child(KilnRun.binary, ["collapse", "perf", text, "-o", folded]).wait() == 0
+                try Child(KilnRun.binary, ["collapse", "perf", text, "-o", folded]).wait() == 0
             else { throw TestFailure("perf script or kiln collapse failed") }
             return Stacks(try String(contentsOfFile: folded, encoding: .utf8))
         }

@@ -34,7 +34,8 @@ extension KernelTests {
         }
 
         @Test func signalHandlersStandOnWhatTheyInterrupted() throws {
-            let program = try Program("""
+            let program = try Program(
+                """
                 #include <signal.h>
                 #include <stdlib.h>
                 #include <sys/time.h>
@@ -60,7 +61,8 @@ extension KernelTests {
 
         /// Some C libraries have no call frame information where handlers return to.
         @Test func aSignalReturnWithoutCallFrameInformationIsKnownByItsInstructions() throws {
-            let program = try Program("""
+            let program = try Program(
+                """
                 #include <signal.h>
                 #include <sys/syscall.h>
                 #include <sys/time.h>
@@ -87,7 +89,8 @@ extension KernelTests {
         }
 
         @Test func threadsStacksEndWhereTheirThreadsBegin() throws {
-            let program = try Program("""
+            let program = try Program(
+                """
                 #include <pthread.h>
                 volatile unsigned long sink;
                 static void *work(void *x) { for (;;) sink = sink * 3 + 1; }

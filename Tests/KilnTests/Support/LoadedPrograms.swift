@@ -8,11 +8,12 @@ enum LoadedPrograms {
     static func held(by pid: Int32) throws -> Set<UInt32> {
         let folder = "/proc/\(pid)/fdinfo"
         let descriptors = try FileManager.default.contentsOfDirectory(atPath: folder)
-        return Set(descriptors.compactMap { descriptor in
-            let text = (try? String(contentsOfFile: "\(folder)/\(descriptor)", encoding: .utf8)) ?? ""
-            let line = text.split(separator: "\n").first { $0.hasPrefix("prog_id:") }
-            return line.flatMap { UInt32($0.dropFirst("prog_id:".count).trimmingCharacters(in: .whitespaces)) }
-        })
+        return Set(
+            descriptors.compactMap { descriptor in
+                let text = (try? String(contentsOfFile: "\(folder)/\(descriptor)", encoding: .utf8)) ?? ""
+                let line = text.split(separator: "\n").first { $0.hasPrefix("prog_id:") }
+                return line.flatMap { UInt32($0.dropFirst("prog_id:".count).trimmingCharacters(in: .whitespaces)) }
+            })
     }
 
     /// Whether the kernel still has it.

@@ -16,10 +16,13 @@ final class TLSKeys {
         directory = temporaryDirectory(in: (root ?? "") + "/tmp")
         inside = String(directory.dropFirst(root?.count ?? 0))
         port = try freePort()
-        let status = try Child("openssl", [
-            "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-days", "2", "-subj", "/CN=localhost",
-            "-keyout", key, "-out", certificate,
-        ]).wait()
+        let status = try Child(
+            "openssl",
+            [
+                "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-days", "2", "-subj", "/CN=localhost",
+                "-keyout", key, "-out", certificate,
+            ]
+        ).wait()
         guard status == 0 else { throw TestFailure("openssl ended with \(status)") }
     }
 

@@ -19,12 +19,15 @@ extension KernelTests {
         }
 
         private static func ask(_ keys: TLSKeys, times count: Int) throws {
-            try PythonClient(port: keys.port, authority: keys.certificate, """
+            try PythonClient(
+                port: keys.port, authority: keys.certificate,
+                """
                 client = connect()
                 for _ in range(\(count)):
                     client.sendall(request("PING"))
                     read_until(client, b"+PONG\\r\\n")
-                """).finish()
+                """
+            ).finish()
         }
 
         /// What kiln counts, and what it says.

@@ -52,7 +52,9 @@ extension KernelTests {
         func encryptedStreamsCutAnywhereAreCountedOnce(hook: String) throws {
             let (server, keys) = try Self.server()
             let (kiln, counted, session) = try server.counts(hook: hook) {
-                let client = try Self.client(keys, """
+                let client = try Self.client(
+                    keys,
+                    """
                     # Both versions of the protocol; with and without a session of before.
                     for version in (ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3):
                         context.maximum_version = version
@@ -90,7 +92,9 @@ extension KernelTests {
             let (server, keys) = try Self.server()
             var seen = 0.0
             let session = try Session.recording(pid: server.pid, ["--hook", hook]) {
-                let client = try Self.client(keys, """
+                let client = try Self.client(
+                    keys,
+                    """
                     client, seen = connect(), []
                     for _ in range(9):
                         start = time.monotonic_ns()
@@ -127,7 +131,9 @@ extension KernelTests {
         @Test(arguments: Capability.hooks)
         func anEncryptedConnectionMetInItsMiddleIsCountedFromItsSecondRequest(hook: String) throws {
             let (server, keys) = try Self.server()
-            let client = try Self.client(keys, """
+            let client = try Self.client(
+                keys,
+                """
                 client = connect()
                 settle(client)
                 tell("ready")
@@ -281,10 +287,11 @@ extension KernelTests {
 
         @Test func anEncryptedReplicasLinkAddsNoCommand() throws {
             let (master, keys) = try Self.server()
-            let (replica, own) = try Self.server(["--tls-replication", "yes", "--replicaof", "127.0.0.1", "\(keys.port)"] + [
-                // The replica trusts the master's certificate.
-                "--tls-ca-cert-file", keys.certificate,
-            ])
+            let (replica, own) = try Self.server(
+                ["--tls-replication", "yes", "--replicaof", "127.0.0.1", "\(keys.port)"] + [
+                    // The replica trusts the master's certificate.
+                    "--tls-ca-cert-file", keys.certificate,
+                ])
             let client = try Connection(port: replica.port)
             try #require(eventually { ((try? client.reply(to: "INFO", "replication")) ?? "").contains("master_link_status:up") })
             let session = try Session.recording(pid: replica.pid) {

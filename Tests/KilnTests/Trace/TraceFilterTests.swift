@@ -30,8 +30,9 @@ extension KernelTests {
                 try second.send(request("ECHO", "1") + request("DEBUG", "SLEEP", "0.02"))
                 try second.receive(until: "+OK\r\n")
             }
-            #expect(try told(["--command", "LPOP", "--command", "debug"], mixed)
-                == [String](repeating: "lpop a b", count: 22) + ["DEBUG SLEEP 0.03", "DEBUG SLEEP 0.02"])
+            #expect(
+                try told(["--command", "LPOP", "--command", "debug"], mixed)
+                    == [String](repeating: "lpop a b", count: 22) + ["DEBUG SLEEP 0.03", "DEBUG SLEEP 0.02"])
             #expect(try told(["--errors"], mixed) == [String](repeating: "lpop a b", count: 22))
             // Commands of a pipeline share their replies' send.
             #expect(try told(["--slower-than", "19"], mixed) == ["DEBUG SLEEP 0.03", "ECHO 1", "DEBUG SLEEP 0.02"])
@@ -66,7 +67,7 @@ extension KernelTests {
                         case 1 where index % 2 == 0:
                             ask(["CLIENT", "REPLY", "SKIP"], answered: false)
                             ask(["ECHO", "unanswered"], answered: false)
-                        case 2: stream += Array("*0\r\n\r\n".utf8)      // requests for nothing
+                        case 2: stream += Array("*0\r\n\r\n".utf8)  // requests for nothing
                         default: ask(["ECHO", String(repeating: "w", count: Int.random(in: 1...longest, using: &random)) + "\(index)"])
                         }
                     }
@@ -155,7 +156,8 @@ extension KernelTests {
             let requests: [[UInt8]] = [
                 request("AUTH", "hush1"), request("auth", "user", "hush2"), Array("AUTH hush3\r\n".utf8), Array("  auth \"hush4\"\r\n".utf8),
                 request("HELLO", "3", "AUTH", "default", "hush5"), request("ACL", "SETUSER", "alice", "on", ">hush6"), request("ACL", "LIST"),
-                request("CONFIG", "SET", "requirepass", "hush7"), request("AUTH", "hush7"), request("CONFIG", "GET", "*auth"), request("CONFIG", "SET", "requirepass", ""),
+                request("CONFIG", "SET", "requirepass", "hush7"), request("AUTH", "hush7"), request("CONFIG", "GET", "*auth"),
+                request("CONFIG", "SET", "requirepass", ""),
                 request("CONFIG", "SET", "maxmemory", "0", "masterauth", "hush8"), request("MIGRATE", "127.0.0.1", "1", "k", "0", "1", "AUTH2", "u", "hush9"),
                 request("ACL", "GETUSER", "alice"), Array("config set masterauth hush10\r\n".utf8), request("AcL", "GENPASS"),
                 request([Array("AUTH".utf8), Array("hush".utf8) + [UInt8](repeating: 120, count: 40_000)]),
@@ -191,7 +193,8 @@ extension KernelTests {
             filter.withoutArguments = true
             let raw = try rawRecords(of: server, hook: hook, filter) {
                 let client = try Connection(port: server.port)
-                try client.send(request("SET", "private", "private") + request("GET", "private") + request("LRANGE", "private", "0", "1") + request("INCRBY", "n", "4711"))
+                try client.send(
+                    request("SET", "private", "private") + request("GET", "private") + request("LRANGE", "private", "0", "1") + request("INCRBY", "n", "4711"))
                 try client.receive(until: ":4711\r\n")
                 try client.send(Array("set private private\r\n".utf8))
                 try client.settle()

@@ -42,7 +42,8 @@ extension KernelTests {
                 for (row, word) in zip(told, words) {
                     let isSettling = row.words.last?.hasPrefix("settled-") ?? false
                     let shown = shownText(word)
-                    let isRight = row.command == "ECHO" && row.status == "ok" && row.complete && row.replyKind == "bulk string"
+                    let isRight =
+                        row.command == "ECHO" && row.status == "ok" && row.complete && row.replyKind == "bulk string"
                         && row.words.count == 2 && row.words[0] == "ECHO" && row.reply == row.words[1] && (isSettling || row.words[1] == shown)
                     if !isRight { Issue.record("\(row) instead of \(shown)") }
                 }
@@ -72,11 +73,13 @@ extension KernelTests {
                 // Of one row; of several, some alone; errors; blank lines and inline ones; more than is kept together.
                 try client.send(piece((0..<17).map { (["SET", "k\($0)", "v\($0)"], "OK") }))
                 try settle()
-                try client.send(piece((0..<5).map { (["GET", "k\($0)"], "v\($0)") } + [(["INCR", "n"], "1")] + (3..<9).map { (["GET", "k\($0)"], "v\($0)") }))
+                try client.send(
+                    piece((0..<5).map { (["GET", "k\($0)"], "v\($0)") } + [(["INCR", "n"], "1")] + (3..<9).map { (["GET", "k\($0)"], "v\($0)") }))
                 try settle()
                 try client.send(piece((0..<7).map { (["LPOP", "k\($0)"], "\"WRONGTYPE Operation against a key holding the wrong kind of value\"") }))
                 try settle()
-                try client.send(Array("\r\n*0\r\n".utf8) + piece([(["PING"], "PONG")]) + Array("  \r\nPING\r\n".utf8) + piece([(["PING"], "PONG"), (["PING"], "PONG")]))
+                try client.send(
+                    Array("\r\n*0\r\n".utf8) + piece([(["PING"], "PONG")]) + Array("  \r\nPING\r\n".utf8) + piece([(["PING"], "PONG"), (["PING"], "PONG")]))
                 words.append(["PING"])
                 replies.append("PONG")
                 try settle()
@@ -85,7 +88,11 @@ extension KernelTests {
                 // No reply to one of equal ones, and then to none of several.
                 try client.send(piece([(["CLIENT", "REPLY", "SKIP"], nil), (["GET", "k1"], nil), (["GET", "k2"], "v2"), (["GET", "k3"], "v3")]))
                 try settle()
-                try client.send(piece([(["GET", "k1"], "v1"), (["CLIENT", "REPLY", "OFF"], nil)] + (0..<4).map { (["GET", "k\($0)"], nil) } + [(["CLIENT", "REPLY", "ON"], "OK"), (["GET", "k4"], "v4")]))
+                try client.send(
+                    piece(
+                        [(["GET", "k1"], "v1"), (["CLIENT", "REPLY", "OFF"], nil)] + (0..<4).map { (["GET", "k\($0)"], nil) } + [
+                            (["CLIENT", "REPLY", "ON"], "OK"), (["GET", "k4"], "v4"),
+                        ]))
                 try settle()
                 // In a transaction, and cut.
                 let queued = (0..<4).map { (["SET", "t", "\($0)"], Optional("QUEUED")) }
@@ -144,9 +151,10 @@ extension KernelTests {
             }
             let rows = try trace.rows()
             #expect(rows.map(\.command) == ["SET", "HSET", "GET", "HGETALL", "GET", "LPOP", "HELLO", "HGETALL", "GET", "BLPOP", "PING"])
-            #expect(rows.map(\.replyKind) == [
-                "simple string", "integer", "bulk string", "array", "bulk string", "error", "map", "map", "null", "null", "simple string",
-            ], "\(trace.said)")
+            #expect(
+                rows.map(\.replyKind) == [
+                    "simple string", "integer", "bulk string", "array", "bulk string", "error", "map", "map", "null", "null", "simple string",
+                ], "\(trace.said)")
             #expect(rows.map(\.sequence) == (1...11).map { $0 })
             let x = String(repeating: "x", count: 246)
             for at in [2, 4] {
@@ -254,7 +262,9 @@ extension KernelTests {
             let server = try RedisServer(keys.arguments)
             nonisolated(unsafe) var address = ""
             let trace = try TraceRun.recording(pid: server.pid, hook: hook, ["--json"]) { _ in
-                let client = try PythonClient(port: keys.port, authority: keys.certificate, """
+                let client = try PythonClient(
+                    port: keys.port, authority: keys.certificate,
+                    """
                     client = connect()
                     in_pieces(client, b"".join(request("ECHO", "word-%d" % n) for n in range(301)), 300)
                     settle(client)

@@ -20,7 +20,7 @@ bool resp_host_at_boundary(const struct resp_host *host);
 
 /// The commands so far, a row for each name in the order of their first appearance. Row 0 holds names too long for a row.
 size_t resp_host_rows(const struct resp_host *host);
-const uint8_t *resp_host_name(const struct resp_host *host, size_t row);    // 64 bytes, padded with NUL
+const uint8_t *resp_host_name(const struct resp_host *host, size_t row); // 64 bytes, padded with NUL
 uint64_t resp_host_count(const struct resp_host *host, size_t row);
 
 /// One send of the server's side. false: the replies are not RESP (from here or an earlier send on).
@@ -39,8 +39,8 @@ uint64_t resp_host_largest_reply(const struct resp_host *host, uint32_t *index);
 
 struct resp_host_error {
 	uint32_t replies_before;
-	bool nested;                      // an element of a reply that goes on
-	const uint8_t *word;              // 32 bytes, padded with NUL
+	bool nested;         // an element of a reply that goes on
+	const uint8_t *word; // 32 bytes, padded with NUL
 };
 
 /// From here on each request and each reply is known by itself, as a trace needs it.

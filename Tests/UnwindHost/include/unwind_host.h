@@ -54,8 +54,8 @@ void unwind_host_set_trapped(struct unwind_host *host, bool trapped);
 
 // The whole stack: return addresses from the innermost frame on, as the kernel would record them. Returns how many; `end` is an
 // enum kiln_stack_end.
-size_t unwind_host_stack(struct unwind_host *host, const uint64_t *registers, unwind_read read, void *context,
-			 uint64_t *frames, size_t capacity, unsigned *end);
+size_t unwind_host_stack(struct unwind_host *host, const uint64_t *registers, unwind_read read, void *context, uint64_t *frames,
+	size_t capacity, unsigned *end);
 
 // What one frame's row leads to.
 struct unwind_step {

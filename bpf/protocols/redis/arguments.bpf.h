@@ -13,7 +13,7 @@ static __always_inline bool is_special(const struct request_reader *r, __u32 com
 	return r->counting && row_class(command) >= KILN_CLASS_LOOK_AT_CLIENT;
 }
 
-#define XREAD_ARGUMENTS_MAX 8             /* GROUP group consumer COUNT n BLOCK: what stands before STREAMS */
+#define XREAD_ARGUMENTS_MAX 8 /* GROUP group consumer COUNT n BLOCK: what stands before STREAMS */
 
 /* The first 8 bytes of the bulk at `offset`, in upper case, and where the next one starts; 0: it is cut. */
 __noinline __u64 argument_at(const struct request_reader *r, __u32 offset, __u32 *next)
@@ -41,7 +41,7 @@ __noinline __u64 argument_at(const struct request_reader *r, __u32 offset, __u32
 #define WORD_SKIP WORD4('S', 'K', 'I', 'P')
 #define WORD_REPLY (WORD4('R', 'E', 'P', 'L') | (__u64)'Y' << 32)
 #define WORD_BLOCK (WORD4('B', 'L', 'O', 'C') | (__u64)'K' << 32)
-#define WORD_SYNCSLOT (WORD4('S', 'Y', 'N', 'C') | (__u64)WORD4('S', 'L', 'O', 'T') << 32)    /* the first 8 letters of SYNCSLOTS */
+#define WORD_SYNCSLOT (WORD4('S', 'Y', 'N', 'C') | (__u64)WORD4('S', 'L', 'O', 'T') << 32) /* the first 8 letters of SYNCSLOTS */
 #define WORD_STREAMS (WORD4('S', 'T', 'R', 'E') | WORD2('A', 'M') << 32 | (__u64)'S' << 48)
 
 static __always_inline __u32 class_by_arguments(const struct request_reader *r, __u32 class, __u32 offset)
@@ -58,11 +58,14 @@ static __always_inline __u32 class_by_arguments(const struct request_reader *r, 
 			return KILN_CLASS_ORDINARY;
 		word = word ? argument_at(r, next, &next) : 0;
 		switch (word) {
-		case WORD_ON: return KILN_CLASS_REPLY_ON;
-		case WORD_OFF: return KILN_CLASS_REPLY_OFF;
-		case WORD_SKIP: return KILN_CLASS_REPLY_SKIP;
+		case WORD_ON:
+			return KILN_CLASS_REPLY_ON;
+		case WORD_OFF:
+			return KILN_CLASS_REPLY_OFF;
+		case WORD_SKIP:
+			return KILN_CLASS_REPLY_SKIP;
 		}
-		return KILN_CLASS_STREAMING;      /* cut: whether replies follow is not known */
+		return KILN_CLASS_STREAMING; /* cut: whether replies follow is not known */
 	}
 	for (i = 0; i < XREAD_ARGUMENTS_MAX; i++) {
 		if (!word)
@@ -79,7 +82,7 @@ static __always_inline __u32 class_by_arguments(const struct request_reader *r, 
 /* Looked at again for each such request: they are rare. */
 __noinline __u32 resp_variant(struct request_reader *r, __u32 command, __u32 offset)
 {
-	struct kiln_command_key key __attribute__((aligned(8))) = {};    /* written by words */
+	struct kiln_command_key key __attribute__((aligned(8))) = {}; /* written by words */
 	__u64 *words = (__u64 *)key.name;
 
 	if (!r)

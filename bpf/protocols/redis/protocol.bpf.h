@@ -46,9 +46,19 @@ static __always_inline bool begins_as_number(const __u8 *b)
 static __always_inline bool begins_response(const __u8 *b)
 {
 	switch (b[0]) {
-	case '$': case '*': case '~': case '%': case '>': case '|': case '=': case '!': case ':': case '(':
+	case '$':
+	case '*':
+	case '~':
+	case '%':
+	case '>':
+	case '|':
+	case '=':
+	case '!':
+	case ':':
+	case '(':
 		return begins_as_number(b);
-	case '+': case '-':
+	case '+':
+	case '-':
 		return b[1] > ' ' && b[1] < 0x7f;
 	case '_':
 		return b[1] == '\r' && b[2] == '\n';
@@ -108,7 +118,7 @@ static __always_inline __u32 responses_expected(struct connection *x, __u8 class
 		clear_flags(x, RESP3);
 		break;
 	case KILN_CLASS_SUBSCRIBING:
-		if (x->flags & RESP3)     /* pushes answer it */
+		if (x->flags & RESP3) /* pushes answer it */
 			return 0;
 		on_subscribed(x);
 		unmatch(x);

@@ -17,12 +17,12 @@
 #include "protocols/redis/resp.bpf.h"
 #include "requests/response_reader.bpf.h"
 
-#define SIZES_AT_ONCE 16                  /* elements of other lengths than those before, of one call */
+#define SIZES_AT_ONCE 16 /* elements of other lengths than those before, of one call */
 #define ALIKE_AT_ONCE 32
 #define ELEMENTS_AT_ONCE (SIZES_AT_ONCE * (ALIKE_AT_ONCE + 1))
-#define NULL_BULK 0x0a0d312d24ULL         /* "$-1" CR LF */
-#define REPLY_LINE_BYTES 32               /* of a line passed over in one step */
-#define REPLY_STEPS_MAX 65536             /* a send of 64 KiB, Redis's largest, has at most 22,000 elements */
+#define NULL_BULK 0x0a0d312d24ULL /* "$-1" CR LF */
+#define REPLY_LINE_BYTES 32       /* of a line passed over in one step */
+#define REPLY_STEPS_MAX 65536     /* a send of 64 KiB, Redis's largest, has at most 22,000 elements */
 
 /* An element that counts as one is behind us. */
 static __always_inline void element_ended(struct response_reader *r, struct response_stream *s)
@@ -85,7 +85,7 @@ static __always_inline int number_ended(struct response_reader *r, struct respon
 	case '$':
 	case '=':
 	case '!':
-		if (negative)             /* "$-1": no bytes follow */
+		if (negative) /* "$-1": no bytes follow */
 			break;
 		if (number > RESP_BULK_MAX) {
 			s->state = STREAM_FAILED;
@@ -138,7 +138,7 @@ static __always_inline int element_begins(struct response_stream *s, __u8 type)
 		return 0;
 	case '$':
 	case '=':
-	case '!':                         /* a bulk error: servers have none */
+	case '!': /* a bulk error: servers have none */
 	case '*':
 	case '~':
 	case '%':
@@ -219,7 +219,7 @@ __noinline int reply_number(struct response_reader *r, struct response_stream *s
 		return 0;
 	}
 	if (byte < '0' || byte > '9' || s->number >= RESP_ARGUMENTS_MAX) {
-		s->state = STREAM_FAILED;      /* streamed strings and aggregates ("$?") among them: no server sends them */
+		s->state = STREAM_FAILED; /* streamed strings and aggregates ("$?") among them: no server sends them */
 		return 1;
 	}
 	s->number = s->number * 10 + (byte - '0');
@@ -230,7 +230,7 @@ __noinline int reply_number(struct response_reader *r, struct response_stream *s
 static __always_inline __u32 short_line(const __u8 *b, __u32 available)
 {
 	__u64 x = *(const __u64 *)b ^ 0x0a0a0a0a0a0a0a0aULL;
-	__u64 found = (x - 0x0101010101010101ULL) & ~x & 0x8080808080808080ULL;      /* the lowest bit set is right */
+	__u64 found = (x - 0x0101010101010101ULL) & ~x & 0x8080808080808080ULL; /* the lowest bit set is right */
 
 	if (available < 8 || !found)
 		return 0;

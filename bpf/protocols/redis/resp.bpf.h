@@ -159,8 +159,7 @@ static __always_inline int cut_unit(struct request_reader *r, struct request_str
 }
 
 /* A header at `offset`, whatever its length: 1 and its number, 0: cut off, -1: not one. */
-static __always_inline int header_at(struct request_reader *r, __u32 offset, __u32 available, __u64 *number, __u32 *length,
-				     __u32 *negative)
+static __always_inline int header_at(struct request_reader *r, __u32 offset, __u32 available, __u64 *number, __u32 *length, __u32 *negative)
 {
 	long header;
 
@@ -236,7 +235,7 @@ static __always_inline int step(struct request_reader *r, struct request_stream 
 		if (found < 0 || number >= RESP_ARGUMENTS_MAX)
 			return fail(s);
 		r->position += header;
-		if (number && !negative) {        /* "*0" and "*-1" are requests for nothing */
+		if (number && !negative) { /* "*0" and "*-1" are requests for nothing */
 			s->arguments = number;
 			s->state = RESP_NAME;
 		} else {
@@ -272,7 +271,7 @@ static long resp_step(__u32 index, struct resp_step_context *context)
 {
 	int stop = step(context->reader, context->stream);
 
-	barrier_var(stop);                /* keeps clang from assuming 0 or 1 where the verifier can't see it */
+	barrier_var(stop); /* keeps clang from assuming 0 or 1 where the verifier can't see it */
 	return stop ? 1 : 0;
 }
 
@@ -333,7 +332,7 @@ __noinline int resume_piece(struct request_reader *r, struct request_stream *s, 
 	carried = s->carry_length;
 	start_piece(r, buffer, length, carried);
 	r->begun = carried - (__u32)s->begun;
-	if (s->skip >= length && s->skip) {       /* the whole receive lies inside an argument, or just ends it */
+	if (s->skip >= length && s->skip) { /* the whole receive lies inside an argument, or just ends it */
 		r->position = length;
 		s->skip -= length;
 		if (!s->skip && --s->arguments == 0) {

@@ -7,8 +7,8 @@
 #include "requests/request_reader.bpf.h"
 
 #define RESP_STEPS_MAX 65536
-#define RESP_REPEATS_AT_ONCE 15           /* requests of one shape that one step passes over */
-#define RESP_BULK_MAX (512ULL << 20)      /* proto-max-bulk-len as shipped */
+#define RESP_REPEATS_AT_ONCE 15      /* requests of one shape that one step passes over */
+#define RESP_BULK_MAX (512ULL << 20) /* proto-max-bulk-len as shipped */
 #define RESP_ARGUMENTS_MAX (1ULL << 31)
 
 /* To be provided: whether a command's arguments make a difference, and then the row of that variant, where the arguments start at an
@@ -26,13 +26,22 @@ static __always_inline __u32 short_header(const __u8 *b, __u32 available, __u64 
 
 	if (available < 8 || d1 > 9)
 		return 0;
-	if (d2 == cr) { *number = d1; return 4; }
+	if (d2 == cr) {
+		*number = d1;
+		return 4;
+	}
 	if (d2 > 9)
 		return 0;
-	if (d3 == cr) { *number = d1 * 10 + d2; return 5; }
+	if (d3 == cr) {
+		*number = d1 * 10 + d2;
+		return 5;
+	}
 	if (d3 > 9)
 		return 0;
-	if (d4 == cr) { *number = d1 * 100 + d2 * 10 + d3; return 6; }
+	if (d4 == cr) {
+		*number = d1 * 100 + d2 * 10 + d3;
+		return 6;
+	}
 	if (d4 > 9 || ((x >> 40) & 255) != '\r')
 		return 0;
 	*number = d1 * 1000 + d2 * 100 + d3 * 10 + d4;
@@ -144,8 +153,9 @@ __noinline int resp_pass_repeated(struct request_reader *r, __u32 start, __u32 h
 	for (i = 0; i < RESP_REPEATS_AT_ONCE; i++) {
 		b = (const __u64 *)&r->bytes[in_window(offset)];
 		second_header = (const __u64 *)&r->bytes[in_window(offset + second)];
-		if (i >= room || (b[0] ^ first) | ((b[1] ^ more) & more_mask) | ((b[2] ^ most) & most_mask) |
-		    ((*second_header ^ header) & header_mask))
+		if (i >= room ||
+			(b[0] ^ first) | ((b[1] ^ more) & more_mask) | ((b[2] ^ most) & most_mask) |
+				((*second_header ^ header) & header_mask))
 			break;
 		offset += length;
 	}

@@ -30,8 +30,22 @@ static __always_inline bool in_unsolicited(const struct response_stream *s)
 static __always_inline bool is_other_protocol(const struct response_stream *s)
 {
 	switch (s->type) {
-	case 0: case '>': case '-': case '$': case '=': case '!': case '*': case '~': case '%': case '|':
-	case '+': case ':': case '_': case '#': case ',': case '(':
+	case 0:
+	case '>':
+	case '-':
+	case '$':
+	case '=':
+	case '!':
+	case '*':
+	case '~':
+	case '%':
+	case '|':
+	case '+':
+	case ':':
+	case '_':
+	case '#':
+	case ',':
+	case '(':
 		return false;
 	}
 	return s->state == STREAM_FAILED;

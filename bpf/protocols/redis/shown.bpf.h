@@ -11,10 +11,9 @@
 #include "include/kiln_trace.h"
 #include "protocols/redis/scanner.bpf.h"
 
-#define WORDS_MAX 8                       /* that are looked for in a request */
-#define WORD7(a, b, c, d, e, f, g) ((__u64)(a) | (__u64)(b) << 8 | (__u64)(c) << 16 | (__u64)(d) << 24 | (__u64)(e) << 32 | \
-				    (__u64)(f) << 40 | (__u64)(g) << 48)
-
+#define WORDS_MAX 8 /* that are looked for in a request */
+#define WORD7(a, b, c, d, e, f, g) \
+	((__u64)(a) | (__u64)(b) << 8 | (__u64)(c) << 16 | (__u64)(d) << 24 | (__u64)(e) << 32 | (__u64)(f) << 40 | (__u64)(g) << 48)
 
 /* Where the first `words` words of a request end that has `kept` bytes here; 0: it is inline, or its framing isn't plain. */
 __noinline __u32 words_end(const struct kiln_trace_record *record, __u32 kept, __u32 words)
