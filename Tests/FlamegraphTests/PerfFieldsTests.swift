@@ -182,6 +182,16 @@ private struct PerfRecording {
         return try Self.run(perf, arguments + ["-i", file])
     }
 
+    /// Threads of the test runner block all signals, a child inherits that, and `perf record -a` would never hear that its command has ended.
+    private static func runWithoutBlockedSignals(_ process: Process) throws {
+        var none = sigset_t()
+        var before = sigset_t()
+        sigemptyset(&none)
+        pthread_sigmask(SIG_SETMASK, &none, &before)
+        defer { pthread_sigmask(SIG_SETMASK, &before, nil) }
+        try process.run()
+    }
+
     private static func run(_ program: String, _ arguments: [String]) throws -> [UInt8]? {
         let process = Process()
         let output = Pipe()
@@ -189,7 +199,7 @@ private struct PerfRecording {
         process.arguments = arguments
         process.standardOutput = output
         process.standardError = FileHandle.nullDevice
-        try process.run()
+        try runWithoutBlockedSignals(process)
         let bytes = Array(try output.fileHandleForReading.readToEnd() ?? Data())
         process.waitUntilExit()
         return process.terminationStatus == 0 ? bytes : nil

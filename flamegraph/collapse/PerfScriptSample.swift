@@ -167,7 +167,8 @@ struct PerfScriptSample {
         isCertain =
             isCertain || line[words[index]].contains(slashByte) || words[index].count >= 4 && end < words.count && isTime(line, words[end])
             || index > 0 && isProcessBeforeSlash(line, words[index - 1])
-        return (index, isCertain || (index == 0 ? line[0].isSpace : fieldWidth(words, index) > 5))
+        // A number that ends at the sixteenth byte is a comm, padded.
+        return (index, isCertain || (index == 0 ? line[0].isSpace && words[0].upperBound != 16 : fieldWidth(words, index) > 5))
     }
 
     /// Whether what stands before numbers is no longer than a comm can be.
