@@ -13,6 +13,7 @@
 #ifndef TRACING
 #define TRACING 0
 #endif
+/* clang-format off: it takes paths for divisions. */
 #ifndef PROTOCOL
 #define PROTOCOL protocols / redis
 #endif
@@ -21,5 +22,6 @@
 #define PROTOCOL_QUOTED(path) #path
 #define PROTOCOL_PATH(path) PROTOCOL_QUOTED(path)
 #define PROTOCOL_HEADER(file) PROTOCOL_PATH(PROTOCOL / file)
+/* clang-format on */
 
 #endif
