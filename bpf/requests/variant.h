@@ -13,15 +13,16 @@
 #ifndef TRACING
 #define TRACING 0
 #endif
-/* clang-format off: it takes paths for divisions. */
+/* clang-format takes paths for divisions. */
+/* clang-format off */
 #ifndef PROTOCOL
-#define PROTOCOL protocols / redis
+#define PROTOCOL protocols/redis
 #endif
 
 /* #include PROTOCOL_HEADER(state.bpf.h) */
 #define PROTOCOL_QUOTED(path) #path
 #define PROTOCOL_PATH(path) PROTOCOL_QUOTED(path)
-#define PROTOCOL_HEADER(file) PROTOCOL_PATH(PROTOCOL / file)
+#define PROTOCOL_HEADER(file) PROTOCOL_PATH(PROTOCOL/file)
 /* clang-format on */
 
 #endif
