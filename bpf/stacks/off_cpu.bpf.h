@@ -111,7 +111,8 @@ static __always_inline void end_wait(__u32 tid, __u64 now)
 	if (!wait || !wait->began_ns)
 		return;
 	length = now - wait->began_ns;
-	woken = wait->woken_ns ? wait->woken_ns : wait->began_ns;
+	/* One that wakes a thread may be late: it sees the wait before, and writes into this one. */
+	woken = wait->woken_ns > wait->began_ns ? wait->woken_ns : wait->began_ns;
 	times = bpf_map_lookup_elem(&wait_times, &wait->key);
 	if (times && length >= options.min_wait_ns && length <= options.max_wait_ns) {
 		if (wait->state < KILN_WAIT_STATE_COUNT && options.wait_states >> wait->state & 1)

@@ -74,7 +74,7 @@ extension KernelTests {
             }
             """
 
-        @Test func waitsAreAsLongAsTheProgramsOwnClockSays() throws {
+        @Test(.tags(.timing)) func waitsAreAsLongAsTheProgramsOwnClockSays() throws {
             let program = try Program(Self.waiting, ["-O1", "-fomit-frame-pointer", "-pthread"])
             let directory = temporaryDirectory()
             defer { try? FileManager.default.removeItem(atPath: directory) }
@@ -110,7 +110,8 @@ extension KernelTests {
             #expect(record.complete >= record.recorded * 99 / 100 && record.recorded > 250, "\(record)")
             // It slept in pause() when the session began, and in another one when it ended.
             #expect(record.openWaits >= 2 && record.openNs > 0, "\(record)")
-            #expect(record.idleNs >= 31 * 4_000_000 && record.idleNs < record.sleepingNs, "\(record)")
+            // A part of a timeout may pass before the thread sleeps.
+            #expect(record.idleNs >= 31 * 3_600_000 && record.idleNs < record.sleepingNs, "\(record)")
             #expect(folded.contains("[asleep_before]"))
         }
     }
