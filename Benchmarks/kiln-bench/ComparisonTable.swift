@@ -103,7 +103,7 @@ extension ComparisonSummary {
                     + traffics.map { traffic in cell(observer, traffic).map { "\(percent($0.cost)) (\(whole($0.costLow)) to \(whole($0.costHigh)))" } ?? "" }
             } + [["nothing: CPU time a command"] + baseline.map { "\(microseconds($0.addedNs))" }])
         let explanations = [
-            (Observer.looking, "Only looking: the first bytes of each receive and each send are read, and the clock, and nothing is done with them."),
+            (Observer.looking, "Floor: the least work that can time a request. It reads the first bytes of each receive and each send, and the clock."),
             (Observer.perRequest, "An event for each request: a perf-buffer record of 1 KiB whatever its length, in pipelines too; replies are not shipped."),
         ].filter { observers.contains($0.0) }.map(\.1)
         lines += ["", (["\\* tells how long each command takes. `kiln -F 0` takes no stacks."] + explanations).joined(separator: " "), ""]

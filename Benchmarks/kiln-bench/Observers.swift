@@ -23,7 +23,7 @@ protocol Watching {
 
 extension Observer {
     static let perRequest = "an event for each request"
-    static let looking = "only looking"
+    static let looking = "floor"
 
     /// kiln-observer, where it lies beside kiln.
     static func program(beside kiln: String) -> String { (kiln as NSString).deletingLastPathComponent + "/kiln-observer" }
