@@ -28,7 +28,7 @@ public enum CommandHook: String, CaseIterable, Sendable {
     }
 }
 
-/// Counts commands of Redis servers in the kernel.
+/// Counts the commands of servers in the kernel.
 public struct CommandProbe: ~Copyable {
     /// The memory limit, in bytes, of all per-CPU histograms on a machine with this many CPUs.
     public static func memoryCeiling(cpus: Int) -> Int { max(64 << 20, cpus * 2 << 20) }

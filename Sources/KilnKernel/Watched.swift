@@ -10,8 +10,8 @@ public struct WatchedProcesses: Sendable {
     public let pids: [Int32]
     private let knownServers: Set<Int32>
 
-    /// `knownServers`: the known Redis servers. For the other processes, plain text from clients counts as requests only after a reply in
-    /// RESP. Nil if there are no pids, or more than `limit`.
+    /// `knownServers`: the known servers of the protocol. For the other processes, plain text from clients counts as requests only after
+    /// a reply of the protocol. Nil if there are no pids, or more than `limit`.
     public init?(pids: [Int32], knownServers: some Sequence<Int32> = []) {
         guard (1...Self.limit).contains(pids.count) else { return nil }
         self.pids = pids

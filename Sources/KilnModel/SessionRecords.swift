@@ -297,9 +297,11 @@ public struct SessionRecord: Codable, Sendable {
         public var openWaits, openNs: UInt64
         /// The longest wait that ended, idle ones left out.
         public var longestNs: UInt64
+        /// Frames with and without names, weighted by time.
+        public var names: NamesRecord?
 
         enum CodingKeys: String, CodingKey {
-            case unit, recorded, complete, ends, sleepingNs = "sleeping_ns", uninterruptibleNs = "uninterruptible_ns", runnableNs = "runnable_ns"
+            case unit, recorded, complete, ends, names, sleepingNs = "sleeping_ns", uninterruptibleNs = "uninterruptible_ns", runnableNs = "runnable_ns"
             case stoppedNs = "stopped_ns", idleNs = "idle_ns", openWaits = "open_waits", openNs = "open_ns", longestNs = "longest_ns"
         }
 

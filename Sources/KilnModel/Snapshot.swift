@@ -72,7 +72,7 @@ public enum Phase: String, CaseIterable, Sendable {
 public struct CommandCounts: Equatable, Sendable {
     /// Requests that the server read.
     public var calls: UInt64 = 0
-    /// The calls that MULTI queued.
+    /// The calls that were queued, to be executed by a later command.
     public var queued: UInt64 = 0
     /// Error replies.
     public var errors: UInt64 = 0
@@ -283,7 +283,7 @@ public struct Snapshot: Sendable {
     public var otherSamples: [SampleCounts] = []
     /// By name of the loss, only those that occurred.
     public var losses: [String: UInt64] = [:]
-    /// Bytes from clients of unknown servers, until a first reply shows whether the protocol is RESP.
+    /// Bytes from clients of unknown servers, until a first reply shows whether they speak the protocol.
     public var undecidedBytes: UInt64 = 0
     /// By name of the program.
     public var programs: [String: ProgramCounts] = [:]

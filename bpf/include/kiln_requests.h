@@ -116,9 +116,9 @@ struct kiln_request_control {
 #define KILN_REQUEST_LOSSES(X) \
 	X(UNSYNCHRONISED_BYTES, "unsynchronised_bytes", "bytes received before the first provable request boundary of a connection") \
 	X(PROTOCOL_ERRORS, "protocol_errors", \
-		"requests that are not RESP; the connection is followed again from its next provable boundary") \
+		"requests that are none of the protocol; the connection is resynced at its next provable boundary") \
 	X(OTHER_PROTOCOL_CONNECTIONS, "not_resp_connections", \
-		"connections whose first bytes, or whose replies, are not RESP (a cluster bus, another protocol)") \
+		"connections whose first bytes, or whose replies, are of another protocol (a cluster bus is one)") \
 	X(TLS_CONNECTIONS, "tls_connections", \
 		"encrypted connections whose commands are not seen: their TLS library is not followed, or doesn't read the socket itself") \
 	X(UNSUPPORTED_CONNECTIONS, "unsupported_connections", "stream connections of a protocol that is not followed (MPTCP, vsock)") \
@@ -129,19 +129,19 @@ struct kiln_request_control {
 	X(DISCARDED_RECEIVES, "discarded_receives", "receives with MSG_TRUNC: bytes consumed without being copied") \
 	X(UNREADABLE_BUFFERS, "unreadable_buffers", "buffers of receives or sends that were not in memory when they were read") \
 	X(PREEMPTED_CALLS, "preempted_calls", \
-		"receives and sends on a CPU where another thread's was being followed (hook fentry, TLS); their connections are taken up again at their next provable boundary") \
+		"receives and sends on a CPU where another thread's was being followed (hook fentry, TLS); their connections are resynced at their next provable boundary") \
 	X(CONNECTIONS_WITHOUT_STATE, "connections_without_state", "receives on connections for which there was no room or no memory") \
 	X(DISPLACED_CONNECTIONS, "displaced_connections", \
-		"idle connections that gave up their place: they are taken up again at their next provable boundary") \
+		"idle connections that gave up their place: they are resynced at their next provable boundary") \
 	X(UNTIMED_COMMANDS, "untimed_commands", "commands counted without latency: too many awaited replies on one connection") \
 	X(UNMATCHED_CONNECTIONS, "unpaired_connections", \
-		"connections whose replies can't be paired with commands (SUBSCRIBE in RESP2, MONITOR, replication, slot migration, not RESP): counted without latency from there on") \
+		"connections whose replies can't be matched with commands (subscriptions, monitoring, replication, another protocol): counted without latency from there on") \
 	X(UNSUPPORTED_SENDS, "unsupported_sends", \
-		"sends by a system call whose buffer can't be followed (io_uring, sendmmsg, sendfile); their connections are unpaired from there on") \
+		"sends by a system call whose buffer can't be followed (io_uring, sendmmsg, sendfile); their replies can't be matched from there on") \
 	X(SEND_STEPS_EXCEEDED, "send_steps_exceeded", \
-		"sends with more elements than are followed in one go; their connections are unpaired from there on") \
+		"sends with more elements than are followed in one go; their replies can't be matched from there on") \
 	X(WAITS_WITHOUT_NAME, "waits_without_name", \
-		"waits that are not listed by all who caused them: too many pairs of commands, or executions in one wait") \
+		"waits without a known blocker, in whole or in part: too many pairs of commands, or executions in one wait") \
 	X(CLIENTS_MAP_FULL, "clients_map_full", "connections counted under the client `other`: too many different addresses") \
 	X(ERRORS_WITHOUT_NAME, "errors_without_name", \
 		"error replies that are not listed by command and word: too many different ones, or in one send") \
@@ -151,7 +151,7 @@ struct kiln_request_control {
 	X(RECEIVE_STEPS_EXCEEDED, "receive_steps_exceeded", "receives with more requests than are followed in one go") \
 	X(TRACE_RING_FULL, "trace_ring_full", "records of a trace that found no room on their way to user space") \
 	X(UNTRACED_COMMANDS, "untraced_commands", \
-		"commands missing in a trace: their connection ended or was unpaired before they were answered, or too many were read or answered at once") \
+		"commands missing in a trace: their connection ended or its replies could not be matched any more, or too many were read or answered at once") \
 	X(UNTRACED_PUSHES, "untraced_pushes", "pushes missing in a trace: too many in one send, or a send that could not be followed") \
 	X(TRACED_REQUESTS_WITHOUT_ROOM, "traced_requests_without_room", "requests traced without arguments: too many waited for replies")
 

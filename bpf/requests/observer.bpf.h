@@ -6,7 +6,7 @@
  *   observes_*  a question, answered at compile time without an observer: requests/ and sockets/ do more work if the answer is yes
  *
  * This file and trace/ alone know whether there is an observer. Below requests/responses, the scanners ask with
- * requests_apart() and responses_apart(), and report each reply that they complete (note_response(), begin_piece(), end_piece()). */
+ * requests_are_single() and responses_are_listed(), and report each reply that they complete (note_response(), begin_piece(), end_piece()). */
 #ifndef KILN_OBSERVER_BPF_H
 #define KILN_OBSERVER_BPF_H
 

@@ -42,7 +42,7 @@ struct request_run {
 };
 
 struct request_reader {
-	__u64 address;       /* user address of offset 0 (up to RESP_CARRY bytes below the buffer) */
+	__u64 address;       /* user address of offset 0 (up to REQUEST_CARRY bytes below the buffer) */
 	__u32 position, end; /* offsets: [0, carried) come from the carry, the rest from the receive */
 	__u32 window_start, window_length;
 	__u32 process;

@@ -350,7 +350,7 @@ static long emit_requests(__u32 index, struct connection **connection)
 	return 0;
 }
 
-/* All requests that this send answered. Inlined: the verifier follows eight nested calls, and names lie that deep in take_apart(). */
+/* All requests that this send answered. Inlined: the verifier follows eight nested calls, and names lie that deep in the functions below. */
 static __always_inline void emit_answers(struct connection *x)
 {
 	struct answered_list *answers = this_answered();

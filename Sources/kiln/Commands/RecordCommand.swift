@@ -8,7 +8,7 @@ import SystemPackage
 struct RecordCommand: ParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "record",
-        abstract: "Samples on-CPU stacks of a process and its descendants, of a command, or of the whole host.",
+        abstract: "Records stacks, on the CPU and with --off-cpu off it, of a process and its descendants, of a command, or of the whole host.",
         discussion: """
             Writes stacks.folded, flamegraph.svg and session.json. kiln follows processes that start, execute another program, load \
             libraries or exit during the session. With --pid, a command behind -- bounds the session; without --pid, the command itself is recorded:

@@ -9,7 +9,7 @@ import SystemPackage
 struct RedisCommand: ParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "redis",
-        abstract: "Profiles running Redis servers: latency of each command, system calls, on-CPU stacks.",
+        abstract: "Profiles running Redis servers: latency of each command, system calls, stacks.",
         discussion: """
             Attaches to unmodified servers and prints a table every interval. The session ends with Ctrl-C, after --duration, or \
             when the server ends; then a directory holds the numbers, folded stacks and flamegraph.svg. Without --pid and --port, \

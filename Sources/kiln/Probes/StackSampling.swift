@@ -15,8 +15,8 @@ final class StackSampling: Probe {
     private var probe: StackProbe?
     private(set) var details: [String] = []
 
-    /// A lower frequency saves nothing: 20 samples a second take 0.05 % of a core.
-    private static let lowestFrequency = 20
+    /// A session at or below this frequency sheds no more samples: 20 a second take 0.05 % of a core.
+    private static let lowestThrottled = 20
 
     /// - Parameters:
     ///   - watched: The processes to sample; nil: every process of the host.
@@ -76,7 +76,7 @@ final class StackSampling: Probe {
     }
 
     func shed(at cpu: [Nanoseconds]) throws -> String? {
-        guard frequency > Self.lowestFrequency else { return nil }
+        guard frequency > Self.lowestThrottled else { return nil }
         let former = frequency
         frequency = max(frequency / 4, 1)
         try probe?.sample(at: frequency)

@@ -276,6 +276,7 @@ final class Session {
                     records[index].samples.onCPU.processes = plan.targets[index].sampledProcesses(in: stacks)
                 case .offCPU:
                     records[index].samples.offCPU = offCPU(of: index, stacks)
+                    records[index].samples.offCPU?.names = names
                 }
             }
             if !texts.isEmpty { records[index].cost.symbolizeS = (MonotonicClock.now() - began).seconds }

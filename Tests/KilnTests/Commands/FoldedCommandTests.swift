@@ -65,7 +65,7 @@ struct FoldedCommandTests {
 
     @Test func standardInputIsReadByEachOfThem() throws {
         try expect("$k collapse perf - < b.perf", status: 1, errors: "bash: line 1: b.perf: No such file or directory\n")
-        try expect("printf 'dd 7 1.0: e:\\n\\t1f read (/bin/dd)' | $k collapse perf", output: "dd;read 1\n")
+        try expect("printf 'dd 7 1.0: e:\\n\\t1f read (/bin/dd)' | $k collapse perf --plain", output: "dd;read 1\n")
         try expect("$k diff a.folded - < a.folded", output: "main;read 12 12\nmain;write 5 5\n")
         try expect("$k diff - a.folded -o x.folded < a.folded && cat x.folded", output: "main;read 12 12\nmain;write 5 5\n")
     }
@@ -98,7 +98,7 @@ struct FoldedCommandTests {
     @Test func eventsThatAreLeftOutAreNamed() throws {
         let bad = "kiln: a.perf: line 4: neither a sample nor a frame: nonsense\n"
         try expect(
-            "$k collapse perf a.perf", output: "dd;read 5\n",
+            "$k collapse perf --plain a.perf", output: "dd;read 5\n",
             errors: bad + "kiln: a.perf: counted 1 samples of cycles; left out 1 of faults. Choose another with --event-filter.\n")
         try expect(
             "$k collapse perf --event-filter nothing a.perf", status: 1, output: "",
@@ -123,7 +123,9 @@ struct FoldedCommandTests {
         try expect("$k diff a.folded empty.folded", status: 1, output: "", errors: said)
         try expect(
             "$k collapse perf empty.folded", status: 1, output: "",
-            errors: "kiln: empty.folded: no samples. Give what `perf script` prints of a recording made with `perf record -g`.\n")
+            errors:
+                "kiln: empty.folded: no samples. Give what `perf script` prints of a recording made with `perf record -g`; of the fields that -F names, comm, tid (or pid) and one of time, event and cpu are needed: `perf script -F +comm,+tid,+time`.\n"
+        )
     }
 
     @Test(arguments: [
@@ -143,7 +145,7 @@ struct FoldedCommandTests {
         "flamegraph --nonsense a.folded", "flamegraph --width 5 a.folded", "flamegraph --width wide a.folded", "flamegraph --colors mauve a.folded",
         "flamegraph --minwidth x a.folded", "flamegraph --bgcolors mauve a.folded", "flamegraph --factor 0 a.folded", "flamegraph --total x a.folded",
         "flamegraph --reverse --flamechart a.folded", "flamegraph --sample-weight 0 a.folded", "collapse perf --context a.perf",
-        "collapse perf a.perf a.perf", "collapse other a.perf", "diff a.folded", "diff - -",
+        "collapse other a.perf", "diff a.folded", "diff - -",
     ])
     func wrongUsageIsSaidWithWhatIsRight(command: String) throws {
         let result = try shell("$k \(command) < /dev/null")
@@ -182,7 +184,7 @@ struct FoldedCommandTests {
 
     @Test func withoutAddr2lineOneLineSaysSo() throws {
         let samples = "a 1 1.0: e:\n\t1f f (/bin/sh)\n\t1f g (/bin/bash)\n"
-        let result = try shell("PATH=nowhere $k collapse perf --inline two.perf", file: ("two.perf", samples))
+        let result = try shell("PATH=nowhere $k collapse perf --plain --inline two.perf", file: ("two.perf", samples))
         #expect(result.output == "a;g;f 1\n")
         #expect(result.errors == "kiln: cannot start addr2line: No such file or directory. Install binutils, or leave out --inline.\n")
     }

@@ -135,7 +135,7 @@ static __always_inline void copy_carry(__u8 *to, const __u8 *from)
 {
 	__u64 *words = (__u64 *)to;
 
-	for (__u32 i = 0; i < RESP_CARRY / 8; i++)
+	for (__u32 i = 0; i < REQUEST_CARRY / 8; i++)
 		words[i] = word_at(from + i * 8);
 }
 
@@ -149,7 +149,7 @@ static __always_inline int cut_unit(struct request_reader *r, struct request_str
 			return fail(s);
 		return read_next_window(r) ? give_up(s) : 0;
 	}
-	if (available >= RESP_CARRY)
+	if (available >= REQUEST_CARRY)
 		return fail(s);
 	offset = in_window(offset);
 	copy_carry(s->carry, &r->bytes[offset]);
@@ -344,12 +344,12 @@ __noinline int resume_piece(struct request_reader *r, struct request_stream *s, 
 	if (carried) {
 		copy_carry(r->bytes, s->carry);
 		s->carry_length = 0;
-		if (length > WINDOW_BYTES - RESP_CARRY)
-			length = WINDOW_BYTES - RESP_CARRY;
+		if (length > WINDOW_BYTES - REQUEST_CARRY)
+			length = WINDOW_BYTES - REQUEST_CARRY;
 		barrier_var(carried);
-		carried &= RESP_CARRY - 1;
+		carried &= REQUEST_CARRY - 1;
 		barrier_var(length);
-		if (length > WINDOW_BYTES - RESP_CARRY)
+		if (length > WINDOW_BYTES - REQUEST_CARRY)
 			return 0;
 		if (bpf_probe_read_user(r->bytes + carried, length, (void *)buffer)) {
 			lose(KILN_LOST_UNREADABLE_BUFFERS, 1);

@@ -16,7 +16,7 @@
 #define MAY_GET_NO_RESPONSE (REPLIES_OFF | SKIPS_REPLY)
 #define MAY_GET_UNSOLICITED RESP3
 
-#define RESP_CARRY 128 /* an incomplete header with its name is shorter; a power of two */
+#define REQUEST_CARRY 128 /* an incomplete header with its name is shorter; a power of two */
 
 enum resp_state {
 	RESP_START,    /* at a request boundary, unless a unit is carried */
@@ -37,7 +37,7 @@ struct request_stream {
 	__u8 reserved[5];
 	__u64 begun; /* bytes of the current request that came in earlier receives */
 	__u8 inline_name[KILN_COMMAND_NAME_MAX];
-	__u8 carry[RESP_CARRY]; /* the incomplete unit that ended the last receive */
+	__u8 carry[REQUEST_CARRY]; /* the incomplete unit that ended the last receive */
 };
 
 enum reply_state {
