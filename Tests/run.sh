@@ -11,8 +11,11 @@ cd "$(dirname "$0")/.."
 
 case $part in
 # The scanners load unaligned words on purpose, which x86-64 and BPF allow.
-sanitized) set -- --scratch-path .build-sanitized --sanitize address \
-  -Xcc -fsanitize=undefined -Xcc -fno-sanitize=alignment -Xcc -fno-sanitize-recover=undefined ;;
+sanitized)
+  export LSAN_OPTIONS="suppressions=$PWD/Tests/leaks.supp:print_suppressions=0"
+  set -- --scratch-path .build-sanitized --sanitize address \
+    -Xcc -fsanitize=undefined -Xcc -fno-sanitize=alignment -Xcc -fno-sanitize-recover=undefined
+  ;;
 all | quick) set -- ;;
 *) echo "usage: run.sh SWIFT [quick|sanitized]"; exit 64 ;;
 esac
