@@ -104,6 +104,7 @@ __noinline int find_code(struct unwinding *u, __u64 address)
 {
 	struct task_struct *task = bpf_get_current_task_btf();
 	const struct kiln_known_code *known = NULL;
+	struct kiln_code_piece piece;
 	struct vm_area_struct *area;
 	unsigned long start = 0, end = 0, flags = 0, offset = 0;
 	struct mm_struct *mm = NULL;
@@ -135,7 +136,8 @@ __noinline int find_code(struct unwinding *u, __u64 address)
 		describe_file(inode, &u->piece);
 	}
 	if (file || start == (unsigned long)vdso) {
-		known = bpf_map_lookup_elem(&known_code, &u->piece);
+		piece = u->piece; /* Linux 6.1 takes no key that a global function's argument points to */
+		known = bpf_map_lookup_elem(&known_code, &piece);
 		if (!known)
 			return u->knows_process ? KILN_END_NO_MAPPING : KILN_END_NO_PROCESS;
 		u->mapping.bias = start - known->address;
