@@ -184,8 +184,8 @@ struct FoldedCommandTests {
 
     @Test func withoutAddr2lineOneLineSaysSo() throws {
         let samples = "a 1 1.0: e:\n\t1f f (/bin/sh)\n\t1f g (/bin/bash)\n"
-        let result = try shell("PATH=nowhere $k collapse perf --plain --inline two.perf", file: ("two.perf", samples))
-        #expect(result.output == "a;g;f 1\n")
+        let result = try shell("PATH=nowhere $k collapse perf --inline two.perf", file: ("two.perf", samples))
+        #expect(result.output.hasSuffix("\na;g;f 1\n"))
         #expect(result.errors == "kiln: cannot start addr2line: No such file or directory. Install binutils, or leave out --inline.\n")
     }
 
