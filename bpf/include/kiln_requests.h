@@ -135,7 +135,7 @@ struct kiln_request_control {
 		"idle connections that gave up their place: they are resynced at their next provable boundary") \
 	X(UNTIMED_COMMANDS, "untimed_commands", "commands counted without latency: too many awaited replies on one connection") \
 	X(UNMATCHED_CONNECTIONS, "unpaired_connections", \
-		"connections whose replies can't be matched with commands (subscriptions, monitoring, replication, another protocol): counted without latency from there on") \
+		"connections whose replies can't be matched with commands (subscriptions, monitoring, replication, a slot migration, another protocol): counted without latency from there on") \
 	X(UNSUPPORTED_SENDS, "unsupported_sends", \
 		"sends by a system call whose buffer can't be followed (io_uring, sendmmsg, sendfile); their replies can't be matched from there on") \
 	X(SEND_STEPS_EXCEEDED, "send_steps_exceeded", \
