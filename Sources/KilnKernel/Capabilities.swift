@@ -46,7 +46,7 @@ public enum Capabilities {
 
     static let typeInformation = "/sys/kernel/btf/vmlinux"
 
-    /// What every session needs, and what makes it faster.
+    /// The requirements of every session, and features that make it faster.
     public static let host: [Entry] = [
         Entry(
             name: "initial user namespace", group: .process, isRequired: true, takesAway: "everything", remedy: "Run kiln as root of the host.",

@@ -11,7 +11,7 @@ final class Waits {
         for map in ["wait_times", "waiting"] { try object.setCapacity(ofMap: map, to: 1) }
     }
 
-    /// A thread that sleeps when the session begins. The kernel tells nothing of it before it wakes, so its stack is not known.
+    /// A thread that sleeps when the session begins. Its stack is unknown, because no switch of it was seen.
     struct Sleeper {
         let tid: Int32
         /// The number of its process.

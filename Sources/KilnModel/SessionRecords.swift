@@ -278,54 +278,6 @@ public struct SessionRecord: Codable, Sendable {
         enum CodingKeys: String, CodingKey { case onCPU = "on_cpu", offCPU = "off_cpu" }
     }
 
-    /// Waits of threads off the CPU.
-    public struct OffCPU: Codable, Sendable {
-        /// The meaning of a count in stacks.off-cpu.folded.
-        public var unit = "nanoseconds"
-        /// Waits that began in the session and whose stack is known, those of descendants included.
-        public var recorded: UInt64
-        /// Of these, waits whose stack reaches the outermost function.
-        public var complete: UInt64
-        /// The same by unwind termination; only those that occurred.
-        public var ends: [String: UInt64]
-        /// Time by state (`WaitState`), without idle time. Waits that began before the session, or had not ended when it ended, count for their time
-        /// inside it.
-        public var sleepingNs, uninterruptibleNs, runnableNs, stoppedNs: UInt64
-        /// Time asleep in a multiplexer (epoll_wait and its kin), waiting for new work.
-        public var idleNs: UInt64
-        /// Of all waits: those that began before the session or had not ended when it ended, and their time, idle or not.
-        public var openWaits, openNs: UInt64
-        /// The longest wait that ended, idle ones left out.
-        public var longestNs: UInt64
-        /// Frames with and without names, weighted by time.
-        public var names: NamesRecord?
-
-        enum CodingKeys: String, CodingKey {
-            case unit, recorded, complete, ends, names, sleepingNs = "sleeping_ns", uninterruptibleNs = "uninterruptible_ns", runnableNs = "runnable_ns"
-            case stoppedNs = "stopped_ns", idleNs = "idle_ns", openWaits = "open_waits", openNs = "open_ns", longestNs = "longest_ns"
-        }
-
-        /// - Parameter waits: Those of the target.
-        public init(counts: [SampleCounts], waits: [(isIdle: Bool, times: WaitTimes)]) {
-            recorded = counts.reduce(0) { $0 &+ $1.recorded }
-            complete = counts.reduce(0) { $0 &+ $1.complete }
-            ends = counts.reduce(into: [:]) { $0.merge($1.terminationsByName, uniquingKeysWith: &+) }
-            var busy = WaitTimes(), all = WaitTimes(), idle = Nanoseconds.zero
-            for (isIdle, times) in waits {
-                all.add(times)
-                // A thread that was woken from its multiplexer has work: what it waits for then is a CPU.
-                if isIdle { idle = idle + (times.times[.sleeping] ?? .zero) } else { busy.add(times) }
-                if isIdle { busy.add(times.times[.runnable] ?? .zero, in: .runnable) }
-            }
-            func ns(_ state: WaitState) -> UInt64 { (busy.times[state] ?? .zero).count }
-            (sleepingNs, uninterruptibleNs, runnableNs, stoppedNs) = (ns(.sleeping), ns(.uninterruptible), ns(.runnable), ns(.stopped))
-            idleNs = idle.count
-            openWaits = all.open
-            openNs = all.openTime.count
-            longestNs = busy.longest.count
-        }
-    }
-
     /// BPF run-time statistics of a program.
     public struct Program: Codable, Sendable {
         public var runs: UInt64
