@@ -143,6 +143,24 @@ package struct BPFObject: ~Copyable {
         attachments.append((program, sectionName(found), .libbpf(link)))
     }
 
+    /// Runs a task iterator (`iter/task`) once: the program sees each thread of the host.
+    func run(overAllTasks program: String) throws(KernelError) {
+        guard let found = bpf_object__find_program_by_name(object, program) else {
+            throw KernelError("find the BPF program \(program)", code: ENOENT)
+        }
+        guard let link = bpf_program__attach_iter(found, nil) else {
+            throw KernelError("attach \(sectionName(found))", code: errno, log: String(cString: kiln_libbpf_log_take()))
+        }
+        defer { bpf_link__destroy(link) }
+        let iterator = bpf_iter_create(bpf_link__fd(link))
+        guard iterator >= 0 else { throw KernelError("create the iterator \(program)", code: -iterator) }
+        defer { close(iterator) }
+        // The program writes nothing, so the first read sees all tasks; EAGAIN says that there are more.
+        var byte: UInt8 = 0, result = 0
+        repeat { result = read(iterator, &byte, 1) } while result < 0 && (errno == EAGAIN || errno == EINTR)
+        guard result == 0 else { throw KernelError("run the iterator \(program)", code: errno) }
+    }
+
     /// Before loading: lets one link attach each of these programs to several functions. Attaching and detaching then wait for running
     /// programs only once, and each call is cheaper. The kernel must have uprobe_multi.
     mutating func attachToManyAtOnce(_ programs: [String]) {

@@ -70,8 +70,7 @@ public struct StackProbe: ~Copyable {
         let adopted = try descendants.map { descendants throws(KernelError) in try adopt(descendants) } ?? 0
         if frequency > 0 { try object.attach("sample", toCPUClocksAt: frequency) }
         if let waits {
-            for program in Waits.programs { try object.attach(program) }
-            try waits.begin(asleep: alive.values.flatMap(asleep))
+            try waits.begin(&object)
         }
         return adopted
     }
@@ -170,7 +169,7 @@ public struct StackProbe: ~Copyable {
         try weights.forEachEntry(key: kiln_stack_key.self, value: UInt64.self) { key, weight in
             if let key = StackTable.Key(key.pointee) { ring.set(key, weight.pointee) }
         }
-        if let waits { ring.set(try waits.read(learning: ring.learn)) }
+        if let waits { ring.set(try waits.read()) }
         try drain()
         return ring.table
     }

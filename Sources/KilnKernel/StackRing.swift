@@ -47,8 +47,6 @@ final class StackRing {
 
     func set(_ waits: [StackTable.Key: WaitTimes]) { table.waits = waits }
 
-    func learn(_ key: StackTable.Key, _ frames: StackFrames) { table.learn(key, frames) }
-
     /// Returns the processes that were sampled for the first time, or for the first time with a stack, and the numbers of those that ended,
     /// since the last call.
     func takeProcesses() -> (met: [SampledProcess], ended: [Int]) {

@@ -8,8 +8,6 @@ public struct UnwindTermination: Hashable, Sendable {
     public static let complete = UnwindTermination(KILN_END_COMPLETE)
     /// The stack exceeds the depth limit.
     public static let tooDeep = UnwindTermination(KILN_END_TOO_DEEP)
-    /// A thread that slept when the session began.
-    public static let asleepBefore = UnwindTermination(KILN_END_ASLEEP_BEFORE)
 
     public static let all = (0..<KILN_END_COUNT.rawValue).map { UnwindTermination(kiln_stack_end(rawValue: $0)) }
 

@@ -68,7 +68,7 @@ int copy_sample(struct bpf_perf_event_data *context)
 	copy = bpf_ringbuf_reserve(&copies, sizeof *copy, 0);
 	if (!copy)
 		return 0;
-	unwind_user_stack(stack, u);
+	unwind_user_stack(stack, u, bpf_get_current_task_btf());
 	copy_registers(copy, regs);
 	copy->start = copy->registers[7] & -(__u64)STACK_COPY_PAGE;
 	copy->depth = stack->user_depth;
@@ -100,9 +100,9 @@ int time_sample(struct bpf_perf_event_data *context)
 	bytes = bpf_get_stack(context, stack->frames, KILN_KERNEL_DEPTH * sizeof stack->frames[0], 0);
 	kernel = bpf_ktime_get_ns();
 	stack->kernel_depth = bytes > 0 ? bytes / sizeof stack->frames[0] : 0;
-	unwind_user_stack(stack, u);
+	unwind_user_stack(stack, u, bpf_get_current_task_btf());
 	user = bpf_ktime_get_ns();
-	unwind_user_stack(stack, u);
+	unwind_user_stack(stack, u, bpf_get_current_task_btf());
 	again = bpf_ktime_get_ns();
 	clock = bpf_ktime_get_ns();
 	sums->samples++;

@@ -98,7 +98,6 @@ struct task_struct {
 #define bpf_core_read(to, size, from) memcpy(to, from, size)
 #define bpf_probe_read_kernel(to, size, from) (memcpy(to, from, size), 0L)
 
-static struct task_struct *bpf_get_current_task_btf(void);
 static void *bpf_map_lookup_elem(void *map, const void *key);
 static long bpf_probe_read_user(void *to, __u32 size, const void *from);
 static const struct pt_regs *bpf_task_pt_regs(const void *task);

@@ -39,11 +39,6 @@ static __u32 turns_left(void)
 	return current->turns;
 }
 
-static struct task_struct *bpf_get_current_task_btf(void)
-{
-	return &current->task;
-}
-
 static const struct pt_regs *bpf_task_pt_regs(const void *task)
 {
 	(void)task;
@@ -152,7 +147,7 @@ int unwind_host_follows_call(struct unwind_host *host, uint64_t address, unwind_
 	host->read = read;
 	host->context = context;
 	current = host;
-	return follows_call(address);
+	return follows_call(&host->state, address);
 }
 
 void unwind_host_set_trapped(struct unwind_host *host, bool trapped)
@@ -194,7 +189,7 @@ static void unwind(struct unwind_host *host, const uint64_t *dwarf, unwind_read 
 	memset(&host->stack.key, 0, sizeof host->stack.key);
 	host->stack.kernel_depth = host->trapped;
 	current = host;
-	unwind_user_stack(&host->stack, &host->state);
+	unwind_user_stack(&host->stack, &host->state, &host->task);
 }
 
 size_t unwind_host_stack(struct unwind_host *host, const uint64_t *registers, unwind_read read, void *context, uint64_t *frames,

@@ -93,6 +93,7 @@ struct sched_info {
 
 struct task_struct {
 	struct thread_info thread_info;
+	unsigned int __state; /* since Linux 5.14 */
 	void *stack;
 	int pid;
 	int tgid;
@@ -231,6 +232,10 @@ struct pt_regs {
 };
 
 struct bpf_perf_event_data;
+
+struct bpf_iter__task {
+	struct task_struct *task;
+};
 
 enum iter_type { ITER_UBUF, ITER_IOVEC }; /* their numbers differ between kernels: ask for them */
 

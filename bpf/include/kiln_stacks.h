@@ -13,6 +13,7 @@
 #define KILN_USER_DEPTH 384              /* and of the user's; both fit into the frames of a struct kiln_stack */
 #define KILN_FOUND_CODE 16               /* pieces of code a stack names that were found in it; more have no name if the process ends */
 #define KILN_STACK_FRAMES 1024           /* words; a power of two, for the verifier */
+#define KILN_STACK_COPY_BYTES (1 << 16)  /* of the stack of a thread asleep when the session begins: the innermost part */
 #define KILN_STACKS_CAPACITY 32768       /* different stacks a session can hold */
 #define KILN_STACKS_RING_BYTES (1 << 20) /* frames on their way to user space */
 #define KILN_COMM_BYTES 16               /* a thread's name, as the kernel keeps it (TASK_COMM_LEN) */
@@ -80,17 +81,19 @@ struct kiln_stack_key {
 /* Value of `wait_times`, by struct kiln_stack_key; nanoseconds. */
 struct kiln_wait_times {
 	__u64 ns[KILN_WAIT_STATE_COUNT];
-	__u64 waits; /* that have ended */
+	__u64 waits; /* that began in the session and have ended */
 	__u64 longest_ns;
+	__u64 earlier_waits; /* that began before the session and have ended */
+	__u64 earlier_ns;    /* their time in it, which `ns` includes */
 };
 
 /* Value of `waiting`, by tid: a wait that has not ended. */
 struct kiln_waiting {
-	struct kiln_stack_key key; /* hash 0: it began before the session, and its stack is not known */
+	struct kiln_stack_key key;
 	__u64 began_ns;            /* 0: the thread is on a CPU */
 	__u64 woken_ns;            /* when it was woken, or preempted; 0: not yet */
 	__u32 state;               /* enum kiln_wait_state, until it is woken */
-	__u32 reserved;
+	__u32 is_earlier;          /* the thread was asleep when the session began */
 };
 
 /* How the user's side of a stack ended. X(symbol, name, what it means and what would help) */
@@ -103,7 +106,8 @@ struct kiln_waiting {
 	X(NO_ROW, "no_row", \
 		"an address that its file's call frame information doesn't cover, and no frame pointer; it helps to build it with -fno-omit-frame-pointer") \
 	X(UNSUPPORTED_ROW, "unsupported_row", "call frame information that the unwinder can't follow") \
-	X(UNREADABLE_MEMORY, "unreadable_memory", "stack memory that could not be read: swapped out, or never written") \
+	X(UNREADABLE_MEMORY, "unreadable_memory", \
+		"stack memory that could not be read: swapped out, never written, or more than 64 KiB of a thread asleep when the session began") \
 	X(TOO_DEEP, "too_deep", "more than 384 user frames; the innermost are kept") \
 	X(STUCK, "stuck", "a caller's frame that doesn't lie above its callee's: a broken stack") \
 	X(COMPAT_32_BIT, "compat_32_bit", "32-bit code") \
@@ -113,8 +117,7 @@ struct kiln_waiting {
 	X(GENERATED_CODE, "generated_code", \
 		"generated code without frame pointer; it helps to start a JVM with -XX:+PreserveFramePointer, Node.js with --interpreted-frames-native-stack") \
 	X(IN_EXEC, "in_exec", "the kernel was replacing the program by another, which has no stack yet") \
-	X(EXITING, "exiting", "the process was ending: its memory was gone") \
-	X(ASLEEP_BEFORE, "asleep_before", "asleep since before the session began: its stack was not seen")
+	X(EXITING, "exiting", "the process was ending: its memory was gone")
 
 enum kiln_stack_end {
 #define X(symbol, name, meaning) KILN_END_##symbol,

@@ -4,6 +4,7 @@
 #define KILN_CODE_BYTES_BPF_H
 
 #include "common/bpf.h"
+#include "stacks/user_memory.bpf.h"
 
 /* Whether a call ends at an address, so that a return may lead there; what can't be read may. The encodings of CALL: e8 with 4 bytes, ff /2 with a
  * register (2 bytes) or memory (2 to 7). Prefixes come before them. A word from the stack that is none of those was left there by
@@ -12,7 +13,7 @@
 #define FOLLOWS_CALL 1
 #define CODE_UNREADABLE 2
 
-__noinline int follows_call(__u64 address)
+__noinline int follows_call(struct unwinding *u, __u64 address)
 {
 	__u64 code = 0;
 
@@ -20,7 +21,7 @@ __noinline int follows_call(__u64 address)
 #define last(n) ((__u8)(code >> (64 - 8 * (n))))
 #define modrm(n, mode) ((last(n) & 0xf8) == ((mode) << 6 | 2 << 3))
 #define needs_sib(n) ((last(n) & 7) == 4)
-	if (bpf_probe_read_user(&code, sizeof code, (void *)(address - sizeof code)))
+	if (!u || read_user(u, &code, sizeof code, address - sizeof code))
 		return CODE_UNREADABLE;
 	if (last(5) == 0xe8)
 		return FOLLOWS_CALL;
@@ -39,11 +40,11 @@ __noinline int follows_call(__u64 address)
 }
 
 /* mov $15, %rax or %eax, and syscall: where signal handlers return to. C libraries without call frame information have it, too. */
-__noinline int is_signal_return(__u64 address)
+__noinline int is_signal_return(struct unwinding *u, __u64 address)
 {
 	__u8 code[16] = {};
 
-	if (bpf_probe_read_user(code, 9, (void *)address))
+	if (!u || read_user(u, code, 9, address))
 		return 0;
 	if (code[0] == 0xb8)
 		return code[1] == 15 && !code[2] && !code[3] && !code[4] && code[5] == 0x0f && code[6] == 0x05;

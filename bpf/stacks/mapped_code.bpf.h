@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: (GPL-2.0-only OR BSD-2-Clause) */
-/* What the kernel itself says of an address in the current process: which file's code lies there. Part of unwind.bpf.h.
+/* What the kernel itself says of an address in the process: which file's code lies there. Part of unwind.bpf.h.
  *
  * For code that user space hasn't read the mappings of yet: of a process that has just executed a program, of a library loaded a moment
  * before. Most files have been met in other processes, and their tables are here already.
@@ -102,7 +102,6 @@ static __always_inline void note_found_code(struct unwinding *u, __u64 number)
 /* Sets unwinding.mapping to the code at an address. 0, or how the stack ends there. */
 __noinline int find_code(struct unwinding *u, __u64 address)
 {
-	struct task_struct *task = bpf_get_current_task_btf();
 	const struct kiln_known_code *known = NULL;
 	struct kiln_code_piece piece;
 	struct vm_area_struct *area;
@@ -115,7 +114,7 @@ __noinline int find_code(struct unwinding *u, __u64 address)
 	if (!u)
 		return KILN_END_NO_MAPPING;
 	u->mapping.start = u->mapping.end = 0;
-	bpf_core_read(&mm, sizeof mm, &task->mm);
+	bpf_core_read(&mm, sizeof mm, &task_of(u)->mm);
 	area = look_up_mapping(u, mm, address);
 	if (!area)
 		return KILN_END_NOT_CODE;

@@ -44,9 +44,9 @@ static __always_inline __u32 wait_state(bool preempt, unsigned int task_state)
 	return task_state & TASK_STOPPED_OR_TRACED ? KILN_WAIT_STOPPED : KILN_WAIT_RUNNABLE;
 }
 
-static __always_inline __u16 wait_label(__u32 state)
+static __always_inline __u16 wait_label(struct task_struct *task, __u32 state)
 {
-	const struct pt_regs *regs = (const struct pt_regs *)bpf_task_pt_regs(bpf_get_current_task_btf());
+	const struct pt_regs *regs = (const struct pt_regs *)bpf_task_pt_regs(task);
 
 	return state == KILN_WAIT_SLEEPING && kiln_is_multiplexer(regs->orig_ax) ? KILN_LABEL_IDLE : 0;
 }
@@ -66,34 +66,49 @@ static __always_inline bool know_stack(struct kiln_stack *stack, const struct un
 	return false;
 }
 
-/* The current thread leaves its CPU. */
-static __always_inline void begin_wait(void *context, __u32 tid, __u32 state, __u64 now)
+/* Where the stack of a wait belongs: its process and what the thread does. NULL: not to this session. */
+static __always_inline struct kiln_stack_stats *identify_wait(struct kiln_stack *stack, struct task_struct *task, __u32 state)
 {
-	__u32 where = IN_SCHEDULER, row;
+	__u32 row;
+
+	stack->key.kind = KILN_STACK_OFF_CPU;
+	stack->key.label = wait_label(task, state);
+	if (!find_process(stack, task))
+		return NULL;
+	row = stats_row(stack);
+	return bpf_map_lookup_elem(&stack_stats, &row);
+}
+
+static __always_inline struct kiln_waiting a_wait(const struct kiln_stack *stack, __u32 state, __u64 now)
+{
+	return (struct kiln_waiting){
+		.key = stack->key,
+		.began_ns = now,
+		.woken_ns = state == KILN_WAIT_RUNNABLE ? now : 0,
+		.state = state,
+	};
+}
+
+/* The current thread leaves its CPU. */
+static __always_inline void begin_wait(void *context, struct task_struct *task, __u32 tid, __u32 state, __u64 now)
+{
+	__u32 where = IN_SCHEDULER;
 	struct kiln_stack *stack = bpf_map_lookup_elem(&stack_scratch, &where);
 	struct unwinding *u = bpf_map_lookup_elem(&unwindings, &where);
 	struct kiln_stack_stats *stats;
-	struct kiln_waiting wait = {}, *slot;
+	struct kiln_waiting wait, *slot;
 
 	if (!stack || !u)
 		return;
-	stack->key.kind = KILN_STACK_OFF_CPU;
-	stack->key.label = wait_label(state);
-	if (!find_process(stack))
-		return;
-	row = stats_row(stack);
-	stats = bpf_map_lookup_elem(&stack_stats, &row);
+	stats = identify_wait(stack, task, state);
 	if (!stats)
 		return;
-	stats->seen++;
-	take_stack(context, stack, u);
+	count_in(where, &stats->seen);
+	take_stack(stack, u, task, bpf_get_stack(context, stack->frames, KERNEL_STACK_BYTES, 0));
 	if (!know_stack(stack, u))
 		return;
-	count_recorded(stats, stack);
-	wait.key = stack->key;
-	wait.began_ns = now;
-	wait.woken_ns = state == KILN_WAIT_RUNNABLE ? now : 0;
-	wait.state = state;
+	count_recorded(where, stats, stack);
+	wait = a_wait(stack, state, now);
 	slot = bpf_map_lookup_elem(&waiting, &tid);
 	if (slot)
 		*slot = wait;
@@ -119,9 +134,14 @@ static __always_inline void end_wait(__u32 tid, __u64 now)
 			__sync_fetch_and_add(&times->ns[wait->state], woken - wait->began_ns);
 		if (options.wait_states >> KILN_WAIT_RUNNABLE & 1)
 			__sync_fetch_and_add(&times->ns[KILN_WAIT_RUNNABLE], now - woken);
-		__sync_fetch_and_add(&times->waits, 1);
-		if (length > times->longest_ns)
-			times->longest_ns = length;
+		if (wait->is_earlier) {
+			__sync_fetch_and_add(&times->earlier_waits, 1);
+			__sync_fetch_and_add(&times->earlier_ns, length);
+		} else {
+			__sync_fetch_and_add(&times->waits, 1);
+			if (length > times->longest_ns)
+				times->longest_ns = length;
+		}
 	}
 	wait->began_ns = 0;
 }
@@ -138,7 +158,7 @@ int BPF_PROG(off_cpu_switch, bool preempt, struct task_struct *prev, struct task
 	if (!preempt && prev_state & TASK_GONE)
 		bpf_map_delete_elem(&waiting, &tid);
 	else
-		begin_wait(ctx, tid, wait_state(preempt, prev_state), now);
+		begin_wait(ctx, prev, tid, wait_state(preempt, prev_state), now);
 	return 0;
 }
 

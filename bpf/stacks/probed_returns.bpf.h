@@ -24,7 +24,7 @@
 #define TRAMPOLINE_POPPED_ONE 15
 #define TRAMPOLINE_POPPED_BOTH 16
 
-/* Where the page of probes lies in the current process; 0: it has none. */
+/* Where the page of probes lies in the process; 0: it has none. */
 static __always_inline __u64 probes_page(struct task_struct *task)
 {
 	struct mm_struct *mm = NULL;
@@ -79,7 +79,7 @@ static __always_inline bool leave_probes_page(struct unwinding *u, struct uprobe
 	/* The system call has put the address where the trampoline's own return takes it from, or does so in a moment. */
 	address = u->sp + (offset < TRAMPOLINE_POPPED_ONE ? 16 : offset < TRAMPOLINE_POPPED_BOTH ? 8 : 0);
 	if (offset < TRAMPOLINE_CALLED || offset > TRAMPOLINE_POPPED_BOTH ||
-		bpf_probe_read_user(&u->word, sizeof u->word, (void *)address) || follows_call(u->word) != FOLLOWS_CALL)
+		read_user(u, &u->word, sizeof u->word, address) || follows_call(u, u->word) != FOLLOWS_CALL)
 		return false;
 	u->pc = u->word;
 	u->sp = address + 8;
@@ -92,7 +92,7 @@ enum { NO_PROBE, PROBE_LEFT, PROBE_UNKNOWN };
 
 __noinline int leave_probe(struct unwinding *u)
 {
-	struct task_struct *task = bpf_get_current_task_btf();
+	struct task_struct *task = u ? task_of(u) : NULL;
 	struct uprobe_task *probes = NULL;
 	__u64 page, offset;
 	bool left;
@@ -124,10 +124,10 @@ static __always_inline void put_right(struct unwinding *u, struct task_struct *t
 	bpf_core_read(&probes, sizeof probes, &task->utask);
 	if (!probes)
 		return;
-	if (!bpf_probe_read_user(code, sizeof code, (void *)(u->pc - 1)) && code[0] == BREAKPOINT &&
+	if (!read_user(u, code, sizeof code, u->pc - 1) && code[0] == BREAKPOINT &&
 		code[1] != BREAKPOINT) /* put right already, and padding before it */
 		u->pc--;
-	else if (!bpf_probe_read_user(pushed, sizeof pushed, (void *)u->sp) && pushed[0] == regs->r11 && pushed[1] == regs->cx &&
+	else if (!read_user(u, pushed, sizeof pushed, u->sp) && pushed[0] == regs->r11 && pushed[1] == regs->cx &&
 		pushed[2] == regs->ax)
 		u->sp += TRAMPOLINE_PUSHED;
 }

@@ -90,10 +90,10 @@ static __always_inline bool number_process(const struct execution *execution, st
 	return true;
 }
 
-/* Says which process the current task is: its number, origin and family. False: none of the session's, or no room. */
-static __always_inline bool find_process(struct kiln_stack *stack)
+/* Says which process a task is part of: its number, origin and family. False: none of the session's, or no room. */
+static __always_inline bool find_process(struct kiln_stack *stack, struct task_struct *task)
 {
-	struct task_struct *task = bpf_get_current_task_btf(), *leader = task->group_leader;
+	struct task_struct *leader = task->group_leader;
 	__u32 tgid = task->tgid, *family;
 	int listed = target_index(tgid);
 	struct process *known, process;
@@ -127,12 +127,12 @@ static __always_inline bool find_process(struct kiln_stack *stack)
 }
 
 /* What only user space needs to know of the process. */
-static __always_inline void describe_process(struct kiln_stack *stack)
+static __always_inline void describe_process(struct kiln_stack *stack, struct task_struct *task)
 {
-	struct task_struct *task = bpf_get_current_task_btf();
+	struct task_struct *leader = BPF_CORE_READ(task, group_leader);
 
 	stack->start_stack = BPF_CORE_READ(task, mm, start_stack); /* 0: a thread of the kernel */
-	bpf_core_read(stack->comm, sizeof stack->comm, &task->group_leader->comm);
+	bpf_core_read(stack->comm, sizeof stack->comm, &leader->comm);
 }
 
 SEC("tp_btf/sched_process_fork")

@@ -63,10 +63,11 @@ struct {
 	__type(value, __u64);
 } scratch_claims SEC(".maps");
 
-/* The kernel's frames, and the hash over them. */
-static __always_inline void take_kernel_stack(void *context, struct kiln_stack *stack)
+#define KERNEL_STACK_BYTES (KILN_KERNEL_DEPTH * sizeof(__u64))
+
+/* The kernel's frames, which fill so many bytes, and the hash over them. */
+static __always_inline void take_kernel_stack(struct kiln_stack *stack, long bytes)
 {
-	long bytes = bpf_get_stack(context, stack->frames, KILN_KERNEL_DEPTH * sizeof stack->frames[0], 0);
 	__u32 depth = bytes > 0 ? bytes / sizeof stack->frames[0] : 0, i;
 	__u64 hash = mix(0, depth);
 
@@ -79,12 +80,13 @@ static __always_inline void take_kernel_stack(void *context, struct kiln_stack *
 	stack->key.hash = hash;
 }
 
-/* Also into the hash. The kernel fills what a name leaves with zeros. */
-static __always_inline void take_thread_name(struct kiln_stack *stack)
+/* Also into the hash. */
+static __always_inline void take_thread_name(struct kiln_stack *stack, struct task_struct *task)
 {
 	if (!options.by_thread)
 		return;
-	bpf_get_current_comm(stack->thread, sizeof stack->thread);
+	stack->thread[0] = stack->thread[1] = 0;
+	bpf_probe_read_kernel_str(stack->thread, sizeof stack->thread, task->comm);
 	stack->key.hash = mix(mix(stack->key.hash, stack->thread[0]), stack->thread[1]);
 }
 
@@ -126,7 +128,7 @@ static __always_inline bool send_frames(struct kiln_stack *stack, const struct u
 {
 	__u32 depth = stack->kernel_depth + stack->user_depth, words;
 
-	describe_process(stack);
+	describe_process(stack, task_of(u));
 	words = (depth + take_found_code(stack, u, depth)) & (KILN_STACK_FRAMES - 1);
 	barrier_var(words);
 	if (!bpf_ringbuf_output(
@@ -163,21 +165,30 @@ static __always_inline __u32 stats_row(const struct kiln_stack *stack)
 	return stack->key.kind * 2 * KILN_MAX_TARGETS + (process < KILN_MAX_TARGETS ? process : KILN_MAX_TARGETS + stack->family);
 }
 
-/* The current thread's stack, with its key. */
-static __always_inline void take_stack(void *context, struct kiln_stack *stack, struct unwinding *u)
+/* A task's stack, with its key. `bytes`: so many hold the kernel's frames, which are in place. */
+static __always_inline void take_stack(struct kiln_stack *stack, struct unwinding *u, struct task_struct *task, long bytes)
 {
-	take_kernel_stack(context, stack);
-	take_thread_name(stack);
-	unwind_user_stack(stack, u);
+	take_kernel_stack(stack, bytes);
+	take_thread_name(stack, task);
+	unwind_user_stack(stack, u, task);
 }
 
-static __always_inline void count_recorded(struct kiln_stack_stats *stats, const struct kiln_stack *stack)
+/* A program that may be preempted adds in one instruction: on the same CPU another may count meanwhile. */
+static __always_inline void count_in(__u32 where, __u64 *count)
 {
-	stats->recorded++;
+	if (where == IN_TASK)
+		__sync_fetch_and_add(count, 1);
+	else
+		++*count;
+}
+
+static __always_inline void count_recorded(__u32 where, struct kiln_stack_stats *stats, const struct kiln_stack *stack)
+{
+	count_in(where, &stats->recorded);
 	if (stack->kernel_depth >= KILN_KERNEL_DEPTH)
-		stats->kernel_truncated++;
+		count_in(where, &stats->kernel_truncated);
 	if (stack->end < KILN_END_COUNT)
-		stats->ends[stack->end]++;
+		count_in(where, &stats->ends[stack->end]);
 }
 
 /* The scratch of IN_TASK is claimed: its program may be preempted, and another one begin on the same CPU. */
@@ -212,20 +223,21 @@ static __always_inline void record_stack(void *context, __u32 where, __u16 kind,
 {
 	struct kiln_stack *stack = bpf_map_lookup_elem(&stack_scratch, &where);
 	struct unwinding *u = bpf_map_lookup_elem(&unwindings, &where);
+	struct task_struct *task = bpf_get_current_task_btf();
 
 	if (!stack || !u || !claim_scratch(where))
 		return;
 	stack->key.kind = kind;
 	stack->key.label = label;
-	if (find_process(stack)) {
+	if (find_process(stack, task)) {
 		__u32 row = stats_row(stack);
 		struct kiln_stack_stats *stats = bpf_map_lookup_elem(&stack_stats, &row);
 
 		if (stats) {
-			stats->seen++;
-			take_stack(context, stack, u);
+			count_in(where, &stats->seen);
+			take_stack(stack, u, task, bpf_get_stack(context, stack->frames, KERNEL_STACK_BYTES, 0));
 			if (add_weight(stack, u, weight))
-				count_recorded(stats, stack);
+				count_recorded(where, stats, stack);
 		}
 	}
 	release_scratch(where);

@@ -7,3 +7,4 @@ char LICENSE[] SEC("license") = "Dual BSD/GPL";
 
 #include "stacks/off_cpu.bpf.h"
 #include "stacks/on_cpu.bpf.h"
+#include "stacks/sleepers.bpf.h"

@@ -33,9 +33,9 @@ __noinline int read_window(struct unwinding *u, __u64 address)
 {
 	if (!u)
 		return -1;
-	if (address & 7 || bpf_probe_read_user(u->window, UNWIND_WINDOW, (void *)address)) {
+	if (address & 7 || read_user(u, u->window, UNWIND_WINDOW, address)) {
 		u->window_at = -1ULL << 40; /* it would have passed the end of the stack */
-		return bpf_probe_read_user(&u->word, sizeof u->word, (void *)address) ? -1 : 0;
+		return read_user(u, &u->word, sizeof u->word, address) ? -1 : 0;
 	}
 	u->window_at = address;
 	u->word = u->window[0];
@@ -159,7 +159,7 @@ static __always_inline int follow_without_row(struct unwinding *u, __u32 why, __
 	if (u->sp + FIRST_FRAME_BYTES - u->stack_start < FIRST_FRAME_REACH)
 		return KILN_END_COMPLETE;
 	u->guessed = 1 + why;
-	if (u->depth == 1 && why == KILN_END_NO_ROW && !read_word(u, u->sp) && follows_call(u->word) == FOLLOWS_CALL) {
+	if (u->depth == 1 && why == KILN_END_NO_ROW && !read_word(u, u->sp) && follows_call(u, u->word) == FOLLOWS_CALL) {
 		*cfa = u->sp + 8;
 		*frame_pointer = KILN_UNWIND_FP_SAME;
 		return FOLLOWED;
@@ -251,12 +251,12 @@ static long unwind_frame(__u32 turn, struct unwind_context *context)
 			}
 		}
 		/* A guess that led nowhere was none: its address is not shown. */
-		if (u->guessed && (!(found.word || is_code(why)) || follows_call(u->pc) == FOLLOWS_NO_CALL))
+		if (u->guessed && (!(found.word || is_code(why)) || follows_call(u, u->pc) == FOLLOWS_NO_CALL))
 			return ended(u, u->guessed - 1);
 		/* Nor is a word that is no address of code. */
 		if (why == KILN_END_NOT_CODE && !u->exact)
 			return ended(u, why);
-		if (found.row.rule == KILN_UNWIND_NONE && !u->exact && is_code(why) && is_signal_return(u->pc))
+		if (found.row.rule == KILN_UNWIND_NONE && !u->exact && is_code(why) && is_signal_return(u, u->pc))
 			found.row.rule = KILN_UNWIND_SIGNAL;
 		/* Where samples hit user code rarely repeats; where it calls and enters the kernel does. */
 		if (!u->is_found && (!u->exact || (found.word && context->stack->kernel_depth)) && (found.word || is_code(why))) {
@@ -348,11 +348,11 @@ static long unwind_frame(__u32 turn, struct unwind_context *context)
 
 #define CODE_SEGMENT_32_BIT 0x23 /* __USER32_CS */
 
-/* Puts the current task's user frames behind the kernel's and says how they end; stack->key.hash goes on over them.
- * The saved registers are the user's whether the task is in user or kernel mode. `u`: the scratch of the calling program's context. */
-static __always_inline void unwind_user_stack(struct kiln_stack *stack, struct unwinding *u)
+/* Puts a task's user frames behind the kernel's and says how they end; stack->key.hash goes on over them.
+ * The saved registers are the user's whether the task is in user or kernel mode. `u`: the scratch of the calling program's context. Of another task
+ * than the current one, copy_stack() comes first. */
+static __always_inline void unwind_user_stack(struct kiln_stack *stack, struct unwinding *u, struct task_struct *task)
 {
-	struct task_struct *task = bpf_get_current_task_btf();
 	const struct pt_regs *regs = (const struct pt_regs *)bpf_task_pt_regs(task);
 	__u32 zero = 0, process = stack->key.process;
 	struct unwind_context context = { .u = u, .stack = stack, .regs = regs };
@@ -375,6 +375,7 @@ static __always_inline void unwind_user_stack(struct kiln_stack *stack, struct u
 		stack->key.hash = mix(stack->key.hash, stack->end);
 		return;
 	}
+	u->task = (__u64)task;
 	u->pc = regs->ip;
 	u->sp = regs->sp;
 	u->fp = regs->bp;
