@@ -39,7 +39,7 @@ public struct StackProbe: ~Copyable {
             section: ".rodata.options", kiln_stack_options(byThread: byThread, everything: watched == nil, filter ?? WaitFilter())
         )
         object.loadOnly(["process_forked", "process_freed", "sample"] + (filter == nil ? [] : Waits.programs))
-        if filter == nil { try Waits.leaveOut(of: object) }
+        try Waits.leaveOut(of: object, filter)
         try object.load()
         let weights = try object.map("stack_weights"), stats = try object.map("stack_stats")
         let losses = try object.map("losses")
@@ -60,9 +60,9 @@ public struct StackProbe: ~Copyable {
     }
 
     /// Starts the timers. `frequency`: samples per second of CPU time, on every online CPU; 0: no timers. `descendants`: running descendants of the first
-    /// target, to be sampled, too. Returns how many there are.
+    /// target, to be sampled, too. `startsTarget`: the target is a command that is about to start. Returns how many descendants there are.
     @discardableResult
-    public mutating func attach(frequency: Int, withDescendants descendants: (() -> [Int32])? = nil) throws(KernelError) -> Int {
+    public mutating func attach(frequency: Int, withDescendants descendants: (() -> [Int32])? = nil, startsTarget: Bool = false) throws(KernelError) -> Int {
         try filling.take()?.outcome()
         // Before the timers, so that every sampled child is known.
         try object.attach("process_forked")
@@ -70,7 +70,9 @@ public struct StackProbe: ~Copyable {
         let adopted = try descendants.map { descendants throws(KernelError) in try adopt(descendants) } ?? 0
         if frequency > 0 { try object.attach("sample", toCPUClocksAt: frequency) }
         if let waits {
-            try waits.begin(&object)
+            try waits.attach(&object)
+            // The command waits for its start, in code of kiln.
+            if !startsTarget { try waits.takeSleepers(object) }
         }
         return adopted
     }
@@ -123,6 +125,7 @@ public struct StackProbe: ~Copyable {
         var code: [Int: [CodeMapping]] = [:]
         for number in changed { code[number] = alive[number].map(mappings) }
         try unwinding.set(code, forgetting: ended)
+        if !code.isEmpty { try waits?.takeSleepers(object) }
     }
 
     /// A descriptor that becomes readable when `drain` and `follow` are due at once, because a process ran unknown code.
@@ -169,7 +172,7 @@ public struct StackProbe: ~Copyable {
         try weights.forEachEntry(key: kiln_stack_key.self, value: UInt64.self) { key, weight in
             if let key = StackTable.Key(key.pointee) { ring.set(key, weight.pointee) }
         }
-        if let waits { ring.set(try waits.read()) }
+        if let waits { ring.set(try waits.read(), try waits.wakes()) }
         try drain()
         return ring.table
     }

@@ -45,7 +45,10 @@ final class StackRing {
 
     func set(_ key: StackTable.Key, _ weight: UInt64) { table.weights[key] = weight }
 
-    func set(_ waits: [StackTable.Key: WaitTimes]) { table.waits = waits }
+    func set(_ waits: [StackTable.Key: WaitTimes], _ wakes: [StackTable.WakeKey: WakeTimes]) {
+        table.waits = waits
+        table.wakeTimes = wakes
+    }
 
     /// Returns the processes that were sampled for the first time, or for the first time with a stack, and the numbers of those that ended,
     /// since the last call.
@@ -87,7 +90,7 @@ final class StackRing {
         for word in stride(from: 0, to: pieces.count, by: foundWords) {
             table.learn(FoundCode(start: pieces[word], end: pieces[word + 1], piece: Int(clamping: pieces[word + 2])), in: process)
         }
-        guard process >= targets else { return }
+        guard process >= targets, process != StackTable.noProcess else { return }
         let sampled = SampledProcess(
             number: process, pid: Int32(bitPattern: field(MemoryLayout<kiln_stack>.offset(of: \.tgid))),
             comm: name(record, MemoryLayout<kiln_stack>.offset(of: \.comm)) ?? "",

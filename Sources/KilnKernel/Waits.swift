@@ -5,16 +5,18 @@ import KilnModel
 final class Waits {
     static let programs = attachedPrograms + [sleepers]
     private static let attachedPrograms = ["off_cpu_waking", "off_cpu_switch"]
-    /// Runs once, over all threads.
+    /// Runs over all threads.
     private static let sleepers = "sleepers"
 
-    /// Without `programs`, these maps are not needed: they are made as small as the kernel allows.
-    static func leaveOut(of object: borrowing BPFObject) throws(KernelError) {
-        for map in ["wait_times", "waiting"] { try object.setCapacity(ofMap: map, to: 1) }
+    /// Maps that are not needed are made as small as the kernel allows. `filter`: nil if no waits are recorded.
+    static func leaveOut(of object: borrowing BPFObject, _ filter: WaitFilter?) throws(KernelError) {
+        if filter == nil { for map in ["wait_times", "waiting"] { try object.setCapacity(ofMap: map, to: 1) } }
+        if filter?.interruptEntries == nil { for map in ["wakes", "waker_stacks"] { try object.setCapacity(ofMap: map, to: 1) } }
     }
 
     private let times: BPFMap
     private let waiting: BPFMap
+    private let wakeTimes: BPFMap
     private let filter: WaitFilter
     /// Nil while the session goes on.
     private var stopped: Nanoseconds?
@@ -22,16 +24,18 @@ final class Waits {
     init(_ object: borrowing BPFObject, _ filter: WaitFilter) throws(KernelError) {
         times = try object.map("wait_times")
         waiting = try object.map("waiting")
+        wakeTimes = try object.map("wakes")
         self.filter = filter
     }
 
     func stop() { stopped = stopped ?? MonotonicClock.now() }
 
-    /// Attaches the programs, and lets the waits of all threads begin that sleep now.
-    func begin(_ object: inout BPFObject) throws(KernelError) {
-        for program in Self.attachedPrograms { try object.attach(program) }
-        try object.run(overAllTasks: Self.sleepers)
-    }
+    /// Attaches the programs.
+    func attach(_ object: inout BPFObject) throws(KernelError) { for program in Self.attachedPrograms { try object.attach(program) } }
+
+    /// Takes the stacks of threads that sleep and have none: of those whose waits began before the session, and of those that ended in code whose
+    /// file had not been read.
+    func takeSleepers(_ object: borrowing BPFObject) throws(KernelError) { if stopped == nil { try object.run(overAllTasks: Self.sleepers) } }
 
     /// Times by stack so far, with those of waits that have not ended.
     func read() throws(KernelError) -> [StackTable.Key: WaitTimes] {
@@ -64,6 +68,16 @@ final class Waits {
         }
         return waits
     }
+
+    /// Time until threads were woken, by both stacks, of waits that have ended.
+    func wakes() throws(KernelError) -> [StackTable.WakeKey: WakeTimes] {
+        var wakes: [StackTable.WakeKey: WakeTimes] = [:]
+        try wakeTimes.forEachEntry(key: kiln_wake_key.self, value: kiln_wakes.self) { key, times in
+            guard let waited = StackTable.Key(key.pointee.waited), let waker = StackTable.Key(key.pointee.waker) else { return }
+            wakes[.init(waited: waited, waker: waker)] = WakeTimes(time: Nanoseconds(times.pointee.ns), wakes: times.pointee.wakes)
+        }
+        return wakes
+    }
 }
 
 extension kiln_stack_options {
@@ -74,5 +88,8 @@ extension kiln_stack_options {
         wait_states = filter.states.reduce(0) { $0 | 1 << UInt32($1.rawValue) }
         min_wait_ns = filter.lengths.lowerBound.count
         max_wait_ns = filter.lengths.upperBound.count
+        wakers = filter.interruptEntries == nil ? 0 : 1
+        interrupts_start = filter.interruptEntries?.lowerBound ?? 0
+        interrupts_end = filter.interruptEntries?.upperBound ?? 0
     }
 }

@@ -21,9 +21,32 @@ extension SessionRecord {
         public var longestNs: UInt64
         /// Frames with and without names, weighted by time.
         public var names: NamesRecord?
+        /// With `--wakers`.
+        public var wakers: Wakers?
+
+        /// The waits whose waker is known.
+        public struct Wakers: Codable, Sendable {
+            /// Idle waits included.
+            public var recorded: UInt64 = 0
+            /// Of these, wakers whose stack reaches the outermost function, or the interrupt's entry.
+            public var complete: UInt64 = 0
+            /// The same by unwind termination; only those that occurred.
+            public var ends: [String: UInt64] = [:]
+            /// Time until the threads were woken.
+            public var ns: UInt64 = 0
+
+            public init(_ wakes: [StackTable.Wake]) {
+                for wake in wakes {
+                    recorded &+= wake.wakes
+                    ns &+= wake.time.count
+                    if wake.wakerFrames.termination == .complete { complete &+= wake.wakes }
+                    ends[wake.wakerFrames.termination.name, default: 0] &+= wake.wakes
+                }
+            }
+        }
 
         enum CodingKeys: String, CodingKey {
-            case unit, recorded, complete, ends, names, sleepingNs = "sleeping_ns", uninterruptibleNs = "uninterruptible_ns", runnableNs = "runnable_ns"
+            case unit, recorded, complete, ends, names, wakers, sleepingNs = "sleeping_ns", uninterruptibleNs = "uninterruptible_ns", runnableNs = "runnable_ns"
             case stoppedNs = "stopped_ns", idleNs = "idle_ns", openWaits = "open_waits", openNs = "open_ns", longestNs = "longest_ns"
         }
 

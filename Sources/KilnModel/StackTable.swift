@@ -70,10 +70,24 @@ public enum StackKind: Int, CaseIterable, Sendable {
     case onCPU
     /// The thread left the CPU. The weight: nanoseconds until it got a CPU again.
     case offCPU
+    /// The thread woke one that waited. The weight: nanoseconds of that wait, until it was woken.
+    case waker
 
     /// The files of a session.
-    public var foldedFile: String { self == .onCPU ? "stacks.folded" : "stacks.off-cpu.folded" }
-    public var pictureFile: String { self == .onCPU ? "flamegraph.svg" : "off-cpu.svg" }
+    public var foldedFile: String {
+        switch self {
+        case .onCPU: "stacks.folded"
+        case .offCPU: "stacks.off-cpu.folded"
+        case .waker: "stacks.wakers.folded"
+        }
+    }
+    public var pictureFile: String {
+        switch self {
+        case .onCPU: "flamegraph.svg"
+        case .offCPU: "off-cpu.svg"
+        case .waker: "wakers.svg"
+        }
+    }
 }
 
 /// Stacks with their weights.
@@ -98,6 +112,19 @@ public struct StackTable: Sendable {
         public var isIdle: Bool { kind == .offCPU && label & Int(KILN_LABEL_IDLE) != 0 }
     }
 
+    public struct WakeKey: Hashable, Sendable {
+        public var waited: Key
+        public var waker: Key
+
+        public init(waited: Key, waker: Key) {
+            self.waited = waited
+            self.waker = waker
+        }
+    }
+
+    /// `Key.process` of a waker that is no process: an interrupt.
+    public static let noProcess = Int(KILN_NO_PROCESS_NUMBER)
+
     private struct Stack: Hashable {
         let hash: UInt64
         let process: Int
@@ -108,6 +135,8 @@ public struct StackTable: Sendable {
     /// Of all kinds but off-CPU.
     public var weights: [Key: UInt64] = [:]
     public var waits: [Key: WaitTimes] = [:]
+    /// Time until threads that waited were woken, by the stack that waited and the stack of the waker.
+    public var wakeTimes: [WakeKey: WakeTimes] = [:]
     /// By number, without targets.
     public private(set) var processes: [Int: SampledProcess] = [:]
 
@@ -135,6 +164,29 @@ public struct StackTable: Sendable {
     public var waitingStacks: [(process: Int, frames: StackFrames, isIdle: Bool, times: WaitTimes)] {
         waits.keys.sorted { ($0.process, $0.hash) < ($1.process, $1.hash) }.compactMap { key in
             frames(of: key).map { (key.process, $0, key.isIdle, waits[key] ?? WaitTimes()) }
+        }
+    }
+
+    /// A stack that waited, and one that ended such waits.
+    public struct Wake {
+        public let process: Int
+        public let frames: StackFrames
+        public let isIdle: Bool
+        public let waker: Int
+        public let wakerFrames: StackFrames
+        public let time: Nanoseconds
+        public let wakes: UInt64
+    }
+
+    /// In a fixed order: by the process that waited.
+    public var wakes: [Wake] {
+        func order(_ key: WakeKey) -> (Int, UInt64, Int, UInt64) { (key.waited.process, key.waited.hash, key.waker.process, key.waker.hash) }
+        return wakeTimes.sorted { order($0.key) < order($1.key) }.compactMap { key, times in
+            guard let frames = frames(of: key.waited), let waker = self.frames(of: key.waker) else { return nil }
+            return Wake(
+                process: key.waited.process, frames: frames, isIdle: key.waited.isIdle, waker: key.waker.process, wakerFrames: waker, time: times.time,
+                wakes: times.wakes
+            )
         }
     }
 

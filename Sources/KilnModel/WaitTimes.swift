@@ -46,11 +46,26 @@ public struct WaitTimes: Equatable, Sendable {
     public var total: Nanoseconds { times.values.reduce(.zero, +) }
 }
 
+/// The waits that one stack ended for another.
+public struct WakeTimes: Equatable, Sendable {
+    /// Until the thread was woken.
+    public var time: Nanoseconds
+    public var wakes: UInt64
+
+    public init(time: Nanoseconds, wakes: UInt64) {
+        self.time = time
+        self.wakes = wakes
+    }
+}
+
 /// Which waits are recorded.
 public struct WaitFilter: Sendable {
     /// Waits of another length are left out.
     public var lengths = Nanoseconds.zero...Nanoseconds(.max)
     public var states = Set(WaitState.allCases)
+    /// With this, who ended a wait is recorded, too: the addresses with which interrupts enter the kernel. Empty: they are not known, and what an
+    /// interrupt ends is ended by what it interrupts.
+    public var interruptEntries: Range<UInt64>?
 
     public init() {}
 }

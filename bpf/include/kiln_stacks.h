@@ -27,9 +27,11 @@ struct kiln_stack_options {
 	__u32 by_thread;   /* equal stacks of threads with other names are other stacks */
 	__u32 everything;  /* all processes; otherwise the listed ones and what descends from them */
 	__u32 wait_states; /* a bit for each enum kiln_wait_state that is wanted */
-	__u32 reserved;
+	__u32 wakers;      /* who ends a wait is recorded, too */
 	__u64 min_wait_ns; /* shorter waits are left out */
 	__u64 max_wait_ns; /* and longer ones */
+	__u64 interrupts_start; /* where the kernel's code for interrupts begins: entries of the hardware, not of exceptions and system calls */
+	__u64 interrupts_end;
 };
 
 /* What a thread that doesn't run waits for. */
@@ -67,6 +69,7 @@ static inline int kiln_is_multiplexer(unsigned long call)
 enum kiln_stack_kind {
 	KILN_STACK_ON_CPU,  /* the timer found the thread on a CPU; its weight: samples */
 	KILN_STACK_OFF_CPU, /* the thread left the CPU; its weights: struct kiln_wait_times */
+	KILN_STACK_WAKER,   /* the thread woke one that waited; its weights: struct kiln_wakes */
 	KILN_STACK_KIND_COUNT,
 };
 
@@ -76,6 +79,20 @@ struct kiln_stack_key {
 	__u32 process; /* listed ones by their index; others are numbered on when first met */
 	__u16 kind;    /* enum kiln_stack_kind */
 	__u16 label;   /* what the thread worked on; 0: not known */
+};
+
+/* The process of a waker's stack that is no process's: an interrupt, or a CPU that has nothing to do. */
+#define KILN_NO_PROCESS_NUMBER 0xffffffffU
+
+/* Key of `wakes`: who waited and who ended it, and its value. */
+struct kiln_wake_key {
+	struct kiln_stack_key waited;
+	struct kiln_stack_key waker;
+};
+
+struct kiln_wakes {
+	__u64 ns; /* from when the thread left the CPU until it was woken */
+	__u64 wakes;
 };
 
 /* Value of `wait_times`, by struct kiln_stack_key; nanoseconds. */
@@ -94,6 +111,9 @@ struct kiln_waiting {
 	__u64 woken_ns;            /* when it was woken, or preempted; 0: not yet */
 	__u32 state;               /* enum kiln_wait_state, until it is woken */
 	__u32 is_earlier;          /* the thread was asleep when the session began */
+	struct kiln_stack_key waker; /* hash 0: not known */
+	__u32 end;                   /* enum kiln_stack_end of its stack */
+	__u32 reserved;
 };
 
 /* How the user's side of a stack ended. X(symbol, name, what it means and what would help) */
@@ -126,6 +146,8 @@ enum kiln_stack_end {
 		KILN_END_COUNT
 };
 
+#define KILN_NO_FAMILY 0xffffffffU
+
 /* Set in a user frame's address that isn't where a call returns to, but the instruction that a signal interrupted. The
  * innermost frame's never is a return address and isn't marked. */
 #define KILN_FRAME_INTERRUPTED (1ULL << 63)
@@ -139,7 +161,7 @@ struct kiln_stack {
 	__u32 end; /* enum kiln_stack_end */
 	__u32 tgid;
 	__u32 origin;                      /* the process it was forked from and has the code of; itself, where it has its own */
-	__u32 family;                      /* the listed process that it is or descends from; 0 where everything is sampled */
+	__u32 family;                      /* the listed process that it is or descends from, or KILN_NO_FAMILY; 0 where everything is sampled */
 	__u64 start_stack;                 /* where its stack begins, as /proc/PID/stat has it: tells its executions apart */
 	__u64 comm[KILN_COMM_BYTES / 8];   /* the bytes of its leader's name */
 	__u64 thread[KILN_COMM_BYTES / 8]; /* the bytes of the thread's name; zeros unless by_thread */
@@ -160,6 +182,8 @@ struct kiln_stack_stats {
 	X(NESTED_STACKS, "nested_stacks", \
 		"stacks that were not taken: the thread was preempted while it took one, and so was the thread that ran instead") \
 	X(WAITING_MAP_FULL, "waiting_map_full", "waits of threads for which there was no room: too many live at a time") \
+	X(WAKES_MAP_FULL, "wakes_map_full", \
+		"wakers of waits for which there was no room: too many different pairs of stacks") \
 	X(STACKS_MAP_FULL, "stacks_map_full", "samples of a stack for which there was no room: the session has too many different stacks") \
 	X(STACKS_RING_FULL, "stacks_ring_full", "samples of a new stack that found no room on its way to user space") \
 	X(PROCESSES_MAP_FULL, "processes_map_full", "samples of processes for which there was no room: the session has met too many") \

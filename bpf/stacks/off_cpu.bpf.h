@@ -8,7 +8,7 @@
 #ifndef KILN_OFF_CPU_BPF_H
 #define KILN_OFF_CPU_BPF_H
 
-#include "stacks/record_stack.bpf.h"
+#include "stacks/wakers.bpf.h"
 
 /* include/linux/sched.h. Other bits modify these. */
 #define TASK_INTERRUPTIBLE 0x1
@@ -73,7 +73,7 @@ static __always_inline struct kiln_stack_stats *identify_wait(struct kiln_stack 
 
 	stack->key.kind = KILN_STACK_OFF_CPU;
 	stack->key.label = wait_label(task, state);
-	if (!find_process(stack, task))
+	if (!find_process(stack, task, false))
 		return NULL;
 	row = stats_row(stack);
 	return bpf_map_lookup_elem(&stack_stats, &row);
@@ -86,6 +86,7 @@ static __always_inline struct kiln_waiting a_wait(const struct kiln_stack *stack
 		.began_ns = now,
 		.woken_ns = state == KILN_WAIT_RUNNABLE ? now : 0,
 		.state = state,
+		.end = stack->end,
 	};
 }
 
@@ -130,8 +131,11 @@ static __always_inline void end_wait(__u32 tid, __u64 now)
 	woken = wait->woken_ns > wait->began_ns ? wait->woken_ns : wait->began_ns;
 	times = bpf_map_lookup_elem(&wait_times, &wait->key);
 	if (times && length >= options.min_wait_ns && length <= options.max_wait_ns) {
-		if (wait->state < KILN_WAIT_STATE_COUNT && options.wait_states >> wait->state & 1)
+		if (wait->state < KILN_WAIT_STATE_COUNT && options.wait_states >> wait->state & 1) {
 			__sync_fetch_and_add(&times->ns[wait->state], woken - wait->began_ns);
+			if (wait->waker.hash)
+				add_wake(wait, woken - wait->began_ns);
+		}
 		if (options.wait_states >> KILN_WAIT_RUNNABLE & 1)
 			__sync_fetch_and_add(&times->ns[KILN_WAIT_RUNNABLE], now - woken);
 		if (wait->is_earlier) {
@@ -168,8 +172,11 @@ int BPF_PROG(off_cpu_waking, struct task_struct *task)
 	__u32 tid = task->pid;
 	struct kiln_waiting *wait = bpf_map_lookup_elem(&waiting, &tid);
 
-	if (wait && wait->began_ns && !wait->woken_ns)
-		wait->woken_ns = bpf_ktime_get_ns();
+	if (!wait || !wait->began_ns || wait->woken_ns)
+		return 0;
+	wait->woken_ns = bpf_ktime_get_ns();
+	if (options.wakers)
+		take_waker(ctx, wait);
 	return 0;
 }
 

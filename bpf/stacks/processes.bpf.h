@@ -90,8 +90,8 @@ static __always_inline bool number_process(const struct execution *execution, st
 	return true;
 }
 
-/* Says which process a task is part of: its number, origin and family. False: none of the session's, or no room. */
-static __always_inline bool find_process(struct kiln_stack *stack, struct task_struct *task)
+/* Says which process a task is part of: its number, origin and family. False: none of the session's, or no room. `any`: also of others. */
+static __always_inline bool find_process(struct kiln_stack *stack, struct task_struct *task, bool any)
 {
 	struct task_struct *leader = task->group_leader;
 	__u32 tgid = task->tgid, *family;
@@ -109,9 +109,9 @@ static __always_inline bool find_process(struct kiln_stack *stack, struct task_s
 		return false;
 	if (!options.everything) {
 		family = bpf_map_lookup_elem(&descendants, &tgid);
-		if (!family)
+		if (!family && !any)
 			return false;
-		stack->family = *family;
+		stack->family = family ? *family : KILN_NO_FAMILY;
 	}
 	execution = execution_of(leader, task->self_exec_id);
 	known = bpf_map_lookup_elem(&processes, &execution);

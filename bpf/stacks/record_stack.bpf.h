@@ -229,7 +229,7 @@ static __always_inline void record_stack(void *context, __u32 where, __u16 kind,
 		return;
 	stack->key.kind = kind;
 	stack->key.label = label;
-	if (find_process(stack, task)) {
+	if (find_process(stack, task, false)) {
 		__u32 row = stats_row(stack);
 		struct kiln_stack_stats *stats = bpf_map_lookup_elem(&stack_stats, &row);
 

@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: (GPL-2.0-only OR BSD-2-Clause) */
-/* Threads that sleep when the session begins: their waits begin now, with the stacks that they have. A program that user space runs once over
- * all tasks of the host, after the switches are watched. Linux 5.19 and later. */
+/* The stacks of threads that sleep: a program that user space runs over all tasks of the host. Linux 5.19 and later.
+ *
+ * It runs when the switches are watched: waits that began before begin now, with the stacks that the threads have. And it runs when user space
+ * has read the mappings of a process, for the waits of its threads whose stacks ended in code that was not known. */
 #ifndef KILN_SLEEPERS_BPF_H
 #define KILN_SLEEPERS_BPF_H
 
@@ -27,33 +29,68 @@ static __always_inline void copy_stack(struct unwinding *u, struct task_struct *
 	}
 }
 
-static __always_inline void begin_earlier_wait(struct kiln_stack *stack, struct unwinding *u, struct task_struct *task, __u32 state)
+/* The code that ended the stack was mapped a moment before, and user space knows it a moment later. */
+static __always_inline bool is_passing(__u32 end)
 {
-	const struct pt_regs *regs = (const struct pt_regs *)bpf_task_pt_regs(task);
-	struct kiln_stack_stats *stats = identify_wait(stack, task, state);
-	struct kiln_waiting wait;
+	return end == KILN_END_NO_PROCESS || end == KILN_END_NO_MAPPING;
+}
+
+/* A wait that began in the session has its whole stack now. */
+static __always_inline void complete_stack(struct kiln_waiting *wait, __u64 began, struct kiln_stack_stats *stats, const struct kiln_stack *stack)
+{
+	__u32 before = wait->end, end = stack->end;
+
+	barrier_var(before); /* or clang reads them again after the checks */
+	barrier_var(end);
+	if (wait->began_ns != began || before >= KILN_END_COUNT || end >= KILN_END_COUNT)
+		return;
+	wait->key = stack->key;
+	wait->end = end;
+	__sync_fetch_and_add(&stats->ends[before], -1); /* of this CPU's copy: the sum is right */
+	__sync_fetch_and_add(&stats->ends[end], 1);
+}
+
+static __always_inline void begin_earlier_wait(struct kiln_stack *stack, struct kiln_stack_stats *stats, struct task_struct *task, __u32 state)
+{
+	struct kiln_waiting wait = a_wait(stack, state, bpf_ktime_get_ns());
 	__u32 tid = task->pid;
 	long error;
 
+	wait.is_earlier = 1;
+	error = bpf_map_update_elem(&waiting, &tid, &wait, BPF_NOEXIST);
+	if (!error) {
+		count_in(IN_TASK, &stats->seen);
+		count_recorded(IN_TASK, stats, stack);
+	} else if (error != -EEXIST) {
+		lose(KILN_LOST_WAITING_MAP_FULL, 1);
+	}
+	/* One that has woken or ended meanwhile has passed the programs that end its wait. */
+	if (!error && (!BPF_CORE_READ(task, __state) || BPF_CORE_READ(task, __state) & TASK_GONE))
+		bpf_map_delete_elem(&waiting, &tid);
+}
+
+static __always_inline void take_sleeper(struct kiln_stack *stack, struct unwinding *u, struct task_struct *task, __u32 state)
+{
+	const struct pt_regs *regs = (const struct pt_regs *)bpf_task_pt_regs(task);
+	__u32 tid = task->pid;
+	struct kiln_waiting *wait = bpf_map_lookup_elem(&waiting, &tid);
+	__u64 began = wait ? wait->began_ns : 0;
+	struct kiln_stack_stats *stats;
+
+	if (wait && !is_passing(wait->end))
+		return;
+	stats = identify_wait(stack, task, state);
 	if (!stats)
 		return;
-	count_in(IN_TASK, &stats->seen);
 	copy_stack(u, task, regs->sp);
 	take_stack(stack, u, task, bpf_get_task_stack(task, stack->frames, KERNEL_STACK_BYTES, 0));
 	u->copied_bytes = 0;
 	if (!know_stack(stack, u))
 		return;
-	wait = a_wait(stack, state, bpf_ktime_get_ns());
-	wait.is_earlier = 1;
-	/* A thread that has left the CPU since the switches are watched has an entry. */
-	error = bpf_map_update_elem(&waiting, &tid, &wait, BPF_NOEXIST);
-	if (!error)
-		count_recorded(IN_TASK, stats, stack);
-	else if (error != -EEXIST)
-		lose(KILN_LOST_WAITING_MAP_FULL, 1);
-	/* One that has woken or ended meanwhile has passed the programs that end its wait. */
-	if (!error && (!BPF_CORE_READ(task, __state) || BPF_CORE_READ(task, __state) & TASK_GONE))
-		bpf_map_delete_elem(&waiting, &tid);
+	if (wait)
+		complete_stack(wait, began, stats, stack);
+	else
+		begin_earlier_wait(stack, stats, task, state);
 }
 
 SEC("iter.s/task")
@@ -68,7 +105,7 @@ int sleepers(struct bpf_iter__task *context)
 		return 0;
 	state = wait_state(false, task->__state);
 	if (state != KILN_WAIT_RUNNABLE)
-		begin_earlier_wait(stack, u, task, state);
+		take_sleeper(stack, u, task, state);
 	release_scratch(where);
 	return 0;
 }

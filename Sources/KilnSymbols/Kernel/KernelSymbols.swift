@@ -126,6 +126,21 @@ public struct KernelSymbols: Sendable {
             name: String(decoding: names[function.name], as: UTF8.self),
             module: modules[Int(function.module)], start: starts[index])
     }
+
+    /// The functions of x86-64 with which an interrupt enters the kernel, from the first to behind the last; nil if there are none. Exceptions
+    /// and system calls have others (arch/x86/include/asm/idtentry.h).
+    public var interruptEntries: Range<UInt64>? {
+        var first: UInt64?, end: UInt64?
+        for (index, function) in functions.enumerated() where function.isNamed {
+            let name = names[function.name]
+            guard name.starts(with: "asm_sysvec_".utf8) || name.elementsEqual("asm_common_interrupt".utf8)
+                || name.elementsEqual("asm_spurious_interrupt".utf8), index + 1 < starts.count
+            else { continue }
+            first = first ?? starts[index]
+            end = starts[index + 1]
+        }
+        return first.flatMap { first in end.map { first..<$0 } }
+    }
 }
 
 /// Names kernel frames. Reads the kernel's symbols at the first frame. If that fails, it keeps the error.
@@ -139,6 +154,9 @@ public final class KernelSymbolizer {
         self.path = path
         modulesPath = modules
     }
+
+    /// As `KernelSymbols.interruptEntries`; nil if the symbols can't be read, too.
+    public var interruptEntries: Range<UInt64>? { try? symbols.get().interruptEntries }
 
     public func symbolize(_ frame: FrameAddress) -> Symbol {
         let reason: UnknownReason

@@ -77,8 +77,13 @@ struct RecordCommand: ParsableCommand {
                 )
             ])
             let stacks = StackSampling(
-                watched: watched, sampling, folding: folding, known: { all ? folding.code(ofProcesses: (try? ProcFS().pids()) ?? []) : [] },
-                descendants: children ? { ProcFS().descendants(of: target.pid) } : nil
+                watched: watched, sampling, folding: folding,
+                known: {
+                    all
+                        ? folding.code(ofProcesses: (try? ProcFS().pids()) ?? [])
+                        : children ? folding.code(ofProcesses: ProcFS().descendants(of: target.pid)) : []
+                },
+                descendants: children ? { ProcFS().descendants(of: target.pid) } : nil, startsTarget: child != nil && !all
             )
             var plan = Session.Plan(
                 targets: [target], probes: [stacks],

@@ -40,6 +40,9 @@ struct SamplingOptions: ParsableArguments {
     @Flag(help: "With --off-cpu: also show waits for new work (in epoll_wait and its kin) in the flamegraph.")
     var idle = false
 
+    @Flag(help: "With --off-cpu: record who ended each wait, too: the waker's stack above the stack that waited, in wakers.svg.")
+    var wakers = false
+
     /// Nil unless off-CPU time is recorded.
     var waits: WaitFilter? {
         guard offCPU else { return nil }
@@ -59,8 +62,8 @@ struct SamplingOptions: ParsableArguments {
         guard (0...10_000).contains(frequency) else {
             throw ValidationError("--frequency \(frequency) makes no sense: give 0 to 10000 samples a second.")
         }
-        if !offCPU, minWait != nil || maxWait != nil || !states.isEmpty || idle {
-            throw ValidationError("--min-wait, --max-wait, --state and --idle are about waits: give --off-cpu, too.")
+        if !offCPU, minWait != nil || maxWait != nil || !states.isEmpty || idle || wakers {
+            throw ValidationError("--min-wait, --max-wait, --state, --idle and --wakers are about waits: give --off-cpu, too.")
         }
         if let minWait, let maxWait, minWait.time > maxWait.time {
             throw ValidationError("--min-wait \(minWait.text) is longer than --max-wait \(maxWait.text): no wait is both.")

@@ -39,6 +39,10 @@ final class StackFolding {
         pids.flatMap { pid in (try? Symbolizer(pid: pid, sharing: store)).map(code.mappings) ?? [] }
     }
 
+    /// The addresses with which interrupts enter the kernel; empty if they are not known. `kernel` reads its symbols later, when the session's BPF
+    /// programs are among them.
+    var interruptEntries: Range<UInt64> { KernelSymbolizer().interruptEntries ?? 0..<0 }
+
     /// Stacks of one kind as folded text, one sorted line each: `root;outermost;...;innermost weight`. `root` returns the name of a process (by
     /// its number), or nil to leave its stacks out. The thread's name follows the root, if it is known. Off-CPU stacks then have the state,
     /// `(sleeping)`. An incomplete stack begins with its unwind termination: `root;[no_row];...`.
@@ -48,10 +52,9 @@ final class StackFolding {
         var known = KnownFrames(lasting)
         let found = table.foundCode.mapValues(code.mappings)
         var lines: [String: UInt64] = [:]
-        func add(_ process: Int, _ frames: StackFrames, _ weights: [(state: String?, weight: UInt64)]) {
-            guard let root = root(process), let uses = weights.map(\.weight).max() else { return }
+        /// The frames, the outermost first. `uses`: the weight of the stack.
+        func stack(_ process: Int, _ frames: StackFrames, _ uses: UInt64) -> [String] {
             let origin = table.processes[process]?.origin ?? process
-            let bottom = [foldedSafe(root)] + (frames.thread.map { [foldedSafe($0)] } ?? [])
             // Marks the missing part, so that the next frame doesn't look like the outermost function.
             var stack = frames.termination == .complete ? [] : ["[\(frames.termination.name)]"]
             for frame in located(frames.user, interrupted: frames.interrupted).reversed() {
@@ -60,19 +63,37 @@ final class StackFolding {
             var kernel = located(frames.kernel).reversed().map { frame in
                 known.text(of: frame, in: nil, uses) { named([self.kernel.symbolize($0)], in: .kernel) }
             }
-            // The program that takes the stack at a switch is on top of it.
-            while kind == .offCPU, let top = kernel.last, Self.ownFrames.contains(where: top.hasPrefix) { kernel.removeLast() }
-            stack += kernel
-            for (state, weight) in weights { lines[(bottom + (state.map { [$0] } ?? []) + stack).joined(separator: ";"), default: 0] += weight }
+            if kind != .onCPU {
+                // The program that takes the stack at a tracepoint is on top of it.
+                if let call = kernel.lastIndex(where: { $0.hasPrefix("bpf_trace_run") }) { kernel.removeSubrange(call...) }
+                while let top = kernel.last, Self.tracepointFrames.contains(where: top.hasPrefix) { kernel.removeLast() }
+                // The kernel doesn't show these of a thread that is asleep when its stack is taken.
+                while let top = kernel.last, Self.switchFrames.contains(top) { kernel.removeLast() }
+            }
+            return stack + kernel
         }
+        func add(_ process: Int, _ frames: StackFrames, _ weights: [(below: String?, above: [String], weight: UInt64)]) {
+            guard let root = root(process), let uses = weights.map(\.weight).max() else { return }
+            let bottom = [foldedSafe(root)] + (frames.thread.map { [foldedSafe($0)] } ?? []), own = stack(process, frames, uses)
+            for (below, above, weight) in weights {
+                lines[(bottom + (below.map { [$0] } ?? []) + own + above).joined(separator: ";"), default: 0] += weight
+            }
+        }
+        func name(_ state: WaitState) -> String { "(\(state.name))" }
         switch kind {
         case .onCPU:
-            for (process, frames, samples) in table.stacks(of: .onCPU) { add(process, frames, [(nil, samples)]) }
+            for (process, frames, samples) in table.stacks(of: .onCPU) { add(process, frames, [(nil, [], samples)]) }
         case .offCPU:
             for (process, frames, isIdle, times) in table.waitingStacks {
                 // What was woken from a multiplexer has work.
                 let shown = times.times.filter { withIdle || !isIdle || $0.key != .sleeping }
-                add(process, frames, shown.sorted { $0.key.rawValue < $1.key.rawValue }.map { ("(\($0.key.name))", $0.value.count) })
+                add(process, frames, shown.sorted { $0.key.rawValue < $1.key.rawValue }.map { (name($0.key), [], $0.value.count) })
+            }
+        case .waker:
+            for wake in table.wakes where withIdle || !wake.isIdle {
+                let waker = stack(wake.waker, wake.wakerFrames, wake.time.count)
+                let by = wakerName(wake.waker, waker, table, root)
+                add(wake.process, wake.frames, [(nil, ["(woken by)"] + waker.reversed() + [foldedSafe(by)], wake.time.count)])
             }
         }
         lasting = known.lasting
@@ -80,8 +101,17 @@ final class StackFolding {
         return (text, NamesRecord(named: known.named, unnamed: known.unnamed))
     }
 
-    /// Kernel functions between a tracepoint and a BPF program.
-    private static let ownFrames = ["bpf_prog_", "bpf_trace_run", "__bpf_trace_", "__traceiter_"]
+    /// The process of a waker, or the kind of interrupt.
+    private func wakerName(_ process: Int, _ stack: [String], _ table: StackTable, _ root: (Int) -> String?) -> String {
+        if process != StackTable.noProcess { return root(process) ?? table.processes[process]?.comm ?? "[unknown]" }
+        return stack.contains { $0.hasPrefix("hrtimer_") || $0.hasPrefix("run_timer") } ? "(timer)" : "(interrupt)"
+    }
+
+    /// Kernel functions in which every thread leaves the CPU.
+    private static let switchFrames: Set = ["__schedule_[k]", "schedule_[k]", "schedule_hrtimeout_range_clock_[k]", "schedule_hrtimeout_range_[k]"]
+
+    /// Kernel functions between a tracepoint and `bpf_trace_run`, which calls the program.
+    private static let tracepointFrames = ["__bpf_trace_", "__traceiter_"]
 
     /// The innermost address is an instruction, as is one that a signal interrupted; the others are return addresses.
     private func located(_ addresses: [UInt64], interrupted: [Int] = []) -> [FrameAddress] {

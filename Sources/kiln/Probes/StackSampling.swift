@@ -10,6 +10,7 @@ final class StackSampling: Probe {
     private let folding: StackFolding
     private let known: () -> [CodeMapping]
     private let descendants: (() -> [Int32])?
+    private let startsTarget: Bool
     private var frequency: Int
     private var expected: [ExpectedSamples]
     private var probe: StackProbe?
@@ -23,27 +24,31 @@ final class StackSampling: Probe {
     ///   - options: At least one kind of stacks is asked for.
     ///   - known: Code whose unwind tables are loaded at the start, as far as time and memory allow.
     ///   - descendants: Lists running descendants of the first target, to be sampled, too.
+    ///   - startsTarget: The target is a command that is about to start.
     init(
         watched: WatchedProcesses?, _ options: SamplingOptions, folding: StackFolding, known: @escaping () -> [CodeMapping] = { [] },
-        descendants: (() -> [Int32])? = nil
+        descendants: (() -> [Int32])? = nil, startsTarget: Bool = false
     ) {
         self.watched = watched
         self.options = options
         self.folding = folding
         self.known = known
         self.descendants = descendants
+        self.startsTarget = startsTarget
         frequency = options.frequency
         expected = [ExpectedSamples](repeating: ExpectedSamples(frequency: frequency), count: watched?.pids.count ?? 1)
     }
 
     func load() throws(KernelError) {
-        probe = try StackProbe(watching: watched, byThread: options.threads, waits: options.waits, known: known(), mappings: folding.mappings)
+        var waits = options.waits
+        if options.wakers { waits?.interruptEntries = folding.interruptEntries }
+        probe = try StackProbe(watching: watched, byThread: options.threads, waits: waits, known: known(), mappings: folding.mappings)
     }
 
     func attach() throws -> Nanoseconds {
-        let started = try probe?.attach(frequency: frequency, withDescendants: descendants) ?? 0
+        let started = try probe?.attach(frequency: frequency, withDescendants: descendants, startsTarget: startsTarget) ?? 0
         details = frequency > 0 ? ["\(frequency) Hz"] : []
-        if options.offCPU { details.append("off-CPU time") }
+        if options.offCPU { details.append(options.wakers ? "off-CPU time and wakers" : "off-CPU time") }
         if descendants != nil { details.insert("with \(started) running descendants", at: 0) }
         return MonotonicClock.now()
     }
@@ -64,7 +69,7 @@ final class StackSampling: Probe {
         if let waits = snapshot[OffCPUCounts.self] { snapshot[OffCPUCounts.self] = OffCPUCounts(targets: waits.descendants, descendants: []) }
     }
 
-    var stackKinds: [StackKind] { (options.frequency > 0 ? [.onCPU] : []) + (options.offCPU ? [.offCPU] : []) }
+    var stackKinds: [StackKind] { (options.frequency > 0 ? [.onCPU] : []) + (options.offCPU ? [.offCPU] : []) + (options.wakers ? [.waker] : []) }
 
     func stacks() throws -> StackTable? { try probe?.stacks() }
 

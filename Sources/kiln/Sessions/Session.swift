@@ -277,6 +277,11 @@ final class Session {
                 case .offCPU:
                     records[index].samples.offCPU = offCPU(of: index, stacks)
                     records[index].samples.offCPU?.names = names
+                case .waker:
+                    let target = plan.targets[index]
+                    records[index].samples.offCPU?.wakers = .init(
+                        stacks.wakes.filter { target.stackRoot(of: $0.process, in: stacks, target: index) != nil }
+                    )
                 }
             }
             if !texts.isEmpty { records[index].cost.symbolizeS = (MonotonicClock.now() - began).seconds }

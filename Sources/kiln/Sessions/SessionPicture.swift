@@ -19,7 +19,7 @@ func sessionPicture(_ folded: [UInt8], _ kind: StackKind, _ record: SessionRecor
     return renderSVG(
         FoldedStacks(parsing: folded),
         FlamegraphOptions(
-            title: "\(target.comm) · \(kind == .onCPU ? "on-CPU" : "off-CPU")",
+            title: "\(target.comm) · \(kind.title)",
             subtitle: "\(process)\(record.started) · \(significantSeconds(record.durationS))\(rate)",
             countName: kind == .onCPU ? "samples" : "ns",
             notes: (record.costLimit?.steps ?? []).map { "after \(significantSeconds($0.afterS)): \($0.step)" } + [
@@ -27,6 +27,16 @@ func sessionPicture(_ folded: [UInt8], _ kind: StackKind, _ record: SessionRecor
                 "\(counts); \(lost)",
             ]
         ))
+}
+
+extension StackKind {
+    fileprivate var title: String {
+        switch self {
+        case .onCPU: "on-CPU"
+        case .offCPU: "off-CPU"
+        case .waker: "off-CPU, and who ended it"
+        }
+    }
 }
 
 private func waitNote(_ waits: SessionRecord.OffCPU) -> String {

@@ -70,7 +70,12 @@ struct SessionText {
             waits.openWaits == 0
             ? [] : ["  \(grouped(waits.openWaits)) of all waits reach beyond the session: \(Nanoseconds(waits.openNs)) of their time is inside"]
         return ["off-CPU: \(grouped(waits.recorded)) waits\(whole); " + (times.isEmpty ? "no time" : times.joined(separator: ", "))] + open
-            + terminations(waits.ends)
+            + terminations(waits.ends) + (waits.wakers.map(wakerLines) ?? [])
+    }
+
+    private func wakerLines(_ wakers: SessionRecord.OffCPU.Wakers) -> [String] {
+        let whole = wakers.recorded == 0 ? "" : ", \(share(wakers.complete, of: wakers.recorded)) % of their stacks complete"
+        return ["wakers: of \(grouped(wakers.recorded)) waits\(whole); \(Nanoseconds(wakers.ns)) until they woke the thread"] + terminations(wakers.ends)
     }
 
     private func terminations(_ counts: [String: UInt64]) -> [String] {
