@@ -231,7 +231,7 @@ public struct SampleCounts: Equatable, Sendable {
     /// Recorded stacks that reach the outermost function.
     public var complete: UInt64 { terminations[.complete] ?? 0 }
 
-    var terminationsByName: [String: UInt64] { Dictionary(uniqueKeysWithValues: terminations.map { ($0.name, $1) }) }
+    var terminationsByName: [String: UInt64] { Dictionary(uniqueKeysWithValues: terminations.filter { $0.value != 0 }.map { ($0.name, $1) }) }
 
     public func since(_ earlier: SampleCounts) -> SampleCounts {
         var difference = SampleCounts()

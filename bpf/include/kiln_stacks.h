@@ -24,12 +24,12 @@
 
 /* What user space chooses before loading. */
 struct kiln_stack_options {
-	__u32 by_thread;   /* equal stacks of threads with other names are other stacks */
-	__u32 everything;  /* all processes; otherwise the listed ones and what descends from them */
-	__u32 wait_states; /* a bit for each enum kiln_wait_state that is wanted */
-	__u32 wakers;      /* who ends a wait is recorded, too */
-	__u64 min_wait_ns; /* shorter waits are left out */
-	__u64 max_wait_ns; /* and longer ones */
+	__u32 by_thread;        /* equal stacks of threads with other names are other stacks */
+	__u32 everything;       /* all processes; otherwise the listed ones and what descends from them */
+	__u32 wait_states;      /* a bit for each enum kiln_wait_state that is wanted */
+	__u32 wakers;           /* who ends a wait is recorded, too */
+	__u64 min_wait_ns;      /* shorter waits are left out */
+	__u64 max_wait_ns;      /* and longer ones */
 	__u64 interrupts_start; /* where the kernel's code for interrupts begins: entries of the hardware, not of exceptions and system calls */
 	__u64 interrupts_end;
 };
@@ -107,10 +107,10 @@ struct kiln_wait_times {
 /* Value of `waiting`, by tid: a wait that has not ended. */
 struct kiln_waiting {
 	struct kiln_stack_key key;
-	__u64 began_ns;            /* 0: the thread is on a CPU */
-	__u64 woken_ns;            /* when it was woken, or preempted; 0: not yet */
-	__u32 state;               /* enum kiln_wait_state, until it is woken */
-	__u32 is_earlier;          /* the thread was asleep when the session began */
+	__u64 began_ns;              /* 0: the thread is on a CPU */
+	__u64 woken_ns;              /* when it was woken, or preempted; 0: not yet */
+	__u32 state;                 /* enum kiln_wait_state, until it is woken */
+	__u32 is_earlier;            /* the thread was asleep when the session began */
 	struct kiln_stack_key waker; /* hash 0: not known */
 	__u32 end;                   /* enum kiln_stack_end of its stack */
 	__u32 reserved;
@@ -160,9 +160,9 @@ struct kiln_stack {
 	__u32 user_depth;
 	__u32 end; /* enum kiln_stack_end */
 	__u32 tgid;
-	__u32 origin;                      /* the process it was forked from and has the code of; itself, where it has its own */
-	__u32 family;                      /* the listed process that it is or descends from, or KILN_NO_FAMILY; 0 where everything is sampled */
-	__u64 start_stack;                 /* where its stack begins, as /proc/PID/stat has it: tells its executions apart */
+	__u32 origin;      /* the process it was forked from and has the code of; itself, where it has its own */
+	__u32 family;      /* the listed process that it is or descends from, or KILN_NO_FAMILY; 0 where everything is sampled */
+	__u64 start_stack; /* where its stack begins, as /proc/PID/stat has it: tells its executions apart */
 	__u64 comm[KILN_COMM_BYTES / 8];   /* the bytes of its leader's name */
 	__u64 thread[KILN_COMM_BYTES / 8]; /* the bytes of the thread's name; zeros unless by_thread */
 	__u32 found_count;                 /* pieces of code found: so many struct kiln_found_code behind the addresses */
@@ -182,8 +182,7 @@ struct kiln_stack_stats {
 	X(NESTED_STACKS, "nested_stacks", \
 		"stacks that were not taken: the thread was preempted while it took one, and so was the thread that ran instead") \
 	X(WAITING_MAP_FULL, "waiting_map_full", "waits of threads for which there was no room: too many live at a time") \
-	X(WAKES_MAP_FULL, "wakes_map_full", \
-		"wakers of waits for which there was no room: too many different pairs of stacks") \
+	X(WAKES_MAP_FULL, "wakes_map_full", "wakers of waits for which there was no room: too many different pairs of stacks") \
 	X(STACKS_MAP_FULL, "stacks_map_full", "samples of a stack for which there was no room: the session has too many different stacks") \
 	X(STACKS_RING_FULL, "stacks_ring_full", "samples of a new stack that found no room on its way to user space") \
 	X(PROCESSES_MAP_FULL, "processes_map_full", "samples of processes for which there was no room: the session has met too many") \

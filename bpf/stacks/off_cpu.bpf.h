@@ -8,6 +8,7 @@
 #ifndef KILN_OFF_CPU_BPF_H
 #define KILN_OFF_CPU_BPF_H
 
+#include "stacks/known_kernel_stacks.bpf.h"
 #include "stacks/wakers.bpf.h"
 
 /* include/linux/sched.h. Other bits modify these. */
@@ -51,13 +52,16 @@ static __always_inline __u16 wait_label(struct task_struct *task, __u32 state)
 	return state == KILN_WAIT_SLEEPING && kiln_is_multiplexer(regs->orig_ax) ? KILN_LABEL_IDLE : 0;
 }
 
-/* A row for the stack, and its frames sent, where it is new. False: lost, and counted as that. */
-static __always_inline bool know_stack(struct kiln_stack *stack, const struct unwinding *u)
+/* A row for the stack, and its frames sent, where it is new. False: lost, and counted as that. `context`: of the switch; NULL: the kernel's frames
+ * are in place. */
+static __always_inline bool know_stack(struct kiln_stack *stack, const struct unwinding *u, void *context)
 {
 	static const struct kiln_wait_times none;
 
 	if (bpf_map_lookup_elem(&wait_times, &stack->key))
 		return true;
+	if (context && stack->kernel_depth <= KILN_KERNEL_DEPTH) /* they may have been known */
+		bpf_get_stack(context, stack->frames, stack->kernel_depth * sizeof stack->frames[0], 0);
 	if (!send_frames(stack, u))
 		return false;
 	if (!bpf_map_update_elem(&wait_times, &stack->key, &none, BPF_NOEXIST) || bpf_map_lookup_elem(&wait_times, &stack->key))
@@ -79,15 +83,27 @@ static __always_inline struct kiln_stack_stats *identify_wait(struct kiln_stack 
 	return bpf_map_lookup_elem(&stack_stats, &row);
 }
 
-static __always_inline struct kiln_waiting a_wait(const struct kiln_stack *stack, __u32 state, __u64 now)
+/* NULL: no room. */
+static __always_inline struct kiln_waiting *wait_of(__u32 tid)
 {
-	return (struct kiln_waiting){
-		.key = stack->key,
-		.began_ns = now,
-		.woken_ns = state == KILN_WAIT_RUNNABLE ? now : 0,
-		.state = state,
-		.end = stack->end,
-	};
+	static const struct kiln_waiting none;
+	struct kiln_waiting *wait = bpf_map_lookup_elem(&waiting, &tid);
+
+	if (wait)
+		return wait;
+	bpf_map_update_elem(&waiting, &tid, &none, BPF_NOEXIST);
+	return bpf_map_lookup_elem(&waiting, &tid);
+}
+
+static __always_inline void start_wait(struct kiln_waiting *wait, const struct kiln_stack *stack, __u32 state, __u64 now)
+{
+	wait->key = stack->key;
+	wait->woken_ns = state == KILN_WAIT_RUNNABLE ? now : 0;
+	wait->state = state;
+	wait->is_earlier = 0;
+	wait->waker.hash = 0;
+	wait->end = stack->end;
+	wait->began_ns = now;
 }
 
 /* The current thread leaves its CPU. */
@@ -97,7 +113,7 @@ static __always_inline void begin_wait(void *context, struct task_struct *task, 
 	struct kiln_stack *stack = bpf_map_lookup_elem(&stack_scratch, &where);
 	struct unwinding *u = bpf_map_lookup_elem(&unwindings, &where);
 	struct kiln_stack_stats *stats;
-	struct kiln_waiting wait, *slot;
+	struct kiln_waiting *wait;
 
 	if (!stack || !u)
 		return;
@@ -105,16 +121,18 @@ static __always_inline void begin_wait(void *context, struct task_struct *task, 
 	if (!stats)
 		return;
 	count_in(where, &stats->seen);
-	take_stack(stack, u, task, bpf_get_stack(context, stack->frames, KERNEL_STACK_BYTES, 0));
-	if (!know_stack(stack, u))
+	wait = wait_of(tid);
+	if (!wait) {
+		lose(KILN_LOST_WAITING_MAP_FULL, 1);
+		return;
+	}
+	take_kernel_stack_at_switch(context, stack, task, state == KILN_WAIT_RUNNABLE);
+	take_thread_name(stack, task);
+	unwind_user_stack(stack, u, task);
+	if (!know_stack(stack, u, context))
 		return;
 	count_recorded(where, stats, stack);
-	wait = a_wait(stack, state, now);
-	slot = bpf_map_lookup_elem(&waiting, &tid);
-	if (slot)
-		*slot = wait;
-	else if (bpf_map_update_elem(&waiting, &tid, &wait, BPF_ANY))
-		lose(KILN_LOST_WAITING_MAP_FULL, 1);
+	start_wait(wait, stack, state, now);
 }
 
 /* A thread gets a CPU. One that was woken before its wait began (it was about to sleep when that happened) was runnable all the time. */

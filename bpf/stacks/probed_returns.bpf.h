@@ -78,8 +78,8 @@ static __always_inline bool leave_probes_page(struct unwinding *u, struct uprobe
 		return true;
 	/* The system call has put the address where the trampoline's own return takes it from, or does so in a moment. */
 	address = u->sp + (offset < TRAMPOLINE_POPPED_ONE ? 16 : offset < TRAMPOLINE_POPPED_BOTH ? 8 : 0);
-	if (offset < TRAMPOLINE_CALLED || offset > TRAMPOLINE_POPPED_BOTH ||
-		read_user(u, &u->word, sizeof u->word, address) || follows_call(u, u->word) != FOLLOWS_CALL)
+	if (offset < TRAMPOLINE_CALLED || offset > TRAMPOLINE_POPPED_BOTH || read_user(u, &u->word, sizeof u->word, address) ||
+		follows_call(u, u->word) != FOLLOWS_CALL)
 		return false;
 	u->pc = u->word;
 	u->sp = address + 8;
@@ -127,8 +127,7 @@ static __always_inline void put_right(struct unwinding *u, struct task_struct *t
 	if (!read_user(u, code, sizeof code, u->pc - 1) && code[0] == BREAKPOINT &&
 		code[1] != BREAKPOINT) /* put right already, and padding before it */
 		u->pc--;
-	else if (!read_user(u, pushed, sizeof pushed, u->sp) && pushed[0] == regs->r11 && pushed[1] == regs->cx &&
-		pushed[2] == regs->ax)
+	else if (!read_user(u, pushed, sizeof pushed, u->sp) && pushed[0] == regs->r11 && pushed[1] == regs->cx && pushed[2] == regs->ax)
 		u->sp += TRAMPOLINE_PUSHED;
 }
 

@@ -8,7 +8,6 @@
 
 #include "stacks/off_cpu.bpf.h"
 
-#define EEXIST 17
 #define COPY_STEP 1024 /* bytes: a page has them all, or none */
 
 /* Copies the innermost part of the stack, up to where it can't be read. */
@@ -36,7 +35,8 @@ static __always_inline bool is_passing(__u32 end)
 }
 
 /* A wait that began in the session has its whole stack now. */
-static __always_inline void complete_stack(struct kiln_waiting *wait, __u64 began, struct kiln_stack_stats *stats, const struct kiln_stack *stack)
+static __always_inline void complete_stack(
+	struct kiln_waiting *wait, __u64 began, struct kiln_stack_stats *stats, const struct kiln_stack *stack)
 {
 	__u32 before = wait->end, end = stack->end;
 
@@ -50,22 +50,24 @@ static __always_inline void complete_stack(struct kiln_waiting *wait, __u64 bega
 	__sync_fetch_and_add(&stats->ends[end], 1);
 }
 
-static __always_inline void begin_earlier_wait(struct kiln_stack *stack, struct kiln_stack_stats *stats, struct task_struct *task, __u32 state)
+static __always_inline void begin_earlier_wait(
+	struct kiln_stack *stack, struct kiln_stack_stats *stats, struct task_struct *task, __u32 state)
 {
-	struct kiln_waiting wait = a_wait(stack, state, bpf_ktime_get_ns());
 	__u32 tid = task->pid;
-	long error;
+	struct kiln_waiting *wait = wait_of(tid);
 
-	wait.is_earlier = 1;
-	error = bpf_map_update_elem(&waiting, &tid, &wait, BPF_NOEXIST);
-	if (!error) {
-		count_in(IN_TASK, &stats->seen);
-		count_recorded(IN_TASK, stats, stack);
-	} else if (error != -EEXIST) {
+	if (!wait) {
 		lose(KILN_LOST_WAITING_MAP_FULL, 1);
+		return;
 	}
+	if (wait->key.hash) /* it has left the CPU meanwhile */
+		return;
+	count_in(IN_TASK, &stats->seen);
+	count_recorded(IN_TASK, stats, stack);
+	start_wait(wait, stack, state, bpf_ktime_get_ns());
+	wait->is_earlier = 1;
 	/* One that has woken or ended meanwhile has passed the programs that end its wait. */
-	if (!error && (!BPF_CORE_READ(task, __state) || BPF_CORE_READ(task, __state) & TASK_GONE))
+	if (!BPF_CORE_READ(task, __state) || BPF_CORE_READ(task, __state) & TASK_GONE)
 		bpf_map_delete_elem(&waiting, &tid);
 }
 
@@ -85,7 +87,7 @@ static __always_inline void take_sleeper(struct kiln_stack *stack, struct unwind
 	copy_stack(u, task, regs->sp);
 	take_stack(stack, u, task, bpf_get_task_stack(task, stack->frames, KERNEL_STACK_BYTES, 0));
 	u->copied_bytes = 0;
-	if (!know_stack(stack, u))
+	if (!know_stack(stack, u, NULL))
 		return;
 	if (wait)
 		complete_stack(wait, began, stats, stack);

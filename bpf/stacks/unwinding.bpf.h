@@ -34,9 +34,9 @@ struct unwinding {
 	__u64 stack_start; /* where the process's first instruction found the stack pointer */
 	__u64 hash;
 	__u64 generation;
-	__u64 task;        /* the address of its struct task_struct */
-	__u64 copied_at;   /* where the copy of the stack begins in the process: user_memory.bpf.h */
-	__u64 copied_bytes; /* 0: the task is the current one, and its memory is read where it is */
+	__u64 task;                  /* the address of its struct task_struct */
+	__u64 copied_at;             /* where the copy of the stack begins in the process: user_memory.bpf.h */
+	__u64 copied_bytes;          /* 0: the task is the current one, and its memory is read where it is */
 	struct kiln_mapping mapping; /* the last one used; end 0: none */
 	__u32 process;
 	__u32 depth;

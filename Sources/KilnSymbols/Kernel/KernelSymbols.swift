@@ -133,8 +133,9 @@ public struct KernelSymbols: Sendable {
         var first: UInt64?, end: UInt64?
         for (index, function) in functions.enumerated() where function.isNamed {
             let name = names[function.name]
-            guard name.starts(with: "asm_sysvec_".utf8) || name.elementsEqual("asm_common_interrupt".utf8)
-                || name.elementsEqual("asm_spurious_interrupt".utf8), index + 1 < starts.count
+            guard
+                name.starts(with: "asm_sysvec_".utf8) || name.elementsEqual("asm_common_interrupt".utf8)
+                    || name.elementsEqual("asm_spurious_interrupt".utf8), index + 1 < starts.count
             else { continue }
             first = first ?? starts[index]
             end = starts[index + 1]

@@ -86,7 +86,7 @@ final class SessionDirectory {
         }
     }
 
-    private static let files = ["session.json", "commands.jsonl", "syscalls.jsonl", "stacks.folded", "flamegraph.svg", "stacks.off-cpu.folded", "off-cpu.svg"]
+    private static let files = ["session.json", "commands.jsonl", "syscalls.jsonl"] + StackKind.allCases.flatMap { [$0.foldedFile, $0.pictureFile] }
 
     /// The line that names the session's files; empty if there are none.
     var wroteLines: [Line] {
