@@ -32,6 +32,7 @@ enum bpf_map_type {
 	BPF_MAP_TYPE_HASH = 1,
 	BPF_MAP_TYPE_ARRAY = 2,
 	BPF_MAP_TYPE_PERCPU_ARRAY = 6,
+	BPF_MAP_TYPE_CGROUP_ARRAY = 8,
 	BPF_MAP_TYPE_ARRAY_OF_MAPS = 12,
 	BPF_MAP_TYPE_SK_STORAGE = 24,
 	BPF_MAP_TYPE_RINGBUF = 27,
@@ -262,6 +263,10 @@ struct msghdr {
 #pragma clang attribute pop
 
 /* User-space ABI structures, fixed for ever: no relocation. */
+struct bpf_raw_tracepoint_args {
+	__u64 args[0];
+};
+
 struct iovec {
 	__u64 base;
 	__u64 length;

@@ -9,6 +9,7 @@
 #include "common/bpf.h"
 #include "common/targets.bpf.h"
 #include "include/kiln_stacks.h"
+#include "stacks/filter.bpf.h"
 #include "stacks/losses.bpf.h"
 
 const volatile struct kiln_stack_options options SEC(".rodata.options");
@@ -90,28 +91,43 @@ static __always_inline bool number_process(const struct execution *execution, st
 	return true;
 }
 
-/* Says which process the current task is: its number, origin and family. False: none of the session's, or no room. */
-static __always_inline bool find_process(struct kiln_stack *stack)
-{
-	struct task_struct *task = bpf_get_current_task_btf(), *leader = task->group_leader;
-	__u32 tgid = task->tgid, *family;
-	int listed = target_index(tgid);
-	struct process *known, process;
-	struct execution execution;
+/* How the current task belongs to the session. */
+struct membership {
+	int listed;   /* its process's index among the targets, or -1 */
+	__u32 family; /* as in struct kiln_stack */
+};
 
-	stack->family = 0;
-	stack->tgid = tgid;
-	if (listed >= 0) {
-		stack->key.process = stack->origin = stack->family = listed;
-		return true;
-	}
-	if (!tgid) /* nothing runs */
-		return false;
-	if (!options.everything) {
+/* Whether the current task is one of the session's. */
+static __always_inline bool find_membership(struct membership *member)
+{
+	struct task_struct *task = bpf_get_current_task_btf();
+	__u32 tgid = task->tgid, *family;
+
+	member->listed = target_index(tgid);
+	member->family = 0;
+	if (member->listed >= 0) {
+		member->family = member->listed;
+	} else if (!options.everything) {
 		family = bpf_map_lookup_elem(&descendants, &tgid);
 		if (!family)
 			return false;
-		stack->family = *family;
+		member->family = *family;
+	}
+	return passes_filter(task);
+}
+
+/* Says which process the current task is: its number, origin and family. False: no room. */
+static __always_inline bool identify_process(struct kiln_stack *stack, const struct membership *member)
+{
+	struct task_struct *task = bpf_get_current_task_btf(), *leader = task->group_leader;
+	struct process *known, process;
+	struct execution execution;
+
+	stack->family = member->family;
+	stack->tgid = task->tgid;
+	if (member->listed >= 0) {
+		stack->key.process = stack->origin = member->listed;
+		return true;
 	}
 	execution = execution_of(leader, task->self_exec_id);
 	known = bpf_map_lookup_elem(&processes, &execution);
@@ -124,6 +140,16 @@ static __always_inline bool find_process(struct kiln_stack *stack)
 	stack->key.process = process.number;
 	stack->origin = process.origin;
 	return true;
+}
+
+/* Both for a stack of what runs or waits. False: none of the session's, or no room. */
+static __always_inline bool find_process(struct kiln_stack *stack)
+{
+	struct membership member;
+
+	if (!bpf_get_current_task_btf()->tgid) /* nothing runs */
+		return false;
+	return find_membership(&member) && identify_process(stack, &member);
 }
 
 /* What only user space needs to know of the process. */

@@ -5,5 +5,6 @@
 
 char LICENSE[] SEC("license") = "Dual BSD/GPL";
 
+#include "stacks/events.bpf.h"
 #include "stacks/off_cpu.bpf.h"
 #include "stacks/on_cpu.bpf.h"
