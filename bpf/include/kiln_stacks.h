@@ -62,6 +62,8 @@ static inline int kiln_is_multiplexer(unsigned long call)
 
 #define KILN_WAITING_CAPACITY 131072 /* threads of the session that live at a time */
 
+#define KILN_STACK_CONTEXTS 4 /* enum stack_context without events */
+
 #define KILN_MAX_EVENTS 16   /* a session can record */
 #define KILN_EVENT_NESTING 4 /* stacks of events that can be taken on a CPU at a time */
 

@@ -61,7 +61,7 @@ enum stack_context {
 	IN_SOFT_INTERRUPT,
 	IN_SCHEDULER,
 	IN_TIMER,
-	IN_EVENT, /* any of the above: the program takes one of these that is free */
+	IN_EVENT = KILN_STACK_CONTEXTS, /* any of the above: the program takes one of these that is free */
 	STACK_CONTEXTS = IN_EVENT + KILN_EVENT_NESTING,
 };
 

@@ -60,14 +60,14 @@ final class StackFolding {
             var kernel = located(frames.kernel).reversed().map { frame in
                 known.text(of: frame, in: nil, uses) { named([self.kernel.symbolize($0)], in: .kernel) }
             }
-            // The program that takes the stack at a switch is on top of it.
-            while kind == .offCPU, let top = kernel.last, Self.ownFrames.contains(where: top.hasPrefix) { kernel.removeLast() }
+            // The program that takes the stack at a tracepoint is on top of it.
+            while kind != .onCPU, let top = kernel.last, Self.ownFrames.contains(where: top.hasPrefix) { kernel.removeLast() }
             stack += kernel
             for (state, weight) in weights { lines[(bottom + (state.map { [$0] } ?? []) + stack).joined(separator: ";"), default: 0] += weight }
         }
         switch kind {
-        case .onCPU:
-            for (process, frames, samples) in table.stacks(of: .onCPU) { add(process, frames, [(nil, samples)]) }
+        case .onCPU, .event:
+            for (process, frames, samples) in table.stacks(of: kind) { add(process, frames, [(nil, samples)]) }
         case .offCPU:
             for (process, frames, isIdle, times) in table.waitingStacks {
                 // What was woken from a multiplexer has work.

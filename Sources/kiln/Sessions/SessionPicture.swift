@@ -11,22 +11,34 @@ func sessionPicture(_ folded: [UInt8], _ kind: StackKind, _ record: SessionRecor
     let lost =
         record.lost.isEmpty
         ? "lost: nothing" : "lost: " + record.lost.sorted { $0.key < $1.key }.map { "\($0.value) \($0.key)" }.joined(separator: ", ")
-    let rate = kind == .onCPU ? " at \(samples.frequencyHz) Hz" : ""
-    let counts =
-        kind == .onCPU
-        ? "\(samples.recorded)\(expected) samples recorded\(others); \(samples.complete) stacks complete"
-        : record.samples.offCPU.map(waitNote) ?? ""
+    let what: (name: String, unit: String, rate: String, counts: String)
+    switch kind {
+    case .onCPU:
+        what = (
+            "on-CPU", "samples", " at \(samples.frequencyHz) Hz",
+            "\(samples.recorded)\(expected) samples recorded\(others); \(samples.complete) stacks complete"
+        )
+    case .offCPU: what = ("off-CPU", "ns", "", record.samples.offCPU.map(waitNote) ?? "")
+    case .event(let index):
+        let event = record.samples.events?[index]
+        what = (event?.event ?? "", event?.event ?? "", "", event.map(eventNote) ?? "")
+    }
     return renderSVG(
         FoldedStacks(parsing: folded),
         FlamegraphOptions(
-            title: "\(target.comm) · \(kind == .onCPU ? "on-CPU" : "off-CPU")",
-            subtitle: "\(process)\(record.started) · \(significantSeconds(record.durationS))\(rate)",
-            countName: kind == .onCPU ? "samples" : "ns",
+            title: "\(target.comm) · \(what.name)",
+            subtitle: "\(process)\(record.started) · \(significantSeconds(record.durationS))\(what.rate)",
+            countName: what.unit,
             notes: (record.costLimit?.steps ?? []).map { "after \(significantSeconds($0.afterS)): \($0.step)" } + [
                 "kiln \(record.kiln.version), Linux \(record.kernel)" + (record.hook == "none" ? "" : ", hook \(record.hook)"),
-                "\(counts); \(lost)",
+                "\(what.counts); \(lost)",
             ]
         ))
+}
+
+private func eventNote(_ event: SessionRecord.Event) -> String {
+    let every = event.every == 1 ? "" : ", a stack at each \(event.every)th"
+    return "\(event.count) events\(every); \(event.recorded) stacks recorded, \(event.complete) complete"
 }
 
 private func waitNote(_ waits: SessionRecord.OffCPU) -> String {
