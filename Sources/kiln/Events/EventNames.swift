@@ -150,8 +150,8 @@ struct EventNames {
         do { return try ProbePlaces(of: path) } catch { throw Failure("cannot read the functions of \(path): \(error).") }
     }
 
-    /// A path as it is on the host, or in a target's tree of files. Without a slash: a file that a target has mapped (`libc` is libc.so.6), or a
-    /// program in PATH.
+    /// A path as it is on the host, or in a target's tree of files. Without a slash: a file that a target has mapped (`libc` is libc.so.6), a
+    /// program in PATH, or a library.
     private func path(_ given: String, in event: String) throws -> String {
         guard !given.isEmpty else { throw Failure("\(event) names no file.") }
         if given.contains("/") {
@@ -165,8 +165,10 @@ struct EventNames {
         for folder in (getenv("PATH").map { String(cString: $0) } ?? "").split(separator: ":") where access("\(folder)/\(given)", X_OK) == 0 {
             return "\(folder)/\(given)"
         }
-        let hint = pids.isEmpty ? "" : " and no target has mapped a file of that name"
-        throw Failure("no program in PATH is named \(given)\(hint), so \(event) names no file: give its path.")
+        for folder in ["/lib/x86_64-linux-gnu", "/lib64", "/usr/lib", "/usr/local/lib"] {
+            for version in ["", ".so.6", ".so"] where access("\(folder)/\(given)\(version)", R_OK) == 0 { return "\(folder)/\(given)\(version)" }
+        }
+        throw Failure("no target has mapped a file named \(given), and neither PATH nor the folders of libraries have one: \(event) needs a path.")
     }
 
     private func mappedFile(_ name: String, of pid: Int32) -> String? {
