@@ -47,7 +47,9 @@ struct EventNames {
         }
         if let counter = HostEvents.hardware.first(where: { $0.name == plain }) {
             guard counter.exists else {
-                throw Failure("cannot record \(plain): this machine shows no counter of the hardware for it, as most virtual machines. `kiln record -e list` lists what there is.")
+                throw Failure(
+                    "cannot record \(plain): this machine shows no counter of the hardware for it, as most virtual machines. `kiln record -e list` lists what there is."
+                )
             }
             return (plain, .hardware(type: counter.type, config: counter.config, frequency: every > 1 ? nil : frequency ?? 99))
         }
@@ -67,6 +69,7 @@ struct EventNames {
         }
         let calls = HostEvents.systemCalls.keys.flatMap { ["sys_enter_\($0)", "sys_exit_\($0)"] }
         let counters = (HostEvents.software + HostEvents.hardware).map(\.name)
+        if counters.contains(parts[0]) { throw Failure("no event is named \(name): \(parts[0]) has no modifiers here, give it alone.") }
         let near = nearNames(to: plain, among: Array(known.keys) + calls + counters).map { near in
             known[near].flatMap { $0 }.map { "\($0):\(near)" } ?? near
         }
@@ -105,7 +108,8 @@ struct EventNames {
             let digits = name[name.index(after: plus)...]
             let number = digits.hasPrefix("0x") ? UInt64(digits.dropFirst(2), radix: 16) : UInt64(digits)
             guard let number, !atReturn || number == 0 else {
-                throw Failure("\(event): +\(digits) is no offset of an instruction: give a number, at the beginning of an instruction, and none with uretprobe.")
+                throw Failure(
+                    "\(event): +\(digits) is no offset of an instruction: give a number, at the beginning of an instruction, and none with uretprobe.")
             }
             distance = number
             name = String(name[..<plus])
@@ -119,7 +123,8 @@ struct EventNames {
                     + ". `nm -D \(path)` lists those that a stripped file still names.")
         }
         guard !functions.contains(where: \.isIndirect) else {
-            throw Failure("\(name) of \(path) is chosen among several functions when a program starts (IFUNC): name the one that is called, as a flamegraph shows it.")
+            throw Failure(
+                "\(name) of \(path) is chosen among several functions when a program starts (IFUNC): name the one that is called, as a flamegraph shows it.")
         }
         for function in functions {
             if let size = function.size, distance >= size { throw Failure("\(event): \(name) has \(size) bytes, so it has no instruction at +\(distance).") }

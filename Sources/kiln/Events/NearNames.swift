@@ -1,10 +1,10 @@
 /// Names that resemble one that doesn't exist: those that contain it, or differ in a few letters; the nearest first.
 func nearNames(to name: String, among names: some Sequence<String>, atMost limit: Int = 5) -> [String] {
-    let wanted = Array(name.lowercased().utf8), most = max(2, wanted.count / 4)
+    let wanted = Array(name.lowercased().utf8), most = max(1, min(3, wanted.count / 3))
     var found: [(distance: Int, name: String)] = []
     for candidate in names {
         let bytes = Array(candidate.lowercased().utf8)
-        if wanted.count >= 3, bytes.count > wanted.count, candidate.lowercased().contains(name.lowercased()) {
+        if wanted.count >= 4, bytes.count > wanted.count, candidate.lowercased().contains(name.lowercased()) {
             found.append((bytes.count - wanted.count, candidate))
         } else if abs(bytes.count - wanted.count) <= most {
             let distance = editDistance(wanted, bytes)

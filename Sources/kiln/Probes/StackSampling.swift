@@ -4,7 +4,7 @@ import KilnModel
 
 /// Stacks of what runs, sampled by a timer that counts CPU time, and stacks of what waits, with its time.
 final class StackSampling: Probe {
-    static let needs = [Capabilities.stacks]
+    static let needs = [Capabilities.stacks, Capabilities.events]
 
     private let watched: WatchedProcesses?
     private let options: SamplingOptions
