@@ -61,45 +61,6 @@ extension KernelTests {
 
         private static let options = ["-O1", "-fomit-frame-pointer"]
 
-        /// A session of events, read back.
-        private struct Recorded {
-            let record: SessionRecord
-            /// By the file name in `record`.
-            let stacks: [String: Stacks]
-
-            func event(_ name: String) throws -> SessionRecord.Event {
-                try #require(record.samples.events?.first { $0.event == name }, "\(record.samples.events ?? [])")
-            }
-
-            func stacks(of name: String) throws -> Stacks { try #require(stacks[try event(name).file]) }
-
-            init(_ directory: String) throws {
-                record = try Session(directory: directory).record
-                var read: [String: Stacks] = [:]
-                for event in record.samples.events ?? [] {
-                    read[event.file] = Stacks(try String(contentsOfFile: "\(directory)/\(event.file)", encoding: .utf8))
-                    let picture = event.file.replacing("stacks.", with: "").replacing(".folded", with: ".svg")
-                    #expect(access("\(directory)/\(picture)", F_OK) == 0, "\(picture)")
-                    if let complaint = try xmllint("\(directory)/\(picture)") { throw TestFailure("\(picture): \(complaint)") }
-                    let drawn = try String(contentsOfFile: "\(directory)/\(picture)", encoding: .utf8)
-                    #expect(event.count == 0 || drawn.contains(" \(event.event)"), "the picture names its unit")
-                }
-                stacks = read
-            }
-        }
-
-        /// `kiln record` with these arguments while `body` runs.
-        private func recording(_ arguments: [String], wrapper: [String] = [], during body: () throws -> Void) throws -> Recorded {
-            let directory = temporaryDirectory()
-            defer { try? FileManager.default.removeItem(atPath: directory) }
-            let kiln = try KilnRun(arguments + ["-o", directory + "/session"], subcommand: "record", wrapper: wrapper)
-            guard kiln.attached() else { throw TestFailure("kiln did not attach: \(kiln.errorText)") }
-            try body()
-            let status = kiln.stop()
-            guard status == 0 else { throw TestFailure("kiln ended with \(status): \(kiln.errorText)") }
-            return try Recorded(directory + "/session")
-        }
-
         /// Lets the program work, and returns what it counted.
         private func counts(of program: Program) throws -> [UInt64] {
             program.signal(SIGUSR1)
@@ -111,7 +72,9 @@ extension KernelTests {
             let program = try Program(Self.working, Self.options)
             var own: [UInt64] = []
             let names = ["page-faults", "minor-faults", "context-switches", "sched:sched_switch"]
-            let recorded = try recording(["-p", "\(program.pid)", "-e", "faults,minor-faults", "-e", "context-switches", "-e", "sched:sched_switch"]) {
+            let recorded = try EventSession.recording([
+                "-p", "\(program.pid)", "-e", "faults,minor-faults", "-e", "context-switches", "-e", "sched:sched_switch",
+            ]) {
                 own = try counts(of: program)
             }
             try #require(own.count == 2)
@@ -135,7 +98,7 @@ extension KernelTests {
         @Test func callsOfAFunctionAreCountedWithTheirCallers() throws {
             let program = try Program(Self.working, Self.options)
             let places = ["uprobe", "uretprobe"].map { "\($0):\(program.directory)/program:callee" }
-            let recorded = try recording(["-p", "\(program.pid)"] + places.flatMap { ["-e", $0] }) { _ = try counts(of: program) }
+            let recorded = try EventSession.recording(["-p", "\(program.pid)"] + places.flatMap { ["-e", $0] }) { _ = try counts(of: program) }
             for place in places { #expect(try recorded.event(place).count == 7919 && recorded.event(place).complete == 7919) }
             #expect(try recorded.stacks(of: places[0]).samples(through: "_start", "main", "measured", "caller", "callee") == 7919)
             // At its return a function has left its stack.
@@ -145,7 +108,7 @@ extension KernelTests {
 
         @Test func everyNthEventHasAStackOfThatWeight() throws {
             let program = try Program(Self.working, Self.options)
-            let recorded = try recording(["-p", "\(program.pid)", "-c", "10", "-e", "sys_enter_getppid", "-e", "syscalls:sys_exit_getppid"]) {
+            let recorded = try EventSession.recording(["-p", "\(program.pid)", "-c", "10", "-e", "sys_enter_getppid", "-e", "syscalls:sys_exit_getppid"]) {
                 _ = try counts(of: program)
             }
             for name in ["syscalls:sys_enter_getppid", "syscalls:sys_exit_getppid"] {
@@ -158,7 +121,7 @@ extension KernelTests {
         @Test func tracepointsAreFoundWithoutTracefs() throws {
             let program = try Program(Self.working, Self.options)
             let without = "for place in /sys/kernel/tracing /sys/kernel/debug; do mount -t tmpfs none $place; done; exec \"$@\""
-            let recorded = try recording(
+            let recorded = try EventSession.recording(
                 ["-p", "\(program.pid)", "-e", "sched_switch", "-e", "raw_syscalls:sys_enter"], wrapper: ["unshare", "-m", "sh", "-c", without, "sh"]
             ) { _ = try counts(of: program) }
             #expect(try recorded.stacks(of: "sched_switch").samples(through: "measured", "doze") >= 1009)
@@ -190,7 +153,7 @@ extension KernelTests {
                 }
                 """, Self.options)
             let names = ["guarded", "twice"].map { "usdt:\(program.directory)/program:tests:\($0)" }
-            let recorded = try recording(["-p", "\(program.pid)"] + names.flatMap { ["-e", $0] }) { _ = try counts(of: program) }
+            let recorded = try EventSession.recording(["-p", "\(program.pid)"] + names.flatMap { ["-e", $0] }) { _ = try counts(of: program) }
             #expect(try recorded.event(names[0]).count == 7919 && recorded.stacks(of: names[0]).samples(through: "main", "guarded") == 7919)
             #expect(try recorded.event(names[1]).count == 7919 + 3959 && recorded.stacks(of: names[1]).samples(through: "main", "twice") == 11878)
             let list = try KilnRun(["-e", "list", "usdt:\(program.directory)/program"], subcommand: "record")
@@ -232,7 +195,7 @@ extension KernelTests {
 
         /// The threads by name that were recorded, of the processes by name.
         private func recorded(_ arguments: [String]) throws -> Set<String> {
-            let recorded = try recording(arguments + Self.asking) { usleep(400_000) }
+            let recorded = try EventSession.recording(arguments + Self.asking) { usleep(400_000) }
             let event = try recorded.event("syscalls:sys_enter_getppid")
             #expect(event.count > 50 && event.recorded == event.count, "\(event)")
             return Set(try recorded.stacks(of: event.event).lines.map { "\($0.frames[0]);\($0.frames[1])" })
@@ -258,12 +221,12 @@ extension KernelTests {
 
         @Test func severalProcessesAreOneSession() throws {
             let programs = try [threads(), threads(), threads()]
-            let session = try recording(["-p", "\(programs[0].pid)", "-p", "\(programs[1].pid)", "-e", "syscalls:sys_enter_getppid", "-F", "99"]) {
+            let session = try EventSession.recording(["-p", "\(programs[0].pid)", "-p", "\(programs[1].pid)", "-e", "syscalls:sys_enter_getppid", "-F", "99"]) {
                 usleep(400_000)
             }
             #expect(session.record.target.pids == [programs[0].pid, programs[1].pid])
             let both = try session.event("syscalls:sys_enter_getppid").count
-            let one = try recording(["-p", "\(programs[2].pid)", "-e", "syscalls:sys_enter_getppid"]) { usleep(400_000) }
+            let one = try EventSession.recording(["-p", "\(programs[2].pid)", "-e", "syscalls:sys_enter_getppid"]) { usleep(400_000) }
             let single = try one.event("syscalls:sys_enter_getppid").count
             #expect(both > single, "\(both), \(single)")
             #expect(try session.stacks(of: "syscalls:sys_enter_getppid").samples(through: "program", "start_thread", "ask") == both)
@@ -273,7 +236,7 @@ extension KernelTests {
             let group = try ControlGroup(), program = try threads(), other = try threads()
             try group.add(program.pid)
             // The program is in a group below.
-            let session = try recording(["--cgroup", group.path, "-e", "syscalls:sys_enter_getppid", "-F", "0"]) { usleep(400_000) }
+            let session = try EventSession.recording(["--cgroup", group.path, "-e", "syscalls:sys_enter_getppid", "-F", "0"]) { usleep(400_000) }
             let event = try session.event("syscalls:sys_enter_getppid")
             #expect(event.count > 50)
             let none = try recording(["--cgroup", group.path, "-p", "\(other.pid)", "-e", "syscalls:sys_enter_getppid", "-e", "page-faults"], ends: 1)
@@ -348,9 +311,32 @@ extension KernelTests {
 
         @Test func perfsHabitsAreTaken() throws {
             let program = try threads()
-            let session = try recording(["-p", "\(program.pid)", "-g", "--call-graph", "dwarf", "-F", "max", "-e", "cs"]) { usleep(400_000) }
+            let session = try EventSession.recording(["-p", "\(program.pid)", "-g", "--call-graph", "dwarf", "-F", "max", "-e", "cs"]) { usleep(400_000) }
             #expect(session.record.samples.onCPU.frequencyHz > 99)
             #expect(try session.event("context-switches").count > 50)
+        }
+    }
+}
+
+extension KernelTests {
+    /// Events of a stock server; nothing is compiled.
+    struct ServerEventTests {
+        @Test func theCommandsOfAServerAreItsCallsOfOneFunction() throws {
+            let server = try RedisServer(), commands = UInt64(load(2003))
+            let client = try Connection(port: server.port)
+            _ = try client.reply(to: "PING")
+            let function = "uprobe:/proc/\(server.pid)/exe:processCommand"
+            let session = try EventSession.recording(["-p", "\(server.pid)", "-e", function, "-e", "sys_exit_write,sched_switch,context-switches"]) {
+                for _ in 0..<commands { _ = try client.reply(to: "PING") }
+            }
+            let calls = try session.event(function)
+            #expect(calls.count == commands && calls.recorded == commands && calls.complete == commands, "\(calls)")
+            #expect(try session.stacks(of: function).samples(through: "_start", "main", "aeMain", "processCommand") == commands)
+            #expect(try session.stacks(of: "syscalls:sys_exit_write").samples(through: "main", "aeMain") == commands)
+            let switches = try session.event(named: "sched_switch"), told = try session.event("context-switches")
+            // Attached one after the other.
+            #expect(switches.count > 0 && told.count <= switches.count + 2 && switches.count <= told.count + 2, "\(switches), \(told)")
+            #expect(session.record.lost.isEmpty, "\(session.record.lost)")
         }
     }
 }
