@@ -12,6 +12,7 @@ public struct StackProbe: ~Copyable {
     private let losses: BPFMap
     private let waits: Waits?
     private let events: Events
+    private let threads: ThreadFilter
     private let ring: StackRing
     private let unwinding: UnwindMaps
     private let mappingEvents: MappingEvents
@@ -60,6 +61,7 @@ public struct StackProbe: ~Copyable {
         self.losses = losses
         self.waits = waits
         self.events = counting
+        self.threads = threads
         self.ring = ring
         self.unwinding = unwinding
         self.mappingEvents = mappingEvents
@@ -78,7 +80,8 @@ public struct StackProbe: ~Copyable {
         if frequency > 0 { try object.attach("sample", toCPUClocksAt: frequency) }
         if let waits {
             for program in Waits.programs { try object.attach(program) }
-            try waits.begin(asleep: alive.values.flatMap(asleep))
+            try waits.begin(
+                asleep: alive.values.flatMap { process in asleep(process).filter { threads.admits($0.tid, of: process.pid) } })
         }
         try events.attach(to: &object)
         return adopted

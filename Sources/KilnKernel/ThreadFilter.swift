@@ -39,6 +39,21 @@ public struct ThreadFilter: Sendable {
         }
     }
 
+    /// Whether a thread passes, by proc(5); false where control groups are asked for, which are not read there.
+    func admits(_ tid: Int32, of pid: Int32) -> Bool {
+        guard controlGroups.isEmpty, tids.isEmpty || tids.contains(tid) else { return false }
+        if !names.isEmpty {
+            let own = ["/proc/\(tid)/comm", "/proc/\(pid)/comm"].map { beginning(of: $0)?.dropLast() ?? [] }
+            let most = Int(KILN_COMM_BYTES) - 1
+            guard names.contains(where: { name in own.contains { $0.elementsEqual(name.utf8.prefix(most)) } }) else { return false }
+        }
+        guard !users.isEmpty else { return true }
+        // Uid:	real	effective	...
+        let status = String(decoding: beginning(of: "/proc/\(tid)/status") ?? [], as: UTF8.self)
+        let real = status.split(separator: "\n").first { $0.hasPrefix("Uid:") }?.split(separator: "\t").dropFirst().first
+        return real.flatMap { UInt32($0) }.map(users.contains) ?? false
+    }
+
     private var constants: kiln_filter {
         var filter = kiln_filter()
         filter.tid_count = UInt32(min(tids.count, Self.limits.tids))
@@ -60,4 +75,14 @@ public struct ThreadFilter: Sendable {
         }
         return filter
     }
+}
+
+/// The first bytes of a file in /proc; nil if it can't be read.
+private func beginning(of path: String) -> [UInt8]? {
+    let file = open(path, O_RDONLY | O_CLOEXEC)
+    guard file >= 0 else { return nil }
+    defer { close(file) }
+    var bytes = [UInt8](repeating: 0, count: 1024)
+    let count = read(file, &bytes, bytes.count)
+    return count > 0 ? Array(bytes[..<count]) : nil
 }

@@ -129,7 +129,7 @@ struct EventNames {
         for function in functions {
             if let size = function.size, distance >= size { throw Failure("\(event): \(name) has \(size) bytes, so it has no instruction at +\(distance).") }
         }
-        return .functions(file: path, places: functions.map { FunctionPlace(offset: $0.offset + distance) }, atReturn: atReturn)
+        return .functions(file: path, places: functions.map { FunctionPlace(offset: $0.offset &+ distance) }, atReturn: atReturn)
     }
 
     /// `text`: `PATH:PROVIDER:NAME`
