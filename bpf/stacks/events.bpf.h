@@ -22,17 +22,26 @@ struct {
 /* The same over all CPUs, of events of which not every one has a stack. */
 __u64 events_so_far[KILN_MAX_EVENTS];
 
+/* An event's place in arrays. Linux 6.1 forgets the bound of a number that was on the stack. */
+static __always_inline __u64 place_of(__u32 event)
+{
+	__u64 place = event;
+
+	barrier_var(place);
+	return place & (KILN_MAX_EVENTS - 1);
+}
+
 /* Counts the event. 0: no stack is due; otherwise for how many events it stands. `amount`: what a counter of the hardware has counted. */
 static __always_inline __u64 count_event(__u32 event, __u64 amount)
 {
-	__u64 *count = bpf_map_lookup_elem(&event_counts, &event), every = event_options.every[event];
+	__u64 *count = bpf_map_lookup_elem(&event_counts, &event), every = event_options.every[place_of(event)];
 
 	if (!count)
 		return 0;
 	__sync_fetch_and_add(count, amount); /* an interrupt may come in between */
 	if (amount != 1 || every <= 1)
 		return amount;
-	return (__sync_fetch_and_add(&events_so_far[event], 1) + 1) % every ? 0 : every;
+	return (__sync_fetch_and_add(&events_so_far[place_of(event)], 1) + 1) % every ? 0 : every;
 }
 
 static __always_inline void take_event(void *context, __u32 event, __u64 amount)
@@ -74,7 +83,7 @@ static __always_inline bool is_wanted_call(__u32 event)
 {
 	struct task_struct *task = bpf_get_current_task_btf();
 	const struct pt_regs *regs = (const struct pt_regs *)bpf_task_pt_regs(task);
-	__s32 wanted = event_options.syscall[event];
+	__s32 wanted = event_options.syscall[place_of(event)];
 
 	return wanted < 0 || (!(task->thread_info.status & TS_COMPAT) && regs->orig_ax == (unsigned long)wanted);
 }
