@@ -101,7 +101,8 @@ struct RecordCommand: ParsableCommand {
             let stacks = StackSampling(
                 watched: watched, sampling, folding: folding, known: { isWatched ? [] : folding.code(ofProcesses: (try? ProcFS().pids()) ?? []) },
                 events: places, only: filter, descendants: children ? { target.pids.flatMap { ProcFS().descendants(of: $0) } } : nil,
-                asOne: target.pids.count > 1, mustRecord: true
+                // A command that is recorded gives its own status.
+                asOne: target.pids.count > 1, empty: child != nil && !whom.isGiven ? .told : .failed
             )
             var plan = Session.Plan(
                 targets: [target], probes: [stacks],

@@ -92,8 +92,10 @@ final class Session {
         // After any error, the known results are still written.
         finish()
         try attempts.throwFirst()
-        for probe in plan.probes { try probe.conclude(total) }
+        var conclusions = Attempts()
+        for probe in plan.probes { conclusions.run { try probe.conclude(total) } }
         if ending == .commandEnded { try passOnStatus(of: plan.command) }
+        try conclusions.throwFirst()
     }
 
     /// Loading takes a hundred milliseconds, mostly in the verifier, and attaching a few, so all probes load before any attaches. Two

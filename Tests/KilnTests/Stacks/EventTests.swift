@@ -276,6 +276,11 @@ extension KernelTests {
             #expect(try recording(["-p", pid, "-e", "page-faults"], ends: 1).contains("recorded nothing: page-faults did not happen"))
             let function = "uprobe:/usr/bin/sleep:no_such_function"
             #expect(try recording(["-p", pid, "-e", function], ends: 1).hasPrefix("kiln: /usr/bin/sleep has no function no_such_function"))
+            // A command that is recorded gives its own status.
+            let directory = temporaryDirectory()
+            defer { try? FileManager.default.removeItem(atPath: directory) }
+            let command = try KilnRun(["-e", "major-faults", "-o", directory + "/s", "--", "true"], subcommand: "record")
+            #expect(command.wait() == 0 && command.errorText.contains("recorded nothing: major-faults did not happen"), "\(command.errorText)")
             // It waited, with a stack that nobody saw.
             #expect(try recording(["-p", pid, "-F", "0", "--off-cpu"], ends: 0).contains("attached to sleep"))
         }
