@@ -18,7 +18,7 @@ func sessionPicture(_ folded: [UInt8], _ kind: StackKind, _ record: SessionRecor
             "on-CPU", "samples", " at \(samples.frequencyHz) Hz",
             "\(samples.recorded)\(expected) samples recorded\(others); \(samples.complete) stacks complete"
         )
-    case .offCPU: what = ("off-CPU", "ns", "", record.samples.offCPU.map(waitNote) ?? "")
+    case .offCPU: what = ("off-CPU", "nanoseconds", "", record.samples.offCPU.map(waitNote) ?? "")
     case .event(let index):
         let event = record.samples.events?[index]
         what = (event?.event ?? "", event?.event ?? "", "", event.map(eventNote) ?? "")
