@@ -1,6 +1,7 @@
 #define _GNU_SOURCE
 #include "CLibbpf.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
@@ -28,6 +29,58 @@ int kiln_perf_event_open_cpu_clock(int cpu, unsigned long frequency)
 	int fd = (int)syscall(SYS_perf_event_open, &attributes, -1, cpu, -1, PERF_FLAG_FD_CLOEXEC);
 
 	return fd < 0 ? -errno : fd;
+}
+
+int kiln_perf_event_open_counter(unsigned int type, unsigned long config, unsigned long period, unsigned long frequency, int cpu)
+{
+	struct perf_event_attr attributes = {
+		.type = type,
+		.size = sizeof attributes,
+		.config = config,
+		.sample_period = frequency ? frequency : period,
+		.freq = frequency != 0,
+	};
+	int fd = (int)syscall(SYS_perf_event_open, &attributes, -1, cpu, -1, PERF_FLAG_FD_CLOEXEC);
+
+	return fd < 0 ? -errno : fd;
+}
+
+/* Each tracepoint has a type for the functions that it calls, by which programs are attached to it (tp_btf). */
+static void tracepoints_of(const struct btf *types, __u32 first, void (*body)(void *context, const char *name), void *context)
+{
+	static const char prefix[] = "btf_trace_";
+
+	for (__u32 id = first; id < btf__type_cnt(types); id++) {
+		const struct btf_type *type = btf__type_by_id(types, id);
+		const char *name = type && btf_is_typedef(type) ? btf__name_by_offset(types, type->name_off) : NULL;
+
+		if (name && !strncmp(name, prefix, sizeof prefix - 1))
+			body(context, name + sizeof prefix - 1);
+	}
+}
+
+int kiln_for_each_tracepoint(void (*body)(void *context, const char *name), void *context)
+{
+	struct btf *kernel = btf__load_vmlinux_btf(), *module;
+	struct dirent *entry;
+	DIR *modules;
+
+	if (!kernel)
+		return -errno;
+	tracepoints_of(kernel, 1, body, context);
+	modules = opendir("/sys/kernel/btf");
+	while (modules && (entry = readdir(modules))) {
+		if (entry->d_name[0] == '.' || !strcmp(entry->d_name, "vmlinux"))
+			continue;
+		module = btf__load_module_btf(entry->d_name, kernel);
+		if (module)
+			tracepoints_of(module, btf__type_cnt(kernel), body, context);
+		btf__free(module);
+	}
+	if (modules)
+		closedir(modules);
+	btf__free(kernel);
+	return 0;
 }
 
 struct perf_event_attr kiln_code_mapping_events(void)

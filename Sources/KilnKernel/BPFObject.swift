@@ -202,6 +202,16 @@ package struct BPFObject: ~Copyable {
         }
     }
 
+    func find(program: String) throws(KernelError) -> OpaquePointer {
+        guard let found = bpf_object__find_program_by_name(object, program) else { throw KernelError("find the BPF program \(program)", code: ENOENT) }
+        return found
+    }
+
+    /// Keeps an attachment, with its place in words.
+    mutating func add(_ attached: (program: String, place: String, link: OpaquePointer)) {
+        attachments.append((attached.program, attached.place, .libbpf(attached.link)))
+    }
+
     /// The number of attachments, for `detach(backTo:)`.
     var attachmentCount: Int { attachments.count }
 

@@ -79,7 +79,8 @@ public enum Capabilities {
             probe: probeOuterBatches
         ),
         Entry(
-            name: "uprobes", group: .kernel, isRequired: false, takesAway: "commands of TLS connections: they are counted as tls_connections",
+            name: "uprobes", group: .kernel, isRequired: false,
+            takesAway: "commands of TLS connections: they are counted as tls_connections; in kiln record the events uprobe, uretprobe and usdt",
             remedy: "A kernel with CONFIG_UPROBE_EVENTS=y that isn't locked down.",
             probe: {
                 let result = kiln_probe_uprobe()

@@ -44,6 +44,14 @@ extension Capabilities {
         var probe = try StackProbe(watching: try own()) { _ in [] }
         try probe.attach(frequency: 99)
     }
+    public static let events = feature("events", isRequired: false, "kiln record --event") {
+        let events = [
+            Event(RecordedEvent(name: "sched_switch", fileName: "sched_switch", every: 1), at: .tracepoint("sched_switch")),
+            Event(RecordedEvent(name: "page-faults", fileName: "page-faults", every: 1), at: .counter(UInt64(PERF_COUNT_SW_PAGE_FAULTS.rawValue))),
+        ]
+        var probe = try StackProbe(watching: try own(), events: events) { _ in [] }
+        try probe.attach(frequency: 0)
+    }
     public static let singleRequests = feature("single requests", isRequired: false, "kiln trace redis") { try tryCommands(trace: TraceFilter()) }
     public static let clientSide = feature("client's side", isRequired: false, "kiln redis --client") { try tryCommands(side: .client) }
 

@@ -11,6 +11,8 @@ public struct StackProbe: ~Copyable {
     private let stats: BPFMap
     private let losses: BPFMap
     private let waits: Waits?
+    private let events: Events
+    private let threads: ThreadFilter
     private let ring: StackRing
     private let unwinding: UnwindMaps
     private let mappingEvents: MappingEvents
@@ -23,10 +25,11 @@ public struct StackProbe: ~Copyable {
     public typealias Mappings = (SampledProcess) -> [CodeMapping]
 
     /// Loads the programs and begins to fill the unwind tables. Sampling doesn't begin yet. `watched`: nil samples every process.
-    /// `byThread`: stacks have the name of their thread. `waits`: also record stacks off the CPU; nil: only those on it. `known`: code whose unwind tables are loaded at the start, as far as time and
+    /// `filter`: records only these threads. `events`: also records stacks at them. `byThread`: stacks have the name of their thread. `waits`: also record stacks off the CPU; nil: only those on it. `known`: code whose unwind tables are loaded at the start, as far as time and
     /// memory allow.
     public init(
-        watching watched: WatchedProcesses?, byThread: Bool = false, waits filter: WaitFilter? = nil, known: [CodeMapping] = [], mappings: Mappings
+        watching watched: WatchedProcesses?, only threads: ThreadFilter = ThreadFilter(), byThread: Bool = false, waits filter: WaitFilter? = nil,
+        events: [Event] = [], known: [CodeMapping] = [], mappings: Mappings
     ) throws(KernelError) {
         // Later mappings are reported as events; earlier ones are read now.
         let mappingEvents = try MappingEvents()
@@ -38,13 +41,16 @@ public struct StackProbe: ~Copyable {
         try object.setConstant(
             section: ".rodata.options", kiln_stack_options(byThread: byThread, everything: watched == nil, filter ?? WaitFilter())
         )
-        object.loadOnly(["process_forked", "process_freed", "sample"] + (filter == nil ? [] : Waits.programs))
+        try threads.configure(object)
+        try Events.configure(object, events)
+        object.loadOnly(["process_forked", "process_freed", "sample"] + (filter == nil ? [] : Waits.programs) + Events.programs(for: events))
         try Waits.leaveOut(of: object, filter)
         try object.load()
         let weights = try object.map("stack_weights"), stats = try object.map("stack_stats")
         let losses = try object.map("losses")
         var waits: Waits?
         if let filter { waits = try Waits(object, filter) }
+        let counting = try Events(object, events)
         let ring = try StackRing(stacks: try object.map("new_stacks"), ended: try object.map("ended_processes"), targets: pids.count)
         let unwinding = UnwindMaps(tables: try object.map("unwind_tables"), mappings: try object.map("code_mappings"), knownCode: try object.map("known_code"))
         filling = BackgroundWork(on: DispatchQueue(label: "unwind tables")) { () throws(KernelError) in try unwinding.set(tables, besides: known) }
@@ -53,6 +59,8 @@ public struct StackProbe: ~Copyable {
         self.stats = stats
         self.losses = losses
         self.waits = waits
+        self.events = counting
+        self.threads = threads
         self.ring = ring
         self.unwinding = unwinding
         self.mappingEvents = mappingEvents
@@ -74,6 +82,7 @@ public struct StackProbe: ~Copyable {
             // The command waits for its start, in code of kiln.
             if !startsTarget { try waits.takeSleepers(object) }
         }
+        try events.attach(to: &object)
         return adopted
     }
 
@@ -140,7 +149,7 @@ public struct StackProbe: ~Copyable {
     public func read(into snapshot: inout Snapshot) throws(KernelError) {
         // Rows are ordered by kind; for each kind, first the targets' rows, then those of their descendants.
         let targets = Int(KILN_MAX_TARGETS)
-        var rows = [SampleCounts](repeating: SampleCounts(), count: StackKind.allCases.count * 2 * targets)
+        var rows = [SampleCounts](repeating: SampleCounts(), count: (StackKind.withoutEvents + events.events.count) * 2 * targets)
         try stats.forEachCopy(of: kiln_stack_stats.self, entries: rows.count) { row, copy in
             rows[row].seen &+= copy.pointee.seen
             rows[row].recorded &+= copy.pointee.recorded
@@ -159,6 +168,12 @@ public struct StackProbe: ~Copyable {
         if waits != nil {
             let (own, others) = counts(.offCPU)
             snapshot[OffCPUCounts.self] = OffCPUCounts(targets: own, descendants: others)
+        }
+        if !events.events.isEmpty {
+            snapshot[EventCounts.self] = try events.read { kind in
+                let (own, others) = counts(kind)
+                return (own + others).reduce(into: SampleCounts()) { $0.add($1) }
+            }
         }
         try snapshot.addLosses(losses, count: Int(KILN_STACK_LOSS_COUNT.rawValue)) { kiln_describe_stack_loss($0) }
         if unwinding.leftOut != 0 { snapshot.losses[UnwindMaps.leftOutName] = UInt64(unwinding.leftOut) }

@@ -10,7 +10,7 @@ final class Waits {
 
     /// Maps that are not needed are made as small as the kernel allows. `filter`: nil if no waits are recorded.
     static func leaveOut(of object: borrowing BPFObject, _ filter: WaitFilter?) throws(KernelError) {
-        if filter == nil { for map in ["wait_times", "waiting"] { try object.setCapacity(ofMap: map, to: 1) } }
+        if filter == nil { for map in ["wait_times", "waiting", "known_kernel_stacks"] { try object.setCapacity(ofMap: map, to: 1) } }
         if filter?.interruptEntries == nil { for map in ["wakes", "waker_stacks"] { try object.setCapacity(ofMap: map, to: 1) } }
     }
 

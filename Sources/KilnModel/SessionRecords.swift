@@ -133,6 +133,8 @@ public struct SessionRecord: Codable, Sendable {
         /// The executable and the process name at the end of the session.
         public var exe: String?
         public var comm: String
+        /// All processes, if they are several; `pid` is the first, and `comm` has all their names.
+        public var pids: [Int32]?
         /// The name at the beginning; absent if it is `comm`.
         public var commAtStart: String?
         /// The first port on which it listens; `ports` has all.
@@ -149,7 +151,7 @@ public struct SessionRecord: Codable, Sendable {
             self.container = container
         }
 
-        enum CodingKeys: String, CodingKey { case pid, exe, comm, port, ports, container, commAtStart = "comm_at_start" }
+        enum CodingKeys: String, CodingKey { case pid, pids, exe, comm, port, ports, container, commAtStart = "comm_at_start" }
     }
 
     public struct Command: Codable, Sendable {
@@ -274,8 +276,10 @@ public struct SessionRecord: Codable, Sendable {
         public var onCPU: OnCPU
         /// Absent unless --off-cpu was given.
         public var offCPU: OffCPU?
+        /// Absent unless --event was given.
+        public var events: [Event]?
 
-        enum CodingKeys: String, CodingKey { case onCPU = "on_cpu", offCPU = "off_cpu" }
+        enum CodingKeys: String, CodingKey { case onCPU = "on_cpu", offCPU = "off_cpu", events }
     }
 
     /// BPF run-time statistics of a program.

@@ -233,6 +233,13 @@ public struct SampleCounts: Equatable, Sendable {
 
     var terminationsByName: [String: UInt64] { Dictionary(uniqueKeysWithValues: terminations.filter { $0.value != 0 }.map { ($0.name, $1) }) }
 
+    public mutating func add(_ other: SampleCounts) {
+        seen &+= other.seen
+        recorded &+= other.recorded
+        kernelTruncated &+= other.kernelTruncated
+        terminations.merge(other.terminations, uniquingKeysWith: &+)
+    }
+
     public func since(_ earlier: SampleCounts) -> SampleCounts {
         var difference = SampleCounts()
         difference.seen = seen &- earlier.seen

@@ -64,28 +64,36 @@ public struct FoundCode: Hashable, Sendable {
     }
 }
 
-/// The event at which a stack is taken: the kernel side's `enum kiln_stack_kind`, in its order.
-public enum StackKind: Int, CaseIterable, Sendable {
+/// What stacks are taken at: the kernel side's `enum kiln_stack_kind`, in its order.
+public enum StackKind: Hashable, Sendable {
     /// A timer found the thread on a CPU. The weight is a number of samples.
     case onCPU
     /// The thread left the CPU. The weight: nanoseconds until it got a CPU again.
     case offCPU
     /// The thread woke one that waited. The weight: nanoseconds of that wait, until it was woken.
     case waker
+    /// One of the events that were asked for happened, by its index. The weight is a number of events.
+    case event(Int)
 
-    /// The files of a session.
-    public var foldedFile: String {
-        switch self {
-        case .onCPU: "stacks.folded"
-        case .offCPU: "stacks.off-cpu.folded"
-        case .waker: "stacks.wakers.folded"
+    /// The number of kinds without events.
+    public static let withoutEvents = Int(KILN_STACK_EVENT.rawValue)
+
+    public init?(rawValue: Int) {
+        switch rawValue {
+        case StackKind.onCPU.rawValue: self = .onCPU
+        case StackKind.offCPU.rawValue: self = .offCPU
+        case StackKind.waker.rawValue: self = .waker
+        case Self.withoutEvents..<Int(KILN_STACK_KIND_COUNT.rawValue): self = .event(rawValue - Self.withoutEvents)
+        default: return nil
         }
     }
-    public var pictureFile: String {
+
+    public var rawValue: Int {
         switch self {
-        case .onCPU: "flamegraph.svg"
-        case .offCPU: "off-cpu.svg"
-        case .waker: "wakers.svg"
+        case .onCPU: Int(KILN_STACK_ON_CPU.rawValue)
+        case .offCPU: Int(KILN_STACK_OFF_CPU.rawValue)
+        case .waker: Int(KILN_STACK_WAKER.rawValue)
+        case .event(let index): Self.withoutEvents + index
         }
     }
 }

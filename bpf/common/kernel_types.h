@@ -87,6 +87,34 @@ struct mm_struct {
 	struct uprobes_state uprobes_state;
 };
 
+struct kernfs_node {
+	__u64 id;
+};
+
+struct cgroup;
+
+struct cgroup_subsys_state {
+	struct cgroup *cgroup;
+	struct cgroup_subsys_state *parent;
+};
+
+struct cgroup {
+	struct cgroup_subsys_state self;
+	struct kernfs_node *kn;
+};
+
+struct css_set {
+	struct cgroup *dfl_cgrp; /* of version 2 */
+};
+
+typedef struct {
+	unsigned int val;
+} kuid_t;
+
+struct cred {
+	kuid_t uid;
+};
+
 struct sched_info {
 	unsigned long long run_delay; /* ns in the run queue */
 };
@@ -107,6 +135,8 @@ struct task_struct {
 	char comm[TASK_COMM_LEN];
 	struct sched_info sched_info;
 	struct files_struct *files;
+	struct cred *cred;
+	struct css_set *cgroups;
 	struct uprobe_task *utask; /* NULL: it has never met a probe */
 };
 
@@ -267,6 +297,10 @@ struct msghdr {
 #pragma clang attribute pop
 
 /* User-space ABI structures, fixed for ever: no relocation. */
+struct bpf_raw_tracepoint_args {
+	__u64 args[0];
+};
+
 struct iovec {
 	__u64 base;
 	__u64 length;

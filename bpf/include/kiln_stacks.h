@@ -65,12 +65,44 @@ static inline int kiln_is_multiplexer(unsigned long call)
 
 #define KILN_WAITING_CAPACITY 131072 /* threads of the session that live at a time */
 
+#define KILN_STACK_CONTEXTS 4 /* enum stack_context without events */
+
+#define KILN_MAX_EVENTS 16   /* a session can record */
+#define KILN_EVENT_NESTING 4 /* stacks of events that can be taken on a CPU at a time */
+
+/* Of the events that were asked for, by their index. */
+struct kiln_event_options {
+	__u32 every[KILN_MAX_EVENTS];   /* a stack is taken at each one of so many */
+	__s32 syscall[KILN_MAX_EVENTS]; /* tracepoints of system calls: only calls with this number; -1: all */
+	__u32 own_tgid;                 /* of kiln, whose own events are left out */
+	__u32 caused_by_kiln;           /* a bit for each event that its programs may cause while they take a stack */
+};
+
+/* Whom a session records, among the processes that it watches. Options of different kinds narrow each other. */
+#define KILN_FILTER_TIDS 16
+#define KILN_FILTER_COMMS 8
+#define KILN_FILTER_USERS 8
+#define KILN_FILTER_CGROUPS 8
+#define KILN_CGROUP_LEVELS 16 /* above the task\'s group, as far as is looked */
+
+struct kiln_filter {
+	__u32 tid_count; /* 0: any */
+	__u32 comm_count;
+	__u32 user_count;
+	__u32 cgroup_count;
+	__u32 tids[KILN_FILTER_TIDS];
+	__u32 users[KILN_FILTER_USERS];                      /* real user ids of the initial user namespace */
+	__u64 comms[KILN_FILTER_COMMS][KILN_COMM_BYTES / 8]; /* of the thread or of its process, padded with zeros */
+	__u64 cgroups[KILN_FILTER_CGROUPS];                  /* ids: the inode numbers of their directories */
+};
+
 /* What stacks are of: each kind has sums of its own. */
 enum kiln_stack_kind {
 	KILN_STACK_ON_CPU,  /* the timer found the thread on a CPU; its weight: samples */
 	KILN_STACK_OFF_CPU, /* the thread left the CPU; its weights: struct kiln_wait_times */
 	KILN_STACK_WAKER,   /* the thread woke one that waited; its weights: struct kiln_wakes */
-	KILN_STACK_KIND_COUNT,
+	KILN_STACK_EVENT,   /* the first event that was asked for, and the others behind it; its weight: events */
+	KILN_STACK_KIND_COUNT = KILN_STACK_EVENT + KILN_MAX_EVENTS,
 };
 
 /* Key of `stack_weights`; the value is a sum of weights (__u64). Never cleared while loaded. */
@@ -180,7 +212,9 @@ struct kiln_stack_stats {
 
 #define KILN_STACK_LOSSES(X) \
 	X(NESTED_STACKS, "nested_stacks", \
-		"stacks that were not taken: the thread was preempted while it took one, and so was the thread that ran instead") \
+		"stacks that were not taken: too many programs were taking stacks on that CPU, each interrupted or preempted") \
+	X(OWN_EVENTS, "own_events", \
+		"events of a thread while its stack was taken: the program that took it caused them, or an interrupt came in between") \
 	X(WAITING_MAP_FULL, "waiting_map_full", "waits of threads for which there was no room: too many live at a time") \
 	X(WAKES_MAP_FULL, "wakes_map_full", "wakers of waits for which there was no room: too many different pairs of stacks") \
 	X(STACKS_MAP_FULL, "stacks_map_full", "samples of a stack for which there was no room: the session has too many different stacks") \

@@ -77,7 +77,7 @@ static __always_inline struct kiln_stack_stats *identify_wait(struct kiln_stack 
 
 	stack->key.kind = KILN_STACK_OFF_CPU;
 	stack->key.label = wait_label(task, state);
-	if (!find_process(stack, task, false))
+	if (!find_process(stack, task))
 		return NULL;
 	row = stats_row(stack);
 	return bpf_map_lookup_elem(&stack_stats, &row);
@@ -126,13 +126,15 @@ static __always_inline void begin_wait(void *context, struct task_struct *task, 
 		lose(KILN_LOST_WAITING_MAP_FULL, 1);
 		return;
 	}
+	claim_scratch(where);
 	take_kernel_stack_at_switch(context, stack, task, state == KILN_WAIT_RUNNABLE);
 	take_thread_name(stack, task);
 	unwind_user_stack(stack, u, task);
-	if (!know_stack(stack, u, context))
-		return;
-	count_recorded(where, stats, stack);
-	start_wait(wait, stack, state, now);
+	if (know_stack(stack, u, context)) {
+		count_recorded(where, stats, stack);
+		start_wait(wait, stack, state, now);
+	}
+	release_scratch(where);
 }
 
 /* A thread gets a CPU. One that was woken before its wait began (it was about to sleep when that happened) was runnable all the time. */

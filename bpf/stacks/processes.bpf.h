@@ -9,6 +9,7 @@
 #include "common/bpf.h"
 #include "common/targets.bpf.h"
 #include "include/kiln_stacks.h"
+#include "stacks/filter.bpf.h"
 #include "stacks/losses.bpf.h"
 
 const volatile struct kiln_stack_options options SEC(".rodata.options");
@@ -90,28 +91,44 @@ static __always_inline bool number_process(const struct execution *execution, st
 	return true;
 }
 
-/* Says which process a task is part of: its number, origin and family. False: none of the session's, or no room. `any`: also of others. */
-static __always_inline bool find_process(struct kiln_stack *stack, struct task_struct *task, bool any)
+/* How a task belongs to the session. */
+struct membership {
+	int listed;   /* its process's index among the targets, or -1 */
+	__u32 family; /* as in struct kiln_stack */
+};
+
+/* Whether a task's process is one of the session's. */
+static __always_inline bool find_family(struct membership *member, struct task_struct *task)
+{
+	__u32 tgid = task->tgid, *family;
+
+	member->listed = target_index(tgid);
+	member->family = member->listed >= 0 ? member->listed : 0;
+	if (member->listed >= 0 || options.everything)
+		return true;
+	family = bpf_map_lookup_elem(&descendants, &tgid);
+	member->family = family ? *family : KILN_NO_FAMILY;
+	return family;
+}
+
+/* Whether a task is one of the session's. */
+static __always_inline bool find_membership(struct membership *member, struct task_struct *task)
+{
+	return find_family(member, task) && passes_filter(task);
+}
+
+/* Says which process a task is part of: its number, origin and family. False: no room. */
+static __always_inline bool identify_process(struct kiln_stack *stack, struct task_struct *task, const struct membership *member)
 {
 	struct task_struct *leader = task->group_leader;
-	__u32 tgid = task->tgid, *family;
-	int listed = target_index(tgid);
 	struct process *known, process;
 	struct execution execution;
 
-	stack->family = 0;
-	stack->tgid = tgid;
-	if (listed >= 0) {
-		stack->key.process = stack->origin = stack->family = listed;
+	stack->family = member->family;
+	stack->tgid = task->tgid;
+	if (member->listed >= 0) {
+		stack->key.process = stack->origin = member->listed;
 		return true;
-	}
-	if (!tgid) /* nothing runs */
-		return false;
-	if (!options.everything) {
-		family = bpf_map_lookup_elem(&descendants, &tgid);
-		if (!family && !any)
-			return false;
-		stack->family = family ? *family : KILN_NO_FAMILY;
 	}
 	execution = execution_of(leader, task->self_exec_id);
 	known = bpf_map_lookup_elem(&processes, &execution);
@@ -124,6 +141,16 @@ static __always_inline bool find_process(struct kiln_stack *stack, struct task_s
 	stack->key.process = process.number;
 	stack->origin = process.origin;
 	return true;
+}
+
+/* Both for a stack of what runs or waits. False: none of the session's, or no room. */
+static __always_inline bool find_process(struct kiln_stack *stack, struct task_struct *task)
+{
+	struct membership member;
+
+	if (!task->tgid) /* nothing runs */
+		return false;
+	return find_membership(&member, task) && identify_process(stack, task, &member);
 }
 
 /* What only user space needs to know of the process. */

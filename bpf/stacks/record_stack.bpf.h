@@ -12,6 +12,7 @@
 #include "include/kiln_stacks.h"
 #include "stacks/losses.bpf.h"
 #include "stacks/processes.bpf.h"
+#include "stacks/scratch.bpf.h"
 #include "stacks/unwind.bpf.h"
 
 #define WAKEUP_INTERVAL_NS 20000000ULL
@@ -31,7 +32,7 @@ struct {
 	__uint(max_entries, KILN_STACKS_RING_BYTES);
 } new_stacks SEC(".maps");
 
-/* Key: stats_row(); one value for each CPU. */
+/* Key: stats_row(); one value for each CPU. User space leaves out the kinds that are not asked for. */
 struct {
 	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
 	__uint(max_entries, KILN_STACK_KIND_COUNT * 2 * KILN_MAX_TARGETS);
@@ -54,14 +55,6 @@ struct {
 	__type(key, __u32);
 	__type(value, struct kiln_stack);
 } stack_scratch SEC(".maps");
-
-/* Whether a thread of this CPU works in the scratch of IN_TASK. */
-struct {
-	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
-	__uint(max_entries, 1);
-	__type(key, __u32);
-	__type(value, __u64);
-} scratch_claims SEC(".maps");
 
 #define KERNEL_STACK_BYTES (KILN_KERNEL_DEPTH * sizeof(__u64))
 
@@ -173,10 +166,10 @@ static __always_inline void take_stack(struct kiln_stack *stack, struct unwindin
 	unwind_user_stack(stack, u, task);
 }
 
-/* A program that may be preempted adds in one instruction: on the same CPU another may count meanwhile. */
+/* A program that may be preempted or interrupted by another one that counts the same adds in one instruction. */
 static __always_inline void count_in(__u32 where, __u64 *count)
 {
-	if (where == IN_TASK)
+	if (where == IN_TASK || where == IN_EVENT)
 		__sync_fetch_and_add(count, 1);
 	else
 		++*count;
@@ -191,25 +184,19 @@ static __always_inline void count_recorded(__u32 where, struct kiln_stack_stats 
 		count_in(where, &stats->ends[stack->end]);
 }
 
-/* The scratch of IN_TASK is claimed: its program may be preempted, and another one begin on the same CPU. */
-static __always_inline bool claim_scratch(__u32 where)
+/* Take the current thread's stack, whose kind, label and process are known, and add the weight to it. */
+static __always_inline void add_stack(
+	void *context, __u32 where, struct kiln_stack *stack, struct unwinding *u, struct task_struct *task, __u64 weight)
 {
-	__u32 zero = 0;
-	__u64 *claims = where == IN_TASK ? bpf_map_lookup_elem(&scratch_claims, &zero) : NULL;
+	__u32 row = stats_row(stack);
+	struct kiln_stack_stats *stats = bpf_map_lookup_elem(&stack_stats, &row);
 
-	if (!claims || !__sync_lock_test_and_set(claims, 1))
-		return true;
-	lose(KILN_LOST_NESTED_STACKS, 1);
-	return false;
-}
-
-static __always_inline void release_scratch(__u32 where)
-{
-	__u32 zero = 0;
-	__u64 *claims = where == IN_TASK ? bpf_map_lookup_elem(&scratch_claims, &zero) : NULL;
-
-	if (claims)
-		__sync_lock_test_and_set(claims, 0);
+	if (!stats)
+		return;
+	count_in(where, &stats->seen);
+	take_stack(stack, u, task, bpf_get_stack(context, stack->frames, KERNEL_STACK_BYTES, 0));
+	if (add_weight(stack, u, weight))
+		count_recorded(where, stats, stack);
 }
 
 /* Add a weight to the current thread's stack, if its process is one of the session's.
@@ -229,17 +216,8 @@ static __always_inline void record_stack(void *context, __u32 where, __u16 kind,
 		return;
 	stack->key.kind = kind;
 	stack->key.label = label;
-	if (find_process(stack, task, false)) {
-		__u32 row = stats_row(stack);
-		struct kiln_stack_stats *stats = bpf_map_lookup_elem(&stack_stats, &row);
-
-		if (stats) {
-			count_in(where, &stats->seen);
-			take_stack(stack, u, task, bpf_get_stack(context, stack->frames, KERNEL_STACK_BYTES, 0));
-			if (add_weight(stack, u, weight))
-				count_recorded(where, stats, stack);
-		}
-	}
+	if (find_process(stack, task))
+		add_stack(context, where, stack, u, task, weight);
 	release_scratch(where);
 }
 

@@ -5,6 +5,7 @@
 
 char LICENSE[] SEC("license") = "Dual BSD/GPL";
 
+#include "stacks/events.bpf.h"
 #include "stacks/off_cpu.bpf.h"
 #include "stacks/on_cpu.bpf.h"
 #include "stacks/sleepers.bpf.h"

@@ -64,7 +64,8 @@ enum stack_context {
 	IN_SOFT_INTERRUPT,
 	IN_SCHEDULER,
 	IN_TIMER,
-	STACK_CONTEXTS,
+	IN_EVENT = KILN_STACK_CONTEXTS, /* any of the above: the program takes one of these that is free */
+	STACK_CONTEXTS = IN_EVENT + KILN_EVENT_NESTING,
 };
 
 /* Scratch by enum stack_context; the rows in it outlive the stack. */

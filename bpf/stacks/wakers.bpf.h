@@ -59,10 +59,12 @@ static __always_inline void take_waker(void *context, struct kiln_waiting *wait)
 	struct kiln_stack *stack = bpf_map_lookup_elem(&stack_scratch, &where);
 	struct unwinding *u = bpf_map_lookup_elem(&unwindings, &where);
 	struct task_struct *task = bpf_get_current_task_btf();
+	struct membership member;
 	long bytes;
 
 	if (!stack || !u)
 		return;
+	claim_scratch(where);
 	bytes = bpf_get_stack(context, stack->frames, KERNEL_STACK_BYTES, 0);
 	depth = interrupt_depth(stack, bytes > 0 ? bytes / sizeof stack->frames[0] : 0);
 	stack->key.kind = KILN_STACK_WAKER;
@@ -77,12 +79,15 @@ static __always_inline void take_waker(void *context, struct kiln_waiting *wait)
 		u->task = (__u64)task;
 		take_kernel_stack(stack, depth ? depth * sizeof stack->frames[0] : bytes);
 	} else {
-		if (!find_process(stack, task, true))
-			return;
+		find_family(&member, task);
+		if (!identify_process(stack, task, &member))
+			goto out;
 		take_stack(stack, u, task, bytes);
 	}
 	if (know_waker(stack, u))
 		wait->waker = stack->key;
+out:
+	release_scratch(where);
 }
 
 /* The thread has its CPU back. */

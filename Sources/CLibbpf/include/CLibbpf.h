@@ -3,6 +3,7 @@
 #define KILN_CLIBBPF_H
 
 #include <bpf/bpf.h>
+#include <bpf/btf.h>
 #include <bpf/libbpf.h>
 #include <linux/perf_event.h>
 #include <signal.h>
@@ -23,6 +24,13 @@ const char *kiln_libbpf_log_take(void);
 /// Opens a timer that samples every task on one CPU, `frequency` times per second of CPU time. Returns a descriptor with O_CLOEXEC, or
 /// -errno.
 int kiln_perf_event_open_cpu_clock(int cpu, unsigned long frequency);
+
+/// Opens a counter of every task on one CPU (perf_event_open(2)): `type` and `config` say of what. It calls its program once in `period` events, or,
+/// with `frequency`, that many times a second. Returns a descriptor with O_CLOEXEC, or -errno.
+int kiln_perf_event_open_counter(unsigned int type, unsigned long config, unsigned long period, unsigned long frequency, int cpu);
+
+/// Calls `body` with the name of each tracepoint that the kernel and its modules have, by their type information. Returns 0, or -errno.
+int kiln_for_each_tracepoint(void (*body)(void *context, const char *name), void *context);
 
 /// The attributes of an event that counts nothing, but records each mapping of executable memory (PERF_RECORD_MMAP).
 struct perf_event_attr kiln_code_mapping_events(void);

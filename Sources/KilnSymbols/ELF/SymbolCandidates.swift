@@ -21,6 +21,8 @@ struct SymbolCandidate {
     let nameOffset: UInt32
     let nameLength: UInt16
     let preference: Preference
+    /// Its code chooses the function that is called by this name (STT_GNU_IFUNC).
+    let isIndirect: Bool
 
     var isSized: Bool { end > start }
     var name: Range<Int> { Int(nameOffset)..<Int(nameOffset) + Int(nameLength) }
@@ -103,7 +105,10 @@ struct SymbolCandidates {
         else { return }
         // `.L` and `.annobin` labels, and the $a $d $t $x symbols of ARM, are notes for tools, not functions.
         if preference == .untyped, [UInt8(ascii: "."), UInt8(ascii: "$")].contains(strings[name.lowerBound]) { return }
-        add(start: symbol.st_value, size: symbol.st_size, sectionEnd: sections[section].end, name: name, preference)
+        add(
+            start: symbol.st_value, size: symbol.st_size, sectionEnd: sections[section].end, name: name, preference,
+            isIndirect: kiln_symbol_type(symbol.st_info) == UInt32(STT_GNU_IFUNC)
+        )
     }
 
     private mutating func add(_ stub: LinkageStubs.Slot, stringsAt stringsStart: Int) {
@@ -112,13 +117,14 @@ struct SymbolCandidates {
     }
 
     private mutating func add(
-        start: UInt64, size: UInt64, sectionEnd: UInt64, name: Range<Int>, _ preference: SymbolCandidate.Preference
+        start: UInt64, size: UInt64, sectionEnd: UInt64, name: Range<Int>, _ preference: SymbolCandidate.Preference, isIndirect: Bool = false
     ) {
         guard let offset = UInt32(exactly: name.lowerBound) else { return }
         candidates.append(
             SymbolCandidate(
                 start: start, end: min(start.saturatingAdd(size), sectionEnd), sectionEnd: sectionEnd,
-                nameOffset: offset, nameLength: UInt16(clamping: name.count), preference: preference))
+                nameOffset: offset, nameLength: UInt16(clamping: name.count), preference: preference,
+                isIndirect: isIndirect))
     }
 
     /// The name's bytes, without a symbol version (`@@GLIBC_2.14`). Nil if it is empty or unterminated.

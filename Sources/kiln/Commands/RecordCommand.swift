@@ -8,22 +8,23 @@ import SystemPackage
 struct RecordCommand: ParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "record",
-        abstract: "Records stacks, on the CPU and with --off-cpu off it, of a process and its descendants, of a command, or of the whole host.",
+        abstract: "Records stacks: on the CPU, off it (--off-cpu), and at events (--event).",
         discussion: """
-            Writes stacks.folded, flamegraph.svg and session.json. kiln follows processes that start, execute another program, load \
-            libraries or exit during the session. With --pid, a command behind -- bounds the session; without --pid, the command itself is recorded:
+            Of processes and what they start, of a command, of threads, control groups or users, or of the whole host. Writes \
+            stacks.folded, flamegraph.svg and session.json. kiln follows processes that start, execute another program, load \
+            libraries or exit during the session. With --pid, a command behind -- bounds the session; without an option that says whom, the command itself is recorded:
               kiln record -p 1234 -d 10
               kiln record -p 1234 --children -- sleep 10
               kiln record -- make
               kiln record -a -d 10
+              kiln record -e page-faults -e sched:sched_switch -p 1234
+              kiln record -e list 'sched:*'
             """
     )
 
-    @Option(name: .shortAndLong, help: ArgumentHelp("Record this process and the processes that it starts.", valueName: "pid"))
-    var pid: Int32?
+    @OptionGroup var whom: WhomOptions
 
-    @Flag(name: [.customShort("a"), .customLong("all")], help: "Record every process of the host.")
-    var all = false
+    @OptionGroup var event: EventOptions
 
     @Flag(help: "With --pid: record the running descendants of the process, too. Later ones are always recorded.")
     var children = false
@@ -35,6 +36,12 @@ struct RecordCommand: ParsableCommand {
 
     @OptionGroup var sampling: SamplingOptions
 
+    @Flag(name: .customShort("g"), help: .hidden)
+    var callGraph = false
+
+    @Option(name: .customLong("call-graph"), help: .hidden)
+    var callGraphBy: String?
+
     @OptionGroup var programs: ProgramOptions
 
     @OptionGroup var kernel: KernelOptions
@@ -43,34 +50,49 @@ struct RecordCommand: ParsableCommand {
     var command: [String] = []
 
     func validate() throws {
-        if let pid, pid <= 0 { throw ValidationError("--pid \(pid) is no process: give a positive number.") }
-        if pid != nil && all { throw ValidationError("--pid and --all exclude each other: give one.") }
-        if children && pid == nil { throw ValidationError("--children needs --pid: give it, or leave --children out.") }
-        if pid == nil && !all && command.isEmpty { throw ValidationError("nothing to record: give --pid, --all, or a command behind --.") }
-        if !sampling.recordsStacks { throw ValidationError("--frequency 0 records nothing: give 1 to 10000 samples a second, or --off-cpu.") }
+        if event.lists { return }
+        if children && whom.pid.isEmpty { throw ValidationError("--children needs --pid: give it, or leave --children out.") }
+        if !whom.isGiven && command.isEmpty {
+            throw ValidationError("nothing to record: give --pid, --all, --tid, --comm, --cgroup or --user, or a command behind --.")
+        }
+        if !sampling.recordsStacks && event.names.isEmpty {
+            throw ValidationError("--frequency 0 records nothing: give 1 to 10000 samples a second, --off-cpu, or --event.")
+        }
     }
 
     func run() throws {
         try reportingErrors {
+            if event.lists { return try list() }
             try requireLimits()
             try kernel.require()
             let discovery = TargetDiscovery()
             try discovery.requireInitialPIDNamespace()
-            let target = try pid.map { try discovery.targets(pids: [$0], ports: [])[0] }
-            try session(on: target).run()
+            let targets = whom.pid.isEmpty ? [] : try discovery.targets(pids: whom.pid, ports: [])
+            try session(on: targets).run()
         }
     }
 
-    /// `process`: the process of --pid.
-    private func session(on process: Target?) throws -> Session {
+    private func list() throws {
+        let lines = try EventList(pattern: event.pattern).lines()
+        if lines.isEmpty, let pattern = event.pattern { throw Failure("no event matches \(pattern). `kiln record -e list` lists all.") }
+        try Output.standardOutput.write(lines.map { Line($0) })
+    }
+
+    /// `processes`: those of --pid.
+    private func session(on processes: [Target]) throws -> Session {
         try Output.requireStandardOutput()
         try programs.validateForKernel()
+        let pids = processes.map(\.pid), filter = try whom.filter()
+        let places = try EventNames(every: UInt64(event.every ?? 1), frequency: sampling.givenFrequency, pids: pids).events(event.split)
+        var sampling = sampling
+        if !places.isEmpty, sampling.givenFrequency == nil { sampling.frequencyArgument = FrequencyArgument(hertz: 0) }
+        if callGraph || callGraphBy != nil { say("kiln: stacks are always whole; -g and --call-graph change nothing") }
         let began = MonotonicClock.now(), started = WallTime(), events = try SessionEvents()
         let child = try command.isEmpty ? nil : waitingCommand(command)
         do {
-            let target = try sessionTarget(process, child)
-            let watched = all ? nil : WatchedProcesses(pids: [target.pid])
-            let folding = StackFolding(targets: all ? [] : [target.pid], sampling)
+            let target = try sessionTarget(processes, child), isWatched = !target.pids.isEmpty
+            let watched = isWatched ? try watched(target.pids) : nil
+            let folding = StackFolding(targets: target.pids, sampling)
             let directory = DirectorySink(directories: [
                 try SessionDirectory(
                     SessionPlace(output, target: fileNamePart(target.name.comm), started: started), withCommands: false, withSyscalls: false
@@ -79,11 +101,13 @@ struct RecordCommand: ParsableCommand {
             let stacks = StackSampling(
                 watched: watched, sampling, folding: folding,
                 known: {
-                    all
-                        ? folding.code(ofProcesses: (try? ProcFS().pids()) ?? [])
-                        : children ? folding.code(ofProcesses: ProcFS().descendants(of: target.pid)) : []
+                    if !isWatched { return folding.code(ofProcesses: (try? ProcFS().pids()) ?? []) }
+                    return children ? folding.code(ofProcesses: target.pids.flatMap { ProcFS().descendants(of: $0) }) : []
                 },
-                descendants: children ? { ProcFS().descendants(of: target.pid) } : nil, startsTarget: child != nil && !all
+                events: places, only: filter, descendants: children ? { target.pids.flatMap { ProcFS().descendants(of: $0) } } : nil,
+                startsTarget: child != nil && isWatched && processes.isEmpty,
+                // A command that is recorded gives its own status.
+                asOne: target.pids.count > 1, empty: child != nil && !whom.isGiven ? .told : .failed
             )
             var plan = Session.Plan(
                 targets: [target], probes: [stacks],
@@ -103,9 +127,16 @@ struct RecordCommand: ParsableCommand {
         }
     }
 
-    private func sessionTarget(_ process: Target?, _ child: ChildCommand?) throws -> SessionTarget {
-        if let process { return try SessionTarget(process, roots: .everyProcess) }
-        guard let child, !all else { return try SessionTarget(pid: 0, name: "all processes") }
+    private func watched(_ pids: [Int32]) throws -> WatchedProcesses {
+        guard let watched = WatchedProcesses(pids: pids) else {
+            throw Failure("cannot record \(pids.count) processes: a session takes 1 to \(WatchedProcesses.limit). Give --all with --comm or --cgroup.")
+        }
+        return watched
+    }
+
+    private func sessionTarget(_ processes: [Target], _ child: ChildCommand?) throws -> SessionTarget {
+        if !processes.isEmpty { return try SessionTarget(processes, roots: .everyProcess) }
+        guard let child, !whom.isGiven else { return try SessionTarget(pid: 0, name: whom.words) }
         let program = FilePath(command[0]).lastComponent?.string ?? command[0]
         // The kernel names a process after the first 15 bytes of its program.
         return try SessionTarget(pid: child.pid, name: String(decoding: program.utf8.prefix(15), as: UTF8.self))
@@ -113,11 +144,12 @@ struct RecordCommand: ParsableCommand {
 
     /// A line for running descendants that the session leaves out.
     private func leftOut(of target: SessionTarget) -> [String] {
-        guard pid != nil, !children else { return [] }
-        let count = ProcFS().descendants(of: target.pid).count
-        guard count > 0 else { return [] }
-        return [
-            "pid \(target.pid) (\(target.name.comm)) has \(count == 1 ? "a descendant" : "\(count) descendants") that the session leaves out. --children records them, too."
-        ]
+        guard !children else { return [] }
+        return whom.pid.compactMap { pid in
+            let count = ProcFS().descendants(of: pid).filter { !whom.pid.contains($0) }.count
+            guard count > 0 else { return nil }
+            let who = target.pids.count == 1 ? "pid \(pid) (\(target.name.comm))" : "pid \(pid)"
+            return "\(who) has \(count == 1 ? "a descendant" : "\(count) descendants") that the session leaves out. --children records them, too."
+        }
     }
 }

@@ -6,9 +6,11 @@ struct SamplingOptions: ParsableArguments {
     @Option(
         name: [.customShort("F"), .customLong("frequency")],
         help: ArgumentHelp(
-            "Stack samples per second of CPU time; 0 takes none. (default: 99)", valueName: "hz"
+            "Stack samples per second of CPU time, or max; 0 takes none. (default: 99)", valueName: "hz"
         ))
-    var givenFrequency: Int?
+    var frequencyArgument: FrequencyArgument?
+
+    var givenFrequency: Int? { frequencyArgument?.hertz }
 
     var frequency: Int { givenFrequency ?? 99 }
 
@@ -59,7 +61,7 @@ struct SamplingOptions: ParsableArguments {
     var isAskedFor: Bool { givenFrequency.map { $0 > 0 } ?? (inline || threads || noDemangle) || offCPU }
 
     func validate() throws {
-        guard (0...10_000).contains(frequency) else {
+        guard (0...FrequencyArgument.most).contains(frequency) else {
             throw ValidationError("--frequency \(frequency) makes no sense: give 0 to 10000 samples a second.")
         }
         if !offCPU, minWait != nil || maxWait != nil || !states.isEmpty || idle || wakers {

@@ -39,6 +39,8 @@ protocol Probe: AnyObject {
     func read(into snapshot: inout Snapshot) throws
     /// The kinds of stacks that it records.
     var stackKinds: [StackKind] { get }
+    /// The events among these kinds, by their index.
+    var events: [RecordedEvent] { get }
     /// All stacks so far; nil if the probe samples none.
     func stacks() throws -> StackTable?
     /// Adds the probe's results to a target's record. All probes have read `moment.snapshot` before.
@@ -70,6 +72,7 @@ extension Probe {
     var attention: Int32? { nil }
     func drain() throws -> Bool { false }
     var stackKinds: [StackKind] { [] }
+    var events: [RecordedEvent] { [] }
     func stacks() throws -> StackTable? { nil }
     func describe(_ record: inout SessionRecord, at moment: SessionMoment) {}
     func shed(at cpu: [Nanoseconds]) throws -> String? { nil }

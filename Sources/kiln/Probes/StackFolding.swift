@@ -81,8 +81,8 @@ final class StackFolding {
         }
         func name(_ state: WaitState) -> String { "(\(state.name))" }
         switch kind {
-        case .onCPU:
-            for (process, frames, samples) in table.stacks(of: .onCPU) { add(process, frames, [(nil, [], samples)]) }
+        case .onCPU, .event:
+            for (process, frames, samples) in table.stacks(of: kind) { add(process, frames, [(nil, [], samples)]) }
         case .offCPU:
             for (process, frames, isIdle, times) in table.waitingStacks {
                 // What was woken from a multiplexer has work.

@@ -1,9 +1,13 @@
+import Glibc
 import KilnKernel
 import KilnModel
 
 /// Stacks of what runs, sampled by a timer that counts CPU time, and stacks of what waits, with its time.
 final class StackSampling: Probe {
-    static let needs = [Capabilities.stacks]
+    static let needs = [Capabilities.stacks, Capabilities.events]
+
+    /// A session that recorded nothing: fine; told with the reason; or an error.
+    enum Empty { case fine, told, failed }
 
     private let watched: WatchedProcesses?
     private let options: SamplingOptions
@@ -11,6 +15,12 @@ final class StackSampling: Probe {
     private let known: () -> [CodeMapping]
     private let descendants: (() -> [Int32])?
     private let startsTarget: Bool
+    private let at: [Event]
+    private let threads: ThreadFilter
+    /// Several processes are one target of the session.
+    private let asOne: Bool
+    private let empty: Empty
+    private var targetCPU = Nanoseconds.zero
     private var frequency: Int
     private var expected: [ExpectedSamples]
     private var probe: StackProbe?
@@ -23,11 +33,16 @@ final class StackSampling: Probe {
     ///   - watched: The processes to sample; nil: every process of the host.
     ///   - options: At least one kind of stacks is asked for.
     ///   - known: Code whose unwind tables are loaded at the start, as far as time and memory allow.
+    ///   - events: Events at which stacks are taken, too.
+    ///   - threads: Records only these threads.
     ///   - descendants: Lists running descendants of the first target, to be sampled, too.
     ///   - startsTarget: The target is a command that is about to start.
+    ///   - asOne: The processes are one target of the session.
+    ///   - empty: What a session is that recorded nothing.
     init(
         watched: WatchedProcesses?, _ options: SamplingOptions, folding: StackFolding, known: @escaping () -> [CodeMapping] = { [] },
-        descendants: (() -> [Int32])? = nil, startsTarget: Bool = false
+        events: [Event] = [], only threads: ThreadFilter = ThreadFilter(), descendants: (() -> [Int32])? = nil, startsTarget: Bool = false,
+        asOne: Bool = false, empty: Empty = .fine
     ) {
         self.watched = watched
         self.options = options
@@ -35,6 +50,10 @@ final class StackSampling: Probe {
         self.known = known
         self.descendants = descendants
         self.startsTarget = startsTarget
+        at = events
+        self.threads = threads
+        self.asOne = asOne
+        self.empty = empty
         frequency = options.frequency
         expected = [ExpectedSamples](repeating: ExpectedSamples(frequency: frequency), count: watched?.pids.count ?? 1)
     }
@@ -42,13 +61,16 @@ final class StackSampling: Probe {
     func load() throws(KernelError) {
         var waits = options.waits
         if options.wakers { waits?.interruptEntries = folding.interruptEntries }
-        probe = try StackProbe(watching: watched, byThread: options.threads, waits: waits, known: known(), mappings: folding.mappings)
+        probe = try StackProbe(
+            watching: watched, only: threads, byThread: options.threads, waits: waits, events: at, known: known(), mappings: folding.mappings
+        )
     }
 
     func attach() throws -> Nanoseconds {
         let started = try probe?.attach(frequency: frequency, withDescendants: descendants, startsTarget: startsTarget) ?? 0
         details = frequency > 0 ? ["\(frequency) Hz"] : []
         if options.offCPU { details.append(options.wakers ? "off-CPU time and wakers" : "off-CPU time") }
+        details += at.map(\.recorded.name)
         if descendants != nil { details.insert("with \(started) running descendants", at: 0) }
         return MonotonicClock.now()
     }
@@ -58,26 +80,34 @@ final class StackSampling: Probe {
     func drain() throws -> Bool {
         try probe?.drain()
         try probe?.follow(folding.mappings)
+        if !threads.tids.isEmpty, threads.tids.allSatisfy({ access("/proc/\($0)", F_OK) != 0 }) { throw EndOfSession(.targetExited) }
         return false
     }
 
     func read(into snapshot: inout Snapshot) throws {
         try probe?.read(into: &snapshot)
+        if asOne { snapshot.addUpStacks() }
         guard watched == nil else { return }
         snapshot.samples = snapshot.otherSamples
         snapshot.otherSamples = []
         if let waits = snapshot[OffCPUCounts.self] { snapshot[OffCPUCounts.self] = OffCPUCounts(targets: waits.descendants, descendants: []) }
     }
 
-    var stackKinds: [StackKind] { (options.frequency > 0 ? [.onCPU] : []) + (options.offCPU ? [.offCPU] : []) + (options.wakers ? [.waker] : []) }
+    var stackKinds: [StackKind] {
+        (options.frequency > 0 ? [.onCPU] : []) + (options.offCPU ? [.offCPU] : []) + (options.wakers ? [.waker] : []) + at.indices.map { .event($0) }
+    }
+
+    var events: [RecordedEvent] { at.map(\.recorded) }
 
     func stacks() throws -> StackTable? { try probe?.stacks() }
 
     func describe(_ record: inout SessionRecord, at moment: SessionMoment) {
+        targetCPU = moment.cpu
         record.addSamples(
             of: moment.snapshot, process: moment.process, frequency: frequency,
-            expected: watched == nil ? nil : expected[moment.process].count(at: moment.cpu)
+            expected: watched == nil || !threads.isEmpty ? nil : expected[moment.process].count(at: moment.cpu)
         )
+        if let counts = moment.snapshot[EventCounts.self] { record.samples.events = zip(events, counts.events).map { .init($0, $1) } }
     }
 
     func shed(at cpu: [Nanoseconds]) throws -> String? {
@@ -90,6 +120,31 @@ final class StackSampling: Probe {
     }
 
     func stop() { probe?.stop() }
+
+    func conclude(_ total: Snapshot) throws {
+        guard empty != .fine else { return }
+        let samples = (total.samples + total.otherSamples).reduce(0) { $0 &+ $1.recorded }
+        let counts = total[EventCounts.self]?.events ?? []
+        guard samples == 0, counts.allSatisfy({ $0.happened == 0 }), try stacks()?.waits.isEmpty != false else { return }
+        var reasons: [String] = []
+        if frequency > 0 { reasons.append(unsampled) }
+        if options.offCPU { reasons.append("no thread of it waited") }
+        reasons += events.map { event in
+            event.name.hasPrefix("u") && event.name.contains("probe:") ? "\(event.name) was not called" : "\(event.name) did not happen"
+        }
+        let reason = "recorded nothing: \(reasons.joined(separator: "; "))."
+        guard empty == .told else { throw Failure(reason) }
+        say("kiln: \(reason)")
+    }
+
+    /// Why no sample was taken.
+    private var unsampled: String {
+        let few = "at \(frequency) Hz a sample falls on each \(Nanoseconds(UInt64(1_000_000_000 / max(frequency, 1)))) of CPU time"
+        guard watched != nil, threads.isEmpty else {
+            return threads.isEmpty ? "no process ran when a sample was due" : "no thread that was asked for ran when a sample was due"
+        }
+        return "the target used \(targetCPU) of CPU time, and \(few); --off-cpu records where it waits"
+    }
 
     func detach() { probe?.stop() }
 

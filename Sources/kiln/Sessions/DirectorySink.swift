@@ -36,7 +36,7 @@ struct DirectorySink: Sink {
         var attempts = Attempts()
         for (directory, record) in zip(directories, checkpoint.records) { attempts.run { try directory.write(record) } }
         for stacks in checkpoint.stacks {
-            for (directory, text) in zip(directories, stacks.byTarget) { attempts.run { try directory.write(text, to: stacks.kind.foldedFile) } }
+            for (directory, text) in zip(directories, stacks.byTarget) { attempts.run { try directory.write(text, to: stacks.files.folded) } }
         }
         try attempts.throwFirst()
     }
@@ -48,8 +48,8 @@ struct DirectorySink: Sink {
             let record = result.records[process]
             for stacks in result.stacks where stacks.byTarget.indices.contains(process) {
                 let folded = stacks.byTarget[process]
-                attempts.run { try directory.write(folded, to: stacks.kind.foldedFile) }
-                attempts.run { try directory.write(sessionPicture(folded, stacks.kind, record), to: stacks.kind.pictureFile) }
+                attempts.run { try directory.write(folded, to: stacks.files.folded) }
+                attempts.run { try directory.write(sessionPicture(folded, stacks.kind, record), to: stacks.files.picture) }
             }
             attempts.run { try directory.write(record) }
         }

@@ -63,7 +63,7 @@ final class Session {
         self.plan = plan
         self.events = events
         total = Snapshot(time: .zero)
-        for target in plan.targets where target.pid != 0 && target.pid != plan.command?.pid { try events.watch(pid: target.pid) }
+        for pid in plan.targets.flatMap(\.pids) where pid != plan.command?.pid { try events.watch(pid: pid) }
         if let command = plan.command { try events.watch(pid: command.pid) }
     }
 
@@ -92,8 +92,10 @@ final class Session {
         // After any error, the known results are still written.
         finish()
         try attempts.throwFirst()
-        for probe in plan.probes { try probe.conclude(total) }
+        var conclusions = Attempts()
+        for probe in plan.probes { conclusions.run { try probe.conclude(total) } }
         if ending == .commandEnded { try passOnStatus(of: plan.command) }
+        try conclusions.throwFirst()
     }
 
     /// Loading takes a hundred milliseconds, mostly in the verifier, and attaching a few, so all probes load before any attaches. Two
@@ -167,7 +169,7 @@ final class Session {
         case .signal(let number): end(number == SIGINT ? .interrupted : .terminated)
         case .ended(let pid) where pid == plan.command?.pid: end(.commandEnded)
         case .ended(let pid):
-            for target in plan.targets where target.pid == pid { target.exited() }
+            for target in plan.targets { target.exited(pid) }
             if plan.targets.allSatisfy(\.hasExited) { end(.targetExited) }
         }
     }
@@ -232,6 +234,15 @@ final class Session {
 
     private var stackKinds: [StackKind] { plan.probes.flatMap(\.stackKinds) }
 
+    private func files(of kind: StackKind) -> StackFiles {
+        switch kind {
+        case .onCPU: .onCPU
+        case .offCPU: .offCPU
+        case .waker: .wakers
+        case .event(let index): StackFiles(plan.probes.flatMap(\.events)[index])
+        }
+    }
+
     private func folded(_ table: StackTable, _ kind: StackKind, target index: Int) -> (text: [UInt8], names: NamesRecord)? {
         let target = plan.targets[index]
         return plan.folding?.folded(table, kind, withIdle: plan.showsIdle) { target.stackRoot(of: $0, in: table, target: index) }
@@ -246,7 +257,7 @@ final class Session {
     private func checkpointStacks() throws {
         let began = MonotonicClock.now(), table = try stackTable() ?? StackTable()
         let stacks = stackKinds.map { kind in
-            FoldedTexts(kind: kind, byTarget: plan.targets.indices.map { folded(table, kind, target: $0)?.text ?? [] })
+            FoldedTexts(kind: kind, files: files(of: kind), byTarget: plan.targets.indices.map { folded(table, kind, target: $0)?.text ?? [] })
         }
         for sink in plan.sinks { try sink.checkpoint(SessionCheckpoint(stacks: stacks)) }
         folding.done(since: began)
@@ -263,7 +274,7 @@ final class Session {
         var records = records()
         // Looking up names takes time, so records are written before.
         for sink in plan.sinks { attempts.run { try sink.checkpoint(SessionCheckpoint(records: records)) } }
-        var texts = stackKinds.map { FoldedTexts(kind: $0, byTarget: []) }
+        var texts = stackKinds.map { FoldedTexts(kind: $0, files: files(of: $0), byTarget: []) }
         for index in records.indices {
             let began = MonotonicClock.now()
             for position in texts.indices {
@@ -282,6 +293,7 @@ final class Session {
                     records[index].samples.offCPU?.wakers = .init(
                         stacks.wakes.filter { target.stackRoot(of: $0.process, in: stacks, target: index) != nil }
                     )
+                case .event(let event): records[index].samples.events?[event].names = names
                 }
             }
             if !texts.isEmpty { records[index].cost.symbolizeS = (MonotonicClock.now() - began).seconds }

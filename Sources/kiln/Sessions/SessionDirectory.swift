@@ -86,18 +86,22 @@ final class SessionDirectory {
         }
     }
 
-    private static let files = ["session.json", "commands.jsonl", "syscalls.jsonl"] + StackKind.allCases.flatMap { [$0.foldedFile, $0.pictureFile] }
+    /// The first files in the list of those that were written; events have others.
+    private static let first =
+        ["session.json", "commands.jsonl", "syscalls.jsonl"] + [StackFiles.onCPU, .offCPU, .wakers].flatMap { [$0.folded, $0.picture] }
+
+    private var files: [String] { Self.first + written.subtracting(Self.first).sorted() }
 
     /// The line that names the session's files; empty if there are none.
     var wroteLines: [Line] {
         var status = stat()
-        let files = Self.files.filter { written.contains($0) && fstatat(directory.rawValue, $0, &status, 0) == 0 }
+        let files = self.files.filter { written.contains($0) && fstatat(directory.rawValue, $0, &status, 0) == 0 }
         return files.isEmpty ? [] : ["wrote \(path)/: \(files.joined(separator: ", "))"]
     }
 
     /// Removes everything that was created, if the session did not begin or nobody needs its files.
     func discard() {
-        for name in Self.files { unlinkat(directory.rawValue, name, 0) }
+        for name in files { unlinkat(directory.rawValue, name, 0) }
         for directory in made.reversed() { rmdir(directory.string) }
     }
 

@@ -11,32 +11,39 @@ func sessionPicture(_ folded: [UInt8], _ kind: StackKind, _ record: SessionRecor
     let lost =
         record.lost.isEmpty
         ? "lost: nothing" : "lost: " + record.lost.sorted { $0.key < $1.key }.map { "\($0.value) \($0.key)" }.joined(separator: ", ")
-    let rate = kind == .onCPU ? " at \(samples.frequencyHz) Hz" : ""
-    let counts =
-        kind == .onCPU
-        ? "\(samples.recorded)\(expected) samples recorded\(others); \(samples.complete) stacks complete"
-        : record.samples.offCPU.map(waitNote) ?? ""
+    let what: (name: String, unit: String, rate: String, counts: String)
+    switch kind {
+    case .onCPU:
+        what = (
+            "on-CPU", "samples", " at \(samples.frequencyHz) Hz",
+            "\(samples.recorded)\(expected) samples recorded\(others); \(samples.complete) stacks complete"
+        )
+    case .offCPU: what = ("off-CPU", "nanoseconds", "", record.samples.offCPU.map(waitNote) ?? "")
+    case .waker: what = ("off-CPU, and who ended it", "nanoseconds", "", record.samples.offCPU?.wakers.map(wakerNote) ?? "")
+    case .event(let index):
+        let event = record.samples.events?[index]
+        what = (event?.event ?? "", event?.event ?? "", "", event.map(eventNote) ?? "")
+    }
     return renderSVG(
         FoldedStacks(parsing: folded),
         FlamegraphOptions(
-            title: "\(target.comm) · \(kind.title)",
-            subtitle: "\(process)\(record.started) · \(significantSeconds(record.durationS))\(rate)",
-            countName: kind == .onCPU ? "samples" : "ns",
+            title: "\(target.comm) · \(what.name)",
+            subtitle: "\(process)\(record.started) · \(significantSeconds(record.durationS))\(what.rate)",
+            countName: what.unit,
             notes: (record.costLimit?.steps ?? []).map { "after \(significantSeconds($0.afterS)): \($0.step)" } + [
                 "kiln \(record.kiln.version), Linux \(record.kernel)" + (record.hook == "none" ? "" : ", hook \(record.hook)"),
-                "\(counts); \(lost)",
+                "\(what.counts); \(lost)",
             ]
         ))
 }
 
-extension StackKind {
-    fileprivate var title: String {
-        switch self {
-        case .onCPU: "on-CPU"
-        case .offCPU: "off-CPU"
-        case .waker: "off-CPU, and who ended it"
-        }
-    }
+private func eventNote(_ event: SessionRecord.Event) -> String {
+    let every = event.every == 1 ? "" : ", a stack at each \(event.every)th"
+    return "\(event.count) events\(every); \(event.recorded) stacks recorded, \(event.complete) complete"
+}
+
+private func wakerNote(_ wakers: SessionRecord.OffCPU.Wakers) -> String {
+    "\(wakers.recorded) waits that were ended; \(wakers.complete) stacks of wakers complete"
 }
 
 private func waitNote(_ waits: SessionRecord.OffCPU) -> String {

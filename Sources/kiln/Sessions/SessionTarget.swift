@@ -12,27 +12,40 @@ final class SessionTarget {
         case everyProcess
     }
 
-    /// 0 means every process of the host.
+    /// One of the processes that the target consists of.
+    private struct Member {
+        let pid: Int32
+        let name: ProcessName
+        let clock: ProcessCPUClock
+        var before: UInt64 = 0
+        var cpu: UInt64 = 0
+        var hasExited = false
+    }
+
+    /// The first process; 0 means every process of the host, or those that a filter lets through.
     let pid: Int32
     let ports: [UInt16]
     let container: String?
+    /// Of several processes all their names.
     let name: ProcessName
-    /// CPU time since `begin`, by the last reading.
-    private(set) var cpu = Nanoseconds.zero
-    private(set) var hasExited = false
     private let roots: StackRoots
-    /// Nil for the whole host.
-    private let clock: ProcessCPUClock?
-    private var cpuBefore: UInt64 = 0
+    /// Empty for the whole host.
+    private var members: [Member]
 
     /// A running process.
-    init(_ target: Target, roots: StackRoots = .processAndChildren) throws {
-        pid = target.pid
-        ports = target.ports
-        container = target.container.map { String(describing: $0) }
-        name = ProcessName(pid: target.pid, comm: target.comm, exe: target.exe)
+    convenience init(_ target: Target, roots: StackRoots = .processAndChildren) throws { try self.init([target], roots: roots) }
+
+    /// Several running processes together; at least one.
+    init(_ targets: [Target], roots: StackRoots) throws {
+        members = try targets.map {
+            Member(pid: $0.pid, name: ProcessName(pid: $0.pid, comm: $0.comm, exe: $0.exe), clock: try cpuClock(of: $0.pid))
+        }
+        pid = targets.first?.pid ?? 0
+        ports = targets.count == 1 ? targets[0].ports : []
+        container = targets.count == 1 ? targets[0].container.map { String(describing: $0) } : nil
+        let names = targets.map(\.comm).reduce(into: [String]()) { if !$0.contains($1) { $0.append($1) } }
+        name = targets.count == 1 ? members[0].name : ProcessName(pid: 0, comm: names.joined(separator: ", "))
         self.roots = roots
-        clock = try cpuClock(of: target.pid)
     }
 
     /// A command that is about to start, or the whole host (`pid` 0).
@@ -40,27 +53,43 @@ final class SessionTarget {
         self.pid = pid
         ports = []
         container = nil
-        self.name = ProcessName(pid: pid, comm: name)
+        let process = ProcessName(pid: pid, comm: name)
+        self.name = process
         roots = .everyProcess
-        clock = try pid == 0 ? nil : cpuClock(of: pid)
+        members = try pid == 0 ? [] : [Member(pid: pid, name: process, clock: try cpuClock(of: pid))]
     }
+
+    /// Of its processes.
+    var pids: [Int32] { members.map(\.pid) }
+
+    /// CPU time since `begin`, by the last reading.
+    var cpu: Nanoseconds { Nanoseconds(members.reduce(0) { $0 &+ $1.cpu }) }
+
+    /// All its processes have.
+    var hasExited: Bool { !members.isEmpty && members.allSatisfy(\.hasExited) }
 
     /// Starts counting CPU time.
-    func begin() { cpuBefore = (try? clock?.nanoseconds()) ?? 0 }
+    func begin() { for index in members.indices { members[index].before = (try? members[index].clock.nanoseconds()) ?? 0 } }
 
-    /// Reads name and CPU clock again. After the target has exited, the last values stay.
+    /// Reads names and CPU clocks again. After a process has exited, its last values stay.
     func refresh() {
-        guard pid != 0 else { return }
-        name.refresh()
-        if !hasExited, let now = try? clock?.nanoseconds(), now >= cpuBefore { cpu = Nanoseconds(now - cpuBefore) }
+        for index in members.indices {
+            members[index].name.refresh()
+            let member = members[index]
+            if !member.hasExited, let now = try? member.clock.nanoseconds(), now >= member.before { members[index].cpu = now - member.before }
+        }
     }
 
-    func exited() { hasExited = true }
+    /// A process has exited, which may be one of the target.
+    func exited(_ pid: Int32) {
+        for index in members.indices where members[index].pid == pid { members[index].hasExited = true }
+    }
 
     /// The target with its present name.
     var described: SessionRecord.Target {
         var target = SessionRecord.Target(pid: pid, exe: name.exe, comm: name.comm, ports: ports, container: container)
         target.commAtStart = name.formerComm
+        target.pids = members.count > 1 ? pids : nil
         return target
     }
 
@@ -72,7 +101,7 @@ final class SessionTarget {
     func stackRoot(of process: Int, in table: StackTable, target index: Int) -> String? {
         let sampled = table.processes[process]
         switch roots {
-        case .everyProcess: return sampled?.comm ?? name.comm
+        case .everyProcess: return sampled?.comm ?? member(process)?.name.comm ?? name.comm
         case .processAndChildren where process == index: return name.comm
         case .processAndChildren: return sampled.flatMap { $0.family == index ? "\($0.comm) (child)" : nil }
         }
@@ -82,7 +111,11 @@ final class SessionTarget {
     func sampledProcesses(in table: StackTable) -> [SessionRecord.Process]? {
         guard roots == .everyProcess else { return nil }
         return table.weights(of: .onCPU).map { number, samples in
-            .init(pid: table.processes[number]?.pid ?? pid, comm: table.processes[number]?.comm ?? name.comm, samples: samples)
+            let sampled = table.processes[number], own = member(number)
+            return .init(pid: sampled?.pid ?? own?.pid ?? pid, comm: sampled?.comm ?? own?.name.comm ?? name.comm, samples: samples)
         }.sorted { ($1.samples, $0.pid) < ($0.samples, $1.pid) }
     }
+
+    /// The process with this number in the session's stacks.
+    private func member(_ number: Int) -> Member? { members.indices.contains(number) ? members[number] : nil }
 }

@@ -57,6 +57,7 @@ struct SessionInterval {
 /// Stacks of one kind as folded text.
 struct FoldedTexts {
     let kind: StackKind
+    let files: StackFiles
     /// A text for each target.
     var byTarget: [[UInt8]]
 }

@@ -45,7 +45,7 @@ struct SessionText {
     /// The number of samples, the unwind terminations of their stacks, the sampled processes, and frames without names.
     var sampleLines: [String] {
         let counts = record.samples.onCPU
-        guard counts.frequencyHz > 0 else { return waitLines }
+        guard counts.frequencyHz > 0 else { return waitLines + eventLines }
         let whole = counts.recorded == 0 ? "" : ", \(share(counts.complete, of: counts.recorded)) % of stacks complete"
         let cut = counts.kernelTruncated == 0 ? "" : ", \(counts.kernelTruncated) truncated at the depth limit in the kernel"
         let cpu = Nanoseconds(UInt64(saturating: record.cost.targetCPUS * 1e9))
@@ -55,7 +55,19 @@ struct SessionText {
             lines.append("processes it started: \(others.recorded) samples, \(share(others.complete, of: others.recorded)) % of stacks complete")
             lines += terminations(others.ends)
         }
-        return lines + processes + unnamed + waitLines
+        return lines + processes + unnamed + waitLines + eventLines
+    }
+
+    /// How often each event happened, and its stacks.
+    private var eventLines: [String] {
+        (record.samples.events ?? []).flatMap { event -> [String] in
+            guard event.count != 0 else { return ["\(event.event): none"] }
+            let every = event.every == 1 || event.isEstimate == true ? "" : ", a stack at each \(grouped(event.every))th"
+            let lost = event.lost == 0 ? "" : ", \(grouped(event.lost)) stacks lost"
+            let number = "\(event.isEstimate == true ? "about " : "")\(grouped(event.count))"
+            return ["\(event.event): \(number)\(every); \(grouped(event.recorded)) stacks, \(share(event.complete, of: event.recorded)) % complete\(lost)"]
+                + terminations(event.ends)
+        }
     }
 
     /// The time off the CPU by state.
@@ -117,5 +129,6 @@ struct SessionText {
 
 /// The title of a watched target with its present name.
 func sessionTitle(_ target: SessionRecord.Target) -> String {
-    sessionTitle(comm: target.comm, pid: target.pid, ports: target.ports, container: target.container)
+    if let pids = target.pids { return "\(target.comm) pid \(pids.map(String.init).joined(separator: ", "))" }
+    return sessionTitle(comm: target.comm, pid: target.pid, ports: target.ports, container: target.container)
 }

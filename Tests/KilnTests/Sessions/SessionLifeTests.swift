@@ -11,7 +11,7 @@ extension KernelTests {
 
         @Test func aTargetThatExecutesAnotherProgramIsCalledByIt() throws {
             let target = try Child.held(["sleep", "60"])
-            let session = try Session.sampling(["-p", "\(target.pid)", "-d", "1"]) {
+            let session = try Session.sampling(["-p", "\(target.pid)", "--off-cpu", "-d", "1"]) {
                 kill(target.pid, SIGCONT)
                 #expect(eventually { (try? String(contentsOfFile: "/proc/\(target.pid)/comm", encoding: .utf8)) == "sleep\n" })
                 usleep(300_000)
@@ -19,7 +19,7 @@ extension KernelTests {
             #expect(session.record.target.comm == "sleep" && session.record.target.commAtStart == "sh")
             #expect(session.record.target.exe?.hasSuffix("/sleep") == true)
             #expect(session.output.contains("pid \(target.pid) executes sleep now; it was sh when the session began"))
-            let unchanged = try Session.sampling(["-p", "\(target.pid)", "-d", "0.3"])
+            let unchanged = try Session.sampling(["-p", "\(target.pid)", "--off-cpu", "-d", "0.3"])
             #expect(unchanged.record.target.comm == "sleep" && unchanged.record.target.commAtStart == nil)
         }
 
@@ -58,7 +58,7 @@ extension KernelTests {
             let pids = Set(descendants())
             let directory = temporaryDirectory()
             defer { try? FileManager.default.removeItem(atPath: directory) }
-            let alone = try KilnRun(["-p", "\(master.pid)", "-d", "0.5", "-o", directory + "/alone"], subcommand: "record")
+            let alone = try KilnRun(["-p", "\(master.pid)", "--off-cpu", "-d", "0.5", "-o", directory + "/alone"], subcommand: "record")
             #expect(alone.wait() == 0)
             #expect(alone.errorText.contains("has 3 descendants that the session leaves out. --children records them, too."), "\(alone.errorText)")
             #expect(try Session(directory: directory + "/alone").record.samples.onCPU.descendants == nil)
@@ -89,7 +89,8 @@ extension KernelTests {
             defer { try? FileManager.default.removeItem(atPath: directory) }
             func status(_ words: [String], alone: Bool = false, _ options: [String] = []) throws -> (status: Int32, said: String) {
                 let place = command[0] == "trace" ? [] : ["-o", "\(directory)/\(UInt32.random(in: 0...UInt32.max))"]
-                let target = alone ? [] : ["-p", "\(server.pid)"]
+                // A server without work is never sampled.
+                let target = alone ? [] : ["-p", "\(server.pid)"] + (command[0] == "record" ? ["--off-cpu"] : [])
                 let kiln = try KilnRun(Array(command.dropFirst()) + target + place + options + ["--"] + words, subcommand: command[0])
                 return (kiln.wait(), kiln.errorText)
             }

@@ -71,12 +71,15 @@ extension KernelTests {
 
         @Test(.tags(.timing)) func timeOnAndOffTheCPUIsAllTime() throws {
             let program = try Program(Self.many, ["-O1", "-pthread"])
+            let taken = takenFromCPUs()
             let stacks = try waits(of: program, ["--off-cpu", "--idle", "--threads"])
+            // Time that the hypervisor gives to others is in no thread's CPU time.
+            let stolen = takenFromCPUs() - taken
             var queued = 0.0, runnable = 0.0
             for line in try String(contentsOfFile: program.directory + "/done", encoding: .utf8).split(separator: "\n") {
                 let words = line.split(separator: " ").map(String.init), times = words.dropFirst().compactMap(Double.init)
                 let off = Double(stacks.samples(through: words[0]))
-                #expect(abs(times[1] + off - times[0]) < times[0] * 0.005, "\(words[0]): \(times[1]) on, \(off) off, \(times[0]) in all")
+                #expect(abs(times[1] + off - times[0]) < times[0] * 0.005 + stolen, "\(words[0]): \(times[1]) on, \(off) off, \(times[0]) in all")
                 queued += times[2]
                 runnable += Double(stacks.samples(through: words[0], "(runnable)"))
             }
@@ -174,10 +177,9 @@ extension KernelTests {
                 // Each of three threads, all the time.
                 #expect(waits.openNs > UInt64(record.durationS * 3e9 * 0.95) && waits.openNs <= UInt64(record.durationS * 3e9 * 1.05), "\(waits)")
             }
-            let name = "program (child)"
             #expect(stacks.samples(through: "program", "(sleeping)", "main", "in_parent", "pause") > 0)
-            #expect(stacks.samples(through: name, "(sleeping)", "main", "in_child", "pause") > 0)
-            #expect(stacks.samples(through: name, "(sleeping)", "start_thread", "run", "in_thread", "pause") > 0)
+            #expect(stacks.samples(through: "program", "(sleeping)", "main", "in_child", "pause") > 0)
+            #expect(stacks.samples(through: "program", "(sleeping)", "start_thread", "run", "in_thread", "pause") > 0)
         }
 
         /// The command's code is read after it has begun to sleep.
@@ -187,8 +189,14 @@ extension KernelTests {
             let kiln = try KilnRun(["-F", "0", "--off-cpu", "-o", directory + "/session", "--", "sleep", "1.5"], subcommand: "record")
             #expect(kiln.wait() == 0, "\(kiln.errorText)")
             let stacks = Stacks(try String(contentsOfFile: directory + "/session/stacks.off-cpu.folded", encoding: .utf8))
-            let all = stacks.samples(through: "sleep", "(sleeping)"), whole = stacks.samples(through: "sleep", "(sleeping)", "_start", "clock_nanosleep")
-            #expect(whole > 1_400_000_000 && whole >= all * 99 / 100, "\(whole) of \(all)")
+            let all = stacks.samples(through: "sleep", "(sleeping)"), whole = stacks.samples(through: "sleep", "(sleeping)", "__libc_start_main", "clock_nanosleep")
+            #expect(whole > 1_400_000_000 && whole >= all * 99 / 100, "\(whole) of \(all): \(stacks.lines)")
+        }
+
+        /// Time that a hypervisor took from the CPUs, in nanoseconds; proc(5), `steal`.
+        private func takenFromCPUs() -> Double {
+            let line = (try? String(contentsOfFile: "/proc/stat", encoding: .utf8))?.prefix { $0 != "\n" } ?? ""
+            return line.split(separator: " ").dropFirst(8).first.flatMap { Double($0) }.map { $0 * 1e7 } ?? 0
         }
 
         private func child(of pid: Int32) -> String {
