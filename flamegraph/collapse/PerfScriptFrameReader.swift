@@ -4,7 +4,7 @@
 struct PerfScriptFrameReader: ~Copyable {
     private(set) var names = FrameNames()
 
-    private let options: PerfScriptOptions
+    private let options: CollapseOptions
     private let inlines: InlineResolver?
     private var lines = FrameLines()
 
@@ -14,7 +14,7 @@ struct PerfScriptFrameReader: ~Copyable {
     private var inlinedCount = 0
     private var scratch: [UInt8] = []
 
-    init(_ options: PerfScriptOptions, inlines: InlineResolver?) {
+    init(_ options: CollapseOptions, inlines: InlineResolver?) {
         self.options = options
         self.inlines = inlines
     }
@@ -130,8 +130,8 @@ struct PerfScriptFrameReader: ~Copyable {
                     offset: offset.map { $0 &- min(back, $0) }, module: String(decoding: line[frame.module], as: UTF8.self)))
             if !functions.isEmpty {
                 let frames = functions.enumerated().map { depth, function in
-                    let line = function.line.isEmpty ? "" : ":" + function.line.replacing(";", with: ":")
-                    return names.intern(tidy(ArraySlice(function.name.utf8), isJIT: false) + Array((line + (depth > 0 ? "_[i]" : "")).utf8))
+                    let line = function.line.isEmpty ? [] : frameName(":\(function.line)".utf8)
+                    return names.intern(tidy(ArraySlice(function.name.utf8), isJIT: false) + line + Array((depth > 0 ? "_[i]" : "").utf8))
                 }
                 return (frames.reversed(), .debugInformation)
             }
@@ -144,7 +144,7 @@ struct PerfScriptFrameReader: ~Copyable {
                 shown = [UInt8(ascii: "[")] + (module.isUnknown || module.isInlined ? Array("unknown".utf8) : module.name)
                 if options.showsAddresses { shown += Array(" <".utf8) + line[frame.address] + Array(">".utf8) }
                 shown.append(UInt8(ascii: "]"))
-                shown = shown.map { $0 == UInt8(ascii: ";") ? UInt8(ascii: ":") : $0 }
+                shown = frameName(shown)
             } else {
                 shown = tidy(part, isJIT: mayBeJIT)
             }
@@ -155,6 +155,6 @@ struct PerfScriptFrameReader: ~Copyable {
 
     /// A name as in its source, without arguments and without the character that divides frames.
     private func tidy(_ symbol: ArraySlice<UInt8>, isJIT: Bool) -> [UInt8] {
-        PerfSymbol.shown(symbol, isJIT: isJIT, demangle: options.demangle).map { $0 == UInt8(ascii: ";") ? UInt8(ascii: ":") : $0 }
+        frameName(PerfSymbol.shown(symbol, isJIT: isJIT, demangle: options.demangle))
     }
 }

@@ -67,4 +67,43 @@ struct StackCounts: ~Copyable {
         }
         for stack in order { try body(frames[range(stack)].reversed(), stack.weight) }
     }
+
+    /// The folded text in pieces of some hundred kilobytes, its lines in the order of their frames' names.
+    func writeFolded(_ names: borrowing FrameNames, _ write: ([UInt8]) throws -> Void) throws {
+        let order = sortedNames(names)
+        var rank = [UInt32](repeating: 0, count: order.count)
+        for (place, name) in order.enumerated() { rank[Int(name)] = UInt32(place) }
+        var text: [UInt8] = []
+        try forEachSorted(rank: rank) { stack, weight in
+            var isFirst = true
+            for frame in stack {
+                if !isFirst { text.append(UInt8(ascii: ";")) }
+                isFirst = false
+                appendDisplayed(names.bytes(frame), to: &text)
+            }
+            text.append(UInt8(ascii: " "))
+            text.append(contentsOf: String(weight).utf8)
+            text.append(UInt8(ascii: "\n"))
+            guard text.count > 1 << 18 else { return }
+            try write(text)
+            text.removeAll(keepingCapacity: true)
+        }
+        if !text.isEmpty { try write(text) }
+    }
+
+    private func sortedNames(_ names: borrowing FrameNames) -> [UInt32] {
+        var order = Array(0..<UInt32(names.count))
+        order.sort { names.isOrderedBefore($0, $1) }
+        return order
+    }
+}
+
+/// Leaves one of consecutive equal frames.
+func mergeRecursion(_ stack: inout [UInt32]) {
+    var kept = 0
+    for frame in stack where kept == 0 || stack[kept - 1] != frame {
+        stack[kept] = frame
+        kept += 1
+    }
+    stack.removeLast(stack.count - kept)
 }
