@@ -112,13 +112,16 @@ private struct PerfRecording {
     private let directory: TemporaryDirectory
     private var file: String { directory.url.appendingPathComponent("perf.data").path }
 
+    /// Another perf than Debian's own, for a trial of its fields.
+    static let perf = ProcessInfo.processInfo.environment["KILN_PERF"] ?? program("perf")
+
     static let isPossible = (try? PerfRecording(["-e", "cpu-clock", "-F", "99"])) != nil
 
     struct Unavailable: Error {}
 
     init(_ arguments: [String]) throws {
         directory = try TemporaryDirectory()
-        guard let perf = program("perf"), let compiler = program("cc") else { throw Unavailable() }
+        guard let perf = Self.perf, let compiler = program("cc") else { throw Unavailable() }
         let source = PerfScriptTests.fixtures.deletingLastPathComponent().appendingPathComponent("threads.c").path
         let binary = directory.url.appendingPathComponent("threads").path
         guard try Self.run(compiler, ["-O1", "-g", "-fno-omit-frame-pointer", "-fno-optimize-sibling-calls", source, "-o", binary, "-lpthread"]) != nil,
@@ -137,7 +140,10 @@ private struct PerfRecording {
             let process = comm.isEmpty ? "[unknown]" : String(comm.map { $0 == " " || $0 == "\t" ? "_" : $0 })
             guard fields.contains("ip") else { return process }
             let names = frames.map { frame in
-                if fields.contains("sym"), !["", "[unknown]"].contains(frame.symbol) { return frame.symbol }
+                if fields.contains("sym"), !["", "[unknown]"].contains(frame.symbol) {
+                    // Other processes of the host have names with arguments.
+                    return text(Array(PerfSymbol.shown(Array(frame.symbol.utf8)[...], isJIT: false, demangle: nil)))
+                }
                 if !fields.contains("dso") || ["", "[unknown]", "inlined"].contains(frame.module) { return "[unknown]" }
                 return "[\(frame.module.split(separator: "/").last ?? "")]"
             }
@@ -178,7 +184,7 @@ private struct PerfRecording {
 
     /// What perf prints, or nil where it refuses.
     func output(_ arguments: [String]) throws -> [UInt8]? {
-        guard let perf = program("perf") else { return nil }
+        guard let perf = Self.perf else { return nil }
         return try Self.run(perf, arguments + ["-i", file])
     }
 

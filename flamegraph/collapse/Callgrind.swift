@@ -180,7 +180,9 @@ private struct NameTable {
     private var names: [[UInt8]: [UInt8]] = [:]
 
     mutating func name(_ value: ArraySlice<UInt8>) -> [UInt8]? {
-        guard value.first == UInt8(ascii: "("), let closing = value.firstIndex(of: UInt8(ascii: ")")), closing > value.startIndex + 1 else { return Array(value) }
+        guard value.first == UInt8(ascii: "("), let closing = value.firstIndex(of: UInt8(ascii: ")")), closing > value.startIndex + 1 else {
+            return Array(value)
+        }
         let number = value[(value.startIndex + 1)..<closing]
         // `(below main)` is a name.
         guard number.allSatisfy(\.isDecimalDigit) else { return Array(value) }

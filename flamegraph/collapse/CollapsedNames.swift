@@ -1,6 +1,7 @@
 /// Names of other tools as they stand in folded text. What a terminal would obey in them is escaped where the text is written.
 
 /// A frame without the character that divides frames.
+@inline(__always)
 func frameName(_ name: some Sequence<UInt8>) -> [UInt8] { name.map { $0 == UInt8(ascii: ";") ? UInt8(ascii: ":") : $0 } }
 
 /// A function or a module in brackets that stands for one, as in its source: without arguments and hashes.
@@ -19,7 +20,7 @@ func functionName(_ symbol: ArraySlice<UInt8>, module: ArraySlice<UInt8> = [], a
 func processName(
     _ name: some Sequence<UInt8>, process: (some Collection<UInt8>)?, thread: (some Collection<UInt8>)?, _ options: CollapseOptions
 ) -> [UInt8] {
-    var text = frameName(name).map { $0.isSpace ? UInt8(ascii: "_") : $0 }
+    var text = name.map { $0.isSpace ? UInt8(ascii: "_") : $0 == UInt8(ascii: ";") ? UInt8(ascii: ":") : $0 }
     if options.mergesThreads { text = withoutNumbers(text) }
     if text.isEmpty { text = Array("[unknown]".utf8) }
     let unknown = [UInt8(ascii: "?")]

@@ -90,7 +90,9 @@ struct EUStackReader: LineReader {
         if rest.starts(with: " - 1".utf8), rest.count == 4 || rest.dropFirst(4).first?.isSpace == true { rest = rest.dropFirst(4) }
         let divider = Array(" - ".utf8)
         var module: ArraySlice<UInt8> = []
-        if let place = rest.indices.last(where: { rest[$0...].starts(with: divider) }), [UInt8(ascii: "/"), UInt8(ascii: "[")].contains(rest[(place + 3)...].first) {
+        if let place = rest.indices.last(where: { rest[$0...].starts(with: divider) }),
+            [UInt8(ascii: "/"), UInt8(ascii: "[")].contains(rest[(place + 3)...].first)
+        {
             module = rest[(place + 3)...]
             rest = rest[..<place]
         }

@@ -94,8 +94,10 @@ struct GDBReader: LineReader {
         let showsAddresses = frames.contains { $0.hasAddress }
         var stack: [UInt32] = []
         for index in frames.indices {
-            let isCall = frames[index].name.first != UInt8(ascii: "<")
-            let isInlined = showsAddresses && isCall && index + 1 < frames.count && !frames[index + 1].hasAddress
+            let isInlined =
+                showsAddresses && index + 1 < frames.count && !frames[index + 1].hasAddress
+                // A signal interrupts wherever it comes, and what gdb writes in its place has no address.
+                && !frames[index...(index + 1)].contains { $0.name.first == UInt8(ascii: "<") }
             stack.append(stacks.intern(frames[index].name + Array((isInlined && stacks.options.marksInlined ? "_[i]" : "").utf8)))
         }
         stacks.add(1, stack, below: label)

@@ -21,6 +21,8 @@ public struct PerfScriptCollapser: ~Copyable {
     private var isCounted = false
     private var weight: UInt64 = 0
     private var label: UInt32 = 0
+    /// The comm that `label` was made of.
+    private var lastName: [UInt8] = [0]
     /// Innermost first.
     private var stack: [UInt32] = []
     /// What may be a frame behind the event, from its address on.
@@ -46,6 +48,7 @@ public struct PerfScriptCollapser: ~Copyable {
     private var deferred: UInt64?
 
     private var eventIndex: [[UInt8]: Int] = [:]
+    private var lastEvent: (text: [UInt8], index: Int)?
     private var wanted: Set<[UInt8]>
     private var words: [Range<Int>] = []
 
@@ -76,6 +79,7 @@ public struct PerfScriptCollapser: ~Copyable {
         }
         stack = []
         isIgnoring = false
+        report.lines += lineNumber
         lineNumber = 0
         inputIndex += 1
     }
@@ -88,7 +92,6 @@ public struct PerfScriptCollapser: ~Copyable {
 
     private mutating func readLine(_ whole: UnsafeRawBufferPointer) {
         lineNumber += 1
-        report.lines += 1
         var end = whole.count
         while end > 0, whole[end - 1].isSpace || whole[end - 1] == UInt8(ascii: "\r") { end -= 1 }
         guard end > 0 else {
@@ -97,6 +100,12 @@ public struct PerfScriptCollapser: ~Copyable {
         }
         let line = UnsafeRawBufferPointer(rebasing: whole[..<end])
         let start = PerfScriptFrame.symbolStart(line)
+        // Of a sample that isn't counted nothing is needed but its end.
+        if isOpen, !isCounted, let start, PerfScriptSample.isPlainFrame(line, start) {
+            hasFrameLines = true
+            report.frameLines += 1
+            return
+        }
         if isOpen, let start, start.address > 0, start.symbol < line.count || line[0] == UInt8(ascii: "\t"), frames.readKnown(line, start, into: &stack) {
             hasFrameLines = true
             report.frameLines += 1
@@ -135,7 +144,8 @@ public struct PerfScriptCollapser: ~Copyable {
     private mutating func readFrame(_ line: UnsafeRawBufferPointer, _ start: PerfScriptFrame.Start) {
         hasFrameLines = true
         report.frameLines += 1
-        guard isCounted else { return }
+        // Frames of other events are read, too, so that their lines are known.
+        guard isCounted else { return frames.readUncounted(line, start, into: &stack) }
         // The user part of this stack comes later: `b00000006 (cookie) ([unknown])`.
         if line[start.symbol...].starts(with: "(cookie)".utf8) {
             cookie = hexadecimal(line[start.address..<start.addressEnd])
@@ -159,13 +169,17 @@ public struct PerfScriptCollapser: ~Copyable {
     private mutating func open(_ sample: PerfScriptSample, _ line: UnsafeRawBufferPointer) {
         endSample(.nextSample)
         isOpen = true
-        isCounted = counts(Array(line[sample.event]))
+        isCounted = counts(line[sample.event])
         guard isCounted else { return }
         weight = options.countsSamples ? 1 : sample.weight
         hasPeriods = hasPeriods || sample.weight != 1
         frames.beginSample()
-        label = frames.intern(
-            processName(line[sample.comm], process: sample.process.map { line[$0] }, thread: line[sample.thread], options))
+        let name = line[sample.comm]
+        if options.showsProcess || options.showsThread || !isEqual(lastName, name) {
+            label = frames.intern(processName(name, process: sample.process.map { line[$0] }, thread: line[sample.thread], options))
+            lastName.removeAll(keepingCapacity: true)
+            lastName.append(contentsOf: name)
+        }
         // Without call chains perf prints the one frame that it knows behind the event.
         rest.removeAll(keepingCapacity: true)
         if let place = PerfScriptSample.instruction(line, from: sample.rest) {
@@ -190,7 +204,12 @@ public struct PerfScriptCollapser: ~Copyable {
     }
 
     /// Whether samples of an event are asked for; counts them either way.
-    private mutating func counts(_ event: [UInt8]) -> Bool {
+    private mutating func counts(_ text: Slice<UnsafeRawBufferPointer>) -> Bool {
+        if let last = lastEvent, isEqual(last.text, text) {
+            report.events[last.index].samples += 1
+            return report.events[last.index].isCounted
+        }
+        let event = Array(text)
         if wanted.isEmpty, !event.isEmpty { wanted = [Self.commonName(event)] }
         let index: Int
         if let known = eventIndex[event] {
@@ -201,6 +220,7 @@ public struct PerfScriptCollapser: ~Copyable {
             report.events.append(.init(name: displayString(event), samples: 0, isCounted: isCounted))
             eventIndex[event] = index
         }
+        lastEvent = (event, index)
         report.events[index].samples += 1
         return report.events[index].isCounted
     }
@@ -283,5 +303,14 @@ public struct PerfScriptCollapser: ~Copyable {
     /// The folded text in pieces of some hundred kilobytes, its lines in the order of their frames' frames.names.
     public func writeFolded(_ write: ([UInt8]) throws -> Void) throws {
         try stacks.writeFolded(frames.names, write)
+    }
+}
+
+@inline(__always)
+private func isEqual(_ known: [UInt8], _ text: Slice<UnsafeRawBufferPointer>) -> Bool {
+    guard known.count == text.count else { return false }
+    return known.withUnsafeBytes { known in
+        guard let left = known.baseAddress, let right = text.base.baseAddress else { return text.isEmpty }
+        return equalBytes(left, right + text.startIndex, text.count)
     }
 }

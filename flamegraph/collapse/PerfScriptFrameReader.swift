@@ -28,8 +28,10 @@ struct PerfScriptFrameReader: ~Copyable {
     }
 
     /// Adds a line's frames to the stack if the line has been seen before. False, and nothing changed, if not: then it may be no frame.
+    ///
+    /// Mutating for speed: a struct that is only read is copied for each call.
     @inline(__always)
-    func readKnown(_ line: UnsafeRawBufferPointer, _ start: PerfScriptFrame.Start, into stack: inout [UInt32]) -> Bool {
+    mutating func readKnown(_ line: UnsafeRawBufferPointer, _ start: PerfScriptFrame.Start, into stack: inout [UInt32]) -> Bool {
         if inlines != nil { return false }
         let (head, tail, hash) = key(line, start)
         guard let known = lines.find(head, tail, hash) else { return false }
@@ -47,9 +49,14 @@ struct PerfScriptFrameReader: ~Copyable {
         stack.append(contentsOf: frames)
     }
 
+    /// The same for a stack that nobody wants, without asking debug information.
+    mutating func readUncounted(_ line: UnsafeRawBufferPointer, _ start: PerfScriptFrame.Start, into stack: inout [UInt32]) {
+        if inlines == nil { read(line, start, into: &stack) }
+    }
+
     /// What a line is looked up by: an address or an offset makes it another one only where it is shown.
     @inline(__always)
-    private func key(
+    private mutating func key(
         _ line: UnsafeRawBufferPointer, _ start: PerfScriptFrame.Start
     ) -> (head: UnsafeRawBufferPointer, tail: UnsafeRawBufferPointer, hash: UInt64) {
         let text = UnsafeRawBufferPointer(rebasing: line[(options.showsAddresses ? start.address : start.symbol)...])
