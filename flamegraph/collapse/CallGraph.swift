@@ -205,8 +205,8 @@ struct CallGraph {
             name = name[..<quote]
         }
         let isAddress = name.starts(with: "0x".utf8) && name.dropFirst(2).allSatisfy(\.isHexadecimalDigit)
-        return isAddress
-            ? functionName([], module: object[...], address: name.dropFirst(2), options)
-            : functionName(name.elementsEqual("???".utf8) ? [] : name, module: object.elementsEqual("???".utf8) ? [] : object[...], options)
+        let isUnknown = isAddress || name.elementsEqual("???".utf8)
+        let module = object.elementsEqual("???".utf8) ? [] : object[...]
+        return functionName(isUnknown ? [] : name, module: module, address: isAddress ? name.dropFirst(2) : [], options)
     }
 }
