@@ -74,13 +74,18 @@ struct GDBReader: LineReader {
             frames.append(Self.frame(rest, stacks.options))
             return .frame
         }
+        // `[Inferior 1 (process 7) detached]`: what follows belongs to no stack.
+        if line[0] == UInt8(ascii: "[") {
+            isBehindBlank = true
+            return .field
+        }
         if line[0].isSpace || !isOpen || isBehindBlank || Self.messages.contains(where: { line.starts(with: $0.utf8) }) { return .field }
         return .rejected(.unknown)
     }
 
     /// What gdb says between stacks and, of `bt full`, below frames.
     private static let messages = [
-        "[", "Backtrace stopped", "(More stack frames follow", "warning: ", "No locals", "No symbol table", "Python Exception", "Detaching ", "--Type <RET>",
+        "Backtrace stopped", "(More stack frames follow", "warning: ", "No locals", "No symbol table", "Python Exception", "Detaching ", "--Type <RET>",
     ]
 
     mutating func endInput(_ stacks: inout CollapsedStacks) { endSample(&stacks) }

@@ -1,7 +1,7 @@
 extension CollapseFormat {
     /// `perf script`, with or without call chains.
     public static let perf = CollapseFormat(
-        name: "perf", title: "`perf script`",
+        name: "perf", title: "`perf script` text",
         advice: """
             Give what `perf script` prints of a recording made with `perf record -g`; of the fields that -F names, \
             comm, tid (or pid) and one of time, event and cpu are needed: `perf script -F +comm,+tid,+time`.
