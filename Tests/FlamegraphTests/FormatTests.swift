@@ -115,6 +115,19 @@ extension CollapseReport {
         #expect(try lines("PID 3 - process\nTID 4:\n#0  0x01 f\n", "eu-stack", options) == ["[unknown]-3/4;f 1"])
     }
 
+    @Test func noStackIsAComment() throws {
+        #expect(try lines(graph("fn=# unit: x\n1 5\n"), "callgrind") == ["#_unit: x 5"])
+    }
+
+    @Test func theWeightOfAllStacksFitsIn64Bits() throws {
+        let result = try #require(read(Array(graph("fn=a\n1 18446744073709551615\nfn=b\n1 1\n").utf8), collapseDefaults))
+        #expect(result.collapser.report.rejectedLines.contains { $0.reason == .weightTooLarge })
+        let perf = { (name: String) in "a 1 [000] 1.000000: 18446744073709551615 e:\n\t 1 \(name) (m)\n\n" }
+        let samples = try #require(read(Array((perf("f") + perf("g")).utf8), collapseDefaults))
+        #expect(samples.lines == ["a;f 18446744073709551615"])
+        #expect(samples.collapser.report.rejectedLines.map(\.reason) == [.weightTooLarge])
+    }
+
     // MARK: gdb, eu-stack
 
     @Test func namesOfGDBAreWhole() throws {

@@ -37,7 +37,6 @@ struct PerfFieldsTests {
         Case(name: "tracepoint, call chains", arguments: ["-e", "sched:sched_switch", "-g"], extra: ["trace"]),
         Case(name: "tracepoint", arguments: ["-e", "sched:sched_switch"], extra: ["trace"]),
         Case(name: "group", arguments: ["-a", "-e", "{cpu-clock,page-faults}:S", "-F", "99", "-g"], sets: 5),
-        Case(name: "group of a command", arguments: ["-e", "{cpu-clock,page-faults}:S", "-F", "99", "-g"]),
     ]
 
     /// The same with other versions of perf, where they could be fetched (Tests/perf/fetch.sh).

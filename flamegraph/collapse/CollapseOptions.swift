@@ -86,7 +86,7 @@ public struct CollapseReport: Sendable {
             case otherTotal = "a total that the costs of all functions don't add up to"
             case unknownEvent = "the event that is asked for is not in this part"
             case notJSON = "not the JSON of a .cpuprofile file"
-            case weightTooLarge = "with this sample the weight of its stack would need more than 64 bits"
+            case weightTooLarge = "with this sample the weight of all would need more than 64 bits"
         }
 
         public var description: String { "line \(number): \(reason.rawValue): \(displayString(excerpt))" }

@@ -19,16 +19,21 @@ struct StackCounts: ~Copyable {
 
     var count: Int { stacks.count }
 
-    /// Adds weight to a stack, given leaf first. False, and nothing changed, when its weight would overflow.
+    /// The weight of all stacks.
+    private(set) var total: UInt64 = 0
+
+    /// Adds weight to a stack, given leaf first. False, and nothing changed, when the weight of all stacks would overflow.
     mutating func add(_ weight: UInt64, to stack: [UInt32]) -> Bool {
+        let (whole, overflow) = total.addingReportingOverflow(weight)
+        if overflow { return false }
+        total = whole
         let hash = stack.withUnsafeBytes { ByteHash.hash($0) }
         var slot = Int(truncatingIfNeeded: hash) & (slots.count - 1)
         while slots[slot].indexPlusOne != 0 {
             let index = slots[slot].indexPlusOne - 1
             if slots[slot].hash == hash, frames[range(stacks[index])].elementsEqual(stack) {
-                let (sum, overflow) = stacks[index].weight.addingReportingOverflow(weight)
-                if !overflow { stacks[index].weight = sum }
-                return !overflow
+                stacks[index].weight += weight
+                return true
             }
             slot = (slot + 1) & (slots.count - 1)
         }
@@ -78,8 +83,11 @@ struct StackCounts: ~Copyable {
             var isFirst = true
             for frame in stack {
                 if !isFirst { text.append(UInt8(ascii: ";")) }
-                isFirst = false
+                let start = text.count
                 appendDisplayed(names.bytes(frame), to: &text)
+                // A line that begins so is a comment.
+                if isFirst, text[start...].starts(with: "# ".utf8) { text[start + 1] = UInt8(ascii: "_") }
+                isFirst = false
             }
             text.append(UInt8(ascii: " "))
             text.append(contentsOf: String(weight).utf8)
