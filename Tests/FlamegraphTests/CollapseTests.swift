@@ -3,13 +3,13 @@ import Testing
 @testable import Flamegraph
 
 /// Options as `kiln collapse perf` has them without flags.
-private var marked: PerfScriptOptions {
-    var options = PerfScriptOptions()
+private var marked: CollapseOptions {
+    var options = CollapseOptions()
     (options.marksKernel, options.marksJIT, options.marksInlined) = (true, true, true)
     return options
 }
 
-private func frame(_ symbol: String, _ module: String = "/bin/a", _ options: PerfScriptOptions = marked) -> String {
+private func frame(_ symbol: String, _ module: String = "/bin/a", _ options: CollapseOptions = marked) -> String {
     let text = "a 1 [000] 1.000000: e:\n\t 7f001f \(symbol) (\(module))\n\n"
     return collapse(Array(text.utf8), options).lines.joined(separator: "\n")
 }
@@ -90,7 +90,7 @@ private func frame(_ symbol: String, _ module: String = "/bin/a", _ options: Per
         func sample(_ event: String, _ weight: Int) -> String { "a 1 [000] 1.000000: \(weight) \(event):\n\t 1f f (/bin/a)\n\n" }
         let text = sample("cpu_core/cycles/P", 1) + sample("cpu_atom/cycles/P", 2) + sample("faults", 4) + sample("cs", 8)
         #expect(collapse(Array(text.utf8)).lines == ["a;f 3"])
-        var options = PerfScriptOptions()
+        var options = CollapseOptions()
         options.events = ["faults", "cpu_atom/cycles/P"]
         #expect(collapse(Array(text.utf8), options).lines == ["a;f 7"])
         options.countsSamples = true
@@ -99,7 +99,7 @@ private func frame(_ symbol: String, _ module: String = "/bin/a", _ options: Per
 
     @Test func theTextSaysWhatItsNumbersAre() {
         func measure(_ text: String, count: Bool = false) -> Measure {
-            var options = PerfScriptOptions()
+            var options = CollapseOptions()
             options.countsSamples = count
             var collapser = PerfScriptCollapser(options)
             Array(text.utf8).withUnsafeBytes { collapser.read($0) }

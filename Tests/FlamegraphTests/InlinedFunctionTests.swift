@@ -19,14 +19,14 @@ import Testing
 
     private func lines(_ frames: [String], _ resolver: Resolver?) -> [String] {
         let text = "a 1 1.0: e:\n" + frames.map { "\t  \($0)\n" }.joined()
-        var options = PerfScriptOptions()
+        var options = CollapseOptions()
         options.marksInlined = true
         return collapse(Array(text.utf8), options, inlines: resolver).lines
     }
 
     @Test func aRealRecordingHasTheFunctionsThatPerfFound() throws {
         let input = try Data(contentsOf: PerfScriptTests.fixtures.appendingPathComponent("inlined-01.perf"))
-        var options = PerfScriptOptions()
+        var options = CollapseOptions()
         let start = "spin;_start;__libc_start_main_impl;__libc_start_call_main;main;work;step"
         #expect(collapse(Array(input), options).lines == ["\(start) 90909090", "\(start);mix 30303030"])
         options.marksInlined = true

@@ -14,6 +14,7 @@ struct PerfFieldsTests {
         var extra: [String] = []
         /// How many sets of fields. Of a whole host perf takes seconds to print one: it reads the symbols of all that runs.
         var sets = 15
+        var perf = PerfRecording.perf
 
         var testDescription: String { name }
     }
@@ -38,12 +39,27 @@ struct PerfFieldsTests {
         Case(name: "group", arguments: ["-a", "-e", "{cpu-clock,page-faults}:S", "-F", "99", "-g"], sets: 5),
     ]
 
-    @Test(arguments: cases)
+    /// The same with other versions of perf, where they could be fetched (Tests/perf/fetch.sh).
+    static let otherCases = PerfRecording.others.flatMap { perf in
+        cases.filter { !$0.arguments.contains("-a") }.map { recorded in
+            var other = recorded
+            other.perf = perf.path
+            other.name += ", \(perf.name)"
+            other.sets = 14
+            return other
+        }
+    }
+
+    @Test(arguments: cases + otherCases)
     func everySetOfFieldsIsReadRightOrRefused(_ recorded: Case) throws {
-        let recording = try PerfRecording(recorded.arguments)
+        let recording = try PerfRecording(recorded.arguments, recorded.perf)
         let truth = try recording.samples()
         try #require(truth.count > 20)
-        let instructions: [[String]] = [[], ["ip"], ["ip", "sym"], ["ip", "dso"], ["ip", "sym", "dso"], ["ip", "sym", "symoff", "dso"]]
+        let instructions: [[String]] = [
+            [], ["ip"], ["ip", "sym"], ["ip", "dso"], ["ip", "sym", "dso"], ["ip", "sym", "symoff", "dso"],
+            // Newer ones than 6.1.
+            ["ip", "dso", "dsoff"], ["ip", "sym", "symoff", "dso", "dsoff"],
+        ]
         let others = ["time", "cpu", "misc", "event", "period"] + recorded.extra
         var generator = SeededGenerator(seed: 20)
         var read = 0
@@ -67,6 +83,7 @@ struct PerfFieldsTests {
             }
             #expect(Set(result.lines) == Set(known.map { "\($0.key) \($0.value)" }), "\(fields)")
             #expect(result.report.rejectedCount == 0, "\(fields): \(result.report.rejectedLines)")
+            #expect(result.report.accountedLines == result.report.lines, "\(fields)")
         }
         #expect(read > 0)
     }
@@ -92,9 +109,9 @@ struct PerfFieldsTests {
     }
 
     /// A time stamp in a frame is a sample that was taken for one.
-    @Test(arguments: cases.filter { !$0.arguments.contains("-a") })
+    @Test(arguments: cases.filter { !$0.arguments.contains("-a") } + otherCases)
     func noFrameHoldsATime(_ recorded: Case) throws {
-        let recording = try PerfRecording(recorded.arguments)
+        let recording = try PerfRecording(recorded.arguments, recorded.perf)
         for arguments in [
             ["script"], ["script", "-G"], ["script", "--ns"], ["script", "--reltime"], ["script", "--deltatime"], ["script", "-F", "+srcline"],
         ] {
@@ -112,13 +129,23 @@ private struct PerfRecording {
     private let directory: TemporaryDirectory
     private var file: String { directory.url.appendingPathComponent("perf.data").path }
 
+    static let perf = program("perf") ?? ""
+    /// Those of other suites of Debian.
+    static let others: [(name: String, path: String)] = ["trixie", "sid"].compactMap { suite in
+        let path = checkout.appendingPathComponent(".build-perf/perf-\(suite)").path
+        return FileManager.default.isExecutableFile(atPath: path) ? ("perf of \(suite)", path) : nil
+    }
+
     static let isPossible = (try? PerfRecording(["-e", "cpu-clock", "-F", "99"])) != nil
 
     struct Unavailable: Error {}
 
-    init(_ arguments: [String]) throws {
+    private let perf: String
+
+    init(_ arguments: [String], _ perf: String = perf) throws {
         directory = try TemporaryDirectory()
-        guard let perf = program("perf"), let compiler = program("cc") else { throw Unavailable() }
+        self.perf = perf
+        guard let compiler = program("cc") else { throw Unavailable() }
         let source = PerfScriptTests.fixtures.deletingLastPathComponent().appendingPathComponent("threads.c").path
         let binary = directory.url.appendingPathComponent("threads").path
         guard try Self.run(compiler, ["-O1", "-g", "-fno-omit-frame-pointer", "-fno-optimize-sibling-calls", source, "-o", binary, "-lpthread"]) != nil,
@@ -137,7 +164,10 @@ private struct PerfRecording {
             let process = comm.isEmpty ? "[unknown]" : String(comm.map { $0 == " " || $0 == "\t" ? "_" : $0 })
             guard fields.contains("ip") else { return process }
             let names = frames.map { frame in
-                if fields.contains("sym"), !["", "[unknown]"].contains(frame.symbol) { return frame.symbol }
+                if fields.contains("sym"), !["", "[unknown]"].contains(frame.symbol) {
+                    // Other processes of the host have names with arguments.
+                    return text(Array(PerfSymbol.shown(Array(frame.symbol.utf8)[...], isJIT: false, demangle: nil)))
+                }
                 if !fields.contains("dso") || ["", "[unknown]", "inlined"].contains(frame.module) { return "[unknown]" }
                 return "[\(frame.module.split(separator: "/").last ?? "")]"
             }
@@ -178,8 +208,7 @@ private struct PerfRecording {
 
     /// What perf prints, or nil where it refuses.
     func output(_ arguments: [String]) throws -> [UInt8]? {
-        guard let perf = program("perf") else { return nil }
-        return try Self.run(perf, arguments + ["-i", file])
+        try Self.run(perf, arguments + ["-i", file])
     }
 
     /// Threads of the test runner block all signals, a child inherits that, and `perf record -a` would never hear that its command has ended.

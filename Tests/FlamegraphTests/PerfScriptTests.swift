@@ -3,13 +3,13 @@ import Testing
 @testable import Flamegraph
 
 /// Collapses `perf script` text and gives the folded lines.
-private func collapsed(_ text: String, _ options: PerfScriptOptions = PerfScriptOptions()) -> [String] {
+private func collapsed(_ text: String, _ options: CollapseOptions = CollapseOptions()) -> [String] {
     collapse(Array(text.utf8), options).lines
 }
 
 func collapse(
-    _ input: [UInt8], _ options: PerfScriptOptions = PerfScriptOptions(), inlines: InlineResolver? = nil, piece: Int = .max
-) -> (lines: [String], report: PerfScriptReport) {
+    _ input: [UInt8], _ options: CollapseOptions = CollapseOptions(), inlines: InlineResolver? = nil, piece: Int = .max
+) -> (lines: [String], report: CollapseReport) {
     var collapser = PerfScriptCollapser(options, inlines: inlines)
     var start = 0
     while start < input.count {
@@ -28,8 +28,8 @@ func collapse(
     static let fixtures = URL(fileURLWithPath: #filePath).deletingLastPathComponent()
         .appendingPathComponent("Fixtures/perf-script")
 
-    private static let optionsByName: [(String, PerfScriptOptions)] = ["default", "pid", "tid", "kernel", "all"].map { name in
-        var options = PerfScriptOptions()
+    private static let optionsByName: [(String, CollapseOptions)] = ["default", "pid", "tid", "kernel", "all"].map { name in
+        var options = CollapseOptions()
         options.showsProcess = name == "pid"
         options.showsThread = name == "tid"
         options.marksKernel = name == "kernel" || name == "all"
@@ -118,7 +118,7 @@ func collapse(
             result.report.events == [
                 .init(name: "cycles", samples: 2, isCounted: true), .init(name: "faults", samples: 1, isCounted: false),
             ])
-        var options = PerfScriptOptions()
+        var options = CollapseOptions()
         options.events = ["faults"]
         #expect(collapsed(text, options) == ["a;g 1"])
         options.events = ["nothing"]
@@ -133,7 +133,7 @@ func collapse(
     }
 
     @Test func addressesAndKindsAreShownWhenAskedFor() {
-        var options = PerfScriptOptions()
+        var options = CollapseOptions()
         options.showsAddresses = true
         options.marksKernel = true
         options.marksInlined = true
@@ -178,7 +178,7 @@ func collapse(
             default: input.insert(contentsOf: input[place..<min(place + 30, input.count)], at: input.indices.randomElement(using: &generator) ?? 0)
             }
         }
-        var options = PerfScriptOptions()
+        var options = CollapseOptions()
         options.showsAddresses = seed % 3 == 0
         options.marksKernel = true
         let inlines = seed % 4 == 0 ? SomeInlines() : nil

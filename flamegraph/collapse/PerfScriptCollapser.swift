@@ -6,9 +6,9 @@
 /// A sample is a line with process, thread and event, then a line for each frame, innermost first, then an empty line.
 /// Where perf prints no stacks, samples follow each other without empty lines, and may name one symbol themselves.
 public struct PerfScriptCollapser: ~Copyable {
-    public private(set) var report = PerfScriptReport()
+    public private(set) var report = CollapseReport()
 
-    private let options: PerfScriptOptions
+    private let options: CollapseOptions
     private var pending: [UInt8] = []
     private var lineNumber = 0
     private var inputIndex = 0
@@ -21,6 +21,8 @@ public struct PerfScriptCollapser: ~Copyable {
     private var isCounted = false
     private var weight: UInt64 = 0
     private var label: UInt32 = 0
+    /// The comm that `label` was made of.
+    private var lastName: [UInt8] = [0]
     /// Innermost first.
     private var stack: [UInt32] = []
     /// What may be a frame behind the event, from its address on.
@@ -46,11 +48,12 @@ public struct PerfScriptCollapser: ~Copyable {
     private var deferred: UInt64?
 
     private var eventIndex: [[UInt8]: Int] = [:]
+    private var lastEvent: (text: [UInt8], index: Int)?
     private var wanted: Set<[UInt8]>
     private var words: [Range<Int>] = []
 
     /// - Parameter inlines: asked for what was inlined at each address, once for every distinct line.
-    public init(_ options: PerfScriptOptions = PerfScriptOptions(), inlines: InlineResolver? = nil) {
+    public init(_ options: CollapseOptions = CollapseOptions(), inlines: InlineResolver? = nil) {
         self.options = options
         frames = PerfScriptFrameReader(options, inlines: inlines)
         wanted = Set(options.events.map { Self.commonName(Array($0.utf8)) })
@@ -58,23 +61,11 @@ public struct PerfScriptCollapser: ~Copyable {
 
     /// Reads a piece of text, cut anywhere.
     public mutating func read(_ piece: UnsafeRawBufferPointer) {
-        guard let base = piece.baseAddress, piece.count > 0 else { return }
-        let end = base + piece.count
-        var start = base
-        if !pending.isEmpty {
-            let lineEnd = find(UInt8(ascii: "\n"), from: start, to: end)
-            pending.append(contentsOf: UnsafeRawBufferPointer(start: start, count: lineEnd - start))
-            if lineEnd == end { return }
-            readPending()
-            start = lineEnd + 1
-        }
-        while start < end {
-            let lineEnd = find(UInt8(ascii: "\n"), from: start, to: end)
-            if lineEnd == end { break }
-            readLine(UnsafeRawBufferPointer(start: start, count: lineEnd - start))
-            start = lineEnd + 1
-        }
-        pending.append(contentsOf: UnsafeRawBufferPointer(start: start, count: end - start))
+        // Taken out, so that a line may change everything else.
+        var cut = pending
+        pending = []
+        forEachLine(of: piece, pending: &cut) { readLine($0) }
+        pending = cut
     }
 
     /// Ends an input: neither its last line nor its last sample needs anything after it. Line numbers begin anew.
@@ -88,6 +79,7 @@ public struct PerfScriptCollapser: ~Copyable {
         }
         stack = []
         isIgnoring = false
+        report.lines += lineNumber
         lineNumber = 0
         inputIndex += 1
     }
@@ -102,27 +94,44 @@ public struct PerfScriptCollapser: ~Copyable {
         lineNumber += 1
         var end = whole.count
         while end > 0, whole[end - 1].isSpace || whole[end - 1] == UInt8(ascii: "\r") { end -= 1 }
-        guard end > 0 else { return endSample(.emptyLine) }
+        guard end > 0 else {
+            report.blankLines += 1
+            return endSample(.emptyLine)
+        }
         let line = UnsafeRawBufferPointer(rebasing: whole[..<end])
         let start = PerfScriptFrame.symbolStart(line)
+        // Of a sample that isn't counted nothing is needed but its end.
+        if isOpen, !isCounted, let start, PerfScriptSample.isPlainFrame(line, start) {
+            hasFrameLines = true
+            report.frameLines += 1
+            return
+        }
         if isOpen, let start, start.address > 0, start.symbol < line.count || line[0] == UInt8(ascii: "\t"), frames.readKnown(line, start, into: &stack) {
             hasFrameLines = true
+            report.frameLines += 1
             return
         }
         // perf's own frames begin with a tab: there only a time makes a sample.
         let needsTime = isOpen && line[0] == UInt8(ascii: "\t")
         switch PerfScriptSample.parse(line, needsTime: needsTime, words: &words) {
-        case .sample(let sample): return open(sample, line)
+        case .sample(let sample):
+            report.sampleLines += 1
+            return open(sample, line)
         case .withoutThread: return skipSample(line, .sampleWithoutThread)
         case .record:
             endSample(.nextSample)
             report.otherRecords += 1
             isIgnoring = true
             return
-        case .deferred(let cookie): return openDeferred(cookie)
+        case .deferred(let cookie):
+            report.sampleLines += 1
+            return openDeferred(cookie)
         case nil: break
         }
-        if line[0] == UInt8(ascii: "#") { return }
+        if line[0] == UInt8(ascii: "#") {
+            report.commentLines += 1
+            return
+        }
         if PerfScriptField.isWhole(line) || isIgnoring && line[0].isSpace {
             report.fieldLines += 1
             return
@@ -134,7 +143,9 @@ public struct PerfScriptCollapser: ~Copyable {
 
     private mutating func readFrame(_ line: UnsafeRawBufferPointer, _ start: PerfScriptFrame.Start) {
         hasFrameLines = true
-        guard isCounted else { return }
+        report.frameLines += 1
+        // Frames of other events are read, too, so that their lines are known.
+        guard isCounted else { return frames.readUncounted(line, start, into: &stack) }
         // The user part of this stack comes later: `b00000006 (cookie) ([unknown])`.
         if line[start.symbol...].starts(with: "(cookie)".utf8) {
             cookie = hexadecimal(line[start.address..<start.addressEnd])
@@ -143,15 +154,12 @@ public struct PerfScriptCollapser: ~Copyable {
         }
     }
 
-    private mutating func reject(_ line: UnsafeRawBufferPointer, _ reason: PerfScriptReport.Line.Reason) {
-        report.rejectedCount += 1
-        guard report.rejectedLines.count < PerfScriptReport.rejectedLimit else { return }
-        report.rejectedLines.append(
-            .init(input: inputIndex, number: lineNumber, reason: reason, excerpt: Array(line.prefix(PerfScriptReport.excerptLimit))))
+    private mutating func reject(_ line: UnsafeRawBufferPointer, _ reason: CollapseReport.Line.Reason, isUnread: Bool = true) {
+        report.reject(line, reason, input: inputIndex, line: lineNumber, isUnread: isUnread)
     }
 
     /// Leaves a sample out, with its frames, and says why.
-    private mutating func skipSample(_ line: UnsafeRawBufferPointer, _ reason: PerfScriptReport.Line.Reason) {
+    private mutating func skipSample(_ line: UnsafeRawBufferPointer, _ reason: CollapseReport.Line.Reason) {
         endSample(.nextSample)
         (isOpen, isCounted) = (true, false)
         report.samplesWithoutThread += 1
@@ -161,22 +169,17 @@ public struct PerfScriptCollapser: ~Copyable {
     private mutating func open(_ sample: PerfScriptSample, _ line: UnsafeRawBufferPointer) {
         endSample(.nextSample)
         isOpen = true
-        isCounted = counts(Array(line[sample.event]))
+        isCounted = counts(line[sample.event])
         guard isCounted else { return }
         weight = options.countsSamples ? 1 : sample.weight
         hasPeriods = hasPeriods || sample.weight != 1
         frames.beginSample()
-        var text = line[sample.comm].map { $0.isSpace ? UInt8(ascii: "_") : $0 == UInt8(ascii: ";") ? UInt8(ascii: ":") : $0 }
-        if text.isEmpty { text = Array("[unknown]".utf8) }
-        if options.showsProcess || options.showsThread {
-            text.append(UInt8(ascii: "-"))
-            text.append(contentsOf: sample.process.map { Array(line[$0]) } ?? [UInt8(ascii: "?")])
+        let name = line[sample.comm]
+        if options.showsProcess || options.showsThread || !isEqual(lastName, name) {
+            label = frames.intern(processName(name, process: sample.process.map { line[$0] }, thread: line[sample.thread], options))
+            lastName.removeAll(keepingCapacity: true)
+            lastName.append(contentsOf: name)
         }
-        if options.showsThread {
-            text.append(UInt8(ascii: "/"))
-            text.append(contentsOf: line[sample.thread])
-        }
-        label = frames.intern(text)
         // Without call chains perf prints the one frame that it knows behind the event.
         rest.removeAll(keepingCapacity: true)
         if let place = PerfScriptSample.instruction(line, from: sample.rest) {
@@ -201,7 +204,12 @@ public struct PerfScriptCollapser: ~Copyable {
     }
 
     /// Whether samples of an event are asked for; counts them either way.
-    private mutating func counts(_ event: [UInt8]) -> Bool {
+    private mutating func counts(_ text: Slice<UnsafeRawBufferPointer>) -> Bool {
+        if let last = lastEvent, isEqual(last.text, text) {
+            report.events[last.index].samples += 1
+            return report.events[last.index].isCounted
+        }
+        let event = Array(text)
         if wanted.isEmpty, !event.isEmpty { wanted = [Self.commonName(event)] }
         let index: Int
         if let known = eventIndex[event] {
@@ -212,6 +220,7 @@ public struct PerfScriptCollapser: ~Copyable {
             report.events.append(.init(name: displayString(event), samples: 0, isCounted: isCounted))
             eventIndex[event] = index
         }
+        lastEvent = (event, index)
         report.events[index].samples += 1
         return report.events[index].isCounted
     }
@@ -258,13 +267,14 @@ public struct PerfScriptCollapser: ~Copyable {
     /// Adds the stack at hand.
     private mutating func add(_ weight: UInt64, _ label: UInt32) {
         if stack.isEmpty { report.samplesWithoutStack += 1 }
+        if options.mergesRecursion { mergeRecursion(&stack) }
         stack.append(label)
         if stacks.add(weight, to: stack) {
             report.samples += 1
             sumOfWeights += Double(weight)
             sumOfSquares += Double(weight) * Double(weight)
         } else {
-            reject(frames.names.bytes(label), .weightTooLarge)
+            reject(frames.names.bytes(label), .weightTooLarge, isUnread: false)
         }
     }
 
@@ -292,24 +302,15 @@ public struct PerfScriptCollapser: ~Copyable {
 
     /// The folded text in pieces of some hundred kilobytes, its lines in the order of their frames' frames.names.
     public func writeFolded(_ write: ([UInt8]) throws -> Void) throws {
-        let order = (0..<UInt32(frames.names.count)).sorted { frames.names.isOrderedBefore($0, $1) }
-        var rank = [UInt32](repeating: 0, count: order.count)
-        for (place, name) in order.enumerated() { rank[Int(name)] = UInt32(place) }
-        var text: [UInt8] = []
-        try stacks.forEachSorted(rank: rank) { stack, weight in
-            var isFirst = true
-            for frame in stack {
-                if !isFirst { text.append(UInt8(ascii: ";")) }
-                isFirst = false
-                appendDisplayed(frames.names.bytes(frame), to: &text)
-            }
-            text.append(UInt8(ascii: " "))
-            text.append(contentsOf: String(weight).utf8)
-            text.append(UInt8(ascii: "\n"))
-            guard text.count > 1 << 18 else { return }
-            try write(text)
-            text.removeAll(keepingCapacity: true)
-        }
-        if !text.isEmpty { try write(text) }
+        try stacks.writeFolded(frames.names, write)
+    }
+}
+
+@inline(__always)
+private func isEqual(_ known: [UInt8], _ text: Slice<UnsafeRawBufferPointer>) -> Bool {
+    guard known.count == text.count else { return false }
+    return known.withUnsafeBytes { known in
+        guard let left = known.baseAddress, let right = text.base.baseAddress else { return text.isEmpty }
+        return equalBytes(left, right + text.startIndex, text.count)
     }
 }

@@ -105,7 +105,7 @@ struct PerfModule {
     }
 
     /// The ending that says the kind in folded text, as far as it is asked for.
-    func suffix(_ options: PerfScriptOptions) -> String {
+    func suffix(_ options: CollapseOptions) -> String {
         if isInlined { return options.marksInlined ? "_[i]" : "" }
         if isKernel { return options.marksKernel ? "_[k]" : "" }
         return isJIT && options.marksJIT ? "_[j]" : ""

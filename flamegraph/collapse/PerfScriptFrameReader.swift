@@ -4,7 +4,7 @@
 struct PerfScriptFrameReader: ~Copyable {
     private(set) var names = FrameNames()
 
-    private let options: PerfScriptOptions
+    private let options: CollapseOptions
     private let inlines: InlineResolver?
     private var lines = FrameLines()
 
@@ -14,7 +14,7 @@ struct PerfScriptFrameReader: ~Copyable {
     private var inlinedCount = 0
     private var scratch: [UInt8] = []
 
-    init(_ options: PerfScriptOptions, inlines: InlineResolver?) {
+    init(_ options: CollapseOptions, inlines: InlineResolver?) {
         self.options = options
         self.inlines = inlines
     }
@@ -28,8 +28,10 @@ struct PerfScriptFrameReader: ~Copyable {
     }
 
     /// Adds a line's frames to the stack if the line has been seen before. False, and nothing changed, if not: then it may be no frame.
+    ///
+    /// Mutating for speed: a struct that is only read is copied for each call.
     @inline(__always)
-    func readKnown(_ line: UnsafeRawBufferPointer, _ start: PerfScriptFrame.Start, into stack: inout [UInt32]) -> Bool {
+    mutating func readKnown(_ line: UnsafeRawBufferPointer, _ start: PerfScriptFrame.Start, into stack: inout [UInt32]) -> Bool {
         if inlines != nil { return false }
         let (head, tail, hash) = key(line, start)
         guard let known = lines.find(head, tail, hash) else { return false }
@@ -47,9 +49,14 @@ struct PerfScriptFrameReader: ~Copyable {
         stack.append(contentsOf: frames)
     }
 
+    /// The same for a stack that nobody wants, without asking debug information.
+    mutating func readUncounted(_ line: UnsafeRawBufferPointer, _ start: PerfScriptFrame.Start, into stack: inout [UInt32]) {
+        if inlines == nil { read(line, start, into: &stack) }
+    }
+
     /// What a line is looked up by: an address or an offset makes it another one only where it is shown.
     @inline(__always)
-    private func key(
+    private mutating func key(
         _ line: UnsafeRawBufferPointer, _ start: PerfScriptFrame.Start
     ) -> (head: UnsafeRawBufferPointer, tail: UnsafeRawBufferPointer, hash: UInt64) {
         let text = UnsafeRawBufferPointer(rebasing: line[(options.showsAddresses ? start.address : start.symbol)...])
@@ -130,8 +137,8 @@ struct PerfScriptFrameReader: ~Copyable {
                     offset: offset.map { $0 &- min(back, $0) }, module: String(decoding: line[frame.module], as: UTF8.self)))
             if !functions.isEmpty {
                 let frames = functions.enumerated().map { depth, function in
-                    let line = function.line.isEmpty ? "" : ":" + function.line.replacing(";", with: ":")
-                    return names.intern(tidy(ArraySlice(function.name.utf8), isJIT: false) + Array((line + (depth > 0 ? "_[i]" : "")).utf8))
+                    let line = function.line.isEmpty ? [] : frameName(":\(function.line)".utf8)
+                    return names.intern(tidy(ArraySlice(function.name.utf8), isJIT: false) + line + Array((depth > 0 ? "_[i]" : "").utf8))
                 }
                 return (frames.reversed(), .debugInformation)
             }
@@ -144,7 +151,7 @@ struct PerfScriptFrameReader: ~Copyable {
                 shown = [UInt8(ascii: "[")] + (module.isUnknown || module.isInlined ? Array("unknown".utf8) : module.name)
                 if options.showsAddresses { shown += Array(" <".utf8) + line[frame.address] + Array(">".utf8) }
                 shown.append(UInt8(ascii: "]"))
-                shown = shown.map { $0 == UInt8(ascii: ";") ? UInt8(ascii: ":") : $0 }
+                shown = frameName(shown)
             } else {
                 shown = tidy(part, isJIT: mayBeJIT)
             }
@@ -155,6 +162,6 @@ struct PerfScriptFrameReader: ~Copyable {
 
     /// A name as in its source, without arguments and without the character that divides frames.
     private func tidy(_ symbol: ArraySlice<UInt8>, isJIT: Bool) -> [UInt8] {
-        PerfSymbol.shown(symbol, isJIT: isJIT, demangle: options.demangle).map { $0 == UInt8(ascii: ";") ? UInt8(ascii: ":") : $0 }
+        frameName(PerfSymbol.shown(symbol, isJIT: isJIT, demangle: options.demangle))
     }
 }

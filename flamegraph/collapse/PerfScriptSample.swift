@@ -31,6 +31,7 @@ struct PerfScriptSample {
     /// Reads a line, or gives nil when it has none of these shapes. `words` is room to work in.
     /// - Parameter needsTime: the line stands where frames do, so only a time makes it a sample.
     static func parse(_ line: UnsafeRawBufferPointer, needsTime: Bool, words: inout [Range<Int>]) -> Line? {
+        if needsTime, !mayHoldTime(line) { return nil }
         split(line, into: &words)
         guard !words.isEmpty else { return nil }
         let timed = timed(line, words)
@@ -44,6 +45,29 @@ struct PerfScriptSample {
         guard let untimed else { return other.comm.count <= 15 && !other.event.isEmpty ? timed.line : nil }
         let isLater = untimed.thread.lowerBound > other.thread.lowerBound
         return isLater && untimed.comm.count <= 15 || other.comm.count > 15 ? .sample(untimed) : timed.line
+    }
+
+    /// Whether a line is certainly a frame: an address as wide as perf writes it, where in a sample's line a comm would stand, and behind it
+    /// neither a time nor a processor.
+    @inline(__always)
+    static func isPlainFrame(_ line: UnsafeRawBufferPointer, _ start: PerfScriptFrame.Start) -> Bool {
+        guard line[0] == UInt8(ascii: "\t"), start.addressEnd >= 17, start.symbol + 1 < line.count else { return false }
+        let first = line[start.symbol]
+        return !first.isDecimalDigit && !(first == UInt8(ascii: "[") && line[start.symbol + 1].isDecimalDigit)
+    }
+
+    /// Whether a word of the line may be a time. Few lines of frames have one that looks so.
+    @inline(__always)
+    static func mayHoldTime(_ line: UnsafeRawBufferPointer) -> Bool {
+        guard let base = line.baseAddress else { return false }
+        let end = base + line.count
+        var place = find(colon, from: base, to: end)
+        while place < end {
+            let index = place - base
+            if index > 2, line[index - 1].isDecimalDigit, index + 1 == line.count || line[index + 1].isSpace { return true }
+            place = find(colon, from: place + 1, to: end)
+        }
+        return false
     }
 
     // MARK: Shapes
@@ -66,7 +90,8 @@ struct PerfScriptSample {
         guard let found else { return isTimeAlone ? (.withoutThread, false) : nil }
         let time = line[words[found.after - 1]]
         return (
-            record(line, words, from: found.after) ?? .sample(sample(line, words, numbers: found.numbers, after: found.after)),
+            (found.after < words.count && mayNameRecord(line, words[found.after]) ? record(line, words, from: found.after) : nil)
+                ?? .sample(sample(line, words, numbers: found.numbers, after: found.after)),
             time.count > 7 && time[time.endIndex - 8] == UInt8(ascii: ".") || time.count > 10 && time[time.endIndex - 11] == UInt8(ascii: ".")
         )
     }
@@ -106,8 +131,15 @@ struct PerfScriptSample {
         return found.map { sample(line, words, numbers: $0.numbers, after: $0.after) }
     }
 
+    @inline(__always)
+    private static func mayNameRecord(_ line: UnsafeRawBufferPointer, _ word: Range<Int>) -> Bool {
+        let first = line[word.lowerBound]
+        return first == UInt8(ascii: "P") || first == UInt8(ascii: "D")
+    }
+
     private static func record(_ line: UnsafeRawBufferPointer, _ words: [Range<Int>], from start: Int) -> Line? {
-        for index in words[start...].indices.prefix(start == 0 ? 5 : 1) {
+        for index in start..<max(start, min(words.count, start == 0 ? 5 : start + 1)) {
+            guard mayNameRecord(line, words[index]) else { continue }
             if line[words[index]].starts(with: "PERF_RECORD_".utf8) { return .record }
             if index + 3 < words.count, line[words[index]].elementsEqual("DEFERRED".utf8),
                 line[words[index + 1]].elementsEqual("CALLCHAIN".utf8), line[words[index + 2]].elementsEqual("[cookie:".utf8)

@@ -19,16 +19,21 @@ struct StackCounts: ~Copyable {
 
     var count: Int { stacks.count }
 
-    /// Adds weight to a stack, given leaf first. False, and nothing changed, when its weight would overflow.
+    /// The weight of all stacks.
+    private(set) var total: UInt64 = 0
+
+    /// Adds weight to a stack, given leaf first. False, and nothing changed, when the weight of all stacks would overflow.
     mutating func add(_ weight: UInt64, to stack: [UInt32]) -> Bool {
+        let (whole, overflow) = total.addingReportingOverflow(weight)
+        if overflow { return false }
+        total = whole
         let hash = stack.withUnsafeBytes { ByteHash.hash($0) }
         var slot = Int(truncatingIfNeeded: hash) & (slots.count - 1)
         while slots[slot].indexPlusOne != 0 {
             let index = slots[slot].indexPlusOne - 1
             if slots[slot].hash == hash, frames[range(stacks[index])].elementsEqual(stack) {
-                let (sum, overflow) = stacks[index].weight.addingReportingOverflow(weight)
-                if !overflow { stacks[index].weight = sum }
-                return !overflow
+                stacks[index].weight += weight
+                return true
             }
             slot = (slot + 1) & (slots.count - 1)
         }
@@ -67,4 +72,46 @@ struct StackCounts: ~Copyable {
         }
         for stack in order { try body(frames[range(stack)].reversed(), stack.weight) }
     }
+
+    /// The folded text in pieces of some hundred kilobytes, its lines in the order of their frames' names.
+    func writeFolded(_ names: borrowing FrameNames, _ write: ([UInt8]) throws -> Void) throws {
+        let order = sortedNames(names)
+        var rank = [UInt32](repeating: 0, count: order.count)
+        for (place, name) in order.enumerated() { rank[Int(name)] = UInt32(place) }
+        var text: [UInt8] = []
+        try forEachSorted(rank: rank) { stack, weight in
+            var isFirst = true
+            for frame in stack {
+                if !isFirst { text.append(UInt8(ascii: ";")) }
+                let start = text.count
+                appendDisplayed(names.bytes(frame), to: &text)
+                // A line that begins so is a comment.
+                if isFirst, text[start...].starts(with: "# ".utf8) { text[start + 1] = UInt8(ascii: "_") }
+                isFirst = false
+            }
+            text.append(UInt8(ascii: " "))
+            text.append(contentsOf: String(weight).utf8)
+            text.append(UInt8(ascii: "\n"))
+            guard text.count > 1 << 18 else { return }
+            try write(text)
+            text.removeAll(keepingCapacity: true)
+        }
+        if !text.isEmpty { try write(text) }
+    }
+
+    private func sortedNames(_ names: borrowing FrameNames) -> [UInt32] {
+        var order = Array(0..<UInt32(names.count))
+        order.sort { names.isOrderedBefore($0, $1) }
+        return order
+    }
+}
+
+/// Leaves one of consecutive equal frames.
+func mergeRecursion(_ stack: inout [UInt32]) {
+    var kept = 0
+    for frame in stack where kept == 0 || stack[kept - 1] != frame {
+        stack[kept] = frame
+        kept += 1
+    }
+    stack.removeLast(stack.count - kept)
 }

@@ -6,17 +6,77 @@ import KilnSymbols
 struct CollapseCommand: ParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "collapse", abstract: "Turns the output of other profilers into folded stacks.",
-        subcommands: [CollapsePerfCommand.self]
+        discussion: """
+            `kiln collapse FILE` finds the format in the text. Where it can't, or for files whose name is that of a format, name it: \
+            `kiln collapse gdb FILE`. `kiln collapse auto --help` lists the options.
+            """,
+        subcommands: [
+            CollapseAutoCommand.self, CollapsePerfCommand.self, CollapseGDBCommand.self, CollapseEUStackCommand.self, CollapseJStackCommand.self,
+            CollapseCPUProfileCommand.self, CollapseCallgrindCommand.self, CollapseFoldedCommand.self,
+        ],
+        defaultSubcommand: CollapseAutoCommand.self
     )
 }
 
-/// `kiln collapse perf`: the text of `perf script` to folded stacks.
-struct CollapsePerfCommand: ParsableCommand {
-    static let configuration = CommandConfiguration(
-        commandName: "perf", abstract: "Turns the text of `perf script` into folded stacks."
-    )
+/// `kiln collapse FILE`: the format is that of the text.
+struct CollapseAutoCommand: ParsableCommand {
+    static let configuration = CommandConfiguration(commandName: "auto", abstract: "Finds the format in the text.")
+    @OptionGroup var arguments: CollapseArguments
 
-    @Argument(help: "What `perf script` printed, files or - for standard input. Several are merged.")
+    func run() throws { try reportingErrors { try arguments.collapse(nil) } }
+}
+
+/// A subcommand that names a format of `CollapseFormat.all`.
+protocol CollapseFormatCommand: ParsableCommand {
+    static var format: CollapseFormat { get }
+    var arguments: CollapseArguments { get }
+}
+
+extension CollapseFormatCommand {
+    static var configuration: CommandConfiguration {
+        CommandConfiguration(commandName: format.name, abstract: "Turns \(format.title) into folded stacks.")
+    }
+    func run() throws { try reportingErrors { try arguments.collapse(Self.format) } }
+}
+
+struct CollapsePerfCommand: CollapseFormatCommand {
+    static let format = CollapseFormat.perf
+    @OptionGroup var arguments: CollapseArguments
+}
+
+struct CollapseGDBCommand: CollapseFormatCommand {
+    static let format = CollapseFormat.gdb
+    @OptionGroup var arguments: CollapseArguments
+}
+
+struct CollapseEUStackCommand: CollapseFormatCommand {
+    static let format = CollapseFormat.euStack
+    @OptionGroup var arguments: CollapseArguments
+}
+
+struct CollapseJStackCommand: CollapseFormatCommand {
+    static let format = CollapseFormat.jstack
+    @OptionGroup var arguments: CollapseArguments
+}
+
+struct CollapseCPUProfileCommand: CollapseFormatCommand {
+    static let format = CollapseFormat.cpuprofile
+    @OptionGroup var arguments: CollapseArguments
+}
+
+struct CollapseCallgrindCommand: CollapseFormatCommand {
+    static let format = CollapseFormat.callgrind
+    @OptionGroup var arguments: CollapseArguments
+}
+
+struct CollapseFoldedCommand: CollapseFormatCommand {
+    static let format = CollapseFormat.folded
+    static let configuration = CommandConfiguration(commandName: format.name, abstract: "Adds up equal stacks of folded text.")
+    @OptionGroup var arguments: CollapseArguments
+}
+
+struct CollapseArguments: ParsableArguments {
+    @Argument(help: "What the other profiler printed, files or - for standard input. Several are merged.")
     var files = ["-"]
 
     private var file: String { files.joined(separator: ", ") }
@@ -24,103 +84,162 @@ struct CollapsePerfCommand: ParsableCommand {
     @Option(name: .shortAndLong, help: ArgumentHelp("Write here instead of standard output.", valueName: "file"))
     var output: String?
 
+    @Flag(help: "Write names and numbers only: no marks of kinds (_[k] kernel, _[j] JIT-compiled, _[i] inlined), no comments.")
+    var plain = false
+
+    @Flag(help: "Show consecutive equal frames as one.")
+    var mergeRecursion = false
+
+    @Flag(help: "Leave out the numbers at the end of the names of processes and threads: worker-7 is worker.")
+    var mergeThreads = false
+
     @Flag(help: "Show the process's number beside its name.")
     var pid = false
 
     @Flag(help: "Show the process's and the thread's number beside the name.")
     var tid = false
 
-    @Flag(help: "Write names and numbers only: no marks of kinds (_[k] kernel, _[j] JIT-compiled, _[i] inlined), no comments.")
-    var plain = false
-
-    @Flag(help: "Mark kernel frames only.")
-    var kernel = false
-
-    @Flag(help: "Mark JIT-compiled frames only; with --kernel, both.")
-    var jit = false
-
-    @Flag(help: "Mark frames of all kinds, as without this option: kept for scripts that say so.")
-    var all = false
-
-    @Flag(help: "Count samples, whatever their periods.")
-    var count = false
-
     @Flag(help: "Show the addresses of frames that have no symbol.")
     var addrs = false
 
-    @Flag(help: "Show inlined functions, marked with _[i]: those that perf printed, and those that addr2line finds.")
+    @Flag(help: "perf, cpuprofile: count samples, whatever their periods and times.")
+    var count = false
+
+    @Option(
+        help: ArgumentHelp(
+            "perf, callgrind: count this event only, or with perf several: repeat it. The default is the first event in the input.", valueName: "event"))
+    var eventFilter: [String] = []
+
+    @Flag(help: "perf: mark kernel frames only.")
+    var kernel = false
+
+    @Flag(help: "perf: mark JIT-compiled frames only; with --kernel, both.")
+    var jit = false
+
+    @Flag(help: "perf: mark frames of all kinds, as without this option: kept for scripts that say so.")
+    var all = false
+
+    @Flag(help: "perf: show inlined functions, marked with _[i]: those that perf printed, and those that addr2line finds.")
     var `inline` = false
 
-    @Flag(help: "With --inline: show file and line of what addr2line finds.")
+    @Flag(help: "perf: with --inline, show file and line of what addr2line finds.")
     var context = false
-
-    @Option(help: ArgumentHelp("Count this event only, or several: repeat it. The default is the first event in the input.", valueName: "event"))
-    var eventFilter: [String] = []
 
     func validate() throws {
         if plain, kernel || jit || all || `inline` { throw ValidationError("--plain writes no marks: leave out --kernel, --jit, --all and --inline.") }
         if context, !`inline` { throw ValidationError("--context shows where inlined functions come from: give --inline too.") }
     }
 
-    func run() throws {
-        try reportingErrors {
-            var options = PerfScriptOptions()
-            options.showsProcess = pid
-            options.showsThread = tid
-            let marksAll = all || !plain && !kernel && !jit
-            options.marksKernel = kernel || marksAll
-            options.marksJIT = jit || marksAll
-            options.marksInlined = `inline` || marksAll
-            options.countsSamples = count
-            options.demangle = { demangled($0) }
-            options.showsAddresses = addrs
-            options.events = eventFilter
-            var collapser = PerfScriptCollapser(options, inlines: `inline` ? AddressLines(showsContext: context) : nil)
-            for file in files {
-                try readPieces(of: file, "`perf script` text") { collapser.read($0) }
-                collapser.endInput()
+    // MARK: Reading
+
+    /// Collapses all files. Without a format, that of each text is found; together they make sense in one format only.
+    func collapse(_ named: CollapseFormat?) throws {
+        var found: (format: CollapseFormat, collapser: any Collapser)?
+        func open(_ format: CollapseFormat) throws -> any Collapser {
+            try check(format)
+            let collapser = format.collapser(options, `inline` ? AddressLines(showsContext: context) : nil)
+            found = (format, collapser)
+            return collapser
+        }
+        if let named { _ = try open(named) }
+        for file in files {
+            var beginning: [UInt8] = []
+            var isKnown = named != nil
+            var failure: (any Error)?
+            func guess() throws {
+                guard let format = CollapseFormat.guess(beginning) else {
+                    let formats = CollapseFormat.all.map(\.title).joined(separator: ", ")
+                    throw Failure("\(file): \(beginning.isEmpty ? "nothing is in it" : "no known format"). There are: \(formats).")
+                }
+                if let found, found.format.name != format.name {
+                    throw Failure("\(file): \(format.title), but \(files[0]) is \(found.format.title): collapse each by itself.")
+                }
+                isKnown = true
+                let collapser = try found?.collapser ?? open(format)
+                beginning.withUnsafeBytes { collapser.read($0) }
             }
-            tell(collapser.report)
-            try check(collapser.report)
-            try writePieces(to: output) { write in
-                if !plain { try write(Array(collapser.measure.comments.utf8)) }
-                try collapser.writeFolded(write)
+            try readPieces(of: file, named?.title ?? "what another profiler printed") { piece in
+                if failure != nil { return }
+                if isKnown {
+                    found?.collapser.read(piece)
+                } else {
+                    beginning.append(contentsOf: piece)
+                    if beginning.count >= CollapseFormat.beginningLength { do { try guess() } catch { failure = error } }
+                }
             }
+            if let failure { throw failure }
+            if !isKnown { try guess() }
+            found?.collapser.endInput()
+        }
+        guard let (format, collapser) = found else { return }
+        collapser.finish()
+        tell(collapser.report, format)
+        try check(collapser.report, format)
+        if plain { for note in collapser.notes { say("kiln: \(file): \(note)") } }
+        try writePieces(to: output) { write in
+            if !plain { try write(Array((collapser.measure.comments + collapser.notes.map { "# \($0)\n" }.joined()).utf8)) }
+            try collapser.writeFolded(write)
         }
     }
 
-    private func tell(_ report: PerfScriptReport) {
-        for line in report.rejectedLines { say("kiln: \(files[line.input]): \(line)") }
+    private var options: CollapseOptions {
+        var options = CollapseOptions()
+        options.showsProcess = pid
+        options.showsThread = tid
+        let marksAll = all || !plain && !kernel && !jit
+        options.marksKernel = kernel || marksAll
+        options.marksJIT = jit || marksAll
+        options.marksInlined = `inline` || marksAll
+        options.countsSamples = count
+        options.mergesRecursion = mergeRecursion
+        options.mergesThreads = mergeThreads
+        options.demangle = { demangled($0) }
+        options.showsAddresses = addrs
+        options.events = eventFilter
+        return options
+    }
+
+    /// Refuses what means nothing in a format.
+    private func check(_ format: CollapseFormat) throws {
+        let given: [(CollapseFormat.Switch, Bool)] = [
+            (.pid, pid), (.tid, tid), (.kernel, kernel), (.jit, jit), (.all, all), (.count, count), (.addrs, addrs), (.inline, `inline`),
+            (.context, context), (.eventFilter, !eventFilter.isEmpty), (.mergeThreads, mergeThreads),
+        ]
+        let useless = given.filter { $0.1 && !format.switches.contains($0.0) }.map { "--\($0.0.rawValue)" }
+        guard useless.isEmpty else { throw Failure("\(useless.joined(separator: ", ")): means nothing for \(format.title). Leave it out.") }
+    }
+
+    // MARK: What is said
+
+    private func tell(_ report: CollapseReport, _ format: CollapseFormat) {
+        for line in report.rejectedLines { say("kiln: \(line.input < files.count ? files[line.input] : file): \(line)") }
         if report.rejectedCount > report.rejectedLines.count {
             say("kiln: \(file): \(report.rejectedCount) lines in all could not be understood")
         }
         let counted = report.events.filter { $0.isCounted && !$0.name.isEmpty }.map(\.name)
         let left = report.events.filter { !$0.isCounted }
         if !counted.isEmpty, !left.isEmpty {
-            say(
-                "kiln: \(file): counted \(report.samples) samples of \(counted.joined(separator: ", ")); left out \(list(left)). Choose another with --event-filter."
-            )
+            let samples = report.events.contains { $0.samples > 0 } ? "\(report.samples) samples of " : ""
+            say("kiln: \(file): counted \(samples)\(counted.joined(separator: ", ")); left out \(list(left)). Choose another with --event-filter.")
         }
         if report.samplesWithoutStack == report.samples, report.samples > 0 {
-            say("kiln: \(file): no sample has a stack: only processes are counted. `perf record -g` records stacks.")
-        } else if report.samplesWithoutStack > 0 {
+            let advice = format.name == CollapseFormat.perf.name ? " `perf record -g` records stacks." : ""
+            say("kiln: \(file): no sample has a stack: only processes are counted.\(advice)")
+        } else if report.samplesWithoutStack > 0, format.name == CollapseFormat.perf.name {
             say("kiln: \(file): \(report.samplesWithoutStack) of \(report.samples) samples have no stack: only their process is counted")
         }
     }
 
-    private func check(_ report: PerfScriptReport) throws {
+    private func check(_ report: CollapseReport, _ format: CollapseFormat) throws {
         if report.samples > 0 { return }
         if !eventFilter.isEmpty, !report.events.isEmpty {
             throw Failure("\(file): no sample of \(eventFilter.joined(separator: ", ")); there are \(list(report.events)). Name one with --event-filter.")
         }
-        throw Failure(
-            """
-            \(file): no samples. Give what `perf script` prints of a recording made with `perf record -g`; of the fields that -F names, \
-            comm, tid (or pid) and one of time, event and cpu are needed: `perf script -F +comm,+tid,+time`.
-            """)
+        throw Failure("\(file): no samples. \(format.advice)")
     }
 
-    private func list(_ events: [PerfScriptReport.Event]) -> String {
-        events.map { "\($0.samples) of \($0.name.isEmpty ? "no named event" : $0.name)" }.joined(separator: ", ")
+    private func list(_ events: [CollapseReport.Event]) -> String {
+        let hasSamples = events.contains { $0.samples > 0 }
+        return events.map { (hasSamples ? "\($0.samples) of " : "") + ($0.name.isEmpty ? "no named event" : $0.name) }.joined(separator: ", ")
     }
 }

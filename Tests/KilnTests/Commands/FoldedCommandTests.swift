@@ -70,6 +70,29 @@ struct FoldedCommandTests {
         try expect("$k diff - a.folded -o x.folded < a.folded && cat x.folded", output: "main;read 12 12\nmain;write 5 5\n")
     }
 
+    @Test func theFormatOfATextIsFound() throws {
+        let bt = "printf 'Thread 1 (Thread 0x7f (LWP 7) \"w-1\"):\\n#0  0x1 in f () at a.c:1\\n'"
+        try expect("\(bt) | $k collapse --plain", output: "w-1;f 1\n")
+        try expect("\(bt) > x.txt; \(bt) > y.txt; $k collapse x.txt y.txt --merge-threads | grep -v '^#'", output: "w;f 2\n")
+        try expect("\(bt) | $k collapse gdb --tid - | grep -v '^#'", output: "w-1-?/7;f 1\n")
+        try expect("$k collapse a.folded", output: "main;read 12\nmain;write 5\n")
+        try expect("printf 'PID 1 - process\nTID 7:\n#0  0x1 f;g\n' | $k collapse --plain", output: "[unknown];f:g 1\n")
+        let formats =
+            "There are: .cpuprofile of V8, callgrind.out of valgrind, `jstack` of a JVM, `eu-stack` of elfutils, `thread apply all bt` of gdb, "
+            + "`perf script` text, folded stacks.\n"
+        try expect("echo hello | $k collapse", status: 1, output: "", errors: "kiln: -: no known format. \(formats)")
+        try expect("$k collapse empty.folded", status: 1, output: "", errors: "kiln: empty.folded: nothing is in it. \(formats)")
+        try expect(
+            "\(bt) | $k collapse a.folded -", status: 1, output: "",
+            errors: "kiln: -: `thread apply all bt` of gdb, but a.folded is folded stacks: collapse each by itself.\n")
+        try expect(
+            "$k collapse --kernel --tid a.folded", status: 1, output: "", errors: "kiln: --tid, --kernel: means nothing for folded stacks. Leave it out.\n")
+        try expect(
+            "$k collapse callgrind a.folded | wc -c", output: "0\n",
+            errors: "kiln: a.folded: line 1: no line of this format: main;read 12\nkiln: a.folded: line 2: no line of this format: main;write 5\n"
+                + "kiln: a.folded: no samples. Give a file that `valgrind --tool=callgrind` wrote.\n")
+    }
+
     @Test func differencesAreTextOrAPicture() throws {
         let said = "kiln: the profiles differ in weight, b.folded has 0.18 times that of a.folded: -n compares shares\n"
         try expect("$k diff a.folded b.folded", output: "main;read 12 2\nmain;write 5 0\nother;x 0 1\n", errors: said)
@@ -145,7 +168,7 @@ struct FoldedCommandTests {
         "flamegraph --nonsense a.folded", "flamegraph --width 5 a.folded", "flamegraph --width wide a.folded", "flamegraph --colors mauve a.folded",
         "flamegraph --minwidth x a.folded", "flamegraph --bgcolors mauve a.folded", "flamegraph --factor 0 a.folded", "flamegraph --total x a.folded",
         "flamegraph --reverse --flamechart a.folded", "flamegraph --sample-weight 0 a.folded", "collapse perf --context a.perf",
-        "collapse other a.perf", "diff a.folded", "diff - -",
+        "diff a.folded", "diff - -",
     ])
     func wrongUsageIsSaidWithWhatIsRight(command: String) throws {
         let result = try shell("$k \(command) < /dev/null")

@@ -1,5 +1,5 @@
-/// How `perf script` text becomes folded stacks. The defaults give what most pictures want: names only.
-public struct PerfScriptOptions: Sendable {
+/// How the text of other tools becomes folded stacks. The defaults give what most pictures want: names only.
+public struct CollapseOptions: Sendable {
     /// Adds the process to the first frame: `java-1234`. A question mark stands for one that perf did not print.
     public var showsProcess = false
     /// Adds process and thread to the first frame: `java-1234/1240`.
@@ -8,7 +8,7 @@ public struct PerfScriptOptions: Sendable {
     public var marksKernel = false
     /// Ends frames of code compiled at run time in `_[j]`.
     public var marksJIT = false
-    /// Ends frames that perf says were inlined in `_[i]`.
+    /// Ends frames of inlined functions in `_[i]`, where the tool tells them apart.
     public var marksInlined = false
     /// Shows the address of a frame that has no symbol: `[libc.so.6 <7f3a…>]`.
     public var showsAddresses = false
@@ -16,6 +16,10 @@ public struct PerfScriptOptions: Sendable {
     public var events: [String] = []
     /// Counts samples, whatever their periods.
     public var countsSamples = false
+    /// Shows consecutive equal frames as one.
+    public var mergesRecursion = false
+    /// Leaves out the numbers at the end of the names of processes and threads: `worker-7` is `worker`.
+    public var mergesThreads = false
     /// What a compiler's name of a function stands for in its source, for names that perf left as they were; nil for names that are none.
     public var demangle: (@Sendable (String) -> String?)?
 
@@ -23,7 +27,7 @@ public struct PerfScriptOptions: Sendable {
 }
 
 /// What was read, what was counted, and what was left out.
-public struct PerfScriptReport: Sendable {
+public struct CollapseReport: Sendable {
     /// An event that samples belong to.
     public struct Event: Equatable, Sendable {
         public var name: String
@@ -44,9 +48,18 @@ public struct PerfScriptReport: Sendable {
     public internal(set) var fieldLines = 0
     /// Samples that name no process and no thread; they are not in the result.
     public internal(set) var samplesWithoutThread = 0
-    /// Lines that are neither sample nor frame nor comment. The first of them are in `rejectedLines`.
+    /// What could not be understood or counted: lines, and samples whose weight is too large. The first of them are in `rejectedLines`.
     public internal(set) var rejectedCount = 0
     public internal(set) var rejectedLines: [Line] = []
+
+    /// Lines in all. Each is of one kind: of a sample, of a frame, blank, a comment, a record or a field that is left out, or not understood.
+    public internal(set) var lines = 0
+    public internal(set) var unreadLines = 0
+    /// First lines of samples, or headers of threads.
+    public internal(set) var sampleLines = 0
+    public internal(set) var frameLines = 0
+    public internal(set) var blankLines = 0
+    public internal(set) var commentLines = 0
 
     /// A line that could not be understood.
     public struct Line: Equatable, Sendable, CustomStringConvertible {
@@ -62,7 +75,18 @@ public struct PerfScriptReport: Sendable {
             case notASample = "neither a sample nor a frame"
             case sampleWithoutThread = "a sample without the number of a process or thread, so that nobody can tell where its comm ends"
             case frameWithoutSample = "a frame without a sample before it"
-            case weightTooLarge = "with this sample the weight of its stack would need more than 64 bits"
+            case unknown = "no line of this format"
+            case gap = "a frame whose number doesn't follow that of the frame before"
+            case noWeight = "does not end in a number"
+            case unknownNode = "a sample of a node that is not in the file"
+            case nodeBelowItself = "a node that lies below itself"
+            case malformedNumber = "a number that can't be read"
+            case callWithoutCost = "a call without its cost"
+            case undefinedName = "the number of a name that was not given before"
+            case otherTotal = "a total that the costs of all functions don't add up to"
+            case unknownEvent = "the event that is asked for is not in this part"
+            case notJSON = "not the JSON of a .cpuprofile file"
+            case weightTooLarge = "with this sample the weight of all would need more than 64 bits"
         }
 
         public var description: String { "line \(number): \(reason.rawValue): \(displayString(excerpt))" }
@@ -70,6 +94,14 @@ public struct PerfScriptReport: Sendable {
 
     static let rejectedLimit = 8
     static let excerptLimit = 80
+
+    /// Names a line that could not be understood, or what else a line says that is not in the result.
+    mutating func reject(_ text: UnsafeRawBufferPointer, _ reason: Line.Reason, input: Int, line: Int, isUnread: Bool = true) {
+        if isUnread { unreadLines += 1 }
+        rejectedCount += 1
+        guard rejectedLines.count < Self.rejectedLimit else { return }
+        rejectedLines.append(.init(input: input, number: line, reason: reason, excerpt: Array(text.prefix(Self.excerptLimit))))
+    }
 }
 
 /// A place in code, as `perf script` printed it.
