@@ -43,7 +43,7 @@ private func eventNote(_ event: SessionRecord.Event) -> String {
 }
 
 private func wakerNote(_ wakers: SessionRecord.OffCPU.Wakers) -> String {
-    "\(wakers.recorded) waits that were ended; \(wakers.complete) stacks of wakers complete"
+    "the wakers of \(wakers.recorded) waits, \(wakers.complete) of their stacks complete; those of idle waits are in no frame unless --idle was given"
 }
 
 private func waitNote(_ waits: SessionRecord.OffCPU) -> String {
