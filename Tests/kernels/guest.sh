@@ -217,7 +217,7 @@ case $part in
   others)
     ! offers syscall || check_modules
     ! offers syscall || run_tests 'all others' \
-      'TLSTests/e|TraceTests/e|TraceTests/replies|aStockServersStacksAreWhole|pythonsStacksAreWhole|ServerEventTests'
+      'TLSTests/e|TraceTests/e|TraceTests/replies|aStockServersStacksAreWhole|pythonsStacksAreWhole|ServerEventTests|ServerWaitTests'
     finish
     ;;
 esac
