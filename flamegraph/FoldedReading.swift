@@ -138,7 +138,8 @@ extension FoldedStacks {
     /// Multiplies every weight. The caller has checked that the total stays within 64 bits.
     mutating func scaleWeights(by factor: UInt64) {
         tree.scaleWeights(by: factor)
-        for node in 0..<UInt32(before.count) { before.pointer(node).pointee &*= factor }
+        // A first profile keeps its own decimals while the second is read.
+        if factor != 1, firstProfile == nil { for node in 0..<UInt32(before.count) { before.pointer(node).pointee &*= factor } }
         for kind in weightByLeafKind.indices { weightByLeafKind[kind] &*= factor }
     }
 

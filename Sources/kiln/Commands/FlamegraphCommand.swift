@@ -59,8 +59,7 @@ struct FlamegraphCommand: ParsableCommand {
             reading.bases = Set(base.map { Array($0.utf8) })
             var stacks = FoldedStacks(reading)
             for file in files {
-                try readPieces(of: file, "folded stacks") { stacks.read($0) }
-                stacks.endInput()
+                try readStacks(of: file, into: &stacks)
             }
             let name = files.joined(separator: ", ")
             tellRejected(stacks, of: files)
