@@ -43,25 +43,6 @@ struct MarkupWriter {
         }
     }
 
-    /// Columns of a fixed-pitch font the scalar takes at most. Wide scripts and pictures take two.
-    static func columns(_ scalar: Unicode.Scalar) -> Int { scalar.value < 0x1100 ? 1 : 2 }
-
-    /// At most `limit` columns of a name; what is cut off leaves an ellipsis.
-    mutating func escaped(_ name: UnsafeRawBufferPointer, columns limit: Int) {
-        // A name of n bytes is shown in at most 4n columns; nearly all names fit or are plain.
-        var scalars: [Unicode.Scalar] = []
-        var width = 0
-        var fitting = 0
-        forEachDisplayScalar(name.prefix(limit * 4 + 8)) { scalar in
-            width += Self.columns(scalar)
-            scalars.append(scalar)
-            if width <= limit - 1 { fitting = scalars.count }
-        }
-        if width <= limit { fitting = scalars.count }
-        for scalar in scalars[..<fitting] { escaped(scalar) }
-        if fitting < scalars.count { literal("…") }
-    }
-
     /// A JSON string. Markup characters are written as `\u` escapes, so the text is the same in XML and out of it.
     mutating func jsonString(_ text: some Collection<UInt8>) {
         bytes.append(UInt8(ascii: "\""))

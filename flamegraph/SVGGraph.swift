@@ -57,10 +57,10 @@ extension SVGDocument {
         if isProcess(stacks, node), !hasOwnColors { return .root }
         let name = stacks.tree[node].name
         let bytes = stacks.names.shownBytes(name)
-        let kind = stacks.names.kind(name)
-        guard !options.colorsByName.isEmpty else { return options.palette.paint(kind: kind, name: bytes) }
-        return Paint(
-            fill: options.ownColor(marked: stacks.names.bytes(name), shown: bytes) ?? options.palette.color(kind: kind, name: bytes))
+        let family = options.palette.family(kind: stacks.names.kind(name), name: bytes)
+        let shade = shades.shade(of: name, stacks, options)
+        if options.colorsByName.isEmpty { return family.paint(shade: shade) }
+        return Paint(fill: options.ownColor(marked: stacks.names.bytes(name), shown: bytes) ?? family.color(shade: shade))
     }
 
     /// Whether a node is the name of a process, which is no code.
@@ -78,20 +78,29 @@ extension SVGDocument {
     ) {
         let columns = Int((width - 2 * Geometry.labelPadding) / (options.fontSize * options.fontWidth))
         guard columns >= Geometry.minimumColumns else { return }
+        let isRoot = node == FrameTree.root
+        let name = isRoot ? nil : stacks.names.shownBytes(stacks.tree[node].name)
+        let attributes = isRoot ? nil : self.attributes(stacks, node)
         labels.literal("<text x=\"")
         labels.pixels(x + Geometry.labelPadding)
         labels.literal("\" y=\"")
         let raised = stacks.isDifference ? Geometry.labelRise : 0
         labels.pixels(Double(y) + (Double(options.rowHeight) - 1) / 2 + options.fontSize * 0.35 - raised)
         labels.literal("\">")
-        if node == FrameTree.root {
-            labels.literal("all")
-        } else {
+        if let attributes { labels.openLink(attributes) }
+        if let name {
             labels.literal(sign)
-            labels.escaped(
-                stacks.names.shownBytes(stacks.tree[node].name), columns: columns - (sign.utf8CodeUnitCount > 0 ? 2 : 0))
+            for scalar in options.nameCut.fit(name, columns: columns - (sign.utf8CodeUnitCount > 0 ? 2 : 0)) { labels.escaped(scalar) }
+        } else {
+            labels.literal("all")
         }
-        labels.literal("</text>\n")
+        labels.literal(attributes?.link == nil ? "</text>\n" : "</a></text>\n")
+    }
+
+    /// What a file of attributes says of a frame.
+    func attributes(_ stacks: borrowing FoldedStacks, _ node: UInt32) -> FrameAttributes? {
+        let name = stacks.tree[node].name
+        return options.attributes(marked: stacks.names.bytes(name), shown: stacks.names.shownBytes(name))
     }
 }
 
@@ -101,6 +110,21 @@ extension Paint {
 }
 
 extension MarkupWriter {
+    /// The beginning of a link, where the attributes have one.
+    fileprivate mutating func openLink(_ attributes: FrameAttributes) {
+        guard let link = attributes.link else { return }
+        literal("<a href=\"")
+        escaped(link)
+        literal("\" target=\"")
+        escaped(attributes.target)
+        literal("\" rel=\"noopener\">")
+        if let title = attributes.title {
+            literal("<title>")
+            escaped(title)
+            literal("</title>")
+        }
+    }
+
     /// A closed rectangle as path commands.
     fileprivate mutating func box(x: Double, y: Int, width: Double, height: Int) {
         literal("M")

@@ -19,6 +19,8 @@ extension SVGDocument {
         out.jsonNumber(options.minWidth / 100)
         out.literal(options.isFluid ? ",\"fluid\":true,\"nameType\":" : ",\"fluid\":false,\"nameType\":")
         out.jsonString(options.nameType.utf8)
+        out.literal(",\"cut\":")
+        out.jsonString(options.nameCut.rawValue.utf8)
         out.literal(options.inverted ? ",\"inverted\":true,\"title\":" : ",\"inverted\":false,\"title\":")
         out.jsonString(options.title.utf8)
         out.literal(",\"subtitle\":")
@@ -59,11 +61,14 @@ extension SVGDocument {
         var paints: [Paint] = [rootPaint]
         var paintIndex: [Paint: Int] = [rootPaint: 0]
         var paintOf = "0"
+        var functions = "0,0"
+        var attributes = MarkupWriter()
         for box in layout.boxes.dropFirst() {
             let name = stacks.tree[box.node].name
             let isProcess = isProcess(stacks, box.node)
             guard indexByName[nameKey(stacks, box.node)] == nil else { continue }
-            indexByName[nameKey(stacks, box.node)] = indexByName.count + 1
+            let place = indexByName.count + 1
+            indexByName[nameKey(stacks, box.node)] = place
             out.literal(",\n")
             out.jsonString(stacks.names.shownBytes(name))
             kinds.append(isProcess ? Paint.processFamily : Paint.family(of: stacks.names.kind(name)))
@@ -74,6 +79,9 @@ extension SVGDocument {
                 paints.append(paint)
             }
             paintOf += ",\(index)"
+            let function = NameCut.functionName(in: stacks.names.shownBytes(name)) ?? 0..<0
+            functions += ",\(function.lowerBound),\(function.upperBound)"
+            if let more = self.attributes(stacks, box.node) { attributes.attributes(more, of: place) }
         }
         out.literal("],\n\"kindOf\":")
         out.jsonString(kinds.utf8)
@@ -86,6 +94,11 @@ extension SVGDocument {
         }
         out.literal("],\n\"paintOf\":[")
         out.raw(Array(paintOf.utf8))
+        // Where the function's own name begins and ends in each name; equal where that is all or nothing of it.
+        out.literal("],\n\"functionOf\":[")
+        out.raw(Array(functions.utf8))
+        out.literal("],\n\"attributes\":{")
+        out.raw(Array(attributes.bytes.dropFirst()))
     }
 
     /// A process may be called like a function.
@@ -94,7 +107,7 @@ extension SVGDocument {
     }
 
     private mutating func writeFrames(_ stacks: borrowing FoldedStacks) {
-        out.literal("],\n\"frames\":[")
+        out.literal("},\n\"frames\":[")
         let quoted = stacks.total > 1 << 53
         for (index, box) in layout.boxes.enumerated() {
             if index > 0 { out.literal(",\n") }
@@ -119,6 +132,19 @@ extension SVGDocument {
 }
 
 extension MarkupWriter {
+    /// A comma, and what is said of the name at this place.
+    fileprivate mutating func attributes(_ attributes: FrameAttributes, of place: Int) {
+        literal(",\"")
+        integer(place)
+        literal("\":{\"title\":")
+        jsonString((attributes.title ?? "").utf8)
+        literal(",\"link\":")
+        jsonString((attributes.link ?? "").utf8)
+        literal(",\"target\":")
+        jsonString(attributes.target.utf8)
+        literal("}")
+    }
+
     /// A finite number.
     fileprivate mutating func jsonNumber(_ value: Double) { raw(Array(String(value).utf8)) }
 }

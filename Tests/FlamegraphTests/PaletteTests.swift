@@ -12,7 +12,7 @@ import Testing
     }
 
     private func paint(_ palette: Palette, _ kind: FrameKind, _ name: String) -> Paint {
-        Array(name.utf8).withUnsafeBytes { palette.paint(kind: kind, name: $0) }
+        Array(name.utf8).withUnsafeBytes { palette.family(kind: kind, name: $0).paint(shade: Shades.preferred(for: $0, 0)) }
     }
 
     @Test(arguments: Palette.allCases.filter { $0 != .kind })
