@@ -131,7 +131,7 @@ function step(forward) {
   let last = found.length - 1;
   while (last >= 0 && found[last] >= focused) last--;
   const match = forward ? found[Math.max(next, 0)] : found.at(last);
-  if (!inView(match) || !wideEnough(match)) zoomTo(match);
+  if (!inView(match) || place(match)[1] < 1) zoomTo(match);
   focus(match, true);
   focusOutline.scrollIntoView({ block: "nearest", inline: "nearest" });
 }
