@@ -179,7 +179,7 @@ extension FoldedStacks {
             return (
                 name,
                 options.ownColor(marked: names.bytes(index), shown: bytes)
-                ?? options.palette.family(kind: names.kind(index), name: bytes).color(shade: Shades.preferred(for: bytes, options.seed))
+                    ?? options.palette.family(kind: names.kind(index), name: bytes).color(shade: Shades.preferred(for: bytes, options.seed))
             )
         }
     }

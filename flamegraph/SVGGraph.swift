@@ -110,7 +110,7 @@ extension Paint {
 }
 
 extension MarkupWriter {
-    /// The beginning of a link, where the attributes have one.
+    /// The beginning of a link, where the attributes have one. Its title is for the page: some converters draw a `<title>` as text.
     fileprivate mutating func openLink(_ attributes: FrameAttributes) {
         guard let link = attributes.link else { return }
         literal("<a href=\"")
@@ -118,11 +118,6 @@ extension MarkupWriter {
         literal("\" target=\"")
         escaped(attributes.target)
         literal("\" rel=\"noopener\">")
-        if let title = attributes.title {
-            literal("<title>")
-            escaped(title)
-            literal("</title>")
-        }
     }
 
     /// A closed rectangle as path commands.

@@ -16,7 +16,10 @@ struct Shades {
         var weights: [UInt32: UInt64] = [:]
         let pairs = Self.neighbours(stacks, layout, &weights)
         // Where two can't have what they would, the wider frame does.
-        let names = weights.keys.sorted { (weights[$1] ?? 0, $0) < (weights[$0] ?? 0, $1) }
+        let names = weights.keys.sorted {
+            let (one, other) = (weights[$0] ?? 0, weights[$1] ?? 0)
+            return one == other ? stacks.names.isOrderedBefore($0, $1) : one > other
+        }
         var neighbours: [UInt32: [UInt32]] = [:]
         let family = { (stacks: borrowing FoldedStacks, name: UInt32) in
             options.palette.family(kind: stacks.names.kind(name), name: stacks.names.shownBytes(name))

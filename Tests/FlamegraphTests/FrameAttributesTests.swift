@@ -32,7 +32,8 @@ import Testing
     @Test func hostileAttributesStayText() throws {
         let hostile = "\"><script>alert(1)</script>&']]>\u{1}\u{202e}"
         var options = FlamegraphOptions()
-        options.attributes = FrameAttributes.parse(Array("main\ttitle=\(hostile)\thref=https://x/\(hostile.replacing("\u{1}", with: ""))\nf_[k]\thref=http://k\n".utf8)).byName
+        options.attributes =
+            FrameAttributes.parse(Array("main\ttitle=\(hostile)\thref=https://x/\(hostile.replacing("\u{1}", with: ""))\nf_[k]\thref=http://k\n".utf8)).byName
         let picture = try drawn(folded("main;f_[k] 1\n"), options)
         #expect(text(picture).components(separatedBy: "<script").count == 2)
         #expect(text(picture).contains("<a href=\"http://k\" target=\"_top\" rel=\"noopener\">f</a>"))

@@ -58,7 +58,8 @@ import Testing
 
     @Test(arguments: [
         "main", "libc.so.6", "sort.part.0", "[libc.so.6]", "f (/usr/lib/python3/x.py:12)", "closure #1 in Foo.bar()", "main thread 12",
-        "LazyCompile:~run /app/x.js:12", "block in Foo::Bar", "operator new(unsigned long)", "a/", "::", "(anonymous namespace)", "", "<", ":", "operator", "operator(",
+        "LazyCompile:~run /app/x.js:12", "block in Foo::Bar", "operator new(unsigned long)", "a/", "::", "(anonymous namespace)", "", "<", ":", "operator",
+        "operator(",
     ])
     func aNameWithNothingBeforeItIsLeftAlone(name: String) {
         #expect(function(name) == nil)

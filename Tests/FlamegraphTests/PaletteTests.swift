@@ -54,6 +54,13 @@ import Testing
         }
     }
 
+    @Test func keptColoursMayCarryTheMarkOfTheirKind() throws {
+        var options = FlamegraphOptions()
+        options.colorsByName = ["read_[k]": 0x102030, "read": 0x405060, "write": 0x708090]
+        let svg = text(try drawn(folded("read;read_[k];write_[l] 10\n"), options))
+        for color in ["#102030", "#405060", "#708090"] { #expect(svg.contains("fill=\"\(color)\"")) }
+    }
+
     @Test func backgroundsAreNamesOrColours() {
         #expect(Background("blue") != nil && Background("#fFf0a0") != nil)
         #expect(Background("#12345") == nil && Background("red\"") == nil && Background("#gggggg") == nil && Background("") == nil)

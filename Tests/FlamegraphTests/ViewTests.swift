@@ -113,7 +113,8 @@ extension BrowserTests {
     }
 
     /// A stack higher than the window, and its narrow twin.
-    private static let tall = "main;" + (0..<90).map { "f\($0)" }.joined(separator: ";") + " 99990\nmain;" + (0..<70).map { "g\($0)" }.joined(separator: ";") + " 10\n"
+    private static let tall =
+        "main;" + (0..<90).map { "f\($0)" }.joined(separator: ";") + " 99990\nmain;" + (0..<70).map { "g\($0)" }.joined(separator: ";") + " 10\n"
 
     private func isSeen(_ selector: String) throws -> Bool {
         try browser.value(
@@ -198,7 +199,8 @@ extension BrowserTests {
         #expect(try fragment() == "#frame=copy_%5Bk%5D&view=callers&flip=1&cut=left")
         try pushButton("Show everything, end the search (Escape)")
         #expect(try fragment() == "#frame=&view=callers&flip=1&cut=left")
-        let pressed = "[...document.querySelectorAll('.bar button')].filter((x) => x.getAttribute('aria-pressed') === 'true').map((x) => x.textContent).join(' ')"
+        let pressed =
+            "[...document.querySelectorAll('.bar button')].filter((x) => x.getAttribute('aria-pressed') === 'true').map((x) => x.textContent).join(' ')"
         #expect(try browser.value(pressed) == "Callers Ends")
         try open(Self.profile, fragment: "#frame=&view=callers&flip=1&cut=left")
         #expect(try browser.value(pressed) == "Callers Ends")
@@ -221,12 +223,16 @@ extension BrowserTests {
             options.width = width
             try open(names.map { "\($0) 1\n" }.joined(), options: options)
             let letter = try browser.value(
-                "(() => { const x = [...document.querySelectorAll('.labels text')].find((x) => x.textContent === 'all'); return x.getComputedTextLength() / 3; })()")
+                "(() => { const x = [...document.querySelectorAll('.labels text')].find((x) => x.textContent === 'all'); return x.getComputedTextLength() / 3; })()"
+            )
             let columns = try Int((Double(width - 40) / Double(names.count) - 8) / #require(Double(letter)))
             let expected = names.map { name in
                 Array(name.utf8).withUnsafeBytes { bytes in cut.fit(bytes, columns: columns).map(String.init).joined() }
             }
-            #expect(try Set(browser.value("[...document.querySelectorAll('.labels text')].map((x) => x.textContent).join('|')").split(separator: "|").map(String.init)) == Set(expected + ["all"]))
+            #expect(
+                try Set(
+                    browser.value("[...document.querySelectorAll('.labels text')].map((x) => x.textContent).join('|')").split(separator: "|").map(String.init))
+                    == Set(expected + ["all"]))
         }
         expectNoComplaints()
     }
