@@ -8,7 +8,17 @@ struct MarkupWriter {
 
     mutating func raw(_ more: [UInt8]) { bytes.append(contentsOf: more) }
 
-    mutating func integer(_ value: some BinaryInteger) { bytes.append(contentsOf: String(value).utf8) }
+    mutating func integer(_ value: some BinaryInteger) {
+        // A picture is mostly numbers, and a String for each is a third of the time.
+        if value < 0 { bytes.append(UInt8(ascii: "-")) }
+        var rest = UInt64(value.magnitude)
+        let first = bytes.count
+        repeat {
+            bytes.append(UInt8(ascii: "0") + UInt8(rest % 10))
+            rest /= 10
+        } while rest > 0
+        bytes[first...].reverse()
+    }
 
     /// A length in pixels, to the hundredth, without trailing zeros.
     mutating func pixels(_ value: Double) {

@@ -7,6 +7,9 @@ public enum NameCut: String, CaseIterable, Sendable {
     /// Longer names are cut at their right: nobody reads what is in them.
     private static let longest = 4096
 
+    /// What stands before a function's own name ends in one of these.
+    private static let separators: [UInt8] = Array(":/.".utf8)
+
     /// A name in at most `limit` columns of a fixed-pitch font, with an ellipsis for what is left out.
     func fit(_ name: UnsafeRawBufferPointer, columns limit: Int) -> [Unicode.Scalar] {
         var scalars: [Unicode.Scalar] = []
@@ -32,7 +35,7 @@ public enum NameCut: String, CaseIterable, Sendable {
 
     /// Where a function's own name lies in a name, in UTF-16 units, for the viewer, which fits names in the same way.
     static func functionName(in name: UnsafeRawBufferPointer) -> Range<Int>? {
-        if name.count > longest { return nil }
+        if name.count > longest || !name.contains(where: { separators.contains($0) }) { return nil }
         var scalars: [Unicode.Scalar] = []
         forEachDisplayScalar(name) { scalars.append($0) }
         guard let core = functionName(scalars) else { return nil }

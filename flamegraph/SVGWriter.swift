@@ -57,8 +57,8 @@ struct SVGDocument {
     let foot: [String]
     let shades: Shades
     var out = MarkupWriter()
-    /// Places of the names in the profile's list, filled when it is written.
-    var indexByName: [UInt64: Int] = [:]
+    /// Places of the names in the profile's list, by their keys, filled when it is written.
+    var places: [Int32] = []
 
     var top: Int { Geometry.top(hasSubtitle: !options.subtitle.isEmpty) }
     var graphHeight: Int { max(layout.rows, 4) * options.rowHeight }
