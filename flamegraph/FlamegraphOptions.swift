@@ -27,6 +27,14 @@ public struct FlamegraphOptions: Sendable {
     /// Draws the root at the top and grows downward (an icicle graph).
     public var inverted = false
     public var palette = Palette.kind
+    /// Chooses shades by the names alone, not by the neighbours in a picture.
+    public var shadesByName = false
+    /// Another number gives other shades.
+    public var seed: UInt64 = 0
+    /// Which part of a name is left out where its box is too narrow for it.
+    public var nameCut = NameCut.auto
+    /// What some frames are described by, or link to.
+    public var attributes: [String: FrameAttributes] = [:]
     /// Colours of some names, 0xRRGGBB, that come before the palette's.
     public var colorsByName: [String: UInt32] = [:]
     /// Nil for light by day and dark by night.
@@ -47,6 +55,12 @@ public struct FlamegraphOptions: Sendable {
     func ownColor(marked: UnsafeRawBufferPointer, shown: UnsafeRawBufferPointer) -> UInt32? {
         if colorsByName.isEmpty { return nil }
         return colorsByName[String(decoding: marked, as: UTF8.self)] ?? colorsByName[String(decoding: shown, as: UTF8.self)]
+    }
+
+    /// What a file of attributes says of a name, with the mark of its kind or without.
+    func attributes(marked: UnsafeRawBufferPointer, shown: UnsafeRawBufferPointer) -> FrameAttributes? {
+        if attributes.isEmpty { return nil }
+        return attributes[String(decoding: marked, as: UTF8.self)] ?? attributes[String(decoding: shown, as: UTF8.self)]
     }
 
     /// The same with every number within its bounds, so that no option can break a picture.

@@ -1,73 +1,60 @@
-/// Two profiles, read one after the other, as one tree with two weights.
+/// Two profiles of one number a line, read one after the other into one tree.
 extension FoldedStacks {
-    /// Two profiles of one number a line become one of two.
+    /// What was read is the first profile; what is read next is the second.
+    public mutating func beginSecondProfile() {
+        firstProfile = Profile(total: total, decimals: decimals, acceptedLines: acceptedLines, measure: measure)
+        for node in 0..<UInt32(tree.count) { _ = before.append(tree.takeWeight(of: node)) }
+        weightByLeafKind = weightByLeafKind.map { _ in 0 }
+        decimals = 0
+        measure = Measure()
+        isFirstInput = true
+        (acceptedLines, blankLines, commentLines, rejectedCount, rejectedLines) = (0, 0, 0, 0, [])
+        isFull = false
+    }
+
+    /// The two profiles become stacks of two numbers.
     ///
     /// With `normalized`, the first profile's weights are multiplied so that both profiles weigh the same, and rounded to
     /// the third digit after the point: what is compared is then the share of each stack.
     ///
-    /// - Returns: nil when the weights need more than 64 bits.
-    public static func pair(
-        before first: borrowing FoldedStacks, after second: borrowing FoldedStacks, normalized: Bool
-    ) -> FoldedStacks? {
-        var reading = FoldedReading()
-        reading.columns = .two
-        var pair = FoldedStacks(reading)
-        let isScaled = normalized && first.total > 0 && second.total > 0
-        let decimals = max(first.decimals, second.decimals, isScaled ? 3 : 0)
-        guard let unit = scaled(1, from: first.decimals, to: decimals), let other = scaled(1, from: second.decimals, to: decimals),
-            !first.total.multipliedReportingOverflow(by: unit).overflow,
-            !second.total.multipliedReportingOverflow(by: other).overflow
-        else { return nil }
-        let (old, new) = (first.total * unit, second.total * other)
+    /// - Returns: false when the weights need more than 64 bits.
+    public mutating func pairProfiles(normalized: Bool) -> Bool {
+        guard let first = firstProfile else { return false }
+        let isScaled = normalized && first.total > 0 && total > 0
+        let finest = max(first.decimals, decimals, isScaled ? 3 : 0)
+        guard let old = scaled(first.total, from: first.decimals, to: finest), let new = scaled(total, from: decimals, to: finest) else {
+            return false
+        }
+        if isScaled ? new > UInt64.max / 2 : old.addingReportingOverflow(new).overflow { return false }
+        firstProfile = nil
+        tree.scaleWeights(by: powerOfTen(finest - decimals))
+        let unit = powerOfTen(finest - first.decimals)
         let scale: (numerator: UInt64, denominator: UInt64) = isScaled ? (new, old) : (1, 1)
-        if !isScaled, old.addingReportingOverflow(new).overflow { return nil }
-        if isScaled, new > UInt64.max / 2 { return nil }
-        pair.decimals = decimals
-        pair.isDifference = true
-        pair.measure = first.measure.merged(with: second.measure)
-        pair.addAll(of: first, multipliedBy: unit, scale: scale, isBefore: true)
-        pair.addAll(of: second, multipliedBy: other, scale: (1, 1), isBefore: false)
-        pair.reduceDecimals()
-        pair.beforeScale = Double(scale.numerator) / Double(scale.denominator)
-        return pair
-    }
-
-    private mutating func addAll(
-        of stacks: borrowing FoldedStacks, multipliedBy unit: UInt64, scale: (numerator: UInt64, denominator: UInt64),
-        isBefore: Bool
-    ) {
-        // A node there and what it is here.
-        var open: [(there: UInt32, here: UInt32)] = [(FrameTree.root, FrameTree.root)]
-        while let (there, here) = open.popLast() {
-            var own = stacks.tree[there].total
-            var child = stacks.tree.firstChild(there)
-            while child != 0 {
-                own -= stacks.tree[child].total
-                let name = names.intern(Array(stacks.names.bytes(stacks.tree[child].name)))
-                open.append((child, tree.child(of: here, named: name)))
-                child = stacks.tree[child].nextSibling
+        if unit != 1 || isScaled {
+            changeOwnWeightsBefore { own in
+                let (quotient, remainder) = scale.denominator.dividingFullWidth((own * unit).multipliedFullWidth(by: scale.numerator))
+                // Rounded half up. A stack that was there does not vanish by rounding.
+                let weight = quotient + (remainder >= scale.denominator - remainder ? 1 : 0)
+                return own > 0 && weight == 0 ? 1 : weight
             }
-            while before.count < tree.count { _ = before.append(0) }
-            let (high, low) = (own * unit).multipliedFullWidth(by: scale.numerator)
-            let (quotient, remainder) = scale.denominator.dividingFullWidth((high, low))
-            // Rounded half up. A stack that was there does not vanish by rounding.
-            var weight = quotient + (remainder >= scale.denominator - remainder ? 1 : 0)
-            if own > 0, weight == 0 { weight = 1 }
-            add(weight, at: here, isBefore: isBefore)
         }
-        acceptedLines += stacks.acceptedLines
+        while before.count < tree.count { _ = before.append(0) }
+        for node in 0..<UInt32(tree.count) { tree.add(before[node], to: node) }
+        decimals = finest
+        isDifference = true
+        acceptedLines += first.acceptedLines
+        measure = first.measure.merged(with: measure)
+        beforeScale = Double(scale.numerator) / Double(scale.denominator)
+        reduceDecimals()
+        return true
     }
 
-    private mutating func add(_ weight: UInt64, at leaf: UInt32, isBefore: Bool) {
-        guard weight > 0 else { return }
-        var node = leaf
-        while true {
-            tree.add(weight, to: node)
-            if isBefore { before.pointer(node).pointee += weight }
-            if node == FrameTree.root { break }
-            node = tree[node].parent
-        }
-        if leaf != FrameTree.root { weightByLeafKind[Int(names.kind(tree[leaf].name).rawValue)] += weight }
+    /// A node's place is behind its parent's, so one pass takes the children's weights away and another one adds them again.
+    private func changeOwnWeightsBefore(_ change: (UInt64) -> UInt64) {
+        let nodes = UInt32(before.count)
+        for node in 1..<max(nodes, 1) { before.pointer(tree[node].parent).pointee -= before[node] }
+        for node in 0..<nodes { before.pointer(node).pointee = change(before[node]) }
+        for node in (1..<max(nodes, 1)).reversed() { before.pointer(tree[node].parent).pointee += before[node] }
     }
 
     /// Takes digits after the point away that are 0 in every weight.
@@ -78,8 +65,15 @@ extension FoldedStacks {
                 tree.divideWeight(of: node, by: 10)
                 before.pointer(node).pointee /= 10
             }
-            for kind in weightByLeafKind.indices { weightByLeafKind[kind] /= 10 }
             decimals -= 1
         }
+    }
+
+    /// The first profile, while the second is read; its weights are in `before`, in units of its own decimals.
+    struct Profile {
+        var total: UInt64
+        var decimals: Int
+        var acceptedLines: Int
+        var measure: Measure
     }
 }

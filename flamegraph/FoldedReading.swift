@@ -21,12 +21,29 @@ public struct FoldedReading: Sendable {
     /// Writes `0x...` for every hexadecimal number in a name, so that addresses that differ from run to run are one.
     public var stripsNumbers = false
 
+    /// What the text's bytes are. Pictures and folded text that is written are UTF-8.
+    public enum Encoding: Sendable {
+        case utf8
+        /// ISO 8859-1: each byte is the character of that number.
+        case latin1
+
+        /// The encoding of this name, as people write it; nil for any other.
+        public init?(_ name: String) {
+            switch name.lowercased().filter({ $0 != "-" && $0 != "_" }) {
+            case "utf8", "ascii", "usascii": self = .utf8
+            case "iso88591", "latin1": self = .latin1
+            default: return nil
+            }
+        }
+    }
+    public var encoding = Encoding.utf8
+
     public init() {}
 
     /// The line as it should be read, or nil when it is as it should be.
     func changed(_ line: UnsafeRawBufferPointer) -> [UInt8]? {
-        if bases.isEmpty, !stripsNumbers { return nil }
-        var text = Array(line)
+        if bases.isEmpty, !stripsNumbers, encoding == .utf8 { return nil }
+        var text = encoding == .utf8 ? Array(line) : line.flatMap { Array(Unicode.Scalar($0).utf8) }
         if !bases.isEmpty {
             let frames = text.split(separator: UInt8(ascii: ";"), omittingEmptySubsequences: false)
             // The last frame has the numbers behind it.
@@ -138,7 +155,8 @@ extension FoldedStacks {
     /// Multiplies every weight. The caller has checked that the total stays within 64 bits.
     mutating func scaleWeights(by factor: UInt64) {
         tree.scaleWeights(by: factor)
-        for node in 0..<UInt32(before.count) { before.pointer(node).pointee &*= factor }
+        // A first profile keeps its own decimals while the second is read.
+        if factor != 1, firstProfile == nil { for node in 0..<UInt32(before.count) { before.pointer(node).pointee &*= factor } }
         for kind in weightByLeafKind.indices { weightByLeafKind[kind] &*= factor }
     }
 

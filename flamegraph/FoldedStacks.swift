@@ -14,26 +14,29 @@ public struct FoldedStacks: ~Copyable {
     var tree = FrameTree()
     /// What of each node's weight the first of two profiles has; empty for one profile.
     var before = SegmentedArray<UInt64>()
+    var firstProfile: Profile?
 
     /// Lines that were counted.
     public internal(set) var acceptedLines = 0
     /// Lines of nothing but blanks: they carry nothing and are no fault.
-    public private(set) var blankLines = 0
+    public internal(set) var blankLines = 0
     /// Lines that begin with `# `: comments, which are no stacks.
-    public private(set) var commentLines = 0
+    public internal(set) var commentLines = 0
     /// What the inputs say that their numbers are.
     public internal(set) var measure = Measure()
-    private var inputMeasure = Measure()
-    private var isFirstInput = true
+    var inputMeasure = Measure()
+    var isFirstInput = true
     /// Lines that could not be counted. The first of them are in `rejectedLines`.
-    public private(set) var rejectedCount = 0
+    public internal(set) var rejectedCount = 0
+    /// Whether a line was rejected for what came before it, not for what it is.
+    var isFull = false
     /// The first `rejectedLimit` lines that could not be counted.
-    public private(set) var rejectedLines: [RejectedLine] = []
+    public internal(set) var rejectedLines: [RejectedLine] = []
     public static let rejectedLimit = 8
 
     /// Weights are integers in units of 10^-decimals: 0 unless the input has decimal weights.
     public internal(set) var decimals = 0
-    /// Weight of the stacks that end in a frame of each kind, by the kind's raw value.
+    /// Weight of the stacks that end in a frame of each kind, by the kind's raw value; of two profiles nobody asks.
     var weightByLeafKind = [UInt64](repeating: 0, count: FrameKind.allCases.count)
 
     /// Whether the stacks are two profiles: each line had two numbers.
@@ -48,10 +51,12 @@ public struct FoldedStacks: ~Copyable {
     /// The input so far, until its columns are known.
     var undecided = UndecidedText()
 
-    private var inputIndex = 0
-    private var lineNumber = 0
+    var inputIndex = 0
+    var lineNumber = 0
+    /// Whether the first line read is not the input's first.
+    var isLaterPart = false
     /// The beginning of a line whose end has not been fed yet.
-    private var pending: [UInt8] = []
+    var pending: [UInt8] = []
 
     /// The stack before, as long as its bytes lie in the piece at hand: neighbours in a sorted file share most frames.
     var previous = UnsafeRawBufferPointer(start: nil, count: 0)
@@ -73,7 +78,7 @@ public struct FoldedStacks: ~Copyable {
     /// The weight of all stacks, in units of 10^-`decimals`.
     public var total: UInt64 { tree[FrameTree.root].total }
     /// Distinct frames, each counted once for every distinct path to it.
-    public var frameCount: Int { tree.count - 1 }
+    public var frameCount: Int { tree.count - tree.emptyCount - 1 }
     /// Whether there is nothing to draw: no stack, or only stacks that weigh 0.
     public var isEmpty: Bool { total == 0 }
 
@@ -135,7 +140,7 @@ public struct FoldedStacks: ~Copyable {
         forgetPrevious()
     }
 
-    private mutating func forgetPrevious() {
+    mutating func forgetPrevious() {
         previous = UnsafeRawBufferPointer(start: nil, count: 0)
         path.count = 0
     }
@@ -144,7 +149,7 @@ public struct FoldedStacks: ~Copyable {
     private mutating func readLine(_ line: UnsafeRawBufferPointer, readableEnd: UnsafeRawPointer) {
         lineNumber += 1
         var line = line
-        if lineNumber == 1, line.starts(with: byteOrderMark) { line = UnsafeRawBufferPointer(rebasing: line.dropFirst(byteOrderMark.count)) }
+        if lineNumber == 1, !isLaterPart, line.starts(with: byteOrderMark) { line = UnsafeRawBufferPointer(rebasing: line.dropFirst(byteOrderMark.count)) }
         if isComment(line) {
             commentLines += 1
             var end = line.count
@@ -180,6 +185,7 @@ public struct FoldedStacks: ~Copyable {
 
     private mutating func reject(_ line: UnsafeRawBufferPointer, _ reason: RejectedLine.Reason) {
         rejectedCount += 1
+        if reason == .totalTooLarge || reason == .tooManyFrames { isFull = true }
         guard rejectedLines.count < Self.rejectedLimit else { return }
         let excerpt = Array(line.prefix(RejectedLine.excerptLimit))
         rejectedLines.append(RejectedLine(input: inputIndex, number: lineNumber, reason: reason, excerpt: excerpt))

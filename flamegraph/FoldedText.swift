@@ -5,48 +5,59 @@ extension FoldedStacks {
     /// Two profiles give two numbers a line. Reading the result gives the same tree. A stack that weighs 0 is written when no other stack passes through it.
     public func foldedText() -> [UInt8] {
         var text: [UInt8] = []
+        writeFoldedText { text += $0 }
+        return text
+    }
+
+    /// The same in pieces: text may be larger than the tree that it is written from.
+    public func writeFoldedText(_ write: ([UInt8]) throws -> Void) rethrows {
+        if names.areShownAsRead { return try writeLines(write) }
+        // As they are shown, names may be equal that were not, and have another order.
+        var reading = FoldedReading()
+        reading.columns = isDifference ? .two : .one
+        var shown = FoldedStacks(reading)
+        writeLines { $0.withUnsafeBytes { shown.read($0) } }
+        shown.endInput()
+        try shown.writeFoldedText(write)
+    }
+
+    private func writeLines(_ write: ([UInt8]) throws -> Void) rethrows {
+        var text: [UInt8] = []
         var path: [UInt8] = []
-        var isAsRead = true
         // A frame to write, and how much of the path lies before it.
         var open: [(node: UInt32, pathLength: Int)] = [(FrameTree.root, 0)]
         while let (node, pathLength) = open.popLast() {
             path.removeLast(path.count - pathLength)
             if node != FrameTree.root {
                 if tree[node].parent != FrameTree.root { path.append(UInt8(ascii: ";")) }
-                if !appendDisplayed(names.bytes(tree[node].name), to: &path) { isAsRead = false }
+                appendDisplayed(names.bytes(tree[node].name), to: &path)
             }
-            let children = children(of: node)
-            var own = children.reduce(tree[node].total) { $0 - tree[$1].total }
-            if node != FrameTree.root, own > 0 || children.isEmpty {
-                text.append(contentsOf: path)
-                text.append(UInt8(ascii: " "))
-                if isDifference {
-                    let old = children.reduce(weightBefore(node)) { $0 - weightBefore($1) }
-                    text.append(contentsOf: "\(decimalText(old, decimals: decimals)) ".utf8)
-                    own -= old
-                }
-                text.append(contentsOf: decimalText(own, decimals: decimals).utf8)
-                text.append(UInt8(ascii: "\n"))
+            var (own, ownBefore) = (tree[node].total, weightBefore(node))
+            let children = open.count
+            var child = tree.firstChild(node)
+            while child != 0 {
+                own -= tree[child].total
+                ownBefore -= weightBefore(child)
+                open.append((child, path.count))
+                child = tree[child].nextSibling
             }
-            for child in children.reversed() { open.append((child, path.count)) }
+            let isLeaf = open.count == children
+            if open.count > children + 1 { open[children...].sort { names.isOrderedBefore(tree[$1.node].name, tree[$0.node].name) } }
+            guard node != FrameTree.root, own > 0 || isLeaf else { continue }
+            text.append(contentsOf: path)
+            text.append(UInt8(ascii: " "))
+            if isDifference {
+                text.append(contentsOf: "\(decimalText(ownBefore, decimals: decimals)) ".utf8)
+                own -= ownBefore
+            }
+            text.append(contentsOf: decimalText(own, decimals: decimals).utf8)
+            text.append(UInt8(ascii: "\n"))
+            if text.count >= 1 << 16 {
+                try write(text)
+                text.removeAll(keepingCapacity: true)
+            }
         }
-        guard !isAsRead else { return text }
-        // As they are shown, names may be equal that were not, and have another order.
-        var reading = FoldedReading()
-        reading.columns = isDifference ? .two : .one
-        return FoldedStacks(parsing: text, reading).foldedText()
-    }
-
-    /// A node's children in bytewise order of their names.
-    private func children(of node: UInt32) -> [UInt32] {
-        var children: [UInt32] = []
-        var child = tree.firstChild(node)
-        while child != 0 {
-            children.append(child)
-            child = tree[child].nextSibling
-        }
-        children.sort { names.isOrderedBefore(tree[$0].name, tree[$1].name) }
-        return children
+        if !text.isEmpty { try write(text) }
     }
 }
 

@@ -50,6 +50,15 @@ struct FrameNames: ~Copyable {
 
     func kind(_ index: UInt32) -> FrameKind { names[index].kind }
 
+    /// Whether no name has anything that is written as an escape.
+    var areShownAsRead: Bool {
+        var scratch: [UInt8] = []
+        return (0..<UInt32(count)).allSatisfy { index in
+            scratch.removeAll(keepingCapacity: true)
+            return appendDisplayed(bytes(index), to: &scratch)
+        }
+    }
+
     /// Bytewise order of two names, the order in which siblings are drawn.
     func isOrderedBefore(_ left: UInt32, _ right: UInt32) -> Bool {
         bytes(left).lexicographicallyPrecedes(bytes(right))
@@ -77,6 +86,15 @@ struct FrameNames: ~Copyable {
         (name + [0]).withUnsafeBytes { bytes in
             guard let base = bytes.baseAddress else { return 0 }
             return intern(base, FrameKey.scan(base, limit: name.count, readableEnd: base + bytes.count))
+        }
+    }
+
+    /// What the other's names are here, by their index there.
+    mutating func indices(of other: borrowing FrameNames) -> [UInt32] {
+        (0..<UInt32(other.count)).map { index in
+            let bytes = other.bytes(index)
+            guard let base = bytes.baseAddress else { return intern([]) }
+            return intern(base, FrameKey.scan(base, limit: bytes.count, readableEnd: other.arena + other.arenaCount))
         }
     }
 

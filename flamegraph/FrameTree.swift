@@ -36,8 +36,9 @@ struct FrameTree: ~Copyable {
 
     deinit { slots.deallocate() }
 
-    /// Nodes, the root included.
+    /// Places of nodes, the root's included. Some may be empty after trees were merged: they weigh nothing and no node is linked to them.
     var count: Int { nodes.count }
+    private(set) var emptyCount = 0
 
     subscript(node: UInt32) -> Node { nodes[node] }
 
@@ -52,7 +53,15 @@ struct FrameTree: ~Copyable {
 
     /// Multiplies every weight. The caller has checked that the root's total stays within 64 bits.
     func scaleWeights(by factor: UInt64) {
+        if factor == 1 { return }
         for node in 0..<UInt32(nodes.count) { nodes.pointer(node).pointee.total &*= factor }
+    }
+
+    /// A node's weight, which is 0 afterwards.
+    func takeWeight(of node: UInt32) -> UInt64 {
+        let place = nodes.pointer(node)
+        defer { place.pointee.total = 0 }
+        return place.pointee.total
     }
 
     func divideWeight(of node: UInt32, by divisor: UInt64) { nodes.pointer(node).pointee.total /= divisor }
@@ -106,15 +115,77 @@ struct FrameTree: ~Copyable {
     }
 
     private mutating func hashedChild(of parent: UInt32, named name: UInt32) -> UInt32 {
-        var slot = slotIndex(parent, name)
-        while slots[slot] != 0 {
-            let candidate = nodes.pointer(slots[slot])
-            if candidate.pointee.name == name, candidate.pointee.parent == parent { return slots[slot] }
-            slot = (slot + 1) & mask
-        }
+        let slot = slot(of: parent, name)
+        if slots[slot] != 0 { return slots[slot] }
         let node = append(name, under: parent)
         insert(node)
         return node
+    }
+
+    /// Where the child is in the table, or would be.
+    private func slot(of parent: UInt32, _ name: UInt32) -> Int {
+        var slot = slotIndex(parent, name)
+        while slots[slot] != 0 {
+            let candidate = nodes.pointer(slots[slot])
+            if candidate.pointee.name == name, candidate.pointee.parent == parent { break }
+            slot = (slot + 1) & mask
+        }
+        return slot
+    }
+
+    /// Takes over the other tree's nodes, without copying those whose stacks are new here. `names` says what its names are here.
+    mutating func merge(_ other: inout FrameTree, names: [UInt32]) {
+        let nobody = Node(total: 0, name: .max, parent: 0, firstChild: 0, nextSibling: 0)
+        let (before, added) = (nodes.count, other.nodes.count)
+        let first = nodes.adopt(&other.nodes, filling: nobody)
+        emptyCount += Int(first) - before + other.emptyCount
+        for node in first..<first + UInt32(added) {
+            let place = nodes.pointer(node)
+            if place.pointee.name != .max { place.pointee.name = names[Int(place.pointee.name)] }
+            place.pointee.parent += first
+            // Their tables of children stay behind; they are made again should anybody look for a child.
+            let child = place.pointee.firstChild & ~Self.wideBit
+            place.pointee.firstChild = child == 0 ? 0 : child + first
+            if place.pointee.nextSibling != 0 { place.pointee.nextSibling += first }
+        }
+        // A node there, and the same one here.
+        var open: [(there: UInt32, here: UInt32)] = [(first, Self.root)]
+        while let (there, here) = open.popLast() {
+            let twin = nodes[there]
+            nodes.pointer(there).pointee = nobody
+            emptyCount += 1
+            add(twin.total, to: here)
+            var child = twin.firstChild
+            while child != 0 {
+                let next = nodes[child].nextSibling
+                let known = existingChild(of: here, named: nodes[child].name)
+                if known != 0 { open.append((child, known)) } else { link(child, under: here) }
+                child = next
+            }
+        }
+    }
+
+    /// The child of that name, or 0.
+    private mutating func existingChild(of parent: UInt32, named name: UInt32) -> UInt32 {
+        let first = nodes[parent].firstChild
+        if first & Self.wideBit != 0 { return slots[slot(of: parent, name)] }
+        var node = first
+        var steps = 0
+        while node != 0, nodes[node].name != name {
+            node = nodes[node].nextSibling
+            steps += 1
+        }
+        if node == 0, steps >= Self.narrowLimit { widen(parent) }
+        return node
+    }
+
+    /// Makes a node that is nobody's child the child of this one.
+    private mutating func link(_ node: UInt32, under parent: UInt32) {
+        let link = nodes[parent].firstChild
+        nodes.pointer(node).pointee.parent = parent
+        nodes.pointer(node).pointee.nextSibling = link & ~Self.wideBit
+        nodes.pointer(parent).pointee.firstChild = node | (link & Self.wideBit)
+        if link & Self.wideBit != 0 { insert(node) }
     }
 
     private mutating func widen(_ parent: UInt32) {

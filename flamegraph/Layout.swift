@@ -69,6 +69,6 @@ struct Layout {
                         ownBefore: old))
             }
         }
-        hiddenFrames = stacks.tree.count - boxes.count
+        hiddenFrames = stacks.frameCount + 1 - boxes.count
     }
 }

@@ -8,7 +8,17 @@ struct MarkupWriter {
 
     mutating func raw(_ more: [UInt8]) { bytes.append(contentsOf: more) }
 
-    mutating func integer(_ value: some BinaryInteger) { bytes.append(contentsOf: String(value).utf8) }
+    mutating func integer(_ value: some BinaryInteger) {
+        // A picture is mostly numbers, and a String for each is a third of the time.
+        if value < 0 { bytes.append(UInt8(ascii: "-")) }
+        var rest = UInt64(value.magnitude)
+        let first = bytes.count
+        repeat {
+            bytes.append(UInt8(ascii: "0") + UInt8(rest % 10))
+            rest /= 10
+        } while rest > 0
+        bytes[first...].reverse()
+    }
 
     /// A length in pixels, to the hundredth, without trailing zeros.
     mutating func pixels(_ value: Double) {
@@ -41,25 +51,6 @@ struct MarkupWriter {
         case "'": literal("&#39;")
         default: bytes.append(contentsOf: scalar.utf8)
         }
-    }
-
-    /// Columns of a fixed-pitch font the scalar takes at most. Wide scripts and pictures take two.
-    static func columns(_ scalar: Unicode.Scalar) -> Int { scalar.value < 0x1100 ? 1 : 2 }
-
-    /// At most `limit` columns of a name; what is cut off leaves an ellipsis.
-    mutating func escaped(_ name: UnsafeRawBufferPointer, columns limit: Int) {
-        // A name of n bytes is shown in at most 4n columns; nearly all names fit or are plain.
-        var scalars: [Unicode.Scalar] = []
-        var width = 0
-        var fitting = 0
-        forEachDisplayScalar(name.prefix(limit * 4 + 8)) { scalar in
-            width += Self.columns(scalar)
-            scalars.append(scalar)
-            if width <= limit - 1 { fitting = scalars.count }
-        }
-        if width <= limit { fitting = scalars.count }
-        for scalar in scalars[..<fitting] { escaped(scalar) }
-        if fitting < scalars.count { literal("…") }
     }
 
     /// A JSON string. Markup characters are written as `\u` escapes, so the text is the same in XML and out of it.

@@ -37,6 +37,14 @@ public struct Measure: Sendable, Equatable {
         if value(" roots: processes") == "" { rootsAreProcesses = true }
     }
 
+    /// Takes over what later comments of the same input say.
+    mutating func add(_ later: Measure) {
+        event = later.event ?? event
+        unit = later.unit ?? unit
+        sampleWeight = later.sampleWeight ?? sampleWeight
+        rootsAreProcesses = rootsAreProcesses || later.rootsAreProcesses
+    }
+
     /// What two inputs have in common, each of its own measure.
     func merged(with other: Measure) -> Measure {
         var both = Measure()

@@ -1,7 +1,7 @@
 /// Which colours the boxes have.
 ///
-/// The names are those that flamegraph users know. Every colour is chosen by the name of the frame and nothing else, so a
-/// function keeps its colour in every picture; all colours carry dark letters at a contrast of 4.5:1 or more.
+/// The names are those that flamegraph users know. The family of a frame's colours is chosen by its kind and name; the shade by its name
+/// and its neighbours (`Shades`). All colours carry their letters at a contrast of 4.5:1 or more.
 public enum Palette: String, CaseIterable, Sendable {
     /// kiln's own: a family of colours for each kind of frame, that differ in lightness too, by day, by night and on paper.
     case kind
@@ -17,7 +17,6 @@ public enum Palette: String, CaseIterable, Sendable {
 /// Of the classes' names the letter is the family, the digit the shade. What they look like by day, by night and on
 /// paper, is the style's.
 struct Paint: Hashable {
-    static let shades: UInt64 = 5
     static let root = Paint(className: "a0")
     static let processFamily: Character = "p"
 
@@ -33,11 +32,6 @@ struct Paint: Hashable {
         self.fill = fill
     }
 
-    /// The paint of a frame by its kind and the bytes of its name.
-    init(kind: FrameKind, name: UnsafeRawBufferPointer) {
-        className = "\(Self.family(of: kind))\((ByteHash.hash(name) >> 32) % Self.shades)"
-    }
-
     static func family(of kind: FrameKind) -> Character {
         switch kind {
         case .user: "u"
@@ -51,16 +45,25 @@ struct Paint: Hashable {
     }
 }
 
-extension Palette {
-    /// The paint of a frame that is not the root.
-    func paint(kind: FrameKind, name: UnsafeRawBufferPointer) -> Paint {
-        guard let hue = hue(kind, name) else { return Paint(kind: kind, name: name) }
-        return Paint(fill: hue.shade((ByteHash.hash(name) >> 32) % Hue.shades))
+/// Colours of one look. Two frames next to each other that have one family need two shades of it.
+struct ColorFamily: Hashable {
+    /// The kind, where the style decides what it looks like.
+    fileprivate var kind: FrameKind?
+    fileprivate var hue: Hue
+
+    func paint(shade: Int) -> Paint {
+        kind.map { Paint(className: "\(Paint.family(of: $0))\(shade)") } ?? Paint(fill: color(shade: shade))
     }
 
-    /// The colour of a frame as a number, for palettes that are kept in files.
-    func color(kind: FrameKind, name: UnsafeRawBufferPointer) -> UInt32 {
-        paint(kind: kind, name: name).fill ?? Hue.ofKind(kind).shade((ByteHash.hash(name) >> 32) % Hue.shades)
+    /// As a number, for palettes that are kept in files.
+    func color(shade: Int) -> UInt32 { hue.shade(shade) }
+}
+
+extension Palette {
+    /// The colours of a frame that is not the root.
+    func family(kind: FrameKind, name: UnsafeRawBufferPointer) -> ColorFamily {
+        if let hue = hue(kind, name) { return ColorFamily(kind: nil, hue: hue) }
+        return ColorFamily(kind: kind, hue: .ofKind(kind))
     }
 
     private func hue(_ kind: FrameKind, _ name: UnsafeRawBufferPointer) -> Hue? {
@@ -119,8 +122,7 @@ extension Palette {
 }
 
 /// A range of colours, between two ends.
-private struct Hue {
-    static let shades: UInt64 = 8
+private struct Hue: Hashable {
     var low: UInt32
     var high: UInt32
 
@@ -148,11 +150,11 @@ private struct Hue {
         }
     }
 
-    func shade(_ index: UInt64) -> UInt32 {
+    func shade(_ index: Int) -> UInt32 {
         var color: UInt32 = 0
         for shift: UInt32 in [16, 8, 0] {
             let (from, to) = (Int(low >> shift & 255), Int(high >> shift & 255))
-            color |= UInt32(from + (to - from) * Int(index) / Int(Self.shades - 1)) << shift
+            color |= UInt32(from + (to - from) * index / (Shades.count - 1)) << shift
         }
         return color
     }
@@ -174,7 +176,11 @@ extension FoldedStacks {
             let bytes = names.shownBytes(index)
             let name = String(decoding: bytes, as: UTF8.self)
             guard seen.insert(name).inserted else { return nil }
-            return (name, options.ownColor(marked: names.bytes(index), shown: bytes) ?? options.palette.color(kind: names.kind(index), name: bytes))
+            return (
+                name,
+                options.ownColor(marked: names.bytes(index), shown: bytes)
+                    ?? options.palette.family(kind: names.kind(index), name: bytes).color(shade: Shades.preferred(for: bytes, options.seed))
+            )
         }
     }
 }

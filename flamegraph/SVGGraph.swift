@@ -3,7 +3,8 @@ extension SVGDocument {
     /// All boxes of one paint are one path: a picture of fifty thousand boxes stays small and is redrawn at once.
     mutating func writeGraph(_ stacks: borrowing FoldedStacks) {
         let scale = graphWidth / Double(stacks.total)
-        var paths: [Paint: MarkupWriter] = [:]
+        var paints = PaintList(stacks)
+        var paths: [MarkupWriter] = []
         var bands = MarkupWriter()
         var labels = MarkupWriter()
         for box in layout.boxes {
@@ -12,8 +13,9 @@ extension SVGDocument {
             let y = top + (options.inverted ? box.depth : max(layout.rows, 4) - 1 - box.depth) * options.rowHeight
             let drawn = width > 3 ? width - 1 : width * 0.8
             let change = stacks.isDifference && box.depth > 0 ? change(box, stacks.decimals) : nil
-            paths[change?.paint(negated: options.difference.isNegated) ?? paint(stacks, box.node), default: MarkupWriter()]
-                .box(x: x, y: y, width: drawn, height: options.rowHeight - 1)
+            let paint = change.map { paints.index(of: $0.paint(negated: options.difference.isNegated)) } ?? paints.index(of: box.node, stacks, self)
+            while paths.count <= paint { paths.append(MarkupWriter()) }
+            paths[paint].box(x: x, y: y, width: drawn, height: options.rowHeight - 1)
             if let change, change.level > 0 {
                 let band = y + (change.isMore ? 0 : options.rowHeight - 1 - Geometry.bandHeight)
                 bands.box(x: x, y: band, width: drawn, height: Geometry.bandHeight)
@@ -21,7 +23,7 @@ extension SVGDocument {
             writeLabel(stacks, box.node, sign: change?.sign ?? "", x: x, y: y, width: width, &labels)
         }
         out.literal("<g class=\"graph\">\n<g class=\"boxes\" fill=\"#e8b46a\">\n")
-        for (paint, path) in paths.sorted(by: { $0.key.order < $1.key.order }) {
+        for (paint, path) in zip(paints.all, paths).sorted(by: { $0.0.order < $1.0.order }) {
             out.literal("<path class=\"")
             out.escaped(paint.className)
             if let fill = paint.fill {
@@ -57,10 +59,10 @@ extension SVGDocument {
         if isProcess(stacks, node), !hasOwnColors { return .root }
         let name = stacks.tree[node].name
         let bytes = stacks.names.shownBytes(name)
-        let kind = stacks.names.kind(name)
-        guard !options.colorsByName.isEmpty else { return options.palette.paint(kind: kind, name: bytes) }
-        return Paint(
-            fill: options.ownColor(marked: stacks.names.bytes(name), shown: bytes) ?? options.palette.color(kind: kind, name: bytes))
+        let family = options.palette.family(kind: stacks.names.kind(name), name: bytes)
+        let shade = shades.shade(of: name, stacks, options)
+        if options.colorsByName.isEmpty { return family.paint(shade: shade) }
+        return Paint(fill: options.ownColor(marked: stacks.names.bytes(name), shown: bytes) ?? family.color(shade: shade))
     }
 
     /// Whether a node is the name of a process, which is no code.
@@ -78,20 +80,53 @@ extension SVGDocument {
     ) {
         let columns = Int((width - 2 * Geometry.labelPadding) / (options.fontSize * options.fontWidth))
         guard columns >= Geometry.minimumColumns else { return }
+        let isRoot = node == FrameTree.root
+        let name = isRoot ? nil : stacks.names.shownBytes(stacks.tree[node].name)
+        let attributes = isRoot ? nil : self.attributes(stacks, node)
         labels.literal("<text x=\"")
         labels.pixels(x + Geometry.labelPadding)
         labels.literal("\" y=\"")
         let raised = stacks.isDifference ? Geometry.labelRise : 0
         labels.pixels(Double(y) + (Double(options.rowHeight) - 1) / 2 + options.fontSize * 0.35 - raised)
         labels.literal("\">")
-        if node == FrameTree.root {
-            labels.literal("all")
-        } else {
+        if let attributes { labels.openLink(attributes) }
+        if let name {
             labels.literal(sign)
-            labels.escaped(
-                stacks.names.shownBytes(stacks.tree[node].name), columns: columns - (sign.utf8CodeUnitCount > 0 ? 2 : 0))
+            for scalar in options.nameCut.fit(name, columns: columns - (sign.utf8CodeUnitCount > 0 ? 2 : 0)) { labels.escaped(scalar) }
+        } else {
+            labels.literal("all")
         }
-        labels.literal("</text>\n")
+        labels.literal(attributes?.link == nil ? "</text>\n" : "</a></text>\n")
+    }
+
+    /// What a file of attributes says of a frame.
+    func attributes(_ stacks: borrowing FoldedStacks, _ node: UInt32) -> FrameAttributes? {
+        let name = stacks.tree[node].name
+        return options.attributes(marked: stacks.names.bytes(name), shown: stacks.names.shownBytes(name))
+    }
+}
+
+/// The paints of a picture, numbered as they are met.
+struct PaintList {
+    private(set) var all: [Paint] = []
+    private var indices: [Paint: Int] = [:]
+    /// By the key of a name; -1 where it has not been met.
+    private var byName: [Int32]
+
+    init(_ stacks: borrowing FoldedStacks) { byName = [Int32](repeating: -1, count: 2 * stacks.names.count) }
+
+    mutating func index(of paint: Paint) -> Int {
+        if let index = indices[paint] { return index }
+        indices[paint] = all.count
+        all.append(paint)
+        return all.count - 1
+    }
+
+    mutating func index(of node: UInt32, _ stacks: borrowing FoldedStacks, _ document: SVGDocument) -> Int {
+        if node == FrameTree.root { return index(of: document.paint(stacks, node)) }
+        let key = document.nameKey(stacks, node)
+        if byName[key] < 0 { byName[key] = Int32(index(of: document.paint(stacks, node))) }
+        return Int(byName[key])
     }
 }
 
@@ -101,6 +136,16 @@ extension Paint {
 }
 
 extension MarkupWriter {
+    /// The beginning of a link, where the attributes have one. Its title is for the page: some converters draw a `<title>` as text.
+    fileprivate mutating func openLink(_ attributes: FrameAttributes) {
+        guard let link = attributes.link else { return }
+        literal("<a href=\"")
+        escaped(link)
+        literal("\" target=\"")
+        escaped(attributes.target)
+        literal("\" rel=\"noopener\">")
+    }
+
     /// A closed rectangle as path commands.
     fileprivate mutating func box(x: Double, y: Int, width: Double, height: Int) {
         literal("M")

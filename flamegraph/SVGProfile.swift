@@ -19,6 +19,8 @@ extension SVGDocument {
         out.jsonNumber(options.minWidth / 100)
         out.literal(options.isFluid ? ",\"fluid\":true,\"nameType\":" : ",\"fluid\":false,\"nameType\":")
         out.jsonString(options.nameType.utf8)
+        out.literal(",\"cut\":")
+        out.jsonString(options.nameCut.rawValue.utf8)
         out.literal(options.inverted ? ",\"inverted\":true,\"title\":" : ",\"inverted\":false,\"title\":")
         out.jsonString(options.title.utf8)
         out.literal(",\"subtitle\":")
@@ -54,53 +56,66 @@ extension SVGDocument {
     /// Each name once, with the letter of its kind and the index of its paint.
     private mutating func writeNames(_ stacks: borrowing FoldedStacks) {
         out.literal("\"names\":[\"all\"")
-        let rootPaint = paint(stacks, FrameTree.root)
         var kinds = "a"
-        var paints: [Paint] = [rootPaint]
-        var paintIndex: [Paint: Int] = [rootPaint: 0]
-        var paintOf = "0"
+        var paints = PaintList(stacks)
+        _ = paints.index(of: FrameTree.root, stacks, self)
+        var paintOf = MarkupWriter()
+        paintOf.literal("0")
+        var functions = MarkupWriter()
+        functions.literal("0,0")
+        places = [Int32](repeating: 0, count: 2 * stacks.names.count)
+        var place = 0
+        var attributes = MarkupWriter()
         for box in layout.boxes.dropFirst() {
             let name = stacks.tree[box.node].name
             let isProcess = isProcess(stacks, box.node)
-            guard indexByName[nameKey(stacks, box.node)] == nil else { continue }
-            indexByName[nameKey(stacks, box.node)] = indexByName.count + 1
+            let key = nameKey(stacks, box.node)
+            guard places[key] == 0 else { continue }
+            place += 1
+            places[key] = Int32(place)
             out.literal(",\n")
             out.jsonString(stacks.names.shownBytes(name))
             kinds.append(isProcess ? Paint.processFamily : Paint.family(of: stacks.names.kind(name)))
-            let paint = paint(stacks, box.node)
-            let index = paintIndex[paint] ?? paints.count
-            if index == paints.count {
-                paintIndex[paint] = index
-                paints.append(paint)
+            paintOf.literal(",")
+            paintOf.integer(paints.index(of: box.node, stacks, self))
+            let function = NameCut.functionName(in: stacks.names.shownBytes(name)) ?? 0..<0
+            for end in [function.lowerBound, function.upperBound] {
+                functions.literal(",")
+                functions.integer(end)
             }
-            paintOf += ",\(index)"
+            if let more = self.attributes(stacks, box.node) { attributes.attributes(more, of: place) }
         }
         out.literal("],\n\"kindOf\":")
         out.jsonString(kinds.utf8)
         out.literal(",\n\"paints\":[")
-        for (index, paint) in paints.enumerated() {
+        for (index, paint) in paints.all.enumerated() {
             if index > 0 { out.literal(",") }
             out.jsonString(paint.className.utf8)
             out.literal(",")
             out.jsonString((paint.fill.map(hexColor) ?? "").utf8)
         }
         out.literal("],\n\"paintOf\":[")
-        out.raw(Array(paintOf.utf8))
+        out.raw(paintOf.bytes)
+        // Where the function's own name begins and ends in each name; equal where that is all or nothing of it.
+        out.literal("],\n\"functionOf\":[")
+        out.raw(functions.bytes)
+        out.literal("],\n\"attributes\":{")
+        out.raw(Array(attributes.bytes.dropFirst()))
     }
 
     /// A process may be called like a function.
-    private func nameKey(_ stacks: borrowing FoldedStacks, _ node: UInt32) -> UInt64 {
-        UInt64(stacks.tree[node].name) << 1 | (isProcess(stacks, node) ? 1 : 0)
+    func nameKey(_ stacks: borrowing FoldedStacks, _ node: UInt32) -> Int {
+        2 * Int(stacks.tree[node].name) + (isProcess(stacks, node) ? 1 : 0)
     }
 
     private mutating func writeFrames(_ stacks: borrowing FoldedStacks) {
-        out.literal("],\n\"frames\":[")
+        out.literal("},\n\"frames\":[")
         let quoted = stacks.total > 1 << 53
         for (index, box) in layout.boxes.enumerated() {
             if index > 0 { out.literal(",\n") }
             out.integer(box.depth)
             out.literal(",")
-            out.integer(box.depth == 0 ? 0 : indexByName[nameKey(stacks, box.node)] ?? 0)
+            out.integer(box.depth == 0 ? 0 : places[nameKey(stacks, box.node)])
             writeWeight(box.start, quoted)
             writeWeight(box.total, quoted)
             writeWeight(box.own, quoted)
@@ -119,6 +134,19 @@ extension SVGDocument {
 }
 
 extension MarkupWriter {
+    /// A comma, and what is said of the name at this place.
+    fileprivate mutating func attributes(_ attributes: FrameAttributes, of place: Int) {
+        literal(",\"")
+        integer(place)
+        literal("\":{\"title\":")
+        jsonString((attributes.title ?? "").utf8)
+        literal(",\"link\":")
+        jsonString((attributes.link ?? "").utf8)
+        literal(",\"target\":")
+        jsonString(attributes.target.utf8)
+        literal("}")
+    }
+
     /// A finite number.
     fileprivate mutating func jsonNumber(_ value: Double) { raw(Array(String(value).utf8)) }
 }

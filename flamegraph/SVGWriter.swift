@@ -9,7 +9,7 @@ public func renderSVG(_ stacks: borrowing FoldedStacks, _ options: FlamegraphOpt
     var options = options.bounded
     options.difference.beforeScale = stacks.beforeScale
     let layout = Layout(stacks, minimumShare: options.minWidth / 100)
-    var document = SVGDocument(options: options, layout: layout, foot: footLines(stacks, layout, options))
+    var document = SVGDocument(stacks, options, layout)
     document.write(stacks)
     return document.out.bytes
 }
@@ -55,18 +55,20 @@ struct SVGDocument {
     let options: FlamegraphOptions
     let layout: Layout
     let foot: [String]
+    let shades: Shades
     var out = MarkupWriter()
-    /// Places of the names in the profile's list, filled when it is written.
-    var indexByName: [UInt64: Int] = [:]
+    /// Places of the names in the profile's list, by their keys, filled when it is written.
+    var places: [Int32] = []
 
     var top: Int { Geometry.top(hasSubtitle: !options.subtitle.isEmpty) }
     var graphHeight: Int { max(layout.rows, 4) * options.rowHeight }
     var graphWidth: Double { Double(options.width - 2 * Geometry.side) }
 
-    init(options: FlamegraphOptions, layout: Layout, foot: [String]) {
+    init(_ stacks: borrowing FoldedStacks, _ options: FlamegraphOptions, _ layout: Layout) {
         self.options = options
         self.layout = layout
-        self.foot = foot
+        foot = footLines(stacks, layout, options)
+        shades = options.shadesByName || stacks.isDifference ? Shades() : Shades(stacks, layout, options)
     }
 
     mutating func write(_ stacks: borrowing FoldedStacks) {
@@ -186,7 +188,7 @@ struct SVGDocument {
         var entries: [(className: String?, text: String)] = [(nil, "Self")]
         for kind in FrameKind.allCases where drawn.contains(kind) {
             let share = percentText(weights[Int(kind.rawValue)], of: stacks.total)
-            entries.append(("\(Paint.family(of: kind))0", "\(kind.label) \(share)"))
+            entries.append(("\(Paint.family(of: kind))2", "\(kind.label) \(share)"))
         }
         return entries
     }

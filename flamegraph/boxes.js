@@ -92,7 +92,8 @@ function label(texts) {
     text.setAttribute("x", Math.round((texts[index + 1] + labelPadding) * 100) / 100);
     text.setAttribute("y", rowTop(depth[texts[index]]) + baseline);
     text.setAttribute("class", texts[index + 3] ? "found" : "");
-    text.textContent = cut(signOf(texts[index]) + profile.names[name[texts[index]]], texts[index + 2]);
+    const sign = signOf(texts[index]);
+    write(text, sign + cutName(name[texts[index]], texts[index + 2] - sign.length), texts[index]);
     text = text.nextElementSibling;
   }
   while (text) {
@@ -100,6 +101,12 @@ function label(texts) {
     text.remove();
     text = next;
   }
+}
+// A name, as a link where it has one.
+function write(text, words, box) {
+  const { link, target } = attributesOf(box) ?? {};
+  text.textContent = "";
+  (link ? svg("a", { href: link, target, rel: "noopener" }, text) : text).textContent = words;
 }
 function outline(rect, box) {
   rect.setAttribute("visibility", box < 0 ? "hidden" : "visible");

@@ -14,6 +14,9 @@ function describe(box) {
   tip.textContent = "";
   html("div", { class: "name" }, tip).textContent = shownName(box);
   if (box > 0) html("div", { class: "kind" }, tip).textContent = profile.kinds[kindLetter(box)] ?? "";
+  const said = attributesOf(box);
+  if (said?.title) html("div", { class: "said" }, tip).textContent = said.title;
+  if (said?.link) html("div", { class: "kind" }, tip).textContent = said.link;
   const table = html("table", {}, tip);
   const line = (value, what) => {
     const row = html("tr", {}, table);
@@ -68,7 +71,7 @@ root.addEventListener("pointermove", (event) => {
 });
 root.addEventListener("pointerleave", () => hover(-1));
 root.addEventListener("click", (event) => {
-  if (barPlace.contains(event.target)) return;
+  if (barPlace.contains(event.target) || event.target.closest("a")) return;
   const box = boxAt(...pointed(event));
   if (box < 0) return;
   focus(box, false);
@@ -128,7 +131,7 @@ function step(forward) {
   let last = found.length - 1;
   while (last >= 0 && found[last] >= focused) last--;
   const match = forward ? found[Math.max(next, 0)] : found.at(last);
-  if (!inView(match) || !wideEnough(match)) zoomTo(match);
+  if (!inView(match) || place(match)[1] < 1) zoomTo(match);
   focus(match, true);
   focusOutline.scrollIntoView({ block: "nearest", inline: "nearest" });
 }
@@ -195,6 +198,15 @@ flipButton.addEventListener("click", () => {
   draw();
   remember(true);
 });
+endsButton.addEventListener("click", () => {
+  view.cut = view.cut !== "left" ? "left" : profile.cut === "left" ? "auto" : profile.cut;
+  showCut();
+  draw();
+  remember(true);
+});
+function showCut() {
+  set(endsButton, { "aria-pressed": view.cut === "left" });
+}
 callersButton.addEventListener("click", () => {
   turn(!fromLeaf);
   search();
@@ -223,7 +235,8 @@ function address() {
   for (let box = view.zoom; box > 0; box = parent[box]) path.unshift(segment(box));
   return `#${addressKey}=` + path.join(";") + (view.term && "&search=" + encodeURIComponent(view.term))
     + (view.term && view.regex ? "&regex=1" : "") + (view.term && view.exactCase ? "&case=1" : "")
-    + (fromLeaf ? "&view=callers" : "") + (inverted !== profile.inverted ? "&flip=1" : "");
+    + (fromLeaf ? "&view=callers" : "") + (inverted !== profile.inverted ? "&flip=1" : "")
+    + (view.cut !== profile.cut ? "&cut=" + view.cut : "");
 }
 function remember(asNewEntry) {
   const wanted = address();
@@ -246,6 +259,8 @@ function addressFields() {
 function restore() {
   const fields = addressFields() ?? {};
   inverted = profile.inverted !== (fields.flip === "1");
+  view.cut = ["auto", "left", "right"].includes(fields.cut) ? fields.cut : profile.cut;
+  showCut();
   turn(fields.view === "callers");
   let box = 0, missing = null;
   for (const wanted of fields[addressKey] ? fields[addressKey].split(";") : []) {

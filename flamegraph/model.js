@@ -129,6 +129,7 @@ function showBoxes(merged) {
 showBoxes(false);
 const exactTotal = (box) => weights[box * 4], exactOwn = (box) => weights[box * 4 + 1];
 const exactBefore = (box) => weights[box * 4 + 2], exactAfter = (box) => weights[box * 4] - weights[box * 4 + 2];
+const attributesOf = (box) => profile.attributes[name[box]];
 const kindLetter = (box) => kindLetters[name[box]];
 
 // Paints: pairs of a class and a colour of its own, if it has one.

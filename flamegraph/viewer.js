@@ -5,7 +5,7 @@ const side = 20, labelPadding = 4, minimumColumns = 3, footGap = 30, footLine = 
 const smallestBox = 0.1;  // pixels; what narrower boxes carry is left out
 
 // What is shown. The address says the same, so that a link or the Back button restores it.
-const view = { zoom: 0, term: "", regex: false, exactCase: false };
+const view = { zoom: 0, term: "", regex: false, exactCase: false, cut: profile.cut };
 let inverted = profile.inverted;
 let matches = null;       // for each name whether it matches, or null without a search
 let focused = -1, focusShown = false;
@@ -54,15 +54,27 @@ function columns(text) {
   for (const character of text) sum += character.codePointAt(0) < 0x1100 ? 1 : 2;
   return sum;
 }
+function within(characters, limit) {
+  let used = 0;
+  const end = characters.findIndex((character) => (used += columns(character)) > limit);
+  return end < 0 ? characters : characters.slice(0, end);
+}
+const prefix = (text, limit) => within([...text], limit).join("");
+const suffix = (text, limit) => within([...text].reverse(), limit).reverse().join("");
 function cut(text, limit) {
-  if (text.length * 2 <= limit || columns(text) <= limit) return text;
-  let kept = "", used = 1;
-  for (const character of text) {
-    used += character.codePointAt(0) < 0x1100 ? 1 : 2;
-    if (used > limit) break;
-    kept += character;
-  }
-  return kept + "…";
+  return text.length * 2 <= limit || columns(text) <= limit ? text : prefix(text, limit - 1) + "…";
+}
+// A name without what tells least of it; the static picture cuts in the same way (NameCut.swift).
+function cutName(index, limit) {
+  const text = profile.names[index], from = profile.functionOf[index * 2], to = profile.functionOf[index * 2 + 1];
+  if (text.length * 2 <= limit || columns(text) <= limit || text.length > 4096) return cut(text, limit);
+  if (view.cut === "left") return "…" + suffix(text, limit - 1);
+  if (view.cut === "right" || !(from < to)) return cut(text, limit);
+  const head = text.slice(0, to), core = text.slice(from, to), tail = to < text.length ? "…" : "";
+  const room = limit - tail.length;
+  if (columns(head) <= room) return head + tail;
+  if (columns(core) < room) return "…" + suffix(head, room - 1) + tail;
+  return prefix(core, limit - 1) + "…";
 }
 function wrap(text, limit) {
   const lines = [];
@@ -100,6 +112,7 @@ const previousButton = button("‹", "Previous match (N)");
 const nextButton = button("›", "Next match (n)");
 const flipButton = button("Flip", "Root at the top or at the bottom");
 const callersButton = button("Callers", "Merge stacks from their leaves: who calls a function");
+const endsButton = button("Ends", "Show the ends of names that don't fit");
 const resetButton = button("Reset", "Show everything, end the search (Escape)");
 const tipPlace = svg("foreignObject", { class: "overlay", width: 1, height: 1, visibility: "hidden" }, root);
 const tip = html("div", { class: "tip", role: "tooltip" }, tipPlace);
@@ -129,19 +142,23 @@ function arrange() {
   const full = Math.max(320, Math.round(root.getBoundingClientRect().width));
   const narrow = full < 900;
   width = full - 2 * side;
-  const legendTop = profile.top - 18 + (narrow ? 44 : 0);
+  // Beside the headline, or below it, in as many lines as it takes.
+  const barWidth = narrow ? width : 620;
+  set(barPlace, { x: full - side - barWidth, y: narrow ? profile.top - 36 : 16, width: barWidth });
+  bar.classList.toggle("wrapped", narrow);
+  const barHeight = Math.max(36, bar.offsetHeight), barShift = narrow ? barHeight + 8 : 0;
+  set(barPlace, { height: barHeight });
+  const legendTop = profile.top - 18 + barShift;
   const legendLines = arrangeLegend(legendTop);
-  top = profile.top + (narrow ? 66 : 0) + (legendLines - 1) * footLine;
+  top = profile.top + (narrow ? barShift + 22 : 0) + (legendLines - 1) * footLine;
   if (letter === 0) {
     const probe = svg("text", {}, labels);
     probe.textContent = "m".repeat(50);
     letter = probe.getComputedTextLength() / 50 || profile.fontSize * 0.6;
     probe.remove();
   }
-  const barWidth = narrow ? width : 600;
   fit(headline, profile.title, narrow ? width : width - barWidth - 20);
   if (subtitle) fit(subtitle, profile.subtitle, narrow ? width : width - barWidth - 20);
-  set(barPlace, { x: full - side - barWidth, y: narrow ? profile.top - 36 : 16, width: barWidth });
   set(status, { x: full - side, y: narrow ? top - 10 : profile.top - 18 });
   foot.textContent = "";
   let y = top + rowCount() * profile.rowHeight + footGap;

@@ -125,9 +125,9 @@ private func frame(_ symbol: String, _ module: String = "/bin/a", _ options: Col
     }
 
     @Test func periodsAreNotCalledSamplesAndJudgedBySamples() {
-        let before = folded("app;a;b 200400800\napp;a;c 400801600\n")
-        let after = folded("app;a;b 220440880\napp;a;c 380761520\n")
-        guard let pair = FoldedStacks.pair(before: before, after: after, normalized: false) else {
+        let before = Array("app;a;b 200400800\napp;a;c 400801600\n".utf8)
+        let after = Array("app;a;b 220440880\napp;a;c 380761520\n".utf8)
+        guard let pair = pair(before, after) else {
             Issue.record("the weights fit")
             return
         }

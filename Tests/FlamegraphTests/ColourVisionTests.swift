@@ -45,7 +45,7 @@ import Testing
     /// Shades by the letter of their kind.
     private func kinds(_ style: Substring) -> [Character: [Vector]] {
         var kinds: [Character: [Vector]] = [:]
-        for match in style.matches(of: /\.([uklijwx])[0-4]\{fill:#([0-9a-f]{6})\}/) {
+        for match in style.matches(of: /\.([uklijwx])[0-3]\{fill:#([0-9a-f]{6})\}/) {
             kinds[match.1.first ?? "?", default: []].append(linear(match.2))
         }
         return kinds
@@ -57,7 +57,7 @@ import Testing
         let night = try #require(style.range(of: "@media screen and (prefers-color-scheme: dark)"))
         let kinds = kinds(time == "day" ? style[..<night.lowerBound] : style[night.upperBound...])
         #expect(kinds.count == FrameKind.allCases.count)
-        #expect(kinds.values.allSatisfy { $0.count == 5 })
+        #expect(kinds.values.allSatisfy { $0.count == Shades.count })
         let ink = luminance(linear(time == "day" ? "1f2328" : "f5f3ef")) + 0.05
         for shades in kinds.values.joined() {
             let ground = luminance(shades) + 0.05
@@ -69,6 +69,94 @@ import Testing
                 for (other, others) in seen where one < other {
                     let nearest = shades.flatMap { shade in others.map { ((shade - $0) * (shade - $0)).sum().squareRoot() } }.min() ?? 0
                     #expect(nearest >= vision.minimum, "\(one) and \(other), \(vision.name), by \(time)")
+                }
+            }
+        }
+    }
+
+    /// What a style says of a class: `u0`, or `labels .found`.
+    private func fill(_ selector: String, _ time: String) throws -> Vector {
+        let style = text(viewerStyle)
+        let night = try #require(style.range(of: "@media screen and (prefers-color-scheme: dark)"))
+        func value(_ part: Substring, _ prefix: String) -> Substring? {
+            for separator in [" { fill: #", "{fill:#", " { fill: #"] {
+                if let found = part.range(of: "\(prefix) .\(selector)\(separator)") { return part[found.upperBound...].prefix(6) }
+            }
+            return nil
+        }
+        if time == "night", let night = value(style[night.upperBound...], ":not(.daylight)") { return linear(night) }
+        return linear(try #require(value(style[..<night.lowerBound], ".flamegraph")))
+    }
+
+    private func contrast(_ one: Vector, _ other: Vector) -> Double {
+        let (one, other) = (luminance(one) + 0.05, luminance(other) + 0.05)
+        return max(one, other) / min(one, other)
+    }
+
+    /// A box that shines through to its ground, as browsers mix them: not in linear light.
+    private func mixed(_ box: Vector, over ground: Vector, _ opacity: Double) -> Vector {
+        let encoded = { (channel: Double) in channel <= 0.0031308 ? channel * 12.92 : 1.055 * pow(channel, 1 / 2.4) - 0.055 }
+        let decoded = { (channel: Double) in channel <= 0.04045 ? channel / 12.92 : pow((channel + 0.055) / 1.055, 2.4) }
+        return Vector((0..<3).map { decoded(encoded(box[$0]) * opacity + encoded(ground[$0]) * (1 - opacity)) })
+    }
+
+    private var ownColours: [(Palette, Vector)] {
+        Palette.allCases.filter { $0 != .kind }.flatMap { palette in
+            FrameKind.allCases.flatMap { kind in
+                ["f", "a::b", "a/b", "java.x", "x.js", "Perl", "x.py", "PyX", "std::x", "x:y", "site-packages"].flatMap { name in
+                    (0..<Shades.count).map { shade in
+                        let family = Array(name.utf8).withUnsafeBytes { palette.family(kind: kind, name: $0) }
+                        return (palette, linear(hexColor(family.color(shade: shade)).dropFirst()))
+                    }
+                }
+            }
+        }
+    }
+
+    @Test(arguments: ["day", "night"])
+    func namesCanBeReadOnEveryBox(time: String) throws {
+        let styled = "uklijwx".flatMap { kind in (0..<Shades.count).map { "\(kind)\($0)" } } + ["a0", "n0"] + (1...4).flatMap { ["r\($0)", "b\($0)"] }
+        let (ink, paper) = try (fill("labels", time), fill("paper", time))
+        for name in styled {
+            let box = try fill(name, time)
+            #expect(contrast(box, ink) >= 4.5, "\(name) by \(time)")
+            #expect(contrast(mixed(box, over: paper, 0.45), ink) >= 4.5, "\(name) by \(time), while searching")
+        }
+        #expect(try contrast(fill("match", time), fill("labels .found", time)) >= 4.5)
+        // Colours of their own are the same by day and by night, under dark letters; while searching by night, under light ones.
+        let (dark, light) = (linear("1f2328"), linear("f5f3ef"))
+        for (palette, box) in ownColours {
+            #expect(contrast(box, dark) >= 4.5, "\(palette)")
+            let shining = time == "day" ? contrast(mixed(box, over: paper, 0.45), dark) : contrast(mixed(box, over: paper, 0.35), light)
+            #expect(shining >= 4.5, "\(palette) by \(time), while searching")
+        }
+    }
+
+    @Test(arguments: ["day", "night"])
+    func neighboursCanBeToldApart(time: String) throws {
+        var families: [String: [Vector]] = [:]
+        for kind in "uklijwx" { families["\(kind)"] = try (0..<Shades.count).map { try fill("\(kind)\($0)", time) } }
+        for (index, colour) in ownColours.enumerated() { families["\(colour.0) \(index / Shades.count)", default: []].append(colour.1) }
+        for vision in Self.visions {
+            for (family, shades) in families {
+                let seen = shades.map { oklab(times(vision.rows, $0).clamped(lowerBound: .zero, upperBound: .one)) }
+                for one in seen.indices {
+                    for other in seen.indices where other < one {
+                        let difference = seen[one] - seen[other]
+                        #expect((difference * difference).sum().squareRoot() >= 0.02, "\(family), \(vision.name), by \(time)")
+                    }
+                }
+            }
+        }
+    }
+
+    @Test func moreAndLessCanBeToldApart() throws {
+        for time in ["day", "night"] {
+            for vision in Self.visions.dropLast() {
+                for level in 2...4 {
+                    let seen = try ["r", "b"].map { try oklab(times(vision.rows, fill("\($0)\(level)", time)).clamped(lowerBound: .zero, upperBound: .one)) }
+                    let difference = seen[0] - seen[1]
+                    #expect((difference * difference).sum().squareRoot() >= 0.07, "level \(level), \(vision.name), by \(time)")
                 }
             }
         }

@@ -1,10 +1,18 @@
 import Testing
 @testable import Flamegraph
 
+/// Two profiles as `kiln diff` reads them; nil when their weights need more than 64 bits.
+func pair(_ before: [UInt8], _ after: [UInt8], normalized: Bool = false) -> FoldedStacks? {
+    var stacks = FoldedStacks(parsing: before)
+    stacks.beginSecondProfile()
+    after.withUnsafeBytes { stacks.read($0) }
+    stacks.endInput()
+    if !stacks.pairProfiles(normalized: normalized) { return nil }
+    return stacks
+}
+
 private func paired(_ before: String, _ after: String, normalized: Bool = false) -> (text: String, scale: Double)? {
-    let old = folded(before)
-    let new = folded(after)
-    guard let stacks = FoldedStacks.pair(before: old, after: new, normalized: normalized) else { return nil }
+    guard let stacks = pair(Array(before.utf8), Array(after.utf8), normalized: normalized) else { return nil }
     return (text(stacks.foldedText()), stacks.beforeScale)
 }
 
@@ -39,12 +47,26 @@ private func paired(_ before: String, _ after: String, normalized: Bool = false)
         #expect(paired("a 18446744073709551614\n", "a 1\n")?.text == "a 18446744073709551614 1\n")
     }
 
+    @Test func aProfileThatIsScaledKeepsWhatEachStackHas() {
+        #expect(paired("a 1\na;b 2\na;b;c 3\n", "a;b 24\nd 36\n", normalized: true)?.text == "a 10 0\na;b 20 24\na;b;c 30 0\nd 0 36\n")
+        #expect(paired("a 1.5\na;b 2\n", "a;b 0.7\n", normalized: true)?.text == "a 0.3 0\na;b 0.4 0.7\n")
+    }
+
+    @Test func linesThatCantBeReadAreCountedForEachProfile() {
+        var stacks = FoldedStacks(parsing: Array("a 1\nbad\n".utf8))
+        let inFirst = stacks.rejectedLines.map { [$0.input, $0.number] }
+        #expect(inFirst == [[0, 2]])
+        stacks.beginSecondProfile()
+        Array("a 1\n\nworse\n".utf8).withUnsafeBytes { stacks.read($0) }
+        stacks.endInput()
+        let inSecond = stacks.rejectedLines.map { [$0.input, $0.number] }
+        #expect(inSecond == [[1, 3]])
+    }
+
     @Test(arguments: [1, 2, 3] as [UInt64])
     func bothProfilesAreInThePairWhole(seed: UInt64) {
         let (old, new) = (randomFolded(seed: seed, lines: 307), randomFolded(seed: seed + 1, lines: 293))
-        let first = FoldedStacks(parsing: old)
-        let second = FoldedStacks(parsing: new)
-        guard let pair = FoldedStacks.pair(before: first, after: second, normalized: false) else {
+        guard let pair = pair(old, new) else {
             Issue.record("no pair")
             return
         }

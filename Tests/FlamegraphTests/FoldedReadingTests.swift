@@ -119,4 +119,14 @@ private func read(_ inputs: String..., columns: FoldedReading.Columns = .decided
         #expect(layout.boxes.reduce(0) { $0 + $1.ownBefore } == stacks.weightBefore(FrameTree.root))
         #expect(text(read(text(stacks.foldedText())).foldedText()) == text(stacks.foldedText()))
     }
+
+    @Test func textOfOtherEncodingsIsReadAsCharacters() {
+        var reading = FoldedReading()
+        reading.encoding = .latin1
+        let stacks = FoldedStacks(parsing: [0x63, 0x61, 0x66, 0xe9] + Array(";x 1\n".utf8), reading)
+        #expect(text(stacks.foldedText()) == "caf\u{e9};x 1\n")
+        #expect(FoldedReading.Encoding("ISO-8859-1") == .latin1)
+        #expect(FoldedReading.Encoding("UTF8") == .utf8)
+        #expect(FoldedReading.Encoding("koi8-r") == nil)
+    }
 }

@@ -12,7 +12,7 @@ import Testing
     }
 
     private func paint(_ palette: Palette, _ kind: FrameKind, _ name: String) -> Paint {
-        Array(name.utf8).withUnsafeBytes { palette.paint(kind: kind, name: $0) }
+        Array(name.utf8).withUnsafeBytes { palette.family(kind: kind, name: $0).paint(shade: Shades.preferred(for: $0, 0)) }
     }
 
     @Test(arguments: Palette.allCases.filter { $0 != .kind })
@@ -52,6 +52,13 @@ import Testing
             let svg = try drawn(FoldedStacks(parsing: randomFolded(seed: 3, lines: 50) + Array("main 10000\n".utf8)), options)
             if palette == .hot { #expect(text(svg).contains("fill=\"#123456\"")) }
         }
+    }
+
+    @Test func keptColoursMayCarryTheMarkOfTheirKind() throws {
+        var options = FlamegraphOptions()
+        options.colorsByName = ["read_[k]": 0x102030, "read": 0x405060, "write": 0x708090]
+        let svg = text(try drawn(folded("read;read_[k];write_[l] 10\n"), options))
+        for color in ["#102030", "#405060", "#708090"] { #expect(svg.contains("fill=\"\(color)\"")) }
     }
 
     @Test func backgroundsAreNamesOrColours() {

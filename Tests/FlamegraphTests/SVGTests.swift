@@ -41,19 +41,6 @@ func hostileOptions() -> FlamegraphOptions {
         #expect(displayString(Array("é\u{202e}\u{ffff}\u{61c}\u{ad}".utf8)) == "é\\u{202e}\\u{ffff}\\u{61c}\\u{ad}")
     }
 
-    @Test func longNamesAreCutWithAnEllipsis() {
-        func cut(_ name: String, _ columns: Int) -> String {
-            var writer = MarkupWriter()
-            Array(name.utf8).withUnsafeBytes { writer.escaped($0, columns: columns) }
-            return text(writer.bytes)
-        }
-        #expect(cut("readQueryFromClient", 19) == "readQueryFromClient")
-        #expect(cut("readQueryFromClient", 10) == "readQuery…")
-        #expect(cut("<<<<", 3) == "&lt;&lt;…")
-        #expect(cut("関数関数", 5) == "関数…")
-        #expect(cut("", 5) == "")
-    }
-
     @Test func nothingFromOutsideBecomesMarkup() throws {
         let svg = text(try drawn(hostileStacks(), hostileOptions()))
         #expect(svg.components(separatedBy: "<script").count == 2)

@@ -37,9 +37,13 @@ struct DiffCommand: ParsableCommand {
 
     func run() throws {
         try reportingErrors {
-            let old = try read(before)
-            let new = try read(after)
-            guard let stacks = FoldedStacks.pair(before: old, after: new, normalized: normalize) else {
+            var reading = FoldedReading()
+            reading.stripsNumbers = stripsNumbers
+            var stacks = FoldedStacks(reading)
+            try read(before, into: &stacks)
+            stacks.beginSecondProfile()
+            try read(after, into: &stacks)
+            guard stacks.pairProfiles(normalized: normalize) else {
                 throw Failure("\(before), \(after): weights together need more than 64 bits. Use a larger unit.")
             }
             let oldShare = Double(stacks.totalBefore) / Double(stacks.total)
@@ -49,7 +53,10 @@ struct DiffCommand: ParsableCommand {
                     "kiln: the profiles differ in weight, \(after) has \((ratio * 100).rounded() / 100) times that of \(before): -n compares shares")
             }
             guard svg || output?.hasSuffix(".svg") == true else {
-                return try writePieces(to: output) { try $0(Array(stacks.measure.comments.utf8) + stacks.foldedText()) }
+                return try writePieces(to: output) { write in
+                    try write(Array(stacks.measure.comments.utf8))
+                    try stacks.writeFoldedText(write)
+                }
             }
             var options = try picture.flamegraphOptions(stacks, defaultTitle: "Difference")
             if options.subtitle.isEmpty { options.subtitle = "\(before) → \(after)" + (normalize ? ", by share" : "") }
@@ -60,14 +67,9 @@ struct DiffCommand: ParsableCommand {
         }
     }
 
-    private func read(_ file: String) throws -> FoldedStacks {
-        var reading = FoldedReading()
-        reading.stripsNumbers = stripsNumbers
-        var stacks = FoldedStacks(reading)
-        try readPieces(of: file, "folded stacks") { stacks.read($0) }
-        stacks.endInput()
-        tellRejected(stacks, of: [file])
+    private func read(_ file: String, into stacks: inout FoldedStacks) throws {
+        try readStacks(of: file, into: &stacks)
+        tellRejected(stacks, of: [before, after])
         if let empty = stacks.emptyInput { throw Failure("\(file): \(empty). Give folded stacks: `main;read 12`.") }
-        return stacks
     }
 }

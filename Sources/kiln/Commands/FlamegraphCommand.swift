@@ -28,6 +28,9 @@ struct FlamegraphCommand: ParsableCommand {
     @Option(help: ArgumentHelp("Leave out the frames below this one. May be repeated.", valueName: "frame"))
     var base: [String] = []
 
+    @Option(help: ArgumentHelp("What the stacks' bytes are: utf-8 or iso-8859-1. The picture is UTF-8.", valueName: "encoding"))
+    var encoding = "utf-8"
+
     @Flag(inversion: .prefixedNo, help: "Lines have two numbers, or one.")
     var diff: Bool?
 
@@ -46,6 +49,9 @@ struct FlamegraphCommand: ParsableCommand {
                 throw ValidationError("\(name) \(text) is no number above 0: give digits, with a point if need be.")
             }
         }
+        if FoldedReading.Encoding(encoding) == nil {
+            throw ValidationError("--encoding \(encoding) is not known: give utf-8 or iso-8859-1, or make the stacks UTF-8 with iconv.")
+        }
         if reverse, flamechart { throw ValidationError("--reverse merges what --flamechart keeps apart: give one of them.") }
     }
 
@@ -56,11 +62,11 @@ struct FlamegraphCommand: ParsableCommand {
             reading.columns = diff.map { $0 ? .two : .one } ?? .decidedByInput
             reading.isReversed = reverse
             reading.keepsOrder = flamechart
+            reading.encoding = FoldedReading.Encoding(encoding) ?? .utf8
             reading.bases = Set(base.map { Array($0.utf8) })
             var stacks = FoldedStacks(reading)
             for file in files {
-                try readPieces(of: file, "folded stacks") { stacks.read($0) }
-                stacks.endInput()
+                try readStacks(of: file, into: &stacks)
             }
             let name = files.joined(separator: ", ")
             tellRejected(stacks, of: files)

@@ -2,6 +2,7 @@ import ArgumentParser
 import Flamegraph
 
 extension Palette: ExpressibleByArgument {}
+extension NameCut: ExpressibleByArgument {}
 
 /// The options of every picture, under the names that flamegraph users know.
 struct PictureOptions: ParsableArguments {
@@ -41,8 +42,21 @@ struct PictureOptions: ParsableArguments {
     @Option(help: ArgumentHelp("Background: yellow, blue, green, grey or #rrggbb. Without it, light by day and dark by night.", valueName: "colour"))
     var bgcolors: String?
 
-    @Flag(help: "Choose colours by name. They always are: kept for scripts that say so.")
+    @Flag(help: "Choose shades by names alone: a function has its shade in every picture, and neighbours may have the same.")
     var hash = false
+
+    @Flag(help: "Other shades in each picture.")
+    var random = false
+
+    @Option(
+        help: ArgumentHelp(
+            "Where names that don't fit are cut: left, right, or auto: what stands before a function's own name, then what follows it.", valueName: "side"))
+    var cut = NameCut.auto
+
+    @Option(
+        help: ArgumentHelp(
+            "Titles and links of frames: lines of a name, a tab, and title=, href= (http, https), target= with tabs between them.", valueName: "file"))
+    var nameattr: String?
 
     @Flag(help: "Keep each function's colour in palette.map in the current directory, and take it from there.")
     var cp = false
@@ -70,6 +84,7 @@ struct PictureOptions: ParsableArguments {
         if let sampleWeight, !sampleWeight.isFinite || sampleWeight <= 0 {
             throw ValidationError("--sample-weight must be more than 0.")
         }
+        if random, hash { throw ValidationError("--random and --hash are opposites: give one of them.") }
         if let bgcolors, Background(bgcolors) == nil {
             throw ValidationError("--bgcolors \(bgcolors) is no colour: give yellow, blue, green, grey or #rrggbb.")
         }
@@ -104,11 +119,24 @@ struct PictureOptions: ParsableArguments {
         options.fontWidth = fontwidth
         options.nameType = nametype
         options.palette = colors
+        options.shadesByName = hash
+        if random { options.seed = .random(in: 1...UInt64.max) }
+        options.nameCut = cut
+        if let nameattr { options.attributes = try readAttributes(nameattr) }
         options.background = bgcolors.flatMap(Background.init)
         options.inverted = inverted
         options.difference.isNegated = negate
         options.difference.sampleWeight = sampleWeight ?? (stacks.isDifference ? stacks.sampleWeight : 1)
         return options
+    }
+
+    private func readAttributes(_ file: String) throws -> [String: FrameAttributes] {
+        var text: [UInt8] = []
+        try readPieces(of: file, "names and their attributes") { text += $0 }
+        let (byName, ignored) = FrameAttributes.parse(text)
+        for (line, what) in ignored.prefix(8) { say("kiln: \(file): line \(line): \(what)") }
+        if ignored.count > 8 { say("kiln: \(file): \(ignored.count) attributes in all are not used") }
+        return byName
     }
 
     /// Draws, and keeps colours where that is asked for.

@@ -3,20 +3,31 @@ import SystemPackage
 
 /// Reads a file in pieces, or standard input for `-`. `what`: the expected content, for the error message.
 func readPieces(of file: String, _ what: String, _ body: (UnsafeRawBufferPointer) -> Void) throws {
-    do {
-        let isStandardInput = file == "-"
-        let input = isStandardInput ? FileDescriptor.standardInput : try FileDescriptor.open(FilePath(file), .readOnly, options: .closeOnExec)
-        defer { if !isStandardInput { try? input.close() } }
-        let piece = UnsafeMutableRawBufferPointer.allocate(byteCount: 1 << 20, alignment: 16)
-        defer { piece.deallocate() }
-        while true {
+    try withInput(file, what) { input in
+        try forEachPiece { piece in
             let length = try input.read(into: piece)
-            if length == 0 { break }
             body(UnsafeRawBufferPointer(rebasing: piece[..<length]))
+            return length
         }
-    } catch {
+    }
+}
+
+/// Opens a file, or takes standard input for `-`, and says what to do where it can't be read.
+func withInput(_ file: String, _ what: String, _ body: (FileDescriptor) throws -> Void) throws {
+    do {
+        if file == "-" { return try body(.standardInput) }
+        let input = try FileDescriptor.open(FilePath(file), .readOnly, options: .closeOnExec)
+        try input.closeAfter { try body(input) }
+    } catch let error as Errno {
         throw Failure("cannot read \(file): \(error). Give a file of \(what), or - for standard input.")
     }
+}
+
+/// Lends memory for pieces until one of them is empty. `body` returns how long a piece is.
+func forEachPiece(_ body: (UnsafeMutableRawBufferPointer) throws -> Int) rethrows {
+    let piece = UnsafeMutableRawBufferPointer.allocate(byteCount: 1 << 20, alignment: 16)
+    defer { piece.deallocate() }
+    while try body(piece) > 0 {}
 }
 
 /// Writes a result to a file, or to standard output for `-` or nil. `body` gets a function that writes a piece.

@@ -1,0 +1,79 @@
+import Flamegraph
+import Glibc
+import SystemPackage
+
+/// Reads folded stacks from a file, or standard input for `-`. The halves of a large file are read at the same time.
+func readStacks(of file: String, into stacks: inout FoldedStacks) throws {
+    try withInput(file, "folded stacks") { input in
+        var size = 1 << 16
+        try forEachPiece { piece in
+            let length = try input.read(into: UnsafeMutableRawBufferPointer(rebasing: piece[..<size]))
+            size = piece.count
+            stacks.read(UnsafeRawBufferPointer(rebasing: piece[..<length]))
+            // The first lines tell whether the others can be read without them.
+            guard length > 0, stacks.canBeDivided, let halves = try Halves(input) else { return length }
+            try halves.read(into: &stacks)
+            return 0
+        }
+    }
+    stacks.endInput()
+}
+
+/// Where a large file is divided. What writes into a pipe has the other CPU, and nothing of a pipe can be read twice.
+private struct Halves {
+    /// Less is read by one thread sooner than a second one has begun and its stacks are merged.
+    static let leastSize: Int64 = 4 << 20
+
+    let input: FileDescriptor
+    let begin: Int64
+    let middle: Int64
+
+    init?(_ input: FileDescriptor) throws {
+        var status = stat()
+        guard sysconf(Int32(_SC_NPROCESSORS_ONLN)) > 1, fstat(input.rawValue, &status) == 0, status.st_mode & S_IFMT == S_IFREG else { return nil }
+        self.input = input
+        begin = try input.seek(offset: 0, from: .current)
+        let size = Int64(status.st_size) - begin
+        guard size >= Self.leastSize else { return nil }
+        var lineEnd: Int64?
+        var offset = begin + size / 2
+        try forEachPiece { piece in
+            let length = try input.read(fromAbsoluteOffset: offset, into: UnsafeMutableRawBufferPointer(rebasing: piece[..<4096]))
+            if let place = piece[..<length].firstIndex(of: UInt8(ascii: "\n")) { lineEnd = offset + Int64(place) }
+            offset += Int64(length)
+            return lineEnd == nil ? length : 0
+        }
+        guard let lineEnd else { return nil }
+        middle = lineEnd + 1
+    }
+
+    func read(into stacks: inout FoldedStacks) throws {
+        let part = Part(stacks.laterPart())
+        let thread = BackgroundThread { [self] in
+            part.result = Result { try read(from: middle, to: nil, into: &part.stacks) }
+        }
+        let first = Result { try read(from: begin, to: middle, into: &stacks) }
+        thread.join()
+        try first.get()
+        try part.result.get()
+        if !stacks.append(&part.stacks) { try read(from: middle, to: nil, into: &stacks) }
+    }
+
+    private func read(from begin: Int64, to end: Int64?, into stacks: inout FoldedStacks) throws {
+        var offset = begin
+        try forEachPiece { piece in
+            let wanted = min(Int64(piece.count), (end ?? .max) - offset)
+            let length = try input.read(fromAbsoluteOffset: offset, into: UnsafeMutableRawBufferPointer(rebasing: piece[..<Int(wanted)]))
+            stacks.read(UnsafeRawBufferPointer(rebasing: piece[..<length]))
+            offset += Int64(length)
+            return length
+        }
+    }
+
+    /// The second half's stacks: of the other thread until it is joined, then of this one.
+    private final class Part: @unchecked Sendable {
+        var stacks: FoldedStacks
+        var result: Result<Void, any Error> = .success(())
+        init(_ stacks: consuming FoldedStacks) { self.stacks = stacks }
+    }
+}
