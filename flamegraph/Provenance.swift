@@ -2,11 +2,11 @@
 func footLines(_ stacks: borrowing FoldedStacks, _ layout: Layout, _ options: FlamegraphOptions) -> [String] {
     var lines: [String] = []
     if !stacks.isEmpty {
-        let total = decimalText(stacks.total, decimals: stacks.decimals, grouped: true)
+        let total = amountText(stacks.total, stacks, options)
         let stackCount = decimalText(UInt64(stacks.acceptedLines), decimals: 0, grouped: true)
         let drawn = decimalText(UInt64(layout.boxes.count - 1), decimals: 0, grouped: true)
         let difference = stacks.isDifference
-        var line = (difference ? differenceText(stacks, options) : "\(total) \(options.countName)\(eventText(stacks, options))")
+        var line = (difference ? differenceText(stacks, options) : "\(total)\(eventText(stacks, options))")
         line += " in \(stackCount) \(stacks.acceptedLines == 1 ? "stack" : "stacks")"
         if layout.hiddenFrames == 0 {
             line += layout.boxes.count == 2 ? " · its only frame drawn" : " · all \(drawn) frames drawn"
@@ -15,7 +15,7 @@ func footLines(_ stacks: borrowing FoldedStacks, _ layout: Layout, _ options: Fl
             let hidden = decimalText(UInt64(layout.hiddenFrames), decimals: 0, grouped: true)
             let share = percentText(layout.hiddenWeight, of: stacks.total)
             line += " · \(drawn) of \(frames) frames drawn · \(hidden) narrower than \(percentNumber(options.minWidth)) %"
-            line += " hidden; \(share) of all \(options.countName) pass through hidden frames"
+            line += " hidden; \(share) of all \(nanoseconds(of: options.countName) == nil ? options.countName : "time") pass through hidden frames"
         }
         lines.append(line)
     }
@@ -37,6 +37,26 @@ func footLines(_ stacks: borrowing FoldedStacks, _ layout: Layout, _ options: Fl
     return lines
 }
 
+/// The nanoseconds of a unit of time; nil for counts.
+private func nanoseconds(of unit: String) -> Double? {
+    ["ns": 1, "nanoseconds": 1, "us": 1e3, "microseconds": 1e3, "ms": 1e6, "milliseconds": 1e6][unit]
+}
+
+/// A weight with its unit; a time with three digits.
+private func amountText(_ weight: UInt64, _ stacks: borrowing FoldedStacks, _ options: FlamegraphOptions) -> String {
+    guard let scale = nanoseconds(of: options.countName) else {
+        return "\(decimalText(weight, decimals: stacks.decimals, grouped: true)) \(options.countName)"
+    }
+    var time = Double(weight) * scale
+    for _ in 0..<stacks.decimals { time /= 10 }
+    let (size, name) = [(1e9, "s"), (1e6, "ms"), (1e3, "us")].first { time >= $0.0 } ?? (1, "ns")
+    let count = time / size
+    // Of a hundred and more, whole ones have three digits.
+    guard count < 100 else { return "\(decimalText(UInt64(count.rounded()), decimals: 0, grouped: true)) \(name) of time" }
+    let places = count >= 10 ? 10.0 : 100.0, rounded = (count * places).rounded() / places
+    return "\(rounded == rounded.rounded() ? String(Int(rounded)) : String(rounded)) \(name) of time"
+}
+
 /// What was counted, where the unit doesn't say it.
 private func eventText(_ stacks: borrowing FoldedStacks, _ options: FlamegraphOptions) -> String {
     guard let event = stacks.measure.event, event != options.countName else { return "" }
@@ -45,11 +65,10 @@ private func eventText(_ stacks: borrowing FoldedStacks, _ options: FlamegraphOp
 
 private func differenceText(_ stacks: borrowing FoldedStacks, _ options: FlamegraphOptions) -> String {
     let before = stacks.weightBefore(FrameTree.root)
-    let old = decimalText(before, decimals: stacks.decimals, grouped: true)
-    let new = decimalText(stacks.total - before, decimals: stacks.decimals, grouped: true)
+    let old = amountText(before, stacks, options), new = amountText(stacks.total - before, stacks, options)
     let scale = options.difference.beforeScale
     let scaled = scale == 1 ? "" : " (multiplied by \((scale * 10_000).rounded() / 10_000))"
-    return "\(old) \(options.countName) before\(scaled), \(new) after,"
+    return "\(old) before\(scaled), \(new) after,"
 }
 
 /// A share in percent with two digits after the point; what is too little to show is not shown as nothing.

@@ -25,12 +25,12 @@ function describe(box) {
   };
   if (difference) {
     const { level } = judged(box);
-    line(weight(exactBefore(box)), `${profile.unit} before, ${percent(exactBefore(box), exactBefore(0))}`);
-    line(weight(exactAfter(box)), `${profile.unit} after, ${percent(exactAfter(box), exactAfter(0))}`);
+    line(weight(exactBefore(box)), `${unit} before, ${percent(exactBefore(box), exactBefore(0))}`);
+    line(weight(exactAfter(box)), `${unit} after, ${percent(exactAfter(box), exactAfter(0))}`);
     line(points(box), level === 0 ? "of share, within sampling noise" : "of share");
     return;
   }
-  line(weight(exactTotal(box)), profile.unit);
+  line(weight(exactTotal(box)), unit);
   line(percent(total[box], total[0]), "of all");
   if (box > 0) line(percent(total[box], total[parent[box]]), "of parent");
   if (fromLeaf) line(weight(exactOwn(box)), `not called, ${percent(exactOwn(box), total[0])} of all`);

@@ -22,7 +22,17 @@ function element(namespace, tag, attributes, into) {
 
 // Texts
 
+// Nanoseconds of a unit of time; undefined for counts.
+const nanoseconds = { ns: 1, nanoseconds: 1, us: 1e3, microseconds: 1e3, ms: 1e6, milliseconds: 1e6 }[profile.unit];
+const unit = nanoseconds ? "of time" : profile.unit;
+// Three digits, in the largest unit of which there is one.
+function duration(ns) {
+  const [size, name] = [[1e9, "s"], [1e6, "ms"], [1e3, "us"], [1, "ns"]].find(([size]) => ns >= size) ?? [1, "ns"];
+  const count = ns / size;
+  return `${count >= 100 ? Math.round(count).toLocaleString("en-US") : Number(count.toPrecision(3))} ${name}`;
+}
 function weight(value) {
+  if (nanoseconds) return duration(Number(value) / 10 ** profile.decimals * nanoseconds);
   let digits = String(value), fraction = "";
   if (profile.decimals > 0) {
     digits = digits.padStart(profile.decimals + 1, "0");
@@ -39,8 +49,8 @@ function percent(part, whole) {
 }
 const shownName = (box) => (profile.nameType && box > 0 ? profile.nameType + " " : "") + profile.names[name[box]];
 function sentence(box) {
-  if (!difference) return `${shownName(box)}, ${weight(exactTotal(box))} ${profile.unit}, ${percent(total[box], total[0])} of all`;
-  return `${shownName(box)}, ${weight(exactBefore(box))} ${profile.unit} before, ${weight(exactAfter(box))} after, ${points(box)}`;
+  if (!difference) return `${shownName(box)}, ${weight(exactTotal(box))} ${unit}, ${percent(total[box], total[0])} of all`;
+  return `${shownName(box)}, ${weight(exactBefore(box))} ${unit} before, ${weight(exactAfter(box))} after, ${points(box)}`;
 }
 // How the share of all changed from one profile to the other.
 function points(box) {
