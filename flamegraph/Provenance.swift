@@ -15,7 +15,7 @@ func footLines(_ stacks: borrowing FoldedStacks, _ layout: Layout, _ options: Fl
             let hidden = decimalText(UInt64(layout.hiddenFrames), decimals: 0, grouped: true)
             let share = percentText(layout.hiddenWeight, of: stacks.total)
             line += " · \(drawn) of \(frames) frames drawn · \(hidden) narrower than \(percentNumber(options.minWidth)) %"
-            line += " hidden; \(share) of all \(nanoseconds(of: options.countName) == nil ? options.countName : "time") pass through hidden frames"
+            line += " hidden; \(share) of all \(nanoseconds(of: options.countName) == nil ? "\(options.countName) pass" : "time passes") through hidden frames"
         }
         lines.append(line)
     }
