@@ -115,8 +115,8 @@ public struct StackProbe: ~Copyable {
 
     /// Stops the timers and the recording of waits.
     public mutating func stop() {
+        waits?.stop(&object)
         object.detach()
-        waits?.stop()
     }
 
     /// BPF run-time statistics of the loaded programs, by name.

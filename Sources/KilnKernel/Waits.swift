@@ -4,7 +4,8 @@ import KilnModel
 /// The maps of `off_cpu.bpf.h`: time off the CPU by stack, and the waits that have not ended.
 final class Waits {
     static let programs = attachedPrograms + [sleepers]
-    private static let attachedPrograms = ["off_cpu_waking", "off_cpu_switch"]
+    private static let attachedPrograms = ["off_cpu_waking", switching]
+    private static let switching = "off_cpu_switch"
     /// Runs over all threads.
     private static let sleepers = "sleepers"
 
@@ -28,7 +29,11 @@ final class Waits {
         self.filter = filter
     }
 
-    func stop() { stopped = stopped ?? MonotonicClock.now() }
+    /// Waits last until now: what a thread does afterwards is no longer seen.
+    func stop(_ object: inout BPFObject) {
+        object.detach(Self.switching)
+        stopped = stopped ?? MonotonicClock.now()
+    }
 
     /// Attaches the programs.
     func attach(_ object: inout BPFObject) throws(KernelError) { for program in Self.attachedPrograms { try object.attach(program) } }
@@ -58,7 +63,7 @@ final class Waits {
             guard wait.began_ns != 0, wait.began_ns < now.count, let key = StackTable.Key(wait.key),
                 let state = WaitState(rawValue: Int(wait.state)), filter.lengths.contains(Nanoseconds(now.count - wait.began_ns))
             else { return }
-            let woken = wait.woken_ns == 0 ? now.count : max(wait.woken_ns, wait.began_ns)
+            let woken = wait.woken_ns == 0 ? now.count : min(max(wait.woken_ns, wait.began_ns), now.count)
             var open = WaitTimes()
             if filter.states.contains(state) { open.add(Nanoseconds(woken - wait.began_ns), in: state) }
             if filter.states.contains(.runnable), now.count > woken { open.add(Nanoseconds(now.count - woken), in: .runnable) }

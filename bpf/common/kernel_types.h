@@ -24,6 +24,7 @@ enum {
 	BPF_SK_STORAGE_GET_F_CREATE = 1,
 	BPF_RB_NO_WAKEUP = 1,
 	BPF_RB_FORCE_WAKEUP = 2,
+	BPF_RB_AVAIL_DATA = 0, /* of bpf_ringbuf_query() */
 	BPF_F_MMAPABLE = 1 << 10,
 	BPF_F_INNER_MAP = 1 << 12
 };
@@ -123,6 +124,7 @@ struct task_struct {
 	struct thread_info thread_info;
 	unsigned int __state; /* since Linux 5.14 */
 	void *stack;
+	int on_cpu;
 	int pid;
 	int tgid;
 	struct task_struct *real_parent;

@@ -85,13 +85,15 @@ static __always_inline void take_thread_name(struct kiln_stack *stack, struct ta
 
 /* User space looks at the ring now and then; waking it for each stack would cost microseconds of interrupt each. Only a
  * stack that met unknown code is urgent: the process may just have mapped a library, and can't be unwound in it before
- * user space has looked. Not more often than it can act on it, as a broken stack may end there too. */
+ * user space has looked. And so is a ring that fills: many processes start, each with stacks of its own. Not more often
+ * than user space can act on it, as a broken stack may end in unknown code too. */
 static __always_inline __u64 wakeup_for(const struct kiln_stack *stack)
 {
 	__u64 now, *woken;
 	__u32 zero = 0;
 
-	if (stack->end != KILN_END_NO_MAPPING && stack->end != KILN_END_NO_PROCESS)
+	if (stack->end != KILN_END_NO_MAPPING && stack->end != KILN_END_NO_PROCESS &&
+		bpf_ringbuf_query(&new_stacks, BPF_RB_AVAIL_DATA) < KILN_STACKS_RING_BYTES / 2)
 		return BPF_RB_NO_WAKEUP;
 	now = bpf_ktime_get_ns();
 	woken = bpf_map_lookup_elem(&woken_at_ns, &zero);

@@ -53,8 +53,8 @@ static __always_inline void complete_stack(
 static __always_inline void begin_earlier_wait(
 	struct kiln_stack *stack, struct kiln_stack_stats *stats, struct task_struct *task, __u32 state)
 {
-	__u32 tid = task->pid;
-	struct kiln_waiting *wait = wait_of(tid);
+	__u64 now = bpf_ktime_get_ns();
+	struct kiln_waiting *wait = wait_of(task->pid);
 
 	if (!wait) {
 		lose(KILN_LOST_WAITING_MAP_FULL, 1);
@@ -62,13 +62,13 @@ static __always_inline void begin_earlier_wait(
 	}
 	if (wait->key.hash) /* it has left the CPU meanwhile */
 		return;
-	count_in(IN_TASK, &stats->seen);
-	count_recorded(IN_TASK, stats, stack);
-	start_wait(wait, stack, state, bpf_ktime_get_ns());
+	start_wait(wait, stack, state, now);
 	wait->is_earlier = 1;
-	/* One that has woken or ended meanwhile has passed the programs that end its wait. */
+	count_in(IN_TASK, &stats->seen); /* atomic, so the wait is seen by other CPUs before the state is read */
+	count_recorded(IN_TASK, stats, stack);
+	/* One that has woken or ended meanwhile has passed the programs that end its wait. It may be in the next one already. */
 	if (!BPF_CORE_READ(task, __state) || BPF_CORE_READ(task, __state) & TASK_GONE)
-		bpf_map_delete_elem(&waiting, &tid);
+		__sync_val_compare_and_swap(&wait->began_ns, now, 0);
 }
 
 static __always_inline void take_sleeper(struct kiln_stack *stack, struct unwinding *u, struct task_struct *task, __u32 state)
@@ -79,7 +79,7 @@ static __always_inline void take_sleeper(struct kiln_stack *stack, struct unwind
 	__u64 began = wait ? wait->began_ns : 0;
 	struct kiln_stack_stats *stats;
 
-	if (wait && !is_passing(wait->end))
+	if (wait && !(began && is_passing(wait->end)))
 		return;
 	stats = identify_wait(stack, task, state);
 	if (!stats)
@@ -103,7 +103,9 @@ int sleepers(struct bpf_iter__task *context)
 	struct kiln_stack *stack = bpf_map_lookup_elem(&stack_scratch, &where);
 	struct unwinding *u = bpf_map_lookup_elem(&unwindings, &where);
 
-	if (!task || !stack || !u || !task->__state || task->__state & TASK_GONE || !claim_scratch(where))
+	if (!task || !stack || !u || !task->__state || task->__state & TASK_GONE)
+		return 0;
+	if (task->on_cpu || !claim_scratch(where)) /* on a CPU: about to sleep, which the switch will see */
 		return 0;
 	state = wait_state(false, task->__state);
 	if (state != KILN_WAIT_RUNNABLE)

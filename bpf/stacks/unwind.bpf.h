@@ -367,7 +367,10 @@ static __always_inline void unwind_user_stack(struct kiln_stack *stack, struct u
 	stack->user_depth = 0;
 	stack->found_count = 0;
 	stack->end = KILN_END_COMPLETE;
-	if (!u || !regs->ip) /* a worker of the kernel in the process (io_uring): it has no user side */
+	if (!u)
+		return;
+	u->task = (__u64)task;
+	if (!regs->ip) /* a worker of the kernel in the process (io_uring): it has no user side */
 		return;
 	mm = task->mm;
 	if (!mm || !mm->start_code) {
@@ -375,7 +378,6 @@ static __always_inline void unwind_user_stack(struct kiln_stack *stack, struct u
 		stack->key.hash = mix(stack->key.hash, stack->end);
 		return;
 	}
-	u->task = (__u64)task;
 	u->pc = regs->ip;
 	u->sp = regs->sp;
 	u->fp = regs->bp;

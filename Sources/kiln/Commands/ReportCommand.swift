@@ -14,7 +14,7 @@ struct ReportCommand: ParsableCommand {
             """
     )
 
-    @Argument(help: ArgumentHelp("A directory that `kiln redis` wrote.", valueName: "dir"))
+    @Argument(help: ArgumentHelp("A directory that `kiln redis` or `kiln record` wrote.", valueName: "dir"))
     var directory: String
 
     @Argument(help: ArgumentHelp("A second session to compare with the first.", valueName: "dir2"))

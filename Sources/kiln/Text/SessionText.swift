@@ -21,10 +21,13 @@ struct SessionText {
     /// Everything except the losses, which apply to all targets together.
     var lines: [Line] {
         let target = record.target
-        let title = sessionTitle(
-            comm: target.comm, formerComm: target.commAtStart, pid: target.pid, ports: target.ports, container: target.container
-        )
+        let title =
+            target.pids == nil
+            ? sessionTitle(comm: target.comm, formerComm: target.commAtStart, pid: target.pid, ports: target.ports, container: target.container)
+            : sessionTitle(target)
         var lines = [Line(bold: "Session of \(significantSeconds(record.durationS)) (\(record.ended))", "  " + title)]
+        // `kiln record` knows no commands.
+        guard record.hook != "none" else { return lines + sampleLines }
         lines += text.histograms(process: 0) + text.tables(process: 0, waits: 10)
         if let syscalls = record.syscalls {
             let calls = syscalls.map { (name: $0, counts: SyscallCounts(count: $1.count, errors: $1.errors)) }
