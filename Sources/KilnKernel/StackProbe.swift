@@ -29,17 +29,19 @@ public struct StackProbe: ~Copyable {
     /// memory allow.
     public init(
         watching watched: WatchedProcesses?, only threads: ThreadFilter = ThreadFilter(), byThread: Bool = false, waits filter: WaitFilter? = nil,
-        events: [Event] = [], known: [CodeMapping] = [], mappings: Mappings
+        events: [Event] = [], known: [CodeMapping] = [], startsTarget: Bool = false, mappings: Mappings
     ) throws(KernelError) {
         // Later mappings are reported as events; earlier ones are read now.
         let mappingEvents = try MappingEvents()
         let pids = watched?.pids ?? []
         let targets = pids.enumerated().map { SampledProcess(target: $0, pid: $1) }
-        let tables = Dictionary(uniqueKeysWithValues: targets.map { ($0.number, mappings($0)) })
+        // A command that is about to start has other code than what waits for its start.
+        let tables = startsTarget ? [:] : Dictionary(uniqueKeysWithValues: targets.map { ($0.number, mappings($0)) })
         var object = try BPFObject(kiln_stacks_object(), name: "stacks")
         try object.setConstant(section: ".rodata.targets", watched?.constants ?? kiln_targets())
         try object.setConstant(
-            section: ".rodata.options", kiln_stack_options(byThread: byThread, everything: watched == nil, filter ?? WaitFilter())
+            section: ".rodata.options",
+            kiln_stack_options(byThread: byThread, everything: watched == nil, filter ?? WaitFilter(), commandStack: startsTarget ? ownStackStart() : 0)
         )
         try threads.configure(object)
         try Events.configure(object, events)
@@ -68,9 +70,9 @@ public struct StackProbe: ~Copyable {
     }
 
     /// Starts the timers. `frequency`: samples per second of CPU time, on every online CPU; 0: no timers. `descendants`: running descendants of the first
-    /// target, to be sampled, too. `startsTarget`: the target is a command that is about to start. Returns how many descendants there are.
+    /// target, to be sampled, too. Returns how many descendants there are.
     @discardableResult
-    public mutating func attach(frequency: Int, withDescendants descendants: (() -> [Int32])? = nil, startsTarget: Bool = false) throws(KernelError) -> Int {
+    public mutating func attach(frequency: Int, withDescendants descendants: (() -> [Int32])? = nil) throws(KernelError) -> Int {
         try filling.take()?.outcome()
         // Before the timers, so that every sampled child is known.
         try object.attach("process_forked")
@@ -79,8 +81,7 @@ public struct StackProbe: ~Copyable {
         if frequency > 0 { try object.attach("sample", toCPUClocksAt: frequency) }
         if let waits {
             try waits.attach(&object)
-            // The command waits for its start, in code of kiln.
-            if !startsTarget { try waits.takeSleepers(object) }
+            try waits.takeSleepers(object)
         }
         try events.attach(to: &object)
         return adopted
@@ -191,4 +192,15 @@ public struct StackProbe: ~Copyable {
         try drain()
         return ring.table
     }
+}
+
+/// Where kiln's stack begins (`startstack` of proc(5)), as that of a process that it forked, until that executes a program; 0: not known.
+private func ownStackStart() -> UInt64 {
+    guard let stat = fopen("/proc/self/stat", "re") else { return 0 }
+    defer { fclose(stat) }
+    var bytes = [UInt8](repeating: 0, count: 1024)
+    let text = String(decoding: bytes[..<fread(&bytes, 1, bytes.count, stat)], as: UTF8.self)
+    // The second field, the name, may contain blanks and parentheses; startstack is the 28th.
+    let fields = text[(text.lastIndex(of: ")") ?? text.startIndex)...].split(separator: " ")
+    return fields.count > 26 ? UInt64(fields[26]) ?? 0 : 0
 }

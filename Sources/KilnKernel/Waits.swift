@@ -69,7 +69,7 @@ final class Waits {
             if filter.states.contains(.runnable), now.count > woken { open.add(Nanoseconds(now.count - woken), in: .runnable) }
             open.open = 1
             open.openTime = open.total
-            waits[key, default: WaitTimes()].add(open)
+            if open.openTime != .zero { waits[key, default: WaitTimes()].add(open) }
         }
         return waits
     }
@@ -86,7 +86,7 @@ final class Waits {
 }
 
 extension kiln_stack_options {
-    init(byThread: Bool, everything: Bool, _ filter: WaitFilter) {
+    init(byThread: Bool, everything: Bool, _ filter: WaitFilter, commandStack: UInt64) {
         self.init()
         by_thread = byThread ? 1 : 0
         self.everything = everything ? 1 : 0
@@ -96,5 +96,6 @@ extension kiln_stack_options {
         wakers = filter.interruptEntries == nil ? 0 : 1
         interrupts_start = filter.interruptEntries?.lowerBound ?? 0
         interrupts_end = filter.interruptEntries?.upperBound ?? 0
+        command_stack = commandStack
     }
 }

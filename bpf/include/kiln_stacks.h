@@ -32,6 +32,7 @@ struct kiln_stack_options {
 	__u64 max_wait_ns;      /* and longer ones */
 	__u64 interrupts_start; /* where the kernel's code for interrupts begins: entries of the hardware, not of exceptions and system calls */
 	__u64 interrupts_end;
+	__u64 command_stack; /* not 0: the target whose stack begins there is still kiln's child, before it executes the command */
 };
 
 /* What a thread that doesn't run waits for. */

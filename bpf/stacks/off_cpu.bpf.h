@@ -15,6 +15,7 @@
 #define TASK_INTERRUPTIBLE 0x1
 #define TASK_UNINTERRUPTIBLE 0x2
 #define TASK_STOPPED_OR_TRACED (0x4 | 0x8)
+#define TASK_NOLOAD 0x400              /* with TASK_UNINTERRUPTIBLE: a thread of the kernel that waits for work (TASK_IDLE) */
 #define TASK_GONE (0x10 | 0x20 | 0x80) /* EXIT_DEAD, EXIT_ZOMBIE, TASK_DEAD */
 
 /* Key: struct kiln_stack_key. Preallocated: the scheduler must not allocate. Full: stacks_map_full. */
@@ -41,15 +42,15 @@ static __always_inline __u32 wait_state(bool preempt, unsigned int task_state)
 	if (task_state & TASK_INTERRUPTIBLE)
 		return KILN_WAIT_SLEEPING;
 	if (task_state & TASK_UNINTERRUPTIBLE)
-		return KILN_WAIT_UNINTERRUPTIBLE;
+		return task_state & TASK_NOLOAD ? KILN_WAIT_SLEEPING : KILN_WAIT_UNINTERRUPTIBLE;
 	return task_state & TASK_STOPPED_OR_TRACED ? KILN_WAIT_STOPPED : KILN_WAIT_RUNNABLE;
 }
 
-static __always_inline __u16 wait_label(struct task_struct *task, __u32 state)
+static __always_inline __u16 wait_label(struct task_struct *task, __u32 state, unsigned int task_state)
 {
 	const struct pt_regs *regs = (const struct pt_regs *)bpf_task_pt_regs(task);
 
-	return state == KILN_WAIT_SLEEPING && kiln_is_multiplexer(regs->orig_ax) ? KILN_LABEL_IDLE : 0;
+	return state == KILN_WAIT_SLEEPING && (task_state & TASK_NOLOAD || kiln_is_multiplexer(regs->orig_ax)) ? KILN_LABEL_IDLE : 0;
 }
 
 /* A row for the stack, and its frames sent, where it is new. False: lost, and counted as that. `context`: of the switch; NULL: the kernel's frames
@@ -71,12 +72,13 @@ static __always_inline bool know_stack(struct kiln_stack *stack, const struct un
 }
 
 /* Where the stack of a wait belongs: its process and what the thread does. NULL: not to this session. */
-static __always_inline struct kiln_stack_stats *identify_wait(struct kiln_stack *stack, struct task_struct *task, __u32 state)
+static __always_inline struct kiln_stack_stats *identify_wait(
+	struct kiln_stack *stack, struct task_struct *task, __u32 state, unsigned int task_state)
 {
 	__u32 row;
 
 	stack->key.kind = KILN_STACK_OFF_CPU;
-	stack->key.label = wait_label(task, state);
+	stack->key.label = wait_label(task, state, task_state);
 	if (!find_process(stack, task))
 		return NULL;
 	row = stats_row(stack);
@@ -107,7 +109,7 @@ static __always_inline void start_wait(struct kiln_waiting *wait, const struct k
 }
 
 /* The current thread leaves its CPU. */
-static __always_inline void begin_wait(void *context, struct task_struct *task, __u32 tid, __u32 state, __u64 now)
+static __always_inline void begin_wait(void *context, struct task_struct *task, __u32 tid, __u32 state, unsigned int task_state, __u64 now)
 {
 	__u32 where = IN_SCHEDULER;
 	struct kiln_stack *stack = bpf_map_lookup_elem(&stack_scratch, &where);
@@ -117,7 +119,7 @@ static __always_inline void begin_wait(void *context, struct task_struct *task, 
 
 	if (!stack || !u)
 		return;
-	stats = identify_wait(stack, task, state);
+	stats = identify_wait(stack, task, state, task_state);
 	if (!stats)
 		return;
 	count_in(where, &stats->seen);
@@ -182,7 +184,7 @@ int BPF_PROG(off_cpu_switch, bool preempt, struct task_struct *prev, struct task
 	if (!preempt && prev_state & TASK_GONE)
 		bpf_map_delete_elem(&waiting, &tid);
 	else
-		begin_wait(ctx, prev, tid, wait_state(preempt, prev_state), now);
+		begin_wait(ctx, prev, tid, wait_state(preempt, prev_state), prev_state, now);
 	return 0;
 }
 
@@ -194,9 +196,9 @@ int BPF_PROG(off_cpu_waking, struct task_struct *task)
 
 	if (!wait || !wait->began_ns || wait->woken_ns)
 		return 0;
-	wait->woken_ns = bpf_ktime_get_ns();
 	if (options.wakers)
 		take_waker(ctx, wait);
+	wait->woken_ns = bpf_ktime_get_ns(); /* what the waker's stack has cost is no time in the run queue */
 	return 0;
 }
 

@@ -111,10 +111,16 @@ static __always_inline bool find_family(struct membership *member, struct task_s
 	return family;
 }
 
+/* A child of kiln has kiln's memory until it executes the command. */
+static __always_inline bool has_not_begun(const struct membership *member, struct task_struct *task)
+{
+	return options.command_stack && member->listed >= 0 && BPF_CORE_READ(task, mm, start_stack) == options.command_stack;
+}
+
 /* Whether a task is one of the session's. */
 static __always_inline bool find_membership(struct membership *member, struct task_struct *task)
 {
-	return find_family(member, task) && passes_filter(task);
+	return find_family(member, task) && !has_not_begun(member, task) && passes_filter(task);
 }
 
 /* Says which process a task is part of: its number, origin and family. False: no room. */

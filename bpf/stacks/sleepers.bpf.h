@@ -81,7 +81,7 @@ static __always_inline void take_sleeper(struct kiln_stack *stack, struct unwind
 
 	if (wait && !(began && is_passing(wait->end)))
 		return;
-	stats = identify_wait(stack, task, state);
+	stats = identify_wait(stack, task, state, task->__state);
 	if (!stats)
 		return;
 	copy_stack(u, task, regs->sp);

@@ -35,7 +35,7 @@ struct SamplingOptions: ParsableArguments {
     @Option(
         name: .customLong("state"),
         help: ArgumentHelp(
-            "With --off-cpu: only time in this state: \(WaitState.allCases.map(\.name).joined(separator: ", ")); repeat for several.", valueName: "state"
+            "With --off-cpu: only time in this state; repeat for several.", valueName: "state"
         ))
     var states: [WaitState] = []
 

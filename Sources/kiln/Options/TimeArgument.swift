@@ -19,4 +19,6 @@ struct TimeArgument: ExpressibleByArgument {
 
 extension WaitState: ExpressibleByArgument {
     public init?(argument: String) { self.init(name: argument) }
+    public var defaultValueDescription: String { name }
+    public static var allValueStrings: [String] { allCases.map(\.name) }
 }

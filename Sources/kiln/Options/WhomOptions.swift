@@ -66,8 +66,12 @@ struct WhomOptions: ParsableArguments {
 
     private func userID(_ user: String) throws -> UInt32 {
         if let number = UInt32(user) { return number }
-        guard let entry = getpwnam(user) else { throw Failure("no user is named \(user). Give a name of /etc/passwd, or a number.") }
-        return entry.pointee.pw_uid
+        // getpwnam() loads libraries of nsswitch.conf, which a static program can't.
+        if let users = fopen("/etc/passwd", "re") {
+            defer { fclose(users) }
+            while let entry = fgetpwent(users) { if String(cString: entry.pointee.pw_name) == user { return entry.pointee.pw_uid } }
+        }
+        throw Failure("no user is named \(user). Give a name of /etc/passwd, or a number.")
     }
 
     /// A directory, or a path below the place where groups of version 2 are mounted, as /proc/PID/cgroup has it.

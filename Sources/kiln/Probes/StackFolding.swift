@@ -93,7 +93,9 @@ final class StackFolding {
             for wake in table.wakes where withIdle || !wake.isIdle {
                 let waker = stack(wake.waker, wake.wakerFrames, wake.time.count)
                 let by = wakerName(wake.waker, waker, table, root)
-                add(wake.process, wake.frames, [(nil, ["(woken by)"] + waker.reversed() + [foldedSafe(by)], wake.time.count)])
+                add(
+                    wake.process, wake.frames,
+                    [(nil, ["(woken by)"] + waker.reversed() + (wake.wakerFrames.thread.map { [foldedSafe($0)] } ?? []) + [foldedSafe(by)], wake.time.count)])
             }
         }
         lasting = known.lasting

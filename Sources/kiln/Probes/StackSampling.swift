@@ -62,12 +62,13 @@ final class StackSampling: Probe {
         var waits = options.waits
         if options.wakers { waits?.interruptEntries = folding.interruptEntries }
         probe = try StackProbe(
-            watching: watched, only: threads, byThread: options.threads, waits: waits, events: at, known: known(), mappings: folding.mappings
+            watching: watched, only: threads, byThread: options.threads, waits: waits, events: at, known: known(), startsTarget: startsTarget,
+            mappings: folding.mappings
         )
     }
 
     func attach() throws -> Nanoseconds {
-        let started = try probe?.attach(frequency: frequency, withDescendants: descendants, startsTarget: startsTarget) ?? 0
+        let started = try probe?.attach(frequency: frequency, withDescendants: descendants) ?? 0
         details = frequency > 0 ? ["\(frequency) Hz"] : []
         if options.offCPU { details.append(options.wakers ? "off-CPU time and wakers" : "off-CPU time") }
         details += at.map(\.recorded.name)
@@ -128,7 +129,7 @@ final class StackSampling: Probe {
         guard samples == 0, counts.allSatisfy({ $0.happened == 0 }), try stacks()?.waits.isEmpty != false else { return }
         var reasons: [String] = []
         if frequency > 0 { reasons.append(unsampled) }
-        if options.offCPU { reasons.append("no thread of it waited") }
+        if options.offCPU { reasons.append(unwaited(total)) }
         reasons += events.map { event in
             event.name.hasPrefix("u") && event.name.contains("probe:") ? "\(event.name) was not called" : "\(event.name) did not happen"
         }
@@ -143,7 +144,15 @@ final class StackSampling: Probe {
         guard watched != nil, threads.isEmpty else {
             return threads.isEmpty ? "no process ran when a sample was due" : "no thread that was asked for ran when a sample was due"
         }
-        return "the target used \(targetCPU) of CPU time, and \(few); --off-cpu records where it waits"
+        return "the target used \(targetCPU) of CPU time, and \(few)" + (options.offCPU ? "" : "; --off-cpu records where it waits")
+    }
+
+    /// Why no wait was recorded.
+    private func unwaited(_ total: Snapshot) -> String {
+        let counts = total[OffCPUCounts.self], waits = ((counts?.targets ?? []) + (counts?.descendants ?? [])).reduce(0) { $0 &+ $1.recorded }
+        return waits == 0
+            ? "no thread of it waited, or it ended before the session began"
+            : "none of \(waits) waits is what --min-wait, --max-wait and --state ask for"
     }
 
     func detach() { probe?.stop() }

@@ -31,6 +31,10 @@ final class SessionDirectory {
             try Self.make(path, owner: owner, &made)
             let opened = try Self.open(path)
             directory = opened
+            // Released with the descriptor. A file system without locks has none to respect.
+            if flock(opened.rawValue, LOCK_EX | LOCK_NB) != 0, errno == EWOULDBLOCK {
+                throw Failure("cannot use \(path): another session writes there. Give another directory with --output.")
+            }
             for name in names {
                 do { rows.append(try Self.create(name, in: opened, owner: owner)) } catch { throw Self.failure("write", path.appending(name), error) }
             }

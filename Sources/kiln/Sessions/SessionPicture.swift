@@ -38,14 +38,14 @@ func sessionPicture(_ folded: [UInt8], _ kind: StackKind, _ record: SessionRecor
 }
 
 private func eventNote(_ event: SessionRecord.Event) -> String {
-    let every = event.every == 1 ? "" : ", a stack at each \(event.every)th"
+    let every = event.every == 1 ? "" : ", one stack for every \(event.every)"
     return "\(event.count) events\(every); \(event.recorded) stacks recorded, \(event.complete) complete"
 }
 
 private func wakerNote(_ wakers: SessionRecord.OffCPU.Wakers) -> String {
-    "the wakers of \(wakers.recorded) waits, \(wakers.complete) of their stacks complete; those of idle waits are in no frame unless --idle was given"
+    "the wakers of \(wakers.recorded) waits, \(wakers.complete) of their stacks complete; those of idle waits are drawn with --idle"
 }
 
 private func waitNote(_ waits: SessionRecord.OffCPU) -> String {
-    "\(waits.recorded) waits, \(waits.complete) stacks complete; \(Nanoseconds(waits.idleNs)) of idle time is in no frame unless --idle was given"
+    "\(waits.recorded) waits, \(waits.complete) stacks complete; \(Nanoseconds(waits.idleNs)) of idle time, drawn with --idle"
 }

@@ -84,7 +84,10 @@ struct SessionText {
         let open =
             waits.openWaits == 0
             ? [] : ["  \(grouped(waits.openWaits)) of all waits reach beyond the session: \(Nanoseconds(waits.openNs)) of their time is inside"]
-        return ["off-CPU: \(grouped(waits.recorded)) waits\(whole); " + (times.isEmpty ? "no time" : times.joined(separator: ", "))] + open
+        return [
+            "off-CPU: \(grouped(waits.recorded)) \(waits.recorded == 1 ? "wait" : "waits")\(whole); "
+                + (times.isEmpty ? "no time" : times.joined(separator: ", "))
+        ] + open
             + terminations(waits.ends) + (waits.wakers.map(wakerLines) ?? [])
     }
 

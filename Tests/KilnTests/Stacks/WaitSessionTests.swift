@@ -226,7 +226,9 @@ extension KernelTests {
             #expect(record.ended == "target exited" && record.lost.isEmpty)
             // Only the first pause() reaches beyond the session.
             #expect(off.recorded > 2 * 1009 && off.openWaits == 1, "\(off)")
-            #expect(stacks.samples(through: "(sleeping)", "main", "ask") > 1009 * 250_000 && stacks.samples(through: "(sleeping)", "run", "answer", "usleep") > 1009 * 250_000)
+            #expect(
+                stacks.samples(through: "(sleeping)", "main", "ask") > 1009 * 250_000
+                    && stacks.samples(through: "(sleeping)", "run", "answer", "usleep") > 1009 * 250_000)
             #expect(off.complete >= off.recorded - 3, "\(off.ends)")
         }
 
@@ -234,7 +236,10 @@ extension KernelTests {
             let directory = temporaryDirectory()
             defer { try? FileManager.default.removeItem(atPath: directory) }
             let kiln = try KilnRun(
-                ["-F", "0", "--off-cpu", "--idle", "--wakers", "-o", directory + "/s", "--", "sh", "-c", "for i in $(seq 200); do (/bin/true | /bin/true) & done; wait"],
+                [
+                    "-F", "0", "--off-cpu", "--idle", "--wakers", "-o", directory + "/s", "--", "sh", "-c",
+                    "for i in $(seq 200); do (/bin/true | /bin/true) & done; wait",
+                ],
                 subcommand: "record")
             #expect(kiln.wait() == 0, "\(kiln.errorText)")
             let (record, stacks) = try Self.read(directory + "/s"), off = try #require(record.samples.offCPU)
@@ -304,7 +309,8 @@ extension KernelTests {
             let lines = report.outputText.split(separator: "\n").map(String.init)
             #expect(!report.outputText.contains("no commands") && lines.first?.hasPrefix("Session of ") == true, "\(report.outputText)")
             // What the session itself has printed at its end.
-            for line in kiln.outputText.split(separator: "\n") where ["off-CPU: ", "wakers: ", "context-switches: ", "samples: "].contains(where: line.hasPrefix) {
+            for line in kiln.outputText.split(separator: "\n")
+            where ["off-CPU: ", "wakers: ", "context-switches: ", "samples: "].contains(where: line.hasPrefix) {
                 #expect(lines.contains(String(line)), "\(line): \(report.outputText)")
             }
             for text in ["off-CPU: ", "wakers: ", "context-switches: "] { #expect(lines.contains { $0.hasPrefix(text) }, "\(report.outputText)") }
