@@ -28,19 +28,21 @@ extension Bench {
 
     /// The server's CPU time per command while its waits are recorded.
     func waitingCPU(rounds: Int) throws {
-        let cells = [Cell.nothing] + [["--off-cpu"], ["--off-cpu", "--wakers"]].map { options in
-            Cell(name: (["record"] + options).joined(separator: " ")) { [kiln] server in
-                let directory = temporaryDirectory()
-                let watcher = try Watcher(
-                    ["taskset", "-c", "1", kiln, "record", "-p", "\(server.pid)", "-F", "0", "-d", "600", "-o", directory + "/session"] + options
-                )
-                return {
-                    _ = try watcher.end()
-                    defer { try? FileManager.default.removeItem(atPath: directory) }
-                    try Self.checkWaits(directory + "/session", atLeast: 100)
+        let cells =
+            [Cell.nothing]
+            + [["--off-cpu"], ["--off-cpu", "--wakers"]].map { options in
+                Cell(name: (["record"] + options).joined(separator: " ")) { [kiln] server in
+                    let directory = temporaryDirectory()
+                    let watcher = try Watcher(
+                        ["taskset", "-c", "1", kiln, "record", "-p", "\(server.pid)", "-F", "0", "-d", "600", "-o", directory + "/session"] + options
+                    )
+                    return {
+                        _ = try watcher.end()
+                        defer { try? FileManager.default.removeItem(atPath: directory) }
+                        try Self.checkWaits(directory + "/session", atLeast: 100)
+                    }
                 }
             }
-        }
         report("Server CPU per command while waits are recorded (ns; medians of \(rounds) interleaved rounds; goal: +4 %)")
         try serverCPU(of: server, under: [Workload.all[0]], cells, rounds: rounds)
     }
@@ -50,14 +52,14 @@ extension Bench {
         guard let line = said.split(separator: "\n").first(where: { $0.contains("usecs/op") }), let time = Double(line.split(separator: " ")[0]) else {
             throw BenchFailure("perf bench says no time: \(said)")
         }
-        return time * 1000 / 2 // there and back
+        return time * 1000 / 2  // there and back
     }
 
     private func withOffcputime(_ body: () throws -> Double) throws -> Double {
         let directory = temporaryDirectory()
         defer { try? FileManager.default.removeItem(atPath: directory) }
         let child = try launch(["taskset", "-c", "0", Self.offcputime, "600"], output: directory + "/out")
-        sleep(2) // it doesn't say when it watches
+        sleep(2)  // it doesn't say when it watches
         let time = try body()
         kill(child.pid, SIGINT)
         func said() -> String { (try? String(contentsOfFile: directory + "/out", encoding: .utf8)) ?? "" }

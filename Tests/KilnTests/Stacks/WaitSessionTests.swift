@@ -137,7 +137,8 @@ extension KernelTests {
             guard let own = Double(done) else { try Test.cancel("REFUSED by this host: O_DIRECT in \(program.directory): \(done)") }
             func time(_ state: String) -> Double { Double(stacks.samples(through: state, "main", "in_disk")) }
             let disk = time("(uninterruptible)"), queued = time("(runnable)"), all = disk + queued + time("(sleeping)")
-            #expect(abs(all - own) <= own * 0.02 + 2003 * 50_000, "\(all) of \(own)")
+            // Reads take some 50 us: a tolerance of that would let everything pass.
+            #expect(abs(all - own) <= own * 0.02 + 2003 * 10_000, "\(all) of \(own)")
             #expect(disk > own / 2 && time("(sleeping)") == 0, "\(disk) of \(own), \(queued) in the run queue")
             #expect(record.lost.isEmpty)
             print("disk: \(disk) and \(queued) in the run queue of \(own) ns")
@@ -226,7 +227,9 @@ extension KernelTests {
             #expect(record.ended == "target exited" && record.lost.isEmpty)
             // Only the first pause() reaches beyond the session.
             #expect(off.recorded > 2 * 1009 && off.openWaits == 1, "\(off)")
-            #expect(stacks.samples(through: "(sleeping)", "main", "ask") > 1009 * 250_000 && stacks.samples(through: "(sleeping)", "run", "answer", "usleep") > 1009 * 250_000)
+            #expect(
+                stacks.samples(through: "(sleeping)", "main", "ask") > 1009 * 250_000
+                    && stacks.samples(through: "(sleeping)", "run", "answer", "usleep") > 1009 * 250_000)
             #expect(off.complete >= off.recorded - 3, "\(off.ends)")
         }
 
@@ -234,7 +237,10 @@ extension KernelTests {
             let directory = temporaryDirectory()
             defer { try? FileManager.default.removeItem(atPath: directory) }
             let kiln = try KilnRun(
-                ["-F", "0", "--off-cpu", "--idle", "--wakers", "-o", directory + "/s", "--", "sh", "-c", "for i in $(seq 200); do (/bin/true | /bin/true) & done; wait"],
+                [
+                    "-F", "0", "--off-cpu", "--idle", "--wakers", "-o", directory + "/s", "--", "sh", "-c",
+                    "for i in $(seq 200); do (/bin/true | /bin/true) & done; wait",
+                ],
                 subcommand: "record")
             #expect(kiln.wait() == 0, "\(kiln.errorText)")
             let (record, stacks) = try Self.read(directory + "/s"), off = try #require(record.samples.offCPU)
@@ -304,7 +310,8 @@ extension KernelTests {
             let lines = report.outputText.split(separator: "\n").map(String.init)
             #expect(!report.outputText.contains("no commands") && lines.first?.hasPrefix("Session of ") == true, "\(report.outputText)")
             // What the session itself has printed at its end.
-            for line in kiln.outputText.split(separator: "\n") where ["off-CPU: ", "wakers: ", "context-switches: ", "samples: "].contains(where: line.hasPrefix) {
+            for line in kiln.outputText.split(separator: "\n")
+            where ["off-CPU: ", "wakers: ", "context-switches: ", "samples: "].contains(where: line.hasPrefix) {
                 #expect(lines.contains(String(line)), "\(line): \(report.outputText)")
             }
             for text in ["off-CPU: ", "wakers: ", "context-switches: "] { #expect(lines.contains { $0.hasPrefix(text) }, "\(report.outputText)") }
