@@ -137,8 +137,10 @@ extension KernelTests {
             guard let own = Double(done) else { try Test.cancel("REFUSED by this host: O_DIRECT in \(program.directory): \(done)") }
             func time(_ state: String) -> Double { Double(stacks.samples(through: state, "main", "in_disk")) }
             let disk = time("(uninterruptible)"), queued = time("(runnable)"), all = disk + queued + time("(sleeping)")
-            #expect(abs(all - own) <= own * 0.02 + 2003 * 50_000, "\(all) of \(own)")
-            #expect(disk > own / 2 && time("(sleeping)") == 0, "\(disk) of \(own), \(queued) in the run queue")
+            // Reads take some 50 us: a tolerance of that would let everything pass.
+            #expect(abs(all - own) <= own * 0.02 + 2003 * 10_000, "\(all) of \(own)")
+            // The rest is for the run queue, which other programs fill.
+            #expect(disk > own / 5 && time("(sleeping)") == 0, "\(disk) of \(own), \(queued) in the run queue")
             #expect(record.lost.isEmpty)
             print("disk: \(disk) and \(queued) in the run queue of \(own) ns")
         }
