@@ -171,6 +171,39 @@ extension CollapseReport {
         #expect(result.collapser.report.rejectedLines.map(\.reason) == [.gap, .unknown])
     }
 
+    @Test func whatGDBDidNotPrintWholeIsNamed() throws {
+        func reasons(_ text: String, _ lines: [String]) throws -> [CollapseReport.Line.Reason] {
+            let result = try #require(read(Array(text.utf8), as: .gdb, collapseDefaults))
+            #expect(result.lines == lines, "\(text)")
+            #expect(result.collapser.report.accountedLines == result.collapser.report.lines)
+            return result.collapser.report.rejectedLines.map(\.reason)
+        }
+        let stack = "Thread 1 (Thread 0x7f (LWP 7) \"a\"):\n#0  0x1 in f () at a.c:1\n"
+        #expect(try reasons(stack + "#1  0x00007fe539f2", ["a;f 1"]) == [.incompleteFrame])
+        #expect(try reasons(stack + "#1  0x2 in ma", ["a;f 1"]) == [.incompleteFrame])
+        #expect(try reasons(stack + "#1  0x2 in main (argc=1, ar", ["a;main;f 1"]) == [.incompleteFrame])
+        #expect(try reasons(stack + "(More stack frames follow...)\n", ["a;f 1"]) == [.moreFrames])
+        #expect(try reasons(stack + "        n = 3\nNo locals.\n", ["a;f 1"]) == [])
+        let perf = "w 7 1.0: e:\n\t 1f f (m)\n\n"
+        #expect(
+            try reasons(perf + "[New LWP 7]\n0x1 in f () from /lib/x.so\n10\tin a.c\n\n" + stack + "[Inferior 1 (process 7) detached]\n" + perf, ["a;f 1"])
+                == [.unknown, .unknown, .unknown, .unknown])
+        // eu-stack prints frames that look alike.
+        #expect(try reasons("TID 7:\n#0  0x1 f\n#1  0x2 g(int)\n", []) == [.unknown, .incompleteFrame, .incompleteFrame])
+    }
+
+    @Test func aByteOrderMarkIsNoPartOfALine() throws {
+        let texts = ["f 1 1.0: e:\n\t 1f g (m)\n", "Thread 1 (Thread 0x7f (LWP 7) \"f\"):\n#0  g () at a.c:1\n", "f;g 1\n"]
+        for text in texts { #expect(read(Array("\u{feff}\(text)".utf8), collapseDefaults)?.lines == ["f;g 1"], "\(text)") }
+        #expect(read(Array("\u{feff}TID 7:\n#0  0x1 g\n".utf8), collapseDefaults)?.lines == ["[unknown];g 1"])
+    }
+
+    @Test func noLineOfStacksIsAComment() throws {
+        #expect(try lines("#                7 [000] 1.000000: e:\n", "perf") == ["#_ 1"])
+        #expect(try lines("# a 7 [000] 1.000000: e:\n", "perf") == ["#_a 1"])
+        #expect(try lines("#\ta 7 [000] 1.000000: e:\n", "perf") == ["#_a 1"])
+    }
+
     // MARK: jstack
 
     @Test func stacksInADeadlockAreCountedOnce() throws {
@@ -253,6 +286,12 @@ extension CollapseReport {
         #expect(try lines(text, "callgrind", options) == ["leaf 7", "main 1"])
         let wrong = try #require(read(Array(text.replacing("totals: 470", with: "totals: 471").utf8), collapseDefaults))
         #expect(wrong.collapser.report.rejectedLines.map(\.reason) == [.otherTotal])
+        let whole = text.replacing("events: Ir Dr\n", with: "events: Ir Dr\nsummary: 470 8\n")
+        #expect(try #require(read(Array(whole.utf8), collapseDefaults)).collapser.report.rejectedLines.isEmpty)
+        let cut = try #require(read(Array(whole.prefix(whole.count - 30).utf8), collapseDefaults))
+        #expect(cut.collapser.report.rejectedLines.map(\.reason) == [.cutOff])
+        options.events = ["Nope"]
+        #expect(try #require(read(Array(text.utf8), options)).collapser.report.rejectedLines.map(\.reason) == [.unknownEvent])
     }
 
     @Test func circlesHaveNoOrder() throws {

@@ -132,6 +132,14 @@ func collapse(
         #expect(result.report.rejectedLines.last?.description == "line 6: a frame without a sample before it: \\x091f f (m)")
     }
 
+    /// `perf script -F ip,sym`, and with comm or event: an address of decimal digits is no thread's number.
+    @Test(arguments: ["", "cpu-clock:ppp: ", "w "]) func framesAloneAreNoSamples(header: String) {
+        let text = Self.sample(header, "           11f3 inner", "           1225 mid", "           130a main")
+        let result = collapse(Array((text + "\n" + text).utf8))
+        #expect(result.lines.isEmpty && result.report.sampleLines == 0)
+        #expect(CollapseFormat.guess(Array(text.utf8))?.name == "perf")
+    }
+
     @Test func addressesAndKindsAreShownWhenAskedFor() {
         var options = CollapseOptions()
         options.showsAddresses = true

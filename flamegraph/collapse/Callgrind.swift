@@ -40,6 +40,8 @@ struct CallgrindReader: LineReader {
     /// A line with the cost of a call follows.
     private var isCall = false
     private var costOfPart: UInt64 = 0
+    /// What the part's header says of its whole cost, until its end says it again.
+    private var summary: (line: [UInt8], cost: UInt64)?
 
     init(_ options: CollapseOptions) { self.options = options }
 
@@ -82,7 +84,7 @@ struct CallgrindReader: LineReader {
     private mutating func readHeader(_ key: String, _ value: ArraySlice<UInt8>, _ stacks: inout CollapsedStacks) -> LineKind {
         let words = value.split(whereSeparator: \.isSpace).map { String(decoding: $0, as: UTF8.self) }
         switch key {
-        case "version", "creator": endPart()
+        case "version", "creator": endPart(&stacks)
         case "positions": positions = max(words.count, 1)
         case "events":
             hasEvents = true
@@ -96,8 +98,10 @@ struct CallgrindReader: LineReader {
         case "totals":
             // With `summary`, the cost of code that was not recorded is in it.
             if let column, words.indices.contains(column), UInt64(words[column]) != costOfPart { stacks.reject(value, .otherTotal) }
-            costOfPart = 0
-        case "pid", "cmd", "part", "desc", "thread", "event", "summary", "target", "arch": break
+            (costOfPart, summary) = (0, nil)
+        case "summary":
+            if let column, words.indices.contains(column), let cost = UInt64(words[column]) { summary = (Array("summary: ".utf8) + value, cost) }
+        case "pid", "cmd", "part", "desc", "thread", "event", "target", "arch": break
         default: return .rejected(.unknown)
         }
         return .field
@@ -129,6 +133,8 @@ struct CallgrindReader: LineReader {
     private mutating func readCost(_ line: ArraySlice<UInt8>, _ stacks: inout CollapsedStacks) -> LineKind {
         let words = line.split(whereSeparator: \.isSpace)
         guard hasEvents, let function else { return .rejected(.frameWithoutSample) }
+        let (isCall, calledFunction, calledObject) = (self.isCall, self.calledFunction, self.calledObject)
+        (self.isCall, self.calledFunction, self.calledObject) = (false, nil, nil)
         guard words.prefix(positions).allSatisfy(Self.isPosition) else { return .rejected(.malformedNumber) }
         var costs: [UInt64] = []
         for word in words.dropFirst(positions) {
@@ -137,7 +143,6 @@ struct CallgrindReader: LineReader {
         }
         guard let column else { return .field }
         let cost = costs.indices.contains(column) ? costs[column] : 0
-        defer { (isCall, calledFunction, calledObject) = (false, nil, nil) }
         if isCall {
             guard let name = calledFunction else { return .rejected(.callWithoutCost) }
             guard graph.add(cost, from: function, to: graph.function(name, in: calledObject ?? object)) else { return .rejected(.weightTooLarge) }
@@ -162,12 +167,15 @@ struct CallgrindReader: LineReader {
 
     mutating func endInput(_ stacks: inout CollapsedStacks) {
         if isCall { stacks.reject("end".utf8, .callWithoutCost) }
-        endPart()
+        endPart(&stacks)
         (objects, functions) = (NameTable(), NameTable())
     }
 
     /// Names keep their numbers in all parts of a file.
-    private mutating func endPart() {
+    private mutating func endPart(_ stacks: inout CollapsedStacks) {
+        // callgrind writes `totals` last.
+        if let summary, summary.cost != costOfPart { stacks.reject(summary.line, .cutOff) }
+        summary = nil
         (function, calledFunction, calledObject, isCall, costOfPart, object) = (nil, nil, nil, false, 0, [])
         (hasEvents, column, positions) = (false, nil, 1)
     }

@@ -42,6 +42,7 @@ final class FoldedCollapser: Collapser {
     private func readLine(_ text: UnsafeRawBufferPointer) {
         line += 1
         report.lines += 1
+        let text = line == 1 ? withoutByteOrderMark(text) : text
         let before = (stacks.commentLines, stacks.blankLines, stacks.acceptedLines)
         let changed = changed(text) + [UInt8(ascii: "\n")]
         changed.withUnsafeBytes { stacks.read($0) }

@@ -21,6 +21,11 @@ func forEachLine(of piece: UnsafeRawBufferPointer, pending: inout [UInt8], _ bod
     pending.append(contentsOf: UnsafeRawBufferPointer(start: start, count: end - start))
 }
 
+/// An input's first line without the mark that some editors write before UTF-8.
+func withoutByteOrderMark(_ line: UnsafeRawBufferPointer) -> UnsafeRawBufferPointer {
+    line.starts(with: [0xef, 0xbb, 0xbf]) ? UnsafeRawBufferPointer(rebasing: line.dropFirst(3)) : line
+}
+
 /// What a line is to a format. Each line is one of these, and counted as such.
 enum LineKind {
     case sample, frame, blank, comment
@@ -128,6 +133,7 @@ final class LineCollapser<Reader: LineReader>: Collapser {
     private func readLine(_ whole: UnsafeRawBufferPointer) {
         stacks.line += 1
         stacks.report.lines += 1
+        let whole = stacks.line == 1 ? withoutByteOrderMark(whole) : whole
         let line = whole.last == UInt8(ascii: "\r") ? UnsafeRawBufferPointer(rebasing: whole.dropLast()) : whole
         switch reader.read(line, &stacks) {
         case .sample: stacks.report.sampleLines += 1

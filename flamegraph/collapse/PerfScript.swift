@@ -16,6 +16,11 @@ extension CollapseFormat {
                     while end > 0, bytes[end - 1].isSpace || bytes[end - 1] == UInt8(ascii: "\r") { end -= 1 }
                     guard end > 0, bytes[0] != UInt8(ascii: "#") else { return false }
                     let line = UnsafeRawBufferPointer(rebasing: bytes[..<end])
+                    // Frames alone cannot be counted, but then it is perf that should print more.
+                    if PerfScriptFrame.isIndented(line) {
+                        if case .success = FoldedLine.parse(line) { return false }
+                        return true
+                    }
                     switch PerfScriptSample.parse(line, needsTime: false, words: &words) {
                     case .sample(let sample):
                         // `worker 7` may be anything.

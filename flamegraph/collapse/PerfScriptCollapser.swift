@@ -92,6 +92,7 @@ public struct PerfScriptCollapser: ~Copyable {
 
     private mutating func readLine(_ whole: UnsafeRawBufferPointer) {
         lineNumber += 1
+        let whole = lineNumber == 1 ? withoutByteOrderMark(whole) : whole
         var end = whole.count
         while end > 0, whole[end - 1].isSpace || whole[end - 1] == UInt8(ascii: "\r") { end -= 1 }
         guard end > 0 else {
@@ -111,8 +112,8 @@ public struct PerfScriptCollapser: ~Copyable {
             report.frameLines += 1
             return
         }
-        // perf's own frames begin with a tab: there only a time makes a sample.
-        let needsTime = isOpen && line[0] == UInt8(ascii: "\t")
+        // perf's own frames begin with a tab: there only a time makes a sample. Before the first sample, a comm may begin with one.
+        let needsTime = line[0] == UInt8(ascii: "\t") && (isOpen || PerfScriptFrame.isIndented(line))
         switch PerfScriptSample.parse(line, needsTime: needsTime, words: &words) {
         case .sample(let sample):
             report.sampleLines += 1

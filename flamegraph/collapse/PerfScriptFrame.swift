@@ -25,6 +25,12 @@ struct PerfScriptFrame {
         return (address, end, index)
     }
 
+    /// Whether a line begins as perf's own frames do, whatever fields it prints: a tab, and an address padded to 16 digits.
+    static func isIndented(_ line: UnsafeRawBufferPointer) -> Bool {
+        guard line.first == UInt8(ascii: "\t"), let start = symbolStart(line) else { return false }
+        return start.addressEnd >= 17
+    }
+
     /// Reads a line without blanks at its end.
     static func parse(_ line: UnsafeRawBufferPointer) -> PerfScriptFrame? {
         guard let (address, addressEnd, symbol) = symbolStart(line) else { return nil }

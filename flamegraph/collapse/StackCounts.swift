@@ -80,14 +80,20 @@ struct StackCounts: ~Copyable {
         for (place, name) in order.enumerated() { rank[Int(name)] = UInt32(place) }
         var text: [UInt8] = []
         try forEachSorted(rank: rank) { stack, weight in
+            let line = text.count
             var isFirst = true
             for frame in stack {
                 if !isFirst { text.append(UInt8(ascii: ";")) }
-                let start = text.count
                 appendDisplayed(names.bytes(frame), to: &text)
-                // A line that begins so is a comment.
-                if isFirst, text[start...].starts(with: "# ".utf8) { text[start + 1] = UInt8(ascii: "_") }
                 isFirst = false
+            }
+            // A line that begins with this and a blank is a comment.
+            if text.count > line, text[line] == UInt8(ascii: "#") {
+                if text.count == line + 1 {
+                    text.append(UInt8(ascii: "_"))
+                } else if text[line + 1].isSpace {
+                    text[line + 1] = UInt8(ascii: "_")
+                }
             }
             text.append(UInt8(ascii: " "))
             text.append(contentsOf: String(weight).utf8)

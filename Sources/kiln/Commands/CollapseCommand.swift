@@ -1,5 +1,6 @@
 import ArgumentParser
 import Flamegraph
+import Glibc
 import KilnSymbols
 
 /// `kiln collapse`: what other profilers print, as folded stacks.
@@ -134,7 +135,9 @@ struct CollapseArguments: ParsableArguments {
 
     /// Collapses all files. Without a format, that of each text is found; together they make sense in one format only.
     func collapse(_ named: CollapseFormat?) throws {
+        if let output { try refuseOverwriting(files, with: output) }
         var found: (format: CollapseFormat, collapser: any Collapser)?
+        var (readFiles, emptyFiles): ([String], [String]) = ([], [])
         func open(_ format: CollapseFormat) throws -> any Collapser {
             try check(format)
             let collapser = format.collapser(options, `inline` ? AddressLines(showsContext: context) : nil)
@@ -143,22 +146,24 @@ struct CollapseArguments: ParsableArguments {
         }
         if let named { _ = try open(named) }
         for file in files {
+            var isEmpty = true
             var beginning: [UInt8] = []
             var isKnown = named != nil
             var failure: (any Error)?
             func guess() throws {
                 guard let format = CollapseFormat.guess(beginning) else {
                     let formats = CollapseFormat.all.map(\.title).joined(separator: ", ")
-                    throw Failure("\(file): \(beginning.isEmpty ? "nothing is in it" : "no known format"). There are: \(formats).")
+                    throw Failure("\(file): \(isEmpty ? "nothing is in it" : "no known format"). There are: \(formats).")
                 }
                 if let found, found.format.name != format.name {
-                    throw Failure("\(file): \(format.title), but \(files[0]) is \(found.format.title): collapse each by itself.")
+                    throw Failure("\(file): \(format.title), but \(readFiles.first ?? "") is \(found.format.title): collapse each by itself.")
                 }
                 isKnown = true
                 let collapser = try found?.collapser ?? open(format)
                 beginning.withUnsafeBytes { collapser.read($0) }
             }
             try readPieces(of: file, named?.title ?? "what another profiler printed") { piece in
+                if !piece.isEmpty { isEmpty = false }
                 if failure != nil { return }
                 if isKnown {
                     found?.collapser.read(piece)
@@ -168,12 +173,20 @@ struct CollapseArguments: ParsableArguments {
                 }
             }
             if let failure { throw failure }
+            // valgrind --separate-threads=yes leaves such a file beside those of the threads.
+            if isEmpty, files.count > 1 {
+                emptyFiles.append(file)
+                continue
+            }
             if !isKnown { try guess() }
             found?.collapser.endInput()
+            readFiles.append(file)
         }
+        guard emptyFiles.count < files.count else { throw Failure("\(file): nothing is in them.") }
+        for file in emptyFiles { say("kiln: \(file): nothing is in it") }
         guard let (format, collapser) = found else { return }
         collapser.finish()
-        tell(collapser.report, format)
+        tell(collapser.report, format, readFiles)
         try check(collapser.report, format)
         if plain { for note in collapser.notes { say("kiln: \(file): \(note)") } }
         try writePieces(to: output) { write in
@@ -211,8 +224,8 @@ struct CollapseArguments: ParsableArguments {
 
     // MARK: What is said
 
-    private func tell(_ report: CollapseReport, _ format: CollapseFormat) {
-        for line in report.rejectedLines { say("kiln: \(line.input < files.count ? files[line.input] : file): \(line)") }
+    private func tell(_ report: CollapseReport, _ format: CollapseFormat, _ readFiles: [String]) {
+        for line in report.rejectedLines { say("kiln: \(line.input < readFiles.count ? readFiles[line.input] : file): \(line)") }
         if report.rejectedCount > report.rejectedLines.count {
             say("kiln: \(file): \(report.rejectedCount) lines in all could not be understood")
         }
@@ -241,5 +254,19 @@ struct CollapseArguments: ParsableArguments {
     private func list(_ events: [CollapseReport.Event]) -> String {
         let hasSamples = events.contains { $0.samples > 0 }
         return events.map { (hasSamples ? "\($0.samples) of " : "") + ($0.name.isEmpty ? "no named event" : $0.name) }.joined(separator: ", ")
+    }
+}
+
+/// Refuses an output that is one of the inputs: opening it would empty what is still to be read.
+func refuseOverwriting(_ inputs: [String], with output: String) throws {
+    guard output != "-" else { return }
+    var target = stat()
+    guard stat(output, &target) == 0, target.st_mode & S_IFMT == S_IFREG else { return }
+    for input in inputs {
+        var source = stat()
+        guard (input == "-" ? fstat(0, &source) : stat(input, &source)) == 0 else { continue }
+        if source.st_dev == target.st_dev, source.st_ino == target.st_ino {
+            throw Failure("\(output) is read and would be overwritten: give another file with --output.")
+        }
     }
 }

@@ -93,6 +93,21 @@ struct FoldedCommandTests {
                 + "kiln: a.folded: no samples. Give a file that `valgrind --tool=callgrind` wrote.\n")
     }
 
+    @Test func anEmptyFileAmongOthersIsNamed() throws {
+        let output = "main;read 12\nmain;write 5\n"
+        try expect("$k collapse empty.folded a.folded --plain", output: output, errors: "kiln: empty.folded: nothing is in it\n")
+        try expect("$k collapse folded a.folded empty.folded --plain", output: output, errors: "kiln: empty.folded: nothing is in it\n")
+        try expect(
+            "$k collapse empty.folded empty.folded", status: 1, output: "", errors: "kiln: empty.folded, empty.folded: nothing is in them.\n")
+    }
+
+    @Test func anInputIsNotOverwritten() throws {
+        let errors = "kiln: same.folded is read and would be overwritten: give another file with --output.\n"
+        try expect("cp a.folded same.folded; $k collapse same.folded -o same.folded", status: 1, output: "", errors: errors)
+        try expect("cp a.folded same.folded; $k collapse - -o same.folded < same.folded; cmp a.folded same.folded", errors: errors)
+        try expect("cp a.folded same.folded; $k collapse a.folded -o same.folded; cat same.folded", output: "main;read 12\nmain;write 5\n")
+    }
+
     @Test func differencesAreTextOrAPicture() throws {
         let said = "kiln: the profiles differ in weight, b.folded has 0.18 times that of a.folded: -n compares shares\n"
         try expect("$k diff a.folded b.folded", output: "main;read 12 2\nmain;write 5 0\nother;x 0 1\n", errors: said)
