@@ -2,7 +2,7 @@
 extension FoldedStacks {
     /// What was read is the first profile; what is read next is the second.
     public mutating func beginSecondProfile() {
-        firstProfile = Profile(total: total, decimals: decimals, acceptedLines: acceptedLines, measure: measure)
+        firstProfile = Profile(total: total, decimals: decimals, acceptedLines: acceptedLines, measure: measure, sampleWeight: sampleWeight)
         for node in 0..<UInt32(tree.count) { _ = before.append(tree.takeWeight(of: node)) }
         weightByLeafKind = weightByLeafKind.map { _ in 0 }
         decimals = 0
@@ -27,6 +27,11 @@ extension FoldedStacks {
         }
         if isScaled ? new > UInt64.max / 2 : old.addingReportingOverflow(new).overflow { return false }
         firstProfile = nil
+        var merged = first.measure.merged(with: measure)
+        // Scaled, numbers don't tell any more what a sample weighs.
+        if isScaled, merged.sampleWeight == nil, merged.unit != Measure.mixedUnit {
+            merged.sampleWeight = Self.weightOfBoth(first.sampleWeight, sampleWeight)
+        }
         tree.scaleWeights(by: powerOfTen(finest - decimals))
         let unit = powerOfTen(finest - first.decimals)
         let scale: (numerator: UInt64, denominator: UInt64) = isScaled ? (new, old) : (1, 1)
@@ -43,10 +48,16 @@ extension FoldedStacks {
         decimals = finest
         isDifference = true
         acceptedLines += first.acceptedLines
-        measure = first.measure.merged(with: measure)
-        beforeScale = Double(scale.numerator) / Double(scale.denominator)
+        measure = merged
+        measure.beforeScale = isScaled ? Double(scale.numerator) / Double(scale.denominator) : nil
         reduceDecimals()
         return true
+    }
+
+    /// The weight of a sample in two profiles: the larger one, which colours less. Counts of which only one has small numbers are counts.
+    private static func weightOfBoth(_ old: Double?, _ new: Double?) -> Double? {
+        guard let old, let new else { return old == 1 || new == 1 ? 1 : nil }
+        return max(old, new)
     }
 
     /// A node's place is behind its parent's, so one pass takes the children's weights away and another one adds them again.
@@ -75,5 +86,7 @@ extension FoldedStacks {
         var decimals: Int
         var acceptedLines: Int
         var measure: Measure
+        /// As the text says, or its numbers tell.
+        var sampleWeight: Double?
     }
 }

@@ -33,6 +33,7 @@ extension FoldedStacks {
         blankLines += part.blankLines
         commentLines += part.commentLines
         inputMeasure.add(part.inputMeasure)
+        sawBase = sawBase || part.sawBase
         rejectedCount += part.rejectedCount
         for var line in part.rejectedLines.prefix(Self.rejectedLimit - rejectedLines.count) {
             line.number += lineNumber

@@ -40,10 +40,11 @@ public struct FoldedReading: Sendable {
 
     public init() {}
 
-    /// The line as it should be read, or nil when it is as it should be.
-    func changed(_ line: UnsafeRawBufferPointer) -> [UInt8]? {
+    /// The line as it should be read, and whether it has one of the bases; nil when it is as it should be.
+    func changed(_ line: UnsafeRawBufferPointer) -> (text: [UInt8], hasBase: Bool)? {
         if bases.isEmpty, !stripsNumbers, encoding == .utf8 { return nil }
         var text = encoding == .utf8 ? Array(line) : line.flatMap { Array(Unicode.Scalar($0).utf8) }
+        var hasBase = false
         if !bases.isEmpty {
             let frames = text.split(separator: UInt8(ascii: ";"), omittingEmptySubsequences: false)
             // The last frame has the numbers behind it.
@@ -51,8 +52,9 @@ public struct FoldedReading: Sendable {
                 bases.contains(Array(frame)) || frame.endIndex == text.endIndex && bases.contains { frame.starts(with: $0 + [UInt8(ascii: " ")]) }
             }
             if let last { text = Array(text[frames[last].startIndex...]) }
+            hasBase = last != nil
         }
-        return stripsNumbers ? Self.withoutNumbers(text) : text
+        return (stripsNumbers ? Self.withoutNumbers(text) : text, hasBase)
     }
 
     private static func withoutNumbers(_ text: [UInt8]) -> [UInt8] {
@@ -163,6 +165,8 @@ extension FoldedStacks {
     /// Multiplies every weight by a decimal number, exactly. False, and nothing changed, when that needs more than 64 bits.
     public mutating func multiply(by factor: ExactNumber) -> Bool {
         if total.multipliedReportingOverflow(by: factor.value).overflow || decimals + factor.decimals > 18 { return false }
+        // Only what is compared is judged by samples.
+        if isDifference { measure.sampleWeight = sampleWeight.map { $0 * Double(factor.value) / Double(powerOfTen(factor.decimals)) } }
         scaleWeights(by: factor.value)
         decimals += factor.decimals
         return true

@@ -25,6 +25,8 @@ public struct FoldedStacks: ~Copyable {
     /// What the inputs say that their numbers are.
     public internal(set) var measure = Measure()
     var inputMeasure = Measure()
+    /// What the input read last says that its numbers are; nil where it had no line.
+    public internal(set) var lastInputMeasure: Measure?
     var isFirstInput = true
     /// Lines that could not be counted. The first of them are in `rejectedLines`.
     public internal(set) var rejectedCount = 0
@@ -42,10 +44,13 @@ public struct FoldedStacks: ~Copyable {
     /// Whether the stacks are two profiles: each line had two numbers.
     public internal(set) var isDifference = false
     /// What the first profile's weights were multiplied by before they came here: 1 when they are as recorded.
-    public internal(set) var beforeScale = 1.0
+    public var beforeScale: Double { measure.beforeScale ?? 1 }
     /// Whether some inputs were two profiles and some one: what the numbers mean together, nobody can say.
     public var mixesColumns: Bool { isDifference && inputsOfOneNumber > 0 }
     var inputsOfOneNumber = 0
+    var sawBase = false
+    /// Whether no stack had a frame of `reading.bases`, where some are wanted.
+    public var missesBases: Bool { !reading.bases.isEmpty && !sawBase }
     /// How the input at hand is read, once that is known.
     var columns: FoldedReading.Columns
     /// The input so far, until its columns are known.
@@ -124,6 +129,7 @@ public struct FoldedStacks: ~Copyable {
             measure = isFirstInput ? inputMeasure : measure.merged(with: inputMeasure)
             isFirstInput = false
         }
+        lastInputMeasure = lineNumber > 0 ? inputMeasure : nil
         inputMeasure = Measure()
         columns = reading.columns
         inputIndex += 1
@@ -156,7 +162,8 @@ public struct FoldedStacks: ~Copyable {
             while end > 1, line[end - 1].isSpace || line[end - 1] == UInt8(ascii: "\r") { end -= 1 }
             return inputMeasure.read(line[1..<end])
         }
-        if let changed = reading.changed(line) {
+        if let (changed, hasBase) = reading.changed(line) {
+            if hasBase { sawBase = true }
             changed.withUnsafeBytes { bytes in
                 guard let base = bytes.baseAddress else { return }
                 readStack(bytes, readableEnd: base + bytes.count)

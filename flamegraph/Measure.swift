@@ -4,6 +4,8 @@
 ///     # unit: ns
 ///     # weight of a sample: 5025125
 ///     # roots: processes
+///
+/// Text of two profiles that were scaled to the same weight says `# first profile multiplied by: 50`, too.
 public struct Measure: Sendable, Equatable {
     /// What was counted or timed.
     public var event: String?
@@ -13,6 +15,11 @@ public struct Measure: Sendable, Equatable {
     public var sampleWeight: Double?
     /// Whether each stack begins with the name of its process, which is no code.
     public var rootsAreProcesses = false
+    /// What the first of two profiles was multiplied by after it was recorded; nil where its weights are as recorded.
+    var beforeScale: Double?
+
+    /// The unit of what was added up from different ones.
+    static let mixedUnit = "units"
 
     public init() {}
 
@@ -23,6 +30,7 @@ public struct Measure: Sendable, Equatable {
         if let unit { text += "# unit: \(displayString(unit.utf8))\n" }
         if let sampleWeight { text += "# weight of a sample: \(decimalText(sampleWeight))\n" }
         if rootsAreProcesses { text += "# roots: processes\n" }
+        if let beforeScale { text += "# first profile multiplied by: \(decimalText(beforeScale))\n" }
         return text
     }
 
@@ -33,7 +41,9 @@ public struct Measure: Sendable, Equatable {
         }
         if let name = value(" event: ") { event = name }
         if let name = value(" unit: ") { unit = name }
-        if let number = value(" weight of a sample: ").flatMap(Double.init), number.isFinite, number > 0 { sampleWeight = number }
+        func number(_ key: String) -> Double? { value(key).flatMap(Double.init).flatMap { $0.isFinite && $0 > 0 ? $0 : nil } }
+        if let weight = number(" weight of a sample: ") { sampleWeight = weight }
+        if let scale = number(" first profile multiplied by: ") { beforeScale = scale }
         if value(" roots: processes") == "" { rootsAreProcesses = true }
     }
 
@@ -43,16 +53,32 @@ public struct Measure: Sendable, Equatable {
         unit = later.unit ?? unit
         sampleWeight = later.sampleWeight ?? sampleWeight
         rootsAreProcesses = rootsAreProcesses || later.rootsAreProcesses
+        beforeScale = later.beforeScale ?? beforeScale
     }
 
     /// What two inputs have in common, each of its own measure.
     func merged(with other: Measure) -> Measure {
         var both = Measure()
         if event == other.event { both.event = event }
-        if unit == other.unit { both.unit = unit }
-        if let sampleWeight, let weight = other.sampleWeight { both.sampleWeight = max(sampleWeight, weight) }
+        both.unit = unit == other.unit ? unit : countsTheSame(as: other) ? nil : Self.mixedUnit
+        if both.unit != Self.mixedUnit, let sampleWeight, let weight = other.sampleWeight { both.sampleWeight = max(sampleWeight, weight) }
         both.rootsAreProcesses = rootsAreProcesses && other.rootsAreProcesses
+        if beforeScale != nil || other.beforeScale != nil { both.beforeScale = max(beforeScale ?? 1, other.beforeScale ?? 1) }
         return both
+    }
+
+    /// Whether weights of the two may be added up and compared. Text that says nothing is taken for samples.
+    public func countsTheSame(as other: Measure) -> Bool {
+        let (one, two) = (unit ?? "samples", other.unit ?? "samples")
+        if one != two { return false }
+        guard one == "samples", let event, let otherEvent = other.event else { return true }
+        return event == otherEvent
+    }
+
+    /// What is counted, for a sentence: `samples of cycles`; nil where the text doesn't say.
+    public var counted: String? {
+        guard let unit else { return nil }
+        return unit == "samples" && event != nil ? "samples of \(event ?? "")" : unit
     }
 
     private func decimalText(_ value: Double) -> String {
@@ -62,11 +88,13 @@ public struct Measure: Sendable, Equatable {
 
 extension FoldedStacks {
     /// What the weights count, in the plural, as far as the text tells.
-    public var unit: String { measure.unit ?? (looksLikeCounts ? "samples" : "units") }
+    public var unit: String { measure.unit ?? (looksLikeCounts ? "samples" : Measure.mixedUnit) }
 
     /// The weight of one sample, which decides what noise is: as the text says, or what its numbers allow; nil where nothing tells.
     public var sampleWeight: Double? {
         if let sampleWeight = measure.sampleWeight { return sampleWeight }
+        // Numbers that were scaled, or added up from different units, tell nothing.
+        if measure.beforeScale != nil || measure.unit == Measure.mixedUnit { return nil }
         if looksLikeCounts { return 1 }
         // Samples of one period: all weights are multiples of it.
         let divisor = greatestCommonDivisor

@@ -180,7 +180,7 @@ function search() {
     covered += total[box];
     uncounted = end[box];
   }
-  tell(found === 0 ? "No match" : `Matched ${percent(covered, total[0])} in ${weight(found)} ${found === 1 ? "frame" : "frames"}`);
+  tell(found === 0 ? "No match" : `Matched ${percent(covered, total[0])} in ${found.toLocaleString("en-US")} ${found === 1 ? "frame" : "frames"}`);
 }
 function searchAnew() {
   view.term = input.value.toWellFormed?.() ?? input.value;  // half a surrogate pair has no address
@@ -230,34 +230,48 @@ resetButton.addEventListener("click", reset);
 const addressKey = serial === 0 ? "frame" : `frame${serial + 1}`;
 const segment = (box) =>
   encodeURIComponent(profile.names[name[box]] + ("up".includes(kindLetter(box)) ? "" : `_[${kindLetter(box)}]`));
-function address() {
+// What the address says of this picture.
+function ownPart() {
   const path = [];
   for (let box = view.zoom; box > 0; box = parent[box]) path.unshift(segment(box));
-  return `#${addressKey}=` + path.join(";") + (view.term && "&search=" + encodeURIComponent(view.term))
+  return `${addressKey}=` + path.join(";") + (view.term && "&search=" + encodeURIComponent(view.term))
     + (view.term && view.regex ? "&regex=1" : "") + (view.term && view.exactCase ? "&case=1" : "")
     + (fromLeaf ? "&view=callers" : "") + (inverted !== profile.inverted ? "&flip=1" : "")
     + (view.cut !== profile.cut ? "&cut=" + view.cut : "");
 }
+// The fields of each picture of the page, by its key: they begin with the key, those before any key are the first picture's.
+function addressParts() {
+  const parts = new Map();
+  let key = "frame";
+  for (const field of location.hash.slice(1).split("&")) {
+    const at = field.indexOf("=");
+    if (at <= 0) continue;
+    if (/^frame[0-9]*$/.test(field.slice(0, at))) key = field.slice(0, at);
+    parts.set(key, [...(parts.get(key) ?? []), field]);
+  }
+  return parts;
+}
+const savedPart = () => addressParts().get(addressKey)?.join("&") ?? `${addressKey}=`;
 function remember(asNewEntry) {
-  const wanted = address();
-  if (wanted === location.hash || (wanted === `#${addressKey}=` && location.hash === "")) return;
+  const own = ownPart();
+  if (own === savedPart()) return;
+  const parts = addressParts();
+  parts.set(addressKey, [own]);
+  // What every picture shows at first needs no words where another has some.
+  if (own === `${addressKey}=` && parts.size > 1) parts.delete(addressKey);
+  const wanted = "#" + [...parts.values()].flat().join("&");
   try {
     if (asNewEntry) location.hash = wanted; else location.replace(wanted);
   } catch (error) {
     // A picture inside a sandbox may have no address of its own; it works without one.
   }
 }
-function addressFields() {
-  const fields = {};
-  for (const field of location.hash.slice(1).split("&")) {
-    const at = field.indexOf("=");
-    if (at > 0) fields[field.slice(0, at)] = field.slice(at + 1);
-  }
-  // The address of another picture says nothing of this one.
-  return Object.keys(fields).some((key) => key !== addressKey && /^frame[0-9]*$/.test(key)) ? null : fields;
-}
 function restore() {
-  const fields = addressFields() ?? {};
+  const fields = {};
+  for (const field of addressParts().get(addressKey) ?? []) {
+    const at = field.indexOf("=");
+    fields[field.slice(0, at)] = field.slice(at + 1);
+  }
   inverted = profile.inverted !== (fields.flip === "1");
   view.cut = ["auto", "left", "right"].includes(fields.cut) ? fields.cut : profile.cut;
   showCut();
@@ -284,7 +298,7 @@ function decoded(text) {
 // Browsers and mail programs differ in which characters of an address they escape.
 const canonical = (text) => encodeURIComponent(decoded(text));
 window.addEventListener("hashchange", () => {
-  if (location.hash === address() || addressFields() === null) return;
+  if (savedPart() === ownPart()) return;
   restore();
   arrange();
 });

@@ -117,6 +117,19 @@ struct BrowserTests {
         expectNoComplaints()
     }
 
+    /// Weights may have digits after the point; how many frames are found has none.
+    @Test func matchesAreCountedWhole() throws {
+        try open("m;inner 0.5\nm;inner2 1.25\n")
+        try browser.press("/")
+        try browser.type("inner")
+        #expect(try status() == "Matched 100 % in 2 frames")
+        try open((0..<1200).map { "m;inner\($0) 5\n" }.joined(), options: FlamegraphOptions(countName: "ns"))
+        try browser.press("/")
+        try browser.type("inner")
+        #expect(try status() == "Matched 100 % in 1,200 frames")
+        expectNoComplaints()
+    }
+
     @Test func theSearchKnowsLiteralsPatternsAndCase() throws {
         try open("a.c 10\nabc 20\nABC 70\n")
         try browser.press("f", control: true)

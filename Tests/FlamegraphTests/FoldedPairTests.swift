@@ -28,6 +28,46 @@ private func paired(_ before: String, _ after: String, normalized: Bool = false)
         #expect(paired("a 1\nb 2\n", "a 1\nb 1\n", normalized: true)?.text == "a 0.667 1\nb 1.333 1\n")
     }
 
+    /// A text of scaled weights is judged as the pair it was written from.
+    @Test(arguments: ["", "# weight of a sample: 2\n"])
+    func theTextOfAScaledPairSaysHowItWasScaled(comments: String) throws {
+        let (old, new) = ("\(comments)m;a 10\nm;b 10\n", "\(comments)m;a 35000\nm;b 65001\n")
+        guard let stacks = pair(Array(old.utf8), Array(new.utf8), normalized: true) else {
+            Issue.record("the weights fit")
+            return
+        }
+        var reading = FoldedReading()
+        reading.columns = .two
+        let written = FoldedStacks(parsing: Array(stacks.measure.comments.utf8) + stacks.foldedText(), reading)
+        let (scale, weight) = (written.beforeScale, written.sampleWeight)
+        #expect(scale == 5000.05)
+        #expect(weight == (comments.isEmpty ? 1 : 2))
+        for picture in [text(try drawn(stacks, FlamegraphOptions())), text(try drawn(written, FlamegraphOptions()))] {
+            #expect(picture.contains(">b<") && picture.contains(">a<"))
+        }
+    }
+
+    @Test func aScaledPairOfUnknownSamplesIsNotJudged() {
+        guard let stacks = pair(Array("a 1234567\nb 7654321\n".utf8), Array("a 7654321\nb 1234567\n".utf8), normalized: true) else {
+            Issue.record("the weights fit")
+            return
+        }
+        var reading = FoldedReading()
+        reading.columns = .two
+        let written = FoldedStacks(parsing: Array(stacks.measure.comments.utf8) + stacks.foldedText(), reading)
+        let weights = [stacks.sampleWeight, written.sampleWeight]
+        #expect(weights == [nil, nil])
+    }
+
+    @Test func samplesWeighMoreWhenWeightsAreMultiplied() throws {
+        var reading = FoldedReading()
+        reading.columns = .two
+        var stacks = FoldedStacks(parsing: Array("a 3 4\n".utf8), reading)
+        let isMultiplied = stacks.multiply(by: try #require(ExactNumber("1000")))
+        let weight = stacks.sampleWeight
+        #expect(isMultiplied && weight == 1000)
+    }
+
     @Test func whatWasThereDoesNotVanishByRounding() {
         #expect(paired("a 1\nb 99999\n", "b 1\n", normalized: true)?.text == "a 0.001 0\nb 1 1\n")
     }

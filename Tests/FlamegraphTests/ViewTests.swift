@@ -178,7 +178,7 @@ extension BrowserTests {
         #expect(try browser.value(texts(1)) == all)
         #expect(try browser.value(texts(0)) == "all copy main parse write")
         _ = try browser.value("document.querySelectorAll('.flamegraph')[1].querySelector('[aria-label^=Root]').click()")
-        #expect(try fragment() == "#frame2=&flip=1")
+        #expect(try fragment() == "#frame=main;write&frame2=&flip=1")
         #expect(try browser.value(texts(0)) == "all copy main parse write")
         _ = try browser.value("history.back()")
         try browser.wait(for: "location.hash === '#frame=main;write'")
@@ -186,6 +186,15 @@ extension BrowserTests {
         // A key meant for the one is none for the other.
         try browser.press("/")
         #expect(try browser.value("document.activeElement.closest('.flamegraph') === document.querySelectorAll('.flamegraph')[0]") == "true")
+        // One address holds both pictures, each with a part of its own.
+        try browser.open(file.absoluteString + "#frame=main;write&search=copy&frame2=main;read&flip=1&search=parse")
+        try browser.wait(for: "document.querySelectorAll('.controls').length === 2")
+        #expect(try browser.value("[...document.querySelectorAll('.flamegraph input')].map((x) => x.value).join(' ')") == "copy parse")
+        #expect(try browser.value(texts(0)) == "all copy main parse write")
+        #expect(try browser.value(texts(1)) == "all main parse read")
+        _ = try browser.value("document.querySelectorAll('.flamegraph')[0].querySelector('[aria-label^=Show][aria-label*=Escape]').click()")
+        #expect(try fragment() == "#frame2=main;read&flip=1&search=parse")
+        #expect(try browser.value(texts(1)) == "all main parse read")
         expectNoComplaints()
     }
 

@@ -37,18 +37,24 @@ struct DiffCommand: ParsableCommand {
 
     func run() throws {
         try reportingErrors {
+            try refuseOutput(output, onto: [before, after])
             var reading = FoldedReading()
             reading.stripsNumbers = stripsNumbers
             var stacks = FoldedStacks(reading)
             try read(before, into: &stacks)
+            let measureBefore = stacks.measure
             stacks.beginSecondProfile()
             try read(after, into: &stacks)
+            let measureAfter = stacks.measure
             guard stacks.pairProfiles(normalized: normalize) else {
                 throw Failure("\(before), \(after): weights together need more than 64 bits. Use a larger unit.")
             }
             let oldShare = Double(stacks.totalBefore) / Double(stacks.total)
             let ratio = (1 - oldShare) / oldShare
-            if !normalize, !(0.8...1.25).contains(ratio) {
+            if !measureBefore.countsTheSame(as: measureAfter) {
+                let advice = normalize ? "only shares can be compared" : "their weights can't be compared, -n compares shares"
+                say("kiln: \(countedText(before, measureBefore)), \(countedText(after, measureAfter)); \(advice)")
+            } else if !normalize, !(0.8...1.25).contains(ratio) {
                 say(
                     "kiln: the profiles differ in weight, \(after) has \((ratio * 100).rounded() / 100) times that of \(before): -n compares shares")
             }

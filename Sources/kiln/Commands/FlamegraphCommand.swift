@@ -58,6 +58,7 @@ struct FlamegraphCommand: ParsableCommand {
     func run() throws {
         try reportingErrors {
             if csp { return try Output.standardOutput.write([Line(ContentSecurityPolicy.directives)]) }
+            try refuseOutput(output, onto: files)
             var reading = FoldedReading()
             reading.columns = diff.map { $0 ? .two : .one } ?? .decidedByInput
             reading.isReversed = reverse
@@ -65,13 +66,19 @@ struct FlamegraphCommand: ParsableCommand {
             reading.encoding = FoldedReading.Encoding(encoding) ?? .utf8
             reading.bases = Set(base.map { Array($0.utf8) })
             var stacks = FoldedStacks(reading)
+            var first: (file: String, measure: Measure)?
             for file in files {
                 try readStacks(of: file, into: &stacks)
+                guard let measure = stacks.lastInputMeasure else { continue }
+                if let first { try check(first.file, first.measure, file, measure) } else { first = (file, measure) }
             }
             let name = files.joined(separator: ", ")
             tellRejected(stacks, of: files)
             if stacks.mixesColumns {
                 throw Failure("\(name): some files have two numbers on every line, some one. Say which is meant: --diff or --no-diff.")
+            }
+            if stacks.missesBases, !stacks.isEmpty {
+                throw Failure("\(name): no stack has a frame \(base.joined(separator: " or ")). Give --base a frame's whole name and its mark, like read_[k].")
             }
             if let factor, let number = ExactNumber(factor), !stacks.multiply(by: number) {
                 throw Failure("\(name): weights times \(factor) need more than 64 bits. Give a smaller --factor.")
@@ -87,5 +94,13 @@ struct FlamegraphCommand: ParsableCommand {
             }
             try picture.draw(stacks, options, to: output)
         }
+    }
+
+    /// Refuses to add up what is known to be different, and says where that isn't known.
+    private func check(_ first: String, _ measure: Measure, _ other: String, _ otherMeasure: Measure) throws {
+        if measure.countsTheSame(as: otherMeasure) { return }
+        let said = "\(countedText(first, measure)), \(countedText(other, otherMeasure))"
+        guard measure.counted == nil || otherMeasure.counted == nil else { throw Failure("\(said): they can't be added up. Draw each by itself.") }
+        say("kiln: \(said): the numbers are added up as they are")
     }
 }

@@ -42,3 +42,17 @@ func writePieces(to file: String?, _ body: ((([UInt8]) throws -> Void)) throws -
         throw Failure("cannot write \(file): \(error). Give a file that can be written with --output.")
     }
 }
+
+/// Refuses to write over a file that is read, before any of it is lost.
+func refuseOutput(_ output: String?, onto inputs: [String]) throws {
+    guard let output, output != "-" else { return }
+    var written = stat()
+    guard stat(output, &written) == 0, written.st_mode & S_IFMT == S_IFREG else { return }
+    for input in inputs {
+        var read = stat()
+        guard (input == "-" ? fstat(STDIN_FILENO, &read) : stat(input, &read)) == 0 else { continue }
+        if read.st_dev == written.st_dev, read.st_ino == written.st_ino {
+            throw Failure("\(output): is read and can't be written at the same time. Give another file with --output.")
+        }
+    }
+}

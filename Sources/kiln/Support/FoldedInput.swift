@@ -2,14 +2,19 @@ import Flamegraph
 import Glibc
 import SystemPackage
 
-/// Reads folded stacks from a file, or standard input for `-`. The halves of a large file are read at the same time.
+/// Reads folded stacks from a file, or standard input for `-`. The halves of a large file are read at the same time. Text that
+/// `kiln collapse` has to read first is refused.
 func readStacks(of file: String, into stacks: inout FoldedStacks) throws {
+    let firstPiece = 1 << 16
+    let rejectedBefore = stacks.rejectedCount
+    var beginning: [UInt8] = []
     try withInput(file, "folded stacks") { input in
-        var size = 1 << 16
+        var size = firstPiece
         try forEachPiece { piece in
             let length = try input.read(into: UnsafeMutableRawBufferPointer(rebasing: piece[..<size]))
             size = piece.count
             stacks.read(UnsafeRawBufferPointer(rebasing: piece[..<length]))
+            beginning.append(contentsOf: piece[..<min(length, firstPiece - beginning.count)])
             // The first lines tell whether the others can be read without them.
             guard length > 0, stacks.canBeDivided, let halves = try Halves(input) else { return length }
             try halves.read(into: &stacks)
@@ -17,6 +22,15 @@ func readStacks(of file: String, into stacks: inout FoldedStacks) throws {
         }
     }
     stacks.endInput()
+    if stacks.rejectedCount > rejectedBefore, let format = CollapseFormat.uncollapsed(beginning) {
+        let command = file == "-" ? "kiln collapse" : "kiln collapse \(file)"
+        throw Failure("\(file): \(format.title), not folded stacks. Collapse it first: `\(command)`.")
+    }
+}
+
+/// What the numbers of a file are, for a sentence.
+func countedText(_ file: String, _ measure: Measure) -> String {
+    measure.counted.map { "\(file) counts \($0)" } ?? "\(file) doesn't say what it counts"
 }
 
 /// Where a large file is divided. What writes into a pipe has the other CPU, and nothing of a pipe can be read twice.

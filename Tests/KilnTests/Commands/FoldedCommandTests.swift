@@ -117,6 +117,67 @@ struct FoldedCommandTests {
         try expect("$k flamegraph --no-diff two.folded | grep -o '<text [^>]*>main [13]</text>' | sed 's/.*>m/m/'", output: "main 1</text>\n")
     }
 
+    @Test func theTextOfADifferenceIsJudgedAsThePicture() throws {
+        let inputs = "printf 'm;a 10\\nm;b 10\\n' > s1; printf 'm;a 350\\nm;b 650\\n' > s2"
+        let signs = "grep -c '[▲▼] [ab]<' x.svg"
+        try expect("\(inputs); $k diff -n s1 s2 -o x.svg; \(signs)", status: 1, output: "0\n")
+        try expect("\(inputs); $k diff -n s1 s2 | $k flamegraph -o x.svg; \(signs)", status: 1, output: "0\n")
+        try expect(
+            "\(inputs); $k diff -n s1 s2",
+            output: "# weight of a sample: 1\n# first profile multiplied by: 50\nm;a 500 350\nm;b 500 650\n")
+    }
+
+    private static let events = """
+        printf '# event: cycles\\n# unit: cycles\\n# weight of a sample: 1000\\na;b 5000\\n' > ev1
+        printf '# event: cpu-clock\\n# unit: ns\\n# weight of a sample: 10\\na;b 50\\n' > ev2
+        printf 'a;b 5\\n' > plain1
+
+        """
+
+    @Test func differentUnitsAreNotAddedUpSilently() throws {
+        try expect(
+            Self.events + "$k flamegraph ev1 ev2", status: 1, output: "",
+            errors: "kiln: ev1 counts cycles, ev2 counts ns: they can't be added up. Draw each by itself.\n")
+        try expect(
+            Self.events + "$k flamegraph ev1 plain1 | grep -o '5,005 units' | sort -u", output: "5,005 units\n",
+            errors: "kiln: ev1 counts cycles, plain1 doesn't say what it counts: the numbers are added up as they are\n")
+        try expect(
+            Self.events + "$k diff ev1 ev2 | grep '^a'", output: "a;b 5000 50\n",
+            errors: "kiln: ev1 counts cycles, ev2 counts ns; their weights can't be compared, -n compares shares\n")
+        try expect(
+            Self.events + "$k diff -n ev1 ev2 | grep '^a'", output: "a;b 50 50\n",
+            errors: "kiln: ev1 counts cycles, ev2 counts ns; only shares can be compared\n")
+        try expect(Self.events + "$k flamegraph ev1 ev1 | grep -o '10,000 cycles' | sort -u", output: "10,000 cycles\n")
+    }
+
+    @Test func textOfOtherProfilersIsToBeCollapsedFirst() throws {
+        func said(_ name: String, _ title: String) -> String { "kiln: \(name): \(title), not folded stacks. Collapse it first: `kiln collapse \(name)`.\n" }
+        let perf = "printf 'dd 7 1.0: e:\\n\\t1f read (/bin/dd)\\n\\n' > x.perf; "
+        try expect(
+            perf + "$k flamegraph a.folded x.perf -o x.svg; s=$?; test ! -e x.svg && exit $s", status: 1, errors: said("x.perf", "`perf script` text"))
+        try expect(perf + "$k diff x.perf a.folded", status: 1, output: "", errors: said("x.perf", "`perf script` text"))
+        let callgrind = "printf '# callgrind format\\nversion: 1\\nevents: Ir\\n\\nfn=(1) main\\n16 100\\n17 100\\n18 5\\n19 5\\n20 1\\n21 1\\n' > cg.out; "
+        try expect(callgrind + "$k flamegraph cg.out", status: 1, output: "", errors: said("cg.out", "callgrind.out of valgrind"))
+        let gdb = "printf 'Thread 1 (Thread 0x7f (LWP 7) \"w-1\"):\\n#0  0x1 in f () at a.c:1\\n'"
+        try expect(
+            "\(gdb) | $k flamegraph", status: 1, output: "",
+            errors: "kiln: -: `thread apply all bt` of gdb, not folded stacks. Collapse it first: `kiln collapse`.\n")
+    }
+
+    @Test func aBaseThatNoStackHasIsSaid() throws {
+        try expect(
+            "$k flamegraph --base nope a.folded", status: 1, output: "",
+            errors: "kiln: a.folded: no stack has a frame nope. Give --base a frame's whole name and its mark, like read_[k].\n")
+        try expect("$k flamegraph --base nope --base read a.folded b.folded > x.svg")
+    }
+
+    @Test func aFileThatIsReadIsNotWritten() throws {
+        let said = "kiln: a.folded: is read and can't be written at the same time. Give another file with --output.\n"
+        for command in ["flamegraph a.folded", "flamegraph b.folded - < a.folded", "diff b.folded a.folded", "diff --svg ./a.folded b.folded"] {
+            try expect("$k \(command) -o a.folded; s=$?; cat a.folded; exit $s", status: 1, output: "main;read 12\nmain;write 5\n", errors: said)
+        }
+    }
+
     /// Hashed by another program than kiln.
     @Test func thePrintedPolicyHasTheHashesOfThePicture() throws {
         let script = """
