@@ -217,6 +217,7 @@ struct kiln_stack_stats {
 	X(OWN_EVENTS, "own_events", \
 		"events of a thread while its stack was taken: the program that took it caused them, or an interrupt came in between") \
 	X(WAITING_MAP_FULL, "waiting_map_full", "waits of threads for which there was no room: too many live at a time") \
+	X(WAITS_WITHOUT_END, "waits_without_end", "waits whose end the kernel did not show: their time is missing") \
 	X(WAKES_MAP_FULL, "wakes_map_full", "wakers of waits for which there was no room: too many different pairs of stacks") \
 	X(STACKS_MAP_FULL, "stacks_map_full", "samples of a stack for which there was no room: the session has too many different stacks") \
 	X(STACKS_RING_FULL, "stacks_ring_full", "samples of a new stack that found no room on its way to user space") \

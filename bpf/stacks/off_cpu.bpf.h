@@ -99,6 +99,8 @@ static __always_inline struct kiln_waiting *wait_of(__u32 tid)
 
 static __always_inline void start_wait(struct kiln_waiting *wait, const struct kiln_stack *stack, __u32 state, __u64 now)
 {
+	if (wait->began_ns)
+		lose(KILN_LOST_WAITS_WITHOUT_END, 1);
 	wait->key = stack->key;
 	wait->woken_ns = state == KILN_WAIT_RUNNABLE ? now : 0;
 	wait->state = state;

@@ -18,7 +18,7 @@ extension KernelTests {
             #expect(kiln.stop() == 0, "\(kiln.errorText)")
             let record = try Session(directory: directory + "/s").record, off = try #require(record.samples.offCPU)
             #expect(off.recorded > waits && Double(off.complete) >= Double(off.recorded) * 0.995, "\(off)")
-            #expect(off.ends.values.reduce(0, +) == off.recorded && record.lost.isEmpty, "\(off), \(record.lost)")
+            #expect(off.ends.values.reduce(0, +) == off.recorded && record.otherLosses.isEmpty, "\(off), \(record.lost)")
             let stacks = Stacks(try String(contentsOfFile: directory + "/s/stacks.off-cpu.folded", encoding: .utf8))
             #expect(stacks.samples(throughAll: chain) > 0, "\(chain): \(stacks.lines.prefix(20))")
             print("waits through \(chain): \(off.recorded), \(off.complete) complete, \(off.ends)")
@@ -141,7 +141,7 @@ extension KernelTests {
             #expect(abs(all - own) <= own * 0.02 + 2003 * 10_000, "\(all) of \(own)")
             // The rest is for the run queue, which other programs fill.
             #expect(disk > own / 5 && time("(sleeping)") == 0, "\(disk) of \(own), \(queued) in the run queue")
-            #expect(record.lost.isEmpty)
+            #expect(record.otherLosses.isEmpty)
             print("disk: \(disk) and \(queued) in the run queue of \(own) ns")
         }
 
@@ -225,7 +225,7 @@ extension KernelTests {
             _ = program.wait()
             #expect(kiln.wait() == 0, "\(kiln.errorText)")
             let (record, stacks) = try Self.read(directory + "/s"), off = try #require(record.samples.offCPU)
-            #expect(record.ended == "target exited" && record.lost.isEmpty)
+            #expect(record.ended == "target exited" && record.otherLosses.isEmpty)
             // Only the first pause() reaches beyond the session.
             #expect(off.recorded > 2 * 1009 && off.openWaits == 1, "\(off)")
             #expect(
