@@ -1,4 +1,5 @@
 import ArgumentParser
+import Glibc
 import KilnKernel
 import KilnModel
 import KilnTargets
@@ -102,6 +103,8 @@ struct RecordCommand: ParsableCommand {
                 watched: watched, sampling, folding: folding,
                 known: {
                     if !isWatched { return folding.code(ofProcesses: (try? ProcFS().pids()) ?? []) }
+                    // Of a command, the C library and the loader, which the shell that started kiln has as a rule.
+                    if processes.isEmpty { return folding.code(ofProcesses: [getpid(), getppid()]) }
                     return children ? folding.code(ofProcesses: target.pids.flatMap { ProcFS().descendants(of: $0) }) : []
                 },
                 events: places, only: filter, descendants: children ? { target.pids.flatMap { ProcFS().descendants(of: $0) } } : nil,

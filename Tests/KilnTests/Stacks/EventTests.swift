@@ -279,8 +279,8 @@ extension KernelTests {
             // A command that is recorded gives its own status.
             let directory = temporaryDirectory()
             defer { try? FileManager.default.removeItem(atPath: directory) }
-            let command = try KilnRun(["-e", "major-faults", "-o", directory + "/s", "--", "true"], subcommand: "record")
-            #expect(command.wait() == 0 && command.errorText.contains("recorded nothing: major-faults did not happen"), "\(command.errorText)")
+            let command = try KilnRun(["-e", "sys_enter_reboot", "-o", directory + "/s", "--", "true"], subcommand: "record")
+            #expect(command.wait() == 0 && command.errorText.contains("recorded nothing: syscalls:sys_enter_reboot did not happen"), "\(command.errorText)")
             // It waited, with a stack that nobody saw.
             #expect(try recording(["-p", pid, "-F", "0", "--off-cpu"], ends: 0).contains("attached to sleep"))
         }
