@@ -11,6 +11,7 @@
 
 #include "common/bpf.h"
 #include "stacks/unwinding.bpf.h"
+#include "stacks/user_memory.bpf.h"
 
 #define MAPPINGS_TREE_LEVELS 6 /* 16 children a node: far more than a process can map */
 #define VM_EXEC 4

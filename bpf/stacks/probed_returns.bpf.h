@@ -10,6 +10,7 @@
 #include "common/bpf.h"
 #include "stacks/code_bytes.bpf.h"
 #include "stacks/unwinding.bpf.h"
+#include "stacks/user_memory.bpf.h"
 
 #define PROBES_PAGE_BYTES 4096
 #define PROBED_RETURNS 64            /* MAX_URETPROBE_DEPTH: of a task at a time */
