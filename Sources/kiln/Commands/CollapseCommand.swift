@@ -135,7 +135,7 @@ struct CollapseArguments: ParsableArguments {
 
     /// Collapses all files. Without a format, that of each text is found; together they make sense in one format only.
     func collapse(_ named: CollapseFormat?) throws {
-        if let output { try refuseOverwriting(files, with: output) }
+        try refuseOutput(output, onto: files)
         var found: (format: CollapseFormat, collapser: any Collapser)?
         var (readFiles, emptyFiles): ([String], [String]) = ([], [])
         func open(_ format: CollapseFormat) throws -> any Collapser {
@@ -254,19 +254,5 @@ struct CollapseArguments: ParsableArguments {
     private func list(_ events: [CollapseReport.Event]) -> String {
         let hasSamples = events.contains { $0.samples > 0 }
         return events.map { (hasSamples ? "\($0.samples) of " : "") + ($0.name.isEmpty ? "no named event" : $0.name) }.joined(separator: ", ")
-    }
-}
-
-/// Refuses an output that is one of the inputs: opening it would empty what is still to be read.
-func refuseOverwriting(_ inputs: [String], with output: String) throws {
-    guard output != "-" else { return }
-    var target = stat()
-    guard stat(output, &target) == 0, target.st_mode & S_IFMT == S_IFREG else { return }
-    for input in inputs {
-        var source = stat()
-        guard (input == "-" ? fstat(0, &source) : stat(input, &source)) == 0 else { continue }
-        if source.st_dev == target.st_dev, source.st_ino == target.st_ino {
-            throw Failure("\(output) is read and would be overwritten: give another file with --output.")
-        }
     }
 }

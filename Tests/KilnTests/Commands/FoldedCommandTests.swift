@@ -102,7 +102,7 @@ struct FoldedCommandTests {
     }
 
     @Test func anInputIsNotOverwritten() throws {
-        let errors = "kiln: same.folded is read and would be overwritten: give another file with --output.\n"
+        let errors = "kiln: same.folded: is read and can't be written at the same time. Give another file with --output.\n"
         try expect("cp a.folded same.folded; $k collapse same.folded -o same.folded", status: 1, output: "", errors: errors)
         try expect("cp a.folded same.folded; $k collapse - -o same.folded < same.folded; cmp a.folded same.folded", errors: errors)
         try expect("cp a.folded same.folded; $k collapse a.folded -o same.folded; cat same.folded", output: "main;read 12\nmain;write 5\n")
