@@ -27,7 +27,7 @@ public enum HostEvents {
         Counter(name: name, type: PERF_TYPE_HARDWARE.rawValue, config: UInt64(config.rawValue))
     }
 
-    /// Counters of the kernel. Each event is told of. The last ones are perf's other names.
+    /// Counters of the kernel. The kernel reports each single event. The last entries are other names that perf accepts.
     public static let software = [
         software("page-faults", PERF_COUNT_SW_PAGE_FAULTS), software("minor-faults", PERF_COUNT_SW_PAGE_FAULTS_MIN),
         software("major-faults", PERF_COUNT_SW_PAGE_FAULTS_MAJ), software("context-switches", PERF_COUNT_SW_CONTEXT_SWITCHES),

@@ -282,7 +282,7 @@ extension CollapseReport {
         #expect(try lines(text, "callgrind") == ["main 10", "main;a 30", "main;a;leaf 100", "main;b 30", "main;b;leaf 300"])
         var options = collapseDefaults
         options.events = ["Dr"]
-        // No call has a cost of this event: whoever reads cost where, nobody is known to have caused it.
+        // The calls have no cost of this event, so its functions have no known callers.
         #expect(try lines(text, "callgrind", options) == ["leaf 7", "main 1"])
         let wrong = try #require(read(Array(text.replacing("totals: 470", with: "totals: 471").utf8), collapseDefaults))
         #expect(wrong.collapser.report.rejectedLines.map(\.reason) == [.otherTotal])

@@ -121,7 +121,7 @@ import Testing
         let text = Array(try Data(contentsOf: output))
         #expect(CollapseFormat.guess(text)?.name == "callgrind")
         let (lines, collapser) = try #require(read(text, collapseDefaults))
-        // Its totals are among what is held against the sum.
+        // The reader compares the sum of all costs with the `totals:` of the file.
         #expect(collapser.report.rejectedCount == 0, "\(collapser.report.rejectedLines)")
         let totals = String(decoding: text, as: UTF8.self).split(separator: "\n").filter { $0.hasPrefix("totals: ") }
         #expect(sumOfWeights(Array(lines.joined(separator: "\n").utf8)) == totals.reduce(0) { $0 + (UInt64($1.split(separator: " ")[1]) ?? 0) })

@@ -2,7 +2,7 @@ import CElfutils
 import Glibc
 import SystemPackage
 
-/// Where functions and static probes of a program or library lie in its file, as uprobes need it.
+/// The file offsets of the functions and static probes of a program or library. Uprobes are attached by file offset.
 public struct ProbePlaces {
     /// A function. Several may have one name.
     public struct Function: Equatable, Sendable {

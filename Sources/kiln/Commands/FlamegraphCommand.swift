@@ -96,7 +96,7 @@ struct FlamegraphCommand: ParsableCommand {
         }
     }
 
-    /// Refuses to add up what is known to be different, and says where that isn't known.
+    /// Refuses inputs with different units. Prints a line if the unit of an input is unknown.
     private func check(_ first: String, _ measure: Measure, _ other: String, _ otherMeasure: Measure) throws {
         if measure.countsTheSame(as: otherMeasure) { return }
         let said = "\(countedText(first, measure)), \(countedText(other, otherMeasure))"

@@ -281,7 +281,7 @@ extension KernelTests {
             defer { try? FileManager.default.removeItem(atPath: directory) }
             let command = try KilnRun(["-e", "sys_enter_reboot", "-o", directory + "/s", "--", "true"], subcommand: "record")
             #expect(command.wait() == 0 && command.errorText.contains("recorded nothing: syscalls:sys_enter_reboot did not happen"), "\(command.errorText)")
-            // It waited, with a stack that nobody saw.
+            // It slept all the time: a wait that began before the session is recorded, too.
             #expect(try recording(["-p", pid, "-F", "0", "--off-cpu"], ends: 0).contains("attached to sleep"))
         }
 
