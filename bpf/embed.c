@@ -54,6 +54,7 @@ static const struct kiln_loss request_losses[] = { KILN_REQUEST_LOSSES(X) };
 static const struct kiln_loss syscall_losses[] = { KILN_SYSCALL_LOSSES(X) };
 static const struct kiln_loss stack_losses[] = { KILN_STACK_LOSSES(X) };
 static const struct kiln_loss stack_ends[] = { KILN_STACK_ENDS(X) };
+static const struct kiln_loss unknown_work[] = { KILN_UNKNOWN_WORK(X) };
 #undef X
 
 struct kiln_loss kiln_describe_request_loss(unsigned int loss)
@@ -115,6 +116,10 @@ struct kiln_loss kiln_describe_stack_loss(unsigned int loss)
 struct kiln_loss kiln_describe_stack_end(unsigned int end)
 {
 	return stack_ends[end];
+}
+struct kiln_loss kiln_describe_unknown_work(unsigned int reason)
+{
+	return unknown_work[reason];
 }
 
 #define X(name, class) { { name }, KILN_CLASS_##class },

@@ -60,6 +60,9 @@ struct PerfFieldsTests {
             // Newer ones than 6.1.
             ["ip", "dso", "dsoff"], ["ip", "sym", "symoff", "dso", "dsoff"],
         ]
+        // Files of the host's other processes come and go between two runs of `perf script`: then it names their frames otherwise.
+        let ownProcesses: Set = ["threads", "C2_CompilerThre", "DB_writer", "worker_7", "ad", "a_12/34_5.6:_b", "lead", "7", "123_456_7", "[unknown]"]
+        func isOwn(_ process: String) -> Bool { !recorded.arguments.contains("-a") || ownProcesses.contains(process) }
         let others = ["time", "cpu", "misc", "event", "period"] + recorded.extra
         var generator = SeededGenerator(seed: 20)
         var read = 0
@@ -78,10 +81,14 @@ struct PerfFieldsTests {
             }
             read += 1
             var known: [String: UInt64] = [:]
-            for sample in truth where !chosen.contains("event") || sample.event == truth[0].event {
+            for sample in truth where isOwn(sample.process) && (!chosen.contains("event") || sample.event == truth[0].event) {
                 known[sample.folded(fields), default: 0] += chosen.contains("period") ? max(sample.period, 1) : 1
             }
-            #expect(Set(result.lines) == Set(known.map { "\($0.key) \($0.value)" }), "\(fields)")
+            let expected = known.map { "\($0.key) \($0.value)" }
+            let lines = result.lines.filter { isOwn(String($0[..<($0.firstIndex(of: ";") ?? $0.lastIndex(of: " ") ?? $0.endIndex)])) }
+            // The lines that differ, not all of them: of a whole host they are many.
+            #expect(Set(lines).subtracting(expected) == [], "\(fields)")
+            #expect(Set(expected).subtracting(lines) == [], "\(fields)")
             #expect(result.report.rejectedCount == 0, "\(fields): \(result.report.rejectedLines)")
             #expect(result.report.accountedLines == result.report.lines, "\(fields)")
         }
@@ -160,8 +167,10 @@ private struct PerfRecording {
         /// Innermost first: the function, and what stands in parentheses behind it.
         var frames: [(symbol: String, module: String)]
 
+        /// As `collapse` writes it.
+        var process: String { comm.isEmpty ? "[unknown]" : String(comm.map { $0 == " " || $0 == "\t" ? "_" : $0 }) }
+
         func folded(_ fields: [String]) -> String {
-            let process = comm.isEmpty ? "[unknown]" : String(comm.map { $0 == " " || $0 == "\t" ? "_" : $0 })
             guard fields.contains("ip") else { return process }
             let names = frames.map { frame in
                 if fields.contains("sym"), !["", "[unknown]"].contains(frame.symbol) {

@@ -12,6 +12,7 @@
 #include "kiln_trace.h"
 #include "kiln_turns.h"
 #include "kiln_unwind.h"
+#include "kiln_work.h"
 
 /* A compiled BPF object, 8-byte aligned, alive for ever. */
 struct kiln_object {
@@ -66,6 +67,9 @@ struct kiln_loss kiln_describe_stack_loss(unsigned int loss);
 
 /* How a user stack ended: its name in every output, and what it means. */
 struct kiln_loss kiln_describe_stack_end(unsigned int end);
+
+/* Why it is not known what a thread works on: its name in every output, and what it means. */
+struct kiln_loss kiln_describe_unknown_work(unsigned int reason);
 
 /* The name of a system call of this architecture, or NULL. */
 const char *kiln_syscall_name(unsigned int number);
