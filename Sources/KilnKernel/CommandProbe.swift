@@ -66,13 +66,14 @@ public struct CommandProbe: ~Copyable {
     ///   - trace: Also emits a record for each request.
     ///   - rows: The map of histograms, if it was created already.
     ///   - turns: Another object of the session updates it, too.
+    ///   - work: Another object takes stacks, which get labels.
     ///   - refused: Called with each library that can't be followed, and the reason.
     public init(
         watching watched: WatchedProcesses, objects: RequestObjects = .redis, side: Side = .server, hook: CommandHook, trace: TraceFilter? = nil,
-        tls libraries: [TLSLibrary] = [], rows: CommandRows? = nil, turns: Turns? = nil, refused: (TLSLibrary, KernelError) -> Void = { _, _ in }
+        tls libraries: [TLSLibrary] = [], rows: CommandRows? = nil, turns: Turns? = nil, work: WorkMaps? = nil, refused: (TLSLibrary, KernelError) -> Void = { _, _ in }
     ) throws(KernelError) {
         let programs = hook.programs(for: side)
-        let loaded = try Self.load(watched, objects, side, hook, programs, trace, Shared(rows: rows, turns: turns), libraries, refused)
+        let loaded = try Self.load(watched, objects, side, hook, programs, trace, Shared(rows: rows, turns: turns, work: work), libraries, refused)
         let followable = loaded.followable
         let refusedPreemptionOff = loaded.refusedPreemptionOff
         var object = loaded.object
@@ -101,12 +102,12 @@ public struct CommandProbe: ~Copyable {
     /// Loads the first of `hooks` that this kernel allows. `refused` is called for each refused hook but the last.
     public static func load(
         watching watched: WatchedProcesses, objects: RequestObjects = .redis, side: Side = .server, firstOf hooks: [CommandHook],
-        trace: TraceFilter? = nil, tls libraries: [TLSLibrary] = [], rows: CommandRows? = nil, turns: Turns? = nil, refused: (CommandHook, KernelError) -> Void,
+        trace: TraceFilter? = nil, tls libraries: [TLSLibrary] = [], rows: CommandRows? = nil, turns: Turns? = nil, work: WorkMaps? = nil, refused: (CommandHook, KernelError) -> Void,
         refusedTLS: (TLSLibrary, KernelError) -> Void = { _, _ in }
     ) throws(KernelError) -> CommandProbe {
         func probe(_ hook: CommandHook) throws(KernelError) -> CommandProbe {
             try CommandProbe(
-                watching: watched, objects: objects, side: side, hook: hook, trace: trace, tls: libraries, rows: rows, turns: turns, refused: refusedTLS
+                watching: watched, objects: objects, side: side, hook: hook, trace: trace, tls: libraries, rows: rows, turns: turns, work: work, refused: refusedTLS
             )
         }
         for hook in hooks.dropLast() {
@@ -142,6 +143,7 @@ public struct CommandProbe: ~Copyable {
         try object.setConstant(section: ".rodata.commands", capacity)
         try object.setConstant(section: ".rodata.tls", tls)
         if let turns = shared.turns { try object.use(turns.descriptor, asMap: "turns") }
+        try WorkMaps.configure(object, shared.work)
         if let made = shared.rows?.descriptor {
             try object.use(made, asMap: "command_stats")
         } else {
@@ -161,6 +163,7 @@ public struct CommandProbe: ~Copyable {
     private struct Shared {
         let rows: CommandRows?
         let turns: Turns?
+        let work: WorkMaps?
     }
 
     private struct Loaded: ~Copyable {

@@ -1,9 +1,8 @@
 /* SPDX-License-Identifier: (GPL-2.0-only OR BSD-2-Clause) */
-/* What a thread of a server works on: labels of stacks, and the records of the maps `work` and `held_stacks`. */
+/* What a thread of a server works on: labels of stacks, and the record of the map `work`. */
 #ifndef KILN_WORK_H
 #define KILN_WORK_H
 
-#include "kiln_stacks.h"
 #include "kiln_targets.h"
 
 #pragma clang diagnostic push
@@ -15,6 +14,7 @@
  *   3 bits   enum kiln_activity
  *   10 bits  a command's row, or KILN_LABEL_SEVERAL; enum kiln_unknown_work of unknown work
  *   2 bits   enum kiln_verdict */
+#define KILN_LABEL_IDLE 1 /* of off-CPU stacks: a wait in a multiplexer (epoll_wait and its kin) for new work */
 #define KILN_LABEL_ACTIVITY_SHIFT 1
 #define KILN_LABEL_ACTIVITIES 8
 #define KILN_LABEL_ROW_SHIFT 4
@@ -53,6 +53,49 @@ enum kiln_verdict {
 	KILN_VERDICT_NONE, /* every stack is kept */
 	KILN_VERDICT_SLOW, /* its service was longer than asked for */
 	KILN_VERDICT_FAST,
+};
+
+#define KILN_WORK_SLOTS 64 /* threads of servers whose work is followed: the main thread of each target by its index, and others behind */
+#define KILN_WORK_THREADS 4096 /* threads, other than main ones, that have been seen to receive or send */
+
+/* What user space chooses before loading, of objects that follow requests and of those that take stacks. */
+struct kiln_work_options {
+	__u32 followed; /* 0: stacks have no labels */
+	__u32 reserved;
+};
+
+/* Value of `work`, by slot: what a thread works on since its last receive or send. A cache line. Written by what follows requests, in the
+ * thread itself; read, and `undecided` written, by what takes its stacks. */
+struct kiln_work {
+	__u64 event_ns;    /* when that receive or send returned; 0: none was seen */
+	__u64 connection;  /* of a receive */
+	__u64 received_ns; /* likewise */
+	__u64 others_ns;   /* of a main thread: when another thread of its process last received, to within 100 ms */
+	__u64 started;     /* start_boottime of a thread that is not the main one: its number may be another thread's later */
+	__u16 label;       /* of what it does since; 0: the next event decides */
+	__u16 inside;      /* enum kiln_work_call: of a function that receives or sends in user space */
+	__u32 undecided;   /* stacks that the next event decides */
+	__u64 reserved[2];
+};
+
+/* The call in which a stack was taken. */
+enum kiln_work_call {
+	KILN_CALL_NONE,
+	KILN_CALL_RECEIVE,
+	KILN_CALL_SEND,
+	KILN_CALL_WAIT, /* for events */
+};
+
+/* What is known of a thread's work when its stack is taken. */
+struct kiln_known_work {
+	__u64 connection;  /* whose call it works for, if `label` has a command */
+	__u64 received_ns; /* and when that was received */
+	__u64 turn_ns;     /* the beginning of the event loop's turn */
+	__u32 slot;        /* KILN_WORK_SLOTS: the label is decided */
+	__s32 descriptor;  /* of the call; -1: any */
+	__u16 call;        /* enum kiln_work_call */
+	__u16 label;       /* unless the next event is that of the call; 0: the next event decides */
+	__u32 reserved;
 };
 
 #pragma clang diagnostic pop

@@ -8,6 +8,7 @@
 #include "requests/io.bpf.h"
 #include "requests/observer.bpf.h"
 #include "requests/variant.h"
+#include "include/kiln_work.h"
 
 /* A send, with the requests that it may answer. */
 struct replied {
@@ -37,6 +38,8 @@ static long answer_run(__u32 index, struct answer_context *context)
 	barrier_var(batch);
 	count = run->count < context->left ? run->count : context->left;
 	row = run->command & ~QUEUED;
+	if (row != r->answered_row)
+		r->answered_row = KILN_LABEL_SEVERAL;
 	record_answers(row, run->command & QUEUED, count, &c->batches[batch & (PIPELINE_BATCHES - 1)], replied->connection->sent_ns,
 		context->are_errors, r->largest_at - r->answered < count ? r->largest : 0);
 	r->answered += count;

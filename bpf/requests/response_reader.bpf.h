@@ -32,6 +32,9 @@ struct response_reader {
 	__u32 lists;                   /* where each reply lies has to be known */
 	__u32 passed_largest;          /* what pass_elements() knows of those that it has passed: the length of the largest, and */
 	__u32 passed_largest_at;       /* which it is; in memory, where it is any number for the verifier, not one for each way to it */
+	__u32 answered_row;            /* of the pipeline's requests that are answered: their row, or KILN_LABEL_SEVERAL */
+	__u32 reserved;
+	__u64 answered_received_ns;    /* of the first one */
 	struct response_stream stream; /* of a send that begins at a boundary */
 	struct response_error errors[ERRORS_MAX];
 	__u8 bytes[WINDOW_BYTES + WINDOW_SLACK];

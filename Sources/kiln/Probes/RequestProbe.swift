@@ -20,6 +20,7 @@ final class RequestProbe: Probe {
     private let hook: CommandHook?
     private let rows: CommandRows?
     private let turns: Turns?
+    private let work: WorkMaps?
     private let trace: Trace?
     private let unknown: UnknownTargets
     /// The session ends if there are no requests to measure.
@@ -34,12 +35,13 @@ final class RequestProbe: Probe {
     ///   - followsTLS: False ignores encrypted connections; they are counted as lost.
     ///   - rows: The map of histograms, if it was created already.
     ///   - turns: Shared with the probe that counts system calls.
+    ///   - work: Shared with the probe of stacks.
     ///   - began: The time of kiln's start.
     ///   - isSolePurpose: The session ends early if no target speaks the protocol.
     init(
         _ wire: WireProtocol, _ targets: [Target], watched: WatchedProcesses, side: Side = .server, hook: CommandHook?, followsTLS: Bool = true,
         rows: CommandRows? = nil,
-        turns: Turns? = nil, trace: Trace? = nil, began: Nanoseconds, isSolePurpose: Bool
+        turns: Turns? = nil, work: WorkMaps? = nil, trace: Trace? = nil, began: Nanoseconds, isSolePurpose: Bool
     ) {
         self.wire = wire
         self.targets = targets
@@ -48,6 +50,7 @@ final class RequestProbe: Probe {
         self.hook = hook
         self.rows = rows
         self.turns = turns
+        self.work = work
         self.trace = trace
         self.isSolePurpose = isSolePurpose
         encrypted = EncryptedConnections(targets, follows: followsTLS)
@@ -62,7 +65,7 @@ final class RequestProbe: Probe {
     private func load(firstOf hooks: [CommandHook]) throws(KernelError) {
         let loaded = try CommandProbe.load(
             watching: watched, objects: wire.objects, side: side, firstOf: hooks, trace: trace?.filter, tls: encrypted.libraries, rows: rows, turns: turns,
-            refused: { refusals.append(refusal(of: $0, $1)) }, refusedTLS: { refusals.append(encrypted.refusal(of: $0, $1)) }
+            work: work, refused: { refusals.append(refusal(of: $0, $1)) }, refusedTLS: { refusals.append(encrypted.refusal(of: $0, $1)) }
         )
         if let trace { records = try TraceRecords(of: loaded, requestBytes: trace.filter.requestBytes, payload: wire.payload) }
         probe = consume loaded
