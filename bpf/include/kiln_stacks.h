@@ -156,7 +156,9 @@ enum kiln_held_state {
 	KILN_HELD_FREE,
 	KILN_HELD_TAKEN,     /* a program writes it, or adds it to its sum */
 	KILN_HELD_UNDECIDED, /* the next event of the thread decides what it is for */
-	KILN_HELD_DECIDED,
+	KILN_HELD_DECIDED, /* where only some calls' stacks are kept, it waits for the verdict on its call */
+	KILN_HELD_KEPT,
+	KILN_HELD_DROPPED,
 };
 
 /* A stack that is not in its sum yet. */
@@ -232,6 +234,8 @@ struct kiln_stack_stats {
 	__u64 seen;                 /* a stack was asked for */
 	__u64 recorded;             /* and its stack was counted */
 	__u64 kernel_truncated;     /* recorded, with more than KILN_KERNEL_DEPTH frames in the kernel */
+	__u64 left_out;             /* no stack was taken: the thread worked for none of the calls that are asked for */
+	__u64 dropped;              /* recorded, and in no sum: of a call that turned out not to be asked for */
 	__u64 ends[KILN_END_COUNT]; /* recorded, by how the user's side ended */
 };
 
@@ -240,6 +244,8 @@ struct kiln_stack_stats {
 		"stacks that were not taken: too many programs were taking stacks on that CPU, each interrupted or preempted") \
 	X(OWN_EVENTS, "own_events", \
 		"events of a thread while its stack was taken: the program that took it caused them, or an interrupt came in between") \
+	X(HELD_STACKS_FULL, "held_stacks_full", \
+		"stacks that could not wait for their call's reply: too many different ones were waiting for theirs") \
 	X(WAITING_MAP_FULL, "waiting_map_full", "waits of threads for which there was no room: too many live at a time") \
 	X(WAITS_WITHOUT_END, "waits_without_end", "waits whose end the kernel did not show: their time is missing") \
 	X(WAKES_MAP_FULL, "wakes_map_full", "wakers of waits for which there was no room: too many different pairs of stacks") \

@@ -261,6 +261,7 @@ static __always_inline void send_to_run(const struct place *place, struct connec
 		responses_at_boundary(&r->stream)) {
 		on_only_run_answered(x);
 		record_run(x, r->largest);
+		judge_calls(x, command_in_flight(x), x->run_count, x->received_ns, 0, false);
 		return;
 	}
 	if (observes_responses()) {
@@ -448,6 +449,7 @@ static __always_inline void follow_send(
 	if (x->waiting == WAITING_ONE && !(x->flags & IN_REPLY) && sends_one_response(send)) {
 		on_only_response(place, x, send->base, send->length);
 		record_answer(x, x->sent_ns, send->length, false);
+		judge_calls(x, command_in_flight(x), 1, x->received_ns, 0, false);
 		return;
 	}
 	if (x->waiting == WAITING_RUN && !(x->flags & IN_REPLY) && send->form == IO_BYTES && !observes_run(x)) {
@@ -475,21 +477,24 @@ static __always_inline void connection_sends(
 	struct kiln_work *w;
 	__u32 zero = 0, slot = 0;
 
-	if (work_options.followed) {
-		event.label = label_of_send(x);
-		event.received_ns = x->received_ns;
-	}
-	follow_send(place, x, send, task);
 	/* Any process may send. */
 	w = task->tgid == (int)targets.tgids[x->process & (KILN_MAX_TARGETS - 1)] ? own_work(task, x->process, &slot) : NULL;
-	if (!w)
+	if (!w) {
+		follow_send(place, x, send, task);
 		return;
+	}
+	event.label = label_of_send(x);
+	event.received_ns = x->received_ns;
+	w->verdict = 0;
+	follow_send(place, x, send, task);
 	r = bpf_map_lookup_elem(&response_readers, &zero);
 	if (r && event.label == KILN_LABEL(KILN_ACTIVITY_REPLY, KILN_LABEL_SEVERAL)) {
 		event.label = KILN_LABEL(KILN_ACTIVITY_REPLY, r->answered_row & KILN_LABEL_SEVERAL);
 		event.received_ns = r->answered_received_ns;
 	}
 	event.connection = x->id;
+	if (w->verdict && w->judged_ns >= event.received_ns)
+		event.verdict = w->verdict;
 	work_goes_on(w, slot, &event, 0, send->returned_ns);
 }
 

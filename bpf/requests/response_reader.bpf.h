@@ -35,6 +35,7 @@ struct response_reader {
 	__u32 answered_row;            /* of the pipeline's requests that are answered: their row, or KILN_LABEL_SEVERAL */
 	__u32 reserved;
 	__u64 answered_received_ns;    /* of the first one */
+	__u64 blocked_ns;              /* from the return of a reply's first send to that of this one, which ends it */
 	struct response_stream stream; /* of a send that begins at a boundary */
 	struct response_error errors[ERRORS_MAX];
 	__u8 bytes[WINDOW_BYTES + WINDOW_SLACK];
@@ -56,6 +57,7 @@ static __always_inline void start_responses(struct response_reader *r)
 	r->pushes = 0;
 	r->ended = r->answered = r->largest_at = 0;
 	r->largest = 0;
+	r->blocked_ns = 0;
 }
 
 /* `count` replies are behind us, of which the last ends at `end`; that number `at` among them is the largest, of `bytes`. */

@@ -83,12 +83,9 @@ static __always_inline bool add_wait_times(const struct kiln_stack_key *key, con
 	return true;
 }
 
-static void add_settled(const struct kiln_stack_key *key, const struct kiln_wait_times *times)
+static bool add_settled(const struct kiln_stack_key *key, const struct kiln_wait_times *times)
 {
-	if (key->kind == KILN_STACK_OFF_CPU)
-		add_wait_times(key, times);
-	else
-		add_weight(key, times->ns[0]);
+	return key->kind == KILN_STACK_OFF_CPU ? add_wait_times(key, times) : add_weight(key, times->ns[0]);
 }
 
 /* Send the frames of a stack that is new: that has no row without a label. False: lost, and counted as that. `context`: of the switch; NULL: the
@@ -161,13 +158,17 @@ static __always_inline void begin_wait(void *context, struct task_struct *task, 
 	if (!stats)
 		return;
 	count_in(where, &stats->seen);
+	find_work(&work->known, task, stack->key.process);
+	if (is_left_out(&work->known)) {
+		count_in(where, &stats->left_out);
+		return;
+	}
 	wait = wait_of(tid);
 	if (!wait) {
 		lose(KILN_LOST_WAITING_MAP_FULL, 1);
 		return;
 	}
 	claim_scratch(where);
-	find_work(&work->known, task, stack->key.process);
 	take_kernel_stack_at_switch(context, stack, task, state == KILN_WAIT_RUNNABLE);
 	take_thread_name(stack, task);
 	unwind_user_stack(stack, u, task);
@@ -176,22 +177,6 @@ static __always_inline void begin_wait(void *context, struct task_struct *task, 
 		start_wait(wait, stack, &work->known, state, now);
 	}
 	release_scratch(where);
-}
-
-/* Add the times of a wait that has ended, now or once it is decided what the thread works on. */
-static __always_inline void add_ended_wait(const struct kiln_waiting *wait, const struct kiln_wait_times *times)
-{
-	struct kiln_stack_key key = wait->key;
-	__u16 label = wait->work.label;
-
-	if (wait->work.slot < KILN_WORK_SLOTS) {
-		if (hold_stack(&wait->key, &wait->work, times))
-			return;
-		if (!label)
-			label = KILN_LABEL(KILN_ACTIVITY_UNKNOWN, KILN_UNKNOWN_NO_ROOM);
-	}
-	key.label |= label;
-	add_wait_times(&key, times);
 }
 
 /* A thread gets a CPU. One that was woken before its wait began (it was about to sleep when that happened) was runnable all the time. */
@@ -225,7 +210,7 @@ static __always_inline void end_wait(__u32 tid, __u64 now)
 			times->waits = 1;
 			times->longest_ns = length;
 		}
-		add_ended_wait(wait, times);
+		add_amount(&wait->key, &wait->work, times);
 	}
 	wait->began_ns = 0;
 }

@@ -158,28 +158,20 @@ static __always_inline bool know_frames(struct kiln_stack *stack, const struct u
 	return bpf_map_lookup_elem(&stack_weights, &stack->key) || (send_frames(stack, u) && add_weight(&stack->key, 0));
 }
 
-/* Add a weight to a stack whose frames are known, now or once it is decided what the thread works on. */
-static __always_inline bool add_known_weight(struct kiln_stack *stack, struct work_scratch *work, __u64 weight)
-{
-	__u16 label = work->known.label;
-
-	if (work->known.slot < KILN_WORK_SLOTS) {
-		__builtin_memset(&work->times, 0, sizeof work->times);
-		work->times.ns[0] = weight;
-		if (hold_stack(&stack->key, &work->known, &work->times))
-			return true;
-		if (!label)
-			label = KILN_LABEL(KILN_ACTIVITY_UNKNOWN, KILN_UNKNOWN_NO_ROOM);
-	}
-	stack->key.label |= label;
-	return add_weight(&stack->key, weight);
-}
-
 static __always_inline __u32 stats_row(const struct kiln_stack *stack)
 {
 	__u32 process = stack->key.process;
 
 	return stack->key.kind * 2 * KILN_MAX_TARGETS + (process < KILN_MAX_TARGETS ? process : KILN_MAX_TARGETS + stack->family);
+}
+
+static void drop_settled(const struct kiln_stack_key *key, __u64 stacks)
+{
+	__u32 row = key->kind * 2 * KILN_MAX_TARGETS + key->process;
+	struct kiln_stack_stats *stats = bpf_map_lookup_elem(&stack_stats, &row);
+
+	if (stats)
+		__sync_fetch_and_add(&stats->dropped, stacks);
 }
 
 /* A task's stack, with its key. `bytes`: so many hold the kernel's frames, which are in place. */
@@ -221,8 +213,14 @@ static __always_inline void add_stack(
 	stack->key.label = 0;
 	count_in(where, &stats->seen);
 	find_work(&work->known, task, stack->key.process);
+	if (is_left_out(&work->known)) {
+		count_in(where, &stats->left_out);
+		return;
+	}
 	take_stack(stack, u, task, bpf_get_stack(context, stack->frames, KERNEL_STACK_BYTES, 0));
-	if (know_frames(stack, u) && add_known_weight(stack, work, weight))
+	__builtin_memset(&work->times, 0, sizeof work->times);
+	work->times.ns[0] = weight;
+	if (know_frames(stack, u) && add_amount(&stack->key, &work->known, &work->times))
 		count_recorded(where, stats, stack);
 }
 

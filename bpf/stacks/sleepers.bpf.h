@@ -86,6 +86,8 @@ static __always_inline void take_sleeper(
 	if (!stats)
 		return;
 	find_work(known, task, stack->key.process);
+	if (is_left_out(known))
+		return;
 	copy_stack(u, task, regs->sp);
 	take_stack(stack, u, task, bpf_get_task_stack(task, stack->frames, KERNEL_STACK_BYTES, 0));
 	u->copied_bytes = 0;

@@ -15,7 +15,8 @@ struct work_event {
 	__u32 process;
 	__u32 label; /* of the call itself, and of what came before it and was not known */
 	__u16 call;
-	__u16 reserved[3];
+	__u16 verdict; /* on the call that a send has answered, plus 1; 0: it is not answered yet */
+	__u32 reserved;
 };
 
 struct decision {
@@ -25,6 +26,15 @@ struct decision {
 	__s32 descriptor;
 	__u32 reserved;
 };
+
+/* Gives a held stack the verdict on its call. */
+static __always_inline void decide_fate(struct kiln_held_stack *stack, __u32 verdict)
+{
+	if (verdict != KILN_VERDICT_LEFT_OUT)
+		stack->work.label |= verdict << KILN_LABEL_VERDICT_SHIFT;
+	__sync_val_compare_and_swap(
+		&stack->state, KILN_HELD_DECIDED, verdict == KILN_VERDICT_LEFT_OUT ? KILN_HELD_DROPPED : KILN_HELD_KEPT);
+}
 
 static long decide_stack(__u32 index, struct decision *by)
 {
@@ -47,6 +57,8 @@ static long decide_stack(__u32 index, struct decision *by)
 		known->label = KILN_LABEL(KILN_ACTIVITY_LOOP, 0);
 	}
 	__sync_val_compare_and_swap(&stack->state, KILN_HELD_UNDECIDED, KILN_HELD_DECIDED);
+	if (by->event->verdict && known->label == by->event->label)
+		decide_fate(stack, by->event->verdict - 1);
 	return 0;
 }
 
@@ -105,6 +117,16 @@ static __always_inline struct kiln_work *own_work(const struct task_struct *task
 		w->event_ns = w->label = w->undecided = 0;
 	}
 	return w;
+}
+
+/* A function of user space begins, in which the current thread receives or sends, or ends: KILN_CALL_NONE. What it does inside is for that. */
+static __always_inline void work_is_inside(const struct task_struct *task, __u32 process, __u16 call)
+{
+	__u32 slot = 0;
+	struct kiln_work *w = own_work(task, process, &slot);
+
+	if (w)
+		w->inside = call;
 }
 
 /* The current thread has received or sent. `then`: the label of what it does from now on; 0: the next event decides. The label changes before

@@ -8,6 +8,7 @@
 #include "common/targets.bpf.h"
 #include "include/kiln_stacks.h"
 #include "requests/turns.bpf.h"
+#include "stacks/losses.bpf.h"
 #include "stacks/unwinding.bpf.h"
 #include "work/calls.bpf.h"
 #include "work/work.bpf.h"
@@ -32,6 +33,14 @@ static __always_inline void know(struct kiln_known_work *known, __u16 activity, 
 	known->label = KILN_LABEL(activity, row);
 }
 
+/* Whether a label is of a command. */
+static __always_inline bool is_of_call(__u16 label)
+{
+	__u16 activity = label >> KILN_LABEL_ACTIVITY_SHIFT & (KILN_LABEL_ACTIVITIES - 1);
+
+	return activity >= KILN_ACTIVITY_EXEC && activity <= KILN_ACTIVITY_READ;
+}
+
 /* Of a thread that receives or sends. */
 static __always_inline void find_work_of_thread(
 	struct kiln_known_work *known, const struct kiln_work *w, const struct task_struct *task, __u32 slot)
@@ -54,8 +63,8 @@ static __always_inline void find_work_of_thread(
 		known->call = w->inside;
 		known->descriptor = -1;
 	}
-	/* Where the call doesn't decide, and nothing else has. */
-	known->slot = known->call == KILN_CALL_NONE && known->label ? KILN_WORK_SLOTS : slot;
+	known->slot = slot;
+	known->is_decided = known->call == KILN_CALL_NONE && known->label;
 }
 
 /* What a task works on. `process`: its number. In user mode the saved registers are those of an interrupt: no call's. */
@@ -68,6 +77,7 @@ static __always_inline void find_work(struct kiln_known_work *known, struct task
 
 	__builtin_memset(known, 0, sizeof *known);
 	known->slot = KILN_WORK_SLOTS;
+	known->is_decided = true;
 	if (!work_options.followed)
 		return;
 	know(known, KILN_ACTIVITY_BACKGROUND, 0);
@@ -91,15 +101,18 @@ static __always_inline void find_work(struct kiln_known_work *known, struct task
 		find_work_of_thread(known, w, task, slot);
 }
 
-/* Puts an amount where it belongs by its key; to be provided. */
-static void add_settled(const struct kiln_stack_key *key, const struct kiln_wait_times *times);
+/* To be provided: add a stack to its sum by its key, or count it as one that is dropped. */
+static bool add_settled(const struct kiln_stack_key *key, const struct kiln_wait_times *times);
+static void drop_settled(const struct kiln_stack_key *key, __u64 stacks);
 
 struct settling {
 	struct kiln_held_stacks *held;
+	struct kiln_work *thread;
 	const struct kiln_stack_key *key; /* of a stack that is to be held */
 	const struct kiln_known_work *work;
 	const struct kiln_wait_times *times;
 	__u64 turn_ns;
+	__u32 state; /* in which it is held */
 	bool is_held;
 };
 
@@ -126,6 +139,23 @@ static __always_inline bool is_same(const struct kiln_held_stack *held, const st
 		held->work.connection == new->work->connection && held->work.received_ns == new->work->received_ns;
 }
 
+static __always_inline bool take_held(struct kiln_held_stack *stack, __u32 state)
+{
+	return __sync_val_compare_and_swap(&stack->state, state, KILN_HELD_TAKEN) == state;
+}
+
+static __always_inline void free_held(struct kiln_held_stack *stack, struct settling *new)
+{
+	__sync_fetch_and_add(&new->thread->held, -1);
+	stack->state = KILN_HELD_FREE;
+}
+
+/* How many stacks a held one stands for. */
+static __always_inline __u64 stacks_of(const struct kiln_held_stack *stack)
+{
+	return stack->key.kind == KILN_STACK_OFF_CPU ? stack->times.waits + stack->times.earlier_waits : stack->times.ns[0];
+}
+
 static long settle_stack(__u32 index, struct settling *new)
 {
 	struct kiln_held_stack *stack;
@@ -137,29 +167,40 @@ static long settle_stack(__u32 index, struct settling *new)
 	if (state == KILN_HELD_UNDECIDED && stack->work.turn_ns != new->turn_ns) {
 		if (!stack->work.label)
 			know(&stack->work, KILN_ACTIVITY_LOOP, 0);
-		state = KILN_HELD_DECIDED;
-		stack->state = state;
+		stack->state = state = KILN_HELD_DECIDED;
 	}
-	if (state == KILN_HELD_DECIDED && __sync_val_compare_and_swap(&stack->state, state, KILN_HELD_TAKEN) == state) {
+	if (state == KILN_HELD_DECIDED && work_options.judged && !is_of_call(stack->work.label))
+		stack->state = state = KILN_HELD_DROPPED;
+	if ((state == KILN_HELD_KEPT || (state == KILN_HELD_DECIDED && !work_options.judged)) && take_held(stack, state)) {
 		stack->key.label |= stack->work.label;
 		add_settled(&stack->key, &stack->times);
-		stack->state = state = KILN_HELD_FREE;
+		free_held(stack, new);
+	} else if (state == KILN_HELD_DROPPED && take_held(stack, state)) {
+		drop_settled(&stack->key, stacks_of(stack));
+		free_held(stack, new);
 	}
 	if (new->is_held)
 		return 0;
-	if (state == KILN_HELD_UNDECIDED && is_same(stack, new) &&
-		__sync_val_compare_and_swap(&stack->state, state, KILN_HELD_TAKEN) == state) {
+	state = stack->state;
+	if (state == new->state && is_same(stack, new) && take_held(stack, state)) {
 		add_times(&stack->times, new->times);
 		stack->state = state;
 		new->is_held = true;
-	} else if (state == KILN_HELD_FREE && __sync_val_compare_and_swap(&stack->state, state, KILN_HELD_TAKEN) == state) {
+	} else if (state == KILN_HELD_FREE && take_held(stack, state)) {
 		stack->key = *new->key;
 		stack->work = *new->work;
 		stack->times = *new->times;
-		__sync_lock_test_and_set(&stack->state, KILN_HELD_UNDECIDED); /* after the rest */
+		__sync_fetch_and_add(&new->thread->held, 1);
+		__sync_lock_test_and_set(&stack->state, new->state); /* after the rest */
 		new->is_held = true;
 	}
 	return 0;
+}
+
+/* Whether a stack is not asked for, which is known at once. */
+static __always_inline bool is_left_out(const struct kiln_known_work *known)
+{
+	return work_options.judged && known->is_decided && !is_of_call(known->label);
 }
 
 /* Holds a stack of the current thread, or of one that does not run. False: there is no room. */
@@ -168,15 +209,36 @@ static __always_inline bool hold_stack(
 {
 	__u32 slot = known->slot;
 	struct settling new = { .key = key, .work = known, .times = times, .turn_ns = known->turn_ns };
-	struct kiln_work *w = bpf_map_lookup_elem(&work, &slot);
 
+	new.state = known->is_decided ? KILN_HELD_DECIDED : KILN_HELD_UNDECIDED;
+	new.thread = bpf_map_lookup_elem(&work, &slot);
 	new.held = bpf_map_lookup_elem(&held_stacks, &slot);
-	if (!w || !new.held)
+	if (!new.thread || !new.held)
 		return false;
 	bpf_loop(KILN_HELD_STACKS, settle_stack, &new, 0);
-	if (new.is_held)
-		__sync_fetch_and_add(&w->undecided, 1);
+	if (new.is_held && !known->is_decided)
+		__sync_fetch_and_add(&new.thread->undecided, 1);
 	return new.is_held;
+}
+
+/* Adds times, or a weight, to the sum of a stack: now, or once it is known what the thread works on. False: lost, and counted as that. */
+static __always_inline bool add_amount(
+	const struct kiln_stack_key *key, const struct kiln_known_work *known, const struct kiln_wait_times *times)
+{
+	struct kiln_stack_key labelled = *key;
+
+	labelled.label |= known->label;
+	if (known->is_decided && !work_options.judged)
+		return add_settled(&labelled, times);
+	if (hold_stack(key, known, times))
+		return true;
+	if (work_options.judged) {
+		lose(KILN_LOST_HELD_STACKS_FULL, 1);
+		return false;
+	}
+	if (!known->label)
+		labelled.label |= KILN_LABEL(KILN_ACTIVITY_UNKNOWN, KILN_UNKNOWN_NO_ROOM);
+	return add_settled(&labelled, times);
 }
 
 #endif
