@@ -256,6 +256,15 @@ public struct CommandProbe: ~Copyable {
         snapshot.addPrograms(programs())
     }
 
+    /// The commands' names by row, which labels of stacks hold.
+    public func rowNames() throws(KernelError) -> [Int: CommandName] {
+        var names = Dictionary(uniqueKeysWithValues: (0..<processes).map { ($0, CommandName.other) })
+        try ids.forEachEntry(key: kiln_command_key.self, value: UInt32.self) { key, row in
+            names[Int(row.pointee)] = withUnsafeBytes(of: key.pointee.name) { CommandName(bytes: $0) }
+        }
+        return names
+    }
+
     /// BPF run-time statistics of the loaded programs, by name.
     public func programs() -> [String: ProgramCounts] { object.programCounts() }
 

@@ -243,21 +243,27 @@ final class Session {
         }
     }
 
-    private func folded(_ table: StackTable, _ kind: StackKind, target index: Int) -> (text: [UInt8], names: NamesRecord)? {
+    private func named(_ table: StackTable, _ kind: StackKind, target index: Int) -> (stacks: [NamedStack], names: NamesRecord) {
         let target = plan.targets[index]
-        return plan.folding?.folded(table, kind, withIdle: plan.showsIdle) { target.stackRoot(of: $0, in: table, target: index) }
+        return plan.folding?.named(table, kind, withIdle: plan.showsIdle) { target.stackRoot(of: $0, in: table, target: index) }
+            ?? ([], NamesRecord(named: 0, unnamed: [:]))
     }
 
+    /// The stacks first: each of their rows has a name then.
     private func stackTable() throws -> StackTable? {
-        for probe in plan.probes { if let table = try probe.stacks() { return table } }
-        return nil
+        guard var table = try plan.probes.compactMap({ try $0.stacks() }).first else { return nil }
+        table.commandNames = try plan.probes.compactMap { try $0.commandNames() }.first
+        return table
     }
 
     /// Writes the stacks so far, for the case that kiln is killed.
     private func checkpointStacks() throws {
         let began = MonotonicClock.now(), table = try stackTable() ?? StackTable()
+        let tellsWork = table.tellsWork
         let stacks = stackKinds.map { kind in
-            FoldedTexts(kind: kind, files: files(of: kind), byTarget: plan.targets.indices.map { folded(table, kind, target: $0)?.text ?? [] })
+            var texts = FoldedTexts(kind: kind, files: files(of: kind))
+            for index in plan.targets.indices { texts.add(named(table, kind, target: index).stacks, byCommand: tellsWork) }
+            return texts
         }
         for sink in plan.sinks { try sink.checkpoint(SessionCheckpoint(stacks: stacks)) }
         folding.done(since: began)
@@ -274,13 +280,14 @@ final class Session {
         var records = records()
         // Looking up names takes time, so records are written before.
         for sink in plan.sinks { attempts.run { try sink.checkpoint(SessionCheckpoint(records: records)) } }
-        var texts = stackKinds.map { FoldedTexts(kind: $0, files: files(of: $0), byTarget: []) }
+        let tellsWork = stacks.tellsWork
+        var texts = stackKinds.map { FoldedTexts(kind: $0, files: files(of: $0)) }
         for index in records.indices {
             let began = MonotonicClock.now()
             for position in texts.indices {
                 let kind = texts[position].kind
-                let (text, names) = folded(stacks, kind, target: index) ?? ([], NamesRecord(named: 0, unnamed: [:]))
-                texts[position].byTarget.append(text)
+                let (namedStacks, names) = named(stacks, kind, target: index)
+                texts[position].add(namedStacks, byCommand: tellsWork)
                 switch kind {
                 case .onCPU:
                     records[index].samples.onCPU.names = names

@@ -59,7 +59,15 @@ struct FoldedTexts {
     let kind: StackKind
     let files: StackFiles
     /// A text for each target.
-    var byTarget: [[UInt8]]
+    var byTarget: [[UInt8]] = []
+    /// The same stacks by command; empty if they don't tell what their threads worked on.
+    var byCommand: [[UInt8]] = []
+
+    /// Adds the text of the next target.
+    mutating func add(_ stacks: [NamedStack], byCommand tellsWork: Bool) {
+        byTarget.append(foldedText(stacks))
+        if tellsWork, files.byCommand != nil { byCommand.append(foldedText(byCommand: stacks)) }
+    }
 }
 
 /// Intermediate results. Either part may be missing.
