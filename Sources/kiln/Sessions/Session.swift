@@ -3,6 +3,7 @@ import Dispatch
 import Glibc
 import KilnKernel
 import KilnModel
+import KilnSymbols
 
 /// Observes targets with a list of probes until it ends, and passes the results to a list of sinks.
 ///
@@ -262,7 +263,10 @@ final class Session {
         let tellsWork = table.tellsWork
         let stacks = stackKinds.map { kind in
             var texts = FoldedTexts(kind: kind, files: files(of: kind))
-            for index in plan.targets.indices { texts.add(named(table, kind, target: index).stacks, byCommand: tellsWork) }
+            for index in plan.targets.indices {
+                let stacks = named(table, kind, target: index).stacks
+                texts.add(stacks, byCommand: tellsWork ? byCommand(stacks, kind, table, target: index) : nil)
+            }
             return texts
         }
         for sink in plan.sinks { try sink.checkpoint(SessionCheckpoint(stacks: stacks)) }
@@ -284,10 +288,12 @@ final class Session {
         var texts = stackKinds.map { FoldedTexts(kind: $0, files: files(of: $0)) }
         for index in records.indices {
             let began = MonotonicClock.now()
+            var byKind: [StackKind: [NamedStack]] = [:]
             for position in texts.indices {
                 let kind = texts[position].kind
-                let (namedStacks, names) = named(stacks, kind, target: index)
-                texts[position].add(namedStacks, byCommand: tellsWork)
+                let (ofKind, names) = named(stacks, kind, target: index)
+                texts[position].add(ofKind, byCommand: tellsWork ? byCommand(ofKind, kind, stacks, target: index) : nil)
+                byKind[kind] = ofKind
                 switch kind {
                 case .onCPU:
                     records[index].samples.onCPU.names = names
@@ -303,6 +309,12 @@ final class Session {
                 case .event(let event): records[index].samples.events?[event].names = names
                 }
             }
+            if tellsWork {
+                records[index].samples.byCommand = .init(
+                    process: index, onCPU: byKind[.onCPU] ?? [], offCPU: byKind[.offCPU], waits: waits(of: index, stacks),
+                    frequency: records[index].meanFrequency, snapshot: total
+                )
+            }
             if !texts.isEmpty { records[index].cost.symbolizeS = (MonotonicClock.now() - began).seconds }
         }
         let result = SessionResult(records: records, stacks: texts, programs: loadedPrograms)
@@ -310,11 +322,25 @@ final class Session {
     }
 
     private func offCPU(of index: Int, _ table: StackTable) -> SessionRecord.OffCPU {
-        let counts = total[OffCPUCounts.self], target = plan.targets[index]
+        let counts = total[OffCPUCounts.self]
         return .init(
             counts: [counts?.targets, counts?.descendants].compactMap { list in list.flatMap { index < $0.count ? $0[index] : nil } },
-            waits: table.waitingStacks.filter { target.stackRoot(of: $0.process, in: table, target: index) != nil }.map { ($0.isIdle, $0.times) }
+            waits: waits(of: index, table).map { ($0.isIdle, $0.times) }
         )
+    }
+
+    private func waits(of index: Int, _ table: StackTable) -> [SessionRecord.ByCommand.Wait] {
+        let target = plan.targets[index]
+        return table.waitingStacks.filter { target.stackRoot(of: $0.process, in: table, target: index) != nil }.map {
+            ($0.process, $0.work, $0.isIdle, $0.times)
+        }
+    }
+
+    /// The stacks of a target for the text by command, with what only that text has; nil for a kind that has none.
+    private func byCommand(_ stacks: [NamedStack], _ kind: StackKind, _ table: StackTable, target index: Int) -> [NamedStack]? {
+        guard files(of: kind).byCommand != nil else { return nil }
+        guard kind == .offCPU, let root = plan.targets[index].stackRoot(of: index, in: table, target: index) else { return stacks }
+        return stacks + NamedStack.sendBlocked(.slow, of: total, process: index, root: foldedSafe(root))
     }
 
     /// A record for each target, from the last snapshot.

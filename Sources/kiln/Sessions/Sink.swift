@@ -63,10 +63,10 @@ struct FoldedTexts {
     /// The same stacks by command; empty if they don't tell what their threads worked on.
     var byCommand: [[UInt8]] = []
 
-    /// Adds the text of the next target.
-    mutating func add(_ stacks: [NamedStack], byCommand tellsWork: Bool) {
+    /// Adds the texts of the next target. `byCommand`: nil if there is none.
+    mutating func add(_ stacks: [NamedStack], byCommand: [NamedStack]?) {
         byTarget.append(foldedText(stacks))
-        if tellsWork, files.byCommand != nil { byCommand.append(foldedText(byCommand: stacks)) }
+        if let byCommand { self.byCommand.append(foldedText(byCommand: byCommand)) }
     }
 }
 
