@@ -69,7 +69,16 @@ extension SessionRecord {
         }
 
         /// Without idle time.
-        public var ns: UInt64 { [sleepingNs, uninterruptibleNs, runnableNs, stoppedNs].saturatingSum }
+        public var ns: UInt64 { WaitState.allCases.map(ns).saturatingSum }
+
+        public func ns(_ state: WaitState) -> UInt64 {
+            switch state {
+            case .sleeping: sleepingNs
+            case .uninterruptible: uninterruptibleNs
+            case .runnable: runnableNs
+            case .stopped: stoppedNs
+            }
+        }
     }
 }
 

@@ -46,6 +46,11 @@ struct RedisCommand: ParsableCommand {
     @Flag(help: "Print the full histogram of each command every interval.")
     var histograms = false
 
+    @Option(help: ArgumentHelp("At the end, print so many functions of each command, 0 to \(topLimit).", valueName: "number"))
+    var top = SessionText.top
+
+    private static let topLimit = SessionRecord.WorkRow.functionLimit
+
     @Flag(help: "Print JSON lines instead of tables.")
     var json = false
 
@@ -84,6 +89,7 @@ struct RedisCommand: ParsableCommand {
     func validate() throws {
         try require("--interval", interval, in: 0.1...3600)
         if let maxCost { try require("--max-cost", maxCost, in: 0.001...100, unit: "percent") }
+        guard (0...Self.topLimit).contains(top) else { throw ValidationError("--top \(top) makes no sense: give 0 to \(Self.topLimit) functions.") }
         guard client || comm.isEmpty else { throw ValidationError("--comm names clients of Redis: give --client, too.") }
         guard !client || !(target.pid.isEmpty && comm.isEmpty) else {
             throw ValidationError("--client needs a program to watch: give its --pid, or --comm NAME.")
@@ -123,7 +129,7 @@ struct RedisCommand: ParsableCommand {
         if !noSyscalls { probes.append(SyscallCounting(watched: watched, turns: turns)) }
         if let folding { probes.append(StackSampling(watched: watched, sampling, folding: folding)) }
         if let login { probes.append(RedisAudit(of: requests, found, login)) }
-        let printing: any Sink = json ? JSONSink() : TableSink(histograms: histograms, side: client ? .client : .server, directory: directory)
+        let printing: any Sink = json ? JSONSink() : TableSink(histograms: histograms, side: client ? .client : .server, top: top, directory: directory)
         var plan = Session.Plan(
             targets: targets, probes: probes, sinks: [Announcement()] + programs.sinks(printingLosses: json) + [directory, printing], length: length,
             began: began, started: started, folding: folding, interval: Nanoseconds(UInt64(interval * 1e9))
