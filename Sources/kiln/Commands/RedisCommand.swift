@@ -43,6 +43,8 @@ struct RedisCommand: ParsableCommand {
 
     @OptionGroup var sampling: SamplingOptions
 
+    @OptionGroup(title: "Stacks of some calls") var calls: CallOptions
+
     @Flag(help: "Print the full histogram of each command every interval.")
     var histograms = false
 
@@ -94,6 +96,13 @@ struct RedisCommand: ParsableCommand {
         guard !client || !(target.pid.isEmpty && comm.isEmpty) else {
             throw ValidationError("--client needs a program to watch: give its --pid, or --comm NAME.")
         }
+        let selection = calls.selection
+        guard selection.keepsAll || (sampling.recordsStacks && !client) else {
+            throw ValidationError(
+                "--slower-than, --command, --client-address and --errors choose stacks of servers: "
+                    + (client ? "leave them out with --client." : "give --frequency of at least 1, or --off-cpu.")
+            )
+        }
         guard !client || (target.port.isEmpty && !audit) else {
             throw ValidationError("--port and --audit apply to servers: leave them out with --client.")
         }
@@ -121,7 +130,8 @@ struct RedisCommand: ParsableCommand {
         let directory = try DirectorySink(of: found, at: output, started: started, withSyscalls: !noSyscalls)
         let turns = try Turns()
         let requests = RequestProbe(
-            .redis, found, watched: watched, side: client ? .client : .server, hook: target.hook, followsTLS: !noTLS, rows: rows, turns: turns, began: began,
+            .redis, found, watched: watched, side: client ? .client : .server, hook: target.hook, followsTLS: !noTLS, rows: rows, turns: turns,
+            stacksOf: calls.selection, began: began,
             isSolePurpose: command.isEmpty && !sampling.isAskedFor
         )
         let folding = samples ? StackFolding(targets: pids, sampling) : nil

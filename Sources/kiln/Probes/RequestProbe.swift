@@ -21,6 +21,7 @@ final class RequestProbe: Probe {
     private let rows: CommandRows?
     private let turns: Turns?
     private let trace: Trace?
+    private let selection: CallSelection
     private let unknown: UnknownTargets
     /// The session ends if there are no requests to measure.
     private let isSolePurpose: Bool
@@ -34,12 +35,13 @@ final class RequestProbe: Probe {
     ///   - followsTLS: False ignores encrypted connections; they are counted as lost.
     ///   - rows: The map of histograms, if it was created already.
     ///   - turns: Shared with the probe that counts system calls.
+    ///   - selection: The calls whose stacks are kept.
     ///   - began: The time of kiln's start.
     ///   - isSolePurpose: The session ends early if no target speaks the protocol.
     init(
         _ wire: WireProtocol, _ targets: [Target], watched: WatchedProcesses, side: Side = .server, hook: CommandHook?, followsTLS: Bool = true,
         rows: CommandRows? = nil,
-        turns: Turns? = nil, trace: Trace? = nil, began: Nanoseconds, isSolePurpose: Bool
+        turns: Turns? = nil, trace: Trace? = nil, stacksOf selection: CallSelection = CallSelection(), began: Nanoseconds, isSolePurpose: Bool
     ) {
         self.wire = wire
         self.targets = targets
@@ -49,6 +51,7 @@ final class RequestProbe: Probe {
         self.rows = rows
         self.turns = turns
         self.trace = trace
+        self.selection = selection
         self.isSolePurpose = isSolePurpose
         encrypted = EncryptedConnections(targets, follows: followsTLS)
         // On the client's side the targets are not servers.
@@ -117,6 +120,7 @@ final class RequestProbe: Probe {
             of: moment.snapshot, process: moment.process, hook: hook.rawValue, side: side, tlsLibrary: probe?.tlsLibraries[moment.process],
             programs: programs
         )
+        record.addKeptCalls(selection, of: moment.snapshot, process: moment.process)
     }
 
     /// The counters of a session without a trace go on, because the audit compares them with the server's.

@@ -55,6 +55,10 @@ struct DirectorySink: Sink {
             attempts.run { try directory.write(record) }
         }
         for stacks in result.stacks { write(byCommand: stacks, &attempts) }
+        for (process, comparison) in result.slowAgainstFast.enumerated() {
+            guard let comparison else { continue }
+            attempts.run { try directories[process].write(comparison.picture(of: result.records[process]), to: SlowAgainstFast.file) }
+        }
         try attempts.throwFirst()
     }
 

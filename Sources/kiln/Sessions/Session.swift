@@ -286,6 +286,7 @@ final class Session {
         for sink in plan.sinks { attempts.run { try sink.checkpoint(SessionCheckpoint(records: records)) } }
         let tellsWork = stacks.tellsWork
         var texts = stackKinds.map { FoldedTexts(kind: $0, files: files(of: $0)) }
+        var comparisons: [SlowAgainstFast?] = []
         for index in records.indices {
             let began = MonotonicClock.now()
             var byKind: [StackKind: [NamedStack]] = [:]
@@ -315,9 +316,10 @@ final class Session {
                     frequency: records[index].meanFrequency, snapshot: total
                 )
             }
+            comparisons.append(tellsWork ? slowAgainstFast(byKind, records[index], stacks, target: index) : nil)
             if !texts.isEmpty { records[index].cost.symbolizeS = (MonotonicClock.now() - began).seconds }
         }
-        let result = SessionResult(records: records, stacks: texts, programs: loadedPrograms)
+        let result = SessionResult(records: records, stacks: texts, slowAgainstFast: comparisons, programs: loadedPrograms)
         for sink in plan.sinks { attempts.run { do { try sink.end(result) } catch is OutputClosed {} } }
     }
 
@@ -339,8 +341,23 @@ final class Session {
     /// The stacks of a target for the text by command, with what only that text has; nil for a kind that has none.
     private func byCommand(_ stacks: [NamedStack], _ kind: StackKind, _ table: StackTable, target index: Int) -> [NamedStack]? {
         guard files(of: kind).byCommand != nil else { return nil }
-        guard kind == .offCPU, let root = plan.targets[index].stackRoot(of: index, in: table, target: index) else { return stacks }
-        return stacks + NamedStack.sendBlocked(.slow, of: total, process: index, root: foldedSafe(root))
+        return kind == .offCPU ? stacks + sendBlocked(.slow, table, target: index) : stacks
+    }
+
+    private func sendBlocked(_ verdict: Work.Verdict, _ table: StackTable, target index: Int) -> [NamedStack] {
+        guard let root = plan.targets[index].stackRoot(of: index, in: table, target: index) else { return [] }
+        return NamedStack.sendBlocked(verdict, of: total, process: index, root: foldedSafe(root))
+    }
+
+    private func slowAgainstFast(
+        _ stacks: [StackKind: [NamedStack]], _ record: SessionRecord, _ table: StackTable, target index: Int
+    ) -> SlowAgainstFast? {
+        let judged = total.judged.filter { $0.key.process == index }.map { ($0.key.name, $0.value) }
+        return SlowAgainstFast(
+            samples: stacks[.onCPU] ?? [], frequency: record.meanFrequency,
+            times: (stacks[.offCPU] ?? []) + sendBlocked(.slow, table, target: index) + sendBlocked(.fast, table, target: index),
+            judged: Dictionary(uniqueKeysWithValues: judged)
+        )
     }
 
     /// A record for each target, from the last snapshot.

@@ -84,6 +84,8 @@ struct SessionResult {
     let records: [SessionRecord]
     /// Folded stacks of each kind that was recorded.
     let stacks: [FoldedTexts]
+    /// By target; nil unless stacks of slow and of fast calls were kept.
+    let slowAgainstFast: [SlowAgainstFast?]
     /// The loaded BPF programs.
     let programs: () -> [LoadedProgram]
 }

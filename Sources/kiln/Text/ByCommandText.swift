@@ -111,7 +111,7 @@ struct ByCommandText {
 
 extension SessionRecord.KeptCalls {
     /// `10.0 ms`, or `p99`.
-    fileprivate var slowerThan: String? {
+    var slowerThan: String? {
         if let slowerThanNs { return "\(Nanoseconds(slowerThanNs))" }
         guard let share = slowerThanPercentile else { return nil }
         let percent = (share * 1e6).rounded() / 1e4
