@@ -55,6 +55,8 @@ public struct CommandProbe: ~Copyable {
     private let waits: BPFMap
     private let clients: ClientMaps
     private let losses: BPFMap
+    private let thresholds: BPFMap
+    private let judged: BPFMap
     private let processes: Int
     /// The libraries for which programs are loaded.
     private let followable: [TLSLibrary]
@@ -80,6 +82,7 @@ public struct CommandProbe: ~Copyable {
         let ids = try object.map("command_ids"), stats = try object.map("command_stats")
         let losses = try object.map("losses"), errors = try object.map("errors")
         let waits = try object.map("waits")
+        let thresholds = try object.map("thresholds"), judged = try object.map("judged_calls")
         let clients = ClientMaps(rows: try object.map("clients"), stats: try object.map("client_stats"))
         let listed = try object.map("listed_commands")
         for command in objects.commands() { try listed.update(command.name, command.command_class) }
@@ -90,6 +93,8 @@ public struct CommandProbe: ~Copyable {
         self.stats = stats
         self.errors = errors
         self.waits = waits
+        self.thresholds = thresholds
+        self.judged = judged
         self.clients = clients
         self.losses = losses
         self.hook = hook
@@ -156,6 +161,7 @@ public struct CommandProbe: ~Copyable {
         object.loadOnly(programs + ofTLS)
         try object.load()
         if let trace { try trace.fill(object) }
+        try shared.work?.fill(object)
         return object
     }
 
@@ -224,18 +230,20 @@ public struct CommandProbe: ~Copyable {
             let word = withUnsafeBytes(of: key.pointee.word) { printableText($0) }
             rows[Int(key.pointee.command), default: CommandCounts()].errorWords[word, default: 0] &+= count.pointee
         }
-        var names = [Int(KILN_SEVERAL_COMMANDS): CommandName.several]
+        var names = [Int(KILN_SEVERAL_COMMANDS): CommandName.several], processOfRow: [Int: Int] = [:]
         for process in 0..<processes {
             names[process] = .other
+            processOfRow[process] = process
             if let counts = rows[process] { snapshot.commands[CommandKey(process: process, name: .other)] = counts }
         }
         let servers = side == .client ? try clients.addresses() : [:]
         try ids.forEachEntry(key: kiln_command_key.self, value: UInt32.self) { key, row in
             let name = withUnsafeBytes(of: key.pointee.name) { CommandName(bytes: $0) }
-            names[Int(row.pointee)] = name
-            guard let counts = rows[Int(row.pointee)] else { return }
             // Variants of a command, and its servers on the client's side, are one command here.
             let process = Int(key.pointee.process) & (1 << Int(KILN_SERVER_SHIFT) - 1)
+            names[Int(row.pointee)] = name
+            processOfRow[Int(row.pointee)] = process
+            guard let counts = rows[Int(row.pointee)] else { return }
             snapshot.commands[CommandKey(process: process, name: name), default: CommandCounts()].add(counts)
             guard side == .client else { return }
             let server = servers[Int(key.pointee.process) >> Int(KILN_SERVER_SHIFT)] ?? "other"
@@ -250,6 +258,10 @@ public struct CommandProbe: ~Copyable {
                 times: before.times &+ wait.pointee.times, wait: before.wait + Nanoseconds(wait.pointee.wait_ns)
             )
         }
+        try judged.forEachCopy(of: kiln_judged.self, entries: min(Int(KILN_MAX_TARGETS) + Int(control.pointee.rows_taken), judged.capacity)) { row, copy in
+            guard let name = names[row], let process = processOfRow[row] else { return }
+            snapshot.judged[CommandKey(process: process, name: name), default: JudgedCalls()].add(copy.pointee)
+        }
         snapshot.undecidedBytes = UInt64(control.pointee.undecided_bytes)
         snapshot.clients = try clients.counts(taken: Int(control.pointee.clients_taken), processes: processes)
         snapshot.readByOtherThreads = Set((0..<processes).filter { control.pointee.several_threads & 1 << UInt32($0) != 0 })
@@ -257,6 +269,26 @@ public struct CommandProbe: ~Copyable {
             kiln_describe_request_loss($0)
         }
         snapshot.addPrograms(programs())
+    }
+
+    /// The commands' names by row, which labels of stacks hold.
+    public func rowNames() throws(KernelError) -> [Int: CommandName] {
+        var names = Dictionary(uniqueKeysWithValues: (0..<processes).map { ($0, CommandName.other) })
+        try ids.forEachEntry(key: kiln_command_key.self, value: UInt32.self) { key, row in
+            names[Int(row.pointee)] = withUnsafeBytes(of: key.pointee.name) { CommandName(bytes: $0) }
+        }
+        return names
+    }
+
+    /// From now on calls of these commands are slow from this service on.
+    public func set(_ thresholds: [CommandKey: Nanoseconds]) throws(KernelError) {
+        guard !thresholds.isEmpty else { return }
+        var rows: [(row: UInt32, threshold: Nanoseconds)] = []
+        try ids.forEachEntry(key: kiln_command_key.self, value: UInt32.self) { key, row in
+            let name = withUnsafeBytes(of: key.pointee.name) { CommandName(bytes: $0) }
+            if let threshold = thresholds[CommandKey(process: Int(key.pointee.process), name: name)] { rows.append((row.pointee, threshold)) }
+        }
+        for (row, threshold) in rows { try self.thresholds.update(row, max(threshold.count, 1)) }
     }
 
     /// BPF run-time statistics of the loaded programs, by name.
@@ -300,5 +332,20 @@ public struct CommandProbe: ~Copyable {
 
     private func isBlocking(_ row: Int) -> Bool {
         withUnsafeBytes(of: &control.pointee.row_classes) { $0[row] } == UInt8(KILN_CLASS_BLOCKING.rawValue)
+    }
+}
+
+extension JudgedCalls {
+    mutating func add(_ copy: kiln_judged) {
+        slow.add(copy.slow)
+        fast.add(copy.fast)
+    }
+}
+
+extension JudgedCalls.Calls {
+    mutating func add(_ copy: kiln_judged_calls) {
+        count &+= copy.calls
+        service = service + Nanoseconds(copy.service_ns)
+        sendBlocked = sendBlocked + Nanoseconds(copy.blocked_ns)
     }
 }

@@ -55,7 +55,7 @@ public struct StackProbe: ~Copyable {
         let losses = try object.map("losses")
         var waits: Waits?
         if let filter { waits = try Waits(object, filter) }
-        let held = try work.map { _ throws(KernelError) in try HeldStacks(object) }
+        let held = try work.map { work throws(KernelError) in try HeldStacks(object, work) }
         let counting = try Events(object, events)
         let ring = try StackRing(stacks: try object.map("new_stacks"), ended: try object.map("ended_processes"), targets: pids.count)
         let unwinding = UnwindMaps(tables: try object.map("unwind_tables"), mappings: try object.map("code_mappings"), knownCode: try object.map("known_code"))
@@ -195,7 +195,7 @@ public struct StackProbe: ~Copyable {
             if weight.pointee != 0, let key = StackTable.Key(key.pointee) { sums[key] = weight.pointee }
         }
         var times = try waits?.read() ?? [:]
-        try held?.forEach { key, held in
+        _ = try held?.forEach { key, held in
             if key.kind == .offCPU { times[key, default: WaitTimes()].add(WaitTimes(held)) } else { sums[key, default: 0] &+= held.ns.0 }
         }
         ring.set(sums, times, try waits?.wakes() ?? [:])

@@ -106,15 +106,18 @@ extension SessionRecord {
 public struct StackFiles: Equatable, Sendable {
     public let folded: String
     public let picture: String
+    /// The same stacks by command; nil for a kind that is not kept by command.
+    public private(set) var byCommand: String?
 
-    public static let onCPU = StackFiles(folded: "stacks.folded", picture: "flamegraph.svg")
-    public static let offCPU = StackFiles(folded: "stacks.off-cpu.folded", picture: "off-cpu.svg")
+    public static let onCPU = StackFiles(folded: "stacks.folded", picture: "flamegraph.svg", byCommand: "stacks.by-command.folded")
+    public static let offCPU = StackFiles(folded: "stacks.off-cpu.folded", picture: "off-cpu.svg", byCommand: "stacks.off-cpu.by-command.folded")
     public static let wakers = StackFiles(folded: "stacks.wakers.folded", picture: "wakers.svg")
 
     public init(_ event: RecordedEvent) { self.init(folded: "stacks.\(event.fileName).folded", picture: "\(event.fileName).svg") }
 
-    private init(folded: String, picture: String) {
+    private init(folded: String, picture: String, byCommand: String? = nil) {
         self.folded = folded
         self.picture = picture
+        self.byCommand = byCommand
     }
 }

@@ -55,19 +55,13 @@ extension SessionRecord {
             recorded = counts.reduce(0) { $0 &+ $1.recorded }
             complete = counts.reduce(0) { $0 &+ $1.complete }
             ends = counts.reduce(into: [:]) { $0.merge($1.terminationsByName, uniquingKeysWith: &+) }
-            var busy = WaitTimes(), all = WaitTimes(), idle = Nanoseconds.zero
-            for (isIdle, times) in waits {
-                all.add(times)
-                // A thread that was woken from its multiplexer has work: what it waits for then is a CPU.
-                if isIdle { idle = idle + (times.times[.sleeping] ?? .zero) } else { busy.add(times) }
-                if isIdle { busy.add(times.times[.runnable] ?? .zero, in: .runnable) }
-            }
-            func ns(_ state: WaitState) -> UInt64 { (busy.times[state] ?? .zero).count }
-            (sleepingNs, uninterruptibleNs, runnableNs, stoppedNs) = (ns(.sleeping), ns(.uninterruptible), ns(.runnable), ns(.stopped))
-            idleNs = idle.count
-            openWaits = all.open
-            openNs = all.openTime.count
-            longestNs = busy.longest.count
+            var sum = WaitSum()
+            for (isIdle, times) in waits { sum.add(times, isIdle: isIdle) }
+            (sleepingNs, uninterruptibleNs, runnableNs, stoppedNs) = (sum.ns(.sleeping), sum.ns(.uninterruptible), sum.ns(.runnable), sum.ns(.stopped))
+            idleNs = sum.idle.count
+            openWaits = sum.all.open
+            openNs = sum.all.openTime.count
+            longestNs = sum.busy.longest.count
         }
     }
 }

@@ -278,8 +278,12 @@ public struct SessionRecord: Codable, Sendable {
         public var offCPU: OffCPU?
         /// Absent unless --event was given.
         public var events: [Event]?
+        /// Both by command. Absent until the session has ended, and where stacks don't tell what their threads worked on.
+        public var byCommand: ByCommand?
+        /// Absent if the stacks of all calls were kept.
+        public var keptCalls: KeptCalls?
 
-        enum CodingKeys: String, CodingKey { case onCPU = "on_cpu", offCPU = "off_cpu", events }
+        enum CodingKeys: String, CodingKey { case onCPU = "on_cpu", offCPU = "off_cpu", events, byCommand = "by_command", keptCalls = "kept_calls" }
     }
 
     /// BPF run-time statistics of a program.
@@ -361,6 +365,12 @@ public struct SessionRecord: Codable, Sendable {
         case kiln, kernel, hook, side, servers, started, ended, target, commands, waits, clients, audit, syscalls, samples, lost, cost
         case phasesUnknown = "phases_unknown"
         case durationS = "duration_s", intervalS = "interval_s", tlsLibrary = "tls_library"
+    }
+
+    /// Samples per second of CPU time; the mean where `--max-cost` has lowered it.
+    public var meanFrequency: Double {
+        guard costLimit?.steps.isEmpty == false, let expected = samples.onCPU.expected, cost.targetCPUS > 0 else { return Double(samples.onCPU.frequencyHz) }
+        return Double(expected) / cost.targetCPUS
     }
 
     /// The fields of every session. Probes add their own.

@@ -276,6 +276,8 @@ public struct Snapshot: Sendable {
     /// CLOCK_MONOTONIC; for an interval, its length.
     public var time: Nanoseconds
     public var commands: [CommandKey: CommandCounts] = [:]
+    /// Only where stacks of some calls are kept.
+    public var judged: [CommandKey: JudgedCalls] = [:]
     public var syscalls: [SyscallKey: SyscallCounts] = [:]
     public var waits: [WaitKey: WaitCounts] = [:]
     /// On the client's side: servers, with their ports.
@@ -307,6 +309,7 @@ public struct Snapshot: Sendable {
     /// Removes the commands of a process, because its requests have another protocol.
     public mutating func leaveOutRequests(of process: Int) {
         commands = commands.filter { $0.key.process != process }
+        judged = judged.filter { $0.key.process != process }
         waits = waits.filter { $0.key.process != process }
         clients = clients.filter { $0.key.process != process }
     }
@@ -319,6 +322,10 @@ public struct Snapshot: Sendable {
             if grown.calls != 0 || !grown.errorWords.isEmpty || grown.phases.values.contains(where: { $0.count != 0 }) {
                 interval.commands[key] = grown
             }
+        }
+        for (key, calls) in judged {
+            let grown = calls.since(earlier.judged[key] ?? JudgedCalls())
+            if grown != JudgedCalls() { interval.judged[key] = grown }
         }
         for (key, counts) in syscalls {
             let grown = counts.since(earlier.syscalls[key] ?? SyscallCounts())

@@ -106,7 +106,7 @@ public struct StackTable: Sendable {
         /// `SampledProcess.number`.
         public var process: Int
         public var kind: StackKind
-        /// The work of the thread, as a number; 0 if it is unknown.
+        /// What the thread worked on, as a number that `Work` decodes.
         public var label: Int
 
         public init(hash: UInt64, process: Int, kind: StackKind = .onCPU, label: Int = 0) {
@@ -138,7 +138,10 @@ public struct StackTable: Sendable {
         let process: Int
     }
 
-    /// Stacks of all kinds with the same frames have them once.
+    /// Commands by their rows, which are in the labels; nil if labels tell no work.
+    public var commandNames: [Int: CommandName]?
+
+    /// Stacks of all kinds, and with any label, with the same frames have them once.
     private var frames: [Stack: StackFrames] = [:]
     /// Of all kinds but off-CPU.
     public var weights: [Key: UInt64] = [:]
@@ -161,17 +164,28 @@ public struct StackTable: Sendable {
 
     private func frames(of key: Key) -> StackFrames? { frames[Stack(hash: key.hash, process: key.process)] }
 
-    /// The stacks of one kind with their weights, ordered by process.
-    public func stacks(of kind: StackKind) -> [(process: Int, frames: StackFrames, weight: UInt64)] {
-        weights.keys.filter { $0.kind == kind }.sorted { ($0.process, $0.hash) < ($1.process, $1.hash) }.compactMap { key in
-            frames(of: key).map { (key.process, $0, weights[key] ?? 0) }
+    private func work(_ key: Key) -> Work { commandNames.map { Work(label: key.label, names: $0) } ?? Work(.unlabelled) }
+
+    /// At least one stack tells what its thread worked on.
+    public var tellsWork: Bool {
+        func tells(_ key: Key) -> Bool { work(key).subject != .unlabelled }
+        return weights.contains { $0.value != 0 && tells($0.key) } || waits.contains { $0.value.total != .zero && tells($0.key) }
+    }
+
+    private static func order(_ key: Key) -> (Int, UInt64, Int) { (key.process, key.hash, key.label) }
+
+    /// The stacks of one kind with their weights, ordered by process; once for each work. Stacks without weight are left out.
+    public func stacks(of kind: StackKind) -> [(process: Int, frames: StackFrames, work: Work, weight: UInt64)] {
+        weights.filter { $0.key.kind == kind && $0.value != 0 }.sorted { Self.order($0.key) < Self.order($1.key) }.compactMap { key, weight in
+            frames(of: key).map { (key.process, $0, work(key), weight) }
         }
     }
 
-    /// The off-CPU stacks with their times, in a fixed order: by process. `isIdle`: the thread waited in a multiplexer for new work.
-    public var waitingStacks: [(process: Int, frames: StackFrames, isIdle: Bool, times: WaitTimes)] {
-        waits.keys.sorted { ($0.process, $0.hash) < ($1.process, $1.hash) }.compactMap { key in
-            frames(of: key).map { (key.process, $0, key.isIdle, waits[key] ?? WaitTimes()) }
+    /// The off-CPU stacks with their times, in a fixed order: by process; once for each work. `isIdle`: the thread waited in a multiplexer for new
+    /// work. Stacks without time are left out.
+    public var waitingStacks: [(process: Int, frames: StackFrames, isIdle: Bool, work: Work, times: WaitTimes)] {
+        waits.filter { $0.value.total != .zero }.sorted { Self.order($0.key) < Self.order($1.key) }.compactMap { key, times in
+            frames(of: key).map { (key.process, $0, key.isIdle, work(key), times) }
         }
     }
 
@@ -188,8 +202,10 @@ public struct StackTable: Sendable {
 
     /// In a fixed order: by the process that waited.
     public var wakes: [Wake] {
-        func order(_ key: WakeKey) -> (Int, UInt64, Int, UInt64) { (key.waited.process, key.waited.hash, key.waker.process, key.waker.hash) }
-        return wakeTimes.sorted { order($0.key) < order($1.key) }.compactMap { key, times in
+        func isBefore(_ one: WakeKey, _ other: WakeKey) -> Bool {
+            one.waited == other.waited ? Self.order(one.waker) < Self.order(other.waker) : Self.order(one.waited) < Self.order(other.waited)
+        }
+        return wakeTimes.filter { $0.value.wakes != 0 }.sorted { isBefore($0.key, $1.key) }.compactMap { key, times in
             guard let frames = frames(of: key.waited), let waker = self.frames(of: key.waker) else { return nil }
             return Wake(
                 process: key.waited.process, frames: frames, isIdle: key.waited.isIdle, waker: key.waker.process, wakerFrames: waker, time: times.time,
@@ -200,6 +216,6 @@ public struct StackTable: Sendable {
 
     /// The weights of one kind, by process.
     public func weights(of kind: StackKind) -> [Int: UInt64] {
-        weights.reduce(into: [:]) { if $1.key.kind == kind { $0[$1.key.process, default: 0] += $1.value } }
+        weights.reduce(into: [:]) { if $1.key.kind == kind, $1.value != 0 { $0[$1.key.process, default: 0] += $1.value } }
     }
 }

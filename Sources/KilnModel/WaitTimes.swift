@@ -46,6 +46,25 @@ public struct WaitTimes: Equatable, Sendable {
     public var total: Nanoseconds { times.values.reduce(.zero, +) }
 }
 
+/// Waits of several stacks, idle time apart.
+struct WaitSum {
+    private(set) var all = WaitTimes()
+    /// Without idle time.
+    private(set) var busy = WaitTimes()
+    private(set) var idle = Nanoseconds.zero
+
+    mutating func add(_ times: WaitTimes, isIdle: Bool) {
+        all.add(times)
+        guard isIdle else { return busy.add(times) }
+        idle = idle + (times.times[.sleeping] ?? .zero)
+        // A thread that was woken from its multiplexer has work: what it waits for then is a CPU.
+        busy.add(times.times[.runnable] ?? .zero, in: .runnable)
+    }
+
+    /// Without idle time.
+    func ns(_ state: WaitState) -> UInt64 { (busy.times[state] ?? .zero).count }
+}
+
 /// The waits that one stack ended for another.
 public struct WakeTimes: Equatable, Sendable {
     /// Until the thread was woken.

@@ -43,8 +43,15 @@ struct RedisCommand: ParsableCommand {
 
     @OptionGroup var sampling: SamplingOptions
 
+    @OptionGroup(title: "Stacks of some calls") var calls: CallOptions
+
     @Flag(help: "Print the full histogram of each command every interval.")
     var histograms = false
+
+    @Option(help: ArgumentHelp("At the end, print so many functions of each command, 0 to \(topLimit).", valueName: "number"))
+    var top = SessionText.top
+
+    private static let topLimit = SessionRecord.WorkRow.functionLimit
 
     @Flag(help: "Print JSON lines instead of tables.")
     var json = false
@@ -84,9 +91,17 @@ struct RedisCommand: ParsableCommand {
     func validate() throws {
         try require("--interval", interval, in: 0.1...3600)
         if let maxCost { try require("--max-cost", maxCost, in: 0.001...100, unit: "percent") }
+        guard (0...Self.topLimit).contains(top) else { throw ValidationError("--top \(top) makes no sense: give 0 to \(Self.topLimit) functions.") }
         guard client || comm.isEmpty else { throw ValidationError("--comm names clients of Redis: give --client, too.") }
         guard !client || !(target.pid.isEmpty && comm.isEmpty) else {
             throw ValidationError("--client needs a program to watch: give its --pid, or --comm NAME.")
+        }
+        let selection = calls.selection
+        guard selection.keepsAll || (sampling.recordsStacks && !client) else {
+            throw ValidationError(
+                "--slower-than, --command, --client-address and --errors choose stacks of servers: "
+                    + (client ? "leave them out with --client." : "give --frequency of at least 1, or --off-cpu.")
+            )
         }
         guard !client || (target.port.isEmpty && !audit) else {
             throw ValidationError("--port and --audit apply to servers: leave them out with --client.")
@@ -113,9 +128,10 @@ struct RedisCommand: ParsableCommand {
         let samples = sampling.recordsStacks
         let login = try audit ? RedisAudit.Login(user: auditUser, passwordFile: auditPasswordFile) : nil
         let directory = try DirectorySink(of: found, at: output, started: started, withSyscalls: !noSyscalls)
-        let turns = try Turns(), work = samples && !client ? try WorkMaps() : nil
+        let turns = try Turns(), work = samples && !client ? try WorkMaps(keepingStacksOf: calls.selection) : nil
         let requests = RequestProbe(
-            .redis, found, watched: watched, side: client ? .client : .server, hook: target.hook, followsTLS: !noTLS, rows: rows, turns: turns, work: work, began: began,
+            .redis, found, watched: watched, side: client ? .client : .server, hook: target.hook, followsTLS: !noTLS, rows: rows, turns: turns,
+            work: work, began: began,
             isSolePurpose: command.isEmpty && !sampling.isAskedFor
         )
         let folding = samples ? StackFolding(targets: pids, sampling) : nil
@@ -123,7 +139,7 @@ struct RedisCommand: ParsableCommand {
         if !noSyscalls { probes.append(SyscallCounting(watched: watched, turns: turns)) }
         if let folding { probes.append(StackSampling(watched: watched, sampling, folding: folding, work: work, turns: turns)) }
         if let login { probes.append(RedisAudit(of: requests, found, login)) }
-        let printing: any Sink = json ? JSONSink() : TableSink(histograms: histograms, side: client ? .client : .server, directory: directory)
+        let printing: any Sink = json ? JSONSink() : TableSink(histograms: histograms, side: client ? .client : .server, top: top, directory: directory)
         var plan = Session.Plan(
             targets: targets, probes: probes, sinks: [Announcement()] + programs.sinks(printingLosses: json) + [directory, printing], length: length,
             began: began, started: started, folding: folding, interval: Nanoseconds(UInt64(interval * 1e9))

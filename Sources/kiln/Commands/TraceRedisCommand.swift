@@ -29,14 +29,10 @@ struct TraceRedisCommand: ParsableCommand {
         help: ArgumentHelp("Only requests whose service, from the read to the send of the reply, took at least this long.", valueName: "ms"))
     var slowerThan: Double?
 
-    @Option(name: .customLong("command"), help: ArgumentHelp("Only this command; repeat for several.", valueName: "name"))
-    var names: [String] = []
-
     @Option(help: ArgumentHelp("Only this client: an address, address:port, [address]:port, or unix; repeat for several.", valueName: "client"))
     var client: [String] = []
 
-    @Flag(help: "Only requests that were answered with an error.")
-    var errors = false
+    @OptionGroup var requests: RequestFilterOptions
 
     @Flag(name: .customLong("no-arguments"), help: "Keep arguments and the values of replies in the kernel.")
     var noArguments = false
@@ -59,14 +55,7 @@ struct TraceRedisCommand: ParsableCommand {
         if let slowerThan { try require("--slower-than", slowerThan, in: 0...86_400_000, unit: "milliseconds") }
         try require("--argument-bytes", Double(argumentBytes), in: 16...Double(TraceFilter.requestLimit), unit: "bytes")
         if let limit, limit <= 0 { throw ValidationError("--limit \(limit) makes no sense: give a positive number of lines.") }
-        guard names.count <= TraceFilter.commandLimit else { throw ValidationError("--command is taken \(TraceFilter.commandLimit) times at most.") }
-        guard client.count <= TraceFilter.clientLimit else { throw ValidationError("--client is taken \(TraceFilter.clientLimit) times at most.") }
-        for name in names where name.isEmpty || name.utf8.count > 64 {
-            throw ValidationError("--command '\(name)' is no command's name: give 1 to 64 bytes.")
-        }
-        for text in client where TraceFilter.Client(text) == nil {
-            throw ValidationError("--client '\(text)' is no client: give an IP address, address:port, [address]:port, or unix.")
-        }
+        try require("--client", clients: client)
         guard !(brief && json) else { throw ValidationError("--brief and --json are two forms of the same line: give one.") }
     }
 
@@ -102,10 +91,10 @@ struct TraceRedisCommand: ParsableCommand {
     var filter: TraceFilter {
         var filter = TraceFilter()
         filter.slowerThan = Nanoseconds(UInt64(saturating: (slowerThan ?? 0) * 1e6))
-        filter.errorsOnly = errors
+        filter.errorsOnly = requests.errors
         filter.withoutArguments = noArguments
         filter.requestBytes = argumentBytes
-        filter.commands = names
+        filter.commands = requests.commands
         filter.clients = client.compactMap { TraceFilter.Client($0) }
         return filter
     }

@@ -43,6 +43,8 @@ protocol Probe: AnyObject {
     var events: [RecordedEvent] { get }
     /// All stacks so far; nil if the probe samples none.
     func stacks() throws -> StackTable?
+    /// The commands by the rows that labels of stacks hold; nil if the probe knows none.
+    func commandNames() throws -> [Int: CommandName]?
     /// Adds the probe's results to a target's record. All probes have read `moment.snapshot` before.
     func describe(_ record: inout SessionRecord, at moment: SessionMoment)
     /// Lowers the overhead of the session by one step (`--max-cost`). Returns the step as a phrase, or nil if no step is left.
@@ -74,6 +76,7 @@ extension Probe {
     var stackKinds: [StackKind] { [] }
     var events: [RecordedEvent] { [] }
     func stacks() throws -> StackTable? { nil }
+    func commandNames() throws -> [Int: CommandName]? { nil }
     func describe(_ record: inout SessionRecord, at moment: SessionMoment) {}
     func shed(at cpu: [Nanoseconds]) throws -> String? { nil }
     func stop() {}

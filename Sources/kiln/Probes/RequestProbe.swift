@@ -107,9 +107,13 @@ final class RequestProbe: Probe {
 
     func read(into snapshot: inout Snapshot) throws {
         try probe?.read(into: &snapshot)
+        if let work { try probe?.set(work.selection.thresholds(of: snapshot)) }
         unknown.leaveOutOtherProtocols(of: &snapshot)
         encrypted.reportUnseen(in: snapshot)
     }
+
+    /// On the client's side rows are by server, and no work is known.
+    func commandNames() throws -> [Int: CommandName]? { side == .server ? try probe?.rowNames() : nil }
 
     func describe(_ record: inout SessionRecord, at moment: SessionMoment) {
         guard let hook = probe?.hook, let programs = probe?.programNames else { return }
@@ -117,6 +121,7 @@ final class RequestProbe: Probe {
             of: moment.snapshot, process: moment.process, hook: hook.rawValue, side: side, tlsLibrary: probe?.tlsLibraries[moment.process],
             programs: programs
         )
+        record.addKeptCalls(work?.selection ?? CallSelection(), of: moment.snapshot, process: moment.process)
     }
 
     /// The counters of a session without a trace go on, because the audit compares them with the server's.

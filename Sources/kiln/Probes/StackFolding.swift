@@ -43,25 +43,24 @@ final class StackFolding {
     /// programs are among them.
     var interruptEntries: Range<UInt64> { KernelSymbolizer().interruptEntries ?? 0..<0 }
 
-    /// Stacks of one kind as folded text, one sorted line each: `root;outermost;...;innermost weight`. `root` returns the name of a process (by
-    /// its number), or nil to leave its stacks out. The thread's name follows the root, if it is known. Off-CPU stacks then have the state,
-    /// `(sleeping)`. An incomplete stack begins with its unwind termination: `root;[no_row];...`.
+    /// The stacks of one kind with the names of their frames. `root` returns the name of a process (by its number), or nil to leave its stacks out.
+    /// An incomplete stack begins with its unwind termination: `[no_row];...`.
     ///
     /// - Parameter withIdle: Off-CPU stacks include waits for new work.
-    func folded(_ table: StackTable, _ kind: StackKind, withIdle: Bool = false, root: (Int) -> String?) -> (text: [UInt8], names: NamesRecord) {
+    func named(_ table: StackTable, _ kind: StackKind, withIdle: Bool = false, root: (Int) -> String?) -> (stacks: [NamedStack], names: NamesRecord) {
         var known = KnownFrames(lasting)
         let found = table.foundCode.mapValues(code.mappings)
-        var lines: [String: UInt64] = [:]
+        var named: [NamedStack] = []
         /// The frames, the outermost first. `uses`: the weight of the stack.
         func stack(_ process: Int, _ frames: StackFrames, _ uses: UInt64) -> [String] {
             let origin = table.processes[process]?.origin ?? process
             // Marks the missing part, so that the next frame doesn't look like the outermost function.
             var stack = frames.termination == .complete ? [] : ["[\(frames.termination.name)]"]
             for frame in located(frames.user, interrupted: frames.interrupted).reversed() {
-                stack.append(known.text(of: frame, in: process, uses) { named($0, process, origin, found[process]) })
+                stack.append(known.text(of: frame, in: process, uses) { self.named($0, process, origin, found[process]) })
             }
             var kernel = located(frames.kernel).reversed().map { frame in
-                known.text(of: frame, in: nil, uses) { named([self.kernel.symbolize($0)], in: .kernel) }
+                known.text(of: frame, in: nil, uses) { self.named([self.kernel.symbolize($0)], in: .kernel) }
             }
             if kind != .onCPU {
                 // The program that takes the stack at a tracepoint is on top of it.
@@ -72,22 +71,22 @@ final class StackFolding {
             }
             return stack + kernel
         }
-        func add(_ process: Int, _ frames: StackFrames, _ weights: [(below: String?, above: [String], weight: UInt64)]) {
+        func add(
+            _ process: Int, _ frames: StackFrames, _ work: Work = Work(.unlabelled), above: [String] = [], _ weights: [(state: WaitState?, weight: UInt64)]
+        ) {
             guard let root = root(process), let uses = weights.map(\.weight).max() else { return }
-            let bottom = [foldedSafe(root)] + (frames.thread.map { [foldedSafe($0)] } ?? []), own = stack(process, frames, uses)
-            for (below, above, weight) in weights {
-                lines[(bottom + (below.map { [$0] } ?? []) + own + above).joined(separator: ";"), default: 0] += weight
-            }
+            let bottom = ([root] + (frames.thread.map { [$0] } ?? [])).map(foldedSafe).joined(separator: ";")
+            let text = (stack(process, frames, uses) + above).joined(separator: ";")
+            named += weights.map { NamedStack(process: process, root: bottom, work: work, state: $0.state, frames: text, weight: $0.weight) }
         }
-        func name(_ state: WaitState) -> String { "(\(state.name))" }
         switch kind {
         case .onCPU, .event:
-            for (process, frames, samples) in table.stacks(of: kind) { add(process, frames, [(nil, [], samples)]) }
+            for (process, frames, work, samples) in table.stacks(of: kind) { add(process, frames, work, [(nil, samples)]) }
         case .offCPU:
-            for (process, frames, isIdle, times) in table.waitingStacks {
+            for (process, frames, isIdle, work, times) in table.waitingStacks {
                 // What was woken from a multiplexer has work.
                 let shown = times.times.filter { withIdle || !isIdle || $0.key != .sleeping }
-                add(process, frames, shown.sorted { $0.key.rawValue < $1.key.rawValue }.map { (name($0.key), [], $0.value.count) })
+                add(process, frames, work, shown.sorted { $0.key.rawValue < $1.key.rawValue }.map { ($0.key, $0.value.count) })
             }
         case .waker:
             for wake in table.wakes where withIdle || !wake.isIdle {
@@ -95,12 +94,13 @@ final class StackFolding {
                 let by = wakerName(wake.waker, waker, table, root)
                 add(
                     wake.process, wake.frames,
-                    [(nil, ["(woken by)"] + waker.reversed() + (wake.wakerFrames.thread.map { [foldedSafe($0)] } ?? []) + [foldedSafe(by)], wake.time.count)])
+                    above: ["(woken by)"] + waker.reversed() + (wake.wakerFrames.thread.map { [foldedSafe($0)] } ?? []) + [foldedSafe(by)],
+                    [(nil, wake.time.count)]
+                )
             }
         }
         lasting = known.lasting
-        let text = Array(lines.sorted { $0.key < $1.key }.map { "\($0.key) \($0.value)\n" }.joined().utf8)
-        return (text, NamesRecord(named: known.named, unnamed: known.unnamed))
+        return (named, NamesRecord(named: known.named, unnamed: known.unnamed))
     }
 
     /// The process of a waker, or the kind of interrupt.

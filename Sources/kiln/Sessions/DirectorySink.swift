@@ -37,6 +37,7 @@ struct DirectorySink: Sink {
         for (directory, record) in zip(directories, checkpoint.records) { attempts.run { try directory.write(record) } }
         for stacks in checkpoint.stacks {
             for (directory, text) in zip(directories, stacks.byTarget) { attempts.run { try directory.write(text, to: stacks.files.folded) } }
+            write(byCommand: stacks, &attempts)
         }
         try attempts.throwFirst()
     }
@@ -53,7 +54,17 @@ struct DirectorySink: Sink {
             }
             attempts.run { try directory.write(record) }
         }
+        for stacks in result.stacks { write(byCommand: stacks, &attempts) }
+        for (process, comparison) in result.slowAgainstFast.enumerated() {
+            guard let comparison else { continue }
+            attempts.run { try directories[process].write(comparison.picture(of: result.records[process]), to: SlowAgainstFast.file) }
+        }
         try attempts.throwFirst()
+    }
+
+    private func write(byCommand stacks: FoldedTexts, _ attempts: inout Attempts) {
+        guard let name = stacks.files.byCommand else { return }
+        for (directory, text) in zip(directories, stacks.byCommand) { attempts.run { try directory.write(text, to: name) } }
     }
 
     /// The lines that name the session's files.

@@ -3,6 +3,7 @@ import Dispatch
 import Glibc
 import KilnKernel
 import KilnModel
+import KilnSymbols
 
 /// Observes targets with a list of probes until it ends, and passes the results to a list of sinks.
 ///
@@ -243,21 +244,30 @@ final class Session {
         }
     }
 
-    private func folded(_ table: StackTable, _ kind: StackKind, target index: Int) -> (text: [UInt8], names: NamesRecord)? {
+    private func named(_ table: StackTable, _ kind: StackKind, target index: Int) -> (stacks: [NamedStack], names: NamesRecord) {
         let target = plan.targets[index]
-        return plan.folding?.folded(table, kind, withIdle: plan.showsIdle) { target.stackRoot(of: $0, in: table, target: index) }
+        return plan.folding?.named(table, kind, withIdle: plan.showsIdle) { target.stackRoot(of: $0, in: table, target: index) }
+            ?? ([], NamesRecord(named: 0, unnamed: [:]))
     }
 
+    /// The stacks first: each of their rows has a name then.
     private func stackTable() throws -> StackTable? {
-        for probe in plan.probes { if let table = try probe.stacks() { return table } }
-        return nil
+        guard var table = try plan.probes.compactMap({ try $0.stacks() }).first else { return nil }
+        table.commandNames = try plan.probes.compactMap { try $0.commandNames() }.first
+        return table
     }
 
     /// Writes the stacks so far, for the case that kiln is killed.
     private func checkpointStacks() throws {
         let began = MonotonicClock.now(), table = try stackTable() ?? StackTable()
+        let tellsWork = table.tellsWork
         let stacks = stackKinds.map { kind in
-            FoldedTexts(kind: kind, files: files(of: kind), byTarget: plan.targets.indices.map { folded(table, kind, target: $0)?.text ?? [] })
+            var texts = FoldedTexts(kind: kind, files: files(of: kind))
+            for index in plan.targets.indices {
+                let stacks = named(table, kind, target: index).stacks
+                texts.add(stacks, byCommand: tellsWork ? byCommand(stacks, kind, table, target: index) : nil)
+            }
+            return texts
         }
         for sink in plan.sinks { try sink.checkpoint(SessionCheckpoint(stacks: stacks)) }
         folding.done(since: began)
@@ -274,13 +284,17 @@ final class Session {
         var records = records()
         // Looking up names takes time, so records are written before.
         for sink in plan.sinks { attempts.run { try sink.checkpoint(SessionCheckpoint(records: records)) } }
-        var texts = stackKinds.map { FoldedTexts(kind: $0, files: files(of: $0), byTarget: []) }
+        let tellsWork = stacks.tellsWork
+        var texts = stackKinds.map { FoldedTexts(kind: $0, files: files(of: $0)) }
+        var comparisons: [SlowAgainstFast?] = []
         for index in records.indices {
             let began = MonotonicClock.now()
+            var byKind: [StackKind: [NamedStack]] = [:]
             for position in texts.indices {
                 let kind = texts[position].kind
-                let (text, names) = folded(stacks, kind, target: index) ?? ([], NamesRecord(named: 0, unnamed: [:]))
-                texts[position].byTarget.append(text)
+                let (ofKind, names) = named(stacks, kind, target: index)
+                texts[position].add(ofKind, byCommand: tellsWork ? byCommand(ofKind, kind, stacks, target: index) : nil)
+                byKind[kind] = ofKind
                 switch kind {
                 case .onCPU:
                     records[index].samples.onCPU.names = names
@@ -296,17 +310,53 @@ final class Session {
                 case .event(let event): records[index].samples.events?[event].names = names
                 }
             }
+            if tellsWork {
+                records[index].samples.byCommand = .init(
+                    process: index, onCPU: byKind[.onCPU] ?? [], offCPU: byKind[.offCPU], waits: waits(of: index, stacks),
+                    frequency: records[index].meanFrequency, snapshot: total
+                )
+            }
+            comparisons.append(tellsWork ? slowAgainstFast(byKind, records[index], stacks, target: index) : nil)
             if !texts.isEmpty { records[index].cost.symbolizeS = (MonotonicClock.now() - began).seconds }
         }
-        let result = SessionResult(records: records, stacks: texts, programs: loadedPrograms)
+        let result = SessionResult(records: records, stacks: texts, slowAgainstFast: comparisons, programs: loadedPrograms)
         for sink in plan.sinks { attempts.run { do { try sink.end(result) } catch is OutputClosed {} } }
     }
 
     private func offCPU(of index: Int, _ table: StackTable) -> SessionRecord.OffCPU {
-        let counts = total[OffCPUCounts.self], target = plan.targets[index]
+        let counts = total[OffCPUCounts.self]
         return .init(
             counts: [counts?.targets, counts?.descendants].compactMap { list in list.flatMap { index < $0.count ? $0[index] : nil } },
-            waits: table.waitingStacks.filter { target.stackRoot(of: $0.process, in: table, target: index) != nil }.map { ($0.isIdle, $0.times) }
+            waits: waits(of: index, table).map { ($0.isIdle, $0.times) }
+        )
+    }
+
+    private func waits(of index: Int, _ table: StackTable) -> [SessionRecord.ByCommand.Wait] {
+        let target = plan.targets[index]
+        return table.waitingStacks.filter { target.stackRoot(of: $0.process, in: table, target: index) != nil }.map {
+            ($0.process, $0.work, $0.isIdle, $0.times)
+        }
+    }
+
+    /// The stacks of a target for the text by command, with what only that text has; nil for a kind that has none.
+    private func byCommand(_ stacks: [NamedStack], _ kind: StackKind, _ table: StackTable, target index: Int) -> [NamedStack]? {
+        guard files(of: kind).byCommand != nil else { return nil }
+        return kind == .offCPU ? stacks + sendBlocked(.slow, table, target: index) : stacks
+    }
+
+    private func sendBlocked(_ verdict: Work.Verdict, _ table: StackTable, target index: Int) -> [NamedStack] {
+        guard let root = plan.targets[index].stackRoot(of: index, in: table, target: index) else { return [] }
+        return NamedStack.sendBlocked(verdict, of: total, process: index, root: foldedSafe(root))
+    }
+
+    private func slowAgainstFast(
+        _ stacks: [StackKind: [NamedStack]], _ record: SessionRecord, _ table: StackTable, target index: Int
+    ) -> SlowAgainstFast? {
+        let judged = total.judged.filter { $0.key.process == index }.map { ($0.key.name, $0.value) }
+        return SlowAgainstFast(
+            samples: stacks[.onCPU] ?? [], frequency: record.meanFrequency,
+            times: (stacks[.offCPU] ?? []) + sendBlocked(.slow, table, target: index) + sendBlocked(.fast, table, target: index),
+            judged: Dictionary(uniqueKeysWithValues: judged)
         )
     }
 

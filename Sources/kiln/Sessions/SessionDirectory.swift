@@ -92,7 +92,8 @@ final class SessionDirectory {
 
     /// The first files in the list of those that were written; events have others.
     private static let first =
-        ["session.json", "commands.jsonl", "syscalls.jsonl"] + [StackFiles.onCPU, .offCPU, .wakers].flatMap { [$0.folded, $0.picture] }
+        ["session.json", "commands.jsonl", "syscalls.jsonl"]
+        + [StackFiles.onCPU, .offCPU, .wakers].flatMap { [$0.folded, $0.byCommand, $0.picture].compactMap(\.self) }
 
     private var files: [String] { Self.first + written.subtracting(Self.first).sorted() }
 

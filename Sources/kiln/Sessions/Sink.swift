@@ -59,7 +59,15 @@ struct FoldedTexts {
     let kind: StackKind
     let files: StackFiles
     /// A text for each target.
-    var byTarget: [[UInt8]]
+    var byTarget: [[UInt8]] = []
+    /// The same stacks by command; empty if they don't tell what their threads worked on.
+    var byCommand: [[UInt8]] = []
+
+    /// Adds the texts of the next target. `byCommand`: nil if there is none.
+    mutating func add(_ stacks: [NamedStack], byCommand: [NamedStack]?) {
+        byTarget.append(foldedText(stacks))
+        if let byCommand { self.byCommand.append(foldedText(byCommand: byCommand)) }
+    }
 }
 
 /// Intermediate results. Either part may be missing.
@@ -76,6 +84,8 @@ struct SessionResult {
     let records: [SessionRecord]
     /// Folded stacks of each kind that was recorded.
     let stacks: [FoldedTexts]
+    /// By target; nil unless stacks of slow and of fast calls were kept.
+    let slowAgainstFast: [SlowAgainstFast?]
     /// The loaded BPF programs.
     let programs: () -> [LoadedProgram]
 }

@@ -10,11 +10,16 @@ func sessionTitle(comm: String, formerComm: String? = nil, pid: Int32, ports: [U
 
 /// A whole session as text: at its end, and when `kiln report` reads its directory.
 struct SessionText {
+    /// The number of functions that are shown of each command.
+    static let top = 3
+
     let record: SessionRecord
+    private let top: Int
     private let text: IntervalText
 
-    init(_ record: SessionRecord) {
+    init(_ record: SessionRecord, top: Int = SessionText.top) {
         self.record = record
+        self.top = top
         text = IntervalText(interval: record.snapshot, isTotal: true, tableRows: Output.standardOutput.tableRows)
     }
 
@@ -38,7 +43,7 @@ struct SessionText {
             .sorted { $0.key < $1.key }.map { reason, phases in "\(phases.joined(separator: ", ")): \(reason)" }
         if let audit = record.audit { lines += auditLines(audit) }
         for step in record.costLimit?.steps ?? [] { lines.append("after \(significantSeconds(step.afterS)), beyond --max-cost: \(step.step)") }
-        return lines + sampleLines
+        return lines + sampleLines + ByCommandText(record: record, top: top, tableRows: text.tableRows).lines
     }
 
     var losses: [String] {

@@ -7,11 +7,14 @@ struct TableSink: Sink {
     /// The last lines of the output name its files.
     let directory: DirectorySink
     let side: Side
+    /// The number of functions that are shown of each command.
+    let top: Int
     private let output = Output.standardOutput
 
-    init(histograms: Bool, side: Side, directory: DirectorySink) {
+    init(histograms: Bool, side: Side, top: Int, directory: DirectorySink) {
         self.histograms = histograms
         self.side = side
+        self.top = top
         self.directory = directory
     }
 
@@ -41,7 +44,7 @@ struct TableSink: Sink {
 
     func end(_ result: SessionResult) throws {
         var lines: [Line] = []
-        for record in result.records { lines += SessionText(record).lines }
+        for record in result.records { lines += SessionText(record, top: top).lines }
         if let record = result.records.first { lines += SessionText(record).losses }
         try output.write(lines + directory.wroteLines)
     }

@@ -1,0 +1,39 @@
+/// A stack whose frames have names. All texts are those of folded stacks, safe in their syntax.
+public struct NamedStack: Equatable, Sendable {
+    /// `SampledProcess.number`.
+    public var process: Int
+    /// The process, and the thread if it is known.
+    public var root: String
+    public var work: Work
+    /// Of off-CPU stacks.
+    public var state: WaitState?
+    /// The outermost first, with `;` between them.
+    public var frames: String
+    public var weight: UInt64
+
+    public init(process: Int, root: String, work: Work, state: WaitState? = nil, frames: String, weight: UInt64) {
+        self.process = process
+        self.root = root
+        self.work = work
+        self.state = state
+        self.frames = frames
+        self.weight = weight
+    }
+
+    /// The innermost frame.
+    public var innermost: String { frames.lastIndex(of: ";").map { String(frames[frames.index(after: $0)...]) } ?? frames }
+}
+
+extension NamedStack {
+    /// The time in which replies waited for clients to read, as stacks of no function: the server doesn't wait meanwhile, it serves others.
+    ///
+    /// - Parameter root: Of the target's stacks.
+    public static func sendBlocked(_ verdict: Work.Verdict, of snapshot: Snapshot, process: Int, root: String) -> [NamedStack] {
+        snapshot.judged.filter { $0.key.process == process && $0.value[verdict].sendBlocked != .zero }.map { key, calls in
+            NamedStack(
+                process: process, root: root, work: Work(.command(key.name), .reply, verdict), frames: "[send buffer full: the client did not read]",
+                weight: calls[verdict].sendBlocked.count
+            )
+        }
+    }
+}
