@@ -54,7 +54,7 @@ public struct StackProbe: ~Copyable {
         let weights = try object.map("stack_weights"), stats = try object.map("stack_stats")
         let losses = try object.map("losses")
         var waits: Waits?
-        if let filter { waits = try Waits(object, filter) }
+        if let filter { waits = try Waits(object, filter, withOpen: work?.selection.keepsAll ?? true) }
         let held = try work.map { work throws(KernelError) in try HeldStacks(object, work) }
         let counting = try Events(object, events)
         let ring = try StackRing(stacks: try object.map("new_stacks"), ended: try object.map("ended_processes"), targets: pids.count)
@@ -159,6 +159,8 @@ public struct StackProbe: ~Copyable {
         try stats.forEachCopy(of: kiln_stack_stats.self, entries: rows.count) { row, copy in
             rows[row].seen &+= copy.pointee.seen
             rows[row].recorded &+= copy.pointee.recorded
+            rows[row].leftOut &+= copy.pointee.left_out
+            rows[row].dropped &+= copy.pointee.dropped
             rows[row].kernelTruncated &+= copy.pointee.kernel_truncated
             withUnsafeBytes(of: copy.pointee.ends) { bytes in
                 for (end, count) in zip(UnwindTermination.all, bytes.bindMemory(to: UInt64.self)) where count != 0 {
@@ -166,6 +168,7 @@ public struct StackProbe: ~Copyable {
                 }
             }
         }
+        for (key, stacks) in try held?.forEach({ _, _ in }) ?? [:] { rows[key.kind.rawValue * 2 * targets + key.process].dropped &+= stacks }
         func counts(_ kind: StackKind) -> (targets: [SampleCounts], descendants: [SampleCounts]) {
             let first = kind.rawValue * 2 * targets
             return (Array(rows[first..<first + targets]), Array(rows[first + targets..<first + 2 * targets]))

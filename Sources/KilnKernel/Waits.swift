@@ -19,10 +19,13 @@ final class Waits {
     private let waiting: BPFMap
     private let wakeTimes: BPFMap
     private let filter: WaitFilter
+    /// Waits that have not ended count. Otherwise they are none of a call that was answered.
+    private let countsOpen: Bool
     /// Nil while the session goes on.
     private var stopped: Nanoseconds?
 
-    init(_ object: borrowing BPFObject, _ filter: WaitFilter) throws(KernelError) {
+    init(_ object: borrowing BPFObject, _ filter: WaitFilter, withOpen countsOpen: Bool) throws(KernelError) {
+        self.countsOpen = countsOpen
         times = try object.map("wait_times")
         waiting = try object.map("waiting")
         wakeTimes = try object.map("wakes")
@@ -51,6 +54,7 @@ final class Waits {
             let read = WaitTimes(times.pointee)
             if read.total != .zero { waits[key] = read }
         }
+        guard countsOpen else { return waits }
         try waiting.forEachEntry(key: UInt32.self, value: kiln_waiting.self) { _, wait in
             let wait = wait.pointee
             guard wait.began_ns != 0, wait.began_ns < now.count, var key = StackTable.Key(wait.key),

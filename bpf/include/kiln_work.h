@@ -107,11 +107,19 @@ struct kiln_work {
 	__u16 label;       /* of what it does since; 0: the next event decides */
 	__u16 inside;      /* enum kiln_work_call: of a function that receives or sends in user space */
 	__u32 undecided;   /* stacks that the next event decides */
-	__u32 held;        /* stacks that are not settled yet */
+	__u32 held;        /* stacks that wait for a decision */
 	__u16 verdict;     /* of the last call that the present send has answered, plus 1; 0: of none */
 	__u16 reserved;
 	__u64 judged_ns;   /* when that call was received */
+	__u64 held_for;    /* where only some calls' stacks are kept: a bit for each connection that has such stacks (kiln_held_bit) */
+	__u32 held_end;    /* all held stacks lie before this index */
+	__u32 unused[13];
 };
+
+static inline __u64 kiln_held_bit(__u64 connection)
+{
+	return 1ULL << (connection * 0x9E3779B97F4A7C15ULL >> 58);
+}
 
 /* The call in which a stack was taken. */
 enum kiln_work_call {

@@ -21,6 +21,7 @@ struct work_event {
 
 struct decision {
 	const struct work_event *event;
+	struct kiln_work *thread;
 	struct kiln_held_stacks *held;
 	__u64 turn_ns;
 	__s32 descriptor;
@@ -28,16 +29,16 @@ struct decision {
 };
 
 /* Gives a held stack the verdict on its call. */
-static __always_inline void decide_fate(struct kiln_held_stack *stack, __u32 verdict)
+static __always_inline void decide_fate(struct kiln_held_stack *stack, struct kiln_work *w, __u32 verdict)
 {
 	if (verdict != KILN_VERDICT_LEFT_OUT)
 		stack->work.label |= verdict << KILN_LABEL_VERDICT_SHIFT;
-	__sync_val_compare_and_swap(
-		&stack->state, KILN_HELD_DECIDED, verdict == KILN_VERDICT_LEFT_OUT ? KILN_HELD_DROPPED : KILN_HELD_KEPT);
+	move_on(stack, w, KILN_HELD_DECIDED, verdict == KILN_VERDICT_LEFT_OUT ? KILN_HELD_DROPPED : KILN_HELD_KEPT);
 }
 
 static long decide_stack(__u32 index, struct decision *by)
 {
+	const struct work_event *event = by->event;
 	struct kiln_held_stack *stack;
 	struct kiln_known_work *known;
 	bool own;
@@ -47,18 +48,23 @@ static long decide_stack(__u32 index, struct decision *by)
 	known = &stack->work;
 	if (stack->state != KILN_HELD_UNDECIDED)
 		return 0;
-	own = known->call == by->event->call &&
-		(known->descriptor == by->descriptor || known->descriptor < 0 || by->descriptor < 0);
+	own = known->call == event->call && (known->descriptor == by->descriptor || known->descriptor < 0 || by->descriptor < 0);
 	if (known->turn_ns == by->turn_ns && (own || !known->label)) {
-		known->label = by->event->label;
-		known->connection = by->event->connection;
-		known->received_ns = by->event->received_ns;
+		known->label = event->label;
+		known->connection = event->connection;
+		known->received_ns = event->received_ns;
 	} else if (!known->label) {
 		known->label = KILN_LABEL(KILN_ACTIVITY_LOOP, 0);
 	}
 	__sync_val_compare_and_swap(&stack->state, KILN_HELD_UNDECIDED, KILN_HELD_DECIDED);
-	if (by->event->verdict && known->label == by->event->label)
-		decide_fate(stack, by->event->verdict - 1);
+	if (!work_options.judged)
+		return 0;
+	if (!is_of_call(known->label))
+		move_on(stack, by->thread, KILN_HELD_DECIDED, KILN_HELD_DROPPED);
+	else if (event->verdict && known->connection == event->connection && known->received_ns <= event->received_ns)
+		decide_fate(stack, by->thread, event->verdict - 1);
+	else
+		__sync_fetch_and_or(&by->thread->held_for, kiln_held_bit(known->connection));
 	return 0;
 }
 
@@ -67,7 +73,7 @@ __noinline int decide_stacks(struct kiln_work *w, __u32 slot, const struct work_
 {
 	struct task_struct *task = bpf_get_current_task_btf();
 	const struct pt_regs *regs = (const struct pt_regs *)bpf_task_pt_regs(task);
-	struct decision by = { .event = event, .descriptor = -1 };
+	struct decision by = { .event = event, .thread = w, .descriptor = -1 };
 	const struct kiln_turn *turn = NULL;
 	__u32 process;
 
@@ -82,7 +88,7 @@ __noinline int decide_stacks(struct kiln_work *w, __u32 slot, const struct work_
 	by.held = bpf_map_lookup_elem(&held_stacks, &slot);
 	w->undecided = 0; /* what comes now comes after the event */
 	if (by.held)
-		bpf_loop(KILN_HELD_STACKS, decide_stack, &by, 0);
+		bpf_loop(w->held_end, decide_stack, &by, 0);
 	return 0;
 }
 

@@ -33,14 +33,6 @@ static __always_inline void know(struct kiln_known_work *known, __u16 activity, 
 	known->label = KILN_LABEL(activity, row);
 }
 
-/* Whether a label is of a command. */
-static __always_inline bool is_of_call(__u16 label)
-{
-	__u16 activity = label >> KILN_LABEL_ACTIVITY_SHIFT & (KILN_LABEL_ACTIVITIES - 1);
-
-	return activity >= KILN_ACTIVITY_EXEC && activity <= KILN_ACTIVITY_READ;
-}
-
 /* Of a thread that receives or sends. */
 static __always_inline void find_work_of_thread(
 	struct kiln_known_work *known, const struct kiln_work *w, const struct task_struct *task, __u32 slot)
@@ -113,6 +105,7 @@ struct settling {
 	const struct kiln_wait_times *times;
 	__u64 turn_ns;
 	__u32 state; /* in which it is held */
+	__u32 end;   /* after the last that is held */
 	bool is_held;
 };
 
@@ -144,16 +137,35 @@ static __always_inline bool take_held(struct kiln_held_stack *stack, __u32 state
 	return __sync_val_compare_and_swap(&stack->state, state, KILN_HELD_TAKEN) == state;
 }
 
-static __always_inline void free_held(struct kiln_held_stack *stack, struct settling *new)
-{
-	__sync_fetch_and_add(&new->thread->held, -1);
-	stack->state = KILN_HELD_FREE;
-}
-
 /* How many stacks a held one stands for. */
 static __always_inline __u64 stacks_of(const struct kiln_held_stack *stack)
 {
 	return stack->key.kind == KILN_STACK_OFF_CPU ? stack->times.waits + stack->times.earlier_waits : stack->times.ns[0];
+}
+
+/* A stack that waits for no decision joins its sum, or is dropped. */
+static __always_inline void settle(struct kiln_held_stack *stack, struct settling *new)
+{
+	__u32 state = stack->state;
+
+	if (state == KILN_HELD_UNDECIDED && stack->work.turn_ns != new->turn_ns) {
+		if (!stack->work.label)
+			know(&stack->work, KILN_ACTIVITY_LOOP, 0);
+		__sync_val_compare_and_swap(&stack->state, KILN_HELD_UNDECIDED, KILN_HELD_DECIDED);
+		state = KILN_HELD_DECIDED;
+	}
+	if (state == KILN_HELD_DECIDED && !work_options.judged)
+		move_on(stack, new->thread, state, KILN_HELD_KEPT);
+	else if (state == KILN_HELD_DECIDED && !is_of_call(stack->work.label))
+		move_on(stack, new->thread, state, KILN_HELD_DROPPED);
+	if (take_held(stack, KILN_HELD_KEPT)) {
+		stack->key.label |= stack->work.label;
+		add_settled(&stack->key, &stack->times);
+		stack->state = KILN_HELD_FREE;
+	} else if (take_held(stack, KILN_HELD_DROPPED)) {
+		drop_settled(&stack->key, stacks_of(stack));
+		stack->state = KILN_HELD_FREE;
+	}
 }
 
 static long settle_stack(__u32 index, struct settling *new)
@@ -161,37 +173,32 @@ static long settle_stack(__u32 index, struct settling *new)
 	struct kiln_held_stack *stack;
 	__u32 state;
 
+	if (index >= KILN_HELD_STACKS)
+		return 1;
 	barrier_var(index);
 	stack = &new->held->stacks[index & (KILN_HELD_STACKS - 1)];
 	state = stack->state;
-	if (state == KILN_HELD_UNDECIDED && stack->work.turn_ns != new->turn_ns) {
-		if (!stack->work.label)
-			know(&stack->work, KILN_ACTIVITY_LOOP, 0);
-		stack->state = state = KILN_HELD_DECIDED;
-	}
-	if (state == KILN_HELD_DECIDED && work_options.judged && !is_of_call(stack->work.label))
-		stack->state = state = KILN_HELD_DROPPED;
-	if ((state == KILN_HELD_KEPT || (state == KILN_HELD_DECIDED && !work_options.judged)) && take_held(stack, state)) {
-		stack->key.label |= stack->work.label;
-		add_settled(&stack->key, &stack->times);
-		free_held(stack, new);
-	} else if (state == KILN_HELD_DROPPED && take_held(stack, state)) {
-		drop_settled(&stack->key, stacks_of(stack));
-		free_held(stack, new);
-	}
+	if (state != KILN_HELD_FREE)
+		settle(stack, new);
+	if (stack->state != KILN_HELD_FREE)
+		new->end = index + 1;
 	if (new->is_held)
 		return 0;
-	state = stack->state;
 	if (state == new->state && is_same(stack, new) && take_held(stack, state)) {
 		add_times(&stack->times, new->times);
 		stack->state = state;
 		new->is_held = true;
-	} else if (state == KILN_HELD_FREE && take_held(stack, state)) {
+	} else if (take_held(stack, KILN_HELD_FREE)) {
 		stack->key = *new->key;
 		stack->work = *new->work;
 		stack->times = *new->times;
+		if (work_options.judged)
+			__sync_fetch_and_or(&new->thread->held_for, kiln_held_bit(new->work->connection));
 		__sync_fetch_and_add(&new->thread->held, 1);
+		if (new->thread->held_end <= index)
+			new->thread->held_end = index + 1;
 		__sync_lock_test_and_set(&stack->state, new->state); /* after the rest */
+		new->end = index + 1;
 		new->is_held = true;
 	}
 	return 0;
@@ -215,7 +222,8 @@ static __always_inline bool hold_stack(
 	new.held = bpf_map_lookup_elem(&held_stacks, &slot);
 	if (!new.thread || !new.held)
 		return false;
-	bpf_loop(KILN_HELD_STACKS, settle_stack, &new, 0);
+	bpf_loop(new.thread->held_end + 1, settle_stack, &new, 0);
+	new.thread->held_end = new.end;
 	if (new.is_held && !known->is_decided)
 		__sync_fetch_and_add(&new.thread->undecided, 1);
 	return new.is_held;

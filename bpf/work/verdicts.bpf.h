@@ -75,31 +75,44 @@ struct answered_calls {
 
 struct judging {
 	struct kiln_held_stacks *held;
+	struct kiln_work *thread;
 	__u64 connection, received_ns;
 	__u32 verdict;
-	__u32 reserved;
+	__u32 row;
 };
 
 static long judge_stack(__u32 index, struct judging *judging)
 {
 	struct kiln_held_stack *stack;
+	__u32 row;
 
 	barrier_var(index);
 	stack = &judging->held->stacks[index & (KILN_HELD_STACKS - 1)];
-	/* Replies come in the order of the requests: what was received before belongs to this call, or to one that has got none. */
-	if (stack->state == KILN_HELD_DECIDED && stack->work.connection == judging->connection &&
-		stack->work.received_ns <= judging->received_ns)
-		decide_fate(stack, judging->verdict);
+	if (stack->state != KILN_HELD_DECIDED || stack->work.connection != judging->connection ||
+		stack->work.received_ns > judging->received_ns)
+		return 0;
+	/* Replies come in the order of the requests. What was received before is the beginning of this request, or of one that was judged. */
+	row = stack->work.label >> KILN_LABEL_ROW_SHIFT & (KILN_LABEL_ROWS - 1);
+	decide_fate(stack, judging->thread,
+		stack->work.received_ns == judging->received_ns || row == judging->row ? judging->verdict : KILN_VERDICT_LEFT_OUT);
 	return 0;
 }
 
 static __always_inline void judge_stacks_of(struct judging *judging, __u32 slot)
 {
-	const struct kiln_work *w = bpf_map_lookup_elem(&work, &slot);
+	struct kiln_work *w = bpf_map_lookup_elem(&work, &slot);
 
+	if (!w || !w->held || !(w->held_for & kiln_held_bit(judging->connection)))
+		return;
+	judging->thread = w;
 	judging->held = bpf_map_lookup_elem(&held_stacks, &slot);
-	if (w && w->held && judging->held)
-		bpf_loop(KILN_HELD_STACKS, judge_stack, judging, 0);
+	if (judging->held)
+		bpf_loop(w->held_end, judge_stack, judging, 0);
+	if (w->held)
+		return;
+	w->held_for = 0;
+	if (*(volatile __u32 *)&w->held) /* an interrupt came in between */
+		w->held_for = -1ULL;
 }
 
 static __always_inline void count_judged(struct kiln_judged_calls *sum, const struct answered_calls *calls, __u64 service_ns)
@@ -151,6 +164,7 @@ __noinline int judge(struct connection *x, const struct answered_calls *calls)
 	judging.connection = x->id;
 	judging.received_ns = calls->received_ns;
 	judging.verdict = verdict;
+	judging.row = row;
 	judge_stacks_of(&judging, x->process);
 	w = own_work(task, x->process, &slot);
 	if (!w)

@@ -40,6 +40,23 @@ struct {
 	__type(value, struct kiln_held_stacks);
 } held_stacks SEC(".maps");
 
+/* Whether a label is of a command. */
+static __always_inline bool is_of_call(__u16 label)
+{
+	__u16 activity = label >> KILN_LABEL_ACTIVITY_SHIFT & (KILN_LABEL_ACTIVITIES - 1);
+
+	return activity >= KILN_ACTIVITY_EXEC && activity <= KILN_ACTIVITY_READ;
+}
+
+/* A held stack leaves the state in which it waits for a decision. False: another program was first. */
+static __always_inline bool move_on(struct kiln_held_stack *stack, struct kiln_work *w, __u32 from, __u32 to)
+{
+	if (__sync_val_compare_and_swap(&stack->state, from, to) != from)
+		return false;
+	__sync_fetch_and_add(&w->held, -1);
+	return true;
+}
+
 /* The slot of a thread; KILN_WORK_SLOTS: it has none. `known`: whether it receives or sends. */
 static __always_inline __u32 slot_of(const struct task_struct *task, __u32 process, bool *known)
 {
