@@ -156,7 +156,7 @@ enum kiln_held_state {
 	KILN_HELD_FREE,
 	KILN_HELD_TAKEN,     /* a program writes it, or adds it to its sum */
 	KILN_HELD_UNDECIDED, /* the next event of the thread decides what it is for */
-	KILN_HELD_DECIDED, /* where only some calls' stacks are kept, it waits for the verdict on its call */
+	KILN_HELD_DECIDED,   /* where only some calls' stacks are kept, it waits for the verdict on its call */
 	KILN_HELD_KEPT,
 	KILN_HELD_DROPPED,
 };

@@ -110,9 +110,9 @@ struct kiln_work {
 	__u32 held;        /* stacks that wait for a decision */
 	__u16 verdict;     /* of the last call that the present send has answered, plus 1; 0: of none */
 	__u16 reserved;
-	__u64 judged_ns;   /* when that call was received */
-	__u64 held_for;    /* where only some calls' stacks are kept: a bit for each connection that has such stacks (kiln_held_bit) */
-	__u32 held_end;    /* all held stacks lie before this index */
+	__u64 judged_ns; /* when that call was received */
+	__u64 held_for;  /* where only some calls' stacks are kept: a bit for each connection that has such stacks (kiln_held_bit) */
+	__u32 held_end;  /* all held stacks lie before this index */
 	__u32 unused[13];
 };
 

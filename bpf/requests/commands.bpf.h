@@ -136,15 +136,16 @@ static __always_inline void follow_receive(
 	}
 	count_receive(x->client, r, receive->io.length);
 	if (c && command_begun(&c->requests) != KILN_LABEL_SEVERAL)
-		receive->reads = receive->then = KILN_LABEL(KILN_ACTIVITY_READ, command_begun(&c->requests));
+		receive->reads = receive->then = call_label(x, KILN_ACTIVITY_READ, command_begun(&c->requests));
 	if (r->run_count) {
 		__u32 command = r->run_command;
 		bool equal = !r->commands_noted, alone = equal && r->run_count == 1;
 		__u16 row = equal ? command : KILN_LABEL_SEVERAL;
 		bool each = observes_each(command);
 
-		receive->reads = KILN_LABEL(KILN_ACTIVITY_READ, row);
-		receive->then = executes ? KILN_LABEL(KILN_ACTIVITY_EXEC, row) : KILN_LABEL(KILN_ACTIVITY_UNKNOWN, KILN_UNKNOWN_IO_THREADS);
+		receive->reads = call_label(x, KILN_ACTIVITY_READ, row);
+		receive->then = executes ? call_label(x, KILN_ACTIVITY_EXEC, row)
+					 : KILN_LABEL(KILN_ACTIVITY_UNKNOWN, KILN_UNKNOWN_IO_THREADS);
 
 		if (observes_blocking() && executes && times->arrived_ns && times->received_ns - times->arrived_ns >= WAIT_LEAST_NS &&
 			executor->last_span_end_ns > times->arrived_ns)
@@ -415,8 +416,7 @@ static __noinline struct connection_details *first_reply(const struct place *pla
 	return c;
 }
 
-static __always_inline void follow_send(
-	const struct place *place, struct connection *x, const struct io *send, struct task_struct *task)
+static __always_inline void follow_send(const struct place *place, struct connection *x, const struct io *send, struct task_struct *task)
 {
 	__u32 zero = 0;
 
@@ -466,7 +466,7 @@ static __always_inline __u16 label_of_send(const struct connection *x)
 		return KILN_LABEL(KILN_ACTIVITY_UNKNOWN, KILN_UNKNOWN_NOT_FOLLOWED);
 	if (x->flags & UNMATCHED || x->waiting == WAITING_NONE)
 		return KILN_LABEL(KILN_ACTIVITY_UNKNOWN, KILN_UNKNOWN_UNMATCHED);
-	return KILN_LABEL(KILN_ACTIVITY_REPLY, x->waiting == WAITING_PIPELINE ? KILN_LABEL_SEVERAL : command_in_flight(x));
+	return call_label(x, KILN_ACTIVITY_REPLY, x->waiting == WAITING_PIPELINE ? KILN_LABEL_SEVERAL : command_in_flight(x));
 }
 
 static __always_inline void connection_sends(
@@ -489,7 +489,7 @@ static __always_inline void connection_sends(
 	follow_send(place, x, send, task);
 	r = bpf_map_lookup_elem(&response_readers, &zero);
 	if (r && event.label == KILN_LABEL(KILN_ACTIVITY_REPLY, KILN_LABEL_SEVERAL)) {
-		event.label = KILN_LABEL(KILN_ACTIVITY_REPLY, r->answered_row & KILN_LABEL_SEVERAL);
+		event.label = call_label(x, KILN_ACTIVITY_REPLY, r->answered_row & KILN_LABEL_SEVERAL);
 		event.received_ns = r->answered_received_ns;
 	}
 	event.connection = x->id;

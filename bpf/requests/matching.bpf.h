@@ -42,7 +42,8 @@ static long answer_run(__u32 index, struct answer_context *context)
 		r->answered_row = KILN_LABEL_SEVERAL;
 	record_answers(row, run->command & QUEUED, count, &c->batches[batch & (PIPELINE_BATCHES - 1)], replied->connection->sent_ns,
 		context->are_errors, r->largest_at - r->answered < count ? r->largest : 0);
-	judge_calls(replied->connection, row, count, c->batches[batch & (PIPELINE_BATCHES - 1)].received_ns, r->blocked_ns, context->are_errors);
+	judge_calls(replied->connection, row, count, c->batches[batch & (PIPELINE_BATCHES - 1)].received_ns, r->blocked_ns,
+		context->are_errors);
 	r->answered += count;
 	on_run_answered(replied->connection, c, row, count, &c->batches[batch & (PIPELINE_BATCHES - 1)]);
 	context->left -= count;

@@ -50,8 +50,8 @@ static __always_inline void complete_stack(
 	__sync_fetch_and_add(&stats->ends[end], 1);
 }
 
-static __always_inline void begin_earlier_wait(
-	struct kiln_stack *stack, const struct kiln_known_work *known, struct kiln_stack_stats *stats, struct task_struct *task, __u32 state)
+static __always_inline void begin_earlier_wait(struct kiln_stack *stack, const struct kiln_known_work *known,
+	struct kiln_stack_stats *stats, struct task_struct *task, __u32 state)
 {
 	__u64 now = bpf_ktime_get_ns();
 	struct kiln_waiting *wait = wait_of(task->pid);

@@ -137,8 +137,7 @@ static __always_inline void work_is_inside(const struct task_struct *task, __u32
 
 /* The current thread has received or sent. `then`: the label of what it does from now on; 0: the next event decides. The label changes before
  * `undecided` is read: a stack that an interrupt takes in between is decided by this event, too. */
-static __always_inline void work_goes_on(
-	struct kiln_work *w, __u32 slot, const struct work_event *event, __u16 then, __u64 now)
+static __always_inline void work_goes_on(struct kiln_work *w, __u32 slot, const struct work_event *event, __u16 then, __u64 now)
 {
 	w->connection = event->connection;
 	w->received_ns = event->received_ns;

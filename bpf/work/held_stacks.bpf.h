@@ -62,7 +62,7 @@ static __always_inline void find_work_of_thread(
 /* What a task works on. `process`: its number. In user mode the saved registers are those of an interrupt: no call's. */
 static __always_inline void find_work(struct kiln_known_work *known, struct task_struct *task, __u32 process)
 {
-	const struct pt_regs *regs = (const struct pt_regs *)bpf_task_pt_regs(task);
+	const struct pt_regs *regs;
 	const struct kiln_work *w;
 	bool receives_or_sends;
 	__u32 slot;
@@ -85,6 +85,7 @@ static __always_inline void find_work(struct kiln_known_work *known, struct task
 	}
 	if (slot >= KILN_MAX_TARGETS && w->started != task->start_boottime)
 		return;
+	regs = (const struct pt_regs *)bpf_task_pt_regs(task);
 	known->call = call_of(regs);
 	known->descriptor = descriptor_of(regs, known->call);
 	if (known->call == KILN_CALL_WAIT)
@@ -107,6 +108,8 @@ struct settling {
 	__u32 state; /* in which it is held */
 	__u32 end;   /* after the last that is held */
 	bool is_held;
+	__u64 oldest;    /* of those that wait for a verdict: its index plus 1; 0: there is none */
+	__u64 oldest_ns; /* when its call was received */
 };
 
 static __always_inline void add_times(struct kiln_wait_times *sum, const struct kiln_wait_times *times)
@@ -182,6 +185,10 @@ static long settle_stack(__u32 index, struct settling *new)
 		settle(stack, new);
 	if (stack->state != KILN_HELD_FREE)
 		new->end = index + 1;
+	if (stack->state == KILN_HELD_DECIDED && (!new->oldest || stack->work.received_ns < new->oldest_ns)) {
+		new->oldest = index + 1;
+		new->oldest_ns = stack->work.received_ns;
+	}
 	if (new->is_held)
 		return 0;
 	if (state == new->state && is_same(stack, new) && take_held(stack, state)) {
@@ -204,6 +211,20 @@ static long settle_stack(__u32 index, struct settling *new)
 	return 0;
 }
 
+/* Some calls are never answered, or by a thread that can't be followed: their stacks must not fill the room for ever. */
+static __always_inline bool drop_oldest(struct settling *new)
+{
+	struct kiln_held_stack *stack;
+	__u64 at = new->oldest - 1;
+
+	if (!new->oldest)
+		return false;
+	barrier_var(at);
+	stack = &new->held->stacks[at & (KILN_HELD_STACKS - 1)];
+	lose(KILN_LOST_HELD_STACKS_FULL, stacks_of(stack));
+	return move_on(stack, new->thread, KILN_HELD_DECIDED, KILN_HELD_DROPPED);
+}
+
 /* Whether a stack is not asked for, which is known at once. */
 static __always_inline bool is_left_out(const struct kiln_known_work *known)
 {
@@ -223,6 +244,8 @@ static __always_inline bool hold_stack(
 	if (!new.thread || !new.held)
 		return false;
 	bpf_loop(new.thread->held_end + 1, settle_stack, &new, 0);
+	if (!new.is_held && drop_oldest(&new))
+		bpf_loop(new.thread->held_end, settle_stack, &new, 0);
 	new.thread->held_end = new.end;
 	if (new.is_held && !known->is_decided)
 		__sync_fetch_and_add(&new.thread->undecided, 1);

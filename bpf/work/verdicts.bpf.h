@@ -56,7 +56,8 @@ __noinline int wants_client(const struct kiln_client_key *client)
 
 		if (i >= work_options.clients)
 			break;
-		if (wanted->family == client->family && ((const volatile __u64 *)wanted->address)[0] == ((const __u64 *)client->address)[0] &&
+		if (wanted->family == client->family &&
+			((const volatile __u64 *)wanted->address)[0] == ((const __u64 *)client->address)[0] &&
 			((const volatile __u64 *)wanted->address)[1] == ((const __u64 *)client->address)[1])
 			return true;
 	}
@@ -122,17 +123,38 @@ static __always_inline void count_judged(struct kiln_judged_calls *sum, const st
 	sum->blocked_ns += calls->blocked_ns;
 }
 
-static __always_inline __u32 verdict_on(const struct connection *x, const struct answered_calls *calls, __u64 service_ns)
+static __always_inline __u64 threshold_of(__u32 row)
 {
-	__u32 row = calls->row;
 	const __u64 *own = bpf_map_lookup_elem(&thresholds, &row);
-	__u64 threshold = own && *own ? *own : work_options.slower_than_ns;
+
+	return own && *own ? *own : work_options.slower_than_ns;
+}
+
+/* Whether calls of a connection can be asked for, by what is known when they are received. Of blocking commands the service is a wait that the
+ * client asked for. */
+static __always_inline bool may_be_kept(const struct connection *x, __u32 row)
+{
 	__u8 class = row_class(row);
 
-	if (class == KILN_CLASS_UNTIMED || class == KILN_CLASS_BLOCKING || calls->sent_ns < calls->received_ns)
-		return KILN_VERDICT_LEFT_OUT;
-	if (threshold == KILN_NO_THRESHOLD || (work_options.errors_only && !calls->are_errors) ||
-		(work_options.clients && !(x->flags & TRACED)))
+	return class != KILN_CLASS_UNTIMED && class != KILN_CLASS_BLOCKING && !(x->flags & UNMATCHED) &&
+		threshold_of(row) != KILN_NO_THRESHOLD && (!work_options.clients || x->flags & TRACED);
+}
+
+/* The label of a call, so marked if its stacks are not kept. `row`: KILN_LABEL_SEVERAL: of different ones. */
+static __always_inline __u16 call_label(const struct connection *x, __u16 activity, __u32 row)
+{
+	__u16 label = KILN_LABEL(activity, row);
+
+	if (work_options.judged && row != KILN_LABEL_SEVERAL && !may_be_kept(x, row))
+		label |= KILN_VERDICT_LEFT_OUT << KILN_LABEL_VERDICT_SHIFT;
+	return label;
+}
+
+static __always_inline __u32 verdict_on(const struct connection *x, const struct answered_calls *calls, __u64 service_ns)
+{
+	__u64 threshold = threshold_of(calls->row);
+
+	if (!may_be_kept(x, calls->row) || calls->sent_ns < calls->received_ns || (work_options.errors_only && !calls->are_errors))
 		return KILN_VERDICT_LEFT_OUT;
 	if (!work_options.has_threshold)
 		return KILN_VERDICT_NONE;
@@ -176,12 +198,14 @@ __noinline int judge(struct connection *x, const struct answered_calls *calls)
 	return 0;
 }
 
-static __always_inline void judge_calls(
-	struct connection *x, __u32 row, __u32 count, __u64 received_ns, __u64 blocked_ns, bool are_errors)
+static __always_inline void judge_calls(struct connection *x, __u32 row, __u32 count, __u64 received_ns, __u64 blocked_ns, bool are_errors)
 {
-	struct answered_calls calls = {
-		.received_ns = received_ns, .sent_ns = x->sent_ns, .blocked_ns = blocked_ns, .row = row, .count = count, .are_errors = are_errors
-	};
+	struct answered_calls calls = { .received_ns = received_ns,
+		.sent_ns = x->sent_ns,
+		.blocked_ns = blocked_ns,
+		.row = row,
+		.count = count,
+		.are_errors = are_errors };
 
 	if (!CLIENT_SIDE && work_options.judged)
 		judge(x, &calls);

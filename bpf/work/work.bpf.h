@@ -40,12 +40,13 @@ struct {
 	__type(value, struct kiln_held_stacks);
 } held_stacks SEC(".maps");
 
-/* Whether a label is of a command. */
+/* Whether a label is of a call that may be asked for. */
 static __always_inline bool is_of_call(__u16 label)
 {
 	__u16 activity = label >> KILN_LABEL_ACTIVITY_SHIFT & (KILN_LABEL_ACTIVITIES - 1);
 
-	return activity >= KILN_ACTIVITY_EXEC && activity <= KILN_ACTIVITY_READ;
+	return activity >= KILN_ACTIVITY_EXEC && activity <= KILN_ACTIVITY_READ &&
+		label >> KILN_LABEL_VERDICT_SHIFT != KILN_VERDICT_LEFT_OUT;
 }
 
 /* A held stack leaves the state in which it waits for a decision. False: another program was first. */
