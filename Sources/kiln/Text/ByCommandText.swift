@@ -18,7 +18,8 @@ struct ByCommandText {
         guard !rows.isEmpty else { return [] }
         let whole = (byCommand.commands + byCommand.rest).filter { $0.share != nil }.map(\.samples).saturatingSum
         var table = Table(
-            ["CPU BY COMMAND", record.samples.keptCalls == nil ? "of CPU" : "of kept", "95 %", "samples", "calls", "exec", "read", "reply"], leftAligned: 1
+            ["CPU BY COMMAND", record.samples.keptCalls == nil ? "of CPU" : "of kept", "95 % interval", "samples", "calls", "exec", "read", "reply"],
+            leftAligned: 1
         )
         for row in rows {
             let phases = [row.execSamples, row.readSamples, row.replySamples].map { count in
