@@ -154,7 +154,7 @@ private func label(_ activity: kiln_activity, _ row: Int = 0, _ verdict: kiln_ve
         let get = try #require(byCommand.commands.first)
         #expect(get.name == "GET" && get.samples == 32 && get.execSamples == 25 && get.readSamples == nil && get.calls == 1_000)
         #expect(get.functions.map { "\($0.function) \($0.samples)" } == ["atoi 25", "abort 7"] && get.offCPU?.ns == 750)
-        // 32 of 101 samples are the target's own.
+        // Of 101 samples, those of the child left out.
         let lines = files.printed.split(separator: "\n").map { $0.split(separator: " ").joined(separator: " ") }
         let table = lines.drop { !$0.hasPrefix("CPU BY COMMAND") }
         #expect(
