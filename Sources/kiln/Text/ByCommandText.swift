@@ -8,7 +8,7 @@ struct ByCommandText {
     let tableRows: Int
 
     var lines: [Line] {
-        guard let byCommand = record.samples.byCommand else { return [] }
+        guard let byCommand = record.samples.byCommand else { return keptLines }
         return keptLines + cpuTable(byCommand) + waitTable(byCommand) + reasons(byCommand.rest)
     }
 
