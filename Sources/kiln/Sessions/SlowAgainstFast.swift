@@ -8,8 +8,9 @@ import KilnModel
 struct SlowAgainstFast {
     static let file = "slow-against-fast.svg"
 
-    private let slow: [UInt8]
-    private let fast: [UInt8]
+    /// Folded text, in nanoseconds.
+    let slow: [UInt8]
+    let fast: [UInt8]
 
     /// Nil if no command has both slow and fast calls.
     ///
@@ -52,7 +53,7 @@ struct SlowAgainstFast {
             subtitle: "\(record.started) · \(significantSeconds(record.durationS)) · slower than \(record.samples.keptCalls?.slowerThan ?? "")",
             countName: stacks.unit,
             notes: [
-                "Of each command as many slow calls as fast ones: red and ▲ where slow ones spend more, blue and ▼ where less, grey for what sampling noise explains",
+                "before: fast calls; after: as many slow calls of the same command",
                 "kiln \(record.kiln.version), Linux \(record.kernel)",
             ]
         )

@@ -90,7 +90,7 @@ struct ByCommandText {
             (kept.commands.isEmpty ? [] : ["of \(kept.commands.joined(separator: ", "))"])
             + (kept.clients.isEmpty ? [] : ["from \(kept.clients.joined(separator: ", "))"]) + (kept.errorsOnly ? ["that were answered with an error"] : [])
         let filter: [Line] = only.isEmpty ? [] : ["stacks only of calls \(only.joined(separator: " "))"]
-        guard let slower = kept.slowerThan else { return filter }
+        guard let slower = kept.slowerThan, !kept.judged.isEmpty else { return filter }
         let judged = kept.judged.filter { $0.value.slow.count != 0 }.sorted { ($1.value.slow.count, $0.key) < ($0.value.slow.count, $1.key) }
         if judged.isEmpty { return filter + ["no call was slower than \(slower)"] }
         let lines = judged.prefix(tableRows).map { name, calls -> Line in

@@ -207,6 +207,53 @@ private func label(_ activity: kiln_activity, _ row: Int = 0, _ verdict: kiln_ve
         #expect(files.record.samples.keptCalls?.judged["GET"]?.slow.count == 10 && files.record.samples.byCommand?.commands.map(\.calls) == [990, 10])
     }
 
+    /// Of a command that is mostly slow the slow calls are made fewer, of one that is mostly fast the fast ones.
+    @Test func asManySlowCallsAsFastOnesAreCompared() throws {
+        func stack(_ name: CommandName, _ verdict: Work.Verdict?, _ weight: UInt64, _ state: WaitState? = nil) -> NamedStack {
+            NamedStack(process: 0, root: "server", work: Work(.command(name), .exec, verdict), state: state, frames: "main", weight: weight)
+        }
+        let alone = CommandName(bytes: Array("ALONE".utf8)), keys = CommandName(bytes: Array("KEYS".utf8))
+        let samples = [
+            stack(Self.get, .slow, 8), stack(Self.get, .fast, 990), stack(keys, .slow, 70), stack(keys, .fast, 1), stack(alone, .slow, 9),
+            stack(Self.get, nil, 5),
+        ]
+        let judged = [
+            Self.get: JudgedCalls(slow: .init(count: 10), fast: .init(count: 990)), keys: JudgedCalls(slow: .init(count: 35), fast: .init(count: 5)),
+            alone: JudgedCalls(slow: .init(count: 1)),
+        ]
+        let comparison = try #require(SlowAgainstFast(samples: samples, frequency: 100, times: [stack(Self.get, .fast, 9_900, .runnable)], judged: judged))
+        func lines(_ text: [UInt8]) -> [String] { String(decoding: text, as: UTF8.self).split(separator: "\n").map(String.init).filter { !$0.hasPrefix("#") } }
+        #expect(lines(comparison.slow) == ["server;GET;exec;main 80000000", "server;KEYS;exec;main 100000000"])
+        #expect(lines(comparison.fast) == ["server;GET;exec;(runnable);main 100", "server;GET;exec;main 100000000", "server;KEYS;exec;main 10000000"])
+        #expect(SlowAgainstFast(samples: samples, frequency: 100, times: [], judged: [alone: JudgedCalls(slow: .init(count: 1))]) == nil)
+    }
+
+    /// A session that is killed leaves the stacks of its last checkpoint.
+    @Test func checkpointsHaveTheStacksByCommand() throws {
+        let path = temporaryDirectory()
+        defer { try? FileManager.default.removeItem(atPath: path) }
+        let directory = DirectorySink(directories: [
+            try SessionDirectory(SessionPlace(path, target: "", started: WallTime()), withCommands: false, withSyscalls: false)
+        ])
+        var table = try labelled().table
+        table.commandNames = [16: Self.get]
+        let target = try SessionTarget(try #require(try TargetDiscovery().targets(pids: [getpid()], ports: []).first))
+        let stacks = TargetStacks(
+            of: target, index: 0, [.onCPU, .offCPU], in: table, total: Snapshot(time: .zero), folding: StackFolding(targets: [], try SamplingOptions.parse([])),
+            withIdle: false
+        )
+        var texts = [FoldedTexts(kind: .onCPU, files: .onCPU), FoldedTexts(kind: .offCPU, files: .offCPU)]
+        for position in texts.indices { stacks.add(to: &texts[position]) }
+        try directory.checkpoint(SessionCheckpoint(stacks: texts))
+        let files = try FileManager.default.contentsOfDirectory(atPath: path).sorted()
+        #expect(files == ["stacks.by-command.folded", "stacks.folded", "stacks.off-cpu.by-command.folded", "stacks.off-cpu.folded"])
+        #expect(
+            directory.wroteLines.first?.text.hasSuffix("stacks.folded, stacks.by-command.folded, stacks.off-cpu.folded, stacks.off-cpu.by-command.folded")
+                == true)
+        directory.discard()
+        #expect(try FileManager.default.contentsOfDirectory(atPath: path).isEmpty)
+    }
+
     /// Any labels on any stacks, those of other versions among them.
     @Test(arguments: 0..<8) func whateverTheLabelsAreTheSumsAreTheSame(seed: UInt64) throws {
         var random = SeededGenerator(seed: seed)
