@@ -55,6 +55,8 @@ public struct CommandProbe: ~Copyable {
     private let waits: BPFMap
     private let clients: ClientMaps
     private let losses: BPFMap
+    private let thresholds: BPFMap
+    private let judged: BPFMap
     private let processes: Int
     /// The libraries for which programs are loaded.
     private let followable: [TLSLibrary]
@@ -66,19 +68,21 @@ public struct CommandProbe: ~Copyable {
     ///   - trace: Also emits a record for each request.
     ///   - rows: The map of histograms, if it was created already.
     ///   - turns: Another object of the session updates it, too.
+    ///   - work: Another object takes stacks, which get labels.
     ///   - refused: Called with each library that can't be followed, and the reason.
     public init(
         watching watched: WatchedProcesses, objects: RequestObjects = .redis, side: Side = .server, hook: CommandHook, trace: TraceFilter? = nil,
-        tls libraries: [TLSLibrary] = [], rows: CommandRows? = nil, turns: Turns? = nil, refused: (TLSLibrary, KernelError) -> Void = { _, _ in }
+        tls libraries: [TLSLibrary] = [], rows: CommandRows? = nil, turns: Turns? = nil, work: WorkMaps? = nil, refused: (TLSLibrary, KernelError) -> Void = { _, _ in }
     ) throws(KernelError) {
         let programs = hook.programs(for: side)
-        let loaded = try Self.load(watched, objects, side, hook, programs, trace, Shared(rows: rows, turns: turns), libraries, refused)
+        let loaded = try Self.load(watched, objects, side, hook, programs, trace, Shared(rows: rows, turns: turns, work: work), libraries, refused)
         let followable = loaded.followable
         let refusedPreemptionOff = loaded.refusedPreemptionOff
         var object = loaded.object
         let ids = try object.map("command_ids"), stats = try object.map("command_stats")
         let losses = try object.map("losses"), errors = try object.map("errors")
         let waits = try object.map("waits")
+        let thresholds = try object.map("thresholds"), judged = try object.map("judged_calls")
         let clients = ClientMaps(rows: try object.map("clients"), stats: try object.map("client_stats"))
         let listed = try object.map("listed_commands")
         for command in objects.commands() { try listed.update(command.name, command.command_class) }
@@ -89,6 +93,8 @@ public struct CommandProbe: ~Copyable {
         self.stats = stats
         self.errors = errors
         self.waits = waits
+        self.thresholds = thresholds
+        self.judged = judged
         self.clients = clients
         self.losses = losses
         self.hook = hook
@@ -101,12 +107,12 @@ public struct CommandProbe: ~Copyable {
     /// Loads the first of `hooks` that this kernel allows. `refused` is called for each refused hook but the last.
     public static func load(
         watching watched: WatchedProcesses, objects: RequestObjects = .redis, side: Side = .server, firstOf hooks: [CommandHook],
-        trace: TraceFilter? = nil, tls libraries: [TLSLibrary] = [], rows: CommandRows? = nil, turns: Turns? = nil, refused: (CommandHook, KernelError) -> Void,
+        trace: TraceFilter? = nil, tls libraries: [TLSLibrary] = [], rows: CommandRows? = nil, turns: Turns? = nil, work: WorkMaps? = nil, refused: (CommandHook, KernelError) -> Void,
         refusedTLS: (TLSLibrary, KernelError) -> Void = { _, _ in }
     ) throws(KernelError) -> CommandProbe {
         func probe(_ hook: CommandHook) throws(KernelError) -> CommandProbe {
             try CommandProbe(
-                watching: watched, objects: objects, side: side, hook: hook, trace: trace, tls: libraries, rows: rows, turns: turns, refused: refusedTLS
+                watching: watched, objects: objects, side: side, hook: hook, trace: trace, tls: libraries, rows: rows, turns: turns, work: work, refused: refusedTLS
             )
         }
         for hook in hooks.dropLast() {
@@ -142,6 +148,7 @@ public struct CommandProbe: ~Copyable {
         try object.setConstant(section: ".rodata.commands", capacity)
         try object.setConstant(section: ".rodata.tls", tls)
         if let turns = shared.turns { try object.use(turns.descriptor, asMap: "turns") }
+        try WorkMaps.configure(object, shared.work)
         if let made = shared.rows?.descriptor {
             try object.use(made, asMap: "command_stats")
         } else {
@@ -154,6 +161,7 @@ public struct CommandProbe: ~Copyable {
         object.loadOnly(programs + ofTLS)
         try object.load()
         if let trace { try trace.fill(object) }
+        try shared.work?.fill(object)
         return object
     }
 
@@ -161,6 +169,7 @@ public struct CommandProbe: ~Copyable {
     private struct Shared {
         let rows: CommandRows?
         let turns: Turns?
+        let work: WorkMaps?
     }
 
     private struct Loaded: ~Copyable {
@@ -221,18 +230,20 @@ public struct CommandProbe: ~Copyable {
             let word = withUnsafeBytes(of: key.pointee.word) { printableText($0) }
             rows[Int(key.pointee.command), default: CommandCounts()].errorWords[word, default: 0] &+= count.pointee
         }
-        var names = [Int(KILN_SEVERAL_COMMANDS): CommandName.several]
+        var names = [Int(KILN_SEVERAL_COMMANDS): CommandName.several], processOfRow: [Int: Int] = [:]
         for process in 0..<processes {
             names[process] = .other
+            processOfRow[process] = process
             if let counts = rows[process] { snapshot.commands[CommandKey(process: process, name: .other)] = counts }
         }
         let servers = side == .client ? try clients.addresses() : [:]
         try ids.forEachEntry(key: kiln_command_key.self, value: UInt32.self) { key, row in
             let name = withUnsafeBytes(of: key.pointee.name) { CommandName(bytes: $0) }
-            names[Int(row.pointee)] = name
-            guard let counts = rows[Int(row.pointee)] else { return }
             // Variants of a command, and its servers on the client's side, are one command here.
             let process = Int(key.pointee.process) & (1 << Int(KILN_SERVER_SHIFT) - 1)
+            names[Int(row.pointee)] = name
+            processOfRow[Int(row.pointee)] = process
+            guard let counts = rows[Int(row.pointee)] else { return }
             snapshot.commands[CommandKey(process: process, name: name), default: CommandCounts()].add(counts)
             guard side == .client else { return }
             let server = servers[Int(key.pointee.process) >> Int(KILN_SERVER_SHIFT)] ?? "other"
@@ -246,6 +257,10 @@ public struct CommandProbe: ~Copyable {
             snapshot.waits[counted] = WaitCounts(
                 times: before.times &+ wait.pointee.times, wait: before.wait + Nanoseconds(wait.pointee.wait_ns)
             )
+        }
+        try judged.forEachCopy(of: kiln_judged.self, entries: min(Int(KILN_MAX_TARGETS) + Int(control.pointee.rows_taken), judged.capacity)) { row, copy in
+            guard let name = names[row], let process = processOfRow[row] else { return }
+            snapshot.judged[CommandKey(process: process, name: name), default: JudgedCalls()].add(copy.pointee)
         }
         snapshot.undecidedBytes = UInt64(control.pointee.undecided_bytes)
         snapshot.clients = try clients.counts(taken: Int(control.pointee.clients_taken), processes: processes)
@@ -263,6 +278,17 @@ public struct CommandProbe: ~Copyable {
             names[Int(row.pointee)] = withUnsafeBytes(of: key.pointee.name) { CommandName(bytes: $0) }
         }
         return names
+    }
+
+    /// From now on calls of these commands are slow from this service on.
+    public func set(_ thresholds: [CommandKey: Nanoseconds]) throws(KernelError) {
+        guard !thresholds.isEmpty else { return }
+        var rows: [(row: UInt32, threshold: Nanoseconds)] = []
+        try ids.forEachEntry(key: kiln_command_key.self, value: UInt32.self) { key, row in
+            let name = withUnsafeBytes(of: key.pointee.name) { CommandName(bytes: $0) }
+            if let threshold = thresholds[CommandKey(process: Int(key.pointee.process), name: name)] { rows.append((row.pointee, threshold)) }
+        }
+        for (row, threshold) in rows { try self.thresholds.update(row, max(threshold.count, 1)) }
     }
 
     /// BPF run-time statistics of the loaded programs, by name.
@@ -306,5 +332,20 @@ public struct CommandProbe: ~Copyable {
 
     private func isBlocking(_ row: Int) -> Bool {
         withUnsafeBytes(of: &control.pointee.row_classes) { $0[row] } == UInt8(KILN_CLASS_BLOCKING.rawValue)
+    }
+}
+
+extension JudgedCalls {
+    mutating func add(_ copy: kiln_judged) {
+        slow.add(copy.slow)
+        fast.add(copy.fast)
+    }
+}
+
+extension JudgedCalls.Calls {
+    mutating func add(_ copy: kiln_judged_calls) {
+        count &+= copy.calls
+        service = service + Nanoseconds(copy.service_ns)
+        sendBlocked = sendBlocked + Nanoseconds(copy.blocked_ns)
     }
 }

@@ -11,6 +11,7 @@ public struct StackProbe: ~Copyable {
     private let stats: BPFMap
     private let losses: BPFMap
     private let waits: Waits?
+    private let held: HeldStacks?
     private let events: Events
     private let threads: ThreadFilter
     private let ring: StackRing
@@ -26,10 +27,10 @@ public struct StackProbe: ~Copyable {
 
     /// Loads the programs and begins to fill the unwind tables. Sampling doesn't begin yet. `watched`: nil samples every process.
     /// `filter`: records only these threads. `events`: also records stacks at them. `byThread`: stacks have the name of their thread. `waits`: also record stacks off the CPU; nil: only those on it. `known`: code whose unwind tables are loaded at the start, as far as time and
-    /// memory allow.
+    /// memory allow. `work`, `turns`: also written by the programs that follow requests; with them, stacks have labels.
     public init(
         watching watched: WatchedProcesses?, only threads: ThreadFilter = ThreadFilter(), byThread: Bool = false, waits filter: WaitFilter? = nil,
-        events: [Event] = [], known: [CodeMapping] = [], startsTarget: Bool = false, mappings: Mappings
+        events: [Event] = [], known: [CodeMapping] = [], startsTarget: Bool = false, work: WorkMaps? = nil, turns: Turns? = nil, mappings: Mappings
     ) throws(KernelError) {
         // Later mappings are reported as events; earlier ones are read now.
         let mappingEvents = try MappingEvents()
@@ -47,11 +48,14 @@ public struct StackProbe: ~Copyable {
         try Events.configure(object, events)
         object.loadOnly(["process_forked", "process_freed", "sample"] + (filter == nil ? [] : Waits.programs) + Events.programs(for: events))
         try Waits.leaveOut(of: object, filter)
+        try WorkMaps.configure(object, work)
+        if let turns { try object.use(turns.descriptor, asMap: "turns") }
         try object.load()
         let weights = try object.map("stack_weights"), stats = try object.map("stack_stats")
         let losses = try object.map("losses")
         var waits: Waits?
-        if let filter { waits = try Waits(object, filter) }
+        if let filter { waits = try Waits(object, filter, withOpen: work?.selection.keepsAll ?? true) }
+        let held = try work.map { work throws(KernelError) in try HeldStacks(object, work) }
         let counting = try Events(object, events)
         let ring = try StackRing(stacks: try object.map("new_stacks"), ended: try object.map("ended_processes"), targets: pids.count)
         let unwinding = UnwindMaps(tables: try object.map("unwind_tables"), mappings: try object.map("code_mappings"), knownCode: try object.map("known_code"))
@@ -61,6 +65,7 @@ public struct StackProbe: ~Copyable {
         self.stats = stats
         self.losses = losses
         self.waits = waits
+        self.held = held
         self.events = counting
         self.threads = threads
         self.ring = ring
@@ -154,6 +159,8 @@ public struct StackProbe: ~Copyable {
         try stats.forEachCopy(of: kiln_stack_stats.self, entries: rows.count) { row, copy in
             rows[row].seen &+= copy.pointee.seen
             rows[row].recorded &+= copy.pointee.recorded
+            rows[row].leftOut &+= copy.pointee.left_out
+            rows[row].dropped &+= copy.pointee.dropped
             rows[row].kernelTruncated &+= copy.pointee.kernel_truncated
             withUnsafeBytes(of: copy.pointee.ends) { bytes in
                 for (end, count) in zip(UnwindTermination.all, bytes.bindMemory(to: UInt64.self)) where count != 0 {
@@ -161,6 +168,7 @@ public struct StackProbe: ~Copyable {
                 }
             }
         }
+        for (key, stacks) in try held?.forEach({ _, _ in }) ?? [:] { rows[key.kind.rawValue * 2 * targets + key.process].dropped &+= stacks }
         func counts(_ kind: StackKind) -> (targets: [SampleCounts], descendants: [SampleCounts]) {
             let first = kind.rawValue * 2 * targets
             return (Array(rows[first..<first + targets]), Array(rows[first + targets..<first + 2 * targets]))
@@ -185,10 +193,15 @@ public struct StackProbe: ~Copyable {
 
     /// All stacks so far, with their weights.
     public func stacks() throws(KernelError) -> StackTable {
+        var sums: [StackTable.Key: UInt64] = [:]
         try weights.forEachEntry(key: kiln_stack_key.self, value: UInt64.self) { key, weight in
-            if let key = StackTable.Key(key.pointee) { ring.set(key, weight.pointee) }
+            if weight.pointee != 0, let key = StackTable.Key(key.pointee) { sums[key] = weight.pointee }
         }
-        if let waits { ring.set(try waits.read(), try waits.wakes()) }
+        var times = try waits?.read() ?? [:]
+        _ = try held?.forEach { key, held in
+            if key.kind == .offCPU { times[key, default: WaitTimes()].add(WaitTimes(held)) } else { sums[key, default: 0] &+= held.ns.0 }
+        }
+        ring.set(sums, times, try waits?.wakes() ?? [:])
         try drain()
         return ring.table
     }

@@ -43,9 +43,8 @@ final class StackRing {
         guard result >= 0 else { throw KernelError("read the ring of new stacks", code: -result) }
     }
 
-    func set(_ key: StackTable.Key, _ weight: UInt64) { table.weights[key] = weight }
-
-    func set(_ waits: [StackTable.Key: WaitTimes], _ wakes: [StackTable.WakeKey: WakeTimes]) {
+    func set(_ weights: [StackTable.Key: UInt64], _ waits: [StackTable.Key: WaitTimes], _ wakes: [StackTable.WakeKey: WakeTimes]) {
+        table.weights = weights
         table.waits = waits
         table.wakeTimes = wakes
     }

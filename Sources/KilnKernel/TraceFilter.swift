@@ -7,7 +7,7 @@ import KilnModel
 public struct TraceFilter: Sendable {
     /// A client: an address, and a port if it is not 0.
     public struct Client: Sendable {
-        fileprivate var address: kiln_trace_client
+        var address: kiln_trace_client
     }
 
     /// The largest number of names and of clients in a filter; an IPv4 address counts twice.
@@ -67,12 +67,13 @@ public struct TraceFilter: Sendable {
         }
     }
 
-    /// In upper case, as the kernel stores names, padded with NUL.
-    private func paddedName(_ name: String) -> [UInt8] {
-        var bytes = Array(name.uppercased().utf8.prefix(Int(KILN_COMMAND_NAME_MAX)))
-        bytes += [UInt8](repeating: 0, count: Int(KILN_COMMAND_NAME_MAX) - bytes.count)
-        return bytes
-    }
+}
+
+/// In upper case, as the kernel stores names, padded with NUL.
+func paddedName(_ name: String) -> [UInt8] {
+    var bytes = Array(name.uppercased().utf8.prefix(Int(KILN_COMMAND_NAME_MAX)))
+    bytes += [UInt8](repeating: 0, count: Int(KILN_COMMAND_NAME_MAX) - bytes.count)
+    return bytes
 }
 
 extension TraceFilter.Client {
@@ -104,7 +105,7 @@ extension TraceFilter.Client {
     }
 
     /// The IPv4-mapped address of an IPv4 client (RFC 4291, 2.5.5.2), which a listener of IPv6 sees.
-    fileprivate var mapped: [kiln_trace_client] {
+    var mapped: [kiln_trace_client] {
         guard address.family == KILN_ADDRESS_IPV4.rawValue else { return [] }
         var mapped = address
         mapped.family = KILN_ADDRESS_IPV6.rawValue

@@ -19,10 +19,13 @@ final class Waits {
     private let waiting: BPFMap
     private let wakeTimes: BPFMap
     private let filter: WaitFilter
+    /// Waits that have not ended count. Otherwise they are none of a call that was answered.
+    private let countsOpen: Bool
     /// Nil while the session goes on.
     private var stopped: Nanoseconds?
 
-    init(_ object: borrowing BPFObject, _ filter: WaitFilter) throws(KernelError) {
+    init(_ object: borrowing BPFObject, _ filter: WaitFilter, withOpen countsOpen: Bool) throws(KernelError) {
+        self.countsOpen = countsOpen
         times = try object.map("wait_times")
         waiting = try object.map("waiting")
         wakeTimes = try object.map("wakes")
@@ -48,21 +51,16 @@ final class Waits {
         var waits: [StackTable.Key: WaitTimes] = [:]
         try times.forEachEntry(key: kiln_stack_key.self, value: kiln_wait_times.self) { key, times in
             guard let key = StackTable.Key(key.pointee) else { return }
-            var read = WaitTimes()
-            withUnsafeBytes(of: times.pointee.ns) { bytes in
-                for (state, ns) in zip(WaitState.allCases, bytes.bindMemory(to: UInt64.self)) { read.add(Nanoseconds(ns), in: state) }
-            }
-            read.ended = times.pointee.waits
-            read.longest = Nanoseconds(times.pointee.longest_ns)
-            read.open = times.pointee.earlier_waits
-            read.openTime = Nanoseconds(times.pointee.earlier_ns)
+            let read = WaitTimes(times.pointee)
             if read.total != .zero { waits[key] = read }
         }
+        guard countsOpen else { return waits }
         try waiting.forEachEntry(key: UInt32.self, value: kiln_waiting.self) { _, wait in
             let wait = wait.pointee
-            guard wait.began_ns != 0, wait.began_ns < now.count, let key = StackTable.Key(wait.key),
+            guard wait.began_ns != 0, wait.began_ns < now.count, var key = StackTable.Key(wait.key),
                 let state = WaitState(rawValue: Int(wait.state)), filter.lengths.contains(Nanoseconds(now.count - wait.began_ns))
             else { return }
+            key.label |= Int(wait.work.finalLabel)
             let woken = wait.woken_ns == 0 ? now.count : min(max(wait.woken_ns, wait.began_ns), now.count)
             var open = WaitTimes()
             if filter.states.contains(state) { open.add(Nanoseconds(woken - wait.began_ns), in: state) }
@@ -82,6 +80,19 @@ final class Waits {
             wakes[.init(waited: waited, waker: waker)] = WakeTimes(time: Nanoseconds(times.pointee.ns), wakes: times.pointee.wakes)
         }
         return wakes
+    }
+}
+
+extension WaitTimes {
+    init(_ times: kiln_wait_times) {
+        self.init()
+        withUnsafeBytes(of: times.ns) { bytes in
+            for (state, ns) in zip(WaitState.allCases, bytes.bindMemory(to: UInt64.self)) { add(Nanoseconds(ns), in: state) }
+        }
+        ended = times.waits
+        longest = Nanoseconds(times.longest_ns)
+        open = times.earlier_waits
+        openTime = Nanoseconds(times.earlier_ns)
     }
 }
 

@@ -225,6 +225,9 @@ public struct SessionRecord: Codable, Sendable {
         /// The target's CPU time in the session times the frequency; absent if every process was sampled.
         public var expected: UInt64?
         public var recorded: UInt64
+        /// Where only some calls' stacks are kept: of the recorded ones those in stacks.folded, and besides them the samples of other work, of which
+        /// no stack was taken. Absent where all are kept.
+        public var kept, leftOut: UInt64?
         /// The recorded stacks that reach the outermost function.
         public var complete: UInt64
         /// Recorded stacks by unwind termination of the user side (`UnwindTermination.name`), only those that occurred.
@@ -240,8 +243,8 @@ public struct SessionRecord: Codable, Sendable {
         public var processes: [Process]?
 
         enum CodingKeys: String, CodingKey {
-            case unit, expected, recorded, complete, ends, names, descendants, processes
-            case frequencyHz = "frequency_hz", kernelTruncated = "kernel_truncated"
+            case unit, expected, recorded, kept, complete, ends, names, descendants, processes
+            case leftOut = "left_out", frequencyHz = "frequency_hz", kernelTruncated = "kernel_truncated"
         }
     }
 
@@ -450,8 +453,10 @@ public struct SessionRecord: Codable, Sendable {
     /// Adds on-CPU samples. `expected`: nil if every process was sampled.
     public mutating func addSamples(of snapshot: Snapshot, process: Int, frequency: Int, expected: UInt64?) {
         let counted = process < snapshot.samples.count ? snapshot.samples[process] : SampleCounts()
+        let keepsSome = counted.leftOut != 0 || counted.dropped != 0
         samples.onCPU = OnCPU(
-            frequencyHz: frequency, expected: expected, recorded: counted.recorded, complete: counted.complete, ends: counted.terminationsByName,
+            frequencyHz: frequency, expected: expected, recorded: counted.recorded, kept: keepsSome ? counted.recorded &- counted.dropped : nil,
+            leftOut: keepsSome ? counted.leftOut : nil, complete: counted.complete, ends: counted.terminationsByName,
             kernelTruncated: counted.kernelTruncated,
             descendants: Descendants(process < snapshot.otherSamples.count ? snapshot.otherSamples[process] : nil)
         )

@@ -221,6 +221,10 @@ public struct SampleCounts: Equatable, Sendable {
     public var seen: UInt64 = 0
     /// The hits whose stack was counted.
     public var recorded: UInt64 = 0
+    /// Where only some calls' stacks are kept: the hits without a stack, because the thread worked for no such call; and the recorded stacks of calls
+    /// that turned out to be none.
+    public var leftOut: UInt64 = 0
+    public var dropped: UInt64 = 0
     /// The recorded stacks whose kernel side was truncated at the depth limit.
     public var kernelTruncated: UInt64 = 0
     /// Recorded stacks by unwind termination of the user side; only those that occurred.
@@ -236,6 +240,8 @@ public struct SampleCounts: Equatable, Sendable {
     public mutating func add(_ other: SampleCounts) {
         seen &+= other.seen
         recorded &+= other.recorded
+        leftOut &+= other.leftOut
+        dropped &+= other.dropped
         kernelTruncated &+= other.kernelTruncated
         terminations.merge(other.terminations, uniquingKeysWith: &+)
     }
@@ -244,6 +250,8 @@ public struct SampleCounts: Equatable, Sendable {
         var difference = SampleCounts()
         difference.seen = seen &- earlier.seen
         difference.recorded = recorded &- earlier.recorded
+        difference.leftOut = leftOut &- earlier.leftOut
+        difference.dropped = dropped &- earlier.dropped
         difference.kernelTruncated = kernelTruncated &- earlier.kernelTruncated
         for (termination, count) in terminations where count != earlier.terminations[termination] ?? 0 {
             difference.terminations[termination] = count &- (earlier.terminations[termination] ?? 0)

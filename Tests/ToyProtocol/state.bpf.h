@@ -5,6 +5,7 @@
 
 #include "common/bpf.h"
 #include "include/kiln_requests.h"
+#include "include/kiln_work.h"
 #include "requests/stream.h"
 
 #define MAY_GET_NO_RESPONSE 0
@@ -18,6 +19,12 @@ struct request_stream {
 	__u8 reserved[2];
 	__u8 word[KILN_COMMAND_NAME_MAX];
 };
+
+/* The row of the request that is being received, or KILN_LABEL_SEVERAL: its name is not whole. */
+static __always_inline __u32 command_begun(const struct request_stream *s)
+{
+	return s->command ? s->command : KILN_LABEL_SEVERAL;
+}
 
 struct response_stream {
 	__u64 before; /* likewise, of sends */

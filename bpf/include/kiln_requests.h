@@ -109,6 +109,8 @@ struct kiln_request_control {
 	__u32 several_threads;                   /* a bit for each process of which threads other than the main one receive */
 	__u32 unlisted_rows_taken;               /* of the rows given away: those of names that no list of commands has */
 	__u32 undecided_bytes;                   /* kept now, see `undecided` */
+	__u32 work_slots_taken;                  /* of `work`, by threads that are not the main one of their process */
+	__u32 reserved;
 	__u8 row_classes[KILN_COMMAND_CAPACITY]; /* the kernel's own note: the enum kiln_command_class of each row */
 };
 

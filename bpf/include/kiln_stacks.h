@@ -5,6 +5,7 @@
 
 #include "kiln_mappings.h"
 #include "kiln_targets.h"
+#include "kiln_work.h"
 
 #pragma clang diagnostic push
 #pragma clang diagnostic error "-Wpadded" /* no hidden bytes in what both sides share */
@@ -44,7 +45,6 @@ enum kiln_wait_state {
 	KILN_WAIT_STATE_COUNT,
 };
 
-#define KILN_LABEL_IDLE 1 /* label of off-CPU stacks: waits in a multiplexer (epoll_wait and its kin) for new work */
 /* Whether a system call of x86-64 waits for any of several things to happen: a thread that has nothing to do is in one. */
 static inline int kiln_is_multiplexer(unsigned long call)
 {
@@ -111,7 +111,7 @@ struct kiln_stack_key {
 	__u64 hash;    /* of all frames, both depths, the end and the thread's name */
 	__u32 process; /* listed ones by their index; others are numbered on when first met */
 	__u16 kind;    /* enum kiln_stack_kind */
-	__u16 label;   /* what the thread worked on; 0: not known */
+	__u16 label;   /* what the thread worked on (kiln_work.h) */
 };
 
 /* The process of a waker's stack that is no process's: an interrupt, or a CPU that has nothing to do. */
@@ -147,6 +147,32 @@ struct kiln_waiting {
 	struct kiln_stack_key waker; /* hash 0: not known */
 	__u32 end;                   /* enum kiln_stack_end of its stack */
 	__u32 reserved;
+	struct kiln_known_work work; /* its label is not in `key` */
+};
+
+#define KILN_HELD_STACKS 128 /* stacks of a thread that can wait for a decision; a power of two */
+
+enum kiln_held_state {
+	KILN_HELD_FREE,
+	KILN_HELD_TAKEN,     /* a program writes it, or adds it to its sum */
+	KILN_HELD_UNDECIDED, /* the next event of the thread decides what it is for */
+	KILN_HELD_DECIDED,   /* where only some calls' stacks are kept, it waits for the verdict on its call */
+	KILN_HELD_KEPT,
+	KILN_HELD_DROPPED,
+};
+
+/* A stack that is not in its sum yet. */
+struct kiln_held_stack {
+	struct kiln_stack_key key;
+	struct kiln_known_work work;
+	struct kiln_wait_times times; /* of a stack on a CPU or at an event: the weight in ns[0] */
+	__u32 state;                  /* enum kiln_held_state */
+	__u32 reserved;
+};
+
+/* Value of `held_stacks`, by slot. */
+struct kiln_held_stacks {
+	struct kiln_held_stack stacks[KILN_HELD_STACKS];
 };
 
 /* How the user's side of a stack ended. X(symbol, name, what it means and what would help) */
@@ -208,6 +234,8 @@ struct kiln_stack_stats {
 	__u64 seen;                 /* a stack was asked for */
 	__u64 recorded;             /* and its stack was counted */
 	__u64 kernel_truncated;     /* recorded, with more than KILN_KERNEL_DEPTH frames in the kernel */
+	__u64 left_out;             /* no stack was taken: the thread worked for none of the calls that are asked for */
+	__u64 dropped;              /* recorded, and in no sum: of a call that turned out not to be asked for */
 	__u64 ends[KILN_END_COUNT]; /* recorded, by how the user's side ended */
 };
 
@@ -216,6 +244,8 @@ struct kiln_stack_stats {
 		"stacks that were not taken: too many programs were taking stacks on that CPU, each interrupted or preempted") \
 	X(OWN_EVENTS, "own_events", \
 		"events of a thread while its stack was taken: the program that took it caused them, or an interrupt came in between") \
+	X(HELD_STACKS_FULL, "held_stacks_full", \
+		"stacks that could not wait for their call's reply: too many different ones were waiting for theirs") \
 	X(WAITING_MAP_FULL, "waiting_map_full", "waits of threads for which there was no room: too many live at a time") \
 	X(WAITS_WITHOUT_END, "waits_without_end", "waits whose end the kernel did not show: their time is missing") \
 	X(WAKES_MAP_FULL, "wakes_map_full", "wakers of waits for which there was no room: too many different pairs of stacks") \

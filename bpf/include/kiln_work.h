@@ -1,9 +1,8 @@
 /* SPDX-License-Identifier: (GPL-2.0-only OR BSD-2-Clause) */
-/* What a thread of a server works on: labels of stacks, and the records of the maps `work` and `held_stacks`. */
+/* What a thread of a server works on: labels of stacks, and the record of the map `work`. */
 #ifndef KILN_WORK_H
 #define KILN_WORK_H
 
-#include "kiln_stacks.h"
 #include "kiln_targets.h"
 
 #pragma clang diagnostic push
@@ -15,6 +14,7 @@
  *   3 bits   enum kiln_activity
  *   10 bits  a command's row, or KILN_LABEL_SEVERAL; enum kiln_unknown_work of unknown work
  *   2 bits   enum kiln_verdict */
+#define KILN_LABEL_IDLE 1 /* of off-CPU stacks: a wait in a multiplexer (epoll_wait and its kin) for new work */
 #define KILN_LABEL_ACTIVITY_SHIFT 1
 #define KILN_LABEL_ACTIVITIES 8
 #define KILN_LABEL_ROW_SHIFT 4
@@ -53,6 +53,93 @@ enum kiln_verdict {
 	KILN_VERDICT_NONE, /* every stack is kept */
 	KILN_VERDICT_SLOW, /* its service was longer than asked for */
 	KILN_VERDICT_FAST,
+	KILN_VERDICT_LEFT_OUT,
+};
+
+#define KILN_WORK_SLOTS 64 /* threads of servers whose work is followed: the main thread of each target by its index, and others behind */
+#define KILN_WORK_THREADS 4096 /* threads, other than main ones, that have been seen to receive or send */
+
+#define KILN_WORK_CLIENTS 32 /* addresses of clients that can be asked for */
+
+struct kiln_work_client {
+	__u8 address[16]; /* as in struct kiln_client_key */
+	__u64 family;     /* enum kiln_address_family */
+};
+
+/* What user space chooses before loading, of objects that follow requests and of those that take stacks. */
+struct kiln_work_options {
+	__u32 followed;       /* 0: stacks have no labels */
+	__u32 judged;         /* only the stacks of some calls are kept: a stack waits for its call's reply */
+	__u64 slower_than_ns; /* of those whose service took as long, unless `thresholds` says otherwise; KILN_NO_THRESHOLD: of none */
+	__u32 has_threshold;  /* calls are told apart as slow and fast; 0: `slower_than_ns` is 0 */
+	__u32 keeps_fast;     /* those of the others, too */
+	__u32 errors_only;
+	__u32 by_command; /* only names that are in `wanted_commands` */
+	__u32 clients;    /* entries of `client`; 0: all clients */
+	__u32 reserved;
+	struct kiln_work_client client[KILN_WORK_CLIENTS];
+};
+
+#define KILN_NO_THRESHOLD 0xffffffffffffffffULL
+
+/* Calls of one verdict. */
+struct kiln_judged_calls {
+	__u64 calls;
+	__u64 service_ns;
+	__u64 blocked_ns; /* of the service: from the return of a reply's first send to that of its last */
+};
+
+/* One row of `judged_calls`, one copy for each possible CPU. */
+struct kiln_judged {
+	struct kiln_judged_calls slow; /* all that are asked for, where no threshold is */
+	struct kiln_judged_calls fast;
+	__u64 left_out; /* calls that were not asked for, or whose service has no meaning */
+};
+
+/* Value of `work`, by slot: what a thread works on since its last receive or send. A cache line. Written by what follows requests, in the
+ * thread itself; read, and `undecided` written, by what takes its stacks. */
+struct kiln_work {
+	__u64 event_ns;    /* when that receive or send returned; 0: none was seen */
+	__u64 connection;  /* of a receive */
+	__u64 received_ns; /* likewise */
+	__u64 others_ns;   /* of a main thread: when another thread of its process last received, to within 100 ms */
+	__u64 started;     /* start_boottime of a thread that is not the main one: its number may be another thread's later */
+	__u16 label;       /* of what it does since; 0: the next event decides */
+	__u16 inside;      /* enum kiln_work_call: of a function that receives or sends in user space */
+	__u32 undecided;   /* stacks that the next event decides */
+	__u32 held;        /* stacks that wait for a decision */
+	__u16 verdict;     /* of the last call that the present send has answered, plus 1; 0: of none */
+	__u16 reserved;
+	__u64 judged_ns; /* when that call was received */
+	__u64 held_for;  /* where only some calls' stacks are kept: a bit for each connection that has such stacks (kiln_held_bit) */
+	__u32 held_end;  /* all held stacks lie before this index */
+	__u32 unused[13];
+};
+
+static inline __u64 kiln_held_bit(__u64 connection)
+{
+	return 1ULL << (connection * 0x9E3779B97F4A7C15ULL >> 58);
+}
+
+/* The call in which a stack was taken. */
+enum kiln_work_call {
+	KILN_CALL_NONE,
+	KILN_CALL_RECEIVE,
+	KILN_CALL_SEND,
+	KILN_CALL_WAIT, /* for events */
+};
+
+/* What is known of a thread's work when its stack is taken. */
+struct kiln_known_work {
+	__u64 connection;  /* whose call it works for, if `label` has a command */
+	__u64 received_ns; /* and when that was received */
+	__u64 turn_ns;     /* the beginning of the event loop's turn */
+	__u32 slot;        /* of the thread; KILN_WORK_SLOTS: it has none */
+	__s32 descriptor;  /* of the call; -1: any */
+	__u16 call;        /* enum kiln_work_call */
+	__u16 label;       /* unless the next event is that of the call; 0: the next event decides */
+	__u16 is_decided;
+	__u16 reserved;
 };
 
 #pragma clang diagnostic pop

@@ -65,7 +65,8 @@ static __noinline void probed(const struct place *place, struct connection *x, _
 		c->failed_probes = 0;
 }
 
-static __always_inline void connection_receives(
+/* Says in `receive` what the thread works on. */
+static __always_inline void follow_receive(
 	const struct place *place, struct connection *x, struct receive *receive, struct task_struct *task, __u32 process)
 {
 	__u32 zero = 0;
@@ -134,10 +135,17 @@ static __always_inline void connection_receives(
 		return;
 	}
 	count_receive(x->client, r, receive->io.length);
+	if (c && command_begun(&c->requests) != KILN_LABEL_SEVERAL)
+		receive->reads = receive->then = call_label(x, KILN_ACTIVITY_READ, command_begun(&c->requests));
 	if (r->run_count) {
 		__u32 command = r->run_command;
 		bool equal = !r->commands_noted, alone = equal && r->run_count == 1;
+		__u16 row = equal ? command : KILN_LABEL_SEVERAL;
 		bool each = observes_each(command);
+
+		receive->reads = call_label(x, KILN_ACTIVITY_READ, row);
+		receive->then = executes ? call_label(x, KILN_ACTIVITY_EXEC, row)
+					 : KILN_LABEL(KILN_ACTIVITY_UNKNOWN, KILN_UNKNOWN_IO_THREADS);
 
 		if (observes_blocking() && executes && times->arrived_ns && times->received_ns - times->arrived_ns >= WAIT_LEAST_NS &&
 			executor->last_span_end_ns > times->arrived_ns)
@@ -180,7 +188,39 @@ static __always_inline void connection_receives(
 	desync(x);
 }
 
+static __always_inline void connection_receives(
+	const struct place *place, struct connection *x, struct receive *receive, struct task_struct *task, __u32 process)
+{
+	struct work_event event = { .process = process, .call = KILN_CALL_RECEIVE };
+	struct kiln_work *w;
+	__u32 slot = 0;
+
+	receive->reads = receive->then = KILN_LABEL(KILN_ACTIVITY_UNKNOWN, KILN_UNKNOWN_NOT_FOLLOWED);
+	follow_receive(place, x, receive, task, process);
+	w = own_work(task, process, &slot);
+	if (!w)
+		return;
+	event.connection = x->id;
+	event.received_ns = receive->io.returned_ns;
+	event.label = receive->reads;
+	work_goes_on(w, slot, &event, receive->then, receive->io.returned_ns);
+}
+
 /* ---- send -------------------------------------------------------------------------------------------------- */
+
+/* Of the requests in the pipeline, the first one that the send may answer. */
+static __always_inline void note_first_answered(const struct connection *x, struct connection_details *c)
+{
+	__u32 zero = 0, head = c->head, batch = c->batch_head;
+	struct response_reader *r = bpf_map_lookup_elem(&response_readers, &zero);
+
+	if (!r || x->waiting != WAITING_PIPELINE)
+		return;
+	barrier_var(head);
+	barrier_var(batch);
+	r->answered_row = c->runs[head & (PIPELINE_RUNS - 1)].command & ~QUEUED;
+	r->answered_received_ns = c->batches[batch & (PIPELINE_BATCHES - 1)].received_ns;
+}
 
 /* A send of any form: several responses, incomplete or large ones, errors. */
 static __always_inline void send_responses(const struct place *place, struct connection *x, const struct io *send)
@@ -198,6 +238,7 @@ static __always_inline void send_responses(const struct place *place, struct con
 		__builtin_memset(&c->replies, 0, sizeof c->replies);
 	on_responses(x, c, send->in_part);
 	read_send(c, send);
+	note_first_answered(x, c);
 	match_responses(x, c);
 	on_responses_ended(x, c);
 }
@@ -221,6 +262,7 @@ static __always_inline void send_to_run(const struct place *place, struct connec
 		responses_at_boundary(&r->stream)) {
 		on_only_run_answered(x);
 		record_run(x, r->largest);
+		judge_calls(x, command_in_flight(x), x->run_count, x->received_ns, 0, false);
 		return;
 	}
 	if (observes_responses()) {
@@ -238,6 +280,7 @@ static __always_inline void send_to_run(const struct place *place, struct connec
 	}
 	join_pipeline(c, x);
 	c->replies = r->stream;
+	note_first_answered(x, c);
 	match_responses(x, c);
 }
 
@@ -373,8 +416,7 @@ static __noinline struct connection_details *first_reply(const struct place *pla
 	return c;
 }
 
-static __always_inline void connection_sends(
-	const struct place *place, struct connection *x, const struct io *send, struct task_struct *task)
+static __always_inline void follow_send(const struct place *place, struct connection *x, const struct io *send, struct task_struct *task)
 {
 	__u32 zero = 0;
 
@@ -407,6 +449,7 @@ static __always_inline void connection_sends(
 	if (x->waiting == WAITING_ONE && !(x->flags & IN_REPLY) && sends_one_response(send)) {
 		on_only_response(place, x, send->base, send->length);
 		record_answer(x, x->sent_ns, send->length, false);
+		judge_calls(x, command_in_flight(x), 1, x->received_ns, 0, false);
 		return;
 	}
 	if (x->waiting == WAITING_RUN && !(x->flags & IN_REPLY) && send->form == IO_BYTES && !observes_run(x)) {
@@ -414,6 +457,45 @@ static __always_inline void connection_sends(
 		return;
 	}
 	send_responses(place, x, send);
+}
+
+/* The label of a send, before it is followed. KILN_LABEL_SEVERAL in place of a row: the response reader will know. */
+static __always_inline __u16 label_of_send(const struct connection *x)
+{
+	if (x->sync != SYNCED)
+		return KILN_LABEL(KILN_ACTIVITY_UNKNOWN, KILN_UNKNOWN_NOT_FOLLOWED);
+	if (x->flags & UNMATCHED || x->waiting == WAITING_NONE)
+		return KILN_LABEL(KILN_ACTIVITY_UNKNOWN, KILN_UNKNOWN_UNMATCHED);
+	return call_label(x, KILN_ACTIVITY_REPLY, x->waiting == WAITING_PIPELINE ? KILN_LABEL_SEVERAL : command_in_flight(x));
+}
+
+static __always_inline void connection_sends(
+	const struct place *place, struct connection *x, const struct io *send, struct task_struct *task)
+{
+	struct work_event event = { .process = x->process, .call = KILN_CALL_SEND };
+	const struct response_reader *r;
+	struct kiln_work *w;
+	__u32 zero = 0, slot = 0;
+
+	/* Any process may send. */
+	w = task->tgid == (int)targets.tgids[x->process & (KILN_MAX_TARGETS - 1)] ? own_work(task, x->process, &slot) : NULL;
+	if (!w) {
+		follow_send(place, x, send, task);
+		return;
+	}
+	event.label = label_of_send(x);
+	event.received_ns = x->received_ns;
+	w->verdict = 0;
+	follow_send(place, x, send, task);
+	r = bpf_map_lookup_elem(&response_readers, &zero);
+	if (r && event.label == KILN_LABEL(KILN_ACTIVITY_REPLY, KILN_LABEL_SEVERAL)) {
+		event.label = call_label(x, KILN_ACTIVITY_REPLY, r->answered_row & KILN_LABEL_SEVERAL);
+		event.received_ns = r->answered_received_ns;
+	}
+	event.connection = x->id;
+	if (w->verdict && w->judged_ns >= event.received_ns)
+		event.verdict = w->verdict;
+	work_goes_on(w, slot, &event, 0, send->returned_ns);
 }
 
 #endif

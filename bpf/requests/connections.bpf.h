@@ -55,7 +55,7 @@ enum connection_flags {
 	OUTGOING = 1 << 11,     /* either, and a server's connection: the process opened it */
 	STREAM_START = 1 << 12, /* an SSL object, or a client's connection: it begins in this session, and no byte was seen */
 	SUBSCRIBER = 1 << 14,   /* with a trace: unmatched by a subscription, and its messages are emitted */
-	TRACED = 1 << 15,       /* a trace asks for this client's requests */
+	TRACED = 1 << 15,       /* a trace, or a session of some calls' stacks, asks for this client's requests */
 };
 
 #define TLS_ID (1ULL << 63) /* no socket cookie and no inode number is that large */

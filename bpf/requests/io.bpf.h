@@ -50,6 +50,9 @@ struct receive {
 	/* Found out on the way, and not zero before. Here and not on the stack, because the verifier would follow each of their values into
 	 * what comes after. */
 	struct arrived times;
+	__u16 reads; /* label of the receive itself */
+	__u16 then;  /* and of what the thread does then; 0: its next event decides */
+	__u32 reserved;
 };
 
 /* Whether the receive of a TCP connection begins where the last one ended that was seen. */

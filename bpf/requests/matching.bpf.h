@@ -8,6 +8,7 @@
 #include "requests/io.bpf.h"
 #include "requests/observer.bpf.h"
 #include "requests/variant.h"
+#include "include/kiln_work.h"
 
 /* A send, with the requests that it may answer. */
 struct replied {
@@ -37,8 +38,12 @@ static long answer_run(__u32 index, struct answer_context *context)
 	barrier_var(batch);
 	count = run->count < context->left ? run->count : context->left;
 	row = run->command & ~QUEUED;
+	if (row != r->answered_row)
+		r->answered_row = KILN_LABEL_SEVERAL;
 	record_answers(row, run->command & QUEUED, count, &c->batches[batch & (PIPELINE_BATCHES - 1)], replied->connection->sent_ns,
 		context->are_errors, r->largest_at - r->answered < count ? r->largest : 0);
+	judge_calls(replied->connection, row, count, c->batches[batch & (PIPELINE_BATCHES - 1)].received_ns, r->blocked_ns,
+		context->are_errors);
 	r->answered += count;
 	on_run_answered(replied->connection, c, row, count, &c->batches[batch & (PIPELINE_BATCHES - 1)]);
 	context->left -= count;
@@ -64,6 +69,7 @@ __noinline int answer(struct connection *x, struct connection_details *c, struct
 	if (x->waiting == WAITING_ONE) {
 		on_single_answered(x);
 		record_answer(x, x->sent_ns, r->largest_at == r->answered ? r->largest : 0, are_errors);
+		judge_calls(x, command_in_flight(x), 1, x->received_ns, r->blocked_ns, are_errors);
 		r->answered++;
 		context.left--;
 	} else if (x->waiting == WAITING_PIPELINE) {
@@ -201,6 +207,7 @@ __noinline int match_responses(struct connection *x, struct connection_details *
 		stats = bpf_map_lookup_elem(&command_stats, &row);
 		if (stats && !CLIENT_SIDE && x->waiting != WAITING_NONE && x->sent_ns > c->first_sent_ns)
 			add_latency(stats, KILN_PHASE_SEND_BLOCKED, x->sent_ns - c->first_sent_ns, 1);
+		r->blocked_ns = x->sent_ns - c->first_sent_ns;
 		c->first_sent_ns = 0;
 	}
 	if (r->errors_listed)

@@ -18,6 +18,7 @@
 #include "requests/losses.bpf.h"
 #include "requests/response_reader.bpf.h"
 #include "requests/turns.bpf.h"
+#include "work/decisions.bpf.h"
 
 /* Key: row; value: its counts and histograms, one for each CPU. User space shrinks it to its memory ceiling. */
 struct {
@@ -158,6 +159,7 @@ static __noinline void other_thread_receives(struct executor *e, __u32 process, 
 	if (now - e->others_ns < OTHERS_STEP_NS)
 		return;
 	e->others_ns = now;
+	others_receive(process, now);
 	__sync_fetch_and_or(&control.several_threads, 1U << (process & 31));
 }
 

@@ -23,15 +23,19 @@ struct response_reader {
 	__u32 window_start, window_length;
 	__u32 replies; /* completed in this send since the last error */
 	__u32 errors_listed;
-	__u32 pushes;                  /* seen in this send */
-	__u32 begun;                   /* where in this piece the current reply begins; 0 if before it */
-	__u32 ended;                   /* replies that ended in this send, errors among them */
-	__u32 answered;                /* of them, those that have been matched */
-	__u32 largest_at;              /* which of them is the largest */
-	__u64 largest;                 /* its bytes */
-	__u32 lists;                   /* where each reply lies has to be known */
-	__u32 passed_largest;          /* what pass_elements() knows of those that it has passed: the length of the largest, and */
-	__u32 passed_largest_at;       /* which it is; in memory, where it is any number for the verifier, not one for each way to it */
+	__u32 pushes;            /* seen in this send */
+	__u32 begun;             /* where in this piece the current reply begins; 0 if before it */
+	__u32 ended;             /* replies that ended in this send, errors among them */
+	__u32 answered;          /* of them, those that have been matched */
+	__u32 largest_at;        /* which of them is the largest */
+	__u64 largest;           /* its bytes */
+	__u32 lists;             /* where each reply lies has to be known */
+	__u32 passed_largest;    /* what pass_elements() knows of those that it has passed: the length of the largest, and */
+	__u32 passed_largest_at; /* which it is; in memory, where it is any number for the verifier, not one for each way to it */
+	__u32 answered_row;      /* of the pipeline's requests that are answered: their row, or KILN_LABEL_SEVERAL */
+	__u32 reserved;
+	__u64 answered_received_ns;    /* of the first one */
+	__u64 blocked_ns;              /* from the return of a reply's first send to that of this one, which ends it */
 	struct response_stream stream; /* of a send that begins at a boundary */
 	struct response_error errors[ERRORS_MAX];
 	__u8 bytes[WINDOW_BYTES + WINDOW_SLACK];
@@ -53,6 +57,7 @@ static __always_inline void start_responses(struct response_reader *r)
 	r->pushes = 0;
 	r->ended = r->answered = r->largest_at = 0;
 	r->largest = 0;
+	r->blocked_ns = 0;
 }
 
 /* `count` replies are behind us, of which the last ends at `end`; that number `at` among them is the largest, of `bytes`. */

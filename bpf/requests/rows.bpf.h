@@ -8,6 +8,7 @@
 #include "requests/observer.bpf.h"
 #include "requests/phases.bpf.h"
 #include "requests/readers.bpf.h"
+#include "work/verdicts.bpf.h"
 
 /* Key: struct kiln_command_key; value: row. Written here when a name is first seen; when it is full, or when
  * command_stats has no row left, commands count in their process's `other`. */
@@ -37,6 +38,7 @@ static __always_inline void classify(__u32 row, const struct kiln_command_key *k
 		class = *listed;
 	barrier_var(row);
 	control.row_classes[row & (KILN_COMMAND_CAPACITY - 1)] = class;
+	want_row(row, key);
 	on_row(row, key);
 }
 

@@ -154,6 +154,8 @@ __noinline int meet(struct connection *x, const struct receive *receive, __u32 p
 	if (!receive->carried)
 		x->client = client_row(&receive->client);
 	on_connection(x, &receive->client);
+	if (!CLIENT_SIDE && work_options.clients && wants_client(&receive->client))
+		set_flags(x, TRACED);
 	if (!receive->incoming)
 		set_flags(x, OUTGOING);
 	if (receive->unsupported)

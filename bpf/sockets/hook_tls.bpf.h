@@ -71,6 +71,9 @@ int tls_call_begins(struct pt_regs *regs)
 	call->receives = 0;
 	call->entered_ns = bpf_ktime_get_ns();
 	call->id = ssl_id(process, regs->di);
+	if (call->function != KILN_TLS_HANDSHAKE)
+		work_is_inside(task, process,
+			call->function == KILN_TLS_READ || call->function == KILN_TLS_READ_EX ? KILN_CALL_RECEIVE : KILN_CALL_SEND);
 	return 0;
 }
 
@@ -103,6 +106,7 @@ int tls_read_ends(struct pt_regs *regs)
 		return 0;
 	place.id = call->id;
 	call->id = 0;
+	work_is_inside(task, process, KILN_CALL_NONE);
 	if (!bytes)
 		return 0;
 	x = find_connection(place.id);
@@ -147,6 +151,7 @@ int tls_write_ends(struct pt_regs *regs)
 		return 0;
 	place.id = call->id;
 	call->id = 0;
+	work_is_inside(task, process, KILN_CALL_NONE);
 	x = bytes ? find_connection(place.id) : NULL;
 	if (!x || !(x->flags & PEER_KNOWN) || !take_cpu(x))
 		return 0;

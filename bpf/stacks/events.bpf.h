@@ -71,9 +71,8 @@ static __always_inline void take_event(void *context, __u32 event, __u64 amount)
 	if (!stack || !u) /* none is free */
 		return;
 	stack->key.kind = KILN_STACK_EVENT + event;
-	stack->key.label = 0;
 	if (identify_process(stack, task, &member))
-		add_stack(context, IN_EVENT, stack, u, task, weight);
+		add_stack(context, IN_EVENT, where, stack, u, task, weight);
 	release_scratch(where);
 }
 

@@ -53,8 +53,43 @@ static __always_inline __u16 wait_label(struct task_struct *task, __u32 state, u
 	return state == KILN_WAIT_SLEEPING && (task_state & TASK_NOLOAD || kiln_is_multiplexer(regs->orig_ax)) ? KILN_LABEL_IDLE : 0;
 }
 
-/* A row for the stack, and its frames sent, where it is new. False: lost, and counted as that. `context`: of the switch; NULL: the kernel's frames
- * are in place. */
+/* Add times to the sum of a key. False: lost, and counted as that. */
+static __always_inline bool add_wait_times(const struct kiln_stack_key *key, const struct kiln_wait_times *times)
+{
+	struct kiln_wait_times *sum = bpf_map_lookup_elem(&wait_times, key);
+	__u32 i;
+
+	if (!sum) {
+		if (!bpf_map_update_elem(&wait_times, key, times, BPF_NOEXIST))
+			return true;
+		sum = bpf_map_lookup_elem(&wait_times, key); /* another CPU was first */
+		if (!sum) {
+			lose(KILN_LOST_STACKS_MAP_FULL, 1);
+			return false;
+		}
+	}
+#pragma unroll
+	for (i = 0; i < KILN_WAIT_STATE_COUNT; i++)
+		if (times->ns[i])
+			__sync_fetch_and_add(&sum->ns[i], times->ns[i]);
+	if (times->waits)
+		__sync_fetch_and_add(&sum->waits, times->waits);
+	if (times->longest_ns > sum->longest_ns)
+		sum->longest_ns = times->longest_ns;
+	if (times->earlier_waits) {
+		__sync_fetch_and_add(&sum->earlier_waits, times->earlier_waits);
+		__sync_fetch_and_add(&sum->earlier_ns, times->earlier_ns);
+	}
+	return true;
+}
+
+static bool add_settled(const struct kiln_stack_key *key, const struct kiln_wait_times *times)
+{
+	return key->kind == KILN_STACK_OFF_CPU ? add_wait_times(key, times) : add_weight(key, times->ns[0]);
+}
+
+/* Send the frames of a stack that is new: that has no row without a label. False: lost, and counted as that. `context`: of the switch; NULL: the
+ * kernel's frames are in place. */
 static __always_inline bool know_stack(struct kiln_stack *stack, const struct unwinding *u, void *context)
 {
 	static const struct kiln_wait_times none;
@@ -63,12 +98,7 @@ static __always_inline bool know_stack(struct kiln_stack *stack, const struct un
 		return true;
 	if (context && stack->kernel_depth <= KILN_KERNEL_DEPTH) /* they may have been known */
 		bpf_get_stack(context, stack->frames, stack->kernel_depth * sizeof stack->frames[0], 0);
-	if (!send_frames(stack, u))
-		return false;
-	if (!bpf_map_update_elem(&wait_times, &stack->key, &none, BPF_NOEXIST) || bpf_map_lookup_elem(&wait_times, &stack->key))
-		return true;
-	lose(KILN_LOST_STACKS_MAP_FULL, 1);
-	return false;
+	return send_frames(stack, u) && add_wait_times(&stack->key, &none);
 }
 
 /* Where the stack of a wait belongs: its process and what the thread does. NULL: not to this session. */
@@ -97,11 +127,13 @@ static __always_inline struct kiln_waiting *wait_of(__u32 tid)
 	return bpf_map_lookup_elem(&waiting, &tid);
 }
 
-static __always_inline void start_wait(struct kiln_waiting *wait, const struct kiln_stack *stack, __u32 state, __u64 now)
+static __always_inline void start_wait(
+	struct kiln_waiting *wait, const struct kiln_stack *stack, const struct kiln_known_work *known, __u32 state, __u64 now)
 {
 	if (wait->began_ns)
 		lose(KILN_LOST_WAITS_WITHOUT_END, 1);
 	wait->key = stack->key;
+	wait->work = *known;
 	wait->woken_ns = state == KILN_WAIT_RUNNABLE ? now : 0;
 	wait->state = state;
 	wait->is_earlier = 0;
@@ -116,15 +148,21 @@ static __always_inline void begin_wait(void *context, struct task_struct *task, 
 	__u32 where = IN_SCHEDULER;
 	struct kiln_stack *stack = bpf_map_lookup_elem(&stack_scratch, &where);
 	struct unwinding *u = bpf_map_lookup_elem(&unwindings, &where);
+	struct work_scratch *work = bpf_map_lookup_elem(&work_scratch, &where);
 	struct kiln_stack_stats *stats;
 	struct kiln_waiting *wait;
 
-	if (!stack || !u)
+	if (!stack || !u || !work)
 		return;
 	stats = identify_wait(stack, task, state, task_state);
 	if (!stats)
 		return;
 	count_in(where, &stats->seen);
+	find_work(&work->known, task, stack->key.process);
+	if (is_left_out(&work->known)) {
+		count_in(where, &stats->left_out);
+		return;
+	}
 	wait = wait_of(tid);
 	if (!wait) {
 		lose(KILN_LOST_WAITING_MAP_FULL, 1);
@@ -136,7 +174,7 @@ static __always_inline void begin_wait(void *context, struct task_struct *task, 
 	unwind_user_stack(stack, u, task);
 	if (know_stack(stack, u, context)) {
 		count_recorded(where, stats, stack);
-		start_wait(wait, stack, state, now);
+		start_wait(wait, stack, &work->known, state, now);
 	}
 	release_scratch(where);
 }
@@ -144,32 +182,35 @@ static __always_inline void begin_wait(void *context, struct task_struct *task, 
 /* A thread gets a CPU. One that was woken before its wait began (it was about to sleep when that happened) was runnable all the time. */
 static __always_inline void end_wait(__u32 tid, __u64 now)
 {
+	__u32 where = IN_SCHEDULER;
 	struct kiln_waiting *wait = bpf_map_lookup_elem(&waiting, &tid);
+	struct work_scratch *work = bpf_map_lookup_elem(&work_scratch, &where);
 	struct kiln_wait_times *times;
 	__u64 length, woken;
 
-	if (!wait || !wait->began_ns)
+	if (!wait || !wait->began_ns || !work)
 		return;
 	length = now - wait->began_ns;
 	/* One that wakes a thread may be late: it sees the wait before, and writes into this one. */
 	woken = wait->woken_ns > wait->began_ns ? wait->woken_ns : wait->began_ns;
-	times = bpf_map_lookup_elem(&wait_times, &wait->key);
-	if (times && length >= options.min_wait_ns && length <= options.max_wait_ns) {
+	if (length >= options.min_wait_ns && length <= options.max_wait_ns) {
+		times = &work->times;
+		__builtin_memset(times, 0, sizeof *times);
 		if (wait->state < KILN_WAIT_STATE_COUNT && options.wait_states >> wait->state & 1) {
-			__sync_fetch_and_add(&times->ns[wait->state], woken - wait->began_ns);
+			times->ns[wait->state] = woken - wait->began_ns;
 			if (wait->waker.hash)
 				add_wake(wait, woken - wait->began_ns);
 		}
 		if (options.wait_states >> KILN_WAIT_RUNNABLE & 1)
-			__sync_fetch_and_add(&times->ns[KILN_WAIT_RUNNABLE], now - woken);
+			times->ns[KILN_WAIT_RUNNABLE] += now - woken;
 		if (wait->is_earlier) {
-			__sync_fetch_and_add(&times->earlier_waits, 1);
-			__sync_fetch_and_add(&times->earlier_ns, length);
+			times->earlier_waits = 1;
+			times->earlier_ns = length;
 		} else {
-			__sync_fetch_and_add(&times->waits, 1);
-			if (length > times->longest_ns)
-				times->longest_ns = length;
+			times->waits = 1;
+			times->longest_ns = length;
 		}
+		add_amount(&wait->key, &wait->work, times);
 	}
 	wait->began_ns = 0;
 }

@@ -8,7 +8,7 @@
 SEC("perf_event")
 int sample(struct bpf_perf_event_data *context)
 {
-	record_stack(context, IN_TIMER, KILN_STACK_ON_CPU, 1, 0);
+	record_stack(context, IN_TIMER, KILN_STACK_ON_CPU, 1);
 	return 0;
 }
 

@@ -14,6 +14,7 @@
 #include "stacks/processes.bpf.h"
 #include "stacks/scratch.bpf.h"
 #include "stacks/unwind.bpf.h"
+#include "work/held_stacks.bpf.h"
 
 #define WAKEUP_INTERVAL_NS 20000000ULL
 
@@ -133,17 +134,15 @@ static __always_inline bool send_frames(struct kiln_stack *stack, const struct u
 	return false;
 }
 
-/* Add to the stack's sum, and send its frames where it is new. False: lost, and counted as that. */
-static __always_inline bool add_weight(struct kiln_stack *stack, const struct unwinding *u, __u64 weight)
+/* Add to the sum of a key. False: lost, and counted as that. */
+static __always_inline bool add_weight(const struct kiln_stack_key *key, __u64 weight)
 {
-	__u64 *sum = bpf_map_lookup_elem(&stack_weights, &stack->key);
+	__u64 *sum = bpf_map_lookup_elem(&stack_weights, key);
 
 	if (!sum) {
-		if (!send_frames(stack, u))
-			return false;
-		if (!bpf_map_update_elem(&stack_weights, &stack->key, &weight, BPF_NOEXIST))
+		if (!bpf_map_update_elem(&stack_weights, key, &weight, BPF_NOEXIST))
 			return true;
-		sum = bpf_map_lookup_elem(&stack_weights, &stack->key); /* another CPU was first */
+		sum = bpf_map_lookup_elem(&stack_weights, key); /* another CPU was first */
 		if (!sum) {
 			lose(KILN_LOST_STACKS_MAP_FULL, 1);
 			return false;
@@ -153,11 +152,26 @@ static __always_inline bool add_weight(struct kiln_stack *stack, const struct un
 	return true;
 }
 
+/* Send the frames of a stack that is new: that has no sum without a label. False: lost, and counted as that. */
+static __always_inline bool know_frames(struct kiln_stack *stack, const struct unwinding *u)
+{
+	return bpf_map_lookup_elem(&stack_weights, &stack->key) || (send_frames(stack, u) && add_weight(&stack->key, 0));
+}
+
 static __always_inline __u32 stats_row(const struct kiln_stack *stack)
 {
 	__u32 process = stack->key.process;
 
 	return stack->key.kind * 2 * KILN_MAX_TARGETS + (process < KILN_MAX_TARGETS ? process : KILN_MAX_TARGETS + stack->family);
+}
+
+static void drop_settled(const struct kiln_stack_key *key, __u64 stacks)
+{
+	__u32 row = key->kind * 2 * KILN_MAX_TARGETS + key->process;
+	struct kiln_stack_stats *stats = bpf_map_lookup_elem(&stack_stats, &row);
+
+	if (stats)
+		__sync_fetch_and_add(&stats->dropped, stacks);
 }
 
 /* A task's stack, with its key. `bytes`: so many hold the kernel's frames, which are in place. */
@@ -186,18 +200,27 @@ static __always_inline void count_recorded(__u32 where, struct kiln_stack_stats 
 		count_in(where, &stats->ends[stack->end]);
 }
 
-/* Take the current thread's stack, whose kind, label and process are known, and add the weight to it. */
+/* Take the current thread's stack, whose kind and process are known, and add the weight to it. */
 static __always_inline void add_stack(
-	void *context, __u32 where, struct kiln_stack *stack, struct unwinding *u, struct task_struct *task, __u64 weight)
+	void *context, __u32 where, __u32 scratch, struct kiln_stack *stack, struct unwinding *u, struct task_struct *task, __u64 weight)
 {
 	__u32 row = stats_row(stack);
 	struct kiln_stack_stats *stats = bpf_map_lookup_elem(&stack_stats, &row);
+	struct work_scratch *work = bpf_map_lookup_elem(&work_scratch, &scratch);
 
-	if (!stats)
+	if (!stats || !work)
 		return;
+	stack->key.label = 0;
 	count_in(where, &stats->seen);
+	find_work(&work->known, task, stack->key.process);
+	if (is_left_out(&work->known)) {
+		count_in(where, &stats->left_out);
+		return;
+	}
 	take_stack(stack, u, task, bpf_get_stack(context, stack->frames, KERNEL_STACK_BYTES, 0));
-	if (add_weight(stack, u, weight))
+	__builtin_memset(&work->times, 0, sizeof work->times);
+	work->times.ns[0] = weight;
+	if (know_frames(stack, u) && add_amount(&stack->key, &work->known, &work->times))
 		count_recorded(where, stats, stack);
 }
 
@@ -206,9 +229,8 @@ static __always_inline void add_stack(
  * `context`: the program's, of a type that bpf_get_stack() takes.
  * `where`: in which enum stack_context the program runs; a constant.
  * `kind`: enum kiln_stack_kind.
- * `weight`: samples, nanoseconds, events, as the kind says.
- * `label`: what the thread works on; stacks with other labels are other stacks. 0: not known. */
-static __always_inline void record_stack(void *context, __u32 where, __u16 kind, __u64 weight, __u16 label)
+ * `weight`: samples, nanoseconds, events, as the kind says. */
+static __always_inline void record_stack(void *context, __u32 where, __u16 kind, __u64 weight)
 {
 	struct kiln_stack *stack = bpf_map_lookup_elem(&stack_scratch, &where);
 	struct unwinding *u = bpf_map_lookup_elem(&unwindings, &where);
@@ -217,9 +239,8 @@ static __always_inline void record_stack(void *context, __u32 where, __u16 kind,
 	if (!stack || !u || !claim_scratch(where))
 		return;
 	stack->key.kind = kind;
-	stack->key.label = label;
 	if (find_process(stack, task))
-		add_stack(context, where, stack, u, task, weight);
+		add_stack(context, where, where, stack, u, task, weight);
 	release_scratch(where);
 }
 

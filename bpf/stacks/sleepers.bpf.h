@@ -50,8 +50,8 @@ static __always_inline void complete_stack(
 	__sync_fetch_and_add(&stats->ends[end], 1);
 }
 
-static __always_inline void begin_earlier_wait(
-	struct kiln_stack *stack, struct kiln_stack_stats *stats, struct task_struct *task, __u32 state)
+static __always_inline void begin_earlier_wait(struct kiln_stack *stack, const struct kiln_known_work *known,
+	struct kiln_stack_stats *stats, struct task_struct *task, __u32 state)
 {
 	__u64 now = bpf_ktime_get_ns();
 	struct kiln_waiting *wait = wait_of(task->pid);
@@ -62,7 +62,7 @@ static __always_inline void begin_earlier_wait(
 	}
 	if (wait->key.hash) /* it has left the CPU meanwhile */
 		return;
-	start_wait(wait, stack, state, now);
+	start_wait(wait, stack, known, state, now);
 	wait->is_earlier = 1;
 	count_in(IN_TASK, &stats->seen); /* atomic, so the wait is seen by other CPUs before the state is read */
 	count_recorded(IN_TASK, stats, stack);
@@ -71,7 +71,8 @@ static __always_inline void begin_earlier_wait(
 		__sync_val_compare_and_swap(&wait->began_ns, now, 0);
 }
 
-static __always_inline void take_sleeper(struct kiln_stack *stack, struct unwinding *u, struct task_struct *task, __u32 state)
+static __always_inline void take_sleeper(
+	struct kiln_stack *stack, struct unwinding *u, struct kiln_known_work *known, struct task_struct *task, __u32 state)
 {
 	const struct pt_regs *regs = (const struct pt_regs *)bpf_task_pt_regs(task);
 	__u32 tid = task->pid;
@@ -84,6 +85,9 @@ static __always_inline void take_sleeper(struct kiln_stack *stack, struct unwind
 	stats = identify_wait(stack, task, state, task->__state);
 	if (!stats)
 		return;
+	find_work(known, task, stack->key.process);
+	if (is_left_out(known))
+		return;
 	copy_stack(u, task, regs->sp);
 	take_stack(stack, u, task, bpf_get_task_stack(task, stack->frames, KERNEL_STACK_BYTES, 0));
 	u->copied_bytes = 0;
@@ -92,7 +96,7 @@ static __always_inline void take_sleeper(struct kiln_stack *stack, struct unwind
 	if (wait)
 		complete_stack(wait, began, stats, stack);
 	else
-		begin_earlier_wait(stack, stats, task, state);
+		begin_earlier_wait(stack, known, stats, task, state);
 }
 
 SEC("iter.s/task")
@@ -102,14 +106,15 @@ int sleepers(struct bpf_iter__task *context)
 	__u32 where = IN_TASK, state;
 	struct kiln_stack *stack = bpf_map_lookup_elem(&stack_scratch, &where);
 	struct unwinding *u = bpf_map_lookup_elem(&unwindings, &where);
+	struct work_scratch *work = bpf_map_lookup_elem(&work_scratch, &where);
 
-	if (!task || !stack || !u || !task->__state || task->__state & TASK_GONE)
+	if (!task || !stack || !u || !work || !task->__state || task->__state & TASK_GONE)
 		return 0;
 	if (task->on_cpu || !claim_scratch(where)) /* on a CPU: about to sleep, which the switch will see */
 		return 0;
 	state = wait_state(false, task->__state);
 	if (state != KILN_WAIT_RUNNABLE)
-		take_sleeper(stack, u, task, state);
+		take_sleeper(stack, u, &work->known, task, state);
 	release_scratch(where);
 	return 0;
 }

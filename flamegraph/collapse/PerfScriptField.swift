@@ -24,7 +24,9 @@ enum PerfScriptField {
         var text = text
         if text.hasSuffix(" (inlined)") { text = text.dropLast(10) }
         if text.last == UInt8(ascii: "]"), let opening = text.lastIndex(of: UInt8(ascii: "[")), opening > text.startIndex {
-            return text[(opening + 1)...].dropLast().allSatisfy(\.isHexadecimalDigit)
+            let offset = text[(opening + 1)...].dropLast()
+            // `operator new[]` is a function.
+            return !offset.isEmpty && offset.allSatisfy(\.isHexadecimalDigit)
         }
         guard let colon = text.lastIndex(of: UInt8(ascii: ":")), colon > text.startIndex, colon + 1 < text.endIndex else { return false }
         return text[(colon + 1)...].allSatisfy(\.isDecimalDigit) && !text[..<colon].contains(where: \.isSpace)

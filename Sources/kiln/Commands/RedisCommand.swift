@@ -128,16 +128,16 @@ struct RedisCommand: ParsableCommand {
         let samples = sampling.recordsStacks
         let login = try audit ? RedisAudit.Login(user: auditUser, passwordFile: auditPasswordFile) : nil
         let directory = try DirectorySink(of: found, at: output, started: started, withSyscalls: !noSyscalls)
-        let turns = try Turns()
+        let turns = try Turns(), work = samples && !client ? try WorkMaps(keepingStacksOf: calls.selection) : nil
         let requests = RequestProbe(
             .redis, found, watched: watched, side: client ? .client : .server, hook: target.hook, followsTLS: !noTLS, rows: rows, turns: turns,
-            stacksOf: calls.selection, began: began,
+            work: work, began: began,
             isSolePurpose: command.isEmpty && !sampling.isAskedFor
         )
         let folding = samples ? StackFolding(targets: pids, sampling) : nil
         var probes: [any Probe] = [requests]
         if !noSyscalls { probes.append(SyscallCounting(watched: watched, turns: turns)) }
-        if let folding { probes.append(StackSampling(watched: watched, sampling, folding: folding)) }
+        if let folding { probes.append(StackSampling(watched: watched, sampling, folding: folding, work: work, turns: turns)) }
         if let login { probes.append(RedisAudit(of: requests, found, login)) }
         let printing: any Sink = json ? JSONSink() : TableSink(histograms: histograms, side: client ? .client : .server, top: top, directory: directory)
         var plan = Session.Plan(

@@ -20,8 +20,8 @@ final class RequestProbe: Probe {
     private let hook: CommandHook?
     private let rows: CommandRows?
     private let turns: Turns?
+    private let work: WorkMaps?
     private let trace: Trace?
-    private let selection: CallSelection
     private let unknown: UnknownTargets
     /// The session ends if there are no requests to measure.
     private let isSolePurpose: Bool
@@ -35,13 +35,13 @@ final class RequestProbe: Probe {
     ///   - followsTLS: False ignores encrypted connections; they are counted as lost.
     ///   - rows: The map of histograms, if it was created already.
     ///   - turns: Shared with the probe that counts system calls.
-    ///   - selection: The calls whose stacks are kept.
+    ///   - work: Shared with the probe of stacks.
     ///   - began: The time of kiln's start.
     ///   - isSolePurpose: The session ends early if no target speaks the protocol.
     init(
         _ wire: WireProtocol, _ targets: [Target], watched: WatchedProcesses, side: Side = .server, hook: CommandHook?, followsTLS: Bool = true,
         rows: CommandRows? = nil,
-        turns: Turns? = nil, trace: Trace? = nil, stacksOf selection: CallSelection = CallSelection(), began: Nanoseconds, isSolePurpose: Bool
+        turns: Turns? = nil, work: WorkMaps? = nil, trace: Trace? = nil, began: Nanoseconds, isSolePurpose: Bool
     ) {
         self.wire = wire
         self.targets = targets
@@ -50,8 +50,8 @@ final class RequestProbe: Probe {
         self.hook = hook
         self.rows = rows
         self.turns = turns
+        self.work = work
         self.trace = trace
-        self.selection = selection
         self.isSolePurpose = isSolePurpose
         encrypted = EncryptedConnections(targets, follows: followsTLS)
         // On the client's side the targets are not servers.
@@ -65,7 +65,7 @@ final class RequestProbe: Probe {
     private func load(firstOf hooks: [CommandHook]) throws(KernelError) {
         let loaded = try CommandProbe.load(
             watching: watched, objects: wire.objects, side: side, firstOf: hooks, trace: trace?.filter, tls: encrypted.libraries, rows: rows, turns: turns,
-            refused: { refusals.append(refusal(of: $0, $1)) }, refusedTLS: { refusals.append(encrypted.refusal(of: $0, $1)) }
+            work: work, refused: { refusals.append(refusal(of: $0, $1)) }, refusedTLS: { refusals.append(encrypted.refusal(of: $0, $1)) }
         )
         if let trace { records = try TraceRecords(of: loaded, requestBytes: trace.filter.requestBytes, payload: wire.payload) }
         probe = consume loaded
@@ -107,6 +107,7 @@ final class RequestProbe: Probe {
 
     func read(into snapshot: inout Snapshot) throws {
         try probe?.read(into: &snapshot)
+        if let work { try probe?.set(work.selection.thresholds(of: snapshot)) }
         unknown.leaveOutOtherProtocols(of: &snapshot)
         encrypted.reportUnseen(in: snapshot)
     }
@@ -120,7 +121,7 @@ final class RequestProbe: Probe {
             of: moment.snapshot, process: moment.process, hook: hook.rawValue, side: side, tlsLibrary: probe?.tlsLibraries[moment.process],
             programs: programs
         )
-        record.addKeptCalls(selection, of: moment.snapshot, process: moment.process)
+        record.addKeptCalls(work?.selection ?? CallSelection(), of: moment.snapshot, process: moment.process)
     }
 
     /// The counters of a session without a trace go on, because the audit compares them with the server's.

@@ -15,6 +15,8 @@ final class StackSampling: Probe {
     private let known: () -> [CodeMapping]
     private let descendants: (() -> [Int32])?
     private let startsTarget: Bool
+    private let work: WorkMaps?
+    private let turns: Turns?
     private let at: [Event]
     private let threads: ThreadFilter
     /// Several processes are one target of the session.
@@ -38,11 +40,12 @@ final class StackSampling: Probe {
     ///   - descendants: Lists running descendants of the first target, to be sampled, too.
     ///   - startsTarget: The target is a command that is about to start.
     ///   - asOne: The processes are one target of the session.
+    ///   - work, turns: Shared with the probe of requests: stacks have labels.
     ///   - empty: What a session is that recorded nothing.
     init(
         watched: WatchedProcesses?, _ options: SamplingOptions, folding: StackFolding, known: @escaping () -> [CodeMapping] = { [] },
         events: [Event] = [], only threads: ThreadFilter = ThreadFilter(), descendants: (() -> [Int32])? = nil, startsTarget: Bool = false,
-        asOne: Bool = false, empty: Empty = .fine
+        asOne: Bool = false, work: WorkMaps? = nil, turns: Turns? = nil, empty: Empty = .fine
     ) {
         self.watched = watched
         self.options = options
@@ -53,6 +56,8 @@ final class StackSampling: Probe {
         at = events
         self.threads = threads
         self.asOne = asOne
+        self.work = work
+        self.turns = turns
         self.empty = empty
         frequency = options.frequency
         expected = [ExpectedSamples](repeating: ExpectedSamples(frequency: frequency), count: watched?.pids.count ?? 1)
@@ -63,7 +68,7 @@ final class StackSampling: Probe {
         if options.wakers { waits?.interruptEntries = folding.interruptEntries }
         probe = try StackProbe(
             watching: watched, only: threads, byThread: options.threads, waits: waits, events: at, known: known(), startsTarget: startsTarget,
-            mappings: folding.mappings
+            work: work, turns: turns, mappings: folding.mappings
         )
     }
 

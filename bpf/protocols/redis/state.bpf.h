@@ -5,6 +5,7 @@
 
 #include "common/bpf.h"
 #include "include/kiln_requests.h"
+#include "include/kiln_work.h"
 #include "requests/stream.h"
 
 /* Flags of the connection. */
@@ -39,6 +40,12 @@ struct request_stream {
 	__u8 inline_name[KILN_COMMAND_NAME_MAX];
 	__u8 carry[REQUEST_CARRY]; /* the incomplete unit that ended the last receive */
 };
+
+/* The row of the request that is being received, or KILN_LABEL_SEVERAL: its name is not whole. */
+static __always_inline __u32 command_begun(const struct request_stream *s)
+{
+	return s->state == RESP_ARGUMENT || s->state == RESP_INLINE_REST ? s->command : KILN_LABEL_SEVERAL;
+}
 
 enum reply_state {
 	REPLY_ELEMENT, /* an element's type is next */
