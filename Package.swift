@@ -112,7 +112,8 @@ let package = Package(
         .testTarget(
             name: "KilnTests",
             dependencies: [
-                "kiln", "kiln-observer", "KilnModel", "KilnKernel", "KilnSymbols", "KilnTargets", "CLibbpf", "CLibdwReference", "StackCheck", "TestSupport",
+                "kiln", "kiln-observer", "KilnBPF", "KilnModel", "KilnKernel", "KilnSymbols", "KilnTargets", "CLibbpf", "CLibdwReference", "StackCheck",
+                "TestSupport",
                 "ToyProtocol", .product(name: "SystemPackage", package: "swift-system"),
             ],
             exclude: ["Output/Golden"]

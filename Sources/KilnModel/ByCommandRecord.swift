@@ -4,8 +4,8 @@ extension SessionRecord {
     public struct ByCommand: Codable, Sendable {
         /// The most sampled first.
         public var commands: [WorkRow]
-        /// What is no single command's: `pipeline` (different commands of one receive), `event loop`, `background`, `unknown` (a row for each
-        /// reason), `child processes` (whose samples are `descendants` of `on_cpu`), `unlabelled`.
+        /// What is no single command's, in this order: `pipeline` (different commands of one receive), `event loop`, `background`, `unknown` (a row
+        /// for each reason), `unlabelled`, `child processes` (whose samples are `descendants` of `on_cpu`).
         public var rest: [WorkRow]
     }
 
@@ -100,7 +100,11 @@ extension SessionRecord.ByCommand {
         for stack in offCPU ?? [] { sums[group(stack.process, stack.work), default: Sums()].add(waiting: stack) }
         for wait in waits { sums[group(wait.process, wait.work), default: Sums()].waits.add(wait.times, isIdle: wait.isIdle) }
         let total = sums.filter { $0.key != .children }.values.map(\.samples).saturatingSum
-        let rows = sums.sorted { $0.value.isLarger(than: $1.value) ?? ($0.key.order < $1.key.order) }.map { group, sums in
+        let sorted = sums.sorted { one, other in
+            if one.key.rank != other.key.rank { return one.key.rank < other.key.rank }
+            return one.value.isLarger(than: other.value) ?? (one.key.order < other.key.order)
+        }
+        let rows = sorted.map { group, sums in
             (group, sums.row(group, of: total, frequency: frequency, hasWaits: offCPU != nil, calls: Self.calls(of: group, process, snapshot)))
         }
         commands = rows.filter { $0.0.isCommand }.map(\.1)
@@ -118,19 +122,21 @@ extension SessionRecord.ByCommand {
         case own(Work.Subject, Work.Verdict?)
         case children
 
-        var isCommand: Bool {
-            if case .own(.command, _) = self { true } else { false }
-        }
+        var isCommand: Bool { rank == 0 }
 
-        var name: String {
+        /// The place of the kind of row.
+        var rank: Int { kind.rank }
+        var name: String { kind.name }
+
+        private var kind: (rank: Int, name: String) {
             switch self {
-            case .children: "child processes"
-            case .own(.command(let name), _): name.description
-            case .own(.pipeline, _): "pipeline"
-            case .own(.eventLoop, _): "event loop"
-            case .own(.background, _): "background"
-            case .own(.unknown, _): "unknown"
-            case .own(.unlabelled, _): "unlabelled"
+            case .own(.command(let name), _): (0, name.description)
+            case .own(.pipeline, _): (1, "pipeline")
+            case .own(.eventLoop, _): (2, "event loop")
+            case .own(.background, _): (3, "background")
+            case .own(.unknown, _): (4, "unknown")
+            case .own(.unlabelled, _): (5, "unlabelled")
+            case .children: (6, "child processes")
             }
         }
 

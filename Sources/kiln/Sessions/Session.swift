@@ -3,7 +3,6 @@ import Dispatch
 import Glibc
 import KilnKernel
 import KilnModel
-import KilnSymbols
 
 /// Observes targets with a list of probes until it ends, and passes the results to a list of sinks.
 ///
@@ -244,12 +243,6 @@ final class Session {
         }
     }
 
-    private func named(_ table: StackTable, _ kind: StackKind, target index: Int) -> (stacks: [NamedStack], names: NamesRecord) {
-        let target = plan.targets[index]
-        return plan.folding?.named(table, kind, withIdle: plan.showsIdle) { target.stackRoot(of: $0, in: table, target: index) }
-            ?? ([], NamesRecord(named: 0, unnamed: [:]))
-    }
-
     /// The stacks first: each of their rows has a name then.
     private func stackTable() throws -> StackTable? {
         guard var table = try plan.probes.compactMap({ try $0.stacks() }).first else { return nil }
@@ -257,19 +250,25 @@ final class Session {
         return table
     }
 
+    /// Folded texts of each kind without any target.
+    private var emptyTexts: [FoldedTexts] { stackKinds.map { FoldedTexts(kind: $0, files: files(of: $0)) } }
+
+    /// Nil if no probe samples stacks.
+    private func stacks(of index: Int, in table: StackTable) -> TargetStacks? {
+        plan.folding.map {
+            TargetStacks(of: plan.targets[index], index: index, stackKinds, in: table, total: total, folding: $0, withIdle: plan.showsIdle)
+        }
+    }
+
     /// Writes the stacks so far, for the case that kiln is killed.
     private func checkpointStacks() throws {
         let began = MonotonicClock.now(), table = try stackTable() ?? StackTable()
-        let tellsWork = table.tellsWork
-        let stacks = stackKinds.map { kind in
-            var texts = FoldedTexts(kind: kind, files: files(of: kind))
-            for index in plan.targets.indices {
-                let stacks = named(table, kind, target: index).stacks
-                texts.add(stacks, byCommand: tellsWork ? byCommand(stacks, kind, table, target: index) : nil)
-            }
-            return texts
+        var texts = emptyTexts
+        for index in plan.targets.indices {
+            let stacks = stacks(of: index, in: table)
+            for position in texts.indices { stacks?.add(to: &texts[position]) }
         }
-        for sink in plan.sinks { try sink.checkpoint(SessionCheckpoint(stacks: stacks)) }
+        for sink in plan.sinks { try sink.checkpoint(SessionCheckpoint(stacks: texts)) }
         folding.done(since: began)
     }
 
@@ -279,85 +278,22 @@ final class Session {
         // After an error, the incomplete last interval is part of the session, too.
         if ending == .error || plan.interval == nil, let last = try? snapshot() { total = last }
         if ending != .error { for probe in plan.probes { probe.finish() } }
-        var stacks = StackTable()
-        attempts.run { stacks = try stackTable() ?? stacks }
+        var table = StackTable()
+        attempts.run { table = try stackTable() ?? table }
         var records = records()
         // Looking up names takes time, so records are written before.
         for sink in plan.sinks { attempts.run { try sink.checkpoint(SessionCheckpoint(records: records)) } }
-        let tellsWork = stacks.tellsWork
-        var texts = stackKinds.map { FoldedTexts(kind: $0, files: files(of: $0)) }
-        var comparisons: [SlowAgainstFast?] = []
+        var texts = emptyTexts, comparisons: [SlowAgainstFast?] = []
         for index in records.indices {
             let began = MonotonicClock.now()
-            var byKind: [StackKind: [NamedStack]] = [:]
-            for position in texts.indices {
-                let kind = texts[position].kind
-                let (ofKind, names) = named(stacks, kind, target: index)
-                texts[position].add(ofKind, byCommand: tellsWork ? byCommand(ofKind, kind, stacks, target: index) : nil)
-                byKind[kind] = ofKind
-                switch kind {
-                case .onCPU:
-                    records[index].samples.onCPU.names = names
-                    records[index].samples.onCPU.processes = plan.targets[index].sampledProcesses(in: stacks)
-                case .offCPU:
-                    records[index].samples.offCPU = offCPU(of: index, stacks)
-                    records[index].samples.offCPU?.names = names
-                case .waker:
-                    let target = plan.targets[index]
-                    records[index].samples.offCPU?.wakers = .init(
-                        stacks.wakes.filter { target.stackRoot(of: $0.process, in: stacks, target: index) != nil }
-                    )
-                case .event(let event): records[index].samples.events?[event].names = names
-                }
-            }
-            if tellsWork {
-                records[index].samples.byCommand = .init(
-                    process: index, onCPU: byKind[.onCPU] ?? [], offCPU: byKind[.offCPU], waits: waits(of: index, stacks),
-                    frequency: records[index].meanFrequency, snapshot: total
-                )
-            }
-            comparisons.append(tellsWork ? slowAgainstFast(byKind, records[index], stacks, target: index) : nil)
+            guard let stacks = stacks(of: index, in: table) else { continue }
+            for position in texts.indices { stacks.add(to: &texts[position]) }
+            stacks.describe(&records[index])
+            comparisons.append(stacks.slowAgainstFast(frequency: records[index].meanFrequency))
             if !texts.isEmpty { records[index].cost.symbolizeS = (MonotonicClock.now() - began).seconds }
         }
         let result = SessionResult(records: records, stacks: texts, slowAgainstFast: comparisons, programs: loadedPrograms)
         for sink in plan.sinks { attempts.run { do { try sink.end(result) } catch is OutputClosed {} } }
-    }
-
-    private func offCPU(of index: Int, _ table: StackTable) -> SessionRecord.OffCPU {
-        let counts = total[OffCPUCounts.self]
-        return .init(
-            counts: [counts?.targets, counts?.descendants].compactMap { list in list.flatMap { index < $0.count ? $0[index] : nil } },
-            waits: waits(of: index, table).map { ($0.isIdle, $0.times) }
-        )
-    }
-
-    private func waits(of index: Int, _ table: StackTable) -> [SessionRecord.ByCommand.Wait] {
-        let target = plan.targets[index]
-        return table.waitingStacks.filter { target.stackRoot(of: $0.process, in: table, target: index) != nil }.map {
-            ($0.process, $0.work, $0.isIdle, $0.times)
-        }
-    }
-
-    /// The stacks of a target for the text by command, with what only that text has; nil for a kind that has none.
-    private func byCommand(_ stacks: [NamedStack], _ kind: StackKind, _ table: StackTable, target index: Int) -> [NamedStack]? {
-        guard files(of: kind).byCommand != nil else { return nil }
-        return kind == .offCPU ? stacks + sendBlocked(.slow, table, target: index) : stacks
-    }
-
-    private func sendBlocked(_ verdict: Work.Verdict, _ table: StackTable, target index: Int) -> [NamedStack] {
-        guard let root = plan.targets[index].stackRoot(of: index, in: table, target: index) else { return [] }
-        return NamedStack.sendBlocked(verdict, of: total, process: index, root: foldedSafe(root))
-    }
-
-    private func slowAgainstFast(
-        _ stacks: [StackKind: [NamedStack]], _ record: SessionRecord, _ table: StackTable, target index: Int
-    ) -> SlowAgainstFast? {
-        let judged = total.judged.filter { $0.key.process == index }.map { ($0.key.name, $0.value) }
-        return SlowAgainstFast(
-            samples: stacks[.onCPU] ?? [], frequency: record.meanFrequency,
-            times: (stacks[.offCPU] ?? []) + sendBlocked(.slow, table, target: index) + sendBlocked(.fast, table, target: index),
-            judged: Dictionary(uniqueKeysWithValues: judged)
-        )
     }
 
     /// A record for each target, from the last snapshot.

@@ -62,12 +62,6 @@ struct FoldedTexts {
     var byTarget: [[UInt8]] = []
     /// The same stacks by command; empty if they don't tell what their threads worked on.
     var byCommand: [[UInt8]] = []
-
-    /// Adds the texts of the next target. `byCommand`: nil if there is none.
-    mutating func add(_ stacks: [NamedStack], byCommand: [NamedStack]?) {
-        byTarget.append(foldedText(stacks))
-        if let byCommand { self.byCommand.append(foldedText(byCommand: byCommand)) }
-    }
 }
 
 /// Intermediate results. Either part may be missing.

@@ -1,12 +1,16 @@
 import Flamegraph
 import KilnModel
 
-/// Where slow calls of each command spend more time than fast ones, in nanoseconds per call: on the CPU, off it, and until clients read.
+/// Where slow calls of each command spend more time than fast ones: on the CPU, off it, and until clients read.
+///
+/// Of each command as many slow calls as fast ones are compared: the times of those that are more are multiplied by the ratio. A sample then weighs
+/// at most as much as it did, whatever the command, so that the same difference is noise for all.
 struct SlowAgainstFast {
     static let file = "slow-against-fast.svg"
 
-    private let slow: [UInt8]
-    private let fast: [UInt8]
+    /// Folded text, in nanoseconds.
+    let slow: [UInt8]
+    let fast: [UInt8]
 
     /// Nil if no command has both slow and fast calls.
     ///
@@ -18,23 +22,19 @@ struct SlowAgainstFast {
     init?(samples: [NamedStack], frequency: Double, times: [NamedStack], judged: [CommandName: JudgedCalls]) {
         let judged = judged.filter { $0.value.slow.count != 0 && $0.value.fast.count != 0 }
         guard !judged.isEmpty else { return nil }
-        let period = frequency > 0 ? 1e9 / frequency : 0
+        let period = frequency > 0 ? 1e9 / frequency : 1
         func text(_ verdict: Work.Verdict) -> [UInt8] {
-            // What a sample stands for is divided by the calls: of the command with the fewest it is most, and decides what is noise.
-            var sampleWeight = 1.0, lines: [(line: String, weight: UInt64)] = []
-            func add(_ stack: NamedStack, _ unit: Double) {
-                guard stack.work.verdict == verdict, case .command(let name) = stack.work.subject, let calls = judged[name]?[verdict].count else { return }
-                if unit > 1 { sampleWeight = max(sampleWeight, unit / Double(calls)) }
-                let weight = UInt64(saturating: Double(stack.weight) * unit / Double(calls))
-                lines.append((stack.line(with: Work(.command(name), stack.work.phase).foldedFrames), weight))
+            func line(_ stack: NamedStack, _ unit: Double) -> (line: String, weight: UInt64)? {
+                guard stack.work.verdict == verdict, case .command(let name) = stack.work.subject, let calls = judged[name] else { return nil }
+                let scale = Double(min(calls.slow.count, calls.fast.count)) / Double(calls[verdict].count)
+                let frames = Work(stack.work.subject, stack.work.phase).foldedFrames
+                return (stack.line(with: frames), UInt64(saturating: Double(stack.weight) * unit * scale))
             }
-            for stack in samples { add(stack, period) }
-            for stack in times { add(stack, 1) }
             var measure = Measure()
-            measure.unit = "nanoseconds per call"
-            measure.sampleWeight = sampleWeight
+            measure.unit = "nanoseconds"
+            measure.sampleWeight = period
             measure.rootsAreProcesses = true
-            return Array(measure.comments.utf8) + foldedText(lines)
+            return Array(measure.comments.utf8) + foldedText(samples.compactMap { line($0, period) } + times.compactMap { line($0, 1) })
         }
         slow = text(.slow)
         fast = text(.fast)
@@ -46,14 +46,14 @@ struct SlowAgainstFast {
         stacks.beginSecondProfile()
         slow.withUnsafeBytes { stacks.read($0) }
         stacks.endInput()
-        // Both are times of one call, far below 64 bits.
+        // Times of a session are far below 64 bits.
         _ = stacks.pairProfiles(normalized: false)
         var options = FlamegraphOptions(
             title: "\(record.target.comm) · slow calls against fast ones",
             subtitle: "\(record.started) · \(significantSeconds(record.durationS)) · slower than \(record.samples.keptCalls?.slowerThan ?? "")",
             countName: stacks.unit,
             notes: [
-                "Time of one call of each command: red and ▲ where slow calls spend more, blue and ▼ where they spend less, grey for what sampling noise explains",
+                "before: fast calls; after: as many slow calls of the same command",
                 "kiln \(record.kiln.version), Linux \(record.kernel)",
             ]
         )

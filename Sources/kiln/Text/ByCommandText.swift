@@ -8,7 +8,7 @@ struct ByCommandText {
     let tableRows: Int
 
     var lines: [Line] {
-        guard let byCommand = record.samples.byCommand else { return [] }
+        guard let byCommand = record.samples.byCommand else { return keptLines }
         return keptLines + cpuTable(byCommand) + waitTable(byCommand) + reasons(byCommand.rest)
     }
 
@@ -18,7 +18,8 @@ struct ByCommandText {
         guard !rows.isEmpty else { return [] }
         let whole = (byCommand.commands + byCommand.rest).filter { $0.share != nil }.map(\.samples).saturatingSum
         var table = Table(
-            ["CPU BY COMMAND", record.samples.keptCalls == nil ? "of CPU" : "of kept", "95 %", "samples", "calls", "exec", "read", "reply"], leftAligned: 1
+            ["CPU BY COMMAND", record.samples.keptCalls == nil ? "of CPU" : "of kept", "95 % interval", "samples", "calls", "exec", "read", "reply"],
+            leftAligned: 1
         )
         for row in rows {
             let phases = [row.execSamples, row.readSamples, row.replySamples].map { count in
@@ -89,7 +90,7 @@ struct ByCommandText {
             (kept.commands.isEmpty ? [] : ["of \(kept.commands.joined(separator: ", "))"])
             + (kept.clients.isEmpty ? [] : ["from \(kept.clients.joined(separator: ", "))"]) + (kept.errorsOnly ? ["that were answered with an error"] : [])
         let filter: [Line] = only.isEmpty ? [] : ["stacks only of calls \(only.joined(separator: " "))"]
-        guard let slower = kept.slowerThan else { return filter }
+        guard let slower = kept.slowerThan, !kept.judged.isEmpty else { return filter }
         let judged = kept.judged.filter { $0.value.slow.count != 0 }.sorted { ($1.value.slow.count, $0.key) < ($0.value.slow.count, $1.key) }
         if judged.isEmpty { return filter + ["no call was slower than \(slower)"] }
         let lines = judged.prefix(tableRows).map { name, calls -> Line in

@@ -74,6 +74,12 @@ struct ReportTests {
         record.samples.onCPU.ends = ["no_row": 1]
         record.samples.onCPU.names = NamesRecord(named: 3, unnamed: [NamesRecord.Cause(module: "libc.so.6", reason: "no symbol"): 2])
         record.samples.onCPU.processes = [7, 8].map { SessionRecord.Process(pid: $0, comm: "worker", samples: 5) }
+        record.samples.byCommand = byCommand(name, snapshot)
+        var selection = CallSelection()
+        selection.threshold = .percentile(0.99)
+        (selection.commands, selection.clients, selection.errorsOnly) = (["get"], ["unix"], true)
+        snapshot.judged[CommandKey(process: 0, name: name)] = JudgedCalls(slow: .init(count: 3, service: Nanoseconds(5), sendBlocked: Nanoseconds(2)))
+        record.addKeptCalls(selection, of: snapshot, process: 0)
         let encoder = JSONEncoder()
         encoder.outputFormatting = [.prettyPrinted, .sortedKeys]
         let rows = try (10..<15).map { second in
@@ -86,5 +92,17 @@ struct ReportTests {
             String(decoding: try encoder.encode(record), as: UTF8.self),
             rows.map { String(decoding: $0, as: UTF8.self).split(separator: "\n").joined() + "\n" }.joined()
         )
+    }
+
+    private static func byCommand(_ name: CommandName, _ snapshot: Snapshot) -> SessionRecord.ByCommand {
+        var waits = WaitTimes()
+        for state in WaitState.allCases { waits.add(Nanoseconds(9), in: state) }
+        let work = [Work(.command(name), .exec), Work(.command(name), .reply), Work(.command(name), .read), Work(.unknown(reason: "io-threads"))]
+        func stack(_ work: Work, _ state: WaitState?) -> NamedStack {
+            NamedStack(process: 0, root: "redis-server", work: work, state: state, frames: "main;lookup", weight: 5)
+        }
+        return SessionRecord.ByCommand(
+            process: 0, onCPU: work.map { stack($0, nil) }, offCPU: work.map { stack($0, .sleeping) }, waits: work.map { (0, $0, false, waits) },
+            frequency: 99, snapshot: snapshot)
     }
 }

@@ -91,8 +91,8 @@ struct PrintedTextTests {
         for row in rows.split(separator: "\n") { lines += try hostile(String(row)) + [10] }
         try lines.write(to: URL(fileURLWithPath: directory + "/commands.jsonl"))
         let report = try Hostile.run(["report", directory])
-        // Of each kind of name one: command, process, file without names, client, system call.
-        for name in ["GET", "redis-server", "worker", "libc.so.6", "unix", "call 0", "receive_gaps"] {
+        // Of each kind of name one: command, process, file without names, client, system call, function, command of the stacks that were kept.
+        for name in ["GET", "redis-server", "worker", "libc.so.6", "unix", "call 0", "receive_gaps", "self: lookup", "calls of GET", "of get"] {
             #expect(report.contains(name + Hostile.shown), "\(name): \(report)")
         }
         // The error words of A and B differ, and so do their losses.
@@ -111,9 +111,9 @@ struct PrintedTextTests {
         func changed(_ value: Any, _ key: String) -> Any {
             switch value {
             case let text as String: return key == "side" ? text : text + Hostile.text
-            case let list as [Any]: return list.map { changed($0, key) }
+            case let list as [Any]: return list.map { changed($0, "") }
             case let object as [String: Any]:
-                let hasNames = ["commands", "clients", "syscalls", "lost", "error_words"].contains(key)
+                let hasNames = ["commands", "clients", "syscalls", "lost", "error_words", "judged"].contains(key)
                 return Dictionary(uniqueKeysWithValues: object.map { (hasNames ? $0 + Hostile.text : $0, changed($1, hasNames ? "" : $0)) })
             default: return value
             }
