@@ -34,7 +34,7 @@ struct CommandStack {
             let name = Array(all[place])
             let next = place + 1 < all.count ? CommandPhase(rawValue: String(decoding: all[place + 1], as: UTF8.self)) : nil
             let hasPhase = Self.hasPhases(name)
-            if hasPhase, next == nil { continue }
+            if hasPhase, next == nil || !Self.mayBeCommand(name) { continue }
             command = name
             phase = hasPhase ? next : nil
             process = all[..<place]
@@ -42,6 +42,12 @@ struct CommandStack {
             return
         }
         return nil
+    }
+
+    /// Functions and threads mostly begin with a small letter, and a phase may be a function's name too.
+    private static func mayBeCommand(_ name: [UInt8]) -> Bool {
+        guard let first = name.first else { return false }
+        return !(UInt8(ascii: "a")...UInt8(ascii: "z")).contains(first) || name.starts(with: "other".utf8)
     }
 
     /// Whether stacks of this name have a phase: not those of the event loop's other work, of background threads and of what is unknown.
