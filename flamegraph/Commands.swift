@@ -7,7 +7,8 @@ extension FoldedReading {
     public enum Commands: Sendable {
         /// They are frames like others.
         case areFrames
-        /// They are left out, and what each command weighs is kept with the merged stacks: a picture lets its reader choose a command.
+        /// They are left out, and what each command weighs is kept with the merged stacks, so that a picture lets its reader choose a command,
+        /// unless stacks are reversed.
         case areKeptApart
         /// Only the stacks of these commands are read, with the phase and without the command. Case does not matter.
         case areChosen([String])
@@ -109,7 +110,7 @@ extension FoldedStacks {
     public var haveCommands: Bool { !commands.names.isEmpty && !commands.isIncomplete }
 
     /// Stacks as a file of merged stacks has them: a line each.
-    var stackCount: Int { commands.stackCount > 0 ? commands.stackCount : acceptedLines }
+    var stackCount: Int { haveCommands && commands.stackCount > 0 ? commands.stackCount : acceptedLines }
 
     /// Whether a picture lets its reader choose a command.
     var areByCommand: Bool {

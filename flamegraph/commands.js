@@ -13,7 +13,9 @@ function shareText(part, whole) {
   const samples = Number(whole) / 10 ** profile.decimals, share = Number(part) / Number(whole), z = 1.96;
   const scale = 1 + z * z / samples, middle = (share + z * z / 2 / samples) / scale;
   const half = z / scale * Math.sqrt(share * (1 - share) / samples + z * z / 4 / samples / samples);
-  const digits = half >= 0.01 ? 0 : half >= 0.001 ? 1 : 2;
+  // A share of less than all, and of more than nothing, does not look like it.
+  const least = Math.min(share, 1 - share) || 1;
+  const digits = [0, 1].find((digits) => half >= 0.01 / 10 ** digits && least >= 0.005 / 10 ** digits) ?? 2;
   const [low, at, high] = [middle - half, share, middle + half].map((value) => Math.abs(value * 100).toFixed(digits));
   return `${at} % (${low} to ${high})`;
 }
@@ -24,10 +26,11 @@ function shareOfAll() {
   return `${profile.names[0]} ${shareText(total[0], allWeight)} of ${weight(allWeight)} ${unit}${view.phase ? "" : callsText(commands[view.command])}`;
 }
 
-const commandSelect = html("select", { "aria-label": "Command whose stacks are shown" }, choices);
-const phaseSelect = html("select", { "aria-label": "Phase of the command", hidden: "" }, choices);
-function option(select, value, text) { html("option", { value }, select).textContent = text; }
+const commandSelect = select("Command whose stacks are shown"), phaseSelect = select("Phase of the command");
+function select(label) { return html("select", { title: label, "aria-label": label }, choices); }
+function option(into, value, text) { html("option", { value }, into).textContent = text; }
 choices.hidden = commands.length === 0;
+phaseSelect.hidden = true;
 option(commandSelect, -1, `all commands, ${weight(allWeight)} ${unit}`);
 commands.forEach((command, index) => {
   option(commandSelect, index, `${command.name} ${shareText(command.weight, allWeight)}, ${weight(command.weight)} ${unit}${callsText(command)}`);

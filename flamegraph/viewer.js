@@ -158,6 +158,7 @@ function arrange() {
   set(barPlace, { x: full - side - barWidth, y: narrow ? profile.top - 36 : 16, width: barWidth });
   bar.classList.toggle("wrapped", narrow);
   const barHeight = Math.max(36, bar.offsetHeight) + choices.offsetHeight;
+  // The legend is below all of it.
   const barShift = narrow ? barHeight + 8 : Math.max(0, 16 + barHeight + 14 - (profile.top - 18));
   set(barPlace, { height: barHeight });
   const legendTop = profile.top - 18 + barShift;

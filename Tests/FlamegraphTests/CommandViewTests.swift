@@ -162,6 +162,14 @@ extension BrowserTests {
         expectNoComplaints()
     }
 
+    @Test func smallSharesHaveTheDigitsOfTheirIntervals() throws {
+        try openByCommand("srv;GET;exec;a 2119\nsrv;SET;exec;a 1\n")
+        #expect(try options(0).hasSuffix("|GET 99.95 % (99.73 to 99.99), 2,119 samples|SET 0.05 % (0.01 to 0.27), 1 samples"))
+        try openByCommand("srv;GET;exec;a 90000\nsrv;SET;exec;a 10000\n")
+        #expect(try options(0).hasSuffix("|GET 90.0 % (89.8 to 90.2), 90,000 samples|SET 10.0 % (9.8 to 10.2), 10,000 samples"))
+        expectNoComplaints()
+    }
+
     @Test func theChoiceIsAControlLikeTheOthers() throws {
         try openByCommand()
         #expect(try browser.value("[...document.querySelectorAll('.choices select')].every((x) => x.getAttribute('aria-label'))") == "true")

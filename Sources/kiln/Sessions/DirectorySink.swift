@@ -50,7 +50,8 @@ struct DirectorySink: Sink {
             for stacks in result.stacks where stacks.byTarget.indices.contains(process) {
                 let folded = stacks.byTarget[process]
                 attempts.run { try directory.write(folded, to: stacks.files.folded) }
-                attempts.run { try directory.write(sessionPicture(folded, stacks.kind, record), to: stacks.files.picture) }
+                let byCommand = stacks.byCommand.indices.contains(process) ? stacks.byCommand[process] : nil
+                attempts.run { try directory.write(sessionPicture(folded, stacks.kind, record, byCommand: byCommand), to: stacks.files.picture) }
             }
             attempts.run { try directory.write(record) }
         }

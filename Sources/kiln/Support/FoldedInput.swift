@@ -35,7 +35,7 @@ struct FoldedSource {
 /// Refuses commands of which the stacks that were read have none.
 func refuseUnknown(_ commands: [String], _ stacks: borrowing FoldedStacks, of file: String) throws {
     // Whatever could not be read has been said.
-    if commands.isEmpty || stacks.acceptedLines + stacks.commandNames.count == 0 { return }
+    if commands.isEmpty || stacks.acceptedLines == 0 && stacks.commandNames.isEmpty { return }
     guard stacks.haveCommands else {
         throw Failure("\(file): not all stacks name a command. Give a session's directory, or a file that ends in \(FoldedSource.byCommandEnding).")
     }
