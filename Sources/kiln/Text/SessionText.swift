@@ -58,8 +58,11 @@ struct SessionText {
         let cut = counts.kernelTruncated == 0 ? "" : ", \(counts.kernelTruncated) truncated at the depth limit in the kernel"
         let cpu = Nanoseconds(UInt64(saturating: record.cost.targetCPUS * 1e9))
         let expected = counts.expected.map { " of \($0) expected from \(cpu) of CPU time" } ?? ""
-        let kept = counts.kept.map { "; kept: \($0) of calls that are asked for; of \(counts.leftOut ?? 0) more no stack was taken: of other work" } ?? ""
-        var lines: [String] = ["samples: \(counts.recorded) recorded\(expected)\(whole)\(cut)\(kept)"] + terminations(counts.ends)
+        var lines: [String] = ["samples: \(counts.recorded &+ (counts.leftOut ?? 0)) recorded\(expected)\(whole)\(cut)"]
+        if let kept = counts.kept, let leftOut = counts.leftOut {
+            lines.append("  \(kept) kept, of the calls that are asked for; left out: \(counts.recorded &- kept) of other calls, \(leftOut) of other work")
+        }
+        lines += terminations(counts.ends)
         if let others = counts.descendants {
             lines.append("processes it started: \(others.recorded) samples, \(share(others.complete, of: others.recorded)) % of stacks complete")
             lines += terminations(others.ends)
