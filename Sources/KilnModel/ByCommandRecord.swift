@@ -3,6 +3,7 @@ extension SessionRecord {
     /// Samples and waits by command. All rows together have all recorded samples, and all time off the CPU.
     public struct ByCommand: Codable, Sendable {
         /// The most sampled first.
+        /// The most sampled first; slow calls before fast ones.
         public var commands: [WorkRow]
         /// What is no single command's, in this order: `pipeline` (different commands of one receive), `event loop`, `background`, `unknown` (a row
         /// for each reason), `unlabelled`, `child processes` (whose samples are `descendants` of `on_cpu`).
@@ -122,7 +123,9 @@ extension SessionRecord.ByCommand {
         case own(Work.Subject, Work.Verdict?)
         case children
 
-        var isCommand: Bool { rank == 0 }
+        var isCommand: Bool {
+            if case .own(.command, _) = self { true } else { false }
+        }
 
         /// The place of the kind of row.
         var rank: Int { kind.rank }
@@ -130,13 +133,13 @@ extension SessionRecord.ByCommand {
 
         private var kind: (rank: Int, name: String) {
             switch self {
-            case .own(.command(let name), _): (0, name.description)
-            case .own(.pipeline, _): (1, "pipeline")
-            case .own(.eventLoop, _): (2, "event loop")
-            case .own(.background, _): (3, "background")
-            case .own(.unknown, _): (4, "unknown")
-            case .own(.unlabelled, _): (5, "unlabelled")
-            case .children: (6, "child processes")
+            case .own(.command(let name), let verdict): (verdict == .fast ? 1 : 0, name.description)
+            case .own(.pipeline, _): (2, "pipeline")
+            case .own(.eventLoop, _): (3, "event loop")
+            case .own(.background, _): (4, "background")
+            case .own(.unknown, _): (5, "unknown")
+            case .own(.unlabelled, _): (6, "unlabelled")
+            case .children: (7, "child processes")
             }
         }
 
@@ -202,7 +205,7 @@ extension SessionRecord.ByCommand {
 /// The part of session.json about the calls whose stacks were kept.
 extension SessionRecord {
     public struct KeptCalls: Codable, Sendable {
-        /// Calls with a longer service are slow; absent without `--slower-than` of a time.
+        /// Calls whose service takes as long are slow; absent without `--slower-than` of a time.
         public var slowerThanNs: UInt64?
         /// The same as a share: the percentile of each command's service, 0.99 for p99.
         public var slowerThanPercentile: Double?
@@ -210,11 +213,14 @@ extension SessionRecord {
         public var keepsFast: Bool
         public var commands, clients: [String]
         public var errorsOnly: Bool
-        /// The calls by command.
+        /// The calls that were asked for, by command.
         public var judged: [String: Judged]
 
         public struct Judged: Codable, Sendable {
-            public var slow, fast: Calls
+            /// Absent without `--slower-than`.
+            public var slow, fast: Calls?
+            /// All of them; absent with `--slower-than`.
+            public var unjudged: Calls?
         }
 
         public struct Calls: Codable, Sendable {
@@ -248,7 +254,9 @@ extension SessionRecord {
         case .percentile(let share): kept.slowerThanPercentile = share
         }
         for (key, calls) in snapshot.judged where key.process == process {
-            kept.judged[key.name.description] = KeptCalls.Judged(slow: .init(calls.slow), fast: .init(calls.fast))
+            kept.judged[key.name.description] =
+                selection.threshold == .none
+                ? KeptCalls.Judged(unjudged: .init(calls.unjudged)) : KeptCalls.Judged(slow: .init(calls.slow), fast: .init(calls.fast))
         }
         samples.keptCalls = kept
     }
