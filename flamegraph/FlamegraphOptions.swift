@@ -35,6 +35,8 @@ public struct FlamegraphOptions: Sendable {
     public var nameCut = NameCut.auto
     /// What some frames are described by, or link to.
     public var attributes: [String: FrameAttributes] = [:]
+    /// How often each command was called, by its name in capitals, where the stacks are kept apart by command.
+    public var callsByCommand: [String: UInt64] = [:]
     /// Colours of some names, 0xRRGGBB, that come before the palette's.
     public var colorsByName: [String: UInt32] = [:]
     /// Nil for light by day and dark by night.

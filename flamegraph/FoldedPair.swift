@@ -7,6 +7,7 @@ extension FoldedStacks {
         weightByLeafKind = weightByLeafKind.map { _ in 0 }
         decimals = 0
         measure = Measure()
+        commands = CommandWeights()
         isFirstInput = true
         (acceptedLines, blankLines, commentLines, rejectedCount, rejectedLines) = (0, 0, 0, 0, [])
         isFull = false

@@ -2,7 +2,7 @@
 extension FoldedStacks {
     /// Whether the rest of the input may be read in parts: each line is understood without the others. Most stacks of a second
     /// profile are there already, and a part would have them once more.
-    public var canBeDivided: Bool { columns == .one && !reading.keepsOrder && firstProfile == nil }
+    public var canBeDivided: Bool { columns == .one && !reading.keepsOrder && !readsCommands && firstProfile == nil }
 
     /// For a later part of the same input, which begins with a line: read it elsewhere, then call `append`.
     public func laterPart() -> FoldedStacks {

@@ -38,6 +38,9 @@ public struct FoldedReading: Sendable {
     }
     public var encoding = Encoding.utf8
 
+    /// What the frames are that say what a server worked on.
+    public var commands = Commands.areFrames
+
     public init() {}
 
     /// The line as it should be read, and whether it has one of the bases; nil when it is as it should be.
@@ -160,6 +163,7 @@ extension FoldedStacks {
         // A first profile keeps its own decimals while the second is read.
         if factor != 1, firstProfile == nil { for node in 0..<UInt32(before.count) { before.pointer(node).pointee &*= factor } }
         for kind in weightByLeafKind.indices { weightByLeafKind[kind] &*= factor }
+        commands.scale(by: factor)
     }
 
     /// Multiplies every weight by a decimal number, exactly. False, and nothing changed, when that needs more than 64 bits.
@@ -167,6 +171,7 @@ extension FoldedStacks {
         if total.multipliedReportingOverflow(by: factor.value).overflow || decimals + factor.decimals > 18 { return false }
         // Only what is compared is judged by samples.
         if isDifference { measure.sampleWeight = sampleWeight.map { $0 * Double(factor.value) / Double(powerOfTen(factor.decimals)) } }
+        isMultiplied = true
         scaleWeights(by: factor.value)
         decimals += factor.decimals
         return true

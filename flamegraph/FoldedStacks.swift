@@ -40,6 +40,11 @@ public struct FoldedStacks: ~Copyable {
     public internal(set) var decimals = 0
     /// Weight of the stacks that end in a frame of each kind, by the kind's raw value; of two profiles nobody asks.
     var weightByLeafKind = [UInt64](repeating: 0, count: FrameKind.allCases.count)
+    /// Whether a factor was applied: numbers of samples are none any more.
+    var isMultiplied = false
+    /// Whether stacks name commands, and what each of them weighs.
+    let readsCommands: Bool
+    var commands = CommandWeights()
 
     /// Whether the stacks are two profiles: each line had two numbers.
     public internal(set) var isDifference = false
@@ -69,6 +74,7 @@ public struct FoldedStacks: ~Copyable {
 
     public init(_ reading: FoldedReading = FoldedReading()) {
         self.reading = reading
+        if case .areFrames = reading.commands { readsCommands = false } else { readsCommands = true }
         columns = reading.columns
     }
 
@@ -162,15 +168,23 @@ public struct FoldedStacks: ~Copyable {
             while end > 1, line[end - 1].isSpace || line[end - 1] == UInt8(ascii: "\r") { end -= 1 }
             return inputMeasure.read(line[1..<end])
         }
-        if let (changed, hasBase) = reading.changed(line) {
-            if hasBase { sawBase = true }
-            changed.withUnsafeBytes { bytes in
-                guard let base = bytes.baseAddress else { return }
-                readStack(bytes, readableEnd: base + bytes.count)
-            }
-            return forgetPrevious()
+        if readsCommands {
+            readStackOfCommand(line)
+        } else if let changed = reading.changed(line) {
+            readChanged(changed)
+        } else {
+            return readStack(line, readableEnd: readableEnd)
         }
-        readStack(line, readableEnd: readableEnd)
+        forgetPrevious()
+    }
+
+    /// Reads a line that does not lie in the piece at hand; what comes next may not compare its stack with this one.
+    mutating func readChanged(_ line: (text: [UInt8], hasBase: Bool)) {
+        if line.hasBase { sawBase = true }
+        line.text.withUnsafeBytes { bytes in
+            guard let base = bytes.baseAddress else { return }
+            readStack(bytes, readableEnd: base + bytes.count)
+        }
     }
 
     @inline(__always)

@@ -3,11 +3,11 @@ func footLines(_ stacks: borrowing FoldedStacks, _ layout: Layout, _ options: Fl
     var lines: [String] = []
     if !stacks.isEmpty {
         let total = amountText(stacks.total, stacks, options)
-        let stackCount = decimalText(UInt64(stacks.acceptedLines), decimals: 0, grouped: true)
+        let stackCount = decimalText(UInt64(stacks.stackCount), decimals: 0, grouped: true)
         let drawn = decimalText(UInt64(layout.boxes.count - 1), decimals: 0, grouped: true)
         let difference = stacks.isDifference
         var line = (difference ? differenceText(stacks, options) : "\(total)\(eventText(stacks, options))")
-        line += " in \(stackCount) \(stacks.acceptedLines == 1 ? "stack" : "stacks")"
+        line += " in \(stackCount) \(stacks.stackCount == 1 ? "stack" : "stacks")"
         if layout.hiddenFrames == 0 {
             line += layout.boxes.count == 2 ? " · its only frame drawn" : " · all \(drawn) frames drawn"
         } else {

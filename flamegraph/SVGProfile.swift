@@ -40,6 +40,7 @@ extension SVGDocument {
         }
         out.literal(",\"p\":\"process\"},")
         if stacks.isDifference { writeDifference() }
+        if stacks.areByCommand { writeCommands(stacks) }
         writeNames(stacks)
         writeFrames(stacks)
         out.literal("}</metadata>\n")
@@ -127,9 +128,8 @@ extension SVGDocument {
     }
 
     private mutating func writeWeight(_ weight: UInt64, _ quoted: Bool) {
-        out.literal(quoted ? ",\"" : ",")
-        out.integer(weight)
-        if quoted { out.literal("\"") }
+        out.literal(",")
+        out.weight(weight, quoted)
     }
 }
 
@@ -145,6 +145,12 @@ extension MarkupWriter {
         literal(",\"target\":")
         jsonString(attributes.target.utf8)
         literal("}")
+    }
+
+    mutating func weight(_ weight: UInt64, _ quoted: Bool) {
+        if quoted { literal("\"") }
+        integer(weight)
+        if quoted { literal("\"") }
     }
 
     /// A finite number.

@@ -20,8 +20,8 @@ public func renderSVG(_ stacks: borrowing FoldedStacks, _ options: FlamegraphOpt
 public let viewerScript: [UInt8] =
     Array("\"use strict\";\n{\n".utf8)
     + [
-        PackageResources.model_js, PackageResources.viewer_js, PackageResources.rectangles_js, PackageResources.boxes_js,
-        PackageResources.interaction_js,
+        PackageResources.model_js, PackageResources.viewer_js, PackageResources.commands_js, PackageResources.rectangles_js,
+        PackageResources.boxes_js, PackageResources.interaction_js,
     ].joined(separator: "\n".utf8) + Array("}\n".utf8)
 
 /// The style sheet of every picture, byte for byte.

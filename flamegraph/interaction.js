@@ -31,10 +31,10 @@ function describe(box) {
     return;
   }
   line(weight(exactTotal(box)), unit);
-  line(percent(total[box], total[0]), "of all");
+  line(percent(total[box], total[0]), `of ${profile.names[0]}`);
   if (box > 0) line(percent(total[box], total[parent[box]]), "of parent");
-  if (fromLeaf) line(weight(exactOwn(box)), `not called, ${percent(exactOwn(box), total[0])} of all`);
-  else line(weight(exactOwn(box)), `self, ${percent(exactOwn(box), total[0])} of all`);
+  if (fromLeaf) line(weight(exactOwn(box)), `not called, ${percent(exactOwn(box), total[0])} of ${profile.names[0]}`);
+  else line(weight(exactOwn(box)), `self, ${percent(exactOwn(box), total[0])} of ${profile.names[0]}`);
 }
 function showTip(x, y) {
   const bounds = root.getBoundingClientRect();
@@ -223,6 +223,17 @@ function turn(merged) {
   focusShown = false;
 }
 resetButton.addEventListener("click", reset);
+// Another command has other boxes: the view stays zoomed as far as the command has the frames on the way.
+function chooseAndStay(command, phase) {
+  const path = zoomPath();
+  choose(command, phase);
+  view.zoom = boxAtPath(path).box;
+  search();
+  arrange();
+  remember(true);
+}
+commandSelect.addEventListener("change", () => chooseAndStay(Number(commandSelect.value), ""));
+phaseSelect.addEventListener("change", () => chooseAndStay(view.command, phaseSelect.value));
 
 // Address: the path of names, not coordinates, so that a link holds when the picture is made anew.
 
@@ -230,14 +241,30 @@ resetButton.addEventListener("click", reset);
 const addressKey = serial === 0 ? "frame" : `frame${serial + 1}`;
 const segment = (box) =>
   encodeURIComponent(profile.names[name[box]] + ("up".includes(kindLetter(box)) ? "" : `_[${kindLetter(box)}]`));
-// What the address says of this picture.
-function ownPart() {
+function zoomPath() {
   const path = [];
   for (let box = view.zoom; box > 0; box = parent[box]) path.unshift(segment(box));
-  return `${addressKey}=` + path.join(";") + (view.term && "&search=" + encodeURIComponent(view.term))
+  return path;
+}
+// The last box of a path that there is, and the segment that no box above it has, or null.
+function boxAtPath(path) {
+  let box = 0;
+  for (const wanted of path) {
+    let child = box + 1;
+    while (child < end[box] && segment(child) !== canonical(wanted)) child = end[child];
+    if (child >= end[box]) return { box, missing: decoded(wanted) };
+    box = child;
+  }
+  return { box, missing: null };
+}
+// What the address says of this picture.
+function ownPart() {
+  return `${addressKey}=` + zoomPath().join(";") + (view.term && "&search=" + encodeURIComponent(view.term))
     + (view.term && view.regex ? "&regex=1" : "") + (view.term && view.exactCase ? "&case=1" : "")
     + (fromLeaf ? "&view=callers" : "") + (inverted !== profile.inverted ? "&flip=1" : "")
-    + (view.cut !== profile.cut ? "&cut=" + view.cut : "");
+    + (view.cut !== profile.cut ? "&cut=" + view.cut : "")
+    + (view.command >= 0 ? "&command=" + encodeURIComponent(commands[view.command].name) : "")
+    + (view.phase && "&phase=" + encodeURIComponent(view.phase));
 }
 // The fields of each picture of the page, by its key: they begin with the key, those before any key are the first picture's.
 function addressParts() {
@@ -275,22 +302,17 @@ function restore() {
   inverted = profile.inverted !== (fields.flip === "1");
   view.cut = ["auto", "left", "right"].includes(fields.cut) ? fields.cut : profile.cut;
   showCut();
+  const command = commands.findIndex((command) => command.name === decoded(fields.command ?? ""));
+  const phase = decoded(fields.phase ?? "");
+  choose(command, command >= 0 && partsOf(command, phase).length > 0 ? phase : "");
   turn(fields.view === "callers");
-  let box = 0, missing = null;
-  for (const wanted of fields[addressKey] ? fields[addressKey].split(";") : []) {
-    let child = box + 1;
-    while (child < end[box] && segment(child) !== canonical(wanted)) child = end[child];
-    if (child >= end[box]) {
-      missing = decoded(wanted);
-      break;
-    }
-    box = child;
-  }
+  const { box, missing } = boxAtPath(fields[addressKey] ? fields[addressKey].split(";") : []);
   Object.assign(view, { zoom: box, term: decoded(fields.search ?? ""), regex: fields.regex === "1",
     exactCase: fields.case === "1" });
   input.value = view.term;
   search();
-  if (missing !== null) tell("This profile has no such frame: " + missing, true);
+  if (fields.command && command < 0) tell("This profile has no such command: " + decoded(fields.command), true);
+  else if (missing !== null) tell("This profile has no such frame: " + missing, true);
 }
 function decoded(text) {
   try { return decodeURIComponent(text); } catch (error) { return text; }
@@ -319,7 +341,7 @@ window.addEventListener("hashchange", () => {
   } else if (typing) {
     if (event.key !== "Enter") return;
     step(!event.shiftKey);
-  } else if (event.target instanceof Element && bar.contains(event.target)) {
+  } else if (event.target instanceof Element && barPlace.contains(event.target)) {
     return;
   } else if (event.key.startsWith("Arrow") || event.key === "Home") {
     walk(event.key);

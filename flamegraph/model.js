@@ -2,8 +2,8 @@
 // picture is complete, so nothing here may be needed to read it. Text from the profile reaches the page through
 // textContent only. The text of the script never changes with the profile: its hash can be listed in a policy.
 //
-// Files in one block: model.js reads the profile, viewer.js lays out the view, rectangles.js and boxes.js draw its boxes,
-// interaction.js changes it.
+// Files in one block: model.js reads the profile, viewer.js lays out the view, commands.js offers a choice of commands,
+// rectangles.js and boxes.js draw its boxes, interaction.js changes it.
 
 const svgNamespace = "http://www.w3.org/2000/svg", htmlNamespace = "http://www.w3.org/1999/xhtml";
 const root = document.currentScript.closest("svg");
@@ -56,6 +56,31 @@ function asListed() {
       difference ? exact(profile.frames[at + 5]) : nothing, difference ? exact(profile.frames[at + 6]) : nothing);
   }
   return new Boxes(depth, name, weights, start);
+}
+
+// What commands, or phases of one, have of the boxes: those with weight of theirs, laid out anew. In a part's pairs of place and
+// weight, a place is twice a box's number, and one more for weight in frames above it that are not listed.
+function ofParts(listed, parts) {
+  const own = new Array(listed.count).fill(nothing), hidden = own.slice();
+  for (const { places } of parts) {
+    for (let at = 0, place = 0; at < places.length; at += 2) {
+      place += places[at];
+      (place % 2 === 1 ? hidden : own)[place >> 1] += exact(places[at + 1]);
+    }
+  }
+  const sums = own.map((weight, box) => weight + hidden[box]);
+  for (let box = listed.count - 1; box > 0; box--) sums[listed.parent[box]] += sums[box];
+  const depths = [], names = [], weights = [], starts = [], next = new Float64Array(listed.count);
+  for (let box = 0; box < listed.count; box++) {
+    if (box > 0 && !(sums[box] > 0)) continue;
+    next[box] = box > 0 ? next[listed.parent[box]] : 0;
+    depths.push(listed.depth[box]);
+    names.push(listed.name[box]);
+    weights.push(sums[box], own[box], nothing, nothing);
+    starts.push(next[box]);
+    if (box > 0) next[listed.parent[box]] += Number(sums[box]);
+  }
+  return new Boxes(depths, names, weights, starts);
 }
 
 // The same stacks merged from their leaves: above each function those that call it. What passes through frames that
@@ -118,13 +143,19 @@ function fromLeaves(listed) {
 }
 
 const listedBoxes = asListed();
-let mergedBoxes = null;
+let chosenBoxes = listedBoxes, mergedBoxes = null;
 // The boxes that are shown, by the names used everywhere below.
 let count, depth, name, parent, end, start, total, rows, weights, fromLeaf = false;
 function showBoxes(merged) {
   fromLeaf = merged;
-  if (merged) mergedBoxes ??= fromLeaves(listedBoxes);
-  ({ count, depth, name, parent, end, start, total, rows, weights } = merged ? mergedBoxes : listedBoxes);
+  if (merged) mergedBoxes ??= fromLeaves(chosenBoxes);
+  ({ count, depth, name, parent, end, start, total, rows, weights } = merged ? mergedBoxes : chosenBoxes);
+}
+// Shows some parts of the profile, or all for null.
+function showParts(parts) {
+  chosenBoxes = parts ? ofParts(listedBoxes, parts) : listedBoxes;
+  mergedBoxes = null;
+  showBoxes(fromLeaf);
 }
 showBoxes(false);
 const exactTotal = (box) => weights[box * 4], exactOwn = (box) => weights[box * 4 + 1];

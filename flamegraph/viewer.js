@@ -5,7 +5,7 @@ const side = 20, labelPadding = 4, minimumColumns = 3, footGap = 30, footLine = 
 const smallestBox = 0.1;  // pixels; what narrower boxes carry is left out
 
 // What is shown. The address says the same, so that a link or the Back button restores it.
-const view = { zoom: 0, term: "", regex: false, exactCase: false, cut: profile.cut };
+const view = { zoom: 0, term: "", regex: false, exactCase: false, cut: profile.cut, command: -1, phase: "" };
 let inverted = profile.inverted;
 let matches = null;       // for each name whether it matches, or null without a search
 let focused = -1, focusShown = false;
@@ -49,7 +49,7 @@ function percent(part, whole) {
 }
 const shownName = (box) => (profile.nameType && box > 0 ? profile.nameType + " " : "") + profile.names[name[box]];
 function sentence(box) {
-  if (!difference) return `${shownName(box)}, ${weight(exactTotal(box))} ${unit}, ${percent(total[box], total[0])} of all`;
+  if (!difference) return `${shownName(box)}, ${weight(exactTotal(box))} ${unit}, ${percent(total[box], total[0])} of ${profile.names[0]}`;
   return `${shownName(box)}, ${weight(exactBefore(box))} ${unit} before, ${weight(exactAfter(box))} after, ${points(box)}`;
 }
 // How the share of all changed from one profile to the other.
@@ -124,6 +124,7 @@ const flipButton = button("Flip", "Root at the top or at the bottom");
 const callersButton = button("Callers", "Merge stacks from their leaves: who calls a function");
 const endsButton = button("Ends", "Show the ends of names that don't fit");
 const resetButton = button("Reset", "Show everything, end the search (Escape)");
+const choices = html("div", { class: "bar choices", role: "group", "aria-label": "Commands" }, barPlace);
 const tipPlace = svg("foreignObject", { class: "overlay", width: 1, height: 1, visibility: "hidden" }, root);
 const tip = html("div", { class: "tip", role: "tooltip" }, tipPlace);
 function button(text, label) {
@@ -156,11 +157,12 @@ function arrange() {
   const barWidth = narrow ? width : 620;
   set(barPlace, { x: full - side - barWidth, y: narrow ? profile.top - 36 : 16, width: barWidth });
   bar.classList.toggle("wrapped", narrow);
-  const barHeight = Math.max(36, bar.offsetHeight), barShift = narrow ? barHeight + 8 : 0;
+  const barHeight = Math.max(36, bar.offsetHeight) + choices.offsetHeight;
+  const barShift = narrow ? barHeight + 8 : Math.max(0, 16 + barHeight + 14 - (profile.top - 18));
   set(barPlace, { height: barHeight });
   const legendTop = profile.top - 18 + barShift;
   const legendLines = arrangeLegend(legendTop);
-  top = profile.top + (narrow ? barShift + 22 : 0) + (legendLines - 1) * footLine;
+  top = profile.top + barShift + (narrow ? 22 : 0) + (legendLines - 1) * footLine;
   if (letter === 0) {
     const probe = svg("text", {}, labels);
     probe.textContent = "m".repeat(50);
@@ -169,7 +171,7 @@ function arrange() {
   }
   fit(headline, profile.title, narrow ? width : width - barWidth - 20);
   if (subtitle) fit(subtitle, profile.subtitle, narrow ? width : width - barWidth - 20);
-  set(status, { x: full - side, y: narrow ? top - 10 : profile.top - 18 });
+  set(status, { x: full - side, y: narrow ? top - 10 : legendTop });
   foot.textContent = "";
   let y = top + rowCount() * profile.rowHeight + footGap;
   for (const note of profile.foot) {
@@ -224,5 +226,6 @@ function fitStatus() {
 function tellView() {
   if (matches !== null) return;
   if (view.zoom > 0) tell("Zoomed to " + sentence(view.zoom));
+  else if (view.command >= 0) tell(shareOfAll());
   else tell("Click a frame to zoom, / to search, arrow keys to walk", false, "Click to zoom, / to search");
 }

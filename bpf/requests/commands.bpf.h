@@ -188,22 +188,31 @@ static __always_inline void follow_receive(
 	desync(x);
 }
 
-static __always_inline void connection_receives(
-	const struct place *place, struct connection *x, struct receive *receive, struct task_struct *task, __u32 process)
+/* The current thread has received: what it works on. In a function, for its stack. */
+__noinline int work_receives(struct connection *x, const struct receive *receive, __u32 process)
 {
-	struct work_event event = { .process = process, .call = KILN_CALL_RECEIVE };
-	struct kiln_work *w;
+	struct task_struct *task = bpf_get_current_task_btf();
+	struct work_event event = { .call = KILN_CALL_RECEIVE };
 	__u32 slot = 0;
+	struct kiln_work *w = own_work(task, process, &slot);
 
-	receive->reads = receive->then = KILN_LABEL(KILN_ACTIVITY_UNKNOWN, KILN_UNKNOWN_NOT_FOLLOWED);
-	follow_receive(place, x, receive, task, process);
-	w = own_work(task, process, &slot);
-	if (!w)
-		return;
+	if (!x || !receive || !w)
+		return 0;
+	event.process = process;
 	event.connection = x->id;
 	event.received_ns = receive->io.returned_ns;
 	event.label = receive->reads;
 	work_goes_on(w, slot, &event, receive->then, receive->io.returned_ns);
+	return 0;
+}
+
+static __always_inline void connection_receives(
+	const struct place *place, struct connection *x, struct receive *receive, struct task_struct *task, __u32 process)
+{
+	receive->reads = receive->then = KILN_LABEL(KILN_ACTIVITY_UNKNOWN, KILN_UNKNOWN_NOT_FOLLOWED);
+	follow_receive(place, x, receive, task, process);
+	if (work_options.followed)
+		work_receives(x, receive, process);
 }
 
 /* ---- send -------------------------------------------------------------------------------------------------- */
@@ -262,7 +271,7 @@ static __always_inline void send_to_run(const struct place *place, struct connec
 		responses_at_boundary(&r->stream)) {
 		on_only_run_answered(x);
 		record_run(x, r->largest);
-		judge_calls(x, command_in_flight(x), x->run_count, x->received_ns, 0, false);
+		judge_calls(x, r, command_in_flight(x), x->run_count, x->received_ns, false);
 		return;
 	}
 	if (observes_responses()) {
@@ -449,7 +458,7 @@ static __always_inline void follow_send(const struct place *place, struct connec
 	if (x->waiting == WAITING_ONE && !(x->flags & IN_REPLY) && sends_one_response(send)) {
 		on_only_response(place, x, send->base, send->length);
 		record_answer(x, x->sent_ns, send->length, false);
-		judge_calls(x, command_in_flight(x), 1, x->received_ns, 0, false);
+		judge_calls(x, judging_reader(), command_in_flight(x), 1, x->received_ns, false);
 		return;
 	}
 	if (x->waiting == WAITING_RUN && !(x->flags & IN_REPLY) && send->form == IO_BYTES && !observes_run(x)) {
@@ -469,33 +478,53 @@ static __always_inline __u16 label_of_send(const struct connection *x)
 	return call_label(x, KILN_ACTIVITY_REPLY, x->waiting == WAITING_PIPELINE ? KILN_LABEL_SEVERAL : command_in_flight(x));
 }
 
-static __always_inline void connection_sends(
-	const struct place *place, struct connection *x, const struct io *send, struct task_struct *task)
+/* The current thread has sent, likewise. `label`: of what was in flight before, received at `received_ns`. */
+__noinline int work_sends(struct connection *x, __u32 label, __u64 received_ns, __u64 now)
 {
-	struct work_event event = { .process = x->process, .call = KILN_CALL_SEND };
+	struct task_struct *task = bpf_get_current_task_btf();
+	struct work_event event = { .call = KILN_CALL_SEND };
 	const struct response_reader *r;
-	struct kiln_work *w;
 	__u32 zero = 0, slot = 0;
+	struct kiln_work *w;
 
-	/* Any process may send. */
-	w = task->tgid == (int)targets.tgids[x->process & (KILN_MAX_TARGETS - 1)] ? own_work(task, x->process, &slot) : NULL;
-	if (!w) {
-		follow_send(place, x, send, task);
-		return;
-	}
-	event.label = label_of_send(x);
-	event.received_ns = x->received_ns;
-	w->verdict = 0;
-	follow_send(place, x, send, task);
+	if (!x || task->tgid != (int)targets.tgids[x->process & (KILN_MAX_TARGETS - 1)]) /* any process may send */
+		return 0;
+	w = own_work(task, x->process, &slot);
 	r = bpf_map_lookup_elem(&response_readers, &zero);
-	if (r && event.label == KILN_LABEL(KILN_ACTIVITY_REPLY, KILN_LABEL_SEVERAL)) {
+	if (!w || !r)
+		return 0;
+	event.process = x->process;
+	event.connection = x->id;
+	event.label = label;
+	event.received_ns = received_ns;
+	if (label == call_label(x, KILN_ACTIVITY_REPLY, KILN_LABEL_SEVERAL)) {
 		event.label = call_label(x, KILN_ACTIVITY_REPLY, r->answered_row & KILN_LABEL_SEVERAL);
 		event.received_ns = r->answered_received_ns;
 	}
-	event.connection = x->id;
-	if (w->verdict && w->judged_ns >= event.received_ns)
-		event.verdict = w->verdict;
-	work_goes_on(w, slot, &event, 0, send->returned_ns);
+	if (work_options.judged) {
+		w->verdict = 0;
+		pass_verdicts(x, w, slot);
+		if (w->verdict && w->judged_ns >= event.received_ns)
+			event.verdict = w->verdict;
+	}
+	work_goes_on(w, slot, &event, 0, now);
+	return 0;
+}
+
+static __always_inline void connection_sends(
+	const struct place *place, struct connection *x, const struct io *send, struct task_struct *task)
+{
+	struct response_reader *r = judging_reader();
+	__u64 received_ns = x->received_ns;
+	__u16 label = 0;
+
+	if (r)
+		r->batches_answered = r->blocked_ns = 0;
+	if (work_options.followed)
+		label = label_of_send(x);
+	follow_send(place, x, send, task);
+	if (work_options.followed)
+		work_sends(x, label, received_ns, send->returned_ns);
 }
 
 #endif

@@ -8,7 +8,10 @@
 #include "requests/io.bpf.h"
 #include "requests/observer.bpf.h"
 #include "requests/variant.h"
+#include "work/judging.bpf.h"
 #include "include/kiln_work.h"
+
+_Static_assert(ANSWERED_BATCHES == PIPELINE_BATCHES, "a send answers all that is in flight at most");
 
 /* A send, with the requests that it may answer. */
 struct replied {
@@ -42,8 +45,7 @@ static long answer_run(__u32 index, struct answer_context *context)
 		r->answered_row = KILN_LABEL_SEVERAL;
 	record_answers(row, run->command & QUEUED, count, &c->batches[batch & (PIPELINE_BATCHES - 1)], replied->connection->sent_ns,
 		context->are_errors, r->largest_at - r->answered < count ? r->largest : 0);
-	judge_calls(replied->connection, row, count, c->batches[batch & (PIPELINE_BATCHES - 1)].received_ns, r->blocked_ns,
-		context->are_errors);
+	judge_calls(replied->connection, r, row, count, c->batches[batch & (PIPELINE_BATCHES - 1)].received_ns, context->are_errors);
 	r->answered += count;
 	on_run_answered(replied->connection, c, row, count, &c->batches[batch & (PIPELINE_BATCHES - 1)]);
 	context->left -= count;
@@ -69,7 +71,7 @@ __noinline int answer(struct connection *x, struct connection_details *c, struct
 	if (x->waiting == WAITING_ONE) {
 		on_single_answered(x);
 		record_answer(x, x->sent_ns, r->largest_at == r->answered ? r->largest : 0, are_errors);
-		judge_calls(x, command_in_flight(x), 1, x->received_ns, r->blocked_ns, are_errors);
+		judge_calls(x, r, command_in_flight(x), 1, x->received_ns, are_errors);
 		r->answered++;
 		context.left--;
 	} else if (x->waiting == WAITING_PIPELINE) {

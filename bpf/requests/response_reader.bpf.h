@@ -17,6 +17,15 @@ struct response_error {
 };
 
 /* Scratch, one for each CPU. */
+#define ANSWERED_BATCHES 32 /* as many as a connection has in flight: PIPELINE_BATCHES */
+
+/* Calls of one receive. */
+struct answered_batch {
+	__u64 received_ns;
+	__u32 row; /* of the first one */
+	__u32 verdict;
+};
+
 struct response_reader {
 	__u64 address; /* user address of offset 0 */
 	__u32 position, end;
@@ -34,8 +43,10 @@ struct response_reader {
 	__u32 passed_largest_at; /* which it is; in memory, where it is any number for the verifier, not one for each way to it */
 	__u32 answered_row;      /* of the pipeline's requests that are answered: their row, or KILN_LABEL_SEVERAL */
 	__u32 reserved;
-	__u64 answered_received_ns;    /* of the first one */
-	__u64 blocked_ns;              /* from the return of a reply's first send to that of this one, which ends it */
+	__u64 answered_received_ns; /* of the first one */
+	__u64 blocked_ns;           /* from the return of a reply's first send to that of this one, which ends it */
+	__u64 batches_answered;     /* receives of which this send has answered calls, where calls are judged (work/judging.bpf.h) */
+	struct answered_batch batches[ANSWERED_BATCHES];
 	struct response_stream stream; /* of a send that begins at a boundary */
 	struct response_error errors[ERRORS_MAX];
 	__u8 bytes[WINDOW_BYTES + WINDOW_SLACK];

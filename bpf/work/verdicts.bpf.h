@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: (GPL-2.0-only OR BSD-2-Clause) */
-/* Which calls' stacks are kept, where only some are: decided when a call's reply has been handed over. */
+/* Which calls are asked for, where only some calls' stacks are kept. */
 #ifndef KILN_VERDICTS_BPF_H
 #define KILN_VERDICTS_BPF_H
 
@@ -64,65 +64,6 @@ __noinline int wants_client(const struct kiln_client_key *client)
 	return false;
 }
 
-/* Calls of one receive and command that were answered together. */
-struct answered_calls {
-	__u64 received_ns, sent_ns;
-	__u64 blocked_ns; /* as in struct kiln_judged_calls */
-	__u32 row;
-	__u32 count;
-	__u32 are_errors;
-	__u32 reserved;
-};
-
-struct judging {
-	struct kiln_held_stacks *held;
-	struct kiln_work *thread;
-	__u64 connection, received_ns;
-	__u32 verdict;
-	__u32 row;
-};
-
-static long judge_stack(__u32 index, struct judging *judging)
-{
-	struct kiln_held_stack *stack;
-	__u32 row;
-
-	barrier_var(index);
-	stack = &judging->held->stacks[index & (KILN_HELD_STACKS - 1)];
-	if (stack->state != KILN_HELD_DECIDED || stack->work.connection != judging->connection ||
-		stack->work.received_ns > judging->received_ns)
-		return 0;
-	/* Replies come in the order of the requests. What was received before is the beginning of this request, or of one that was judged. */
-	row = stack->work.label >> KILN_LABEL_ROW_SHIFT & (KILN_LABEL_ROWS - 1);
-	decide_fate(stack, judging->thread,
-		stack->work.received_ns == judging->received_ns || row == judging->row ? judging->verdict : KILN_VERDICT_LEFT_OUT);
-	return 0;
-}
-
-static __always_inline void judge_stacks_of(struct judging *judging, __u32 slot)
-{
-	struct kiln_work *w = bpf_map_lookup_elem(&work, &slot);
-
-	if (!w || !w->held || !(w->held_for & kiln_held_bit(judging->connection)))
-		return;
-	judging->thread = w;
-	judging->held = bpf_map_lookup_elem(&held_stacks, &slot);
-	if (judging->held)
-		bpf_loop(w->held_end, judge_stack, judging, 0);
-	if (w->held)
-		return;
-	w->held_for = 0;
-	if (*(volatile __u32 *)&w->held) /* an interrupt came in between */
-		w->held_for = -1ULL;
-}
-
-static __always_inline void count_judged(struct kiln_judged_calls *sum, const struct answered_calls *calls, __u64 service_ns)
-{
-	sum->calls += calls->count;
-	sum->service_ns += service_ns * calls->count;
-	sum->blocked_ns += calls->blocked_ns;
-}
-
 static __always_inline __u64 threshold_of(__u32 row)
 {
 	const __u64 *own = bpf_map_lookup_elem(&thresholds, &row);
@@ -150,65 +91,13 @@ static __always_inline __u16 call_label(const struct connection *x, __u16 activi
 	return label;
 }
 
-static __always_inline __u32 verdict_on(const struct connection *x, const struct answered_calls *calls, __u64 service_ns)
+static __always_inline __u32 verdict_on(const struct connection *x, __u32 row, __u64 received_ns, bool are_errors)
 {
-	__u64 threshold = threshold_of(calls->row);
-
-	if (!may_be_kept(x, calls->row) || calls->sent_ns < calls->received_ns || (work_options.errors_only && !calls->are_errors))
+	if (!may_be_kept(x, row) || x->sent_ns < received_ns || (work_options.errors_only && !are_errors))
 		return KILN_VERDICT_LEFT_OUT;
 	if (!work_options.has_threshold)
 		return KILN_VERDICT_NONE;
-	return service_ns >= threshold ? KILN_VERDICT_SLOW : KILN_VERDICT_FAST;
-}
-
-/* Calls of a connection have been answered by the current thread. */
-__noinline int judge(struct connection *x, const struct answered_calls *calls)
-{
-	struct task_struct *task = bpf_get_current_task_btf();
-	__u32 row, slot = 0, verdict;
-	struct judging judging = {};
-	struct kiln_judged *counts;
-	struct kiln_work *w;
-	__u64 service_ns;
-
-	if (!x || !calls)
-		return 0;
-	row = calls->row;
-	service_ns = calls->sent_ns - calls->received_ns;
-	verdict = verdict_on(x, calls, service_ns);
-	counts = bpf_map_lookup_elem(&judged_calls, &row);
-	if (counts && verdict == KILN_VERDICT_LEFT_OUT)
-		counts->left_out += calls->count;
-	else if (counts)
-		count_judged(verdict == KILN_VERDICT_FAST ? &counts->fast : &counts->slow, calls, service_ns);
-	if (verdict == KILN_VERDICT_FAST && !work_options.keeps_fast)
-		verdict = KILN_VERDICT_LEFT_OUT;
-	judging.connection = x->id;
-	judging.received_ns = calls->received_ns;
-	judging.verdict = verdict;
-	judging.row = row;
-	judge_stacks_of(&judging, x->process);
-	w = own_work(task, x->process, &slot);
-	if (!w)
-		return 0;
-	if (slot != x->process)
-		judge_stacks_of(&judging, slot);
-	w->verdict = verdict + 1;
-	w->judged_ns = calls->received_ns;
-	return 0;
-}
-
-static __always_inline void judge_calls(struct connection *x, __u32 row, __u32 count, __u64 received_ns, __u64 blocked_ns, bool are_errors)
-{
-	struct answered_calls calls = { .received_ns = received_ns,
-		.sent_ns = x->sent_ns,
-		.blocked_ns = blocked_ns,
-		.row = row,
-		.count = count,
-		.are_errors = are_errors };
-
-	if (!CLIENT_SIDE && work_options.judged)
-		judge(x, &calls);
+	return x->sent_ns - received_ns >= threshold_of(row) ? KILN_VERDICT_SLOW : KILN_VERDICT_FAST;
 }
 
 #endif

@@ -11,10 +11,10 @@ struct DiffCommand: ParsableCommand {
             """
     )
 
-    @Argument(help: "Folded stacks before, a file or -.")
+    @Argument(help: "Folded stacks before, a file, a session's directory or -.")
     var before: String
 
-    @Argument(help: "Folded stacks after, a file or -.")
+    @Argument(help: "Folded stacks after, a file, a session's directory or -.")
     var after: String
 
     @Option(name: .shortAndLong, help: ArgumentHelp("Write here instead of standard output.", valueName: "file"))
@@ -25,6 +25,9 @@ struct DiffCommand: ParsableCommand {
 
     @Flag(name: [.customShort("s"), .customLong("strip")], help: "Write 0x... for hexadecimal numbers in names, so that addresses don't differ.")
     var stripsNumbers = false
+
+    @Option(help: ArgumentHelp("Compare only the stacks of this command of two sessions, as kiln flamegraph does. May be repeated.", valueName: "name"))
+    var command: [String] = []
 
     @Flag(help: "Draw a picture, whatever the output is called.")
     var svg = false
@@ -37,14 +40,16 @@ struct DiffCommand: ParsableCommand {
 
     func run() throws {
         try reportingErrors {
+            let before = try FoldedSource(before).file(byCommand: !command.isEmpty), after = try FoldedSource(after).file(byCommand: !command.isEmpty)
             try refuseOutput(output, onto: [before, after])
             var reading = FoldedReading()
             reading.stripsNumbers = stripsNumbers
+            if !command.isEmpty { reading.commands = .areChosen(command) }
             var stacks = FoldedStacks(reading)
-            try read(before, into: &stacks)
+            try read(before, of: [before, after], into: &stacks)
             let measureBefore = stacks.measure
             stacks.beginSecondProfile()
-            try read(after, into: &stacks)
+            try read(after, of: [before, after], into: &stacks)
             let measureAfter = stacks.measure
             guard stacks.pairProfiles(normalized: normalize) else {
                 throw Failure("\(before), \(after): weights together need more than 64 bits. Use a larger unit.")
@@ -64,7 +69,7 @@ struct DiffCommand: ParsableCommand {
                     try stacks.writeFoldedText(write)
                 }
             }
-            var options = try picture.flamegraphOptions(stacks, defaultTitle: "Difference")
+            var options = try picture.flamegraphOptions(stacks, defaultTitle: titled("Difference", command, stacks))
             if options.subtitle.isEmpty { options.subtitle = "\(before) → \(after)" + (normalize ? ", by share" : "") }
             if options.difference.sampleWeight == nil {
                 say("kiln: nothing says what one sample weighs, so no difference is judged: --sample-weight names it")
@@ -73,9 +78,10 @@ struct DiffCommand: ParsableCommand {
         }
     }
 
-    private func read(_ file: String, into stacks: inout FoldedStacks) throws {
+    private func read(_ file: String, of files: [String], into stacks: inout FoldedStacks) throws {
         try readStacks(of: file, into: &stacks)
-        tellRejected(stacks, of: [before, after])
+        tellRejected(stacks, of: files)
+        try refuseUnknown(command, stacks, of: file)
         if let empty = stacks.emptyInput { throw Failure("\(file): \(empty). Give folded stacks: `main;read 12`.") }
     }
 }

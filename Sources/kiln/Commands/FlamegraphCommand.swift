@@ -7,11 +7,12 @@ struct FlamegraphCommand: ParsableCommand {
         commandName: "flamegraph", abstract: "Draws folded stacks as an interactive SVG.",
         discussion: """
             Lines are a stack, a blank and a number. Where every line of a file has two numbers, they are two profiles, \
-            and the picture shows what changed; --diff and --no-diff decide for all files.
+            and the picture shows what changed; --diff and --no-diff decide for all files. Of a session's directory the stacks on the CPU are drawn. \
+            Where the stacks name commands (files that end in .by-command.folded), the page offers a choice of them.
             """
     )
 
-    @Argument(help: "Folded stacks, files or - for standard input. Several are merged.")
+    @Argument(help: "Folded stacks, files, sessions' directories or - for standard input. Several are merged.")
     var files = ["-"]
 
     @Option(name: .shortAndLong, help: ArgumentHelp("Write here instead of standard output.", valueName: "file"))
@@ -27,6 +28,11 @@ struct FlamegraphCommand: ParsableCommand {
 
     @Option(help: ArgumentHelp("Leave out the frames below this one. May be repeated.", valueName: "frame"))
     var base: [String] = []
+
+    @Option(
+        help: ArgumentHelp(
+            "Draw only the stacks of this command of a session: its directory, or a .by-command.folded file. May be repeated.", valueName: "name"))
+    var command: [String] = []
 
     @Option(help: ArgumentHelp("What the stacks' bytes are: utf-8 or iso-8859-1. The picture is UTF-8.", valueName: "encoding"))
     var encoding = "utf-8"
@@ -52,12 +58,16 @@ struct FlamegraphCommand: ParsableCommand {
         if FoldedReading.Encoding(encoding) == nil {
             throw ValidationError("--encoding \(encoding) is not known: give utf-8 or iso-8859-1, or make the stacks UTF-8 with iconv.")
         }
+        if diff == true, !command.isEmpty { throw ValidationError("--command reads lines of one number: leave out --diff, or compare with kiln diff.") }
         if reverse, flamechart { throw ValidationError("--reverse merges what --flamechart keeps apart: give one of them.") }
     }
 
     func run() throws {
         try reportingErrors {
             if csp { return try Output.standardOutput.write([Line(ContentSecurityPolicy.directives)]) }
+            let sources = files.map(FoldedSource.init)
+            let byCommand = !command.isEmpty || !flamechart && sources.allSatisfy(\.hasCommands)
+            let files = try sources.map { try $0.file(byCommand: byCommand) }
             try refuseOutput(output, onto: files)
             var reading = FoldedReading()
             reading.columns = diff.map { $0 ? .two : .one } ?? .decidedByInput
@@ -65,6 +75,7 @@ struct FlamegraphCommand: ParsableCommand {
             reading.keepsOrder = flamechart
             reading.encoding = FoldedReading.Encoding(encoding) ?? .utf8
             reading.bases = Set(base.map { Array($0.utf8) })
+            if byCommand { reading.commands = command.isEmpty ? .areKeptApart : .areChosen(command) }
             var stacks = FoldedStacks(reading)
             var first: (file: String, measure: Measure)?
             for file in files {
@@ -74,6 +85,7 @@ struct FlamegraphCommand: ParsableCommand {
             }
             let name = files.joined(separator: ", ")
             tellRejected(stacks, of: files)
+            try refuseUnknown(command, stacks, of: name)
             if stacks.mixesColumns {
                 throw Failure("\(name): some files have two numbers on every line, some one. Say which is meant: --diff or --no-diff.")
             }
@@ -86,7 +98,7 @@ struct FlamegraphCommand: ParsableCommand {
             if let total, let number = ExactNumber(total), !stacks.widen(to: number) {
                 say("kiln: \(name): --total \(total) is less than all weights together: not used")
             }
-            let options = try picture.flamegraphOptions(stacks, defaultTitle: flamechart ? "Flame chart" : "Flame graph")
+            let options = try picture.flamegraphOptions(stacks, defaultTitle: titled(flamechart ? "Flame chart" : "Flame graph", command, stacks))
             if let empty = stacks.emptyInput {
                 // An honest picture where one was asked for; nothing where a pipe would take it for a result.
                 if output != nil { try picture.draw(stacks, options, to: output) }

@@ -154,6 +154,13 @@ struct PictureOptions: ParsableArguments {
     }
 }
 
+/// The headline of a picture of only these commands, if there are any, which are written as the stacks write them.
+func titled(_ title: String, _ commands: [String], _ stacks: borrowing FoldedStacks) -> String {
+    let asked = Set(commands.map { $0.uppercased() })
+    let names = stacks.commandNames.filter { asked.contains($0.uppercased()) }
+    return names.isEmpty ? title : "\(title) · \(names.joined(separator: ", "))"
+}
+
 /// What could not be read, line by line, then what that means for the picture.
 func tellRejected(_ stacks: borrowing FoldedStacks, of files: [String]) {
     for line in stacks.rejectedLines { say("kiln: \(files[line.input]): \(line)") }

@@ -2,7 +2,9 @@ import Flamegraph
 import KilnModel
 
 /// The flamegraph of a session's stacks, with the main numbers of its record.
-func sessionPicture(_ folded: [UInt8], _ kind: StackKind, _ record: SessionRecord) -> [UInt8] {
+///
+/// - Parameter byCommand: The same stacks by command, for a picture whose reader can choose one.
+func sessionPicture(_ folded: [UInt8], _ kind: StackKind, _ record: SessionRecord, byCommand: [UInt8]? = nil) -> [UInt8] {
     let target = record.target, samples = record.samples.onCPU
     let place = target.port.map { " · port \($0)" } ?? ""
     let process = target.pid == 0 ? "" : "pid \(target.pid)\(place) · "
@@ -24,17 +26,23 @@ func sessionPicture(_ folded: [UInt8], _ kind: StackKind, _ record: SessionRecor
         let event = record.samples.events?[index]
         what = (event?.event ?? "", event?.event ?? "", "", event.map(eventNote) ?? "")
     }
-    return renderSVG(
-        FoldedStacks(parsing: folded),
-        FlamegraphOptions(
-            title: "\(target.comm) · \(what.name)",
-            subtitle: "\(process)\(record.started) · \(significantSeconds(record.durationS))\(what.rate)",
-            countName: what.unit,
-            notes: (record.costLimit?.steps ?? []).map { "after \(significantSeconds($0.afterS)): \($0.step)" } + [
-                "kiln \(record.kiln.version), Linux \(record.kernel)" + (record.hook == "none" ? "" : ", hook \(record.hook)"),
-                "\(what.counts); \(lost)",
-            ]
-        ))
+    var options = FlamegraphOptions(
+        title: "\(target.comm) · \(what.name)",
+        subtitle: "\(process)\(record.started) · \(significantSeconds(record.durationS))\(what.rate)",
+        countName: what.unit,
+        notes: (record.costLimit?.steps ?? []).map { "after \(significantSeconds($0.afterS)): \($0.step)" } + [
+            "kiln \(record.kiln.version), Linux \(record.kernel)" + (record.hook == "none" ? "" : ", hook \(record.hook)"),
+            "\(what.counts); \(lost)",
+        ]
+    )
+    if let byCommand {
+        var reading = FoldedReading()
+        reading.commands = .areKeptApart
+        let stacks = FoldedStacks(parsing: byCommand, reading)
+        options.callsByCommand = Dictionary(record.commands.map { ($0.key.uppercased(), $0.value.count) }, uniquingKeysWith: +)
+        if stacks.haveCommands { return renderSVG(stacks, options) }
+    }
+    return renderSVG(FoldedStacks(parsing: folded), options)
 }
 
 private func eventNote(_ event: SessionRecord.Event) -> String {

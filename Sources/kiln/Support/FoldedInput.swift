@@ -2,6 +2,48 @@ import Flamegraph
 import Glibc
 import SystemPackage
 
+/// An input of folded stacks: a file, `-`, or the directory of a session, of which the stacks on the CPU are meant.
+struct FoldedSource {
+    static let byCommandEnding = ".by-command.folded"
+
+    private let given: String
+    private let isDirectory: Bool
+
+    init(_ given: String) {
+        var status = stat()
+        self.given = given
+        isDirectory = given != "-" && stat(given, &status) == 0 && status.st_mode & S_IFMT == S_IFDIR
+    }
+
+    /// Whether there are stacks that name commands. Files of them are known by their names.
+    var hasCommands: Bool { isDirectory ? access(path(byCommand: true), F_OK) == 0 : given.hasSuffix(Self.byCommandEnding) }
+
+    /// The file to read. - Parameter byCommand: of a directory, the one whose stacks name commands.
+    func file(byCommand: Bool) throws -> String {
+        guard isDirectory else { return given }
+        let file = path(byCommand: byCommand)
+        guard access(file, F_OK) == 0 else {
+            let name = FilePath(file).lastComponent?.string ?? ""
+            throw Failure("cannot read \(given): Is a directory without \(name). Give the directory of a session that has it, or a file of folded stacks.")
+        }
+        return file
+    }
+
+    private func path(byCommand: Bool) -> String { FilePath(given).appending("stacks" + (byCommand ? Self.byCommandEnding : ".folded")).string }
+}
+
+/// Refuses commands of which the stacks that were read have none.
+func refuseUnknown(_ commands: [String], _ stacks: borrowing FoldedStacks, of file: String) throws {
+    // Whatever could not be read has been said.
+    if commands.isEmpty || stacks.acceptedLines + stacks.commandNames.count == 0 { return }
+    guard stacks.haveCommands else {
+        throw Failure("\(file): not all stacks name a command. Give a session's directory, or a file that ends in \(FoldedSource.byCommandEnding).")
+    }
+    for command in commands where !stacks.commandNames.contains(where: { $0.uppercased() == command.uppercased() }) {
+        throw Failure("\(file): no stack of \(command). There are: \(stacks.commandNames.joined(separator: ", ")).")
+    }
+}
+
 /// Reads folded stacks from a file, or standard input for `-`. The halves of a large file are read at the same time. Text that
 /// `kiln collapse` has to read first is refused.
 func readStacks(of file: String, into stacks: inout FoldedStacks) throws {

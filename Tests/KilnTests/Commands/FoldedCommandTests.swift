@@ -171,6 +171,67 @@ struct FoldedCommandTests {
         try expect("$k flamegraph --base nope --base read a.folded b.folded > x.svg")
     }
 
+    /// A session's directory `s` with stacks by command, and one without, `t`.
+    private static let sessions = """
+        mkdir s t; printf 'srv;GET;exec;main;get 6\\nsrv;GET;reply;main;write 2\\nsrv;SET;exec;main;set 3\\nsrv;[event loop];main 1\\n' > s/stacks.by-command.folded
+        printf 'srv;main;get 6\\nsrv;main;write 2\\nsrv;main;set 3\\nsrv;main 1\\n' | tee s/stacks.folded > t/stacks.folded
+
+        """
+
+    @Test func aSessionIsDrawnWithAChoiceOfCommandsWhereItHasThem() throws {
+        let choice = "grep -o '12 samples in 4 stacks\\|\"commands\":{\\|^{\"name\":\"[^\"]*' | sort -u"
+        let merged = "12 samples in 4 stacks\n"
+        let all = "\"commands\":{\n" + merged + "{\"name\":\"GET\n{\"name\":\"SET\n{\"name\":\"[event loop]\n"
+        try expect(Self.sessions + "$k flamegraph s | LC_ALL=C \(choice)", output: all)
+        try expect(Self.sessions + "$k flamegraph s/stacks.by-command.folded | LC_ALL=C \(choice)", output: all)
+        try expect(Self.sessions + "$k flamegraph t | \(choice)", output: merged)
+        try expect(Self.sessions + "$k flamegraph s/stacks.folded | \(choice)", output: merged)
+        // Together with stacks that name no commands, only the merged ones can be added up.
+        try expect(
+            Self.sessions + "$k flamegraph s t | grep -o '24 samples in 8 stacks\\|\"commands\":{' | sort -u", output: "24 samples in 8 stacks\n")
+        try expect(Self.sessions + "$k flamegraph --reverse s | \(choice)", output: merged)
+        try expect(Self.sessions + "$k flamegraph --flamechart s | \(choice)", output: merged)
+        try expect(
+            Self.sessions + "rm t/*; $k flamegraph t", status: 1, output: "",
+            errors: "kiln: cannot read t: Is a directory without stacks.folded. Give the directory of a session that has it, or a file of folded stacks.\n")
+    }
+
+    @Test func oneCommandOfASessionIsDrawn() throws {
+        let drawn = "grep -o '<title>[^<]*\\|[0-9]* samples in . stacks\\|>exec<' | sort -u"
+        let get = "8 samples in 2 stacks\n<title>Flame graph · GET\n>exec<\n"
+        try expect(Self.sessions + "$k flamegraph --command get s | LC_ALL=C \(drawn)", output: get)
+        try expect(Self.sessions + "$k flamegraph --command GET s/stacks.by-command.folded -o x.svg; cat x.svg | LC_ALL=C \(drawn)", output: get)
+        try expect(Self.sessions + "$k flamegraph --command GET < s/stacks.by-command.folded | LC_ALL=C \(drawn)", output: get)
+        try expect(
+            Self.sessions + "$k flamegraph --command set --command '[Event loop]' s | LC_ALL=C \(drawn)",
+            output: "4 samples in 2 stacks\n<title>Flame graph · SET, [event loop]\n>exec<\n")
+        try expect(
+            Self.sessions + "$k flamegraph --command GET --command del s", status: 1, output: "",
+            errors: "kiln: s/stacks.by-command.folded: no stack of del. There are: GET, SET, [event loop].\n")
+        try expect(
+            Self.sessions + "$k flamegraph --command GET t", status: 1, output: "",
+            errors:
+                "kiln: cannot read t: Is a directory without stacks.by-command.folded. Give the directory of a session that has it, or a file of folded stacks.\n"
+        )
+        try expect(
+            Self.sessions + "$k flamegraph --command GET s/stacks.folded", status: 1, output: "",
+            errors: "kiln: s/stacks.folded: not all stacks name a command. Give a session's directory, or a file that ends in .by-command.folded.\n")
+        try expect(
+            "$k flamegraph --command GET empty.folded", status: 1, output: "",
+            errors: "kiln: empty.folded: no stacks: the input is empty. Give folded stacks: `main;read 12`.\n")
+    }
+
+    @Test func sessionsAndTheirCommandsAreCompared() throws {
+        let more = "cp -r s u; sed -i 's/get 6/get 7/' u/*.folded; "
+        try expect(
+            Self.sessions + more + "$k diff --command get s u", output: "srv;exec;main;get 6 7\nsrv;reply;main;write 2 2\n")
+        try expect(Self.sessions + more + "$k diff s u", output: "srv;main 1 1\nsrv;main;get 6 7\nsrv;main;set 3 3\nsrv;main;write 2 2\n")
+        try expect(Self.sessions + more + "$k diff --command get s u -o x.svg; grep -o '<title>[^<]*' x.svg", output: "<title>Difference · GET\n")
+        try expect(
+            Self.sessions + more + "sed -i /GET/d u/*; $k diff --command get s u", status: 1, output: "",
+            errors: "kiln: u/stacks.by-command.folded: no stack of get. There are: SET, [event loop].\n")
+    }
+
     @Test func aFileThatIsReadIsNotWritten() throws {
         let said = "kiln: a.folded: is read and can't be written at the same time. Give another file with --output.\n"
         for command in ["flamegraph a.folded", "flamegraph b.folded - < a.folded", "diff b.folded a.folded", "diff --svg ./a.folded b.folded"] {
@@ -243,7 +304,8 @@ struct FoldedCommandTests {
     @Test(arguments: [
         "flamegraph --nonsense a.folded", "flamegraph --width 5 a.folded", "flamegraph --width wide a.folded", "flamegraph --colors mauve a.folded",
         "flamegraph --minwidth x a.folded", "flamegraph --bgcolors mauve a.folded", "flamegraph --factor 0 a.folded", "flamegraph --total x a.folded",
-        "flamegraph --reverse --flamechart a.folded", "flamegraph --sample-weight 0 a.folded", "collapse perf --context a.perf",
+        "flamegraph --reverse --flamechart a.folded", "flamegraph --command GET --diff a.folded", "flamegraph --sample-weight 0 a.folded",
+        "collapse perf --context a.perf",
         "diff a.folded", "diff - -",
     ])
     func wrongUsageIsSaidWithWhatIsRight(command: String) throws {

@@ -1,0 +1,153 @@
+/* SPDX-License-Identifier: (GPL-2.0-only OR BSD-2-Clause) */
+/* Where only some calls' stacks are kept: when their replies have been handed over, calls are counted by their verdicts, and the stacks that
+ * are held for them get theirs. Both are apart, because there is no stack left for the second where replies are matched. */
+#ifndef KILN_JUDGING_BPF_H
+#define KILN_JUDGING_BPF_H
+
+#include "common/bpf.h"
+#include "requests/response_reader.bpf.h"
+#include "work/verdicts.bpf.h"
+
+#define ARE_ERRORS (1U << 31) /* with a count of calls */
+
+static __always_inline void count_judged(__u32 row, __u32 verdict, __u32 count, __u64 service_ns, __u64 blocked_ns)
+{
+	struct kiln_judged *counts = bpf_map_lookup_elem(&judged_calls, &row);
+	struct kiln_judged_calls *sum;
+
+	if (!counts)
+		return;
+	if (verdict == KILN_VERDICT_LEFT_OUT) {
+		counts->left_out += count;
+		return;
+	}
+	sum = verdict == KILN_VERDICT_FAST ? &counts->fast : &counts->slow;
+	sum->calls += count;
+	sum->service_ns += service_ns * count;
+	sum->blocked_ns += blocked_ns;
+}
+
+/* Calls of a connection, which were received together and are of one row, have been answered. `count`: of the calls. */
+__noinline int note_answered(struct connection *x, struct response_reader *r, __u32 row, __u32 count, __u64 received_ns)
+{
+	struct answered_batch *batch;
+	__u32 verdict, at;
+
+	if (!x || !r)
+		return 0;
+	verdict = verdict_on(x, row, received_ns, count & ARE_ERRORS);
+	count_judged(row, verdict, count & ~ARE_ERRORS, x->sent_ns - received_ns, r->blocked_ns);
+	r->blocked_ns = 0;
+	/* Of a receive's calls the first one says what becomes of the stacks. */
+	at = r->batches_answered;
+	barrier_var(at);
+	if (at && r->batches[(at - 1) & (ANSWERED_BATCHES - 1)].received_ns == received_ns)
+		return 0;
+	if (at >= ANSWERED_BATCHES)
+		return 0; /* never: a connection has no more in flight */
+	r->batches_answered = at + 1;
+	barrier_var(at);
+	batch = &r->batches[at & (ANSWERED_BATCHES - 1)];
+	batch->received_ns = received_ns;
+	batch->row = row;
+	batch->verdict = verdict == KILN_VERDICT_FAST && !work_options.keeps_fast ? KILN_VERDICT_LEFT_OUT : verdict;
+	return 0;
+}
+
+struct judging {
+	struct kiln_held_stacks *held;
+	struct kiln_work *thread;
+	const struct answered_batch *batch;
+	__u64 connection;
+};
+
+static long judge_stack(__u32 index, struct judging *judging)
+{
+	const struct answered_batch *batch = judging->batch;
+	struct kiln_held_stack *stack;
+	__u32 row;
+
+	barrier_var(index);
+	stack = &judging->held->stacks[index & (KILN_HELD_STACKS - 1)];
+	if (stack->state != KILN_HELD_DECIDED || stack->work.connection != judging->connection ||
+		stack->work.received_ns > batch->received_ns)
+		return 0;
+	/* Replies come in the order of the requests. What was received before is the beginning of this request, or of one that was judged. */
+	row = stack->work.label >> KILN_LABEL_ROW_SHIFT & (KILN_LABEL_ROWS - 1);
+	decide_fate(stack, judging->thread,
+		stack->work.received_ns == batch->received_ns || row == batch->row ? batch->verdict : KILN_VERDICT_LEFT_OUT);
+	return 0;
+}
+
+/* Gives the stacks that a thread holds for a connection's calls their verdict. */
+__noinline int judge_stacks(struct connection *x, const struct answered_batch *batch, __u32 slot)
+{
+	struct judging judging = { .batch = batch };
+	struct kiln_work *w = bpf_map_lookup_elem(&work, &slot);
+
+	if (!x || !batch || !w || !w->held || !(w->held_for & kiln_held_bit(x->id)))
+		return 0;
+	judging.connection = x->id;
+	judging.thread = w;
+	judging.held = bpf_map_lookup_elem(&held_stacks, &slot);
+	if (judging.held)
+		bpf_loop(w->held_end, judge_stack, &judging, 0);
+	if (w->held)
+		return 0;
+	w->held_for = 0;
+	if (*(volatile __u32 *)&w->held) /* an interrupt came in between */
+		w->held_for = -1ULL;
+	return 0;
+}
+
+struct passing {
+	struct connection *connection;
+	struct response_reader *reader;
+	struct kiln_work *thread; /* the current one */
+	__u32 slot;
+	__u32 reserved;
+};
+
+static long pass_verdict(__u32 index, struct passing *passing)
+{
+	struct connection *x = passing->connection;
+	const struct answered_batch *batch;
+
+	barrier_var(index);
+	batch = &passing->reader->batches[index & (ANSWERED_BATCHES - 1)];
+	judge_stacks(x, batch, x->process);
+	if (passing->slot != x->process)
+		judge_stacks(x, batch, passing->slot);
+	passing->thread->verdict = batch->verdict + 1;
+	passing->thread->judged_ns = batch->received_ns;
+	return 0;
+}
+
+/* The current thread, whose work is `w`, has sent what was noted to be answered. */
+__noinline int pass_verdicts(struct connection *x, struct kiln_work *w, __u32 slot)
+{
+	struct passing passing = { .connection = x, .thread = w, .slot = slot };
+	__u32 zero = 0;
+
+	passing.reader = bpf_map_lookup_elem(&response_readers, &zero);
+	if (x && w && passing.reader)
+		bpf_loop(passing.reader->batches_answered, pass_verdict, &passing, 0);
+	return 0;
+}
+
+static __always_inline void judge_calls(
+	struct connection *x, struct response_reader *r, __u32 row, __u32 count, __u64 received_ns, bool are_errors)
+{
+	if (!CLIENT_SIDE && work_options.judged)
+		note_answered(x, r, row, count | (are_errors ? ARE_ERRORS : 0), received_ns);
+}
+
+/* The reader of this CPU; NULL where calls are not judged. */
+static __always_inline struct response_reader *judging_reader(void)
+{
+	__u32 zero = 0;
+
+	return !CLIENT_SIDE && work_options.judged ? bpf_map_lookup_elem(&response_readers, &zero) : NULL;
+}
+
+#endif
