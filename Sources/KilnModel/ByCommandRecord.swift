@@ -1,6 +1,6 @@
 /// The part of session.json about what the target's threads worked on.
 extension SessionRecord {
-    /// Samples and waits by command. All rows together have all recorded samples, and all time off the CPU.
+    /// Samples and waits by command. All rows together have all recorded samples, and all time off the CPU, unless stacks of some calls only were kept.
     public struct ByCommand: Codable, Sendable {
         /// The most sampled first.
         /// The most sampled first; slow calls before fast ones.
@@ -93,14 +93,17 @@ extension SessionRecord.ByCommand {
     ///   - offCPU: Time off the CPU, as far as it is shown; nil if it was not recorded.
     ///   - waits: The same with idle time.
     ///   - frequency: Samples per second of CPU time.
-    ///   - snapshot: Has the calls.
+    ///   - snapshot: Has the calls and the number of samples.
     public init(process: Int, onCPU: [NamedStack], offCPU: [NamedStack]?, waits: [Wait], frequency: Double, snapshot: Snapshot) {
         var sums: [Group: Sums] = [:]
         func group(_ owner: Int, _ work: Work) -> Group { owner == process ? .own(work.subject, work.verdict) : .children }
         for stack in onCPU { sums[group(stack.process, stack.work), default: Sums()].add(sample: stack) }
         for stack in offCPU ?? [] { sums[group(stack.process, stack.work), default: Sums()].add(waiting: stack) }
         for wait in waits { sums[group(wait.process, wait.work), default: Sums()].waits.add(wait.times, isIdle: wait.isIdle) }
-        let total = sums.filter { $0.key != .children }.values.map(\.samples).saturatingSum
+        let kept = sums.filter { $0.key != .children }.values.map(\.samples).saturatingSum
+        // Where some calls' stacks only are kept, there are others.
+        let all = snapshot.samples.indices.contains(process) ? snapshot.samples[process].recorded &+ snapshot.samples[process].leftOut : 0
+        let total = max(kept, all)
         let sorted = sums.sorted { one, other in
             if one.key.rank != other.key.rank { return one.key.rank < other.key.rank }
             return one.value.isLarger(than: other.value) ?? (one.key.order < other.key.order)
@@ -253,7 +256,7 @@ extension SessionRecord {
         case .fixed(let time): kept.slowerThanNs = time.count
         case .percentile(let share): kept.slowerThanPercentile = share
         }
-        for (key, calls) in snapshot.judged where key.process == process {
+        for (key, calls) in snapshot.judged where key.process == process && (calls != JudgedCalls() || snapshot.commands[key] != nil) {
             kept.judged[key.name.description] =
                 selection.threshold == .none
                 ? KeptCalls.Judged(unjudged: .init(calls.unjudged)) : KeptCalls.Judged(slow: .init(calls.slow), fast: .init(calls.fast))

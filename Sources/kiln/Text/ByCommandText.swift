@@ -16,14 +16,10 @@ struct ByCommandText {
     private func cpuTable(_ byCommand: SessionRecord.ByCommand) -> [Line] {
         let (rows, left) = shown(byCommand) { $0.samples != 0 }
         guard !rows.isEmpty else { return [] }
-        let whole = (byCommand.commands + byCommand.rest).filter { $0.share != nil }.map(\.samples).saturatingSum
-        var table = Table(
-            ["CPU BY COMMAND", record.samples.keptCalls == nil ? "of CPU" : "of kept", "95 % interval", "samples", "calls", "exec", "read", "reply"],
-            leftAligned: 1
-        )
+        var table = Table(["CPU BY COMMAND", "of CPU", "95 % interval", "samples", "calls", "exec", "read", "reply"], leftAligned: 1)
         for row in rows {
             let phases = [row.execSamples, row.readSamples, row.replySamples].map { count in
-                count.map { percent(Double($0) / Double(max(whole, 1))) + " %" } ?? "-"
+                count.map { percent((row.share ?? 0) * Double($0) / Double(max(row.samples, 1))) + " %" } ?? "-"
             }
             table.add(
                 [title(row), row.share.map { percent($0) + " %" } ?? "-", interval(row), grouped(row.samples), row.calls.map(grouped) ?? "-"] + phases
