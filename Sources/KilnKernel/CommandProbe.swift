@@ -72,7 +72,8 @@ public struct CommandProbe: ~Copyable {
     ///   - refused: Called with each library that can't be followed, and the reason.
     public init(
         watching watched: WatchedProcesses, objects: RequestObjects = .redis, side: Side = .server, hook: CommandHook, trace: TraceFilter? = nil,
-        tls libraries: [TLSLibrary] = [], rows: CommandRows? = nil, turns: Turns? = nil, work: WorkMaps? = nil, refused: (TLSLibrary, KernelError) -> Void = { _, _ in }
+        tls libraries: [TLSLibrary] = [], rows: CommandRows? = nil, turns: Turns? = nil, work: WorkMaps? = nil,
+        refused: (TLSLibrary, KernelError) -> Void = { _, _ in }
     ) throws(KernelError) {
         let programs = hook.programs(for: side)
         let loaded = try Self.load(watched, objects, side, hook, programs, trace, Shared(rows: rows, turns: turns, work: work), libraries, refused)
@@ -107,12 +108,14 @@ public struct CommandProbe: ~Copyable {
     /// Loads the first of `hooks` that this kernel allows. `refused` is called for each refused hook but the last.
     public static func load(
         watching watched: WatchedProcesses, objects: RequestObjects = .redis, side: Side = .server, firstOf hooks: [CommandHook],
-        trace: TraceFilter? = nil, tls libraries: [TLSLibrary] = [], rows: CommandRows? = nil, turns: Turns? = nil, work: WorkMaps? = nil, refused: (CommandHook, KernelError) -> Void,
+        trace: TraceFilter? = nil, tls libraries: [TLSLibrary] = [], rows: CommandRows? = nil, turns: Turns? = nil, work: WorkMaps? = nil,
+        refused: (CommandHook, KernelError) -> Void,
         refusedTLS: (TLSLibrary, KernelError) -> Void = { _, _ in }
     ) throws(KernelError) -> CommandProbe {
         func probe(_ hook: CommandHook) throws(KernelError) -> CommandProbe {
             try CommandProbe(
-                watching: watched, objects: objects, side: side, hook: hook, trace: trace, tls: libraries, rows: rows, turns: turns, work: work, refused: refusedTLS
+                watching: watched, objects: objects, side: side, hook: hook, trace: trace, tls: libraries, rows: rows, turns: turns, work: work,
+                refused: refusedTLS
             )
         }
         for hook in hooks.dropLast() {

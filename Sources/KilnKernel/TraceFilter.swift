@@ -8,6 +8,9 @@ public struct TraceFilter: Sendable {
     /// A client: an address, and a port if it is not 0.
     public struct Client: Sendable {
         var address: kiln_trace_client
+
+        /// Only one of its connections is meant.
+        public var hasPort: Bool { address.port != 0 }
     }
 
     /// The largest number of names and of clients in a filter; an IPv4 address counts twice.

@@ -1,8 +1,9 @@
 /// The part of session.json about what the target's threads worked on.
 extension SessionRecord {
-    /// Samples and waits by command. All rows together have all recorded samples, and all time off the CPU.
+    /// Samples and waits by command. All rows together have all recorded samples, and all time off the CPU, unless stacks of some calls only were kept.
     public struct ByCommand: Codable, Sendable {
         /// The most sampled first.
+        /// The most sampled first; slow calls before fast ones.
         public var commands: [WorkRow]
         /// What is no single command's, in this order: `pipeline` (different commands of one receive), `event loop`, `background`, `unknown` (a row
         /// for each reason), `unlabelled`, `child processes` (whose samples are `descendants` of `on_cpu`).
@@ -92,14 +93,17 @@ extension SessionRecord.ByCommand {
     ///   - offCPU: Time off the CPU, as far as it is shown; nil if it was not recorded.
     ///   - waits: The same with idle time.
     ///   - frequency: Samples per second of CPU time.
-    ///   - snapshot: Has the calls.
+    ///   - snapshot: Has the calls and the number of samples.
     public init(process: Int, onCPU: [NamedStack], offCPU: [NamedStack]?, waits: [Wait], frequency: Double, snapshot: Snapshot) {
         var sums: [Group: Sums] = [:]
         func group(_ owner: Int, _ work: Work) -> Group { owner == process ? .own(work.subject, work.verdict) : .children }
         for stack in onCPU { sums[group(stack.process, stack.work), default: Sums()].add(sample: stack) }
         for stack in offCPU ?? [] { sums[group(stack.process, stack.work), default: Sums()].add(waiting: stack) }
         for wait in waits { sums[group(wait.process, wait.work), default: Sums()].waits.add(wait.times, isIdle: wait.isIdle) }
-        let total = sums.filter { $0.key != .children }.values.map(\.samples).saturatingSum
+        let kept = sums.filter { $0.key != .children }.values.map(\.samples).saturatingSum
+        // Where some calls' stacks only are kept, there are others.
+        let all = snapshot.samples.indices.contains(process) ? snapshot.samples[process].recorded &+ snapshot.samples[process].leftOut : 0
+        let total = max(kept, all)
         let sorted = sums.sorted { one, other in
             if one.key.rank != other.key.rank { return one.key.rank < other.key.rank }
             return one.value.isLarger(than: other.value) ?? (one.key.order < other.key.order)
@@ -122,7 +126,9 @@ extension SessionRecord.ByCommand {
         case own(Work.Subject, Work.Verdict?)
         case children
 
-        var isCommand: Bool { rank == 0 }
+        var isCommand: Bool {
+            if case .own(.command, _) = self { true } else { false }
+        }
 
         /// The place of the kind of row.
         var rank: Int { kind.rank }
@@ -130,13 +136,13 @@ extension SessionRecord.ByCommand {
 
         private var kind: (rank: Int, name: String) {
             switch self {
-            case .own(.command(let name), _): (0, name.description)
-            case .own(.pipeline, _): (1, "pipeline")
-            case .own(.eventLoop, _): (2, "event loop")
-            case .own(.background, _): (3, "background")
-            case .own(.unknown, _): (4, "unknown")
-            case .own(.unlabelled, _): (5, "unlabelled")
-            case .children: (6, "child processes")
+            case .own(.command(let name), let verdict): (verdict == .fast ? 1 : 0, name.description)
+            case .own(.pipeline, _): (2, "pipeline")
+            case .own(.eventLoop, _): (3, "event loop")
+            case .own(.background, _): (4, "background")
+            case .own(.unknown, _): (5, "unknown")
+            case .own(.unlabelled, _): (6, "unlabelled")
+            case .children: (7, "child processes")
             }
         }
 
@@ -202,7 +208,7 @@ extension SessionRecord.ByCommand {
 /// The part of session.json about the calls whose stacks were kept.
 extension SessionRecord {
     public struct KeptCalls: Codable, Sendable {
-        /// Calls with a longer service are slow; absent without `--slower-than` of a time.
+        /// Calls whose service takes as long are slow; absent without `--slower-than` of a time.
         public var slowerThanNs: UInt64?
         /// The same as a share: the percentile of each command's service, 0.99 for p99.
         public var slowerThanPercentile: Double?
@@ -210,11 +216,14 @@ extension SessionRecord {
         public var keepsFast: Bool
         public var commands, clients: [String]
         public var errorsOnly: Bool
-        /// The calls by command.
+        /// The calls that were asked for, by command.
         public var judged: [String: Judged]
 
         public struct Judged: Codable, Sendable {
-            public var slow, fast: Calls
+            /// Absent without `--slower-than`.
+            public var slow, fast: Calls?
+            /// All of them; absent with `--slower-than`.
+            public var unjudged: Calls?
         }
 
         public struct Calls: Codable, Sendable {
@@ -247,8 +256,10 @@ extension SessionRecord {
         case .fixed(let time): kept.slowerThanNs = time.count
         case .percentile(let share): kept.slowerThanPercentile = share
         }
-        for (key, calls) in snapshot.judged where key.process == process {
-            kept.judged[key.name.description] = KeptCalls.Judged(slow: .init(calls.slow), fast: .init(calls.fast))
+        for (key, calls) in snapshot.judged where key.process == process && (calls != JudgedCalls() || snapshot.commands[key] != nil) {
+            kept.judged[key.name.description] =
+                selection.threshold == .none
+                ? KeptCalls.Judged(unjudged: .init(calls.unjudged)) : KeptCalls.Judged(slow: .init(calls.slow), fast: .init(calls.fast))
         }
         samples.keptCalls = kept
     }

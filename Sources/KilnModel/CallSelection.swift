@@ -7,7 +7,7 @@ public struct CallSelection: Equatable, Sendable {
         case percentile(Double)
     }
 
-    /// Calls whose service is longer are slow, the others fast.
+    /// Calls whose service takes as long are slow, the others fast.
     public var threshold = Threshold.none
     /// Stacks of fast calls are kept, too, to be compared with.
     public var keepsFast = false
@@ -33,7 +33,7 @@ public struct CallSelection: Equatable, Sendable {
     }
 }
 
-/// The calls of a command by whether they were slower than the threshold.
+/// The calls of a command whose stacks were asked for, by whether they were slower than the threshold.
 public struct JudgedCalls: Equatable, Sendable {
     public struct Calls: Equatable, Sendable {
         public var count: UInt64
@@ -55,13 +55,24 @@ public struct JudgedCalls: Equatable, Sendable {
 
     public var slow: Calls
     public var fast: Calls
+    /// All of them, where there is no threshold.
+    public var unjudged: Calls
 
-    public init(slow: Calls = Calls(), fast: Calls = Calls()) {
+    public init(slow: Calls = Calls(), fast: Calls = Calls(), unjudged: Calls = Calls()) {
         self.slow = slow
         self.fast = fast
+        self.unjudged = unjudged
     }
 
-    public subscript(verdict: Work.Verdict) -> Calls { verdict == .slow ? slow : fast }
+    public subscript(verdict: Work.Verdict?) -> Calls {
+        switch verdict {
+        case .slow: slow
+        case .fast: fast
+        case nil: unjudged
+        }
+    }
 
-    public func since(_ earlier: JudgedCalls) -> JudgedCalls { JudgedCalls(slow: slow.since(earlier.slow), fast: fast.since(earlier.fast)) }
+    public func since(_ earlier: JudgedCalls) -> JudgedCalls {
+        JudgedCalls(slow: slow.since(earlier.slow), fast: fast.since(earlier.fast), unjudged: unjudged.since(earlier.unjudged))
+    }
 }

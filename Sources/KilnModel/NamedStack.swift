@@ -28,7 +28,7 @@ extension NamedStack {
     /// The time in which replies waited for clients to read, as stacks of no function: the server doesn't wait meanwhile, it serves others.
     ///
     /// - Parameter root: Of the target's stacks.
-    public static func sendBlocked(_ verdict: Work.Verdict, of snapshot: Snapshot, process: Int, root: String) -> [NamedStack] {
+    public static func sendBlocked(_ verdict: Work.Verdict?, of snapshot: Snapshot, process: Int, root: String) -> [NamedStack] {
         snapshot.judged.filter { $0.key.process == process && $0.value[verdict].sendBlocked != .zero }.map { key, calls in
             NamedStack(
                 process: process, root: root, work: Work(.command(key.name), .reply, verdict), frames: "[send buffer full: the client did not read]",

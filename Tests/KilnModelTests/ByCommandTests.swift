@@ -80,9 +80,15 @@ struct ByCommandTests {
         var snapshot = Self.snapshot
         snapshot.judged[CommandKey(process: 0, name: Self.get)] = JudgedCalls(
             slow: .init(count: 12, service: Nanoseconds(500), sendBlocked: Nanoseconds(30)), fast: .init(count: 988))
-        let stacks = [Self.sample(Work(.command(Self.get), .exec, .slow), "main;sort", 9), Self.sample(Work(.command(Self.get), .exec, .fast), "main;get", 3)]
+        let stacks = [Self.sample(Work(.command(Self.get), .exec, .fast), "main;get", 30), Self.sample(Work(.command(Self.get), .exec, .slow), "main;sort", 9)]
         let record = SessionRecord.ByCommand(process: 0, onCPU: stacks, offCPU: nil, waits: [], frequency: 100, snapshot: snapshot)
-        #expect(record.commands.map { "\($0.name) \($0.verdict ?? "") \($0.calls ?? 0) \($0.samples)" } == ["GET slow 12 9", "GET fast 988 3"])
+        #expect(record.commands.map { "\($0.name) \($0.verdict ?? "") \($0.calls ?? 0) \($0.samples)" } == ["GET slow 12 9", "GET fast 988 30"])
+        // The share is one of all samples, those without a kept stack among them.
+        var counts = SampleCounts()
+        (counts.recorded, counts.dropped, counts.leftOut) = (60, 21, 30)
+        snapshot.samples = [counts]
+        let shares = SessionRecord.ByCommand(process: 0, onCPU: stacks, offCPU: nil, waits: [], frequency: 100, snapshot: snapshot).commands.map(\.share)
+        #expect(shares == [9.0 / 90, 30.0 / 90])
         let blocked = NamedStack.sendBlocked(.slow, of: snapshot, process: 0, root: "redis-server")
         #expect(blocked.map(\.weight) == [30] && blocked.map(\.work) == [Work(.command(Self.get), .reply, .slow)])
         #expect(

@@ -102,14 +102,14 @@ struct kiln_client_stats {
 
 /* Shared while the programs run. */
 struct kiln_request_control {
-	__u64 registers_offset;                  /* the kernel's own note, see saved_registers() */
-	__u32 rows_taken;                        /* rows of `command_stats` given away, `other` rows not counted */
-	__u32 armed;                             /* user space sets it once `earlier_sockets` is complete */
-	__u32 clients_taken;                     /* rows of `client_stats` given away, likewise */
-	__u32 several_threads;                   /* a bit for each process of which threads other than the main one receive */
-	__u32 unlisted_rows_taken;               /* of the rows given away: those of names that no list of commands has */
-	__u32 undecided_bytes;                   /* kept now, see `undecided` */
-	__u32 work_slots_taken;                  /* of `work`, by threads that are not the main one of their process */
+	__u64 registers_offset;    /* the kernel's own note, see saved_registers() */
+	__u32 rows_taken;          /* rows of `command_stats` given away, `other` rows not counted */
+	__u32 armed;               /* user space sets it once `earlier_sockets` is complete */
+	__u32 clients_taken;       /* rows of `client_stats` given away, likewise */
+	__u32 several_threads;     /* a bit for each process of which threads other than the main one receive */
+	__u32 unlisted_rows_taken; /* of the rows given away: those of names that no list of commands has */
+	__u32 undecided_bytes;     /* kept now, see `undecided` */
+	__u32 work_slots_taken;    /* of `work`, by threads that are not the main one of their process */
 	__u32 reserved;
 	__u8 row_classes[KILN_COMMAND_CAPACITY]; /* the kernel's own note: the enum kiln_command_class of each row */
 };

@@ -31,7 +31,7 @@ struct CallOptions: ParsableArguments {
     @Option(
         name: .customLong("slower-than"),
         help: ArgumentHelp(
-            "Only stacks of calls whose service took longer than this time (10ms, 500us, 1s), or than this percentile of their command's (p99, p99.9).",
+            "Only stacks of calls whose service took at least this time (10ms, 500us, 1s), or this percentile of their command's (p99, p99.9).",
             valueName: "time"
         ))
     var slowerThan: ThresholdArgument?
@@ -40,9 +40,7 @@ struct CallOptions: ParsableArguments {
     var compareSlow = false
 
     // `--client` is the side that is watched.
-    @Option(
-        name: .customLong("client-address"),
-        help: ArgumentHelp("Only this client: an address, address:port, [address]:port, or unix; repeat for several.", valueName: "client"))
+    @Option(name: .customLong("client-address"), help: ArgumentHelp("Only this client: an address, or unix; repeat for several.", valueName: "client"))
     var clients: [String] = []
 
     @OptionGroup var requests: RequestFilterOptions
@@ -59,6 +57,9 @@ struct CallOptions: ParsableArguments {
 
     func validate() throws {
         try require("--client-address", clients: clients)
+        for text in clients where TraceFilter.Client(text)?.hasPort == true {
+            throw ValidationError("--client-address \(text) has a port, but chooses all connections of a client: give the address alone.")
+        }
         if selection.threshold == .fixed(.zero) { throw ValidationError("--slower-than 0 leaves no call out: give more, or leave it out.") }
         guard !compareSlow || slowerThan != nil else {
             throw ValidationError("--compare-slow needs to know what is slow: give --slower-than, a time like 10ms or a percentile like p99.")

@@ -289,7 +289,7 @@ final class Session {
             guard let stacks = stacks(of: index, in: table) else { continue }
             for position in texts.indices { stacks.add(to: &texts[position]) }
             stacks.describe(&records[index])
-            comparisons.append(stacks.slowAgainstFast(frequency: records[index].meanFrequency))
+            comparisons.append(stacks.slowAgainstFast(records[index]))
             if !texts.isEmpty { records[index].cost.symbolizeS = (MonotonicClock.now() - began).seconds }
         }
         let result = SessionResult(records: records, stacks: texts, slowAgainstFast: comparisons, programs: loadedPrograms)

@@ -33,7 +33,7 @@ struct TargetStacks {
         let stacks = stacks(texts.kind)
         texts.byTarget.append(foldedText(stacks))
         guard tellsWork, texts.files.byCommand != nil else { return }
-        texts.byCommand.append(foldedText(byCommand: texts.kind == .offCPU ? stacks + sendBlocked(.slow) : stacks))
+        texts.byCommand.append(foldedText(byCommand: texts.kind == .offCPU ? stacks + sendBlocked(nil) + sendBlocked(.slow) : stacks))
     }
 
     /// Adds what is known at the session's end. The record has the other numbers.
@@ -60,16 +60,17 @@ struct TargetStacks {
     }
 
     /// Nil unless stacks of slow and of fast calls were kept.
-    func slowAgainstFast(frequency: Double) -> SlowAgainstFast? {
-        SlowAgainstFast(
-            samples: stacks(.onCPU), frequency: frequency, times: stacks(.offCPU) + sendBlocked(.slow) + sendBlocked(.fast),
+    func slowAgainstFast(_ record: SessionRecord) -> SlowAgainstFast? {
+        guard record.samples.keptCalls?.keepsFast == true else { return nil }
+        return SlowAgainstFast(
+            samples: stacks(.onCPU), frequency: record.meanFrequency, times: stacks(.offCPU) + sendBlocked(.slow) + sendBlocked(.fast),
             judged: Dictionary(uniqueKeysWithValues: total.judged.filter { $0.key.process == index }.map { ($0.key.name, $0.value) })
         )
     }
 
     private func stacks(_ kind: StackKind) -> [NamedStack] { byKind[kind]?.stacks ?? [] }
 
-    private func sendBlocked(_ verdict: Work.Verdict) -> [NamedStack] { NamedStack.sendBlocked(verdict, of: total, process: index, root: root) }
+    private func sendBlocked(_ verdict: Work.Verdict?) -> [NamedStack] { NamedStack.sendBlocked(verdict, of: total, process: index, root: root) }
 
     private func isTargets(_ process: Int) -> Bool { target.stackRoot(of: process, in: table, target: index) != nil }
 

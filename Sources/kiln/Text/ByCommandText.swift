@@ -16,14 +16,10 @@ struct ByCommandText {
     private func cpuTable(_ byCommand: SessionRecord.ByCommand) -> [Line] {
         let (rows, left) = shown(byCommand) { $0.samples != 0 }
         guard !rows.isEmpty else { return [] }
-        let whole = (byCommand.commands + byCommand.rest).filter { $0.share != nil }.map(\.samples).saturatingSum
-        var table = Table(
-            ["CPU BY COMMAND", record.samples.keptCalls == nil ? "of CPU" : "of kept", "95 % interval", "samples", "calls", "exec", "read", "reply"],
-            leftAligned: 1
-        )
+        var table = Table(["CPU BY COMMAND", "of CPU", "95 % interval", "samples", "calls", "exec", "read", "reply"], leftAligned: 1)
         for row in rows {
             let phases = [row.execSamples, row.readSamples, row.replySamples].map { count in
-                count.map { percent(Double($0) / Double(max(whole, 1))) + " %" } ?? "-"
+                count.map { percent((row.share ?? 0) * Double($0) / Double(max(row.samples, 1))) + " %" } ?? "-"
             }
             table.add(
                 [title(row), row.share.map { percent($0) + " %" } ?? "-", interval(row), grouped(row.samples), row.calls.map(grouped) ?? "-"] + phases
@@ -90,17 +86,19 @@ struct ByCommandText {
             (kept.commands.isEmpty ? [] : ["of \(kept.commands.joined(separator: ", "))"])
             + (kept.clients.isEmpty ? [] : ["from \(kept.clients.joined(separator: ", "))"]) + (kept.errorsOnly ? ["that were answered with an error"] : [])
         let filter: [Line] = only.isEmpty ? [] : ["stacks only of calls \(only.joined(separator: " "))"]
-        guard let slower = kept.slowerThan, !kept.judged.isEmpty else { return filter }
-        let judged = kept.judged.filter { $0.value.slow.count != 0 }.sorted { ($1.value.slow.count, $0.key) < ($0.value.slow.count, $1.key) }
-        if judged.isEmpty { return filter + ["no call was slower than \(slower)"] }
-        let lines = judged.prefix(tableRows).map { name, calls -> Line in
-            let all = [calls.slow.count, calls.fast.count].saturatingSum, blocked = calls.slow.sendBlockedNs
-            let waited = blocked == 0 ? "" : ", \(Nanoseconds(blocked)) of it until clients read the reply"
+        let slower = kept.slowerThan.map { " slower than \($0)" } ?? ""
+        let judged = kept.judged.compactMap { name, calls in (calls.slow ?? calls.unjudged).map { (name: name, calls: $0, fast: calls.fast?.count ?? 0) } }
+            .sorted { ($1.calls.count, $0.name) < ($0.calls.count, $1.name) }
+        let found = judged.filter { $0.calls.count != 0 }, left = found.count - tableRows
+        if found.isEmpty { return filter + (judged.isEmpty ? [] : ["no call was\(slower.isEmpty ? " asked for" : slower)"]) }
+        let lines = found.prefix(tableRows).map { name, calls, fast -> Line in
+            let all = slower.isEmpty ? record.commands[name]?.count ?? calls.count : [calls.count, fast].saturatingSum
+            let waited = calls.sendBlockedNs == 0 ? "" : ", \(Nanoseconds(calls.sendBlockedNs)) of it until clients read the reply"
             let also = kept.keepsFast ? ", and of the others" : ""
             return
-                "stacks of \(grouped(calls.slow.count)) calls of \(name) slower than \(slower) (of \(grouped(all)))\(also): \(Nanoseconds(calls.slow.serviceNs)) of service\(waited)"
+                "stacks of \(grouped(calls.count)) calls of \(name)\(slower) (of \(grouped(all)))\(also): \(Nanoseconds(calls.serviceNs)) of service\(waited)"
         }
-        return filter + lines + (judged.count > tableRows ? ["… and \(judged.count - tableRows) more commands (in session.json)"] : [])
+        return filter + lines + (left > 0 ? ["… and \(left) more commands (in session.json)"] : [])
     }
 
     /// `31`, `3.1`: two digits, or one decimal. From a file it may be any number.

@@ -11,7 +11,8 @@ struct UsageTests {
         ["-d", "0"], ["-d", "-1"], ["-d", "nan"], ["-i", "0"], ["-i", "1e9"], ["-F", "-1"], ["-F", "1000000"], ["-F", "x"], ["-p", "0"],
         ["--port", "0"], ["--port", "70000"], ["--hook", "magic"], ["--nonsense"], ["--top", "21"], ["--top", "-1"],
         ["--slower-than", "10"], ["--slower-than", "0ms"], ["--slower-than", "p0"], ["--slower-than", "p100"], ["--slower-than", "pnan"], ["--compare-slow"],
-        ["--command", ""], ["--client-address", "nobody"], ["--command", "GET", "-F", "0"], ["--errors", "--client", "-p", "1"],
+        ["--command", ""], ["--client-address", "nobody"], ["--client-address", "10.0.0.1:6379"], ["--command", "GET", "-F", "0"],
+        ["--errors", "--client", "-p", "1"],
     ])
     func optionsThatMakeNoSenseAreWrongUsage(arguments: [String]) throws {
         let kiln = try KilnRun(arguments)

@@ -204,7 +204,23 @@ private func label(_ activity: kiln_activity, _ row: Int = 0, _ verdict: kiln_ve
             files.printed.contains(
                 "stacks of 10 calls of GET slower than 10.0 ms (of 1,000), and of the others: 900 ms of service, 30.0 ms of it until clients read")
         )
-        #expect(files.record.samples.keptCalls?.judged["GET"]?.slow.count == 10 && files.record.samples.byCommand?.commands.map(\.calls) == [990, 10])
+        #expect(files.record.samples.keptCalls?.judged["GET"]?.slow?.count == 10 && files.record.samples.byCommand?.commands.map(\.calls) == [10, 990])
+    }
+
+    @Test func withoutAThresholdNoCallIsSlow() throws {
+        let probe = LabelledStacks(names: [16: Self.get])
+        probe.selection.errorsOnly = true
+        probe.judged[CommandKey(process: 0, name: Self.get)] = JudgedCalls(unjudged: .init(count: 7, service: Nanoseconds(900), sendBlocked: Nanoseconds(30)))
+        try probe.sample(["atoi"], [label(KILN_ACTIVITY_EXEC, 16): 8])
+        try probe.wait(["abort"], label(KILN_ACTIVITY_EXEC, 16), [.runnable: 5])
+        let files = try session(probe), comm = files.record.target.comm
+        #expect(
+            files.lines("stacks.off-cpu.by-command.folded") == [
+                "\(comm);GET;exec;(runnable);abort 5", "\(comm);GET;reply;[send buffer full: the client did not read] 30",
+            ])
+        #expect(files.printed.contains("stacks only of calls that were answered with an error"))
+        #expect(files.printed.contains("stacks of 7 calls of GET (of 1,000): 900 ns of service, 30 ns of it until clients read the reply"))
+        #expect(files.texts["slow-against-fast.svg"] == nil)
     }
 
     /// Of a command that is mostly slow the slow calls are made fewer, of one that is mostly fast the fast ones.
