@@ -25,7 +25,9 @@ extension BPFMap {
     /// Sets whether a program sees the beginnings of event loop turns from now on. Everything received until now counts as received in an
     /// earlier turn.
     func setTurns(known: Bool, processes: Int) throws(KernelError) {
-        let turn = kiln_turn(began_ns: MonotonicClock.now().count, known: known ? 1 : 0, reserved: (0, 0, 0, 0, 0, 0))
+        var turn = kiln_turn()
+        turn.began_ns = MonotonicClock.now().count
+        turn.known = known ? 1 : 0
         for process in 0..<processes { try update(UInt32(process), turn) }
     }
 }

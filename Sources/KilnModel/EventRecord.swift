@@ -113,7 +113,10 @@ public struct StackFiles: Equatable, Sendable {
     public static let offCPU = StackFiles(folded: "stacks.off-cpu.folded", picture: "off-cpu.svg", byCommand: "stacks.off-cpu.by-command.folded")
     public static let wakers = StackFiles(folded: "stacks.wakers.folded", picture: "wakers.svg")
 
-    public init(_ event: RecordedEvent) { self.init(folded: "stacks.\(event.fileName).folded", picture: "\(event.fileName).svg") }
+    public init(_ event: RecordedEvent) {
+        self.init(
+            folded: "stacks.\(event.fileName).folded", picture: "\(event.fileName).svg", byCommand: "stacks.\(event.fileName).by-command.folded")
+    }
 
     private init(folded: String, picture: String, byCommand: String? = nil) {
         self.folded = folded

@@ -113,7 +113,11 @@ struct kiln_work {
 	__u64 judged_ns; /* when that call was received */
 	__u64 held_for;  /* where only some calls' stacks are kept: a bit for each connection that has such stacks (kiln_held_bit) */
 	__u32 held_end;  /* all held stacks lie before this index */
-	__u32 unused[13];
+	__u16 outer_label; /* of the execution inside of which the event loop runs; 0: it is the outermost loop */
+	__u16 unused;
+	__u64 outer_connection; /* as `connection`, of that execution */
+	__u64 outer_received_ns;
+	__u64 reserved_too[4];
 };
 
 static inline __u64 kiln_held_bit(__u64 connection)

@@ -371,10 +371,29 @@ __noinline int read_undecided(struct connection *x, struct request_reader *r, st
 }
 
 /* While resyncing: the server has sent something. */
-static __always_inline void note_probed_reply(struct connection *x, const struct io *send)
+static __always_inline void note_probed_reply(struct connection *x, bool in_part)
 {
 	set_flags(x, REPLIED);
-	change_flags(x, SENT_IN_PART, send->in_part);
+	change_flags(x, SENT_IN_PART, in_part);
+}
+
+/* A large send, or one that the socket took in part, may be a piece of a response: it is parsed, and what goes on with it, until the response
+ * ends where a send does. */
+static __always_inline void probe_reply(const struct place *place, struct connection *x, const struct io *send)
+{
+	struct connection_details *c = send->in_part || x->flags & IN_REPLY ? details_at(place) : NULL;
+	bool in_part = send->in_part, inside = false;
+
+	if (c) {
+		if (!(x->flags & IN_REPLY))
+			__builtin_memset(&c->replies, 0, sizeof c->replies);
+		read_send(c, send);
+		inside = c->replies.state != STREAM_FAILED && !responses_at_boundary(&c->replies);
+		if (c->replies.state != STREAM_FAILED)
+			in_part = inside;
+	}
+	change_flags(x, IN_REPLY, inside);
+	note_probed_reply(x, in_part);
 }
 
 /* A send on a connection that is not synced. Returns the connection's details if it is the first response to the bytes that are kept, and of
@@ -390,7 +409,7 @@ static __noinline struct connection_details *first_reply(const struct place *pla
 	if (x->sync == RESYNCING) {
 		/* What goes on with a long reply begins as anything does. */
 		is_reply |= x->flags & REPLIED;
-		note_probed_reply(x, send);
+		note_probed_reply(x, send->in_part);
 		if (is_known_server(x->process))
 			return NULL;
 		c = details_at(place);
@@ -431,7 +450,7 @@ static __always_inline void follow_send(const struct place *place, struct connec
 
 	process_sends(x, task, send->began_ns, send->returned_ns);
 	if (x->sync != SYNCED && all_are_known_servers()) {
-		note_probed_reply(x, send);
+		probe_reply(place, x, send);
 		return;
 	}
 	if (x->sync != SYNCED) {

@@ -98,7 +98,7 @@ __noinline int desync(struct connection *x)
 		lose_undecided(x->id);
 	x->sync = RESYNCING;
 	restart_expectations(x);
-	clear_flags(x, IN_REQUEST | PROBED | REPLIED | SUBSCRIBER);
+	clear_flags(x, IN_REQUEST | IN_REPLY | PROBED | REPLIED | SUBSCRIBER);
 	if (x->waiting != WAITING_NONE)
 		unmatch(x); /* what answers what is not known */
 	return 0;

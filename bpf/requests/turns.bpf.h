@@ -45,16 +45,29 @@ static __always_inline bool waits_for_events(long number)
 	return false;
 }
 
-/* A system call of `task` has returned. */
-static __always_inline void note_turn(const struct task_struct *task, __u32 process, long number)
+/* A command that takes long may serve others meanwhile (a script past busy-reply-threshold, loading): it runs an event loop of its own, deeper in the
+ * stack. A session that begins inside of such a loop takes it for the outermost one until it ends. */
+static __always_inline bool in_inner_loop(const struct kiln_turn *turn)
 {
+	return turn && turn->stack < turn->top;
+}
+
+/* A system call of `task` has returned. */
+static __always_inline void note_turn(const struct task_struct *task, __u32 process, const struct pt_regs *regs)
+{
+	long number = regs->orig_ax;
+	__u64 stack = regs->sp;
 	struct kiln_turn *turn;
 
 	if (!waits_for_events(number) || task->pid != task->tgid)
 		return;
 	turn = bpf_map_lookup_elem(&turns, &process);
-	if (turn)
-		turn->began_ns = bpf_ktime_get_ns();
+	if (!turn)
+		return;
+	turn->stack = stack;
+	if (stack > turn->top)
+		turn->top = stack;
+	turn->began_ns = bpf_ktime_get_ns();
 }
 
 #endif

@@ -204,7 +204,7 @@ int BPF_PROG(syscall_exit, struct pt_regs *regs, long ret)
 			syscall_send(task, regs, ret, process);
 		break;
 	default:
-		note_turn(task, process, regs->orig_ax);
+		note_turn(task, process, regs);
 	}
 	return 0;
 }

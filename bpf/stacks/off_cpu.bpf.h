@@ -163,6 +163,8 @@ static __always_inline void begin_wait(void *context, struct task_struct *task, 
 		count_in(where, &stats->left_out);
 		return;
 	}
+	if (is_of_call(work->known.label)) /* a command waits for something of its own */
+		stack->key.label = 0;
 	wait = wait_of(tid);
 	if (!wait) {
 		lose(KILN_LOST_WAITING_MAP_FULL, 1);

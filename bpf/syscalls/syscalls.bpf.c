@@ -48,7 +48,7 @@ int BPF_PROG(count_syscall, struct pt_regs *regs, long ret)
 		lose(KILN_LOST_SYSCALL_NUMBERS_OUT_OF_RANGE, 1);
 		return 0;
 	}
-	note_turn(task, process, number);
+	note_turn(task, process, regs);
 	cell = process * KILN_SYSCALL_NUMBERS + number;
 	stats = bpf_map_lookup_elem(&syscall_stats, &cell);
 	if (!stats)

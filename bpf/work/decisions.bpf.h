@@ -135,10 +135,26 @@ static __always_inline void work_is_inside(const struct task_struct *task, __u32
 		w->inside = call;
 }
 
+/* A main thread has received or sent. Inside of an execution that serves others meanwhile, what it executed before goes on. */
+static __always_inline void note_outer(struct kiln_work *w, __u32 process)
+{
+	const struct kiln_turn *turn = bpf_map_lookup_elem(&turns, &process);
+
+	if (!in_inner_loop(turn)) {
+		w->outer_label = 0;
+	} else if (!w->outer_label) {
+		w->outer_label = w->label;
+		w->outer_connection = w->connection;
+		w->outer_received_ns = w->received_ns;
+	}
+}
+
 /* The current thread has received or sent. `then`: the label of what it does from now on; 0: the next event decides. The label changes before
  * `undecided` is read: a stack that an interrupt takes in between is decided by this event, too. */
 static __always_inline void work_goes_on(struct kiln_work *w, __u32 slot, const struct work_event *event, __u16 then, __u64 now)
 {
+	if (slot < KILN_MAX_TARGETS)
+		note_outer(w, event->process);
 	w->connection = event->connection;
 	w->received_ns = event->received_ns;
 	w->label = then;

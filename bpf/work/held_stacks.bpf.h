@@ -33,18 +33,34 @@ static __always_inline void know(struct kiln_known_work *known, __u16 activity, 
 	known->label = KILN_LABEL(activity, row);
 }
 
-/* Of a thread that receives or sends. */
-static __always_inline void find_work_of_thread(
-	struct kiln_known_work *known, const struct kiln_work *w, const struct task_struct *task, __u32 slot)
+/* Inside of an execution that serves others meanwhile: what is no receive and no send is the execution. */
+static __always_inline void know_outer(struct kiln_known_work *known, const struct kiln_work *w)
+{
+	known->label = w->outer_label ? w->outer_label : w->label;
+	if (w->outer_label) {
+		known->connection = w->outer_connection;
+		known->received_ns = w->outer_received_ns;
+	}
+	if (!known->label)
+		know(known, KILN_ACTIVITY_UNKNOWN, KILN_UNKNOWN_EDGE);
+}
+
+/* Of a thread that receives or sends. `stack`: its stack pointer in user mode, where it is in a system call. */
+static __always_inline void find_work_of_thread(struct kiln_known_work *known, const struct kiln_work *w, __u64 stack, __u32 slot)
 {
 	const struct kiln_turn *turn = slot < KILN_MAX_TARGETS ? bpf_map_lookup_elem(&turns, &slot) : NULL;
 	__u64 now = bpf_ktime_get_ns(), event_ns = w->event_ns;
+	bool waits = known->call == KILN_CALL_WAIT, inner = waits ? turn && stack < turn->top : in_inner_loop(turn);
 
 	known->turn_ns = turn ? turn->began_ns : 0;
 	known->connection = w->connection;
 	known->received_ns = w->received_ns;
-	if (slot >= KILN_MAX_TARGETS || (w->others_ns && now - w->others_ns < OTHERS_QUIET_NS))
+	if (waits && !inner)
+		know(known, KILN_ACTIVITY_LOOP, 0);
+	else if (slot >= KILN_MAX_TARGETS || (w->others_ns && now - w->others_ns < OTHERS_QUIET_NS))
 		know(known, KILN_ACTIVITY_UNKNOWN, KILN_UNKNOWN_IO_THREADS);
+	else if (inner)
+		know_outer(known, w);
 	else if (turn && turn->known && turn->began_ns > event_ns)
 		known->label = 0;
 	else if (!event_ns)
@@ -56,7 +72,7 @@ static __always_inline void find_work_of_thread(
 		known->descriptor = -1;
 	}
 	known->slot = slot;
-	known->is_decided = known->call == KILN_CALL_NONE && known->label;
+	known->is_decided = known->label && (waits || known->call == KILN_CALL_NONE);
 }
 
 /* What a task works on. `process`: its number. In user mode the saved registers are those of an interrupt: no call's. */
@@ -88,10 +104,7 @@ static __always_inline void find_work(struct kiln_known_work *known, struct task
 	regs = (const struct pt_regs *)bpf_task_pt_regs(task);
 	known->call = call_of(regs);
 	known->descriptor = descriptor_of(regs, known->call);
-	if (known->call == KILN_CALL_WAIT)
-		know(known, KILN_ACTIVITY_LOOP, 0);
-	else
-		find_work_of_thread(known, w, task, slot);
+	find_work_of_thread(known, w, regs->sp, slot);
 }
 
 /* To be provided: add a stack to its sum by its key, or count it as one that is dropped. */

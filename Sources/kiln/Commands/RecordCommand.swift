@@ -84,9 +84,7 @@ struct RecordCommand: ParsableCommand {
         try Output.requireStandardOutput()
         try programs.validateForKernel()
         let pids = processes.map(\.pid), filter = try whom.filter()
-        let places = try EventNames(every: UInt64(event.every ?? 1), frequency: sampling.givenFrequency, pids: pids).events(event.split)
-        var sampling = sampling
-        if !places.isEmpty, sampling.givenFrequency == nil { sampling.frequencyArgument = FrequencyArgument(hertz: 0) }
+        let (places, sampling) = try event.events(beside: sampling, pids: pids)
         if callGraph || callGraphBy != nil { say("kiln: stacks are always whole; -g and --call-graph change nothing") }
         let began = MonotonicClock.now(), started = WallTime(), events = try SessionEvents()
         let child = try command.isEmpty ? nil : waitingCommand(command)

@@ -43,6 +43,8 @@ struct RedisCommand: ParsableCommand {
 
     @OptionGroup var sampling: SamplingOptions
 
+    @OptionGroup var event: EventOptions
+
     @OptionGroup(title: "Stacks of some calls") var calls: CallOptions
 
     @Flag(help: "Print the full histogram of each command every interval.")
@@ -96,11 +98,12 @@ struct RedisCommand: ParsableCommand {
         guard !client || !(target.pid.isEmpty && comm.isEmpty) else {
             throw ValidationError("--client needs a program to watch: give its --pid, or --comm NAME.")
         }
+        if event.lists { throw ValidationError("`kiln record -e list` lists the events.") }
         let selection = calls.selection
-        guard selection.keepsAll || (sampling.recordsStacks && !client) else {
+        guard selection.keepsAll || ((sampling.recordsStacks || !event.names.isEmpty) && !client) else {
             throw ValidationError(
                 "--slower-than, --command, --client-address and --errors choose stacks of servers: "
-                    + (client ? "leave them out with --client." : "give --frequency of at least 1, or --off-cpu.")
+                    + (client ? "leave them out with --client." : "give --frequency of at least 1, --off-cpu or --event.")
             )
         }
         guard !client || (target.port.isEmpty && !audit) else {
@@ -125,19 +128,20 @@ struct RedisCommand: ParsableCommand {
         if maxCost != nil { try Capabilities.requireRunStatistics(for: "--max-cost") }
         let started = WallTime(), events = try SessionEvents()
         let targets = try found.map { try SessionTarget($0) }
-        let samples = sampling.recordsStacks
+        let (places, sampling) = try event.events(beside: sampling, pids: pids)
+        let samples = sampling.recordsStacks || !places.isEmpty
         let login = try audit ? RedisAudit.Login(user: auditUser, passwordFile: auditPasswordFile) : nil
         let directory = try DirectorySink(of: found, at: output, started: started, withSyscalls: !noSyscalls)
         let turns = try Turns(), work = samples && !client ? try WorkMaps(keepingStacksOf: calls.selection) : nil
         let requests = RequestProbe(
             .redis, found, watched: watched, side: client ? .client : .server, hook: target.hook, followsTLS: !noTLS, rows: rows, turns: turns,
             work: work, began: began,
-            isSolePurpose: command.isEmpty && !sampling.isAskedFor
+            isSolePurpose: command.isEmpty && !sampling.isAskedFor && places.isEmpty
         )
         let folding = samples ? StackFolding(targets: pids, sampling) : nil
         var probes: [any Probe] = [requests]
         if !noSyscalls { probes.append(SyscallCounting(watched: watched, turns: turns)) }
-        if let folding { probes.append(StackSampling(watched: watched, sampling, folding: folding, work: work, turns: turns)) }
+        if let folding { probes.append(StackSampling(watched: watched, sampling, folding: folding, events: places, work: work, turns: turns)) }
         if let login { probes.append(RedisAudit(of: requests, found, login)) }
         let printing: any Sink = json ? JSONSink() : TableSink(histograms: histograms, side: client ? .client : .server, top: top, directory: directory)
         var plan = Session.Plan(

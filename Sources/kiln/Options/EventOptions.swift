@@ -33,6 +33,14 @@ struct EventOptions: ParsableArguments {
         }
     }
 
+    /// The events, and how stacks are sampled beside them: on-CPU samples are taken only if a frequency is given. `pids`: of the targets.
+    func events(beside sampling: SamplingOptions, pids: [Int32]) throws -> ([Event], SamplingOptions) {
+        let events = try EventNames(every: UInt64(every ?? 1), frequency: sampling.givenFrequency, pids: pids).events(split)
+        var sampling = sampling
+        if !events.isEmpty, sampling.givenFrequency == nil { sampling.frequencyArgument = FrequencyArgument(hertz: 0) }
+        return (events, sampling)
+    }
+
     func validate() throws {
         if let pattern, !lists { throw ValidationError("Unexpected argument '\(pattern)': a command stands behind --.") }
         if let every, every == 0 { throw ValidationError("--count 0 takes no stack: give 1 or more.") }
