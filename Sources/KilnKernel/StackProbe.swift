@@ -123,6 +123,7 @@ public struct StackProbe: ~Copyable {
     public mutating func stop() {
         waits?.stop(&object)
         object.detach()
+        held?.freeze()
     }
 
     /// BPF run-time statistics of the loaded programs, by name.
@@ -159,7 +160,7 @@ public struct StackProbe: ~Copyable {
         try stats.forEachCopy(of: kiln_stack_stats.self, entries: rows.count) { row, copy in
             rows[row].seen &+= copy.pointee.seen
             rows[row].recorded &+= copy.pointee.recorded
-            rows[row].leftOut &+= copy.pointee.left_out
+            rows[row].leftOut.add(LeftOutCounts(copy.pointee.left_out))
             rows[row].dropped &+= copy.pointee.dropped
             rows[row].kernelTruncated &+= copy.pointee.kernel_truncated
             withUnsafeBytes(of: copy.pointee.ends) { bytes in
@@ -168,7 +169,7 @@ public struct StackProbe: ~Copyable {
                 }
             }
         }
-        for (key, stacks) in try held?.forEach({ _, _ in }) ?? [:] { rows[key.kind.rawValue * 2 * targets + key.process].dropped &+= stacks }
+        try held?.forEachDropped { key, stacks in rows[key.kind.rawValue * 2 * targets + key.process].dropped &+= stacks }
         func counts(_ kind: StackKind) -> (targets: [SampleCounts], descendants: [SampleCounts]) {
             let first = kind.rawValue * 2 * targets
             return (Array(rows[first..<first + targets]), Array(rows[first + targets..<first + 2 * targets]))
@@ -198,12 +199,20 @@ public struct StackProbe: ~Copyable {
             if weight.pointee != 0, let key = StackTable.Key(key.pointee) { sums[key] = weight.pointee }
         }
         var times = try waits?.read() ?? [:]
-        _ = try held?.forEach { key, held in
+        try held?.forEachKept { key, held in
             if key.kind == .offCPU { times[key, default: WaitTimes()].add(WaitTimes(held)) } else { sums[key, default: 0] &+= held.ns.0 }
         }
         ring.set(sums, times, try waits?.wakes() ?? [:])
         try drain()
         return ring.table
+    }
+}
+
+extension LeftOutCounts {
+    /// In the order of `enum kiln_left_out`.
+    fileprivate init(_ counts: (UInt64, UInt64, UInt64, UInt64)) {
+        self.init()
+        (otherCalls, eventLoop, background, unknown) = counts
     }
 }
 

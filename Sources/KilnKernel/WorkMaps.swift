@@ -85,34 +85,56 @@ extension kiln_work_options {
 
 /// Stacks that are not in their sums yet: the next event of their thread decides what they are for, or a program settles them when it holds the
 /// next one.
-struct HeldStacks {
+final class HeldStacks {
+    private struct Held {
+        let key: StackTable.Key
+        let times: kiln_wait_times
+        let isKept: Bool
+
+        /// So many it stands for.
+        var count: UInt64 { key.kind == .offCPU ? times.waits &+ times.earlier_waits : times.ns.0 }
+    }
+
     private let map: BPFMap
     /// Only stacks of calls that were answered, and are to be kept.
     private let isJudged: Bool
+    /// Those of the session's end: requests that are answered later change nothing.
+    private var frozen: [Held]?
 
     init(_ object: borrowing BPFObject, _ work: WorkMaps) throws(KernelError) {
         map = try object.map("held_stacks")
         isJudged = !work.selection.keepsAll
     }
 
-    /// Calls `body` with each one that is kept, and its label; returns how many are not, by kind and process: their calls were not asked for, or not
-    /// answered.
-    func forEach(_ body: (StackTable.Key, kiln_wait_times) -> Void) throws(KernelError) -> [StackTable.Key: UInt64] {
-        var dropped: [StackTable.Key: UInt64] = [:]
+    /// No stack is taken any more.
+    func freeze() { frozen = frozen ?? (try? read()) }
+
+    /// Calls `body` with each one that is kept, and its label.
+    func forEachKept(_ body: (StackTable.Key, kiln_wait_times) -> Void) throws(KernelError) {
+        for held in try all() where held.isKept { body(held.key, held.times) }
+    }
+
+    /// Calls `body` with those that are not, whose calls were not asked for, or not answered, and how many.
+    func forEachDropped(_ body: (StackTable.Key, UInt64) -> Void) throws(KernelError) {
+        for held in try all() where !held.isKept { body(held.key, held.count) }
+    }
+
+    private func all() throws(KernelError) -> [Held] {
+        if let frozen { return frozen }
+        return try read()
+    }
+
+    private func read() throws(KernelError) -> [Held] {
+        var all: [Held] = []
         try map.forEachEntry(key: UInt32.self, value: kiln_held_stacks.self) { _, held in
             let stacks = UnsafeRawPointer(held).assumingMemoryBound(to: kiln_held_stack.self)
             for stack in UnsafeBufferPointer(start: stacks, count: Int(KILN_HELD_STACKS)) {
                 guard stack.state > KILN_HELD_TAKEN.rawValue, var key = StackTable.Key(stack.key) else { continue }
-                if isJudged, stack.state != KILN_HELD_KEPT.rawValue {
-                    let stacks = key.kind == .offCPU ? stack.times.waits &+ stack.times.earlier_waits : stack.times.ns.0
-                    dropped[StackTable.Key(hash: 0, process: key.process, kind: key.kind), default: 0] &+= stacks
-                    continue
-                }
                 key.label |= Int(stack.work.finalLabel)
-                body(key, stack.times)
+                all.append(Held(key: key, times: stack.times, isKept: !isJudged || stack.state == KILN_HELD_KEPT.rawValue))
             }
         }
-        return dropped
+        return all
     }
 }
 

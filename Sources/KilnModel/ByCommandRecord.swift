@@ -102,7 +102,7 @@ extension SessionRecord.ByCommand {
         for wait in waits { sums[group(wait.process, wait.work), default: Sums()].waits.add(wait.times, isIdle: wait.isIdle) }
         let kept = sums.filter { $0.key != .children }.values.map(\.samples).saturatingSum
         // Where some calls' stacks only are kept, there are others.
-        let all = snapshot.samples.indices.contains(process) ? snapshot.samples[process].recorded &+ snapshot.samples[process].leftOut : 0
+        let all = snapshot.samples.indices.contains(process) ? snapshot.samples[process].recorded &+ snapshot.samples[process].leftOut.sum : 0
         let total = max(kept, all)
         let sorted = sums.sorted { one, other in
             if one.key.rank != other.key.rank { return one.key.rank < other.key.rank }

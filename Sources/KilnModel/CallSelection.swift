@@ -26,7 +26,8 @@ public struct CallSelection: Equatable, Sendable {
     /// after 10 / (1 - share) calls with a service, 1,000 for p99. Until then it is not known what is slow. Blocking commands have no service.
     public func thresholds(of snapshot: Snapshot) -> [CommandKey: Nanoseconds] {
         guard case .percentile(let share) = threshold else { return [:] }
-        return snapshot.commands.compactMapValues { counts in
+        let wanted = Set(commands.map { $0.uppercased() })
+        return snapshot.commands.filter { wanted.isEmpty || wanted.contains($0.key.name.description) }.compactMapValues { counts in
             guard let service = counts.phases[.service], service.count >= UInt64(PercentileEstimate.timesNeeded(share)) else { return nil }
             return service.percentile(share)
         }

@@ -227,7 +227,8 @@ public struct SessionRecord: Codable, Sendable {
         public var recorded: UInt64
         /// Where only some calls' stacks are kept: of the recorded ones those in stacks.folded, and besides them the samples of other work, of which
         /// no stack was taken. Absent where all are kept.
-        public var kept, leftOut: UInt64?
+        public var kept: UInt64?
+        public var leftOut: LeftOutCounts?
         /// The recorded stacks that reach the outermost function.
         public var complete: UInt64
         /// Recorded stacks by unwind termination of the user side (`UnwindTermination.name`), only those that occurred.
@@ -453,7 +454,7 @@ public struct SessionRecord: Codable, Sendable {
     /// Adds on-CPU samples. `expected`: nil if every process was sampled.
     public mutating func addSamples(of snapshot: Snapshot, process: Int, frequency: Int, expected: UInt64?) {
         let counted = process < snapshot.samples.count ? snapshot.samples[process] : SampleCounts()
-        let keepsSome = counted.leftOut != 0 || counted.dropped != 0
+        let keepsSome = counted.leftOut.sum != 0 || counted.dropped != 0
         samples.onCPU = OnCPU(
             frequencyHz: frequency, expected: expected, recorded: counted.recorded, kept: keepsSome ? counted.recorded &- counted.dropped : nil,
             leftOut: keepsSome ? counted.leftOut : nil, complete: counted.complete, ends: counted.terminationsByName,

@@ -221,9 +221,9 @@ public struct SampleCounts: Equatable, Sendable {
     public var seen: UInt64 = 0
     /// The hits whose stack was counted.
     public var recorded: UInt64 = 0
-    /// Where only some calls' stacks are kept: the hits without a stack, because the thread worked for no such call; and the recorded stacks of calls
+    /// Where only some calls' stacks are kept: the hits without a stack, because the thread worked for no such call, and the recorded stacks of calls
     /// that turned out to be none.
-    public var leftOut: UInt64 = 0
+    public var leftOut = LeftOutCounts()
     public var dropped: UInt64 = 0
     /// The recorded stacks whose kernel side was truncated at the depth limit.
     public var kernelTruncated: UInt64 = 0
@@ -240,7 +240,7 @@ public struct SampleCounts: Equatable, Sendable {
     public mutating func add(_ other: SampleCounts) {
         seen &+= other.seen
         recorded &+= other.recorded
-        leftOut &+= other.leftOut
+        leftOut.add(other.leftOut)
         dropped &+= other.dropped
         kernelTruncated &+= other.kernelTruncated
         terminations.merge(other.terminations, uniquingKeysWith: &+)
@@ -250,12 +250,40 @@ public struct SampleCounts: Equatable, Sendable {
         var difference = SampleCounts()
         difference.seen = seen &- earlier.seen
         difference.recorded = recorded &- earlier.recorded
-        difference.leftOut = leftOut &- earlier.leftOut
+        difference.leftOut = leftOut.since(earlier.leftOut)
         difference.dropped = dropped &- earlier.dropped
         difference.kernelTruncated = kernelTruncated &- earlier.kernelTruncated
         for (termination, count) in terminations where count != earlier.terminations[termination] ?? 0 {
             difference.terminations[termination] = count &- (earlier.terminations[termination] ?? 0)
         }
+        return difference
+    }
+}
+
+/// Hits of which no stack was taken, by what the thread worked on: the kernel side's `enum kiln_left_out`.
+public struct LeftOutCounts: Equatable, Codable, Sendable {
+    /// Calls that were known not to be asked for when they were received.
+    public var otherCalls: UInt64 = 0
+    public var eventLoop: UInt64 = 0
+    public var background: UInt64 = 0
+    /// As with io-threads, where requests pass from one thread to another.
+    public var unknown: UInt64 = 0
+
+    enum CodingKeys: String, CodingKey {
+        case background, unknown, otherCalls = "other_calls", eventLoop = "event_loop"
+    }
+
+    public init() {}
+
+    private static let counts = [\LeftOutCounts.otherCalls, \.eventLoop, \.background, \.unknown]
+
+    public var sum: UInt64 { Self.counts.reduce(0) { $0 &+ self[keyPath: $1] } }
+
+    public mutating func add(_ other: LeftOutCounts) { for count in Self.counts { self[keyPath: count] &+= other[keyPath: count] } }
+
+    func since(_ earlier: LeftOutCounts) -> LeftOutCounts {
+        var difference = self
+        for count in Self.counts { difference[keyPath: count] &-= earlier[keyPath: count] }
         return difference
     }
 }

@@ -162,7 +162,7 @@ public struct StackTable: Sendable {
 
     public mutating func learn(_ key: Key, _ stack: StackFrames) { frames[Stack(hash: key.hash, process: key.process)] = stack }
 
-    private func frames(of key: Key) -> StackFrames? { frames[Stack(hash: key.hash, process: key.process)] }
+    func frames(of key: Key) -> StackFrames? { frames[Stack(hash: key.hash, process: key.process)] }
 
     private func work(_ key: Key) -> Work { commandNames.map { Work(label: key.label, names: $0) } ?? Work(.unlabelled) }
 

@@ -85,7 +85,7 @@ struct ByCommandTests {
         #expect(record.commands.map { "\($0.name) \($0.verdict ?? "") \($0.calls ?? 0) \($0.samples)" } == ["GET slow 12 9", "GET fast 988 30"])
         // The share is one of all samples, those without a kept stack among them.
         var counts = SampleCounts()
-        (counts.recorded, counts.dropped, counts.leftOut) = (60, 21, 30)
+        (counts.recorded, counts.dropped, counts.leftOut.eventLoop) = (60, 21, 30)
         snapshot.samples = [counts]
         let shares = SessionRecord.ByCommand(process: 0, onCPU: stacks, offCPU: nil, waits: [], frequency: 100, snapshot: snapshot).commands.map(\.share)
         #expect(shares == [9.0 / 90, 30.0 / 90])

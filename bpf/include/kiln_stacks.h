@@ -231,12 +231,12 @@ struct kiln_stack {
 
 /* Stacks of one kind of a listed process, or of all that descend from it; one copy for each possible CPU. */
 struct kiln_stack_stats {
-	__u64 seen;                 /* a stack was asked for */
-	__u64 recorded;             /* and its stack was counted */
-	__u64 kernel_truncated;     /* recorded, with more than KILN_KERNEL_DEPTH frames in the kernel */
-	__u64 left_out;             /* no stack was taken: the thread worked for none of the calls that are asked for */
-	__u64 dropped;              /* recorded, and in no sum: of a call that turned out not to be asked for */
-	__u64 ends[KILN_END_COUNT]; /* recorded, by how the user's side ended */
+	__u64 seen;                          /* a stack was asked for */
+	__u64 recorded;                      /* and its stack was counted */
+	__u64 kernel_truncated;              /* recorded, with more than KILN_KERNEL_DEPTH frames in the kernel */
+	__u64 left_out[KILN_LEFT_OUT_COUNT]; /* no stack was taken: the thread worked for none of the calls that are asked for */
+	__u64 dropped;                       /* recorded, and in no sum: of a call that turned out not to be asked for */
+	__u64 ends[KILN_END_COUNT];          /* recorded, by how the user's side ended */
 };
 
 #define KILN_STACK_LOSSES(X) \

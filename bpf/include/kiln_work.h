@@ -38,6 +38,7 @@ enum kiln_activity {
 	X(IO_THREADS, "io-threads", "requests pass from one thread to another, and can't be followed there") \
 	X(EDGE, "edge of the session", "before the first event of the thread that is seen, or after the last one") \
 	X(NOT_FOLLOWED, "not followed", "a receive whose requests are not known: of another protocol, or counted as lost") \
+	X(OUTGOING, "own connections", "connections that the server has opened itself, as to its master: they carry no client's commands") \
 	X(UNMATCHED, "unmatched reply", "a send that is not matched with a request: messages to subscribers, replication") \
 	X(NO_ROOM, "no room", "too many different stacks before it was known what they were for")
 
@@ -54,6 +55,15 @@ enum kiln_verdict {
 	KILN_VERDICT_SLOW, /* its service was longer than asked for */
 	KILN_VERDICT_FAST,
 	KILN_VERDICT_LEFT_OUT,
+};
+
+/* Of what no stack is taken where only some calls' stacks are kept. */
+enum kiln_left_out {
+	KILN_LEFT_OUT_CALLS, /* of other calls */
+	KILN_LEFT_OUT_LOOP,
+	KILN_LEFT_OUT_BACKGROUND,
+	KILN_LEFT_OUT_UNKNOWN,
+	KILN_LEFT_OUT_COUNT
 };
 
 #define KILN_WORK_SLOTS 64 /* threads of servers whose work is followed: the main thread of each target by its index, and others behind */
@@ -110,9 +120,9 @@ struct kiln_work {
 	__u32 held;        /* stacks that wait for a decision */
 	__u16 verdict;     /* of the last call that the present send has answered, plus 1; 0: of none */
 	__u16 reserved;
-	__u64 judged_ns; /* when that call was received */
-	__u64 held_for;  /* where only some calls' stacks are kept: a bit for each connection that has such stacks (kiln_held_bit) */
-	__u32 held_end;  /* all held stacks lie before this index */
+	__u64 judged_ns;   /* when that call was received */
+	__u64 held_for;    /* where only some calls' stacks are kept: a bit for each connection that has such stacks (kiln_held_bit) */
+	__u32 held_end;    /* all held stacks lie before this index */
 	__u16 outer_label; /* of the execution inside of which the event loop runs; 0: it is the outermost loop */
 	__u16 unused;
 	__u64 outer_connection; /* as `connection`, of that execution */

@@ -188,6 +188,12 @@ static __always_inline void follow_receive(
 	desync(x);
 }
 
+/* The label of what can't be followed. */
+static __always_inline __u16 unfollowed(const struct connection *x)
+{
+	return KILN_LABEL(KILN_ACTIVITY_UNKNOWN, x->flags & OUTGOING ? KILN_UNKNOWN_OUTGOING : KILN_UNKNOWN_NOT_FOLLOWED);
+}
+
 /* The current thread has received: what it works on. In a function, for its stack. */
 __noinline int work_receives(struct connection *x, const struct receive *receive, __u32 process)
 {
@@ -209,8 +215,10 @@ __noinline int work_receives(struct connection *x, const struct receive *receive
 static __always_inline void connection_receives(
 	const struct place *place, struct connection *x, struct receive *receive, struct task_struct *task, __u32 process)
 {
-	receive->reads = receive->then = KILN_LABEL(KILN_ACTIVITY_UNKNOWN, KILN_UNKNOWN_NOT_FOLLOWED);
+	receive->reads = 0;
 	follow_receive(place, x, receive, task, process);
+	if (!receive->reads)
+		receive->reads = receive->then = unfollowed(x);
 	if (work_options.followed)
 		work_receives(x, receive, process);
 }
@@ -491,7 +499,7 @@ static __always_inline void follow_send(const struct place *place, struct connec
 static __always_inline __u16 label_of_send(const struct connection *x)
 {
 	if (x->sync != SYNCED)
-		return KILN_LABEL(KILN_ACTIVITY_UNKNOWN, KILN_UNKNOWN_NOT_FOLLOWED);
+		return unfollowed(x);
 	if (x->flags & UNMATCHED || x->waiting == WAITING_NONE)
 		return KILN_LABEL(KILN_ACTIVITY_UNKNOWN, KILN_UNKNOWN_UNMATCHED);
 	return call_label(x, KILN_ACTIVITY_REPLY, x->waiting == WAITING_PIPELINE ? KILN_LABEL_SEVERAL : command_in_flight(x));

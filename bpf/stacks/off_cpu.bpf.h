@@ -160,7 +160,7 @@ static __always_inline void begin_wait(void *context, struct task_struct *task, 
 	count_in(where, &stats->seen);
 	find_work(&work->known, task, stack->key.process);
 	if (is_left_out(&work->known)) {
-		count_in(where, &stats->left_out);
+		count_left_out(&work->known, stats);
 		return;
 	}
 	if (is_of_call(work->known.label)) /* a command waits for something of its own */

@@ -214,7 +214,7 @@ static __always_inline void add_stack(
 	count_in(where, &stats->seen);
 	find_work(&work->known, task, stack->key.process);
 	if (is_left_out(&work->known)) {
-		count_in(where, &stats->left_out);
+		count_left_out(&work->known, stats);
 		return;
 	}
 	take_stack(stack, u, task, bpf_get_stack(context, stack->frames, KERNEL_STACK_BYTES, 0));

@@ -244,6 +244,20 @@ static __always_inline bool is_left_out(const struct kiln_known_work *known)
 	return work_options.judged && known->is_decided && !is_of_call(known->label);
 }
 
+static __always_inline void count_left_out(const struct kiln_known_work *known, struct kiln_stack_stats *stats)
+{
+	__u16 activity = known->label >> KILN_LABEL_ACTIVITY_SHIFT & (KILN_LABEL_ACTIVITIES - 1);
+	enum kiln_left_out what = KILN_LEFT_OUT_CALLS;
+
+	if (activity == KILN_ACTIVITY_LOOP)
+		what = KILN_LEFT_OUT_LOOP;
+	else if (activity == KILN_ACTIVITY_BACKGROUND)
+		what = KILN_LEFT_OUT_BACKGROUND;
+	else if (activity == KILN_ACTIVITY_UNKNOWN)
+		what = KILN_LEFT_OUT_UNKNOWN;
+	__sync_fetch_and_add(&stats->left_out[what], 1);
+}
+
 /* Holds a stack of the current thread, or of one that does not run. False: there is no room. */
 static __always_inline bool hold_stack(
 	const struct kiln_stack_key *key, const struct kiln_known_work *known, const struct kiln_wait_times *times)

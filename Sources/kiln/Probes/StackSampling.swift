@@ -105,7 +105,12 @@ final class StackSampling: Probe {
 
     var events: [RecordedEvent] { at.map(\.recorded) }
 
-    func stacks() throws -> StackTable? { try probe?.stacks() }
+    func stacks() throws -> StackTable? {
+        var table = try probe?.stacks()
+        // What holds up a call's reply belongs into the graph of the slow ones.
+        if let work, work.selection.keepsAll { table?.separateWorkOfEventLoops() }
+        return table
+    }
 
     func describe(_ record: inout SessionRecord, at moment: SessionMoment) {
         targetCPU = moment.cpu

@@ -58,9 +58,16 @@ struct SessionText {
         let cut = counts.kernelTruncated == 0 ? "" : ", \(counts.kernelTruncated) truncated at the depth limit in the kernel"
         let cpu = Nanoseconds(UInt64(saturating: record.cost.targetCPUS * 1e9))
         let expected = counts.expected.map { " of \($0) expected from \(cpu) of CPU time" } ?? ""
-        var lines: [String] = ["samples: \(counts.recorded &+ (counts.leftOut ?? 0)) recorded\(expected)\(whole)\(cut)"]
+        var lines: [String] = ["samples: \(counts.recorded &+ (counts.leftOut?.sum ?? 0)) recorded\(expected)\(whole)\(cut)"]
         if let kept = counts.kept, let leftOut = counts.leftOut {
-            lines.append("  \(kept) kept, of the calls that are asked for; left out: \(counts.recorded &- kept) of other calls, \(leftOut) of other work")
+            let rest = [
+                (counts.recorded &- kept, "of calls that turned out not to be"), (leftOut.otherCalls, "of other commands or clients"),
+                (leftOut.eventLoop, "of the event loop"), (leftOut.background, "of background threads"), (leftOut.unknown, "of unknown work"),
+            ].filter { $0.0 != 0 }.map { "\(grouped($0.0)) \($0.1)" }
+            lines.append("  \(grouped(kept)) kept, of the calls that are asked for" + (rest.isEmpty ? "" : "; left out: " + rest.joined(separator: ", ")))
+            if leftOut.unknown > kept {
+                lines.append("  most work can't be told apart by call (io-threads, connections not followed): a session without these options says why")
+            }
         }
         lines += terminations(counts.ends)
         if let others = counts.descendants {
