@@ -115,7 +115,7 @@ let package = Package(
                 "kiln", "kiln-observer", "KilnModel", "KilnKernel", "KilnSymbols", "KilnTargets", "CLibbpf", "CLibdwReference", "StackCheck", "TestSupport",
                 "ToyProtocol", .product(name: "SystemPackage", package: "swift-system"),
             ],
-            exclude: ["Output/Golden"]
+            exclude: ["Output/Golden", "Work/Fixtures"]
         ),
     ]
 )
