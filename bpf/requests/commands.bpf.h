@@ -202,6 +202,7 @@ static __always_inline void connection_receives(
 	event.connection = x->id;
 	event.received_ns = receive->io.returned_ns;
 	event.label = receive->reads;
+	w->kept_ns = kept_from(x, receive->then, receive->io.returned_ns);
 	work_goes_on(w, slot, &event, receive->then, receive->io.returned_ns);
 }
 

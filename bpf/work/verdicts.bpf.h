@@ -122,11 +122,35 @@ static __always_inline void count_judged(struct kiln_judged_calls *sum, const st
 	sum->blocked_ns += calls->blocked_ns;
 }
 
+static __always_inline __u64 threshold_of(__u32 row)
+{
+	const __u64 *own = bpf_map_lookup_elem(&thresholds, &row);
+
+	return own && *own ? *own : work_options.slower_than_ns;
+}
+
+/* From when on a call's stacks are certain to be kept if it is still executed then; 0: its reply decides. Calls that take long have more different
+ * stacks than can be held. */
+static __always_inline __u64 kept_from(const struct connection *x, __u16 label, __u64 received_ns)
+{
+	__u32 row = label >> KILN_LABEL_ROW_SHIFT & (KILN_LABEL_ROWS - 1);
+	__u64 threshold;
+	__u8 class;
+
+	if (label != KILN_LABEL(KILN_ACTIVITY_EXEC, row) || row == KILN_LABEL_SEVERAL || !work_options.judged ||
+		work_options.errors_only || (work_options.clients && !(x->flags & TRACED)))
+		return 0;
+	threshold = threshold_of(row);
+	class = row_class(row);
+	if (threshold == KILN_NO_THRESHOLD || class == KILN_CLASS_UNTIMED || class == KILN_CLASS_BLOCKING)
+		return 0;
+	return received_ns + threshold;
+}
+
 static __always_inline __u32 verdict_on(const struct connection *x, const struct answered_calls *calls, __u64 service_ns)
 {
 	__u32 row = calls->row;
-	const __u64 *own = bpf_map_lookup_elem(&thresholds, &row);
-	__u64 threshold = own && *own ? *own : work_options.slower_than_ns;
+	__u64 threshold = threshold_of(row);
 	__u8 class = row_class(row);
 
 	if (class == KILN_CLASS_UNTIMED || class == KILN_CLASS_BLOCKING || calls->sent_ns < calls->received_ns)
