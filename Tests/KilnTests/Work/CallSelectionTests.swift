@@ -20,7 +20,7 @@ extension KernelTests {
             #expect(late < calls / 20, "\(late) fast calls were slow")
             let slow = session.byCommand.owners(of: "slow_branch"), fast = session.byCommand.owners(of: "fast_branch")
             #expect(Array(slow.keys) == ["BRANCH (slow)"], "\(slow)")
-            #expect(fast["BRANCH (fast)"] ?? 0 > 0 && fast["BRANCH (slow)"] ?? 0 <= late * 2 && fast.count <= 2, "\(fast), \(late) late")
+            #expect(fast["BRANCH (fast)"] ?? 0 > 0 && fast["BRANCH (slow)"] ?? 0 <= late * 3 && fast.count <= 2, "\(fast), \(late) late")
             #expect(judged.slow.serviceNs > calls * 2_000_000 && judged.fast.serviceNs > (calls - late) * 100_000, "\(judged)")
             // Seen: kept, dropped (what was recorded and not kept), and left out.
             let seen = onCPU.recorded + (onCPU.leftOut ?? 0), expected = Double(onCPU.expected ?? 0)
@@ -34,7 +34,7 @@ extension KernelTests {
             session.expectSums()
             let late = try session.judged("BRANCH").slow.count - calls, onCPU = session.record.samples.onCPU
             #expect(session.rows.map(\.name) == ["BRANCH"] && session.rows.first?.verdict == "slow", "\(session.rows)")
-            #expect(session.byCommand.owners(of: "fast_branch")["BRANCH (slow)"] ?? 0 <= late * 2)
+            #expect(session.byCommand.owners(of: "fast_branch")["BRANCH (slow)"] ?? 0 <= late * 3)
             // A fast call has a twentieth of the time of a slow one.
             #expect((onCPU.kept ?? 0) > onCPU.recorded * 8 / 10 && (onCPU.kept ?? 0) < onCPU.recorded, "\(onCPU)")
         }
@@ -55,8 +55,25 @@ extension KernelTests {
             let all = judged.slow.count + judged.fast.count
             #expect(all > calls / 3 && all <= calls - 1000, "\(judged)")
             #expect(judged.slow.count > 0 && judged.slow.count < all / 40, "\(judged)")
-            let slow = session.byCommand.owners(of: "slow_branch")["BRANCH (slow)"] ?? 0, fast = session.byCommand.owners(of: "fast_branch")["BRANCH (slow)"] ?? 0
+            let slow = session.byCommand.owners(of: "slow_branch")["BRANCH (slow)"] ?? 0,
+                fast = session.byCommand.owners(of: "fast_branch")["BRANCH (slow)"] ?? 0
             #expect(slow > judged.slow.count * 5 && fast <= slow / 20, "\(slow) and \(fast) of \(judged.slow.count) calls")
+        }
+
+        /// A slow call with more different stacks than a thread can hold.
+        @Test(arguments: [["--slower-than", "10ms"], ["--command", "EVAL"]]) func longCallsKeepAllTheirStacks(options: [String]) throws {
+            let script = """
+                for i = 1, 20000 do
+                    redis.call('SET', 'a' .. i, i) redis.call('HSET', 'h' .. i % 100, i, i) redis.call('ZADD', 'z' .. i % 50, i, i)
+                    redis.call('LPUSH', 'l' .. i % 20, i) redis.call('EXPIRE', 'a' .. i, 100)
+                end
+                redis.call('KEYS', 'a1*') redis.call('SORT', 'l1') return 1
+                """
+            let server = try KnownWork.server()
+            let session = try WorkSession(server, options) { try server.repeating(1, ["EVAL", script, "0"], ["GET", "key"]) }
+            let onCPU = session.record.samples.onCPU, full = session.record.lost["held_stacks_full"] ?? 0
+            #expect(try session.judged("EVAL").slow.count == 1)
+            #expect(full < (onCPU.kept ?? onCPU.recorded) / 20, "\(onCPU), \(full) lost")
         }
 
         struct Filter: CustomTestStringConvertible, Sendable {
@@ -67,13 +84,14 @@ extension KernelTests {
         }
 
         @Test(arguments: [
-            Filter(options: ["--command", "burn.a"], calls: ["BURN.A": 2], functions: ["burn_a"]),
-            Filter(options: ["--command", "BURN.B", "--command", "FAIL", "--off-cpu"], calls: ["BURN.B": 1, "FAIL": 2], functions: ["burn_b", "burn_failing"]),
+            Filter(
+                options: ["--command", "burn.b", "--command", "FAIL", "--off-cpu"], calls: ["BURN.B": 1, "FAIL": 2], functions: ["burn_b", "burn_failing"]),
             Filter(options: ["--client-address", "127.0.0.2"], calls: ["BURN.B": 1, "FAIL": 1], functions: ["burn_b", "burn_failing"]),
             Filter(options: ["--client-address", "unix"], calls: ["BURN.A": 1], functions: ["burn_a"]),
             Filter(options: ["--errors", "--off-cpu"], calls: ["FAIL": 2], functions: ["burn_failing"]),
-            Filter(options: ["--errors", "--client-address", "127.0.0.1"], calls: ["FAIL": 1], functions: []),
-            Filter(options: ["--command", "FAIL", "--client-address", "127.0.0.2", "--hook", "syscall"], calls: ["FAIL": 1], functions: ["burn_failing"]),
+            Filter(
+                options: ["--errors", "--command", "FAIL", "--client-address", "127.0.0.2", "--hook", "syscall"], calls: ["FAIL": 1],
+                functions: ["burn_failing"]),
         ])
         func onlyWhatIsAskedForIsKept(_ filter: Filter) throws {
             // The server is for clients of other addresses, too.

@@ -34,7 +34,9 @@ extension KernelTests {
             let commands = inThreads.filter { ["BURN.A", "GET"].contains($0.frames[2]) }
             #expect(!commands.isEmpty && commands.allSatisfy { ["read", "reply"].contains($0.frames[3]) }, "\(commands.map { $0.frames.prefix(4) })")
             for (function, phase) in [("tcp_sendmsg_[k]", "reply"), ("tcp_recvmsg_[k]", "read")] {
-                let others = inThreads.filter { $0.frames.contains(function) && !(["BURN.A", "GET", "CONFIG"].contains($0.frames[2]) && $0.frames[3] == phase) }
+                let others = inThreads.filter {
+                    $0.frames.contains(function) && !(["BURN.A", "GET", "CONFIG"].contains($0.frames[2]) && $0.frames[3] == phase)
+                }
                 // The session begins and ends in the middle of some.
                 #expect(others.reduce(0) { $0 + $1.samples } <= 3, "\(others)")
             }

@@ -28,13 +28,19 @@ final class KnownWork {
     /// A server that has loaded it.
     static func server(_ arguments: [String] = [], build: ServerBuild = .redis7) throws -> RedisServer {
         let module = try KnownWork(in: build.root)
-        return try RedisServer(module.arguments + arguments, build: build)
+        return try module.loaded(RedisServer(module.arguments + arguments, build: build))
     }
 
     /// A server with it that runs on one CPU.
     static func server(onCPU cpu: Int) throws -> RedisServer {
         let module = try KnownWork()
-        return try RedisServer(module.arguments, command: ["taskset", "-c", "\(cpu)", "redis-server"])
+        return try module.loaded(RedisServer(module.arguments, command: ["taskset", "-c", "\(cpu)", "redis-server"]))
+    }
+
+    /// Once the server answers: it takes connections before it loads its modules.
+    private func loaded(_ server: RedisServer) throws -> RedisServer {
+        _ = try Connection(port: server.port).reply(to: "PING")
+        return server
     }
 }
 

@@ -36,77 +36,77 @@ extension KernelTests {
 
         private static let cases: [Case] = [
             Case(testDescription: "default", expected: ["BURN.A", "BURN.B", "event loop"]),
-            Case(testDescription: "off-CPU", options: ["--off-cpu"], expected: ["BURN.A", "BURN.B"]),
             Case(testDescription: "off-CPU with idle waits and threads", options: ["--off-cpu", "--idle", "--threads"]),
             Case(testDescription: "off-CPU alone", options: ["-F", "0", "--off-cpu"], hasNoSamples: true),
-            Case(testDescription: "no system calls", options: ["--no-syscalls"]),
             Case(testDescription: "hook syscall", options: ["--hook", "syscall", "--off-cpu"], expected: ["BURN.A", "BURN.B"]),
             Case(testDescription: "slow calls and fast ones", options: ["--slower-than", "300us", "--compare-slow", "--off-cpu"], owners: []),
             Case(testDescription: "slow calls, hook syscall", options: ["--slower-than", "300us", "--off-cpu", "--hook", "syscall"], owners: []),
-            Case(testDescription: "unix socket", options: ["--off-cpu"]) { server in
+            Case(testDescription: "unix socket, without system calls", options: ["--off-cpu", "--no-syscalls"]) { server in
                 let client = try Connection(unixSocket: server.unixSocket)
-                for _ in 0..<load(601) { for words in [["SET", "key", "value"], ["BURN.A", "200"], ["GET", "key"]] { try client.ask(words) } }
-            },
-            Case(testDescription: "transactions", options: ["--off-cpu"], expected: ["EXEC", "pipeline"], owners: ["EXEC", "[pipeline]"]) { server in
-                let client = try Connection(port: server.port)
-                try exchange(client, load(401), [["MULTI"], ["SET", "key", "value"], ["BURN.A", "200"], ["EXEC"]], until: ":200\r\n")
-                for _ in 0..<load(401) {
-                    try client.ask(["MULTI"])
-                    try client.ask(["BURN.A", "201"])
-                    try exchange(client, 1, [["EXEC"]], until: ":201\r\n")
-                }
+                for _ in 0..<load(401) { for words in [["SET", "key", "value"], ["BURN.A", "200"], ["GET", "key"]] { try client.ask(words) } }
             },
             Case(
-                testDescription: "pipelines", options: ["--off-cpu"], expected: ["BURN.A", "pipeline"], owners: ["BURN.A", "[pipeline]"]
+                testDescription: "transactions and pipelines", options: ["--off-cpu"], expected: ["EXEC", "pipeline", "BURN.A"],
+                owners: ["EXEC", "[pipeline]", "BURN.A"], load: { try pipelines($0) }
+            ),
+            Case(
+                testDescription: "blocked clients, scripts, subscribers and MONITOR", options: ["--off-cpu"],
+                expected: ["BURN.A", "BLPOP", "LPUSH", "EVAL", "PUBLISH", "unknown"]
             ) { server in
-                let client = try Connection(port: server.port)
-                try exchange(client, load(301), [["SET", "key", "value"], ["GET", "key"], ["BURN.A", "100"], ["GET", "key"], ["BURN.A", "101"]], until: ":101\r\n")
-                try exchange(client, load(301), [["BURN.A", "100"], ["BURN.A", "101"], ["BURN.A", "102"]], until: ":102\r\n")
-            },
-            Case(testDescription: "blocked clients", options: ["--off-cpu"], expected: ["BURN.A", "BLPOP", "LPUSH"]) { server in
-                let blocked = try Connection(port: server.port), client = try Connection(port: server.port)
-                for _ in 0..<load(601) {
-                    try blocked.send(request("BLPOP", "list", "5"))
-                    try client.ask(["BURN.A", "200"])
-                    try client.ask(["LPUSH", "list", "last"])
-                    try blocked.receive(until: "last\r\n")
-                }
-            },
-            Case(testDescription: "scripts", expected: ["EVAL"], owners: []) { server in
+                try subscribersAndMonitor(server)
+                try blockedClients(server)
                 let script = "local t = 0 for i = 1, 20000 do t = t + i end redis.call('SET', 'key', t) return t"
-                try server.repeating(load(1009), ["EVAL", script, "0"])
-            },
-            Case(testDescription: "subscribers and MONITOR", options: ["--off-cpu"], expected: ["BURN.A", "PUBLISH", "unknown"]) { server in
-                let others = try (0..<4).map { _ in try Connection(port: server.port) }
-                for (index, other) in others.enumerated() {
-                    try other.send(index == 0 ? request("MONITOR") : request("SUBSCRIBE", "channel"))
-                    try other.receive(until: index == 0 ? "+OK\r\n" : ":1\r\n")
-                }
-                let client = try Connection(port: server.port)
-                for _ in 0..<load(601) {
-                    try client.ask(["PUBLISH", "channel", "message"])
-                    try client.ask(["BURN.A", "200"])
-                    for other in others.dropFirst() { try other.receive(until: "message\r\n") }
-                }
+                try server.repeating(load(401), ["EVAL", script, "0"])
             },
             Case(
-                testDescription: "a replica", options: ["--off-cpu"], server: ["--repl-diskless-sync-delay", "0"], expected: ["BURN.A", "SET"]
+                testDescription: "a replica, and children that save", options: ["--off-cpu"], server: ["--repl-diskless-sync-delay", "0"],
+                expected: ["BURN.A", "SET", "child processes"]
             ) { server in
                 let replica = try RedisServer(["--replicaof", "127.0.0.1", "\(server.port)"])
                 let client = try Connection(port: replica.port)
                 guard eventually({ (try? client.reply(to: "INFO", "replication").contains("master_link_status:up")) == true }) else {
                     throw TestFailure("the replica did not connect")
                 }
-                try server.repeating(load(601), ["SET", "key", "value"], ["BURN.A", "200"])
-            },
-            Case(testDescription: "children that save", options: ["--off-cpu"], expected: ["BURN.A", "child processes"]) { server in
-                try server.repeating(1, ["DEBUG", "POPULATE", "100000"])
-                for _ in 0..<3 {
-                    try server.repeating(1, ["BGSAVE"])
-                    try server.repeating(load(401), ["SET", "key", "value"], ["BURN.A", "200"])
-                }
+                try server.repeating(1, ["DEBUG", "POPULATE", "100000"], ["BGSAVE"])
+                try server.repeating(load(401), ["SET", "key", "value"], ["BURN.A", "200"])
             },
         ]
+
+        private static func pipelines(_ server: RedisServer) throws {
+            let client = try Connection(port: server.port), times = load(301)
+            try exchange(client, times, [["MULTI"], ["SET", "key", "value"], ["BURN.A", "100"], ["EXEC"]], until: ":100\r\n")
+            for _ in 0..<times {
+                try client.ask(["MULTI"])
+                try client.ask(["BURN.A", "101"])
+                try exchange(client, 1, [["EXEC"]], until: ":101\r\n")
+            }
+            try exchange(client, times, [["SET", "key", "value"], ["BURN.A", "100"], ["GET", "key"], ["BURN.A", "102"]], until: ":102\r\n")
+            try exchange(client, times, [["BURN.A", "100"], ["BURN.A", "101"], ["BURN.A", "103"]], until: ":103\r\n")
+        }
+
+        private static func blockedClients(_ server: RedisServer) throws {
+            let blocked = try Connection(port: server.port), client = try Connection(port: server.port)
+            for _ in 0..<load(401) {
+                try blocked.send(request("BLPOP", "list", "5"))
+                try client.ask(["BURN.A", "200"])
+                try client.ask(["LPUSH", "list", "last"])
+                try blocked.receive(until: "last\r\n")
+            }
+        }
+
+        private static func subscribersAndMonitor(_ server: RedisServer) throws {
+            let others = try (0..<4).map { _ in try Connection(port: server.port) }
+            for (index, other) in others.enumerated() {
+                try other.send(index == 0 ? request("MONITOR") : request("SUBSCRIBE", "channel"))
+                try other.receive(until: index == 0 ? "+OK\r\n" : ":1\r\n")
+            }
+            let client = try Connection(port: server.port)
+            for _ in 0..<load(401) {
+                try client.ask(["PUBLISH", "channel", "message"])
+                try client.ask(["BURN.A", "200"])
+                for other in others.dropFirst() { try other.receive(until: "message\r\n") }
+            }
+        }
 
         @Test(arguments: cases) func everySampleIsInOneRow(_ test: Case) throws {
             let server = try KnownWork.server(test.server)

@@ -31,14 +31,14 @@ static long cpu_ns(void)
 }
 
 /* Mostly of user code: the clock is a system call on some machines. */
-#define BURN(name)                                                                                           \
-	__attribute__((noinline)) static void name(long long usec)                                                 \
-	{                                                                                                          \
-		long end = cpu_ns() + usec * 1000;                                                                       \
-                                                                                                             \
-		while (cpu_ns() < end)                                                                                   \
-			for (int turn = 0; turn < 2000; turn++)                                                                \
-				__asm__ volatile("");                                                                                \
+#define BURN(name) \
+	__attribute__((noinline)) static void name(long long usec) \
+	{ \
+		long end = cpu_ns() + usec * 1000; \
+\
+		while (cpu_ns() < end) \
+			for (int turn = 0; turn < 2000; turn++) \
+				__asm__ volatile(""); \
 	}
 BURN(burn_a)
 BURN(burn_b)
