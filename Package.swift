@@ -116,7 +116,7 @@ let package = Package(
                 "TestSupport",
                 "ToyProtocol", .product(name: "SystemPackage", package: "swift-system"),
             ],
-            exclude: ["Output/Golden"]
+            exclude: ["Output/Golden", "Work/Fixtures"]
         ),
     ]
 )

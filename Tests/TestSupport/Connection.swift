@@ -12,6 +12,31 @@ public final class Connection {
         withoutDelay()
     }
 
+    /// From an address of this machine, such as 127.0.0.2.
+    public init(port: UInt16, from source: String) throws {
+        fd = socket(AF_INET, Int32(SOCK_STREAM.rawValue) | Int32(SOCK_CLOEXEC.rawValue), 0)
+        var own = loopback(port: 0), address = loopback(port: port)
+        own.sin_addr.s_addr = inet_addr(source)
+        let result = withUnsafePointer(to: &own) {
+            $0.withMemoryRebound(to: sockaddr.self, capacity: 1) { bind(fd, $0, socklen_t(MemoryLayout<sockaddr_in>.size)) }
+        }
+        guard result == 0 else {
+            close(fd)
+            throw TestFailure("cannot send from \(source): \(String(cString: strerror(errno)))")
+        }
+        try connect(&address, MemoryLayout<sockaddr_in>.size)
+        withoutDelay()
+    }
+
+    /// Reads little at a time: the kernel holds at most so many bytes for it, and as many again.
+    public init(port: UInt16, receiveBuffer: Int32) throws {
+        fd = socket(AF_INET, Int32(SOCK_STREAM.rawValue) | Int32(SOCK_CLOEXEC.rawValue), 0)
+        var size = receiveBuffer, address = loopback(port: port)
+        setsockopt(fd, SOL_SOCKET, SO_RCVBUF, &size, socklen_t(MemoryLayout<Int32>.size))
+        try connect(&address, MemoryLayout<sockaddr_in>.size)
+        withoutDelay()
+    }
+
     public init(ipv6Port port: UInt16) throws {
         fd = socket(AF_INET6, Int32(SOCK_STREAM.rawValue) | Int32(SOCK_CLOEXEC.rawValue), 0)
         var address = sockaddr_in6()

@@ -121,13 +121,14 @@ struct kiln_work {
 	__u16 verdict;     /* of the last call that the present send has answered, plus 1; 0: of none */
 	__u16 reserved;
 	__u64 judged_ns;   /* when that call was received */
+	__u64 kept_ns;     /* from when on the stacks of the call that is executed are kept, whatever follows; 0: its reply decides */
 	__u64 held_for;    /* where only some calls' stacks are kept: a bit for each connection that has such stacks (kiln_held_bit) */
 	__u32 held_end;    /* all held stacks lie before this index */
 	__u16 outer_label; /* of the execution inside of which the event loop runs; 0: it is the outermost loop */
 	__u16 unused;
 	__u64 outer_connection; /* as `connection`, of that execution */
 	__u64 outer_received_ns;
-	__u64 reserved_too[4];
+	__u64 reserved_too[3];
 };
 
 static inline __u64 kiln_held_bit(__u64 connection)
@@ -153,7 +154,7 @@ struct kiln_known_work {
 	__u16 call;        /* enum kiln_work_call */
 	__u16 label;       /* unless the next event is that of the call; 0: the next event decides */
 	__u16 is_decided;
-	__u16 reserved;
+	__u16 is_kept; /* whatever the reply is */
 };
 
 #pragma clang diagnostic pop

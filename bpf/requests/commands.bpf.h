@@ -208,6 +208,7 @@ __noinline int work_receives(struct connection *x, const struct receive *receive
 	event.connection = x->id;
 	event.received_ns = receive->io.returned_ns;
 	event.label = receive->reads;
+	w->kept_ns = kept_from(receive->then, receive->io.returned_ns);
 	work_goes_on(w, slot, &event, receive->then, receive->io.returned_ns);
 	return 0;
 }

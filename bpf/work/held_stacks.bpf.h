@@ -73,6 +73,9 @@ static __always_inline void find_work_of_thread(struct kiln_known_work *known, c
 	}
 	known->slot = slot;
 	known->is_decided = known->label && (waits || known->call == KILN_CALL_NONE);
+	known->is_kept = known->is_decided && !inner && is_of_call(known->label) && w->kept_ns && now >= w->kept_ns;
+	if (known->is_kept && work_options.has_threshold)
+		known->label |= KILN_VERDICT_SLOW << KILN_LABEL_VERDICT_SHIFT;
 }
 
 /* What a task works on. `process`: its number. In user mode the saved registers are those of an interrupt: no call's. */
@@ -286,7 +289,7 @@ static __always_inline bool add_amount(
 	struct kiln_stack_key labelled = *key;
 
 	labelled.label |= known->label;
-	if (known->is_decided && !work_options.judged)
+	if (known->is_decided && (!work_options.judged || known->is_kept))
 		return add_settled(&labelled, times);
 	if (hold_stack(key, known, times))
 		return true;

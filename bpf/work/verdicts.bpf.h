@@ -91,6 +91,17 @@ static __always_inline __u16 call_label(const struct connection *x, __u16 activi
 	return label;
 }
 
+/* From when on a call's stacks are certain to be kept if it is still executed then; 0: its reply decides. Calls that take long have more different
+ * stacks than can be held. `label`: what its thread does. */
+static __always_inline __u64 kept_from(__u16 label, __u64 received_ns)
+{
+	__u32 row = label >> KILN_LABEL_ROW_SHIFT & (KILN_LABEL_ROWS - 1);
+
+	if (!work_options.judged || work_options.errors_only || row == KILN_LABEL_SEVERAL || label != KILN_LABEL(KILN_ACTIVITY_EXEC, row))
+		return 0;
+	return received_ns + threshold_of(row);
+}
+
 static __always_inline __u32 verdict_on(const struct connection *x, __u32 row, __u64 received_ns, bool are_errors)
 {
 	if (!may_be_kept(x, row) || x->sent_ns < received_ns || (work_options.errors_only && !are_errors))
