@@ -25,13 +25,14 @@ public struct NamedStack: Equatable, Sendable {
 }
 
 extension NamedStack {
-    /// The time in which replies waited for clients to read, as stacks of no function: the server doesn't wait meanwhile, it serves others.
+    /// The time from the first send of replies to their last one, as stacks of no function: the client doesn't read, or the server sends a part in each
+    /// turn of its event loop. The server doesn't wait meanwhile, it serves others.
     ///
     /// - Parameter root: Of the target's stacks.
     public static func sendBlocked(_ verdict: Work.Verdict?, of snapshot: Snapshot, process: Int, root: String) -> [NamedStack] {
         snapshot.judged.filter { $0.key.process == process && $0.value[verdict].sendBlocked != .zero }.map { key, calls in
             NamedStack(
-                process: process, root: root, work: Work(.command(key.name), .reply, verdict), frames: "[send buffer full: the client did not read]",
+                process: process, root: root, work: Work(.command(key.name), .reply, verdict), frames: "[between the sends of a reply]",
                 weight: calls[verdict].sendBlocked.count
             )
         }

@@ -1,7 +1,7 @@
 import Flamegraph
 import KilnModel
 
-/// Where slow calls of each command spend more time than fast ones: on the CPU, off it, and until clients read.
+/// Where slow calls of each command spend more time than fast ones: on the CPU, off it, and between the sends of a reply.
 ///
 /// Of each command as many slow calls as fast ones are compared: the times of those that are more are multiplied by the ratio. A sample then weighs
 /// at most as much as it did, whatever the command, so that the same difference is noise for all.

@@ -93,7 +93,7 @@ struct ByCommandText {
         if found.isEmpty { return filter + (judged.isEmpty ? [] : ["no call was\(slower.isEmpty ? " asked for" : slower)"]) }
         let lines = found.prefix(tableRows).map { name, calls, fast -> Line in
             let all = slower.isEmpty ? record.commands[name]?.count ?? calls.count : [calls.count, fast].saturatingSum
-            let waited = calls.sendBlockedNs == 0 ? "" : ", \(Nanoseconds(calls.sendBlockedNs)) of it until clients read the reply"
+            let waited = calls.sendBlockedNs == 0 ? "" : ", \(Nanoseconds(calls.sendBlockedNs)) of it between the sends of a reply"
             let also = kept.keepsFast ? ", and of the others" : ""
             return
                 "stacks of \(grouped(calls.count)) calls of \(name)\(slower) (of \(grouped(all)))\(also): \(Nanoseconds(calls.serviceNs)) of service\(waited)"

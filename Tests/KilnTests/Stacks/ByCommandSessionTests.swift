@@ -194,15 +194,15 @@ private func label(_ activity: kiln_activity, _ row: Int = 0, _ verdict: kiln_ve
         #expect(
             files.lines("stacks.off-cpu.by-command.folded") == [
                 "\(comm);GET (slow);exec;(uninterruptible);abort 100000000",
-                "\(comm);GET (slow);reply;[send buffer full: the client did not read] 30000000",
+                "\(comm);GET (slow);reply;[between the sends of a reply] 30000000",
             ])
         // Only the text by command has the time that is no wait of the server.
         #expect(files.sum("stacks.off-cpu.folded") == 100_000_000)
         let picture = try #require(files.texts["slow-against-fast.svg"])
-        for part in ["slower than 10.0 ms", "nanoseconds", "uninterruptible", "send buffer full"] { #expect(picture.contains(part), "\(part)") }
+        for part in ["slower than 10.0 ms", "nanoseconds", "uninterruptible", "between the sends"] { #expect(picture.contains(part), "\(part)") }
         #expect(
             files.printed.contains(
-                "stacks of 10 calls of GET slower than 10.0 ms (of 1,000), and of the others: 900 ms of service, 30.0 ms of it until clients read")
+                "stacks of 10 calls of GET slower than 10.0 ms (of 1,000), and of the others: 900 ms of service, 30.0 ms of it between the sends of a reply")
         )
         #expect(files.record.samples.keptCalls?.judged["GET"]?.slow?.count == 10 && files.record.samples.byCommand?.commands.map(\.calls) == [10, 990])
     }
@@ -216,10 +216,10 @@ private func label(_ activity: kiln_activity, _ row: Int = 0, _ verdict: kiln_ve
         let files = try session(probe), comm = files.record.target.comm
         #expect(
             files.lines("stacks.off-cpu.by-command.folded") == [
-                "\(comm);GET;exec;(runnable);abort 5", "\(comm);GET;reply;[send buffer full: the client did not read] 30",
+                "\(comm);GET;exec;(runnable);abort 5", "\(comm);GET;reply;[between the sends of a reply] 30",
             ])
         #expect(files.printed.contains("stacks only of calls that were answered with an error"))
-        #expect(files.printed.contains("stacks of 7 calls of GET (of 1,000): 900 ns of service, 30 ns of it until clients read the reply"))
+        #expect(files.printed.contains("stacks of 7 calls of GET (of 1,000): 900 ns of service, 30 ns of it between the sends of a reply"))
         #expect(files.texts["slow-against-fast.svg"] == nil)
     }
 

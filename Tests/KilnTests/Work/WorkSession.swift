@@ -80,11 +80,14 @@ struct WorkSession {
 
     var rows: [SessionRecord.WorkRow] { (record.samples.byCommand?.commands ?? []) + (record.samples.byCommand?.rest ?? []) }
 
-    /// The calls of a command by their verdicts.
-    func judged(_ command: String) throws -> SessionRecord.KeptCalls.Judged { try #require(record.samples.keptCalls?.judged[command]) }
+    /// The slow calls of a command, or all that were asked for without a threshold; and the others.
+    func judged(_ command: String) throws -> (slow: SessionRecord.KeptCalls.Calls, fast: (count: UInt64, serviceNs: UInt64)) {
+        let calls = try #require(record.samples.keptCalls?.judged[command])
+        return (try #require(calls.slow ?? calls.unjudged), (calls.fast?.count ?? 0, calls.fast?.serviceNs ?? 0))
+    }
 
     /// Time of replies that clients did not read, which no stack of the server has.
-    static let notRead = "[send buffer full: the client did not read]"
+    static let betweenSends = "[between the sends of a reply]"
 
     /// Every sample, and every nanosecond, is in one place: what session.json has recorded and kept, the stacks, those by command, and the rows.
     func expectSums(_ name: String = "", sourceLocation: SourceLocation = #_sourceLocation) {
@@ -99,9 +102,11 @@ struct WorkSession {
         #expect(record.lost["held_stacks_full"] == nil, "\(name): \(record.lost)", sourceLocation: sourceLocation)
         guard let off = record.samples.offCPU, let waits, let waitsByCommand else { return }
         let time = off.sleepingNs + off.uninterruptibleNs + off.runnableNs + off.stoppedNs, shown = time + (showsIdle ? off.idleNs : 0)
-        let unread = waitsByCommand.samples(through: Self.notRead)
+        let unread = waitsByCommand.samples(through: Self.betweenSends)
         let blocked = record.samples.keptCalls.map { kept in
-            kept.judged.values.map { $0.slow.sendBlockedNs + (kept.keepsFast ? $0.fast.sendBlockedNs : 0) }.reduce(0, +)
+            kept.judged.values.map { calls in
+                ((calls.slow ?? calls.unjudged)?.sendBlockedNs ?? 0) + (kept.keepsFast ? calls.fast?.sendBlockedNs ?? 0 : 0)
+            }.reduce(0, +)
         }
         #expect(unread == blocked ?? 0, "\(name)", sourceLocation: sourceLocation)
         let times = [waits.total, waitsByCommand.total - unread]
