@@ -63,7 +63,6 @@ struct span {
 	__u32 late;
 };
 
-#define OTHERS_QUIET_NS 1000000000ULL /* after another thread's receive, executions are unknown for so long */
 #define OTHERS_STEP_NS 100000000ULL   /* how exactly that receive's time is kept: other threads seldom write it */
 #define SAME_TURN_GAP_NS 1000000      /* between sends of one turn, where turns are not seen */
 

@@ -13,8 +13,6 @@
 #include "work/calls.bpf.h"
 #include "work/work.bpf.h"
 
-#define OTHERS_QUIET_NS 1000000000ULL /* as in requests/phases.bpf.h */
-
 /* Scratch of a stack that is taken, by enum stack_context. */
 struct work_scratch {
 	struct kiln_known_work known;

@@ -14,6 +14,8 @@
 #include "common/bpf.h"
 #include "include/kiln_stacks.h"
 
+#define OTHERS_QUIET_NS 1000000000ULL /* after another thread's receive, executions are unknown for so long */
+
 const volatile struct kiln_work_options work_options SEC(".rodata.work");
 
 /* Key: slot. User space makes it, and the next two, for all objects of a session. */
