@@ -1,0 +1,45 @@
+/// Where the service of a command's slow calls was spent, in nanoseconds.
+///
+/// Calls that wait at the same time each count their own wait, and a thread's time counts once, so the rest may be longer than the session.
+public struct ServiceSplit: Equatable, Sendable {
+    public var calls: UInt64
+    public var service: UInt64
+    /// The part in which clients didn't read their replies.
+    public var sendBlocked: UInt64
+    /// For these calls, off the CPU; nil if that was not recorded.
+    public var offCPU: UInt64?
+    /// The same on the CPU, an estimate from samples that is never more than what remains; nil if none were taken.
+    public var onCPU: UInt64?
+    public var samples: UInt64
+    /// The thread did other work of the same turn, or what is nil above.
+    public var rest: UInt64
+    /// The command has no stacks of its own, and pipelines of different commands have some.
+    public var isInPipelines: Bool
+
+    /// From a session's record, which may have any numbers.
+    public init(ofSlow name: String, _ calls: SessionRecord.KeptCalls.Calls, in record: SessionRecord) {
+        let slow = Work.Verdict.slow.rawValue, byCommand = record.samples.byCommand
+        // Names come at the session's end, also where no stack was kept.
+        let isComplete = byCommand != nil || record.samples.onCPU.names != nil || record.samples.offCPU?.names != nil
+        func isSeen(_ row: SessionRecord.WorkRow) -> Bool { row.verdict == slow && (row.samples != 0 || row.offCPU?.ns ?? 0 != 0) }
+        let row = byCommand?.commands.first { $0.name == name && isSeen($0) }
+        self.calls = calls.count
+        service = calls.serviceNs
+        sendBlocked = min(calls.sendBlockedNs, service)
+        rest = service - sendBlocked
+        if isComplete, record.samples.offCPU != nil {
+            let time = min(row?.offCPU?.ns ?? 0, rest)
+            offCPU = time
+            rest -= time
+        }
+        // The service begins when the request has been received.
+        samples = [row?.execSamples ?? 0, row?.replySamples ?? 0].saturatingSum
+        let frequency = record.meanFrequency
+        if isComplete, frequency > 0 {
+            let time = min(UInt64(saturating: Double(samples) * 1e9 / frequency), rest)
+            onCPU = time
+            rest -= time
+        }
+        isInPipelines = row == nil && byCommand?.rest.contains { $0.name == SessionRecord.WorkRow.pipeline && isSeen($0) } == true
+    }
+}
