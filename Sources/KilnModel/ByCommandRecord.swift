@@ -10,10 +10,9 @@ extension SessionRecord {
 
         /// The commands by their time off the CPU; slow calls before fast ones.
         public var longestWaitsFirst: [WorkRow] {
-            func order(_ row: WorkRow) -> (isFast: Int, sooner: UInt64, name: String) {
-                (row.verdict == Work.Verdict.fast.rawValue ? 1 : 0, UInt64.max - (row.offCPU?.ns ?? 0), row.name)
-            }
-            return commands.sorted { order($0) < order($1) }
+            func isFast(_ row: WorkRow) -> Int { row.verdict == Work.Verdict.fast.rawValue ? 1 : 0 }
+            func time(_ row: WorkRow) -> UInt64 { row.offCPU?.ns ?? 0 }
+            return commands.sorted { (isFast($0), time($1), $0.name) < (isFast($1), time($0), $1.name) }
         }
     }
 

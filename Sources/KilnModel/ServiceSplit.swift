@@ -1,17 +1,17 @@
 /// Where the service of a command's slow calls was spent, in nanoseconds.
 ///
-/// Calls that wait at the same time each count their own wait, and a thread's time counts once, so the rest may be longer than the session.
+/// Calls that wait at the same time each count their own wait, but a thread's time counts once, so the rest may be longer than the session.
 public struct ServiceSplit: Equatable, Sendable {
     public var calls: UInt64
     public var service: UInt64
     /// The part in which clients didn't read their replies.
     public var sendBlocked: UInt64
-    /// For these calls, off the CPU; nil if that was not recorded.
+    /// The thread's time off the CPU for these calls; nil if that was not recorded.
     public var offCPU: UInt64?
-    /// The same on the CPU, an estimate from samples that is never more than what remains; nil if none were taken.
+    /// Its time on the CPU for these calls, an estimate from samples that is never more than what remains; nil if no samples were taken.
     public var onCPU: UInt64?
     public var samples: UInt64
-    /// The thread did other work of the same turn, or what is nil above.
+    /// The thread did other work of the same turn, or had put the call off. What is nil above is part of it.
     public var rest: UInt64
     /// The command has no stacks of its own, and pipelines of different commands have some.
     public var isInPipelines: Bool

@@ -114,17 +114,18 @@ struct KeptCallsText {
         return "\(Nanoseconds(split.rest)) (\(ByCommandText.percent(Double(split.rest) / Double(max(split.service, 1)))) %) \(what.joined(separator: " or "))"
     }
 
-    /// What the greater part of some command's time is, and how the parts that can't be told apart are.
+    /// What the rest is, where it is the greater part of some command's time.
     private func meaning(_ splits: [ServiceSplit]) -> [Line] {
         guard splits.contains(where: { $0.rest > $0.service / 2 }) else { return [] }
-        if splits.contains(where: { $0.offCPU == nil }) { return ["  --off-cpu tells time off the CPU from other work"] }
-        return ["  other work of the same turns: between a request and its reply the server executes what else it has read, and calls wait for that"]
+        let work: Line = "  other work of the same turns: what the server did between a request and its reply for others, or while it put the call off"
+        return [work] + (splits.contains { $0.offCPU == nil } ? ["  --off-cpu tells time off the CPU from other work"] : [])
     }
 
     /// Commands that have too few calls for the percentile.
     private func withoutPercentile(_ threshold: String) -> [Line] {
-        guard let share = kept.slowerThanPercentile else { return [] }
-        let needed = UInt64(saturating: Double(PercentileEstimate.timesNeeded(share))), limit = 8
+        // From a file it may be any number.
+        guard let share = kept.slowerThanPercentile, share > 0, share < 1 else { return [] }
+        let needed = UInt64(PercentileEstimate.timesNeeded(share)), limit = 8
         let few = record.commands.filter { isAskedFor($0.key) }.compactMapValues { $0.phases[Phase.service.rawValue]?.count }
             .filter { $0.value < needed && $0.value != 0 }.sorted { ($1.value, $0.key) < ($0.value, $1.key) }
         guard !few.isEmpty else { return [] }

@@ -60,7 +60,7 @@ struct KeptCallsTextTests {
     }
 
     private static let other =
-        "  other work of the same turns: between a request and its reply the server executes what else it has read, and calls wait for that"
+        "  other work of the same turns: what the server did between a request and its reply for others, or while it put the call off"
 
     @Test func theServiceOfSlowCallsIsSplit() {
         var session = Recorded(slowerThan: .percentile(0.99))
@@ -82,10 +82,33 @@ struct KeptCallsTextTests {
             ])
         session.waits = nil
         #expect(
-            session.lines.suffix(2) == [
+            session.lines.suffix(3) == [
                 "  GET: 64 of 6,400 calls, 615 ms of service: about 10.0 ms on CPU (1 sample), 0 until the client read; 605 ms (98 %) off it or other work of the same turns",
+                Self.other,
                 "  --off-cpu tells time off the CPU from other work",
             ])
+    }
+
+    @Test func noPartIsMoreThanTheService() {
+        var session = Recorded(slowerThan: .fixed(Nanoseconds(1_000_000)))
+        session.add("GET", calls: 9, Self.slow(2, ms: 20, blocked: 3, of: 9))
+        session.sample(Work(.command(Self.name("GET")), .exec, .slow), 5)
+        session.waits = [(Work(.command(Self.name("GET")), .exec, .slow), 8_000_000)]
+        let line = "  GET: 2 of 9 calls, 20.0 ms of service: about "
+        #expect(
+            session.lines.last
+                == line + "9.00 ms on CPU (5 samples), 8.00 ms off it, 3.00 ms until the client read; 0 ns (0.0 %) other work of the same turns")
+        session.waits?[0].ns = .max
+        #expect(
+            session.lines.last
+                == line + "0 ns on CPU (5 samples), 17.0 ms off it, 3.00 ms until the client read; 0 ns (0.0 %) other work of the same turns")
+    }
+
+    /// A file of another program may have any number.
+    @Test(arguments: [Double.nan, .infinity, 1, 2, 0, -1]) func aPercentileThatIsNoneIsNoFault(share: Double) {
+        var session = Recorded(slowerThan: .percentile(share))
+        session.add("GET", calls: 9, Self.slow(2, ms: 20, of: 9))
+        #expect(session.lines.count == 4)
     }
 
     @Test func commandsWithoutStacksOfTheirOwnPointAtPipelines() {
@@ -115,7 +138,7 @@ struct KeptCallsTextTests {
         session.add("GET", calls: 2000, JudgedCalls(fast: .init(count: 1000)))
         #expect(session.lines == ["no call was slower than p99 (of 1,000)", few])
         session.add("GET", calls: 2000, Self.slow(3, ms: 5, of: 1000))
-        #expect(session.lines.count == 4 && session.lines.last == few)
+        #expect(session.lines.count == 5 && session.lines.last == few)
         session.selection.commands = ["eval", "get"]
         #expect(session.lines.last == "no p99 yet of EVAL (285 calls)" + needed)
         for number in 0..<9 { session.add("X\(number)", calls: 2) }
