@@ -13,8 +13,9 @@ public struct ServiceSplit: Equatable, Sendable {
     public var samples: UInt64
     /// The thread did other work of the same turn, or had put the call off. What is nil above is part of it.
     public var rest: UInt64
-    /// The command has no stacks of its own, and pipelines of different commands have some.
-    public var isInPipelines: Bool
+    public var hasStacks: Bool
+    /// Slow pipelines of different commands have stacks, and this command's calls may have been among theirs. The rest then includes them.
+    public var mayBeInPipelines: Bool
 
     /// From a session's record, which may have any numbers.
     public init(ofSlow name: String, _ calls: SessionRecord.KeptCalls.Calls, in record: SessionRecord) {
@@ -40,6 +41,7 @@ public struct ServiceSplit: Equatable, Sendable {
             onCPU = time
             rest -= time
         }
-        isInPipelines = row == nil && byCommand?.rest.contains { $0.name == SessionRecord.WorkRow.pipeline && isSeen($0) } == true
+        hasStacks = row != nil
+        mayBeInPipelines = byCommand?.rest.contains { $0.name == SessionRecord.WorkRow.pipeline && isSeen($0) } == true
     }
 }

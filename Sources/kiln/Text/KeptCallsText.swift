@@ -104,12 +104,13 @@ struct KeptCallsText {
         }
         if let offCPU = split.offCPU { parts.append("\(Nanoseconds(offCPU)) off it") }
         parts.append("\(split.sendBlocked == 0 ? "0" : "\(Nanoseconds(split.sendBlocked))") until the client read")
-        return Line("  \(calls): \(parts.joined(separator: ", ")); \(rest(of: split))\(split.isInPipelines ? " (its stacks are in the row pipeline)" : "")")
+        let place = split.mayBeInPipelines && !split.hasStacks ? " (its stacks are in the row pipeline)" : ""
+        return Line("  \(calls): \(parts.joined(separator: ", ")); \(rest(of: split))\(place)")
     }
 
     private func rest(of split: ServiceSplit) -> String {
         let what =
-            (split.onCPU == nil ? ["on CPU"] : []) + (split.offCPU == nil ? ["off it"] : []) + (split.isInPipelines ? ["work of pipelines"] : [])
+            (split.onCPU == nil ? ["on CPU"] : []) + (split.offCPU == nil ? ["off it"] : []) + (split.mayBeInPipelines ? ["work of pipelines"] : [])
             + ["other work of the same turns"]
         return "\(Nanoseconds(split.rest)) (\(ByCommandText.percent(Double(split.rest) / Double(max(split.service, 1)))) %) \(what.joined(separator: " or "))"
     }
