@@ -15,15 +15,15 @@ struct KeptCallsText {
     }
 
     var lines: [Line] {
-        let filter: [Line] = asked.isEmpty ? [] : ["stacks only of calls\(asked)"]
+        let filter: [Line] = asked("were").isEmpty ? [] : ["stacks only of calls\(asked("were"))"]
         let unseen = unseenCommands + unseenClients
         return filter + unseen + (kept.slowerThan.map { slowCalls(than: $0, saysNone: unseen.isEmpty) } ?? callsAskedFor(saysNone: unseen.isEmpty))
     }
 
     // MARK: What was asked for
 
-    /// ` of GET, SET from 10.0.0.1 that were answered with an error`
-    private var asked: String { askedOf + (kept.errorsOnly ? " that were answered with an error" : "") }
+    /// ` of GET, SET from 10.0.0.1 that were answered with an error`, behind `call` or `calls`.
+    private func asked(_ verb: String) -> String { askedOf + (kept.errorsOnly ? " that \(verb) answered with an error" : "") }
 
     private var askedOf: String {
         (kept.commands.isEmpty ? "" : " of \(kept.commands.joined(separator: ", "))")
@@ -64,10 +64,13 @@ struct KeptCallsText {
         }
     }
 
-    /// Where commands and clients were seen, and none of their calls was one whose stacks are kept: of blocking commands none is.
+    /// Where the commands and clients were seen, and none of their calls was one that was asked for. Blocking commands have no service.
     private var noneAskedFor: Line {
         if record.commands.isEmpty { return "no call was seen" }
-        return kept.errorsOnly ? "no call\(askedOf) was answered with an error" : "no call\(askedOf) was one whose stacks are kept"
+        let hadErrors = record.commands.contains { isAskedFor($0.key) && $0.value.errors != 0 }
+        if kept.errorsOnly, !hadErrors { return "no call\(askedOf) was answered with an error" }
+        if kept.slowerThanPercentile != nil { return "no call\(asked("was")) came after the \(kept.slowerThan ?? "") of its command was known" }
+        return "no \(asked("was").isEmpty ? "" : "such ")call with a service was found"
     }
 
     private func listed<Calls>(_ calls: [(name: String, calls: Calls)], _ line: (String, Calls) -> Line) -> [Line] {
@@ -83,11 +86,8 @@ struct KeptCallsText {
             .sorted { ($1.calls.serviceNs, $0.name) < ($0.calls.serviceNs, $1.name) }
         let percentiles = withoutPercentile(threshold)
         guard !slow.isEmpty else {
-            let none: [Line] =
-                judged != 0
-                ? ["no call\(askedOf)\(kept.errorsOnly ? " that was answered with an error" : "") was slower than \(threshold) (of \(grouped(judged)))"]
-                : saysNone && percentiles.isEmpty ? [noneAskedFor] : []
-            return none + percentiles
+            if judged != 0 { return ["no call\(asked("was")) was slower than \(threshold) (of \(grouped(judged)))"] + percentiles }
+            return saysNone && percentiles.isEmpty ? [noneAskedFor] : percentiles
         }
         let splits = slow.map { (name: $0.name, calls: ServiceSplit(ofSlow: $0.name, $0.calls, in: record)) }
         let title = "calls slower than \(threshold), whose stacks are \(kept.keepsFast ? "`slow`; those of the others are `fast`:" : "kept:")"

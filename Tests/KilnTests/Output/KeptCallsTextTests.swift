@@ -185,6 +185,17 @@ struct KeptCallsTextTests {
         session.selection = CallSelection()
         session.selection.commands = ["get"]
         session.add("GET", calls: 30)
-        #expect(session.lines.last == "no call of get was one whose stacks are kept")
+        #expect(session.lines.last == "no such call with a service was found")
+        session.selection.threshold = .percentile(0.9)
+        session.add("GET", calls: 3000)
+        #expect(session.lines.last == "no call of get came after the p90 of its command was known")
+        session.selection = CallSelection()
+        session.selection.threshold = .fixed(Nanoseconds(1_000_000))
+        #expect(session.lines == ["no call with a service was found"])
+        // An error of a blocking command is one, and not asked for.
+        session.selection.errorsOnly = true
+        session.snapshot.commands[CommandKey(process: 0, name: Self.name("BLPOP"))] = CommandCounts(calls: 1)
+        session.snapshot.commands[CommandKey(process: 0, name: Self.name("BLPOP"))]?.errors = 1
+        #expect(session.lines.last == "no such call with a service was found")
     }
 }
