@@ -4,7 +4,7 @@
 public struct ServiceSplit: Equatable, Sendable {
     public var calls: UInt64
     public var service: UInt64
-    /// The part in which clients didn't read their replies.
+    /// The part between the first and the last send of replies that took several: mostly clients didn't read meanwhile. The later sends lie in it.
     public var sendBlocked: UInt64
     /// The thread's time off the CPU for these calls; nil if that was not recorded.
     public var offCPU: UInt64?

@@ -59,7 +59,7 @@ struct KeptCallsText {
         if calls.isEmpty { return saysNone ? [noneAskedFor] : [] }
         return listed(calls) { name, calls in
             let count = "\(grouped(calls.count)) \(calls.count == 1 ? "call" : "calls")", all = grouped(record.commands[name]?.count ?? calls.count)
-            let waited = calls.sendBlockedNs == 0 ? "" : ", \(Nanoseconds(calls.sendBlockedNs)) of it until clients read the reply"
+            let waited = calls.sendBlockedNs == 0 ? "" : ", \(Nanoseconds(calls.sendBlockedNs)) of it between the sends of a reply"
             return "stacks of \(count) of \(name) (of \(all)): \(Nanoseconds(calls.serviceNs)) of service\(waited)"
         }
     }
@@ -103,7 +103,7 @@ struct KeptCallsText {
             parts.append(split.samples == 0 ? "no sample on CPU" : "about \(Nanoseconds(onCPU)) on CPU\(few)")
         }
         if let offCPU = split.offCPU { parts.append("\(Nanoseconds(offCPU)) off it") }
-        parts.append("\(split.sendBlocked == 0 ? "0" : "\(Nanoseconds(split.sendBlocked))") until the client read")
+        parts.append("\(split.sendBlocked == 0 ? "0" : "\(Nanoseconds(split.sendBlocked))") between the sends of a reply")
         let place = split.mayBeInPipelines && !split.hasStacks ? " (its stacks are in the row pipeline)" : ""
         return Line("  \(calls): \(parts.joined(separator: ", ")); \(rest(of: split))\(place)")
     }

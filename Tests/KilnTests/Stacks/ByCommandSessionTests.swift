@@ -212,7 +212,7 @@ private func label(_ activity: kiln_activity, _ row: Int = 0, _ verdict: kiln_ve
             files.printed.contains(
                 """
                 calls slower than 10.0 ms, whose stacks are `slow`; those of the others are `fast`:
-                  GET: 10 of 1,000 calls, 900 ms of service: about 770 ms on CPU, 100 ms off it, 30.0 ms until the client read; 0 ns (0.0 %) other work of \
+                  GET: 10 of 1,000 calls, 900 ms of service: about 770 ms on CPU, 100 ms off it, 30.0 ms between the sends of a reply; 0 ns (0.0 %) other work of \
                 the same turns
 
                 """), "\(files.printed)")
@@ -242,7 +242,7 @@ private func label(_ activity: kiln_activity, _ row: Int = 0, _ verdict: kiln_ve
                 "\(comm);GET;exec;(runnable);abort 5", "\(comm);GET;reply;[send buffer full: the client did not read] 30",
             ])
         #expect(files.printed.contains("stacks only of calls that were answered with an error"))
-        #expect(files.printed.contains("stacks of 7 calls of GET (of 1,000): 900 ns of service, 30 ns of it until clients read the reply"))
+        #expect(files.printed.contains("stacks of 7 calls of GET (of 1,000): 900 ns of service, 30 ns of it between the sends of a reply"))
         #expect(files.texts["slow-against-fast.svg"] == nil)
         // The calls that were asked for, not all.
         #expect(files.record.samples.byCommand?.commands.map(\.calls) == [7])
