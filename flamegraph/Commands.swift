@@ -10,9 +10,19 @@ extension FoldedReading {
         /// They are left out, and what each command weighs is kept with the merged stacks, so that a picture lets its reader choose a command,
         /// unless stacks are reversed.
         case areKeptApart
-        /// Only the stacks of these commands are read, with the phase and without the command. Case does not matter.
+        /// Only the stacks of these commands are read, with the phase and without the command. Case does not matter. `GET` means the stacks of
+        /// `GET (slow)` and `GET (fast)`, too, which keep these frames.
         case areChosen([String])
     }
+
+    /// Whether the name of a command that is asked for means a command that stacks name.
+    public static func isCommand(_ asked: String, _ command: String) -> Bool {
+        let asked = asked.uppercased(), command = command.uppercased()
+        return command == asked || isEitherVerdict(of: asked, command)
+    }
+
+    /// Both in capitals.
+    static func isEitherVerdict(of asked: String, _ command: String) -> Bool { command == asked + " (SLOW)" || command == asked + " (FAST)" }
 }
 
 /// The phases of a command, as folded stacks name them.
@@ -60,7 +70,9 @@ struct CommandStack {
     var merged: [UInt8] { joined(process + frames) }
 
     /// The stack of the command alone.
-    var ofCommand: [UInt8] { joined(process + (phase.map { [ArraySlice($0.rawValue.utf8)] } ?? []) + frames) }
+    func ofCommand(withName: Bool) -> [UInt8] {
+        joined(process + (withName ? [command[...]] : []) + (phase.map { [ArraySlice($0.rawValue.utf8)] } ?? []) + frames)
+    }
 
     private func joined(_ frames: ArraySlice<ArraySlice<UInt8>>) -> [UInt8] { Array(frames.joined(separator: [UInt8(ascii: ";")])) }
 }
@@ -128,8 +140,9 @@ extension FoldedStacks {
         commands.note(stack.command)
         let number = line[parsed.stackLength...]
         if case .areChosen(let chosen) = reading.commands {
-            let name = String(decoding: stack.command, as: UTF8.self).uppercased()
-            if chosen.contains(where: { $0.uppercased() == name }) { readCopy(stack.ofCommand + number) }
+            let name = String(decoding: stack.command, as: UTF8.self).uppercased(), chosen = chosen.map { $0.uppercased() }
+            let isVerdict = chosen.contains { FoldedReading.isEitherVerdict(of: $0, name) }
+            if isVerdict || chosen.contains(name) { readCopy(stack.ofCommand(withName: isVerdict) + number) }
             return
         }
         let accepted = acceptedLines

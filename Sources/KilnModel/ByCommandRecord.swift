@@ -2,12 +2,18 @@
 extension SessionRecord {
     /// Samples and waits by command. All rows together have all recorded samples, and all time off the CPU, unless stacks of some calls only were kept.
     public struct ByCommand: Codable, Sendable {
-        /// The most sampled first.
         /// The most sampled first; slow calls before fast ones.
         public var commands: [WorkRow]
         /// What is no single command's, in this order: `pipeline` (different commands of one receive), `event loop`, `background`, `unknown` (a row
         /// for each reason), `unlabelled`, `child processes` (whose samples are `descendants` of `on_cpu`).
         public var rest: [WorkRow]
+
+        /// The commands by their time off the CPU; slow calls before fast ones.
+        public var longestWaitsFirst: [WorkRow] {
+            func isFast(_ row: WorkRow) -> Int { row.verdict == Work.Verdict.fast.rawValue ? 1 : 0 }
+            func time(_ row: WorkRow) -> UInt64 { row.offCPU?.ns ?? 0 }
+            return commands.sorted { (isFast($0), time($1), $0.name) < (isFast($1), time($0), $1.name) }
+        }
     }
 
     /// What threads did for one command, or for none.
@@ -18,7 +24,8 @@ extension SessionRecord {
         public var reason: String?
         /// `slow` or `fast`; absent where all calls' stacks are kept.
         public var verdict: String?
-        /// Requests of the command that the server read; of a verdict, the calls that were judged so.
+        /// Requests of the command that the server read; where some calls' stacks are kept, those of them that were asked for, and of a verdict those
+        /// that were judged so.
         public var calls: UInt64?
         public var samples: UInt64
         /// The same by what was done for the command: executed, its reply sent, its request received.
@@ -39,6 +46,8 @@ extension SessionRecord {
         }
 
         public static let functionLimit = 20
+        /// The name of the row of `ByCommand.rest` for different commands of one receive.
+        public static let pipeline = "pipeline"
     }
 
     public struct FunctionSamples: Codable, Sendable {
@@ -94,7 +103,10 @@ extension SessionRecord.ByCommand {
     ///   - waits: The same with idle time.
     ///   - frequency: Samples per second of CPU time.
     ///   - snapshot: Has the calls and the number of samples.
-    public init(process: Int, onCPU: [NamedStack], offCPU: [NamedStack]?, waits: [Wait], frequency: Double, snapshot: Snapshot) {
+    ///   - keepsAll: The stacks of all calls were kept.
+    public init(
+        process: Int, onCPU: [NamedStack], offCPU: [NamedStack]?, waits: [Wait], frequency: Double, snapshot: Snapshot, keepsAll: Bool
+    ) {
         var sums: [Group: Sums] = [:]
         func group(_ owner: Int, _ work: Work) -> Group { owner == process ? .own(work.subject, work.verdict) : .children }
         for stack in onCPU { sums[group(stack.process, stack.work), default: Sums()].add(sample: stack) }
@@ -109,16 +121,17 @@ extension SessionRecord.ByCommand {
             return one.value.isLarger(than: other.value) ?? (one.key.order < other.key.order)
         }
         let rows = sorted.map { group, sums in
-            (group, sums.row(group, of: total, frequency: frequency, hasWaits: offCPU != nil, calls: Self.calls(of: group, process, snapshot)))
+            let calls = Self.calls(of: group, process, snapshot, keepsAll: keepsAll)
+            return (group, sums.row(group, of: total, frequency: frequency, hasWaits: offCPU != nil, calls: calls))
         }
         commands = rows.filter { $0.0.isCommand }.map(\.1)
         rest = rows.filter { !$0.0.isCommand }.map(\.1)
     }
 
-    private static func calls(of group: Group, _ process: Int, _ snapshot: Snapshot) -> UInt64? {
+    private static func calls(of group: Group, _ process: Int, _ snapshot: Snapshot, keepsAll: Bool) -> UInt64? {
         guard case .own(.command(let name), let verdict) = group else { return nil }
         let key = CommandKey(process: process, name: name)
-        return verdict.map { snapshot.judged[key]?[$0].count ?? 0 } ?? snapshot.commands[key]?.calls ?? 0
+        return keepsAll ? snapshot.commands[key]?.calls ?? 0 : snapshot.judged[key]?[verdict].count ?? 0
     }
 
     /// What becomes one row.
@@ -137,7 +150,7 @@ extension SessionRecord.ByCommand {
         private var kind: (rank: Int, name: String) {
             switch self {
             case .own(.command(let name), let verdict): (verdict == .fast ? 1 : 0, name.description)
-            case .own(.pipeline, _): (2, "pipeline")
+            case .own(.pipeline, _): (2, SessionRecord.WorkRow.pipeline)
             case .own(.eventLoop, _): (3, "event loop")
             case .own(.background, _): (4, "background")
             case .own(.unknown, _): (5, "unknown")

@@ -1,3 +1,5 @@
+import KilnBPF
+
 /// A command of one process. Commands without a row of their own count in `other`.
 public struct CommandKey: Hashable, Sendable {
     /// Index of the process among the session's targets.
@@ -24,6 +26,9 @@ public struct CommandName: Hashable, Comparable, Sendable, CustomStringConvertib
         let text = printableText(bytes)
         description = text.isEmpty ? "\"\"" : text
     }
+
+    /// As the kernel side has the name that a person gives, in any case.
+    public init(asked: String) { self.init(bytes: asked.uppercased().utf8.prefix(Int(KILN_COMMAND_NAME_MAX))) }
 
     /// From its printed form.
     init(recorded: String) { description = recorded }

@@ -166,8 +166,12 @@ public struct StackTable: Sendable {
 
     private func work(_ key: Key) -> Work { commandNames.map { Work(label: key.label, names: $0) } ?? Work(.unlabelled) }
 
-    /// At least one stack tells what its thread worked on.
+    /// The session's stacks tell what their threads worked on, though there may be none.
+    public var isLabelled = false
+
+    /// At least one stack tells what its thread worked on, or every one would.
     public var tellsWork: Bool {
+        if isLabelled { return true }
         func tells(_ key: Key) -> Bool { work(key).subject != .unlabelled }
         return weights.contains { $0.value != 0 && tells($0.key) } || waits.contains { $0.value.total != .zero && tells($0.key) }
     }

@@ -139,6 +139,17 @@ func randomByCommand(seed: UInt64, lines: Int) -> (byCommand: String, merged: St
         #expect(isEmpty && haveCommands)
     }
 
+    /// Of a session that tells slow calls from fast ones.
+    @Test func aCommandIsItsSlowAndItsFastCalls() {
+        let folded = "srv;GET (slow);exec;main 3\nsrv;GET (fast);exec;main 9\nsrv;[pipeline] (slow);exec;main 4\nsrv;GETEX (slow);exec;main 5\n"
+        func chosen(_ names: String...) -> String { text(byCommand(folded, .areChosen(names)).foldedText()) }
+        let both = "srv;GET (fast);exec;main 9\nsrv;GET (slow);exec;main 3\n"
+        #expect(chosen("get") == both && chosen("GET", "GET (slow)") == both)
+        #expect(chosen("Get (Slow)") == "srv;exec;main 3\n")
+        #expect(chosen("[pipeline]") == "srv;[pipeline] (slow);exec;main 4\n")
+        #expect(chosen("GE").isEmpty && chosen("GET (").isEmpty)
+    }
+
     @Test func aCommandStandsBehindTheThreadToo() {
         let stacks = byCommand("srv;srv;GET;exec;main 3\nsrv;bio;[background];free 2\nsrv;srv;[event loop] 1\n")
         let haveCommands = stacks.haveCommands

@@ -27,7 +27,7 @@ struct ByCommandTests {
     }
 
     @Test func commandsAndTheRestAreAllSamples() throws {
-        let record = SessionRecord.ByCommand(process: 0, onCPU: Self.samples, offCPU: nil, waits: [], frequency: 100, snapshot: Self.snapshot)
+        let record = SessionRecord.ByCommand(process: 0, onCPU: Self.samples, offCPU: nil, waits: [], frequency: 100, snapshot: Self.snapshot, keepsAll: true)
         #expect(record.commands.map(\.name) == ["GET", "SET"])
         #expect(
             record.rest.map { "\($0.name) \($0.reason ?? "")" } == [
@@ -65,7 +65,7 @@ struct ByCommandTests {
             stack(exec, .uninterruptible, "main;io_schedule_[k]", 700), stack(exec, .runnable, "main;io_schedule_[k]", 50),
             stack(loop, .runnable, "main;ep_poll_[k]", 40), stack(Work(.background), .uninterruptible, "main;write_[k]", 5, 17),
         ]
-        let record = SessionRecord.ByCommand(process: 0, onCPU: [], offCPU: shown, waits: waits, frequency: 0, snapshot: Self.snapshot)
+        let record = SessionRecord.ByCommand(process: 0, onCPU: [], offCPU: shown, waits: waits, frequency: 0, snapshot: Self.snapshot, keepsAll: true)
         let get = try #require(record.commands.first?.offCPU)
         #expect(get.uninterruptibleNs == 700 && get.runnableNs == 50 && get.ns == 750 && get.waits == 3 && get.idleNs == 0)
         #expect(get.functions.map(\.function) == ["io_schedule_[k]"] && get.functions[0].share == 1)
@@ -76,18 +76,47 @@ struct ByCommandTests {
         #expect(record.commands[0].share == nil && record.commands[0].cpuSEstimate == 0)
     }
 
+    @Test func theLongestWaitsAreFirstWhateverWasSampled() {
+        func waited(_ ns: UInt64) -> WaitTimes {
+            var waits = WaitTimes()
+            waits.add(Nanoseconds(ns), in: .sleeping)
+            return waits
+        }
+        let work = [(Self.get, Work.Verdict.slow, 9), (Self.set, .slow, 500), (Self.get, .fast, 7000), (Self.set, .fast, 7001)].map {
+            (work: Work(.command($0.0), .exec, $0.1), ns: UInt64($0.2))
+        }
+        let record = SessionRecord.ByCommand(
+            process: 0, onCPU: [Self.sample(work[0].work, "main", 8), Self.sample(work[2].work, "main", 9)], offCPU: [],
+            waits: work.map { (0, $0.work, false, waited($0.ns)) }, frequency: 100, snapshot: Self.snapshot, keepsAll: false)
+        #expect(record.commands.map { "\($0.name) \($0.verdict ?? "")" } == ["GET slow", "SET slow", "GET fast", "SET fast"])
+        #expect(record.longestWaitsFirst.map { "\($0.name) \($0.verdict ?? "")" } == ["SET slow", "GET slow", "SET fast", "GET fast"])
+    }
+
+    @Test func onlyCallsThatWereAskedForAreCounted() {
+        var snapshot = Self.snapshot
+        snapshot.judged[CommandKey(process: 0, name: Self.get)] = JudgedCalls(unjudged: .init(count: 5))
+        func calls(keepsAll: Bool) -> [UInt64?] {
+            let record = SessionRecord.ByCommand(
+                process: 0, onCPU: [Self.sample(Work(.command(Self.get), .exec), "main", 1)], offCPU: nil, waits: [], frequency: 100, snapshot: snapshot,
+                keepsAll: keepsAll)
+            return record.commands.map(\.calls)
+        }
+        #expect(calls(keepsAll: false) == [5] && calls(keepsAll: true) == [1_200_000])
+    }
+
     @Test func slowAndFastCallsHaveRowsOfTheirOwn() throws {
         var snapshot = Self.snapshot
         snapshot.judged[CommandKey(process: 0, name: Self.get)] = JudgedCalls(
             slow: .init(count: 12, service: Nanoseconds(500), sendBlocked: Nanoseconds(30)), fast: .init(count: 988))
         let stacks = [Self.sample(Work(.command(Self.get), .exec, .fast), "main;get", 30), Self.sample(Work(.command(Self.get), .exec, .slow), "main;sort", 9)]
-        let record = SessionRecord.ByCommand(process: 0, onCPU: stacks, offCPU: nil, waits: [], frequency: 100, snapshot: snapshot)
+        let record = SessionRecord.ByCommand(process: 0, onCPU: stacks, offCPU: nil, waits: [], frequency: 100, snapshot: snapshot, keepsAll: false)
         #expect(record.commands.map { "\($0.name) \($0.verdict ?? "") \($0.calls ?? 0) \($0.samples)" } == ["GET slow 12 9", "GET fast 988 30"])
         // The share is one of all samples, those without a kept stack among them.
         var counts = SampleCounts()
         (counts.recorded, counts.dropped, counts.leftOut.eventLoop) = (60, 21, 30)
         snapshot.samples = [counts]
-        let shares = SessionRecord.ByCommand(process: 0, onCPU: stacks, offCPU: nil, waits: [], frequency: 100, snapshot: snapshot).commands.map(\.share)
+        let shares = SessionRecord.ByCommand(process: 0, onCPU: stacks, offCPU: nil, waits: [], frequency: 100, snapshot: snapshot, keepsAll: false).commands
+            .map(\.share)
         #expect(shares == [9.0 / 90, 30.0 / 90])
         let blocked = NamedStack.sendBlocked(.slow, of: snapshot, process: 0, root: "redis-server")
         #expect(blocked.map(\.weight) == [30] && blocked.map(\.work) == [Work(.command(Self.get), .reply, .slow)])

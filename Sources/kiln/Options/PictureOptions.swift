@@ -156,8 +156,7 @@ struct PictureOptions: ParsableArguments {
 
 /// The headline of a picture of only these commands, if there are any, which are written as the stacks write them.
 func titled(_ title: String, _ commands: [String], _ stacks: borrowing FoldedStacks) -> String {
-    let asked = Set(commands.map { $0.uppercased() })
-    let names = stacks.commandNames.filter { asked.contains($0.uppercased()) }
+    let names = stacks.commandNames.filter { name in commands.contains { FoldedReading.isCommand($0, name) } }
     return names.isEmpty ? title : "\(title) · \(names.joined(separator: ", "))"
 }
 

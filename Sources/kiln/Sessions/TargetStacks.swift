@@ -55,7 +55,7 @@ struct TargetStacks {
         record.samples.byCommand = .init(
             process: index, onCPU: stacks(.onCPU), offCPU: byKind[.offCPU]?.stacks,
             waits: table.waitingStacks.filter { isTargets($0.process) }.map { ($0.process, $0.work, $0.isIdle, $0.times) },
-            frequency: record.meanFrequency, snapshot: total
+            frequency: record.meanFrequency, snapshot: total, keepsAll: record.samples.keptCalls == nil
         )
     }
 

@@ -39,7 +39,7 @@ func refuseUnknown(_ commands: [String], _ stacks: borrowing FoldedStacks, of fi
     guard stacks.haveCommands else {
         throw Failure("\(file): not all stacks name a command. Give a session's directory, or a file that ends in \(FoldedSource.byCommandEnding).")
     }
-    for command in commands where !stacks.commandNames.contains(where: { $0.uppercased() == command.uppercased() }) {
+    for command in commands where !stacks.commandNames.contains(where: { FoldedReading.isCommand(command, $0) }) {
         throw Failure("\(file): no stack of \(command). There are: \(stacks.commandNames.joined(separator: ", ")).")
     }
 }

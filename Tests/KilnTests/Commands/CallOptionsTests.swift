@@ -23,4 +23,10 @@ struct CallOptionsTests {
         #expect(selection.commands == ["get", "SET"] && selection.clients == ["10.0.0.1"] && !selection.keepsAll)
         #expect(try CallOptions.parse([]).selection.keepsAll)
     }
+
+    @Test func clientsAreWrittenAsSessionsPrintThem() throws {
+        let given = ["10.0.0.1", "::FFFF:10.0.0.2", "0:0::1", "::ffff:0:1", "unix"]
+        let selection = try CallOptions.parse(given.flatMap { ["--client-address", $0] }).selection
+        #expect(selection.clients == ["10.0.0.1", "10.0.0.2", "::1", "0.0.0.1", "unix"])
+    }
 }

@@ -221,6 +221,23 @@ struct FoldedCommandTests {
             errors: "kiln: empty.folded: no stacks: the input is empty. Give folded stacks: `main;read 12`.\n")
     }
 
+    @Test func slowAndFastCallsAreChosenTogetherOrAlone() throws {
+        let slow = Self.sessions + "sed 's/GET;/GET (slow);/; s/SET;/GET (fast);/' s/stacks.by-command.folded > t/stacks.by-command.folded; "
+        let drawn = "grep -o '<title>[^<]*\\|[0-9]* samples in . stacks' | sort -u"
+        try expect(
+            slow + "$k flamegraph --command get t | LC_ALL=C \(drawn)",
+            output: "11 samples in 3 stacks\n<title>Flame graph · GET (fast), GET (slow)\n")
+        try expect(
+            slow + "$k flamegraph --command 'GET (slow)' t | LC_ALL=C \(drawn)", output: "8 samples in 2 stacks\n<title>Flame graph · GET (slow)\n")
+        try expect(
+            slow + "$k diff --command GET t t",
+            output: "srv;GET (fast);exec;main;set 3 3\nsrv;GET (slow);exec;main;get 6 6\nsrv;GET (slow);reply;main;write 2 2\n")
+        try expect(slow + "$k diff --command 'get (fast)' t t", output: "srv;exec;main;set 3 3\n")
+        try expect(
+            slow + "$k flamegraph --command SET t", status: 1, output: "",
+            errors: "kiln: t/stacks.by-command.folded: no stack of SET. There are: GET (fast), GET (slow), [event loop].\n")
+    }
+
     @Test func sessionsAndTheirCommandsAreCompared() throws {
         let more = "cp -r s u; sed -i 's/get 6/get 7/' u/*.folded; "
         try expect(

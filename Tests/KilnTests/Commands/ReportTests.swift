@@ -103,6 +103,6 @@ struct ReportTests {
         }
         return SessionRecord.ByCommand(
             process: 0, onCPU: work.map { stack($0, nil) }, offCPU: work.map { stack($0, .sleeping) }, waits: work.map { (0, $0, false, waits) },
-            frequency: 99, snapshot: snapshot)
+            frequency: 99, snapshot: snapshot, keepsAll: true)
     }
 }

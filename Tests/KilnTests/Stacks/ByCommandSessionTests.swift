@@ -169,6 +169,14 @@ private func label(_ activity: kiln_activity, _ row: Int = 0, _ verdict: kiln_ve
             ], "\(files.printed)")
     }
 
+    @Test func eachTableIsInTheOrderOfItsTime() throws {
+        let probe = try labelled()
+        try probe.wait(["qsort"], label(KILN_ACTIVITY_EXEC, 18), [.sleeping: 800])
+        let lines = try session(probe).printed.split(separator: "\n"), waits = lines.drop { !$0.hasPrefix("OFF-CPU BY COMMAND") }
+        func commands(_ lines: some Sequence<Substring>) -> [Substring] { lines.filter { $0.hasPrefix("GET") || $0.hasPrefix("A;B") }.map { $0.prefix(3) } }
+        #expect(commands(lines.drop { !$0.hasPrefix("CPU BY COMMAND") }) == ["GET", "A;B", "A;B", "GET"] && commands(waits) == ["A;B", "GET"])
+    }
+
     @Test func withoutLabelsOrNamesThereIsNothingByCommand() throws {
         let unlabelled = LabelledStacks(names: [16: Self.get]), unnamed = LabelledStacks(names: nil)
         try unlabelled.sample(["atoi"], [0: 5])
@@ -202,9 +210,24 @@ private func label(_ activity: kiln_activity, _ row: Int = 0, _ verdict: kiln_ve
         for part in ["slower than 10.0 ms", "nanoseconds", "uninterruptible", "between the sends"] { #expect(picture.contains(part), "\(part)") }
         #expect(
             files.printed.contains(
-                "stacks of 10 calls of GET slower than 10.0 ms (of 1,000), and of the others: 900 ms of service, 30.0 ms of it between the sends of a reply")
-        )
+                """
+                calls slower than 10.0 ms, whose stacks are `slow`; those of the others are `fast`:
+                  GET: 10 of 1,000 calls, 900 ms of service: about 770 ms on CPU, 100 ms off it, 30.0 ms between the sends of a reply; 0 ns (0.0 %) other work of \
+                the same turns
+
+                """), "\(files.printed)")
         #expect(files.record.samples.keptCalls?.judged["GET"]?.slow?.count == 10 && files.record.samples.byCommand?.commands.map(\.calls) == [10, 990])
+    }
+
+    /// The picture needs `--compare-slow`.
+    @Test func slowCallsAloneAreNotCompared() throws {
+        let probe = LabelledStacks(names: [16: Self.get])
+        probe.selection.threshold = .percentile(0.99)
+        probe.judged[CommandKey(process: 0, name: Self.get)] = JudgedCalls(slow: .init(count: 10), fast: .init(count: 990))
+        try probe.sample(["atoi"], [label(KILN_ACTIVITY_EXEC, 16, KILN_VERDICT_SLOW): 8])
+        let files = try session(probe)
+        #expect(files.texts["slow-against-fast.svg"] == nil && files.texts["stacks.by-command.folded"] != nil)
+        #expect(files.printed.contains("calls slower than p99, whose stacks are kept:\n  GET: 10 of 1,000 calls"))
     }
 
     @Test func withoutAThresholdNoCallIsSlow() throws {
@@ -221,6 +244,8 @@ private func label(_ activity: kiln_activity, _ row: Int = 0, _ verdict: kiln_ve
         #expect(files.printed.contains("stacks only of calls that were answered with an error"))
         #expect(files.printed.contains("stacks of 7 calls of GET (of 1,000): 900 ns of service, 30 ns of it between the sends of a reply"))
         #expect(files.texts["slow-against-fast.svg"] == nil)
+        // The calls that were asked for, not all.
+        #expect(files.record.samples.byCommand?.commands.map(\.calls) == [7])
     }
 
     /// Of a command that is mostly slow the slow calls are made fewer, of one that is mostly fast the fast ones.
