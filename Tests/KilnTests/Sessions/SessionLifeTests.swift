@@ -250,7 +250,7 @@ extension KernelTests {
             #expect(mkdir(directory + "/blocked/stacks.folded", 0o700) == 0)
             #expect(blocked.wait() == 1)
             #expect(blocked.errorText.contains("cannot write \(directory)/blocked/stacks.folded: Is a directory"), "\(blocked.errorText)")
-            #expect(blocked.outputText.contains("wrote \(directory)/blocked/: session.json, commands.jsonl, syscalls.jsonl, flamegraph.svg\n"))
+            #expect(blocked.outputText.contains("wrote \(directory)/blocked/: session.json, commands.jsonl, syscalls.jsonl, stacks.by-command.folded, flamegraph.svg\n"))
         }
 
         @Test func whatIsNoFileIsNotReadAsASession() throws {
