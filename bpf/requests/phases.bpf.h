@@ -63,8 +63,8 @@ struct span {
 	__u32 late;
 };
 
-#define OTHERS_STEP_NS 100000000ULL   /* how exactly that receive's time is kept: other threads seldom write it */
-#define SAME_TURN_GAP_NS 1000000      /* between sends of one turn, where turns are not seen */
+#define OTHERS_STEP_NS 100000000ULL /* how exactly that receive's time is kept: other threads seldom write it */
+#define SAME_TURN_GAP_NS 1000000    /* between sends of one turn, where turns are not seen */
 
 /* The thread of a process that executes commands, and the command it executes. */
 struct executor {

@@ -6,6 +6,7 @@
 #include "common/bpf.h"
 #include "requests/control.bpf.h"
 #include "requests/turns.bpf.h"
+#include "requests/variant.h"
 #include "work/calls.bpf.h"
 #include "work/work.bpf.h"
 

@@ -5,6 +5,7 @@
 #define KILN_JUDGING_BPF_H
 
 #include "common/bpf.h"
+#include "requests/readers.bpf.h"
 #include "requests/response_reader.bpf.h"
 #include "work/verdicts.bpf.h"
 
