@@ -91,8 +91,8 @@ struct PrintedTextTests {
         for row in rows.split(separator: "\n") { lines += try hostile(String(row)) + [10] }
         try lines.write(to: URL(fileURLWithPath: directory + "/commands.jsonl"))
         let report = try Hostile.run(["report", directory])
-        // Of each kind of name one: command, process, file without names, client, system call, function, command of the stacks that were kept.
-        for name in ["GET", "redis-server", "worker", "libc.so.6", "unix", "call 0", "receive_gaps", "self: lookup", "calls of GET", "of get"] {
+        // Of each kind of name one: command, process, file without names, client, system call, function, command whose calls were slow, command that was asked for.
+        for name in ["GET", "redis-server", "worker", "libc.so.6", "unix", "call 0", "receive_gaps", "self: lookup", "  GET", "of get"] {
             #expect(report.contains(name + Hostile.shown), "\(name): \(report)")
         }
         // The error words of A and B differ, and so do their losses.
