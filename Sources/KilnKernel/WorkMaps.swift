@@ -3,8 +3,8 @@ import Glibc
 import KilnBPF
 import KilnModel
 
-/// The maps of bpf/work/, which the programs that follow requests and those that take stacks share: what each thread of a server works on, and
-/// the stacks that wait until that is known.
+/// What each thread of a server works on, and the stacks that wait until that is known: the maps that the programs which follow requests share with
+/// those which take stacks.
 public final class WorkMaps {
     private static let work = "work", slots = "work_slots", held = "held_stacks"
 

@@ -28,7 +28,7 @@ extension SessionRecord {
         /// that were judged so.
         public var calls: UInt64?
         public var samples: UInt64
-        /// The same by what was done for the command: executed, its reply sent, its request received.
+        /// The samples in which the thread executed the command, sent its reply, or received its request. Their sum is `samples`.
         public var execSamples, replySamples, readSamples: UInt64?
         /// Of all samples of the target, with its 95 % interval (`ShareEstimate`); absent without samples, and for child processes.
         public var share, shareLow, shareHigh: Double?

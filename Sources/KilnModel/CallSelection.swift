@@ -22,8 +22,9 @@ public struct CallSelection: Equatable, Sendable {
 
     public var keepsAll: Bool { self == CallSelection() }
 
-    /// The threshold of each command by its calls so far; only if it is a percentile. A command has one once ten calls are expected to lie beyond it:
-    /// after 10 / (1 - share) calls with a service, 1,000 for p99. Until then it is not known what is slow. Blocking commands have no service.
+    /// The threshold of each command by its calls so far; empty unless the threshold is a percentile. A command has a threshold once ten calls are
+    /// expected to lie beyond it: after 10 / (1 - share) calls with a service, 1,000 for p99. Before that, none of its calls is slow or fast. Blocking
+    /// commands have no service and no threshold.
     public func thresholds(of snapshot: Snapshot) -> [CommandKey: Nanoseconds] {
         guard case .percentile(let share) = threshold else { return [:] }
         let wanted = Set(commands.map { $0.uppercased() })

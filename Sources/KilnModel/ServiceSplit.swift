@@ -4,7 +4,7 @@
 public struct ServiceSplit: Equatable, Sendable {
     public var calls: UInt64
     public var service: UInt64
-    /// The part between the first and the last send of replies that took several: mostly clients didn't read meanwhile. The later sends lie in it.
+    /// The time from the first send of a reply to its last, of replies that took several sends. It includes the later sends.
     public var sendBlocked: UInt64
     /// The thread's time off the CPU for these calls; nil if that was not recorded.
     public var offCPU: UInt64?

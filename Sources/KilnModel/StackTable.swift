@@ -138,7 +138,7 @@ public struct StackTable: Sendable {
         let process: Int
     }
 
-    /// Commands by their rows, which are in the labels; nil if labels tell no work.
+    /// Commands by their rows, which are in the labels; nil if stacks have no labels.
     public var commandNames: [Int: CommandName]?
 
     /// Stacks of all kinds, and with any label, with the same frames have them once.
@@ -166,15 +166,8 @@ public struct StackTable: Sendable {
 
     private func work(_ key: Key) -> Work { commandNames.map { Work(label: key.label, names: $0) } ?? Work(.unlabelled) }
 
-    /// The session's stacks tell what their threads worked on, though there may be none.
-    public var isLabelled = false
-
-    /// At least one stack tells what its thread worked on, or every one would.
-    public var tellsWork: Bool {
-        if isLabelled { return true }
-        func tells(_ key: Key) -> Bool { work(key).subject != .unlabelled }
-        return weights.contains { $0.value != 0 && tells($0.key) } || waits.contains { $0.value.total != .zero && tells($0.key) }
-    }
+    /// Stacks have labels.
+    public var tellsWork: Bool { commandNames != nil }
 
     private static func order(_ key: Key) -> (Int, UInt64, Int) { (key.process, key.hash, key.label) }
 

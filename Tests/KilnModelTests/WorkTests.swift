@@ -54,8 +54,6 @@ struct WorkTests {
         #expect(table.tellsWork)
         #expect(table.stacks(of: .onCPU).map(\.work) == [Work(.eventLoop), Work(.command(Self.get), .exec)])
         #expect(table.stacks(of: .onCPU).map(\.weight) == [5, 3] && table.weights(of: .onCPU) == [0: 8])
-        table.weights = [StackTable.Key(hash: 7, process: 0): 9]
-        #expect(!table.tellsWork)
     }
 
     /// What else a label has does not make a wait idle, nor keeps it from being.

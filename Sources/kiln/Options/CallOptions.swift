@@ -71,7 +71,7 @@ struct CallOptions: ParsableArguments {
         }
         if selection.threshold == .fixed(.zero) { throw ValidationError("--slower-than 0 leaves no call out: give more, or leave it out.") }
         guard !compareSlow || slowerThan != nil else {
-            throw ValidationError("--compare-slow needs to know what is slow: give --slower-than, a time like 10ms or a percentile like p99.")
+            throw ValidationError("--compare-slow needs a threshold: give --slower-than, a time like 10ms or a percentile like p99.")
         }
     }
 }

@@ -43,7 +43,7 @@ protocol Probe: AnyObject {
     var events: [RecordedEvent] { get }
     /// All stacks so far; nil if the probe samples none.
     func stacks() throws -> StackTable?
-    /// The commands by the rows that labels of stacks hold; nil if the probe knows none.
+    /// The commands by the rows that labels of stacks hold; nil if the probe gives stacks no labels.
     func commandNames() throws -> [Int: CommandName]?
     /// Adds the probe's results to a target's record. All probes have read `moment.snapshot` before.
     func describe(_ record: inout SessionRecord, at moment: SessionMoment)

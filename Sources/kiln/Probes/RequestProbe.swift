@@ -116,8 +116,7 @@ final class RequestProbe: Probe {
         encrypted.reportUnseen(in: snapshot)
     }
 
-    /// On the client's side rows are by server, and no work is known.
-    func commandNames() throws -> [Int: CommandName]? { side == .server ? try probe?.rowNames() : nil }
+    func commandNames() throws -> [Int: CommandName]? { work == nil ? nil : try probe?.rowNames() }
 
     func describe(_ record: inout SessionRecord, at moment: SessionMoment) {
         guard let hook = probe?.hook, let programs = probe?.programNames else { return }

@@ -107,7 +107,6 @@ final class StackSampling: Probe {
 
     func stacks() throws -> StackTable? {
         var table = try probe?.stacks()
-        table?.isLabelled = work != nil
         // What holds up a call's reply belongs into the graph of the slow ones.
         if let work, work.selection.keepsAll { table?.separateWorkOfEventLoops() }
         return table

@@ -36,7 +36,7 @@ struct TargetStacks {
         texts.byCommand.append(foldedText(byCommand: texts.kind == .offCPU ? stacks + sendBlocked(nil) + sendBlocked(.slow) : stacks))
     }
 
-    /// Adds what is known at the session's end. The record has the other numbers.
+    /// Adds the numbers that come from all stacks of the session: names, waits, wakers, and the tables by command.
     func describe(_ record: inout SessionRecord) {
         for (kind, (_, names)) in byKind {
             switch kind {

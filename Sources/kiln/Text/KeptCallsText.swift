@@ -119,7 +119,7 @@ struct KeptCallsText {
     private func meaning(_ splits: [ServiceSplit]) -> [Line] {
         guard splits.contains(where: { $0.rest > $0.service / 2 }) else { return [] }
         let work: Line = "  other work of the same turns: what the server did between a request and its reply for others, or while it put the call off"
-        return [work] + (splits.contains { $0.offCPU == nil } ? ["  --off-cpu tells time off the CPU from other work"] : [])
+        return [work] + (splits.contains { $0.offCPU == nil } ? ["  give --off-cpu to see how much of it was time off the CPU"] : [])
     }
 
     /// Commands that have too few calls for the percentile.

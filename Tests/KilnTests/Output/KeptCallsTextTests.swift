@@ -85,7 +85,7 @@ struct KeptCallsTextTests {
             session.lines.suffix(3) == [
                 "  GET: 64 of 6,400 calls, 615 ms of service: about 10.0 ms on CPU (1 sample), 0 between the sends of a reply; 605 ms (98 %) off it or other work of the same turns",
                 Self.other,
-                "  --off-cpu tells time off the CPU from other work",
+                "  give --off-cpu to see how much of it was time off the CPU",
             ])
     }
 
