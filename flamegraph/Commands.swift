@@ -92,10 +92,9 @@ struct CommandWeights {
     private var indices: [Part: Int] = [:]
     /// Weight of the stacks that end in a node, by part and node.
     private(set) var own: [[UInt32: UInt64]] = []
-    private var ends: Set<UInt32> = []
 
     /// Distinct merged stacks.
-    var stackCount: Int { ends.count }
+    var stackCount: Int { Set(own.lazy.flatMap(\.keys)).count }
 
     mutating func note(_ command: [UInt8]) { names.insert(command) }
 
@@ -105,7 +104,6 @@ struct CommandWeights {
             parts.append(part)
             own.append([:])
         }
-        ends.insert(node)
         if let index = indices[part] { own[index][node, default: 0] += weight }
     }
 

@@ -161,7 +161,7 @@ public struct FoldedStacks: ~Copyable {
     private mutating func readLine(_ line: UnsafeRawBufferPointer, readableEnd: UnsafeRawPointer) {
         lineNumber += 1
         var line = line
-        if lineNumber == 1, !isLaterPart, line.starts(with: byteOrderMark) { line = UnsafeRawBufferPointer(rebasing: line.dropFirst(byteOrderMark.count)) }
+        if lineNumber == 1, !isLaterPart { line = withoutByteOrderMark(line) }
         if isComment(line) {
             commentLines += 1
             var end = line.count
@@ -310,7 +310,6 @@ public struct FoldedStacks: ~Copyable {
     }
 }
 
-private let byteOrderMark: [UInt8] = [0xef, 0xbb, 0xbf]
 
 /// Whether a line is a comment: `# interval: 100`, `#`.
 func isComment(_ line: UnsafeRawBufferPointer) -> Bool {

@@ -57,6 +57,7 @@ public struct CommandProbe: ~Copyable {
     private let losses: BPFMap
     private let thresholds: BPFMap
     private let judged: BPFMap
+    private let selection: CallSelection
     private let processes: Int
     /// The libraries for which programs are loaded.
     private let followable: [TLSLibrary]
@@ -96,6 +97,7 @@ public struct CommandProbe: ~Copyable {
         self.waits = waits
         self.thresholds = thresholds
         self.judged = judged
+        selection = work?.selection ?? CallSelection()
         self.clients = clients
         self.losses = losses
         self.hook = hook
@@ -263,7 +265,7 @@ public struct CommandProbe: ~Copyable {
         }
         try judged.forEachCopy(of: kiln_judged.self, entries: min(Int(KILN_MAX_TARGETS) + Int(control.pointee.rows_taken), judged.capacity)) { row, copy in
             guard let name = names[row], let process = processOfRow[row] else { return }
-            snapshot.judged[CommandKey(process: process, name: name), default: JudgedCalls()].add(copy.pointee)
+            snapshot.judged[CommandKey(process: process, name: name), default: JudgedCalls()].add(copy.pointee, isJudged: selection.threshold != .none)
         }
         snapshot.undecidedBytes = UInt64(control.pointee.undecided_bytes)
         snapshot.clients = try clients.counts(taken: Int(control.pointee.clients_taken), processes: processes)
@@ -286,7 +288,9 @@ public struct CommandProbe: ~Copyable {
     /// From now on calls of these commands are slow from this service on.
     public func set(_ thresholds: [CommandKey: Nanoseconds]) throws(KernelError) {
         guard !thresholds.isEmpty else { return }
-        var rows: [(row: UInt32, threshold: Nanoseconds)] = []
+        var rows = (0..<processes).compactMap { process in
+            thresholds[CommandKey(process: process, name: .other)].map { (row: UInt32(process), threshold: $0) }
+        }
         try ids.forEachEntry(key: kiln_command_key.self, value: UInt32.self) { key, row in
             let name = withUnsafeBytes(of: key.pointee.name) { CommandName(bytes: $0) }
             if let threshold = thresholds[CommandKey(process: Int(key.pointee.process), name: name)] { rows.append((row.pointee, threshold)) }
@@ -339,8 +343,9 @@ public struct CommandProbe: ~Copyable {
 }
 
 extension JudgedCalls {
-    mutating func add(_ copy: kiln_judged) {
-        slow.add(copy.slow)
+    /// `isJudged`: there is a threshold. Otherwise the programs count all calls as slow.
+    mutating func add(_ copy: kiln_judged, isJudged: Bool) {
+        if isJudged { slow.add(copy.slow) } else { unjudged.add(copy.slow) }
         fast.add(copy.fast)
     }
 }

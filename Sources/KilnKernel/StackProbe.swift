@@ -26,23 +26,25 @@ public struct StackProbe: ~Copyable {
     public typealias Mappings = (SampledProcess) -> [CodeMapping]
 
     /// Loads the programs and begins to fill the unwind tables. Sampling doesn't begin yet. `watched`: nil samples every process.
-    /// `filter`: records only these threads. `events`: also records stacks at them. `byThread`: stacks have the name of their thread. `waits`: also record stacks off the CPU; nil: only those on it. `known`: code whose unwind tables are loaded at the start, as far as time and
-    /// memory allow. `work`, `turns`: also written by the programs that follow requests; with them, stacks have labels.
+    /// `threads`: records only these. `events`: also records stacks at them. `byThread`: stacks have the name of their thread. `filter`: also records
+    /// stacks off the CPU; nil: only those on it. `known`: code whose unwind tables are loaded at the start, as far as time and memory allow.
+    /// `commandStack`: the target is a child of this process that is about to execute a command; while its stack begins here, it has not. `work`, `turns`:
+    /// also written by the programs that follow requests; with them, stacks have labels.
     public init(
         watching watched: WatchedProcesses?, only threads: ThreadFilter = ThreadFilter(), byThread: Bool = false, waits filter: WaitFilter? = nil,
-        events: [Event] = [], known: [CodeMapping] = [], startsTarget: Bool = false, work: WorkMaps? = nil, turns: Turns? = nil, mappings: Mappings
+        events: [Event] = [], known: [CodeMapping] = [], commandStack: UInt64? = nil, work: WorkMaps? = nil, turns: Turns? = nil, mappings: Mappings
     ) throws(KernelError) {
         // Later mappings are reported as events; earlier ones are read now.
         let mappingEvents = try MappingEvents()
         let pids = watched?.pids ?? []
         let targets = pids.enumerated().map { SampledProcess(target: $0, pid: $1) }
         // A command that is about to start has other code than what waits for its start.
-        let tables = startsTarget ? [:] : Dictionary(uniqueKeysWithValues: targets.map { ($0.number, mappings($0)) })
+        let tables = commandStack != nil ? [:] : Dictionary(uniqueKeysWithValues: targets.map { ($0.number, mappings($0)) })
         var object = try BPFObject(kiln_stacks_object(), name: "stacks")
         try object.setConstant(section: ".rodata.targets", watched?.constants ?? kiln_targets())
         try object.setConstant(
             section: ".rodata.options",
-            kiln_stack_options(byThread: byThread, everything: watched == nil, filter ?? WaitFilter(), commandStack: startsTarget ? ownStackStart() : 0)
+            kiln_stack_options(byThread: byThread, everything: watched == nil, filter ?? WaitFilter(), commandStack: commandStack ?? 0)
         )
         try threads.configure(object)
         try Events.configure(object, events)
@@ -214,15 +216,4 @@ extension LeftOutCounts {
         self.init()
         (otherCalls, eventLoop, background, unknown) = counts
     }
-}
-
-/// Where kiln's stack begins (`startstack` of proc(5)), as that of a process that it forked, until that executes a program; 0: not known.
-private func ownStackStart() -> UInt64 {
-    guard let stat = fopen("/proc/self/stat", "re") else { return 0 }
-    defer { fclose(stat) }
-    var bytes = [UInt8](repeating: 0, count: 1024)
-    let text = String(decoding: bytes[..<fread(&bytes, 1, bytes.count, stat)], as: UTF8.self)
-    // The second field, the name, may contain blanks and parentheses; startstack is the 28th.
-    let fields = text[(text.lastIndex(of: ")") ?? text.startIndex)...].split(separator: " ")
-    return fields.count > 26 ? UInt64(fields[26]) ?? 0 : 0
 }

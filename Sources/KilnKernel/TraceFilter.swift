@@ -107,6 +107,14 @@ extension TraceFilter.Client {
         address = client
     }
 
+    /// As sessions print the address, without a port.
+    public var text: String {
+        var key = kiln_client_key()
+        key.address = address.address
+        key.family = UInt16(address.family)
+        return ClientMaps.address(key)
+    }
+
     /// The IPv4-mapped address of an IPv4 client (RFC 4291, 2.5.5.2), which a listener of IPv6 sees.
     var mapped: [kiln_trace_client] {
         guard address.family == KILN_ADDRESS_IPV4.rawValue else { return [] }

@@ -52,6 +52,10 @@ public final class WorkMaps {
             withUnsafeMutableBytes(of: &key) { $0.copyBytes(from: paddedName(name)) }
             try wanted.update(key, UInt8(1))
         }
+        guard !selection.commands.isEmpty else { return }
+        // The rows `other` are taken from the start.
+        let thresholds = try object.map("thresholds")
+        for row in 0..<UInt32(KILN_MAX_TARGETS) { try thresholds.update(row, UInt64.max) }  // KILN_NO_THRESHOLD
     }
 }
 
@@ -92,7 +96,7 @@ final class HeldStacks {
         let isKept: Bool
 
         /// So many it stands for.
-        var count: UInt64 { key.kind == .offCPU ? times.waits &+ times.earlier_waits : times.ns.0 }
+        var count: UInt64 { times.waits &+ times.earlier_waits }
     }
 
     private let map: BPFMap

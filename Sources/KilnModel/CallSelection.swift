@@ -27,8 +27,8 @@ public struct CallSelection: Equatable, Sendable {
     /// commands have no service and no threshold.
     public func thresholds(of snapshot: Snapshot) -> [CommandKey: Nanoseconds] {
         guard case .percentile(let share) = threshold else { return [:] }
-        let wanted = Set(commands.map { $0.uppercased() })
-        return snapshot.commands.filter { wanted.isEmpty || wanted.contains($0.key.name.description) }.compactMapValues { counts in
+        let wanted = Set(commands.map(CommandName.init(asked:)))
+        return snapshot.commands.filter { wanted.isEmpty || wanted.contains($0.key.name) }.compactMapValues { counts in
             guard let service = counts.phases[.service], service.count >= UInt64(PercentileEstimate.timesNeeded(share)) else { return nil }
             return service.percentile(share)
         }
@@ -41,7 +41,7 @@ public struct JudgedCalls: Equatable, Sendable {
         public var count: UInt64
         /// The sum of their services.
         public var service: Nanoseconds
-        /// The part of it in which the reply was sent in several pieces, because the client did not read.
+        /// The part of it between the first and the last send of replies that took several.
         public var sendBlocked: Nanoseconds
 
         public init(count: UInt64 = 0, service: Nanoseconds = .zero, sendBlocked: Nanoseconds = .zero) {

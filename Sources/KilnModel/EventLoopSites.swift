@@ -13,8 +13,7 @@ extension StackTable {
     /// Stacks of executions that the event loop called from elsewhere than receives, and stacks before sends from elsewhere than sends, become stacks
     /// of the event loop. Nothing changes in a process of which no receive, or no wait of the event loop, has a stack.
     public mutating func separateWorkOfEventLoops() {
-        let processes = Set(weights.keys.map(\.process) + waits.keys.map(\.process))
-        let sites = Dictionary(uniqueKeysWithValues: processes.compactMap { process in EventLoopSites(calls(in: process)).map { (process, $0) } })
+        let sites = callsByProcess.compactMapValues(EventLoopSites.init)
         func corrected(_ key: Key) -> Key {
             guard let sites = sites[key.process], let call = call(key, count: 1), sites.isOwnWork(call) else { return key }
             var key = key
@@ -29,9 +28,15 @@ extension StackTable {
         }
     }
 
-    private func calls(in process: Int) -> [EventLoopSites.Call] {
-        let keys = weights.map { ($0.key, $0.value) } + waits.map { ($0.key, $0.value.ended &+ $0.value.open) }
-        return keys.filter { $0.0.process == process && $0.1 != 0 }.compactMap { call($0, count: $1) }
+    /// Samples and waits. A stack of an event may stand for many.
+    private var callsByProcess: [Int: [EventLoopSites.Call]] {
+        var calls: [Int: [EventLoopSites.Call]] = [:]
+        func add(_ key: Key, _ count: UInt64) {
+            if count != 0, let call = call(key, count: count) { calls[key.process, default: []].append(call) }
+        }
+        for (key, samples) in weights where key.kind == .onCPU { add(key, samples) }
+        for (key, times) in waits { add(key, times.ended &+ times.open) }
+        return calls
     }
 
     /// Nil unless the stack is whole.
@@ -73,7 +78,9 @@ private struct EventLoopSites {
         let systemCall = Self.most(calls.compactMap { call in call.kernelEntry.map { ($0, call.count) } })
         func isSystemCall(_ call: Call) -> Bool { call.kernelEntry != nil && call.kernelEntry == systemCall }
         let received = calls.filter { $0.activity == KILN_ACTIVITY_READ && isSystemCall($0) }
-        guard let receive = received.max(by: { $0.count < $1.count })?.stack else { return nil }
+        guard let receive = received.max(by: { $0.count < $1.count || ($0.count == $1.count && $0.stack.lexicographicallyPrecedes($1.stack)) })?.stack else {
+            return nil
+        }
         // As much of a receive's stack as most of the loop's stacks begin with.
         let shared = calls.filter { $0.activity == KILN_ACTIVITY_LOOP && isSystemCall($0) }.map { call in
             (zip(call.stack, receive).prefix { $0 == $1 }.count, call.count)
@@ -112,8 +119,8 @@ private struct EventLoopSites {
 
     private func site(_ call: Call) -> UInt64? { call.stack.count > loop.count + 1 && call.stack.starts(with: loop) ? call.stack[loop.count] : nil }
 
-    /// The value with the largest sum.
-    private static func most<Value: Hashable>(_ counts: [(value: Value, count: UInt64)]) -> Value? {
-        counts.reduce(into: [:]) { $0[$1.value, default: 0] &+= $1.count }.max { $0.value < $1.value }?.key
+    /// The value with the largest sum; of equal ones the largest value.
+    private static func most<Value: Hashable & Comparable>(_ counts: [(value: Value, count: UInt64)]) -> Value? {
+        counts.reduce(into: [:]) { $0[$1.value, default: 0] &+= $1.count }.max { ($0.value, $0.key) < ($1.value, $1.key) }?.key
     }
 }

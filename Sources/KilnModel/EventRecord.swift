@@ -72,18 +72,20 @@ extension SessionRecord {
         public var isEstimate: Bool?
         /// A stack was taken at each one of so many, and has that weight.
         public var every: UInt64
-        /// Stacks that are in the file.
         public var recorded: UInt64
-        /// Of these, stacks that reach the outermost function.
+        /// As of on-CPU samples.
+        public var kept: UInt64?
+        public var leftOut: LeftOutCounts?
+        /// Recorded stacks that reach the outermost function.
         public var complete: UInt64
         /// The same by unwind termination; only those that occurred.
         public var ends: [String: UInt64]
-        /// Stacks that were due and are not in the file.
+        /// Stacks that were due, and were neither recorded nor left out.
         public var lost: UInt64
         public var names: NamesRecord?
 
         enum CodingKeys: String, CodingKey {
-            case event, file, unit, count, every, recorded, complete, ends, lost, names, isEstimate = "is_estimate"
+            case event, file, unit, count, every, recorded, kept, complete, ends, lost, names, leftOut = "left_out", isEstimate = "is_estimate"
         }
 
         public init(_ event: RecordedEvent, _ counts: EventCount) {
@@ -93,11 +95,14 @@ extension SessionRecord {
             isEstimate = event.isEstimate ? true : nil
             every = event.every
             recorded = counts.stacks.recorded
+            kept = counts.stacks.kept
+            leftOut = counts.stacks.leftOutOfKept
             complete = counts.stacks.complete
             ends = counts.stacks.terminationsByName
             let due = event.isEstimate ? counts.stacks.seen : counts.happened / max(event.every, 1)
             // The numbers are not read at one moment.
-            lost = due > recorded ? due - recorded : 0
+            let known = recorded &+ counts.stacks.leftOut.sum
+            lost = due > known ? due - known : 0
         }
     }
 }
@@ -106,7 +111,7 @@ extension SessionRecord {
 public struct StackFiles: Equatable, Sendable {
     public let folded: String
     public let picture: String
-    /// The same stacks by command; nil for a kind that is not kept by command.
+    /// The stacks by command; nil for a kind that is not kept by command.
     public private(set) var byCommand: String?
 
     public static let onCPU = StackFiles(folded: "stacks.folded", picture: "flamegraph.svg", byCommand: "stacks.by-command.folded")

@@ -6,7 +6,10 @@ extension SessionRecord {
         public var unit = "nanoseconds"
         /// Waits that began in the session and whose stack is known, those of descendants included.
         public var recorded: UInt64
-        /// Of these, waits whose stack reaches the outermost function.
+        /// As of on-CPU samples.
+        public var kept: UInt64?
+        public var leftOut: LeftOutCounts?
+        /// Recorded waits whose stack reaches the outermost function.
         public var complete: UInt64
         /// The same by unwind termination; only those that occurred.
         public var ends: [String: UInt64]
@@ -46,15 +49,16 @@ extension SessionRecord {
         }
 
         enum CodingKeys: String, CodingKey {
-            case unit, recorded, complete, ends, names, wakers, sleepingNs = "sleeping_ns", uninterruptibleNs = "uninterruptible_ns", runnableNs = "runnable_ns"
+            case unit, recorded, kept, complete, ends, names, wakers, leftOut = "left_out", sleepingNs = "sleeping_ns", uninterruptibleNs = "uninterruptible_ns", runnableNs = "runnable_ns"
             case stoppedNs = "stopped_ns", idleNs = "idle_ns", openWaits = "open_waits", openNs = "open_ns", longestNs = "longest_ns"
         }
 
         /// - Parameter waits: Those of the target.
         public init(counts: [SampleCounts], waits: [(isIdle: Bool, times: WaitTimes)]) {
-            recorded = counts.reduce(0) { $0 &+ $1.recorded }
-            complete = counts.reduce(0) { $0 &+ $1.complete }
-            ends = counts.reduce(into: [:]) { $0.merge($1.terminationsByName, uniquingKeysWith: &+) }
+            let all = counts.reduce(into: SampleCounts()) { $0.add($1) }
+            (recorded, kept, leftOut) = (all.recorded, all.kept, all.leftOutOfKept)
+            complete = all.complete
+            ends = all.terminationsByName
             var sum = WaitSum()
             for (isIdle, times) in waits { sum.add(times, isIdle: isIdle) }
             (sleepingNs, uninterruptibleNs, runnableNs, stoppedNs) = (sum.ns(.sleeping), sum.ns(.uninterruptible), sum.ns(.runnable), sum.ns(.stopped))

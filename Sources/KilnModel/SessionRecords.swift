@@ -454,10 +454,9 @@ public struct SessionRecord: Codable, Sendable {
     /// Adds on-CPU samples. `expected`: nil if every process was sampled.
     public mutating func addSamples(of snapshot: Snapshot, process: Int, frequency: Int, expected: UInt64?) {
         let counted = process < snapshot.samples.count ? snapshot.samples[process] : SampleCounts()
-        let keepsSome = counted.leftOut.sum != 0 || counted.dropped != 0
         samples.onCPU = OnCPU(
-            frequencyHz: frequency, expected: expected, recorded: counted.recorded, kept: keepsSome ? counted.recorded &- counted.dropped : nil,
-            leftOut: keepsSome ? counted.leftOut : nil, complete: counted.complete, ends: counted.terminationsByName,
+            frequencyHz: frequency, expected: expected, recorded: counted.recorded, kept: counted.kept, leftOut: counted.leftOutOfKept,
+            complete: counted.complete, ends: counted.terminationsByName,
             kernelTruncated: counted.kernelTruncated,
             descendants: Descendants(process < snapshot.otherSamples.count ? snapshot.otherSamples[process] : nil)
         )

@@ -237,6 +237,12 @@ public struct SampleCounts: Equatable, Sendable {
 
     public init() {}
 
+    /// Only some calls' stacks are kept. Otherwise `kept` and `leftOutOfKept` are nil.
+    private var keepsSome: Bool { leftOut.sum != 0 || dropped != 0 }
+    /// The recorded stacks that are in the file.
+    var kept: UInt64? { keepsSome ? recorded &- dropped : nil }
+    var leftOutOfKept: LeftOutCounts? { keepsSome ? leftOut : nil }
+
     /// Recorded stacks that reach the outermost function.
     public var complete: UInt64 { terminations[.complete] ?? 0 }
 

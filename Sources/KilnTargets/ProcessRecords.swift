@@ -24,6 +24,8 @@ public struct ProcessStat: Hashable, Sendable {
     public var threadCount: Int
     /// Clock ticks from boot to the start of the process. Together with the pid it identifies a process forever.
     public var startTime: UInt64
+    /// `startstack`: where the stack of its main thread begins; 0: it has none, or it may not be read.
+    public var startStack: UInt64
 
     /// PF_KTHREAD of include/linux/sched.h.
     public var isKernelThread: Bool { flags & 0x0020_0000 != 0 }
@@ -49,6 +51,7 @@ public struct ProcessStat: Hashable, Sendable {
         self.systemTicks = system
         self.threadCount = Int(threads)
         self.startTime = start
+        self.startStack = fields.count > 25 ? fields[25].number(as: UInt64.self) ?? 0 : 0
     }
 }
 

@@ -39,7 +39,7 @@ import Testing
         #expect(text(picture).contains("<a href=\"http://k\" target=\"_top\" rel=\"noopener\">f</a>"))
         let directory = try TemporaryDirectory()
         let file = try directory.write(picture, as: "picture.svg").path
-        let links = try xmllint(["--xpath", "string((//*[local-name()='a']/@href)[2])", file])
-        #expect(links.output == "https://x/\"><script>alert(1)</script>&']]>\\u{202e}\n" || links.output.contains("http://k"))
+        let links = try xmllint(["--xpath", "string((//*[local-name()='a']/@href)[1])", file])
+        #expect(links.output == "https://x/\"><script>alert(1)</script>&']]>\\u{202e}\n")
     }
 }

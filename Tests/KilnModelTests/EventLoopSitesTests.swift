@@ -27,6 +27,12 @@ struct EventLoopSitesTests {
         Stack(activity: KILN_ACTIVITY_REPLY, frames: [beforeSleep, 70, 71], inKernel: true, weight: 25),
     ]
 
+    private static func frames(_ stack: Stack) -> StackFrames {
+        StackFrames(
+            kernel: stack.inKernel ? [entry + 5, entry] : [], user: ([10, 20] + stack.frames).reversed(), interrupted: [],
+            termination: stack.isWhole ? .complete : .tooDeep)
+    }
+
     /// The activities of stacks after the correction, in their order.
     private static func corrected(_ stacks: [Stack], beside known: [Stack] = known) -> [kiln_activity] {
         var table = StackTable()
@@ -34,11 +40,7 @@ struct EventLoopSitesTests {
         for (index, stack) in (known + stacks).enumerated() {
             let key = StackTable.Key(hash: UInt64(index + 1), process: 0, label: label(stack.activity))
             hashes.append(key.hash)
-            table.learn(
-                key,
-                StackFrames(
-                    kernel: stack.inKernel ? [entry + 5, entry] : [], user: ([10, 20] + stack.frames).reversed(), interrupted: [],
-                    termination: stack.isWhole ? .complete : .all.first { $0 != .complete } ?? .complete))
+            table.learn(key, frames(stack))
             table.weights[key] = stack.weight
         }
         let sum = table.weights.values.reduce(0, +)
@@ -72,6 +74,43 @@ struct EventLoopSitesTests {
         let known = Self.known + (0..<5).map { Stack(activity: KILN_ACTIVITY_REPLY, frames: [Self.beforeSleep, 90 + $0, 71], inKernel: true, weight: 5) }
         let stack = Stack(activity: KILN_ACTIVITY_REPLY, frames: [Self.beforeSleep, 76, 77])
         #expect(Self.corrected([stack], beside: known) == [KILN_ACTIVITY_REPLY])
+    }
+
+    @Test func waitsAreCorrectedLikewiseAndStayIdle() {
+        var table = StackTable()
+        for (index, stack) in Self.known.enumerated() {
+            let key = StackTable.Key(hash: UInt64(index + 1), process: 0, label: Self.label(stack.activity))
+            table.learn(key, Self.frames(stack))
+            table.weights[key] = stack.weight
+        }
+        let timer = Self.frames(Stack(activity: KILN_ACTIVITY_EXEC, frames: [Self.timers, 80], inKernel: true))
+        func key(_ label: Int) -> StackTable.Key { .init(hash: 9, process: 0, kind: .offCPU, label: label) }
+        let loop = Self.label(KILN_ACTIVITY_LOOP), idle = Int(KILN_LABEL_IDLE)
+        func times(_ ns: UInt64) -> WaitTimes {
+            var times = WaitTimes()
+            times.add(Nanoseconds(ns), in: .sleeping)
+            times.ended = 1
+            return times
+        }
+        table.learn(key(loop), timer)
+        table.waits = [key(Self.label(KILN_ACTIVITY_EXEC)): times(5), key(loop): times(7), key(Self.label(KILN_ACTIVITY_EXEC) | idle): times(11)]
+        table.separateWorkOfEventLoops()
+        #expect(table.waits.mapValues(\.total.count) == [key(loop): 12, key(loop | idle): 11] && table.waits[key(loop)]?.ended == 2)
+    }
+
+    /// One stack may stand for a thousand events.
+    @Test func eventsProveNothing() {
+        var table = StackTable()
+        for (index, stack) in Self.known.enumerated() {
+            let key = StackTable.Key(hash: UInt64(index + 1), process: 0, kind: .event(0), label: Self.label(stack.activity))
+            table.learn(key, Self.frames(stack))
+            table.weights[key] = stack.weight
+        }
+        let key = StackTable.Key(hash: 9, process: 0, label: Self.label(KILN_ACTIVITY_EXEC))
+        table.learn(key, Self.frames(Stack(activity: KILN_ACTIVITY_EXEC, frames: [Self.timers, 80])))
+        table.weights[key] = 1
+        table.separateWorkOfEventLoops()
+        #expect(table.weights[key] == 1)
     }
 
     @Test func nothingChangesWithoutProof() {

@@ -165,7 +165,7 @@ enum kiln_held_state {
 struct kiln_held_stack {
 	struct kiln_stack_key key;
 	struct kiln_known_work work;
-	struct kiln_wait_times times; /* of a stack on a CPU or at an event: the weight in ns[0] */
+	struct kiln_wait_times times; /* of stacks on a CPU or at an event: the weight in ns[0], how many in `waits` */
 	__u32 state;                  /* enum kiln_held_state */
 	__u32 reserved;
 };
@@ -235,8 +235,8 @@ struct kiln_stack_stats {
 	__u64 recorded;                      /* and its stack was counted */
 	__u64 kernel_truncated;              /* recorded, with more than KILN_KERNEL_DEPTH frames in the kernel */
 	__u64 left_out[KILN_LEFT_OUT_COUNT]; /* no stack was taken: the thread worked for none of the calls that are asked for */
-	__u64 dropped;                       /* recorded, and in no sum: of a call that turned out not to be asked for */
-	__u64 ends[KILN_END_COUNT];          /* recorded, by how the user's side ended */
+	__u64 dropped;              /* recorded, and in no sum: of a call that turned out not to be asked for, or held_stacks_full */
+	__u64 ends[KILN_END_COUNT]; /* recorded, by how the user's side ended */
 };
 
 #define KILN_STACK_LOSSES(X) \
@@ -245,7 +245,7 @@ struct kiln_stack_stats {
 	X(OWN_EVENTS, "own_events", \
 		"events of a thread while its stack was taken: the program that took it caused them, or an interrupt came in between") \
 	X(HELD_STACKS_FULL, "held_stacks_full", \
-		"stacks that could not wait for their call's reply: too many different ones were waiting for theirs") \
+		"recorded stacks that were dropped before their call's reply: too many different ones were waiting for theirs") \
 	X(WAITING_MAP_FULL, "waiting_map_full", "waits of threads for which there was no room: too many live at a time") \
 	X(WAITS_WITHOUT_END, "waits_without_end", "waits whose end the kernel did not show: their time is missing") \
 	X(WAKES_MAP_FULL, "wakes_map_full", "wakers of waits for which there was no room: too many different pairs of stacks") \

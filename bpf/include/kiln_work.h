@@ -40,7 +40,7 @@ enum kiln_activity {
 	X(NOT_FOLLOWED, "not followed", "a receive whose requests are not known: of another protocol, or counted as lost") \
 	X(OUTGOING, "own connections", "connections that the server has opened itself, as to its master: they carry no client's commands") \
 	X(UNMATCHED, "unmatched reply", "a send that is not matched with a request: messages to subscribers, replication") \
-	X(NO_ROOM, "no room", "too many different stacks before it was known what they were for")
+	X(NO_ROOM, "no room", "too many different stacks before it was known what they were for, or too many threads that receive or send")
 
 enum kiln_unknown_work {
 #define X(symbol, name, meaning) KILN_UNKNOWN_##symbol,
@@ -103,7 +103,6 @@ struct kiln_judged_calls {
 struct kiln_judged {
 	struct kiln_judged_calls slow; /* all that are asked for, where no threshold is */
 	struct kiln_judged_calls fast;
-	__u64 left_out; /* calls that were not asked for, or whose service has no meaning */
 };
 
 /* Value of `work`, by slot: what a thread works on since its last receive or send. A cache line. Written by what follows requests, in the

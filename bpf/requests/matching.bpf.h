@@ -209,7 +209,8 @@ __noinline int match_responses(struct connection *x, struct connection_details *
 		stats = bpf_map_lookup_elem(&command_stats, &row);
 		if (stats && !CLIENT_SIDE && x->waiting != WAITING_NONE && x->sent_ns > c->first_sent_ns)
 			add_latency(stats, KILN_PHASE_SEND_BLOCKED, x->sent_ns - c->first_sent_ns, 1);
-		r->blocked_ns = x->sent_ns - c->first_sent_ns;
+		if (x->sent_ns > c->first_sent_ns)
+			r->blocked_ns = x->sent_ns - c->first_sent_ns;
 		c->first_sent_ns = 0;
 	}
 	if (r->errors_listed)

@@ -16,7 +16,6 @@ struct response_error {
 	__u8 word[KILN_ERROR_WORD_MAX];
 };
 
-/* Scratch, one for each CPU. */
 #define ANSWERED_BATCHES 32 /* as many as a connection has in flight: PIPELINE_BATCHES */
 
 /* Calls of one receive. */
@@ -26,6 +25,7 @@ struct answered_batch {
 	__u32 verdict;
 };
 
+/* Scratch, one for each CPU. */
 struct response_reader {
 	__u64 address; /* user address of offset 0 */
 	__u32 position, end;

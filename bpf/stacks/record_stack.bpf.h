@@ -220,6 +220,7 @@ static __always_inline void add_stack(
 	take_stack(stack, u, task, bpf_get_stack(context, stack->frames, KERNEL_STACK_BYTES, 0));
 	__builtin_memset(&work->times, 0, sizeof work->times);
 	work->times.ns[0] = weight;
+	work->times.waits = 1;
 	if (know_frames(stack, u) && add_amount(&stack->key, &work->known, &work->times))
 		count_recorded(where, stats, stack);
 }

@@ -157,7 +157,7 @@ static __always_inline bool take_held(struct kiln_held_stack *stack, __u32 state
 /* How many stacks a held one stands for. */
 static __always_inline __u64 stacks_of(const struct kiln_held_stack *stack)
 {
-	return stack->key.kind == KILN_STACK_OFF_CPU ? stack->times.waits + stack->times.earlier_waits : stack->times.ns[0];
+	return stack->times.waits + stack->times.earlier_waits;
 }
 
 /* A stack that waits for no decision joins its sum, or is dropped. */
@@ -235,8 +235,10 @@ static __always_inline bool drop_oldest(struct settling *new)
 		return false;
 	barrier_var(at);
 	stack = &new->held->stacks[at & (KILN_HELD_STACKS - 1)];
+	if (!move_on(stack, new->thread, KILN_HELD_DECIDED, KILN_HELD_DROPPED))
+		return false;
 	lose(KILN_LOST_HELD_STACKS_FULL, stacks_of(stack));
-	return move_on(stack, new->thread, KILN_HELD_DECIDED, KILN_HELD_DROPPED);
+	return true;
 }
 
 /* Whether a stack is not asked for, which is known at once. */
@@ -263,7 +265,7 @@ static __always_inline void count_left_out(const struct kiln_known_work *known, 
 static __always_inline bool hold_stack(
 	const struct kiln_stack_key *key, const struct kiln_known_work *known, const struct kiln_wait_times *times)
 {
-	__u32 slot = known->slot;
+	__u32 slot = known->slot, end;
 	struct settling new = { .key = key, .work = known, .times = times, .turn_ns = known->turn_ns };
 
 	new.state = known->is_decided ? KILN_HELD_DECIDED : KILN_HELD_UNDECIDED;
@@ -271,10 +273,12 @@ static __always_inline bool hold_stack(
 	new.held = bpf_map_lookup_elem(&held_stacks, &slot);
 	if (!new.thread || !new.held)
 		return false;
-	bpf_loop(new.thread->held_end + 1, settle_stack, &new, 0);
+	end = new.thread->held_end;
+	bpf_loop(end + 1, settle_stack, &new, 0);
 	if (!new.is_held && drop_oldest(&new))
-		bpf_loop(new.thread->held_end, settle_stack, &new, 0);
-	new.thread->held_end = new.end;
+		bpf_loop(end, settle_stack, &new, 0);
+	__sync_val_compare_and_swap(
+		&new.thread->held_end, end, new.end); /* unless more are held, by this program or one that interrupts it */
 	if (new.is_held && !known->is_decided)
 		__sync_fetch_and_add(&new.thread->undecided, 1);
 	return new.is_held;
@@ -293,7 +297,8 @@ static __always_inline bool add_amount(
 		return true;
 	if (work_options.judged) {
 		lose(KILN_LOST_HELD_STACKS_FULL, 1);
-		return false;
+		drop_settled(key, 1);
+		return true;
 	}
 	if (!known->label)
 		labelled.label |= KILN_LABEL(KILN_ACTIVITY_UNKNOWN, KILN_UNKNOWN_NO_ROOM);

@@ -16,12 +16,8 @@ static __always_inline void count_judged(__u32 row, __u32 verdict, __u32 count, 
 	struct kiln_judged *counts = bpf_map_lookup_elem(&judged_calls, &row);
 	struct kiln_judged_calls *sum;
 
-	if (!counts)
+	if (!counts || verdict == KILN_VERDICT_LEFT_OUT)
 		return;
-	if (verdict == KILN_VERDICT_LEFT_OUT) {
-		counts->left_out += count;
-		return;
-	}
 	sum = verdict == KILN_VERDICT_FAST ? &counts->fast : &counts->slow;
 	sum->calls += count;
 	sum->service_ns += service_ns * count;

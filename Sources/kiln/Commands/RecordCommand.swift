@@ -106,7 +106,7 @@ struct RecordCommand: ParsableCommand {
                     return children ? folding.code(ofProcesses: target.pids.flatMap { ProcFS().descendants(of: $0) }) : []
                 },
                 events: places, only: filter, descendants: children ? { target.pids.flatMap { ProcFS().descendants(of: $0) } } : nil,
-                startsTarget: child != nil && isWatched && processes.isEmpty,
+                commandStack: child != nil && isWatched && processes.isEmpty ? (try? ProcFS().selfProcess().stat().startStack) ?? 0 : nil,
                 // A command that is recorded gives its own status.
                 asOne: target.pids.count > 1, empty: child != nil && !whom.isGiven ? .told : .failed
             )

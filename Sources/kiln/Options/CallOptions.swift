@@ -1,5 +1,4 @@
 import ArgumentParser
-import Glibc
 import KilnKernel
 import KilnModel
 
@@ -27,14 +26,6 @@ func require(_ option: String, clients: [String]) throws {
     }
 }
 
-/// An address as sessions print it: `::1`, and of an IPv4 client that an IPv6 listener sees its IPv4 address (RFC 4291, 2.5.5.2).
-private func printedAddress(_ text: String) -> String {
-    var address = in6_addr(), buffer = [CChar](repeating: 0, count: Int(INET6_ADDRSTRLEN))
-    guard inet_pton(AF_INET6, text, &address) == 1, inet_ntop(AF_INET6, &address, &buffer, socklen_t(buffer.count)) != nil else { return text }
-    let printed = String(decoding: buffer.prefix { $0 != 0 }.map { UInt8(bitPattern: $0) }, as: UTF8.self), mapped = "::ffff:"
-    return printed.hasPrefix(mapped) && printed.contains(".") ? String(printed.dropFirst(mapped.count)) : printed
-}
-
 /// The calls whose stacks `kiln redis` keeps.
 struct CallOptions: ParsableArguments {
     @Option(
@@ -59,7 +50,7 @@ struct CallOptions: ParsableArguments {
         selection.threshold = slowerThan?.threshold ?? .none
         selection.keepsFast = compareSlow
         selection.commands = requests.commands
-        selection.clients = clients.map(printedAddress)
+        selection.clients = clients.map { TraceFilter.Client($0)?.text ?? $0 }
         selection.errorsOnly = requests.errors
         return selection
     }

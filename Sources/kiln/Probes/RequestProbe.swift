@@ -108,10 +108,6 @@ final class RequestProbe: Probe {
     func read(into snapshot: inout Snapshot) throws {
         try probe?.read(into: &snapshot)
         if let work { try probe?.set(work.selection.thresholds(of: snapshot)) }
-        if work?.selection.threshold == CallSelection.Threshold.none {
-            // The kernel side counts them as slow.
-            snapshot.judged = snapshot.judged.mapValues { JudgedCalls(unjudged: $0.slow) }
-        }
         unknown.leaveOutOtherProtocols(of: &snapshot)
         encrypted.reportUnseen(in: snapshot)
     }

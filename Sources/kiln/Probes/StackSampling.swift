@@ -14,7 +14,7 @@ final class StackSampling: Probe {
     private let folding: StackFolding
     private let known: () -> [CodeMapping]
     private let descendants: (() -> [Int32])?
-    private let startsTarget: Bool
+    private let commandStack: UInt64?
     private let work: WorkMaps?
     private let turns: Turns?
     private let at: [Event]
@@ -38,13 +38,13 @@ final class StackSampling: Probe {
     ///   - events: Events at which stacks are taken, too.
     ///   - threads: Records only these threads.
     ///   - descendants: Lists running descendants of the first target, to be sampled, too.
-    ///   - startsTarget: The target is a command that is about to start.
+    ///   - commandStack: The target is a command that is about to start; until then its stack begins where kiln's own does, here.
     ///   - asOne: The processes are one target of the session.
     ///   - work, turns: Shared with the probe of requests: stacks have labels.
     ///   - empty: What a session is that recorded nothing.
     init(
         watched: WatchedProcesses?, _ options: SamplingOptions, folding: StackFolding, known: @escaping () -> [CodeMapping] = { [] },
-        events: [Event] = [], only threads: ThreadFilter = ThreadFilter(), descendants: (() -> [Int32])? = nil, startsTarget: Bool = false,
+        events: [Event] = [], only threads: ThreadFilter = ThreadFilter(), descendants: (() -> [Int32])? = nil, commandStack: UInt64? = nil,
         asOne: Bool = false, work: WorkMaps? = nil, turns: Turns? = nil, empty: Empty = .fine
     ) {
         self.watched = watched
@@ -52,7 +52,7 @@ final class StackSampling: Probe {
         self.folding = folding
         self.known = known
         self.descendants = descendants
-        self.startsTarget = startsTarget
+        self.commandStack = commandStack
         at = events
         self.threads = threads
         self.asOne = asOne
@@ -67,7 +67,7 @@ final class StackSampling: Probe {
         var waits = options.waits
         if options.wakers { waits?.interruptEntries = folding.interruptEntries }
         probe = try StackProbe(
-            watching: watched, only: threads, byThread: options.threads, waits: waits, events: at, known: known(), startsTarget: startsTarget,
+            watching: watched, only: threads, byThread: options.threads, waits: waits, events: at, known: known(), commandStack: commandStack,
             work: work, turns: turns, mappings: folding.mappings
         )
     }

@@ -3,7 +3,7 @@ import KilnModel
 
 /// The flamegraph of a session's stacks, with the main numbers of its record.
 ///
-/// - Parameter byCommand: The same stacks by command, for a picture whose reader can choose one.
+/// - Parameter byCommand: The stacks by command, for a picture whose reader can choose one.
 func sessionPicture(_ folded: [UInt8], _ kind: StackKind, _ record: SessionRecord, byCommand: [UInt8]? = nil) -> [UInt8] {
     let target = record.target, samples = record.samples.onCPU
     let place = target.port.map { " · port \($0)" } ?? ""

@@ -60,7 +60,7 @@ struct FoldedTexts {
     let files: StackFiles
     /// A text for each target.
     var byTarget: [[UInt8]] = []
-    /// The same stacks by command; empty if they don't tell what their threads worked on.
+    /// The stacks by command, and of off-CPU stacks also the time between the sends of replies; empty if stacks have no labels.
     var byCommand: [[UInt8]] = []
 }
 

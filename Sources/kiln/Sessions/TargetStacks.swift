@@ -33,7 +33,7 @@ struct TargetStacks {
         let stacks = stacks(texts.kind)
         texts.byTarget.append(foldedText(stacks))
         guard tellsWork, texts.files.byCommand != nil else { return }
-        texts.byCommand.append(foldedText(byCommand: texts.kind == .offCPU ? stacks + sendBlocked(nil) + sendBlocked(.slow) : stacks))
+        texts.byCommand.append(foldedText(byCommand: texts.kind == .offCPU ? stacks + keptSendBlocked : stacks))
     }
 
     /// Adds the numbers that come from all stacks of the session: names, waits, wakers, and the tables by command.
@@ -71,6 +71,12 @@ struct TargetStacks {
     private func stacks(_ kind: StackKind) -> [NamedStack] { byKind[kind]?.stacks ?? [] }
 
     private func sendBlocked(_ verdict: Work.Verdict?) -> [NamedStack] { NamedStack.sendBlocked(verdict, of: total, process: index, root: root) }
+
+    /// Of the calls whose stacks are kept.
+    private var keptSendBlocked: [NamedStack] {
+        let keepsFast = byKind.values.contains { $0.stacks.contains { $0.work.verdict == .fast } }
+        return sendBlocked(nil) + sendBlocked(.slow) + (keepsFast ? sendBlocked(.fast) : [])
+    }
 
     private func isTargets(_ process: Int) -> Bool { target.stackRoot(of: process, in: table, target: index) != nil }
 

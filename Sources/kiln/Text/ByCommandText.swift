@@ -60,8 +60,8 @@ struct ByCommandText {
     private func shown(
         _ commands: [SessionRecord.WorkRow], _ rest: [SessionRecord.WorkRow], _ isIn: (SessionRecord.WorkRow) -> Bool
     ) -> (rows: [SessionRecord.WorkRow], left: [Line]) {
-        let commands = commands.filter(isIn), left = commands.count - tableRows
-        return (commands.prefix(tableRows) + rest.filter(isIn), left > 0 ? ["… and \(left) more commands (in session.json)"] : [])
+        let commands = commands.filter(isIn)
+        return (commands.prefix(tableRows) + rest.filter(isIn), [IntervalText.restLine(commands.count - tableRows, "commands")].compactMap { $0 })
     }
 
     private func title(_ row: SessionRecord.WorkRow) -> String {

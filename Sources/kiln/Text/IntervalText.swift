@@ -26,14 +26,14 @@ struct IntervalText {
     }
 
     /// A line for the rows that a table leaves out, with the file that has them; nil if none is left out. `amount`: their total.
-    func restLine(_ count: Int, _ what: String, amount: String = "", in file: String = "session.json") -> Line? {
+    static func restLine(_ count: Int, _ what: String, amount: String = "", in file: String = "session.json") -> Line? {
         count > 0 ? "… and \(count) more \(what)\(amount) (in \(file))" : nil
     }
 
     private func restLine(of process: Int) -> Line? {
         let all = commands(of: process), shown = Set(shownCommands(of: process).map { $0.name })
         let calls = all.filter { !shown.contains($0.name) }.map { $0.counts.calls }.saturatingSum
-        return restLine(
+        return Self.restLine(
             all.count - shown.count, "commands", amount: " with \(grouped(calls)) calls", in: isTotal ? "session.json" : "commands.jsonl"
         )
     }

@@ -74,8 +74,7 @@ struct KeptCallsText {
     }
 
     private func listed<Calls>(_ calls: [(name: String, calls: Calls)], _ line: (String, Calls) -> Line) -> [Line] {
-        let left = calls.count - tableRows
-        return calls.prefix(tableRows).map { line($0.name, $0.calls) } + (left > 0 ? ["… and \(left) more commands (in session.json)"] : [])
+        calls.prefix(tableRows).map { line($0.name, $0.calls) } + [IntervalText.restLine(calls.count - tableRows, "commands")].compactMap { $0 }
     }
 
     // MARK: Slow calls
@@ -103,7 +102,7 @@ struct KeptCallsText {
             parts.append(split.samples == 0 ? "no sample on CPU" : "about \(Nanoseconds(onCPU)) on CPU\(few)")
         }
         if let offCPU = split.offCPU { parts.append("\(Nanoseconds(offCPU)) off it") }
-        parts.append("\(split.sendBlocked == 0 ? "0" : "\(Nanoseconds(split.sendBlocked))") between the sends of a reply")
+        parts.append("\(Nanoseconds(split.sendBlocked)) between the sends of a reply")
         let place = split.mayBeInPipelines && !split.hasStacks ? " (its stacks are in the row pipeline)" : ""
         return Line("  \(calls): \(parts.joined(separator: ", ")); \(rest(of: split))\(place)")
     }

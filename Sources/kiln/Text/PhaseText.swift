@@ -26,7 +26,7 @@ extension IntervalText {
         guard !rows.isEmpty else { return [] }
         var table = Table(["LARGEST", "request bytes", "reply bytes"], leftAligned: 1)
         for row in rows.prefix(tableRows) { table.add([row.name.description, grouped(row.counts.largestRequest), grouped(row.counts.largestReply)]) }
-        return [Line].table(table.lines) + [restLine(rows.count - tableRows, "commands")].compactMap { $0 }
+        return [Line].table(table.lines) + [Self.restLine(rows.count - tableRows, "commands")].compactMap { $0 }
     }
 
     private static let shown: [Phase] = [.queue, .exec, .reply, .total, .sendBlocked]
@@ -97,7 +97,7 @@ extension IntervalText {
             table.add([key.blocked.description, key.blocker.description, grouped(counts.times), "\(counts.wait)", "\(mean)"])
         }
         var lines = [Line].table(table.lines)
-        if let rest = restLine(waits.count - most, "pairs") { lines.append(rest) }
+        if let rest = Self.restLine(waits.count - most, "pairs") { lines.append(rest) }
         let queue = commands(of: process).reduce(0) { $0 + ($1.counts.phases[.queue]?.sum.seconds ?? 0) }
         let named = waits.reduce(0) { $0 + $1.value.wait.seconds }
         if queue > 0 {
@@ -117,7 +117,7 @@ extension IntervalText {
             let percentiles = [0.5, 0.99].map { counts.latency.percentile($0)?.description ?? "-" }
             table.add([key.server, "\(key.name)", grouped(counts.latency.count)] + percentiles)
         }
-        return [Line].table(table.lines) + [restLine(rows.count - most, "commands of servers")].compactMap { $0 }
+        return [Line].table(table.lines) + [Self.restLine(rows.count - most, "commands of servers")].compactMap { $0 }
     }
 
     /// Clients, the one with the most commands first.
@@ -129,6 +129,6 @@ extension IntervalText {
         for (key, counts) in clients.prefix(most) {
             table.add([key.address, grouped(counts.commands), grouped(counts.receivedBytes), grouped(counts.sentBytes)])
         }
-        return [Line].table(table.lines) + [restLine(clients.count - most, "addresses")].compactMap { $0 }
+        return [Line].table(table.lines) + [Self.restLine(clients.count - most, "addresses")].compactMap { $0 }
     }
 }

@@ -59,22 +59,26 @@ struct SessionText {
         let cpu = Nanoseconds(UInt64(saturating: record.cost.targetCPUS * 1e9))
         let expected = counts.expected.map { " of \($0) expected from \(cpu) of CPU time" } ?? ""
         var lines: [String] = ["samples: \(counts.recorded &+ (counts.leftOut?.sum ?? 0)) recorded\(expected)\(whole)\(cut)"]
-        if let kept = counts.kept, let leftOut = counts.leftOut {
-            let rest = [
-                (counts.recorded &- kept, "of calls that turned out not to be"), (leftOut.otherCalls, "of other commands or clients"),
-                (leftOut.eventLoop, "of the event loop"), (leftOut.background, "of background threads"), (leftOut.unknown, "of unknown work"),
-            ].filter { $0.0 != 0 }.map { "\(grouped($0.0)) \($0.1)" }
-            lines.append("  \(grouped(kept)) kept, of the calls that are asked for" + (rest.isEmpty ? "" : "; left out: " + rest.joined(separator: ", ")))
-            if leftOut.unknown > kept {
-                lines.append("  most work can't be told apart by call (io-threads, connections not followed): a session without these options says why")
-            }
-        }
-        lines += terminations(counts.ends)
+        lines += keptLines(of: counts.recorded, counts.kept, counts.leftOut) + terminations(counts.ends)
         if let others = counts.descendants {
             lines.append("processes it started: \(others.recorded) samples, \(share(others.complete, of: others.recorded)) % of stacks complete")
             lines += terminations(others.ends)
         }
         return lines + processes + unnamed + waitLines + eventLines
+    }
+
+    /// What is in the file where only some calls' stacks are kept, and what is not.
+    private func keptLines(of recorded: UInt64, _ kept: UInt64?, _ leftOut: LeftOutCounts?) -> [String] {
+        guard let kept, let leftOut else { return [] }
+        let noRoom = record.lost["held_stacks_full"] == nil ? "" : ", or had no room to wait for their reply"
+        let counts: [(UInt64, String)] = [
+            (recorded &- kept, "of calls that turned out not to be" + noRoom), (leftOut.otherCalls, "of calls that are not, or were not yet"),
+            (leftOut.eventLoop, "of the event loop"), (leftOut.background, "of background threads"), (leftOut.unknown, "of unknown work"),
+        ]
+        let rest = counts.filter { $0.0 != 0 }.map { count, what in grouped(count) + " " + what }
+        let hint = "  most work can't be told apart by call (io-threads, connections not followed): a session without these options says why"
+        let left = rest.isEmpty ? "" : "; left out: " + rest.joined(separator: ", ")
+        return ["  \(grouped(kept)) kept, of the calls that are asked for\(left)"] + (leftOut.unknown > kept ? [hint] : [])
     }
 
     /// How often each event happened, and its stacks.
@@ -84,8 +88,8 @@ struct SessionText {
             let every = event.every == 1 || event.isEstimate == true ? "" : ", a stack at each \(grouped(event.every))th"
             let lost = event.lost == 0 ? "" : ", \(grouped(event.lost)) stacks lost"
             let number = "\(event.isEstimate == true ? "about " : "")\(grouped(event.count))"
-            return ["\(event.event): \(number)\(every); \(grouped(event.recorded)) stacks, \(share(event.complete, of: event.recorded)) % complete\(lost)"]
-                + terminations(event.ends)
+            let line = "\(event.event): \(number)\(every); \(grouped(event.recorded)) stacks, \(share(event.complete, of: event.recorded)) % complete\(lost)"
+            return [line] + keptLines(of: event.recorded, event.kept, event.leftOut) + terminations(event.ends)
         }
     }
 
@@ -100,11 +104,9 @@ struct SessionText {
         let open =
             waits.openWaits == 0
             ? [] : ["  \(grouped(waits.openWaits)) of all waits reach beyond the session: \(Nanoseconds(waits.openNs)) of their time is inside"]
-        return [
-            "off-CPU: \(grouped(waits.recorded)) \(waits.recorded == 1 ? "wait" : "waits")\(whole); "
-                + (times.isEmpty ? "no time" : times.joined(separator: ", "))
-        ] + open
-            + terminations(waits.ends) + (waits.wakers.map(wakerLines) ?? [])
+        let time = times.isEmpty ? "no time" : times.joined(separator: ", ")
+        let line = "off-CPU: \(grouped(waits.recorded)) \(waits.recorded == 1 ? "wait" : "waits")\(whole); \(time)"
+        return [line] + keptLines(of: waits.recorded, waits.kept, waits.leftOut) + open + terminations(waits.ends) + (waits.wakers.map(wakerLines) ?? [])
     }
 
     private func wakerLines(_ wakers: SessionRecord.OffCPU.Wakers) -> [String] {

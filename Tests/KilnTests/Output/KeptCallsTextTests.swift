@@ -77,13 +77,13 @@ struct KeptCallsTextTests {
             session.lines == [
                 "calls slower than p99, whose stacks are kept:",
                 "  ZADD: 50 of 5,000 calls, 900 ms of service: about 600 ms on CPU, 200 ms off it, 100 ms between the sends of a reply; 0 ns (0.0 %) other work of the same turns",
-                "  GET: 64 of 6,400 calls, 615 ms of service: about 10.0 ms on CPU (1 sample), 80.0 ms off it, 0 between the sends of a reply; 525 ms (85 %) other work of the same turns",
+                "  GET: 64 of 6,400 calls, 615 ms of service: about 10.0 ms on CPU (1 sample), 80.0 ms off it, 0 ns between the sends of a reply; 525 ms (85 %) other work of the same turns",
                 Self.other,
             ])
         session.waits = nil
         #expect(
             session.lines.suffix(3) == [
-                "  GET: 64 of 6,400 calls, 615 ms of service: about 10.0 ms on CPU (1 sample), 0 between the sends of a reply; 605 ms (98 %) off it or other work of the same turns",
+                "  GET: 64 of 6,400 calls, 615 ms of service: about 10.0 ms on CPU (1 sample), 0 ns between the sends of a reply; 605 ms (98 %) off it or other work of the same turns",
                 Self.other,
                 "  give --off-cpu to see how much of it was time off the CPU",
             ])
@@ -116,7 +116,7 @@ struct KeptCallsTextTests {
         session.selection.keepsFast = true
         session.add("EVAL", calls: 246, Self.slow(246, ms: 485, of: 246))
         session.waits = []
-        let line = "  EVAL: 246 of 246 calls, 485 ms of service: no sample on CPU, 0 ns off it, 0 between the sends of a reply; 485 ms (100 %)"
+        let line = "  EVAL: 246 of 246 calls, 485 ms of service: no sample on CPU, 0 ns off it, 0 ns between the sends of a reply; 485 ms (100 %)"
         let title = "calls slower than 1.00 ms, whose stacks are `slow`; those of the others are `fast`:"
         #expect(session.lines == [title, line + " other work of the same turns", Self.other])
         session.sample(Work(.pipeline, .exec, .fast), 5)

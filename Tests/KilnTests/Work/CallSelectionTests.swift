@@ -24,7 +24,7 @@ extension KernelTests {
             #expect(judged.slow.serviceNs > calls * 2_000_000 && judged.fast.serviceNs > (calls - late) * 100_000, "\(judged)")
             // Seen: kept, dropped (what was recorded and not kept), and left out.
             let seen = onCPU.recorded + (onCPU.leftOut?.sum ?? 0), expected = Double(onCPU.expected ?? 0)
-            #expect(onCPU.kept ?? 0 <= onCPU.recorded && abs(Double(seen) - expected) < expected * 0.1 + 50, "\(onCPU)")
+            #expect(try #require(onCPU.kept) <= onCPU.recorded && abs(Double(seen) - expected) < expected * 0.1 + 50, "\(onCPU)")
             #expect(session.rows.allSatisfy { $0.verdict != nil }, "\(session.rows)")
         }
 
@@ -71,9 +71,41 @@ extension KernelTests {
                 """
             let server = try KnownWork.server()
             let session = try WorkSession(server, options) { try server.repeating(1, ["EVAL", script, "0"], ["GET", "key"]) }
-            let onCPU = session.record.samples.onCPU, full = session.record.lost["held_stacks_full"] ?? 0
+            let onCPU = session.record.samples.onCPU, full = session.record.lost["held_stacks_full"] ?? 0, kept = onCPU.kept ?? onCPU.recorded
             #expect(try session.judged("EVAL").slow.count == 1)
-            #expect(full < (onCPU.kept ?? onCPU.recorded) / 20, "\(onCPU), \(full) lost")
+            #expect(full < kept / 20, "\(onCPU), \(full) lost")
+            // Nearly all that the server did was that call.
+            #expect(kept > onCPU.recorded * 9 / 10 && kept > (onCPU.expected ?? 0) * 7 / 10 && kept > 100, "\(onCPU)")
+        }
+
+        /// A stack of every second write stands for two. A reply is one write.
+        @Test(arguments: [UInt64(1), 2]) func eventsOfOtherCallsAreLeftOut(every: UInt64) throws {
+            let server = try KnownWork.server(), calls = load(301) + 1
+            let session = try WorkSession(server, ["-e", "syscalls:sys_enter_write", "-c", "\(every)", "--command", "BURN.A"]) {
+                try server.repeating(calls, ["BURN.A", "50"], ["BURN.A", "50"], ["GET", "key"], ["GET", "key"])
+            }
+            let event = try #require(session.record.samples.events?.first), kept = try #require(event.kept), leftOut = try #require(event.leftOut)
+            #expect(event.lost == 0 && event.count >= 4 * calls, "\(event)")
+            #expect(event.recorded + leftOut.sum <= event.count / every + 1, "\(event)")
+            #expect(event.recorded - kept + leftOut.sum >= 2 * calls / every - 10, "\(event)")
+            let stacks = try #require(session.events), replies = stacks.lines.filter { Array($0.frames.dropFirst().prefix(2)) == ["BURN.A", "reply"] }
+            #expect(stacks.total == kept * every && Stacks(lines: replies).total == stacks.total, "\(stacks.total) of \(event)")
+            #expect(every > 1 ? kept > calls / 2 : kept == 2 * calls, "\(event)")
+        }
+
+        /// Fast calls are kept with all of their time, too: LRANGE's reply is sent in parts.
+        @Test func fastCallsHaveTheTimeBetweenTheirSends() throws {
+            let server = try KnownWork.server()
+            try server.repeating(1, ["RPUSH", "list"] + (0..<256).map { _ in String(repeating: "v", count: 1000) })
+            let session = try WorkSession(server, ["--slower-than", "100s", "--compare-slow", "--off-cpu"]) {
+                let client = try Connection(port: server.port)
+                for _ in 0..<load(101) {
+                    try client.send(request("LRANGE", "list", "0", "-1"))
+                    try client.receive(bytes: 6 + 256 * 1009)
+                }
+            }
+            session.expectSums()
+            #expect(try #require(session.record.samples.keptCalls?.judged["LRANGE"]?.fast).sendBlockedNs > 0)
         }
 
         struct Filter: CustomTestStringConvertible, Sendable {

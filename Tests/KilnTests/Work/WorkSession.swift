@@ -52,6 +52,8 @@ struct WorkSession {
     let merged, byCommand: Stacks
     /// The same of time off the CPU; nil without --off-cpu.
     let waits, waitsByCommand: Stacks?
+    /// Those of the first event by command, if there is one.
+    let events: Stacks?
     private let showsIdle: Bool
 
     static let frequency = 4999
@@ -75,6 +77,7 @@ struct WorkSession {
         byCommand = stacks("stacks.by-command.folded") ?? Stacks("")
         waits = stacks("stacks.off-cpu.folded")
         waitsByCommand = stacks("stacks.off-cpu.by-command.folded")
+        events = record.samples.events?.first.flatMap { stacks($0.file.replacing(".folded", with: ".by-command.folded")) }
         showsIdle = options.contains("--idle")
     }
 
@@ -86,7 +89,7 @@ struct WorkSession {
         return (try #require(calls.slow ?? calls.unjudged), (calls.fast?.count ?? 0, calls.fast?.serviceNs ?? 0))
     }
 
-    /// Time of replies that clients did not read, which no stack of the server has.
+    /// Time between the first and the last send of replies, which no stack of the server has.
     static let betweenSends = "[between the sends of a reply]"
 
     /// Every sample, and every nanosecond, is in one place: what session.json has recorded and kept, the stacks, those by command, and the rows.
@@ -100,7 +103,11 @@ struct WorkSession {
             #expect(phases == row.samples, "\(name): \(row)", sourceLocation: sourceLocation)
         }
         #expect(record.lost["held_stacks_full"] == nil, "\(name): \(record.lost)", sourceLocation: sourceLocation)
-        guard let off = record.samples.offCPU, let waits, let waitsByCommand else { return }
+        guard let off = record.samples.offCPU else { return }
+        guard let waits, let waitsByCommand else {
+            Issue.record("\(name): a file of waits is missing", sourceLocation: sourceLocation)
+            return
+        }
         let time = off.sleepingNs + off.uninterruptibleNs + off.runnableNs + off.stoppedNs, shown = time + (showsIdle ? off.idleNs : 0)
         let unread = waitsByCommand.samples(through: Self.betweenSends)
         let blocked = record.samples.keptCalls.map { kept in
