@@ -310,7 +310,6 @@ public struct FoldedStacks: ~Copyable {
     }
 }
 
-
 /// Whether a line is a comment: `# interval: 100`, `#`.
 func isComment(_ line: UnsafeRawBufferPointer) -> Bool {
     line.first == UInt8(ascii: "#") && (line.count == 1 || line[1].isSpace || line[1] == UInt8(ascii: "\r"))

@@ -49,7 +49,8 @@ extension SessionRecord {
         }
 
         enum CodingKeys: String, CodingKey {
-            case unit, recorded, kept, complete, ends, names, wakers, leftOut = "left_out", sleepingNs = "sleeping_ns", uninterruptibleNs = "uninterruptible_ns", runnableNs = "runnable_ns"
+            case unit, recorded, kept, complete, ends, names, wakers
+            case leftOut = "left_out", sleepingNs = "sleeping_ns", uninterruptibleNs = "uninterruptible_ns", runnableNs = "runnable_ns"
             case stoppedNs = "stopped_ns", idleNs = "idle_ns", openWaits = "open_waits", openNs = "open_ns", longestNs = "longest_ns"
         }
 

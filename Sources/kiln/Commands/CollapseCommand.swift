@@ -182,7 +182,9 @@ struct CollapseArguments: ParsableArguments {
             found?.collapser.endInput()
             readFiles.append(file)
         }
-        guard emptyFiles.count < files.count else { throw Failure("\(file): nothing is in them. Give text of one of the formats that `kiln collapse --help` lists.") }
+        guard emptyFiles.count < files.count else {
+            throw Failure("\(file): nothing is in them. Give text of one of the formats that `kiln collapse --help` lists.")
+        }
         for file in emptyFiles { say("kiln: \(file): nothing is in it") }
         guard let (format, collapser) = found else { return }
         collapser.finish()

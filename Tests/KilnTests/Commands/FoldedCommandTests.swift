@@ -98,7 +98,7 @@ struct FoldedCommandTests {
         try expect("$k collapse empty.folded a.folded --plain", output: output, errors: "kiln: empty.folded: nothing is in it\n")
         try expect("$k collapse folded a.folded empty.folded --plain", output: output, errors: "kiln: empty.folded: nothing is in it\n")
         try expect(
-            "$k collapse empty.folded empty.folded", status: 1, output: "", 
+            "$k collapse empty.folded empty.folded", status: 1, output: "",
             errors: "kiln: empty.folded, empty.folded: nothing is in them. Give text of one of the formats that `kiln collapse --help` lists.\n")
     }
 
