@@ -13,7 +13,7 @@ public struct StackProbe: ~Copyable {
     private let waits: Waits?
     private let held: HeldStacks?
     private let events: Events
-    private let threads: ThreadFilter
+    private let members: Members
     private let ring: StackRing
     private let unwinding: UnwindMaps
     private let mappingEvents: MappingEvents
@@ -25,30 +25,24 @@ public struct StackProbe: ~Copyable {
     /// Returns the code that a process has mapped now; empty if it has ended.
     public typealias Mappings = (SampledProcess) -> [CodeMapping]
 
-    /// Loads the programs and begins to fill the unwind tables. Sampling doesn't begin yet. `watched`: nil samples every process.
-    /// `threads`: records only these. `events`: also records stacks at them. `byThread`: stacks have the name of their thread. `filter`: also records
-    /// stacks off the CPU; nil: only those on it. `known`: code whose unwind tables are loaded at the start, as far as time and memory allow.
-    /// `commandStack`: the target is a child of this process that is about to execute a command; while its stack begins here, it has not. `work`, `turns`:
-    /// also written by the programs that follow requests; with them, stacks have labels.
+    /// Loads the programs and begins to fill the unwind tables. Sampling doesn't begin yet. `byThread`: stacks have the name of their thread. `filter`: also
+    /// records stacks off the CPU; nil: only those on it. `events`: also records stacks at them. `known`: code whose unwind tables are loaded at the start, as
+    /// far as time and memory allow. `work`, `turns`: also written by the programs that follow requests; with them, stacks have labels.
     public init(
-        watching watched: WatchedProcesses?, only threads: ThreadFilter = ThreadFilter(), byThread: Bool = false, waits filter: WaitFilter? = nil,
-        events: [Event] = [], known: [CodeMapping] = [], commandStack: UInt64? = nil, work: WorkMaps? = nil, turns: Turns? = nil, mappings: Mappings
+        of members: Members, byThread: Bool = false, waits filter: WaitFilter? = nil, events: [Event] = [], known: [CodeMapping] = [], work: WorkMaps? = nil,
+        turns: Turns? = nil, mappings: Mappings
     ) throws(KernelError) {
         // Later mappings are reported as events; earlier ones are read now.
         let mappingEvents = try MappingEvents()
-        let pids = watched?.pids ?? []
+        let pids = members.watched?.pids ?? []
         let targets = pids.enumerated().map { SampledProcess(target: $0, pid: $1) }
         // A command that is about to start has other code than what waits for its start.
-        let tables = commandStack != nil ? [:] : Dictionary(uniqueKeysWithValues: targets.map { ($0.number, mappings($0)) })
+        let tables = members.commandStack != nil ? [:] : Dictionary(uniqueKeysWithValues: targets.map { ($0.number, mappings($0)) })
         var object = try BPFObject(kiln_stacks_object(), name: "stacks")
-        try object.setConstant(section: ".rodata.targets", watched?.constants ?? kiln_targets())
-        try object.setConstant(
-            section: ".rodata.options",
-            kiln_stack_options(byThread: byThread, everything: watched == nil, filter ?? WaitFilter(), commandStack: commandStack ?? 0)
-        )
-        try threads.configure(object)
+        try members.configure(object)
+        try object.setConstant(section: ".rodata.options", kiln_stack_options(byThread: byThread, filter ?? WaitFilter()))
         try Events.configure(object, events)
-        object.loadOnly(["process_forked", "process_freed", "sample"] + (filter == nil ? [] : Waits.programs) + Events.programs(for: events))
+        object.loadOnly(Members.programs + ["process_freed", "sample"] + (filter == nil ? [] : Waits.programs) + Events.programs(for: events))
         try Waits.leaveOut(of: object, filter)
         try WorkMaps.configure(object, work)
         if let turns { try object.use(turns.descriptor, asMap: "turns") }
@@ -69,7 +63,7 @@ public struct StackProbe: ~Copyable {
         self.waits = waits
         self.held = held
         self.events = counting
-        self.threads = threads
+        self.members = members
         self.ring = ring
         self.unwinding = unwinding
         self.mappingEvents = mappingEvents
@@ -82,9 +76,8 @@ public struct StackProbe: ~Copyable {
     public mutating func attach(frequency: Int, withDescendants descendants: (() -> [Int32])? = nil) throws(KernelError) -> Int {
         try filling.take()?.outcome()
         // Before the timers, so that every sampled child is known.
-        try object.attach("process_forked")
         try object.attach("process_freed")
-        let adopted = try descendants.map { descendants throws(KernelError) in try adopt(descendants) } ?? 0
+        let adopted = try members.attach(to: &object, withDescendants: descendants)
         if frequency > 0 { try object.attach("sample", toCPUClocksAt: frequency) }
         if let waits {
             try waits.attach(&object)
@@ -92,27 +85,6 @@ public struct StackProbe: ~Copyable {
         }
         try events.attach(to: &object)
         return adopted
-    }
-
-    /// Treats descendants as if their forks had been seen. Once they are known, their later forks are seen; a second look finds their
-    /// earlier ones.
-    private func adopt(_ descendants: () -> [Int32]) throws(KernelError) -> Int {
-        let map = try object.map("descendants"), family: UInt32 = 0
-        var adopted: Set<Int32> = []
-        while true {
-            let found = descendants().filter { !adopted.contains($0) }
-            if found.isEmpty { break }
-            for pid in found {
-                try map.update(UInt32(bitPattern: pid), family)
-                adopted.insert(pid)
-            }
-        }
-        // A process that ends before it is in the map sends no event, so it is removed here.
-        for pid in adopted where kill(pid, 0) != 0 && errno == ESRCH {
-            map.remove(UInt32(bitPattern: pid))
-            adopted.remove(pid)
-        }
-        return adopted.count
     }
 
     /// Changes the number of samples per second. Processes are followed in the meantime.

@@ -97,16 +97,14 @@ extension WaitTimes {
 }
 
 extension kiln_stack_options {
-    init(byThread: Bool, everything: Bool, _ filter: WaitFilter, commandStack: UInt64) {
+    init(byThread: Bool, _ filter: WaitFilter) {
         self.init()
         by_thread = byThread ? 1 : 0
-        self.everything = everything ? 1 : 0
         wait_states = filter.states.reduce(0) { $0 | 1 << UInt32($1.rawValue) }
         min_wait_ns = filter.lengths.lowerBound.count
         max_wait_ns = filter.lengths.upperBound.count
         wakers = filter.interruptEntries == nil ? 0 : 1
         interrupts_start = filter.interruptEntries?.lowerBound ?? 0
         interrupts_end = filter.interruptEntries?.upperBound ?? 0
-        command_stack = commandStack
     }
 }

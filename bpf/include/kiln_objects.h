@@ -4,6 +4,7 @@
 #define KILN_OBJECTS_H
 
 #include <stddef.h>
+#include "kiln_members.h"
 #include "kiln_redis.h"
 #include "kiln_requests.h"
 #include "kiln_stacks.h"

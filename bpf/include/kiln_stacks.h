@@ -4,6 +4,7 @@
 #define KILN_STACKS_H
 
 #include "kiln_mappings.h"
+#include "kiln_members.h"
 #include "kiln_targets.h"
 #include "kiln_work.h"
 
@@ -17,23 +18,20 @@
 #define KILN_STACK_COPY_BYTES (1 << 16)  /* of the stack of a thread asleep when the session begins: the innermost part */
 #define KILN_STACKS_CAPACITY 32768       /* different stacks a session can hold */
 #define KILN_STACKS_RING_BYTES (1 << 20) /* frames on their way to user space */
-#define KILN_COMM_BYTES 16               /* a thread's name, as the kernel keeps it (TASK_COMM_LEN) */
 
 #define KILN_PROCESSES_CAPACITY 16384   /* processes a session can tell apart, the listed ones included */
-#define KILN_DESCENDANTS_CAPACITY 65536 /* descendants of the listed processes that live at a time */
 #define KILN_ENDED_RING_BYTES (1 << 16) /* numbers of ended processes on their way to user space */
 
 /* What user space chooses before loading. */
 struct kiln_stack_options {
-	__u32 by_thread;        /* equal stacks of threads with other names are other stacks */
-	__u32 everything;       /* all processes; otherwise the listed ones and what descends from them */
-	__u32 wait_states;      /* a bit for each enum kiln_wait_state that is wanted */
-	__u32 wakers;           /* who ends a wait is recorded, too */
+	__u32 by_thread;   /* equal stacks of threads with other names are other stacks */
+	__u32 wait_states; /* a bit for each enum kiln_wait_state that is wanted */
+	__u32 wakers;      /* who ends a wait is recorded, too */
+	__u32 reserved;
 	__u64 min_wait_ns;      /* shorter waits are left out */
 	__u64 max_wait_ns;      /* and longer ones */
 	__u64 interrupts_start; /* where the kernel's code for interrupts begins: entries of the hardware, not of exceptions and system calls */
 	__u64 interrupts_end;
-	__u64 command_stack; /* not 0: the target whose stack begins there is still kiln's child, before it executes the command */
 };
 
 /* What a thread that doesn't run waits for. */
@@ -77,24 +75,6 @@ struct kiln_event_options {
 	__s32 syscall[KILN_MAX_EVENTS]; /* tracepoints of system calls: only calls with this number; -1: all */
 	__u32 own_tgid;                 /* of kiln, whose own events are left out */
 	__u32 caused_by_kiln;           /* a bit for each event that its programs may cause while they take a stack */
-};
-
-/* Whom a session records, among the processes that it watches. Options of different kinds narrow each other. */
-#define KILN_FILTER_TIDS 16
-#define KILN_FILTER_COMMS 8
-#define KILN_FILTER_USERS 8
-#define KILN_FILTER_CGROUPS 8
-#define KILN_CGROUP_LEVELS 16 /* above the task\'s group, as far as is looked */
-
-struct kiln_filter {
-	__u32 tid_count; /* 0: any */
-	__u32 comm_count;
-	__u32 user_count;
-	__u32 cgroup_count;
-	__u32 tids[KILN_FILTER_TIDS];
-	__u32 users[KILN_FILTER_USERS];                      /* real user ids of the initial user namespace */
-	__u64 comms[KILN_FILTER_COMMS][KILN_COMM_BYTES / 8]; /* of the thread or of its process, padded with zeros */
-	__u64 cgroups[KILN_FILTER_CGROUPS];                  /* ids: the inode numbers of their directories */
 };
 
 /* What stacks are of: each kind has sums of its own. */
@@ -204,8 +184,6 @@ enum kiln_stack_end {
 #undef X
 		KILN_END_COUNT
 };
-
-#define KILN_NO_FAMILY 0xffffffffU
 
 /* Set in a user frame's address that isn't where a call returns to, but the instruction that a signal interrupted. The
  * innermost frame's never is a return address and isn't marked. */

@@ -5,6 +5,7 @@
 
 #include "include/kiln_stacks.h"
 #define LOSS_COUNT KILN_STACK_LOSS_COUNT
+#define LOST_DESCENDANT KILN_LOST_DESCENDANTS_MAP_FULL
 #include "common/losses.bpf.h"
 
 #endif

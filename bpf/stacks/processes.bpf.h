@@ -7,10 +7,9 @@
 #define KILN_PROCESSES_BPF_H
 
 #include "common/bpf.h"
-#include "common/targets.bpf.h"
 #include "include/kiln_stacks.h"
-#include "stacks/filter.bpf.h"
-#include "stacks/losses.bpf.h"
+#include "stacks/losses.bpf.h" /* before members.bpf.h, which counts them */
+#include "common/members.bpf.h"
 
 const volatile struct kiln_stack_options options SEC(".rodata.options");
 
@@ -33,15 +32,6 @@ struct {
 	__type(key, struct execution);
 	__type(value, struct process);
 } processes SEC(".maps");
-
-/* Key: tgid; value: the listed process it descends from. Written at forks, cleared when the process is gone. */
-struct {
-	__uint(type, BPF_MAP_TYPE_HASH);
-	__uint(map_flags, BPF_F_NO_PREALLOC);
-	__uint(max_entries, KILN_DESCENDANTS_CAPACITY);
-	__type(key, __u32);
-	__type(value, __u32);
-} descendants SEC(".maps");
 
 /* Numbers (__u64) of processes that have ended: user space frees what it holds for them. Full: it keeps that. */
 struct {
@@ -91,38 +81,6 @@ static __always_inline bool number_process(const struct execution *execution, st
 	return true;
 }
 
-/* How a task belongs to the session. */
-struct membership {
-	int listed;   /* its process's index among the targets, or -1 */
-	__u32 family; /* as in struct kiln_stack */
-};
-
-/* Whether a task's process is one of the session's. */
-static __always_inline bool find_family(struct membership *member, struct task_struct *task)
-{
-	__u32 tgid = task->tgid, *family;
-
-	member->listed = target_index(tgid);
-	member->family = member->listed >= 0 ? member->listed : 0;
-	if (member->listed >= 0 || options.everything)
-		return true;
-	family = bpf_map_lookup_elem(&descendants, &tgid);
-	member->family = family ? *family : KILN_NO_FAMILY;
-	return family;
-}
-
-/* A child of kiln has kiln's memory until it executes the command. */
-static __always_inline bool has_not_begun(const struct membership *member, struct task_struct *task)
-{
-	return options.command_stack && member->listed >= 0 && BPF_CORE_READ(task, mm, start_stack) == options.command_stack;
-}
-
-/* Whether a task is one of the session's. */
-static __always_inline bool find_membership(struct membership *member, struct task_struct *task)
-{
-	return find_family(member, task) && !has_not_begun(member, task) && passes_filter(task);
-}
-
 /* Says which process a task is part of: its number, origin and family. False: no room. */
 static __always_inline bool identify_process(struct kiln_stack *stack, struct task_struct *task, const struct membership *member)
 {
@@ -168,26 +126,6 @@ static __always_inline void describe_process(struct kiln_stack *stack, struct ta
 	bpf_core_read(stack->comm, sizeof stack->comm, &leader->comm);
 }
 
-SEC("tp_btf/sched_process_fork")
-int BPF_PROG(process_forked, struct task_struct *parent, struct task_struct *child)
-{
-	__u32 from = parent->tgid, tgid = child->tgid, family, *known;
-	int listed = target_index(from);
-
-	if (from == tgid) /* a thread */
-		return 0;
-	family = listed;
-	if (listed < 0) {
-		known = bpf_map_lookup_elem(&descendants, &from);
-		if (!known)
-			return 0;
-		family = *known;
-	}
-	if (bpf_map_update_elem(&descendants, &tgid, &family, BPF_ANY))
-		lose(KILN_LOST_DESCENDANTS_MAP_FULL, 1);
-	return 0;
-}
-
 /* The leader goes last. */
 SEC("tp_btf/sched_process_free")
 int BPF_PROG(process_freed, struct task_struct *task)
@@ -198,7 +136,6 @@ int BPF_PROG(process_freed, struct task_struct *task)
 
 	if (task->pid != task->tgid)
 		return 0;
-	bpf_map_delete_elem(&descendants, &execution.tgid);
 	known = bpf_map_lookup_elem(&processes, &execution);
 	if (!known)
 		return 0;

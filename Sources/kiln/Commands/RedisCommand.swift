@@ -114,14 +114,14 @@ struct RedisCommand: ParsableCommand {
     func run() throws {
         let began = MonotonicClock.now()
         try reportingErrors {
-            let rows = CommandRows()
+            let commandRows = CommandRows()
             let named = try comm.flatMap { try processes(named: $0) }
-            try session(on: try target.targets(and: named), rows: rows, began: began)
+            try session(on: try target.targets(and: named), commandRows: commandRows, began: began)
         }
     }
 
     /// Checks everything that needs no kernel first.
-    private func session(on found: [Target], rows: CommandRows, began: Nanoseconds) throws {
+    private func session(on found: [Target], commandRows: CommandRows, began: Nanoseconds) throws {
         let watched = try WatchedProcesses(found, for: "a session"), pids = found.map(\.pid)
         try Output.requireStandardOutput()
         try programs.validateForKernel()
@@ -131,23 +131,25 @@ struct RedisCommand: ParsableCommand {
         let (places, sampling) = try event.events(beside: sampling, pids: pids)
         let samples = sampling.recordsStacks || !places.isEmpty
         let login = try audit ? RedisAudit.Login(user: auditUser, passwordFile: auditPasswordFile) : nil
-        let directory = try DirectorySink(of: found, at: output, started: started, withSyscalls: !noSyscalls)
+        let rows: [RowFile] = [.commands] + (noSyscalls ? [] : [.syscalls])
+        let directory = try DirectorySink(of: found, at: output, started: started, rows: rows)
         let turns = try Turns(), work = samples && !client ? try WorkMaps(keepingStacksOf: calls.selection) : nil
         let requests = RequestProbe(
-            .redis, found, watched: watched, side: client ? .client : .server, hook: target.hook, followsTLS: !noTLS, rows: rows, turns: turns,
+            .redis, found, watched: watched, side: client ? .client : .server, hook: target.hook, followsTLS: !noTLS, rows: commandRows, turns: turns,
             work: work, began: began,
             isSolePurpose: command.isEmpty && !sampling.isAskedFor && places.isEmpty
         )
         let folding = samples ? StackFolding(targets: pids, sampling) : nil
         var probes: [any Probe] = [requests]
         if !noSyscalls { probes.append(SyscallCounting(watched: watched, turns: turns)) }
-        if let folding { probes.append(StackSampling(watched: watched, sampling, folding: folding, events: places, work: work, turns: turns)) }
+        if let folding { probes.append(StackSampling(of: Members(watched), sampling, folding: folding, events: places, work: work, turns: turns)) }
         if let login { probes.append(RedisAudit(of: requests, found, login)) }
         let printing: any Sink = json ? JSONSink() : TableSink(histograms: histograms, side: client ? .client : .server, top: top, directory: directory)
         var plan = Session.Plan(
             targets: targets, probes: probes, sinks: [Announcement()] + programs.sinks(printingLosses: json) + [directory, printing], length: length,
             began: began, started: started, folding: folding, interval: Nanoseconds(UInt64(interval * 1e9))
         )
+        plan.rows = rows
         plan.showsIdle = sampling.idle
         plan.words = command
         plan.command = try command.isEmpty ? nil : waitingCommand(command)

@@ -9,16 +9,14 @@ final class StackSampling: Probe {
     /// A session that recorded nothing: fine; told with the reason; or an error.
     enum Empty { case fine, told, failed }
 
-    private let watched: WatchedProcesses?
+    private let members: Members
     private let options: SamplingOptions
     private let folding: StackFolding
     private let known: () -> [CodeMapping]
     private let descendants: (() -> [Int32])?
-    private let commandStack: UInt64?
     private let work: WorkMaps?
     private let turns: Turns?
     private let at: [Event]
-    private let threads: ThreadFilter
     /// Several processes are one target of the session.
     private let asOne: Bool
     private let empty: Empty
@@ -32,42 +30,38 @@ final class StackSampling: Probe {
     private static let lowestThrottled = 20
 
     /// - Parameters:
-    ///   - watched: The processes to sample; nil: every process of the host.
+    ///   - members: The tasks to sample.
     ///   - options: At least one kind of stacks is asked for.
     ///   - known: Code whose unwind tables are loaded at the start, as far as time and memory allow.
     ///   - events: Events at which stacks are taken, too.
-    ///   - threads: Records only these threads.
     ///   - descendants: Lists running descendants of the first target, to be sampled, too.
-    ///   - commandStack: The target is a command that is about to start; until then its stack begins where kiln's own does, here.
     ///   - asOne: The processes are one target of the session.
     ///   - work, turns: Shared with the probe of requests: stacks have labels.
     ///   - empty: What a session is that recorded nothing.
     init(
-        watched: WatchedProcesses?, _ options: SamplingOptions, folding: StackFolding, known: @escaping () -> [CodeMapping] = { [] },
-        events: [Event] = [], only threads: ThreadFilter = ThreadFilter(), descendants: (() -> [Int32])? = nil, commandStack: UInt64? = nil,
+        of members: Members, _ options: SamplingOptions, folding: StackFolding, known: @escaping () -> [CodeMapping] = { [] },
+        events: [Event] = [], descendants: (() -> [Int32])? = nil,
         asOne: Bool = false, work: WorkMaps? = nil, turns: Turns? = nil, empty: Empty = .fine
     ) {
-        self.watched = watched
+        self.members = members
         self.options = options
         self.folding = folding
         self.known = known
         self.descendants = descendants
-        self.commandStack = commandStack
         at = events
-        self.threads = threads
         self.asOne = asOne
         self.work = work
         self.turns = turns
         self.empty = empty
         frequency = options.frequency
-        expected = [ExpectedSamples](repeating: ExpectedSamples(frequency: frequency), count: watched?.pids.count ?? 1)
+        expected = [ExpectedSamples](repeating: ExpectedSamples(frequency: frequency), count: members.watched?.pids.count ?? 1)
     }
 
     func load() throws(KernelError) {
         var waits = options.waits
         if options.wakers { waits?.interruptEntries = folding.interruptEntries }
         probe = try StackProbe(
-            watching: watched, only: threads, byThread: options.threads, waits: waits, events: at, known: known(), commandStack: commandStack,
+            of: members, byThread: options.threads, waits: waits, events: at, known: known(),
             work: work, turns: turns, mappings: folding.mappings
         )
     }
@@ -86,14 +80,15 @@ final class StackSampling: Probe {
     func drain() throws -> Bool {
         try probe?.drain()
         try probe?.follow(folding.mappings)
-        if !threads.tids.isEmpty, threads.tids.allSatisfy({ access("/proc/\($0)", F_OK) != 0 }) { throw EndOfSession(.targetExited) }
+        let tids = members.threads.tids
+        if !tids.isEmpty, tids.allSatisfy({ access("/proc/\($0)", F_OK) != 0 }) { throw EndOfSession(.targetExited) }
         return false
     }
 
     func read(into snapshot: inout Snapshot) throws {
         try probe?.read(into: &snapshot)
         if asOne { snapshot.addUpStacks() }
-        guard watched == nil else { return }
+        guard members.watched == nil else { return }
         snapshot.samples = snapshot.otherSamples
         snapshot.otherSamples = []
         if let waits = snapshot[OffCPUCounts.self] { snapshot[OffCPUCounts.self] = OffCPUCounts(targets: waits.descendants, descendants: []) }
@@ -116,7 +111,7 @@ final class StackSampling: Probe {
         targetCPU = moment.cpu
         record.addSamples(
             of: moment.snapshot, process: moment.process, frequency: frequency,
-            expected: watched == nil || !threads.isEmpty ? nil : expected[moment.process].count(at: moment.cpu)
+            expected: members.watched == nil || !members.threads.isEmpty ? nil : expected[moment.process].count(at: moment.cpu)
         )
         if let counts = moment.snapshot[EventCounts.self] { record.samples.events = zip(events, counts.events).map { .init($0, $1) } }
     }
@@ -151,8 +146,8 @@ final class StackSampling: Probe {
     /// Why no sample was taken.
     private var unsampled: String {
         let few = "at \(frequency) Hz a sample falls on each \(Nanoseconds(UInt64(1_000_000_000 / max(frequency, 1)))) of CPU time"
-        guard watched != nil, threads.isEmpty else {
-            return threads.isEmpty ? "no process ran when a sample was due" : "no thread that was asked for ran when a sample was due"
+        guard members.watched != nil, members.threads.isEmpty else {
+            return members.threads.isEmpty ? "no process ran when a sample was due" : "no thread that was asked for ran when a sample was due"
         }
         return "the target used \(targetCPU) of CPU time, and \(few)" + (options.offCPU ? "" : "; --off-cpu records where it waits")
     }

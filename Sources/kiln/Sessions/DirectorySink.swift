@@ -8,18 +8,18 @@ struct DirectorySink: Sink {
     init(directories: [SessionDirectory]) { self.directories = directories }
 
     /// Makes the directory `output` for one target; for several targets, one directory each inside it.
-    init(of targets: [Target], at output: String?, started: WallTime, withSyscalls: Bool) throws {
+    init(of targets: [Target], at output: String?, started: WallTime, rows: [RowFile]) throws {
         let names = targets.map { fileNamePart($0.comm) }
         let place = try SessionPlace(output, target: names.first ?? "", started: started)
         guard targets.count > 1 else {
-            directories = [try SessionDirectory(place, withSyscalls: withSyscalls)]
+            directories = [try SessionDirectory(place, rows: rows)]
             return
         }
         var made: [SessionDirectory] = []
         do {
             for (target, name) in zip(targets, names) {
                 let directory = place.path.appending("\(name)-\(target.pid)")
-                made.append(try SessionDirectory(directory, within: place, withSyscalls: withSyscalls))
+                made.append(try SessionDirectory(directory, within: place, rows: rows))
             }
         } catch {
             for directory in made.reversed() { directory.discard() }

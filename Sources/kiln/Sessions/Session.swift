@@ -16,6 +16,8 @@ final class Session {
         let probes: [any Probe]
         /// In the order of calling.
         let sinks: [any Sink]
+        /// The files of rows that its intervals make.
+        var rows: [RowFile] = []
         let length: LengthOptions
         /// The time of kiln's start, by the monotonic and by the wall clock.
         var began = MonotonicClock.now()
@@ -223,7 +225,7 @@ final class Session {
             recorded = snapshot.time
         }
         let targets = plan.targets.map(\.described)
-        let lines = try targets.enumerated().map { try IntervalLines(interval, time: time, target: $1, process: $0) }
+        let lines = try targets.enumerated().map { try IntervalLines(plan.rows, at: RowMoment(counts: interval, time: time, target: $1, process: $0)) }
         for sink in plan.sinks {
             try sink.interval(
                 SessionInterval(

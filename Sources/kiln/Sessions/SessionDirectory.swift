@@ -7,8 +7,8 @@ import SystemPackage
 /// The directory of one target's session. Rows are appended as they are known; other files are replaced atomically.
 final class SessionDirectory {
     let path: FilePath
-    private let commands: FileDescriptor?
-    private let syscalls: FileDescriptor?
+    /// The row files, by name.
+    private let rows: [String: FileDescriptor]
     private let owner: (user: UInt32, group: UInt32)?
     /// Files are opened relative to this descriptor, even if another directory now has the path.
     private let directory: FileDescriptor
@@ -18,15 +18,13 @@ final class SessionDirectory {
     private var written: Set<String>
 
     /// Creates the row files in an empty directory.
-    convenience init(_ place: SessionPlace, withCommands: Bool = true, withSyscalls: Bool) throws {
-        try self.init(place.path, within: place, withCommands: withCommands, withSyscalls: withSyscalls)
-    }
+    convenience init(_ place: SessionPlace, rows: [RowFile]) throws { try self.init(place.path, within: place, rows: rows) }
 
     /// Creates the directory, unless it is `place` itself, and its row files. After a failure, `place` is removed, too.
-    init(_ path: FilePath, within place: SessionPlace, withCommands: Bool = true, withSyscalls: Bool) throws {
+    init(_ path: FilePath, within place: SessionPlace, rows files: [RowFile]) throws {
         let owner = Self.personBehindSudo()
         var made = place.made, directory: FileDescriptor?, rows: [FileDescriptor] = []
-        let names = (withCommands ? ["commands.jsonl"] : []) + (withSyscalls ? ["syscalls.jsonl"] : [])
+        let names = files.map(\.name)
         do {
             try Self.make(path, owner: owner, &made)
             let opened = try Self.open(path)
@@ -48,8 +46,7 @@ final class SessionDirectory {
             for directory in made.reversed() { rmdir(directory.string) }
             throw error
         }
-        commands = withCommands ? rows.first : nil
-        syscalls = withSyscalls ? rows.last : nil
+        self.rows = Dictionary(uniqueKeysWithValues: zip(names, rows))
         self.path = path
         self.owner = owner
         self.made = made
@@ -57,14 +54,14 @@ final class SessionDirectory {
     }
 
     deinit {
-        try? commands?.close()
-        try? syscalls?.close()
+        for file in rows.values { try? file.close() }
         try? directory.close()
     }
 
     func append(_ lines: IntervalLines) throws {
-        if let commands { try append(lines.commands, to: commands, name: "commands.jsonl") }
-        if let syscalls { try append(lines.syscalls, to: syscalls, name: "syscalls.jsonl") }
+        for (name, lines) in lines.files {
+            if let file = rows[name] { try append(lines, to: file, name: name) }
+        }
     }
 
     /// Replaces session.json atomically.

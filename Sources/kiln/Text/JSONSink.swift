@@ -6,7 +6,7 @@ struct JSONSink: Sink {
     private let output = Output.standardOutput
 
     func interval(_ interval: SessionInterval) throws {
-        var text = interval.lines.flatMap { $0.commands + $0.syscalls }
+        var text = interval.lines.flatMap { $0.files.flatMap(\.lines) }
         text += try jsonLines([
             IntervalEnd(
                 time: interval.time.rfc3339, interval_s: interval.counts.time.seconds, lost: interval.counts.losses,

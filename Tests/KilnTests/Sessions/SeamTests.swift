@@ -91,7 +91,7 @@ extension KernelTests {
 @Suite struct StackSamplingTests {
     @Test func samplingIsGivenUpInSteps() throws {
         let options = try SamplingOptions.parse(["--frequency", "99"])
-        let sampling = StackSampling(watched: nil, options, folding: StackFolding(targets: [], options))
+        let sampling = StackSampling(of: Members(nil), options, folding: StackFolding(targets: [], options))
         #expect(
             try (0..<3).map { _ in try sampling.shed(at: [.zero]) } == [
                 "24 samples a second instead of 99", "6 samples a second instead of 24", nil,

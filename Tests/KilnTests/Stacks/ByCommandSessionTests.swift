@@ -96,7 +96,7 @@ private func label(_ activity: kiln_activity, _ row: Int = 0, _ verdict: kiln_ve
         let path = temporaryDirectory()
         defer { try? FileManager.default.removeItem(atPath: path) }
         let directory = DirectorySink(directories: [
-            try SessionDirectory(SessionPlace(path, target: "", started: WallTime()), withCommands: false, withSyscalls: false)
+            try SessionDirectory(SessionPlace(path, target: "", started: WallTime()), rows: [])
         ])
         let target = try #require(try TargetDiscovery().targets(pids: [getpid()], ports: []).first)
         var plan = kiln.Session.Plan(
@@ -276,7 +276,7 @@ private func label(_ activity: kiln_activity, _ row: Int = 0, _ verdict: kiln_ve
         let path = temporaryDirectory()
         defer { try? FileManager.default.removeItem(atPath: path) }
         let directory = DirectorySink(directories: [
-            try SessionDirectory(SessionPlace(path, target: "", started: WallTime()), withCommands: false, withSyscalls: false)
+            try SessionDirectory(SessionPlace(path, target: "", started: WallTime()), rows: [])
         ])
         var table = try labelled().table
         table.commandNames = [16: Self.get]

@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: (GPL-2.0-only OR BSD-2-Clause) */
-/* Which threads of the processes that a session watches are recorded: by tid, name, control group and user. The counts are constants when
+/* Which threads of the processes that a session watches are observed: by tid, name, control group and user. The counts are constants when
  * the verifier runs, so that filters which are not asked for cost nothing. */
 #ifndef KILN_FILTER_BPF_H
 #define KILN_FILTER_BPF_H
 
 #include "common/bpf.h"
-#include "include/kiln_stacks.h"
+#include "include/kiln_members.h"
 
 const volatile struct kiln_filter filter SEC(".rodata.filter");
 
