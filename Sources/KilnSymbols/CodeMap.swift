@@ -7,16 +7,21 @@ struct PlacedCode {
 
     let mapping: Mapping
     let source: Source
-    /// The name of the mapping for messages; nil for anonymous memory.
+    /// The name of the file; nil for anonymous memory.
     let module: String?
     /// The part of the mapping that still has this code: a later mapping may have replaced the rest.
     private(set) var start: UInt64
     private(set) var end: UInt64
 
-    init(mapping: Mapping, source: Source) {
+    /// `executed`: the program of the process, which has the name by which it was executed.
+    init(mapping: Mapping, source: Source, executed: ExecutedName? = nil) {
         self.mapping = mapping
         self.source = source
-        module = mapping.moduleName
+        if let executed, case .file(let file) = source, file.identity == executed.file {
+            module = executed.name
+        } else {
+            module = mapping.moduleName
+        }
         start = mapping.start
         end = mapping.end
     }
@@ -109,6 +114,9 @@ extension CodeMap {
                     return unnamed(fileOffset, .outsideSegments)
                 }
                 guard let match = table.function(at: address) else {
+                    if let function = file.unnamedFunction(at: address) {
+                        return .module(name: module, offset: function.lowerBound, reason: table.reasonForNoFunction)
+                    }
                     return unnamed(address, table.reasonForNoFunction)
                 }
                 return .function(name: match.name, module: module, offset: address - match.start + behindLookup)

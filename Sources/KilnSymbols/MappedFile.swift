@@ -44,9 +44,9 @@ public struct FileIdentity: Hashable, Sendable {
     }
 }
 
-/// A file (or vDSO image) that processes have mapped. Its symbols and its unwind table are read on first use.
+/// A file (or vDSO image) that processes have mapped. Its symbols, its unwind table and the extents of its functions are read on first use.
 final class MappedFile {
-    /// Open until both have been read, so that the file may be deleted and the process may exit.
+    /// Open until all that may be needed has been read, so that the file may be deleted and the process may exit.
     private var file: OpenFile?
     private var image: [UInt8]
     private var symbols: Result<SymbolTable, SymbolFileError>?
@@ -54,6 +54,7 @@ final class MappedFile {
     /// A table was built, even if it has been released since.
     private var wasUnwound = false
     private var loadable: Result<LoadableSegments, SymbolFileError>?
+    private var extents: Result<FunctionExtents, SymbolFileError>?
     let name: String
     /// Nil for an image.
     let identity: FileIdentity?
@@ -127,6 +128,14 @@ final class MappedFile {
         return result
     }
 
+    /// The function at an address that no symbol covers, by the file's call frame information; nil without.
+    func unnamedFunction(at address: UInt64) -> Range<UInt64>? {
+        let known = extents ?? read(FunctionExtents.init(reading:named:), FunctionExtents.init(image:named:))
+        extents = known
+        closeIfDone()
+        return (try? known.get())?.function(at: address)
+    }
+
     func isImage(_ bytes: [UInt8]) -> Bool { image == bytes }
 
     private func read<Content>(
@@ -144,7 +153,9 @@ final class MappedFile {
     }
 
     private func closeIfDone() {
-        if symbols != nil && wasUnwound && loadable != nil { file = nil }
+        guard let symbols, wasUnwound, loadable != nil else { return }
+        let namesAll = if case .success(let table) = symbols { !table.hasOnlyDynamicSymbols } else { true }
+        if namesAll || extents != nil { file = nil }
     }
 }
 

@@ -10,8 +10,8 @@ public enum Symbol: Equatable, Sendable {
     /// A just-in-time compiled function, named in the map that its compiler writes.
     case generated(name: String, offset: UInt64)
 
-    /// No name, but the file is known. `offset` is the ELF virtual address, as in `nm`, `objdump` and `addr2line`, or the file offset if
-    /// the file could not be read as ELF.
+    /// No name, but the file is known. `offset` is the ELF virtual address, as in `nm`, `objdump` and `addr2line`: where the function begins by the
+    /// file's call frame information, or the frame's own address without; or the file offset if the file could not be read as ELF.
     case module(name: String, offset: UInt64, reason: UnknownReason)
 
     /// Neither name nor file.

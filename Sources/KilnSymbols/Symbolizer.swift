@@ -87,8 +87,10 @@ public final class Symbolizer {
             throw .unknownMaps(pid: pid, error)
         }
         var current: [PlacedCode] = []
+        // Read for new mappings only; another program may have been executed.
+        lazy var executed = ExecutedName(of: directory.descriptor)
         for mapping in mappings.mappings where mapping.permissions.contains(.execute) {
-            current.append(code.placement(of: mapping) ?? PlacedCode(mapping: mapping, source: source(of: mapping)))
+            current.append(code.placement(of: mapping) ?? PlacedCode(mapping: mapping, source: source(of: mapping), executed: executed))
         }
         // A zombie still has its directory in /proc, but no memory.
         if current.isEmpty && !code.isEmpty { return .exited }

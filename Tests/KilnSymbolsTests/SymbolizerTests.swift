@@ -16,7 +16,9 @@ private final class RunningFixture {
         int main(void) { printf("%lx\\n", (unsigned long)beacon); fflush(stdout); pause(); return 0; }
         """
 
-    init(_ command: String...) throws {
+    convenience init(_ command: String...) throws { try self.init(command) }
+
+    init(_ command: [String]) throws {
         child = try Child(command)
         let line = try child.read { $0.hasSuffix("\n") }
         function = try #require(UInt64(line.dropLast(), radix: 16))
@@ -178,7 +180,7 @@ struct SymbolizerOfOthersTests {
         #expect(symbolizer.symbolize(.instructionPointer(fixture.function + 2)) == Self.beacon)
     }
 
-    @Test func aStrippedProgramsFrameIsTheModuleAndTheAddressThatNmKnew() throws {
+    @Test func allFramesOfAFunctionWithoutASymbolAreTheModuleAndWhereTheFunctionBegins() throws {
         let workshop = try Workshop()
         defer { workshop.remove() }
         let path = try workshop.compile(RunningFixture.source, to: "fixture")
@@ -186,16 +188,45 @@ struct SymbolizerOfOthersTests {
         try run("strip", [path])
         let fixture = try RunningFixture(path)
         defer { fixture.stop() }
-        let symbol = try Symbolizer(pid: fixture.pid).symbolize(.returnAddress(fixture.function + 1))
-        guard case .module(let name, let offset, let reason) = symbol else {
-            Issue.record("\(symbol)")
-            return
+        let symbolizer = try Symbolizer(pid: fixture.pid)
+        for frame in [FrameAddress.instructionPointer(fixture.function), .returnAddress(fixture.function + 1), .returnAddress(fixture.function + 5)] {
+            let symbol = symbolizer.symbolize(frame)
+            guard case .module(let name, let offset, let reason) = symbol else {
+                Issue.record("\(symbol)")
+                return
+            }
+            #expect(name == "fixture")
+            #expect(offset == listed.address)
+            // The start-up code leaves a few linkage stubs, so the table may not be empty.
+            #expect(reason == .noSymbolCovers(onlyDynamicSymbols: true) || reason == .noSymbolTable)
+            #expect(symbol.foldedFrame(in: .user) == "fixture+0x" + String(listed.address, radix: 16))
         }
-        #expect(name == "fixture")
-        #expect(offset == listed.address + 1)
-        // The start-up code leaves a few linkage stubs, so the table may not be empty.
-        #expect(reason == .noSymbolCovers(onlyDynamicSymbols: true) || reason == .noSymbolTable)
-        #expect(symbol.foldedFrame(in: .user) == "fixture+0x" + String(listed.address + 1, radix: 16))
+    }
+
+    @Test func aFrameOfCodeWithoutSymbolsAndCallFrameInformationIsTheModuleAndItsAddress() throws {
+        let workshop = try Workshop()
+        defer { workshop.remove() }
+        let path = try workshop.compile(RunningFixture.source, to: "fixture", ["-fno-asynchronous-unwind-tables", "-fno-unwind-tables"])
+        let listed = try #require(try listedSymbols(of: path, dynamic: false).first { $0.name == "beacon" })
+        try run("strip", [path])
+        let fixture = try RunningFixture(path)
+        defer { fixture.stop() }
+        let symbol = try Symbolizer(pid: fixture.pid).symbolize(.returnAddress(fixture.function + 5))
+        #expect(symbol.foldedFrame(in: .user) == "fixture+0x" + String(listed.address + 5, radix: 16))
+    }
+
+    @Test func aProgramThatWasExecutedByALinkHasTheNameOfTheLink() throws {
+        let workshop = try Workshop()
+        defer { workshop.remove() }
+        let path = try workshop.compile(RunningFixture.source, to: "fixture"), link = workshop.path("another-name")
+        try run("strip", [path])
+        try FileManager.default.createSymbolicLink(atPath: link, withDestinationPath: "fixture")
+        for (command, name) in [([link], "another-name"), ([path], "fixture"), (["sh", "-c", "cd \(workshop.path("")); exec ./another-name"], "another-name")] {
+            let fixture = try RunningFixture(command)
+            defer { fixture.stop() }
+            let symbol = try Symbolizer(pid: fixture.pid).symbolize(.instructionPointer(fixture.function))
+            #expect(symbol.unnamed?.module == name)
+        }
     }
 
     static let canUnshare = Tools.isRoot && (try? run("unshare", ["-m", "true"])) != nil

@@ -1,3 +1,5 @@
+import SystemPackage
+
 /// Where each function of a file begins and ends, by its call frame information (.eh_frame, .debug_frame, Go's table of functions): also of functions
 /// that no symbol names, because every stock program keeps this information.
 struct FunctionExtents: Sendable {
@@ -25,6 +27,11 @@ struct FunctionExtents: Sendable {
         }
         functions = found
     }
+
+    /// `name` appears in errors.
+    init(reading file: FileDescriptor, named name: String) throws(SymbolFileError) { try self.init(ElfFile(reading: file, named: name)) }
+
+    init(image: [UInt8], named name: String) throws(SymbolFileError) { try self.init(ElfFile(image: image, named: name)) }
 
     /// The function that an address lies in; of overlapping ones that which begins last.
     func function(at address: UInt64) -> Range<UInt64>? {
