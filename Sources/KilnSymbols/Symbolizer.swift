@@ -35,8 +35,8 @@ public final class Symbolizer {
     }
 
     public let pid: Int32
-    /// Stays with this process: once it has exited, reads fail even if the pid is in use again.
-    private let directory: OpenFile
+    /// Of the process, or of a thread of it whose memory is still there. Stays with it: once it has exited, reads fail even if the pid is in use again.
+    private var directory: OpenFile
     private let store: SymbolStore
     /// The files as the process sees them; nil if kiln has no access.
     private let tree: FileTree?
@@ -49,7 +49,8 @@ public final class Symbolizer {
         self.store = store
         do throws(Errno) {
             let proc = try OpenFile(at: FileDescriptor(rawValue: AT_FDCWD), "/proc", options: O_DIRECTORY)
-            directory = try OpenFile(at: proc.descriptor, String(pid), options: O_DIRECTORY)
+            let leader = try OpenFile(at: proc.descriptor, String(pid), options: O_DIRECTORY)
+            if let thread = Self.livingThread(of: leader.descriptor) { directory = thread } else { directory = leader }
         } catch {
             throw error == .noSuchFileOrDirectory ? .noSuchProcess(pid: pid) : .inaccessible(pid: pid, error)
         }
@@ -74,8 +75,8 @@ public final class Symbolizer {
     public func refresh() throws(SymbolizerError) -> Liveness {
         let bytes: [UInt8]
         do throws(Errno) {
-            let maps = try OpenFile(at: directory.descriptor, "maps")
-            bytes = try maps.descriptor.readToEnd()
+            if let thread = Self.livingThread(of: directory.descriptor) { directory = thread }
+            bytes = try Self.maps(of: directory.descriptor)
         } catch {
             if error == .noSuchProcess || error == .noSuchFileOrDirectory { return .exited }
             throw .inaccessible(pid: pid, error)
@@ -97,6 +98,29 @@ public final class Symbolizer {
         code.replace(by: current)
         generated.forget()
         return .running
+    }
+
+    private static func maps(of process: FileDescriptor) throws(Errno) -> [UInt8] {
+        let maps = try OpenFile(at: process, "maps")
+        return try maps.descriptor.readToEnd()
+    }
+
+    /// The directory of another thread, if the process's first thread has ended and others live: it then has no memory, and the others have. Nil otherwise.
+    private static func livingThread(of process: FileDescriptor) -> OpenFile? {
+        guard let memory = try? OpenFile(at: process, "maps") else { return nil }
+        var byte: UInt8 = 0
+        guard read(memory.descriptor.rawValue, &byte, 1) == 0, let threads = fdopendir(openat(process.rawValue, "task", O_RDONLY | O_DIRECTORY | O_CLOEXEC))
+        else { return nil }
+        defer { closedir(threads) }
+        while let entry = readdir(threads) {
+            let name = withUnsafePointer(to: &entry.pointee.d_name) { $0.withMemoryRebound(to: CChar.self, capacity: 256) { String(cString: $0) } }
+            // The directory that a thread has beside those of processes has all that theirs have; the one in task/ has not.
+            guard let tid = Int32(name), let thread = try? OpenFile(at: FileDescriptor(rawValue: AT_FDCWD), "/proc/\(tid)", options: O_DIRECTORY),
+                let maps = try? maps(of: thread.descriptor), !maps.isEmpty
+            else { continue }
+            return thread
+        }
+        return nil
     }
 
     /// Whether code is known at a frame's address.

@@ -45,6 +45,21 @@ public struct ProcessDirectory: ~Copyable {
         return stat
     }
 
+    /// A thread that lives on, for a process whose first thread has ended (pthread_exit in main): its files in /proc have what those of the first one had.
+    /// Nil if all threads have ended.
+    public func livingThread() throws(Errno) -> Int32? {
+        var living: Int32?
+        let threads = try openDescriptor("task", at: descriptor, O_RDONLY | O_DIRECTORY)
+        try forEachEntry(closing: threads) { name, directory in
+            let text = String(cString: name)
+            guard let tid = Int32(text), let file = try? openDescriptor(text, at: directory, O_RDONLY | O_DIRECTORY) else { return true }
+            let thread = ProcessDirectory(pid: tid, descriptor: file)
+            if let stat = try? thread.stat(), !stat.state.isDead { living = tid }
+            return living == nil
+        }
+        return living
+    }
+
     public func status() throws(Errno) -> ProcessStatus {
         guard let status = ProcessStatus(parsing: try read("status")) else { throw .invalidArgument }
         return status

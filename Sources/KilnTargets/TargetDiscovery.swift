@@ -67,6 +67,11 @@ public struct TargetDiscovery: Sendable {
         let process = try procfs.process(pid)
         let status = try process.status()
         let stat = try process.stat()
+        if stat.state.isDead, let thread = try? process.livingThread() {
+            var living = try procfs.process(thread)
+            living.pid = pid
+            return .success(Target(reading: living, stat: stat, status: status, in: procfs, ownNetwork: ownNetwork))
+        }
         if let refusal = refusal(of: pid, status, stat) { return .failure(refusal) }
         return .success(Target(reading: process, stat: stat, status: status, in: procfs, ownNetwork: ownNetwork))
     }

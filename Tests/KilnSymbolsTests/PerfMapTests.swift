@@ -46,9 +46,11 @@ import Testing
             6000 10   spaced
             7000 10 windows\r
             8000 10 last
+            A000 1F upper
+            0XB000 0X10 prefix
             """)
-        let named = stride(from: UInt64(0x1000), through: 0x9000, by: 0x1000).compactMap { map.function(at: $0)?.name }
-        #expect(named == ["good", "prefixed", "tabbed", "spaced", "windows", "last"])
+        let named = stride(from: UInt64(0x1000), through: 0xb000, by: 0x1000).compactMap { map.function(at: $0)?.name }
+        #expect(named == ["good", "prefixed", "tabbed", "spaced", "windows", "last", "upper", "prefix"])
         #expect(map.malformedLineCount == 8)
         #expect(!map.isCut)
     }

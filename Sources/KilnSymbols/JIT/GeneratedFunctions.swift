@@ -19,8 +19,8 @@ final class GeneratedFunctions {
             guard let line = lines.first(where: { $0.hasPrefix(field + ":") }) else { return [] }
             return line.dropFirst(field.count + 1).split(whereSeparator: \.isWhitespace).compactMap { UInt32($0) }
         }
-        // NSpid has the pid in each namespace, the innermost last (proc(5)).
-        path = numbers("NSpid").last.map { "/tmp/perf-\($0).map" } ?? ""
+        // NStgid has the process's pid in each namespace, the innermost last (proc(5)), in the directory of a thread, too.
+        path = numbers("NStgid").last.map { "/tmp/perf-\($0).map" } ?? ""
         users = Set(numbers("Uid") + [0])
         try? open()
     }

@@ -131,7 +131,7 @@ struct PerfMap {
 
     /// Removes a number and the blank after it from a line.
     private static func number(_ line: inout Slice<UnsafeBufferPointer<UInt8>>) -> UInt64? {
-        if line.starts(with: "0x".utf8) { line = line.dropFirst(2) }
+        if line.starts(with: "0x".utf8) || line.starts(with: "0X".utf8) { line = line.dropFirst(2) }
         var value: UInt64 = 0
         var digits = 0
         while let byte = line.first, let digit = hexDigit(byte) {

@@ -71,6 +71,26 @@ extension KernelTests {
             #expect(mangled.stacks.samples(through: "main", "_ZN3app6Server5serveEl") > mangled.record.samples.onCPU.recorded * 9 / 10)
         }
 
+        /// pthread_exit in main leaves a process whose leader has no memory.
+        @Test(arguments: ["-p", "-t", "--comm"]) func aProcessWhoseMainThreadHasEndedIsRecorded(by option: String) throws {
+            let program = try Program(
+                """
+                #include <pthread.h>
+                volatile unsigned long sink;
+                __attribute__((noinline)) static void spin(void) { for (int i = 0; i < 50000; i++) sink += i; }
+                static void *work(void *none) { for (;;) spin(); }
+                int main(void) { pthread_t thread; pthread_create(&thread, 0, work, 0); pthread_exit(0); }
+                """, ["-O2", "-pthread"])
+            #expect(eventually { (try? String(contentsOfFile: "/proc/\(program.pid)/maps", encoding: .utf8)) == "" })
+            let threads = try FileManager.default.contentsOfDirectory(atPath: "/proc/\(program.pid)/task")
+            let thread = try #require(threads.first { $0 != "\(program.pid)" })
+            let whom = ["-p": "\(program.pid)", "-t": thread, "--comm": "program"]
+            let session = try Session.sampling([option, try #require(whom[option]), "-F", "499"]) { try letWork(program.pid, seconds: 1) }
+            let samples = session.record.samples.onCPU
+            #expect(samples.recorded > 50)
+            #expect(session.stacks.samples(through: "work", "spin") > samples.recorded * 9 / 10)
+        }
+
         @Test func threadsAreToldApartByTheirNamesOnRequest() throws {
             let program = try Program(
                 """
