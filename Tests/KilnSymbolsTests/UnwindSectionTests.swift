@@ -49,6 +49,62 @@ struct UnwindSectionTests {
         #expect(bare.cells == whole.cells)
     }
 
+    /// What begins at the entry point has no caller, whatever its call frame information says (Zig's says nothing of it), or if it has none.
+    @Test(arguments: [(true, ["-static"]), (false, ["-static"]), (true, ["-static-pie"]), (false, ["-pie"])])
+    func aProgramsEntryIsTheOutermostFrame(hasInformation: Bool, kind: [String]) throws {
+        let workshop = try Workshop()
+        defer { workshop.remove() }
+        let source = """
+            .text
+            .globl _start, work
+            .cfi_startproc
+            before: nop
+            ret
+            .cfi_endproc
+            .balign 32
+            _start:
+            \(hasInformation ? ".cfi_startproc" : "")
+            xor %ebp, %ebp
+            call work
+            hlt
+            \(hasInformation ? ".cfi_endproc" : "")
+            .balign 32
+            work:
+            .cfi_startproc
+            jmp work
+            .cfi_endproc
+            .section .note.GNU-stack, "", @progbits
+            """
+        let path = try workshop.compile(source, to: "program", extension: "s", ["-nostdlib"] + kind)
+        let table = try unwindTable(of: path)
+        expectSound(table)
+        let symbols = Dictionary(try listedSymbols(of: path, dynamic: false).map { ($0.name, $0.address) }) { first, _ in first }
+        let start = try #require(symbols["_start"]), work = try #require(symbols["work"])
+        #expect(table.rule(at: try #require(symbols["before"])) == KILN_UNWIND_SP)
+        for distance in UInt64(0)..<8 { #expect(table.rule(at: start + distance) == KILN_UNWIND_END, "+\(distance)") }
+        #expect(table.rule(at: work) == KILN_UNWIND_SP)
+    }
+
+    @Test func aLibrarysEntryIsAFunctionAsAnyOther() throws {
+        let workshop = try Workshop()
+        defer { workshop.remove() }
+        let path = try workshop.compile("int first(int x) { return x; }", to: "some.so", ["-nostdlib", "-shared", "-Wl,-e,first"])
+        let address = try #require(try listedSymbols(of: path, dynamic: false).first { $0.name == "first" }).address
+        #expect(try unwindTable(of: path).rule(at: address) == KILN_UNWIND_SP)
+    }
+
+    @Test func aProgramWithoutCallFrameInformationHasItsEntry() throws {
+        let workshop = try Workshop()
+        defer { workshop.remove() }
+        let source = ".text\n.globl _start\n_start: call work\nhlt\n.balign 128\nwork: jmp work\n.section .note.GNU-stack, \"\", @progbits\n"
+        let path = try workshop.compile(source, to: "program", extension: "s", ["-nostdlib", "-static"])
+        let table = try unwindTable(of: path)
+        expectSound(table)
+        let start = try #require(try listedSymbols(of: path, dynamic: false).first { $0.name == "_start" }).address
+        #expect(table.rule(at: start + 5) == KILN_UNWIND_END)
+        #expect(table.rule(at: start + 128) != KILN_UNWIND_END)
+    }
+
     @Test func aFileWithoutCallFrameInformationHasAnEmptyTable() throws {
         let workshop = try Workshop()
         defer { workshop.remove() }

@@ -55,10 +55,11 @@ public struct UnwindTable: Sendable {
         // A Go program's .debug_frame has neither the location of frame pointers nor the functions that switch stacks.
         let go = try elf.goFrameSection()
         let sections = try (go.map { [$0.section] } ?? []) + elf.callFrameSections(loadable)
+        let entry = try elf.programEntry()
         var builder = UnwindTableBuilder(architecture)
         do throws(UnwindTableBuilder.Problem) {
             // Entries point into libelf's memory, so they are used before the file is closed.
-            try builder.build(from: sections, code: loadable.code(inFileOfSize: elf.size)) { address in
+            try builder.build(from: sections, code: loadable.code(inFileOfSize: elf.size), entry: entry) { address in
                 elf.word(at: address, loadable)
             }
         } catch {
@@ -90,4 +91,21 @@ public struct UnwindTable: Sendable {
     public var rows: [kiln_unwind_row] { (granuleCount..<granuleCount + rowCount).map(row(inCell:)) }
 
     private func row(inCell cell: Int) -> kiln_unwind_row { unsafeBitCast(cells[cell], to: kiln_unwind_row.self) }
+}
+
+extension ElfFile {
+    /// Where a program starts; nil for a library, whose header may name any address.
+    fileprivate func programEntry() throws(SymbolFileError) -> UInt64? {
+        guard header.e_entry != 0 else { return nil }
+        if header.e_type == UInt16(ET_EXEC) { return header.e_entry }
+        // A program for any address: DF_1_PIE of DT_FLAGS_1.
+        let isProgram = try segments(ofType: Int32(PT_DYNAMIC)).contains { dynamic in
+            guard let entries = bytes(at: dynamic.fileOffset, count: dynamic.fileSize) else { return false }
+            return stride(from: 0, to: entries.count - 15, by: 16).contains { place in
+                entries.loadUnaligned(fromByteOffset: place, as: UInt64.self) == 0x6fff_fffb
+                    && entries.loadUnaligned(fromByteOffset: place + 8, as: UInt64.self) & 0x0800_0000 != 0
+            }
+        }
+        return isProgram ? header.e_entry : nil
+    }
 }

@@ -24,9 +24,12 @@ struct UnwindTableBuilder {
         encoder = UnwindRowEncoder(architecture: architecture)
     }
 
-    /// `word` reads a word of the file by its address.
+    /// How much of the code at the entry point belongs to it where nothing says where it ends: crt1's _start has 38 bytes.
+    private static let longestEntry: UInt64 = 64
+
+    /// `entry`: where the program starts, which nothing calls; nil for a library. `word` reads a word of the file by its address.
     mutating func build(
-        from sections: [CallFrameSection], code: [Range<UInt64>], word: (UInt64) -> UInt64?
+        from sections: [CallFrameSection], code: [Range<UInt64>], entry: UInt64?, word: (UInt64) -> UInt64?
     ) throws(Problem) {
         var entries = CallFrameEntries(architecture, code: code)
         for section in sections {
@@ -37,13 +40,39 @@ struct UnwindTableBuilder {
             }
         }
         malformedCount = entries.malformedCount
-        guard let lowest = entries.functions.map(\.start).min(), let highest = entries.functions.map(\.end).max() else { return }
+        let outermost = Self.outermost(entry, entries.functions, code)
+        let ends = entries.functions.map { $0.start..<$0.end } + (outermost.map { [$0] } ?? [])
+        guard let lowest = ends.map(\.lowerBound).min(), let highest = ends.map(\.upperBound).max() else { return }
         let granule: UInt64 = 1 << UInt64(KILN_UNWIND_GRANULE_SHIFT)
         base = lowest & ~(granule - 1)
         // Index and rows are counted with 32 bits, too, but there are fewer of both than bytes of code.
         guard highest - base <= UInt64(UInt32.max) else { throw .tooWide(bytes: highest - base) }
         granuleCount = Int((highest - base + granule - 1) / granule)
         addRows(of: entries, in: Self.withoutDuplicates(Self.sorted(entries.functions, from: base), of: entries.functions))
+        if let outermost { end(in: outermost) }
+    }
+
+    /// The code that begins at the entry point, of which many programs' call frame information doesn't say that it is the outermost (Zig), or says nothing.
+    /// Nil: a function begins before and goes on behind it.
+    private static func outermost(_ entry: UInt64?, _ functions: [FunctionFrameEntry], _ code: [Range<UInt64>]) -> Range<UInt64>? {
+        guard let entry, let section = code.first(where: { $0.contains(entry) }) else { return nil }
+        if let own = functions.first(where: { $0.start == entry }) { return own.start..<own.end }
+        if functions.contains(where: { $0.start < entry && $0.end > entry }) { return nil }
+        let next = functions.lazy.map(\.start).filter { $0 > entry }.min() ?? .max
+        return entry..<min(section.upperBound, next, entry.saturatingAdd(longestEntry))
+    }
+
+    /// Replaces the rows of a range by one that ends the stack.
+    private mutating func end(in range: Range<UInt64>) {
+        let start = UInt32(truncatingIfNeeded: range.lowerBound - base), end = UInt32(truncatingIfNeeded: range.upperBound - base)
+        let first = rows.firstIndex { $0.pc >= start } ?? rows.endIndex
+        let behind = rows.firstIndex { $0.pc > end } ?? rows.endIndex
+        var last = rows[..<behind].last ?? .none, outermost = kiln_unwind_row.outermost
+        last.pc = end
+        outermost.pc = start
+        let tail = end < UInt32(truncatingIfNeeded: granuleCount << Int(KILN_UNWIND_GRANULE_SHIFT)) ? [last] : []
+        rows.replaceSubrange(first..<behind, with: [outermost] + tail)
+        if rows[0].pc > 0 { rows.insert(.none, at: 0) }
     }
 
     /// Functions sorted by start; for the same start, by position in the file.
@@ -159,6 +188,8 @@ struct UnwindTableBuilder {
 extension kiln_unwind_row {
     /// Code without call frame information.
     static var none: kiln_unwind_row { UnwindRowEncoder.row(KILN_UNWIND_NONE) }
+    /// The program's beginning: there is no caller.
+    static var outermost: kiln_unwind_row { UnwindRowEncoder.row(KILN_UNWIND_END) }
     /// Code whose call frame information a row can't express.
     static var unsupported: kiln_unwind_row { UnwindRowEncoder.row(KILN_UNWIND_UNSUPPORTED) }
 }
