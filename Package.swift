@@ -24,9 +24,10 @@ let package = Package(
         // A static libdw needs the others behind it, in this order.
         .target(
             name: "CElfutils",
-            linkerSettings: ["dw", "elf", "z", "lzma", "bz2"].map { .linkedLibrary($0) }
+            linkerSettings: ["dw", "elf", "z", "lzma", "bz2", "zstd"].map { .linkedLibrary($0) }
         ),
         .target(name: "CLzma", linkerSettings: [.linkedLibrary("lzma")]),
+        .target(name: "CZstd", linkerSettings: [.linkedLibrary("zstd")]),
         .target(name: "CDemangle", linkerSettings: [.linkedLibrary("iberty")]),
         .target(
             name: "KilnKernel",
@@ -39,7 +40,7 @@ let package = Package(
         .target(name: "KilnModel", dependencies: ["KilnBPF", "RESP", "PrintableText"]),
         .target(
             name: "KilnSymbols",
-            dependencies: ["CElfutils", "CLzma", "CDemangle", "KilnBPF", "PrintableText", .product(name: "SystemPackage", package: "swift-system")]
+            dependencies: ["CElfutils", "CLzma", "CZstd", "CDemangle", "KilnBPF", "PrintableText", .product(name: "SystemPackage", package: "swift-system")]
         ),
         .target(
             name: "KilnTargets",

@@ -83,6 +83,35 @@ struct InlinedFunctionTests {
         #expect(inlined.names(at: 0) == [] && inlined.names(at: .max) == [])
     }
 
+    @Test func sectionsCompressedByZstdAreRead() throws {
+        let workshop = try Workshop()
+        defer { workshop.remove() }
+        let plain = try workshop.compile(Self.chain, to: "chain.so", ["-shared", "-fPIC", "-g", "-nostdlib", "-O2"]), path = workshop.path("zstd.so")
+        try run("objcopy", ["--compress-debug-sections=zstd", plain, path])
+        #expect(try run("readelf", ["-t", path]).contains("ZSTD"))
+        let functions = try listedSymbols(of: path, dynamic: false).filter { $0.isFunction && $0.size > 0 }
+        let inlined = try #require(try Self.inlined(path))
+        // binutils may be too old to read such sections.
+        #expect(try Self.compare(inlined, with: plain, functions: functions).longest == 3)
+    }
+
+    /// A wrong size, wrong data, and a section cut short.
+    @Test func brokenZstdIsAnError() throws {
+        let workshop = try Workshop()
+        defer { workshop.remove() }
+        let plain = try workshop.compile(Self.chain, to: "chain.so", ["-shared", "-fPIC", "-g", "-nostdlib", "-O2"]), path = workshop.path("zstd.so")
+        try run("objcopy", ["--compress-debug-sections=zstd", plain, path])
+        let whole = try Data(contentsOf: URL(fileURLWithPath: path))
+        let magic = Data([0x28, 0xb5, 0x2f, 0xfd]), frame = try #require(whole.range(of: magic)).lowerBound
+        // Elf64_Chdr ends where the frame begins: type, reserved, size, alignment.
+        for damage in [frame - 16, frame - 11, frame, frame + 2, frame + 9] {
+            var bytes = whole
+            bytes[damage] ^= 0xff
+            try bytes.write(to: URL(fileURLWithPath: path))
+            #expect(throws: SymbolFileError.self, "+\(damage - frame)") { try Self.inlined(path) }
+        }
+    }
+
     @Test(.enabled(if: Tools.cxx, "needs g++"))
     func membersAndTemplatesHaveTheirScopes() throws {
         let workshop = try Workshop()

@@ -9,7 +9,8 @@ final class DebugFile {
     private let file: OpenFile
 
     init(_ file: consuming OpenFile, named name: String) throws(SymbolFileError) {
-        elf = try ElfFile(reading: file.descriptor, named: name)
+        let written = try ElfFile(reading: file.descriptor, named: name)
+        if let image = try written.imageWithoutZstd() { elf = try ElfFile(image: image, named: name) } else { elf = written }
         self.file = file
     }
 
