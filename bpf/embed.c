@@ -4,7 +4,7 @@
 #include <stddef.h>
 
 #if !__has_embed("build/redis.bpf.o") || !__has_embed("build/redis-client.bpf.o") || !__has_embed("build/redis-trace.bpf.o") || \
-	!__has_embed("build/syscalls.bpf.o") || !__has_embed("build/stacks.bpf.o")
+	!__has_embed("build/syscalls.bpf.o") || !__has_embed("build/stacks.bpf.o") || !__has_embed("build/exec.bpf.o")
 #error "the BPF objects are missing: run `make bpf` first"
 #endif
 
@@ -24,6 +24,9 @@ OBJECT(syscalls) = {
 };
 OBJECT(stacks) = {
 #embed "build/stacks.bpf.o"
+};
+OBJECT(exec) = {
+#embed "build/exec.bpf.o"
 };
 
 #define BYTES(name) ((struct kiln_object){ name##_bytes, sizeof name##_bytes })
@@ -48,11 +51,16 @@ struct kiln_object kiln_stacks_object(void)
 {
 	return BYTES(stacks);
 }
+struct kiln_object kiln_exec_object(void)
+{
+	return BYTES(exec);
+}
 
 #define X(symbol, name, meaning) { name, meaning },
 static const struct kiln_loss request_losses[] = { KILN_REQUEST_LOSSES(X) };
 static const struct kiln_loss syscall_losses[] = { KILN_SYSCALL_LOSSES(X) };
 static const struct kiln_loss stack_losses[] = { KILN_STACK_LOSSES(X) };
+static const struct kiln_loss exec_losses[] = { KILN_EXEC_LOSSES(X) };
 static const struct kiln_loss stack_ends[] = { KILN_STACK_ENDS(X) };
 static const struct kiln_loss unknown_work[] = { KILN_UNKNOWN_WORK(X) };
 #undef X
@@ -113,6 +121,10 @@ struct kiln_loss kiln_describe_stack_loss(unsigned int loss)
 {
 	return stack_losses[loss];
 }
+struct kiln_loss kiln_describe_exec_loss(unsigned int loss)
+{
+	return exec_losses[loss];
+}
 struct kiln_loss kiln_describe_stack_end(unsigned int end)
 {
 	return stack_ends[end];
@@ -160,4 +172,22 @@ static const char *const syscall_names[KILN_SYSCALL_NUMBERS] = {
 const char *kiln_syscall_name(unsigned int number)
 {
 	return number < KILN_SYSCALL_NUMBERS ? syscall_names[number] : NULL;
+}
+
+static const char *const error_names[] = {
+#include "build/error_names.inc"
+};
+
+const char *kiln_error_name(unsigned int number)
+{
+	return number < sizeof error_names / sizeof error_names[0] ? error_names[number] : NULL;
+}
+
+static const char *const signal_names[] = {
+#include "build/signal_names.inc"
+};
+
+const char *kiln_signal_name(unsigned int number)
+{
+	return number < sizeof signal_names / sizeof signal_names[0] ? signal_names[number] : NULL;
 }

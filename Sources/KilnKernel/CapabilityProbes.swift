@@ -52,6 +52,12 @@ extension Capabilities {
         var probe = try StackProbe(of: Members(try own()), events: events) { _ in [] }
         try probe.attach(frequency: 0)
     }
+    public static let executedPrograms = feature("executed programs", isRequired: false, "kiln trace exec") {
+        var filter = ExecutionFilter()
+        filter.failed = true
+        var probe = try ExecProbe(Members(try own()), filter)
+        try probe.attach()
+    }
     public static let singleRequests = feature("single requests", isRequired: false, "kiln trace redis") { try tryCommands(trace: TraceFilter()) }
     public static let clientSide = feature("client's side", isRequired: false, "kiln redis --client") { try tryCommands(side: .client) }
 

@@ -121,7 +121,7 @@ int BPF_PROG(program_begins, struct task_struct *task, int caller, struct linux_
 	if (bprm->interp != bprm->filename)
 		capture_interpreter(r, bprm->interp);
 	/* No end comes without its beginning. */
-	if (send_record(r) && bpf_map_update_elem(&running_programs, &r->tgid, &r->program, BPF_ANY))
+	if (send_record(r) && exec_options.ends && bpf_map_update_elem(&running_programs, &r->tgid, &r->program, BPF_ANY))
 		lose(KILN_LOST_EXEC_PROGRAMS_MAP_FULL, 1);
 	return 0;
 }

@@ -17,8 +17,8 @@
 
 /* What user space chooses before loading. */
 struct kiln_exec_options {
-	__u32 succeeded; /* executions that succeed */
-	__u32 argument_bytes;
+	__u32 argument_bytes; /* at most KILN_EXEC_ARGUMENT_BYTES */
+	__u32 ends;           /* how programs end is told, too */
 };
 
 enum kiln_exec_kind {
@@ -49,10 +49,12 @@ struct kiln_exec_record {
 	__u32 arguments; /* their number */
 	char comm_before[KILN_COMM_BYTES];
 	char comm[KILN_COMM_BYTES];
-	__u32 arguments_captured;                 /* bytes of the arguments at `bytes`, each ended by NUL unless it was cut */
-	__u16 file_captured;                      /* and of the path that was asked for behind them, with its NUL */
-	__u16 interpreter_captured;               /* and, of a script, of the program that runs it */
-	__u8 bytes[2 * KILN_EXEC_ARGUMENT_BYTES]; /* the last argument is read whole, then cut */
+	__u32 arguments_captured;   /* bytes of the arguments, each ended by NUL unless it was cut */
+	__u16 file_captured;        /* and of the path that was asked for behind them, with its NUL */
+	__u16 interpreter_captured; /* and, of a script, of the program that runs it */
+#ifdef __bpf__
+	__u8 bytes[2 * KILN_EXEC_ARGUMENT_BYTES]; /* the last argument is read whole, then cut; user space finds them behind the struct */
+#endif
 };
 
 enum kiln_exec_end_kind {

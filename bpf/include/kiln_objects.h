@@ -4,6 +4,7 @@
 #define KILN_OBJECTS_H
 
 #include <stddef.h>
+#include "kiln_exec.h"
 #include "kiln_members.h"
 #include "kiln_redis.h"
 #include "kiln_requests.h"
@@ -26,6 +27,7 @@ struct kiln_object kiln_client_object(void); /* the client's side */
 struct kiln_object kiln_trace_object(void);  /* the server's side, with records of single requests */
 struct kiln_object kiln_syscalls_object(void);
 struct kiln_object kiln_stacks_object(void);
+struct kiln_object kiln_exec_object(void);
 
 /* A kind of loss, or of a stack's end: its name in every output, and what it means. */
 struct kiln_loss {
@@ -65,6 +67,7 @@ struct kiln_secret_command kiln_secret_command(unsigned int index);
 struct kiln_loss kiln_describe_request_loss(unsigned int loss);
 struct kiln_loss kiln_describe_syscall_loss(unsigned int loss);
 struct kiln_loss kiln_describe_stack_loss(unsigned int loss);
+struct kiln_loss kiln_describe_exec_loss(unsigned int loss);
 
 /* How a user stack ended: its name in every output, and what it means. */
 struct kiln_loss kiln_describe_stack_end(unsigned int end);
@@ -74,5 +77,9 @@ struct kiln_loss kiln_describe_unknown_work(unsigned int reason);
 
 /* The name of a system call of this architecture, or NULL. */
 const char *kiln_syscall_name(unsigned int number);
+
+/* The names of an errno (ENOENT) and of a signal (SIGSEGV), or NULL. */
+const char *kiln_error_name(unsigned int number);
+const char *kiln_signal_name(unsigned int number);
 
 #endif
