@@ -64,7 +64,7 @@ deps-build:
 	$(call install,$(BUILD_PACKAGES))
 
 bpf: deps-build                  ## compile the BPF programs
-	@$(MAKE) --no-print-directory $(OBJECTS) $(TEST_OBJECTS) bpf/build/stack_check.bpf.o bpf/build/observers.bpf.o bpf/build/syscall_names.inc bpf/build/error_names.inc bpf/build/signal_names.inc
+	@$(MAKE) --no-print-directory $(OBJECTS) $(TEST_OBJECTS) bpf/build/stack_check.bpf.o bpf/build/observers.bpf.o bpf/build/syscall_names.inc
 
 bpf/build/stacks.bpf.o: bpf/stacks/stacks.bpf.c $(BPF_HEADERS) Makefile
 bpf/build/syscalls.bpf.o: bpf/syscalls/syscalls.bpf.c $(BPF_HEADERS) Makefile
@@ -103,17 +103,6 @@ bpf/build/syscall_names.inc: Makefile
 	@mkdir -p $(@D)
 	echo '#include <asm/unistd.h>' | $(CLANG) -E -dM - > $@.macros
 	sed -n 's/^#define __NR_\([a-z0-9_]*\) \([0-9]*\)$$/[\2] = "\1",/p' $@.macros | sort -t[ -k2n > $@
-
-bpf/build/error_names.inc: Makefile
-	@mkdir -p $(@D)
-	echo '#include <asm/errno.h>' | $(CLANG) -E -dM - > $@.macros
-	sed -n 's/^#define \(E[A-Z0-9]*\) \([0-9]*\)$$/[\2] = "\1",/p' $@.macros | sort -t[ -k2n > $@
-
-# Without other names of the same signals, and without numbers that are none.
-bpf/build/signal_names.inc: Makefile
-	@mkdir -p $(@D)
-	echo '#include <asm/signal.h>' | $(CLANG) -E -dM - > $@.macros
-	grep -vE 'SIG(IOT|UNUSED|RTMIN|STKSZ) ' $@.macros | sed -n 's/^#define \(SIG[A-Z0-9]*\) \([0-9]*\)$$/[\2] = "\1",/p' | sort -t[ -k2n > $@
 
 static: bpf                      ## one binary that runs on any Linux of this architecture: .build-static/release/kiln
 	$(SWIFT) build -c release --product kiln --scratch-path .build-static --static-swift-stdlib -Xswiftc -static-executable

@@ -173,21 +173,3 @@ const char *kiln_syscall_name(unsigned int number)
 {
 	return number < KILN_SYSCALL_NUMBERS ? syscall_names[number] : NULL;
 }
-
-static const char *const error_names[] = {
-#include "build/error_names.inc"
-};
-
-const char *kiln_error_name(unsigned int number)
-{
-	return number < sizeof error_names / sizeof error_names[0] ? error_names[number] : NULL;
-}
-
-static const char *const signal_names[] = {
-#include "build/signal_names.inc"
-};
-
-const char *kiln_signal_name(unsigned int number)
-{
-	return number < sizeof signal_names / sizeof signal_names[0] ? signal_names[number] : NULL;
-}

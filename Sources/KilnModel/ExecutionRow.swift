@@ -71,7 +71,7 @@ public struct ExecutionRow: Codable, Sendable, Equatable {
         let captured = program.arguments.reduce(0) { $0 + UInt64($1.count) + 1 } - (cut ? 1 : 0)
         argumentBytesMissing = program.argumentBytes.map { $0 > captured ? $0 - captured : 0 }
         guard program.error == 0 else {
-            error = errorName(program.error)
+            error = errnoName(Int(program.error))
             return
         }
         guard let ending else { return }

@@ -78,8 +78,4 @@ struct kiln_loss kiln_describe_unknown_work(unsigned int reason);
 /* The name of a system call of this architecture, or NULL. */
 const char *kiln_syscall_name(unsigned int number);
 
-/* The names of an errno (ENOENT) and of a signal (SIGSEGV), or NULL. */
-const char *kiln_error_name(unsigned int number);
-const char *kiln_signal_name(unsigned int number);
-
 #endif
