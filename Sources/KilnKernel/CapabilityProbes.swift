@@ -58,6 +58,10 @@ extension Capabilities {
         var probe = try ExecProbe(Members(try own()), filter)
         try probe.attach()
     }
+    public static let singleCalls = feature("single system calls", isRequired: false, "kiln trace syscalls") {
+        var probe = try CallTraceProbe(Members(try own()))
+        try probe.attach()
+    }
     public static let singleRequests = feature("single requests", isRequired: false, "kiln trace redis") { try tryCommands(trace: TraceFilter()) }
     public static let clientSide = feature("client's side", isRequired: false, "kiln redis --client") { try tryCommands(side: .client) }
 

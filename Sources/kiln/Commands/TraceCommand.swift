@@ -4,7 +4,7 @@ import ArgumentParser
 struct TraceCommand: ParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "trace",
-        abstract: "Prints single events, a line each: requests, executed programs.",
-        subcommands: [TraceRedisCommand.self, TraceExecCommand.self]
+        abstract: "Prints single events, a line each: requests, system calls, executed programs.",
+        subcommands: [TraceRedisCommand.self, TraceSyscallsCommand.self, TraceExecCommand.self]
     )
 }

@@ -64,7 +64,7 @@ protocol Probe: AnyObject {
 }
 
 /// The kinds of observation that there are, for `kiln doctor`.
-var probeTypes: [any Probe.Type] { [RequestProbe.self, SyscallCounting.self, StackSampling.self, RedisAudit.self, ExecTracing.self] }
+var probeTypes: [any Probe.Type] { [RequestProbe.self, SyscallCounting.self, StackSampling.self, RedisAudit.self, ExecTracing.self, CallTracing.self] }
 
 extension Probe {
     static var needs: [Capabilities.Entry] { [] }

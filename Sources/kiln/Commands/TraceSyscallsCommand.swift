@@ -1,0 +1,120 @@
+import ArgumentParser
+import KilnKernel
+import KilnModel
+
+/// `kiln trace syscalls`: prints one line for each system call.
+struct TraceSyscallsCommand: ParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "syscalls",
+        abstract: "Prints a line for each system call: its arguments as numbers, what it returned, and how long it took.",
+        discussion: """
+            A line appears when the call has returned; a call in which its thread ended (exit_group, a signal) returns `?`. The lines of a \
+            thread are in the order of its calls. Unlike strace, kiln stops no process: a call costs the traced program about a \
+            microsecond, those that filters leave out less. Filters work in the kernel. Calls that found no room are counted at the end; \
+            calls that have not returned then have no line. Arguments are numbers as the call got them: what pointers lead to is not read.
+              kiln trace syscalls -p 1234 'epoll_*' --slower-than 10
+              kiln trace syscalls -a --class file --failed
+              kiln trace syscalls -- ls
+            """
+    )
+
+    @OptionGroup var whom: WhomOptions
+
+    @Argument(help: ArgumentHelp("Only calls whose name matches one of these patterns of the shell.", valueName: "glob"))
+    var patterns: [String] = []
+
+    @Option(
+        name: .customLong("class"),
+        help: ArgumentHelp(
+            "Only calls of this class, besides those of patterns: \(SystemCallClass.allCases.map(\.rawValue).joined(separator: ", ")); repeat, or separate by commas.",
+            valueName: "class"))
+    var classes: [String] = []
+
+    @Flag(help: "Only calls that returned an error.")
+    var failed = false
+
+    @Option(name: .customLong("slower-than"), help: ArgumentHelp("Only calls that took at least this long.", valueName: "ms"))
+    var slowerThan: Double?
+
+    @Flag(help: "With --pid: trace the running descendants of the process, too. Later ones are always traced.")
+    var children = false
+
+    @OptionGroup var length: LengthOptions
+
+    @Option(help: ArgumentHelp("End after this many lines.", valueName: "lines"))
+    var limit: Int?
+
+    @Flag(help: "Print JSON lines; the last one, {\"summary\": ...}, has the losses.")
+    var json = false
+
+    @OptionGroup var programs: ProgramOptions
+
+    @OptionGroup var kernel: KernelOptions
+
+    @Argument(parsing: .postTerminator, help: ArgumentHelp("Run this command; the trace ends when it does.", valueName: "command"))
+    var command: [String] = []
+
+    func validate() throws {
+        if children && whom.pid.isEmpty { throw ValidationError("--children needs --pid: give it, or leave --children out.") }
+        if !whom.isGiven && command.isEmpty {
+            throw ValidationError("nothing to trace: give --pid, --all, --tid, --comm, --cgroup or --user, or a command behind --.")
+        }
+        if let slowerThan { try require("--slower-than", slowerThan, in: 0...86_400_000, unit: "milliseconds") }
+        if let limit, limit <= 0 { throw ValidationError("--limit \(limit) makes no sense: give a positive number of lines.") }
+        _ = try calls()
+    }
+
+    func run() throws {
+        try reportingErrors {
+            try requireLimits()
+            try kernel.require()
+            try Output.requireStandardOutput()
+            try programs.validateForKernel()
+            let began = MonotonicClock.now(), started = WallTime(), events = try SessionEvents()
+            let whom = try Whom(whom, command, to: "trace", children: children)
+            do { try session(whom, began: began, started: started, events).run() } catch {
+                whom.child?.end()
+                throw error
+            }
+        }
+    }
+
+    private func session(_ whom: Whom, began: Nanoseconds, started: WallTime, _ events: SessionEvents) throws -> Session {
+        var filter = CallFilter()
+        filter.calls = try calls()
+        filter.failed = failed
+        filter.slowerThan = Nanoseconds(UInt64(saturating: (slowerThan ?? 0) * 1e6))
+        let sink = CallSink(json: json, limit: limit)
+        let probe = CallTracing(whom.members, descendants: whom.descendants, filter, deliver: sink.write)
+        var plan = Session.Plan(
+            targets: [whom.target], probes: [probe], sinks: [Announcement { whom.leftOut }] + programs.sinks() + [sink], length: length, began: began,
+            started: started
+        )
+        // The ring of 8 MiB holds the 20 ms of three million calls a second.
+        plan.drainEvery = Nanoseconds(20_000_000)
+        plan.words = command
+        plan.command = whom.child
+        plan.keepsRunStatistics = programs.bpfStatistics
+        return try Session(plan, events: events)
+    }
+
+    /// Those that patterns and classes choose; all if there are none.
+    private func calls() throws -> [SystemCall] {
+        var calls: [SystemCall] = []
+        for pattern in patterns {
+            let matching = SystemCall.matching(pattern)
+            guard !matching.isEmpty else {
+                let near = nearNames(to: pattern, among: Set(SystemCall.named.map(\.name)))
+                throw ValidationError("no system call matches \(pattern)\(near.isEmpty ? "." : ": did you mean \(near.joined(separator: ", "))?")")
+            }
+            calls += matching
+        }
+        for name in classes.flatMap({ $0.split(separator: ",").map(String.init) }) {
+            guard let known = SystemCallClass(rawValue: name) else {
+                throw ValidationError("--class \(name) is none: give \(SystemCallClass.allCases.map(\.rawValue).joined(separator: ", ")).")
+            }
+            calls += known.calls
+        }
+        return patterns.isEmpty && classes.isEmpty ? SystemCall.named : calls
+    }
+}
