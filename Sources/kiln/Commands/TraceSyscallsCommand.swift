@@ -20,21 +20,17 @@ struct TraceSyscallsCommand: ParsableCommand {
 
     @OptionGroup var whom: WhomOptions
 
-    @Argument(help: ArgumentHelp("Only calls whose name matches one of these patterns of the shell.", valueName: "glob"))
-    var patterns: [String] = []
+    @OptionGroup var choice: SystemCallOptions
 
-    @Option(
-        name: .customLong("class"),
-        help: ArgumentHelp(
-            "Only calls of this class, besides those of patterns: \(SystemCallClass.allCases.map(\.rawValue).joined(separator: ", ")); repeat, or separate by commas.",
-            valueName: "class"))
-    var classes: [String] = []
+    @Argument(help: ArgumentHelp("As --call; several names or patterns with commas between them.", valueName: "names"))
+    var names: String?
 
     @Flag(help: "Only calls that returned an error.")
     var failed = false
 
-    @Option(name: .customLong("slower-than"), help: ArgumentHelp("Only calls that took at least this long.", valueName: "ms"))
-    var slowerThan: Double?
+    @Option(
+        name: .customLong("slower-than"), help: ArgumentHelp("Only calls that took at least this long: milliseconds, or with a unit (50us, 2s).", valueName: "time"))
+    var slowerThan: MillisecondsArgument?
 
     @Flag(help: "With --pid: trace the running descendants of the process, too. Later ones are always traced.")
     var children = false
@@ -59,7 +55,6 @@ struct TraceSyscallsCommand: ParsableCommand {
         if !whom.isGiven && command.isEmpty {
             throw ValidationError("nothing to trace: give --pid, --all, --tid, --comm, --cgroup or --user, or a command behind --.")
         }
-        if let slowerThan { try require("--slower-than", slowerThan, in: 0...86_400_000, unit: "milliseconds") }
         if let limit, limit <= 0 { throw ValidationError("--limit \(limit) makes no sense: give a positive number of lines.") }
         _ = try calls()
     }
@@ -83,7 +78,7 @@ struct TraceSyscallsCommand: ParsableCommand {
         var filter = CallFilter()
         filter.calls = try calls()
         filter.failed = failed
-        filter.slowerThan = Nanoseconds(UInt64(saturating: (slowerThan ?? 0) * 1e6))
+        filter.slowerThan = slowerThan?.time ?? .zero
         let sink = CallSink(json: json, limit: limit)
         let probe = CallTracing(whom.members, descendants: whom.descendants, filter, deliver: sink.write)
         var plan = Session.Plan(
@@ -98,23 +93,17 @@ struct TraceSyscallsCommand: ParsableCommand {
         return try Session(plan, events: events)
     }
 
-    /// Those that patterns and classes choose; all if there are none.
     private func calls() throws -> [SystemCall] {
-        var calls: [SystemCall] = []
-        for pattern in patterns {
-            let matching = SystemCall.matching(pattern)
-            guard !matching.isEmpty else {
-                let near = nearNames(to: pattern, among: Set(SystemCall.named.map(\.name)))
-                throw ValidationError("no system call matches \(pattern)\(near.isEmpty ? "." : ": did you mean \(near.joined(separator: ", "))?")")
-            }
-            calls += matching
-        }
-        for name in classes.flatMap({ $0.split(separator: ",").map(String.init) }) {
-            guard let known = SystemCallClass(rawValue: name) else {
-                throw ValidationError("--class \(name) is none: give \(SystemCallClass.allCases.map(\.rawValue).joined(separator: ", ")).")
-            }
-            calls += known.calls
-        }
-        return patterns.isEmpty && classes.isEmpty ? SystemCall.named : calls
+        try choice.chosen(and: names?.split(separator: ",").map(String.init) ?? []).map { Array($0) } ?? SystemCall.named
+    }
+}
+
+/// A time with its unit, or a number of milliseconds.
+struct MillisecondsArgument: ExpressibleByArgument {
+    let time: Nanoseconds
+
+    init?(argument: String) {
+        guard let time = TimeArgument(argument: argument) ?? TimeArgument(argument: argument + "ms") else { return nil }
+        self.time = time.time
     }
 }
