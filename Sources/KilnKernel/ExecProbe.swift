@@ -147,7 +147,8 @@ extension ExecutedProgram {
         arguments = words.split(separator: 0, omittingEmptySubsequences: false).map { Array($0) }
         lastArgumentIsCut = words.last.map { $0 != 0 } ?? false
         if !lastArgumentIsCut { arguments.removeLast() }  // what is behind the last NUL
-        argumentCount = has(KILN_EXEC_ARGUMENTS_LOST) && error != 0 || has(KILN_EXEC_MORE_ARGUMENTS) ? nil : Int(load(\.arguments))
+        argumentsAreUnreadable = has(KILN_EXEC_ARGUMENTS_LOST)
+        argumentCount = argumentsAreUnreadable && error != 0 || has(KILN_EXEC_MORE_ARGUMENTS) ? nil : Int(load(\.arguments))
         // Of a failed call, only the bytes of arguments that were read are known.
         let all = load(\.argument_bytes)
         if error == 0 || (all == UInt64(captured) && argumentCount == arguments.count) { argumentBytes = all }

@@ -20,6 +20,8 @@ public struct ExecutedProgram: Sendable {
     /// Those that were captured, the last one maybe cut; of a script those of its interpreter.
     public var arguments: [[UInt8]] = []
     public var lastArgumentIsCut = false
+    /// Not all could be read: what a call that failed was given may lie in memory that was never touched.
+    public var argumentsAreUnreadable = false
     /// The number of all arguments; nil: more than `arguments`, and how many is not known.
     public var argumentCount: Int?
     /// The bytes of all arguments, each with its end; nil if it is not known.

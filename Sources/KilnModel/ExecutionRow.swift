@@ -21,6 +21,8 @@ public struct ExecutionRow: Codable, Sendable, Equatable {
     public var escaped: Bool
     /// The last of `arguments` is cut.
     public var cut: Bool
+    /// Not all arguments could be read: they lie in memory that was never touched.
+    public var unreadable: Bool
     /// Arguments behind those; absent if it is not known how many.
     public var argumentsMissing: Int?
     /// Bytes of arguments that are missing, each with its end; absent if it is not known how many.
@@ -35,7 +37,7 @@ public struct ExecutionRow: Codable, Sendable, Equatable {
     public var ranNs: UInt64?
 
     enum CodingKeys: String, CodingKey {
-        case time, pid, tid, ppid, uid, user, comm, file, interpreter, arguments, escaped, cut, error, end, signal
+        case time, pid, tid, ppid, uid, user, comm, file, interpreter, arguments, escaped, cut, unreadable, error, end, signal
         case commBefore = "comm_before", argumentsMissing = "arguments_missing", argumentBytesMissing = "argument_bytes_missing"
         case exitStatus = "exit_status", coreDumped = "core_dumped", ranNs = "ran_ns"
     }
@@ -67,6 +69,7 @@ public struct ExecutionRow: Codable, Sendable, Equatable {
         interpreter = program.interpreter.map(text)
         arguments = given.map(text)
         cut = program.lastArgumentIsCut
+        unreadable = program.argumentsAreUnreadable
         argumentsMissing = program.argumentCount.map { max(0, $0 - program.arguments.count) }
         let captured = program.arguments.reduce(0) { $0 + UInt64($1.count) + 1 } - (cut ? 1 : 0)
         argumentBytesMissing = program.argumentBytes.map { $0 > captured ? $0 - captured : 0 }
@@ -127,6 +130,7 @@ extension ExecutionRow {
     }
 
     private var missing: String? {
+        if unreadable { return "...(arguments not readable)" }
         let bytes = argumentBytesMissing.map { "\($0) bytes" }
         switch argumentsMissing {
         case nil: return "...(more arguments)"

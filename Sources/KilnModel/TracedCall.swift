@@ -78,7 +78,7 @@ public struct CallArgument: Equatable, Sendable {
     public func text(_ value: UInt64) -> String {
         switch kind {
         case .hexadecimal: "0x" + String(value, radix: 16)
-        case .octal: "0" + String(value & 0xffff, radix: 8)
+        case .octal: value & 0xffff == 0 ? "0" : "0" + String(value & 0xffff, radix: 8)
         case .signed(32): String(Int32(truncatingIfNeeded: value))
         case .signed: String(Int64(bitPattern: value))
         case .unsigned(32): String(UInt32(truncatingIfNeeded: value))
