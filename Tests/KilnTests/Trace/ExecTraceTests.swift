@@ -242,7 +242,7 @@ extension KernelTests {
         }
 
         @Test func failuresAloneAndBeginningsAtOnceAndALimitOfLines() throws {
-            let words = ["/bin/sh", "-c", "/nowhere/1 x; /bin/sleep 30 & /bin/sleep 0.2; /bin/true; /nowhere/2; exit 0"]
+            let words = ["/bin/sh", "-c", "/nowhere/1 x; /bin/sleep 5 & /bin/sleep 0.2; /bin/true; /nowhere/2; exit 0"]
             let failed = try EventTraceRun<ExecutionRow>("exec", ["--failed", "--"] + words)
             #expect(failed.rows.map(\.file) == ["/nowhere/1", "/nowhere/2"] && failed.rows.map(\.error) == ["ENOENT", "ENOENT"])
             #expect(failed.rows.map(\.comm) == ["sh", "sh"])
@@ -250,16 +250,38 @@ extension KernelTests {
             // sleep outlives the session.
             let both = try EventTraceRun<ExecutionRow>("exec", ["--"] + words)
             #expect(Set(both.rows.map(\.file)) == ["/bin/sh", "/bin/sleep", "/bin/true"])
-            let sleep = try #require(both.rows.first { $0.arguments == ["/bin/sleep", "30"] })
+            let sleep = try #require(both.rows.first { $0.arguments == ["/bin/sleep", "5"] })
             #expect(sleep.end == "running" && both.rows.filter { $0.end == "running" }.count == 1 && both.rows.count == 4)
             #expect(kill(sleep.pid, 0) == 0)
 
             let atOnce = try EventTraceRun<ExecutionRow>("exec", ["--now", "--"] + words)
             #expect(atOnce.rows.first?.file == "/bin/sh" && atOnce.rows.count == 4 && atOnce.rows.allSatisfy { $0.end == nil })
-            for row in both.rows + failed.rows + atOnce.rows where row.arguments == ["/bin/sleep", "30"] { kill(row.pid, SIGKILL) }
 
             let limited = try EventTraceRun<ExecutionRow>("exec", ["--limit", "3", "--", "/bin/sh", "-c", "while :; do /bin/true; done"])
             #expect(limited.rows.map(\.file) == ["/bin/true", "/bin/true", "/bin/true"] && limited.summary.lines == 3)
+        }
+
+        @Test func callsOf32BitProgramsAreToldAsOthers() throws {
+            let program = try CompiledProgram(
+                """
+                static long call(long number, long a, long b)
+                {
+                    long result;
+                    __asm__ volatile("int $0x80" : "=a"(result) : "a"(number), "b"(a), "c"(b), "d"(0) : "memory");
+                    return result;
+                }
+                void _start(void)
+                {
+                    char *const missing[] = { "missing", "two words", 0 }, *const next[] = { "true", "z", 0 };
+                    call(11, (long)"/nowhere/32", (long)missing);
+                    call(11, (long)"/bin/true", (long)next);
+                    call(1, 5, 0);
+                }
+                """, ["-m32", "-nostdlib", "-static", "-fno-pie", "-no-pie", "-fno-stack-protector"])
+            let trace = try EventTraceRun<ExecutionRow>("exec", ["--with-failed", "--", program.path])
+            #expect(trace.rows.map(\.file) == ["/nowhere/32", program.path, "/bin/true"])
+            #expect(trace.rows.map(\.error) == ["ENOENT", nil, nil] && trace.rows.map(\.end) == [nil, "executed", "exited"])
+            #expect(trace.rows[0].arguments == ["missing", "two words"] && trace.rows[2].arguments == ["true", "z"])
         }
 
         /// A process that ran before, and what it starts then; nothing of others.
