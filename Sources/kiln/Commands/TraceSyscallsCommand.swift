@@ -29,7 +29,8 @@ struct TraceSyscallsCommand: ParsableCommand {
     var failed = false
 
     @Option(
-        name: .customLong("slower-than"), help: ArgumentHelp("Only calls that took at least this long: milliseconds, or with a unit (50us, 2s).", valueName: "time"))
+        name: .customLong("slower-than"),
+        help: ArgumentHelp("Only calls that took at least this long: milliseconds, or with a unit (50us, 2s).", valueName: "time"))
     var slowerThan: MillisecondsArgument?
 
     @Flag(help: "With --pid: trace the running descendants of the process, too. Later ones are always traced.")

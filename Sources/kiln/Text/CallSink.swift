@@ -12,11 +12,19 @@ final class CallSink: Sink {
     func write(_ calls: [TracedCall]) throws {
         var arguments = arguments
         defer { self.arguments = arguments }
-        try lines.write(calls, at: { $0.entered ?? $0.ended }) { CallRow($0, time: $1, takes: arguments.of($0.call)) } line: { $0.line }
+        try lines.write(calls, at: { $0.entered ?? $0.ended }) {
+            CallRow($0, time: $1, takes: arguments.of($0.call))
+        } line: {
+            $0.line
+        }
     }
 
     func begin(_ start: SessionStart) {
-        if !arguments.isKnown { say("kiln: all calls have six arguments, because tracefs, which knows how many they take, is not mounted: mount -t tracefs tracefs /sys/kernel/tracing") }
+        if !arguments.isKnown {
+            say(
+                "kiln: all calls have six arguments, because tracefs, which knows how many they take, is not mounted: mount -t tracefs tracefs /sys/kernel/tracing"
+            )
+        }
     }
 
     func end(_ result: SessionResult) throws { try lines.end(result) }

@@ -31,7 +31,9 @@ extension KernelTests {
                     begun[tid] = String(text[..<cut.lowerBound])
                     continue
                 }
-                if text.hasPrefix("<... "), let end = text.firstRange(of: " resumed>") { text = (begun.removeValue(forKey: tid) ?? "") + text[end.upperBound...] }
+                if text.hasPrefix("<... "), let end = text.firstRange(of: " resumed>") {
+                    text = (begun.removeValue(forKey: tid) ?? "") + text[end.upperBound...]
+                }
                 guard let call = ComparedCall(strace: text) else { throw TestFailure("strace said: \(line)") }
                 calls[tid, default: []].append(call)
             }
@@ -251,7 +253,9 @@ extension KernelTests {
 extension ComparedCall {
     /// `read(0x3, 0x7ffc, 0x1) = 0x1`
     fileprivate init?(strace text: String) {
-        guard let open = text.firstIndex(of: "("), let close = text.range(of: ")", options: .backwards, range: text.startIndex..<(text.range(of: " = ", options: .backwards)?.upperBound ?? text.endIndex)),
+        guard let open = text.firstIndex(of: "("),
+            let close = text.range(
+                of: ")", options: .backwards, range: text.startIndex..<(text.range(of: " = ", options: .backwards)?.upperBound ?? text.endIndex)),
             let equals = text.range(of: " = ", options: .backwards)
         else { return nil }
         name = String(text[..<open])
