@@ -85,6 +85,47 @@ extension KernelTests {
             #expect(trace.rows.last?.file == storm.path && trace.rows.last?.commBefore == "kiln" && trace.rows.last?.end == "exited")
         }
 
+        /// A ring that nobody reads is full after a thousand long lists of arguments.
+        @Test func whatFindsNoRoomIsCounted() throws {
+            let count = Int(load(2503))
+            let program = try CompiledProgram(
+                """
+                #include <stdlib.h>
+                #include <string.h>
+                #include <sys/wait.h>
+                #include <unistd.h>
+                int main(int count, char **words)
+                {
+                    static char text[4000];
+                    int left, status;
+                    if (count > 2)
+                        return 3;
+                    memset(text, 'x', sizeof text - 1);
+                    for (left = atoi(words[1]); left > 0; left--) {
+                        if (!vfork()) {
+                            execl("/proc/self/exe", "long", "x", text, NULL);
+                            _exit(99);
+                        }
+                        wait(&status);
+                    }
+                    write(1, "done\\n", 5);
+                    return 0;
+                }
+                """)
+            let trace = try EventTraceRun<ExecutionRow>("exec", ["--", program.path, "\(count)"]) { kiln in
+                kill(kiln.pid, SIGSTOP)
+                let isDone = eventually { kiln.outputText.contains("done") }
+                kill(kiln.pid, SIGCONT)
+                #expect(isDone)
+            }
+            let rows = trace.rows.filter { $0.file == "/proc/self/exe" }
+            let lost = trace.summary.lost["executions_lost"] ?? 0, endless = trace.summary.lost["program_ends_lost"] ?? 0
+            #expect(UInt64(rows.count) + lost == UInt64(count), "\(rows.count) rows, \(trace.summary.lost)")
+            #expect(UInt64(trace.rows.count { $0.end == "unknown" }) == endless)
+            #expect(count < 2000 || lost > 500)
+            #expect(rows.allSatisfy { $0.end == "unknown" || $0.exitStatus == 3 })
+        }
+
         /// What the program itself is told by the kernel, for each of its children: pid, what wait(2) says.
         private static let cases = """
             #define _GNU_SOURCE
@@ -297,6 +338,14 @@ extension KernelTests {
             #expect(last.arguments == ["/bin/true", "chosen"] && last.commBefore == "bash" && last.comm == "true" && last.exitStatus == 0)
             #expect(trace.rows.contains { $0.arguments == ["/bin/echo", "child"] && $0.ppid == shell.pid })
             #expect(!trace.rows.contains { $0.arguments.contains("other") })
+
+            // By a name before or after.
+            let named = try EventTraceRun<ExecutionRow>("exec", ["--comm", "kiln-named", "--", "/bin/sleep", "0.5"]) { _ in
+                let copy = temporaryDirectory() + "/kiln-named"
+                try FileManager.default.copyItem(atPath: URL(fileURLWithPath: "/bin/sh").resolvingSymlinksInPath().path, toPath: copy)
+                try Child(copy, ["-c", "exec /bin/true"]).wait()
+            }
+            #expect(named.rows.map(\.comm) == ["kiln-named", "true"] && named.rows.map(\.end) == ["executed", "exited"])
         }
     }
 }
