@@ -14,7 +14,7 @@ PROTOCOLS      := bpf/protocols/redis
 TEST_PROTOCOLS := Tests/ToyProtocol
 
 REQUESTS := $(foreach protocol,$(notdir $(PROTOCOLS)),$(protocol) $(protocol)-client $(protocol)-trace)
-OBJECTS  := $(REQUESTS:%=bpf/build/%.bpf.o) bpf/build/syscalls.bpf.o bpf/build/stacks.bpf.o
+OBJECTS  := $(REQUESTS:%=bpf/build/%.bpf.o) bpf/build/syscalls.bpf.o bpf/build/syscall_times.bpf.o bpf/build/stacks.bpf.o bpf/build/exec.bpf.o bpf/build/call_trace.bpf.o
 TEST_OBJECTS := $(TEST_PROTOCOLS:Tests/%=bpf/build/%.bpf.o)
 BPF_HEADERS := $(wildcard bpf/*/*.h bpf/*/*/*.h)
 BPF_ARCH := $(ARCH:x86_64=x86)
@@ -23,7 +23,7 @@ BPF_COMPILE = $(CLANG) -g -O2 -target bpf -mcpu=v3 -std=gnu2x -Wall -Wextra -Wer
 
 # Debian packages: what a build needs, and what tests, demo and benchmarks need besides.
 BUILD_PACKAGES := libbpf-dev libelf-dev libdw-dev zlib1g-dev liblzma-dev libbz2-dev libzstd-dev libiberty-dev libc6-dev
-TEST_PACKAGES  := redis-server redis-tools memcached openssl libssl-dev python3 chromium libxml2-utils gcc g++ golang-go libc-bin binutils xz-utils dwz systemtap-sdt-dev iproute2 python3-pip procps util-linux linux-perf gdb elfutils valgrind clang-format-14
+TEST_PACKAGES  := redis-server redis-tools memcached openssl libssl-dev python3 chromium libxml2-utils gcc g++ golang-go libc-bin binutils xz-utils dwz systemtap-sdt-dev iproute2 python3-pip procps util-linux linux-perf strace gdb elfutils valgrind clang-format-14
 KERNEL_TEST_PACKAGES := qemu-system-x86 busybox-static cpio xz-utils redis-server redis-tools openssl python3 libxml2-utils gcc libc6-dev binutils
 
 # Kernels that `make test-kernels` boots: versions that Tests/kernels/fetch.sh knows, paths of images, or all.
@@ -64,10 +64,13 @@ deps-build:
 	$(call install,$(BUILD_PACKAGES))
 
 bpf: deps-build                  ## compile the BPF programs
-	@$(MAKE) --no-print-directory $(OBJECTS) $(TEST_OBJECTS) bpf/build/stack_check.bpf.o bpf/build/observers.bpf.o bpf/build/syscall_names.inc
+	@$(MAKE) --no-print-directory $(OBJECTS) $(TEST_OBJECTS) bpf/build/stack_check.bpf.o bpf/build/observers.bpf.o bpf/build/syscall_names.inc bpf/build/errno_names.inc bpf/build/signal_names.inc
 
 bpf/build/stacks.bpf.o: bpf/stacks/stacks.bpf.c $(BPF_HEADERS) Makefile
 bpf/build/syscalls.bpf.o: bpf/syscalls/syscalls.bpf.c $(BPF_HEADERS) Makefile
+bpf/build/call_trace.bpf.o: bpf/syscalls/call_trace.bpf.c $(BPF_HEADERS) Makefile
+bpf/build/exec.bpf.o: bpf/exec/exec.bpf.c $(BPF_HEADERS) Makefile
+bpf/build/syscall_times.bpf.o: bpf/syscalls/syscall_times.bpf.c $(BPF_HEADERS) Makefile
 
 define requests_object
 bpf/build/$(1).bpf.o: bpf/requests/requests.bpf.c $$(BPF_HEADERS) $$(wildcard $(2)/*.h) Makefile
@@ -100,8 +103,21 @@ bpf/build/observers.bpf.o: Benchmarks/observers/observers.bpf.c $(BPF_HEADERS) $
 
 bpf/build/syscall_names.inc: Makefile
 	@mkdir -p $(@D)
-	echo '#include <asm/unistd.h>' | $(CLANG) -E -dM - > $@.macros
-	sed -n 's/^#define __NR_\([a-z0-9_]*\) \([0-9]*\)$$/[\2] = "\1",/p' $@.macros | sort -t[ -k2n > $@
+	@# A header for each table of enum kiln_syscall_abi; x32's numbers are written as a sum.
+	for table in '0 unistd_64' '1 unistd_32' '2 unistd_x32'; do set -- $$table; \
+	  echo "#include <asm/$$2.h>" | $(CLANG) -E -dM - > $@.macros || exit 1; \
+	  sed -n "s/^#define __NR_\([a-z0-9_]*\) \(.* \)\{0,1\}\([0-9]*\))\{0,1\}$$/[$$1][\3] = \"\1\",/p" $@.macros | sort -t[ -k3n; done > $@
+
+# Without other names of the same signals, and without numbers that are none.
+bpf/build/signal_names.inc: Makefile
+	@mkdir -p $(@D)
+	echo '#include <asm/signal.h>' | $(CLANG) -E -dM - | grep -vE 'SIG(IOT|UNUSED|RTMIN|STKSZ) ' > $@.macros
+	sed -n 's/^#define \(SIG[A-Z0-9]*\) \([0-9]*\)$$/[\2] = "\1",/p' $@.macros | sort -t[ -k2n > $@
+
+bpf/build/errno_names.inc: Makefile
+	@mkdir -p $(@D)
+	echo '#include <asm/errno.h>' | $(CLANG) -E -dM - > $@.macros
+	sed -n 's/^#define \(E[A-Z0-9]*\) \([0-9]*\)$$/[\2] = "\1",/p' $@.macros | sort -t[ -k2n > $@
 
 static: bpf                      ## one binary that runs on any Linux of this architecture: .build-static/release/kiln
 	$(SWIFT) build -c release --product kiln --scratch-path .build-static --static-swift-stdlib -Xswiftc -static-executable

@@ -4,7 +4,8 @@
 #include <stddef.h>
 
 #if !__has_embed("build/redis.bpf.o") || !__has_embed("build/redis-client.bpf.o") || !__has_embed("build/redis-trace.bpf.o") || \
-	!__has_embed("build/syscalls.bpf.o") || !__has_embed("build/stacks.bpf.o")
+	!__has_embed("build/syscalls.bpf.o") || !__has_embed("build/syscall_times.bpf.o") || !__has_embed("build/stacks.bpf.o") || \
+	!__has_embed("build/exec.bpf.o") || !__has_embed("build/call_trace.bpf.o")
 #error "the BPF objects are missing: run `make bpf` first"
 #endif
 
@@ -22,8 +23,17 @@ OBJECT(trace) = {
 OBJECT(syscalls) = {
 #embed "build/syscalls.bpf.o"
 };
+OBJECT(syscall_times) = {
+#embed "build/syscall_times.bpf.o"
+};
 OBJECT(stacks) = {
 #embed "build/stacks.bpf.o"
+};
+OBJECT(exec) = {
+#embed "build/exec.bpf.o"
+};
+OBJECT(call_trace) = {
+#embed "build/call_trace.bpf.o"
 };
 
 #define BYTES(name) ((struct kiln_object){ name##_bytes, sizeof name##_bytes })
@@ -44,15 +54,30 @@ struct kiln_object kiln_syscalls_object(void)
 {
 	return BYTES(syscalls);
 }
+struct kiln_object kiln_syscall_times_object(void)
+{
+	return BYTES(syscall_times);
+}
 struct kiln_object kiln_stacks_object(void)
 {
 	return BYTES(stacks);
+}
+struct kiln_object kiln_exec_object(void)
+{
+	return BYTES(exec);
+}
+struct kiln_object kiln_call_trace_object(void)
+{
+	return BYTES(call_trace);
 }
 
 #define X(symbol, name, meaning) { name, meaning },
 static const struct kiln_loss request_losses[] = { KILN_REQUEST_LOSSES(X) };
 static const struct kiln_loss syscall_losses[] = { KILN_SYSCALL_LOSSES(X) };
+static const struct kiln_loss syscall_time_losses[] = { KILN_SYSCALL_TIME_LOSSES(X) };
 static const struct kiln_loss stack_losses[] = { KILN_STACK_LOSSES(X) };
+static const struct kiln_loss exec_losses[] = { KILN_EXEC_LOSSES(X) };
+static const struct kiln_loss call_losses[] = { KILN_CALL_LOSSES(X) };
 static const struct kiln_loss stack_ends[] = { KILN_STACK_ENDS(X) };
 static const struct kiln_loss unknown_work[] = { KILN_UNKNOWN_WORK(X) };
 #undef X
@@ -109,9 +134,21 @@ struct kiln_loss kiln_describe_syscall_loss(unsigned int loss)
 {
 	return syscall_losses[loss];
 }
+struct kiln_loss kiln_describe_syscall_time_loss(unsigned int loss)
+{
+	return syscall_time_losses[loss];
+}
 struct kiln_loss kiln_describe_stack_loss(unsigned int loss)
 {
 	return stack_losses[loss];
+}
+struct kiln_loss kiln_describe_exec_loss(unsigned int loss)
+{
+	return exec_losses[loss];
+}
+struct kiln_loss kiln_describe_call_loss(unsigned int loss)
+{
+	return call_losses[loss];
 }
 struct kiln_loss kiln_describe_stack_end(unsigned int end)
 {
@@ -153,11 +190,35 @@ struct kiln_secret_command kiln_secret_command(unsigned int index)
 	return secret_commands[index];
 }
 
-static const char *const syscall_names[KILN_SYSCALL_NUMBERS] = {
+static const char *const syscall_names[KILN_ABI_COUNT][KILN_ABI_NUMBERS] = {
 #include "build/syscall_names.inc"
 };
 
-const char *kiln_syscall_name(unsigned int number)
+const char *kiln_syscall_name(unsigned int abi, unsigned int number)
 {
-	return number < KILN_SYSCALL_NUMBERS ? syscall_names[number] : NULL;
+	return abi < KILN_ABI_COUNT && number < KILN_ABI_NUMBERS ? syscall_names[abi][number] : NULL;
+}
+
+static const char *const signal_names[] = {
+#include "build/signal_names.inc"
+};
+
+const char *kiln_signal_name(unsigned int number)
+{
+	return number < sizeof signal_names / sizeof signal_names[0] ? signal_names[number] : NULL;
+}
+
+/* Those that no program sees: of calls that a signal interrupted (include/linux/errno.h). */
+static const char *const errno_names[] = {
+#include "build/errno_names.inc"
+	[512] = "ERESTARTSYS",
+	[513] = "ERESTARTNOINTR",
+	[514] = "ERESTARTNOHAND",
+	[515] = "ENOIOCTLCMD",
+	[516] = "ERESTART_RESTARTBLOCK",
+};
+
+const char *kiln_errno_name(unsigned int number)
+{
+	return number < sizeof errno_names / sizeof errno_names[0] ? errno_names[number] : NULL;
 }

@@ -40,6 +40,10 @@ extension Capabilities {
         var probe = try SyscallProbe(watching: try own())
         try probe.attach()
     }
+    public static let syscallTimes = feature("times of system calls", isRequired: false, "kiln syscalls, and kiln redis --syscall-latency") {
+        var probe = try SyscallTimesProbe(of: Members(try own()))
+        try probe.attach()
+    }
     public static let stacks = feature("stacks", "on-CPU stacks and the flamegraph (or leave them out: kiln redis --frequency 0)") {
         var probe = try StackProbe(of: Members(try own())) { _ in [] }
         try probe.attach(frequency: 99)
@@ -51,6 +55,16 @@ extension Capabilities {
         ]
         var probe = try StackProbe(of: Members(try own()), events: events) { _ in [] }
         try probe.attach(frequency: 0)
+    }
+    public static let executedPrograms = feature("executed programs", isRequired: false, "kiln trace exec") {
+        var filter = ExecutionFilter()
+        filter.failed = true
+        var probe = try ExecProbe(Members(try own()), filter)
+        try probe.attach()
+    }
+    public static let singleCalls = feature("single system calls", isRequired: false, "kiln trace syscalls") {
+        var probe = try CallTraceProbe(Members(try own()))
+        try probe.attach()
     }
     public static let singleRequests = feature("single requests", isRequired: false, "kiln trace redis") { try tryCommands(trace: TraceFilter()) }
     public static let clientSide = feature("client's side", isRequired: false, "kiln redis --client") { try tryCommands(side: .client) }

@@ -84,6 +84,8 @@ struct mm_struct {
 	struct maple_tree mm_mt;  /* its mappings; since Linux 6.1 */
 	unsigned long start_code; /* 0: the program that is being executed has not been mapped yet */
 	unsigned long start_stack;
+	unsigned long arg_start; /* its arguments, one behind the other, each with a NUL */
+	unsigned long arg_end;
 	mm_context_t context;
 	struct uprobes_state uprobes_state;
 };
@@ -116,6 +118,24 @@ struct cred {
 	kuid_t uid;
 };
 
+typedef struct {
+	int counter;
+} atomic_t;
+
+/* Of a process: all its threads share it. */
+struct signal_struct {
+	atomic_t live; /* threads that have not begun to exit */
+	int group_exit_code;
+	unsigned int flags;
+};
+
+/* A program that is about to begin. */
+struct linux_binprm {
+	int argc;
+	const char *filename; /* what was asked for */
+	const char *interp;   /* what runs it: the same but for scripts and their like */
+};
+
 struct sched_info {
 	unsigned long long run_delay; /* ns in the run queue */
 };
@@ -124,9 +144,12 @@ struct task_struct {
 	struct thread_info thread_info;
 	unsigned int __state; /* since Linux 5.14 */
 	void *stack;
+	unsigned int flags;
 	int on_cpu;
+	int exit_code;
 	int pid;
 	int tgid;
+	struct signal_struct *signal;
 	struct task_struct *real_parent;
 	struct task_struct *group_leader;
 	struct mm_struct *mm;

@@ -4,10 +4,13 @@
 #define KILN_OBJECTS_H
 
 #include <stddef.h>
+#include "kiln_call_trace.h"
+#include "kiln_exec.h"
 #include "kiln_members.h"
 #include "kiln_redis.h"
 #include "kiln_requests.h"
 #include "kiln_stacks.h"
+#include "kiln_syscall_times.h"
 #include "kiln_syscalls.h"
 #include "kiln_tls.h"
 #include "kiln_trace.h"
@@ -25,7 +28,10 @@ struct kiln_object kiln_redis_object(void);
 struct kiln_object kiln_client_object(void); /* the client's side */
 struct kiln_object kiln_trace_object(void);  /* the server's side, with records of single requests */
 struct kiln_object kiln_syscalls_object(void);
+struct kiln_object kiln_syscall_times_object(void);
 struct kiln_object kiln_stacks_object(void);
+struct kiln_object kiln_exec_object(void);
+struct kiln_object kiln_call_trace_object(void); /* single system calls */
 
 /* A kind of loss, or of a stack's end: its name in every output, and what it means. */
 struct kiln_loss {
@@ -64,7 +70,10 @@ struct kiln_secret_command kiln_secret_command(unsigned int index);
 
 struct kiln_loss kiln_describe_request_loss(unsigned int loss);
 struct kiln_loss kiln_describe_syscall_loss(unsigned int loss);
+struct kiln_loss kiln_describe_syscall_time_loss(unsigned int loss);
 struct kiln_loss kiln_describe_stack_loss(unsigned int loss);
+struct kiln_loss kiln_describe_exec_loss(unsigned int loss);
+struct kiln_loss kiln_describe_call_loss(unsigned int loss);
 
 /* How a user stack ended: its name in every output, and what it means. */
 struct kiln_loss kiln_describe_stack_end(unsigned int end);
@@ -72,7 +81,13 @@ struct kiln_loss kiln_describe_stack_end(unsigned int end);
 /* Why it is not known what a thread works on: its name in every output, and what it means. */
 struct kiln_loss kiln_describe_unknown_work(unsigned int reason);
 
-/* The name of a system call of this architecture, or NULL. */
-const char *kiln_syscall_name(unsigned int number);
+/* The name of a system call in one of the tables (enum kiln_syscall_abi), or NULL. */
+const char *kiln_syscall_name(unsigned int abi, unsigned int number);
+
+/* The name of a signal, or NULL. */
+const char *kiln_signal_name(unsigned int number);
+
+/* The name of an error that a system call returns, or NULL. */
+const char *kiln_errno_name(unsigned int number);
 
 #endif

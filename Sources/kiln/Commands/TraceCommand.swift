@@ -4,7 +4,7 @@ import ArgumentParser
 struct TraceCommand: ParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "trace",
-        abstract: "Prints one line a request, or only the slow or failed ones.",
-        subcommands: [TraceRedisCommand.self]
+        abstract: "Prints single events, a line each: requests, system calls, executed programs.",
+        subcommands: [TraceRedisCommand.self, TraceSyscallsCommand.self, TraceExecCommand.self]
     )
 }

@@ -156,6 +156,22 @@ extension KernelTests {
             ] {
                 try Hostile.run(command)
             }
+            // Its own name before and after, its path and its arguments; and the name of a thread that makes calls.
+            let binary = directory + "/" + Hostile.name + "true"
+            try FileManager.default.copyItem(atPath: URL(fileURLWithPath: "/bin/true").resolvingSymlinksInPath().path, toPath: binary)
+            for form in [[], ["--json"], ["--now"]] {
+                let traced = try Hostile.run(["trace", "exec"] + form + ["--with-failed", "--", "sh", "-c", "\"$0\" \"$1\"; :", binary, Hostile.text])
+                #expect(traced.contains(form == ["--json"] ? "\\u001b[1m" : "sh -> \(Hostile.shown)"), "\(traced)")
+                #expect(traced.contains(form == ["--json"] ? "SPLIT" : "\"\(Hostile.shown)\\xe2"), "\(traced)")
+            }
+            for form in [[], ["--json"]] {
+                #expect(
+                    try Hostile.run(["trace", "syscalls", "-p", pid] + form) { try letWork(program.pid, seconds: 0.2) }.contains("attached to \(Hostile.shown)")
+                )
+                #expect(
+                    try Hostile.run(["trace", "syscalls", "exec*,exit*"] + form + ["--", "sh", "-c", "\"$0\" \"$1\"; :", binary, Hostile.text])
+                        .contains(form.isEmpty ? "\(Hostile.shown)true execve" : "\\u001b[1m"))
+            }
             try Hostile.run(["doctor"])
             try Hostile.run(["doctor", "--json"])
         }

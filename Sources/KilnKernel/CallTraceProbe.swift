@@ -1,0 +1,106 @@
+import CLibbpf
+import Glibc
+import KilnBPF
+import KilnModel
+
+/// Which system calls a trace has. The kernel decides before anything is copied.
+public struct CallFilter: Sendable {
+    /// Only these.
+    public var calls: [SystemCall] = SystemCall.named
+    /// Only calls that return an error.
+    public var failed = false
+    /// Only calls that take at least this long.
+    public var slowerThan = Nanoseconds.zero
+
+    public init() {}
+
+    fileprivate var constants: kiln_call_options {
+        var options = kiln_call_options()
+        options.slower_than_ns = slowerThan.count
+        options.failed = failed ? 1 : 0
+        options.own_tgid = UInt32(bitPattern: getpid())
+        withUnsafeMutableBytes(of: &options.chosen) { bytes in
+            let words = bytes.bindMemory(to: UInt64.self), numbers = Int(KILN_ABI_NUMBERS)
+            for call in calls where call.number < numbers {
+                let bit = Int(call.table.rawValue) * numbers + call.number
+                words[bit / 64] |= 1 << UInt64(bit % 64)
+            }
+        }
+        return options
+    }
+}
+
+/// Emits a record for each system call of the members.
+public struct CallTraceProbe: ~Copyable {
+    private var object: BPFObject
+    private let members: Members
+    private let losses: BPFMap
+    private let ring: CallRing
+
+    /// Loads the programs; attaches none.
+    public init(_ members: Members, _ filter: CallFilter = CallFilter()) throws(KernelError) {
+        var object = try BPFObject(kiln_call_trace_object(), name: "call_trace")
+        try members.configure(object)
+        try object.setConstant(section: ".rodata.options", filter.constants)
+        try object.load()
+        let losses = try object.map("losses")
+        ring = try CallRing(try object.map("call_ring"))
+        self.object = object
+        self.members = members
+        self.losses = losses
+    }
+
+    /// `descendants`: lists running descendants of the first target, which become members, too. Returns how many there are.
+    @discardableResult
+    public mutating func attach(withDescendants descendants: (() -> [Int32])? = nil) throws(KernelError) -> Int {
+        let adopted = try members.attach(to: &object, withDescendants: descendants)
+        // Entries first: a call whose entry was not seen began before.
+        for program in ["caller_exits", "call_enters", "call_returns"] { try object.attach(program) }
+        return adopted
+    }
+
+    /// Records since the last call, a batch at most, and whether there may be more.
+    public func drain() throws(KernelError) -> (calls: [TracedCall], more: Bool) { try ring.drain() }
+
+    public func read(into snapshot: inout Snapshot) throws(KernelError) {
+        try snapshot.addLosses(losses, count: Int(KILN_CALL_LOSS_COUNT.rawValue)) { kiln_describe_call_loss($0) }
+        snapshot.addPrograms(object.programCounts())
+    }
+
+    /// Emits no more records. Losses stay readable.
+    public mutating func detach() { object.detach() }
+
+    public func loadedPrograms() -> [LoadedProgram] { object.loadedPrograms() }
+}
+
+/// Reads the ring buffer `call_ring`.
+private final class CallRing {
+    private var ring: RecordRing?
+    private var taken: [TracedCall] = []
+
+    init(_ map: BPFMap) throws(KernelError) {
+        ring = try RecordRing(map, of: "system calls", batch: 8192) { [unowned self] in if let call = TracedCall($0) { taken.append(call) } }
+    }
+
+    func drain() throws(KernelError) -> (calls: [TracedCall], more: Bool) {
+        defer { taken.removeAll(keepingCapacity: true) }
+        let more = try ring?.drain() ?? false
+        return (taken, more)
+    }
+}
+
+extension TracedCall {
+    fileprivate init?(_ bytes: UnsafeRawBufferPointer) {
+        guard bytes.count >= MemoryLayout<kiln_call_record>.size else { return nil }
+        let record = bytes.load(as: kiln_call_record.self)
+        func has(_ flag: kiln_call_flag) -> Bool { record.flags & flag.rawValue != 0 }
+        self.init(
+            call: SystemCall(rawValue: record.call), pid: Int32(bitPattern: record.tgid), tid: Int32(bitPattern: record.tid),
+            comm: withUnsafeBytes(of: record.comm) { String(decoding: $0.prefix { $0 != 0 }, as: UTF8.self) },
+            arguments: has(KILN_CALL_ARGUMENTS_LOST)
+                ? nil : withUnsafeBytes(of: record.arguments) { Array($0.bindMemory(to: UInt64.self)) },
+            entered: record.entered_ns == 0 ? nil : Nanoseconds(record.entered_ns), ended: Nanoseconds(record.ended_ns),
+            returned: has(KILN_CALL_RETURNED) ? record.returned : nil
+        )
+    }
+}

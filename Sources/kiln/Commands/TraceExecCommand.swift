@@ -1,0 +1,107 @@
+import ArgumentParser
+import KilnKernel
+import KilnModel
+
+/// `kiln trace exec`: prints one line for each program that is executed.
+struct TraceExecCommand: ParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "exec",
+        abstract: "Prints a line for each program that is executed: by whom, with which arguments, and how it ended.",
+        discussion: """
+            A line appears when its program has ended, so that it says how long it ran and its exit status or signal; --now prints it when \
+            the program begins. Programs that still run when the session ends are printed then. Executions that fail, as each try of a \
+            search through PATH does, are printed only with --failed, or with --with-failed besides the others: to see them, kiln needs a \
+            program at the return of every system call of the host. Of a script the line has what was asked for, and what runs it. \
+            Whatever could not be traced is counted by name at the end.
+              kiln trace exec -a
+              kiln trace exec -p 1234 --with-failed
+              kiln trace exec -- make
+            """
+    )
+
+    @OptionGroup var whom: WhomOptions
+
+    @Flag(help: "With --pid: follow the running descendants of the process, too. Later ones are always followed.")
+    var children = false
+
+    @Flag(help: "Only executions that failed, with the error.")
+    var failed = false
+
+    @Flag(name: .customLong("with-failed"), help: "Executions that failed, too.")
+    var withFailed = false
+
+    @Flag(help: "Print each program when it begins, without how it ends.")
+    var now = false
+
+    @OptionGroup var length: LengthOptions
+
+    @Option(help: ArgumentHelp("End after this many lines.", valueName: "lines"))
+    var limit: Int?
+
+    @Option(
+        name: .customLong("argument-bytes"),
+        help: ArgumentHelp("Capture at most this much of the arguments of each program; what is cut is said in its line.", valueName: "bytes"))
+    var argumentBytes: Int = ExecutionFilter().argumentBytes
+
+    @Flag(help: "Print JSON lines; the last one, {\"summary\": ...}, has the losses.")
+    var json = false
+
+    @OptionGroup var programs: ProgramOptions
+
+    @OptionGroup var kernel: KernelOptions
+
+    @Argument(parsing: .postTerminator, help: ArgumentHelp("Run this command; the trace ends when it does.", valueName: "command"))
+    var command: [String] = []
+
+    func validate() throws {
+        if children && whom.pid.isEmpty { throw ValidationError("--children needs --pid: give it, or leave --children out.") }
+        if !whom.isGiven && command.isEmpty {
+            throw ValidationError("nothing to trace: give --all, --pid, --tid, --comm, --cgroup or --user, or a command behind --.")
+        }
+        if failed && withFailed { throw ValidationError("--failed leaves out what --with-failed adds them to: give one.") }
+        if failed && now { throw ValidationError("--failed has no programs that begin: leave --now out.") }
+        if let limit, limit <= 0 { throw ValidationError("--limit \(limit) makes no sense: give a positive number of lines.") }
+        try require("--argument-bytes", Double(argumentBytes), in: 16...Double(ExecutionFilter.argumentLimit), unit: "bytes")
+    }
+
+    func run() throws {
+        try reportingErrors {
+            try requireLimits()
+            try kernel.require()
+            try Output.requireStandardOutput()
+            try programs.validateForKernel()
+            let began = MonotonicClock.now(), started = WallTime(), events = try SessionEvents()
+            let whom = try Whom(whom, command, to: "trace", children: children)
+            do { try session(whom, began: began, started: started, events).run() } catch {
+                whom.child?.end()
+                throw error
+            }
+        }
+    }
+
+    private func session(_ whom: Whom, began: Nanoseconds, started: WallTime, _ events: SessionEvents) throws -> Session {
+        var running: () -> Set<UInt64> = { [] }
+        let sink = ExecSink(.init(json: json, atOnce: now, limit: limit)) { running() }
+        let probe = ExecTracing(whom.members, descendants: whom.descendants, filter, deliver: sink.write)
+        running = { probe.running }
+        var plan = Session.Plan(
+            targets: [whom.target], probes: [probe], sinks: [Announcement { whom.leftOut }] + programs.sinks() + [sink], length: length, began: began,
+            started: started
+        )
+        // The ring of 4 MiB holds the 20 ms of 50,000 executions a second with 4 KiB of arguments each.
+        plan.drainEvery = Nanoseconds(20_000_000)
+        plan.words = command
+        plan.command = whom.child
+        plan.keepsRunStatistics = programs.bpfStatistics
+        return try Session(plan, events: events)
+    }
+
+    private var filter: ExecutionFilter {
+        var filter = ExecutionFilter()
+        filter.succeeded = !failed
+        filter.failed = failed || withFailed
+        filter.ends = !now
+        filter.argumentBytes = argumentBytes
+        return filter
+    }
+}

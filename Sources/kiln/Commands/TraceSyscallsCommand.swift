@@ -1,0 +1,110 @@
+import ArgumentParser
+import KilnKernel
+import KilnModel
+
+/// `kiln trace syscalls`: prints one line for each system call.
+struct TraceSyscallsCommand: ParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "syscalls",
+        abstract: "Prints a line for each system call: its arguments as numbers, what it returned, and how long it took.",
+        discussion: """
+            A line appears when the call has returned; a call in which its thread ended (exit_group, a signal) returns `?`. The lines of a \
+            thread are in the order of its calls. Unlike strace, kiln stops no process: a call costs the traced program about a \
+            microsecond, those that filters leave out less. Filters work in the kernel. Calls that found no room are counted at the end; \
+            calls that have not returned then have no line. Arguments are numbers as the call got them: what pointers lead to is not read.
+              kiln trace syscalls -p 1234 'epoll_*' --slower-than 10
+              kiln trace syscalls -a --class file --failed
+              kiln trace syscalls -- ls
+            """
+    )
+
+    @OptionGroup var whom: WhomOptions
+
+    @OptionGroup var choice: SystemCallOptions
+
+    @Argument(help: ArgumentHelp("As --call; several names or patterns with commas between them.", valueName: "names"))
+    var names: String?
+
+    @Flag(help: "Only calls that returned an error.")
+    var failed = false
+
+    @Option(
+        name: .customLong("slower-than"),
+        help: ArgumentHelp("Only calls that took at least this long: milliseconds, or with a unit (50us, 2s).", valueName: "time"))
+    var slowerThan: MillisecondsArgument?
+
+    @Flag(help: "With --pid: trace the running descendants of the process, too. Later ones are always traced.")
+    var children = false
+
+    @OptionGroup var length: LengthOptions
+
+    @Option(help: ArgumentHelp("End after this many lines.", valueName: "lines"))
+    var limit: Int?
+
+    @Flag(help: "Print JSON lines; the last one, {\"summary\": ...}, has the losses.")
+    var json = false
+
+    @OptionGroup var programs: ProgramOptions
+
+    @OptionGroup var kernel: KernelOptions
+
+    @Argument(parsing: .postTerminator, help: ArgumentHelp("Run this command; the trace ends when it does.", valueName: "command"))
+    var command: [String] = []
+
+    func validate() throws {
+        if children && whom.pid.isEmpty { throw ValidationError("--children needs --pid: give it, or leave --children out.") }
+        if !whom.isGiven && command.isEmpty {
+            throw ValidationError("nothing to trace: give --pid, --all, --tid, --comm, --cgroup or --user, or a command behind --.")
+        }
+        if let limit, limit <= 0 { throw ValidationError("--limit \(limit) makes no sense: give a positive number of lines.") }
+        _ = try calls()
+    }
+
+    func run() throws {
+        try reportingErrors {
+            try requireLimits()
+            try kernel.require()
+            try Output.requireStandardOutput()
+            try programs.validateForKernel()
+            let began = MonotonicClock.now(), started = WallTime(), events = try SessionEvents()
+            let whom = try Whom(whom, command, to: "trace", children: children)
+            do { try session(whom, began: began, started: started, events).run() } catch {
+                whom.child?.end()
+                throw error
+            }
+        }
+    }
+
+    private func session(_ whom: Whom, began: Nanoseconds, started: WallTime, _ events: SessionEvents) throws -> Session {
+        var filter = CallFilter()
+        filter.calls = try calls()
+        filter.failed = failed
+        filter.slowerThan = slowerThan?.time ?? .zero
+        let sink = CallSink(json: json, limit: limit)
+        let probe = CallTracing(whom.members, descendants: whom.descendants, filter, deliver: sink.write)
+        var plan = Session.Plan(
+            targets: [whom.target], probes: [probe], sinks: [Announcement { whom.leftOut }] + programs.sinks() + [sink], length: length, began: began,
+            started: started
+        )
+        // The ring of 8 MiB holds the 20 ms of three million calls a second.
+        plan.drainEvery = Nanoseconds(20_000_000)
+        plan.words = command
+        plan.command = whom.child
+        plan.keepsRunStatistics = programs.bpfStatistics
+        return try Session(plan, events: events)
+    }
+
+    private func calls() throws -> [SystemCall] {
+        try choice.chosen(and: names?.split(separator: ",").map(String.init) ?? []).map { Array($0) } ?? SystemCall.named
+    }
+}
+
+/// A time with its unit, or a number of milliseconds.
+struct MillisecondsArgument: ExpressibleByArgument {
+    let time: Nanoseconds
+
+    init?(argument: String) {
+        guard let time = TimeArgument(argument: argument) ?? TimeArgument(argument: argument + "ms") else { return nil }
+        self.time = time.time
+    }
+}

@@ -1,0 +1,57 @@
+/* SPDX-License-Identifier: (GPL-2.0-only OR BSD-2-Clause) */
+/* Records of call_trace.bpf.c: single system calls. */
+#ifndef KILN_CALL_TRACE_H
+#define KILN_CALL_TRACE_H
+
+#include "kiln_in_flight.h"
+#include "kiln_members.h"
+
+#pragma clang diagnostic push
+#pragma clang diagnostic error "-Wpadded" /* no hidden bytes in what both sides share */
+
+#define KILN_CALL_ARGUMENTS 6          /* what the kernel takes at most */
+#define KILN_CALL_RING_BYTES (8 << 20) /* records on their way to user space: 74,000 calls */
+
+/* What user space chooses before loading. */
+struct kiln_call_options {
+	__u64 slower_than_ns;                                /* only calls that take as long */
+	__u32 failed;                                        /* only calls that return an errno */
+	__u32 own_tgid;                                      /* of kiln, which traces none of its own calls */
+	__u64 chosen[KILN_ABI_COUNT][KILN_ABI_NUMBERS / 64]; /* a bit for each number */
+};
+
+enum kiln_call_flag {
+	KILN_CALL_RETURNED = 1 << 0,       /* otherwise its thread ended in it */
+	KILN_CALL_ARGUMENTS_LOST = 1 << 1, /* of an exec whose entry was not seen */
+};
+
+/* Times are CLOCK_MONOTONIC. */
+struct kiln_call_record {
+	__u64 entered_ns; /* 0: its entry was not seen: it began before the session */
+	__u64 ended_ns;
+	__s64 returned;
+	__u32 call; /* KILN_CALL() */
+	__u32 flags;
+	__u32 tgid;
+	__u32 tid;
+	char comm[KILN_COMM_BYTES]; /* of the thread */
+	__u64 arguments[KILN_CALL_ARGUMENTS];
+};
+
+#define KILN_CALL_LOSSES(X) \
+	X(CALL_RING_FULL, "calls_lost", "system calls without a line: the ring to user space was full") \
+	X(CALL_NOT_FOLLOWED, "calls_not_followed", \
+		"system calls of a thread with which the kernel could not keep anything: it had no memory") \
+	X(CALL_TRACE_DESCENDANTS_MAP_FULL, "descendants_map_full", \
+		"processes that descend from the targets and were not followed: too many at a time")
+
+enum kiln_call_loss {
+#define X(symbol, name, meaning) KILN_LOST_##symbol,
+	KILN_CALL_LOSSES(X)
+#undef X
+		KILN_CALL_LOSS_COUNT
+};
+
+#pragma clang diagnostic pop
+
+#endif
