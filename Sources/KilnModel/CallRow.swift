@@ -52,7 +52,8 @@ public struct CallRow: Codable, Sendable, Equatable {
         guard let returned else { return "?" }
         // Errors from 512 on are the kernel's own: it makes the call again, or a signal ends the thread.
         if let error { return (returned <= -512 ? "? " : "-1 ") + error }
-        // Beyond 32 bits it is an address.
-        return (0...Int64(UInt32.max)).contains(returned) ? "\(returned)" : "0x" + String(UInt64(bitPattern: returned), radix: 16)
+        // Beyond 32 bits it is an address, too.
+        let isNumber = (0...Int64(UInt32.max)).contains(returned) && !["brk", "mmap", "mmap2", "mremap", "shmat"].contains(syscall)
+        return isNumber ? "\(returned)" : "0x" + String(UInt64(bitPattern: returned), radix: 16)
     }
 }

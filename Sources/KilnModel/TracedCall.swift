@@ -61,7 +61,7 @@ public struct CallArgument: Equatable, Sendable {
     private static func kind(ofType type: String, name: String) -> Kind {
         // Some calls declare a descriptor without a sign, and take -1.
         if name == "fd" || name.hasSuffix("dfd") { return .signed(bits: 32) }
-        if ["flag", "prot", "mask"].contains(where: name.contains) { return .hexadecimal }
+        if ["flag", "prot", "mask", "addr"].contains(where: name.contains) || ["start", "brk", "newsp", "tls"].contains(name) { return .hexadecimal }
         switch type {
         case "umode_t": return .octal
         case "int", "pid_t", "key_t", "clockid_t", "timer_t", "mqd_t", "rwf_t", "key_serial_t": return .signed(bits: 32)

@@ -63,7 +63,8 @@ struct EventRowTests {
     @Test(arguments: [
         ("int dfd", UInt64(bitPattern: -100), "-100"), ("unsigned int fd", 0xffff_ffff, "-1"), ("unsigned long fd", .max, "-1"),
         ("const char * filename", 0x7ffc_0000, "0x7ffc0000"), ("umode_t mode", 0o644, "0644"), ("umode_t mode", 0, "0"), ("size_t count", 4096, "4096"),
-        ("unsigned long addr", 0x7f00_0000_1000, "0x7f0000001000"), ("loff_t pos", .max, "-1"), ("int flags", 0x80000, "0x80000"),
+        ("unsigned long addr", 0x1000, "0x1000"), ("unsigned long new_len", 0x7f00_0000_1000, "0x7f0000001000"), ("loff_t pos", .max, "-1"),
+        ("int flags", 0x80000, "0x80000"),
         ("uid_t user", 0xffff_ffff, "4294967295"), ("const char *const * argv", 0, "0x0"), ("cap_user_header_t header", 16, "0x10"),
     ])
     func anArgumentIsShownAsItsDeclarationSays(declaration: String, value: UInt64, shown: String) throws {
@@ -83,6 +84,9 @@ struct EventRowTests {
         #expect(line().hasSuffix("= -1 EAGAIN | 250 ns"))
         call.returned = -512
         #expect(line().hasSuffix("= ? ERESTARTSYS | 250 ns"))
+        #expect(
+            CallRow(TracedCall(call: SystemCall(12), pid: 1, tid: 1, comm: "", arguments: [], entered: nil, ended: .zero, returned: 4096), time: "", takes: [])
+                .line.contains("brk() = 0x1000 "))
         call.returned = 0x7f00_0000_0000
         #expect(line().hasSuffix("= 0x7f0000000000 | 250 ns"))
         call.returned = nil

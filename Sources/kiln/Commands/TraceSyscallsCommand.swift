@@ -9,8 +9,8 @@ struct TraceSyscallsCommand: ParsableCommand {
         abstract: "Prints a line for each system call: its arguments as numbers, what it returned, and how long it took.",
         discussion: """
             A line appears when the call has returned; a call in which its thread ended (exit_group, a signal) returns `?`. The lines of a \
-            thread are in the order of its calls. Unlike strace, kiln stops no process: a call costs the traced program about a \
-            microsecond, those that filters leave out less. Filters work in the kernel. Calls that found no room are counted at the end; \
+            thread are in the order of its calls. Unlike strace, kiln stops no process: a call takes a third of a \
+            microsecond more. Filters work in the kernel. Calls that found no room are counted at the end; \
             calls that have not returned then have no line. Arguments are numbers as the call got them: what pointers lead to is not read.
               kiln trace syscalls -p 1234 'epoll_*' --slower-than 10
               kiln trace syscalls -a --class file --failed
