@@ -14,7 +14,7 @@ PROTOCOLS      := bpf/protocols/redis
 TEST_PROTOCOLS := Tests/ToyProtocol
 
 REQUESTS := $(foreach protocol,$(notdir $(PROTOCOLS)),$(protocol) $(protocol)-client $(protocol)-trace)
-OBJECTS  := $(REQUESTS:%=bpf/build/%.bpf.o) bpf/build/syscalls.bpf.o bpf/build/stacks.bpf.o
+OBJECTS  := $(REQUESTS:%=bpf/build/%.bpf.o) bpf/build/syscalls.bpf.o bpf/build/syscall_times.bpf.o bpf/build/stacks.bpf.o
 TEST_OBJECTS := $(TEST_PROTOCOLS:Tests/%=bpf/build/%.bpf.o)
 BPF_HEADERS := $(wildcard bpf/*/*.h bpf/*/*/*.h)
 BPF_ARCH := $(ARCH:x86_64=x86)
@@ -68,6 +68,7 @@ bpf: deps-build                  ## compile the BPF programs
 
 bpf/build/stacks.bpf.o: bpf/stacks/stacks.bpf.c $(BPF_HEADERS) Makefile
 bpf/build/syscalls.bpf.o: bpf/syscalls/syscalls.bpf.c $(BPF_HEADERS) Makefile
+bpf/build/syscall_times.bpf.o: bpf/syscalls/syscall_times.bpf.c $(BPF_HEADERS) Makefile
 
 define requests_object
 bpf/build/$(1).bpf.o: bpf/requests/requests.bpf.c $$(BPF_HEADERS) $$(wildcard $(2)/*.h) Makefile
@@ -100,8 +101,10 @@ bpf/build/observers.bpf.o: Benchmarks/observers/observers.bpf.c $(BPF_HEADERS) $
 
 bpf/build/syscall_names.inc: Makefile
 	@mkdir -p $(@D)
-	echo '#include <asm/unistd.h>' | $(CLANG) -E -dM - > $@.macros
-	sed -n 's/^#define __NR_\([a-z0-9_]*\) \([0-9]*\)$$/[\2] = "\1",/p' $@.macros | sort -t[ -k2n > $@
+	@# A header for each table of enum kiln_syscall_abi; x32's numbers are written as a sum.
+	for table in '0 unistd_64' '1 unistd_32' '2 unistd_x32'; do set -- $$table; \
+	  echo "#include <asm/$$2.h>" | $(CLANG) -E -dM - > $@.macros || exit 1; \
+	  sed -n "s/^#define __NR_\([a-z0-9_]*\) \(.* \)\{0,1\}\([0-9]*\))\{0,1\}$$/[$$1][\3] = \"\1\",/p" $@.macros | sort -t[ -k3n; done > $@
 
 static: bpf                      ## one binary that runs on any Linux of this architecture: .build-static/release/kiln
 	$(SWIFT) build -c release --product kiln --scratch-path .build-static --static-swift-stdlib -Xswiftc -static-executable

@@ -4,7 +4,7 @@
 #include <stddef.h>
 
 #if !__has_embed("build/redis.bpf.o") || !__has_embed("build/redis-client.bpf.o") || !__has_embed("build/redis-trace.bpf.o") || \
-	!__has_embed("build/syscalls.bpf.o") || !__has_embed("build/stacks.bpf.o")
+	!__has_embed("build/syscalls.bpf.o") || !__has_embed("build/syscall_times.bpf.o") || !__has_embed("build/stacks.bpf.o")
 #error "the BPF objects are missing: run `make bpf` first"
 #endif
 
@@ -21,6 +21,9 @@ OBJECT(trace) = {
 };
 OBJECT(syscalls) = {
 #embed "build/syscalls.bpf.o"
+};
+OBJECT(syscall_times) = {
+#embed "build/syscall_times.bpf.o"
 };
 OBJECT(stacks) = {
 #embed "build/stacks.bpf.o"
@@ -44,6 +47,10 @@ struct kiln_object kiln_syscalls_object(void)
 {
 	return BYTES(syscalls);
 }
+struct kiln_object kiln_syscall_times_object(void)
+{
+	return BYTES(syscall_times);
+}
 struct kiln_object kiln_stacks_object(void)
 {
 	return BYTES(stacks);
@@ -52,6 +59,7 @@ struct kiln_object kiln_stacks_object(void)
 #define X(symbol, name, meaning) { name, meaning },
 static const struct kiln_loss request_losses[] = { KILN_REQUEST_LOSSES(X) };
 static const struct kiln_loss syscall_losses[] = { KILN_SYSCALL_LOSSES(X) };
+static const struct kiln_loss syscall_time_losses[] = { KILN_SYSCALL_TIME_LOSSES(X) };
 static const struct kiln_loss stack_losses[] = { KILN_STACK_LOSSES(X) };
 static const struct kiln_loss stack_ends[] = { KILN_STACK_ENDS(X) };
 static const struct kiln_loss unknown_work[] = { KILN_UNKNOWN_WORK(X) };
@@ -109,6 +117,10 @@ struct kiln_loss kiln_describe_syscall_loss(unsigned int loss)
 {
 	return syscall_losses[loss];
 }
+struct kiln_loss kiln_describe_syscall_time_loss(unsigned int loss)
+{
+	return syscall_time_losses[loss];
+}
 struct kiln_loss kiln_describe_stack_loss(unsigned int loss)
 {
 	return stack_losses[loss];
@@ -153,11 +165,11 @@ struct kiln_secret_command kiln_secret_command(unsigned int index)
 	return secret_commands[index];
 }
 
-static const char *const syscall_names[KILN_SYSCALL_NUMBERS] = {
+static const char *const syscall_names[KILN_ABI_COUNT][KILN_ABI_NUMBERS] = {
 #include "build/syscall_names.inc"
 };
 
-const char *kiln_syscall_name(unsigned int number)
+const char *kiln_syscall_name(unsigned int abi, unsigned int number)
 {
-	return number < KILN_SYSCALL_NUMBERS ? syscall_names[number] : NULL;
+	return abi < KILN_ABI_COUNT && number < KILN_ABI_NUMBERS ? syscall_names[abi][number] : NULL;
 }

@@ -68,7 +68,7 @@ public enum HostEvents {
     public static let systemCalls: [String: Int] = {
         var calls: [String: Int] = [:]
         for number in 0..<Int(KILN_SYSCALL_NUMBERS) {
-            if let name = kiln_syscall_name(UInt32(number)) { calls[String(cString: name)] = number }
+            if let name = kiln_syscall_name(KILN_ABI_NATIVE.rawValue, UInt32(number)) { calls[String(cString: name)] = number }
         }
         let other = ["stat": "newstat", "lstat": "newlstat", "fstat": "newfstat", "uname": "newuname", "sendfile": "sendfile64", "umount2": "umount"]
         for (call, tracepoint) in other { calls[tracepoint] = calls[call] }

@@ -62,5 +62,5 @@ public struct SyscallProbe: ~Copyable {
 
 /// The name of a system call of this architecture, or `syscall_N` if it was unknown at build time.
 public func syscallName(_ number: Int) -> String {
-    kiln_syscall_name(UInt32(number)).map { String(cString: $0) } ?? "syscall_\(number)"
+    kiln_syscall_name(KILN_ABI_NATIVE.rawValue, UInt32(number)).map { String(cString: $0) } ?? "syscall_\(number)"
 }

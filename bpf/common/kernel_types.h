@@ -124,6 +124,7 @@ struct task_struct {
 	struct thread_info thread_info;
 	unsigned int __state; /* since Linux 5.14 */
 	void *stack;
+	unsigned int flags;
 	int on_cpu;
 	int pid;
 	int tgid;

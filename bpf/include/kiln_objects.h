@@ -8,6 +8,7 @@
 #include "kiln_redis.h"
 #include "kiln_requests.h"
 #include "kiln_stacks.h"
+#include "kiln_syscall_times.h"
 #include "kiln_syscalls.h"
 #include "kiln_tls.h"
 #include "kiln_trace.h"
@@ -25,6 +26,7 @@ struct kiln_object kiln_redis_object(void);
 struct kiln_object kiln_client_object(void); /* the client's side */
 struct kiln_object kiln_trace_object(void);  /* the server's side, with records of single requests */
 struct kiln_object kiln_syscalls_object(void);
+struct kiln_object kiln_syscall_times_object(void);
 struct kiln_object kiln_stacks_object(void);
 
 /* A kind of loss, or of a stack's end: its name in every output, and what it means. */
@@ -64,6 +66,7 @@ struct kiln_secret_command kiln_secret_command(unsigned int index);
 
 struct kiln_loss kiln_describe_request_loss(unsigned int loss);
 struct kiln_loss kiln_describe_syscall_loss(unsigned int loss);
+struct kiln_loss kiln_describe_syscall_time_loss(unsigned int loss);
 struct kiln_loss kiln_describe_stack_loss(unsigned int loss);
 
 /* How a user stack ended: its name in every output, and what it means. */
@@ -72,7 +75,7 @@ struct kiln_loss kiln_describe_stack_end(unsigned int end);
 /* Why it is not known what a thread works on: its name in every output, and what it means. */
 struct kiln_loss kiln_describe_unknown_work(unsigned int reason);
 
-/* The name of a system call of this architecture, or NULL. */
-const char *kiln_syscall_name(unsigned int number);
+/* The name of a system call in one of the tables (enum kiln_syscall_abi), or NULL. */
+const char *kiln_syscall_name(unsigned int abi, unsigned int number);
 
 #endif

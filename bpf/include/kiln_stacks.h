@@ -75,6 +75,8 @@ struct kiln_event_options {
 	__s32 syscall[KILN_MAX_EVENTS]; /* tracepoints of system calls: only calls with this number; -1: all */
 	__u32 own_tgid;                 /* of kiln, whose own events are left out */
 	__u32 caused_by_kiln;           /* a bit for each event that its programs may cause while they take a stack */
+	__u32 counted_calls;            /* a bit for each event that is a return of those system calls which syscall_times.bpf.c counts */
+	__u32 by_time;                  /* these weigh as much as the call took, in ns */
 };
 
 /* What stacks are of: each kind has sums of its own. */

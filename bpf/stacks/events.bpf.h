@@ -8,6 +8,7 @@
 #define KILN_EVENTS_BPF_H
 
 #include "stacks/record_stack.bpf.h"
+#include "syscalls/in_flight.bpf.h"
 
 const volatile struct kiln_event_options event_options SEC(".rodata.events");
 
@@ -76,8 +77,6 @@ static __always_inline void take_event(void *context, __u32 event, __u64 amount)
 	release_scratch(where);
 }
 
-#define TS_COMPAT 2 /* a system call of a 32-bit program, which has other numbers */
-
 /* Whether a tracepoint of all system calls stands at the one that is asked for. */
 static __always_inline bool is_wanted_call(__u32 event)
 {
@@ -88,11 +87,30 @@ static __always_inline bool is_wanted_call(__u32 event)
 	return wanted < 0 || (!(task->thread_info.status & TS_COMPAT) && regs->orig_ax == (unsigned long)wanted);
 }
 
+/* For what a return of a system call stands: for itself, or for the time that the call took. 0: the programs that count calls have not counted it. */
+static __always_inline __u64 amount_of_call(__u32 event)
+{
+	struct kiln_in_flight *flight;
+
+	if (!(event_options.counted_calls >> event & 1))
+		return 1;
+	flight = flight_of(bpf_get_current_task_btf());
+	if (!flight || !flight->is_counted)
+		return 0;
+	flight->is_counted = 0;
+	return event_options.by_time ? flight->took_ns : 1;
+}
+
 /* A program is attached to one tracepoint: older kernels don't tell a program which one it stands at. */
 __noinline int take_tracepoint_event(struct bpf_raw_tracepoint_args *context, __u32 event)
 {
-	if (event < KILN_MAX_EVENTS && is_wanted_call(event))
-		take_event(context, event, 1);
+	__u64 amount;
+
+	if (event >= KILN_MAX_EVENTS || !is_wanted_call(event))
+		return 0;
+	amount = amount_of_call(event);
+	if (amount)
+		take_event(context, event, amount);
 	return 0;
 }
 

@@ -1,0 +1,103 @@
+/* SPDX-License-Identifier: (GPL-2.0-only OR BSD-2-Clause) */
+/* Records of syscall_times.bpf.c. */
+#ifndef KILN_SYSCALL_TIMES_H
+#define KILN_SYSCALL_TIMES_H
+
+#include "kiln_histogram.h"
+#include "kiln_in_flight.h"
+#include "kiln_members.h"
+
+#pragma clang diagnostic push
+#pragma clang diagnostic error "-Wpadded" /* no hidden bytes in what both sides share */
+
+/* What calls are counted by, beside the call. */
+enum kiln_syscall_callers {
+	KILN_CALLERS_PROCESSES,
+	KILN_CALLERS_THREADS,
+	KILN_CALLERS_COMMS,   /* names of processes */
+	KILN_CALLERS_CGROUPS, /* of version 2 */
+};
+
+/* What user space chooses before loading. */
+struct kiln_syscall_options {
+	__u64 slower_than_ns; /* only calls that take as long */
+	__u32 callers;        /* enum kiln_syscall_callers */
+	__u32 failed;         /* only calls that return an errno */
+	__u32 chooses;        /* only calls that `chosen` has */
+	__u32 follows_turns;  /* writes the beginnings of event loop turns */
+	__u32 own_tgid;       /* of kiln, which counts none of its own calls */
+	__u32 reserved;
+	__u64 chosen[KILN_ABI_COUNT][KILN_ABI_NUMBERS / 64]; /* a bit for each number */
+};
+
+/* Variables that both sides use while programs run. */
+struct kiln_syscall_session {
+	__u64 began_ns;   /* 0: not yet. What returned before isn't counted. Written by user space, once */
+	__u64 ended;      /* when nothing more was counted; 0: not yet. Likewise */
+	__u32 rows_given; /* may exceed the number of rows */
+	__u32 reserved;
+};
+
+/* Who makes calls: a tgid or tid with the start of that task, a name, or the id of a control group. */
+struct kiln_caller {
+	__u64 who[2];
+};
+
+/* Key of `syscall_rows`; the value is the row (__u32). */
+struct kiln_syscall_key {
+	struct kiln_caller caller;
+	__u32 call; /* KILN_CALL() */
+	__u32 reserved;
+};
+
+/* Value of `syscall_callers`, by struct kiln_caller: as they were called when a first call, an exec or a renaming was last seen. */
+struct kiln_caller_name {
+	__u32 tgid;
+	__u32 tid;
+	__u64 comm[KILN_COMM_BYTES / 8];   /* of the process */
+	__u64 thread[KILN_COMM_BYTES / 8]; /* of the thread */
+};
+
+/* Row of `syscall_times`; one copy for each possible CPU. A call is in one of the four: slots, earlier, unreturned, in_flight. */
+struct kiln_syscall_times {
+	__u64 slots[KILN_HISTOGRAM_SLOTS + 1]; /* of calls that began and returned in the session */
+	struct kiln_latency_sum latency;
+	__u64 earlier; /* returned in the session and began before; their time in it */
+	__u64 earlier_ns;
+	__u64 unreturned; /* the thread ended in the call: exit, exit_group */
+	__u64 unreturned_ns;
+	__u64 in_flight; /* had not returned when the session ended; their time in it */
+	__u64 in_flight_ns;
+	__u64 errors; /* of those that returned, those with an errno */
+	__u64 again;  /* of these, EAGAIN */
+};
+
+/* Key of `syscall_errnos`; the value is how often (__u64). EAGAIN is counted in the row. */
+struct kiln_errno_key {
+	__u32 row;
+	__u32 number;
+};
+
+#define KILN_SYSCALL_ROWS 4096 /* at most; user space takes fewer where CPUs are many */
+#define KILN_SYSCALL_CALLERS 16384
+#define KILN_SYSCALL_ERRNOS 16384
+
+#define KILN_SYSCALL_TIME_LOSSES(X) \
+	X(CALLS_WITHOUT_ROW, "calls_without_row", "system calls for which there was no row: too many different callers and calls") \
+	X(CALLS_NOT_FOLLOWED, "calls_not_followed", \
+		"system calls of a thread with which the kernel could not keep anything: it had no memory") \
+	X(ERRNOS_WITHOUT_ROW, "errnos_without_row", "failed system calls whose errno had no row: they are among the errors") \
+	X(CALLERS_WITHOUT_NAME, "callers_without_name", "processes, threads or control groups for whose names there was no room") \
+	X(CALL_DESCENDANTS_MAP_FULL, "call_descendants_map_full", \
+		"processes started by the targets whose system calls could not be followed: too many live at a time")
+
+enum kiln_syscall_time_loss {
+#define X(symbol, name, meaning) KILN_LOST_##symbol,
+	KILN_SYSCALL_TIME_LOSSES(X)
+#undef X
+		KILN_SYSCALL_TIME_LOSS_COUNT
+};
+
+#pragma clang diagnostic pop
+
+#endif
