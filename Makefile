@@ -64,7 +64,7 @@ deps-build:
 	$(call install,$(BUILD_PACKAGES))
 
 bpf: deps-build                  ## compile the BPF programs
-	@$(MAKE) --no-print-directory $(OBJECTS) $(TEST_OBJECTS) bpf/build/stack_check.bpf.o bpf/build/observers.bpf.o bpf/build/syscall_names.inc
+	@$(MAKE) --no-print-directory $(OBJECTS) $(TEST_OBJECTS) bpf/build/stack_check.bpf.o bpf/build/observers.bpf.o bpf/build/syscall_names.inc bpf/build/errno_names.inc
 
 bpf/build/stacks.bpf.o: bpf/stacks/stacks.bpf.c $(BPF_HEADERS) Makefile
 bpf/build/syscalls.bpf.o: bpf/syscalls/syscalls.bpf.c $(BPF_HEADERS) Makefile
@@ -105,6 +105,11 @@ bpf/build/syscall_names.inc: Makefile
 	for table in '0 unistd_64' '1 unistd_32' '2 unistd_x32'; do set -- $$table; \
 	  echo "#include <asm/$$2.h>" | $(CLANG) -E -dM - > $@.macros || exit 1; \
 	  sed -n "s/^#define __NR_\([a-z0-9_]*\) \(.* \)\{0,1\}\([0-9]*\))\{0,1\}$$/[$$1][\3] = \"\1\",/p" $@.macros | sort -t[ -k3n; done > $@
+
+bpf/build/errno_names.inc: Makefile
+	@mkdir -p $(@D)
+	echo '#include <asm/errno.h>' | $(CLANG) -E -dM - > $@.macros
+	sed -n 's/^#define \(E[A-Z0-9]*\) \([0-9]*\)$$/[\2] = "\1",/p' $@.macros | sort -t[ -k2n > $@
 
 static: bpf                      ## one binary that runs on any Linux of this architecture: .build-static/release/kiln
 	$(SWIFT) build -c release --product kiln --scratch-path .build-static --static-swift-stdlib -Xswiftc -static-executable

@@ -173,3 +173,18 @@ const char *kiln_syscall_name(unsigned int abi, unsigned int number)
 {
 	return abi < KILN_ABI_COUNT && number < KILN_ABI_NUMBERS ? syscall_names[abi][number] : NULL;
 }
+
+/* Those that no program sees: of calls that a signal interrupted (include/linux/errno.h). */
+static const char *const errno_names[] = {
+#include "build/errno_names.inc"
+	[512] = "ERESTARTSYS",
+	[513] = "ERESTARTNOINTR",
+	[514] = "ERESTARTNOHAND",
+	[515] = "ENOIOCTLCMD",
+	[516] = "ERESTART_RESTARTBLOCK",
+};
+
+const char *kiln_errno_name(unsigned int number)
+{
+	return number < sizeof errno_names / sizeof errno_names[0] ? errno_names[number] : NULL;
+}

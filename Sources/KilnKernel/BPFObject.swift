@@ -95,6 +95,11 @@ package struct BPFObject: ~Copyable {
         }
     }
 
+    /// Selects the maps to create, if no program is loaded.
+    func createOnly(_ maps: [String]) {
+        forEachMap { bpf_map__set_autocreate($0, maps.contains(String(cString: bpf_map__name($0)))) }
+    }
+
     /// Creates the maps and loads the programs. The kernel may refuse only the programs that probe functions: see `refusedProbes`.
     package mutating func load() throws(KernelError) {
         _ = kiln_libbpf_log_take()

@@ -40,6 +40,10 @@ extension Capabilities {
         var probe = try SyscallProbe(watching: try own())
         try probe.attach()
     }
+    public static let syscallTimes = feature("times of system calls", isRequired: false, "kiln syscalls, and kiln redis --syscall-latency") {
+        var probe = try SyscallTimesProbe(of: Members(try own()))
+        try probe.attach()
+    }
     public static let stacks = feature("stacks", "on-CPU stacks and the flamegraph (or leave them out: kiln redis --frequency 0)") {
         var probe = try StackProbe(of: Members(try own())) { _ in [] }
         try probe.attach(frequency: 99)

@@ -11,6 +11,9 @@ public struct Event: Sendable {
         case tracepoint(String)
         /// The tracepoint of all system calls, for one of them.
         case systemCall(number: Int, atReturn: Bool)
+        /// The returns of the system calls that a `SyscallTimesProbe` of the session counts; it is attached before. `byTime`: a stack weighs the
+        /// nanoseconds that the call took.
+        case countedCalls(InFlightCalls, byTime: Bool)
         /// A counter of the kernel, by its number in linux/perf_event.h.
         case counter(UInt64)
         /// A counter of the hardware, by its type and number. Stacks are taken `frequency` times a second, or with nil at each `every`th event.
@@ -54,7 +57,7 @@ struct Events {
 
     private static func program(for event: Event, _ index: Int) -> String {
         switch event.place {
-        case .tracepoint, .systemCall: "event_tracepoint_\(index)"
+        case .tracepoint, .systemCall, .countedCalls: "event_tracepoint_\(index)"
         case .counter: "event_counter"
         case .hardware: "event_hardware"
         case .functions: "event_function"
@@ -66,6 +69,7 @@ struct Events {
         try object.setConstant(section: ".rodata.events", kiln_event_options(events))
         try object.setCapacity(ofMap: "stack_stats", to: UInt32((StackKind.withoutEvents + events.count) * 2 * Int(KILN_MAX_TARGETS)))
         try object.setCapacity(ofMap: "event_counts", to: UInt32(max(1, events.count)))
+        for case .countedCalls(let calls, _) in events.map(\.place) { try object.use(calls.descriptor, asMap: InFlightCalls.map) }
         guard events.isEmpty else { return }
         for map in ["stack_scratch", "unwindings"] { try object.setCapacity(ofMap: map, to: UInt32(KILN_STACK_CONTEXTS)) }
     }
@@ -81,6 +85,7 @@ struct Events {
             switch event.place {
             case .tracepoint(let tracepoint): try object.attach(program, toTracepoint: tracepoint)
             case .systemCall(_, let atReturn): try object.attach(program, toTracepoint: atReturn ? "sys_exit" : "sys_enter")
+            case .countedCalls: try object.attach(program, toTracepoint: "sys_exit")
             case .counter(let config):
                 try object.attach(program, toCounter: (PERF_TYPE_SOFTWARE.rawValue, config), named: name, cookie: index, every: 1, frequency: nil)
             case .hardware(let type, let config, let frequency):
@@ -123,6 +128,10 @@ extension kiln_event_options {
             }
         }
         for (index, event) in events.enumerated() {
+            if case .countedCalls(_, let byTime) = event.place {
+                counted_calls |= 1 << UInt32(index)
+                by_time = byTime ? 1 : 0
+            }
             if case .tracepoint(let name) = event.place, Self.causedByKiln.contains(where: name.hasPrefix) { caused_by_kiln |= 1 << UInt32(index) }
         }
     }

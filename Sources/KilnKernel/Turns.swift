@@ -19,6 +19,13 @@ public final class Turns {
     }
 
     deinit { close(descriptor) }
+
+    /// Sets whether a program sees the beginnings of turns from now on.
+    func setKnown(_ known: Bool, processes: Int) throws(KernelError) {
+        let map = BPFMap(
+            fd: descriptor, name: "turns", keySize: MemoryLayout<UInt32>.size, valueSize: MemoryLayout<kiln_turn>.size, capacity: Int(KILN_MAX_TARGETS))
+        try map.setTurns(known: known, processes: processes)
+    }
 }
 
 extension BPFMap {

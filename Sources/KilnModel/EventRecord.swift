@@ -10,12 +10,17 @@ public struct RecordedEvent: Equatable, Sendable {
     public let every: UInt64
     /// The number is the sum of the periods of a counter of the hardware.
     public let isEstimate: Bool
+    /// What a stack weighs.
+    public let unit: Unit
 
-    public init(name: String, fileName: String, every: UInt64, isEstimate: Bool = false) {
+    public enum Unit: String, Sendable { case events, nanoseconds }
+
+    public init(name: String, fileName: String, every: UInt64, isEstimate: Bool = false, unit: Unit = .events) {
         self.name = name
         self.fileName = fileName
         self.every = every
         self.isEstimate = isEstimate
+        self.unit = unit
     }
 }
 
@@ -66,7 +71,7 @@ extension SessionRecord {
         public var file: String
         /// The meaning of a count in that file.
         public var unit = "events"
-        /// How often it happened.
+        /// How often it happened; the sum of its nanoseconds where that is the unit.
         public var count: UInt64
         /// True: the sum of the periods of a counter of the hardware. Otherwise absent: it is exact.
         public var isEstimate: Bool?
@@ -91,6 +96,7 @@ extension SessionRecord {
         public init(_ event: RecordedEvent, _ counts: EventCount) {
             self.event = event.name
             file = StackFiles(event).folded
+            unit = event.unit.rawValue
             count = counts.happened
             isEstimate = event.isEstimate ? true : nil
             every = event.every
@@ -99,7 +105,7 @@ extension SessionRecord {
             leftOut = counts.stacks.leftOutOfKept
             complete = counts.stacks.complete
             ends = counts.stacks.terminationsByName
-            let due = event.isEstimate ? counts.stacks.seen : counts.happened / max(event.every, 1)
+            let due = event.isEstimate || event.unit == .nanoseconds ? counts.stacks.seen : counts.happened / max(event.every, 1)
             // The numbers are not read at one moment.
             let known = recorded &+ counts.stacks.leftOut.sum
             lost = due > known ? due - known : 0

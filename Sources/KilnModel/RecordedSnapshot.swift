@@ -15,6 +15,25 @@ extension Histogram {
     }
 }
 
+extension TimedCalls {
+    /// The recorded numbers. Errnos that this kernel doesn't know are left out.
+    public init(_ record: SyscallTimesRecord) {
+        self.init()
+        latency = Histogram(record.latency)
+        earlier = PartialCalls(record.earlier)
+        unreturned = PartialCalls(record.unreturned)
+        inFlight = PartialCalls(record.inFlight)
+        errors = record.errors
+        for (name, count) in record.errnos ?? [:] { if let number = Self.errnos[name] { errnos[number] = count } }
+    }
+
+    private static let errnos = Dictionary((1..<520).map { (errnoName($0), $0) }, uniquingKeysWith: { first, _ in first })
+}
+
+extension PartialCalls {
+    fileprivate init(_ record: SyscallTimesRecord.Partial?) { self.init(count: record?.count ?? 0, time: Nanoseconds(record?.ns ?? 0)) }
+}
+
 extension SessionRecord {
     /// The recorded numbers as a snapshot with one process, so that a session that is read back is printed like one that just ended. System
     /// calls are left out, because the record has names instead of numbers.

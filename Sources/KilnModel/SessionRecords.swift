@@ -357,6 +357,8 @@ public struct SessionRecord: Codable, Sendable {
     public var audit: Audit.Record?
     /// Absent if system calls were not counted.
     public var syscalls: [String: Syscall]?
+    /// System calls with their times, by caller and call, the longest time first. Absent if they were not timed.
+    public var syscallTimes: [SyscallTimesRecord]?
     public var samples: Samples
     /// All losses by name, for all targets of the session together.
     public var lost: [String: UInt64]
@@ -365,7 +367,7 @@ public struct SessionRecord: Codable, Sendable {
     public var costLimit: CostLimitRecord?
 
     enum CodingKeys: String, CodingKey {
-        case costLimit = "cost_limit"
+        case costLimit = "cost_limit", syscallTimes = "syscall_times"
         case kiln, kernel, hook, side, servers, started, ended, target, commands, waits, clients, audit, syscalls, samples, lost, cost
         case phasesUnknown = "phases_unknown"
         case durationS = "duration_s", intervalS = "interval_s", tlsLibrary = "tls_library"

@@ -78,4 +78,7 @@ struct kiln_loss kiln_describe_unknown_work(unsigned int reason);
 /* The name of a system call in one of the tables (enum kiln_syscall_abi), or NULL. */
 const char *kiln_syscall_name(unsigned int abi, unsigned int number);
 
+/* The name of an error that a system call returns, or NULL. */
+const char *kiln_errno_name(unsigned int number);
+
 #endif

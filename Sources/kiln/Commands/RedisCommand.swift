@@ -38,6 +38,9 @@ struct RedisCommand: ParsableCommand {
     @Flag(name: .customLong("no-syscalls"), help: "Don't count system calls: this lowers the overhead.")
     var noSyscalls = false
 
+    @Flag(name: .customLong("syscall-latency"), help: "Time system calls, too: this costs more than counting them.")
+    var syscallLatency = false
+
     @Flag(name: .customLong("no-tls"), help: "Don't follow encrypted connections: following them costs the most.")
     var noTLS = false
 
@@ -98,6 +101,7 @@ struct RedisCommand: ParsableCommand {
         guard !client || !(target.pid.isEmpty && comm.isEmpty) else {
             throw ValidationError("--client needs a program to watch: give its --pid, or --comm NAME.")
         }
+        if noSyscalls && syscallLatency { throw ValidationError("--no-syscalls and --syscall-latency exclude each other: give one.") }
         if event.lists { throw ValidationError("`kiln record -e list` lists the events.") }
         let selection = calls.selection
         guard selection.keepsAll || ((sampling.recordsStacks || !event.names.isEmpty) && !client) else {
@@ -131,7 +135,7 @@ struct RedisCommand: ParsableCommand {
         let (places, sampling) = try event.events(beside: sampling, pids: pids)
         let samples = sampling.recordsStacks || !places.isEmpty
         let login = try audit ? RedisAudit.Login(user: auditUser, passwordFile: auditPasswordFile) : nil
-        let rows: [RowFile] = [.commands] + (noSyscalls ? [] : [.syscalls])
+        let rows: [RowFile] = [.commands] + (noSyscalls ? [] : [syscallLatency ? .syscallTimes(ofTarget: true) : .syscalls])
         let directory = try DirectorySink(of: found, at: output, started: started, rows: rows)
         let turns = try Turns(), work = samples && !client ? try WorkMaps(keepingStacksOf: calls.selection) : nil
         let requests = RequestProbe(
@@ -141,7 +145,9 @@ struct RedisCommand: ParsableCommand {
         )
         let folding = samples ? StackFolding(targets: pids, sampling) : nil
         var probes: [any Probe] = [requests]
-        if !noSyscalls { probes.append(SyscallCounting(watched: watched, turns: turns)) }
+        if !noSyscalls {
+            probes.append(syscallLatency ? SyscallTiming(servers: watched, turns: turns) : SyscallCounting(watched: watched, turns: turns))
+        }
         if let folding { probes.append(StackSampling(of: Members(watched), sampling, folding: folding, events: places, work: work, turns: turns)) }
         if let login { probes.append(RedisAudit(of: requests, found, login)) }
         let printing: any Sink = json ? JSONSink() : TableSink(histograms: histograms, side: client ? .client : .server, top: top, directory: directory)

@@ -84,13 +84,4 @@ struct WhomOptions: ParsableArguments {
         }
         throw Failure("no control group is at \(path). `cat /proc/PID/cgroup` names that of a process, in the line that begins with 0::.")
     }
-
-    private func controlGroupMounts() -> [String] {
-        let mounts = (try? String(contentsOfFile: "/proc/self/mounts", encoding: .utf8)) ?? ""
-        return mounts.split(separator: "\n").compactMap { line in
-            // device, directory, type
-            let fields = line.split(separator: " ")
-            return fields.count > 2 && fields[2] == "cgroup2" ? String(fields[1]) : nil
-        }
-    }
 }

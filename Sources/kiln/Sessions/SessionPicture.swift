@@ -24,7 +24,8 @@ func sessionPicture(_ folded: [UInt8], _ kind: StackKind, _ record: SessionRecor
     case .waker: what = ("off-CPU, and who ended it", "nanoseconds", "", record.samples.offCPU?.wakers.map(wakerNote) ?? "")
     case .event(let index):
         let event = record.samples.events?[index]
-        what = (event?.event ?? "", event?.event ?? "", "", event.map(eventNote) ?? "")
+        let unit = event?.unit == RecordedEvent.Unit.nanoseconds.rawValue ? "nanoseconds" : event?.event ?? ""
+        what = (event?.event ?? "", unit, "", event.map(eventNote) ?? "")
     }
     var options = FlamegraphOptions(
         title: "\(target.comm) · \(what.name)",
@@ -47,7 +48,8 @@ func sessionPicture(_ folded: [UInt8], _ kind: StackKind, _ record: SessionRecor
 
 private func eventNote(_ event: SessionRecord.Event) -> String {
     let every = event.every == 1 ? "" : ", one stack for every \(event.every)"
-    return "\(event.count) events\(every); \(event.recorded) stacks recorded, \(event.complete) complete"
+    let count = event.unit == RecordedEvent.Unit.nanoseconds.rawValue ? "\(Nanoseconds(event.count))" : "\(event.count) events"
+    return "\(count)\(every); \(event.recorded) stacks recorded, \(event.complete) complete"
 }
 
 private func wakerNote(_ wakers: SessionRecord.OffCPU.Wakers) -> String {

@@ -5,7 +5,9 @@ extension IntervalText {
     /// All tables and lines of one process's commands.
     func tables(process: Int, waits: Int) -> [Line] {
         commandTable(process: process) + phaseTable(process: process)
-            + [waitLine(process: process), errorLine(process: process), syscallLine(process: process)].compactMap { $0 }
+            + [waitLine(process: process), errorLine(process: process), interval[SyscallTimes.self] == nil ? syscallLine(process: process) : nil].compactMap {
+                $0
+            }
             + waitTable(process: process, most: waits)
     }
 

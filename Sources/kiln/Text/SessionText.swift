@@ -32,9 +32,10 @@ struct SessionText {
             : sessionTitle(target)
         var lines = [Line(bold: "Session of \(significantSeconds(record.durationS)) (\(record.ended))", "  " + title)]
         // `kiln record` knows no commands.
-        guard record.hook != "none" else { return lines + sampleLines }
+        guard record.hook != "none" else { return lines + syscallTimes(withCallers: true) + sampleLines }
         lines += text.histograms(process: 0) + text.tables(process: 0, waits: 10)
-        if let syscalls = record.syscalls {
+        lines += syscallTimes(withCallers: false)
+        if let syscalls = record.syscalls, record.syscallTimes == nil {
             let calls = syscalls.map { (name: $0, counts: SyscallCounts(count: $1.count, errors: $1.errors)) }
             if let line = text.syscallLine(calls) { lines.append(Line(line)) }
         }
@@ -44,6 +45,12 @@ struct SessionText {
         if let audit = record.audit { lines += auditLines(audit) }
         for step in record.costLimit?.steps ?? [] { lines.append("after \(significantSeconds(step.afterS)), beyond --max-cost: \(step.step)") }
         return lines + sampleLines + ByCommandText(record: record, top: top, tableRows: text.tableRows).lines
+    }
+
+    private func syscallTimes(withCallers: Bool) -> [Line] {
+        guard let records = record.syscallTimes else { return [] }
+        let text = SyscallText(records, withCallers: withCallers, most: self.text.tableRows)
+        return text.table + text.remarks
     }
 
     var losses: [String] {
@@ -87,7 +94,8 @@ struct SessionText {
             guard event.count != 0 else { return ["\(event.event): none"] }
             let every = event.every == 1 || event.isEstimate == true ? "" : ", a stack at each \(grouped(event.every))th"
             let lost = event.lost == 0 ? "" : ", \(grouped(event.lost)) stacks lost"
-            let number = "\(event.isEstimate == true ? "about " : "")\(grouped(event.count))"
+            let isTime = event.unit == RecordedEvent.Unit.nanoseconds.rawValue
+            let number = isTime ? "\(Nanoseconds(event.count))" : "\(event.isEstimate == true ? "about " : "")\(grouped(event.count))"
             let line = "\(event.event): \(number)\(every); \(grouped(event.recorded)) stacks, \(share(event.complete, of: event.recorded)) % complete\(lost)"
             return [line] + keptLines(of: event.recorded, event.kept, event.leftOut) + terminations(event.ends)
         }

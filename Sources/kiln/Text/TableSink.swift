@@ -35,6 +35,9 @@ struct TableSink: Sink {
         for (process, target) in interval.targets.enumerated() {
             lines.append(Line(bold: interval.time.timeOfDay, "  " + sessionTitle(target)))
             lines += text.tables(process: process, waits: 3)
+            if let calls = interval.counts[SyscallTimes.self]?.named(pid: target.pid) {
+                lines += SyscallText(calls, interval: interval.counts.time, withCallers: false, most: output.tableRows).table
+            }
             if histograms { lines += text.histograms(process: process) }
         }
         let share = interval.ownCPU.seconds / max(interval.counts.time.seconds, 1e-9) * 100

@@ -1,0 +1,170 @@
+import KilnModel
+
+/// System calls with their times as a table: of an interval, or of a session.
+struct SyscallText {
+    struct Row {
+        let caller, call: String
+        let counts: TimedCalls
+    }
+
+    private let rows: [Row]
+    /// The length of the interval; nil for a session, whose table has totals.
+    private let interval: Nanoseconds?
+    private let most: Int
+    /// `tid` or `cgroup` where callers are threads or control groups.
+    private let header: String
+
+    /// - Parameters:
+    ///   - withCallers: False: all calls are of one process, which is known.
+    ///   - most: The number of rows.
+    init(_ calls: [NamedCalls], interval: Nanoseconds?, withCallers: Bool = true, most: Int) {
+        rows = calls.map { Row(caller: withCallers ? Self.text($0.caller) : "", call: $0.call.description, counts: $0.counts) }
+        header = calls.lazy.map { Self.header($0.caller) }.first ?? "PROCESS"
+        self.interval = interval
+        self.most = most
+    }
+
+    /// Of a session.
+    init(_ records: [SyscallTimesRecord], withCallers: Bool = true, most: Int) {
+        self.init(records.map(NamedRow.init), withCallers, most)
+    }
+
+    private struct NamedRow {
+        let caller: CallerName
+        let row: (Bool) -> Row
+
+        init(_ record: SyscallTimesRecord) {
+            let caller = CallerName(pid: record.pid, tid: record.tid, comm: record.comm ?? "", cgroup: record.cgroup)
+            self.caller = caller
+            row = { Row(caller: $0 ? SyscallText.text(caller) : "", call: record.syscall + (record.abi.map { " (\($0))" } ?? ""), counts: TimedCalls(record)) }
+        }
+    }
+
+    private init(_ named: [NamedRow], _ withCallers: Bool, _ most: Int) {
+        rows = named.map { $0.row(withCallers) }
+        header = named.first.map { Self.header($0.caller) } ?? "PROCESS"
+        interval = nil
+        self.most = most
+    }
+
+    private static func text(_ caller: CallerName) -> String {
+        if let cgroup = caller.cgroup { return cgroup }
+        return caller.comm + ((caller.tid ?? caller.pid).map { " \($0)" } ?? "")
+    }
+
+    private static func header(_ caller: CallerName) -> String {
+        if caller.cgroup != nil { return "CGROUP" }
+        return caller.tid != nil ? "THREAD" : caller.pid != nil ? "PROCESS" : "COMM"
+    }
+
+    var table: [Line] {
+        guard !rows.isEmpty else { return ["no system calls"] }
+        let shown = Array(rows.prefix(most)), withCallers = shown.contains { !$0.caller.isEmpty }
+        let sparklines = Sparklines(shown.map(\.counts.latency))
+        var table = Table(
+            (withCallers ? [header] : []) + ["CALL", interval == nil ? "calls" : "calls/s", "errors", "EAGAIN", "p50", "p90", "p99", "max", "time"],
+            leftAligned: withCallers ? 2 : 1)
+        for row in shown {
+            let counts = row.counts, percentiles = [0.5, 0.9, 0.99].map { counts.latency.percentile($0)?.description ?? "-" }
+            table.add(
+                (withCallers ? [row.caller] : [])
+                    + [row.call, amount(counts.calls), amount(counts.errors &- counts.again, orBlank: true), amount(counts.again, orBlank: true)] + percentiles
+                    + [maximum(counts.latency.maximum), counts.time.description])
+        }
+        var lines = [Line].table(table.lines)
+        lines[0].bold += "  " + sparklines.header
+        for (index, row) in shown.enumerated() { lines[index + 1].text = (lines[index + 1].text + "  " + sparklines.line(row.counts.latency)).trimmedRight }
+        let rest = rows.dropFirst(most), calls = rest.map(\.counts.calls).saturatingSum
+        let file = interval == nil ? "session.json" : "syscalls.jsonl"
+        return lines + [IntervalText.restLine(rest.count, "rows", amount: " with \(grouped(calls)) calls", in: file)].compactMap { $0 }
+    }
+
+    /// Errors by errno, and calls that did not begin and return in the session.
+    var remarks: [Line] {
+        var lines: [Line] = []
+        let failed = rows.filter { $0.counts.errors != 0 }.flatMap { row in
+            row.counts.errnos.sorted { ($1.value, $0.key) < ($0.value, $1.key) }.map { (call: row.call, errno: errnoName($0.key), count: $0.value) }
+        }
+        var sums: [String: UInt64] = [:]
+        for error in failed { sums["\(error.call) \(error.errno)", default: 0] &+= error.count }
+        if let line = list("errors", sums.map { ($0.key, $0.value, nil) }) { lines.append(line) }
+        for (title, calls) in [
+            ("began before the session", \TimedCalls.earlier), ("in flight when it ended", \.inFlight), ("never returned", \.unreturned),
+        ] {
+            var sums: [String: PartialCalls] = [:]
+            for row in rows where row.counts[keyPath: calls].count != 0 {
+                sums[row.call, default: PartialCalls()].count &+= row.counts[keyPath: calls].count
+                sums[row.call, default: PartialCalls()].time = (sums[row.call]?.time ?? .zero) + row.counts[keyPath: calls].time
+            }
+            if let line = list(title, sums.map { ($0.key, $0.value.count, $0.value.time) }) { lines.append(line) }
+        }
+        return lines
+    }
+
+    private func list(_ title: String, _ items: [(name: String, count: UInt64, time: Nanoseconds?)]) -> Line? {
+        guard !items.isEmpty else { return nil }
+        let shown = items.sorted { ($1.count, $0.name) < ($0.count, $1.name) }.prefix(8).map { item in
+            "\(item.name) \(grouped(item.count))" + (item.time.map { " (\($0))" } ?? "")
+        }
+        return Line("\(title): \(shown.joined(separator: ", "))" + (items.count > 8 ? ", and \(items.count - 8) more" : ""))
+    }
+
+    /// The complete histogram of each shown row.
+    var histograms: [Line] {
+        rows.prefix(most).flatMap { row -> [Line] in
+            let lines = histogramLines(row.counts.latency)
+            return lines.isEmpty ? [] : [Line(bold: [row.caller, row.call].filter { !$0.isEmpty }.joined(separator: "  "))] + lines
+        }
+    }
+
+    /// A number of calls: the total, or the rate per second.
+    private func amount(_ count: UInt64, orBlank: Bool = false) -> String {
+        if orBlank && count == 0 { return "" }
+        guard let interval else { return grouped(count) }
+        let rate = Double(count) / max(interval.seconds, 1e-9)
+        return rate >= 9.95 || rate == 0 ? grouped(UInt64(rate.rounded())) : String(Double(Int(rate * 10 + 0.5)) / 10)
+    }
+
+    private func maximum(_ maximum: Histogram.Maximum) -> String {
+        switch maximum {
+        case .none: "-"
+        case .exact(let longest): longest.description
+        case .atMost(let edge): "<=" + edge.description
+        case .beyond(let limit): ">" + limit.description
+        }
+    }
+}
+
+/// `kiln syscalls` as tables on standard output: after each interval, and at the end for the whole session.
+struct SyscallTableSink: Sink {
+    /// Prints complete histograms, too.
+    let histograms: Bool
+    /// The last lines of the output name its files.
+    let directory: DirectorySink
+    private let output = Output.standardOutput
+
+    init(histograms: Bool, directory: DirectorySink) {
+        self.histograms = histograms
+        self.directory = directory
+    }
+
+    func interval(_ interval: SessionInterval) throws {
+        let calls = interval.counts[SyscallTimes.self]?.named() ?? []
+        let text = SyscallText(calls, interval: interval.counts.time, most: output.tableRows)
+        var lines = [Line(bold: interval.time.timeOfDay)] + text.table
+        if histograms { lines += text.histograms }
+        if !interval.counts.losses.isEmpty { lines.append("\(IntervalText(interval: interval.counts, isTotal: false, tableRows: 0).lostText)") }
+        try output.write(lines + [Line()])
+    }
+
+    func end(_ result: SessionResult) throws {
+        var lines: [Line] = []
+        for record in result.records {
+            let session = SessionText(record)
+            lines += session.lines
+            if histograms { lines += SyscallText(record.syscallTimes ?? [], most: output.tableRows).histograms }
+            lines += session.losses
+        }
+        try output.write(lines + directory.wroteLines)
+    }
+}
