@@ -1,0 +1,276 @@
+import Foundation
+import Glibc
+import KilnModel
+import TestSupport
+import Testing
+
+extension KernelTests {
+    /// `kiln syscalls` against programs whose calls are known.
+    @Suite(.enabled(if: Program.canCompile, "no C compiler")) struct SyscallTests {
+        @Test func countsAreExactByThreadErrnoAndCall() throws {
+            let program = try CallingProgram()
+            defer { program.remove() }
+            let session = try SyscallSession.run(["--by", "thread", "--"] + program.command, status: CallingProgram.status)
+            let threads = try program.said()
+            #expect(threads.count == CallingProgram.threads && session.record.lost.isEmpty, "\(session.record.lost)")
+            for (tid, thread, slept) in threads {
+                for (call, count) in zip(CallingProgram.calls, CallingProgram.counts[thread]) {
+                    let counted = session.call(call.name, call.abi, tid: tid)
+                    // A thread of the C library opens and closes nothing of its own.
+                    #expect(counted.returned == count && counted.latency.count == count, "\(call) of thread \(thread): \(counted.returned), \(count)")
+                    let errors = session.calls.filter { $0.tid == tid && $0.syscall == call.name && $0.abi == call.abi }.first?.errnos ?? [:]
+                    #expect(errors == (call.errno.map { [$0: count] } ?? [:]), "\(call): \(errors)")
+                }
+                let asleep = session.call("clock_nanosleep", tid: tid).latency
+                #expect(abs(Double(asleep.sum.count) - Double(slept)) < 0.02 * Double(slept), "\(asleep.sum.count) ns of \(slept)")
+                #expect(session.call("exit", tid: tid).unreturned.count == 1)
+            }
+        }
+
+        /// Exits, execs by a thread that is not the leader, and threads that end in a call.
+        @Test func callsThatNeverReturnAreCountedApart() throws {
+            let program = try CallingProgram()
+            defer { program.remove() }
+            let session = try SyscallSession.run(["--"] + program.command, status: CallingProgram.status)
+            #expect(session.call("exit_group").unreturned.count == 12 && session.call("exit_group").returned == 0)
+            #expect(session.call("exit").unreturned.count == 8)
+            // The first execve is that of the command, and the last that of a thread that has another number from then on.
+            let exec = session.call("execve")
+            #expect(exec.returned == 7 && exec.errors == 5 && exec.latency.count == 7, "\(exec)")
+            #expect(session.call("setpriority").returned == 1 && session.call("getpgid").returned == 97)
+            // A read and a pause that a signal ends return, with errors that no program sees.
+            #expect(session.calls.contains { $0.syscall == "read" && $0.errnos == ["ERESTARTSYS": 1] })
+            #expect(session.call("pause").errors == 1)
+            // All rows of the intervals are the totals.
+            let inRows = session.rows.filter { $0.calls.syscall == "getppid" }.reduce(0) { $0 + $1.calls.count }
+            #expect(inRows == CallingProgram.sum(0) && session.call("getppid").returned == inRows)
+            for line in ["errors: ", "never returned: exit_group 12", "getpid (32-bit)", "lost: nothing"] {
+                #expect(session.said.contains(line), "\(line) in \(session.said)")
+            }
+        }
+
+        @Test(.enabled(if: program("strace") != nil, "needs strace")) func countsAreThoseOfStrace() throws {
+            let program = try CallingProgram()
+            defer { program.remove() }
+            let session = try SyscallSession.run(["--"] + program.command, status: CallingProgram.status)
+            let table = program.directory + "/strace"
+            #expect(try Child("strace", ["-f", "-c", "-o", table] + program.command).wait() == CallingProgram.status)
+            var abi: String?, compared = 0
+            for line in try String(contentsOfFile: table, encoding: .utf8).split(separator: "\n") {
+                if line.contains("32 bit mode") { abi = "32-bit" }
+                let words = line.split(separator: " ")
+                guard words.count >= 5, let calls = UInt64(words[3]), let name = words.last.map(String.init), name != "total" else { continue }
+                // How often threads wait for each other is chance.
+                if name == "futex" { continue }
+                let errors = words.count == 6 ? UInt64(words[4]) ?? 0 : 0, counted = session.call(name, abi)
+                // strace leaves out calls that no return ends, and those that end by a signal.
+                let interrupted = counted.errnos.filter { $0.key >= 512 }.values.reduce(0, +)
+                #expect(counted.returned - interrupted == calls, "\(name) \(abi ?? ""): \(counted.returned), strace \(calls)")
+                #expect(counted.errors - interrupted == errors, "\(name): \(counted.errors) errors, strace \(errors)")
+                compared += 1
+            }
+            #expect(compared > 25)
+        }
+
+        @Test(.enabled(if: program("perf") != nil, "needs perf (linux-perf)")) func countsAreThoseOfPerfTrace() throws {
+            let program = try CallingProgram()
+            defer { program.remove() }
+            let session = try SyscallSession.run(["--"] + program.command, status: CallingProgram.status)
+            let table = program.directory + "/perf"
+            // Threads of tests block signals, and perf waits for one.
+            _ = try Child("python3", ["-c", Self.unblocking, "perf", "trace", "-s", "-o", table] + program.command).wait()
+            var counted: [String: UInt64] = [:]
+            for line in try String(contentsOfFile: table, encoding: .utf8).split(separator: "\n") {
+                let words = line.split(separator: " ")
+                guard words.count == 8, let calls = UInt64(words[1]) else { continue }
+                counted[String(words[0]), default: 0] += calls
+            }
+            // perf has no row for rt_sigreturn, which leaves no number, and takes 32-bit calls for those of the native table with the same number.
+            for (index, name) in [(0, "getppid"), (3, "recvfrom")] {
+                #expect(counted[name] == session.call(name).returned && counted[name] == CallingProgram.sum(index), "\(name): \(counted[name] ?? 0)")
+            }
+        }
+
+        private static let unblocking = "import os, signal, sys; signal.pthread_sigmask(signal.SIG_SETMASK, []); os.execvp(sys.argv[1], sys.argv[1:])"
+
+        /// What a program calls for 0.7 s, of which a session sees 0.3 s from inside of them.
+        @Test func callsInFlightAtBothEndsAreCountedAndTimedInside() throws {
+            let program = try Program(
+                """
+                #define _GNU_SOURCE
+                #include <poll.h>
+                #include <pthread.h>
+                #include <signal.h>
+                #include <unistd.h>
+                static void *wait(void *number) { for (;;) poll(0, 0, (long)number); }
+                static void begin(int number) {}
+                int main(void) {
+                    pthread_t threads[5];
+                    signal(SIGUSR1, begin);
+                    for (long i = 0; i < 3; i++) pthread_create(&threads[i], 0, wait, (void *)100000);
+                    pthread_create(&threads[3], 0, wait, (void *)600);
+                    for (;;) pause();
+                }
+                """, ["-O1", "-pthread"])
+            usleep(200_000)
+            let session = try SyscallSession.run(["-p", "\(program.pid)", "--by", "thread"]) {
+                usleep(300_000)
+                program.signal(SIGUSR1)
+                usleep(800_000)
+            }
+            let length = session.record.durationS * 1e9
+            let asleep = session.calls.filter { $0.syscall == "poll" && $0.latency.count == 0 && $0.earlier == nil }
+            #expect(asleep.count == 3 && asleep.allSatisfy { $0.inFlight?.count == 1 && $0.count == 0 }, "\(asleep)")
+            for calls in asleep { #expect(abs(Double(calls.inFlight?.ns ?? 0) - length) < 0.02 * length, "\(calls) of \(length) ns") }
+            // The fourth thread: one poll that began before, one whole one, and one in flight fill the session.
+            let fourth = try #require(session.calls.first { $0.syscall == "poll" && $0.latency.count != 0 })
+            #expect(fourth.earlier?.count == 1 && fourth.inFlight?.count == 1 && fourth.latency.count == 1, "\(fourth)")
+            let filled = [fourth.earlier?.ns ?? 0, fourth.inFlight?.ns ?? 0, fourth.latency.sumNs].reduce(0, +)
+            #expect(abs(Double(filled) - length) < 0.02 * length, "\(filled) of \(length) ns")
+            // The leader's pause: the first began before the session, the next is in flight.
+            let pause = session.call("pause")
+            #expect(pause.earlier.count == 1 && pause.inFlight.count == 1 && pause.latency.count == 0 && pause.errors == 1, "\(pause)")
+            #expect(abs(pause.earlier.time.seconds - 0.3) < 0.1, "\(pause.earlier.time)")
+            #expect(session.said.contains("in flight when it ended: poll 4") && session.said.contains("began before the session: pause 1"), "\(session.said)")
+        }
+
+        @Test func filtersLeaveOutOtherCalls() throws {
+            let program = try CallingProgram()
+            defer { program.remove() }
+            func names(_ arguments: [String]) throws -> SyscallSession {
+                try SyscallSession.run(arguments + ["--"] + program.command, status: CallingProgram.status)
+            }
+            let byName = try names(["--call", "get*pid", "--call", "recvfrom"])
+            #expect(Set(byName.calls.map(\.syscall)) == ["getpid", "getppid", "recvfrom"])
+            #expect(byName.call("getppid").returned == CallingProgram.sum(0) && byName.call("getpid", "32-bit").returned == CallingProgram.sum(5))
+            let files = try names(["--class", "file", "--failed"])
+            #expect(files.call("openat").returned == CallingProgram.sum(2) && files.call("execve").returned == 5 && files.call("getppid").calls == 0)
+            #expect(files.calls.allSatisfy { $0.errors == $0.count }, "\(files.calls)")
+            let slow = try names(["--slower-than", "19ms", "--class", "time"])
+            // And one at the end.
+            #expect(slow.call("clock_nanosleep").returned == CallingProgram.sum(8) + 1 && Set(slow.calls.map(\.syscall)) == ["clock_nanosleep"])
+            let slower = try names(["--slower-than", "10s"])
+            #expect(slower.calls.isEmpty)
+        }
+
+        @Test func callersCanBeNamesAndControlGroups() throws {
+            let program = try CallingProgram()
+            defer { program.remove() }
+            let byName = try SyscallSession.run(["--by", "comm", "--"] + program.command, status: CallingProgram.status)
+            #expect(byName.calls.allSatisfy { $0.comm == "program" && $0.pid == nil && $0.tid == nil }, "\(byName.calls)")
+            #expect(byName.call("getppid").returned == CallingProgram.sum(0))
+            let byGroup = try SyscallSession.run(["--by", "cgroup", "--"] + program.command, status: CallingProgram.status)
+            let own = try String(contentsOfFile: "/proc/self/cgroup", encoding: .utf8).split(separator: "\n").first { $0.hasPrefix("0::") }
+            let path = try #require(own.map { String($0.dropFirst(3)) })
+            #expect(byGroup.calls.allSatisfy { $0.cgroup == path }, "\(byGroup.calls.first.map { "\($0)" } ?? "") in \(path)")
+            #expect(byGroup.call("getppid").returned == CallingProgram.sum(0))
+            // By name among all processes: the exec that makes a process one of them is the first of its calls.
+            let filtered = try SyscallSession.run(["--comm", "program"]) { _ = try Child(program.command[0], [program.directory]).wait() }
+            #expect(filtered.call("execve").returned == 7 && filtered.call("getppid").returned == CallingProgram.sum(0), "\(filtered.call("execve"))")
+        }
+
+        @Test func callsOfA32BitProgramHaveTheirOwnNames() throws {
+            let source = """
+                static int call(int number, int first) {
+                    int result;
+                    __asm__ volatile("int $0x80" : "=a"(result) : "a"(number), "b"(first) : "memory");
+                    return result;
+                }
+                void _start(void) {
+                    for (int i = 0; i < 1009; i++) call(64, 0); /* getppid */
+                    for (int i = 0; i < 503; i++) call(6, -1); /* close */
+                    call(252, 3); /* exit_group */
+                }
+                """
+            let directory = temporaryDirectory()
+            defer { try? FileManager.default.removeItem(atPath: directory) }
+            try source.write(toFile: directory + "/old.c", atomically: true, encoding: .utf8)
+            let options = [
+                "-m32", "-O1", "-nostdlib", "-static", "-fno-pie", "-no-pie", "-fno-stack-protector", "-o", directory + "/old", directory + "/old.c",
+            ]
+            #expect(try Child("cc", options).wait() == 0)
+            let session = try SyscallSession.run(["--", directory + "/old"], status: 3)
+            let counts = session.calls.map { "\($0.syscall) \($0.abi ?? "") \($0.count) \($0.errors) \($0.unreturned?.count ?? 0)" }.sorted()
+            #expect(counts == ["close 32-bit 503 503 0", "execve  1 0 0", "exit_group 32-bit 0 0 1", "getppid 32-bit 1009 0 0"])
+        }
+
+        @Test func stacksOfCallsAddUpToTheirNumberAndTime() throws {
+            let program = try Program(
+                """
+                #define _GNU_SOURCE
+                #include <signal.h>
+                #include <sys/syscall.h>
+                #include <unistd.h>
+                static void begin(int number) {}
+                __attribute__((noinline)) void ask(void) { for (int i = 0; i < 2003; i++) syscall(SYS_getppid); asm volatile(""); }
+                __attribute__((noinline)) void doze(void) { for (int i = 0; i < 11; i++) usleep(20000); asm volatile(""); }
+                int main(void) { signal(SIGUSR1, begin); for (;;) { pause(); ask(); doze(); } }
+                """, ["-O1", "-fomit-frame-pointer"])
+            func recorded(_ arguments: [String]) throws -> (session: SyscallSession, event: SessionRecord.Event, stacks: Stacks) {
+                let directory = temporaryDirectory()
+                defer { try? FileManager.default.removeItem(atPath: directory) }
+                let kiln = try KilnRun(["-p", "\(program.pid)", "-o", directory + "/session"] + arguments, subcommand: "syscalls")
+                guard kiln.attached() else { throw TestFailure("kiln did not attach: \(kiln.errorText)") }
+                program.signal(SIGUSR1)
+                usleep(600_000)
+                #expect(kiln.stop() == 0, "\(kiln.errorText)")
+                let session = try SyscallSession(directory + "/session", said: kiln.outputText)
+                let event = try #require(session.record.samples.events?.first)
+                #expect(try xmllint(directory + "/session/syscalls.svg") == nil)
+                return (session, event, Stacks(try String(contentsOfFile: "\(directory)/session/\(event.file)", encoding: .utf8)))
+            }
+            let byNumber = try recorded(["--stacks", "calls", "--call", "getppid"])
+            #expect(byNumber.session.call("getppid").returned == 2003 && byNumber.event.count == 2003 && byNumber.event.unit == "events")
+            #expect(byNumber.stacks.samples(through: "main", "ask") == 2003 && byNumber.event.lost == 0)
+            let byTime = try recorded(["--stacks", "time", "--call", "*nanosleep"])
+            let slept = byTime.session.call("clock_nanosleep").latency
+            #expect(slept.count == 11 && byTime.event.unit == "nanoseconds" && byTime.event.count == slept.sum.count, "\(byTime.event)")
+            #expect(byTime.stacks.samples(through: "main", "doze") == slept.sum.count)
+        }
+
+        /// More callers than rows: what has none is counted.
+        @Test func callsWithoutARowAreCounted() throws {
+            let program = try Program(
+                """
+                #define _GNU_SOURCE
+                #include <sys/syscall.h>
+                #include <sys/wait.h>
+                #include <unistd.h>
+                int main(void) {
+                    for (int i = 0; i < 700; i++) {
+                        pid_t child = vfork();
+                        if (!child) { syscall(SYS_getpgid, 0); syscall(SYS_getppid); _exit(0); }
+                        waitpid(child, 0, 0);
+                    }
+                }
+                """, ["-O1"], prepare: { ["true", $0] })
+            let session = try SyscallSession.run(["--call", "getpgid", "--call", "getppid", "--", program.directory + "/program"])
+            let lost = session.record.lost["calls_without_row"] ?? 0
+            #expect(session.call("getpgid").returned + session.call("getppid").returned + lost == 1400 && lost > 0, "\(session.record.lost)")
+        }
+    }
+
+    /// `kiln redis --syscall-latency`.
+    struct ServerSyscallTests {
+        @Test func callsOfAServerAreTimed() throws {
+            let server = try RedisServer()
+            let directory = temporaryDirectory()
+            defer { try? FileManager.default.removeItem(atPath: directory) }
+            let connection = try Connection(port: server.port)
+            let kiln = try KilnRun(["-p", "\(server.pid)", "--syscall-latency", "-F", "0", "-o", directory + "/session"])
+            try #require(kiln.attached(), "\(kiln.errorText)")
+            for _ in 0..<1009 {
+                try connection.send(Array("PING\r\n".utf8))
+                try connection.receive(until: "+PONG\r\n")
+            }
+            #expect(kiln.stop() == 0)
+            let session = try SyscallSession(directory + "/session", said: kiln.outputText)
+            let writes = session.calls.filter { ["write", "writev", "sendto"].contains($0.syscall) && $0.latency.count > 1000 }
+            let wrote = try #require(writes.first), plain = try #require(session.record.syscalls?[wrote.syscall])
+            #expect(wrote.count == 1009 && plain.count == 1009 && session.call("read").returned >= 1009, "\(session.calls)")
+            #expect(session.record.commands["PING"]?.count == 1009 && session.record.commands["PING"]?.phases["exec"] != nil)
+            #expect(session.rows.filter { $0.calls.syscall == wrote.syscall }.reduce(0) { $0 + $1.calls.latency.count } == 1009)
+            #expect(session.said.contains("epoll_wait") && session.said.contains("CALL"), "\(session.said)")
+        }
+    }
+}
