@@ -237,6 +237,7 @@ static __always_inline void count_return(
 		times->earlier_ns += took;
 	} else {
 		slot = kiln_histogram_slot(took);
+		barrier_var(slot); /* Linux 6.1 takes a copy for unbounded otherwise */
 		if (slot <= KILN_HISTOGRAM_OVERFLOW_SLOT)
 			times->slots[slot]++;
 		times->latency.sum_ns += took;
