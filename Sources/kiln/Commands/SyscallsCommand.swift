@@ -138,6 +138,7 @@ struct SyscallsCommand: ParsableCommand {
             targets: [whom.target], probes: probes, sinks: [Announcement { whom.leftOut }] + programs.sinks(printingLosses: json) + [directory, printing],
             rows: rows, length: length, began: began, started: started, folding: folding, interval: Nanoseconds(UInt64(interval * 1e9))
         )
+        plan.drainEvery = Nanoseconds(100_000_000)
         plan.words = command
         plan.command = whom.child
         plan.keepsRunStatistics = programs.bpfStatistics

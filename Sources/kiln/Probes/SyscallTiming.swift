@@ -1,3 +1,4 @@
+import Glibc
 import KilnKernel
 import KilnModel
 
@@ -41,7 +42,14 @@ final class SyscallTiming: Probe {
     func attach() throws -> Nanoseconds {
         let adopted = try probe?.attach(withDescendants: descendants) ?? 0
         if descendants != nil { details.append("with \(adopted) running descendants") }
+        details.append(servers == nil ? "system calls by \(selection.callers.rawValue)" : "times of system calls")
         return MonotonicClock.now()
+    }
+
+    func drain() throws -> Bool {
+        let tids = members.threads.tids
+        if !tids.isEmpty, tids.allSatisfy({ access("/proc/\($0)", F_OK) != 0 }) { throw EndOfSession(.targetExited) }
+        return false
     }
 
     func read(into snapshot: inout Snapshot) throws {

@@ -48,7 +48,7 @@ private enum Hostile {
 }
 
 struct PrintedTextTests {
-    @Test(arguments: ["redis", "record", "trace", "flamegraph", "collapse", "report", "cost", "doctor", "diff", "help"])
+    @Test(arguments: ["redis", "record", "syscalls", "trace", "flamegraph", "collapse", "report", "cost", "doctor", "diff", "help"])
     func helpAndUsageErrorsQuoteArgumentsPrintably(subcommand: String) throws {
         try Hostile.run([subcommand, "--help"])
         let said = try Hostile.run([subcommand, "--" + Hostile.text, Hostile.text])
