@@ -92,8 +92,9 @@ public final class FunctionList {
         let length: UInt16
     }
 
-    /// The file, as it was named.
     public let path: String
+    /// For people, and at the beginning of names of functions without a symbol.
+    public let fileName: String
     /// A Go program or library: return probes end it.
     public let isGo: Bool
     /// Static probes (USDT) of the file.
@@ -109,8 +110,9 @@ public final class FunctionList {
     private let strings: [UInt8]
     private let window = CodeWindow()
 
-    /// Reads an ELF file and its debug file. Needs no rights but to read them. Throws `Errno` and `SymbolFileError`.
-    public init(of path: String) throws {
+    /// Reads an ELF file and its debug file. Needs no rights but to read them. Throws `Errno` and `SymbolFileError`. `name`: the last part of the
+    /// file's path, if `path` has another one, as /proc/PID/exe.
+    public init(of path: String, named name: String? = nil) throws {
         let file = try OpenFile(at: FileDescriptor(rawValue: AT_FDCWD), path)
         let elf = try ElfFile(reading: file.descriptor, named: path)
         let sections = try elf.sections()
@@ -127,6 +129,7 @@ public final class FunctionList {
             problem = problem ?? error
         }
         self.path = path
+        fileName = name ?? FilePath(path).lastComponent?.string ?? path
         isGo = go != nil || sections.contains { elf.name(of: $0) == ".go.buildinfo" }
         staticProbes = try elf.staticProbes(loadable)
         isSupported = elf.header.e_machine == UInt16(EM_X86_64) && elf.isLittleEndian64Bit
@@ -170,9 +173,13 @@ public final class FunctionList {
         return try result.get()
     }
 
+    /// The address, as linked, of a byte of the file's code.
+    public func address(ofFileOffset offset: UInt64) -> UInt64? {
+        segments.first { offset >= $0.fileOffset && offset - $0.fileOffset < $0.fileSize }.map { offset - $0.fileOffset &+ $0.address }
+    }
+
     private func names(of entry: Entry) -> [String] {
         guard entry.nameCount > 0 else {
-            let fileName = FilePath(path).lastComponent?.string ?? path
             return ["\(fileName)+0x\(String(entry.address, radix: 16))"]
         }
         return names[Int(entry.firstName)..<Int(entry.firstName) + Int(entry.nameCount)].map { range in
@@ -200,6 +207,36 @@ public final class FunctionList {
             if let refused = RefusedInstruction(at: bytes) { return .refused(refused) }
             if entry.size > 0, let first = Instruction(bytes), first.length > Int(entry.size) { return .tooShort(size: UInt64(entry.size)) }
             return nil
+        }
+    }
+}
+
+extension FunctionList.Obstacle: CustomStringConvertible {
+    /// What the function is or does, which stands behind its name.
+    public var description: String {
+        switch self {
+        case .linkageStub: "leads to another file (procedure linkage table)"
+        case .indirect: "chooses the function that is called by this name (IFUNC)"
+        case .part: "is a part of a function, which jumps there"
+        case .outsideCode: "is outside of the executable segments"
+        case .unreadable: "has no bytes in the file"
+        case .tooShort(let size): "is shorter (\(size) bytes) than its first instruction"
+        case .refused(let instruction): instruction.description
+        case .otherProcessor: "is for another processor"
+        }
+    }
+
+    /// The same for several functions, as a heading.
+    public var kind: String {
+        switch self {
+        case .linkageStub: "in the procedure linkage table"
+        case .indirect: "IFUNC"
+        case .part: "parts of functions"
+        case .outsideCode: "outside of the executable segments"
+        case .unreadable: "without bytes in the file"
+        case .tooShort: "shorter than an instruction"
+        case .refused: "with a first instruction that the kernel refuses"
+        case .otherProcessor: "for another processor"
         }
     }
 }

@@ -196,7 +196,7 @@ public struct FunctionPatterns {
     }
 
     /// Which pattern takes a function with one of these names, by the number of the name. `matched` gets the numbers of all patterns that do.
-    func choose(_ names: [String], matched: inout Set<Int>) -> Int? {
+    public func choose(_ names: [String], matched: inout Set<Int>) -> Int? {
         if includes.isEmpty && excludes.isEmpty { return 0 }
         let forms = names.map { name in [name] + (demangled(name).map { [$0] } ?? []) + (demangledSignature(name).map { [$0] } ?? []) }
         if excludes.contains(where: { pattern in forms.contains { $0.contains(where: pattern.matches) } }) { return nil }
