@@ -22,14 +22,9 @@ struct RecordCommand: ParsableCommand {
             """
     )
 
-    @OptionGroup var whom: WhomOptions
+    @OptionGroup var observation: ObservationOptions
 
     @OptionGroup var event: EventOptions
-
-    @Flag(help: "With --pid: record the running descendants of the process, too. Later ones are always recorded.")
-    var children = false
-
-    @OptionGroup var length: LengthOptions
 
     @Option(name: .shortAndLong, help: ArgumentHelp("Write the session here instead of kiln-TARGET-TIME.", valueName: "dir"))
     var output: String?
@@ -42,19 +37,12 @@ struct RecordCommand: ParsableCommand {
     @Option(name: .customLong("call-graph"), help: .hidden)
     var callGraphBy: String?
 
-    @OptionGroup var programs: ProgramOptions
-
-    @OptionGroup var kernel: KernelOptions
-
     @Argument(parsing: .postTerminator, help: ArgumentHelp("Run this command.", valueName: "command"))
     var command: [String] = []
 
     func validate() throws {
         if event.lists { return }
-        if children && whom.pid.isEmpty { throw ValidationError("--children needs --pid: give it, or leave --children out.") }
-        if !whom.isGiven && command.isEmpty {
-            throw ValidationError("nothing to record: give --pid, --all, --tid, --comm, --cgroup or --user, or a command behind --.")
-        }
+        try observation.requireSubject(command, to: "record")
         if !sampling.recordsStacks && event.names.isEmpty {
             throw ValidationError("--frequency 0 records nothing: give 1 to 10000 samples a second, --off-cpu, or --event.")
         }
@@ -63,15 +51,7 @@ struct RecordCommand: ParsableCommand {
     func run() throws {
         try reportingErrors {
             if event.lists { return try list() }
-            try requireLimits()
-            try kernel.require()
-            try Output.requireStandardOutput()
-            try programs.validateForKernel()
-            let whom = try Whom(whom, command, to: "record", children: children)
-            do { try session(on: whom).run() } catch {
-                whom.child?.end()
-                throw error
-            }
+            try observation.run(command, to: "record", plan)
         }
     }
 
@@ -81,38 +61,29 @@ struct RecordCommand: ParsableCommand {
         try Output.standardOutput.write(lines.map { Line($0) })
     }
 
-    private func session(on whom: Whom) throws -> Session {
+    private func plan(on whom: Whom, started: WallTime) throws -> Session.Plan {
         let target = whom.target, pids = target.pids
         let (places, sampling) = try event.events(beside: sampling, pids: pids)
         if callGraph || callGraphBy != nil { say("kiln: stacks are always whole; -g and --call-graph change nothing") }
-        let began = MonotonicClock.now(), started = WallTime(), events = try SessionEvents()
         let folding = StackFolding(targets: pids, sampling)
         let directory = DirectorySink(directories: [
             try SessionDirectory(SessionPlace(output, target: fileNamePart(target.name.comm), started: started), rows: [])
         ])
         let stacks = StackSampling(
             of: whom.members, sampling, folding: folding,
-            known: {
-                if pids.isEmpty { return folding.code(ofProcesses: (try? ProcFS().pids()) ?? []) }
-                // Of a command, the C library and the loader, which the shell that started kiln has as a rule.
-                if whom.isCommand { return folding.code(ofProcesses: [getpid(), getppid()]) }
-                return folding.code(ofProcesses: whom.descendants?() ?? [])
-            },
+            known: { whom.knownCode(folding) },
             events: places, descendants: whom.descendants,
             // A command that is recorded gives its own status.
             asOne: pids.count > 1, empty: whom.isCommand ? .told : .failed
         )
         var plan = Session.Plan(
             targets: [target], probes: [stacks],
-            sinks: [Announcement { whom.leftOut }] + programs.sinks() + [directory, SampleTableSink(directory: directory)],
-            length: length, began: began, started: started, folding: folding, interval: Nanoseconds(1_000_000_000)
+            sinks: [Announcement { whom.leftOut }] + observation.programs.sinks() + [directory, SampleTableSink(directory: directory)],
+            length: observation.length, folding: folding, interval: Nanoseconds(1_000_000_000)
         )
         plan.showsIdle = sampling.idle
         plan.recordEvery = Nanoseconds(1_000_000_000)
         plan.drainEvery = Nanoseconds(100_000_000)
-        plan.words = command
-        plan.command = whom.child
-        plan.keepsRunStatistics = programs.bpfStatistics
-        return try Session(plan, events: events)
+        return plan
     }
 }

@@ -1,9 +1,6 @@
 import ArgumentParser
-import Glibc
 import KilnKernel
 import KilnModel
-import KilnTargets
-import SystemPackage
 
 /// `kiln syscalls`: times the system calls of any process.
 struct SyscallsCommand: ParsableCommand {
@@ -21,25 +18,12 @@ struct SyscallsCommand: ParsableCommand {
             """
     )
 
-    @OptionGroup var whom: WhomOptions
-
-    @Flag(help: "With --pid: observe the running descendants of the process, too. Later ones are always observed.")
-    var children = false
+    @OptionGroup var observation: ObservationOptions
 
     @Option(help: ArgumentHelp("Count by process, thread, comm (the name of a process) or cgroup.", valueName: "caller"))
     var by = Callers.process
 
-    @Option(
-        name: .customLong("call"),
-        help: ArgumentHelp("Only calls with this name, or with names like this pattern ('epoll_*'); repeat for several.", valueName: "name"))
-    var calls: [String] = []
-
-    @Option(
-        name: .customLong("class"),
-        help: ArgumentHelp(
-            "Only calls of this class, or of several with commas between them: \(SystemCallClass.allCases.map(\.rawValue).joined(separator: ", ")).",
-            valueName: "class"))
-    var classes: [String] = []
+    @OptionGroup var calls: SystemCallOptions
 
     @Flag(help: "Only calls that return an error.")
     var failed = false
@@ -51,8 +35,6 @@ struct SyscallsCommand: ParsableCommand {
     var stacks: StackWeight?
 
     enum StackWeight: String, ExpressibleByArgument, CaseIterable { case calls, time }
-
-    @OptionGroup var length: LengthOptions
 
     @Option(name: .shortAndLong, help: ArgumentHelp("Print and record an interval of this many seconds.", valueName: "seconds"))
     var interval: Double = 1
@@ -66,21 +48,15 @@ struct SyscallsCommand: ParsableCommand {
     @Flag(help: "Print JSON lines instead of tables.")
     var json = false
 
-    @OptionGroup var programs: ProgramOptions
-
-    @OptionGroup var kernel: KernelOptions
-
     @Argument(parsing: .postTerminator, help: ArgumentHelp("Run this command.", valueName: "command"))
     var command: [String] = []
 
     func validate() throws {
         try require("--interval", interval, in: 0.1...3600)
-        if children && whom.pid.isEmpty { throw ValidationError("--children needs --pid: give it, or leave --children out.") }
-        if !whom.isGiven && command.isEmpty {
-            throw ValidationError("nobody to observe: give --pid, --all, --tid, --comm, --cgroup or --user, or a command behind --.")
-        }
-        _ = try selection()
+        try observation.requireSubject(command, to: "observe")
     }
+
+    func run() throws { try reportingErrors { try observation.run(command, to: "observe", plan) } }
 
     /// Which calls are timed.
     private func selection() throws -> SyscallSelection {
@@ -88,43 +64,11 @@ struct SyscallsCommand: ParsableCommand {
         selection.callers = by
         selection.failedOnly = failed
         selection.slowerThan = slowerThan?.time ?? .zero
-        var chosen: Set<SystemCall>?
-        for name in calls {
-            let matching = SystemCall.matching(name)
-            guard !matching.isEmpty else { throw ValidationError("no system call is named \(name).\(near(name, SystemCall.named.map(\.name)))") }
-            chosen = (chosen ?? []).union(matching)
-        }
-        for name in classes.flatMap({ $0.split(separator: ",").map(String.init) }) {
-            guard let found = SystemCallClass(rawValue: name) else {
-                throw ValidationError("no class of system calls is named \(name): give \(SystemCallClass.allCases.map(\.rawValue).joined(separator: ", ")).")
-            }
-            chosen = (chosen ?? []).union(found.calls)
-        }
-        selection.calls = chosen
+        selection.calls = try calls.chosen()
         return selection
     }
 
-    private func near(_ name: String, _ names: [String]) -> String {
-        let near = nearNames(to: name, among: Set(names))
-        return near.isEmpty ? "" : " Similar: \(near.joined(separator: ", "))."
-    }
-
-    func run() throws {
-        try reportingErrors {
-            try requireLimits()
-            try kernel.require()
-            try Output.requireStandardOutput()
-            try programs.validateForKernel()
-            let whom = try Whom(whom, command, to: "observe", children: children)
-            do { try session(on: whom).run() } catch {
-                whom.child?.end()
-                throw error
-            }
-        }
-    }
-
-    private func session(on whom: Whom) throws -> Session {
-        let began = MonotonicClock.now(), started = WallTime(), events = try SessionEvents()
+    private func plan(on whom: Whom, started: WallTime) throws -> Session.Plan {
         let rows = [RowFile.syscallTimes(ofTarget: false)]
         let directory = DirectorySink(directories: [
             try SessionDirectory(SessionPlace(output, target: fileNamePart(whom.target.name.comm), started: started), rows: rows)
@@ -135,14 +79,12 @@ struct SyscallsCommand: ParsableCommand {
         if let stacks, let inFlight, let folding { probes.append(try sampling(whom, stacks, inFlight, folding)) }
         let printing: any Sink = json ? JSONSink() : SyscallTableSink(histograms: histograms, directory: directory)
         var plan = Session.Plan(
-            targets: [whom.target], probes: probes, sinks: [Announcement { whom.leftOut }] + programs.sinks(printingLosses: json) + [directory, printing],
-            rows: rows, length: length, began: began, started: started, folding: folding, interval: Nanoseconds(UInt64(interval * 1e9))
+            targets: [whom.target], probes: probes,
+            sinks: [Announcement { whom.leftOut }] + observation.programs.sinks(printingLosses: json) + [directory, printing],
+            rows: rows, length: observation.length, folding: folding, interval: Nanoseconds(UInt64(interval * 1e9))
         )
         plan.drainEvery = Nanoseconds(100_000_000)
-        plan.words = command
-        plan.command = whom.child
-        plan.keepsRunStatistics = programs.bpfStatistics
-        return try Session(plan, events: events)
+        return plan
     }
 
     /// Stacks of the calls that are counted.
@@ -150,11 +92,7 @@ struct SyscallsCommand: ParsableCommand {
         let event = RecordedEvent(name: "system calls", fileName: "syscalls", every: 1, unit: weight == .time ? .nanoseconds : .events)
         return StackSampling(
             of: whom.members, try SamplingOptions.parse(["--frequency", "0"]), folding: folding,
-            known: {
-                if whom.target.pids.isEmpty { return folding.code(ofProcesses: (try? ProcFS().pids()) ?? []) }
-                if whom.isCommand { return folding.code(ofProcesses: [getpid(), getppid()]) }
-                return folding.code(ofProcesses: whom.descendants?() ?? [])
-            },
+            known: { whom.knownCode(folding) },
             events: [Event(event, at: .countedCalls(inFlight, byTime: weight == .time))], descendants: whom.descendants,
             asOne: whom.target.pids.count > 1
         )

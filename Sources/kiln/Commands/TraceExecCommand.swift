@@ -19,10 +19,7 @@ struct TraceExecCommand: ParsableCommand {
             """
     )
 
-    @OptionGroup var whom: WhomOptions
-
-    @Flag(help: "With --pid: follow the running descendants of the process, too. Later ones are always followed.")
-    var children = false
+    @OptionGroup var observation: ObservationOptions
 
     @Flag(help: "Only executions that failed, with the error.")
     var failed = false
@@ -32,8 +29,6 @@ struct TraceExecCommand: ParsableCommand {
 
     @Flag(help: "Print each program when it begins, without how it ends.")
     var now = false
-
-    @OptionGroup var length: LengthOptions
 
     @Option(help: ArgumentHelp("End after this many lines.", valueName: "lines"))
     var limit: Int?
@@ -46,54 +41,30 @@ struct TraceExecCommand: ParsableCommand {
     @Flag(help: "Print JSON lines; the last one, {\"summary\": ...}, has the losses.")
     var json = false
 
-    @OptionGroup var programs: ProgramOptions
-
-    @OptionGroup var kernel: KernelOptions
-
     @Argument(parsing: .postTerminator, help: ArgumentHelp("Run this command; the trace ends when it does.", valueName: "command"))
     var command: [String] = []
 
     func validate() throws {
-        if children && whom.pid.isEmpty { throw ValidationError("--children needs --pid: give it, or leave --children out.") }
-        if !whom.isGiven && command.isEmpty {
-            throw ValidationError("nothing to trace: give --all, --pid, --tid, --comm, --cgroup or --user, or a command behind --.")
-        }
+        try observation.requireSubject(command, to: "trace")
         if failed && withFailed { throw ValidationError("--failed leaves out what --with-failed adds them to: give one.") }
         if failed && now { throw ValidationError("--failed has no programs that begin: leave --now out.") }
         if let limit, limit <= 0 { throw ValidationError("--limit \(limit) makes no sense: give a positive number of lines.") }
         try require("--argument-bytes", Double(argumentBytes), in: 16...Double(ExecutionFilter.argumentLimit), unit: "bytes")
     }
 
-    func run() throws {
-        try reportingErrors {
-            try requireLimits()
-            try kernel.require()
-            try Output.requireStandardOutput()
-            try programs.validateForKernel()
-            let began = MonotonicClock.now(), started = WallTime(), events = try SessionEvents()
-            let whom = try Whom(whom, command, to: "trace", children: children)
-            do { try session(whom, began: began, started: started, events).run() } catch {
-                whom.child?.end()
-                throw error
-            }
-        }
-    }
+    func run() throws { try reportingErrors { try observation.run(command, to: "trace", plan) } }
 
-    private func session(_ whom: Whom, began: Nanoseconds, started: WallTime, _ events: SessionEvents) throws -> Session {
+    private func plan(on whom: Whom, started: WallTime) throws -> Session.Plan {
         var running: () -> Set<UInt64> = { [] }
         let sink = ExecSink(.init(json: json, atOnce: now, limit: limit)) { running() }
         let probe = ExecTracing(whom.members, descendants: whom.descendants, filter, deliver: sink.write)
         running = { probe.running }
         var plan = Session.Plan(
-            targets: [whom.target], probes: [probe], sinks: [Announcement { whom.leftOut }] + programs.sinks() + [sink], length: length, began: began,
-            started: started
+            targets: [whom.target], probes: [probe], sinks: [Announcement { whom.leftOut }] + observation.programs.sinks() + [sink], length: observation.length
         )
         // The ring of 4 MiB holds the 20 ms of 50,000 executions a second with 4 KiB of arguments each.
         plan.drainEvery = Nanoseconds(20_000_000)
-        plan.words = command
-        plan.command = whom.child
-        plan.keepsRunStatistics = programs.bpfStatistics
-        return try Session(plan, events: events)
+        return plan
     }
 
     private var filter: ExecutionFilter {

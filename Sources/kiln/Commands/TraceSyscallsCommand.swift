@@ -18,7 +18,7 @@ struct TraceSyscallsCommand: ParsableCommand {
             """
     )
 
-    @OptionGroup var whom: WhomOptions
+    @OptionGroup var observation: ObservationOptions
 
     @OptionGroup var choice: SystemCallOptions
 
@@ -33,49 +33,24 @@ struct TraceSyscallsCommand: ParsableCommand {
         help: ArgumentHelp("Only calls that took at least this long: milliseconds, or with a unit (50us, 2s).", valueName: "time"))
     var slowerThan: MillisecondsArgument?
 
-    @Flag(help: "With --pid: trace the running descendants of the process, too. Later ones are always traced.")
-    var children = false
-
-    @OptionGroup var length: LengthOptions
-
     @Option(help: ArgumentHelp("End after this many lines.", valueName: "lines"))
     var limit: Int?
 
     @Flag(help: "Print JSON lines; the last one, {\"summary\": ...}, has the losses.")
     var json = false
 
-    @OptionGroup var programs: ProgramOptions
-
-    @OptionGroup var kernel: KernelOptions
-
     @Argument(parsing: .postTerminator, help: ArgumentHelp("Run this command; the trace ends when it does.", valueName: "command"))
     var command: [String] = []
 
     func validate() throws {
-        if children && whom.pid.isEmpty { throw ValidationError("--children needs --pid: give it, or leave --children out.") }
-        if !whom.isGiven && command.isEmpty {
-            throw ValidationError("nothing to trace: give --pid, --all, --tid, --comm, --cgroup or --user, or a command behind --.")
-        }
+        try observation.requireSubject(command, to: "trace")
         if let limit, limit <= 0 { throw ValidationError("--limit \(limit) makes no sense: give a positive number of lines.") }
         _ = try calls()
     }
 
-    func run() throws {
-        try reportingErrors {
-            try requireLimits()
-            try kernel.require()
-            try Output.requireStandardOutput()
-            try programs.validateForKernel()
-            let began = MonotonicClock.now(), started = WallTime(), events = try SessionEvents()
-            let whom = try Whom(whom, command, to: "trace", children: children)
-            do { try session(whom, began: began, started: started, events).run() } catch {
-                whom.child?.end()
-                throw error
-            }
-        }
-    }
+    func run() throws { try reportingErrors { try observation.run(command, to: "trace", plan) } }
 
-    private func session(_ whom: Whom, began: Nanoseconds, started: WallTime, _ events: SessionEvents) throws -> Session {
+    private func plan(on whom: Whom, started: WallTime) throws -> Session.Plan {
         var filter = CallFilter()
         filter.calls = try calls()
         filter.failed = failed
@@ -83,15 +58,11 @@ struct TraceSyscallsCommand: ParsableCommand {
         let sink = CallSink(json: json, limit: limit)
         let probe = CallTracing(whom.members, descendants: whom.descendants, filter, deliver: sink.write)
         var plan = Session.Plan(
-            targets: [whom.target], probes: [probe], sinks: [Announcement { whom.leftOut }] + programs.sinks() + [sink], length: length, began: began,
-            started: started
+            targets: [whom.target], probes: [probe], sinks: [Announcement { whom.leftOut }] + observation.programs.sinks() + [sink], length: observation.length
         )
         // The ring of 8 MiB holds the 20 ms of three million calls a second.
         plan.drainEvery = Nanoseconds(20_000_000)
-        plan.words = command
-        plan.command = whom.child
-        plan.keepsRunStatistics = programs.bpfStatistics
-        return try Session(plan, events: events)
+        return plan
     }
 
     private func calls() throws -> [SystemCall] {

@@ -58,6 +58,14 @@ struct Whom {
         return try SessionTarget(pid: child.pid, name: String(decoding: program.utf8.prefix(15), as: UTF8.self))
     }
 
+    /// Code that is likely to run in the session: its unwind tables are loaded at the start.
+    func knownCode(_ folding: StackFolding) -> [CodeMapping] {
+        if target.pids.isEmpty { return folding.code(ofProcesses: (try? ProcFS().pids()) ?? []) }
+        // Of a command, the C library and the loader, which the shell that started kiln has as a rule.
+        if isCommand { return folding.code(ofProcesses: [getpid(), getppid()]) }
+        return folding.code(ofProcesses: descendants?() ?? [])
+    }
+
     /// A line for each process whose running descendants the session leaves out.
     var leftOut: [String] {
         guard descendants == nil else { return [] }
