@@ -78,7 +78,7 @@ extension KernelTests {
             let session = try SyscallSession.run(["--"] + program.command, status: CallingProgram.status)
             let table = program.directory + "/perf"
             // Threads of tests block signals, and perf waits for one.
-            _ = try Child("python3", ["-c", Self.unblocking, "perf", "trace", "-s", "-o", table] + program.command).wait()
+            _ = try Child("python3", ["-c", Self.unblocking, "perf", "trace", "-s", "-m", "8M", "-o", table] + program.command).wait()
             var counted: [String: UInt64] = [:]
             for line in try String(contentsOfFile: table, encoding: .utf8).split(separator: "\n") {
                 let words = line.split(separator: " ")
