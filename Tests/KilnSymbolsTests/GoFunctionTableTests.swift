@@ -50,6 +50,30 @@ import Testing
         #expect(table.rule(at: trampoline.address - 1) == KILN_UNWIND_SIGNAL)
     }
 
+    /// Every function of the program has in the stripped one the name that the linker gave it, but for the types of generics, which Go's table abbreviates.
+    @Test func functionsOfAStrippedProgramAreNamed() throws {
+        let workshop = try Workshop()
+        defer { workshop.remove() }
+        let whole = try Self.compile(workshop, to: "program"), stripped = try Self.compile(workshop, to: "stripped", ["-ldflags=-s -w"])
+        func table(_ path: String) throws -> SymbolTable {
+            try SymbolTable(image: Array(try Data(contentsOf: URL(fileURLWithPath: path))), named: path)
+        }
+        let (named, found) = (try table(whole), try table(stripped))
+        var same = 0, other: [String] = []
+        for symbol in try listedSymbols(of: whole, dynamic: false) where symbol.isFunction && symbol.size > 0 {
+            guard let expected = named.function(at: symbol.address) else { continue }
+            // Assembly has its ABI behind the name in the symbol table only.
+            let plain = expected.name.replacingOccurrences(of: ".abi0", with: "")
+            if let match = found.function(at: symbol.address), match.start == expected.start, match.name == plain {
+                same += 1
+            } else {
+                other.append("\(expected) is \(String(describing: found.function(at: symbol.address)))")
+            }
+        }
+        #expect(same > 1000)
+        #expect(other.allSatisfy { $0.contains("[") || $0.contains("go:buildid") || $0.contains("go.buildid") }, "\(other.prefix(20))")
+    }
+
     @Test func aStrippedProgramHasTheSameRows() throws {
         let workshop = try Workshop()
         defer { workshop.remove() }

@@ -82,6 +82,7 @@ public struct SymbolTable: Sendable {
                 problem = problem ?? error
             }
         }
+        if !found.hasFullTable, let go = try elf.goFunctionTable() { found.read(go) }
         let ranges = SymbolRanges(resolving: found)
         hasOnlyDynamicSymbols = !found.hasFullTable
         self.problem = found.hasFullTable ? nil : problem

@@ -25,7 +25,8 @@ struct GoFunctionTable {
     ]
 
     private let start: UnsafeRawPointer
-    private let byteCount: Int
+    /// Of the whole table.
+    let byteCount: Int
     private let textStart: UInt64
     private let count: Int
     /// Offsets in the table.
