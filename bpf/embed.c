@@ -4,7 +4,7 @@
 #include <stddef.h>
 
 #if !__has_embed("build/redis.bpf.o") || !__has_embed("build/redis-client.bpf.o") || !__has_embed("build/redis-trace.bpf.o") || \
-	!__has_embed("build/syscalls.bpf.o") || !__has_embed("build/stacks.bpf.o")
+	!__has_embed("build/syscalls.bpf.o") || !__has_embed("build/stacks.bpf.o") || !__has_embed("build/functions.bpf.o")
 #error "the BPF objects are missing: run `make bpf` first"
 #endif
 
@@ -24,6 +24,9 @@ OBJECT(syscalls) = {
 };
 OBJECT(stacks) = {
 #embed "build/stacks.bpf.o"
+};
+OBJECT(functions) = {
+#embed "build/functions.bpf.o"
 };
 
 #define BYTES(name) ((struct kiln_object){ name##_bytes, sizeof name##_bytes })
@@ -48,11 +51,16 @@ struct kiln_object kiln_stacks_object(void)
 {
 	return BYTES(stacks);
 }
+struct kiln_object kiln_functions_object(void)
+{
+	return BYTES(functions);
+}
 
 #define X(symbol, name, meaning) { name, meaning },
 static const struct kiln_loss request_losses[] = { KILN_REQUEST_LOSSES(X) };
 static const struct kiln_loss syscall_losses[] = { KILN_SYSCALL_LOSSES(X) };
 static const struct kiln_loss stack_losses[] = { KILN_STACK_LOSSES(X) };
+static const struct kiln_loss function_losses[] = { KILN_FUNCTION_LOSSES(X) };
 static const struct kiln_loss stack_ends[] = { KILN_STACK_ENDS(X) };
 static const struct kiln_loss unknown_work[] = { KILN_UNKNOWN_WORK(X) };
 #undef X
@@ -112,6 +120,10 @@ struct kiln_loss kiln_describe_syscall_loss(unsigned int loss)
 struct kiln_loss kiln_describe_stack_loss(unsigned int loss)
 {
 	return stack_losses[loss];
+}
+struct kiln_loss kiln_describe_function_loss(unsigned int loss)
+{
+	return function_losses[loss];
 }
 struct kiln_loss kiln_describe_stack_end(unsigned int end)
 {

@@ -28,6 +28,7 @@ public func lossMeaning(_ name: String) -> String? {
     let described =
         (0..<KILN_REQUEST_LOSS_COUNT.rawValue).map { kiln_describe_request_loss($0) }
         + (0..<KILN_SYSCALL_LOSS_COUNT.rawValue).map { kiln_describe_syscall_loss($0) }
+        + (0..<KILN_FUNCTION_LOSS_COUNT.rawValue).map { kiln_describe_function_loss($0) }
         + (0..<KILN_STACK_LOSS_COUNT.rawValue).map { kiln_describe_stack_loss($0) }
     return described.first { String(cString: $0.name) == name }.map { String(cString: $0.meaning) }
 }

@@ -4,6 +4,7 @@
 #define KILN_OBJECTS_H
 
 #include <stddef.h>
+#include "kiln_functions.h"
 #include "kiln_members.h"
 #include "kiln_redis.h"
 #include "kiln_requests.h"
@@ -26,6 +27,7 @@ struct kiln_object kiln_client_object(void); /* the client's side */
 struct kiln_object kiln_trace_object(void);  /* the server's side, with records of single requests */
 struct kiln_object kiln_syscalls_object(void);
 struct kiln_object kiln_stacks_object(void);
+struct kiln_object kiln_functions_object(void);
 
 /* A kind of loss, or of a stack's end: its name in every output, and what it means. */
 struct kiln_loss {
@@ -65,6 +67,7 @@ struct kiln_secret_command kiln_secret_command(unsigned int index);
 struct kiln_loss kiln_describe_request_loss(unsigned int loss);
 struct kiln_loss kiln_describe_syscall_loss(unsigned int loss);
 struct kiln_loss kiln_describe_stack_loss(unsigned int loss);
+struct kiln_loss kiln_describe_function_loss(unsigned int loss);
 
 /* How a user stack ended: its name in every output, and what it means. */
 struct kiln_loss kiln_describe_stack_end(unsigned int end);
