@@ -28,6 +28,14 @@ public struct FunctionSite: Sendable {
     }
 }
 
+extension FunctionSite {
+    /// A function of this program that does nothing.
+    static func ofKiln() -> FunctionSite {
+        let function = kiln_trial_function(false)
+        return FunctionSite(name: "kiln_pushing_function", file: "/proc/self/exe", entry: function.entry, returns: [function.at_return], mayJump: false)
+    }
+}
+
 /// How a session times functions.
 public enum FunctionTiming: Sendable {
     /// Calls are counted only.
@@ -50,6 +58,8 @@ public struct FunctionProbe: ~Copyable {
     public let sites: [FunctionSite]
     /// Whether a function is probed at present.
     public private(set) var isProbed: [Bool]
+    /// Whether the kernel emulates a function's first instruction; otherwise it runs in single step, which takes longer. Known after `attach`.
+    public private(set) var isEmulated: [Bool]
     private let members: Members
     private let timing: FunctionTiming
     private let onlyProcess: Int32?
@@ -76,8 +86,8 @@ public struct FunctionProbe: ~Copyable {
             section: ".rodata.options",
             kiln_function_options(
                 times: UInt32(timed), return_probes: timing == .returnProbes ? 1 : 0, one_process: onlyProcess == nil ? 0 : 1, reserved: 0))
-        try object.setCapacity(ofMap: "function_calls", to: UInt32(max(sites.count, 1)))
-        try object.setCapacity(ofMap: "times_of_rows", to: UInt32(max(sites.count, 1)))
+        // One more row, for kiln's own function that measures the cost.
+        for map in ["function_calls", "times_of_rows"] { try object.setCapacity(ofMap: map, to: UInt32(sites.count + 1)) }
         try object.setCapacity(ofMap: "function_times", to: UInt32(max(timed, 1)))
         if timing == .none { for map in ["open_calls", "chunks", "free_chunks", "other_stacks"] { try object.setCapacity(ofMap: map, to: 1) } }
         let programs = Self.probing(timing) + ["function_trapped"]
@@ -101,6 +111,7 @@ public struct FunctionProbe: ~Copyable {
         self.timesOfRows = timesOfRows
         self.losses = losses
         isProbed = [Bool](repeating: false, count: sites.count)
+        isEmulated = isProbed
         base = [Int64](repeating: 0, count: sites.count)
     }
 
@@ -111,6 +122,40 @@ public struct FunctionProbe: ~Copyable {
         case .returnInstructions: ["function_left", "function_entered"]
         case .returnProbes: ["function_returned", "function_entered"]
         }
+    }
+
+    // MARK: - What it costs
+
+    /// The time that probes add to a call, by this machine: where the kernel emulates the first instruction, and where it doesn't.
+    public struct CallCosts: Sendable {
+        public let emulated: Nanoseconds
+        public let stepped: Nanoseconds
+    }
+
+    /// Measures it at functions of kiln itself, with the same programs.
+    public func measureCost() throws(KernelError) -> CallCosts {
+        let functions = [kiln_trial_function(false), kiln_trial_function(true)]
+        let batch: UInt32 = 100
+        func times() -> [UInt64] {
+            functions.map { function in
+                let times = (0..<3).map { _ in kiln_time_calls(function, batch) / UInt64(batch) }.sorted()
+                return times[1]
+            }
+        }
+        let before = times()
+        let cookie = UInt64(sites.count) | (variables.pointee.timing_set)
+        var links: [FunctionLink] = []
+        for program in Self.probing(timing) {
+            let offsets = functions.map { program == "function_left" ? $0.at_return : $0.entry }
+            links.append(
+                try FunctionLink(
+                    of: try object.find(program: program), at: offsets.map { ProbedInstruction(offset: $0, cookie: cookie) }, file: "/proc/self/exe",
+                    pid: getpid(), asReturnProbes: program == "function_returned", atOnce: atOnce))
+        }
+        let after = times()
+        withExtendedLifetime(links) {}
+        let added = zip(after, before).map { Nanoseconds($0 > $1 ? $0 - $1 : 0) }
+        return CallCosts(emulated: added[0], stepped: added[1])
     }
 
     // MARK: - Attaching
@@ -133,7 +178,7 @@ public struct FunctionProbe: ~Copyable {
                 let culprits = Set(found.map(\.function))
                 try attach(functions.filter { !culprits.contains($0) }, of: file)
             }
-            withExtendedLifetime(code) {}
+            for function in functions { isEmulated[function] = code.isEmulated(at: sites[function].entry) }
         }
         return (adopted, refused)
     }

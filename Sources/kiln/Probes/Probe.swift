@@ -64,7 +64,7 @@ protocol Probe: AnyObject {
 }
 
 /// The kinds of observation that there are, for `kiln doctor`.
-var probeTypes: [any Probe.Type] { [RequestProbe.self, SyscallCounting.self, StackSampling.self, RedisAudit.self] }
+var probeTypes: [any Probe.Type] { [RequestProbe.self, SyscallCounting.self, StackSampling.self, FunctionCounting.self, RedisAudit.self] }
 
 extension Probe {
     static var needs: [Capabilities.Entry] { [] }
