@@ -12,7 +12,7 @@ struct Kiln: ParsableCommand {
         abstract: "Profiles a running server from inside the Linux kernel.",
         version: kilnVersion,
         subcommands: [
-            RedisCommand.self, RecordCommand.self, TraceCommand.self, FlamegraphCommand.self, CollapseCommand.self, DiffCommand.self,
+            RedisCommand.self, RecordCommand.self, FunctionsCommand.self, TraceCommand.self, FlamegraphCommand.self, CollapseCommand.self, DiffCommand.self,
             ReportCommand.self, CostCommand.self, DoctorCommand.self,
         ]
     )
@@ -26,7 +26,7 @@ struct Kiln: ParsableCommand {
             say("kiln: cannot read its own arguments in /proc. kiln needs the proc file system: mount -t proc proc /proc")
             Glibc.exit(1)
         }
-        let arguments = Array(CommandLine.arguments.dropFirst())
+        let arguments = FunctionsCommand.separatingCommand(in: Array(CommandLine.arguments.dropFirst()))
         do {
             var command = try parseAsRoot(arguments)
             try command.run()
