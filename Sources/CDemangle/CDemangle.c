@@ -50,6 +50,15 @@ size_t kiln_demangle_itanium_or_rust(const char *mangled, char *name, size_t roo
 	return cplus_demangle_v3_callback(mangled, DMGL_NO_OPTS, append, &output) ? output.count : 0;
 }
 
+size_t kiln_demangle_itanium_signature(const char *mangled, char *name, size_t room)
+{
+	struct output output = { .bytes = name, .room = room };
+
+	if (setjmp(output.full))
+		return 0;
+	return cplus_demangle_v3_callback(mangled, DMGL_PARAMS | DMGL_ANSI, append, &output) ? output.count : 0;
+}
+
 // From the Swift runtime, which every Swift program contains; no header declares it.
 char *swift_demangle(const char *mangled, size_t length, char *buffer, size_t *size, uint32_t flags);
 

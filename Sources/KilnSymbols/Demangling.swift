@@ -20,6 +20,15 @@ public func demangled(_ name: String) -> String? {
     }
 }
 
+/// The source name of a C++ symbol with its parameters, which tell overloaded functions apart. Nil for other names.
+public func demangledSignature(_ name: String) -> String? {
+    guard name.hasPrefix("_Z"), name.utf8.count <= Demangling.longestSymbol,
+        // Rust's older names are C++ names with a hash.
+        let plain = demangled(name), let text = Demangling.text({ kiln_demangle_itanium_signature(name, $0, $1) }), text.hasPrefix(plain)
+    else { return nil }
+    return text
+}
+
 private enum Demangling {
     /// Longer symbols stay mangled; they occur in generated code and would be unreadable. The limit for C++ is 1 KiB, above which libiberty
     /// needs a flag for unlimited recursion.

@@ -18,10 +18,13 @@
 #define CHUNK KILN_CALL_CHUNK
 
 struct call_stack {
-	__u64 low, high;                  /* where it lies */
-	__u64 returned;                   /* where the last calls returned; 0: another began since */
-	__u32 top;                        /* the latest open call */
-	__u32 first;                      /* chunk */
+	__u64 low, high; /* where it lies */
+	__u64 seen;      /* the stack pointer, the last time */
+	__u64 returned;  /* where the last calls returned; 0: another began since */
+	__u32 top;       /* the latest open call */
+	__u32 first;     /* chunk */
+	__u32 is_guess;  /* the mapping could not be looked up */
+	__u32 reserved;
 	__u32 buckets[KILN_CALL_BUCKETS]; /* of functions: the latest outermost open call */
 };
 
@@ -185,41 +188,75 @@ static long note_range(struct task_struct *task, struct vm_area_struct *area, st
 	return 0;
 }
 
-/* The thread runs on another stack than before. False: it isn't known on which. A global function: verified once. */
+/* The mapping that holds an address. False: the kernel can't say at the moment, because the process changes its mappings. */
+static __always_inline bool find_range(struct stack_range *range, __u64 address)
+{
+	return !bpf_find_vma(bpf_get_current_task_btf(), address, note_range, range, 0) && range->high;
+}
+
+/* A stack whose mapping isn't known yet is taken to lie around the stack pointer. */
+#define NEAR_BYTES (64 << 10)
+
+static __always_inline void place_around(struct call_stack *stack, __u64 sp)
+{
+	stack->low = sp - NEAR_BYTES;
+	stack->high = sp + NEAR_BYTES;
+	stack->is_guess = true;
+}
+
+/* The calls of a stack that the thread leaves lie aside. False: no room. */
+static __always_inline bool lay_aside(struct call_stack *stack, struct stack_key *key)
+{
+	struct stack_range range = {};
+
+	if (stack->top == NO_CALL)
+		return true;
+	if (stack->is_guess && find_range(&range, stack->seen))
+		stack->high = range.high;
+	key->stack = stack->high;
+	if (bpf_map_update_elem(&other_stacks, key, stack, BPF_ANY))
+		return false;
+	stack->first = NO_CALL;
+	return true;
+}
+
+/* The stack pointer lies outside of what was known of the thread's stack: it runs on another one, or more is known of this one now. False: it isn't
+ * known on which. A global function: verified once. */
 __noinline int change_stack(struct call_stack *stack, __u64 sp)
 {
 	struct task_struct *task = bpf_get_current_task_btf();
-	struct stack_range range = {};
 	struct stack_key key = { .tgid = task->tgid, .tid = task->pid };
+	struct stack_range range = {};
 	struct call_stack *other;
 	__u32 zero = 0;
 
-	if (!stack || bpf_find_vma(task, sp, note_range, &range, 0) || !range.high)
+	if (!stack)
 		return false;
-	if (range.high == stack->high) { /* a stack that has grown */
-		stack->low = range.low;
+	if (!find_range(&range, sp)) {
+		if (stack->top != NO_CALL)
+			return false;
+		place_around(stack, sp);
 		return true;
 	}
-	if (stack->top != NO_CALL) {
-		key.stack = stack->high;
-		if (bpf_map_update_elem(&other_stacks, &key, stack, BPF_ANY))
+	if (stack->seen < range.low || stack->seen >= range.high) {
+		if (!lay_aside(stack, &key))
 			return false;
-		stack->first = NO_CALL;
-	}
-	key.stack = range.high;
-	other = bpf_map_lookup_elem(&other_stacks, &key);
-	if (other) {
-		if (stack->first != NO_CALL)
-			give_back_chunks(stack);
-		bpf_probe_read_kernel(stack, sizeof *stack, other);
-		bpf_map_delete_elem(&other_stacks, &key);
-	} else if (stack->top != NO_CALL) {
-		other = bpf_map_lookup_elem(&empty_stack, &zero);
-		if (other)
+		key.stack = range.high;
+		other = bpf_map_lookup_elem(&other_stacks, &key);
+		if (other) {
+			if (stack->first != NO_CALL)
+				give_back_chunks(stack);
 			bpf_probe_read_kernel(stack, sizeof *stack, other);
+			bpf_map_delete_elem(&other_stacks, &key);
+		} else if (stack->top != NO_CALL) {
+			other = bpf_map_lookup_elem(&empty_stack, &zero);
+			if (other)
+				bpf_probe_read_kernel(stack, sizeof *stack, other);
+		}
 	}
 	stack->low = range.low;
 	stack->high = range.high;
+	stack->is_guess = false;
 	return true;
 }
 
@@ -232,6 +269,7 @@ static __always_inline struct call_stack *stack_of_thread(__u64 sp)
 		return NULL;
 	if ((sp < stack->low || sp >= stack->high) && !change_stack(stack, sp))
 		return NULL;
+	stack->seen = sp;
 	return stack;
 }
 

@@ -41,6 +41,11 @@ extension ElfFile {
 
     /// Call frame information made from a Go program's function table, in memory of its own; nil for other programs.
     func goFrameSection() throws(SymbolFileError) -> OwnedFrameSection? {
+        try goFunctionTable().map { OwnedFrameSection($0.callFrameInformation()) }
+    }
+
+    /// The function table of a Go program; nil for other programs. Valid for the lifetime of the ElfFile.
+    func goFunctionTable() throws(SymbolFileError) -> GoFunctionTable? {
         var table: ElfSection?
         var text: UInt64 = 0
         for section in try sections() where section.header.sh_type != UInt32(SHT_NOBITS) {
@@ -53,7 +58,7 @@ extension ElfFile {
         guard let table else { return nil }
         let content = try content(of: table, as: ".gopclntab").pointee
         let bytes = UnsafeRawBufferPointer(start: content.d_buf, count: content.d_size)
-        return GoFunctionTable(bytes, text: text).map { OwnedFrameSection($0.callFrameInformation()) }
+        return GoFunctionTable(bytes, text: text)
     }
 
     /// .eh_frame of a file without section headers, found by the segment with .eh_frame_hdr.

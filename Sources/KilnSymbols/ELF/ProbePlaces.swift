@@ -33,15 +33,8 @@ public struct ProbePlaces {
         let file = try OpenFile(at: FileDescriptor(rawValue: AT_FDCWD), path)
         let elf = try ElfFile(reading: file.descriptor, named: path)
         segments = LoadableSegments(try elf.segments())
-        var found = SymbolCandidates()
-        try found.read(from: elf, sections: try elf.sections())
-        if !found.hasFullTable, case .found(let debug) = DebugFileSearch(process: nil, host: try? FileTree.host()).debugFile(of: elf, at: path) {
-            try found.readStripped(from: debug.elf)
-        }
-        if !found.hasFullTable, let compressed = try elf.bytes(ofSectionNamed: ".gnu_debugdata") {
-            try found.readStripped(from: ElfFile(image: try MiniDebugInfo.image(compressed, in: path), named: path + "(.gnu_debugdata)"))
-        }
-        symbols = found
+        var problem: SymbolFileError?
+        symbols = try SymbolCandidates(ofProgram: elf, try elf.sections(), at: path, problem: &problem)
         staticProbes = try elf.staticProbes(segments)
     }
 

@@ -37,13 +37,46 @@ struct SymbolCandidates {
     /// The file has a .symtab, which includes static functions.
     private(set) var hasFullTable = false
 
+    /// The index of the first candidate from each table, in the order of reading.
+    private(set) var tables: [(first: Int, source: FunctionList.Source)] = []
+
     /// No compiler writes longer names; a longer one means a string table without terminators.
     static let longestName = 32 * 1024
 
+    init() {}
+
+    /// All symbols of a program or library at a path: its own, those of its debug file, and of .gnu_debugdata. `problem` is set if one of
+    /// the latter can't be read.
+    init(
+        ofProgram elf: borrowing ElfFile, _ sections: [ElfSection], at path: String, problem: inout SymbolFileError?
+    ) throws(SymbolFileError) {
+        try read(from: elf, sections: sections)
+        if hasFullTable { return }
+        do throws(SymbolFileError) {
+            switch DebugFileSearch(process: nil, host: try? FileTree.host()).debugFile(of: elf, at: path) {
+            case .found(let debug): try readStripped(from: debug.elf)
+            case .refused(let error): problem = error
+            case .none: break
+            }
+        } catch {
+            problem = error
+        }
+        if hasFullTable { return }
+        do throws(SymbolFileError) {
+            if let compressed = try elf.bytes(ofSectionNamed: ".gnu_debugdata") {
+                let image = try ElfFile(image: try MiniDebugInfo.image(compressed, in: path), named: path + "(.gnu_debugdata)")
+                try readStripped(from: image, as: .compressedSymbols)
+            }
+        } catch {
+            problem = problem ?? error
+        }
+    }
+
     /// The symbols in the file itself.
     mutating func read(from elf: borrowing ElfFile, sections: [ElfSection]) throws(SymbolFileError) {
-        try readFullTable(of: elf, sections: sections)
+        try readFullTable(of: elf, sections: sections, as: .symbolTable)
         if let dynamic = sections.firstIndex(where: { $0.header.sh_type == UInt32(SHT_DYNSYM) }) {
+            tables.append((candidates.count, .dynamicSymbols))
             let stringsStart = try readTable(dynamic, in: elf, sections: sections)
             let stubs = try LinkageStubs(of: elf, sections: sections, dynamicSymbols: dynamic)
             for stub in stubs.slots {
@@ -53,15 +86,18 @@ struct SymbolCandidates {
     }
 
     /// Adds the symbols that were stripped from a file into a debug file. Adds nothing if that is malformed.
-    mutating func readStripped(from debug: borrowing ElfFile) throws(SymbolFileError) {
+    mutating func readStripped(from debug: borrowing ElfFile, as source: FunctionList.Source = .debugFile) throws(SymbolFileError) {
         var extended = self
-        try extended.readFullTable(of: debug, sections: debug.sections())
+        try extended.readFullTable(of: debug, sections: debug.sections(), as: source)
         self = extended
     }
 
-    private mutating func readFullTable(of elf: borrowing ElfFile, sections: [ElfSection]) throws(SymbolFileError) {
+    private mutating func readFullTable(
+        of elf: borrowing ElfFile, sections: [ElfSection], as source: FunctionList.Source
+    ) throws(SymbolFileError) {
         // The format allows only one table.
         guard let full = sections.firstIndex(where: { $0.header.sh_type == UInt32(SHT_SYMTAB) }) else { return }
+        tables.append((candidates.count, source))
         _ = try readTable(full, in: elf, sections: sections)
         hasFullTable = true
     }

@@ -79,6 +79,23 @@ struct GoFunctionTable {
         return section.bytes
     }
 
+    /// Calls `body` with the first address, the end and the name of each function.
+    func forEachFunction(_ body: (UInt64, UInt64, UnsafeRawBufferPointer) -> Void) {
+        var index = reader(at: functions)
+        var entry = address(&index)
+        for _ in 0..<count {
+            let offset = isOld ? index.number(UInt64.self) : UInt64(index.number(UInt32.self))
+            let end = address(&index)
+            guard !index.hasFailed else { return }
+            var function = reader(at: functions &+ Int(clamping: offset))
+            function.skip(isOld ? 8 : 4)
+            var name = reader(at: names + Int(function.number(UInt32.self)))
+            let text = name.string()
+            if entry < end, !function.hasFailed, !name.hasFailed, !text.isEmpty { body(entry, end, text) }
+            entry = end
+        }
+    }
+
     private func reader(at offset: Int) -> CallFrameReader {
         CallFrameReader(from: start + min(max(offset, 0), byteCount), to: start + byteCount)
     }

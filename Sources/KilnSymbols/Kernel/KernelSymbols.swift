@@ -127,6 +127,13 @@ public struct KernelSymbols: Sendable {
             module: modules[Int(function.module)], start: starts[index])
     }
 
+    /// All functions, by address.
+    func forEachFunction(_ body: (_ name: String, _ module: String, _ address: UInt64) -> Void) {
+        for (index, function) in functions.enumerated() where function.isNamed {
+            body(String(decoding: names[function.name], as: UTF8.self), modules[Int(function.module)], starts[index])
+        }
+    }
+
     /// The functions of x86-64 with which an interrupt enters the kernel, from the first to behind the last; nil if there are none. Exceptions
     /// and system calls have others (arch/x86/include/asm/idtentry.h).
     public var interruptEntries: Range<UInt64>? {

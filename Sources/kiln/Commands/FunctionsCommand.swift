@@ -1,46 +1,79 @@
 import ArgumentParser
-import Glibc
 import KilnKernel
 import KilnModel
 import KilnSymbols
 
-/// `kiln functions`: counts calls of functions.
+/// `kiln functions`: counts and times calls of functions, and lists what can be probed.
 struct FunctionsCommand: ParsableCommand {
-    static let configuration = CommandConfiguration(commandName: "functions", abstract: "Counts and times calls of functions.")
+    static let configuration = CommandConfiguration(
+        commandName: "functions",
+        abstract: "Counts calls of functions, times them (--time), or lists those that can be probed (--list).",
+        discussion: """
+            Functions of a process's program or libraries (--lib), of a command's program, or of a file in every process that runs it. Functions \
+            without a symbol are found by call frame information and have the name FILE+0xSTART. Each call of a probed function costs the target about a \
+            microsecond, in many virtual machines ten: where probes take more than --max-cost, the most called functions are no longer counted.
+              kiln functions -p 1234 '*Command' -i 10
+              kiln functions -p 1234 --time 'dict*' --exclude '*Safe*' -d 10
+              kiln functions -p 1234 --lib libc malloc free
+              kiln functions /usr/bin/redis-server 'zset*' -d 60
+              kiln functions '*' --time -- ./program
+              kiln functions --list /usr/bin/redis-server '*Command'
+              kiln functions --list 'kernel:tcp_*'
+            """
+    )
+
+    @OptionGroup var patterns: FunctionPatternOptions
 
     @OptionGroup var whom: WhomOptions
-    @OptionGroup var options: FunctionSessionOptions
-    @OptionGroup var length: LengthOptions
-    @OptionGroup var programs: ProgramOptions
-    @OptionGroup var kernel: KernelOptions
-    @Argument var patterns: [String] = []
-    /// A word of the command behind `--`.
-    @Option(name: .customLong("command-word"), help: .hidden) var command: [String] = []
 
-    /// The parser takes no command behind `--` beside a list of other words, so each of its words becomes an option.
-    static func separatingCommand(in arguments: [String]) -> [String] {
+    @Flag(help: "List the functions, and do nothing else.")
+    var list = false
+
+    @OptionGroup var options: FunctionSessionOptions
+
+    @OptionGroup var length: LengthOptions
+
+    @OptionGroup var programs: ProgramOptions
+
+    @OptionGroup var kernel: KernelOptions
+
+    @Option(
+        parsing: .remaining, help: ArgumentHelp("Functions of this command's program; all words behind it. The same as --.", valueName: "command"))
+    var command: [String] = []
+
+    /// The parser takes no second list of words behind a list of names: so `--` becomes `--command`.
+    static func withCommandOption(_ arguments: [String]) -> [String] {
         guard arguments.first == configuration.commandName, let terminator = arguments.firstIndex(of: "--") else { return arguments }
-        return arguments[..<terminator] + arguments[arguments.index(after: terminator)...].map { "--command-word=\($0)" }
+        return arguments[..<terminator] + ["--command"] + arguments[(terminator + 1)...]
+    }
+
+    func validate() throws {
+        if list {
+            if whom.all || !whom.tid.isEmpty || !whom.cgroup.isEmpty || !whom.user.isEmpty {
+                throw ValidationError("--list reads files: give a PATH, --pid, --comm, or a command behind --.")
+            }
+            return
+        }
+        if options.children && whom.pid.isEmpty { throw ValidationError("--children needs --pid: give it, or leave --children out.") }
     }
 
     func run() throws {
         let began = MonotonicClock.now()
         try reportingErrors {
+            let pids = try whom.pid + FunctionPatternOptions.pids(named: whom.comm)
+            let program = whom.isGiven ? nil : command.first
+            if list {
+                return try FunctionListing(chosen: ChosenFunctions(patterns, pids: pids, program: program)).write(to: .standardOutput, json: options.json)
+            }
             try requireLimits()
             try kernel.require()
+            try Output.requireStandardOutput()
+            try programs.validateForKernel()
+            let functions = try SessionFunctions(ChosenFunctions(patterns, pids: pids, program: program), timing: options.timing)
             let whom = try Whom(whom, command, to: "count functions of", children: options.children)
-            let path = patterns[0]
-            let places = try ProbePlaces(of: path)
-            var functions: [SessionFunction] = []
-            for name in places.functionNames.sorted() where patterns.dropFirst().contains(where: { fnmatch($0, name, 0) == 0 }) {
-                for place in places.functions(named: name) where !place.isIndirect {
-                    functions.append(
-                        SessionFunction(recorded: RecordedFunction(name: name, file: path), site: FunctionSite(name: name, file: path, entry: place.offset)))
-                }
-            }
             do {
                 try FunctionSession(options: options, length: length, programs: programs, command: command)
-                    .session(on: whom, functions, refused: [], began: began).run()
+                    .session(on: whom, functions, began: began).run()
             } catch {
                 whom.child?.end()
                 throw error

@@ -26,7 +26,7 @@ struct Kiln: ParsableCommand {
             say("kiln: cannot read its own arguments in /proc. kiln needs the proc file system: mount -t proc proc /proc")
             Glibc.exit(1)
         }
-        let arguments = FunctionsCommand.separatingCommand(in: Array(CommandLine.arguments.dropFirst()))
+        let arguments = FunctionsCommand.withCommandOption(Array(CommandLine.arguments.dropFirst()))
         do {
             var command = try parseAsRoot(arguments)
             try command.run()

@@ -2,12 +2,6 @@ import Glibc
 import KilnKernel
 import KilnModel
 
-/// A function that a session counts.
-struct SessionFunction {
-    let recorded: RecordedFunction
-    let site: FunctionSite
-}
-
 /// Counts and times calls of functions, and lets the dearest go where probes cost too much.
 final class FunctionCounting: Probe {
     static let needs = [Capabilities.functions]

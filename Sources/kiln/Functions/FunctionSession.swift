@@ -11,32 +11,24 @@ struct FunctionSession {
     /// The words behind `--`.
     let command: [String]
 
-    /// - Parameters:
-    ///   - functions: What is counted.
-    ///   - refused: What was asked for and can't be probed.
-    func session(
-        on whom: Whom, _ functions: [SessionFunction], refused: [SessionRecord.Functions.Refused], began: Nanoseconds
-    ) throws -> Session {
-        let started = WallTime(), events = try SessionEvents(), target = whom.target
+    func session(on whom: Whom, _ chosen: SessionFunctions, began: Nanoseconds) throws -> Session {
+        let started = WallTime(), events = try SessionEvents(), target = whom.target, functions = chosen.functions
         let recorded = functions.map(\.recorded), rows: [RowFile] = [.functions(recorded, areTimed: options.time)]
         let directory = DirectorySink(directories: [
             try SessionDirectory(SessionPlace(options.output, target: fileNamePart(target.name.comm), started: started), rows: rows)
         ])
         let isWholeHost = target.pids.isEmpty
         let counting = FunctionCounting(
-            functions, refused: refused, of: whom.members, timing: options.timing, onlyProcess: onlyProcess(whom), descendants: whom.descendants,
+            functions, refused: chosen.refused, of: whom.members, timing: options.timing, onlyProcess: onlyProcess(whom), descendants: whom.descendants,
             limit: options.maxCost < 100 ? options.maxCost / 100 : nil,
-            targetCPU: {
-                if isWholeHost { return hostCPU() }
-                target.refresh()
-                return target.cpu
-            })
+            targetCPU: { isWholeHost ? hostCPU() : target.cpu })
         let printing: any Sink =
             options.json
             ? JSONSink()
             : FunctionTableSink(recorded, isTimed: options.time, top: options.top, histograms: options.histograms, directory: directory)
         var plan = Session.Plan(
-            targets: [target], probes: [counting], sinks: [Announcement()] + programs.sinks(printingLosses: options.json) + [directory, printing],
+            targets: [target], probes: [counting],
+            sinks: [Announcement { chosen.remarks }] + programs.sinks(printingLosses: options.json) + [directory, printing],
             length: length, began: began, started: started, interval: Nanoseconds(UInt64(options.interval * 1e9))
         )
         plan.rows = rows

@@ -1,4 +1,5 @@
 import KilnModel
+import PrintableText
 
 /// Functions as tables on standard output: after each interval, and at the end for the whole session.
 struct FunctionTableSink: Sink {
@@ -63,8 +64,15 @@ struct FunctionTableSink: Sink {
             .sorted { ($1.counts.calls, $0.name) < ($0.counts.calls, $1.name) }
         guard !called.isEmpty else { return ["no probed function was called"] }
         let shown = Array(called.prefix(top))
-        var table = Table(["FUNCTION", seconds == nil ? "calls" : "calls/s"] + (isTimed ? ["p50", "p99", "max", "total", "self"] : []), leftAligned: 1)
-        for row in shown { table.add([row.name, amount(row.counts.calls, seconds)] + (isTimed ? times(row.counts) : [])) }
+        let neverReturned = shown.contains { $0.counts.neverReturned != 0 }
+        var table = Table(
+            ["FUNCTION", seconds == nil ? "calls" : "calls/s"] + (isTimed ? ["p50", "p99", "max", "total", "self"] : [])
+                + (neverReturned ? ["never returned"] : []), leftAligned: 1)
+        for row in shown {
+            table.add(
+                [short(row.name), amount(row.counts.calls, seconds)] + (isTimed ? times(row.counts) : [])
+                    + (neverReturned ? [row.counts.neverReturned == 0 ? "-" : grouped(row.counts.neverReturned)] : []))
+        }
         var lines = [Line].table(table.lines)
         if isTimed {
             let sparklines = Sparklines(shown.map(\.counts.time))
@@ -78,6 +86,12 @@ struct FunctionTableSink: Sink {
         let line = IntervalText.restLine(
             called.count - shown.count, "functions", amount: " with \(grouped(rest)) calls", in: seconds == nil ? "session.json" : "functions.jsonl")
         return lines + [line].compactMap(\.self)
+    }
+
+    /// A name's beginning and end: templates of C++ have names of hundreds of characters.
+    private func short(_ name: String) -> String {
+        let most = 60, printable = name.printable
+        return printable.count <= most ? printable : "\(printable.prefix(most - 25))…\(printable.suffix(24))"
     }
 
     private func amount(_ calls: UInt64, _ seconds: Double?) -> String {
