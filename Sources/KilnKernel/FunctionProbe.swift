@@ -132,10 +132,9 @@ public struct FunctionProbe: ~Copyable {
         public let stepped: Nanoseconds
     }
 
-    /// Measures it at functions of kiln itself, with the same programs.
-    public func measureCost() throws(KernelError) -> CallCosts {
+    /// Measures it at functions of kiln itself, with the same programs. `empty`: with one that does nothing, for comparison.
+    public func measureCost(calls batch: UInt32 = 100, empty: Bool = false) throws(KernelError) -> CallCosts {
         let functions = [kiln_trial_function(false), kiln_trial_function(true)]
-        let batch: UInt32 = 100
         func times() -> [UInt64] {
             functions.map { function in
                 let times = (0..<3).map { _ in kiln_time_calls(function, batch) / UInt64(batch) }.sorted()
@@ -149,7 +148,8 @@ public struct FunctionProbe: ~Copyable {
             let offsets = functions.map { program == "function_left" ? $0.at_return : $0.entry }
             links.append(
                 try FunctionLink(
-                    of: try object.find(program: program), at: offsets.map { ProbedInstruction(offset: $0, cookie: cookie) }, file: "/proc/self/exe",
+                    of: try object.find(program: empty ? "function_trapped" : program), at: offsets.map { ProbedInstruction(offset: $0, cookie: cookie) },
+                    file: "/proc/self/exe",
                     pid: getpid(), asReturnProbes: program == "function_returned", atOnce: atOnce))
         }
         let after = times()

@@ -13,6 +13,8 @@ final class FunctionCounting: Probe {
     private let descendants: (() -> [Int32])?
     private let refused: [SessionRecord.Functions.Refused]
     private let budget: FunctionBudget?
+    /// What a call costs besides, because its stack is taken; and what stops that.
+    private let stacks: (cost: Nanoseconds, stop: () -> Void)?
     private let targetCPU: () -> Nanoseconds
     private var probe: FunctionProbe?
     private var refusedByKernel: [Int: String] = [:]
@@ -24,6 +26,7 @@ final class FunctionCounting: Probe {
     private var firstCPU = Nanoseconds.zero
     private var share = 0.0
     private var letGo: [Int: Nanoseconds] = [:]
+    private var takesStacks: Bool
 
     /// The least time between two looks at the cost.
     private static let span = Nanoseconds(90_000_000)
@@ -35,8 +38,10 @@ final class FunctionCounting: Probe {
     ///   - targetCPU: The target's CPU time so far.
     init(
         _ functions: [SessionFunction], refused: [SessionRecord.Functions.Refused], of members: Members, timing: FunctionTiming, onlyProcess: Int32? = nil,
-        descendants: (() -> [Int32])? = nil, limit: Double?, targetCPU: @escaping () -> Nanoseconds
+        descendants: (() -> [Int32])? = nil, limit: Double?, stacks: (cost: Nanoseconds, stop: () -> Void)? = nil, targetCPU: @escaping () -> Nanoseconds
     ) {
+        self.stacks = stacks
+        takesStacks = stacks != nil
         self.functions = functions
         self.refused = refused
         self.members = members
@@ -101,13 +106,19 @@ final class FunctionCounting: Probe {
         self.last = (now, cpu, calls)
         let spentNow = calls.indices.map { index -> Nanoseconds in
             guard index < last.calls.count, probe?.isProbed[index] == true else { return .zero }
-            let each = probe?.isEmulated[index] == true ? costs.emulated : costs.stepped
+            let each = (probe?.isEmulated[index] == true ? costs.emulated : costs.stepped) + (takesStacks ? stacks?.cost ?? .zero : .zero)
             return Nanoseconds((calls[index] &- last.calls[index]) &* each.count)
         }
         spent += spentNow.reduce(0.0) { $0 + Double($1.count) }
         let decision = budget.decide(costs: spentNow, cpu: cpu - last.cpu, in: now - last.time)
         share = spent / max(Double((cpu - firstCPU).count), 1)
         guard !decision.letGo.isEmpty else { return }
+        if takesStacks, let stacks {
+            takesStacks = false
+            stacks.stop()
+            say("kiln: no more stacks of callers are taken, because they cost too much (--max-cost)")
+            return self.last = (MonotonicClock.now(), targetCPU(), try probe?.callCounts() ?? calls)
+        }
         try probe?.letGo(decision.letGo)
         let counted = try probe?.callCounts() ?? calls
         for function in decision.letGo { letGo[function] = now - began }

@@ -18,9 +18,21 @@ struct FunctionSession {
             try SessionDirectory(SessionPlace(options.output, target: fileNamePart(target.name.comm), started: started), rows: rows)
         ])
         let isWholeHost = target.pids.isEmpty
+        var sampling = try SamplingOptions.parse([])
+        sampling.frequencyArgument = FrequencyArgument(hertz: 0)
+        let folding = options.callers ? StackFolding(targets: target.pids, sampling) : nil
+        let callers = folding.map { folding in
+            StackSampling(
+                of: whom.members, sampling, folding: folding,
+                known: {
+                    if isWholeHost { return folding.code(ofProcesses: (try? ProcFS().pids()) ?? []) }
+                    return folding.code(ofProcesses: whom.isCommand ? [getpid(), getppid()] : whom.descendants?() ?? [])
+                },
+                events: callerEvents(of: functions), descendants: whom.descendants, asOne: target.pids.count > 1)
+        }
         let counting = FunctionCounting(
             functions, refused: chosen.refused, of: whom.members, timing: options.timing, onlyProcess: onlyProcess(whom), descendants: whom.descendants,
-            limit: options.maxCost < 100 ? options.maxCost / 100 : nil,
+            limit: options.maxCost < 100 ? options.maxCost / 100 : nil, stacks: callers.map { callers in (Self.stackCost, { callers.detachEvents() }) },
             targetCPU: { isWholeHost ? hostCPU() : target.cpu })
         let printing: any Sink =
             options.json
@@ -29,7 +41,7 @@ struct FunctionSession {
         var plan = Session.Plan(
             targets: [target], probes: [counting],
             sinks: [Announcement { chosen.remarks }] + programs.sinks(printingLosses: options.json) + [directory, printing],
-            length: length, began: began, started: started, interval: Nanoseconds(UInt64(options.interval * 1e9))
+            length: length, began: began, started: started, folding: folding, interval: Nanoseconds(UInt64(options.interval * 1e9))
         )
         plan.rows = rows
         plan.drainEvery = Nanoseconds(100_000_000)
@@ -37,6 +49,20 @@ struct FunctionSession {
         plan.command = whom.child
         plan.keepsRunStatistics = programs.bpfStatistics
         return try Session(plan, events: events)
+    }
+
+    /// Of a stack with a mean depth of some twenty frames; Benchmarks/costs.md has what it was measured by.
+    private static let stackCost = Nanoseconds(5_000)
+
+    /// An event for each file: all its functions, so that the innermost frame is the function.
+    private func callerEvents(of functions: [SessionFunction]) -> [Event] {
+        let files = Dictionary(grouping: functions, by: \.site.file).sorted { $0.key < $1.key }
+        return files.enumerated().map { index, file in
+            let name = files.count == 1 ? "callers" : "callers-\(index + 1)"
+            return Event(
+                RecordedEvent(name: name, fileName: name, every: 1),
+                at: .functions(file: file.key, places: file.value.map { FunctionPlace(offset: $0.site.entry) }, atReturn: false))
+        }
     }
 
     /// Where one process is the only member, nobody else needs to be trapped.

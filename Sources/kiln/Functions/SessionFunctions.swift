@@ -17,6 +17,11 @@ struct SessionFunctions {
 
     /// Throws a `Failure` if no function can be counted.
     init(_ chosen: ChosenFunctions, timing: FunctionTiming) throws {
+        guard chosen.kernel.isEmpty, chosen.files.allSatisfy(\.staticProbes.isEmpty) else {
+            throw Failure(
+                "functions of the kernel and static probes can't be counted by kiln functions, only listed (--list). `kiln record -e usdt:…` records static probes.",
+                status: 64)
+        }
         remarks = chosen.remarks
         for part in chosen.files { add(part, timing) }
         guard !functions.isEmpty else {
@@ -29,7 +34,7 @@ struct SessionFunctions {
     }
 
     private mutating func add(_ part: ChosenFunctions.OfFile, _ timing: FunctionTiming) {
-        let list = part.list, parts = PartsOfFunctions(list)
+        let list = part.list, parts = PartsOfFunctions(list, probed: Set(part.functions.lazy.filter { $0.obstacle == nil }.map(\.address)))
         for (function, name) in zip(part.functions, part.functions.distinctNames) {
             let recorded = RecordedFunction(name: name, file: part.file.name)
             if let obstacle = function.obstacle {
@@ -60,13 +65,17 @@ struct SessionFunctions {
     }
 }
 
-/// The parts of functions that stand elsewhere in their file (`NAME.cold`): a function may return there, too.
+/// Where functions end, in all their parts: a function may return in a part that stands elsewhere in its file (`NAME.cold`), too.
+///
+/// A jump to another function ends it as a return does, if that other function isn't probed. If it is, both return together.
 private struct PartsOfFunctions {
     private let list: FunctionList
+    private let probed: Set<UInt64>
     private let parts: [UInt64: FunctionList.Function]
 
-    init(_ list: FunctionList) {
+    init(_ list: FunctionList, probed: Set<UInt64>) {
         self.list = list
+        self.probed = probed
         var parts: [UInt64: FunctionList.Function] = [:]
         for index in 0..<list.count where list.isPart(index) {
             let function = list.function(index)
@@ -75,21 +84,24 @@ private struct PartsOfFunctions {
         self.parts = parts
     }
 
-    /// `mayJump`: the function may end by a jump to another one.
+    /// `mayJump`: the function may end by a jump that is not among `returns`.
     func returnPlaces(of function: FunctionList.Function) throws(ReturnPlacesError) -> (returns: [UInt64], mayJump: Bool) {
-        let main = try list.returnPlaces(of: function)
-        var returns = main.returns, mayJump = !main.indirectJumps.isEmpty
-        var seen: Set<UInt64> = []
-        for jump in main.tailJumps {
-            guard let part = parts[jump.target] else {
-                mayJump = true
-                continue
-            }
-            guard seen.insert(part.address).inserted else { continue }
+        var returns: [UInt64] = [], mayJump = false, seen: Set<UInt64> = []
+        var rest = [function]
+        while let part = rest.popLast() {
             let places = try list.returnPlaces(of: part)
             returns += places.returns
-            let isInside: (UInt64) -> Bool = { $0 >= function.address && $0 - function.address < function.size ?? 0 }
-            if places.tailJumps.contains(where: { !isInside($0.target) }) { mayJump = true }
+            if !places.indirectJumps.isEmpty { mayJump = true }
+            for jump in places.tailJumps {
+                if jump.target >= function.address && jump.target - function.address < function.size ?? 0 { continue }
+                if let next = parts[jump.target] {
+                    if seen.insert(next.address).inserted { rest.append(next) }
+                } else if jump.isConditional || probed.contains(jump.target) {
+                    mayJump = true
+                } else {
+                    returns.append(jump.offset)
+                }
+            }
         }
         return (returns, mayJump)
     }

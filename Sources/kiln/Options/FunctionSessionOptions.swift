@@ -7,6 +7,12 @@ struct FunctionSessionOptions: ParsableArguments {
     var time = false
 
     @Flag(
+        help: ArgumentHelp(
+            "Record the stack of each call, too: callers.folded and a flamegraph of who calls.",
+            discussion: "That takes several times as long as counting. Once --max-cost lets a function go, no more stacks are taken."))
+    var callers = false
+
+    @Flag(
         name: .customLong("return-probes"),
         help: ArgumentHelp(
             "With --time: see returns by return probes instead of at return instructions.",

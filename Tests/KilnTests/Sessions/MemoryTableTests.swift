@@ -14,7 +14,7 @@ struct MemoryTableTests {
             .flatMap { $0.components(separatedBy: " | ")[1].components(separatedBy: "`") }
         let objects = [
             ("redis", kiln_redis_object()), ("client", kiln_client_object()), ("trace", kiln_trace_object()),
-            ("syscalls", kiln_syscalls_object()), ("stacks", kiln_stacks_object()),
+            ("syscalls", kiln_syscalls_object()), ("stacks", kiln_stacks_object()), ("functions", kiln_functions_object()),
         ]
         var declared: Set<String> = []
         for (name, object) in objects { declared.formUnion(try BPFObject(object, name: name).mapNames) }
