@@ -39,7 +39,7 @@ struct FunctionSession {
             ? JSONSink()
             : FunctionTableSink(recorded, isTimed: options.time, top: options.top, histograms: options.histograms, directory: directory)
         var plan = Session.Plan(
-            targets: [target], probes: [counting],
+            targets: [target], probes: [counting] + (callers.map { [$0 as any Probe] } ?? []),
             sinks: [Announcement { chosen.remarks }] + programs.sinks(printingLosses: options.json) + [directory, printing],
             length: length, began: began, started: started, folding: folding, interval: Nanoseconds(UInt64(options.interval * 1e9))
         )

@@ -215,10 +215,11 @@ extension KernelTests {
 
         @Test func callersAreWholeStacksOfEachCall() throws {
             let source = """
+                #include <unistd.h>
                 __attribute__((noinline)) void counted(void) { asm volatile(""); }
                 __attribute__((noinline)) void one(void) { for (int i = 0; i < 211; i++) counted(); asm volatile(""); }
                 __attribute__((noinline)) void other(void) { for (int i = 0; i < 307; i++) counted(); asm volatile(""); }
-                int main() { one(); other(); return 0; }
+                int main() { usleep(300000); one(); other(); usleep(300000); return 0; }
                 """
             let directory = temporaryDirectory()
             defer { try? FileManager.default.removeItem(atPath: directory) }
