@@ -172,8 +172,15 @@ static long end_one(__u32 step, struct ending *at)
 static __always_inline void end_calls(struct call_stack *stack, __u64 sp, __u64 now, __u32 row)
 {
 	struct ending at = { .stack = stack, .sp = sp, .now = now, .row = row };
+	struct kiln_open_call *call = stack->top == NO_CALL ? NULL : call_at(stack->top);
 
-	bpf_loop(OPEN_CALLS_MOST, end_one, &at, 0);
+	if (call && call->sp == sp && call->row == row) { /* as a rule, and then no other */
+		at.found = true;
+		end_call(stack, call, now);
+		call = stack->top == NO_CALL ? NULL : call_at(stack->top);
+	}
+	if (call && call->sp <= sp)
+		bpf_loop(OPEN_CALLS_MOST, end_one, &at, 0);
 	/* With return probes, each of the calls at one stack pointer has a return of its own. */
 	if (!at.found && stack->returned != sp)
 		lose(KILN_LOST_RETURNS_WITHOUT_ENTRY, 1);

@@ -50,16 +50,11 @@ static __always_inline struct call_stack *find_stack(struct pt_regs *context, __
 /* With return probes: the kernel omits the return of this call. */
 static __always_inline bool is_return_omitted(void)
 {
-	struct uprobe_task *probes = NULL;
-	unsigned int depth = 0;
 	struct task_struct *task = bpf_get_current_task_btf();
 
 	if (!options.return_probes || !bpf_core_field_exists(task->utask))
 		return false;
-	bpf_core_read(&probes, sizeof probes, &task->utask);
-	if (probes)
-		bpf_core_read(&depth, sizeof depth, &probes->depth);
-	return depth >= KILN_PROBED_RETURNS_MOST;
+	return task->utask && task->utask->depth >= KILN_PROBED_RETURNS_MOST;
 }
 
 SEC("uprobe")
