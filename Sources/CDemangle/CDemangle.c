@@ -54,9 +54,10 @@ size_t kiln_demangle_itanium_signature(const char *mangled, char *name, size_t r
 {
 	struct output output = { .bytes = name, .room = room };
 
-	if (setjmp(output.full))
+	if (setjmp(output.full) || rust_demangle_callback(mangled, DMGL_NO_OPTS, append, &output))
 		return 0;
-	return cplus_demangle_v3_callback(mangled, DMGL_PARAMS | DMGL_ANSI, append, &output) ? output.count : 0;
+	output.count = 0;
+	return cplus_demangle_v3_callback(mangled, DMGL_PARAMS | DMGL_ANSI | DMGL_RET_DROP, append, &output) ? output.count : 0;
 }
 
 // From the Swift runtime, which every Swift program contains; no header declares it.

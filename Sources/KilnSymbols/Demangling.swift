@@ -22,11 +22,8 @@ public func demangled(_ name: String) -> String? {
 
 /// The source name of a C++ symbol with its parameters, which tell overloaded functions apart. Nil for other names.
 public func demangledSignature(_ name: String) -> String? {
-    guard name.hasPrefix("_Z"), name.utf8.count <= Demangling.longestSymbol,
-        // Rust's older names are C++ names with a hash.
-        let plain = demangled(name), let text = Demangling.text({ kiln_demangle_itanium_signature(name, $0, $1) }), text.hasPrefix(plain)
-    else { return nil }
-    return text
+    guard name.hasPrefix("_Z"), name.utf8.count <= Demangling.longestSymbol else { return nil }
+    return Demangling.text { kiln_demangle_itanium_signature(name, $0, $1) }
 }
 
 private enum Demangling {

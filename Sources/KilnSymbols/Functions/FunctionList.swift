@@ -271,7 +271,7 @@ extension FunctionList.Obstacle: CustomStringConvertible {
         switch self {
         case .linkageStub: "in the procedure linkage table"
         case .indirect: "IFUNC"
-        case .part: "parts of functions"
+        case .part: "jumped to, not called"
         case .outsideCode: "outside of the executable segments"
         case .unreadable: "without bytes in the file"
         case .tooShort: "shorter than an instruction"

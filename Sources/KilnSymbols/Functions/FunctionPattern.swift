@@ -21,26 +21,26 @@ struct Glob {
     }
 
     private let tokens: [Token]
-    /// The pattern holds neither `*` nor `?` nor a set.
-    let isLiteral: Bool
 
     init(_ pattern: String) throws(FunctionPatternError) {
         var tokens: [Token] = []
         var rest = Array(pattern.utf8)[...]
-        var isLiteral = true
         while let byte = rest.popFirst() {
             switch byte {
             case UInt8(ascii: "*"):
                 if case .any? = tokens.last { continue }
                 tokens.append(.any)
-                isLiteral = false
             case UInt8(ascii: "?"):
                 tokens.append(.one)
-                isLiteral = false
             case UInt8(ascii: "["):
-                guard let set = Self.set(&rest) else { throw FunctionPatternError(pattern: pattern, reason: "has a [ without ]; write \\[ for the character") }
-                tokens.append(set)
-                isLiteral = false
+                // Without ] it means itself, as in a shell.
+                var inside = rest
+                if let set = Self.set(&inside) {
+                    tokens.append(set)
+                    rest = inside
+                } else {
+                    tokens.append(.byte(byte))
+                }
             case UInt8(ascii: "\\"):
                 guard let next = rest.popFirst() else { throw FunctionPatternError(pattern: pattern, reason: "ends with a backslash") }
                 tokens.append(.byte(next))
@@ -48,7 +48,6 @@ struct Glob {
             }
         }
         self.tokens = tokens
-        self.isLiteral = isLiteral
     }
 
     private static func set(_ rest: inout ArraySlice<UInt8>) -> Token? {
@@ -157,15 +156,35 @@ private final class RegularExpression {
     func matches(_ name: String) -> Bool { regexec(&compiled, name, 0, nil, 0) == 0 }
 }
 
-/// Which functions are meant, by their names. A pattern is held against the linker's name and, for C++, Rust and Swift, against the names for
-/// people, without and with parameters.
-public struct FunctionPatterns {
-    private enum Pattern {
-        case glob(Glob, text: String)
-        case expression(RegularExpression)
+/// The forms of one name, made when a pattern needs them: demangling takes most of the time.
+private struct NameForms {
+    let symbol: String
+    private(set) lazy var plain = demangled(symbol)
+    private(set) lazy var signature = demangledSignature(symbol)
 
-        func matches(_ name: String) -> Bool {
-            switch self {
+    init(_ symbol: String) { self.symbol = symbol }
+}
+
+/// Which functions are meant, by their names. A pattern is held against the linker's name and, for C++, Rust and Swift, against the name for
+/// people: without parameters or, if the pattern has a parenthesis, with them.
+public struct FunctionPatterns {
+    private struct Pattern {
+        enum Form {
+            case glob(Glob, text: String)
+            case expression(RegularExpression)
+        }
+
+        let form: Form
+        let hasParameters: Bool
+
+        func matches(_ name: inout NameForms) -> Bool {
+            if matches(name.symbol) { return true }
+            if hasParameters { return name.signature.map(matches) ?? false }
+            return name.plain.map(matches) ?? false
+        }
+
+        private func matches(_ name: String) -> Bool {
+            switch form {
             case .glob(let glob, let text):
                 // A name may hold *, [ and ?: `operator*`.
                 if name == text { return true }
@@ -185,7 +204,10 @@ public struct FunctionPatterns {
     public init(_ included: [String] = [], excluding excluded: [String] = [], isRegex: Bool = false) throws(FunctionPatternError) {
         func pattern(_ text: String) throws(FunctionPatternError) -> Pattern {
             if text.isEmpty { throw FunctionPatternError(pattern: "''", reason: "is empty") }
-            return isRegex ? .expression(try RegularExpression(text)) : .glob(try Glob(text), text: text)
+            if isRegex {
+                return Pattern(form: .expression(try RegularExpression(text)), hasParameters: text.contains("\\(") || text.contains("[(]"))
+            }
+            return Pattern(form: .glob(try Glob(text), text: text), hasParameters: text.contains("("))
         }
         self.included = included
         var includes: [Pattern] = [], excludes: [Pattern] = []
@@ -195,24 +217,21 @@ public struct FunctionPatterns {
         self.excludes = excludes
     }
 
-    /// Which pattern takes a function with one of these names, by the number of the name. `matched` gets the numbers of all patterns that do.
+    /// Which of the names of one function is meant, by its number: the first that a pattern takes. Nil: none is, or the function is excluded.
+    /// `matched` gets the numbers of all patterns that take one.
     public func choose(_ names: [String], matched: inout Set<Int>) -> Int? {
         if includes.isEmpty && excludes.isEmpty { return 0 }
-        let forms = names.map { name in [name] + (demangled(name).map { [$0] } ?? []) + (demangledSignature(name).map { [$0] } ?? []) }
-        if excludes.contains(where: { pattern in forms.contains { $0.contains(where: pattern.matches) } }) { return nil }
+        var forms = names.map { NameForms($0) }
+        for pattern in excludes {
+            for index in forms.indices where pattern.matches(&forms[index]) { return nil }
+        }
         if includes.isEmpty { return 0 }
         var chosen: Int?
         for (number, pattern) in includes.enumerated() {
-            guard let index = forms.firstIndex(where: { $0.contains(where: pattern.matches) }) else { continue }
+            guard let index = forms.indices.first(where: { pattern.matches(&forms[$0]) }) else { continue }
             matched.insert(number)
             chosen = min(chosen ?? index, index)
         }
         return chosen
-    }
-
-    /// Whether a name that is not mangled is meant.
-    public func matches(_ name: String) -> Bool {
-        var matched: Set<Int> = []
-        return choose([name], matched: &matched) != nil
     }
 }

@@ -30,7 +30,10 @@ public struct KernelFunctions: Sendable {
             return
         }
         var found: [Function] = []
-        try KernelSymbols(readingFrom: symbols).forEachFunction { found.append(Function(name: $0, module: $1, address: $2)) }
+        try KernelSymbols(readingFrom: symbols).forEachFunction { name, module, address in
+            // Parts of functions, which nobody calls.
+            if !name.hasSuffix(".cold") { found.append(Function(name: name, module: module, address: address)) }
+        }
         functions = found
         areKnownAsProbeable = false
     }

@@ -1,6 +1,6 @@
 /// Why the kernel places no uprobe on an instruction (`arch/x86/kernel/uprobes.c`): it runs a copy of the instruction elsewhere, one step, and
 /// knows of some that this doesn't do. Found by asking Linux 6.18 for each encoding; the test asks the running kernel again.
-public enum RefusedInstruction: Equatable, Sendable {
+public enum RefusedInstruction: Hashable, Sendable {
     /// The bytes are no instruction.
     case undecodable
     /// A `lock` or segment prefix (26, 2e, 36, 3e), as in `lock decl (%rdi)` and `notrack jmp`.
@@ -13,7 +13,7 @@ public enum RefusedInstruction: Equatable, Sendable {
     case vector
 
     /// Nil: the kernel takes the first instruction of these bytes.
-    init?(at bytes: UnsafeRawBufferPointer) {
+    public init?(at bytes: UnsafeRawBufferPointer) {
         if let prefix = bytes.prefix(Instruction.longest).prefix(while: Self.isPrefix).first(where: Self.refusedPrefixes.contains) {
             self = .prefix(prefix)
             return
@@ -43,11 +43,11 @@ public enum RefusedInstruction: Equatable, Sendable {
         }
     }
 
-    /// Opcodes of one byte.
+    /// Opcodes of one byte; prefixes are none.
     private static func isRefused(_ opcode: UInt8) -> Bool {
         switch opcode {
-        case 0x06, 0x07, 0x0e, 0x16, 0x17, 0x1e, 0x1f, 0x26, 0x27, 0x2e, 0x2f, 0x36, 0x37, 0x3e, 0x3f, 0x60, 0x61, 0x6c...0x6f, 0x82, 0x9a,
-            0xcc...0xcf, 0xd4, 0xd6, 0xe4...0xe7, 0xea, 0xec...0xf1, 0xf4, 0xfa, 0xfb:
+        case 0x06, 0x07, 0x0e, 0x16, 0x17, 0x1e, 0x1f, 0x27, 0x2f, 0x37, 0x3f, 0x60, 0x61, 0x6c...0x6f, 0x82, 0x9a, 0xcc...0xcf, 0xd4, 0xd6,
+            0xe4...0xe7, 0xea, 0xec...0xef, 0xf1, 0xf4, 0xfa, 0xfb:
             true
         default: false
         }

@@ -104,6 +104,7 @@ struct EventNames {
         }
         let path = try path(String(text[..<colon]), in: event)
         var name = String(text[text.index(after: colon)...]), distance: UInt64 = 0
+        if let unnamed = try unnamedFunction(name, in: path) { return .functions(file: path, places: [FunctionPlace(offset: unnamed)], atReturn: atReturn) }
         if let plus = name.lastIndex(of: "+") {
             let digits = name[name.index(after: plus)...]
             let number = digits.hasPrefix("0x") ? UInt64(digits.dropFirst(2), radix: 16) : UInt64(digits)
@@ -130,6 +131,15 @@ struct EventNames {
             if let size = function.size, distance >= size { throw Failure("\(event): \(name) has \(size) bytes, so it has no instruction at +\(distance).") }
         }
         return .functions(file: path, places: functions.map { FunctionPlace(offset: $0.offset &+ distance) }, atReturn: atReturn)
+    }
+
+    /// The place of a function without a symbol, whose name is FILE+0xSTART; nil for another name.
+    private func unnamedFunction(_ name: String, in path: String) throws -> UInt64? {
+        guard let file = FilePath(path).lastComponent?.string, name.hasPrefix(file + "+0x") else { return nil }
+        do {
+            let found = try FunctionList(of: path).select(FunctionPatterns([name])).functions.first
+            return found.flatMap { $0.obstacle == nil ? $0.offset : nil }
+        } catch { throw Failure("cannot read the functions of \(path): \(error).") }
     }
 
     /// `text`: `PATH:PROVIDER:NAME`
@@ -167,20 +177,12 @@ struct EventNames {
         for pid in pids {
             if let mapped = mappedFile(given, of: pid) { return mapped }
         }
-        for folder in (getenv("PATH").map { String(cString: $0) } ?? "").split(separator: ":") where access("\(folder)/\(given)", X_OK) == 0 {
-            return "\(folder)/\(given)"
-        }
-        for folder in ["/lib/x86_64-linux-gnu", "/lib64", "/usr/lib", "/usr/local/lib"] {
-            for version in ["", ".so.6", ".so"] where access("\(folder)/\(given)\(version)", R_OK) == 0 { return "\(folder)/\(given)\(version)" }
-        }
+        if let found = FunctionFiles.find(given) { return found }
         throw Failure("no target has mapped a file named \(given), and neither PATH nor the folders of libraries have one: \(event) needs a path.")
     }
 
     private func mappedFile(_ name: String, of pid: Int32) -> String? {
-        let path = mappedCodeFiles(ofProcess: pid).first { path in
-            let file = FilePath(path).lastComponent?.string ?? ""
-            return file == name || file.hasPrefix(name + ".so") || file.hasPrefix(name + "-") && file.contains(".so")
-        }
+        let path = mappedCodeFiles(ofProcess: pid).first { FunctionFiles.isLibrary($0, named: name) }
         return path.map { "/proc/\(pid)/root\($0)" }
     }
 

@@ -30,7 +30,7 @@ struct FunctionListing {
         }
         var lines = [Line(bold: line(["address", "size", "file"], "function"))]
         for row in rows {
-            lines.append(Line(line(row.cells, row.reason.map { "\(row.name): not probed, it \($0)" } ?? row.name)))
+            lines.append(Line(line(row.cells, row.reason.map { "\(row.name): \($0)" } ?? row.name)))
             if lines.count == Self.linesAtOnce {
                 try output.write(lines)
                 lines = []
@@ -53,10 +53,9 @@ struct FunctionListing {
             let file = part.list.fileName.printable
             let names = part.functions.distinctNames
             for (function, name) in zip(part.functions, names) {
+                let reason = function.obstacle.map { "not probed, it \($0)" } ?? part.returnProblem(of: function).map { "counted, not timed: \($0)" }
                 rows.append(
-                    Row(
-                        cells: [hexadecimal(function.address), function.size.map { String($0) } ?? "", file], name: name,
-                        reason: function.obstacle.map { "\($0)" }))
+                    Row(cells: [hexadecimal(function.address), function.size.map { String($0) } ?? "", file], name: name, reason: reason))
             }
             rows += part.staticProbes.map {
                 Row(cells: [part.list.address(ofFileOffset: $0.offset).map(hexadecimal) ?? "", "", file], name: "usdt:\($0.provider):\($0.name)")
@@ -93,13 +92,28 @@ struct FunctionListing {
         }
         for part in chosen.files {
             for function in part.functions {
-                records.append(FunctionRecord(function, file: part.file.name))
+                var record = FunctionRecord(function, file: part.file.name)
+                record.reason_not_timed = part.returnProblem(of: function)?.description
+                records.append(record)
                 try flush(beyond: Self.linesAtOnce)
             }
             records += part.staticProbes.map { FunctionRecord($0, file: part.file.name, address: part.list.address(ofFileOffset: $0.offset)) }
         }
         records += chosen.kernel.map { FunctionRecord($0, isSure: !chosen.kernelIsUnsure) }
         try flush(beyond: 0)
+    }
+}
+
+extension ChosenFunctions.OfFile {
+    /// Go takes no return probes, so its functions are timed at their return instructions, if these are known.
+    func returnProblem(of function: FunctionList.Function) -> ReturnPlacesError? {
+        guard list.isGo, function.obstacle == nil else { return nil }
+        do throws(ReturnPlacesError) {
+            _ = try list.returnPlaces(of: function)
+            return nil
+        } catch {
+            return error
+        }
     }
 }
 
@@ -136,6 +150,8 @@ struct FunctionRecord: Encodable {
     var can_be_probed: Bool?
     /// Why not: what the function is or does.
     var reason: String?
+    /// Why its calls can be counted, but their time can't be measured.
+    var reason_not_timed: String?
 
     init(_ function: FunctionList.Function, file: String) {
         name = function.signature
