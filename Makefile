@@ -14,7 +14,7 @@ PROTOCOLS      := bpf/protocols/redis
 TEST_PROTOCOLS := Tests/ToyProtocol
 
 REQUESTS := $(foreach protocol,$(notdir $(PROTOCOLS)),$(protocol) $(protocol)-client $(protocol)-trace)
-OBJECTS  := $(REQUESTS:%=bpf/build/%.bpf.o) bpf/build/syscalls.bpf.o bpf/build/syscall_times.bpf.o bpf/build/stacks.bpf.o bpf/build/exec.bpf.o bpf/build/call_trace.bpf.o
+OBJECTS  := $(REQUESTS:%=bpf/build/%.bpf.o) bpf/build/syscalls.bpf.o bpf/build/syscall_times.bpf.o bpf/build/stacks.bpf.o bpf/build/exec.bpf.o bpf/build/call_trace.bpf.o bpf/build/functions.bpf.o
 TEST_OBJECTS := $(TEST_PROTOCOLS:Tests/%=bpf/build/%.bpf.o)
 BPF_HEADERS := $(wildcard bpf/*/*.h bpf/*/*/*.h)
 BPF_ARCH := $(ARCH:x86_64=x86)
@@ -67,6 +67,7 @@ bpf: deps-build                  ## compile the BPF programs
 	@$(MAKE) --no-print-directory $(OBJECTS) $(TEST_OBJECTS) bpf/build/stack_check.bpf.o bpf/build/observers.bpf.o bpf/build/syscall_names.inc bpf/build/errno_names.inc bpf/build/signal_names.inc
 
 bpf/build/stacks.bpf.o: bpf/stacks/stacks.bpf.c $(BPF_HEADERS) Makefile
+bpf/build/functions.bpf.o: bpf/functions/functions.bpf.c $(BPF_HEADERS) Makefile
 bpf/build/syscalls.bpf.o: bpf/syscalls/syscalls.bpf.c $(BPF_HEADERS) Makefile
 bpf/build/call_trace.bpf.o: bpf/syscalls/call_trace.bpf.c $(BPF_HEADERS) Makefile
 bpf/build/exec.bpf.o: bpf/exec/exec.bpf.c $(BPF_HEADERS) Makefile

@@ -117,7 +117,7 @@ let package = Package(
                 "TestSupport",
                 "ToyProtocol", .product(name: "SystemPackage", package: "swift-system"),
             ],
-            exclude: ["Output/Golden", "Work/Fixtures"]
+            exclude: ["Functions/Fixtures", "Output/Golden", "Work/Fixtures"]
         ),
     ]
 )

@@ -5,7 +5,7 @@
 
 #if !__has_embed("build/redis.bpf.o") || !__has_embed("build/redis-client.bpf.o") || !__has_embed("build/redis-trace.bpf.o") || \
 	!__has_embed("build/syscalls.bpf.o") || !__has_embed("build/syscall_times.bpf.o") || !__has_embed("build/stacks.bpf.o") || \
-	!__has_embed("build/exec.bpf.o") || !__has_embed("build/call_trace.bpf.o")
+	!__has_embed("build/exec.bpf.o") || !__has_embed("build/call_trace.bpf.o") || !__has_embed("build/functions.bpf.o")
 #error "the BPF objects are missing: run `make bpf` first"
 #endif
 
@@ -34,6 +34,9 @@ OBJECT(exec) = {
 };
 OBJECT(call_trace) = {
 #embed "build/call_trace.bpf.o"
+};
+OBJECT(functions) = {
+#embed "build/functions.bpf.o"
 };
 
 #define BYTES(name) ((struct kiln_object){ name##_bytes, sizeof name##_bytes })
@@ -70,6 +73,10 @@ struct kiln_object kiln_call_trace_object(void)
 {
 	return BYTES(call_trace);
 }
+struct kiln_object kiln_functions_object(void)
+{
+	return BYTES(functions);
+}
 
 #define X(symbol, name, meaning) { name, meaning },
 static const struct kiln_loss request_losses[] = { KILN_REQUEST_LOSSES(X) };
@@ -78,6 +85,7 @@ static const struct kiln_loss syscall_time_losses[] = { KILN_SYSCALL_TIME_LOSSES
 static const struct kiln_loss stack_losses[] = { KILN_STACK_LOSSES(X) };
 static const struct kiln_loss exec_losses[] = { KILN_EXEC_LOSSES(X) };
 static const struct kiln_loss call_losses[] = { KILN_CALL_LOSSES(X) };
+static const struct kiln_loss function_losses[] = { KILN_FUNCTION_LOSSES(X) };
 static const struct kiln_loss stack_ends[] = { KILN_STACK_ENDS(X) };
 static const struct kiln_loss unknown_work[] = { KILN_UNKNOWN_WORK(X) };
 #undef X
@@ -149,6 +157,10 @@ struct kiln_loss kiln_describe_exec_loss(unsigned int loss)
 struct kiln_loss kiln_describe_call_loss(unsigned int loss)
 {
 	return call_losses[loss];
+}
+struct kiln_loss kiln_describe_function_loss(unsigned int loss)
+{
+	return function_losses[loss];
 }
 struct kiln_loss kiln_describe_stack_end(unsigned int end)
 {

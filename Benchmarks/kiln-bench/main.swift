@@ -1,5 +1,5 @@
 // What watching costs: `kiln-bench PATH-TO-KILN [ROUNDS] [PART ...]`, as root; parts: server, bpf, tables, names, samples, sampling, trace,
-// switching, waiting, syscalls, own, tls, truth, instructions, renew-instructions.
+// switching, waiting, syscalls, functions, own, tls, truth, instructions, renew-instructions.
 // `kiln-bench PATH-TO-KILN ROUNDS compare [OBSERVER ...]` holds kiln against every other observer, or those with these words in their
 // names, and writes Benchmarks/comparison/.
 //
@@ -22,6 +22,7 @@ let parts: [(name: String, measure: (Bench) throws -> Void)] = [
     ("switching", { try $0.switching(rounds: rounds) }),
     ("waiting", { try $0.waitingCPU(rounds: 2 * rounds) }),
     ("syscalls", { try $0.timingSyscalls(rounds: 2 * rounds) }),
+    ("functions", { try $0.functions(rounds: rounds) }),
     ("trace", { try $0.traceCPU(rounds: 2 * rounds) }),
     ("own", { try $0.ownCost() }),
     ("tls", { try $0.encryptedCPU(rounds: 2 * rounds) }),

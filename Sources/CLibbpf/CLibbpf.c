@@ -15,6 +15,7 @@
 #include <sys/resource.h>
 #include <sys/signalfd.h>
 #include <sys/syscall.h>
+#include <time.h>
 #include <unistd.h>
 
 int kiln_perf_event_open_cpu_clock(int cpu, unsigned long frequency)
@@ -150,27 +151,68 @@ __attribute__((noinline)) void kiln_probed_function(void)
 	__asm__ volatile("");
 }
 
-/* Finds the function's offset in kiln's file. */
-static int find_probed(struct dl_phdr_info *object, size_t size, void *found)
+/* Finds the offset of a function in kiln's file: `place` holds its address, and then the offset. */
+static int find_probed(struct dl_phdr_info *object, size_t size, void *place)
 {
-	uint64_t address = (uint64_t)kiln_probed_function - object->dlpi_addr;
+	uint64_t address = *(uint64_t *)place - object->dlpi_addr, *found = place;
 
 	(void)size;
 	for (int i = 0; i < object->dlpi_phnum; i++) {
 		const ElfW(Phdr) *segment = &object->dlpi_phdr[i];
 
 		if (segment->p_type == PT_LOAD && address >= segment->p_vaddr && address - segment->p_vaddr < segment->p_filesz) {
-			*(uint64_t *)found = address - segment->p_vaddr + segment->p_offset;
+			*found = address - segment->p_vaddr + segment->p_offset;
 			return 1;
 		}
 	}
 	return 0;
 }
 
+/* Functions to measure what probes cost: the kernel emulates the first instruction of one, and runs that of the other in single step. */
+void kiln_pushing_function(void);
+void kiln_stepping_function(void);
+extern const char kiln_pushing_return[], kiln_stepping_return[];
+
+__asm__(".text\n"
+	".type kiln_pushing_function, @function\n"
+	"kiln_pushing_function: push %rbp\n"
+	"pop %rbp\n"
+	"kiln_pushing_return: ret\n"
+	".size kiln_pushing_function, . - kiln_pushing_function\n"
+	".type kiln_stepping_function, @function\n"
+	"kiln_stepping_function: lea 0(%rsp), %rsp\n"
+	"kiln_stepping_return: ret\n"
+	".size kiln_stepping_function, . - kiln_stepping_function\n");
+
+struct kiln_trial_function kiln_trial_function(bool stepping)
+{
+	struct kiln_trial_function function = {
+		.entry = (uint64_t)(stepping ? kiln_stepping_function : kiln_pushing_function),
+		.at_return = (uint64_t)(stepping ? kiln_stepping_return : kiln_pushing_return),
+		.call = stepping ? kiln_stepping_function : kiln_pushing_function,
+	};
+
+	dl_iterate_phdr(find_probed, &function.entry);
+	dl_iterate_phdr(find_probed, &function.at_return);
+	return function;
+}
+
+/* The time of so many calls. */
+uint64_t kiln_time_calls(struct kiln_trial_function function, unsigned int count)
+{
+	struct timespec began, ended;
+
+	clock_gettime(CLOCK_MONOTONIC, &began);
+	for (unsigned int i = 0; i < count; i++)
+		function.call();
+	clock_gettime(CLOCK_MONOTONIC, &ended);
+	return (uint64_t)(ended.tv_sec - began.tv_sec) * 1000000000 + (uint64_t)(ended.tv_nsec - began.tv_nsec);
+}
+
 int kiln_probe_uprobe(void)
 {
 	struct perf_event_attr attributes = { .size = sizeof attributes, .config1 = (uint64_t) "/proc/self/exe" };
-	uint64_t offset = 0;
+	uint64_t offset = (uint64_t)kiln_probed_function;
 	unsigned int type;
 	FILE *file = fopen("/sys/bus/event_source/devices/uprobe/type", "re");
 	int fd, read = 0;

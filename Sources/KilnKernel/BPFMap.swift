@@ -95,6 +95,34 @@ package struct BPFMap {
         }
     }
 
+    /// Visits the first `entries` values of an array without copies for each CPU. Reads in batches if the kernel allows it.
+    func forEachValue<Value>(of type: Value.Type, entries: Int, _ body: (_ entry: Int, UnsafePointer<Value>) -> Void) throws(KernelError) {
+        // A batch has at most 1 MiB.
+        let stride = (valueSize + 7) & ~7, chunk = max(1, min(entries, (1 << 20) / stride))
+        let values = UnsafeMutableRawBufferPointer.allocate(byteCount: chunk * stride, alignment: 8)
+        let keys = UnsafeMutablePointer<UInt32>.allocate(capacity: chunk)
+        defer {
+            values.deallocate()
+            keys.deallocate()
+        }
+        func visit(_ first: Int, _ count: Int, every stride: Int) {
+            guard let base = values.baseAddress else { return }
+            for entry in 0..<count { body(first + entry, UnsafeRawPointer(base + entry * stride).assumingMemoryBound(to: type)) }
+        }
+        var next = 0, cursor: UInt32 = 0
+        while next < entries {
+            var count = UInt32(min(chunk, entries - next)), after: UInt32 = 0
+            let result = withUnsafeMutablePointer(to: &cursor) { bpf_map_lookup_batch(fd, next == 0 ? nil : $0, &after, keys, values.baseAddress, &count, nil) }
+            guard result == 0 || (result == -ENOENT && count > 0) else {
+                for entry in next..<entries where try read(UInt32(entry), into: values) { visit(entry, 1, every: stride) }
+                return
+            }
+            visit(next, Int(count), every: valueSize)
+            next += Int(count)
+            cursor = after
+        }
+    }
+
     /// Visits all entries of a hash, each at most once. An entry added during the call may be missed.
     func forEachEntry<Key, Value>(
         key: Key.Type, value: Value.Type, _ body: (UnsafePointer<Key>, UnsafePointer<Value>) -> Void

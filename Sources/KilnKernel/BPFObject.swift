@@ -175,10 +175,10 @@ package struct BPFObject: ~Copyable {
         attachedToManyAtOnce += programs
     }
 
-    /// Attaches a program to functions of a process, for the lifetime of the object. `file`: a path of the mapped file that the kernel can
-    /// open.
+    /// Attaches a program to functions of a process (of all: 0, where they are attached at once), for the lifetime of the object. `file`: a path of the
+    /// mapped file that the kernel can open. `title`: names them all.
     mutating func attach(
-        _ program: String, toFunctions functions: [ProbedFunction], of file: String, inProcess pid: Int32, atReturn: Bool
+        _ program: String, toFunctions functions: [ProbedFunction], of file: String, inProcess pid: Int32, atReturn: Bool, named title: String? = nil
     ) throws(KernelError) {
         guard let found = bpf_object__find_program_by_name(object, program) else {
             throw KernelError("find the BPF program \(program)", code: ENOENT)
@@ -190,9 +190,9 @@ package struct BPFObject: ~Copyable {
                 bpf_program__fd(found), file, functions.map(\.offset), functions.map(\.cookie), UInt32(functions.count), pid, atReturn
             )
             guard descriptor >= 0 else {
-                throw KernelError("attach to \(functions.map(\.name).joined(separator: ", ")) of pid \(pid)", code: -descriptor)
+                throw KernelError("attach to \(title ?? functions.map(\.name).joined(separator: ", ")) of pid \(pid)", code: -descriptor)
             }
-            attachments.append((program, functions.map(place).joined(separator: ", "), .descriptor(descriptor)))
+            attachments.append((program, title ?? functions.map(place).joined(separator: ", "), .descriptor(descriptor)))
             return
         }
         for function in functions {

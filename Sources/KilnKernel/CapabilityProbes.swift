@@ -66,6 +66,11 @@ extension Capabilities {
         var probe = try CallTraceProbe(Members(try own()))
         try probe.attach()
     }
+    public static let functions = feature("functions", isRequired: false, "kiln functions") {
+        let site = FunctionSite.ofKiln()
+        var probe = try FunctionProbe([site], of: Members(try own()), timing: .returnInstructions, onlyProcess: getpid())
+        if let refused = try probe.attach().refused.first { throw refused.error }
+    }
     public static let singleRequests = feature("single requests", isRequired: false, "kiln trace redis") { try tryCommands(trace: TraceFilter()) }
     public static let clientSide = feature("client's side", isRequired: false, "kiln redis --client") { try tryCommands(side: .client) }
 

@@ -60,12 +60,20 @@ struct Events {
         case .tracepoint, .systemCall, .countedCalls: "event_tracepoint_\(index)"
         case .counter: "event_counter"
         case .hardware: "event_hardware"
-        case .functions: "event_function"
+        case .functions(_, let places, _): isAttachedAtOnce(places) ? manyFunctions : "event_function"
         }
     }
 
+    private static let manyFunctions = "event_functions"
+
+    /// One link for all of them, where the kernel can.
+    private static func isAttachedAtOnce(_ places: [FunctionPlace]) -> Bool {
+        places.count > 1 && places.allSatisfy { $0.semaphore == 0 } && kiln_probe_uprobe_multi() == 0
+    }
+
     /// Before loading.
-    static func configure(_ object: borrowing BPFObject, _ events: [Event]) throws(KernelError) {
+    static func configure(_ object: inout BPFObject, _ events: [Event]) throws(KernelError) {
+        if programs(for: events).contains(manyFunctions) { object.attachToManyAtOnce([manyFunctions]) }
         try object.setConstant(section: ".rodata.events", kiln_event_options(events))
         try object.setCapacity(ofMap: "stack_stats", to: UInt32((StackKind.withoutEvents + events.count) * 2 * Int(KILN_MAX_TARGETS)))
         try object.setCapacity(ofMap: "event_counts", to: UInt32(max(1, events.count)))
@@ -91,6 +99,10 @@ struct Events {
             case .hardware(let type, let config, let frequency):
                 try object.attach(
                     program, toCounter: (type, config), named: name, cookie: index, every: event.recorded.every, frequency: frequency)
+            case .functions(let file, let places, let atReturn) where program == Self.manyFunctions:
+                try object.attach(
+                    program, toFunctions: places.map { ProbedFunction(name: name, offset: $0.offset, cookie: UInt64(index)) }, of: file, inProcess: 0,
+                    atReturn: atReturn, named: name)
             case .functions(let file, let places, let atReturn):
                 try object.attach(program, to: places, of: file, named: name, cookie: index, atReturn: atReturn)
             }

@@ -29,6 +29,7 @@ public func lossMeaning(_ name: String) -> String? {
         (0..<KILN_REQUEST_LOSS_COUNT.rawValue).map { kiln_describe_request_loss($0) }
         + (0..<KILN_SYSCALL_LOSS_COUNT.rawValue).map { kiln_describe_syscall_loss($0) }
         + (0..<KILN_SYSCALL_TIME_LOSS_COUNT.rawValue).map { kiln_describe_syscall_time_loss($0) }
+        + (0..<KILN_FUNCTION_LOSS_COUNT.rawValue).map { kiln_describe_function_loss($0) }
         + (0..<KILN_STACK_LOSS_COUNT.rawValue).map { kiln_describe_stack_loss($0) }
         + (0..<KILN_EXEC_LOSS_COUNT.rawValue).map { kiln_describe_exec_loss($0) }
         + (0..<KILN_CALL_LOSS_COUNT.rawValue).map { kiln_describe_call_loss($0) }

@@ -41,7 +41,7 @@ public struct StackProbe: ~Copyable {
         var object = try BPFObject(kiln_stacks_object(), name: "stacks")
         try members.configure(object)
         try object.setConstant(section: ".rodata.options", kiln_stack_options(byThread: byThread, filter ?? WaitFilter()))
-        try Events.configure(object, events)
+        try Events.configure(&object, events)
         object.loadOnly(Members.programs + ["process_freed", "sample"] + (filter == nil ? [] : Waits.programs) + Events.programs(for: events))
         try Waits.leaveOut(of: object, filter)
         try WorkMaps.configure(object, work)
@@ -86,6 +86,9 @@ public struct StackProbe: ~Copyable {
         try events.attach(to: &object)
         return adopted
     }
+
+    /// Takes no more stacks at events. Those taken stay.
+    public mutating func detachEvents() { for program in Events.programs(for: events.events) { object.detach(program) } }
 
     /// Changes the number of samples per second. Processes are followed in the meantime.
     public mutating func sample(at frequency: Int) throws(KernelError) {

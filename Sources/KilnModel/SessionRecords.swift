@@ -365,10 +365,12 @@ public struct SessionRecord: Codable, Sendable {
     public var cost: Cost
     /// Absent unless --max-cost was given.
     public var costLimit: CostLimitRecord?
+    /// Only from `kiln functions`.
+    public var functions: Functions?
 
     enum CodingKeys: String, CodingKey {
         case costLimit = "cost_limit", syscallTimes = "syscall_times"
-        case kiln, kernel, hook, side, servers, started, ended, target, commands, waits, clients, audit, syscalls, samples, lost, cost
+        case kiln, kernel, hook, side, servers, started, ended, target, commands, waits, clients, audit, syscalls, functions, samples, lost, cost
         case phasesUnknown = "phases_unknown"
         case durationS = "duration_s", intervalS = "interval_s", tlsLibrary = "tls_library"
     }

@@ -34,6 +34,7 @@ enum bpf_map_type {
 	BPF_MAP_TYPE_ARRAY = 2,
 	BPF_MAP_TYPE_PERCPU_ARRAY = 6,
 	BPF_MAP_TYPE_ARRAY_OF_MAPS = 12,
+	BPF_MAP_TYPE_STACK = 23,
 	BPF_MAP_TYPE_SK_STORAGE = 24,
 	BPF_MAP_TYPE_RINGBUF = 27,
 	BPF_MAP_TYPE_TASK_STORAGE = 29,
@@ -68,6 +69,7 @@ struct return_instance {
 /* Of a task that has met a probe. */
 struct uprobe_task {
 	struct return_instance *return_instances;
+	unsigned int depth;      /* how many there are of those */
 	unsigned long vaddr;     /* of the instruction whose copy runs */
 	unsigned long xol_vaddr; /* of the copy; 0: none runs */
 };

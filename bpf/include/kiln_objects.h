@@ -6,6 +6,7 @@
 #include <stddef.h>
 #include "kiln_call_trace.h"
 #include "kiln_exec.h"
+#include "kiln_functions.h"
 #include "kiln_members.h"
 #include "kiln_redis.h"
 #include "kiln_requests.h"
@@ -32,6 +33,7 @@ struct kiln_object kiln_syscall_times_object(void);
 struct kiln_object kiln_stacks_object(void);
 struct kiln_object kiln_exec_object(void);
 struct kiln_object kiln_call_trace_object(void); /* single system calls */
+struct kiln_object kiln_functions_object(void);
 
 /* A kind of loss, or of a stack's end: its name in every output, and what it means. */
 struct kiln_loss {
@@ -74,6 +76,7 @@ struct kiln_loss kiln_describe_syscall_time_loss(unsigned int loss);
 struct kiln_loss kiln_describe_stack_loss(unsigned int loss);
 struct kiln_loss kiln_describe_exec_loss(unsigned int loss);
 struct kiln_loss kiln_describe_call_loss(unsigned int loss);
+struct kiln_loss kiln_describe_function_loss(unsigned int loss);
 
 /* How a user stack ended: its name in every output, and what it means. */
 struct kiln_loss kiln_describe_stack_end(unsigned int end);

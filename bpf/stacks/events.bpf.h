@@ -145,6 +145,14 @@ int event_function(struct pt_regs *context)
 	return 0;
 }
 
+/* The same, attached to many functions at once. */
+SEC("uprobe")
+int event_functions(struct pt_regs *context)
+{
+	take_event(context, bpf_get_attach_cookie(context), 1);
+	return 0;
+}
+
 /* At counters of the kernel (page-faults), which tell of each event. The cookie is the event's index. */
 SEC("perf_event")
 int event_counter(struct bpf_perf_event_data *context)

@@ -56,6 +56,18 @@ void kiln_attach_to_functions_at_once(struct bpf_program *program);
 int kiln_attach_to_functions(
 	int program, const char *path, const uint64_t *offsets, const uint64_t *cookies, unsigned int count, int pid, bool at_return);
 
+/// A function of kiln that does nothing, to measure what probes cost: its first and its return instruction by their offset in kiln's file.
+struct kiln_trial_function {
+	uint64_t entry, at_return;
+	void (*call)(void);
+};
+
+/// `stepping`: the kernel runs its first instruction in single step; otherwise it emulates it.
+struct kiln_trial_function kiln_trial_function(bool stepping);
+
+/// The time in nanoseconds of so many calls.
+uint64_t kiln_time_calls(struct kiln_trial_function function, unsigned int count);
+
 /// The limit of open files of a process, or -errno.
 long kiln_descriptor_limit(int pid);
 

@@ -147,6 +147,9 @@ public final class FunctionList {
     /// By address.
     public func function(_ index: Int) -> Function { function(index, named: 0, names(of: entries[index])) }
 
+    /// Whether a function is a part of another one.
+    public func isPart(_ index: Int) -> Bool { entries[index].traits.contains(.part) }
+
     /// The functions that are meant, by address.
     public func select(_ patterns: FunctionPatterns) -> Selection {
         var functions: [Function] = [], matched: Set<Int> = []
@@ -171,6 +174,43 @@ public final class FunctionList {
             Result { () throws(ReturnPlacesError) in try ReturnPlaces(of: bytes, at: function.address, offset: function.offset) }
         }
         return try result.get()
+    }
+
+    /// The file offset of the first instruction of a Go function that runs once a call. Most functions begin with a check of the stack's size; where it is
+    /// too small, or the scheduler wants the thread, the function begins again after that.
+    public func entryBehindStackCheck(of function: Function) -> UInt64 {
+        window.withBytes(of: file.descriptor, at: function.offset, count: 32) { bytes in
+            guard let bytes, let length = Self.stackCheckLength(bytes), UInt64(length) < function.size ?? 0 else { return function.offset }
+            return function.offset + UInt64(length)
+        }
+    }
+
+    /// Of the check as the compiler of Go 1.17 and later writes it for x86-64: the stack pointer, or for large frames a copy of it in r12, is compared
+    /// with `stackguard0` of the goroutine in r14.
+    static func stackCheckLength(_ code: UnsafeRawBufferPointer) -> Int? {
+        var position = 0
+        func has(_ bytes: [UInt8]) -> Bool { code.count >= position + bytes.count && code[position..<position + bytes.count].elementsEqual(bytes) }
+        func skipBranch(_ short: UInt8) -> Bool {
+            if has([short]) { position += 2 } else if has([0x0f, short + 0x10]) { position += 6 } else { return false }
+            return position <= code.count
+        }
+        if has([0x49, 0x3b, 0x66, 0x10]) {  // cmp 0x10(%r14),%rsp
+            position = 4
+            return skipBranch(0x76) ? position : nil
+        }
+        if has([0x4c, 0x8d, 0x64, 0x24]) {  // lea disp8(%rsp),%r12
+            position = 5
+        } else if has([0x4c, 0x8d, 0xa4, 0x24]) {  // lea disp32(%rsp),%r12
+            position = 8
+        } else if has([0x49, 0x89, 0xe4, 0x49, 0x81, 0xec]) {  // mov %rsp,%r12; sub imm32,%r12; jb
+            position = 10
+            guard skipBranch(0x72) else { return nil }
+        } else {
+            return nil
+        }
+        guard has([0x4d, 0x3b, 0x66, 0x10]) else { return nil }  // cmp 0x10(%r14),%r12
+        position += 4
+        return skipBranch(0x76) ? position : nil
     }
 
     /// The address, as linked, of a byte of the file's code.

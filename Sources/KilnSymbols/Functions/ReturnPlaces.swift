@@ -7,6 +7,8 @@ public struct ReturnPlaces: Equatable, Sendable {
         public let offset: UInt64
         /// The address that it jumps to, as linked.
         public let target: UInt64
+        /// It may go on in the function instead.
+        public let isConditional: Bool
     }
 
     /// The file offsets of all `ret` instructions, in order.
@@ -66,6 +68,7 @@ extension ReturnPlaces {
             if let operand = instruction.relativeOperand, distance(operand) < UInt64(code.count) {
                 throw .containsData(at: distance(operand))
             }
+            let isBranch: Bool = if case .branch = instruction.flow { true } else { false }
             switch instruction.flow {
             case .next: break
             case .nearReturn: returns.append(place)
@@ -76,7 +79,7 @@ extension ReturnPlaces {
                 if target < UInt64(code.count) {
                     inner.append(target)
                 } else {
-                    tailJumps.append(TailJump(offset: place, target: address &+ target))
+                    tailJumps.append(TailJump(offset: place, target: address &+ target, isConditional: isBranch))
                 }
             }
             position = next

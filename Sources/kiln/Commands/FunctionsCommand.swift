@@ -1,29 +1,34 @@
 import ArgumentParser
 import KilnSymbols
 
-/// `kiln functions`: what can be probed.
+/// `kiln functions`: counts and times calls of functions, and lists what can be probed.
 struct FunctionsCommand: ParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "functions",
-        abstract: "Lists the functions of a program or library that can be probed (--list).",
+        abstract: "Counts calls of functions, times them (--time), or lists those that can be probed (--list).",
         discussion: """
-            Functions without a symbol are found by call frame information and have the name FILE+0xSTART. What can't be probed is listed \
-            with the reason.
+            Functions of a process's program or libraries (--lib), of a command's program, or of a file in every process that runs it. Functions \
+            without a symbol are found by call frame information and have the name FILE+0xSTART. Each call of a probed function costs the target about a \
+            microsecond, in many virtual machines ten: where probes take more than --max-cost, the most called functions are no longer counted. Of one --pid, only the \
+            process itself is trapped and counted, unless --children is given.
+              kiln functions -p 1234 '*Command' -i 10
+              kiln functions -p 1234 --time 'dict*' --exclude '*Safe*' -d 10
+              kiln functions -p 1234 --lib libc malloc free
+              kiln functions /usr/bin/redis-server 'zset*' -d 60
+              kiln functions '*' --time -- ./program
               kiln functions --list /usr/bin/redis-server '*Command'
-              kiln functions --list -p 1234 --lib libc 'mem*' --exclude '*chk'
               kiln functions --list 'kernel:tcp_*'
             """
     )
 
     @OptionGroup var patterns: FunctionPatternOptions
 
-    @OptionGroup var whom: WhomOptions
+    @OptionGroup var observation: ObservationOptions
 
     @Flag(help: "List the functions, and do nothing else.")
     var list = false
 
-    @Flag(help: "Print JSON lines, one a function.")
-    var json = false
+    @OptionGroup var options: FunctionSessionOptions
 
     @Option(
         parsing: .remaining, help: ArgumentHelp("Functions of this command's program; all words behind it. The same as --.", valueName: "command"))
@@ -36,17 +41,23 @@ struct FunctionsCommand: ParsableCommand {
     }
 
     func validate() throws {
-        guard list else { throw ValidationError("nothing to do: give --list.") }
-        if whom.all || !whom.tid.isEmpty || !whom.cgroup.isEmpty || !whom.user.isEmpty {
+        let whom = observation.whom
+        if list, whom.all || !whom.tid.isEmpty || !whom.cgroup.isEmpty || !whom.user.isEmpty {
             throw ValidationError("--list reads files: give a PATH, --pid, --comm, or a command behind --.")
         }
     }
 
     func run() throws {
         try reportingErrors {
-            let pids = whom.pid + (try FunctionPatternOptions.pids(named: whom.comm))
-            let chosen = try ChosenFunctions(patterns, pids: pids, program: command.first)
-            try FunctionListing(chosen: chosen).write(to: .standardOutput, json: json)
+            let whom = observation.whom, pids = try whom.pid + FunctionPatternOptions.pids(named: whom.comm)
+            let program = whom.isGiven ? nil : command.first
+            if list {
+                return try FunctionListing(chosen: ChosenFunctions(patterns, pids: pids, program: program)).write(to: .standardOutput, json: options.json)
+            }
+            try observation.run(command, to: "count functions of") { whom, started in
+                let functions = try SessionFunctions(ChosenFunctions(patterns, pids: pids, program: program), timing: options.timing)
+                return try FunctionSession(options: options, observation: observation).plan(on: whom, functions, started: started)
+            }
         }
     }
 }

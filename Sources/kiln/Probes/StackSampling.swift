@@ -127,6 +127,9 @@ final class StackSampling: Probe {
 
     func stop() { probe?.stop() }
 
+    /// Takes no more stacks at events.
+    func detachEvents() { probe?.detachEvents() }
+
     func conclude(_ total: Snapshot) throws {
         guard empty != .fine else { return }
         let samples = (total.samples + total.otherSamples).reduce(0) { $0 &+ $1.recorded }

@@ -48,7 +48,7 @@ struct IntervalText {
         var table = Table(["COMMAND", isTotal ? "calls" : "calls/s", isClients ? "total p50" : "service p50", "p90", "p99", "p99.9", "max"], leftAligned: 1)
         for row in rows {
             let percentiles = [0.5, 0.9, 0.99, 0.999].map { row.service.percentile($0)?.description ?? "-" }
-            table.add([row.name.description, amount(row.counts.calls)] + percentiles + [text(row.service.maximum)])
+            table.add([row.name.description, amount(row.counts.calls)] + percentiles + [Self.text(row.service.maximum)])
         }
         var lines = [Line].table(table.lines)
         lines[0].bold += "  " + sparklines.header
@@ -86,7 +86,7 @@ struct IntervalText {
         return rate >= 9.95 || rate == 0 ? grouped(UInt64(rate.rounded())) : String(Double(Int(rate * 10 + 0.5)) / 10)
     }
 
-    private func text(_ maximum: Histogram.Maximum) -> String {
+    static func text(_ maximum: Histogram.Maximum) -> String {
         switch maximum {
         case .none: "-"
         case .exact(let longest): longest.description

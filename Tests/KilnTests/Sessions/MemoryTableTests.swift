@@ -17,6 +17,7 @@ struct MemoryTableTests {
             ("syscalls", kiln_syscalls_object()), ("syscall_times", kiln_syscall_times_object()), ("stacks", kiln_stacks_object()),
             ("exec", kiln_exec_object()),
             ("call_trace", kiln_call_trace_object()),
+            ("functions", kiln_functions_object()),
         ]
         var declared: Set<String> = []
         for (name, object) in objects { declared.formUnion(try BPFObject(object, name: name).mapNames) }

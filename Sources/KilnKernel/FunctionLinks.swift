@@ -1,0 +1,89 @@
+import CLibbpf
+import Glibc
+
+/// An instruction of a file at which a program is called, and the program's cookie.
+struct ProbedInstruction {
+    let offset: UInt64
+    let cookie: UInt64
+}
+
+/// Keeps a program attached to instructions of one file: to all at once, or where the kernel can't to one after the other.
+final class FunctionLink {
+    private var descriptor: Int32 = -1
+    private var links: [OpaquePointer] = []
+
+    /// All or nothing. `pid`: only in this process, and nobody else is trapped; nil: in all.
+    init(
+        of program: OpaquePointer, at instructions: [ProbedInstruction], file: String, pid: Int32?, asReturnProbes: Bool = false, atOnce: Bool
+    ) throws(KernelError) {
+        guard !instructions.isEmpty else { return }
+        if atOnce {
+            descriptor = kiln_attach_to_functions(
+                bpf_program__fd(program), file, instructions.map(\.offset), instructions.map(\.cookie), UInt32(instructions.count), pid ?? 0, asReturnProbes)
+            guard descriptor >= 0 else { throw Self.refusal(instructions, file, code: -descriptor) }
+            return
+        }
+        for instruction in instructions {
+            var options = bpf_uprobe_opts()
+            options.sz = MemoryLayout<bpf_uprobe_opts>.size
+            options.retprobe = asReturnProbes
+            options.bpf_cookie = instruction.cookie
+            guard let link = bpf_program__attach_uprobe_opts(program, pid ?? -1, file, Int(instruction.offset), &options) else {
+                let code = errno
+                _ = kiln_libbpf_log_take()
+                throw Self.refusal([instruction], file, code: code)
+            }
+            links.append(link)
+        }
+    }
+
+    deinit {
+        if descriptor >= 0 { close(descriptor) }
+        for link in links.reversed() { bpf_link__destroy(link) }
+    }
+
+    private static func refusal(_ instructions: [ProbedInstruction], _ file: String, code: Int32) -> KernelError {
+        let what = instructions.count == 1 ? "the instruction at offset 0x\(String(instructions[0].offset, radix: 16))" : "\(instructions.count) instructions"
+        return KernelError("probe \(what) of \(file)", code: code)
+    }
+}
+
+/// A file that this process maps as code. The kernel tries an instruction only in processes that map its file: where nobody does, it accepts a probe that
+/// it can't place later, and which counts nothing.
+final class MappedCode {
+    private let address: UnsafeMutableRawPointer
+    private let size: Int
+
+    init(_ path: String) throws(KernelError) {
+        let file = open(path, O_RDONLY | O_CLOEXEC)
+        guard file >= 0 else { throw KernelError("open \(path)", code: errno) }
+        defer { close(file) }
+        var status = stat()
+        guard fstat(file, &status) == 0, status.st_size > 0 else { throw KernelError("map \(path)", code: EINVAL) }
+        let mapped = mmap(nil, Int(status.st_size), PROT_READ | PROT_EXEC, MAP_PRIVATE, file, 0)
+        guard let mapped, mapped != MAP_FAILED else {
+            let code = errno
+            throw KernelError(
+                "map \(path) as code", code: code,
+                remedy: code == EPERM || code == EACCES ? "If its file system is mounted noexec, kiln can't check probes of it." : nil)
+        }
+        address = mapped
+        size = Int(status.st_size)
+    }
+
+    deinit { munmap(address, size) }
+
+    /// Whether the kernel emulates the instruction at an offset (arch/x86/kernel/uprobes.c): pushes, nops, jumps and calls. Others run in single step in a
+    /// copy, which takes a second trap; in a virtual machine some ten times as long.
+    func isEmulated(at offset: UInt64) -> Bool {
+        guard offset + 2 <= UInt64(size) else { return false }
+        let code = UnsafeRawBufferPointer(start: address, count: size), first = code[Int(offset)], second = code[Int(offset) + 1]
+        return switch first {
+        case 0x50...0x57, 0x90, 0xe8, 0xe9, 0xeb, 0x70...0x7f: true
+        case 0x41: (0x50...0x57).contains(second)
+        case 0x0f: (0x80...0x8f).contains(second) || second == 0x1f
+        case 0x66: second == 0x90
+        default: false
+        }
+    }
+}

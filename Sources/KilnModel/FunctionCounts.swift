@@ -1,0 +1,42 @@
+/// The calls of one function.
+public struct FunctionCount: Equatable, Sendable {
+    public var calls: UInt64 = 0
+    /// Calls that returned and were timed, recursive ones included.
+    public var returned: UInt64 = 0
+    /// Calls whose frame was left by longjmp or an exception, or with the thread's end; noticed at the next probed call or return of the stack.
+    public var neverReturned: UInt64 = 0
+    /// From call to return, of outermost calls: a call that the function made to itself, directly or not, is part of the outermost one.
+    public var time = Histogram()
+    /// Of all calls that returned, without the probed calls that returned to them.
+    public var selfTime = Nanoseconds.zero
+
+    public init() {}
+
+    public func since(_ earlier: FunctionCount) -> FunctionCount {
+        var growth = FunctionCount()
+        growth.calls = calls &- earlier.calls
+        growth.returned = returned &- earlier.returned
+        growth.neverReturned = neverReturned &- earlier.neverReturned
+        growth.time = time.since(earlier.time)
+        growth.selfTime = selfTime - earlier.selfTime
+        return growth
+    }
+}
+
+/// The numbers of a session's functions, in their order.
+public struct FunctionCounts: SnapshotSection {
+    public var functions: [FunctionCount]
+
+    public init(functions: [FunctionCount]) { self.functions = functions }
+
+    public func since(_ earlier: FunctionCounts?) -> FunctionCounts {
+        guard let earlier else { return self }
+        return FunctionCounts(
+            functions: functions.enumerated().map { index, now in
+                guard index < earlier.functions.count else { return now }
+                let before = earlier.functions[index]
+                // Most functions are never called.
+                return now == before ? FunctionCount() : now.since(before)
+            })
+    }
+}

@@ -1,0 +1,64 @@
+import Glibc
+import KilnKernel
+import KilnModel
+import KilnTargets
+
+/// Makes the session of `kiln functions`.
+struct FunctionSession {
+    let options: FunctionSessionOptions
+    let observation: ObservationOptions
+
+    func plan(on whom: Whom, _ chosen: SessionFunctions, started: WallTime) throws -> Session.Plan {
+        let target = whom.target, functions = chosen.functions
+        let recorded = functions.map(\.recorded), rows: [RowFile] = [.functions(recorded, areTimed: options.time)]
+        let directory = DirectorySink(directories: [
+            try SessionDirectory(SessionPlace(options.output, target: fileNamePart(target.name.comm), started: started), rows: rows)
+        ])
+        let isWholeHost = target.pids.isEmpty
+        var sampling = try SamplingOptions.parse([])
+        sampling.frequencyArgument = FrequencyArgument(hertz: 0)
+        let folding = options.callers ? StackFolding(targets: target.pids, sampling) : nil
+        let callers = folding.map { folding in
+            StackSampling(
+                of: whom.members, sampling, folding: folding,
+                known: { whom.knownCode(folding) },
+                events: callerEvents(of: functions), descendants: whom.descendants, asOne: target.pids.count > 1)
+        }
+        let counting = FunctionCounting(
+            functions, refused: chosen.refused, of: whom.members, timing: options.timing, onlyProcess: onlyProcess(whom), descendants: whom.descendants,
+            limit: options.maxCost < 100 ? options.maxCost / 100 : nil, stacks: callers.map { callers in (Self.stackCost, { callers.detachEvents() }) },
+            targetCPU: { isWholeHost ? hostCPU() : target.cpu })
+        let printing: any Sink =
+            options.json
+            ? JSONSink()
+            : FunctionTableSink(recorded, isTimed: options.time, top: options.top, histograms: options.histograms, directory: directory)
+        var plan = Session.Plan(
+            targets: [target], probes: [counting] + (callers.map { [$0 as any Probe] } ?? []),
+            sinks: [Announcement { chosen.remarks }] + observation.programs.sinks(printingLosses: options.json) + [directory, printing],
+            length: observation.length, folding: folding, interval: Nanoseconds(UInt64(options.interval * 1e9))
+        )
+        plan.rows = rows
+        plan.drainEvery = Nanoseconds(100_000_000)
+        return plan
+    }
+
+    /// Of a stack with a mean depth of some twenty frames; Benchmarks/costs.md has what it was measured by.
+    private static let stackCost = Nanoseconds(5_000)
+
+    /// An event for each file: all its functions, so that the innermost frame is the function.
+    private func callerEvents(of functions: [SessionFunction]) -> [Event] {
+        let files = Dictionary(grouping: functions, by: \.site.file).sorted { $0.key < $1.key }
+        return files.enumerated().map { index, file in
+            let name = files.count == 1 ? "callers" : "callers-\(index + 1)"
+            return Event(
+                RecordedEvent(name: name, fileName: name, every: 1),
+                at: .functions(file: file.key, places: file.value.map { FunctionPlace(offset: $0.site.entry) }, atReturn: false))
+        }
+    }
+
+    /// Where one process is the only member, nobody else needs to be trapped.
+    private func onlyProcess(_ whom: Whom) -> Int32? {
+        guard !whom.isCommand, !observation.children, whom.members.threads.isEmpty, whom.target.pids.count == 1 else { return nil }
+        return whom.target.pids[0]
+    }
+}

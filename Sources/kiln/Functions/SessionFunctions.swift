@@ -1,0 +1,108 @@
+import KilnKernel
+import KilnModel
+import KilnSymbols
+
+/// A function that a session counts.
+struct SessionFunction {
+    let recorded: RecordedFunction
+    let site: FunctionSite
+}
+
+/// The functions of a session, and those that were asked for and can't be counted, with the reason.
+struct SessionFunctions {
+    private(set) var functions: [SessionFunction] = []
+    private(set) var refused: [SessionRecord.Functions.Refused] = []
+    /// Lines for people.
+    let remarks: [String]
+
+    /// Throws a `Failure` if no function can be counted.
+    init(_ chosen: ChosenFunctions, timing: FunctionTiming) throws {
+        guard chosen.kernel.isEmpty, chosen.files.allSatisfy(\.staticProbes.isEmpty) else {
+            throw Failure(
+                "functions of the kernel and static probes can't be counted by kiln functions, only listed (--list). `kiln record -e usdt:…` records static probes.",
+                status: 64)
+        }
+        remarks = chosen.remarks
+        for part in chosen.files { add(part, timing) }
+        guard !functions.isEmpty else {
+            guard let first = refused.first else { throw Failure("no function was chosen.") }
+            throw Failure(
+                refused.count == 1
+                    ? "\(first.function) can't be counted: it \(first.reason)."
+                    : "none of \(refused.count) functions can be counted; the first, \(first.function): it \(first.reason). --list has all reasons.")
+        }
+    }
+
+    private mutating func add(_ part: ChosenFunctions.OfFile, _ timing: FunctionTiming) {
+        let list = part.list, parts = PartsOfFunctions(list, probed: Set(part.functions.lazy.filter { $0.obstacle == nil }.map(\.address)))
+        for (function, name) in zip(part.functions, part.functions.distinctNames) {
+            let recorded = RecordedFunction(name: name, file: part.file.name)
+            if let obstacle = function.obstacle {
+                refused.append(.init(recorded, reason: "\(obstacle)"))
+                continue
+            }
+            if list.isGo, timing == .returnProbes {
+                refused.append(.init(recorded, reason: "is Go, whose programs a return probe ends: leave --return-probes out"))
+                continue
+            }
+            var returns: [UInt64] = [], mayJump = true
+            if timing != .none {
+                switch Result(catching: { try parts.returnPlaces(of: function) }) {
+                case .success(let places): (returns, mayJump) = (places.returns, places.mayJump)
+                case .failure(let error) where timing == .returnInstructions:
+                    refused.append(.init(recorded, reason: "can't be timed: \(error)"))
+                    continue
+                case .failure: break
+                }
+            }
+            functions.append(
+                SessionFunction(
+                    recorded: recorded,
+                    site: FunctionSite(
+                        name: name, file: part.file.path, entry: list.isGo ? list.entryBehindStackCheck(of: function) : function.offset, returns: returns,
+                        mayJump: mayJump, isGo: list.isGo)))
+        }
+    }
+}
+
+/// Where functions end, in all their parts: a function may return in a part that stands elsewhere in its file (`NAME.cold`), too.
+///
+/// A jump to another function ends it as a return does, if that other function isn't probed. If it is, both return together.
+private struct PartsOfFunctions {
+    private let list: FunctionList
+    private let probed: Set<UInt64>
+    private let parts: [UInt64: FunctionList.Function]
+
+    init(_ list: FunctionList, probed: Set<UInt64>) {
+        self.list = list
+        self.probed = probed
+        var parts: [UInt64: FunctionList.Function] = [:]
+        for index in 0..<list.count where list.isPart(index) {
+            let function = list.function(index)
+            parts[function.address] = function
+        }
+        self.parts = parts
+    }
+
+    /// `mayJump`: the function may end by a jump that is not among `returns`.
+    func returnPlaces(of function: FunctionList.Function) throws(ReturnPlacesError) -> (returns: [UInt64], mayJump: Bool) {
+        var returns: [UInt64] = [], mayJump = false, seen: Set<UInt64> = []
+        var rest = [function]
+        while let part = rest.popLast() {
+            let places = try list.returnPlaces(of: part)
+            returns += places.returns
+            if !places.indirectJumps.isEmpty { mayJump = true }
+            for jump in places.tailJumps {
+                if jump.target >= function.address && jump.target - function.address < function.size ?? 0 { continue }
+                if let next = parts[jump.target] {
+                    if seen.insert(next.address).inserted { rest.append(next) }
+                } else if jump.isConditional || probed.contains(jump.target) {
+                    mayJump = true
+                } else {
+                    returns.append(jump.offset)
+                }
+            }
+        }
+        return (returns, mayJump)
+    }
+}

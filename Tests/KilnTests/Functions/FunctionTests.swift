@@ -1,0 +1,244 @@
+import Foundation
+import Glibc
+import KilnModel
+import TestSupport
+import Testing
+
+private let fixtures = checkout.appendingPathComponent("Tests/KilnTests/Functions/Fixtures").path
+
+private func succeeds(_ command: [String]) -> Bool { (try? Child(command[0], Array(command.dropFirst())).wait()) == 0 }
+
+/// Compiles a fixture into a directory of its own.
+private final class Compiled {
+    let directory = temporaryDirectory()
+    var program: String { directory + "/program" }
+
+    init(_ command: (_ program: String, _ directory: String) -> [String]) throws {
+        let words = command(directory + "/program", directory)
+        guard try Child(words[0], Array(words.dropFirst()), errors: directory + "/errors").wait() == 0 else {
+            throw TestFailure((try? String(contentsOfFile: directory + "/errors", encoding: .utf8)) ?? "\(words) failed")
+        }
+    }
+
+    static func cxx(_ options: [String]) throws -> Compiled {
+        try Compiled { program, _ in ["c++", "-std=c++20", "-pthread"] + options + ["-o", program, fixtures + "/calls.cpp"] }
+    }
+
+    deinit { try? FileManager.default.removeItem(atPath: directory) }
+}
+
+private let timedCalls: [String: UInt64] = [
+    "recursive": 10_001, "even": 51, "odd": 51, "jumps": 31 * 51 + 10_001, "throws": 17 * 21, "catches": 1, "first": 13, "second": 13, "inner": 110,
+    "outer": 11, "templated<1>": 101, "templated<2>": 103, "threaded": 16 * 211, "in_fiber": 22, "in_coroutine": 37,
+]
+
+extension KernelTests {
+    /// `kiln functions`, against what programs know of themselves.
+    @Suite(.enabled(if: Program.Language.cc.canCompile, "no C++ compiler")) struct FunctionTests {
+        @Test func callsAndTimesAreThoseOfTheProgram() throws {
+            let compiled = try Compiled.cxx(["-O2"])
+            let run = try FunctionRun(["*", "--time", "--max-cost", "100", "--", compiled.program])
+            #expect(run.status == 0, "\(run.errors)")
+            for (name, calls) in timedCalls { #expect(try run.calls(name) == calls, "\(name)") }
+            // Frames that an exception or longjmp left.
+            for name in ["jumps", "throws"] {
+                let times = try #require(try run.row(name).times)
+                #expect(times.returned == 0 && times.neverReturned == timedCalls[name] && times.outermost.count == 0, "\(name): \(times)")
+            }
+            for (name, outermost) in [("recursive", 1), ("even", 1), ("first", 13), ("second", 13), ("outer", 11), ("inner", 110), ("in_fiber", 22)]
+                as [(String, UInt64)]
+            {
+                let times = try #require(try run.row(name).times)
+                #expect(times.outermost.count == outermost && times.returned == timedCalls[name] && times.neverReturned == 0, "\(name): \(times)")
+            }
+            // Mutual recursion: odd is called by even, again and again.
+            #expect(try run.row("odd").times?.outermost.count == 1)
+            let own = run.ownTimes
+            for name in ["recursive", "even", "catches", "first", "outer"] {
+                let time = Double(try #require(try run.row(name).times).outermost.sumNs), truth = try #require(own[name])
+                #expect(abs(time - truth) < 0.02 * truth, "\(name): \(time) of \(truth)")
+            }
+            // Self time leaves the probed calls out: 2 ms of each call, the probes of the others besides.
+            let outer = try #require(try run.row("outer").times), inner = try #require(try run.row("inner").times)
+            #expect(outer.selfNs + inner.outermost.sumNs == outer.outermost.sumNs)
+            #expect(outer.selfNs > 22_000_000)
+            #expect(run.record.lost == [:])
+        }
+
+        @Test(.enabled(if: succeeds(["gcov", "--version"]), "no gcov"))
+        func callsAreThoseThatGcovCounts() throws {
+            let plain = try Compiled.cxx(["-O2"]), counting = try Compiled.cxx(["-O0", "--coverage", "-fprofile-update=atomic"])
+            #expect(try Child(counting.program, []).wait() == 0)
+            let run = try FunctionRun(["*", "--max-cost", "100", "--", plain.program])
+            let notes = try #require(FileManager.default.contentsOfDirectory(atPath: counting.directory).first { $0.hasSuffix(".gcda") })
+            let report = counting.directory + "/report"
+            #expect(
+                try Child("gcov", ["--json-format", "--stdout", counting.directory + "/" + notes], output: report).wait() == 0)
+            struct Report: Decodable {
+                struct File: Decodable { var functions: [Function] }
+                struct Function: Decodable {
+                    var name: String
+                    var demangled_name: String
+                    var execution_count: UInt64
+                }
+                var files: [File]
+            }
+            let counted = try JSONDecoder().decode(Report.self, from: Data(contentsOf: URL(fileURLWithPath: report))).files.flatMap(\.functions)
+            let calls = run.calls
+            var compared = 0
+            for name in timedCalls.keys where !name.contains("<") {
+                let truth = try #require(counted.first { $0.name == name }).execution_count
+                #expect(calls[name] == truth, "\(name): \(calls[name] ?? 0) of \(truth)")
+                compared += 1
+            }
+            #expect(compared == timedCalls.count - 2)
+        }
+
+        @Test(.enabled(if: Program.Language.go.canCompile, "no Go compiler"))
+        func goroutinesAreCountedAndTimedWhereverTheyRun() throws {
+            let compiled = try Compiled { program, directory in
+                ["env", "GO111MODULE=off", "GOCACHE=\(directory)/cache", "go", "build", "-o", program, fixtures + "/goroutines.go"]
+            }
+            let run = try FunctionRun(["main.*", "--time", "--max-cost", "100", "--", compiled.program])
+            #expect(run.status == 0, "\(run.errors)")
+            for (name, calls) in [("main.leaf", 97 * 101), ("main.grows", 97 * 201), ("main.panics", 97 * 11), ("main.recovers", 97), ("main.sleeps", 7)]
+                as [(String, UInt64)]
+            {
+                let row = try run.row(name), times = try #require(row.times), never = name == "main.panics" ? calls : 0
+                #expect(row.calls == calls && times.returned == calls - never && times.neverReturned == never, "\(name): \(row.calls), \(times)")
+            }
+            #expect(try run.row("main.grows").times?.outermost.count == 97)
+            let time = Double(try #require(try run.row("main.sleeps").times).outermost.sumNs), truth = try #require(run.ownTimes["main.sleeps"])
+            #expect(abs(time - truth) < 0.02 * truth, "\(time) of \(truth)")
+            #expect(run.record.lost == [:])
+            // Return probes would end the program.
+            let kiln = try KilnRun(["main.*", "--time", "--return-probes", "--", compiled.program], subcommand: "functions")
+            #expect(kiln.wait() == 1)
+            #expect(kiln.errorText.contains("is Go, whose programs a return probe ends"), "\(kiln.errorText)")
+        }
+
+        @Test(.enabled(if: succeeds(["rustc", "--version"]), "no Rust compiler"))
+        func panicsOfRustPassThroughProbes() throws {
+            let compiled = try Compiled { program, _ in ["rustc", "-O", "-o", program, fixtures + "/counted.rs"] }
+            let run = try FunctionRun(["counted::*", "--time", "--max-cost", "100", "--", compiled.program])
+            #expect(run.status == 0, "\(run.errors)")
+            #expect(try run.calls("counted::leaf") == 1009)
+            #expect(try run.row("counted::panics").times?.neverReturned == 77)
+            let time = Double(try #require(try run.row("counted::spins").times).outermost.sumNs), truth = try #require(run.ownTimes["spins"])
+            #expect(abs(time - truth) < 0.02 * truth, "\(time) of \(truth)")
+        }
+
+        /// What the kernel refuses is named; the rest is counted, also where no process maps the file yet.
+        @Test func functionsThatTheKernelRefusesAreNamed() throws {
+            let source = """
+                int plain(int n) { return n + 1; }
+                __attribute__((naked)) void locked(void) { __asm__("lock decl (%rdi)\\n ret"); }
+                int main() { for (volatile int i = 0; i < 1013; i++) plain(i); return 0; }
+                """
+            let directory = temporaryDirectory()
+            defer { try? FileManager.default.removeItem(atPath: directory) }
+            try source.write(toFile: directory + "/refused.c", atomically: true, encoding: .utf8)
+            #expect(try Child("cc", ["-O0", "-o", directory + "/refused", directory + "/refused.c"]).wait() == 0)
+            let run = try FunctionRun([directory + "/refused", "plain", "locked"]) { _ throws in
+                let status = try Child(directory + "/refused", []).wait()
+                #expect(status == 0)
+            }
+            #expect(try run.calls("plain") == 1013)
+            #expect(run.record.functions?.refused.map(\.function) == ["locked"])
+            #expect(run.record.functions?.probed.map(\.function) == ["plain"])
+        }
+
+        /// Each function of a stock server at once, while it works, and kiln is killed meanwhile.
+        @Test func aServerSurvivesProbesOfAllItsFunctions() throws {
+            let server = try RedisServer()
+            let commands = 307
+            let run = try FunctionRun(["-p", "\(server.pid)", "*", "--max-cost", "100"]) { _ in
+                try server.benchmark(["-t", "set", "-n", "\(commands)", "-c", "1"])
+            }
+            #expect(run.status == 0, "\(run.errors)")
+            let functions = try #require(run.record.functions)
+            #expect(functions.probed.count > 3000, "\(functions.probed.count) are probed")
+            #expect(try run.calls("setCommand") == UInt64(commands))
+            // The lines of the intervals add up to the totals.
+            for name in ["setCommand", "call", "zmalloc"] {
+                #expect(run.rows.filter { $0.function == name }.reduce(0) { $0 + $1.calls } == (try run.calls(name)), "\(name)")
+            }
+            let kiln = try KilnRun(["-p", "\(server.pid)", "*", "--time", "--max-cost", "100", "-o", server.directory + "/killed"], subcommand: "functions")
+            #expect(kiln.attached())
+            kill(kiln.pid, SIGKILL)
+            _ = kiln.wait()
+            try server.benchmark(["-t", "set", "-n", "10000", "-c", "1"])
+            #expect(kill(server.pid, 0) == 0)
+        }
+
+        /// The dearest functions are let go; what stays is counted exactly, through the change as well.
+        @Test func functionsAreLetGoWhereProbesCostTooMuch() throws {
+            let server = try RedisServer()
+            let run = try FunctionRun(["-p", "\(server.pid)", "*", "--max-cost", "10"]) { kiln in
+                try server.benchmark(["-t", "set", "-n", "20000", "-c", "4"])
+                _ = eventually(within: 5) { kiln.errorText.contains("no longer counted") }
+            }
+            #expect(run.errors.contains("of the target's CPU time, more than --max-cost"), "\(run.errors)")
+            let functions = try #require(run.record.functions), letGo = functions.probed.filter { $0.letGoAfterS != nil }
+            #expect(!letGo.isEmpty)
+            #expect(functions.probed.first { $0.calls > 0 && $0.letGoAfterS == nil } != nil)
+            // The first of them at the load's beginning, within a fraction of a second.
+            let first = try #require(letGo.compactMap(\.letGoAfterS).min()), last = try #require(letGo.compactMap(\.letGoAfterS).max())
+            #expect(last - first < 1.5, "from \(first) to \(last) s")
+        }
+
+        @Test func countsStayExactWhileOthersAreLetGo() throws {
+            let source = """
+                #include <unistd.h>
+                __attribute__((noinline)) void hot(void) { asm volatile(""); }
+                __attribute__((noinline)) void cold(void) { asm volatile(""); }
+                int main() {
+                    for (long i = 0; i < 400009; i++) {
+                        hot();
+                        if (i % 500 == 0) { cold(); }
+                        if (i % 200 == 0) for (volatile int k = 0; k < 3000000; k++) ;
+                        if (i % 20000 == 0) usleep(1000);
+                    }
+                    return 0;
+                }
+                """
+            let directory = temporaryDirectory()
+            defer { try? FileManager.default.removeItem(atPath: directory) }
+            try source.write(toFile: directory + "/program.c", atomically: true, encoding: .utf8)
+            #expect(try Child("cc", ["-O1", "-o", directory + "/program", directory + "/program.c"]).wait() == 0)
+            let run = try FunctionRun(["hot", "cold", "--max-cost", "1", "--", directory + "/program"])
+            #expect(try run.row("hot").letGoAfterS != nil, "\(run.errors)")
+            #expect(try run.calls("hot") < 400_009)
+            #expect(try run.row("cold").letGoAfterS == nil)
+            #expect(try run.calls("cold") == 801)
+        }
+
+        @Test func callersAreWholeStacksOfEachCall() throws {
+            let source = """
+                #include <unistd.h>
+                __attribute__((noinline)) void counted(void) { asm volatile(""); }
+                __attribute__((noinline)) void one(void) { for (int i = 0; i < 211; i++) counted(); asm volatile(""); }
+                __attribute__((noinline)) void other(void) { for (int i = 0; i < 307; i++) counted(); asm volatile(""); }
+                int main() { usleep(300000); one(); other(); usleep(300000); return 0; }
+                """
+            let directory = temporaryDirectory()
+            defer { try? FileManager.default.removeItem(atPath: directory) }
+            try source.write(toFile: directory + "/program.c", atomically: true, encoding: .utf8)
+            #expect(try Child("cc", ["-O1", "-o", directory + "/program", directory + "/program.c"]).wait() == 0)
+            let kiln = try KilnRun(
+                ["counted", "one", "--callers", "--max-cost", "100", "-o", directory + "/session", "--", directory + "/program"], subcommand: "functions")
+            #expect(kiln.wait() == 0, "\(kiln.errorText)")
+            let stacks = Stacks(try String(contentsOfFile: directory + "/session/stacks.callers.folded", encoding: .utf8))
+            #expect(stacks.samples(through: "main", "one", "counted") == 211, "\(stacks.lines)")
+            #expect(stacks.samples(through: "main", "other", "counted") == 307, "\(stacks.lines)")
+            #expect(stacks.lines.filter { $0.frames.last == "one" }.map(\.samples) == [1])
+        }
+
+        @Test func optionsThatMakeNoSenseAreWrongUsage() throws {
+            for arguments in [["/bin/true", "--return-probes"], ["/bin/true", "--max-cost", "0"], ["/bin/true", "--top", "0"], ["x", "--children", "-a"]] {
+                let kiln = try KilnRun(arguments, subcommand: "functions")
+                #expect(kiln.wait() == 64, "\(arguments): \(kiln.errorText)")
+            }
+        }
+    }
+}

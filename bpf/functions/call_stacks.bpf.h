@@ -1,0 +1,297 @@
+/* SPDX-License-Identifier: (GPL-2.0-only OR BSD-2-Clause) */
+/* The open calls of each stack, the latest on top, as far as their functions are probed.
+ *
+ * A call is told by the stack pointer when it began. Whatever lies below the present stack pointer is gone: it was left by longjmp, an
+ * exception, or the end of its thread, and is dropped. Calls at the same stack pointer return together: the first ended by a jump to the
+ * next (a tail call). Entries of one stack say nothing of another one's, so each thread keeps those of the stack that it runs on (a
+ * mapping, which is looked up only when the stack pointer leaves the last one), and those of its other stacks (coroutines,
+ * signals) lie aside. The stack of a goroutine is told by the goroutine: it moves, and so does the goroutine between threads. */
+#ifndef KILN_CALL_STACKS_BPF_H
+#define KILN_CALL_STACKS_BPF_H
+
+#include "common/bpf.h"
+#include "functions/losses.bpf.h"
+#include "functions/variables.bpf.h"
+#include "include/kiln_functions.h"
+
+#define NO_CALL 0 /* a call is its index in open_calls + 1; a chunk its index + 1 */
+#define CHUNK KILN_CALL_CHUNK
+
+struct call_stack {
+	__u64 low, high; /* where it lies */
+	__u64 seen;      /* the stack pointer, the last time */
+	__u64 returned;  /* where the last calls returned; 0: another began since */
+	__u32 top;       /* the latest open call */
+	__u32 first;     /* chunk */
+	__u32 is_guess;  /* the mapping could not be looked up */
+	__u32 reserved;
+	__u32 buckets[KILN_CALL_BUCKETS]; /* of functions: the latest outermost open call */
+};
+
+/* The stack that a thread runs on. */
+struct {
+	__uint(type, BPF_MAP_TYPE_TASK_STORAGE);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__type(key, int);
+	__type(value, struct call_stack);
+} thread_stacks SEC(".maps");
+
+struct stack_key {
+	__u64 stack; /* where it ends, or the goroutine */
+	__u32 tgid;
+	__u32 tid; /* 0: a goroutine */
+};
+
+/* Stacks on which their thread does not run at the moment, and those of goroutines. Full: their calls are not timed, and counted as that. */
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__uint(max_entries, 16384);
+	__type(key, struct stack_key);
+	__type(value, struct call_stack);
+} other_stacks SEC(".maps");
+
+/* An empty stack, to make others of. */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct call_stack);
+} empty_stack SEC(".maps");
+
+/* All open calls, CHUNK next to each other. User space sets its size, and that of `chunks`, to 1 where nothing is timed. */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, KILN_CALL_CHUNKS *CHUNK);
+	__type(key, __u32);
+	__type(value, struct kiln_open_call);
+} open_calls SEC(".maps");
+
+struct chunk {
+	__u32 below, above; /* in the same stack, + 1 */
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, KILN_CALL_CHUNKS);
+	__type(key, __u32);
+	__type(value, struct chunk);
+} chunks SEC(".maps");
+
+/* Chunks of threads that have ended. */
+struct {
+	__uint(type, BPF_MAP_TYPE_STACK);
+	__uint(max_entries, KILN_CALL_CHUNKS);
+	__type(value, __u32);
+} free_chunks SEC(".maps");
+
+static __always_inline struct kiln_open_call *call_at(__u32 call)
+{
+	__u32 index = call - 1;
+
+	return bpf_map_lookup_elem(&open_calls, &index);
+}
+
+static __always_inline struct chunk *chunk_at(__u32 chunk)
+{
+	__u32 index = chunk - 1;
+
+	return bpf_map_lookup_elem(&chunks, &index);
+}
+
+/* A chunk above another one, or the first. NO_CALL: there is none left. */
+static __always_inline __u32 take_chunk(__u32 below)
+{
+	struct chunk *taken;
+	__u32 chunk = 0;
+
+	if (bpf_map_pop_elem(&free_chunks, &chunk)) {
+		if (variables.chunks_given >= KILN_CALL_CHUNKS)
+			return NO_CALL;
+		chunk = __sync_fetch_and_add(&variables.chunks_given, 1) + 1;
+	}
+	taken = chunk_at(chunk);
+	if (!taken)
+		return NO_CALL;
+	taken->below = below;
+	taken->above = NO_CALL;
+	return chunk;
+}
+
+/* Where the next open call goes. NO_CALL: there is no room. */
+static __always_inline __u32 place_above(struct call_stack *stack)
+{
+	__u32 below = stack->top - 1, chunk;
+	struct chunk *last;
+
+	if (stack->top == NO_CALL) {
+		if (stack->first == NO_CALL)
+			stack->first = take_chunk(NO_CALL);
+		return stack->first == NO_CALL ? NO_CALL : (stack->first - 1) * CHUNK + 1;
+	}
+	if (below % CHUNK != CHUNK - 1)
+		return stack->top + 1;
+	last = chunk_at(below / CHUNK + 1);
+	if (!last)
+		return NO_CALL;
+	if (last->above == NO_CALL)
+		last->above = take_chunk(below / CHUNK + 1);
+	chunk = last->above;
+	return chunk == NO_CALL ? NO_CALL : (chunk - 1) * CHUNK + 1;
+}
+
+/* The call below another one; NO_CALL: it is the lowest. */
+static __always_inline __u32 place_below(__u32 call)
+{
+	__u32 index = call - 1;
+	struct chunk *chunk;
+
+	if (index % CHUNK)
+		return call - 1;
+	chunk = chunk_at(index / CHUNK + 1);
+	return chunk && chunk->below != NO_CALL ? chunk->below * CHUNK : NO_CALL;
+}
+
+struct giving_back {
+	__u32 chunk;
+};
+
+static long give_back_one(__u32 step, struct giving_back *giving)
+{
+	struct chunk *chunk = chunk_at(giving->chunk);
+	__u32 given = giving->chunk;
+
+	if (!chunk)
+		return 1;
+	giving->chunk = chunk->above;
+	bpf_map_push_elem(&free_chunks, &given, BPF_ANY);
+	return 0;
+}
+
+/* A stack has ended: its chunks are free for others. */
+static __always_inline void give_back_chunks(struct call_stack *stack)
+{
+	struct giving_back giving = { .chunk = stack->first };
+
+	stack->top = stack->first = NO_CALL;
+	bpf_loop(KILN_CALL_CHUNKS, give_back_one, &giving, 0);
+}
+
+struct stack_range {
+	__u64 low, high;
+};
+
+static long note_range(struct task_struct *task, struct vm_area_struct *area, struct stack_range *range)
+{
+	range->low = area->vm_start;
+	range->high = area->vm_end;
+	return 0;
+}
+
+/* The mapping that holds an address. False: the kernel can't say at the moment, because the process changes its mappings. */
+static __always_inline bool find_range(struct stack_range *range, __u64 address)
+{
+	return !bpf_find_vma(bpf_get_current_task_btf(), address, note_range, range, 0) && range->high;
+}
+
+/* A stack whose mapping isn't known yet is taken to lie around the stack pointer. */
+#define NEAR_BYTES (64 << 10)
+
+static __always_inline void place_around(struct call_stack *stack, __u64 sp)
+{
+	stack->low = sp - NEAR_BYTES;
+	stack->high = sp + NEAR_BYTES;
+	stack->is_guess = true;
+}
+
+/* The calls of a stack that the thread leaves lie aside. False: no room. */
+static __always_inline bool lay_aside(struct call_stack *stack, struct stack_key *key)
+{
+	struct stack_range range = {};
+
+	if (stack->top == NO_CALL)
+		return true;
+	if (stack->is_guess && find_range(&range, stack->seen))
+		stack->high = range.high;
+	key->stack = stack->high;
+	if (bpf_map_update_elem(&other_stacks, key, stack, BPF_ANY))
+		return false;
+	stack->first = NO_CALL;
+	return true;
+}
+
+/* The stack pointer lies outside of what was known of the thread's stack: it runs on another one, or more is known of this one now. False: it isn't
+ * known on which. A global function: verified once. */
+__noinline int change_stack(struct call_stack *stack, __u64 sp)
+{
+	struct task_struct *task = bpf_get_current_task_btf();
+	struct stack_key key = { .tgid = task->tgid, .tid = task->pid };
+	struct stack_range range = {};
+	struct call_stack *other;
+	__u32 zero = 0;
+
+	if (!stack)
+		return false;
+	if (!find_range(&range, sp)) {
+		if (stack->top != NO_CALL)
+			return false;
+		place_around(stack, sp);
+		return true;
+	}
+	if (stack->seen < range.low || stack->seen >= range.high) {
+		if (!lay_aside(stack, &key))
+			return false;
+		key.stack = range.high;
+		other = bpf_map_lookup_elem(&other_stacks, &key);
+		if (other) {
+			if (stack->first != NO_CALL)
+				give_back_chunks(stack);
+			bpf_probe_read_kernel(stack, sizeof *stack, other);
+			bpf_map_delete_elem(&other_stacks, &key);
+		} else if (stack->top != NO_CALL) {
+			other = bpf_map_lookup_elem(&empty_stack, &zero);
+			if (other)
+				bpf_probe_read_kernel(stack, sizeof *stack, other);
+		}
+	}
+	stack->low = range.low;
+	stack->high = range.high;
+	stack->is_guess = false;
+	return true;
+}
+
+/* The stack of the thread that runs; NULL: not known. */
+static __always_inline struct call_stack *stack_of_thread(__u64 sp)
+{
+	struct call_stack *stack = bpf_task_storage_get(&thread_stacks, bpf_get_current_task_btf(), NULL, BPF_LOCAL_STORAGE_GET_F_CREATE);
+
+	if (!stack)
+		return NULL;
+	if ((sp < stack->low || sp >= stack->high) && !change_stack(stack, sp))
+		return NULL;
+	stack->seen = sp;
+	return stack;
+}
+
+/* The stack of a goroutine, and the stack pointer in it as the distance from its end. Assembly functions may use r14 otherwise, so it
+ * is a goroutine only if the stack pointer lies in its stack. NULL: not known. */
+static __always_inline struct call_stack *stack_of_goroutine(__u64 goroutine, __u64 *sp)
+{
+	struct stack_range range = {}; /* the first two words of a goroutine (runtime.g) */
+	struct stack_key key = { .stack = goroutine, .tgid = bpf_get_current_pid_tgid() >> 32 };
+	struct call_stack *stack;
+	__u32 zero = 0;
+
+	if (bpf_probe_read_user(&range, sizeof range, (const void *)goroutine) || *sp < range.low || *sp >= range.high)
+		return NULL;
+	*sp -= range.high;
+	stack = bpf_map_lookup_elem(&other_stacks, &key);
+	if (stack)
+		return stack;
+	stack = bpf_map_lookup_elem(&empty_stack, &zero);
+	if (!stack || bpf_map_update_elem(&other_stacks, &key, stack, BPF_NOEXIST))
+		return NULL;
+	return bpf_map_lookup_elem(&other_stacks, &key);
+}
+
+#endif
