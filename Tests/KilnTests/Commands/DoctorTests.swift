@@ -24,7 +24,7 @@ extension KernelTests {
             #expect(diagnosis.hook == Capability.hooks.first)
             #expect(
                 diagnosis.capabilities.filter { $0.group == "features" && $0.present }.map(\.name)
-                    == ["single requests", "client's side", "system calls", "stacks", "events"])
+                    == ["single requests", "client's side", "system calls", "stacks", "events", "functions"])
             for capability in diagnosis.capabilities where !capability.present {
                 #expect(!capability.words.isEmpty && !capability.takes_away.isEmpty && !capability.remedy.isEmpty)
             }
