@@ -25,7 +25,7 @@ extension KernelTests {
             #expect(
                 diagnosis.capabilities.filter { $0.group == "features" && $0.present }.map(\.name)
                     == [
-                        "single requests", "client's side", "system calls", "times of system calls", "stacks", "events", "single system calls",
+                        "single requests", "client's side", "system calls", "times of system calls", "stacks", "events", "functions", "single system calls",
                         "executed programs",
                     ])
             for capability in diagnosis.capabilities where !capability.present {
