@@ -174,6 +174,30 @@ check_modules() {
   run_tests 'modules' 'theRunningKernelsModulesHoldTheirFunctions'
 }
 
+# check SUBJECT CHECK FOUND EXPECTED: that what was found is what is right.
+check() { result "$1" "$2" "$([ "$3" = "$4" ] && echo passed || echo failed)" "$3, right is $4; $(tail -n 1 said)"; }
+
+# Programs of known numbers: system calls, executed programs, functions of the server.
+check_other_subcommands() {
+  rm -rf session
+  kiln syscalls -o session -- dd if=/dev/zero of=/dev/null bs=1 count=1009 >shown 2>said
+  check 'kiln syscalls' 'reads of a dd' "$(awk '$3 == "read" { gsub(/,/, "", $4); calls = $4 } END { print calls }' shown)" 1009
+  kiln trace syscalls --json --call read -- dd if=/dev/zero of=/dev/null bs=1 count=503 >shown 2>said
+  check 'kiln trace syscalls' 'reads of a dd' "$(grep -c '"returned":1[,}]' shown)" 503
+  kiln trace exec -- sh -c 'i=0; while [ $i -lt 101 ]; do /bin/busybox true numbered $i; i=$((i + 1)); done' >shown 2>said
+  check 'kiln trace exec' 'programs with their arguments' "$(grep -c 'busybox true numbered [0-9]* | exit status 0' shown)" 101
+  for timed in '' --time; do
+    rm -rf session
+    kiln functions -p "$server" setCommand getCommand $timed -o session --max-cost 100 >shown 2>said &
+    kiln=$!
+    until grep -q ': attached to' said || ! kill -0 $kiln 2>/dev/null; do sleep 0.1; done
+    redis-cli -r 211 set key value >loaded
+    kill -INT $kiln
+    wait $kiln
+    check "kiln functions $timed" 'calls of setCommand' "$(awk '$1 == "setCommand" { calls = $2 } END { print calls }' shown)" 211
+  done
+}
+
 # The server's time for a GET: of those that come one by one, and of those in pipelines of 16.
 time_gets() {
   for pipeline in 1 16; do
@@ -217,7 +241,7 @@ case $part in
   others)
     ! offers syscall || check_modules
     ! offers syscall || run_tests 'all others' \
-      'TLSTests/e|TraceTests/e|TraceTests/replies|aStockServersStacksAreWhole|pythonsStacksAreWhole|ServerEventTests|ServerWaitTests'
+      'TLSTests/e|KernelTests/TraceTests/(e|replies)|aStockServersStacksAreWhole|pythonsStacksAreWhole|ServerEventTests|ServerWaitTests'
     finish
     ;;
 esac
@@ -243,6 +267,7 @@ for hook in socket fentry syscall; do
   check_attaching $hook || continue
   [ $hook != fentry ] || check_io_uring $hook
 done
+! offers syscall || check_other_subcommands
 ! offers syscall || KILN_TEST_OPTIONS='-F 0 --no-syscalls --no-tls' run_tests 'all that count' \
   'CommandCountTests/(every|aStream|unix|theAppend|aReplicas)|ForeignServerTests|UnknownServerTests/text|PhaseTests/parts|PairingTests/errors|ClientTests/(every|requests|aClientThatSends)'
 mount -t tmpfs tmpfs /sys/kernel/btf
