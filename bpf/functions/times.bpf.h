@@ -75,6 +75,7 @@ static __always_inline void note_return(__u32 row, __u64 total_ns, __u64 self_ns
 	if (!is_outermost)
 		return;
 	slot = kiln_histogram_slot(total_ns);
+	barrier_var(slot); /* Linux 6.1 takes a copy for unbounded otherwise */
 	if (slot > KILN_HISTOGRAM_OVERFLOW_SLOT)
 		return;
 	__sync_fetch_and_add(&times->slots[slot], 1);
