@@ -9,12 +9,12 @@ struct ReportCommand: ParsableCommand {
         commandName: "report",
         abstract: "Prints a recorded session, or compares two.",
         discussion: """
-            With two directories, numbers are compared interval by interval. A change is printed if it is larger than the variation \
+            With two directories of `kiln redis`, the numbers of commands are compared interval by interval. A change is printed if it is larger than the variation \
             within each session. `kiln diff A/stacks.folded B/stacks.folded` compares the stacks.
             """
     )
 
-    @Argument(help: ArgumentHelp("A directory that `kiln redis` or `kiln record` wrote.", valueName: "dir"))
+    @Argument(help: ArgumentHelp("A directory that a session of kiln wrote.", valueName: "dir"))
     var directory: String
 
     @Argument(help: ArgumentHelp("A second session to compare with the first.", valueName: "dir2"))
@@ -43,7 +43,12 @@ struct ReportCommand: ParsableCommand {
     }
 
     private func recorded(_ record: SessionRecord, _ directory: String) throws -> SessionComparison.Recorded {
-        SessionComparison.Recorded(rows: try rows(directory), duration: record.durationS, interval: record.intervalS)
+        guard access("\(directory)/commands.jsonl", F_OK) == 0 else {
+            throw Failure(
+                "cannot compare \(directory): it has no commands.jsonl, so it is no session of `kiln redis`, whose commands are compared. `kiln diff` compares stacks."
+            )
+        }
+        return SessionComparison.Recorded(rows: try rows(directory), duration: record.durationS, interval: record.intervalS)
     }
 
     /// A session that was killed may have left an incomplete last line.
@@ -63,11 +68,11 @@ struct ReportCommand: ParsableCommand {
     private func contents(_ directory: String, _ file: String) throws -> Data {
         var status = stat()
         guard stat("\(directory)/\(file)", &status) == 0 else {
-            throw Failure("cannot read \(directory)/\(file): \(errorText(errno)). Give a directory that `kiln redis` wrote.")
+            throw Failure("cannot read \(directory)/\(file): \(errorText(errno)). Give a directory that a session of kiln wrote.")
         }
         // Reading a pipe or a device might never end.
         guard status.st_mode & S_IFMT == S_IFREG else {
-            throw Failure("cannot read \(directory)/\(file): it is not a regular file. Give a directory that `kiln redis` wrote.")
+            throw Failure("cannot read \(directory)/\(file): it is not a regular file. Give a directory that a session of kiln wrote.")
         }
         var bytes: [UInt8] = []
         try readPieces(of: "\(directory)/\(file)", "a session") { bytes += $0 }

@@ -2,7 +2,8 @@ import Flamegraph
 import Glibc
 import SystemPackage
 
-/// An input of folded stacks: a file, `-`, or the directory of a session, of which the stacks on the CPU are meant.
+/// An input of folded stacks: a file, `-`, or the directory of a session, of which the stacks on the CPU are meant, or, where it has none, its only
+/// other stacks.
 struct FoldedSource {
     static let byCommandEnding = ".by-command.folded"
 
@@ -23,10 +24,27 @@ struct FoldedSource {
         guard isDirectory else { return given }
         let file = path(byCommand: byCommand)
         guard access(file, F_OK) == 0 else {
-            let name = FilePath(file).lastComponent?.string ?? ""
-            throw Failure("cannot read \(given): Is a directory without \(name). Give the directory of a session that has it, or a file of folded stacks.")
+            let name = FilePath(file).lastComponent?.string ?? "", others = byCommand ? [] : otherStacks
+            if others.count == 1 { return FilePath(given).appending(others[0]).string }
+            throw Failure(
+                "cannot read \(given): Is a directory without \(name). "
+                    + (others.isEmpty
+                        ? "Give the directory of a session that has it, or a file of folded stacks."
+                        : "It has \(others.joined(separator: ", ")): give one of them."))
         }
         return file
+    }
+
+    /// Files of stacks that are not on the CPU: off it, or of an event.
+    private var otherStacks: [String] {
+        guard let directory = opendir(given) else { return [] }
+        defer { closedir(directory) }
+        var names: [String] = []
+        while let entry = readdir(directory) {
+            let name = withUnsafePointer(to: &entry.pointee.d_name) { $0.withMemoryRebound(to: CChar.self, capacity: 256) { String(cString: $0) } }
+            if name.hasPrefix("stacks."), name.hasSuffix(".folded"), !name.hasSuffix(Self.byCommandEnding) { names.append(name) }
+        }
+        return names.sorted()
     }
 
     private func path(byCommand: Bool) -> String { FilePath(given).appending("stacks" + (byCommand ? Self.byCommandEnding : ".folded")).string }

@@ -262,7 +262,7 @@ extension KernelTests {
                 #expect(make(path) == 0)
                 let kiln = try KilnRun([directory], subcommand: "report")
                 #expect(kiln.wait() == 1)
-                #expect(kiln.errorText == "kiln: cannot read \(path): it is not a regular file. Give a directory that `kiln redis` wrote.\n")
+                #expect(kiln.errorText == "kiln: cannot read \(path): it is not a regular file. Give a directory that a session of kiln wrote.\n")
                 remove(path)
             }
         }
