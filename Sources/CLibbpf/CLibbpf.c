@@ -270,14 +270,15 @@ void kiln_attach_to_functions_at_once(struct bpf_program *program)
 	bpf_program__set_expected_attach_type(program, (enum bpf_attach_type)UPROBE_MULTI);
 }
 
-int kiln_attach_to_functions(
-	int program, const char *path, const uint64_t *offsets, const uint64_t *cookies, unsigned int count, int pid, bool at_return)
+int kiln_attach_to_functions(int program, const char *path, const uint64_t *offsets, const uint64_t *semaphores, const uint64_t *cookies,
+	unsigned int count, int pid, bool at_return)
 {
 	struct uprobe_multi_link link = {
 		.program = (__u32)program,
 		.attach_type = UPROBE_MULTI,
 		.path = (__u64)path,
 		.offsets = (__u64)offsets,
+		.reference_offsets = (__u64)semaphores,
 		.cookies = (__u64)cookies,
 		.count = count,
 		.link_flags = at_return ? UPROBE_MULTI_AT_RETURN : 0,

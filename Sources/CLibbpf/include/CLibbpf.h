@@ -51,10 +51,10 @@ int kiln_probe_uprobe_multi(void);
 /// Before loading: marks a program for kiln_attach_to_functions.
 void kiln_attach_to_functions_at_once(struct bpf_program *program);
 
-/// Attaches a loaded program to functions of a process: `count` offsets in the file at `path`, each with its cookie. Returns a link's
-/// descriptor, or -errno.
-int kiln_attach_to_functions(
-	int program, const char *path, const uint64_t *offsets, const uint64_t *cookies, unsigned int count, int pid, bool at_return);
+/// Attaches a loaded program to functions of a process: `count` offsets in the file at `path`, each with its cookie. `semaphores`: the offsets
+/// of the counters that enable them, 0 for none; NULL: nothing has one. Returns a link's descriptor, or -errno.
+int kiln_attach_to_functions(int program, const char *path, const uint64_t *offsets, const uint64_t *semaphores, const uint64_t *cookies,
+	unsigned int count, int pid, bool at_return);
 
 /// A function of kiln that does nothing, to measure what probes cost: its first and its return instruction by their offset in kiln's file.
 struct kiln_trial_function {

@@ -52,7 +52,7 @@ struct FunctionSession {
             let name = files.count == 1 ? "callers" : "callers-\(index + 1)"
             return Event(
                 RecordedEvent(name: name, fileName: name, every: 1),
-                at: .functions(file: file.key, places: file.value.map { FunctionPlace(offset: $0.site.entry) }, atReturn: false))
+                at: .functions(file: file.key, places: file.value.flatMap(\.site.entries), atReturn: false))
         }
     }
 
