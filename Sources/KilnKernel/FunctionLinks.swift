@@ -39,6 +39,22 @@ final class FunctionLink {
         }
     }
 
+    /// At functions of the kernel, by their addresses. All or nothing.
+    init(of program: OpaquePointer, inKernelAt functions: [ProbedInstruction]) throws(KernelError) {
+        guard !functions.isEmpty else { return }
+        descriptor = kiln_attach_to_kernel_functions(
+            bpf_program__fd(program), nil, functions.map(\.place.offset), functions.map(\.cookie), UInt32(functions.count))
+        guard descriptor >= 0 else {
+            throw KernelError(functions.count == 1 ? "probe it" : "probe \(functions.count) places of the kernel", code: -descriptor)
+        }
+    }
+
+    /// At a function of the kernel that this process can call, to measure what that costs.
+    init(ofTrialInKernel program: OpaquePointer, cookie: UInt64) throws(KernelError) {
+        descriptor = kiln_attach_to_trial_function_of_kernel(bpf_program__fd(program), cookie)
+        guard descriptor >= 0 else { throw KernelError("probe a function of the kernel", code: -descriptor) }
+    }
+
     deinit {
         if descriptor >= 0 { close(descriptor) }
         for link in links.reversed() { bpf_link__destroy(link) }

@@ -1,10 +1,10 @@
-/// A function or static probe of a session, as its outputs name it.
+/// A function of a session, of a file or of the kernel, or a static probe, as its outputs name it.
 public struct RecordedFunction: Equatable, Sendable {
     /// Demangled, or the name that was given.
     public let name: String
-    /// The path of its file.
+    /// The path of its file; `[kernel]`, or a module's name in brackets.
     public let file: String
-    /// False: it is an instruction, which has no return.
+    /// False: it is only counted also where others are timed.
     public let hasTimes: Bool
 
     public init(name: String, file: String, hasTimes: Bool = true) {
@@ -97,16 +97,20 @@ extension SessionRecord {
             /// The time of a call of a probed function, as kiln measured it on itself when the session began: where the first instruction is one that the
             /// kernel emulates, and where it runs in single step.
             public var emulatedCallNs, steppedCallNs: Double
+            /// Of a function of the kernel. Absent where none is probed.
+            public var kernelCallNs: Double?
 
             enum CodingKeys: String, CodingKey {
                 case percent, limitPercent = "limit_percent", emulatedCallNs = "emulated_call_ns", steppedCallNs = "stepped_call_ns"
+                case kernelCallNs = "kernel_call_ns"
             }
 
-            public init(limitPercent: Double, percent: Double, emulatedCallNs: Double, steppedCallNs: Double) {
+            public init(limitPercent: Double, percent: Double, emulatedCallNs: Double, steppedCallNs: Double, kernelCallNs: Double?) {
                 self.limitPercent = limitPercent
                 self.percent = percent
                 self.emulatedCallNs = emulatedCallNs
                 self.steppedCallNs = steppedCallNs
+                self.kernelCallNs = kernelCallNs
             }
         }
 

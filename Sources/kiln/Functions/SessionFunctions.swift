@@ -2,7 +2,7 @@ import KilnKernel
 import KilnModel
 import KilnSymbols
 
-/// A function or static probe that a session counts.
+/// A function, of a file or of the kernel, or a static probe that a session counts.
 struct SessionFunction {
     let recorded: RecordedFunction
     let site: FunctionSite
@@ -17,9 +17,6 @@ struct SessionFunctions {
 
     /// Throws a `Failure` if no function can be counted.
     init(_ chosen: ChosenFunctions, timing: FunctionTiming) throws {
-        guard chosen.kernel.isEmpty else {
-            throw Failure("functions of the kernel can't be counted by kiln functions, only listed (--list).", status: 64)
-        }
         remarks = chosen.remarks
         for part in chosen.files {
             add(part, timing)
@@ -28,6 +25,7 @@ struct SessionFunctions {
         if timing != .none, functions.contains(where: { !$0.site.hasTimes }) {
             remarks.append("static probes are counted without times: they are single instructions, which have no return.")
         }
+        if !chosen.kernel.isEmpty { try addKernelFunctions(chosen.kernel, timing) }
         guard !functions.isEmpty else {
             guard let first = refused.first else { throw Failure("no function was chosen.") }
             throw Failure(
@@ -71,6 +69,29 @@ struct SessionFunctions {
     private func entry(of function: FunctionList.Function, _ list: FunctionList) -> FunctionPlace {
         let offset = list.isGo ? list.entryBehindStackCheck(of: function) : function.offset
         return FunctionPlace(offset: offset, semaphore: list.staticProbes.first { $0.offset == offset }?.semaphore ?? 0)
+    }
+
+    private mutating func addKernelFunctions(_ chosen: [KernelFunctions.Function], _ timing: FunctionTiming) throws {
+        do { try Capabilities.requireKernelFunctions() } catch { throw Failure("\(error)") }
+        var addresses: [String: [UInt64]] = [:]
+        do {
+            let names = Set(chosen.map(\.name))
+            try KernelSymbols().forEachFunction { name, module, address in
+                if names.contains(name) { addresses[name + module, default: []].append(address) }
+            }
+        } catch {
+            throw Failure("\(error)")
+        }
+        var known: Set<String> = []
+        for function in chosen where known.insert(function.name + function.module).inserted {
+            let recorded = RecordedFunction(name: "kernel:\(function.name)", file: function.module, hasTimes: false)
+            guard let places = addresses[function.name + function.module] else {
+                refused.append(.init(recorded, reason: "has no address in /proc/kallsyms"))
+                continue
+            }
+            functions.append(SessionFunction(recorded: recorded, site: FunctionSite(kernelFunction: recorded.name, addresses: places)))
+        }
+        if timing != .none { remarks.append("functions of the kernel are counted without times.") }
     }
 
     /// A static probe is one row, however many places it has.

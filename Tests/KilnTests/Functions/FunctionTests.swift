@@ -202,6 +202,24 @@ extension KernelTests {
             #expect(stacks.samples(through: "main", "twice") == 11878, "\(stacks.lines)")
         }
 
+        /// Where the kernel lets its functions be probed, the reads of a program; elsewhere one line says what is missing.
+        @Test func functionsOfTheKernelAreCountedOrRefusedInALine() throws {
+            let directory = temporaryDirectory()
+            defer { try? FileManager.default.removeItem(atPath: directory) }
+            let kiln = try KilnRun(
+                ["kernel:vfs_read", "--max-cost", "100", "-o", directory + "/session", "--", "dd", "if=/dev/zero", "of=/dev/null", "bs=512", "count=1009"],
+                subcommand: "functions")
+            let status = kiln.wait(), errors = kiln.errorText
+            if status == 1 {
+                #expect(errors.hasPrefix("kiln: functions of the kernel need kprobe_multi, which is missing: ") && errors.split(separator: "\n").count == 1, "\(errors)")
+                return
+            }
+            let record = try JSONDecoder().decode(SessionRecord.self, from: Data(contentsOf: URL(fileURLWithPath: directory + "/session/session.json")))
+            let row = try #require(record.functions?.probed.first { $0.function == "kernel:vfs_read" })
+            // The loader reads the C library, too.
+            #expect(status == 0 && (1009...1015).contains(row.calls), "\(row.calls) calls; \(errors)")
+        }
+
         /// Each function of a stock server at once, while it works, and kiln is killed meanwhile.
         @Test func aServerSurvivesProbesOfAllItsFunctions() throws {
             let server = try RedisServer()
