@@ -11,7 +11,7 @@ extension Bench {
     func functions(rounds: Int) throws {
         let list = try FunctionList(of: Self.redis)
         let sites = (0..<list.count).map { list.function($0) }.filter { $0.obstacle == nil && $0.source != .callFrames }
-            .map { FunctionSite(name: $0.name, file: Self.redis, entry: $0.offset) }
+            .map { FunctionSite(name: $0.name, file: Self.redis, entry: FunctionPlace(offset: $0.offset)) }
         var attaching: [Double] = [], releasing: [Double] = []
         for _ in 0..<rounds {
             let (attach, release) = try times(of: sites)

@@ -270,14 +270,15 @@ void kiln_attach_to_functions_at_once(struct bpf_program *program)
 	bpf_program__set_expected_attach_type(program, (enum bpf_attach_type)UPROBE_MULTI);
 }
 
-int kiln_attach_to_functions(
-	int program, const char *path, const uint64_t *offsets, const uint64_t *cookies, unsigned int count, int pid, bool at_return)
+int kiln_attach_to_functions(int program, const char *path, const uint64_t *offsets, const uint64_t *semaphores, const uint64_t *cookies,
+	unsigned int count, int pid, bool at_return)
 {
 	struct uprobe_multi_link link = {
 		.program = (__u32)program,
 		.attach_type = UPROBE_MULTI,
 		.path = (__u64)path,
 		.offsets = (__u64)offsets,
+		.reference_offsets = (__u64)semaphores,
 		.cookies = (__u64)cookies,
 		.count = count,
 		.link_flags = at_return ? UPROBE_MULTI_AT_RETURN : 0,
@@ -286,6 +287,55 @@ int kiln_attach_to_functions(
 	int fd = (int)syscall(SYS_bpf, BPF_LINK_CREATE, &link, sizeof link);
 
 	return fd < 0 ? -errno : fd;
+}
+
+int kiln_attach_to_kernel_functions(
+	int program, const char *const *names, const uint64_t *addresses, const uint64_t *cookies, unsigned int count)
+{
+	LIBBPF_OPTS(bpf_link_create_opts, options);
+	int fd;
+
+	options.kprobe_multi.cnt = count;
+	options.kprobe_multi.syms = (const char **)names;
+	options.kprobe_multi.addrs = (const unsigned long *)addresses;
+	options.kprobe_multi.cookies = cookies;
+	fd = bpf_link_create(program, 0, BPF_TRACE_KPROBE_MULTI, &options);
+	return fd < 0 ? -errno : fd;
+}
+
+static const char *const trial_function_of_kernel[] = { "__x64_sys_getppid" };
+
+int kiln_attach_to_trial_function_of_kernel(int program, uint64_t cookie)
+{
+	return kiln_attach_to_kernel_functions(program, trial_function_of_kernel, NULL, &cookie, 1);
+}
+
+static void call_kernel(void)
+{
+	syscall(SYS_getppid);
+}
+
+struct kiln_trial_function kiln_trial_function_of_kernel(void)
+{
+	return (struct kiln_trial_function){ .call = call_kernel };
+}
+
+int kiln_probe_kprobe_multi(void)
+{
+	static const struct bpf_insn instructions[] = {
+		{ .code = BPF_ALU64 | BPF_MOV | BPF_K, .dst_reg = BPF_REG_0 },
+		{ .code = BPF_JMP | BPF_EXIT },
+	};
+	LIBBPF_OPTS(bpf_prog_load_opts, options, .expected_attach_type = BPF_TRACE_KPROBE_MULTI);
+	int program = bpf_prog_load(BPF_PROG_TYPE_KPROBE, NULL, "GPL", instructions, 2, &options), fd;
+
+	if (program < 0)
+		return program;
+	fd = kiln_attach_to_trial_function_of_kernel(program, 0);
+	if (fd >= 0)
+		close(fd);
+	close(program);
+	return fd < 0 ? fd : 0;
 }
 
 long kiln_descriptor_limit(int pid)

@@ -8,6 +8,8 @@ struct ProbedFunction {
     let name: String
     let offset: UInt64
     let cookie: UInt64
+    /// The offset of the counter that enables it; 0: none.
+    var semaphore: UInt64 = 0
 }
 
 /// Keeps a program attached.
@@ -187,8 +189,8 @@ package struct BPFObject: ~Copyable {
         func place(_ function: ProbedFunction) -> String { (atReturn ? "return of " : "") + function.name }
         if attachedToManyAtOnce.contains(program) {
             let descriptor = kiln_attach_to_functions(
-                bpf_program__fd(found), file, functions.map(\.offset), functions.map(\.cookie), UInt32(functions.count), pid, atReturn
-            )
+                bpf_program__fd(found), file, functions.map(\.offset), functions.map(\.semaphore), functions.map(\.cookie), UInt32(functions.count), pid,
+                atReturn)
             guard descriptor >= 0 else {
                 throw KernelError("attach to \(title ?? functions.map(\.name).joined(separator: ", ")) of pid \(pid)", code: -descriptor)
             }
@@ -200,6 +202,7 @@ package struct BPFObject: ~Copyable {
             options.sz = MemoryLayout<bpf_uprobe_opts>.size
             options.retprobe = atReturn
             options.bpf_cookie = function.cookie
+            options.ref_ctr_offset = Int(function.semaphore)
             guard let link = bpf_program__attach_uprobe_opts(found, pid, file, Int(function.offset), &options) else {
                 throw KernelError("attach to \(function.name) of pid \(pid)", code: errno)
             }

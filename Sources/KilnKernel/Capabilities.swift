@@ -99,6 +99,7 @@ public enum Capabilities {
                 return ""
             }
         ),
+        kernelFunctions,
         runStatistics,
     ]
 
@@ -145,6 +146,27 @@ public enum Capabilities {
             return ""
         }
     )
+
+    private static let kernelFunctions = Entry(
+        name: "kprobe_multi", group: .kernel, isRequired: false, takesAway: "functions of the kernel in kiln functions (kernel:NAME); --list names them",
+        remedy: "It came with Linux 5.18, in a kernel with CONFIG_FPROBE=y that isn't locked down.",
+        probe: {
+            let result = kiln_probe_kprobe_multi()
+            guard result == 0 else { throw KernelError("probe a function of the kernel", code: -result) }
+            return ""
+        }
+    )
+
+    /// Throws if functions of the kernel can't be probed.
+    public static func requireKernelFunctions() throws(Missing) {
+        let found = finding(kernelFunctions)
+        guard found.outcome == .present else {
+            throw Missing(
+                description:
+                    "functions of the kernel need kprobe_multi, which is missing: \(found.words). \(kernelFunctions.remedy) `kiln doctor` lists what this host allows."
+            )
+        }
+    }
 
     /// Throws if the kernel's BPF run-time statistics can't be switched on. `purpose`: the feature that needs them.
     public static func requireRunStatistics(for purpose: String) throws(Missing) {

@@ -68,7 +68,7 @@ struct Events {
 
     /// One link for all of them, where the kernel can.
     private static func isAttachedAtOnce(_ places: [FunctionPlace]) -> Bool {
-        places.count > 1 && places.allSatisfy { $0.semaphore == 0 } && kiln_probe_uprobe_multi() == 0
+        places.count > 1 && kiln_probe_uprobe_multi() == 0
     }
 
     /// Before loading.
@@ -101,8 +101,9 @@ struct Events {
                     program, toCounter: (type, config), named: name, cookie: index, every: event.recorded.every, frequency: frequency)
             case .functions(let file, let places, let atReturn) where program == Self.manyFunctions:
                 try object.attach(
-                    program, toFunctions: places.map { ProbedFunction(name: name, offset: $0.offset, cookie: UInt64(index)) }, of: file, inProcess: 0,
-                    atReturn: atReturn, named: name)
+                    program,
+                    toFunctions: places.map { ProbedFunction(name: name, offset: $0.offset, cookie: UInt64(index), semaphore: $0.semaphore) }, of: file,
+                    inProcess: 0, atReturn: atReturn, named: name)
             case .functions(let file, let places, let atReturn):
                 try object.attach(program, to: places, of: file, named: name, cookie: index, atReturn: atReturn)
             }

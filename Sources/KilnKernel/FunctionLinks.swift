@@ -3,7 +3,7 @@ import Glibc
 
 /// An instruction of a file at which a program is called, and the program's cookie.
 struct ProbedInstruction {
-    let offset: UInt64
+    let place: FunctionPlace
     let cookie: UInt64
 }
 
@@ -19,7 +19,8 @@ final class FunctionLink {
         guard !instructions.isEmpty else { return }
         if atOnce {
             descriptor = kiln_attach_to_functions(
-                bpf_program__fd(program), file, instructions.map(\.offset), instructions.map(\.cookie), UInt32(instructions.count), pid ?? 0, asReturnProbes)
+                bpf_program__fd(program), file, instructions.map(\.place.offset), instructions.map(\.place.semaphore), instructions.map(\.cookie),
+                UInt32(instructions.count), pid ?? 0, asReturnProbes)
             guard descriptor >= 0 else { throw Self.refusal(instructions, file, code: -descriptor) }
             return
         }
@@ -28,7 +29,8 @@ final class FunctionLink {
             options.sz = MemoryLayout<bpf_uprobe_opts>.size
             options.retprobe = asReturnProbes
             options.bpf_cookie = instruction.cookie
-            guard let link = bpf_program__attach_uprobe_opts(program, pid ?? -1, file, Int(instruction.offset), &options) else {
+            options.ref_ctr_offset = Int(instruction.place.semaphore)
+            guard let link = bpf_program__attach_uprobe_opts(program, pid ?? -1, file, Int(instruction.place.offset), &options) else {
                 let code = errno
                 _ = kiln_libbpf_log_take()
                 throw Self.refusal([instruction], file, code: code)
@@ -37,13 +39,30 @@ final class FunctionLink {
         }
     }
 
+    /// At functions of the kernel, by their addresses. All or nothing.
+    init(of program: OpaquePointer, inKernelAt functions: [ProbedInstruction]) throws(KernelError) {
+        guard !functions.isEmpty else { return }
+        descriptor = kiln_attach_to_kernel_functions(
+            bpf_program__fd(program), nil, functions.map(\.place.offset), functions.map(\.cookie), UInt32(functions.count))
+        guard descriptor >= 0 else {
+            throw KernelError(functions.count == 1 ? "probe it" : "probe \(functions.count) places of the kernel", code: -descriptor)
+        }
+    }
+
+    /// At a function of the kernel that this process can call, to measure what that costs.
+    init(ofTrialInKernel program: OpaquePointer, cookie: UInt64) throws(KernelError) {
+        descriptor = kiln_attach_to_trial_function_of_kernel(bpf_program__fd(program), cookie)
+        guard descriptor >= 0 else { throw KernelError("probe a function of the kernel", code: -descriptor) }
+    }
+
     deinit {
         if descriptor >= 0 { close(descriptor) }
         for link in links.reversed() { bpf_link__destroy(link) }
     }
 
     private static func refusal(_ instructions: [ProbedInstruction], _ file: String, code: Int32) -> KernelError {
-        let what = instructions.count == 1 ? "the instruction at offset 0x\(String(instructions[0].offset, radix: 16))" : "\(instructions.count) instructions"
+        let what =
+            instructions.count == 1 ? "the instruction at offset 0x\(String(instructions[0].place.offset, radix: 16))" : "\(instructions.count) instructions"
         return KernelError("probe \(what) of \(file)", code: code)
     }
 }

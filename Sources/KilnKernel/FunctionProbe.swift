@@ -3,28 +3,54 @@ import Glibc
 import KilnBPF
 import KilnModel
 
-/// A function of a file, as probes need it. Everywhere else, a function is its index in the session's list.
+/// A function of a file or of the kernel, or a static probe, as probes need it. Everywhere else, it is its index in the session's list.
 public struct FunctionSite: Sendable {
     /// For messages.
     public let name: String
-    /// A path by which the kernel can open the file.
+    /// A path by which the kernel can open the file; of the kernel's functions any name that is no path.
     public let file: String
-    /// The file offset of its first instruction, or, where that runs twice for one call, of a later one that runs once.
-    public let entry: UInt64
+    /// In the file, of the kernel's functions in memory. Of a function its first instruction, or, where that runs twice for one call, a later one that runs once. A static probe may have several.
+    public let entries: [FunctionPlace]
     /// The file offsets of its return instructions.
     public let returns: [UInt64]
     /// It may end by a jump to another function.
     public let mayJump: Bool
     /// It runs on stacks of goroutines.
     public let isGo: Bool
+    /// Not of static probes, which are instructions, and not of the kernel's functions.
+    public let hasTimes: Bool
+    public let isOfKernel: Bool
 
-    public init(name: String, file: String, entry: UInt64, returns: [UInt64] = [], mayJump: Bool = true, isGo: Bool = false) {
+    public init(name: String, file: String, entry: FunctionPlace, returns: [UInt64] = [], mayJump: Bool = true, isGo: Bool = false) {
         self.name = name
         self.file = file
-        self.entry = entry
+        entries = [entry]
         self.returns = returns
         self.mayJump = mayJump
         self.isGo = isGo
+        hasTimes = true
+        isOfKernel = false
+    }
+
+    /// A static probe (USDT).
+    public init(staticProbe name: String, file: String, places: [FunctionPlace]) {
+        self.init(countedOnly: name, file, places, isOfKernel: false)
+    }
+
+    /// A function of the kernel. Several may have one name.
+    public init(kernelFunction name: String, addresses: [UInt64]) {
+        self.init(countedOnly: name, "[kernel]", addresses.map { FunctionPlace(offset: $0) }, isOfKernel: true)
+    }
+
+    private init(countedOnly name: String, _ file: String, _ places: [FunctionPlace], isOfKernel: Bool) {
+        self.name = name
+        self.file = file
+        self.isOfKernel = isOfKernel
+        entries = places
+        returns = []
+        mayJump = false
+        isGo = false
+        hasTimes = false
     }
 }
 
@@ -32,7 +58,8 @@ extension FunctionSite {
     /// A function of this program that does nothing.
     static func ofKiln() -> FunctionSite {
         let function = kiln_trial_function(false)
-        return FunctionSite(name: "kiln_pushing_function", file: "/proc/self/exe", entry: function.entry, returns: [function.at_return], mayJump: false)
+        return FunctionSite(
+            name: "kiln_pushing_function", file: "/proc/self/exe", entry: FunctionPlace(offset: function.entry), returns: [function.at_return], mayJump: false)
     }
 }
 
@@ -90,10 +117,10 @@ public struct FunctionProbe: ~Copyable {
         for map in ["function_calls", "times_of_rows"] { try object.setCapacity(ofMap: map, to: UInt32(sites.count + 1)) }
         try object.setCapacity(ofMap: "function_times", to: UInt32(max(timed, 1)))
         if timing == .none { for map in ["open_calls", "chunks", "free_chunks", "other_stacks"] { try object.setCapacity(ofMap: map, to: 1) } }
-        let programs = Self.probing(timing) + ["function_trapped"]
+        let programs = Self.probing(timing, sites) + ["function_trapped"]
         object.loadOnly((onlyProcess == nil ? Members.programs : []) + programs + (timing == .none ? [] : ["thread_ended"]))
         let canAttachAtOnce = kiln_probe_uprobe_multi() == 0
-        if canAttachAtOnce { object.attachToManyAtOnce(programs) }
+        if canAttachAtOnce { object.attachToManyAtOnce(programs.filter { $0 != Self.ofKernel }) }
         try object.load()
         if let refused = object.refusedProbes { throw refused }
         let variables = try object.mapVariables(as: kiln_function_variables.self)
@@ -115,8 +142,15 @@ public struct FunctionProbe: ~Copyable {
         base = [Int64](repeating: 0, count: sites.count)
     }
 
-    /// The programs that are called at functions.
-    private static func probing(_ timing: FunctionTiming) -> [String] {
+    /// The programs that are called at functions: those for returns before those for entries.
+    private static func probing(_ timing: FunctionTiming, _ sites: [FunctionSite]) -> [String] {
+        let isCountedOnly = timing != .none && sites.contains { !$0.hasTimes && !$0.isOfKernel }
+        return programs(timing) + (isCountedOnly ? programs(.none) : []) + (sites.contains(where: \.isOfKernel) ? [ofKernel] : [])
+    }
+
+    private static let ofKernel = "kernel_function_counted"
+
+    private static func programs(_ timing: FunctionTiming) -> [String] {
         switch timing {
         case .none: ["function_counted"]
         case .returnInstructions: ["function_left", "function_entered"]
@@ -130,13 +164,15 @@ public struct FunctionProbe: ~Copyable {
     public struct CallCosts: Sendable {
         public let emulated: Nanoseconds
         public let stepped: Nanoseconds
+        /// To a call of a function of the kernel; nil: none is probed.
+        public let ofKernel: Nanoseconds?
     }
 
     /// Measures it at functions of kiln itself, with the same programs. `empty`: with one that does nothing, for comparison.
     public func measureCost(calls batch: UInt32 = 100, empty: Bool = false) throws(KernelError) -> CallCosts {
-        let functions = [kiln_trial_function(false), kiln_trial_function(true)]
+        let functions = [kiln_trial_function(false), kiln_trial_function(true)], isOfKernel = sites.contains(where: \.isOfKernel)
         func times() -> [UInt64] {
-            functions.map { function in
+            (functions + (isOfKernel ? [kiln_trial_function_of_kernel()] : [])).map { function in
                 let times = (0..<3).map { _ in kiln_time_calls(function, batch) / UInt64(batch) }.sorted()
                 return times[1]
             }
@@ -144,18 +180,20 @@ public struct FunctionProbe: ~Copyable {
         let before = times()
         let cookie = UInt64(sites.count) | (variables.pointee.timing_set)
         var links: [FunctionLink] = []
-        for program in Self.probing(timing) {
+        for program in Self.programs(timing) {
             let offsets = functions.map { program == "function_left" ? $0.at_return : $0.entry }
             links.append(
                 try FunctionLink(
-                    of: try object.find(program: empty ? "function_trapped" : program), at: offsets.map { ProbedInstruction(offset: $0, cookie: cookie) },
+                    of: try object.find(program: empty ? "function_trapped" : program),
+                    at: offsets.map { ProbedInstruction(place: FunctionPlace(offset: $0), cookie: cookie) },
                     file: "/proc/self/exe",
                     pid: getpid(), asReturnProbes: program == "function_returned", atOnce: atOnce))
         }
+        if isOfKernel { links.append(try FunctionLink(ofTrialInKernel: try object.find(program: Self.ofKernel), cookie: cookie)) }
         let after = times()
         withExtendedLifetime(links) {}
         let added = zip(after, before).map { Nanoseconds($0 > $1 ? $0 - $1 : 0) }
-        return CallCosts(emulated: added[0], stepped: added[1])
+        return CallCosts(emulated: added[0], stepped: added[1], ofKernel: isOfKernel ? added[2] : nil)
     }
 
     // MARK: - Attaching
@@ -167,7 +205,7 @@ public struct FunctionProbe: ~Copyable {
         if timing != .none { try object.attach("thread_ended") }
         var refused: [Refusal] = []
         for (file, functions) in functionsByFile {
-            let code = try MappedCode(file)
+            let code = sites[functions[0]].isOfKernel ? nil : try MappedCode(file)
             do throws(KernelError) {
                 try attach(functions, of: file)
             } catch {
@@ -178,7 +216,7 @@ public struct FunctionProbe: ~Copyable {
                 let culprits = Set(found.map(\.function))
                 try attach(functions.filter { !culprits.contains($0) }, of: file)
             }
-            for function in functions { isEmulated[function] = code.isEmulated(at: sites[function].entry) }
+            for function in functions { isEmulated[function] = sites[function].entries.allSatisfy { code?.isEmulated(at: $0.offset) ?? true } }
         }
         return (adopted, refused)
     }
@@ -195,12 +233,13 @@ public struct FunctionProbe: ~Copyable {
     /// New links for functions of one file. Returns are attached before entries, so that the return of each seen call is seen.
     private func links(of functions: [Int], in file: String, set: Int) throws(KernelError) -> [FunctionLink] {
         var made: [FunctionLink] = []
-        for program in Self.probing(timing) {
-            let atReturnInstructions = program == "function_left"
+        for program in Self.probing(timing, sites) {
             let instructions = functions.flatMap { function in
-                (atReturnInstructions ? sites[function].returns : [sites[function].entry]).map {
-                    ProbedInstruction(offset: $0, cookie: cookie(of: function, set: set))
-                }
+                places(of: function, for: program).map { ProbedInstruction(place: $0, cookie: cookie(of: function, set: set)) }
+            }
+            if program == Self.ofKernel {
+                made.append(try FunctionLink(of: try object.find(program: program), inKernelAt: instructions))
+                continue
             }
             made.append(
                 try FunctionLink(
@@ -210,18 +249,29 @@ public struct FunctionProbe: ~Copyable {
         return made
     }
 
+    private func places(of function: Int, for program: String) -> [FunctionPlace] {
+        let site = sites[function], isTimed = timing != .none && site.hasTimes
+        guard site.isOfKernel == (program == Self.ofKernel), site.isOfKernel || isTimed == (program != "function_counted") else { return [] }
+        return program == "function_left" ? site.returns.map { FunctionPlace(offset: $0) } : site.entries
+    }
+
     private func cookie(of function: Int, set: Int) -> UInt64 {
         let site = sites[function]
         return UInt64(function) | (set == 1 ? KILN_PROBE_OF_SECOND_SET : 0) | (site.isGo ? KILN_PROBE_OF_GO : 0)
             | (site.mayJump ? KILN_PROBE_MAY_JUMP : 0)
     }
 
-    /// The functions of a file that the kernel can't probe. The kernel names none, so the list is halved again and again.
+    /// The functions of a file, or of the kernel, that the kernel can't probe. The kernel names none, so the list is halved again and again.
     private func refusals(among functions: [Int], of file: String) throws(KernelError) -> [Refusal] {
         do throws(KernelError) {
-            let instructions = functions.flatMap { [sites[$0].entry] + (timing == .returnInstructions ? sites[$0].returns : []) }
+            let programs = Self.probing(timing, sites), probed = functions.flatMap { function in programs.flatMap { places(of: function, for: $0) } }
+            if let first = functions.first, sites[first].isOfKernel {
+                let besides = probed.map { ProbedInstruction(place: $0, cookie: UInt64(sites.count)) }  // the row that belongs to no function
+                _ = try FunctionLink(of: try object.find(program: Self.ofKernel), inKernelAt: besides)
+                return []
+            }
             _ = try FunctionLink(
-                of: try object.find(program: "function_trapped"), at: instructions.map { ProbedInstruction(offset: $0, cookie: 0) }, file: file,
+                of: try object.find(program: "function_trapped"), at: probed.map { ProbedInstruction(place: $0, cookie: 0) }, file: file,
                 pid: getpid(), atOnce: atOnce)
             return []
         } catch {

@@ -1,13 +1,16 @@
-/// A function of a session, as its outputs name it.
+/// A function of a session, of a file or of the kernel, or a static probe, as its outputs name it.
 public struct RecordedFunction: Equatable, Sendable {
     /// Demangled, or the name that was given.
     public let name: String
-    /// The path of its file.
+    /// The path of its file; `[kernel]`, or a module's name in brackets.
     public let file: String
+    /// False: it is only counted also where others are timed.
+    public let hasTimes: Bool
 
-    public init(name: String, file: String) {
+    public init(name: String, file: String, hasTimes: Bool = true) {
         self.name = name
         self.file = file
+        self.hasTimes = hasTimes
     }
 }
 
@@ -33,7 +36,7 @@ public struct FunctionRow: Codable, Sendable {
         self.function = function.name
         file = function.file
         calls = counts.calls
-        times = isTimed ? FunctionTimesRecord(counts) : nil
+        times = isTimed && function.hasTimes ? FunctionTimesRecord(counts) : nil
     }
 }
 
@@ -94,16 +97,20 @@ extension SessionRecord {
             /// The time of a call of a probed function, as kiln measured it on itself when the session began: where the first instruction is one that the
             /// kernel emulates, and where it runs in single step.
             public var emulatedCallNs, steppedCallNs: Double
+            /// Of a function of the kernel. Absent where none is probed.
+            public var kernelCallNs: Double?
 
             enum CodingKeys: String, CodingKey {
                 case percent, limitPercent = "limit_percent", emulatedCallNs = "emulated_call_ns", steppedCallNs = "stepped_call_ns"
+                case kernelCallNs = "kernel_call_ns"
             }
 
-            public init(limitPercent: Double, percent: Double, emulatedCallNs: Double, steppedCallNs: Double) {
+            public init(limitPercent: Double, percent: Double, emulatedCallNs: Double, steppedCallNs: Double, kernelCallNs: Double?) {
                 self.limitPercent = limitPercent
                 self.percent = percent
                 self.emulatedCallNs = emulatedCallNs
                 self.steppedCallNs = steppedCallNs
+                self.kernelCallNs = kernelCallNs
             }
         }
 
@@ -122,7 +129,7 @@ extension SessionRecord {
             probed = zip(functions.indices, zip(functions, counts.functions)).filter { refused[$0.0] == nil }.map { index, row in
                 Row(
                     function: row.0.name, file: row.0.file, calls: row.1.calls, letGoAfterS: letGo[index]?.seconds,
-                    times: isTimed ? FunctionTimesRecord(row.1) : nil)
+                    times: isTimed && row.0.hasTimes ? FunctionTimesRecord(row.1) : nil)
             }.sorted { ($1.calls, $0.function, $0.file) < ($0.calls, $1.function, $1.file) }
             self.refused = refused.sorted { $0.key < $1.key }.map { Refused(functions[$0.key], reason: $0.value) } + besides
             self.cost = cost

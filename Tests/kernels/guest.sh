@@ -198,6 +198,14 @@ check_other_subcommands() {
   done
 }
 
+# The kernel's functions, by a program that makes a known number of reads.
+check_kernel_functions() {
+  rm -rf counted
+  kiln functions kernel:vfs_read --max-cost 100 -o counted -- dd if=/dev/zero of=/dev/null bs=512 count=1009 >shown 2>said
+  calls=$(awk '$1 == "kernel:vfs_read" { calls = $2 } END { print calls }' shown)
+  result functions kernel:vfs_read "$([ "$calls" = 1,009 ] && echo passed || echo failed)" "${calls:-$(tail -n 1 said)} of 1,009 reads"
+}
+
 # The server's time for a GET: of those that come one by one, and of those in pipelines of 16.
 time_gets() {
   for pipeline in 1 16; do
@@ -240,6 +248,7 @@ case $part in
     ;;
   others)
     ! offers syscall || check_modules
+    ! grep -q ' bpf_kprobe_multi_link_attach$' /proc/kallsyms || check_kernel_functions
     ! offers syscall || run_tests 'all others' \
       'TLSTests/e|KernelTests/TraceTests/(e|replies)|aStockServersStacksAreWhole|pythonsStacksAreWhole|ServerEventTests|ServerWaitTests'
     finish

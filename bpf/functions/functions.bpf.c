@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: (GPL-2.0-only OR BSD-2-Clause) */
-/* Calls of user functions: counted, and timed.
+/* Calls of user functions: counted, and timed. Calls of kernel functions: counted.
  *
  * A function is timed from its first instruction to one of its return instructions. Return probes cost less, but they replace the return
  * address on the stack: Go ends the program when it finds that, and so does an exception of C++ that passes it. */
@@ -118,6 +118,17 @@ int function_returned(struct pt_regs *context)
 	stack = find_stack(context, cookie, &sp);
 	if (stack)
 		end_calls(stack, sp, now, cookie & KILN_PROBE_ROW_MASK);
+	return 0;
+}
+
+/* At functions of the kernel. What an interrupt calls belongs to the thread that it interrupts. */
+SEC("kprobe.multi")
+int kernel_function_counted(struct pt_regs *context)
+{
+	struct membership member;
+
+	if (find_membership(&member, bpf_get_current_task_btf()))
+		count_call(bpf_get_attach_cookie(context));
 	return 0;
 }
 

@@ -51,10 +51,10 @@ int kiln_probe_uprobe_multi(void);
 /// Before loading: marks a program for kiln_attach_to_functions.
 void kiln_attach_to_functions_at_once(struct bpf_program *program);
 
-/// Attaches a loaded program to functions of a process: `count` offsets in the file at `path`, each with its cookie. Returns a link's
-/// descriptor, or -errno.
-int kiln_attach_to_functions(
-	int program, const char *path, const uint64_t *offsets, const uint64_t *cookies, unsigned int count, int pid, bool at_return);
+/// Attaches a loaded program to functions of a process: `count` offsets in the file at `path`, each with its cookie. `semaphores`: the offsets
+/// of the counters that enable them, 0 for none; NULL: nothing has one. Returns a link's descriptor, or -errno.
+int kiln_attach_to_functions(int program, const char *path, const uint64_t *offsets, const uint64_t *semaphores, const uint64_t *cookies,
+	unsigned int count, int pid, bool at_return);
 
 /// A function of kiln that does nothing, to measure what probes cost: its first and its return instruction by their offset in kiln's file.
 struct kiln_trial_function {
@@ -64,6 +64,20 @@ struct kiln_trial_function {
 
 /// `stepping`: the kernel runs its first instruction in single step; otherwise it emulates it.
 struct kiln_trial_function kiln_trial_function(bool stepping);
+
+/// Whether one link can attach a program to functions of the kernel (BPF_TRACE_KPROBE_MULTI): 0, or -errno. Probes one for a moment.
+int kiln_probe_kprobe_multi(void);
+
+/// Attaches a loaded program of kind kprobe.multi to functions of the kernel, each with its cookie: by their addresses, or if these are NULL by
+/// their names. Returns a link's descriptor, or -errno.
+int kiln_attach_to_kernel_functions(
+	int program, const char *const *names, const uint64_t *addresses, const uint64_t *cookies, unsigned int count);
+
+/// The same for one function of the kernel, to measure what probes cost.
+int kiln_attach_to_trial_function_of_kernel(int program, uint64_t cookie);
+
+/// Its `call` calls that function. It has no place in kiln's file.
+struct kiln_trial_function kiln_trial_function_of_kernel(void);
 
 /// The time in nanoseconds of so many calls.
 uint64_t kiln_time_calls(struct kiln_trial_function function, unsigned int count);

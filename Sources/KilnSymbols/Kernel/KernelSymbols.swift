@@ -128,7 +128,7 @@ public struct KernelSymbols: Sendable {
     }
 
     /// All functions, by address.
-    func forEachFunction(_ body: (_ name: String, _ module: String, _ address: UInt64) -> Void) {
+    public func forEachFunction(_ body: (_ name: String, _ module: String, _ address: UInt64) -> Void) {
         for (index, function) in functions.enumerated() where function.isNamed {
             body(String(decoding: names[function.name], as: UTF8.self), modules[Int(function.module)], starts[index])
         }

@@ -8,7 +8,8 @@ struct FunctionsCommand: ParsableCommand {
         abstract: "Counts calls of functions, times them (--time), or lists those that can be probed (--list).",
         discussion: """
             Functions of a process's program or libraries (--lib), of a command's program, or of a file in every process that runs it. Functions \
-            without a symbol are found by call frame information and have the name FILE+0xSTART. Each call of a probed function costs the target about a \
+            without a symbol are found by call frame information and have the name FILE+0xSTART; static probes (USDT) \
+            usdt:PROVIDER:NAME, functions of the kernel kernel:NAME; these two are counted without times. Each call of a probed function costs the target about a \
             microsecond, in many virtual machines ten: where probes take more than --max-cost, the most called functions are no longer counted. Of one --pid, only the \
             process itself is trapped and counted, unless --children is given.
               kiln functions -p 1234 '*Command' -i 10
@@ -16,6 +17,8 @@ struct FunctionsCommand: ParsableCommand {
               kiln functions -p 1234 --lib libc malloc free
               kiln functions /usr/bin/redis-server 'zset*' -d 60
               kiln functions '*' --time -- ./program
+              kiln functions -p 1234 'usdt:python:*'
+              kiln functions -p 1234 'kernel:tcp_*'
               kiln functions --list /usr/bin/redis-server '*Command'
               kiln functions --list 'kernel:tcp_*'
             """

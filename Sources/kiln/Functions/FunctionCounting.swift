@@ -106,8 +106,7 @@ final class FunctionCounting: Probe {
         self.last = (now, cpu, calls)
         let spentNow = calls.indices.map { index -> Nanoseconds in
             guard index < last.calls.count, probe?.isProbed[index] == true else { return .zero }
-            let each = (probe?.isEmulated[index] == true ? costs.emulated : costs.stepped) + (takesStacks ? stacks?.cost ?? .zero : .zero)
-            return Nanoseconds((calls[index] &- last.calls[index]) &* each.count)
+            return Nanoseconds((calls[index] &- last.calls[index]) &* cost(ofCall: index, costs).count)
         }
         spent += spentNow.reduce(0.0) { $0 + Double($1.count) }
         let decision = budget.decide(costs: spentNow, cpu: cpu - last.cpu, in: now - last.time)
@@ -125,6 +124,11 @@ final class FunctionCounting: Probe {
         say("\(letGoLine(decision, counted, at: now))")
         // The time of the change is no measure of what comes.
         self.last = (MonotonicClock.now(), targetCPU(), counted)
+    }
+
+    private func cost(ofCall function: Int, _ costs: FunctionProbe.CallCosts) -> Nanoseconds {
+        if functions[function].site.isOfKernel { return costs.ofKernel ?? .zero }
+        return (probe?.isEmulated[function] == true ? costs.emulated : costs.stepped) + (takesStacks ? stacks?.cost ?? .zero : .zero)
     }
 
     private func letGoLine(_ decision: FunctionBudget.Decision, _ counted: [UInt64], at now: Nanoseconds) -> String {
@@ -145,7 +149,8 @@ final class FunctionCounting: Probe {
                 costs.map {
                     .init(
                         limitPercent: budget.limit * 100, percent: share * 100, emulatedCallNs: Double($0.emulated.count),
-                        steppedCallNs: Double($0.stepped.count))
+                        steppedCallNs: Double($0.stepped.count),
+                        kernelCallNs: $0.ofKernel.map { Double($0.count) })
                 }
             })
     }

@@ -17,6 +17,9 @@ struct FunctionSession {
         let isWholeHost = target.pids.isEmpty
         var sampling = try SamplingOptions.parse([])
         sampling.frequencyArgument = FrequencyArgument(hertz: 0)
+        guard !options.callers || functions.contains(where: { !$0.site.isOfKernel }) else {
+            throw Failure("--callers records stacks at functions of files, not of the kernel: `kiln record -e` records stacks at the kernel's events.", status: 64)
+        }
         let folding = options.callers ? StackFolding(targets: target.pids, sampling) : nil
         let callers = folding.map { folding in
             StackSampling(
@@ -47,12 +50,12 @@ struct FunctionSession {
 
     /// An event for each file: all its functions, so that the innermost frame is the function.
     private func callerEvents(of functions: [SessionFunction]) -> [Event] {
-        let files = Dictionary(grouping: functions, by: \.site.file).sorted { $0.key < $1.key }
+        let files = Dictionary(grouping: functions.filter { !$0.site.isOfKernel }, by: \.site.file).sorted { $0.key < $1.key }
         return files.enumerated().map { index, file in
             let name = files.count == 1 ? "callers" : "callers-\(index + 1)"
             return Event(
                 RecordedEvent(name: name, fileName: name, every: 1),
-                at: .functions(file: file.key, places: file.value.map { FunctionPlace(offset: $0.site.entry) }, atReturn: false))
+                at: .functions(file: file.key, places: file.value.flatMap(\.site.entries), atReturn: false))
         }
     }
 

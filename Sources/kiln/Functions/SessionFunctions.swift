@@ -2,7 +2,7 @@ import KilnKernel
 import KilnModel
 import KilnSymbols
 
-/// A function that a session counts.
+/// A function, of a file or of the kernel, or a static probe that a session counts.
 struct SessionFunction {
     let recorded: RecordedFunction
     let site: FunctionSite
@@ -13,17 +13,19 @@ struct SessionFunctions {
     private(set) var functions: [SessionFunction] = []
     private(set) var refused: [SessionRecord.Functions.Refused] = []
     /// Lines for people.
-    let remarks: [String]
+    private(set) var remarks: [String]
 
     /// Throws a `Failure` if no function can be counted.
     init(_ chosen: ChosenFunctions, timing: FunctionTiming) throws {
-        guard chosen.kernel.isEmpty, chosen.files.allSatisfy(\.staticProbes.isEmpty) else {
-            throw Failure(
-                "functions of the kernel and static probes can't be counted by kiln functions, only listed (--list). `kiln record -e usdt:…` records static probes.",
-                status: 64)
-        }
         remarks = chosen.remarks
-        for part in chosen.files { add(part, timing) }
+        for part in chosen.files {
+            add(part, timing)
+            addStaticProbes(part)
+        }
+        if timing != .none, functions.contains(where: { !$0.site.hasTimes }) {
+            remarks.append("static probes are counted without times: they are single instructions, which have no return.")
+        }
+        if !chosen.kernel.isEmpty { try addKernelFunctions(chosen.kernel, timing) }
         guard !functions.isEmpty else {
             guard let first = refused.first else { throw Failure("no function was chosen.") }
             throw Failure(
@@ -59,8 +61,52 @@ struct SessionFunctions {
                 SessionFunction(
                     recorded: recorded,
                     site: FunctionSite(
-                        name: name, file: part.file.path, entry: list.isGo ? list.entryBehindStackCheck(of: function) : function.offset, returns: returns,
-                        mayJump: mayJump, isGo: list.isGo)))
+                        name: name, file: part.file.path, entry: entry(of: function, list), returns: returns, mayJump: mayJump, isGo: list.isGo)))
+        }
+    }
+
+    /// A function may begin with a static probe. The kernel demands of all probes of an instruction that they name the same semaphore.
+    private func entry(of function: FunctionList.Function, _ list: FunctionList) -> FunctionPlace {
+        let offset = list.isGo ? list.entryBehindStackCheck(of: function) : function.offset
+        return FunctionPlace(offset: offset, semaphore: list.staticProbes.first { $0.offset == offset }?.semaphore ?? 0)
+    }
+
+    private mutating func addKernelFunctions(_ chosen: [KernelFunctions.Function], _ timing: FunctionTiming) throws {
+        do { try Capabilities.requireKernelFunctions() } catch { throw Failure("\(error)") }
+        var addresses: [String: [UInt64]] = [:]
+        do {
+            let names = Set(chosen.map(\.name))
+            try KernelSymbols().forEachFunction { name, module, address in
+                if names.contains(name) { addresses[name + module, default: []].append(address) }
+            }
+        } catch {
+            throw Failure("\(error)")
+        }
+        var known: Set<String> = []
+        for function in chosen where known.insert(function.name + function.module).inserted {
+            let recorded = RecordedFunction(name: "kernel:\(function.name)", file: function.module, hasTimes: false)
+            guard let places = addresses[function.name + function.module] else {
+                refused.append(.init(recorded, reason: "has no address in /proc/kallsyms"))
+                continue
+            }
+            functions.append(SessionFunction(recorded: recorded, site: FunctionSite(kernelFunction: recorded.name, addresses: places)))
+        }
+        if timing != .none { remarks.append("functions of the kernel are counted without times.") }
+    }
+
+    /// A static probe is one row, however many places it has.
+    private mutating func addStaticProbes(_ part: ChosenFunctions.OfFile) {
+        var places: [String: [FunctionPlace]] = [:], names: [String] = []
+        for probe in part.staticProbes {
+            let name = "usdt:\(probe.provider):\(probe.name)"
+            if places[name] == nil { names.append(name) }
+            places[name, default: []].append(FunctionPlace(offset: probe.offset, semaphore: probe.semaphore))
+        }
+        for name in names {
+            functions.append(
+                SessionFunction(
+                    recorded: RecordedFunction(name: name, file: part.file.name, hasTimes: false),
+                    site: FunctionSite(staticProbe: name, file: part.file.path, places: places[name] ?? [])))
         }
     }
 }

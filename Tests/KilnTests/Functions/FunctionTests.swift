@@ -148,6 +148,78 @@ extension KernelTests {
             #expect(run.record.functions?.probed.map(\.function) == ["plain"])
         }
 
+        /// Probes with a semaphore, one of them at several places and one as a function's first instruction; as a command, and in a process that runs.
+        @Test(.enabled(if: access("/usr/include/x86_64-linux-gnu/sys/sdt.h", F_OK) == 0, "no sys/sdt.h"))
+        func staticProbesAreCountedLikeFunctions() throws {
+            let source = """
+                #define _SDT_HAS_SEMAPHORES 1
+                #include <signal.h>
+                #include <sys/sdt.h>
+                #include <unistd.h>
+                unsigned short tests_guarded_semaphore __attribute__((section(".probes")));
+                unsigned short tests_twice_semaphore __attribute__((section(".probes")));
+                unsigned short tests_first_semaphore __attribute__((section(".probes")));
+                static void begin(int number) {}
+                __attribute__((noinline)) void guarded(int i) { if (tests_guarded_semaphore) DTRACE_PROBE1(tests, guarded, i); }
+                __attribute__((noinline)) void twice(int i) { DTRACE_PROBE1(tests, twice, i); if (i & 1) DTRACE_PROBE1(tests, twice, i); }
+                __attribute__((noinline)) void first(void) { DTRACE_PROBE(tests, first); }
+                int main(int count, char **arguments) {
+                    signal(SIGUSR1, begin);
+                    if (count > 1) pause(); else usleep(300000);
+                    for (int i = 0; i < 7919; i++) { guarded(i); twice(i); if (i < 101) first(); }
+                    return 0;
+                }
+                """
+            let directory = temporaryDirectory()
+            defer { try? FileManager.default.removeItem(atPath: directory) }
+            try source.write(toFile: directory + "/program.c", atomically: true, encoding: .utf8)
+            #expect(try Child("cc", ["-O1", "-fcf-protection=none", "-o", directory + "/program", directory + "/program.c"]).wait() == 0)
+            func check(_ run: FunctionRun) throws {
+                #expect(run.status == 0, "\(run.errors)")
+                #expect(try run.calls("usdt:tests:guarded") == 7919 && run.calls("usdt:tests:twice") == 7919 + 3959)
+                #expect(try run.calls("usdt:tests:first") == 101)
+            }
+            let names = ["usdt:tests:*", "first", "--max-cost", "100"]
+            let command = try FunctionRun(names + ["--time", "--", directory + "/program"])
+            try check(command)
+            #expect(command.errors.contains("static probes are counted without times"), "\(command.errors)")
+            #expect(try command.row("usdt:tests:guarded").times == nil)
+            #expect(try command.row("first").times?.returned == 101 && command.calls("first") == 101)
+            #expect(command.rows.filter { $0.function == "usdt:tests:twice" }.reduce(0) { $0 + $1.calls } == 7919 + 3959)
+
+            let running = try Child(directory + "/program", ["wait"])
+            try check(
+                try FunctionRun(["-p", "\(running.pid)"] + names) { _ in
+                    kill(running.pid, SIGUSR1)
+                    let status = running.wait()
+                    #expect(status == 0)
+                })
+
+            let kiln = try KilnRun(
+                ["usdt:tests:twice", "--callers", "--max-cost", "100", "-o", directory + "/session", "--", directory + "/program"], subcommand: "functions")
+            #expect(kiln.wait() == 0, "\(kiln.errorText)")
+            let stacks = Stacks(try String(contentsOfFile: directory + "/session/stacks.callers.folded", encoding: .utf8))
+            #expect(stacks.samples(through: "main", "twice") == 11878, "\(stacks.lines)")
+        }
+
+        /// Where the kernel lets its functions be probed, the reads of a program; elsewhere one line says what is missing.
+        @Test func functionsOfTheKernelAreCountedOrRefusedInALine() throws {
+            let directory = temporaryDirectory()
+            defer { try? FileManager.default.removeItem(atPath: directory) }
+            let kiln = try KilnRun(
+                ["kernel:vfs_read", "--max-cost", "100", "-o", directory + "/session", "--", "dd", "if=/dev/zero", "of=/dev/null", "bs=512", "count=1009"],
+                subcommand: "functions")
+            let status = kiln.wait(), errors = kiln.errorText
+            if status == 1 {
+                #expect(errors.hasPrefix("kiln: functions of the kernel need kprobe_multi, which is missing: ") && errors.split(separator: "\n").count == 1, "\(errors)")
+                return
+            }
+            let record = try JSONDecoder().decode(SessionRecord.self, from: Data(contentsOf: URL(fileURLWithPath: directory + "/session/session.json")))
+            let row = try #require(record.functions?.probed.first { $0.function == "kernel:vfs_read" })
+            // The loader reads the C library, too.
+            #expect(status == 0 && (1009...1015).contains(row.calls), "\(row.calls) calls; \(errors)")
+        }
+
         /// Each function of a stock server at once, while it works, and kiln is killed meanwhile.
         @Test func aServerSurvivesProbesOfAllItsFunctions() throws {
             let server = try RedisServer()
