@@ -65,8 +65,8 @@ struct TraceSyscallsCommand: ParsableCommand {
         return plan
     }
 
-    private func calls() throws -> [SystemCall] {
-        try choice.chosen(and: names?.split(separator: ",").map(String.init) ?? []).map { Array($0) } ?? SystemCall.named
+    private func calls() throws -> [SystemCall]? {
+        try choice.chosen(and: names?.split(separator: ",").map(String.init) ?? []).map { Array($0) }
     }
 }
 
