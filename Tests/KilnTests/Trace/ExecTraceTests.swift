@@ -304,6 +304,17 @@ extension KernelTests {
         }
 
         @Test func callsOf32BitProgramsAreToldAsOthers() throws {
+        @Test func aCommandGetsTheBytesThatWereGiven() throws {
+            let script = "\"$0\" trace exec -- printf '%s' $'\\xff\\xfeA'", file = temporaryDirectory() + "/printed"
+            #expect(try Child("bash", ["-c", "\(script) 2>/dev/null | head -c 3 >\(file)", KilnRun.binary]).wait() == 0)
+            #expect(try Data(contentsOf: URL(fileURLWithPath: file)) == Data([0xff, 0xfe, 0x41]))
+        }
+
+        @Test func aTraceInWhichNothingWasExecutedFails() throws {
+            let kiln = try KilnRun(["exec", "--comm", "kiln-nobody", "-d", "0.3"], subcommand: "trace")
+            #expect(kiln.wait() == 1 && kiln.errorText.contains("kiln: no program was executed by those that were asked for."))
+        }
+
             let program = try CompiledProgram(
                 """
                 static long call(long number, long a, long b)
