@@ -62,7 +62,7 @@ struct TraceExecCommand: ParsableCommand {
         var plan = Session.Plan(
             targets: [whom.target], probes: [probe], sinks: [Announcement { whom.leftOut }] + observation.programs.sinks() + [sink], length: observation.length
         )
-        // The ring of 4 MiB holds the 20 ms of 50,000 executions a second with 4 KiB of arguments each.
+        // The ring of 16 MiB holds 3,500 executions with 4 KiB of arguments each.
         plan.drainEvery = Nanoseconds(20_000_000)
         return plan
     }
