@@ -40,12 +40,16 @@ public final class ChildCommand {
         }
     }
 
+    public var isRunning: Bool {
+        if status == nil { status = waited(WNOHANG) }
+        return status == nil
+    }
+
     /// Sends each of these signals if the command has not ended, and waits `patience` seconds after each; then kills it. Returns its exit
     /// status, or 128 plus the number of the signal that ended it.
     @discardableResult
     public func end(_ signals: [Int32] = [SIGTERM], patience: Double = 1) -> Int32 {
-        if status == nil { status = waited(WNOHANG) }
-        for signal in signals where status == nil {
+        for signal in signals where isRunning {
             kill(pid, signal)
             for _ in 0..<Int(patience * 100) where status == nil {
                 usleep(10_000)

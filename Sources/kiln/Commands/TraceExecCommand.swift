@@ -30,7 +30,7 @@ struct TraceExecCommand: ParsableCommand {
     @Flag(help: "Print each program when it begins, without how it ends.")
     var now = false
 
-    @Option(help: ArgumentHelp("End after this many lines.", valueName: "lines"))
+    @Option(parsing: .unconditional, help: ArgumentHelp("End after this many lines, and end the command behind -- then.", valueName: "lines"))
     var limit: Int?
 
     @Option(

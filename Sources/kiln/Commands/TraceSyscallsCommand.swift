@@ -33,7 +33,7 @@ struct TraceSyscallsCommand: ParsableCommand {
         help: ArgumentHelp("Only calls that took at least this long: milliseconds, or with a unit (50us, 2s).", valueName: "time"))
     var slowerThan: MillisecondsArgument?
 
-    @Option(help: ArgumentHelp("End after this many lines.", valueName: "lines"))
+    @Option(parsing: .unconditional, help: ArgumentHelp("End after this many lines, and end the command behind -- then.", valueName: "lines"))
     var limit: Int?
 
     @Flag(help: "Print JSON lines; the last one, {\"summary\": ...}, has the losses.")

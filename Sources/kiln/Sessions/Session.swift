@@ -93,6 +93,10 @@ final class Session {
         }
         // After any error, the known results are still written.
         finish()
+        if ending != .commandEnded, let command = plan.command, command.isRunning {
+            command.end()
+            say("kiln: ended the command")
+        }
         try attempts.throwFirst()
         var conclusions = Attempts()
         for probe in plan.probes { conclusions.run { try probe.conclude(total) } }

@@ -255,6 +255,7 @@ extension KernelTests {
             #expect(slow.rows.allSatisfy { ($0.latencyNs ?? 0) >= 250_000_000 && ($0.latencyNs ?? 0) < 2_000_000_000 })
 
             let files = try EventTraceRun<CallRow>("syscalls", ["--class", "file", "--limit", "5", "--"] + sleeps)
+            #expect(files.said.contains("kiln: ended the command"))
             #expect(files.rows.count == 5 && files.rows.first?.syscall == "execve" && files.summary.lines == 5)
         }
 
