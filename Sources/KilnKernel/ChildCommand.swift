@@ -9,10 +9,10 @@ public final class ChildCommand {
     private let failureEnd: FileDescriptor
     private var status: Int32?
 
-    /// Looks the program up in PATH. The command's signals are as they were before kiln changed them. `errors`: the command's standard
+    /// `arguments`: each ends with NUL. Looks the program up in PATH. The command's signals are as they were before kiln changed them. `errors`: the command's standard
     /// error; then its standard input and output are /dev/null, and it ends with kiln. Nil: the command inherits all three.
-    public init(_ arguments: [String], errors: Int32? = nil) throws(Errno) {
-        var words: [UnsafeMutablePointer<CChar>?] = arguments.map { strdup($0) } + [nil]
+    public init(_ arguments: [[CChar]], errors: Int32? = nil) throws(Errno) {
+        var words: [UnsafeMutablePointer<CChar>?] = arguments.map { $0.withUnsafeBufferPointer { $0.baseAddress.flatMap { strdup($0) } } } + [nil]
         defer { for word in words { free(word) } }
         var start: Int32 = -1, failure: Int32 = -1
         let child = kiln_spawn_waiting(&words, errors ?? -1, &start, &failure)
