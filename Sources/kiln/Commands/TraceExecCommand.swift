@@ -46,8 +46,8 @@ struct TraceExecCommand: ParsableCommand {
 
     func validate() throws {
         try observation.requireSubject(command, to: "trace")
-        if failed && withFailed { throw ValidationError("--failed leaves out what --with-failed adds them to: give one.") }
-        if failed && now { throw ValidationError("--failed has no programs that begin: leave --now out.") }
+        if failed && withFailed { throw ValidationError("--failed prints failed executions only, --with-failed all: give one.") }
+        if failed && now { throw ValidationError("a failed execution begins no program: leave --now out.") }
         if let limit, limit <= 0 { throw ValidationError("--limit \(limit) makes no sense: give a positive number of lines.") }
         try require("--argument-bytes", Double(argumentBytes), in: 16...Double(ExecutionFilter.argumentLimit), unit: "bytes")
     }

@@ -66,7 +66,8 @@ protocol Probe: AnyObject {
 /// The kinds of observation that there are, for `kiln doctor`.
 var probeTypes: [any Probe.Type] {
     [
-        RequestProbe.self, SyscallCounting.self, SyscallTiming.self, StackSampling.self, FunctionCounting.self, RedisAudit.self, CallTracing.self, ExecTracing.self,
+        RequestProbe.self, SyscallCounting.self, SyscallTiming.self, StackSampling.self, FunctionCounting.self, RedisAudit.self, CallTracing.self,
+        ExecTracing.self,
     ]
 }
 

@@ -82,7 +82,7 @@ struct Whom {
             let count = ProcFS().descendants(of: pid).filter { !pids.contains($0) }.count
             guard count > 0 else { return nil }
             let who = target.pids.count == 1 ? "pid \(pid) (\(target.name.comm))" : "pid \(pid)"
-            return "\(who) has \(count == 1 ? "a descendant" : "\(count) descendants") that the session leaves out. --children records them, too."
+            return "\(who) has \(count == 1 ? "a descendant" : "\(count) descendants") that the session leaves out. --children adds them."
         }
     }
 }

@@ -43,7 +43,7 @@ struct EventLines {
     func end(_ result: SessionResult) throws {
         guard let record = result.records.first else { return }
         let losses = SessionText(record).losses
-        say(Line("\(grouped(UInt64(written))) lines; \(losses.first ?? "")"))
+        say(Line("\(counted(UInt64(written), "line", "lines")); \(losses.first ?? "")"))
         for loss in losses.dropFirst() { say(Line(loss)) }
         guard json else { return }
         try output.write(jsonLines([EventTraceEnd(durationS: record.durationS, lines: UInt64(written), lost: record.lost)]))
