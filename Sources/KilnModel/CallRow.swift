@@ -33,7 +33,7 @@ public struct CallRow: Codable, Sendable, Equatable {
         if traced.call.table != .native { abi = traced.call.table.name }
         arguments = traced.arguments.map { values in
             zip(takes ?? values.map { _ in .unknown }, values).map { argument, value in
-                argument.name.isEmpty ? argument.text(value) : "\(argument.name)=\(argument.text(value))"
+                argument.name.isEmpty ? argument.text(value) : argument.name + "=" + argument.text(value)
             }
         }
         returned = traced.returned

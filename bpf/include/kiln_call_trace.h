@@ -9,8 +9,8 @@
 #pragma clang diagnostic push
 #pragma clang diagnostic error "-Wpadded" /* no hidden bytes in what both sides share */
 
-#define KILN_CALL_ARGUMENTS 6          /* what the kernel takes at most */
-#define KILN_CALL_RING_BYTES (8 << 20) /* records on their way to user space: 74,000 calls */
+#define KILN_CALL_ARGUMENTS 6           /* what the kernel takes at most */
+#define KILN_CALL_RING_BYTES (32 << 20) /* records on their way to user space: 279,000 calls */
 
 /* What user space chooses before loading. */
 struct kiln_call_options {

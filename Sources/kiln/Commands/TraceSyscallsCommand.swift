@@ -60,7 +60,7 @@ struct TraceSyscallsCommand: ParsableCommand {
         var plan = Session.Plan(
             targets: [whom.target], probes: [probe], sinks: [Announcement { whom.leftOut }] + observation.programs.sinks() + [sink], length: observation.length
         )
-        // The ring of 8 MiB holds the 20 ms of three million calls a second.
+        // The ring of 32 MiB holds the 20 ms of 13 million calls a second.
         plan.drainEvery = Nanoseconds(20_000_000)
         return plan
     }
