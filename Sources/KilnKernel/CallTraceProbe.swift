@@ -5,8 +5,8 @@ import KilnModel
 
 /// Which system calls a trace has. The kernel decides before anything is copied.
 public struct CallFilter: Sendable {
-    /// Only these.
-    public var calls: [SystemCall] = SystemCall.named
+    /// Only these; nil: all, and numbers that no call has.
+    public var calls: [SystemCall]?
     /// Only calls that return an error.
     public var failed = false
     /// Only calls that take at least this long.
@@ -18,10 +18,11 @@ public struct CallFilter: Sendable {
         var options = kiln_call_options()
         options.slower_than_ns = slowerThan.count
         options.failed = failed ? 1 : 0
+        options.every_number = calls == nil ? 1 : 0
         options.own_tgid = UInt32(bitPattern: getpid())
         withUnsafeMutableBytes(of: &options.chosen) { bytes in
             let words = bytes.bindMemory(to: UInt64.self), numbers = Int(KILN_ABI_NUMBERS)
-            for call in calls where call.number < numbers {
+            for call in calls ?? [] where call.number < numbers {
                 let bit = Int(call.table.rawValue) * numbers + call.number
                 words[bit / 64] |= 1 << UInt64(bit % 64)
             }
@@ -95,7 +96,7 @@ extension TracedCall {
         let record = bytes.load(as: kiln_call_record.self)
         func has(_ flag: kiln_call_flag) -> Bool { record.flags & flag.rawValue != 0 }
         self.init(
-            call: SystemCall(rawValue: record.call), pid: Int32(bitPattern: record.tgid), tid: Int32(bitPattern: record.tid),
+            call: SystemCall(rawValue: record.call), given: record.number, pid: Int32(bitPattern: record.tgid), tid: Int32(bitPattern: record.tid),
             comm: withUnsafeBytes(of: record.comm) { String(decoding: $0.prefix { $0 != 0 }, as: UTF8.self) },
             arguments: has(KILN_CALL_ARGUMENTS_LOST)
                 ? nil : withUnsafeBytes(of: record.arguments) { Array($0.bindMemory(to: UInt64.self)) },

@@ -9,10 +9,10 @@ public final class ChildCommand {
     private let failureEnd: FileDescriptor
     private var status: Int32?
 
-    /// Looks the program up in PATH. The command's signals are as they were before kiln changed them. `errors`: the command's standard
+    /// `arguments`: each ends with NUL. Looks the program up in PATH. The command's signals are as they were before kiln changed them. `errors`: the command's standard
     /// error; then its standard input and output are /dev/null, and it ends with kiln. Nil: the command inherits all three.
-    public init(_ arguments: [String], errors: Int32? = nil) throws(Errno) {
-        var words: [UnsafeMutablePointer<CChar>?] = arguments.map { strdup($0) } + [nil]
+    public init(_ arguments: [[CChar]], errors: Int32? = nil) throws(Errno) {
+        var words: [UnsafeMutablePointer<CChar>?] = arguments.map { $0.withUnsafeBufferPointer { $0.baseAddress.flatMap { strdup($0) } } } + [nil]
         defer { for word in words { free(word) } }
         var start: Int32 = -1, failure: Int32 = -1
         let child = kiln_spawn_waiting(&words, errors ?? -1, &start, &failure)
@@ -40,12 +40,16 @@ public final class ChildCommand {
         }
     }
 
+    public var isRunning: Bool {
+        if status == nil { status = waited(WNOHANG) }
+        return status == nil
+    }
+
     /// Sends each of these signals if the command has not ended, and waits `patience` seconds after each; then kills it. Returns its exit
     /// status, or 128 plus the number of the signal that ended it.
     @discardableResult
     public func end(_ signals: [Int32] = [SIGTERM], patience: Double = 1) -> Int32 {
-        if status == nil { status = waited(WNOHANG) }
-        for signal in signals where status == nil {
+        for signal in signals where isRunning {
             kill(pid, signal)
             for _ in 0..<Int(patience * 100) where status == nil {
                 usleep(10_000)

@@ -29,11 +29,11 @@ public struct CallRow: Codable, Sendable, Equatable {
         pid = traced.pid
         tid = traced.tid
         comm = traced.comm
-        syscall = traced.call.name
+        syscall = traced.unknownNumber.map { "syscall_\($0)" } ?? traced.call.name
         if traced.call.table != .native { abi = traced.call.table.name }
         arguments = traced.arguments.map { values in
             zip(takes ?? values.map { _ in .unknown }, values).map { argument, value in
-                argument.name.isEmpty ? argument.text(value) : "\(argument.name)=\(argument.text(value))"
+                argument.name.isEmpty ? argument.text(value) : argument.name + "=" + argument.text(value)
             }
         }
         returned = traced.returned

@@ -29,9 +29,12 @@ public struct SystemCall: Hashable, Comparable, Sendable, CustomStringConvertibl
     public var table: Table { Table(rawValue: rawValue >> 16) ?? .native }
     public var number: Int { Int(rawValue & 0xffff) }
 
+    /// A table may have its number.
+    var hasNumber: Bool { rawValue & 0xffff != UInt32(KILN_NO_SUCH_NUMBER) }
+
     /// Its name in its table; `syscall_N` if it was unknown when kiln was built.
     public var name: String {
-        if rawValue & 0xffff == UInt32(KILN_NO_SUCH_NUMBER) { return "unknown" }
+        if !hasNumber { return "unknown" }
         return kiln_syscall_name(table.rawValue, UInt32(number)).map { String(cString: $0) } ?? "syscall_\(number)"
     }
 

@@ -1,6 +1,8 @@
 /// A system call that a trace has seen to return, or to end with its thread.
 public struct TracedCall: Sendable {
     public var call: SystemCall
+    /// The number that the caller gave, if no table has it; without the bit of x32.
+    public var unknownNumber: Int32?
     public var pid: Int32
     public var tid: Int32
     /// The thread's name.
@@ -15,9 +17,15 @@ public struct TracedCall: Sendable {
     public var returned: Int64?
 
     public init(
-        call: SystemCall, pid: Int32, tid: Int32, comm: String, arguments: [UInt64]?, entered: Nanoseconds?, ended: Nanoseconds, returned: Int64?
+        call: SystemCall, given: Int32 = 0, pid: Int32, tid: Int32, comm: String, arguments: [UInt64]?, entered: Nanoseconds?, ended: Nanoseconds,
+        returned: Int64?
     ) {
         self.call = call
+        if !call.hasNumber {
+            unknownNumber = given
+            // A negative number is of no table, though it has the bit of x32.
+            if call.table == .x32 { if given < 0 { self.call = SystemCall(call.number) } else { unknownNumber = given & ~(1 << 30) } }
+        }
         self.pid = pid
         self.tid = tid
         self.comm = comm

@@ -9,14 +9,16 @@
 #pragma clang diagnostic push
 #pragma clang diagnostic error "-Wpadded" /* no hidden bytes in what both sides share */
 
-#define KILN_CALL_ARGUMENTS 6          /* what the kernel takes at most */
-#define KILN_CALL_RING_BYTES (8 << 20) /* records on their way to user space: 74,000 calls */
+#define KILN_CALL_ARGUMENTS 6           /* what the kernel takes at most */
+#define KILN_CALL_RING_BYTES (32 << 20) /* records on their way to user space: 279,000 calls */
 
 /* What user space chooses before loading. */
 struct kiln_call_options {
-	__u64 slower_than_ns;                                /* only calls that take as long */
-	__u32 failed;                                        /* only calls that return an errno */
-	__u32 own_tgid;                                      /* of kiln, which traces none of its own calls */
+	__u64 slower_than_ns; /* only calls that take as long */
+	__u32 failed;         /* only calls that return an errno */
+	__u32 every_number;   /* all numbers, even those of no call; `chosen` is not read */
+	__u32 own_tgid;       /* of kiln, which traces none of its own calls */
+	__u32 reserved;
 	__u64 chosen[KILN_ABI_COUNT][KILN_ABI_NUMBERS / 64]; /* a bit for each number */
 };
 
@@ -30,10 +32,12 @@ struct kiln_call_record {
 	__u64 entered_ns; /* 0: its entry was not seen: it began before the session */
 	__u64 ended_ns;
 	__s64 returned;
-	__u32 call; /* KILN_CALL() */
+	__u32 call;   /* KILN_CALL() */
+	__s32 number; /* of KILN_NO_SUCH_NUMBER: what the caller gave, with the bit of x32 */
 	__u32 flags;
 	__u32 tgid;
 	__u32 tid;
+	__u32 reserved;
 	char comm[KILN_COMM_BYTES]; /* of the thread */
 	__u64 arguments[KILN_CALL_ARGUMENTS];
 };

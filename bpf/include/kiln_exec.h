@@ -12,7 +12,7 @@
 #define KILN_EXEC_ARGUMENTS 4096        /* of a failed execution: that many arguments are counted */
 #define KILN_EXEC_FILE_BYTES 4096       /* of the program's path, NUL included: PATH_MAX */
 #define KILN_EXEC_INTERPRETER_BYTES 256 /* of a script's interpreter: the kernel's own limit */
-#define KILN_EXEC_RING_BYTES (4 << 20)  /* records on their way to user space */
+#define KILN_EXEC_RING_BYTES (16 << 20) /* records on their way to user space */
 #define KILN_EXEC_PROGRAMS 65536        /* programs that run at a time, of those that were executed in the session */
 
 /* What user space chooses before loading. */

@@ -14,6 +14,7 @@
 char LICENSE[] SEC("license") = "Dual BSD/GPL";
 
 #define MAX_ERRNO 4095
+#define ENOSYS 38
 
 const volatile struct kiln_call_options options SEC(".rodata.options");
 
@@ -42,9 +43,19 @@ static __always_inline bool is_chosen(__u32 call)
 {
 	__u32 abi = KILN_CALL_ABI(call), number = KILN_CALL_NUMBER(call);
 
+	if (options.every_number)
+		return true;
 	if (abi >= KILN_ABI_COUNT || number >= KILN_ABI_NUMBERS)
 		return false;
 	return options.chosen[abi][number / 64] >> (number & 63) & 1;
+}
+
+/* Of a call whose entry was not seen. rt_sigreturn leaves -1, too, but returns what the interrupted code had. */
+static __always_inline __u32 returning_call(const struct task_struct *task, const struct pt_regs *regs, long returned)
+{
+	__s32 given = regs->orig_ax;
+
+	return given == -1 && returned != -ENOSYS ? KILN_CALL(KILN_ABI_NATIVE, NR_rt_sigreturn) : numbered_call(task, given);
 }
 
 static __always_inline bool is_own(const struct task_struct *task)
@@ -101,6 +112,8 @@ static __always_inline void send_call(
 	r->ended_ns = now;
 	r->returned = returned;
 	r->call = call;
+	r->number = regs->orig_ax;
+	r->reserved = 0;
 	r->flags = flags;
 	r->tgid = task->tgid;
 	r->tid = task->pid;
@@ -164,7 +177,7 @@ int BPF_PROG(call_returns, struct pt_regs *regs, long returned)
 			send_call(task, regs, flight->call, flight->entered_ns, returned, KILN_CALL_RETURNED);
 		return 0;
 	}
-	call = call_in(task, regs);
+	call = returning_call(task, regs, returned);
 	if (!is_chosen(call) || is_own(task) || (is_fork(call) && !returned) || !find_membership(&member, task))
 		return 0;
 	send_call(task, regs, call, 0, returned, KILN_CALL_RETURNED);

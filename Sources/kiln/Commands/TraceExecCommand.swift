@@ -30,7 +30,7 @@ struct TraceExecCommand: ParsableCommand {
     @Flag(help: "Print each program when it begins, without how it ends.")
     var now = false
 
-    @Option(help: ArgumentHelp("End after this many lines.", valueName: "lines"))
+    @Option(parsing: .unconditional, help: ArgumentHelp("End after this many lines, and end the command behind -- then.", valueName: "lines"))
     var limit: Int?
 
     @Option(
@@ -46,8 +46,8 @@ struct TraceExecCommand: ParsableCommand {
 
     func validate() throws {
         try observation.requireSubject(command, to: "trace")
-        if failed && withFailed { throw ValidationError("--failed leaves out what --with-failed adds them to: give one.") }
-        if failed && now { throw ValidationError("--failed has no programs that begin: leave --now out.") }
+        if failed && withFailed { throw ValidationError("--failed prints failed executions only, --with-failed all: give one.") }
+        if failed && now { throw ValidationError("a failed execution begins no program: leave --now out.") }
         if let limit, limit <= 0 { throw ValidationError("--limit \(limit) makes no sense: give a positive number of lines.") }
         try require("--argument-bytes", Double(argumentBytes), in: 16...Double(ExecutionFilter.argumentLimit), unit: "bytes")
     }
@@ -62,7 +62,7 @@ struct TraceExecCommand: ParsableCommand {
         var plan = Session.Plan(
             targets: [whom.target], probes: [probe], sinks: [Announcement { whom.leftOut }] + observation.programs.sinks() + [sink], length: observation.length
         )
-        // The ring of 4 MiB holds the 20 ms of 50,000 executions a second with 4 KiB of arguments each.
+        // The ring of 16 MiB holds 3,500 executions with 4 KiB of arguments each.
         plan.drainEvery = Nanoseconds(20_000_000)
         return plan
     }

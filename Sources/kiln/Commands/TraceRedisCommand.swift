@@ -21,7 +21,7 @@ struct TraceRedisCommand: ParsableCommand {
 
     @OptionGroup var length: LengthOptions
 
-    @Option(help: ArgumentHelp("End after this many lines.", valueName: "lines"))
+    @Option(parsing: .unconditional, help: ArgumentHelp("End after this many lines, and end the command behind -- then.", valueName: "lines"))
     var limit: Int?
 
     @Option(

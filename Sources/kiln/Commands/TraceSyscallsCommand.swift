@@ -33,7 +33,7 @@ struct TraceSyscallsCommand: ParsableCommand {
         help: ArgumentHelp("Only calls that took at least this long: milliseconds, or with a unit (50us, 2s).", valueName: "time"))
     var slowerThan: MillisecondsArgument?
 
-    @Option(help: ArgumentHelp("End after this many lines.", valueName: "lines"))
+    @Option(parsing: .unconditional, help: ArgumentHelp("End after this many lines, and end the command behind -- then.", valueName: "lines"))
     var limit: Int?
 
     @Flag(help: "Print JSON lines; the last one, {\"summary\": ...}, has the losses.")
@@ -60,13 +60,13 @@ struct TraceSyscallsCommand: ParsableCommand {
         var plan = Session.Plan(
             targets: [whom.target], probes: [probe], sinks: [Announcement { whom.leftOut }] + observation.programs.sinks() + [sink], length: observation.length
         )
-        // The ring of 8 MiB holds the 20 ms of three million calls a second.
+        // The ring of 32 MiB holds the 20 ms of 13 million calls a second.
         plan.drainEvery = Nanoseconds(20_000_000)
         return plan
     }
 
-    private func calls() throws -> [SystemCall] {
-        try choice.chosen(and: names?.split(separator: ",").map(String.init) ?? []).map { Array($0) } ?? SystemCall.named
+    private func calls() throws -> [SystemCall]? {
+        try choice.chosen(and: names?.split(separator: ",").map(String.init) ?? []).map { Array($0) }
     }
 }
 

@@ -4,9 +4,9 @@ import KilnModel
 /// How long a session runs. All subcommands share this rule.
 struct LengthOptions: ParsableArguments {
     @Option(
-        name: .shortAndLong,
+        name: .shortAndLong, parsing: .unconditional,
         help: ArgumentHelp(
-            "End after this many seconds. (default: \(Int(SessionBound.withoutTerminal)) if there is neither a terminal nor a command behind --)",
+            "End after this many seconds, and end the command behind -- then. (default: \(Int(SessionBound.withoutTerminal)) if there is neither a terminal nor a command behind --)",
             valueName: "seconds"
         ))
     var duration: Double?

@@ -5,26 +5,26 @@ import KilnKernel
 import KilnTargets
 import SystemPackage
 
-/// Whom a session of `kiln record` records. Several options of one kind add up; options of different kinds narrow each other.
+/// Whom a session observes. Several options of one kind add up; options of different kinds narrow each other.
 struct WhomOptions: ParsableArguments {
     @Option(
-        name: .shortAndLong, help: ArgumentHelp("Record this process and the processes that it starts; repeat for several.", valueName: "pid"))
+        name: .shortAndLong, help: ArgumentHelp("Observe this process and the processes that it starts; repeat for several.", valueName: "pid"))
     var pid: [Int32] = []
 
-    @Option(name: .shortAndLong, help: ArgumentHelp("Record this thread only; repeat for several.", valueName: "tid"))
+    @Option(name: .shortAndLong, help: ArgumentHelp("Observe this thread only; repeat for several.", valueName: "tid"))
     var tid: [Int32] = []
 
     @Option(
-        help: ArgumentHelp("Record threads with this name, and all threads of processes with this name; repeat for several.", valueName: "name"))
+        help: ArgumentHelp("Observe threads with this name, and all threads of processes with this name; repeat for several.", valueName: "name"))
     var comm: [String] = []
 
-    @Option(help: ArgumentHelp("Record processes in this control group (version 2) and those below; repeat for several.", valueName: "path"))
+    @Option(help: ArgumentHelp("Observe processes in this control group (version 2) and those below; repeat for several.", valueName: "path"))
     var cgroup: [String] = []
 
-    @Option(name: .shortAndLong, help: ArgumentHelp("Record processes of this user, by name or number; repeat for several.", valueName: "user"))
+    @Option(name: .shortAndLong, help: ArgumentHelp("Observe processes of this user, by name or number; repeat for several.", valueName: "user"))
     var user: [String] = []
 
-    @Flag(name: [.customShort("a"), .customLong("all")], help: "Record every process of the host.")
+    @Flag(name: [.customShort("a"), .customLong("all")], help: "Observe every process of the host.")
     var all = false
 
     /// A command behind -- then only bounds the session.

@@ -11,6 +11,7 @@ final class CallTracing: Probe {
     private let deliver: ([TracedCall]) throws -> Void
     private var probe: CallTraceProbe?
     private(set) var details: [String] = []
+    private var hasDelivered = false
 
     /// `deliver` receives the calls in batches. `descendants`: as in `Whom`.
     init(_ members: Members, descendants: (() -> [Int32])?, _ filter: CallFilter, deliver: @escaping ([TracedCall]) throws -> Void) {
@@ -31,11 +32,19 @@ final class CallTracing: Probe {
 
     func drain() throws -> Bool {
         guard let (calls, more) = try probe?.drain() else { return false }
-        if !calls.isEmpty { try deliver(calls) }
+        guard !calls.isEmpty else { return more }
+        hasDelivered = true
+        try deliver(calls)
         return more
     }
 
     func read(into snapshot: inout Snapshot) throws { try probe?.read(into: &snapshot) }
+
+    /// Without a filter of calls, nothing means that nobody was there.
+    func conclude(_ total: Snapshot) throws {
+        guard filter.calls == nil && !filter.failed && filter.slowerThan == .zero, !hasDelivered, total.losses.values.allSatisfy({ $0 == 0 }) else { return }
+        throw Failure("no call was made by those that were asked for.")
+    }
 
     func stop() { probe?.detach() }
 

@@ -13,6 +13,7 @@ final class ExecTracing: Probe {
     /// The numbers of the programs that ran when the session ended.
     private(set) var running: Set<UInt64> = []
     private(set) var details: [String] = []
+    private var hasDelivered = false
 
     /// `deliver` receives the records in batches. `descendants`: as in `Whom`.
     init(_ members: Members, descendants: (() -> [Int32])?, _ filter: ExecutionFilter, deliver: @escaping ([ExecutionRecord]) throws -> Void) {
@@ -34,11 +35,19 @@ final class ExecTracing: Probe {
 
     func drain() throws -> Bool {
         guard let (records, more) = try probe?.drain() else { return false }
-        if !records.isEmpty { try deliver(records) }
+        guard !records.isEmpty else { return more }
+        hasDelivered = true
+        try deliver(records)
         return more
     }
 
     func read(into snapshot: inout Snapshot) throws { try probe?.read(into: &snapshot) }
+
+    /// Without a choice of failures, nothing means that nobody was there.
+    func conclude(_ total: Snapshot) throws {
+        guard filter.succeeded, !hasDelivered, total.losses.values.allSatisfy({ $0 == 0 }) else { return }
+        throw Failure("no program was executed by those that were asked for.")
+    }
 
     func stop() {
         probe?.detach()

@@ -29,7 +29,9 @@ struct DirectorySink: Sink {
     }
 
     func interval(_ interval: SessionInterval) throws {
-        for (directory, lines) in zip(directories, interval.lines) { try directory.append(lines) }
+        var attempts = Attempts()
+        for (directory, lines) in zip(directories, interval.lines) { attempts.run { try directory.append(lines) } }
+        try attempts.throwFirst()
     }
 
     func checkpoint(_ checkpoint: SessionCheckpoint) throws {

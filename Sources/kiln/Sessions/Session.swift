@@ -93,6 +93,10 @@ final class Session {
         }
         // After any error, the known results are still written.
         finish()
+        if ending != .commandEnded, let command = plan.command, command.isRunning {
+            command.end()
+            say("kiln: ended the command")
+        }
         try attempts.throwFirst()
         var conclusions = Attempts()
         for probe in plan.probes { conclusions.run { try probe.conclude(total) } }
@@ -216,22 +220,27 @@ final class Session {
     private func report() throws {
         let snapshot = try snapshot(), interval = snapshot.since(total)
         let time = WallTime(), own = OwnCost.now(), used = own.cpu - ownCPU
+        // Nothing keeps the other files from having the interval.
+        var attempts = Attempts()
         // Totals advance even if a sink fails: they are the sum of all intervals.
         total = snapshot
         ownCPU = own.cpu
         // Half an interval of tolerance, because intervals vary by microseconds.
         if recorded.map({ snapshot.time + Nanoseconds(interval.time.count / 2) >= $0 + plan.recordEvery }) ?? true {
-            for sink in plan.sinks { try sink.checkpoint(SessionCheckpoint(records: records())) }
+            for sink in plan.sinks { attempts.run { try sink.checkpoint(SessionCheckpoint(records: records())) } }
             recorded = snapshot.time
         }
         let targets = plan.targets.map(\.described)
         let lines = try targets.enumerated().map { try IntervalLines(plan.rows, at: RowMoment(counts: interval, time: time, target: $1, process: $0)) }
         for sink in plan.sinks {
-            try sink.interval(
-                SessionInterval(
-                    targets: targets, counts: interval, lines: lines, time: time, ownCPU: used, ownPeakRSS: own.peakRSSBytes
-                ))
+            attempts.run {
+                try sink.interval(
+                    SessionInterval(
+                        targets: targets, counts: interval, lines: lines, time: time, ownCPU: used, ownPeakRSS: own.peakRSSBytes
+                    ))
+            }
         }
+        try attempts.throwFirst()
     }
 
     private var stackKinds: [StackKind] { plan.probes.flatMap(\.stackKinds) }

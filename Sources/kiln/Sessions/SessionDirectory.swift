@@ -59,9 +59,11 @@ final class SessionDirectory {
     }
 
     func append(_ lines: IntervalLines) throws {
+        var attempts = Attempts()
         for (name, lines) in lines.files {
-            if let file = rows[name] { try append(lines, to: file, name: name) }
+            if let file = rows[name] { attempts.run { try append(lines, to: file, name: name) } }
         }
+        try attempts.throwFirst()
     }
 
     /// Replaces session.json atomically.

@@ -23,7 +23,7 @@ struct Whom {
     init(_ options: WhomOptions, _ command: [String], to purpose: String, children: Bool = false) throws {
         let discovery = TargetDiscovery()
         try discovery.requireInitialPIDNamespace()
-        let processes = options.pid.isEmpty ? [] : try discovery.targets(pids: options.pid, ports: [])
+        let processes = try Self.processes(options.pid, discovery)
         let filter = try options.filter()
         pids = options.pid
         child = try command.isEmpty ? nil : waitingCommand(command)
@@ -46,6 +46,15 @@ struct Whom {
             descendants = children ? { found.flatMap { ProcFS().descendants(of: $0) } } : nil
         } catch {
             child?.end()
+            throw error
+        }
+    }
+
+    private static func processes(_ pids: [Int32], _ discovery: TargetDiscovery) throws -> [Target] {
+        guard !pids.isEmpty else { return [] }
+        do { return try discovery.targets(pids: pids, ports: []) } catch {
+            // The error's own text names an option that only servers have.
+            if case .noSuchProcess(let pid) = error { throw Failure("no process has pid \(pid), or it has just ended. Look the pid up again.") }
             throw error
         }
     }
@@ -73,7 +82,7 @@ struct Whom {
             let count = ProcFS().descendants(of: pid).filter { !pids.contains($0) }.count
             guard count > 0 else { return nil }
             let who = target.pids.count == 1 ? "pid \(pid) (\(target.name.comm))" : "pid \(pid)"
-            return "\(who) has \(count == 1 ? "a descendant" : "\(count) descendants") that the session leaves out. --children records them, too."
+            return "\(who) has \(count == 1 ? "a descendant" : "\(count) descendants") that the session leaves out. --children adds them."
         }
     }
 }

@@ -24,6 +24,8 @@ struct WallTime {
     var rfc3339: String { utc + "." + padded(nanoseconds / 1_000_000, to: 3) + "Z" }
     var rfc3339Nanoseconds: String { utc + "." + padded(nanoseconds, to: 9) + "Z" }
 
+    func isInSecond(of other: WallTime) -> Bool { seconds == other.seconds }
+
     private var utc: String {
         var seconds = seconds
         var parts = tm()
@@ -59,6 +61,18 @@ struct WallTime {
             let length = strftime(buffer.baseAddress, buffer.count, pattern, &parts)
             return String(decoding: buffer.prefix(length).map { UInt8(bitPattern: $0) }, as: UTF8.self)
         }
+    }
+}
+
+/// Local times with microseconds, as the lines of a log have them. Neighbours share their second, whose text takes longest to make.
+struct LogTimes {
+    private var last: WallTime?
+    private var second = ""
+
+    mutating func text(_ time: WallTime) -> String {
+        if last?.isInSecond(of: time) != true { second = time.dateAndTime + "." }
+        last = time
+        return second + time.microseconds
     }
 }
 

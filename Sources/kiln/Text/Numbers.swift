@@ -9,6 +9,9 @@ func grouped(_ number: UInt64) -> String {
     return String(digits)
 }
 
+/// `1 line`, `2,000 lines`
+func counted(_ number: UInt64, _ one: String, _ several: String) -> String { "\(grouped(number)) \(number == 1 ? one : several)" }
+
 /// `3.4 %`; small values have two significant digits.
 func percentText(_ share: Double) -> String {
     let percent = share * 100, scale = abs(percent) < 1 ? 100.0 : 10.0

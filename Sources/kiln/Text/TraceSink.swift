@@ -55,7 +55,7 @@ final class TraceSink: Sink {
         guard let record = result.records.first else { return }
         let calls = result.records.reduce(UInt64(0)) { $0 + $1.commands.values.reduce(0) { $0 + $1.count } }
         let losses = SessionText(record).losses
-        say(Line("\(grouped(UInt64(lines))) lines, \(grouped(calls)) requests read; \(losses.first ?? "")"))
+        say(Line("\(counted(UInt64(lines), "line", "lines")), \(counted(calls, "request", "requests")) read; \(losses.first ?? "")"))
         for loss in losses.dropFirst() { say(Line(loss)) }
         guard form.json else { return }
         try output.write(

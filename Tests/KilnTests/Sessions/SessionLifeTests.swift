@@ -60,7 +60,7 @@ extension KernelTests {
             defer { try? FileManager.default.removeItem(atPath: directory) }
             let alone = try KilnRun(["-p", "\(master.pid)", "--off-cpu", "-d", "0.5", "-o", directory + "/alone"], subcommand: "record")
             #expect(alone.wait() == 0)
-            #expect(alone.errorText.contains("has 3 descendants that the session leaves out. --children records them, too."), "\(alone.errorText)")
+            #expect(alone.errorText.contains("has 3 descendants that the session leaves out. --children adds them."), "\(alone.errorText)")
             #expect(try Session(directory: directory + "/alone").record.samples.onCPU.descendants == nil)
             let all = try KilnRun(["-p", "\(master.pid)", "--children", "-F", "499", "-o", directory + "/all"], subcommand: "record")
             try #require(all.attached())

@@ -200,6 +200,50 @@ extension KernelTests {
             #expect(trace.rows.last?.arguments == ["error_code=5"] && trace.rows.last?.returned == nil)
         }
 
+        @Test func numbersThatNoCallHasAreLinesUnlessCallsAreChosen() throws {
+            let program = try CompiledProgram(
+                """
+                static long call(long number)
+                {
+                    register long d __asm__("r10") = 4, e __asm__("r8") = 5, f __asm__("r9") = 6;
+                    long result;
+                    __asm__ volatile("syscall" : "=a"(result) : "a"(number), "D"(1), "S"(2), "d"(3), "r"(d), "r"(e), "r"(f) : "rcx", "r11", "memory");
+                    return result;
+                }
+                void _start(void)
+                {
+                    long result;
+                    call(9999);
+                    __asm__ volatile("int $0x80" : "=a"(result) : "a"(999), "b"(1), "c"(2), "d"(3), "S"(4), "D"(5) : "memory");
+                    call(9999 | 0x40000000);
+                    call(500);
+                    call(500000);
+                    call(-2);
+                    call(-1);
+                    call(110);
+                    call(231);
+                }
+                """, ["-nostdlib", "-static", "-fno-stack-protector"])
+            let trace = try EventTraceRun<CallRow>("syscalls", ["--", program.path], status: 1)
+            #expect(
+                trace.rows.map(\.syscall)
+                    == [
+                        "execve", "syscall_9999", "syscall_999", "syscall_9999", "syscall_500", "syscall_500000", "syscall_-2", "syscall_-1", "getppid",
+                        "exit_group",
+                    ])
+            #expect(trace.rows.map(\.abi) == [nil, nil, "32-bit", "x32", nil, nil, nil, nil, nil, nil])
+            #expect(trace.rows[1...7].allSatisfy { $0.error == "ENOSYS" && $0.latencyNs != nil && $0.arguments?.count == 6 })
+            #expect(trace.rows[1].arguments == ["0x1", "0x2", "0x3", "0x4", "0x5", "0x6"])
+            let chosen = try EventTraceRun<CallRow>("syscalls", ["getppid,rt_sigreturn", "--", program.path], status: 1)
+            #expect(chosen.rows.map(\.syscall) == ["getppid"])
+        }
+
+        @Test func aTraceInWhichNobodyMadeACallFails() throws {
+            let kiln = try KilnRun(["syscalls", "--comm", "kiln-nobody", "-d", "0.3"], subcommand: "trace")
+            #expect(kiln.wait() == 1 && kiln.errorText.contains("kiln: no call was made by those that were asked for."))
+            #expect(try KilnRun(["syscalls", "mkdir", "--comm", "kiln-nobody", "-d", "0.3"], subcommand: "trace").wait() == 0)
+        }
+
         @Test func filtersLeaveOutWhatWasNotAskedFor() throws {
             let sleeps = ["/bin/sh", "-c", "read x </nowhere; sleep 0.3; exit 0"]
             let failed = try EventTraceRun<CallRow>("syscalls", ["--failed", "open*,read", "--"] + sleeps)
@@ -211,6 +255,7 @@ extension KernelTests {
             #expect(slow.rows.allSatisfy { ($0.latencyNs ?? 0) >= 250_000_000 && ($0.latencyNs ?? 0) < 2_000_000_000 })
 
             let files = try EventTraceRun<CallRow>("syscalls", ["--class", "file", "--limit", "5", "--"] + sleeps)
+            #expect(files.said.contains("kiln: ended the command"))
             #expect(files.rows.count == 5 && files.rows.first?.syscall == "execve" && files.summary.lines == 5)
         }
 

@@ -300,7 +300,19 @@ extension KernelTests {
             #expect(atOnce.rows.first?.file == "/bin/sh" && atOnce.rows.count == 4 && atOnce.rows.allSatisfy { $0.end == nil })
 
             let limited = try EventTraceRun<ExecutionRow>("exec", ["--limit", "3", "--", "/bin/sh", "-c", "while :; do /bin/true; done"])
+            #expect(limited.said.contains("kiln: ended the command"))
             #expect(limited.rows.map(\.file) == ["/bin/true", "/bin/true", "/bin/true"] && limited.summary.lines == 3)
+        }
+
+        @Test func aCommandGetsTheBytesThatWereGiven() throws {
+            let script = "\"$0\" trace exec -- printf '%s' $'\\xff\\xfeA'", file = temporaryDirectory() + "/printed"
+            #expect(try Child("bash", ["-c", "\(script) 2>/dev/null | head -c 3 >\(file)", KilnRun.binary]).wait() == 0)
+            #expect(try Data(contentsOf: URL(fileURLWithPath: file)) == Data([0xff, 0xfe, 0x41]))
+        }
+
+        @Test func aTraceInWhichNothingWasExecutedFails() throws {
+            let kiln = try KilnRun(["exec", "--comm", "kiln-nobody", "-d", "0.3"], subcommand: "trace")
+            #expect(kiln.wait() == 1 && kiln.errorText.contains("kiln: no program was executed by those that were asked for."))
         }
 
         @Test func callsOf32BitProgramsAreToldAsOthers() throws {
