@@ -9,10 +9,13 @@ public enum Callers: String, CaseIterable, Sendable {
 public struct Caller: Hashable, Sendable {
     /// As the kernel side has it: `struct kiln_caller`.
     public let first, second: UInt64
+    /// Callers that have no row of their own: those of a name, or all.
+    public let isOthers: Bool
 
-    public init(_ first: UInt64, _ second: UInt64) {
+    public init(_ first: UInt64, _ second: UInt64, isOthers: Bool = false) {
         self.first = first
         self.second = second
+        self.isOthers = isOthers
     }
 }
 
@@ -26,12 +29,15 @@ public struct CallerName: Equatable, Sendable {
     public var comm = ""
     /// The path of a control group below the place where groups are mounted, or its number.
     public var cgroup: String?
+    /// Callers that have no row of their own: processes of that name, or with an empty one all.
+    public var isOthers = false
 
-    public init(pid: Int32? = nil, tid: Int32? = nil, comm: String = "", cgroup: String? = nil) {
+    public init(pid: Int32? = nil, tid: Int32? = nil, comm: String = "", cgroup: String? = nil, isOthers: Bool = false) {
         self.pid = pid
         self.tid = tid
         self.comm = comm
         self.cgroup = cgroup
+        self.isOthers = isOthers
     }
 }
 
@@ -165,6 +171,8 @@ public struct SyscallTimesRecord: Codable, Sendable {
     public var tid: Int32?
     public var comm: String?
     public var cgroup: String?
+    /// True: calls of callers that have no row of their own, of processes of the name `comm`, or without it of all. Otherwise absent.
+    public var others: Bool?
     public var syscall: String
     /// `32-bit` or `x32`; absent for calls of the native table.
     public var abi: String?
@@ -184,7 +192,7 @@ public struct SyscallTimesRecord: Codable, Sendable {
     public var inFlight: Partial?
 
     enum CodingKeys: String, CodingKey {
-        case pid, tid, comm, cgroup, syscall, abi, count, errors, errnos, latency, earlier, unreturned, inFlight = "in_flight"
+        case pid, tid, comm, cgroup, others, syscall, abi, count, errors, errnos, latency, earlier, unreturned, inFlight = "in_flight"
     }
 
     public init(_ calls: NamedCalls) {
@@ -193,6 +201,7 @@ public struct SyscallTimesRecord: Codable, Sendable {
         tid = calls.caller.tid
         comm = calls.caller.comm.isEmpty ? nil : calls.caller.comm
         cgroup = calls.caller.cgroup
+        others = calls.caller.isOthers ? true : nil
         syscall = calls.call.name
         abi = calls.call.table == .native ? nil : calls.call.table.name
         count = counts.returned

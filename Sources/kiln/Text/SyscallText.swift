@@ -19,7 +19,7 @@ struct SyscallText {
     ///   - most: The number of rows.
     init(_ calls: [NamedCalls], interval: Nanoseconds?, withCallers: Bool = true, most: Int) {
         rows = calls.map { Row(caller: withCallers ? Self.text($0.caller) : "", call: $0.call.description, counts: $0.counts) }
-        header = calls.lazy.map { Self.header($0.caller) }.first ?? "PROCESS"
+        header = Self.header(calls.map(\.caller))
         self.interval = interval
         self.most = most
     }
@@ -34,7 +34,7 @@ struct SyscallText {
         let row: (Bool) -> Row
 
         init(_ record: SyscallTimesRecord) {
-            let caller = CallerName(pid: record.pid, tid: record.tid, comm: record.comm ?? "", cgroup: record.cgroup)
+            let caller = CallerName(pid: record.pid, tid: record.tid, comm: record.comm ?? "", cgroup: record.cgroup, isOthers: record.others == true)
             self.caller = caller
             row = { Row(caller: $0 ? SyscallText.text(caller) : "", call: record.syscall + (record.abi.map { " (\($0))" } ?? ""), counts: TimedCalls(record)) }
         }
@@ -42,17 +42,19 @@ struct SyscallText {
 
     private init(_ named: [NamedRow], _ withCallers: Bool, _ most: Int) {
         rows = named.map { $0.row(withCallers) }
-        header = named.first.map { Self.header($0.caller) } ?? "PROCESS"
+        header = Self.header(named.map(\.caller))
         interval = nil
         self.most = most
     }
 
     private static func text(_ caller: CallerName) -> String {
         if let cgroup = caller.cgroup { return cgroup }
+        if caller.isOthers { return caller.comm.isEmpty ? "others" : "\(caller.comm) (others)" }
         return caller.comm + ((caller.tid ?? caller.pid).map { " \($0)" } ?? "")
     }
 
-    private static func header(_ caller: CallerName) -> String {
+    private static func header(_ callers: [CallerName]) -> String {
+        guard let caller = callers.first(where: { !$0.isOthers }) else { return "PROCESS" }
         if caller.cgroup != nil { return "CGROUP" }
         return caller.tid != nil ? "THREAD" : caller.pid != nil ? "PROCESS" : "COMM"
     }
