@@ -42,6 +42,9 @@ static __always_inline bool is_chosen(__u32 call)
 {
 	__u32 abi = KILN_CALL_ABI(call), number = KILN_CALL_NUMBER(call);
 
+	/* What is checked is what is used. */
+	barrier_var(abi);
+	barrier_var(number);
 	if (abi >= KILN_ABI_COUNT || number >= KILN_ABI_NUMBERS)
 		return false;
 	return options.chosen[abi][number / 64] >> (number & 63) & 1;

@@ -43,11 +43,11 @@ static __always_inline __u32 numbered_call(const struct task_struct *task, long 
 
 	if (task->thread_info.status & TS_COMPAT) {
 		abi = KILN_ABI_32_BIT;
-	} else if (number & X32_SYSCALL_BIT) {
+	} else if (number - X32_SYSCALL_BIT < KILN_ABI_NUMBERS) {
 		abi = KILN_ABI_X32;
-		number &= ~X32_SYSCALL_BIT;
+		number -= X32_SYSCALL_BIT;
 	}
-	if (number >= KILN_ABI_NUMBERS)
+	if (number > KILN_NO_SUCH_NUMBER)
 		number = KILN_NO_SUCH_NUMBER;
 	return KILN_CALL(abi, number);
 }

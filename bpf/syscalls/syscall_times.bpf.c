@@ -67,6 +67,9 @@ static __always_inline bool is_chosen(__u32 call)
 
 	if (!options.chooses)
 		return true;
+	/* What is checked is what is used. */
+	barrier_var(abi);
+	barrier_var(number);
 	if (abi >= KILN_ABI_COUNT || number >= KILN_ABI_NUMBERS)
 		return false;
 	return options.chosen[abi][number / 64] >> (number & 63) & 1;
@@ -199,6 +202,8 @@ static __always_inline __u32 find_row(struct task_struct *task, __u32 call)
 			return row;
 	}
 	key.caller.who[0] = key.caller.who[1] = 0;
+	if (KILN_CALL_NUMBER(call) >= KILN_ABI_NUMBERS)
+		key.call = KILN_CALL(KILN_CALL_ABI(call), KILN_NO_SUCH_NUMBER);
 	return row_of(&key, task, options.rows);
 }
 
