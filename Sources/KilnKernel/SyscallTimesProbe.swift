@@ -176,6 +176,7 @@ extension TimedCalls {
         inFlight.count &+= copy.pointee.in_flight
         inFlight.time = inFlight.time + Nanoseconds(copy.pointee.in_flight_ns)
         errors &+= copy.pointee.errors
+        interrupted &+= copy.pointee.interrupted
         if copy.pointee.again != 0 { errnos[Int(EAGAIN), default: 0] &+= copy.pointee.again }
     }
 }

@@ -65,7 +65,7 @@ public struct TimedCalls: Equatable, Sendable {
     public var latency = Histogram()
     /// Calls that returned in the session and began before.
     public var earlier = PartialCalls()
-    /// Calls in which their thread ended: exit, exit_group.
+    /// Calls in which their thread ended: exit, exit_group, or by a signal.
     public var unreturned = PartialCalls()
     /// Calls that had not returned when the session ended.
     public var inFlight = PartialCalls()
@@ -73,6 +73,8 @@ public struct TimedCalls: Equatable, Sendable {
     public var errnos: [Int: UInt64] = [:]
     /// All of them.
     public var errors: UInt64 = 0
+    /// Calls that a signal interrupted: the kernel makes them again, or returns EINTR to the program.
+    public var interrupted: UInt64 = 0
 
     public init() {}
 
@@ -92,6 +94,7 @@ public struct TimedCalls: Equatable, Sendable {
         growth.inFlight = inFlight.since(before.inFlight)
         growth.errnos = errnos.grown(since: before.errnos)
         growth.errors = errors &- before.errors
+        growth.interrupted = interrupted &- before.interrupted
         return growth
     }
 
@@ -102,6 +105,7 @@ public struct TimedCalls: Equatable, Sendable {
         inFlight.add(other.inFlight)
         errnos.merge(other.errnos, uniquingKeysWith: &+)
         errors &+= other.errors
+        interrupted &+= other.interrupted
     }
 }
 
@@ -182,6 +186,8 @@ public struct SyscallTimesRecord: Codable, Sendable {
     public var errors: UInt64
     /// The same by errno; absent without errors.
     public var errnos: [String: UInt64]?
+    /// Of calls that returned, those that a signal interrupted: the kernel makes them again, or returns EINTR to the program. Absent without any.
+    public var interrupted: UInt64?
     /// Of calls that began and returned in the session.
     public var latency: LatencyRecord
     /// Calls that returned and had begun before the session; absent if there are none, as the next two.
@@ -192,7 +198,7 @@ public struct SyscallTimesRecord: Codable, Sendable {
     public var inFlight: Partial?
 
     enum CodingKeys: String, CodingKey {
-        case pid, tid, comm, cgroup, others, syscall, abi, count, errors, errnos, latency, earlier, unreturned, inFlight = "in_flight"
+        case pid, tid, comm, cgroup, others, syscall, abi, count, errors, errnos, interrupted, latency, earlier, unreturned, inFlight = "in_flight"
     }
 
     public init(_ calls: NamedCalls) {
@@ -207,6 +213,7 @@ public struct SyscallTimesRecord: Codable, Sendable {
         count = counts.returned
         errors = counts.errors
         errnos = counts.errors == 0 ? nil : Dictionary(counts.errnos.filter { $0.value != 0 }.map { (errnoName($0.key), $0.value) }, uniquingKeysWith: +)
+        interrupted = counts.interrupted == 0 ? nil : counts.interrupted
         latency = LatencyRecord(counts.latency)
         earlier = Partial(counts.earlier)
         unreturned = Partial(counts.unreturned)

@@ -66,12 +66,13 @@ struct kiln_syscall_times {
 	struct kiln_latency_sum latency;
 	__u64 earlier; /* returned in the session and began before; their time in it */
 	__u64 earlier_ns;
-	__u64 unreturned; /* the thread ended in the call: exit, exit_group */
+	__u64 unreturned; /* the thread ended in the call: exit, exit_group, a signal */
 	__u64 unreturned_ns;
 	__u64 in_flight; /* had not returned when the session ended; their time in it */
 	__u64 in_flight_ns;
-	__u64 errors; /* of those that returned, those with an errno */
-	__u64 again;  /* of these, EAGAIN */
+	__u64 errors;      /* of those that returned, those with an errno */
+	__u64 again;       /* of these, EAGAIN */
+	__u64 interrupted; /* of those that returned: by a signal, and made again or ended with EINTR */
 };
 
 /* Key of `syscall_errnos`; the value is how often (__u64). EAGAIN is counted in the row. */

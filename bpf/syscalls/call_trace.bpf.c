@@ -85,7 +85,7 @@ static __always_inline void note_beginning(__u64 now)
 static __always_inline void send_call(
 	struct task_struct *task, const struct pt_regs *regs, __u32 call, __u64 entered, long returned, __u32 flags)
 {
-	bool has_failed = flags & KILN_CALL_RETURNED && returned < 0 && returned >= -MAX_ERRNO;
+	bool has_failed = flags & KILN_CALL_RETURNED && returned < 0 && returned >= -MAX_ERRNO && !is_interrupted(returned);
 	__u64 now = bpf_ktime_get_ns(), began = entered ? entered : began_ns;
 	struct call_arguments *kept = NULL;
 	struct kiln_call_record *r;

@@ -252,7 +252,7 @@ static __always_inline void count_errno(struct kiln_syscall_times *times, __u32 
 static __always_inline void count_return(
 	struct kiln_in_flight *flight, struct task_struct *task, __u32 call, __u64 took, bool earlier, long returned)
 {
-	bool has_failed = returned < 0 && returned >= -MAX_ERRNO;
+	bool has_failed = returned < 0 && returned >= -MAX_ERRNO && !is_interrupted(returned);
 	struct kiln_syscall_times *times;
 	__u32 row, slot;
 
@@ -275,6 +275,9 @@ static __always_inline void count_return(
 	}
 	if (has_failed)
 		count_errno(times, row, -returned);
+	else if (is_interrupted(returned))
+		times->interrupted++;
+	flight->call = call;
 	flight->took_ns = took;
 	flight->is_counted = 1;
 }
@@ -351,6 +354,12 @@ int BPF_PROG(call_returns, struct pt_regs *regs, long returned)
 		see_new_name(flight, task, call);
 	if (!is_chosen(call))
 		return 0;
+	if (is_interrupted(returned) && is_ended_by_signal(task)) {
+		flight->call = call;
+		flight->entered_ns = entered;
+		flight->state = KILN_FLIGHT_ENTERED; /* its thread's end counts it */
+		return 0;
+	}
 	count_return(flight, task, call, now - (entered > began ? entered : began), entered <= began, returned);
 	return 0;
 }
