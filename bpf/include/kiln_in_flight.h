@@ -28,6 +28,9 @@ enum kiln_syscall_abi {
 #define KILN_CALL_NUMBER(call) ((call)&0xffff)
 #define KILN_NO_SUCH_NUMBER 0xffff /* all numbers beyond, and calls of unknown numbers that share a row */
 
+/* With KILN_CALL(): stands in a stack for the kernel's frames of a call. No address of the kernel is as low. */
+#define KILN_CALL_FRAME (1ULL << 32)
+
 enum kiln_flight_state {
 	KILN_FLIGHT_NONE,
 	KILN_FLIGHT_ENTERED, /* the entry was seen */
