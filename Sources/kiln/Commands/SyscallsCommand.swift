@@ -28,8 +28,10 @@ struct SyscallsCommand: ParsableCommand {
     @Flag(help: "Only calls that return an error.")
     var failed = false
 
-    @Option(name: .customLong("slower-than"), help: ArgumentHelp("Only calls that take at least this time (50us, 1ms, 2s).", valueName: "time"))
-    var slowerThan: TimeArgument?
+    @Option(
+        name: .customLong("slower-than"),
+        help: ArgumentHelp("Only calls that take at least this long: milliseconds, or with a unit (50us, 2s).", valueName: "time"))
+    var slowerThan: MillisecondsArgument?
 
     @Option(help: ArgumentHelp("Draw a flamegraph of where the calls come from, by their number (calls) or their time (time).", valueName: "weight"))
     var stacks: StackWeight?
