@@ -143,18 +143,21 @@ struct SyscallText {
 struct SyscallTableSink: Sink {
     /// Prints complete histograms, too.
     let histograms: Bool
+    /// The number of rows; nil: as many as fit.
+    let top: Int?
     /// The last lines of the output name its files.
     let directory: DirectorySink
     private let output = Output.standardOutput
 
-    init(histograms: Bool, directory: DirectorySink) {
+    init(histograms: Bool, top: Int?, directory: DirectorySink) {
         self.histograms = histograms
+        self.top = top
         self.directory = directory
     }
 
     func interval(_ interval: SessionInterval) throws {
         let calls = interval.counts[SyscallTimes.self]?.named() ?? []
-        let text = SyscallText(calls, interval: interval.counts.time, most: output.tableRows)
+        let text = SyscallText(calls, interval: interval.counts.time, most: top ?? output.tableRows)
         var lines = [Line(bold: interval.time.timeOfDay)] + text.table
         if histograms { lines += text.histograms }
         if !interval.counts.losses.isEmpty { lines.append("\(IntervalText(interval: interval.counts, isTotal: false, tableRows: 0).lostText)") }
@@ -164,9 +167,9 @@ struct SyscallTableSink: Sink {
     func end(_ result: SessionResult) throws {
         var lines: [Line] = []
         for record in result.records {
-            let session = SessionText(record)
+            let session = SessionText(record, tableRows: top)
             lines += session.lines
-            if histograms { lines += SyscallText(record.syscallTimes ?? [], most: output.tableRows).histograms }
+            if histograms { lines += SyscallText(record.syscallTimes ?? [], most: top ?? output.tableRows).histograms }
             lines += session.losses
         }
         try output.write(lines + directory.wroteLines)
