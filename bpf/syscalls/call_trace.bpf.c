@@ -167,7 +167,7 @@ int BPF_PROG(call_returns, struct pt_regs *regs, long returned)
 			send_call(task, regs, flight->call, flight->entered_ns, returned, KILN_CALL_RETURNED);
 		return 0;
 	}
-	call = call_in(task, regs);
+	call = call_in(task, regs, returned);
 	if (!is_chosen(call) || is_own(task) || (is_fork(call) && !returned) || !find_membership(&member, task))
 		return 0;
 	send_call(task, regs, call, 0, returned, KILN_CALL_RETURNED);

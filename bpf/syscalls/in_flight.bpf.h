@@ -20,6 +20,7 @@ struct {
 
 #define TS_COMPAT 2
 #define X32_SYSCALL_BIT 0x40000000
+#define ENOSYS 38
 
 #define PF_NO_CALLS (0x00200000 | 0x4000 | 0x10) /* PF_KTHREAD, PF_USER_WORKER, PF_IO_WORKER: tasks that make no system calls */
 
@@ -52,12 +53,12 @@ static __always_inline __u32 numbered_call(const struct task_struct *task, long 
 	return KILN_CALL(abi, number);
 }
 
-/* The same of a call whose entry was not seen. */
-static __always_inline __u32 call_in(const struct task_struct *task, const struct pt_regs *regs)
+/* The same of a call whose entry was not seen. rt_sigreturn leaves -1; a program that gives that as a number gets ENOSYS. */
+static __always_inline __u32 call_in(const struct task_struct *task, const struct pt_regs *regs, long returned)
 {
 	long given = regs->orig_ax;
 
-	return given < 0 ? KILN_CALL(KILN_ABI_NATIVE, NR_rt_sigreturn) : numbered_call(task, given);
+	return given == -1 && returned != -ENOSYS ? KILN_CALL(KILN_ABI_NATIVE, NR_rt_sigreturn) : numbered_call(task, given);
 }
 
 static __always_inline bool is_exec(__u32 call)

@@ -342,7 +342,7 @@ int BPF_PROG(call_returns, struct pt_regs *regs, long returned)
 	call = flight->call;
 	if (state == KILN_FLIGHT_EARLIER) {
 		entered = 0;
-		call = call_in(task, regs);
+		call = call_in(task, regs, returned);
 		if (is_fork(call) && !returned)
 			return 0;
 	} else if (state == KILN_FLIGHT_OUTSIDE) {
@@ -439,7 +439,7 @@ int count_calls_in_flight(struct bpf_iter__task *context)
 		if (!is_inside_call(task, regs))
 			return 0;
 		entered = began;
-		call = call_in(task, regs);
+		call = call_in(task, regs, 0);
 	}
 	took = ended - (entered > began ? entered : began);
 	if (entered > ended || !is_chosen(call) || took < options.slower_than_ns || options.failed)
