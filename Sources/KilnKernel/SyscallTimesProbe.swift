@@ -56,10 +56,10 @@ public struct SyscallTimesProbe: ~Copyable {
     ) throws(KernelError) {
         var object = try BPFObject(kiln_syscall_times_object(), name: "syscall_times")
         try members.configure(object)
-        try object.setConstant(section: ".rodata.options", kiln_syscall_options(selection, followsTurns: turns != nil))
+        let capacity = try Self.rows(ofAll: members.watched == nil)
+        try object.setConstant(section: ".rodata.options", kiln_syscall_options(selection, rows: capacity, followsTurns: turns != nil))
         if let turns { try object.use(turns.descriptor, asMap: "turns") }
         if let inFlight { try object.use(inFlight.descriptor, asMap: InFlightCalls.map) }
-        let capacity = try Self.rows(ofAll: members.watched == nil)
         for map in ["syscall_rows", "syscall_times"] { try object.setCapacity(ofMap: map, to: UInt32(capacity)) }
         object.loadOnly(
             ["call_enters", "call_returns", "caller_exits", "note_earlier_calls", "count_calls_in_flight"] + (turns == nil ? Members.programs : []))
@@ -121,7 +121,9 @@ public struct SyscallTimesProbe: ~Copyable {
         try rows.forEachEntry(key: kiln_syscall_key.self, value: UInt32.self) { key, row in
             let row = Int(row.pointee)
             guard counts.indices.contains(row), counts[row].calls != 0 else { return }
-            section.calls[.init(caller: Caller(key.pointee.caller), call: SystemCall(rawValue: key.pointee.call))] = counts[row]
+            let caller = Caller(key.pointee.caller, isOthers: key.pointee.others != 0)
+            section.calls[.init(caller: caller, call: SystemCall(rawValue: key.pointee.call))] = counts[row]
+            if caller.isOthers { section.names[caller] = CallerName(comm: CallerName.text(key.pointee.caller.who), isOthers: true) }
         }
         try names.forEachEntry(key: kiln_caller.self, value: kiln_caller_name.self) { caller, name in
             section.names[Caller(caller.pointee)] = CallerName(name.pointee, of: caller.pointee, callers)
@@ -133,7 +135,9 @@ public struct SyscallTimesProbe: ~Copyable {
 }
 
 extension kiln_syscall_options {
-    fileprivate init(_ selection: SyscallSelection, followsTurns: Bool) {
+    /// Of the rows, three eighths are kept for callers that find none of their own: a quarter for rows by name, the rest for rows by call. Rows of
+    /// servers are not shared: each number belongs to one of them.
+    fileprivate init(_ selection: SyscallSelection, rows: Int, followsTurns: Bool) {
         self.init()
         slower_than_ns = selection.slowerThan.count
         switch selection.callers {
@@ -142,6 +146,10 @@ extension kiln_syscall_options {
         case .comm: callers = KILN_CALLERS_COMMS.rawValue
         case .cgroup: callers = KILN_CALLERS_CGROUPS.rawValue
         }
+        self.rows = UInt32(rows)
+        let byName = selection.callers == .process || selection.callers == .thread
+        name_rows = UInt32(followsTurns ? rows : rows - rows / 8)
+        caller_rows = byName && !followsTurns ? name_rows - UInt32(rows / 4) : name_rows
         failed = selection.failedOnly ? 1 : 0
         follows_turns = followsTurns ? 1 : 0
         own_tgid = UInt32(bitPattern: getpid())
@@ -168,12 +176,13 @@ extension TimedCalls {
         inFlight.count &+= copy.pointee.in_flight
         inFlight.time = inFlight.time + Nanoseconds(copy.pointee.in_flight_ns)
         errors &+= copy.pointee.errors
+        interrupted &+= copy.pointee.interrupted
         if copy.pointee.again != 0 { errnos[Int(EAGAIN), default: 0] &+= copy.pointee.again }
     }
 }
 
 extension Caller {
-    fileprivate init(_ caller: kiln_caller) { self.init(caller.who.0, caller.who.1) }
+    fileprivate init(_ caller: kiln_caller, isOthers: Bool = false) { self.init(caller.who.0, caller.who.1, isOthers: isOthers) }
 }
 
 extension CallerName {
@@ -192,7 +201,7 @@ extension CallerName {
         }
     }
 
-    private static func text(_ bytes: (UInt64, UInt64)) -> String {
+    fileprivate static func text(_ bytes: (UInt64, UInt64)) -> String {
         withUnsafeBytes(of: bytes) { String(decoding: $0.prefix { $0 != 0 }, as: UTF8.self) }
     }
 }

@@ -24,6 +24,7 @@ extension TimedCalls {
         unreturned = PartialCalls(record.unreturned)
         inFlight = PartialCalls(record.inFlight)
         errors = record.errors
+        interrupted = record.interrupted ?? 0
         for (name, count) in record.errnos ?? [:] { if let number = Self.errnos[name] { errnos[number] = count } }
     }
 

@@ -9,10 +9,13 @@ public enum Callers: String, CaseIterable, Sendable {
 public struct Caller: Hashable, Sendable {
     /// As the kernel side has it: `struct kiln_caller`.
     public let first, second: UInt64
+    /// Callers that have no row of their own: those of a name, or all.
+    public let isOthers: Bool
 
-    public init(_ first: UInt64, _ second: UInt64) {
+    public init(_ first: UInt64, _ second: UInt64, isOthers: Bool = false) {
         self.first = first
         self.second = second
+        self.isOthers = isOthers
     }
 }
 
@@ -26,12 +29,15 @@ public struct CallerName: Equatable, Sendable {
     public var comm = ""
     /// The path of a control group below the place where groups are mounted, or its number.
     public var cgroup: String?
+    /// Callers that have no row of their own: processes of that name, or with an empty one all.
+    public var isOthers = false
 
-    public init(pid: Int32? = nil, tid: Int32? = nil, comm: String = "", cgroup: String? = nil) {
+    public init(pid: Int32? = nil, tid: Int32? = nil, comm: String = "", cgroup: String? = nil, isOthers: Bool = false) {
         self.pid = pid
         self.tid = tid
         self.comm = comm
         self.cgroup = cgroup
+        self.isOthers = isOthers
     }
 }
 
@@ -59,7 +65,7 @@ public struct TimedCalls: Equatable, Sendable {
     public var latency = Histogram()
     /// Calls that returned in the session and began before.
     public var earlier = PartialCalls()
-    /// Calls in which their thread ended: exit, exit_group.
+    /// Calls in which their thread ended: exit, exit_group, or by a signal.
     public var unreturned = PartialCalls()
     /// Calls that had not returned when the session ended.
     public var inFlight = PartialCalls()
@@ -67,6 +73,8 @@ public struct TimedCalls: Equatable, Sendable {
     public var errnos: [Int: UInt64] = [:]
     /// All of them.
     public var errors: UInt64 = 0
+    /// Calls that a signal interrupted: the kernel makes them again, or returns EINTR to the program.
+    public var interrupted: UInt64 = 0
 
     public init() {}
 
@@ -86,6 +94,7 @@ public struct TimedCalls: Equatable, Sendable {
         growth.inFlight = inFlight.since(before.inFlight)
         growth.errnos = errnos.grown(since: before.errnos)
         growth.errors = errors &- before.errors
+        growth.interrupted = interrupted &- before.interrupted
         return growth
     }
 
@@ -96,6 +105,7 @@ public struct TimedCalls: Equatable, Sendable {
         inFlight.add(other.inFlight)
         errnos.merge(other.errnos, uniquingKeysWith: &+)
         errors &+= other.errors
+        interrupted &+= other.interrupted
     }
 }
 
@@ -165,6 +175,8 @@ public struct SyscallTimesRecord: Codable, Sendable {
     public var tid: Int32?
     public var comm: String?
     public var cgroup: String?
+    /// True: calls of callers that have no row of their own, of processes of the name `comm`, or without it of all. Otherwise absent.
+    public var others: Bool?
     public var syscall: String
     /// `32-bit` or `x32`; absent for calls of the native table.
     public var abi: String?
@@ -174,6 +186,8 @@ public struct SyscallTimesRecord: Codable, Sendable {
     public var errors: UInt64
     /// The same by errno; absent without errors.
     public var errnos: [String: UInt64]?
+    /// Of calls that returned, those that a signal interrupted: the kernel makes them again, or returns EINTR to the program. Absent without any.
+    public var interrupted: UInt64?
     /// Of calls that began and returned in the session.
     public var latency: LatencyRecord
     /// Calls that returned and had begun before the session; absent if there are none, as the next two.
@@ -184,7 +198,7 @@ public struct SyscallTimesRecord: Codable, Sendable {
     public var inFlight: Partial?
 
     enum CodingKeys: String, CodingKey {
-        case pid, tid, comm, cgroup, syscall, abi, count, errors, errnos, latency, earlier, unreturned, inFlight = "in_flight"
+        case pid, tid, comm, cgroup, others, syscall, abi, count, errors, errnos, interrupted, latency, earlier, unreturned, inFlight = "in_flight"
     }
 
     public init(_ calls: NamedCalls) {
@@ -193,11 +207,13 @@ public struct SyscallTimesRecord: Codable, Sendable {
         tid = calls.caller.tid
         comm = calls.caller.comm.isEmpty ? nil : calls.caller.comm
         cgroup = calls.caller.cgroup
+        others = calls.caller.isOthers ? true : nil
         syscall = calls.call.name
         abi = calls.call.table == .native ? nil : calls.call.table.name
         count = counts.returned
         errors = counts.errors
         errnos = counts.errors == 0 ? nil : Dictionary(counts.errnos.filter { $0.value != 0 }.map { (errnoName($0.key), $0.value) }, uniquingKeysWith: +)
+        interrupted = counts.interrupted == 0 ? nil : counts.interrupted
         latency = LatencyRecord(counts.latency)
         earlier = Partial(counts.earlier)
         unreturned = Partial(counts.unreturned)

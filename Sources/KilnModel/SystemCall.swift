@@ -26,6 +26,12 @@ public struct SystemCall: Hashable, Comparable, Sendable, CustomStringConvertibl
 
     public init(_ number: Int, in table: Table = .native) { rawValue = table.rawValue << 16 | UInt32(number) & 0xffff }
 
+    /// The call that stands in a stack for the kernel's frames; nil: this is an address.
+    public init?(standingFor frame: UInt64) {
+        guard frame >> 32 == KILN_CALL_FRAME >> 32 else { return nil }
+        rawValue = UInt32(truncatingIfNeeded: frame)
+    }
+
     public var table: Table { Table(rawValue: rawValue >> 16) ?? .native }
     public var number: Int { Int(rawValue & 0xffff) }
 

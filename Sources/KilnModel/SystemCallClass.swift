@@ -23,7 +23,7 @@ public enum SystemCallClass: String, CaseIterable, Sendable {
         switch self {
         case .file:
             """
-            open openat openat2 creat close_range access faccessat faccessat2 stat lstat stat64 lstat64 oldstat oldlstat newfstatat fstatat64 statx statfs \
+            open openat openat2 creat access faccessat faccessat2 stat lstat stat64 lstat64 oldstat oldlstat newfstatat fstatat64 statx statfs \
             statfs64 readlink readlinkat link linkat symlink symlinkat unlink unlinkat rename renameat renameat2 mkdir mkdirat rmdir mknod mknodat chdir \
             chroot chmod fchmodat fchmodat2 chown chown32 lchown lchown32 fchownat truncate truncate64 utime utimes utimensat utimensat_time64 futimesat \
             execve execveat mount umount umount2 pivot_root open_tree move_mount fsopen fspick mount_setattr swapon swapoff acct uselib quotactl getcwd \

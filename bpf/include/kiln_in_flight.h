@@ -26,7 +26,10 @@ enum kiln_syscall_abi {
 #define KILN_CALL(abi, number) ((__u32)(abi) << 16 | (number))
 #define KILN_CALL_ABI(call) ((call) >> 16)
 #define KILN_CALL_NUMBER(call) ((call)&0xffff)
-#define KILN_NO_SUCH_NUMBER 0xffff /* all numbers that no table has */
+#define KILN_NO_SUCH_NUMBER 0xffff /* all numbers beyond, and calls of unknown numbers that share a row */
+
+/* With KILN_CALL(): stands in a stack for the kernel's frames of a call. No address of the kernel is as low. */
+#define KILN_CALL_FRAME (1ULL << 32)
 
 enum kiln_flight_state {
 	KILN_FLIGHT_NONE,

@@ -20,13 +20,15 @@ enum kiln_syscall_callers {
 
 /* What user space chooses before loading. */
 struct kiln_syscall_options {
-	__u64 slower_than_ns; /* only calls that take as long */
-	__u32 callers;        /* enum kiln_syscall_callers */
-	__u32 failed;         /* only calls that return an errno */
-	__u32 chooses;        /* only calls that `chosen` has */
-	__u32 follows_turns;  /* writes the beginnings of event loop turns */
-	__u32 own_tgid;       /* of kiln, which counts none of its own calls */
-	__u32 reserved;
+	__u64 slower_than_ns;                                /* only calls that take as long */
+	__u32 callers;                                       /* enum kiln_syscall_callers */
+	__u32 failed;                                        /* only calls that return an errno */
+	__u32 chooses;                                       /* only calls that `chosen` has */
+	__u32 follows_turns;                                 /* writes the beginnings of event loop turns */
+	__u32 own_tgid;                                      /* of kiln, which counts none of its own calls */
+	__u32 rows;                                          /* how many there are */
+	__u32 caller_rows;                                   /* of these, those that callers may take; */
+	__u32 name_rows;                                     /* those that callers and names may take: the rest is kept for calls */
 	__u64 chosen[KILN_ABI_COUNT][KILN_ABI_NUMBERS / 64]; /* a bit for each number */
 };
 
@@ -46,8 +48,8 @@ struct kiln_caller {
 /* Key of `syscall_rows`; the value is the row (__u32). */
 struct kiln_syscall_key {
 	struct kiln_caller caller;
-	__u32 call; /* KILN_CALL() */
-	__u32 reserved;
+	__u32 call;   /* KILN_CALL() */
+	__u32 others; /* counts callers that have no row of their own: those of processes of this name, or with an empty name all */
 };
 
 /* Value of `syscall_callers`, by struct kiln_caller: as they were called when a first call, an exec or a renaming was last seen. */
@@ -64,12 +66,13 @@ struct kiln_syscall_times {
 	struct kiln_latency_sum latency;
 	__u64 earlier; /* returned in the session and began before; their time in it */
 	__u64 earlier_ns;
-	__u64 unreturned; /* the thread ended in the call: exit, exit_group */
+	__u64 unreturned; /* the thread ended in the call: exit, exit_group, a signal */
 	__u64 unreturned_ns;
 	__u64 in_flight; /* had not returned when the session ended; their time in it */
 	__u64 in_flight_ns;
-	__u64 errors; /* of those that returned, those with an errno */
-	__u64 again;  /* of these, EAGAIN */
+	__u64 errors;      /* of those that returned, those with an errno */
+	__u64 again;       /* of these, EAGAIN */
+	__u64 interrupted; /* of those that returned: by a signal, and made again or ended with EINTR */
 };
 
 /* Key of `syscall_errnos`; the value is how often (__u64). EAGAIN is counted in the row. */
@@ -83,7 +86,8 @@ struct kiln_errno_key {
 #define KILN_SYSCALL_ERRNOS 16384
 
 #define KILN_SYSCALL_TIME_LOSSES(X) \
-	X(CALLS_WITHOUT_ROW, "calls_without_row", "system calls for which there was no row: too many different callers and calls") \
+	X(CALLS_WITHOUT_ROW, "calls_without_row", \
+		"system calls for which not even a row of the call was free; --by comm, --call or --class need fewer rows") \
 	X(CALLS_NOT_FOLLOWED, "calls_not_followed", \
 		"system calls of a thread with which the kernel could not keep anything: it had no memory") \
 	X(ERRNOS_WITHOUT_ROW, "errnos_without_row", "failed system calls whose errno had no row: they are among the errors") \

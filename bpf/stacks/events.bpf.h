@@ -45,7 +45,8 @@ static __always_inline __u64 count_event(__u32 event, __u64 amount)
 	return (__sync_fetch_and_add(&events_so_far[place_of(event)], 1) + 1) % every ? 0 : every;
 }
 
-static __always_inline void take_event(void *context, __u32 event, __u64 amount)
+/* `frame`: stands for the kernel's side of the stack; 0: nothing. */
+static __always_inline void take_event(void *context, __u32 event, __u64 amount, __u64 frame)
 {
 	struct task_struct *task = bpf_get_current_task_btf();
 	struct membership member;
@@ -73,7 +74,7 @@ static __always_inline void take_event(void *context, __u32 event, __u64 amount)
 		return;
 	stack->key.kind = KILN_STACK_EVENT + event;
 	if (identify_process(stack, task, &member))
-		add_stack(context, IN_EVENT, where, stack, u, task, weight);
+		add_stack(context, IN_EVENT, where, stack, u, task, weight, frame);
 	release_scratch(where);
 }
 
@@ -101,6 +102,17 @@ static __always_inline __u64 amount_of_call(__u32 event)
 	return event_options.by_time ? flight->took_ns : 1;
 }
 
+/* Of a call that was counted the kernel's frames are only those of its tracepoint. */
+static __always_inline __u64 frame_of_call(__u32 event)
+{
+	struct kiln_in_flight *flight;
+
+	if (!(event_options.counted_calls >> event & 1))
+		return 0;
+	flight = flight_of(bpf_get_current_task_btf());
+	return flight ? KILN_CALL_FRAME | flight->call : 0;
+}
+
 /* A program is attached to one tracepoint: older kernels don't tell a program which one it stands at. */
 __noinline int take_tracepoint_event(struct bpf_raw_tracepoint_args *context, __u32 event)
 {
@@ -110,7 +122,7 @@ __noinline int take_tracepoint_event(struct bpf_raw_tracepoint_args *context, __
 		return 0;
 	amount = amount_of_call(event);
 	if (amount)
-		take_event(context, event, amount);
+		take_event(context, event, amount, frame_of_call(event));
 	return 0;
 }
 
@@ -141,7 +153,7 @@ AT_TRACEPOINT(15)
 SEC("uprobe")
 int event_function(struct pt_regs *context)
 {
-	take_event(context, bpf_get_attach_cookie(context), 1);
+	take_event(context, bpf_get_attach_cookie(context), 1, 0);
 	return 0;
 }
 
@@ -149,7 +161,7 @@ int event_function(struct pt_regs *context)
 SEC("uprobe")
 int event_functions(struct pt_regs *context)
 {
-	take_event(context, bpf_get_attach_cookie(context), 1);
+	take_event(context, bpf_get_attach_cookie(context), 1, 0);
 	return 0;
 }
 
@@ -157,7 +169,7 @@ int event_functions(struct pt_regs *context)
 SEC("perf_event")
 int event_counter(struct bpf_perf_event_data *context)
 {
-	take_event(context, bpf_get_attach_cookie(context), 1);
+	take_event(context, bpf_get_attach_cookie(context), 1, 0);
 	return 0;
 }
 
@@ -171,7 +183,7 @@ struct counted {
 SEC("perf_event")
 int event_hardware(struct bpf_perf_event_data *context)
 {
-	take_event(context, bpf_get_attach_cookie(context), ((struct counted *)context)->period);
+	take_event(context, bpf_get_attach_cookie(context), ((struct counted *)context)->period, 0);
 	return 0;
 }
 

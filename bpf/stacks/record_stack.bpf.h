@@ -200,10 +200,11 @@ static __always_inline void count_recorded(__u32 where, struct kiln_stack_stats 
 		count_in(where, &stats->ends[stack->end]);
 }
 
-/* Take the current thread's stack, whose kind and process are known, and add the weight to it. */
-static __always_inline void add_stack(
-	void *context, __u32 where, __u32 scratch, struct kiln_stack *stack, struct unwinding *u, struct task_struct *task, __u64 weight)
+/* Take the current thread's stack, whose kind and process are known, and add the weight to it. `frame`: stands for the kernel's frames; 0: nothing. */
+static __always_inline void add_stack(void *context, __u32 where, __u32 scratch, struct kiln_stack *stack, struct unwinding *u,
+	struct task_struct *task, __u64 weight, __u64 frame)
 {
+	long bytes = sizeof frame;
 	__u32 row = stats_row(stack);
 	struct kiln_stack_stats *stats = bpf_map_lookup_elem(&stack_stats, &row);
 	struct work_scratch *work = bpf_map_lookup_elem(&work_scratch, &scratch);
@@ -217,7 +218,11 @@ static __always_inline void add_stack(
 		count_left_out(&work->known, stats);
 		return;
 	}
-	take_stack(stack, u, task, bpf_get_stack(context, stack->frames, KERNEL_STACK_BYTES, 0));
+	if (frame)
+		stack->frames[0] = frame;
+	else
+		bytes = bpf_get_stack(context, stack->frames, KERNEL_STACK_BYTES, 0);
+	take_stack(stack, u, task, bytes);
 	__builtin_memset(&work->times, 0, sizeof work->times);
 	work->times.ns[0] = weight;
 	work->times.waits = 1;
@@ -241,7 +246,7 @@ static __always_inline void record_stack(void *context, __u32 where, __u16 kind,
 		return;
 	stack->key.kind = kind;
 	if (find_process(stack, task))
-		add_stack(context, where, where, stack, u, task, weight);
+		add_stack(context, where, where, stack, u, task, weight, 0);
 	release_scratch(where);
 }
 

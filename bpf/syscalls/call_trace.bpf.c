@@ -14,7 +14,6 @@
 char LICENSE[] SEC("license") = "Dual BSD/GPL";
 
 #define MAX_ERRNO 4095
-#define ENOSYS 38
 
 const volatile struct kiln_call_options options SEC(".rodata.options");
 
@@ -45,17 +44,12 @@ static __always_inline bool is_chosen(__u32 call)
 
 	if (options.every_number)
 		return true;
+	/* What is checked is what is used. */
+	barrier_var(abi);
+	barrier_var(number);
 	if (abi >= KILN_ABI_COUNT || number >= KILN_ABI_NUMBERS)
 		return false;
 	return options.chosen[abi][number / 64] >> (number & 63) & 1;
-}
-
-/* Of a call whose entry was not seen. rt_sigreturn leaves -1, too, but returns what the interrupted code had. */
-static __always_inline __u32 returning_call(const struct task_struct *task, const struct pt_regs *regs, long returned)
-{
-	__s32 given = regs->orig_ax;
-
-	return given == -1 && returned != -ENOSYS ? KILN_CALL(KILN_ABI_NATIVE, NR_rt_sigreturn) : numbered_call(task, given);
 }
 
 static __always_inline bool is_own(const struct task_struct *task)
@@ -93,7 +87,7 @@ static __always_inline void note_beginning(__u64 now)
 static __always_inline void send_call(
 	struct task_struct *task, const struct pt_regs *regs, __u32 call, __u64 entered, long returned, __u32 flags)
 {
-	bool has_failed = flags & KILN_CALL_RETURNED && returned < 0 && returned >= -MAX_ERRNO;
+	bool has_failed = flags & KILN_CALL_RETURNED && returned < 0 && returned >= -MAX_ERRNO && !is_interrupted(returned);
 	__u64 now = bpf_ktime_get_ns(), began = entered ? entered : began_ns;
 	struct call_arguments *kept = NULL;
 	struct kiln_call_record *r;
@@ -177,7 +171,7 @@ int BPF_PROG(call_returns, struct pt_regs *regs, long returned)
 			send_call(task, regs, flight->call, flight->entered_ns, returned, KILN_CALL_RETURNED);
 		return 0;
 	}
-	call = returning_call(task, regs, returned);
+	call = call_in(task, regs, returned);
 	if (!is_chosen(call) || is_own(task) || (is_fork(call) && !returned) || !find_membership(&member, task))
 		return 0;
 	send_call(task, regs, call, 0, returned, KILN_CALL_RETURNED);

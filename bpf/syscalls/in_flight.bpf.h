@@ -20,6 +20,7 @@ struct {
 
 #define TS_COMPAT 2
 #define X32_SYSCALL_BIT 0x40000000
+#define ENOSYS 38
 
 #define PF_NO_CALLS (0x00200000 | 0x4000 | 0x10) /* PF_KTHREAD, PF_USER_WORKER, PF_IO_WORKER: tasks that make no system calls */
 
@@ -43,21 +44,21 @@ static __always_inline __u32 numbered_call(const struct task_struct *task, long 
 
 	if (task->thread_info.status & TS_COMPAT) {
 		abi = KILN_ABI_32_BIT;
-	} else if (number & X32_SYSCALL_BIT) {
+	} else if (number - X32_SYSCALL_BIT < KILN_ABI_NUMBERS) {
 		abi = KILN_ABI_X32;
-		number &= ~X32_SYSCALL_BIT;
+		number -= X32_SYSCALL_BIT;
 	}
-	if (number >= KILN_ABI_NUMBERS)
+	if (number > KILN_NO_SUCH_NUMBER)
 		number = KILN_NO_SUCH_NUMBER;
 	return KILN_CALL(abi, number);
 }
 
-/* The same of a call whose entry was not seen. */
-static __always_inline __u32 call_in(const struct task_struct *task, const struct pt_regs *regs)
+/* The same of a call whose entry was not seen. rt_sigreturn leaves -1; a program that gives that as a number gets ENOSYS. */
+static __always_inline __u32 call_in(const struct task_struct *task, const struct pt_regs *regs, long returned)
 {
 	long given = regs->orig_ax;
 
-	return given < 0 ? KILN_CALL(KILN_ABI_NATIVE, NR_rt_sigreturn) : numbered_call(task, given);
+	return given == -1 && returned != -ENOSYS ? KILN_CALL(KILN_ABI_NATIVE, NR_rt_sigreturn) : numbered_call(task, given);
 }
 
 static __always_inline bool is_exec(__u32 call)
@@ -73,6 +74,40 @@ static __always_inline bool is_fork(__u32 call)
 	return call == NR_clone || call == NR_fork || call == NR_vfork || call == NR_clone3 ||
 		call == KILN_CALL(KILN_ABI_32_BIT, NR_fork_32_BIT) || call == KILN_CALL(KILN_ABI_32_BIT, NR_clone_32_BIT) ||
 		call == KILN_CALL(KILN_ABI_32_BIT, NR_vfork_32_BIT) || call == KILN_CALL(KILN_ABI_32_BIT, NR_clone3);
+}
+
+/* Whether a call was interrupted by a signal: it is made again, or returns EINTR to the program. ERESTARTSYS to ERESTART_RESTARTBLOCK. */
+static __always_inline bool is_interrupted(long returned)
+{
+	return returned >= -516 && returned <= -512 && returned != -515; /* ENOIOCTLCMD */
+}
+
+#define SIGNAL(number) (1UL << ((number)-1))
+#define SIGKILL_BIT SIGNAL(9)
+
+/* Whether a signal ends the thread before its call returns to the program. A signal that ends a process, other than by a core dump, makes the kernel
+ * send SIGKILL to all threads at once; of the others those that the process neither handles nor ignores do it. */
+static __always_inline bool is_ended_by_signal(struct task_struct *task)
+{
+	__u64 dumping = SIGNAL(3) | SIGNAL(4) | SIGNAL(5) | SIGNAL(6) | SIGNAL(7) | SIGNAL(8) | SIGNAL(11) | SIGNAL(24) | SIGNAL(25) |
+		SIGNAL(31);
+	__u64 pending = BPF_CORE_READ(task, pending.signal.sig[0]), actions, handler;
+	__u32 size = bpf_core_type_size(struct k_sigaction), i;
+
+	if (pending & SIGKILL_BIT)
+		return true;
+	pending = (pending | BPF_CORE_READ(task, signal, shared_pending.signal.sig[0])) & ~BPF_CORE_READ(task, blocked.sig[0]) & dumping;
+	if (!pending)
+		return false;
+	actions = (__u64)BPF_CORE_READ(task, sighand) + bpf_core_field_offset(struct sighand_struct, action);
+	for (i = 0; i < 31; i++) {
+		if (!(pending >> i & 1))
+			continue;
+		if (!bpf_probe_read_kernel(&handler, sizeof handler, (void *)(actions + i * size)) &&
+			!handler) /* the first field is the handler */
+			return true;
+	}
+	return false;
 }
 
 /* NULL: the thread has made no call that was followed. */

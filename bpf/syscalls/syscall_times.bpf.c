@@ -24,7 +24,8 @@ const volatile struct kiln_syscall_options options SEC(".rodata.options");
 
 struct kiln_syscall_session session;
 
-/* Key: struct kiln_syscall_key; value: its row in `syscall_times`. Written at the first call of each. Full: calls_without_row. */
+/* Key: struct kiln_syscall_key; value: its row in `syscall_times`. Written at the first call of each. Nearly full: callers share rows; full:
+ * calls_without_row. */
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
 	__uint(max_entries, KILN_SYSCALL_ROWS);
@@ -66,6 +67,9 @@ static __always_inline bool is_chosen(__u32 call)
 
 	if (!options.chooses)
 		return true;
+	/* What is checked is what is used. */
+	barrier_var(abi);
+	barrier_var(number);
 	if (abi >= KILN_ABI_COUNT || number >= KILN_ABI_NUMBERS)
 		return false;
 	return options.chosen[abi][number / 64] >> (number & 63) & 1;
@@ -149,33 +153,58 @@ static __always_inline void name_caller(const struct kiln_caller *caller, struct
 		lose(KILN_LOST_CALLERS_WITHOUT_NAME, 1);
 }
 
+/* Of a caller with a row. */
 static __always_inline void rename_caller(struct task_struct *task)
 {
 	struct kiln_caller caller;
 
 	identify_caller(&caller, task);
-	name_caller(&caller, task);
+	if (bpf_map_lookup_elem(&syscall_callers, &caller))
+		name_caller(&caller, task);
 }
 
-/* The row of a caller's call; beyond all rows: there is none. */
+/* The row of this key, which is given one if fewer than `most` have been; KILN_SYSCALL_ROWS: there is none. */
+static __always_inline __u32 row_of(const struct kiln_syscall_key *key, struct task_struct *task, __u32 most)
+{
+	__u32 *known = bpf_map_lookup_elem(&syscall_rows, key), row;
+
+	if (known)
+		return *known;
+	if (session.rows_given >= most)
+		return KILN_SYSCALL_ROWS;
+	row = __sync_fetch_and_add(&session.rows_given, 1);
+	if (row >= options.rows)
+		return KILN_SYSCALL_ROWS;
+	if (!bpf_map_update_elem(&syscall_rows, key, &row, BPF_NOEXIST)) {
+		if (!key->others)
+			name_caller(&key->caller, task);
+		return row;
+	}
+	known = bpf_map_lookup_elem(&syscall_rows, key); /* another CPU was first, and the row stays empty */
+	return known ? *known : KILN_SYSCALL_ROWS;
+}
+
+/* The row of a caller's call, or of those of other callers; KILN_SYSCALL_ROWS: there is none. */
 static __always_inline __u32 find_row(struct task_struct *task, __u32 call)
 {
 	struct kiln_syscall_key key = { .call = call };
-	__u32 *known, row;
+	__u32 row;
 
 	identify_caller(&key.caller, task);
-	known = bpf_map_lookup_elem(&syscall_rows, &key);
-	if (known)
-		return *known;
-	if (session.rows_given >= KILN_SYSCALL_ROWS)
-		return KILN_SYSCALL_ROWS;
-	row = __sync_fetch_and_add(&session.rows_given, 1);
-	if (!bpf_map_update_elem(&syscall_rows, &key, &row, BPF_NOEXIST)) {
-		name_caller(&key.caller, task);
+	row = row_of(&key, task, options.caller_rows);
+	if (row != KILN_SYSCALL_ROWS)
 		return row;
+	key.others = 1;
+	if (options.callers <= KILN_CALLERS_THREADS) {
+		take_name(key.caller.who, task->group_leader->comm);
+		row = row_of(&key, task, options.name_rows);
+		if (row != KILN_SYSCALL_ROWS)
+			return row;
 	}
-	known = bpf_map_lookup_elem(&syscall_rows, &key); /* another CPU was first, and the row stays empty */
-	return known ? *known : KILN_SYSCALL_ROWS;
+	key.caller.who[0] = key.caller.who[1] = 0;
+	if (KILN_CALL_NUMBER(call) >= KILN_ABI_NUMBERS)
+		key.call = KILN_CALL(KILN_CALL_ABI(call), KILN_NO_SUCH_NUMBER);
+	return row_of(&key, task, options.rows);
 }
 
 /* The rows of a thread's calls don't change, where it is counted by process or thread. */
@@ -223,7 +252,7 @@ static __always_inline void count_errno(struct kiln_syscall_times *times, __u32 
 static __always_inline void count_return(
 	struct kiln_in_flight *flight, struct task_struct *task, __u32 call, __u64 took, bool earlier, long returned)
 {
-	bool has_failed = returned < 0 && returned >= -MAX_ERRNO;
+	bool has_failed = returned < 0 && returned >= -MAX_ERRNO && !is_interrupted(returned);
 	struct kiln_syscall_times *times;
 	__u32 row, slot;
 
@@ -246,6 +275,9 @@ static __always_inline void count_return(
 	}
 	if (has_failed)
 		count_errno(times, row, -returned);
+	else if (is_interrupted(returned))
+		times->interrupted++;
+	flight->call = call;
 	flight->took_ns = took;
 	flight->is_counted = 1;
 }
@@ -275,15 +307,10 @@ static __always_inline void see_new_name(struct kiln_in_flight *flight, struct t
 {
 	__u32 i;
 
-	if (call == NR_prctl) {
-		if (options.callers <= KILN_CALLERS_THREADS)
-			rename_caller(task);
-		return;
-	}
-	if (!is_exec(call))
+	if (call != NR_prctl && !is_exec(call))
 		return;
 	for (i = 0; i < KILN_FLIGHT_ROWS; i++)
-		flight->rows[i].call = 0; /* the thread may have another tid now */
+		flight->rows[i].call = 0; /* the thread may have another tid now, and another row of its name */
 	if (options.callers <= KILN_CALLERS_THREADS)
 		rename_caller(task);
 }
@@ -315,7 +342,7 @@ int BPF_PROG(call_returns, struct pt_regs *regs, long returned)
 	call = flight->call;
 	if (state == KILN_FLIGHT_EARLIER) {
 		entered = 0;
-		call = call_in(task, regs);
+		call = call_in(task, regs, returned);
 		if (is_fork(call) && !returned)
 			return 0;
 	} else if (state == KILN_FLIGHT_OUTSIDE) {
@@ -327,6 +354,12 @@ int BPF_PROG(call_returns, struct pt_regs *regs, long returned)
 		see_new_name(flight, task, call);
 	if (!is_chosen(call))
 		return 0;
+	if (is_interrupted(returned) && is_ended_by_signal(task)) {
+		flight->call = call;
+		flight->entered_ns = entered;
+		flight->state = KILN_FLIGHT_ENTERED; /* its thread's end counts it */
+		return 0;
+	}
 	count_return(flight, task, call, now - (entered > began ? entered : began), entered <= began, returned);
 	return 0;
 }
@@ -406,7 +439,7 @@ int count_calls_in_flight(struct bpf_iter__task *context)
 		if (!is_inside_call(task, regs))
 			return 0;
 		entered = began;
-		call = call_in(task, regs);
+		call = call_in(task, regs, 0);
 	}
 	took = ended - (entered > began ? entered : began);
 	if (entered > ended || !is_chosen(call) || took < options.slower_than_ns || options.failed)

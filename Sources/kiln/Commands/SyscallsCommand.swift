@@ -28,8 +28,10 @@ struct SyscallsCommand: ParsableCommand {
     @Flag(help: "Only calls that return an error.")
     var failed = false
 
-    @Option(name: .customLong("slower-than"), help: ArgumentHelp("Only calls that take at least this time (50us, 1ms, 2s).", valueName: "time"))
-    var slowerThan: TimeArgument?
+    @Option(
+        name: .customLong("slower-than"),
+        help: ArgumentHelp("Only calls that take at least this long: milliseconds, or with a unit (50us, 2s).", valueName: "time"))
+    var slowerThan: MillisecondsArgument?
 
     @Option(help: ArgumentHelp("Draw a flamegraph of where the calls come from, by their number (calls) or their time (time).", valueName: "weight"))
     var stacks: StackWeight?
@@ -42,6 +44,9 @@ struct SyscallsCommand: ParsableCommand {
     @Option(name: .shortAndLong, help: ArgumentHelp("Write the session here instead of kiln-TARGET-TIME.", valueName: "dir"))
     var output: String?
 
+    @Option(help: ArgumentHelp("Print at most this many rows of a table; 0: all. Without it 20, or what fits the terminal.", valueName: "rows"))
+    var top: Int?
+
     @Flag(help: "Print the full histogram of each row every interval.")
     var histograms = false
 
@@ -53,6 +58,7 @@ struct SyscallsCommand: ParsableCommand {
 
     func validate() throws {
         try require("--interval", interval, in: 0.1...3600)
+        if let top, top < 0 { throw ValidationError("--top \(top) makes no sense: give a number of rows, or 0 for all.") }
         try observation.requireSubject(command, to: "observe")
     }
 
@@ -77,7 +83,7 @@ struct SyscallsCommand: ParsableCommand {
         let folding = try stacks.map { _ in try StackFolding(targets: whom.target.pids, SamplingOptions.parse(["--frequency", "0"])) }
         var probes: [any Probe] = [SyscallTiming(of: whom.members, try selection(), inFlight: inFlight, descendants: whom.descendants)]
         if let stacks, let inFlight, let folding { probes.append(try sampling(whom, stacks, inFlight, folding)) }
-        let printing: any Sink = json ? JSONSink() : SyscallTableSink(histograms: histograms, directory: directory)
+        let printing: any Sink = json ? JSONSink() : SyscallTableSink(histograms: histograms, top: top == 0 ? .max : top, directory: directory)
         var plan = Session.Plan(
             targets: [whom.target], probes: probes,
             sinks: [Announcement { whom.leftOut }] + observation.programs.sinks(printingLosses: json) + [directory, printing],

@@ -65,17 +65,5 @@ struct TraceSyscallsCommand: ParsableCommand {
         return plan
     }
 
-    private func calls() throws -> [SystemCall]? {
-        try choice.chosen(and: names?.split(separator: ",").map(String.init) ?? []).map { Array($0) }
-    }
-}
-
-/// A time with its unit, or a number of milliseconds.
-struct MillisecondsArgument: ExpressibleByArgument {
-    let time: Nanoseconds
-
-    init?(argument: String) {
-        guard let time = TimeArgument(argument: argument) ?? TimeArgument(argument: argument + "ms") else { return nil }
-        self.time = time.time
-    }
+    private func calls() throws -> [SystemCall]? { try choice.chosen(and: names.map { [$0] } ?? []).map { Array($0) } }
 }

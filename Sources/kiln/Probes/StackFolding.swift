@@ -60,7 +60,8 @@ final class StackFolding {
                 stack.append(known.text(of: frame, in: process, uses) { self.named($0, process, origin, found[process]) })
             }
             var kernel = located(frames.kernel).reversed().map { frame in
-                known.text(of: frame, in: nil, uses) { self.named([self.kernel.symbolize($0)], in: .kernel) }
+                SystemCall(standingFor: frame.address).map { foldedSafe("\($0)") + "_[k]" }
+                    ?? known.text(of: frame, in: nil, uses) { self.named([self.kernel.symbolize($0)], in: .kernel) }
             }
             if kind != .onCPU {
                 // The program that takes the stack at a tracepoint is on top of it.

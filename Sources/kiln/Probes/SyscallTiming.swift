@@ -98,7 +98,7 @@ extension SyscallCounts {
 extension SyscallTimes {
     /// Gives control groups the paths in place of their numbers.
     fileprivate mutating func names(ofGroups groups: ControlGroupNames) {
-        for (caller, name) in names { names[caller]?.cgroup = groups.path(of: caller.first) ?? name.cgroup }
+        for (caller, name) in names where !caller.isOthers { names[caller]?.cgroup = groups.path(of: caller.first) ?? name.cgroup }
     }
 }
 

@@ -2,10 +2,11 @@ import KilnKernel
 import KilnModel
 import KilnTargets
 
-/// `redis-server pid 1 port 6379 (docker web)`. `formerComm`: the process name when the session began, if it has changed.
+/// `redis-server pid 1 port 6379 (docker web)`. `pid`: 0 for what is no process: those of a name, of a group, all. `formerComm`: the process name when the session began, if it has changed.
 func sessionTitle(comm: String, formerComm: String? = nil, pid: Int32, ports: [UInt16], container: String?) -> String {
     let listens = ports.isEmpty ? "" : " port " + ports.map(String.init).joined(separator: ",")
-    return "\(comm) pid \(pid)\(listens)" + (container.map { " (\($0))" } ?? "") + (formerComm.map { " (\($0) when the session began)" } ?? "")
+    return comm + (pid == 0 ? "" : " pid \(pid)") + listens + (container.map { " (\($0))" } ?? "")
+        + (formerComm.map { " (\($0) when the session began)" } ?? "")
 }
 
 /// A whole session as text: at its end, and when `kiln report` reads its directory.
@@ -17,10 +18,11 @@ struct SessionText {
     private let top: Int
     private let text: IntervalText
 
-    init(_ record: SessionRecord, top: Int = SessionText.top) {
+    /// `tableRows`: nil: as many as fit.
+    init(_ record: SessionRecord, top: Int = SessionText.top, tableRows: Int? = nil) {
         self.record = record
         self.top = top
-        text = IntervalText(interval: record.snapshot, isTotal: true, tableRows: Output.standardOutput.tableRows)
+        text = IntervalText(interval: record.snapshot, isTotal: true, tableRows: tableRows ?? Output.standardOutput.tableRows)
     }
 
     /// Everything except the losses, which apply to all targets together.

@@ -19,7 +19,7 @@ struct SyscallText {
     ///   - most: The number of rows.
     init(_ calls: [NamedCalls], interval: Nanoseconds?, withCallers: Bool = true, most: Int) {
         rows = calls.map { Row(caller: withCallers ? Self.text($0.caller) : "", call: $0.call.description, counts: $0.counts) }
-        header = calls.lazy.map { Self.header($0.caller) }.first ?? "PROCESS"
+        header = Self.header(calls.map(\.caller))
         self.interval = interval
         self.most = most
     }
@@ -34,7 +34,7 @@ struct SyscallText {
         let row: (Bool) -> Row
 
         init(_ record: SyscallTimesRecord) {
-            let caller = CallerName(pid: record.pid, tid: record.tid, comm: record.comm ?? "", cgroup: record.cgroup)
+            let caller = CallerName(pid: record.pid, tid: record.tid, comm: record.comm ?? "", cgroup: record.cgroup, isOthers: record.others == true)
             self.caller = caller
             row = { Row(caller: $0 ? SyscallText.text(caller) : "", call: record.syscall + (record.abi.map { " (\($0))" } ?? ""), counts: TimedCalls(record)) }
         }
@@ -42,17 +42,19 @@ struct SyscallText {
 
     private init(_ named: [NamedRow], _ withCallers: Bool, _ most: Int) {
         rows = named.map { $0.row(withCallers) }
-        header = named.first.map { Self.header($0.caller) } ?? "PROCESS"
+        header = Self.header(named.map(\.caller))
         interval = nil
         self.most = most
     }
 
     private static func text(_ caller: CallerName) -> String {
         if let cgroup = caller.cgroup { return cgroup }
+        if caller.isOthers { return caller.comm.isEmpty ? "others" : "\(caller.comm) (others)" }
         return caller.comm + ((caller.tid ?? caller.pid).map { " \($0)" } ?? "")
     }
 
-    private static func header(_ caller: CallerName) -> String {
+    private static func header(_ callers: [CallerName]) -> String {
+        guard let caller = callers.first(where: { !$0.isOthers }) else { return "PROCESS" }
         if caller.cgroup != nil { return "CGROUP" }
         return caller.tid != nil ? "THREAD" : caller.pid != nil ? "PROCESS" : "COMM"
     }
@@ -88,6 +90,8 @@ struct SyscallText {
         var sums: [String: UInt64] = [:]
         for error in failed { sums["\(error.call) \(error.errno)", default: 0] &+= error.count }
         if let line = list("errors", sums.map { ($0.key, $0.value, nil) }) { lines.append(line) }
+        let interrupted = Dictionary(rows.filter { $0.counts.interrupted != 0 }.map { ($0.call, $0.counts.interrupted) }, uniquingKeysWith: &+)
+        if let line = list("interrupted by a signal", interrupted.map { ($0.key, $0.value, nil) }) { lines.append(line) }
         for (title, calls) in [
             ("began before the session", \TimedCalls.earlier), ("in flight when it ended", \.inFlight), ("never returned", \.unreturned),
         ] {
@@ -139,18 +143,21 @@ struct SyscallText {
 struct SyscallTableSink: Sink {
     /// Prints complete histograms, too.
     let histograms: Bool
+    /// The number of rows; nil: as many as fit.
+    let top: Int?
     /// The last lines of the output name its files.
     let directory: DirectorySink
     private let output = Output.standardOutput
 
-    init(histograms: Bool, directory: DirectorySink) {
+    init(histograms: Bool, top: Int?, directory: DirectorySink) {
         self.histograms = histograms
+        self.top = top
         self.directory = directory
     }
 
     func interval(_ interval: SessionInterval) throws {
         let calls = interval.counts[SyscallTimes.self]?.named() ?? []
-        let text = SyscallText(calls, interval: interval.counts.time, most: output.tableRows)
+        let text = SyscallText(calls, interval: interval.counts.time, most: top ?? output.tableRows)
         var lines = [Line(bold: interval.time.timeOfDay)] + text.table
         if histograms { lines += text.histograms }
         if !interval.counts.losses.isEmpty { lines.append("\(IntervalText(interval: interval.counts, isTotal: false, tableRows: 0).lostText)") }
@@ -160,9 +167,9 @@ struct SyscallTableSink: Sink {
     func end(_ result: SessionResult) throws {
         var lines: [Line] = []
         for record in result.records {
-            let session = SessionText(record)
+            let session = SessionText(record, tableRows: top)
             lines += session.lines
-            if histograms { lines += SyscallText(record.syscallTimes ?? [], most: output.tableRows).histograms }
+            if histograms { lines += SyscallText(record.syscallTimes ?? [], most: top ?? output.tableRows).histograms }
             lines += session.losses
         }
         try output.write(lines + directory.wroteLines)
