@@ -18,7 +18,8 @@ struct FunctionSession {
         var sampling = try SamplingOptions.parse([])
         sampling.frequencyArgument = FrequencyArgument(hertz: 0)
         guard !options.callers || functions.contains(where: { !$0.site.isOfKernel }) else {
-            throw Failure("--callers records stacks at functions of files, not of the kernel: `kiln record -e` records stacks at the kernel's events.", status: 64)
+            throw Failure(
+                "--callers records stacks at functions of files, not of the kernel: `kiln record -e` records stacks at the kernel's events.", status: 64)
         }
         let folding = options.callers ? StackFolding(targets: target.pids, sampling) : nil
         let callers = folding.map { folding in
