@@ -211,7 +211,9 @@ extension KernelTests {
                 subcommand: "functions")
             let status = kiln.wait(), errors = kiln.errorText
             if status == 1 {
-                #expect(errors.hasPrefix("kiln: functions of the kernel need kprobe_multi, which is missing: ") && errors.split(separator: "\n").count == 1, "\(errors)")
+                #expect(
+                    errors.hasPrefix("kiln: functions of the kernel need kprobe_multi, which is missing: ") && errors.split(separator: "\n").count == 1,
+                    "\(errors)")
                 return
             }
             let record = try JSONDecoder().decode(SessionRecord.self, from: Data(contentsOf: URL(fileURLWithPath: directory + "/session/session.json")))
