@@ -87,7 +87,8 @@ struct Events {
         counts = try object.map("event_counts")
     }
 
-    func attach(to object: inout BPFObject) throws(KernelError) {
+    /// `leavingOut`: places of files, by path, that are not to be probed.
+    func attach(to object: inout BPFObject, leavingOut: [String: Set<UInt64>]) throws(KernelError) {
         for (index, event) in events.enumerated() {
             let program = Self.program(for: event, index), name = event.recorded.name
             switch event.place {
@@ -99,13 +100,17 @@ struct Events {
             case .hardware(let type, let config, let frequency):
                 try object.attach(
                     program, toCounter: (type, config), named: name, cookie: index, every: event.recorded.every, frequency: frequency)
-            case .functions(let file, let places, let atReturn) where program == Self.manyFunctions:
+            case .functions(let file, let all, let atReturn):
+                let places = all.filter { leavingOut[file]?.contains($0.offset) != true }
+                if places.isEmpty { continue }
+                guard program == Self.manyFunctions else {
+                    try object.attach(program, to: places, of: file, named: name, cookie: index, atReturn: atReturn)
+                    continue
+                }
                 try object.attach(
                     program,
                     toFunctions: places.map { ProbedFunction(name: name, offset: $0.offset, cookie: UInt64(index), semaphore: $0.semaphore) }, of: file,
                     inProcess: 0, atReturn: atReturn, named: name)
-            case .functions(let file, let places, let atReturn):
-                try object.attach(program, to: places, of: file, named: name, cookie: index, atReturn: atReturn)
             }
         }
     }

@@ -71,9 +71,11 @@ public struct StackProbe: ~Copyable {
     }
 
     /// Starts the timers. `frequency`: samples per second of CPU time, on every online CPU; 0: no timers. `descendants`: running descendants of the first
-    /// target, to be sampled, too. Returns how many descendants there are.
+    /// target, to be sampled, too. `leavingOut`: places of files at which no event's stacks are recorded. Returns how many descendants there are.
     @discardableResult
-    public mutating func attach(frequency: Int, withDescendants descendants: (() -> [Int32])? = nil) throws(KernelError) -> Int {
+    public mutating func attach(
+        frequency: Int, withDescendants descendants: (() -> [Int32])? = nil, leavingOut: [String: Set<UInt64>] = [:]
+    ) throws(KernelError) -> Int {
         try filling.take()?.outcome()
         // Before the timers, so that every sampled child is known.
         try object.attach("process_freed")
@@ -83,7 +85,7 @@ public struct StackProbe: ~Copyable {
             try waits.attach(&object)
             try waits.takeSleepers(object)
         }
-        try events.attach(to: &object)
+        try events.attach(to: &object, leavingOut: leavingOut)
         return adopted
     }
 

@@ -70,6 +70,16 @@ final class FunctionCounting: Probe {
         return began
     }
 
+    /// The places of functions that the kernel refused, by file; known when the rest is attached.
+    var refusedPlaces: [String: Set<UInt64>] {
+        var places: [String: Set<UInt64>] = [:]
+        for function in refusedByKernel.keys {
+            let site = functions[function].site
+            places[site.file, default: []].formUnion(site.entries.map(\.offset))
+        }
+        return places
+    }
+
     var details: [String] {
         let count = functions.count - refusedByKernel.count
         var details = [count == 1 ? "1 function" : "\(grouped(UInt64(count))) functions"]

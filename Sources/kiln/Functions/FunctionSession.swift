@@ -22,16 +22,19 @@ struct FunctionSession {
                 "--callers records stacks at functions of files, not of the kernel: `kiln record -e` records stacks at the kernel's events.", status: 64)
         }
         let folding = options.callers ? StackFolding(targets: target.pids, sampling) : nil
+        // The callers' links are made after those that count, and leave out what the kernel refused to these.
+        var refusedPlaces: () -> [String: Set<UInt64>] = { [:] }
         let callers = folding.map { folding in
             StackSampling(
                 of: whom.members, sampling, folding: folding,
                 known: { whom.knownCode(folding) },
-                events: callerEvents(of: functions), descendants: whom.descendants, asOne: target.pids.count > 1)
+                events: callerEvents(of: functions), leavingOut: { refusedPlaces() }, descendants: whom.descendants, asOne: target.pids.count > 1)
         }
         let counting = FunctionCounting(
             functions, refused: chosen.refused, of: whom.members, timing: options.timing, onlyProcess: onlyProcess(whom), descendants: whom.descendants,
             limit: options.maxCost < 100 ? options.maxCost / 100 : nil, stacks: callers.map { callers in (Self.stackCost, { callers.detachEvents() }) },
             targetCPU: { isWholeHost ? hostCPU() : target.cpu })
+        refusedPlaces = { [unowned counting] in counting.refusedPlaces }
         let printing: any Sink =
             options.json
             ? JSONSink()

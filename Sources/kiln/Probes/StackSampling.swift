@@ -17,6 +17,7 @@ final class StackSampling: Probe {
     private let work: WorkMaps?
     private let turns: Turns?
     private let at: [Event]
+    private let leftOut: () -> [String: Set<UInt64>]
     /// Several processes are one target of the session.
     private let asOne: Bool
     private let empty: Empty
@@ -34,13 +35,14 @@ final class StackSampling: Probe {
     ///   - options: At least one kind of stacks is asked for.
     ///   - known: Code whose unwind tables are loaded at the start, as far as time and memory allow.
     ///   - events: Events at which stacks are taken, too.
+    ///   - leftOut: Places of files, by path, at which no event's stacks are recorded; asked when the programs are attached.
     ///   - descendants: Lists running descendants of the first target, to be sampled, too.
     ///   - asOne: The processes are one target of the session.
     ///   - work, turns: Shared with the probe of requests: stacks have labels.
     ///   - empty: What a session is that recorded nothing.
     init(
         of members: Members, _ options: SamplingOptions, folding: StackFolding, known: @escaping () -> [CodeMapping] = { [] },
-        events: [Event] = [], descendants: (() -> [Int32])? = nil,
+        events: [Event] = [], leavingOut leftOut: @escaping () -> [String: Set<UInt64>] = { [:] }, descendants: (() -> [Int32])? = nil,
         asOne: Bool = false, work: WorkMaps? = nil, turns: Turns? = nil, empty: Empty = .fine
     ) {
         self.members = members
@@ -49,6 +51,7 @@ final class StackSampling: Probe {
         self.known = known
         self.descendants = descendants
         at = events
+        self.leftOut = leftOut
         self.asOne = asOne
         self.work = work
         self.turns = turns
@@ -67,7 +70,7 @@ final class StackSampling: Probe {
     }
 
     func attach() throws -> Nanoseconds {
-        let started = try probe?.attach(frequency: frequency, withDescendants: descendants) ?? 0
+        let started = try probe?.attach(frequency: frequency, withDescendants: descendants, leavingOut: leftOut()) ?? 0
         details = frequency > 0 ? ["\(frequency) Hz"] : []
         if options.offCPU { details.append(options.wakers ? "off-CPU time and wakers" : "off-CPU time") }
         details += at.map(\.recorded.name)
