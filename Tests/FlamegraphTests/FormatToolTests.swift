@@ -23,7 +23,8 @@ import Testing
         process.standardOutput = output
         process.standardError = FileHandle.nullDevice
         process.standardInput = FileHandle.nullDevice
-        try process.run()
+        // gdb waits for a signal.
+        try runWithoutBlockedSignals(process)
         let bytes = Array(try output.fileHandleForReading.readToEnd() ?? Data())
         process.waitUntilExit()
         return bytes

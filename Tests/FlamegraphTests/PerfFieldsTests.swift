@@ -220,16 +220,6 @@ private struct PerfRecording {
         try Self.run(perf, arguments + ["-i", file])
     }
 
-    /// Threads of the test runner block all signals, a child inherits that, and `perf record -a` would never hear that its command has ended.
-    private static func runWithoutBlockedSignals(_ process: Process) throws {
-        var none = sigset_t()
-        var before = sigset_t()
-        sigemptyset(&none)
-        pthread_sigmask(SIG_SETMASK, &none, &before)
-        defer { pthread_sigmask(SIG_SETMASK, &before, nil) }
-        try process.run()
-    }
-
     private static func run(_ program: String, _ arguments: [String]) throws -> [UInt8]? {
         let process = Process()
         let output = Pipe()

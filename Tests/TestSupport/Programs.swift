@@ -6,6 +6,16 @@ public func program(_ name: String) -> String? {
     return path.split(separator: ":").map { "\($0)/\(name)" }.first { FileManager.default.isExecutableFile(atPath: $0) }
 }
 
+/// Starts a process. Threads of the test runner may block all signals; a child inherits that, and gdb and `perf record -a` wait for SIGCHLD for ever.
+public func runWithoutBlockedSignals(_ process: Process) throws {
+    var none = sigset_t()
+    var before = sigset_t()
+    sigemptyset(&none)
+    pthread_sigmask(SIG_SETMASK, &none, &before)
+    defer { pthread_sigmask(SIG_SETMASK, &before, nil) }
+    try process.run()
+}
+
 /// A fresh directory that is removed with the value.
 public final class TemporaryDirectory {
     public let url: URL

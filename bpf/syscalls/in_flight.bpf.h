@@ -44,7 +44,7 @@ static __always_inline __u32 numbered_call(const struct task_struct *task, long 
 
 	if (task->thread_info.status & TS_COMPAT) {
 		abi = KILN_ABI_32_BIT;
-	} else if (number - X32_SYSCALL_BIT < KILN_ABI_NUMBERS) {
+	} else if ((__s32)number >= X32_SYSCALL_BIT) { /* -1 has the bit, too */
 		abi = KILN_ABI_X32;
 		number -= X32_SYSCALL_BIT;
 	}
