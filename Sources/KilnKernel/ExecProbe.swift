@@ -96,7 +96,7 @@ private final class ExecutionRing {
 }
 
 extension ExecutionRecord {
-    /// Nil for what is none.
+    /// Nil if the bytes are not a record.
     fileprivate init?(_ bytes: UnsafeRawBufferPointer) {
         guard bytes.count >= MemoryLayout<kiln_exec_end>.size else { return nil }
         switch bytes.load(as: UInt32.self) {

@@ -12,7 +12,8 @@ final class FunctionLink {
     private var descriptor: Int32 = -1
     private var links: [OpaquePointer] = []
 
-    /// All or nothing. `pid`: only in this process, and nobody else is trapped; nil: in all.
+    /// Attaches to all instructions, or throws and attaches to none. `pid`: the program runs in this process only, and no other process is trapped; nil: it
+    /// runs in every process.
     init(
         of program: OpaquePointer, at instructions: [ProbedInstruction], file: String, pid: Int32?, asReturnProbes: Bool = false, atOnce: Bool
     ) throws(KernelError) {
@@ -67,8 +68,8 @@ final class FunctionLink {
     }
 }
 
-/// A file that this process maps as code. The kernel tries an instruction only in processes that map its file: where nobody does, it accepts a probe that
-/// it can't place later, and which counts nothing.
+/// A file that this process maps as code. The kernel checks a probe's instruction only when some process maps the file. If none does, it accepts a probe
+/// that it can't place later, and that probe counts nothing.
 final class MappedCode {
     private let address: UnsafeMutableRawPointer
     private let size: Int

@@ -1,4 +1,4 @@
-/// A program that was executed, or an execution that failed: what the kernel tells of one call of execve(2) or execveat(2).
+/// One call of execve(2) or execveat(2): the program that was executed, or why the call failed.
 public struct ExecutedProgram: Sendable {
     /// Its number in the session, from 1; 0: the execution failed.
     public var number: UInt64 = 0
@@ -17,10 +17,10 @@ public struct ExecutedProgram: Sendable {
     public var file: [UInt8]?
     /// Of a script, the program that runs it.
     public var interpreter: [UInt8]?
-    /// Those that were captured, the last one maybe cut; of a script those of its interpreter.
+    /// The captured arguments; the last one may be cut. For a script, the arguments of its interpreter.
     public var arguments: [[UInt8]] = []
     public var lastArgumentIsCut = false
-    /// Not all could be read: what a call that failed was given may lie in memory that was never touched.
+    /// Some arguments could not be read. A failed call's arguments lie in the caller's memory, where pages that were never used can't be read.
     public var argumentsAreUnreadable = false
     /// The number of all arguments; nil: more than `arguments`, and how many is not known.
     public var argumentCount: Int?
@@ -43,7 +43,7 @@ public enum ProgramEnd: Equatable, Sendable {
     /// Its end was lost.
     case unknown
 
-    /// `status`: as wait(2) tells it.
+    /// `status`: the status that wait(2) returns.
     public init(waitStatus status: Int32) {
         let signal = status & 0x7f
         self = signal == 0 ? .exited(status: status >> 8 & 0xff) : .killed(signal: signal, dumpedCore: status & 0x80 != 0)

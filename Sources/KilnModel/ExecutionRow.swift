@@ -15,13 +15,13 @@ public struct ExecutionRow: Codable, Sendable, Equatable {
     public var file: String?
     /// The program that runs a script.
     public var interpreter: String?
-    /// What was given to the program, its own name first; of a script what the script gets.
+    /// The arguments of the program, its own name first; for a script, the arguments of the script.
     public var arguments: [String]
     /// Some bytes of file or arguments are no text and stand as \xHH.
     public var escaped: Bool
     /// The last of `arguments` is cut.
     public var cut: Bool
-    /// Not all arguments could be read: they lie in memory that was never touched.
+    /// Some arguments could not be read, because their pages were never used.
     public var unreadable: Bool
     /// Arguments behind those; absent if it is not known how many.
     public var argumentsMissing: Int?

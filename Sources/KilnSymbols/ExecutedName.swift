@@ -8,7 +8,7 @@ struct ExecutedName {
     let file: FileIdentity
     let name: String
 
-    /// AT_EXECFN of the auxiliary vector, getauxval(3): where the path that execve was given lies in the process's memory.
+    /// AT_EXECFN of the auxiliary vector (getauxval(3)): the address, in the process's memory, of the path that was given to execve.
     private static let pathEntry: UInt64 = 31
 
     /// Nil if the path can't be read, or leads to no file now. Of a script it leads to the script.
