@@ -80,8 +80,10 @@ struct GoFunctionTable {
         return section.bytes
     }
 
-    /// Calls `body` with the first address, the end and the name of each function.
+    /// Calls `body` with the first address, the end and the name of each function. The names together are no larger than the table, so that a
+    /// hostile one, in which many functions have one long name, takes no more memory.
     func forEachFunction(_ body: (UInt64, UInt64, UnsafeRawBufferPointer) -> Void) {
+        var size = 0
         var index = reader(at: functions)
         var entry = address(&index)
         for _ in 0..<count {
@@ -92,7 +94,10 @@ struct GoFunctionTable {
             function.skip(isOld ? 8 : 4)
             var name = reader(at: names + Int(function.number(UInt32.self)))
             let text = name.string()
-            if entry < end, !function.hasFailed, !name.hasFailed, !text.isEmpty { body(entry, end, text) }
+            if entry < end, !function.hasFailed, !name.hasFailed, !text.isEmpty, text.count <= SymbolCandidates.longestName, size + text.count <= byteCount {
+                size += text.count
+                body(entry, end, text)
+            }
             entry = end
         }
     }
