@@ -35,6 +35,9 @@ COMPARE_PACKAGES := bpftrace libbpf-tools strace
 # Of `make bench-compare`: each takes about a minute and a half.
 ROUNDS ?= 5
 
+# A recipe that fails leaves no half-written file behind, which would pass for a finished one.
+.DELETE_ON_ERROR:
+
 .PHONY: build help deps deps-build bpf static demo format check-format test test-quick test-sanitized command-names test-kernels bench bench-compare clean
 
 build: bpf                       ## build kiln (the default); the binary is .build/release/kiln
