@@ -102,9 +102,9 @@ public struct SyscallTimesProbe: ~Copyable {
         guard !hasStopped, session.pointee.began_ns != 0 else { return }
         hasStopped = true
         session.pointee.ended = MonotonicClock.now().count
-        try object.run(overAllTasks: "count_calls_in_flight")
+        defer { object.detach() }
         if let turns, let watched = members.watched { try turns.setKnown(false, processes: watched.pids.count) }
-        object.detach()
+        try object.run(overAllTasks: "count_calls_in_flight")
     }
 
     public func loadedPrograms() -> [LoadedProgram] { object.loadedPrograms() }
