@@ -28,7 +28,7 @@ enum kiln_syscall_abi {
 #define KILN_CALL_NUMBER(call) ((call)&0xffff)
 #define KILN_NO_SUCH_NUMBER 0xffff /* all numbers beyond, and calls of unknown numbers that share a row */
 
-/* With KILN_CALL(): stands in a stack for the kernel's frames of a call. No address of the kernel is as low. */
+/* A frame KILN_CALL_FRAME | call replaces the kernel's frames of that system call; no kernel address is that low. */
 #define KILN_CALL_FRAME (1ULL << 32)
 
 enum kiln_flight_state {

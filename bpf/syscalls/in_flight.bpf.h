@@ -85,8 +85,8 @@ static __always_inline bool is_interrupted(long returned)
 #define SIGNAL(number) (1UL << ((number)-1))
 #define SIGKILL_BIT SIGNAL(9)
 
-/* Whether a signal ends the thread before its call returns to the program. A signal that ends a process, other than by a core dump, makes the kernel
- * send SIGKILL to all threads at once; of the others those that the process neither handles nor ignores do it. */
+/* Whether a signal ends the thread before its call returns to the program. A fatal signal without core dump shows as SIGKILL pending in each thread; a
+ * dumping signal ends the process only if its handler is SIG_DFL. */
 static __always_inline bool is_ended_by_signal(struct task_struct *task)
 {
 	__u64 dumping = SIGNAL(3) | SIGNAL(4) | SIGNAL(5) | SIGNAL(6) | SIGNAL(7) | SIGNAL(8) | SIGNAL(11) | SIGNAL(24) | SIGNAL(25) |

@@ -2,8 +2,8 @@
 /* System calls with their times, by caller and call: a histogram of each, errors by errno, and calls that were in flight when the session began or
  * ended, or never returned.
  *
- * Each call is counted once: where it returns, where its thread ends in it, or by the program that runs over all tasks when the session ends. A call
- * begins and ends with the kernel's tracepoints, so its time is without the way to them.
+ * Each call is counted once: where it returns, where its thread ends in it, or by the program that runs over all tasks when the session ends. A call's
+ * time runs from sys_enter to sys_exit, without kernel entry and exit.
  *
  * Limits: a call of a thread that becomes the session's during the call is not counted, unless it is the exec that makes it that. */
 #include "common/bpf.h"
