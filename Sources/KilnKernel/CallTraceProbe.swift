@@ -18,15 +18,7 @@ public struct CallFilter: Sendable {
         var options = kiln_call_options()
         options.slower_than_ns = slowerThan.count
         options.failed = failed ? 1 : 0
-        options.every_number = calls == nil ? 1 : 0
-        options.own_tgid = UInt32(bitPattern: getpid())
-        withUnsafeMutableBytes(of: &options.chosen) { bytes in
-            let words = bytes.bindMemory(to: UInt64.self), numbers = Int(KILN_ABI_NUMBERS)
-            for call in calls ?? [] where call.number < numbers {
-                let bit = Int(call.table.rawValue) * numbers + call.number
-                words[bit / 64] |= 1 << UInt64(bit % 64)
-            }
-        }
+        options.calls = kiln_chosen_calls(calls)
         return options
     }
 }

@@ -152,15 +152,7 @@ extension kiln_syscall_options {
         caller_rows = byName && !followsTurns ? name_rows - UInt32(rows / 4) : name_rows
         failed = selection.failedOnly ? 1 : 0
         follows_turns = followsTurns ? 1 : 0
-        own_tgid = UInt32(bitPattern: getpid())
-        guard let calls = selection.calls else { return }
-        chooses = 1
-        withUnsafeMutableBytes(of: &chosen) { bytes in
-            let words = bytes.bindMemory(to: UInt64.self)
-            for call in calls where call.number < Int(KILN_ABI_NUMBERS) {
-                words[(Int(call.table.rawValue) * Int(KILN_ABI_NUMBERS) + call.number) / 64] |= 1 << UInt64(call.number % 64)
-            }
-        }
+        calls = kiln_chosen_calls(selection.calls)
     }
 }
 

@@ -3,7 +3,7 @@
 #ifndef KILN_CALL_TRACE_H
 #define KILN_CALL_TRACE_H
 
-#include "kiln_in_flight.h"
+#include "kiln_call_numbers.h"
 #include "kiln_members.h"
 
 #pragma clang diagnostic push
@@ -16,10 +16,8 @@
 struct kiln_call_options {
 	__u64 slower_than_ns; /* only calls that take as long */
 	__u32 failed;         /* only calls that return an errno */
-	__u32 every_number;   /* all numbers, even those of no call; `chosen` is not read */
-	__u32 own_tgid;       /* of kiln, which traces none of its own calls */
 	__u32 reserved;
-	__u64 chosen[KILN_ABI_COUNT][KILN_ABI_NUMBERS / 64]; /* a bit for each number */
+	struct kiln_chosen_calls calls;
 };
 
 enum kiln_call_flag {
