@@ -163,6 +163,7 @@ extension TimedCalls {
         latency.add(slots: slots, sum: copy.pointee.latency)
         earlier.count &+= copy.pointee.earlier
         earlier.time = earlier.time + Nanoseconds(copy.pointee.earlier_ns)
+        withoutEntry &+= copy.pointee.without_entry
         unreturned.count &+= copy.pointee.unreturned
         unreturned.time = unreturned.time + Nanoseconds(copy.pointee.unreturned_ns)
         inFlight.count &+= copy.pointee.in_flight

@@ -20,14 +20,20 @@ struct kiln_call_options {
 	struct kiln_chosen_calls calls;
 };
 
+/* Variables that both sides use while programs run. */
+struct kiln_call_session {
+	__u64 began_ns; /* 0: not yet. What returned before has no record. Written by user space, once */
+};
+
 enum kiln_call_flag {
 	KILN_CALL_RETURNED = 1 << 0,       /* otherwise its thread ended in it */
 	KILN_CALL_ARGUMENTS_LOST = 1 << 1, /* of an exec whose entry was not seen */
+	KILN_CALL_EARLIER = 1 << 2,        /* it began before the session */
 };
 
 /* Times are CLOCK_MONOTONIC. */
 struct kiln_call_record {
-	__u64 entered_ns; /* 0: its entry was not seen: it began before the session */
+	__u64 entered_ns; /* 0: its entry was not seen: it began before the session, was skipped by seccomp or a tracer, or made its thread a member */
 	__u64 ended_ns;
 	__s64 returned;
 	__u32 call;   /* KILN_CALL() */

@@ -58,12 +58,14 @@ struct kiln_caller_name {
 	__u64 thread[KILN_COMM_BYTES / 8]; /* of the thread */
 };
 
-/* Row of `syscall_times`; one copy for each possible CPU. A call is in one of the four: slots, earlier, unreturned, in_flight. */
+/* Row of `syscall_times`; one copy for each possible CPU. A call is in one of the five: slots, earlier, without_entry, unreturned,
+ * in_flight. */
 struct kiln_syscall_times {
 	__u64 slots[KILN_HISTOGRAM_SLOTS + 1]; /* of calls that began and returned in the session */
 	struct kiln_latency_sum latency;
 	__u64 earlier; /* returned in the session and began before; their time in it */
 	__u64 earlier_ns;
+	__u64 without_entry; /* returned in the session, and their entry was not seen: skipped by seccomp or a tracer, or made their thread a member */
 	__u64 unreturned; /* the thread ended in the call: exit, exit_group, a signal */
 	__u64 unreturned_ns;
 	__u64 in_flight; /* had not returned when the session ended; their time in it */

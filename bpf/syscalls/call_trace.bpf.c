@@ -9,14 +9,14 @@
 #define LOST_DESCENDANT KILN_LOST_CALL_TRACE_DESCENDANTS_MAP_FULL
 #include "common/losses.bpf.h"
 #include "common/members.bpf.h"
+#include "syscalls/earlier_calls.bpf.h"
 #include "syscalls/in_flight.bpf.h"
 
 char LICENSE[] SEC("license") = "Dual BSD/GPL";
 
 const volatile struct kiln_call_options options SEC(".rodata.options");
 
-/* When a program here ran first: what began before has taken at least the time since. */
-__u64 began_ns;
+struct kiln_call_session session;
 
 /* struct kiln_call_record. User space is never woken but looks 50 times a second; full: calls_lost. */
 struct {
@@ -56,23 +56,16 @@ static __always_inline void read_arguments(__u64 *arguments, const struct pt_reg
 	arguments[5] = regs->r9;
 }
 
-static __always_inline void note_beginning(__u64 now)
-{
-	if (!began_ns)
-		__sync_val_compare_and_swap(&began_ns, 0, now);
-}
-
 /* `entered`: 0: its entry was not seen. */
 static __always_inline void send_call(
 	struct task_struct *task, const struct pt_regs *regs, __u32 call, __u64 entered, long returned, __u32 flags)
 {
 	bool failed = flags & KILN_CALL_RETURNED && has_failed(returned);
-	__u64 now = bpf_ktime_get_ns(), began = entered ? entered : began_ns;
+	__u64 now = bpf_ktime_get_ns(), began = flags & KILN_CALL_EARLIER ? session.began_ns : entered;
 	struct call_arguments *kept = NULL;
 	struct kiln_call_record *r;
 
-	note_beginning(now);
-	if (options.failed && !failed)
+	if (!session.began_ns || (options.failed && !failed))
 		return;
 	if (options.slower_than_ns && (!began || now - began < options.slower_than_ns))
 		return;
@@ -125,7 +118,6 @@ int BPF_PROG(call_enters, struct pt_regs *regs, long given)
 		return 0;
 	}
 	begin_call(flight, call, state);
-	note_beginning(flight->entered_ns);
 	if (is_exec(call)) {
 		kept = bpf_task_storage_get(&exec_arguments, task, NULL, BPF_LOCAL_STORAGE_GET_F_CREATE);
 		if (kept)
@@ -145,16 +137,16 @@ int BPF_PROG(call_returns, struct pt_regs *regs, long returned)
 
 	if (flight)
 		flight->state = FLIGHT_NONE;
-	if (flight && state != FLIGHT_NONE) {
+	if (flight && (state == FLIGHT_ENTERED || state == FLIGHT_OUTSIDE)) {
 		if (state == FLIGHT_ENTERED || find_membership(&member, task))
 			send_call(task, regs, flight->call, flight->entered_ns, returned, KILN_CALL_RETURNED);
 		return 0;
 	}
-	call = call_in(task, regs, returned);
+	call = state == FLIGHT_EARLIER ? call_in(task, regs, returned) : numbered_call(task, regs->orig_ax);
 	if (!is_chosen(&options.calls, call) || is_own(&options.calls, task) || (is_fork(call) && !returned) ||
 		!find_membership(&member, task))
 		return 0;
-	send_call(task, regs, call, 0, returned, KILN_CALL_RETURNED);
+	send_call(task, regs, call, 0, returned, KILN_CALL_RETURNED | (state == FLIGHT_EARLIER ? KILN_CALL_EARLIER : 0));
 	return 0;
 }
 
@@ -168,5 +160,13 @@ int BPF_PROG(caller_exits)
 		return 0;
 	flight->state = FLIGHT_NONE;
 	send_call(task, (const struct pt_regs *)bpf_task_pt_regs(task), flight->call, flight->entered_ns, 0, 0);
+	return 0;
+}
+
+/* Before calls are seen. */
+SEC("iter/task")
+int note_earlier_calls(struct bpf_iter__task *context)
+{
+	note_earlier_call(context->task, &options.calls, KILN_LOST_CALL_NOT_FOLLOWED);
 	return 0;
 }

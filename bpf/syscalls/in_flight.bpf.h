@@ -12,7 +12,7 @@
 #include "include/kiln_call_numbers.h"
 
 enum flight_state {
-	FLIGHT_NONE,
+	FLIGHT_NONE,    /* what returns now has no entry: seccomp or a tracer skipped the call, or it made its thread a member */
 	FLIGHT_ENTERED, /* the entry was seen */
 	FLIGHT_EARLIER, /* the thread was there before the session; what it returns from first began before, too */
 	FLIGHT_OUTSIDE, /* entered by a thread that was none of the session's: an exec may make it one */
@@ -63,7 +63,7 @@ static __always_inline __u32 numbered_call(const struct task_struct *task, long 
 	return KILN_CALL(abi, number);
 }
 
-/* The same of a call whose entry was not seen. rt_sigreturn leaves -1; a program that gives that as a number gets ENOSYS. */
+/* The same of a call that began before the session. rt_sigreturn leaves -1; a program that gives that as a number gets ENOSYS. */
 static __always_inline __u32 call_in(const struct task_struct *task, const struct pt_regs *regs, long returned)
 {
 	long given = regs->orig_ax;
@@ -176,7 +176,6 @@ static __always_inline void begin_call(struct call_in_flight *flight, __u32 call
 {
 	flight->call = call;
 	flight->state = state;
-	flight->is_counted = 0;
 	flight->entered_ns = bpf_ktime_get_ns();
 }
 

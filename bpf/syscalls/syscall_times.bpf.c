@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: (GPL-2.0-only OR BSD-2-Clause) */
 /* System calls with their times, by caller and call: a histogram of each, errors by errno, and calls that were in flight when the session began or
- * ended, or never returned.
+ * ended, never returned, or have no entry.
  *
  * Each call is counted once: where it returns, where its thread ends in it, or by the program that runs over all tasks when the session ends. A call's
  * time runs from sys_enter to sys_exit, without kernel entry and exit.
  *
- * Limits: a call of a thread that becomes the session's during the call is not counted, unless it is the exec that makes it that. */
+ * A call without an entry has no time: seccomp or a tracer skipped it, or it made its thread a member. An exec that does so has one. */
 #include "common/bpf.h"
 #include "include/kiln_syscall_times.h"
 #include "requests/turns.bpf.h"
@@ -13,6 +13,7 @@
 #define LOST_DESCENDANT KILN_LOST_CALL_DESCENDANTS_MAP_FULL
 #include "common/losses.bpf.h"
 #include "common/members.bpf.h"
+#include "syscalls/earlier_calls.bpf.h"
 #include "syscalls/in_flight.bpf.h"
 
 char LICENSE[] SEC("license") = "Dual BSD/GPL";
@@ -228,9 +229,9 @@ static __always_inline void count_errno(struct kiln_syscall_times *times, __u32 
 		__sync_fetch_and_add(count, 1);
 }
 
-/* A call has returned. `took`: its time in the session; `earlier`: it began before. */
+/* A call has returned. `took`: its time in the session; `seen`: whether its entry was (enum flight_state). */
 static __always_inline void count_return(
-	struct call_in_flight *flight, struct task_struct *task, __u32 call, __u64 took, bool earlier, long returned)
+	struct call_in_flight *flight, struct task_struct *task, __u32 call, __u64 took, __u8 seen, long returned)
 {
 	bool failed = has_failed(returned);
 	struct kiln_syscall_times *times;
@@ -241,7 +242,9 @@ static __always_inline void count_return(
 	times = times_of(flight, task, call, &row);
 	if (!times)
 		return;
-	if (earlier) {
+	if (seen == FLIGHT_NONE) {
+		times->without_entry++;
+	} else if (seen == FLIGHT_EARLIER) {
 		times->earlier++;
 		times->earlier_ns += took;
 	} else {
@@ -300,39 +303,57 @@ int BPF_PROG(call_returns, struct pt_regs *regs, long returned)
 {
 	struct task_struct *task = bpf_get_current_task_btf();
 	struct call_in_flight *flight = flight_of(task);
-	__u64 began = session.began_ns, entered, now;
+	__u64 began = session.began_ns, entered = 0, now = 0;
 	struct membership member;
+	__u8 state = FLIGHT_NONE;
 	__u32 call;
 	int process;
-	__u8 state;
 
 	if (options.follows_turns) {
 		process = target_index(task->tgid);
 		if (process >= 0 && !(task->thread_info.status & TS_COMPAT))
 			note_turn(task, process, regs);
 	}
-	if (!flight || flight->state == FLIGHT_NONE || session.ended)
+	if (flight)
+		flight->is_counted = 0; /* otherwise the stack of the last call that was counted could be taken here */
+	if (session.ended)
 		return 0;
-	now = bpf_ktime_get_ns();
-	state = flight->state;
-	flight->state = FLIGHT_NONE;
+	if (flight) {
+		state = flight->state;
+		flight->state = FLIGHT_NONE;
+	}
+	if (state != FLIGHT_NONE)
+		now = bpf_ktime_get_ns();
 	if (!began)
 		return 0;
-	entered = flight->entered_ns;
-	call = flight->call;
-	if (state == FLIGHT_EARLIER) {
-		entered = 0;
-		call = call_in(task, regs, returned);
-		if (is_fork(call) && !returned)
-			return 0;
-	} else if (state == FLIGHT_OUTSIDE) {
-		if (!find_membership(&member, task))
+	if (flight && (state == FLIGHT_ENTERED || state == FLIGHT_OUTSIDE)) {
+		if (state == FLIGHT_OUTSIDE && !find_membership(&member, task))
 			return 0;
 		flight->is_member = 1;
+		entered = flight->entered_ns;
+		call = flight->call;
+	} else {
+		call = state == FLIGHT_EARLIER ? call_in(task, regs, returned) : numbered_call(task, regs->orig_ax);
+		if (is_fork(call) && !returned)
+			return 0;
 	}
-	if (!returned)
+	if (flight && !returned)
 		see_new_name(flight, task, call);
 	if (!is_chosen(&options.calls, call))
+		return 0;
+	if (state == FLIGHT_NONE) {
+		if (is_own(&options.calls, task) || !find_membership(&member, task))
+			return 0;
+		flight = follow_calls(task);
+		if (!flight) {
+			lose(KILN_LOST_CALLS_NOT_FOLLOWED, 1);
+			return 0;
+		}
+		flight->is_member = 1;
+		count_return(flight, task, call, 0, FLIGHT_NONE, returned);
+		return 0;
+	}
+	if (!flight)
 		return 0;
 	if (is_interrupted(returned) && is_ended_by_signal(task)) {
 		flight->call = call;
@@ -340,7 +361,8 @@ int BPF_PROG(call_returns, struct pt_regs *regs, long returned)
 		flight->state = FLIGHT_ENTERED; /* its thread's end counts it */
 		return 0;
 	}
-	count_return(flight, task, call, now - (entered > began ? entered : began), entered <= began, returned);
+	count_return(flight, task, call, now - (entered > began ? entered : began), entered <= began ? FLIGHT_EARLIER : FLIGHT_ENTERED,
+		returned);
 	return 0;
 }
 
@@ -370,23 +392,11 @@ int BPF_PROG(caller_exits)
 
 /* ---- calls in flight when the session begins and ends: run over all tasks of the host ---- */
 
-/* Before calls are seen. The first return of a thread whose entry isn't seen is that of a call that began before the session. */
+/* Before calls are seen. */
 SEC("iter/task")
 int note_earlier_calls(struct bpf_iter__task *context)
 {
-	struct task_struct *task = context->task;
-	struct call_in_flight *flight;
-	struct membership member;
-
-	if (!task || task->flags & PF_NO_CALLS || is_own(&options.calls, task) || !find_membership(&member, task))
-		return 0;
-	flight = follow_calls(task);
-	if (!flight) {
-		lose(KILN_LOST_CALLS_NOT_FOLLOWED, 1);
-		return 0;
-	}
-	flight->is_member = 1;
-	flight->state = FLIGHT_EARLIER;
+	note_earlier_call(context->task, &options.calls, KILN_LOST_CALLS_NOT_FOLLOWED);
 	return 0;
 }
 
