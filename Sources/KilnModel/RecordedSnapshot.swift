@@ -21,6 +21,7 @@ extension TimedCalls {
         self.init()
         latency = Histogram(record.latency)
         earlier = PartialCalls(record.earlier)
+        withoutEntry = record.withoutEntry ?? 0
         unreturned = PartialCalls(record.unreturned)
         inFlight = PartialCalls(record.inFlight)
         errors = record.errors
