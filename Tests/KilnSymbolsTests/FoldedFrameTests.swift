@@ -18,6 +18,14 @@ import Testing
         #expect(Symbol.generated(name: "LazyCompile:~a b.js", offset: 1).foldedFrame(in: .user) == "LazyCompile:~a b.js_[j]")
     }
 
+    @Test func placesStandBehindNames() {
+        let place = SourcePlace(file: "/src/t_string.c", line: 12)
+        #expect(Symbol.function(name: "read", module: "m", offset: 0).foldedFrame(in: .user, at: place) == "read (t_string.c:12)")
+        #expect(Symbol.inlined(name: "dictFind", module: "m").foldedFrame(in: .user, at: place) == "dictFind (t_string.c:12)_[i]")
+        let hostile = SourcePlace(file: "a;b\u{1b}[0m", line: 1)
+        #expect(Symbol.function(name: "f", module: "m", offset: 0).foldedFrame(in: .user, at: hostile) == "f (a:b\\x1b[0m:1)")
+    }
+
     @Test func namesAreAsInTheirSourceUnlessTheyAreToStayAsTheyAre() {
         let symbol = Symbol.function(name: "_ZN3app4workEi", module: "app", offset: 0)
         #expect(symbol.foldedFrame(in: .user) == "app::work")

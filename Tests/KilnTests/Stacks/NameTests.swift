@@ -58,6 +58,26 @@ extension KernelTests {
             #expect(session.output.contains("in program: "))
         }
 
+        /// The server's static functions have no symbols.
+        @Test(.enabled(if: program("readelf") != nil, "needs readelf (binutils)")) func eachFunctionOfAStockServerIsOneFrame() throws {
+            let server = try RedisServer()
+            let session = try Session.recording(pid: server.pid, ["-F", "999"]) {
+                try server.benchmark(["-t", "set,get,lpush,zadd", "-n", "\(load(100_003))", "-c", "50"])
+            }
+            let directory = temporaryDirectory(), frames = directory + "/frames"
+            defer { try? FileManager.default.removeItem(atPath: directory) }
+            try #require(try Child("readelf", ["--debug-dump=frames", "/proc/\(server.pid)/exe"], output: frames).wait() == 0)
+            let starts = Set(try String(contentsOfFile: frames, encoding: .utf8).split(separator: "\n").filter { $0.contains(" FDE ") }.compactMap { line in
+                line.split(separator: " ").first { $0.hasPrefix("pc=") }.flatMap { UInt64($0.dropFirst(3).prefix { $0 != "." }, radix: 16) }
+            })
+            #expect(starts.count > 1000)
+            let unnamed = Set(session.folded.split(whereSeparator: { ";\n".contains($0) }).compactMap { frame in
+                frame.hasPrefix("redis-server+0x") ? UInt64(frame.dropFirst("redis-server+0x".count).prefix { $0.isHexDigit }, radix: 16) : nil
+            })
+            #expect(!unnamed.isEmpty && unnamed.isSubset(of: starts), "\(unnamed.subtracting(starts).map { String($0, radix: 16) }) begin no function")
+            #expect(!session.folded.contains("redis-check-rdb"))
+        }
+
         @Test(.enabled(if: (try? Child("g++", ["--version"]).wait()) == 0, "needs g++"))
         func namesOfCxxAreReadableUnlessTheyAreToStayMangled() throws {
             let program = try Program(
