@@ -4,8 +4,8 @@
 # Expected: a row for them, and their errors in the total: without -c strace prints each of them, as `syscall_0xfa0(...) = -1 ENOSYS`.
 # Seen: 98 calls of number 4000 are in no row and not in the total.
 #
-# Why it matters: a program that probes for system calls of a newer kernel, or one that the tracer is older than, makes calls that nobody counts;
-# kiln has them in a row `unknown`, and the two totals differ by it.
+# Why it matters: a program that probes for system calls of a newer kernel, or one that the tracer is older than, makes calls that nobody counts,
+# and the total is not that of the calls.
 # Ends with 1 where the behaviour is another one, with 2 where it could not run.
 set -eu
 strace -V 2>/dev/null | grep -q '^strace -- version 6\.1$' || { echo "needs strace 6.1 (Debian 12)"; exit 2; }

@@ -12,6 +12,7 @@
 # whole link for one of them.
 # Needs root and gcc. Ends with 1 where the behaviour is another one, with 2 where it could not run.
 set -eu
+[ "$(id -u)" = 0 ] || { echo "needs root"; exit 2; }
 echo "Linux $(uname -r)"
 folder=$(mktemp -d)
 trap 'rm -rf "$folder"' EXIT

@@ -70,7 +70,7 @@ struct EventRowTests {
     func anArgumentIsShownAsItsDeclarationSays(declaration: String, value: UInt64, shown: String) throws {
         let argument = try #require(CallArgument(declaration: declaration))
         #expect(argument.text(value) == shown)
-        #expect(declaration.hasSuffix(argument.name))
+        #expect(argument.name == declaration.split(separator: " ").last.map(String.init))
     }
 
     @Test func aCallsLineHasItsErrorOrItsReturn() {

@@ -163,11 +163,18 @@ struct FunctionPatternTests {
 
     /// These take other matchers ages.
     @Test func hostilePatternsAreQuick() throws {
-        let name = String(repeating: "a", count: 4000), clock = ContinuousClock(), began = clock.now
+        let name = String(repeating: "a", count: 4000), began = cpuTime()
         for (pattern, isRegex) in [(String(repeating: "*a", count: 500) + "*b", false), ("(a+)+b", true), ("(a|aa)*b", true), ("(.*)(.*)(.*)(.*)(.*)b", true)] {
             var matched: Set<Int> = []
             #expect(try FunctionPatterns([pattern], isRegex: isRegex).choose([name], matched: &matched) == nil)
         }
-        #expect(clock.now - began < .seconds(5))
+        #expect(cpuTime() - began < .seconds(5))
+    }
+
+    /// Of this thread.
+    private func cpuTime() -> Duration {
+        var now = timespec()
+        clock_gettime(CLOCK_THREAD_CPUTIME_ID, &now)
+        return .seconds(now.tv_sec) + .nanoseconds(now.tv_nsec)
     }
 }

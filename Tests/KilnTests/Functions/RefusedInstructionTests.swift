@@ -1,3 +1,4 @@
+import CLibbpf
 import Foundation
 import Glibc
 import KilnSymbols
@@ -6,7 +7,9 @@ import Testing
 
 extension KernelTests {
     /// Which functions the kernel takes uprobes for, against what kiln expects.
-    @Suite(.enabled(if: Program.canCompile, "no C compiler"))
+    @Suite(
+        .enabled(if: Program.canCompile, "no C compiler"),
+        .enabled(if: kiln_probe_uprobe_multi() == 0, "REFUSED by this host: uprobe_multi"))
     struct RefusedInstructionTests {
         /// Reads the path of a file and pairs of a letter and an offset. Maps the file and attaches an empty program to it: with one link at all offsets
         /// with `+`, and with a link each at those with `-`. Writes the error of each link.

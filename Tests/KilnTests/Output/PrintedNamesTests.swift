@@ -48,12 +48,12 @@ private enum Hostile {
 }
 
 struct PrintedTextTests {
-    @Test(arguments: ["redis", "record", "syscalls", "trace", "flamegraph", "collapse", "report", "cost", "doctor", "diff", "help"])
+    @Test(arguments: ["redis", "record", "syscalls", "functions", "trace", "flamegraph", "collapse", "report", "cost", "doctor", "diff", "help"])
     func helpAndUsageErrorsQuoteArgumentsPrintably(subcommand: String) throws {
         try Hostile.run([subcommand, "--help"])
-        let said = try Hostile.run([subcommand, "--" + Hostile.text, Hostile.text])
-        // These lack something else, and say that first.
-        #expect(said.contains(Hostile.shown) == !["diff", "syscalls"].contains(subcommand), "\(said)")
+        let said = try Hostile.run([subcommand] + (subcommand == "syscalls" ? ["-a"] : []) + ["--" + Hostile.text, Hostile.text])
+        // It lacks something else, and says that first.
+        #expect(said.contains(Hostile.shown) == (subcommand != "diff"), "\(said)")
     }
 
     @Test func foldedStacksAndTheirFilesArePrintedPrintably() throws {
@@ -162,7 +162,7 @@ extension KernelTests {
             for form in [[], ["--json"], ["--now"]] {
                 let traced = try Hostile.run(["trace", "exec"] + form + ["--with-failed", "--", "sh", "-c", "\"$0\" \"$1\"; :", binary, Hostile.text])
                 #expect(traced.contains(form == ["--json"] ? "\\u001b[1m" : "sh -> \(Hostile.shown)"), "\(traced)")
-                #expect(traced.contains(form == ["--json"] ? "SPLIT" : "\"\(Hostile.shown)\\xe2"), "\(traced)")
+                #expect(traced.contains(form == ["--json"] ? "31m" : "\"\(Hostile.shown)\\xe2"), "\(traced)")
             }
             for form in [[], ["--json"]] {
                 #expect(
@@ -171,6 +171,20 @@ extension KernelTests {
                 #expect(
                     try Hostile.run(["trace", "syscalls", "exec*,exit*"] + form + ["--", "sh", "-c", "\"$0\" \"$1\"; :", binary, Hostile.text])
                         .contains(form.isEmpty ? "\(Hostile.shown)true execve" : "\\u001b[1m"))
+            }
+            // Callers in tables, and a probed function.
+            for (number, form) in [[], ["--json"], ["--by", "comm"], ["--by", "comm", "--json"]].enumerated() {
+                let place = ["-o", "\(directory)/calls\(number)"]
+                let counted = try Hostile.run(["syscalls"] + form + place + ["--", "sh", "-c", "\"$0\"; :", binary])
+                #expect(counted.contains(form.contains("--json") ? "\\u001b[1m" : "\n\(Hostile.shown)true"), "\(counted)")
+            }
+            #expect(try Hostile.run(["syscalls", "-p", pid, "-d", "0.3", "-o", directory + "/calls"]).contains("attached to \(Hostile.shown)"))
+            for (number, form) in [[], ["--json"]].enumerated() {
+                let counted = try Hostile.run(["functions", "-p", pid, "step*", "-o", "\(directory)/functions\(number)"] + form) {
+                    try letWork(program.pid, seconds: 0.3)
+                }
+                #expect(counted.contains("attached to \(Hostile.shown)"), "\(counted)")
+                #expect(counted.contains(form.isEmpty ? "\nstep\(Hostile.shown)" : "step\\u001b[1m"), "\(counted)")
             }
             try Hostile.run(["doctor"])
             try Hostile.run(["doctor", "--json"])

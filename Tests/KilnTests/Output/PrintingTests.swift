@@ -21,6 +21,84 @@ struct PrintingTests {
         try expectGolden(text.tables(process: 0, waits: 10) + text.histograms(process: 0), "totals.txt")
     }
 
+    @Test func tablesOfSystemCallsArePrintedAsInTheirGoldenFile() throws {
+        let calls = Self.systemCalls()
+        let interval = SyscallText(calls, interval: Nanoseconds(2_000_000_000), most: 3)
+        let records = calls.map { SyscallTimesRecord($0) }
+        let total = SyscallText(records, most: 20), ofOne = SyscallText(records, withCallers: false, most: 1)
+        let parts: [[Line]] = [interval.table, [Line()], total.table, total.remarks, [Line()], ofOne.table, ofOne.histograms]
+        try expectGolden(parts.flatMap(\.self), "syscalls.txt")
+    }
+
+    /// Of two processes and of others that share a row.
+    private static func systemCalls() -> [NamedCalls] {
+        var times = SyscallTimes()
+        func add(_ caller: UInt64, _ call: SystemCall, _ name: CallerName, _ latencies: [(UInt64, UInt64)], _ change: (inout TimedCalls) -> Void = { _ in }) {
+            var counts = TimedCalls()
+            for (latency, number) in latencies { counts.latency.record(Nanoseconds(latency), times: number) }
+            change(&counts)
+            times.names[Caller(caller, 0)] = name
+            times.calls[SyscallTimes.Key(caller: Caller(caller, 0), call: call)] = counts
+        }
+        let server = CallerName(pid: 4321, comm: "redis-server"), shell = CallerName(pid: 77, comm: "a shell")
+        add(1, SystemCall(0), server, [(900, 1_234_567), (15_000, 89_000), (70_000_000_000, 1)]) {
+            $0.errnos = [11: 345_678, 104: 2]
+            $0.errors = 345_680
+        }
+        add(1, SystemCall(232), server, [(2_000_000, 401)]) {
+            $0.earlier = PartialCalls(count: 1, time: Nanoseconds(30_000_000))
+            $0.inFlight = PartialCalls(count: 1, time: Nanoseconds(45_000_000))
+            $0.errnos = [4: 1]
+            ($0.errors, $0.interrupted) = (1, 1)
+        }
+        add(2, SystemCall(231), shell, []) { $0.unreturned = PartialCalls(count: 1, time: Nanoseconds(12_000)) }
+        add(2, SystemCall(6, in: .compat), shell, [(300, 13)]) {
+            $0.errnos = [9: 13]
+            $0.errors = 13
+        }
+        add(2, SystemCall(4000), shell, [(150, 3)]) {
+            $0.errnos = [38: 3]
+            $0.errors = 3
+        }
+        add(3, SystemCall(39), CallerName(comm: "worker", isOthers: true), [(120, 700)])
+        return times.named()
+    }
+
+    @Test func tablesOfFunctionsArePrintedAsInTheirGoldenFile() throws {
+        let counted = Self.functions(isTimed: false), timed = Self.functions(isTimed: true)
+        let interval = FunctionText(counted.functions, counted.snapshot, isTimed: false, most: 2), total = FunctionText(timed.record, most: 20)
+        let first = FunctionText(timed.record, most: 1)
+        let parts: [[Line]] = [interval.table, [Line()], total.table, FunctionText.remarks(timed.record), [Line()], first.table, first.histograms]
+        try expectGolden(parts.flatMap(\.self), "functions.txt")
+    }
+
+    /// Two seconds of functions: with a long name, one that exceptions leave, one without times, one that is not called, one that is let go.
+    private static func functions(isTimed: Bool) -> (functions: [RecordedFunction], snapshot: Snapshot, record: SessionRecord.Functions) {
+        func count(_ calls: UInt64, neverReturned: UInt64 = 0, selfTime: UInt64 = 0, _ times: [(UInt64, UInt64)] = []) -> FunctionCount {
+            var counts = FunctionCount()
+            (counts.calls, counts.returned, counts.neverReturned) = (calls, times.map(\.1).reduce(0, +), neverReturned)
+            counts.selfTime = Nanoseconds(selfTime)
+            for (time, number) in times { counts.time.record(Nanoseconds(time), times: number) }
+            return counts
+        }
+        let long = "std::vector<std::pair<std::string, unsigned long>>::emplace_back<std::string &, unsigned long>(std::string &, unsigned long &&)"
+        let rows: [(RecordedFunction, FunctionCount)] = [
+            (RecordedFunction(name: "dictFind", file: "/srv/server"), count(1_234_567, selfTime: 2_000_000_000, [(900, 1_200_000), (70_000, 34_567)])),
+            (RecordedFunction(name: "throws", file: "/srv/server"), count(17, neverReturned: 4, selfTime: 13_000, [(1_000, 13)])),
+            (RecordedFunction(name: long, file: "/srv/server"), count(89_001, selfTime: 30_000, [(450, 89_001)])),
+            (RecordedFunction(name: "kernel:vfs_read", file: "[kernel]", hasTimes: false), count(401)),
+            (RecordedFunction(name: "neverCalled", file: "/srv/server"), count(0)),
+            (RecordedFunction(name: "refused", file: "/srv/server"), count(0)),
+            (RecordedFunction(name: "zmalloc", file: "/srv/server"), count(5_000_000, selfTime: 500_000_000, [(100, 5_000_000)])),
+        ]
+        let functions = rows.map(\.0), counts = FunctionCounts(functions: rows.map(\.1))
+        var snapshot = Snapshot(time: Nanoseconds(2_000_000_000))
+        snapshot[FunctionCounts.self] = counts
+        let record = SessionRecord.Functions(
+            functions, counts, isTimed: isTimed, refused: [5: "the kernel refuses it"], besides: [], letGo: [6: Nanoseconds(1_250_000_000)], cost: nil)
+        return (functions, snapshot, record)
+    }
+
     @Test func aTableHasTheMostCalledAndTheSlowestAndSaysWhatItLeavesOut() {
         var snapshot = Snapshot(time: Nanoseconds(1_000_000_000))
         for index in 1...57 {

@@ -83,7 +83,7 @@ extension KernelTests {
 
         // MARK: - Who ends it
 
-        @Test(arguments: [["redis"], ["trace", "redis"], ["record"]])
+        @Test(arguments: [["redis"], ["trace", "redis"], ["record"], ["syscalls"]])
         func aSessionEndsWithTheStatusOfItsCommand(command: [String]) throws {
             let server = try RedisServer(), directory = temporaryDirectory()
             defer { try? FileManager.default.removeItem(atPath: directory) }
@@ -94,7 +94,7 @@ extension KernelTests {
                 let kiln = try KilnRun(Array(command.dropFirst()) + target + place + options + ["--"] + words, subcommand: command[0])
                 return (kiln.wait(), kiln.errorText)
             }
-            for alone in command[0] == "record" ? [false, true] : [false] {
+            for alone in command[0] == "record" ? [false, true] : [command[0] == "syscalls"] {
                 #expect(try status(["true"], alone: alone).status == 0)
                 let seven = try status(["sh", "-c", "exit 7"], alone: alone)
                 #expect(seven.status == 7 && seven.said.contains("the command ended with status 7"), "\(seven)")

@@ -20,7 +20,8 @@ struct SyscallUsageTests {
     @Test func similarNamesAreOffered() throws {
         let kiln = try KilnRun(["-a", "--call", "readd"], subcommand: "syscalls")
         #expect(kiln.wait() == 64)
-        #expect(kiln.errorText.contains("Similar: ") && kiln.errorText.contains("read"), "\(kiln.errorText)")
+        let similar = kiln.errorText.split(separator: "Similar: ").last?.prefix { $0 != "." }.split(separator: ", ") ?? []
+        #expect(kiln.errorText.contains("Similar: ") && similar.contains("read"), "\(kiln.errorText)")
     }
 }
 
@@ -132,6 +133,7 @@ struct CallingProgram {
             	pthread_t threads[THREADS], blocked;
             	char path[512];
             	long i;
+            	alarm(60);
             	if (count == 2 && arguments[1][0] == 'a') { /* executed by a thread that is not the leader */
             		for (i = 0; i < 97; i++) syscall(SYS_getpgid, 0);
             		pthread_create(&blocked, NULL, block, NULL);
@@ -151,18 +153,11 @@ struct CallingProgram {
             }
         """
 
-    let directory: String
-    var command: [String] { [directory + "/program", directory] }
+    private let program: CompiledProgram
+    var directory: String { program.directory }
+    var command: [String] { [program.path, directory] }
 
-    init() throws {
-        directory = temporaryDirectory()
-        try Self.source.write(toFile: directory + "/program.c", atomically: true, encoding: .utf8)
-        guard try Child("cc", ["-O1", "-pthread", "-o", directory + "/program", directory + "/program.c"]).wait() == 0 else {
-            throw TestFailure("cc failed")
-        }
-    }
-
-    func remove() { try? FileManager.default.removeItem(atPath: directory) }
+    init() throws { program = try CompiledProgram(Self.source, ["-O1", "-pthread"]) }
 
     /// Of each thread its tid, and how long it slept by its own clock.
     func said() throws -> [(tid: Int32, thread: Int, slept: UInt64)] {

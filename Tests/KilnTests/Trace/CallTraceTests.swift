@@ -59,7 +59,7 @@ extension KernelTests {
         }
 
         /// Addresses are the same where nothing is put at random places.
-        @Test func aProgramsCallsAreThoseOfStraceWithTheirArgumentsAndReturns() throws {
+        @Test(.enabled(if: program("strace") != nil, "needs strace")) func aProgramsCallsAreThoseOfStraceWithTheirArgumentsAndReturns() throws {
             let program = try CompiledProgram(
                 """
                 #define _GNU_SOURCE
@@ -161,7 +161,7 @@ extension KernelTests {
             }
             """
 
-        @Test func eachThreadsCallsAreInItsOrder() throws {
+        @Test(.enabled(if: program("strace") != nil, "needs strace")) func eachThreadsCallsAreInItsOrder() throws {
             let program = try CompiledProgram(Self.threads, ["-O1", "-static", "-pthread"])
             let chosen = ["pread64", "lseek", "exit", "exit_group"]
             let reference = try Self.straced([program.path], ["-e", "trace=" + chosen.joined(separator: ",")])
@@ -244,7 +244,7 @@ extension KernelTests {
             #expect(try KilnRun(["syscalls", "mkdir", "--comm", "kiln-nobody", "-d", "0.3"], subcommand: "trace").wait() == 0)
         }
 
-        @Test func filtersLeaveOutWhatWasNotAskedFor() throws {
+        @Test(.tags(.timing)) func filtersLeaveOutWhatWasNotAskedFor() throws {
             let sleeps = ["/bin/sh", "-c", "read x </nowhere; sleep 0.3; exit 0"]
             let failed = try EventTraceRun<CallRow>("syscalls", ["--failed", "open*,read", "--"] + sleeps)
             #expect(failed.rows.contains { $0.syscall == "openat" && $0.error == "ENOENT" })
@@ -260,7 +260,7 @@ extension KernelTests {
         }
 
         /// The call that a process was in when the session began, and nothing of others.
-        @Test func aCallThatBeganBeforeTheSessionIsToldAsSuch() throws {
+        @Test(.tags(.timing)) func aCallThatBeganBeforeTheSessionIsToldAsSuch() throws {
             let target = try Child("sleep", ["1.5"])
             let trace = try EventTraceRun<CallRow>("syscalls", ["-p", "\(target.pid)"]) { _ in try Child("/bin/true", []).wait() }
             #expect(trace.rows.first?.syscall == "clock_nanosleep" && trace.rows.first?.latencyNs == nil && trace.rows.first?.returned == 0)
@@ -287,10 +287,10 @@ extension KernelTests {
             let kiln = try KilnRun(["syscalls", "getppid", "--", program.path, "\(calls)"], subcommand: "trace")
             #expect(kiln.wait() == 0)
             let lines = UInt64(kiln.outputBytes.count { $0 == UInt8(ascii: "\n") })
-            let said = kiln.errorText.split(whereSeparator: { " ,\n".contains($0) })
-            let lost = said.firstIndex(of: "calls_lost").flatMap { UInt64(said[$0 - 1].filter(\.isNumber)) } ?? 0
+            let lost = TraceRun(output: "", said: kiln.errorText).lost("calls_lost")
             #expect(lines + lost == calls, "\(lines) lines, \(kiln.errorText)")
-            #expect(lines > 0)
+            // What the ring holds at once is a line in any case.
+            #expect(lines >= min(calls, 250_000), "\(lines) lines, \(kiln.errorText)")
         }
     }
 }

@@ -304,8 +304,20 @@ extension KernelTests {
             #expect(limited.rows.map(\.file) == ["/bin/true", "/bin/true", "/bin/true"] && limited.summary.lines == 3)
         }
 
+        @Test func argumentsAreCutWhereItWasAskedFor() throws {
+            let words = ["/bin/echo", "abc", "defghijk", "lm", ""]
+            let trace = try EventTraceRun<ExecutionRow>("exec", ["--argument-bytes", "16", "--"] + words)
+            let row = try #require(trace.rows.first)
+            // 10 + 4 bytes, and 2 of the 9 of the next.
+            #expect(row.arguments == ["/bin/echo", "abc", "de"] && row.cut && row.file == "/bin/echo", "\(row)")
+            #expect(row.argumentsMissing == 2 && row.argumentBytesMissing == 7 + 3 + 1, "\(row)")
+            #expect(trace.printed == [words.dropFirst().joined(separator: " ")])
+        }
+
         @Test func aCommandGetsTheBytesThatWereGiven() throws {
-            let script = "\"$0\" trace exec -- printf '%s' $'\\xff\\xfeA'", file = temporaryDirectory() + "/printed"
+            let directory = temporaryDirectory(), file = directory + "/printed"
+            defer { try? FileManager.default.removeItem(atPath: directory) }
+            let script = "\"$0\" trace exec -- printf '%s' $'\\xff\\xfeA'"
             #expect(try Child("bash", ["-c", "\(script) 2>/dev/null | head -c 3 >\(file)", KilnRun.binary]).wait() == 0)
             #expect(try Data(contentsOf: URL(fileURLWithPath: file)) == Data([0xff, 0xfe, 0x41]))
         }
@@ -339,7 +351,7 @@ extension KernelTests {
         }
 
         /// A process that ran before, and what it starts then; nothing of others.
-        @Test func onlyWhatTheChosenProcessesExecuteHasALine() throws {
+        @Test(.tags(.timing)) func onlyWhatTheChosenProcessesExecuteHasALine() throws {
             let shell = try Child("bash", ["-c", "trap 'exec /bin/true chosen' USR1; while :; do sleep 0.05; /bin/echo child; done"])
             let trace = try EventTraceRun<ExecutionRow>("exec", ["-p", "\(shell.pid)"]) { _ in
                 try Child("/bin/true", ["other"]).wait()
@@ -353,7 +365,8 @@ extension KernelTests {
 
             // By a name before or after.
             let named = try EventTraceRun<ExecutionRow>("exec", ["--comm", "kiln-named", "--", "/bin/sleep", "0.5"]) { _ in
-                let copy = temporaryDirectory() + "/kiln-named"
+                let directory = temporaryDirectory(), copy = directory + "/kiln-named"
+                defer { try? FileManager.default.removeItem(atPath: directory) }
                 try FileManager.default.copyItem(atPath: URL(fileURLWithPath: "/bin/sh").resolvingSymlinksInPath().path, toPath: copy)
                 try Child(copy, ["-c", "exec /bin/true"]).wait()
             }

@@ -2,9 +2,15 @@
 use std::panic;
 use std::time::{Duration, Instant};
 
+/// A value that the compiler knows nothing of. std::hint::black_box is newer than Rust 1.63.
+#[inline(always)]
+fn unknown(value: u64) -> u64 {
+    unsafe { std::ptr::read_volatile(&value) }
+}
+
 #[inline(never)]
 fn leaf(n: u64) -> u64 {
-    std::hint::black_box(n) * 3
+    unknown(n) * 3
 }
 
 #[inline(never)]
@@ -12,7 +18,7 @@ fn panics(n: u64) -> u64 {
     if n == 0 {
         panic!("")
     }
-    std::hint::black_box(panics(n - 1)) + 1
+    unknown(panics(n - 1)) + 1
 }
 
 #[inline(never)]
@@ -22,7 +28,7 @@ fn spins(d: Duration) -> u64 {
     while began.elapsed() < d {
         sum += 1;
     }
-    std::hint::black_box(sum)
+    unknown(sum)
 }
 
 fn main() {
