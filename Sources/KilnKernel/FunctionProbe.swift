@@ -101,7 +101,7 @@ public struct FunctionProbe: ~Copyable {
     private var links: [FunctionLink] = []
     /// The set of probes that counts now.
     private var set = 0
-    /// The count of a function when the present set began, less what the set had counted before; if it is no longer probed, its count.
+    /// While a function is probed, its calls are `base` plus the present set's count; afterwards `base` is its total.
     private var base: [Int64]
 
     /// Loads the programs. Counting doesn't begin yet. `onlyProcess`: the only member is this process, without what it starts; others are not trapped.

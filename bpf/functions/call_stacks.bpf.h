@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: (GPL-2.0-only OR BSD-2-Clause) */
 /* The open calls of each stack, the latest on top, as far as their functions are probed.
  *
- * A call is told by the stack pointer when it began. Whatever lies below the present stack pointer is gone: it was left by longjmp, an
- * exception, or the end of its thread, and is dropped. Calls at the same stack pointer return together: the first ended by a jump to the
+ * A call is told by the stack pointer when it began. Whatever lies below the present stack pointer is gone: it was left by longjmp or an
+ * exception, and is dropped. Calls at the same stack pointer return together: the first ended by a jump to the
  * next (a tail call). Entries of one stack say nothing of another one's, so each thread keeps those of the stack that it runs on (a
  * mapping, which is looked up only when the stack pointer leaves the last one), and those of its other stacks (coroutines,
  * signals) lie aside. The stack of a goroutine is told by the goroutine: it moves, and so does the goroutine between threads. */
@@ -15,7 +15,21 @@
 #include "include/kiln_functions.h"
 
 #define NO_CALL 0 /* a call is its index in open_calls + 1; a chunk its index + 1 */
-#define CHUNK KILN_CALL_CHUNK
+#define CHUNK 64    /* calls that stand next to each other in `open_calls` */
+#define CHUNKS 4096 /* for all stacks together: 262,144 open calls, 12 MiB */
+#define BUCKETS 256
+
+/* A call that has not returned. */
+struct open_call {
+	__u64 sp; /* when it began; of a goroutine less the end of its stack, which moves */
+	__u64 entered_ns;
+	__u64 children_ns; /* probed calls that have returned to it */
+	__u64 returns_to;
+	__u32 row;
+	__u32 outer;    /* the call below it in its bucket, + 1 */
+	__u32 is_inner; /* the function is open already: in no bucket */
+	__u32 may_jump;
+};
 
 struct call_stack {
 	__u64 low, high; /* where it lies */
@@ -25,7 +39,7 @@ struct call_stack {
 	__u32 first;     /* chunk */
 	__u32 is_guess;  /* the mapping could not be looked up */
 	__u32 reserved;
-	__u32 buckets[KILN_CALL_BUCKETS]; /* of functions: the latest outermost open call */
+	__u32 buckets[BUCKETS]; /* of functions: the latest outermost open call */
 };
 
 /* The stack that a thread runs on. */
@@ -62,9 +76,9 @@ struct {
 /* All open calls, CHUNK next to each other. User space sets its size, and that of `chunks`, to 1 where nothing is timed. */
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
-	__uint(max_entries, KILN_CALL_CHUNKS *CHUNK);
+	__uint(max_entries, CHUNKS *CHUNK);
 	__type(key, __u32);
-	__type(value, struct kiln_open_call);
+	__type(value, struct open_call);
 } open_calls SEC(".maps");
 
 struct chunk {
@@ -73,7 +87,7 @@ struct chunk {
 
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
-	__uint(max_entries, KILN_CALL_CHUNKS);
+	__uint(max_entries, CHUNKS);
 	__type(key, __u32);
 	__type(value, struct chunk);
 } chunks SEC(".maps");
@@ -81,11 +95,11 @@ struct {
 /* Chunks of threads that have ended. */
 struct {
 	__uint(type, BPF_MAP_TYPE_STACK);
-	__uint(max_entries, KILN_CALL_CHUNKS);
+	__uint(max_entries, CHUNKS);
 	__type(value, __u32);
 } free_chunks SEC(".maps");
 
-static __always_inline struct kiln_open_call *call_at(__u32 call)
+static __always_inline struct open_call *call_at(__u32 call)
 {
 	__u32 index = call - 1;
 
@@ -106,7 +120,7 @@ static __always_inline __u32 take_chunk(__u32 below)
 	__u32 chunk = 0;
 
 	if (bpf_map_pop_elem(&free_chunks, &chunk)) {
-		if (variables.chunks_given >= KILN_CALL_CHUNKS)
+		if (variables.chunks_given >= CHUNKS)
 			return NO_CALL;
 		chunk = __sync_fetch_and_add(&variables.chunks_given, 1) + 1;
 	}
@@ -152,18 +166,14 @@ static __always_inline __u32 place_below(__u32 call)
 	return chunk && chunk->below != NO_CALL ? chunk->below * CHUNK : NO_CALL;
 }
 
-struct giving_back {
-	__u32 chunk;
-};
-
-static long give_back_one(__u32 step, struct giving_back *giving)
+static long give_back_one(__u32 step, __u32 *next)
 {
-	struct chunk *chunk = chunk_at(giving->chunk);
-	__u32 given = giving->chunk;
+	struct chunk *chunk = chunk_at(*next);
+	__u32 given = *next;
 
 	if (!chunk)
 		return 1;
-	giving->chunk = chunk->above;
+	*next = chunk->above;
 	bpf_map_push_elem(&free_chunks, &given, BPF_ANY);
 	return 0;
 }
@@ -171,10 +181,10 @@ static long give_back_one(__u32 step, struct giving_back *giving)
 /* A stack has ended: its chunks are free for others. */
 static __always_inline void give_back_chunks(struct call_stack *stack)
 {
-	struct giving_back giving = { .chunk = stack->first };
+	__u32 next = stack->first;
 
 	stack->top = stack->first = NO_CALL;
-	bpf_loop(KILN_CALL_CHUNKS, give_back_one, &giving, 0);
+	bpf_loop(CHUNKS, give_back_one, &next, 0);
 }
 
 struct stack_range {

@@ -47,6 +47,8 @@ static __always_inline struct call_stack *find_stack(struct pt_regs *context, __
 	return stack;
 }
 
+#define MAX_PROBED_RETURNS 64 /* the kernel's MAX_URETPROBE_DEPTH */
+
 /* With return probes: the kernel omits the return of this call. */
 static __always_inline bool is_return_omitted(void)
 {
@@ -54,7 +56,7 @@ static __always_inline bool is_return_omitted(void)
 
 	if (!options.return_probes || !bpf_core_field_exists(task->utask))
 		return false;
-	return task->utask && task->utask->depth >= KILN_PROBED_RETURNS_MOST;
+	return task->utask && task->utask->depth >= MAX_PROBED_RETURNS;
 }
 
 SEC("uprobe")
@@ -84,7 +86,7 @@ int function_entered(struct pt_regs *context)
 		return 0;
 	stack = find_stack(context, cookie, &sp);
 	if (stack)
-		open_call(stack, sp, returns_to, cookie);
+		begin_call(stack, sp, returns_to, cookie);
 	return 0;
 }
 

@@ -25,27 +25,10 @@ struct kiln_function_times {
 	struct kiln_latency_sum outermost;
 	__u64 self_ns;        /* of all calls that returned, without the probed calls that returned to them */
 	__u64 returned;       /* calls, outermost or not */
-	__u64 never_returned; /* their frame was left by longjmp, an exception, or with its thread */
-	__u64 reserved;
+	__u64 never_returned; /* their frame was left by longjmp or an exception */
 };
 
-#define KILN_CALL_CHUNK 64            /* calls that stand next to each other in `open_calls` */
-#define KILN_CALL_CHUNKS 4096         /* for all stacks together: 262,144 open calls, 12 MiB */
-#define KILN_CALL_BUCKETS 256         /* power of two */
-#define KILN_PROBED_RETURNS_MOST 64   /* MAX_URETPROBE_DEPTH: of a thread at a time */
 #define KILN_FUNCTION_TIMES_MOST 8192 /* functions with times: 35 MiB */
-
-/* A call that has not returned. */
-struct kiln_open_call {
-	__u64 sp; /* when it began; of a goroutine less the end of its stack, which moves */
-	__u64 entered_ns;
-	__u64 children_ns; /* probed calls that have returned to it */
-	__u64 returns_to;
-	__u32 row;
-	__u32 outer;    /* the call below it in its bucket, + 1 */
-	__u32 is_inner; /* the function is open already: in no bucket */
-	__u32 may_jump;
-};
 
 struct kiln_function_options {
 	__u32 times;         /* capacity of `function_times`; 0: calls are counted only */
@@ -67,7 +50,7 @@ struct kiln_function_variables {
 	X(RETURNS_WITHOUT_ENTRY, "returns_without_entry", \
 		"returns of calls whose beginning was not timed: they began before the session, or their thread ran on another stack meanwhile") \
 	X(CALLS_NESTED_TOO_DEEP, "calls_nested_too_deep", \
-		"calls that were counted and not timed: the kernel follows 64 probed returns of a thread (without --return-probes there is no limit)") \
+		"calls that were counted and not timed: the kernel follows at most 64 probed returns of a thread") \
 	X(FUNCTION_DESCENDANTS_MAP_FULL, "descendants_map_full", "descendants beyond the first 65,536 that live at a time: not followed") \
 	X(FUNCTIONS_WITHOUT_TIMES, "functions_without_times", "returns that were not timed: more than 8,192 functions returned")
 
