@@ -108,12 +108,12 @@ public struct FunctionProbe: ~Copyable {
     public init(_ sites: [FunctionSite], of members: Members, timing: FunctionTiming, onlyProcess: Int32? = nil) throws(KernelError) {
         var object = try BPFObject(kiln_functions_object(), name: "functions")
         try members.configure(object)
-        let timed = timing == .none ? 0 : min(sites.count, Int(KILN_FUNCTION_TIMES_MOST))
+        // One more, for kiln's own functions that measure the cost: they share a row.
+        let timed = timing == .none ? 0 : min(sites.count, Int(KILN_FUNCTION_TIMES_MOST)) + 1
         try object.setConstant(
             section: ".rodata.options",
             kiln_function_options(
-                times: UInt32(timed), return_probes: timing == .returnProbes ? 1 : 0, one_process: onlyProcess == nil ? 0 : 1, reserved: 0))
-        // One more row, for kiln's own function that measures the cost.
+                return_probes: timing == .returnProbes ? 1 : 0, one_process: onlyProcess == nil ? 0 : 1, own_tgid: UInt32(bitPattern: getpid())))
         for map in ["function_calls", "times_of_rows"] { try object.setCapacity(ofMap: map, to: UInt32(sites.count + 1)) }
         try object.setCapacity(ofMap: "function_times", to: UInt32(max(timed, 1)))
         if timing == .none { for map in ["open_calls", "chunks", "free_chunks", "other_stacks"] { try object.setCapacity(ofMap: map, to: 1) } }
@@ -178,7 +178,7 @@ public struct FunctionProbe: ~Copyable {
             }
         }
         let before = times()
-        let cookie = UInt64(sites.count) | (variables.pointee.timing_set)
+        let cookie = UInt64(sites.count) | variables.pointee.timing_set | KILN_PROBE_OF_TRIAL
         var links: [FunctionLink] = []
         for program in Self.programs(timing) {
             let offsets = functions.map { program == "function_left" ? $0.at_return : $0.entry }

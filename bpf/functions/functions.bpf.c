@@ -20,12 +20,19 @@ struct {
 	__type(value, struct kiln_function_calls);
 } function_calls SEC(".maps");
 
-/* Where the kernel calls the programs for one process only, it needs no asking. */
-static __always_inline bool is_of_session(void)
+/* Whether a call is one of the session's. A trial asks, too, so that it takes as long as a member's call. */
+static __always_inline bool is_of_member(__u64 cookie)
 {
+	struct task_struct *task = bpf_get_current_task_btf();
 	struct membership member;
 
-	return options.one_process || find_membership(&member, bpf_get_current_task_btf());
+	return (find_membership(&member, task) && (__u32)task->tgid != options.own_tgid) || cookie & KILN_PROBE_OF_TRIAL;
+}
+
+/* Of a call of a user function: where the kernel calls the programs for one process only, it needs no asking. */
+static __always_inline bool is_of_session(__u64 cookie)
+{
+	return options.one_process || is_of_member(cookie);
 }
 
 static __always_inline void count_call(__u64 cookie)
@@ -62,8 +69,10 @@ static __always_inline bool is_return_omitted(void)
 SEC("uprobe")
 int function_counted(struct pt_regs *context)
 {
-	if (is_of_session())
-		count_call(bpf_get_attach_cookie(context));
+	__u64 cookie = bpf_get_attach_cookie(context);
+
+	if (is_of_session(cookie))
+		count_call(cookie);
 	return 0;
 }
 
@@ -73,7 +82,7 @@ int function_entered(struct pt_regs *context)
 	__u64 cookie = bpf_get_attach_cookie(context), sp = context->sp, returns_to = 0;
 	struct call_stack *stack;
 
-	if (!is_of_session())
+	if (!is_of_session(cookie))
 		return 0;
 	count_call(cookie);
 	if ((cookie & KILN_PROBE_OF_SECOND_SET) != variables.timing_set)
@@ -97,7 +106,7 @@ int function_left(struct pt_regs *context)
 	__u64 now = bpf_ktime_get_ns(), cookie = bpf_get_attach_cookie(context), sp = context->sp;
 	struct call_stack *stack;
 
-	if (!is_of_session() || (cookie & KILN_PROBE_OF_SECOND_SET) != variables.timing_set)
+	if (!is_of_session(cookie) || (cookie & KILN_PROBE_OF_SECOND_SET) != variables.timing_set)
 		return 0;
 	stack = find_stack(context, cookie, &sp);
 	if (!stack)
@@ -115,7 +124,7 @@ int function_returned(struct pt_regs *context)
 	__u64 now = bpf_ktime_get_ns(), cookie = bpf_get_attach_cookie(context), sp = context->sp - 8;
 	struct call_stack *stack;
 
-	if (!is_of_session() || (cookie & KILN_PROBE_OF_SECOND_SET) != variables.timing_set)
+	if (!is_of_session(cookie) || (cookie & KILN_PROBE_OF_SECOND_SET) != variables.timing_set)
 		return 0;
 	stack = find_stack(context, cookie, &sp);
 	if (stack)
@@ -127,10 +136,10 @@ int function_returned(struct pt_regs *context)
 SEC("kprobe.multi")
 int kernel_function_counted(struct pt_regs *context)
 {
-	struct membership member;
+	__u64 cookie = bpf_get_attach_cookie(context);
 
-	if (find_membership(&member, bpf_get_current_task_btf()))
-		count_call(bpf_get_attach_cookie(context));
+	if (is_of_member(cookie))
+		count_call(cookie);
 	return 0;
 }
 

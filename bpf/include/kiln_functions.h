@@ -13,6 +13,7 @@
 #define KILN_PROBE_OF_SECOND_SET (1ULL << 32) /* where a smaller set of probes follows a larger one, both count for a moment, apart */
 #define KILN_PROBE_OF_GO (1ULL << 33)         /* the stack is that of a goroutine, whose address is in r14 */
 #define KILN_PROBE_MAY_JUMP (1ULL << 34)      /* the function may end by a jump to another one */
+#define KILN_PROBE_OF_TRIAL (1ULL << 35)      /* kiln measures what a call costs: all that a member's call does is done */
 
 /* One of `function_calls`, by row; one copy for each possible CPU. */
 struct kiln_function_calls {
@@ -31,10 +32,9 @@ struct kiln_function_times {
 #define KILN_FUNCTION_TIMES_MOST 8192 /* functions with times: 35 MiB */
 
 struct kiln_function_options {
-	__u32 times;         /* capacity of `function_times`; 0: calls are counted only */
 	__u32 return_probes; /* returns are seen by return probes, not at return instructions */
 	__u32 one_process;   /* the probes see only the target */
-	__u32 reserved;
+	__u32 own_tgid;      /* of kiln, which counts none of its own calls */
 };
 
 /* What the running programs share. */
