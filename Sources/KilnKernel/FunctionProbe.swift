@@ -118,7 +118,7 @@ public struct FunctionProbe: ~Copyable {
         try object.setCapacity(ofMap: "function_times", to: UInt32(max(timed, 1)))
         if timing == .none { for map in ["open_calls", "chunks", "free_chunks", "other_stacks"] { try object.setCapacity(ofMap: map, to: 1) } }
         let programs = Self.probing(timing, sites) + ["function_trapped"]
-        object.loadOnly((onlyProcess == nil ? Members.programs : []) + programs + (timing == .none ? [] : ["thread_ended"]))
+        object.loadOnly((onlyProcess == nil ? Members.programs : []) + programs + (timing == .none ? [] : Self.ending))
         let canAttachAtOnce = kiln_probe_uprobe_multi() == 0
         if canAttachAtOnce { object.attachToManyAtOnce(programs.filter { $0 != Self.ofKernel }) }
         try object.load()
@@ -149,6 +149,8 @@ public struct FunctionProbe: ~Copyable {
     }
 
     private static let ofKernel = "kernel_function_counted"
+    /// Where a thread's open calls are over.
+    private static let ending = ["thread_ended", "program_replaced"]
 
     private static func programs(_ timing: FunctionTiming) -> [String] {
         switch timing {
@@ -202,7 +204,7 @@ public struct FunctionProbe: ~Copyable {
     public mutating func attach(withDescendants descendants: (() -> [Int32])? = nil) throws(KernelError) -> (adopted: Int, refused: [Refusal]) {
         var adopted = 0
         if onlyProcess == nil { adopted = try members.attach(to: &object, withDescendants: descendants) }
-        if timing != .none { try object.attach("thread_ended") }
+        if timing != .none { for program in Self.ending { try object.attach(program) } }
         var refused: [Refusal] = []
         for (file, functions) in functionsByFile {
             let code = sites[functions[0]].isOfKernel ? nil : try MappedCode(file)

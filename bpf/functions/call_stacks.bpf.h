@@ -38,7 +38,7 @@ struct call_stack {
 	__u32 top;       /* the latest open call */
 	__u32 first;     /* chunk */
 	__u32 is_guess;  /* the mapping could not be looked up */
-	__u32 reserved;
+	__u32 has_others; /* the thread has laid stacks aside */
 	__u32 buckets[BUCKETS]; /* of functions: the latest outermost open call */
 };
 
@@ -56,7 +56,8 @@ struct stack_key {
 	__u32 tid; /* 0: a goroutine */
 };
 
-/* Stacks on which their thread does not run at the moment, and those of goroutines. Full: their calls are not timed, and counted as that. */
+/* Stacks with open calls on which their thread does not run at the moment, and those of goroutines. They go when the thread returns to them or
+ * ends, or the goroutine's last call returns, or the process ends or executes another program. */
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
 	__uint(map_flags, BPF_F_NO_PREALLOC);
@@ -92,7 +93,7 @@ struct {
 	__type(value, struct chunk);
 } chunks SEC(".maps");
 
-/* Chunks of threads that have ended. */
+/* Chunks of stacks that are gone. */
 struct {
 	__uint(type, BPF_MAP_TYPE_STACK);
 	__uint(max_entries, CHUNKS);
@@ -178,13 +179,66 @@ static long give_back_one(__u32 step, __u32 *next)
 	return 0;
 }
 
-/* A stack has ended: its chunks are free for others. */
-static __always_inline void give_back_chunks(struct call_stack *stack)
+/* A stack is gone: its chunks, of which this is the first, are free for others. */
+static __always_inline void give_back_chunks(__u32 first)
 {
-	__u32 next = stack->first;
+	if (first != NO_CALL)
+		bpf_loop(CHUNKS, give_back_one, &first, 0);
+}
 
-	stack->top = stack->first = NO_CALL;
-	bpf_loop(CHUNKS, give_back_one, &next, 0);
+static __always_inline void make_empty(struct call_stack *stack)
+{
+	__u32 zero = 0;
+	struct call_stack *empty = bpf_map_lookup_elem(&empty_stack, &zero);
+
+	if (empty)
+		bpf_probe_read_kernel(stack, sizeof *stack, empty);
+}
+
+/* Removes an entry of `other_stacks`, if there is one. Of two CPUs that do so at a time, one gives the chunks back. */
+static __always_inline void drop_other(const struct stack_key *key)
+{
+	struct call_stack *stack = bpf_map_lookup_elem(&other_stacks, key);
+	__u32 first;
+
+	if (!stack)
+		return;
+	first = stack->first;
+	if (bpf_map_delete_elem(&other_stacks, key))
+		return;
+	__sync_fetch_and_sub(&variables.other_stacks, 1);
+	give_back_chunks(first);
+}
+
+struct ended {
+	__u32 tgid;
+	__u32 tid; /* 0: the whole process */
+};
+
+static long drop_if_ended(void *map, const struct stack_key *key, struct call_stack *stack, struct ended *ended)
+{
+	struct stack_key own = *key;
+
+	if (own.tgid == ended->tgid && (!ended->tid || own.tid == ended->tid))
+		drop_other(&own);
+	return 0;
+}
+
+/* The present thread ends, or with its process all threads, or it executes another program: what was open will not return. */
+static __always_inline void end_stacks(bool of_process)
+{
+	struct task_struct *task = bpf_get_current_task_btf();
+	struct call_stack *stack = bpf_task_storage_get(&thread_stacks, task, NULL, 0);
+	struct ended ended = { .tgid = task->tgid, .tid = of_process ? 0 : task->pid };
+	bool has_others = of_process;
+
+	if (stack) {
+		has_others = has_others || stack->has_others;
+		give_back_chunks(stack->first);
+		make_empty(stack);
+	}
+	if (has_others && variables.other_stacks)
+		bpf_for_each_map_elem(&other_stacks, drop_if_ended, &ended, 0);
 }
 
 struct stack_range {
@@ -224,45 +278,53 @@ static __always_inline bool lay_aside(struct call_stack *stack, struct stack_key
 	if (stack->is_guess && find_range(&range, stack->seen))
 		stack->high = range.high;
 	key->stack = stack->high;
+	drop_other(key); /* a guess was wrong */
 	if (bpf_map_update_elem(&other_stacks, key, stack, BPF_ANY))
 		return false;
+	__sync_fetch_and_add(&variables.other_stacks, 1);
 	stack->first = NO_CALL;
 	return true;
 }
 
 /* The stack pointer lies outside of what was known of the thread's stack: it runs on another one, or more is known of this one now. False: it isn't
- * known on which. Not a global function: Linux 6.1 takes no value of a map from an argument of one. */
-static __noinline int change_stack(struct call_stack *stack, __u64 sp)
+ * known on which, or there is no room, counted: a call that finds none where it begins is not counted again where it returns. Not a global function: Linux 6.1 takes no value of a map from an argument of one. */
+static __noinline int change_stack(struct call_stack *stack, __u64 sp, bool is_beginning)
 {
 	struct task_struct *task = bpf_get_current_task_btf();
 	struct stack_key key = { .tgid = task->tgid, .tid = task->pid };
 	struct stack_range range = {};
 	struct call_stack *other;
-	__u32 zero = 0;
+	bool has_others;
 
 	if (!stack)
 		return false;
 	if (!find_range(&range, sp)) {
-		if (stack->top != NO_CALL)
+		if (stack->top != NO_CALL) {
+			lose(KILN_LOST_UNKNOWN_STACKS, 1);
 			return false;
+		}
 		place_around(stack, sp);
 		return true;
 	}
 	if (stack->seen < range.low || stack->seen >= range.high) {
-		if (!lay_aside(stack, &key))
+		has_others = stack->has_others || stack->top != NO_CALL;
+		if (!lay_aside(stack, &key)) {
+			key.stack = range.high;
+			if (is_beginning || bpf_map_lookup_elem(&other_stacks, &key))
+				lose(KILN_LOST_CALL_STACKS_FULL, 1);
 			return false;
+		}
 		key.stack = range.high;
 		other = bpf_map_lookup_elem(&other_stacks, &key);
 		if (other) {
-			if (stack->first != NO_CALL)
-				give_back_chunks(stack);
+			give_back_chunks(stack->first);
 			bpf_probe_read_kernel(stack, sizeof *stack, other);
 			bpf_map_delete_elem(&other_stacks, &key);
+			__sync_fetch_and_sub(&variables.other_stacks, 1);
 		} else if (stack->top != NO_CALL) {
-			other = bpf_map_lookup_elem(&empty_stack, &zero);
-			if (other)
-				bpf_probe_read_kernel(stack, sizeof *stack, other);
+			make_empty(stack);
 		}
+		stack->has_others = has_others;
 	}
 	stack->low = range.low;
 	stack->high = range.high;
@@ -270,38 +332,57 @@ static __noinline int change_stack(struct call_stack *stack, __u64 sp)
 	return true;
 }
 
-/* The stack of the thread that runs; NULL: not known. */
-static __always_inline struct call_stack *stack_of_thread(__u64 sp)
+/* The stack of the thread that runs; NULL: not known, or no room, counted. */
+static __always_inline struct call_stack *stack_of_thread(__u64 sp, bool is_beginning)
 {
 	struct call_stack *stack = bpf_task_storage_get(&thread_stacks, bpf_get_current_task_btf(), NULL, BPF_LOCAL_STORAGE_GET_F_CREATE);
 
-	if (!stack)
+	if (!stack) {
+		lose(KILN_LOST_UNKNOWN_STACKS, 1);
 		return NULL;
-	if ((sp < stack->low || sp >= stack->high) && !change_stack(stack, sp))
+	}
+	if ((sp < stack->low || sp >= stack->high) && !change_stack(stack, sp, is_beginning))
 		return NULL;
 	stack->seen = sp;
 	return stack;
 }
 
 /* The stack of a goroutine, and the stack pointer in it as the distance from its end. Assembly functions may use r14 otherwise, so it
- * is a goroutine only if the stack pointer lies in its stack. NULL: not known. */
-static __always_inline struct call_stack *stack_of_goroutine(__u64 goroutine, __u64 *sp)
+ * is a goroutine only if the stack pointer lies in its stack. NULL: not known, or no room, counted. */
+static __always_inline struct call_stack *stack_of_goroutine(__u64 goroutine, __u64 *sp, bool is_beginning)
 {
 	struct stack_range range = {}; /* the first two words of a goroutine (runtime.g) */
 	struct stack_key key = { .stack = goroutine, .tgid = bpf_get_current_pid_tgid() >> 32 };
 	struct call_stack *stack;
 	__u32 zero = 0;
 
-	if (bpf_probe_read_user(&range, sizeof range, (const void *)goroutine) || *sp < range.low || *sp >= range.high)
+	if (bpf_probe_read_user(&range, sizeof range, (const void *)goroutine) || *sp < range.low || *sp >= range.high) {
+		lose(KILN_LOST_UNKNOWN_STACKS, 1);
 		return NULL;
+	}
 	*sp -= range.high;
 	stack = bpf_map_lookup_elem(&other_stacks, &key);
 	if (stack)
 		return stack;
 	stack = bpf_map_lookup_elem(&empty_stack, &zero);
-	if (!stack || bpf_map_update_elem(&other_stacks, &key, stack, BPF_NOEXIST))
+	if (!stack)
 		return NULL;
+	if (bpf_map_update_elem(&other_stacks, &key, stack, BPF_NOEXIST)) {
+		if (is_beginning)
+			lose(KILN_LOST_CALL_STACKS_FULL, 1);
+		return NULL;
+	}
+	__sync_fetch_and_add(&variables.other_stacks, 1);
 	return bpf_map_lookup_elem(&other_stacks, &key);
+}
+
+/* Goroutines are many, and their end is not seen: without an open call, they need no entry. */
+static __always_inline void leave_goroutine(const struct call_stack *stack, __u64 goroutine)
+{
+	struct stack_key key = { .stack = goroutine, .tgid = bpf_get_current_pid_tgid() >> 32 };
+
+	if (stack->top == NO_CALL)
+		drop_other(&key);
 }
 
 #endif

@@ -56,11 +56,13 @@ static __always_inline __u32 outermost_call(const struct call_stack *stack, __u3
 	for (i = 0; i < BUCKET_STEPS && found != NO_CALL; i++) {
 		const struct open_call *call = call_at(found);
 
-		if (!call || call->row == row)
+		if (!call)
 			break;
+		if (call->row == row)
+			return found;
 		found = call->outer;
 	}
-	return found;
+	return NO_CALL;
 }
 
 /* A function begins at `sp`. */

@@ -44,14 +44,10 @@ static __always_inline void count_call(__u64 cookie)
 		__sync_fetch_and_add(&calls->of_set[!!(cookie & KILN_PROBE_OF_SECOND_SET)], 1);
 }
 
-/* The stack on which a function runs, and its stack pointer there. NULL: not known, and counted. */
-static __always_inline struct call_stack *find_stack(struct pt_regs *context, __u64 cookie, __u64 *sp)
+/* The stack on which a function begins or returns, and its stack pointer there. NULL: not known, or no room, counted. */
+static __always_inline struct call_stack *find_stack(struct pt_regs *context, __u64 cookie, __u64 *sp, bool is_beginning)
 {
-	struct call_stack *stack = cookie & KILN_PROBE_OF_GO ? stack_of_goroutine(context->r14, sp) : stack_of_thread(*sp);
-
-	if (!stack)
-		lose(KILN_LOST_UNKNOWN_STACKS, 1);
-	return stack;
+	return cookie & KILN_PROBE_OF_GO ? stack_of_goroutine(context->r14, sp, is_beginning) : stack_of_thread(*sp, is_beginning);
 }
 
 #define MAX_PROBED_RETURNS 64 /* the kernel's MAX_URETPROBE_DEPTH */
@@ -91,11 +87,16 @@ int function_entered(struct pt_regs *context)
 		lose(KILN_LOST_CALLS_NESTED_TOO_DEEP, 1);
 		return 0;
 	}
-	if (bpf_probe_read_user(&returns_to, sizeof returns_to, (const void *)sp))
+	if (bpf_probe_read_user(&returns_to, sizeof returns_to, (const void *)sp)) {
+		lose(KILN_LOST_UNKNOWN_STACKS, 1);
 		return 0;
-	stack = find_stack(context, cookie, &sp);
-	if (stack)
-		begin_call(stack, sp, returns_to, cookie);
+	}
+	stack = find_stack(context, cookie, &sp, true);
+	if (!stack)
+		return 0;
+	begin_call(stack, sp, returns_to, cookie);
+	if (cookie & KILN_PROBE_OF_GO) /* there was no room for the call */
+		leave_goroutine(stack, context->r14);
 	return 0;
 }
 
@@ -108,12 +109,12 @@ int function_left(struct pt_regs *context)
 
 	if (!is_of_session(cookie) || (cookie & KILN_PROBE_OF_SECOND_SET) != variables.timing_set)
 		return 0;
-	stack = find_stack(context, cookie, &sp);
+	stack = find_stack(context, cookie, &sp, false);
 	if (!stack)
 		return 0;
 	end_calls(stack, sp, now, cookie & KILN_PROBE_ROW_MASK);
-	if (cookie & KILN_PROBE_OF_GO && stack->top == NO_CALL) /* goroutines are many, and their end is not seen */
-		give_back_chunks(stack);
+	if (cookie & KILN_PROBE_OF_GO)
+		leave_goroutine(stack, context->r14);
 	return 0;
 }
 
@@ -126,7 +127,7 @@ int function_returned(struct pt_regs *context)
 
 	if (!is_of_session(cookie) || (cookie & KILN_PROBE_OF_SECOND_SET) != variables.timing_set)
 		return 0;
-	stack = find_stack(context, cookie, &sp);
+	stack = find_stack(context, cookie, &sp, false);
 	if (stack)
 		end_calls(stack, sp, now, cookie & KILN_PROBE_ROW_MASK);
 	return 0;
@@ -153,9 +154,13 @@ int function_trapped(struct pt_regs *context)
 SEC("tp_btf/sched_process_exit")
 int BPF_PROG(thread_ended, struct task_struct *task)
 {
-	struct call_stack *stack = bpf_task_storage_get(&thread_stacks, bpf_get_current_task_btf(), NULL, 0);
+	end_stacks(!BPF_CORE_READ(task, signal, live.counter));
+	return 0;
+}
 
-	if (stack)
-		give_back_chunks(stack);
+SEC("tp_btf/sched_process_exec")
+int BPF_PROG(program_replaced, struct task_struct *task)
+{
+	end_stacks(true);
 	return 0;
 }

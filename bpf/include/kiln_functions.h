@@ -42,11 +42,12 @@ struct kiln_function_variables {
 	__u64 timing_set; /* of probes: two sets see each call for a moment, when a smaller one follows a larger one, and one of them times */
 	__u32 chunks_given;
 	__u32 times_given;
+	__u64 other_stacks; /* entries of that map */
 };
 
 #define KILN_FUNCTION_LOSSES(X) \
-	X(CALL_STACKS_FULL, "call_stacks_full", "calls that were counted and not timed: too many calls were open (262,144), or stacks") \
-	X(UNKNOWN_STACKS, "unknown_stacks", "calls and returns that were not timed: it could not be told which stack the thread runs on") \
+	X(CALL_STACKS_FULL, "call_stacks_full", "calls that were counted and not timed: too many calls (262,144) or stacks with open calls were there") \
+	X(UNKNOWN_STACKS, "unknown_stacks", "calls and returns that were not timed: it could not be told which stack the thread runs on, or the stack could not be read") \
 	X(RETURNS_WITHOUT_ENTRY, "returns_without_entry", \
 		"returns of calls whose beginning was not timed: they began before the session, or their thread ran on another stack meanwhile") \
 	X(CALLS_NESTED_TOO_DEEP, "calls_nested_too_deep", \
