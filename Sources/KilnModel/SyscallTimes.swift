@@ -53,7 +53,7 @@ public struct PartialCalls: Equatable, Sendable {
 
     func since(_ earlier: PartialCalls) -> PartialCalls { PartialCalls(count: count &- earlier.count, time: time - earlier.time) }
 
-    mutating func add(_ other: PartialCalls) {
+    public mutating func add(_ other: PartialCalls) {
         count &+= other.count
         time = time + other.time
     }

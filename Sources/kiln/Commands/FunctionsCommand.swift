@@ -10,7 +10,7 @@ struct FunctionsCommand: ParsableCommand {
             Functions of a process's program or libraries (--lib), of a command's program, or of a file in every process that runs it. Functions \
             without a symbol are found by call frame information and have the name FILE+0xSTART; static probes (USDT) \
             usdt:PROVIDER:NAME, functions of the kernel kernel:NAME; these two are counted without times. Each call of a probed function costs the target about a \
-            microsecond, in many virtual machines ten: where probes take more than --max-cost, the most called functions are no longer counted. Of one --pid, only the \
+            microsecond, in many virtual machines ten: where probes take more than --max-cost, the functions whose probes cost most are no longer counted. Of one --pid, only the \
             process itself is trapped and counted, unless --children is given.
               kiln functions -p 1234 '*Command' -i 10
               kiln functions -p 1234 --time 'dict*' --exclude '*Safe*' -d 10
@@ -57,8 +57,10 @@ struct FunctionsCommand: ParsableCommand {
             if list {
                 return try FunctionListing(chosen: ChosenFunctions(patterns, pids: pids, program: program)).write(to: .standardOutput, json: options.json)
             }
-            try observation.run(command, to: "count functions of") { whom, started in
+            var remarks: [String] = []
+            try observation.run(command, to: "count functions of", json: options.json, remarks: { remarks }) { whom, started in
                 let functions = try SessionFunctions(ChosenFunctions(patterns, pids: pids, program: program), timing: options.timing)
+                remarks = functions.remarks
                 return try FunctionSession(options: options, observation: observation).plan(on: whom, functions, started: started)
             }
         }

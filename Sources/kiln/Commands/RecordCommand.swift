@@ -66,9 +66,6 @@ struct RecordCommand: ParsableCommand {
         let (places, sampling) = try event.events(beside: sampling, pids: pids)
         if callGraph || callGraphBy != nil { say("kiln: stacks are always whole; -g and --call-graph change nothing") }
         let folding = StackFolding(targets: pids, sampling)
-        let directory = DirectorySink(directories: [
-            try SessionDirectory(SessionPlace(output, target: fileNamePart(target.name.comm), started: started), rows: [])
-        ])
         let stacks = StackSampling(
             of: whom.members, sampling, folding: folding,
             known: { whom.knownCode(folding) },
@@ -76,10 +73,10 @@ struct RecordCommand: ParsableCommand {
             // A command that is recorded gives its own status.
             asOne: pids.count > 1, empty: whom.isCommand ? .told : .failed
         )
+        let directory = try DirectorySink(of: whom, at: output, started: started)
         var plan = Session.Plan(
-            targets: [target], probes: [stacks],
-            sinks: [Announcement { whom.leftOut }] + observation.programs.sinks() + [directory, SampleTableSink(directory: directory)],
-            length: observation.length, folding: folding, interval: Nanoseconds(1_000_000_000)
+            targets: [target], probes: [stacks], sinks: [directory, SampleTableSink(directory: directory)], folding: folding,
+            interval: Nanoseconds(1_000_000_000)
         )
         plan.showsIdle = sampling.idle
         plan.recordEvery = Nanoseconds(1_000_000_000)

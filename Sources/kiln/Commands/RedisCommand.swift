@@ -155,7 +155,7 @@ struct RedisCommand: ParsableCommand {
             targets: targets, probes: probes, sinks: [Announcement()] + programs.sinks(printingLosses: json) + [directory, printing], length: length,
             began: began, started: started, folding: folding, interval: Nanoseconds(UInt64(interval * 1e9))
         )
-        plan.rows = rows
+        plan.rows = directory.rows
         plan.showsIdle = sampling.idle
         plan.words = command
         plan.command = try command.isEmpty ? nil : waitingCommand(command)

@@ -62,7 +62,7 @@ struct SyscallsCommand: ParsableCommand {
         try observation.requireSubject(command, to: "observe")
     }
 
-    func run() throws { try reportingErrors { try observation.run(command, to: "observe", plan) } }
+    func run() throws { try reportingErrors { try observation.run(command, to: "observe", json: json, plan) } }
 
     /// Which calls are timed.
     private func selection() throws -> SyscallSelection {
@@ -75,19 +75,15 @@ struct SyscallsCommand: ParsableCommand {
     }
 
     private func plan(on whom: Whom, started: WallTime) throws -> Session.Plan {
-        let rows = [RowFile.syscallTimes(ofTarget: false)]
-        let directory = DirectorySink(directories: [
-            try SessionDirectory(SessionPlace(output, target: fileNamePart(whom.target.name.comm), started: started), rows: rows)
-        ])
         let inFlight = try stacks.map { _ in try InFlightCalls() }
-        let folding = try stacks.map { _ in try StackFolding(targets: whom.target.pids, SamplingOptions.parse(["--frequency", "0"])) }
+        let folding = try stacks.map { _ in StackFolding(targets: whom.target.pids, try SamplingOptions.withoutSamples()) }
         var probes: [any Probe] = [SyscallTiming(of: whom.members, try selection(), inFlight: inFlight, descendants: whom.descendants)]
         if let stacks, let inFlight, let folding { probes.append(try sampling(whom, stacks, inFlight, folding)) }
+        let directory = try DirectorySink(of: whom, at: output, started: started, rows: [.syscallTimes(ofTarget: false)])
         let printing: any Sink = json ? JSONSink() : SyscallTableSink(histograms: histograms, top: top == 0 ? .max : top, directory: directory)
         var plan = Session.Plan(
-            targets: [whom.target], probes: probes,
-            sinks: [Announcement { whom.leftOut }] + observation.programs.sinks(printingLosses: json) + [directory, printing],
-            rows: rows, length: observation.length, folding: folding, interval: Nanoseconds(UInt64(interval * 1e9))
+            targets: [whom.target], probes: probes, sinks: [directory, printing], rows: directory.rows, folding: folding,
+            interval: Nanoseconds(UInt64(interval * 1e9))
         )
         plan.drainEvery = Nanoseconds(100_000_000)
         return plan
@@ -97,7 +93,7 @@ struct SyscallsCommand: ParsableCommand {
     private func sampling(_ whom: Whom, _ weight: StackWeight, _ inFlight: InFlightCalls, _ folding: StackFolding) throws -> StackSampling {
         let event = RecordedEvent(name: "system calls", fileName: "syscalls", every: 1, unit: weight == .time ? .nanoseconds : .events)
         return StackSampling(
-            of: whom.members, try SamplingOptions.parse(["--frequency", "0"]), folding: folding,
+            of: whom.members, try SamplingOptions.withoutSamples(), folding: folding,
             known: { whom.knownCode(folding) },
             events: [Event(event, at: .countedCalls(inFlight, byTime: weight == .time))], descendants: whom.descendants,
             asOne: whom.target.pids.count > 1

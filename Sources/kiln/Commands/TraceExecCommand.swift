@@ -60,8 +60,7 @@ struct TraceExecCommand: ParsableCommand {
         let probe = ExecTracing(whom.members, descendants: whom.descendants, filter, deliver: sink.write)
         running = { probe.running }
         var plan = Session.Plan(
-            targets: [whom.target], probes: [probe], sinks: [Announcement { whom.leftOut }] + observation.programs.sinks() + [sink], length: observation.length
-        )
+            targets: [whom.target], probes: [probe], sinks: [sink])
         // The ring of 16 MiB holds 3,500 executions with 4 KiB of arguments each.
         plan.drainEvery = Nanoseconds(20_000_000)
         return plan

@@ -84,7 +84,7 @@ struct TraceRedisCommand: ParsableCommand {
         plan.words = command
         plan.command = try command.isEmpty ? nil : waitingCommand(command)
         plan.keepsRunStatistics = programs.bpfStatistics
-        return try Session(plan, events: events)
+        return Session(plan, events: events)
     }
 
     /// Which requests the kernel emits.

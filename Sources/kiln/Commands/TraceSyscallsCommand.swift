@@ -58,8 +58,7 @@ struct TraceSyscallsCommand: ParsableCommand {
         let sink = CallSink(json: json, limit: limit)
         let probe = CallTracing(whom.members, descendants: whom.descendants, filter, deliver: sink.write)
         var plan = Session.Plan(
-            targets: [whom.target], probes: [probe], sinks: [Announcement { whom.leftOut }] + observation.programs.sinks() + [sink], length: observation.length
-        )
+            targets: [whom.target], probes: [probe], sinks: [sink])
         // The ring of 32 MiB holds the 20 ms of 13 million calls a second.
         plan.drainEvery = Nanoseconds(20_000_000)
         return plan

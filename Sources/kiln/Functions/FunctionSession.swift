@@ -10,13 +10,7 @@ struct FunctionSession {
 
     func plan(on whom: Whom, _ chosen: SessionFunctions, started: WallTime) throws -> Session.Plan {
         let target = whom.target, functions = chosen.functions
-        let recorded = functions.map(\.recorded), rows: [RowFile] = [.functions(recorded, areTimed: options.time)]
-        let directory = DirectorySink(directories: [
-            try SessionDirectory(SessionPlace(options.output, target: fileNamePart(target.name.comm), started: started), rows: rows)
-        ])
-        let isWholeHost = target.pids.isEmpty
-        var sampling = try SamplingOptions.parse([])
-        sampling.frequencyArgument = FrequencyArgument(hertz: 0)
+        let recorded = functions.map(\.recorded), isWholeHost = target.pids.isEmpty, sampling = try SamplingOptions.withoutSamples()
         guard !options.callers || functions.contains(where: { !$0.site.isOfKernel }) else {
             throw Failure(
                 "--callers records stacks at functions of files, not of the kernel: `kiln record -e` records stacks at the kernel's events.", status: 64)
@@ -35,21 +29,20 @@ struct FunctionSession {
             limit: options.maxCost < 100 ? options.maxCost / 100 : nil, stacks: callers.map { callers in (Self.stackCost, { callers.detachEvents() }) },
             targetCPU: { isWholeHost ? hostCPU() : target.cpu })
         refusedPlaces = { [unowned counting] in counting.refusedPlaces }
+        let directory = try DirectorySink(of: whom, at: options.output, started: started, rows: [.functions(recorded, areTimed: options.time)])
         let printing: any Sink =
             options.json
             ? JSONSink()
             : FunctionTableSink(recorded, isTimed: options.time, top: options.top, histograms: options.histograms, directory: directory)
         var plan = Session.Plan(
             targets: [target], probes: [counting] + (callers.map { [$0 as any Probe] } ?? []),
-            sinks: [Announcement { chosen.remarks }] + observation.programs.sinks(printingLosses: options.json) + [directory, printing],
-            length: observation.length, folding: folding, interval: Nanoseconds(UInt64(options.interval * 1e9))
+            sinks: [directory, printing], rows: directory.rows, folding: folding, interval: Nanoseconds(UInt64(options.interval * 1e9))
         )
-        plan.rows = rows
         plan.drainEvery = Nanoseconds(100_000_000)
         return plan
     }
 
-    /// Of a stack with a mean depth of some twenty frames; Benchmarks/costs.md has what it was measured by.
+    /// Of a stack: an estimate, which holds for some twenty frames.
     private static let stackCost = Nanoseconds(5_000)
 
     /// An event for each file: all its functions, so that the innermost frame is the function.

@@ -1,6 +1,95 @@
 import KilnModel
 import PrintableText
 
+/// Functions with their calls as a table: of an interval, or of a session.
+struct FunctionText {
+    private struct Row {
+        let name: String
+        let counts: FunctionCount
+    }
+
+    private let rows: [Row]
+    private let isTimed: Bool
+    /// The length of the interval, whose calls are shown as a rate; nil for a session.
+    private let interval: Nanoseconds?
+    /// The number of functions that a table shows.
+    private let most: Int
+
+    /// Of an interval. `functions`: of the session, in the order of `counts`.
+    init(_ functions: [RecordedFunction], _ counts: Snapshot, isTimed: Bool, most: Int) {
+        rows = zip(functions, counts[FunctionCounts.self]?.functions ?? []).map { Row(name: $0.name, counts: $1) }
+        self.isTimed = isTimed
+        interval = counts.time
+        self.most = most
+    }
+
+    /// Of a session.
+    init(_ counted: SessionRecord.Functions, most: Int) {
+        rows = counted.probed.map { Row(name: $0.function, counts: FunctionCount(recorded: $0)) }
+        isTimed = counted.probed.contains { $0.times != nil }
+        interval = nil
+        self.most = most
+    }
+
+    /// Functions of a session that were not called, can't be counted, or were let go.
+    static func remarks(_ counted: SessionRecord.Functions) -> [Line] {
+        var lines: [Line] = []
+        let uncalled = counted.probed.lazy.filter { $0.calls == 0 && $0.letGoAfterS == nil }.count
+        if uncalled != 0 { lines.append(Line("\(grouped(UInt64(uncalled))) of \(grouped(UInt64(counted.probed.count))) probed functions were not called")) }
+        if !counted.refused.isEmpty {
+            let refused = kiln.counted(UInt64(counted.refused.count), "function", "functions")
+            lines.append(Line("\(refused) can't be counted (session.json says which, and why)"))
+        }
+        for row in counted.probed where row.letGoAfterS != nil {
+            lines.append(Line("\(row.function): counted until \(significantSeconds(row.letGoAfterS ?? 0)) only, because its probe cost too much (--max-cost)"))
+        }
+        return lines
+    }
+
+    private var called: [Row] {
+        rows.filter { $0.counts.calls != 0 || $0.counts.returned != 0 }.sorted { ($1.counts.calls, $0.name) < ($0.counts.calls, $1.name) }
+    }
+
+    var table: [Line] {
+        let called = called
+        guard !called.isEmpty else { return ["no probed function was called"] }
+        let shown = Array(called.prefix(most))
+        let neverReturned = shown.contains { $0.counts.neverReturned != 0 }
+        var table = Table(
+            ["FUNCTION", interval == nil ? "calls" : "calls/s"] + (isTimed ? ["p50", "p99", "max", "total", "self"] : [])
+                + (neverReturned ? ["never returned"] : []), leftAligned: 1)
+        for row in shown {
+            table.add(
+                [short(row.name), callsText(row.counts.calls, in: interval)] + (isTimed ? times(row.counts) : [])
+                    + (neverReturned ? [row.counts.neverReturned == 0 ? "-" : grouped(row.counts.neverReturned)] : []))
+        }
+        let lines: [Line] = isTimed ? .table(table, distributions: shown.map(\.counts.time)) : .table(table.lines)
+        let rest = called.dropFirst(shown.count).reduce(UInt64(0)) { $0 &+ $1.counts.calls }
+        let line = IntervalText.restLine(
+            called.count - shown.count, "functions", amount: " with \(grouped(rest)) calls", in: interval == nil ? "session.json" : "functions.jsonl")
+        return lines + [line].compactMap(\.self)
+    }
+
+    /// The complete histogram of each shown function.
+    var histograms: [Line] {
+        called.prefix(most).flatMap { row -> [Line] in
+            row.counts.time.count == 0 ? [] : [Line(bold: row.name)] + histogramLines(row.counts.time)
+        }
+    }
+
+    /// A name's beginning and end: templates of C++ have names of hundreds of characters.
+    private func short(_ name: String) -> String {
+        let most = 60, printable = name.printable
+        return printable.count <= most ? printable : "\(printable.prefix(most - 25))…\(printable.suffix(24))"
+    }
+
+    private func times(_ counts: FunctionCount) -> [String] {
+        let time = counts.time
+        guard time.count != 0 else { return ["-", "-", "-", "-", counts.returned == 0 ? "-" : "\(counts.selfTime)"] }
+        return [0.5, 0.99].map { time.percentile($0)?.description ?? "-" } + [IntervalText.text(time.maximum), "\(time.sum)", "\(counts.selfTime)"]
+    }
+}
+
 /// Functions as tables on standard output: after each interval, and at the end for the whole session.
 struct FunctionTableSink: Sink {
     let functions: [RecordedFunction]
@@ -20,90 +109,21 @@ struct FunctionTableSink: Sink {
     }
 
     func interval(_ interval: SessionInterval) throws {
-        let titles = interval.targets.map { $0.pid == 0 ? $0.comm : sessionTitle($0) }.joined(separator: ", ")
-        var lines = [Line(bold: interval.time.timeOfDay, "  " + titles)]
-        lines += table(interval.counts, seconds: interval.counts.time.seconds)
+        let text = FunctionText(functions, interval.counts, isTimed: isTimed, most: top)
+        var lines = [Line(bold: interval.time.timeOfDay, "  " + interval.targets.map(sessionTitle).joined(separator: ", "))] + text.table
+        if histograms { lines += text.histograms }
         try output.write(lines + [Line()])
     }
 
     func end(_ result: SessionResult) throws {
-        guard let record = result.records.first, let counted = record.functions else { return }
-        var lines = [Line(bold: "Session of \(significantSeconds(record.durationS)) (\(record.ended))", "  \(record.target.comm)")]
-        lines += total(counted)
-        lines += SessionText(record).losses
+        var lines: [Line] = []
+        for record in result.records {
+            let session = SessionText(record, tableRows: top)
+            lines += session.lines
+            if histograms, let counted = record.functions { lines += FunctionText(counted, most: top).histograms }
+            lines += session.losses
+        }
         try output.write(lines + directory.wroteLines)
-    }
-
-    private struct Row {
-        let name: String
-        let counts: FunctionCount
-    }
-
-    private func table(_ snapshot: Snapshot, seconds: Double) -> [Line] {
-        let counts = snapshot[FunctionCounts.self]?.functions ?? []
-        return lines(of: zip(functions, counts).map { Row(name: $0.name, counts: $1) }, seconds: seconds)
-    }
-
-    private func total(_ counted: SessionRecord.Functions) -> [Line] {
-        let rows = counted.probed.map { Row(name: $0.function, counts: FunctionCount(recorded: $0)) }
-        var lines = lines(of: rows, seconds: nil)
-        let uncalled = counted.probed.lazy.filter { $0.calls == 0 && $0.letGoAfterS == nil }.count
-        if uncalled != 0 { lines.append(Line("\(grouped(UInt64(uncalled))) of \(grouped(UInt64(counted.probed.count))) probed functions were not called")) }
-        if !counted.refused.isEmpty {
-            lines.append(Line("\(grouped(UInt64(counted.refused.count))) functions can't be counted (session.json has them, with reasons)"))
-        }
-        for row in counted.probed where row.letGoAfterS != nil {
-            lines.append(Line("\(row.function): counted until \(significantSeconds(row.letGoAfterS ?? 0)) only, because its probe cost too much (--max-cost)"))
-        }
-        return lines
-    }
-
-    /// `seconds`: of an interval, whose calls are shown as a rate.
-    private func lines(of rows: [Row], seconds: Double?) -> [Line] {
-        let called = rows.filter { $0.counts.calls != 0 || $0.counts.returned != 0 }
-            .sorted { ($1.counts.calls, $0.name) < ($0.counts.calls, $1.name) }
-        guard !called.isEmpty else { return ["no probed function was called"] }
-        let shown = Array(called.prefix(top))
-        let neverReturned = shown.contains { $0.counts.neverReturned != 0 }
-        var table = Table(
-            ["FUNCTION", seconds == nil ? "calls" : "calls/s"] + (isTimed ? ["p50", "p99", "max", "total", "self"] : [])
-                + (neverReturned ? ["never returned"] : []), leftAligned: 1)
-        for row in shown {
-            table.add(
-                [short(row.name), amount(row.counts.calls, seconds)] + (isTimed ? times(row.counts) : [])
-                    + (neverReturned ? [row.counts.neverReturned == 0 ? "-" : grouped(row.counts.neverReturned)] : []))
-        }
-        var lines = [Line].table(table.lines)
-        if isTimed {
-            let sparklines = Sparklines(shown.map(\.counts.time))
-            lines[0].bold += "  " + sparklines.header
-            for (index, row) in shown.enumerated() { lines[index + 1].text = (lines[index + 1].text + "  " + sparklines.line(row.counts.time)).trimmedRight }
-        }
-        if histograms && isTimed {
-            for row in shown where row.counts.time.count != 0 { lines += [Line(bold: row.name)] + histogramLines(row.counts.time) }
-        }
-        let rest = called.dropFirst(shown.count).reduce(UInt64(0)) { $0 &+ $1.counts.calls }
-        let line = IntervalText.restLine(
-            called.count - shown.count, "functions", amount: " with \(grouped(rest)) calls", in: seconds == nil ? "session.json" : "functions.jsonl")
-        return lines + [line].compactMap(\.self)
-    }
-
-    /// A name's beginning and end: templates of C++ have names of hundreds of characters.
-    private func short(_ name: String) -> String {
-        let most = 60, printable = name.printable
-        return printable.count <= most ? printable : "\(printable.prefix(most - 25))…\(printable.suffix(24))"
-    }
-
-    private func amount(_ calls: UInt64, _ seconds: Double?) -> String {
-        guard let seconds else { return grouped(calls) }
-        let rate = Double(calls) / max(seconds, 1e-9)
-        return rate >= 9.95 || rate == 0 ? grouped(UInt64(rate.rounded())) : String(Double(Int(rate * 10 + 0.5)) / 10)
-    }
-
-    private func times(_ counts: FunctionCount) -> [String] {
-        let time = counts.time
-        guard time.count != 0 else { return ["-", "-", "-", "-", counts.returned == 0 ? "-" : "\(counts.selfTime)"] }
-        return [0.5, 0.99].map { time.percentile($0)?.description ?? "-" } + [IntervalText.text(time.maximum), "\(time.sum)", "\(counts.selfTime)"]
     }
 }
 

@@ -33,8 +33,13 @@ struct ObservationOptions: ParsableArguments {
     /// - Parameters:
     ///   - command: The words behind `--`.
     ///   - purpose: A verb for errors: `trace`.
-    ///   - makePlan: Makes the plan of the session, whose start it gets. The command, the start and `--bpf-statistics` are added to it.
-    func run(_ command: [String], to purpose: String, _ makePlan: (Whom, WallTime) throws -> Session.Plan) throws {
+    ///   - json: The output for people is JSON.
+    ///   - remarks: Lines that are said when the session has begun.
+    ///   - makePlan: Makes the plan of the session, whose start it gets, with its own probes and sinks. What these options say is added to it.
+    func run(
+        _ command: [String], to purpose: String, json: Bool = false, remarks: @escaping () -> [String] = { [] },
+        _ makePlan: (Whom, WallTime) throws -> Session.Plan
+    ) throws {
         try requireLimits()
         try kernel.require()
         try Output.requireStandardOutput()
@@ -43,6 +48,9 @@ struct ObservationOptions: ParsableArguments {
         let whom = try Whom(whom, command, to: purpose, children: children)
         do {
             var plan = try makePlan(whom, started)
+            plan.sinks = [Announcement { whom.leftOut + remarks() }] + programs.sinks(printingLosses: json) + plan.sinks
+            plan.length = length
+            plan.threads = whom.members.threads.tids
             plan.began = began
             plan.started = started
             plan.words = command

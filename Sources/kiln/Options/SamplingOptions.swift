@@ -10,6 +10,13 @@ struct SamplingOptions: ParsableArguments {
         ))
     var frequencyArgument: FrequencyArgument?
 
+    /// The defaults, without samples: for stacks of other kinds.
+    static func withoutSamples() throws -> SamplingOptions {
+        var options = try SamplingOptions.parse([])
+        options.frequencyArgument = FrequencyArgument(hertz: 0)
+        return options
+    }
+
     var givenFrequency: Int? { frequencyArgument?.hertz }
 
     var frequency: Int { givenFrequency ?? 99 }

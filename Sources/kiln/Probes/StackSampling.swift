@@ -83,8 +83,6 @@ final class StackSampling: Probe {
     func drain() throws -> Bool {
         try probe?.drain()
         try probe?.follow(folding.mappings)
-        let tids = members.threads.tids
-        if !tids.isEmpty, tids.allSatisfy({ access("/proc/\($0)", F_OK) != 0 }) { throw EndOfSession(.targetExited) }
         return false
     }
 

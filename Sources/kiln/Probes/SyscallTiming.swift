@@ -46,12 +46,6 @@ final class SyscallTiming: Probe {
         return MonotonicClock.now()
     }
 
-    func drain() throws -> Bool {
-        let tids = members.threads.tids
-        if !tids.isEmpty, tids.allSatisfy({ access("/proc/\($0)", F_OK) != 0 }) { throw EndOfSession(.targetExited) }
-        return false
-    }
-
     func read(into snapshot: inout Snapshot) throws {
         try probe?.read(into: &snapshot)
         if selection.callers == .cgroup { snapshot[SyscallTimes.self]?.names(ofGroups: groups) }

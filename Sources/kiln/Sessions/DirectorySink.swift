@@ -4,11 +4,23 @@ import KilnTargets
 /// Writes the files of a session: one directory for each target.
 struct DirectorySink: Sink {
     let directories: [SessionDirectory]
+    /// The files of rows in each.
+    let rows: [RowFile]
 
-    init(directories: [SessionDirectory]) { self.directories = directories }
+    init(directories: [SessionDirectory], rows: [RowFile] = []) {
+        self.directories = directories
+        self.rows = rows
+    }
+
+    /// Makes the directory `output`, or one that is named by the target.
+    init(of whom: Whom, at output: String?, started: WallTime, rows: [RowFile] = []) throws {
+        let place = try SessionPlace(output, target: fileNamePart(whom.target.name.comm), started: started)
+        self.init(directories: [try SessionDirectory(place, rows: rows)], rows: rows)
+    }
 
     /// Makes the directory `output` for one target; for several targets, one directory each inside it.
     init(of targets: [Target], at output: String?, started: WallTime, rows: [RowFile]) throws {
+        self.rows = rows
         let names = targets.map { fileNamePart($0.comm) }
         let place = try SessionPlace(output, target: names.first ?? "", started: started)
         guard targets.count > 1 else {

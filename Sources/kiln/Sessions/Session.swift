@@ -15,10 +15,12 @@ final class Session {
         /// In the order of attaching.
         let probes: [any Probe]
         /// In the order of calling.
-        let sinks: [any Sink]
-        /// The files of rows that its intervals make.
+        var sinks: [any Sink]
+        /// The files of rows that its intervals make: those of the directory.
         var rows: [RowFile] = []
-        let length: LengthOptions
+        var length = LengthOptions()
+        /// The session ends when these threads have.
+        var threads: [Int32] = []
         /// The time of kiln's start, by the monotonic and by the wall clock.
         var began = MonotonicClock.now()
         var started = WallTime()
@@ -60,11 +62,14 @@ final class Session {
     private var recorded: Nanoseconds?
     private var folding = FoldingTimes()
 
-    /// From here on, signals wait until the session reads them. The session also ends when all targets have exited.
-    init(_ plan: Plan, events: SessionEvents) throws {
+    init(_ plan: Plan, events: SessionEvents) {
         self.plan = plan
         self.events = events
         total = Snapshot(time: .zero)
+    }
+
+    /// The session ends when all targets have exited, or the command.
+    private func watchTargets() throws {
         for pid in plan.targets.flatMap(\.pids) where pid != plan.command?.pid { try events.watch(pid: pid) }
         if let command = plan.command { try events.watch(pid: command.pid) }
     }
@@ -77,6 +82,7 @@ final class Session {
             plan.command?.end()
         }
         do {
+            try watchTargets()
             if plan.keepsRunStatistics { statistics = try RunStatistics() }
             try attach()
             if let command = plan.command { try start(command, plan.words) }
@@ -155,6 +161,7 @@ final class Session {
             let drainAt = MonotonicClock.now() + (more ? .zero : plan.drainEvery)
             wait(until: [drainAt, due, end, plan.costLimit?.due].compactMap(\.self).min() ?? drainAt)
             for target in plan.targets { target.refresh() }
+            if !plan.threads.isEmpty, plan.threads.allSatisfy({ access("/proc/\($0)", F_OK) != 0 }) { self.end(.targetExited) }
             try limitCost()
             if let end, MonotonicClock.now() >= end { self.end(.duration) }
             if ending != nil { stop() }
@@ -231,7 +238,10 @@ final class Session {
             recorded = snapshot.time
         }
         let targets = plan.targets.map(\.described)
-        let lines = try targets.enumerated().map { try IntervalLines(plan.rows, at: RowMoment(counts: interval, time: time, target: $1, process: $0)) }
+        var lines: [IntervalLines] = []
+        attempts.run {
+            lines = try targets.enumerated().map { try IntervalLines(plan.rows, at: RowMoment(counts: interval, time: time, target: $1, process: $0)) }
+        }
         for sink in plan.sinks {
             attempts.run {
                 try sink.interval(

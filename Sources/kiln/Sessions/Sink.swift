@@ -90,7 +90,7 @@ struct Announcement: Sink {
     var remarks: () -> [String] = { [] }
 
     func begin(_ start: SessionStart) {
-        let titles = start.targets.map { $0.pid == 0 ? $0.comm : sessionTitle($0) }
+        let titles = start.targets.map(sessionTitle)
         say("kiln \(kilnVersion): attached to \(titles.joined(separator: ", ")); \(start.details.joined(separator: ", "))")
         for remark in remarks() { say("kiln: \(remark)") }
     }

@@ -17,6 +17,17 @@ func histogramLines(_ histogram: Histogram) -> [String] {
     }
 }
 
+extension [Line] {
+    /// A table with a column of distributions behind the others, one for each row.
+    static func table(_ table: Table, distributions: [Histogram]) -> [Line] {
+        var lines = self.table(table.lines)
+        let sparklines = Sparklines(distributions)
+        lines[0].bold += "  " + sparklines.header
+        for (row, histogram) in distributions.enumerated() { lines[row + 1].text = (lines[row + 1].text + "  " + sparklines.line(histogram)).trimmedRight }
+        return lines
+    }
+}
+
 /// The distributions of several histograms over the same powers of two, with one block character for each power.
 struct Sparklines {
     private let octaves: ClosedRange<Int>

@@ -44,18 +44,12 @@ struct IntervalText {
         guard !rows.isEmpty else { return ["no commands"] }
         let isClients =
             !rows.contains { $0.counts.phases[.service] != nil || $0.counts.phases[.wait] != nil } && rows.contains { $0.counts.phases[.total] != nil }
-        let sparklines = Sparklines(rows.map(\.service))
         var table = Table(["COMMAND", isTotal ? "calls" : "calls/s", isClients ? "total p50" : "service p50", "p90", "p99", "p99.9", "max"], leftAligned: 1)
         for row in rows {
             let percentiles = [0.5, 0.9, 0.99, 0.999].map { row.service.percentile($0)?.description ?? "-" }
             table.add([row.name.description, amount(row.counts.calls)] + percentiles + [Self.text(row.service.maximum)])
         }
-        var lines = [Line].table(table.lines)
-        lines[0].bold += "  " + sparklines.header
-        for (index, row) in rows.enumerated() {
-            lines[index + 1].text = (lines[index + 1].text + "  " + sparklines.line(row.service)).trimmedRight
-        }
-        return lines + [restLine(of: process)].compactMap { $0 }
+        return .table(table, distributions: rows.map(\.service)) + [restLine(of: process)].compactMap { $0 }
     }
 
     /// The system calls of one process on one line, the most frequent first; nil if there were none.
@@ -79,12 +73,7 @@ struct IntervalText {
         return "lost: " + interval.losses.sorted { $0.key < $1.key }.map { "\($0.value) \($0.key)" }.joined(separator: ", ")
     }
 
-    /// A number of calls: the total, or the rate per second.
-    private func amount(_ count: UInt64) -> String {
-        guard !isTotal else { return grouped(count) }
-        let rate = Double(count) / max(interval.time.seconds, 1e-9)
-        return rate >= 9.95 || rate == 0 ? grouped(UInt64(rate.rounded())) : String(Double(Int(rate * 10 + 0.5)) / 10)
-    }
+    private func amount(_ count: UInt64) -> String { callsText(count, in: isTotal ? nil : interval.time) }
 
     static func text(_ maximum: Histogram.Maximum) -> String {
         switch maximum {

@@ -1,3 +1,5 @@
+import KilnModel
+
 /// 1234567 as 1,234,567.
 func grouped(_ number: UInt64) -> String {
     var digits = Array(String(number))
@@ -11,6 +13,13 @@ func grouped(_ number: UInt64) -> String {
 
 /// `1 line`, `2,000 lines`
 func counted(_ number: UInt64, _ one: String, _ several: String) -> String { "\(grouped(number)) \(number == 1 ? one : several)" }
+
+/// A number of calls: the total, or with an interval the rate per second.
+func callsText(_ count: UInt64, in interval: Nanoseconds?) -> String {
+    guard let interval else { return grouped(count) }
+    let rate = Double(count) / max(interval.seconds, 1e-9)
+    return rate >= 9.95 || rate == 0 ? grouped(UInt64(rate.rounded())) : String(Double(Int(rate * 10 + 0.5)) / 10)
+}
 
 /// `3.4 %`; small values have two significant digits.
 func percentText(_ share: Double) -> String {

@@ -33,8 +33,8 @@ struct SessionText {
             ? sessionTitle(comm: target.comm, formerComm: target.commAtStart, pid: target.pid, ports: target.ports, container: target.container)
             : sessionTitle(target)
         var lines = [Line(bold: "Session of \(significantSeconds(record.durationS)) (\(record.ended))", "  " + title)]
-        // `kiln record` knows no commands.
-        guard record.hook != "none" else { return lines + syscallTimes(withCallers: true) + sampleLines }
+        // Sessions of `kiln redis` alone have a hook, and commands.
+        guard record.hook != "none" else { return lines + functions + syscallTimes(withCallers: true) + sampleLines }
         lines += text.histograms(process: 0) + text.tables(process: 0, waits: 10)
         lines += syscallTimes(withCallers: false)
         if let syscalls = record.syscalls, record.syscallTimes == nil {
@@ -47,6 +47,11 @@ struct SessionText {
         if let audit = record.audit { lines += auditLines(audit) }
         for step in record.costLimit?.steps ?? [] { lines.append("after \(significantSeconds(step.afterS)), beyond --max-cost: \(step.step)") }
         return lines + sampleLines + ByCommandText(record: record, top: top, tableRows: text.tableRows).lines
+    }
+
+    private var functions: [Line] {
+        guard let counted = record.functions else { return [] }
+        return FunctionText(counted, most: text.tableRows).table + FunctionText.remarks(counted)
     }
 
     private func syscallTimes(withCallers: Bool) -> [Line] {

@@ -14,36 +14,30 @@ struct SyscallText {
     /// `tid` or `cgroup` where callers are threads or control groups.
     private let header: String
 
+    /// Of an interval.
+    ///
     /// - Parameters:
     ///   - withCallers: False: all calls are of one process, which is known.
     ///   - most: The number of rows.
-    init(_ calls: [NamedCalls], interval: Nanoseconds?, withCallers: Bool = true, most: Int) {
-        rows = calls.map { Row(caller: withCallers ? Self.text($0.caller) : "", call: $0.call.description, counts: $0.counts) }
-        header = Self.header(calls.map(\.caller))
-        self.interval = interval
-        self.most = most
+    init(_ calls: [NamedCalls], interval: Nanoseconds, withCallers: Bool = true, most: Int) {
+        self.init(calls.map { ($0.caller, $0.call.description, $0.counts) }, interval, withCallers: withCallers, most)
     }
 
     /// Of a session.
     init(_ records: [SyscallTimesRecord], withCallers: Bool = true, most: Int) {
-        self.init(records.map(NamedRow.init), withCallers, most)
-    }
-
-    private struct NamedRow {
-        let caller: CallerName
-        let row: (Bool) -> Row
-
-        init(_ record: SyscallTimesRecord) {
-            let caller = CallerName(pid: record.pid, tid: record.tid, comm: record.comm ?? "", cgroup: record.cgroup, isOthers: record.others == true)
-            self.caller = caller
-            row = { Row(caller: $0 ? SyscallText.text(caller) : "", call: record.syscall + (record.abi.map { " (\($0))" } ?? ""), counts: TimedCalls(record)) }
+        let calls = records.map { record in
+            (
+                CallerName(pid: record.pid, tid: record.tid, comm: record.comm ?? "", cgroup: record.cgroup, isOthers: record.others == true),
+                record.syscall + (record.abi.map { " (\($0))" } ?? ""), TimedCalls(record)
+            )
         }
+        self.init(calls, nil, withCallers: withCallers, most)
     }
 
-    private init(_ named: [NamedRow], _ withCallers: Bool, _ most: Int) {
-        rows = named.map { $0.row(withCallers) }
-        header = Self.header(named.map(\.caller))
-        interval = nil
+    private init(_ calls: [(caller: CallerName, call: String, counts: TimedCalls)], _ interval: Nanoseconds?, withCallers: Bool, _ most: Int) {
+        rows = calls.map { Row(caller: withCallers ? Self.text($0.caller) : "", call: $0.call, counts: $0.counts) }
+        header = Self.header(calls.map(\.caller))
+        self.interval = interval
         self.most = most
     }
 
@@ -62,7 +56,6 @@ struct SyscallText {
     var table: [Line] {
         guard !rows.isEmpty else { return ["no system calls"] }
         let shown = Array(rows.prefix(most)), withCallers = shown.contains { !$0.caller.isEmpty }
-        let sparklines = Sparklines(shown.map(\.counts.latency))
         var table = Table(
             (withCallers ? [header] : []) + ["CALL", interval == nil ? "calls" : "calls/s", "errors", "EAGAIN", "p50", "p90", "p99", "max", "time"],
             leftAligned: withCallers ? 2 : 1)
@@ -71,14 +64,12 @@ struct SyscallText {
             table.add(
                 (withCallers ? [row.caller] : [])
                     + [row.call, amount(counts.calls), amount(counts.errors &- counts.again, orBlank: true), amount(counts.again, orBlank: true)] + percentiles
-                    + [maximum(counts.latency.maximum), counts.time.description])
+                    + [IntervalText.text(counts.latency.maximum), counts.time.description])
         }
-        var lines = [Line].table(table.lines)
-        lines[0].bold += "  " + sparklines.header
-        for (index, row) in shown.enumerated() { lines[index + 1].text = (lines[index + 1].text + "  " + sparklines.line(row.counts.latency)).trimmedRight }
         let rest = rows.dropFirst(most), calls = rest.map(\.counts.calls).saturatingSum
         let file = interval == nil ? "session.json" : "syscalls.jsonl"
-        return lines + [IntervalText.restLine(rest.count, "rows", amount: " with \(grouped(calls)) calls", in: file)].compactMap { $0 }
+        return .table(table, distributions: shown.map(\.counts.latency))
+            + [IntervalText.restLine(rest.count, "rows", amount: " with \(grouped(calls)) calls", in: file)].compactMap { $0 }
     }
 
     /// Errors by errno, and calls that did not begin and return in the session.
@@ -97,8 +88,7 @@ struct SyscallText {
         ] {
             var sums: [String: PartialCalls] = [:]
             for row in rows where row.counts[keyPath: calls].count != 0 {
-                sums[row.call, default: PartialCalls()].count &+= row.counts[keyPath: calls].count
-                sums[row.call, default: PartialCalls()].time = (sums[row.call]?.time ?? .zero) + row.counts[keyPath: calls].time
+                sums[row.call, default: PartialCalls()].add(row.counts[keyPath: calls])
             }
             if let line = list(title, sums.map { ($0.key, $0.value.count, $0.value.time) }) { lines.append(line) }
         }
@@ -121,22 +111,7 @@ struct SyscallText {
         }
     }
 
-    /// A number of calls: the total, or the rate per second.
-    private func amount(_ count: UInt64, orBlank: Bool = false) -> String {
-        if orBlank && count == 0 { return "" }
-        guard let interval else { return grouped(count) }
-        let rate = Double(count) / max(interval.seconds, 1e-9)
-        return rate >= 9.95 || rate == 0 ? grouped(UInt64(rate.rounded())) : String(Double(Int(rate * 10 + 0.5)) / 10)
-    }
-
-    private func maximum(_ maximum: Histogram.Maximum) -> String {
-        switch maximum {
-        case .none: "-"
-        case .exact(let longest): longest.description
-        case .atMost(let edge): "<=" + edge.description
-        case .beyond(let limit): ">" + limit.description
-        }
-    }
+    private func amount(_ count: UInt64, orBlank: Bool = false) -> String { orBlank && count == 0 ? "" : callsText(count, in: interval) }
 }
 
 /// `kiln syscalls` as tables on standard output: after each interval, and at the end for the whole session.

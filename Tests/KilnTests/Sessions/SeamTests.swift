@@ -74,7 +74,7 @@ extension KernelTests {
                 targets: [try SessionTarget(target)], probes: [probe], sinks: [listener], length: try LengthOptions.parse(["--duration", "30"])
             )
             plan.interval = Nanoseconds(300_000_000)
-            let session = try kiln.Session(plan, events: try SessionEvents())
+            let session = kiln.Session(plan, events: try SessionEvents())
             kill(pid, SIGCONT)
             try session.run()
             #expect(listener.details == ["counting switches", "for 30.0 s"])
