@@ -15,8 +15,8 @@
 #include "include/kiln_functions.h"
 
 #define NO_CALL 0 /* a call is its index in open_calls + 1; a chunk its index + 1 */
-#define CHUNK 64    /* calls that stand next to each other in `open_calls` */
-#define CHUNKS 4096 /* for all stacks together: 262,144 open calls, 12 MiB */
+#define CHUNK 16     /* calls that stand next to each other in `open_calls` */
+#define CHUNKS 16384 /* for all stacks together, of which each has one at least: 262,144 open calls, 12 MiB */
 #define BUCKETS 256
 
 /* A call that has not returned. */

@@ -4,6 +4,7 @@
 #define KILN_FUNCTIONS_H
 
 #include "kiln_histogram.h"
+#include "kiln_members.h"
 
 #pragma clang diagnostic push
 #pragma clang diagnostic error "-Wpadded" /* no hidden bytes in what both sides share */
@@ -46,13 +47,13 @@ struct kiln_function_variables {
 };
 
 #define KILN_FUNCTION_LOSSES(X) \
-	X(CALL_STACKS_FULL, "call_stacks_full", "calls that were counted and not timed: too many calls (262,144) or stacks with open calls were there") \
+	X(CALL_STACKS_FULL, "call_stacks_full", "calls that were counted and not timed: more than 262,144 calls were open, or on more than 16,384 stacks") \
 	X(UNKNOWN_STACKS, "unknown_stacks", "calls and returns that were not timed: it could not be told which stack the thread runs on, or the stack could not be read") \
 	X(RETURNS_WITHOUT_ENTRY, "returns_without_entry", \
-		"returns of calls whose beginning was not timed: they began before the session, or their thread ran on another stack meanwhile") \
+		"returns of calls whose beginning was not timed: they began before the session or found no room, or their thread ran on another stack meanwhile") \
 	X(CALLS_NESTED_TOO_DEEP, "calls_nested_too_deep", \
 		"calls that were counted and not timed: the kernel follows at most 64 probed returns of a thread") \
-	X(FUNCTION_DESCENDANTS_MAP_FULL, "descendants_map_full", "descendants beyond the first 65,536 that live at a time: not followed") \
+	KILN_DESCENDANT_LOSS(X, FUNCTION_DESCENDANTS_MAP_FULL) \
 	X(FUNCTIONS_WITHOUT_TIMES, "functions_without_times", "returns that were not timed: more than 8,192 functions returned")
 
 enum kiln_function_loss {

@@ -40,6 +40,10 @@ enum kiln_flight_state {
 
 #define KILN_FLIGHT_ROWS 8 /* a power of two */
 
+/* The loss of a call, for the losses of each object that follows calls. `symbol` is the object's own. */
+#define KILN_FLIGHT_LOSS(X, symbol) \
+	X(symbol, "calls_not_followed", "system calls of a thread with which the kernel could not keep anything: it had no memory")
+
 /* What is kept with each thread of the session. */
 struct kiln_in_flight {
 	__u64 entered_ns;
