@@ -92,9 +92,9 @@ public struct FunctionProbe: ~Copyable {
     private let onlyProcess: Int32?
     private let atOnce: Bool
     private var object: BPFObject
-    private let calls: BPFMap
+    let calls: BPFMap
     private let times: BPFMap
-    private let timesOfRows: BPFMap
+    let timesOfRows: BPFMap
     private let losses: BPFMap
     private let variables: UnsafeMutablePointer<kiln_function_variables>
     /// Returns before entries.

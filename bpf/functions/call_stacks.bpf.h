@@ -14,7 +14,7 @@
 #include "functions/variables.bpf.h"
 #include "include/kiln_functions.h"
 
-#define NO_CALL 0 /* a call is its index in open_calls + 1; a chunk its index + 1 */
+#define NO_CALL 0    /* a call is its index in open_calls + 1; a chunk its index + 1 */
 #define CHUNK 16     /* calls that stand next to each other in `open_calls` */
 #define CHUNKS 16384 /* for all stacks together, of which each has one at least: 262,144 open calls, 12 MiB */
 #define BUCKETS 256
@@ -32,13 +32,13 @@ struct open_call {
 };
 
 struct call_stack {
-	__u64 low, high; /* where it lies */
-	__u64 seen;      /* the stack pointer, the last time */
-	__u64 returned;  /* where the last calls returned; 0: another began since */
-	__u32 top;       /* the latest open call */
-	__u32 first;     /* chunk */
-	__u32 is_guess;  /* the mapping could not be looked up */
-	__u32 has_others; /* the thread has laid stacks aside */
+	__u64 low, high;        /* where it lies */
+	__u64 seen;             /* the stack pointer, the last time */
+	__u64 returned;         /* where the last calls returned; 0: another began since */
+	__u32 top;              /* the latest open call */
+	__u32 first;            /* chunk */
+	__u32 is_guess;         /* the mapping could not be looked up */
+	__u32 has_others;       /* the thread has laid stacks aside */
 	__u32 buckets[BUCKETS]; /* of functions: the latest outermost open call */
 };
 

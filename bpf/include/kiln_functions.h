@@ -47,8 +47,10 @@ struct kiln_function_variables {
 };
 
 #define KILN_FUNCTION_LOSSES(X) \
-	X(CALL_STACKS_FULL, "call_stacks_full", "calls that were counted and not timed: more than 262,144 calls were open, or on more than 16,384 stacks") \
-	X(UNKNOWN_STACKS, "unknown_stacks", "calls and returns that were not timed: it could not be told which stack the thread runs on, or the stack could not be read") \
+	X(CALL_STACKS_FULL, "call_stacks_full", \
+		"calls that were counted and not timed: more than 262,144 calls were open, or on more than 16,384 stacks") \
+	X(UNKNOWN_STACKS, "unknown_stacks", \
+		"calls and returns that were not timed: it could not be told which stack the thread runs on, or the stack could not be read") \
 	X(RETURNS_WITHOUT_ENTRY, "returns_without_entry", \
 		"returns of calls whose beginning was not timed: they began before the session or found no room, or their thread ran on another stack meanwhile") \
 	X(CALLS_NESTED_TOO_DEEP, "calls_nested_too_deep", \
