@@ -287,7 +287,8 @@ static __always_inline bool lay_aside(struct call_stack *stack, struct stack_key
 }
 
 /* The stack pointer lies outside of what was known of the thread's stack: it runs on another one, or more is known of this one now. False: it isn't
- * known on which, or there is no room, counted: a call that finds none where it begins is not counted again where it returns. Not a global function: Linux 6.1 takes no value of a map from an argument of one. */
+ * known on which, or there is no room; either is counted, the latter once for a call. Not a global function: Linux 6.1 takes no value of a map from
+ * an argument of one. */
 static __noinline int change_stack(struct call_stack *stack, __u64 sp, bool is_beginning)
 {
 	struct task_struct *task = bpf_get_current_task_btf();

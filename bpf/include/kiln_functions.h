@@ -48,7 +48,7 @@ struct kiln_function_variables {
 
 #define KILN_FUNCTION_LOSSES(X) \
 	X(CALL_STACKS_FULL, "call_stacks_full", \
-		"calls that were counted and not timed: more than 262,144 calls were open, or on more than 16,384 stacks") \
+		"calls that were counted and not timed: too many were open; there is room for 262,144, each stack takes it by 16") \
 	X(UNKNOWN_STACKS, "unknown_stacks", \
 		"calls and returns that were not timed: it could not be told which stack the thread runs on, or the stack could not be read") \
 	X(RETURNS_WITHOUT_ENTRY, "returns_without_entry", \

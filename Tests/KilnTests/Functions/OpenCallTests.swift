@@ -138,13 +138,13 @@ extension KernelTests {
 
         /// So many functions are open at a time that some share all that they are looked for by.
         @Test func functionsAreOutermostHoweverManyOthersAreOpen() throws {
-            let count = 18 * 256
+            let count = 16 * 256 + 32  // in 256 places, of which each has 16 at least
             let links = (0..<count).map { index in
                 let next = index == 0 ? "" : "link_\(index - 1)(); "
                 return "__attribute__((noinline)) void link_\(index)(void) { \(next)asm volatile(\"\" ::: \"memory\"); }"
             }
             let fixture = try Fixture(links.joined(separator: "\n") + "\nint main() { for (int i = 0; i < 3; i++) link_\(count - 1)(); return 0; }\n")
-            let run = try FunctionRun(["link_*", "--time", "--max-cost", "100", "--", fixture.program])
+            let run = try FunctionRun(["link_*", "-i", "30", "--time", "--max-cost", "100", "--", fixture.program])
             let rows = try #require(run.record.functions).probed
             #expect(rows.count == count)
             let wrong = rows.filter { $0.calls != 3 || $0.times?.returned != 3 || $0.times?.outermost.count != 3 }
