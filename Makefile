@@ -35,6 +35,9 @@ COMPARE_PACKAGES := bpftrace libbpf-tools strace
 # Of `make bench-compare`: each takes about a minute and a half.
 ROUNDS ?= 5
 
+# A recipe that fails leaves no half-written file behind, which would pass for a finished one.
+.DELETE_ON_ERROR:
+
 .PHONY: build help deps deps-build bpf static demo format check-format test test-quick test-sanitized command-names test-kernels bench bench-compare clean
 
 build: bpf                       ## build kiln (the default); the binary is .build/release/kiln
@@ -85,11 +88,11 @@ $(OBJECTS) $(TEST_OBJECTS):
 	$(BPF_COMPILE) $(DEFINE) -c $< -o $@
 
 # Each header includes what it uses: it compiles alone, for each object. Exempt: functions that a header asks its user to define, and
-# kiln_objects.h, which is for user space. losses.bpf.h and members.bpf.h count what their user names.
+# kiln_objects.h, which is for user space. losses.bpf.h and members.bpf.h, and earlier_calls.bpf.h with them, count what their user names.
 bpf/build/headers: $(BPF_HEADERS) Makefile
 	@mkdir -p $(@D)
 	@for header in $(filter-out %/kiln_objects.h,$(BPF_HEADERS)); do for define in "" -DCLIENT_SIDE -DTRACING; do \
-	  $(BPF_COMPILE) -Wno-unused-function -Wno-undefined-internal $$define $$(case $$header in bpf/common/losses.bpf.h|bpf/common/members.bpf.h) echo -DLOSS_COUNT=1 -DLOST_DESCENDANT=0;; esac) \
+	  $(BPF_COMPILE) -Wno-unused-function -Wno-undefined-internal $$define $$(case $$header in bpf/common/losses.bpf.h|bpf/common/members.bpf.h|bpf/syscalls/earlier_calls.bpf.h) echo -DLOSS_COUNT=1 -DLOST_DESCENDANT=0;; esac) \
 	    -fsyntax-only -x c $$header || exit 1; done; done
 	@touch $@
 

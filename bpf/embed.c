@@ -220,9 +220,9 @@ const char *kiln_signal_name(unsigned int number)
 	return number < sizeof signal_names / sizeof signal_names[0] ? signal_names[number] : NULL;
 }
 
-/* Those that no program sees: of calls that a signal interrupted (include/linux/errno.h). */
 static const char *const errno_names[] = {
 #include "build/errno_names.inc"
+	/* Those that no program sees: of calls that a signal interrupted (include/linux/errno.h). */
 	[512] = "ERESTARTSYS",
 	[513] = "ERESTARTNOINTR",
 	[514] = "ERESTARTNOHAND",

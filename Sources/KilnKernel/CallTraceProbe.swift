@@ -18,15 +18,7 @@ public struct CallFilter: Sendable {
         var options = kiln_call_options()
         options.slower_than_ns = slowerThan.count
         options.failed = failed ? 1 : 0
-        options.every_number = calls == nil ? 1 : 0
-        options.own_tgid = UInt32(bitPattern: getpid())
-        withUnsafeMutableBytes(of: &options.chosen) { bytes in
-            let words = bytes.bindMemory(to: UInt64.self), numbers = Int(KILN_ABI_NUMBERS)
-            for call in calls ?? [] where call.number < numbers {
-                let bit = Int(call.table.rawValue) * numbers + call.number
-                words[bit / 64] |= 1 << UInt64(bit % 64)
-            }
-        }
+        options.calls = kiln_chosen_calls(calls)
         return options
     }
 }
@@ -37,6 +29,7 @@ public struct CallTraceProbe: ~Copyable {
     private let members: Members
     private let losses: BPFMap
     private let ring: CallRing
+    private let session: UnsafeMutablePointer<kiln_call_session>
 
     /// Loads the programs; attaches none.
     public init(_ members: Members, _ filter: CallFilter = CallFilter()) throws(KernelError) {
@@ -44,7 +37,8 @@ public struct CallTraceProbe: ~Copyable {
         try members.configure(object)
         try object.setConstant(section: ".rodata.options", filter.constants)
         try object.load()
-        let losses = try object.map("losses")
+        let losses = try object.map("losses"), variables = try object.mapVariables(as: kiln_call_session.self)
+        session = variables
         ring = try CallRing(try object.map("call_ring"))
         self.object = object
         self.members = members
@@ -55,8 +49,10 @@ public struct CallTraceProbe: ~Copyable {
     @discardableResult
     public mutating func attach(withDescendants descendants: (() -> [Int32])? = nil) throws(KernelError) -> Int {
         let adopted = try members.attach(to: &object, withDescendants: descendants)
-        // Entries first: a call whose entry was not seen began before.
+        // A thread's first return without an entry is then that of a call which began before.
+        try object.run(overAllTasks: "note_earlier_calls")
         for program in ["caller_exits", "call_enters", "call_returns"] { try object.attach(program) }
+        session.pointee.began_ns = MonotonicClock.now().count
         return adopted
     }
 
@@ -100,8 +96,8 @@ extension TracedCall {
             comm: withUnsafeBytes(of: record.comm) { String(decoding: $0.prefix { $0 != 0 }, as: UTF8.self) },
             arguments: has(KILN_CALL_ARGUMENTS_LOST)
                 ? nil : withUnsafeBytes(of: record.arguments) { Array($0.bindMemory(to: UInt64.self)) },
-            entered: record.entered_ns == 0 ? nil : Nanoseconds(record.entered_ns), ended: Nanoseconds(record.ended_ns),
-            returned: has(KILN_CALL_RETURNED) ? record.returned : nil
+            entered: record.entered_ns == 0 ? nil : Nanoseconds(record.entered_ns), beganBefore: has(KILN_CALL_EARLIER),
+            ended: Nanoseconds(record.ended_ns), returned: has(KILN_CALL_RETURNED) ? record.returned : nil
         )
     }
 }

@@ -102,9 +102,9 @@ public struct SyscallTimesProbe: ~Copyable {
         guard !hasStopped, session.pointee.began_ns != 0 else { return }
         hasStopped = true
         session.pointee.ended = MonotonicClock.now().count
-        try object.run(overAllTasks: "count_calls_in_flight")
+        defer { object.detach() }
         if let turns, let watched = members.watched { try turns.setKnown(false, processes: watched.pids.count) }
-        object.detach()
+        try object.run(overAllTasks: "count_calls_in_flight")
     }
 
     public func loadedPrograms() -> [LoadedProgram] { object.loadedPrograms() }
@@ -152,15 +152,7 @@ extension kiln_syscall_options {
         caller_rows = byName && !followsTurns ? name_rows - UInt32(rows / 4) : name_rows
         failed = selection.failedOnly ? 1 : 0
         follows_turns = followsTurns ? 1 : 0
-        own_tgid = UInt32(bitPattern: getpid())
-        guard let calls = selection.calls else { return }
-        chooses = 1
-        withUnsafeMutableBytes(of: &chosen) { bytes in
-            let words = bytes.bindMemory(to: UInt64.self)
-            for call in calls where call.number < Int(KILN_ABI_NUMBERS) {
-                words[(Int(call.table.rawValue) * Int(KILN_ABI_NUMBERS) + call.number) / 64] |= 1 << UInt64(call.number % 64)
-            }
-        }
+        calls = kiln_chosen_calls(selection.calls)
     }
 }
 
@@ -171,6 +163,7 @@ extension TimedCalls {
         latency.add(slots: slots, sum: copy.pointee.latency)
         earlier.count &+= copy.pointee.earlier
         earlier.time = earlier.time + Nanoseconds(copy.pointee.earlier_ns)
+        withoutEntry &+= copy.pointee.without_entry
         unreturned.count &+= copy.pointee.unreturned
         unreturned.time = unreturned.time + Nanoseconds(copy.pointee.unreturned_ns)
         inFlight.count &+= copy.pointee.in_flight

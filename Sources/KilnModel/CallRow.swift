@@ -15,12 +15,14 @@ public struct CallRow: Codable, Sendable, Equatable {
     public var returned: Int64?
     /// The name of the error that it returned.
     public var error: String?
-    /// Absent: it began before the session.
+    /// Absent: its entry was not seen.
     public var latencyNs: UInt64?
+    /// Why `latencyNs` is absent. True: it began before the session. False: seccomp or a tracer skipped it, or it made its thread one of the session's.
+    public var beganBefore: Bool?
 
     enum CodingKeys: String, CodingKey {
         case time, pid, tid, comm, syscall, abi, arguments, returned, error
-        case latencyNs = "latency_ns"
+        case latencyNs = "latency_ns", beganBefore = "began_before"
     }
 
     /// `takes`: the arguments that the call takes; nil: it is not known which.
@@ -40,12 +42,17 @@ public struct CallRow: Codable, Sendable, Equatable {
         // The kernel keeps these numbers for errors, whatever a call returns.
         if let value = traced.returned, (-4095..<0).contains(value) { error = errnoName(Int(-value)) }
         latencyNs = traced.entered.map { (traced.ended - $0).count }
+        beganBefore = traced.entered == nil ? traced.beganBefore : nil
     }
 
     /// Everything except the time.
     public var line: String {
         let call = "\(syscall)\(abi.map { " (\($0))" } ?? "")(\(arguments?.joined(separator: ", ") ?? "..."))"
-        return "pid \(pid) tid \(tid) \(comm) \(call) = \(result) | \(latencyNs.map { Nanoseconds($0).description } ?? "began before the session")"
+        return "pid \(pid) tid \(tid) \(comm) \(call) = \(result) | \(duration)"
+    }
+
+    private var duration: String {
+        latencyNs.map { Nanoseconds($0).description } ?? (beganBefore == false ? "its entry was not seen" : "began before the session")
     }
 
     private var result: String {

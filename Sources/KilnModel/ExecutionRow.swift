@@ -35,6 +35,8 @@ public struct ExecutionRow: Codable, Sendable, Equatable {
     public var signal: String?
     public var coreDumped: Bool?
     public var ranNs: UInt64?
+    /// For people: the path, and the arguments behind the program's own name. Not in JSON.
+    private var call = ""
 
     enum CodingKeys: String, CodingKey {
         case time, pid, tid, ppid, uid, user, comm, file, interpreter, arguments, escaped, cut, unreadable, error, end, signal
@@ -73,6 +75,7 @@ public struct ExecutionRow: Codable, Sendable, Equatable {
         argumentsMissing = program.argumentCount.map { max(0, $0 - program.arguments.count) }
         let captured = program.arguments.reduce(0) { $0 + UInt64($1.count) + 1 } - (cut ? 1 : 0)
         argumentBytesMissing = program.argumentBytes.map { $0 > captured ? $0 - captured : 0 }
+        call = shownCall(of: program)
         guard program.error == 0 else {
             error = errnoName(Int(program.error))
             return
@@ -117,15 +120,16 @@ extension ExecutionRow {
         return "\(who) \(names): \(call)" + (outcome.isEmpty ? "" : " | \(outcome)")
     }
 
-    /// The path and the arguments behind the program's own name, which is shown where it is another one.
-    private var call: String {
-        var words: [String] = [file.map { shownText($0.utf8) } ?? "(path not readable)"]
-        if let own = arguments.first, let file, own != file, own != file.split(separator: "/").last.map(String.init) {
-            words.append("(as \(shownText(own.utf8)))")
+    /// From the bytes, so that what is no text is escaped once. The program's own name is shown where it is another one.
+    private func shownCall(of program: ExecutedProgram) -> String {
+        let arguments = program.argumentsOfScript
+        var words: [String] = [program.file.map { shownText($0) } ?? "(path not readable)"]
+        if let own = arguments.first, let file = program.file, own != file, own[...] != file.split(separator: UInt8(ascii: "/")).last {
+            words.append("(as \(shownText(own)))")
         }
-        words += arguments.dropFirst().map { shownText($0.utf8) }
+        words += arguments.dropFirst().map { shownText($0) }
         if let missing { words.append(missing) }
-        if let interpreter { words.append("(run by \(shownText(interpreter.utf8)))") }
+        if let interpreter = program.interpreter { words.append("(run by \(shownText(interpreter)))") }
         return words.joined(separator: " ")
     }
 

@@ -20,12 +20,15 @@ public struct FunctionBudget: Sendable {
         public var letGo: Set<Int>
     }
 
+    /// The CPU time with which the probes' time is compared: the target's, but at least the least share of a core.
+    public func base(cpu: Nanoseconds, in span: Nanoseconds) -> Double { max(Double(cpu.count), Double(span.count) * Self.leastShareOfCore) }
+
     /// - Parameters:
     ///   - costs: The time that each function's probes took in a span of time.
     ///   - cpu: The target's CPU time in it.
     public func decide(costs: [Nanoseconds], cpu: Nanoseconds, in span: Nanoseconds) -> Decision {
         let total = costs.reduce(0.0) { $0 + Double($1.count) }
-        let base = max(Double(cpu.count), Double(span.count) * Self.leastShareOfCore)
+        let base = base(cpu: cpu, in: span)
         guard total > limit * base, base > 0 else { return Decision(share: base > 0 ? total / base : 0, letGo: []) }
         // The target's own work; an estimate, so it may come out as less than nothing.
         let work = max(base - total, base * Self.leastShareOfCore)

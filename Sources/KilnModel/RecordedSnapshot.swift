@@ -16,19 +16,19 @@ extension Histogram {
 }
 
 extension TimedCalls {
-    /// The recorded numbers. Errnos that this kernel doesn't know are left out.
+    /// The recorded numbers. Names of errors that no kernel has are left out.
     public init(_ record: SyscallTimesRecord) {
         self.init()
         latency = Histogram(record.latency)
         earlier = PartialCalls(record.earlier)
+        withoutEntry = record.withoutEntry ?? 0
         unreturned = PartialCalls(record.unreturned)
         inFlight = PartialCalls(record.inFlight)
         errors = record.errors
         interrupted = record.interrupted ?? 0
-        for (name, count) in record.errnos ?? [:] { if let number = Self.errnos[name] { errnos[number] = count } }
+        for (name, count) in record.errnos ?? [:] { if let number = errnoNumber(name) { errnos[number] = count } }
     }
 
-    private static let errnos = Dictionary((1..<520).map { (errnoName($0), $0) }, uniquingKeysWith: { first, _ in first })
 }
 
 extension PartialCalls {

@@ -59,12 +59,16 @@ public struct PartialCalls: Equatable, Sendable {
     }
 }
 
-/// The numbers of one call of one caller. Each call is in one of the four: `latency`, `earlier`, `unreturned`, `inFlight`.
+/// The numbers of one call of one caller. Each call is in one of the five: `latency`, `earlier`, `withoutEntry`, `unreturned`,
+/// `inFlight`.
 public struct TimedCalls: Equatable, Sendable {
     /// Calls that began and returned in the session.
     public var latency = Histogram()
     /// Calls that returned in the session and began before.
     public var earlier = PartialCalls()
+    /// Calls that returned in the session without an entry, and so without a time: seccomp or a tracer skipped them, or they made their thread one of
+    /// the session's.
+    public var withoutEntry: UInt64 = 0
     /// Calls in which their thread ended: exit, exit_group, or by a signal.
     public var unreturned = PartialCalls()
     /// Calls that had not returned when the session ended.
@@ -79,7 +83,7 @@ public struct TimedCalls: Equatable, Sendable {
     public init() {}
 
     /// Calls that returned.
-    public var returned: UInt64 { latency.count &+ earlier.count }
+    public var returned: UInt64 { latency.count &+ earlier.count &+ withoutEntry }
     /// All calls.
     public var calls: UInt64 { returned &+ unreturned.count &+ inFlight.count }
     /// Of all calls, their time in the session.
@@ -90,6 +94,7 @@ public struct TimedCalls: Equatable, Sendable {
         var growth = TimedCalls()
         growth.latency = latency.since(before.latency)
         growth.earlier = earlier.since(before.earlier)
+        growth.withoutEntry = withoutEntry &- before.withoutEntry
         growth.unreturned = unreturned.since(before.unreturned)
         growth.inFlight = inFlight.since(before.inFlight)
         growth.errnos = errnos.grown(since: before.errnos)
@@ -101,6 +106,7 @@ public struct TimedCalls: Equatable, Sendable {
     public mutating func add(_ other: TimedCalls) {
         latency.add(other.latency)
         earlier.add(other.earlier)
+        withoutEntry &+= other.withoutEntry
         unreturned.add(other.unreturned)
         inFlight.add(other.inFlight)
         errnos.merge(other.errnos, uniquingKeysWith: &+)
@@ -190,8 +196,10 @@ public struct SyscallTimesRecord: Codable, Sendable {
     public var interrupted: UInt64?
     /// Of calls that began and returned in the session.
     public var latency: LatencyRecord
-    /// Calls that returned and had begun before the session; absent if there are none, as the next two.
+    /// Calls that returned and had begun before the session; absent if there are none, as the next three.
     public var earlier: Partial?
+    /// Calls that returned without an entry that was seen, and so without a time.
+    public var withoutEntry: UInt64?
     /// Calls in which their thread ended.
     public var unreturned: Partial?
     /// Calls that had not returned when the session ended.
@@ -199,6 +207,7 @@ public struct SyscallTimesRecord: Codable, Sendable {
 
     enum CodingKeys: String, CodingKey {
         case pid, tid, comm, cgroup, others, syscall, abi, count, errors, errnos, interrupted, latency, earlier, unreturned, inFlight = "in_flight"
+        case withoutEntry = "without_entry"
     }
 
     public init(_ calls: NamedCalls) {
@@ -216,6 +225,7 @@ public struct SyscallTimesRecord: Codable, Sendable {
         interrupted = counts.interrupted == 0 ? nil : counts.interrupted
         latency = LatencyRecord(counts.latency)
         earlier = Partial(counts.earlier)
+        withoutEntry = counts.withoutEntry == 0 ? nil : counts.withoutEntry
         unreturned = Partial(counts.unreturned)
         inFlight = Partial(counts.inFlight)
     }

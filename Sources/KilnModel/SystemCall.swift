@@ -62,3 +62,11 @@ public struct SystemCall: Hashable, Comparable, Sendable, CustomStringConvertibl
 
 /// The name of an error that a system call returns: `EAGAIN`. Calls that a signal interrupts return some that no program sees.
 public func errnoName(_ number: Int) -> String { kiln_errno_name(UInt32(clamping: number)).map { String(cString: $0) } ?? "errno_\(number)" }
+
+/// The number of a name that `errnoName` returns; nil for another text.
+func errnoNumber(_ name: String) -> Int? {
+    if name.hasPrefix("errno_") { return Int(name.dropFirst("errno_".count)) }
+    return errnoNumbers[name]
+}
+
+private let errnoNumbers = Dictionary((1..<520).map { (errnoName($0), $0) }, uniquingKeysWith: { first, _ in first })

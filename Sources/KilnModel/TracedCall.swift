@@ -9,16 +9,18 @@ public struct TracedCall: Sendable {
     public var comm: String
     /// As the registers had them; nil if they are not known. There are six, whatever the call takes.
     public var arguments: [UInt64]?
-    /// Nil: its entry was not seen, because it began before the session.
+    /// Nil: its entry was not seen, because it began before the session, seccomp or a tracer skipped it, or it made its thread one of the session's.
     public var entered: Nanoseconds?
+    /// It began before the session.
+    public var beganBefore: Bool
     /// When it returned, or its thread ended.
     public var ended: Nanoseconds
     /// Nil: its thread ended in it.
     public var returned: Int64?
 
     public init(
-        call: SystemCall, given: Int32 = 0, pid: Int32, tid: Int32, comm: String, arguments: [UInt64]?, entered: Nanoseconds?, ended: Nanoseconds,
-        returned: Int64?
+        call: SystemCall, given: Int32 = 0, pid: Int32, tid: Int32, comm: String, arguments: [UInt64]?, entered: Nanoseconds?,
+        beganBefore: Bool = false, ended: Nanoseconds, returned: Int64?
     ) {
         self.call = call
         if !call.hasNumber {
@@ -31,6 +33,7 @@ public struct TracedCall: Sendable {
         self.comm = comm
         self.arguments = arguments
         self.entered = entered
+        self.beganBefore = beganBefore
         self.ended = ended
         self.returned = returned
     }

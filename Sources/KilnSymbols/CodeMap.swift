@@ -124,13 +124,19 @@ extension CodeMap {
         }
     }
 
-    /// The functions inlined into the frame's function at its address, the innermost last.
-    func inlinedFunctions(_ frame: FrameAddress) -> [Symbol] {
+    /// Functions inlined into the frame's function at its address, and places in source code.
+    func source(_ frame: FrameAddress) -> (frames: SourceFrames, module: String)? {
         guard let placed = code(at: frame.lookupAddress), let module = placed.module, case .file(let file) = placed.source,
-            case .success(let table) = file.table(), let inlined = file.inlined,
+            case .success(let table) = file.table(),
             let address = table.address(ofFileOffset: placed.fileOffset(of: frame.lookupAddress))
-        else { return [] }
-        return inlined.names(at: address).map { .inlined(name: $0, module: module) }
+        else { return nil }
+        return (file.sourceFrames(at: address), module)
+    }
+
+    /// A frame's function, by its name `symbol`, and those that are inlined there, the innermost last.
+    func frames(_ frame: FrameAddress, named symbol: Symbol) -> [PlacedSymbol] {
+        guard let (source, module) = source(frame) else { return [PlacedSymbol(symbol: symbol)] }
+        return zip([symbol] + source.inlined.map { .inlined(name: $0, module: module) }, source.places).map { PlacedSymbol(symbol: $0, place: $1) }
     }
 }
 
@@ -155,5 +161,5 @@ public struct FoundMappings {
     public func covers(_ frame: FrameAddress) -> Bool { code.code(at: frame.lookupAddress) != nil }
 
     /// Like `Symbolizer.frames`.
-    public func frames(_ frame: FrameAddress) -> [Symbol] { [code.symbol(frame)] + code.inlinedFunctions(frame) }
+    public func frames(_ frame: FrameAddress) -> [PlacedSymbol] { code.frames(frame, named: code.symbol(frame)) }
 }

@@ -60,19 +60,21 @@ final class MappedFile {
     let identity: FileIdentity?
     /// The places of its debug file. Nil for an image, which has none.
     private let search: DebugFileSearch?
-    private let wantsInlined: Bool
+    private let wantsSource: Bool
     /// Nil if it is not wanted, or if there is no debugging information. Set when `symbols` is.
-    private(set) var inlined: InlinedFunctions?
+    private var inlined: InlinedFunctions?
+    /// Likewise, of a Go program.
+    private var goSource: GoSource?
 
     init(
-        _ file: consuming OpenFile, _ identity: FileIdentity, named name: String, search: DebugFileSearch, wantsInlined: Bool
+        _ file: consuming OpenFile, _ identity: FileIdentity, named name: String, search: DebugFileSearch, wantsSource: Bool
     ) {
         self.file = consume file
         self.image = []
         self.name = name
         self.identity = identity
         self.search = search
-        self.wantsInlined = wantsInlined
+        self.wantsSource = wantsSource
     }
 
     init(image: [UInt8], named name: String) {
@@ -81,7 +83,7 @@ final class MappedFile {
         self.name = name
         self.identity = nil
         search = nil
-        wantsInlined = false
+        wantsSource = false
     }
 
     func table() -> Result<SymbolTable, SymbolFileError> {
@@ -96,7 +98,8 @@ final class MappedFile {
         let elf = try ElfFile(reading: file, named: name)
         lazy var debugFile = search?.debugFile(of: elf, at: name) ?? .none
         let table = try SymbolTable(elf, debugFile: debugFile)
-        guard wantsInlined else { return table }
+        guard wantsSource else { return table }
+        goSource = GoSource(of: elf)
         // The file's own debugging information is preferred to that of a debug file.
         if let own = try? DebugFile(OpenFile(duplicating: file), named: name), let found = InlinedFunctions(own, shared: search?.sharedDebugFile(of: elf)) {
             inlined = found
@@ -105,6 +108,9 @@ final class MappedFile {
         }
         return table
     }
+
+    /// What the source code has at an address of the file; without names and places if that is not known.
+    func sourceFrames(at address: UInt64) -> SourceFrames { goSource?.frames(at: address) ?? inlined?.frames(at: address) ?? SourceFrames() }
 
     func unwindTable() -> Result<UnwindTable, SymbolFileError> {
         if let unwinding { return unwinding }
@@ -164,11 +170,11 @@ final class MappedFile {
 public final class SymbolStore {
     private var files: [FileIdentity: MappedFile] = [:]
     private var images: [MappedFile] = []
-    private let expandsInlined: Bool
+    private let readsSource: Bool
     private let host = try? FileTree.host()
 
-    /// `expandsInlined`: reads debugging information, too, so that `Symbolizer.frames` includes inlined functions.
-    public init(expandsInlined: Bool = false) { self.expandsInlined = expandsInlined }
+    /// `readsSource`: reads debugging information, too, so that `Symbolizer.frames` includes inlined functions and lines.
+    public init(readsSource: Bool = false) { self.readsSource = readsSource }
 
     /// The number of different files.
     public var fileCount: Int { files.count + images.count }
@@ -213,7 +219,7 @@ public final class SymbolStore {
             throw SymbolFileError(file: name, problem: .replaced)
         }
         let file = MappedFile(
-            opened, identity, named: name, search: DebugFileSearch(process: tree, host: host), wantsInlined: expandsInlined)
+            opened, identity, named: name, search: DebugFileSearch(process: tree, host: host), wantsSource: readsSource)
         files[identity] = file
         return file
     }

@@ -27,6 +27,18 @@ public enum Symbol: Equatable, Sendable {
     }
 }
 
+/// A function on a stack, and where in its source code it is.
+public struct PlacedSymbol: Equatable, Sendable {
+    public let symbol: Symbol
+    /// Of its call of the next inner function, or of the instruction that runs. Nil: not known.
+    public let place: SourcePlace?
+
+    public init(symbol: Symbol, place: SourcePlace? = nil) {
+        self.symbol = symbol
+        self.place = place
+    }
+}
+
 /// The reason why an address has no function name.
 public enum UnknownReason: Equatable, Sendable {
     /// No executable mapping of the process contains the address, often because the stack was unwound wrongly.

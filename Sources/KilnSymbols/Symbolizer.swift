@@ -140,11 +140,9 @@ public final class Symbolizer {
         }
     }
 
-    /// The same, followed by the functions that were inlined there, the innermost last. They are known if the symbol store reads debugging
+    /// The same, followed by the functions that were inlined there, the innermost last. They and places are known if the symbol store reads debugging
     /// information and the file has some.
-    public func frames(_ frame: FrameAddress) -> [Symbol] {
-        [symbolize(frame)] + code.inlinedFunctions(frame)
-    }
+    public func frames(_ frame: FrameAddress) -> [PlacedSymbol] { code.frames(frame, named: symbolize(frame)) }
 
     private func source(of mapping: Mapping) -> PlacedCode.Source {
         switch mapping.backing {

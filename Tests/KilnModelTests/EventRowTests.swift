@@ -91,6 +91,8 @@ struct EventRowTests {
         #expect(line().hasSuffix("= 0x7f0000000000 | 250 ns"))
         call.returned = nil
         call.entered = nil
+        #expect(line().hasSuffix("count=10) = ? | its entry was not seen"))
+        call.beganBefore = true
         #expect(line().hasSuffix("count=10) = ? | began before the session"))
         #expect(CallRow(call, time: "", takes: nil).arguments == ["0x3", "0x1000", "0xa", "0x0", "0x0", "0x0"])
     }

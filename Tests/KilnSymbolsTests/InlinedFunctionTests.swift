@@ -47,26 +47,37 @@ struct InlinedFunctionTests {
             text += try run("addr2line", ["-a", "-i", "-f", "-e", path] + batch)
         }
         // For each address a line that repeats it, then two lines a function, the innermost first.
-        var expected: [UInt64: [String]] = [:]
+        var expected: [UInt64: [String]] = [:], lines: [UInt64: [String]] = [:]
         var address: UInt64 = 0
         var isName = true
         for line in text.split(separator: "\n") {
             if line.hasPrefix("0x") {
                 address = try #require(UInt64(line.dropFirst(2), radix: 16))
                 expected[address] = []
+                lines[address] = []
                 isName = true
             } else {
-                if isName { expected[address]?.insert(String(line), at: 0) }
+                if isName {
+                    expected[address]?.insert(String(line), at: 0)
+                } else {
+                    // /folder/file.c:12 (discriminator 3)
+                    let place = line.split(separator: " ")[0].split(separator: "/").last.map(String.init) ?? ""
+                    lines[address]?.insert(place, at: 0)
+                }
                 isName.toggle()
             }
         }
-        var longest = 0
+        var longest = 0, sameLines = 0
         for address in addresses {
             let chain = try #require(expected[address])
             // The first one is the function itself.
             #expect(inlined.names(at: address) == Array(chain.dropFirst()), "at \(String(address, radix: 16))", sourceLocation: sourceLocation)
             longest = max(longest, chain.count - 1)
+            // addr2line writes ? or 0 where it knows no line.
+            let places = inlined.frames(at: address)?.places.map { $0?.text ?? "?" }, known = lines[address]?.map { $0.hasSuffix(":?") || $0.hasSuffix(":0") ? "?" : $0 }
+            if places == known { sameLines += 1 }
         }
+        #expect(sameLines >= addresses.count * 99 / 100, "\(sameLines) of \(addresses.count) have the lines of addr2line", sourceLocation: sourceLocation)
         return (longest, addresses.count)
     }
 
@@ -219,4 +230,9 @@ struct InlinedFunctionTests {
         }
         #expect(named > 0 && nameless > 0)
     }
+}
+
+extension InlinedFunctions {
+    /// Only the names.
+    func names(at address: UInt64) -> [String] { frames(at: address)?.inlined ?? [] }
 }

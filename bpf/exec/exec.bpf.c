@@ -7,17 +7,15 @@
  *
  * Limits: a failed execution of x32 programs is not seen; of one that was interrupted, the kernel makes the same call again. */
 #include "common/bpf.h"
+#include "common/system_calls.bpf.h"
 #include "exec/losses.bpf.h"
 #include "common/members.bpf.h"
 #include "exec/records.bpf.h"
 
 char LICENSE[] SEC("license") = "Dual BSD/GPL";
 
-#define TS_COMPAT 2
 #define SIGNAL_GROUP_EXIT 4
 #define FIRST_INTERNAL_ERROR 512 /* ERESTARTSYS: no caller sees it */
-
-enum { NR_execve = 59, NR_execveat = 322, NR_ia32_execve = 11, NR_ia32_execveat = 358 };
 
 /* ---- programs that end -------------------------------------------------------------------------------------------- */
 
@@ -141,8 +139,8 @@ int BPF_PROG(call_returned, struct pt_regs *regs, long result)
 	if (result >= 0 || result <= -FIRST_INTERNAL_ERROR)
 		return 0;
 	compat = task->thread_info.status & TS_COMPAT;
-	at = number == (compat ? NR_ia32_execveat : NR_execveat);
-	if (!at && number != (compat ? NR_ia32_execve : NR_execve))
+	at = number == (compat ? NR_execveat_32_BIT : NR_execveat);
+	if (!at && number != (compat ? NR_execve_32_BIT : NR_execve))
 		return 0;
 	if (!find_membership(&member, task))
 		return 0;

@@ -16,7 +16,7 @@ struct {
 	__uint(max_entries, KILN_EXEC_RING_BYTES);
 } exec_ring SEC(".maps");
 
-/* The record that is being made: the programs here are none that interrupt each other. */
+/* Scratch for the current record: these programs never interrupt each other. */
 struct {
 	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
 	__uint(max_entries, 1);

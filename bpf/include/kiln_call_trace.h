@@ -3,7 +3,7 @@
 #ifndef KILN_CALL_TRACE_H
 #define KILN_CALL_TRACE_H
 
-#include "kiln_in_flight.h"
+#include "kiln_call_numbers.h"
 #include "kiln_members.h"
 
 #pragma clang diagnostic push
@@ -16,20 +16,24 @@
 struct kiln_call_options {
 	__u64 slower_than_ns; /* only calls that take as long */
 	__u32 failed;         /* only calls that return an errno */
-	__u32 every_number;   /* all numbers, even those of no call; `chosen` is not read */
-	__u32 own_tgid;       /* of kiln, which traces none of its own calls */
 	__u32 reserved;
-	__u64 chosen[KILN_ABI_COUNT][KILN_ABI_NUMBERS / 64]; /* a bit for each number */
+	struct kiln_chosen_calls calls;
+};
+
+/* Variables that both sides use while programs run. */
+struct kiln_call_session {
+	__u64 began_ns; /* 0: not yet. What returned before has no record. Written by user space, once */
 };
 
 enum kiln_call_flag {
 	KILN_CALL_RETURNED = 1 << 0,       /* otherwise its thread ended in it */
 	KILN_CALL_ARGUMENTS_LOST = 1 << 1, /* of an exec whose entry was not seen */
+	KILN_CALL_EARLIER = 1 << 2,        /* it began before the session */
 };
 
 /* Times are CLOCK_MONOTONIC. */
 struct kiln_call_record {
-	__u64 entered_ns; /* 0: its entry was not seen: it began before the session */
+	__u64 entered_ns; /* 0: its entry was not seen: it began before the session, was skipped by seccomp or a tracer, or made its thread a member */
 	__u64 ended_ns;
 	__s64 returned;
 	__u32 call;   /* KILN_CALL() */

@@ -4,7 +4,7 @@
 #define KILN_SYSCALL_TIMES_H
 
 #include "kiln_histogram.h"
-#include "kiln_in_flight.h"
+#include "kiln_call_numbers.h"
 #include "kiln_members.h"
 
 #pragma clang diagnostic push
@@ -20,16 +20,14 @@ enum kiln_syscall_callers {
 
 /* What user space chooses before loading. */
 struct kiln_syscall_options {
-	__u64 slower_than_ns;                                /* only calls that take as long */
-	__u32 callers;                                       /* enum kiln_syscall_callers */
-	__u32 failed;                                        /* only calls that return an errno */
-	__u32 chooses;                                       /* only calls that `chosen` has */
-	__u32 follows_turns;                                 /* writes the beginnings of event loop turns */
-	__u32 own_tgid;                                      /* of kiln, which counts none of its own calls */
-	__u32 rows;                                          /* how many there are */
-	__u32 caller_rows;                                   /* of these, those that callers may take; */
-	__u32 name_rows;                                     /* those that callers and names may take: the rest is kept for calls */
-	__u64 chosen[KILN_ABI_COUNT][KILN_ABI_NUMBERS / 64]; /* a bit for each number */
+	__u64 slower_than_ns; /* only calls that take as long */
+	__u32 callers;        /* enum kiln_syscall_callers */
+	__u32 failed;         /* only calls that return an errno */
+	__u32 follows_turns;  /* writes the beginnings of event loop turns */
+	__u32 rows;           /* how many there are */
+	__u32 caller_rows;    /* of these, those that callers may take; */
+	__u32 name_rows;      /* those that callers and names may take: the rest is kept for calls */
+	struct kiln_chosen_calls calls;
 };
 
 /* Variables that both sides use while programs run. */
@@ -60,12 +58,14 @@ struct kiln_caller_name {
 	__u64 thread[KILN_COMM_BYTES / 8]; /* of the thread */
 };
 
-/* Row of `syscall_times`; one copy for each possible CPU. A call is in one of the four: slots, earlier, unreturned, in_flight. */
+/* Row of `syscall_times`; one copy for each possible CPU. A call is in one of the five: slots, earlier, without_entry, unreturned,
+ * in_flight. */
 struct kiln_syscall_times {
 	__u64 slots[KILN_HISTOGRAM_SLOTS + 1]; /* of calls that began and returned in the session */
 	struct kiln_latency_sum latency;
 	__u64 earlier; /* returned in the session and began before; their time in it */
 	__u64 earlier_ns;
+	__u64 without_entry; /* returned in the session, and their entry was not seen: skipped by seccomp or a tracer, or made their thread a member */
 	__u64 unreturned; /* the thread ended in the call: exit, exit_group, a signal */
 	__u64 unreturned_ns;
 	__u64 in_flight; /* had not returned when the session ended; their time in it */

@@ -3,6 +3,7 @@
 #ifndef KILN_CALLS_BPF_H
 #define KILN_CALLS_BPF_H
 
+#include "common/system_calls.bpf.h"
 #include "requests/variant.h"
 #include "requests/sync.bpf.h"
 
@@ -11,7 +12,6 @@
 #define MSG_ERRQUEUE 0x2000
 #define S_IFMT 0170000
 #define S_IFSOCK 0140000
-#define TS_COMPAT 2
 #define IOVECS_AT_ONCE 8
 /* A send of this size or more may be a piece of a response: servers send from buffers of 16 KiB (redis before 7.0) and more. */
 #define REPLY_CHUNK (16 << 10)

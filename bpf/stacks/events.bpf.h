@@ -91,7 +91,7 @@ static __always_inline bool is_wanted_call(__u32 event)
 /* For what a return of a system call stands: for itself, or for the time that the call took. 0: the programs that count calls have not counted it. */
 static __always_inline __u64 amount_of_call(__u32 event)
 {
-	struct kiln_in_flight *flight;
+	struct call_in_flight *flight;
 
 	if (!(event_options.counted_calls >> event & 1))
 		return 1;
@@ -105,7 +105,7 @@ static __always_inline __u64 amount_of_call(__u32 event)
 /* Of a call that was counted the kernel's frames are only those of its tracepoint. */
 static __always_inline __u64 frame_of_call(__u32 event)
 {
-	struct kiln_in_flight *flight;
+	struct call_in_flight *flight;
 
 	if (!(event_options.counted_calls >> event & 1))
 		return 0;

@@ -9,16 +9,14 @@
 #define LOST_DESCENDANT KILN_LOST_CALL_TRACE_DESCENDANTS_MAP_FULL
 #include "common/losses.bpf.h"
 #include "common/members.bpf.h"
+#include "syscalls/earlier_calls.bpf.h"
 #include "syscalls/in_flight.bpf.h"
 
 char LICENSE[] SEC("license") = "Dual BSD/GPL";
 
-#define MAX_ERRNO 4095
-
 const volatile struct kiln_call_options options SEC(".rodata.options");
 
-/* When a program here ran first: what began before has taken at least the time since. */
-__u64 began_ns;
+struct kiln_call_session session;
 
 /* struct kiln_call_record. User space is never woken but looks 50 times a second; full: calls_lost. */
 struct {
@@ -37,25 +35,6 @@ struct {
 	__type(key, int);
 	__type(value, struct call_arguments);
 } exec_arguments SEC(".maps");
-
-static __always_inline bool is_chosen(__u32 call)
-{
-	__u32 abi = KILN_CALL_ABI(call), number = KILN_CALL_NUMBER(call);
-
-	if (options.every_number)
-		return true;
-	/* What is checked is what is used. */
-	barrier_var(abi);
-	barrier_var(number);
-	if (abi >= KILN_ABI_COUNT || number >= KILN_ABI_NUMBERS)
-		return false;
-	return options.chosen[abi][number / 64] >> (number & 63) & 1;
-}
-
-static __always_inline bool is_own(const struct task_struct *task)
-{
-	return (__u32)task->tgid == options.own_tgid;
-}
 
 /* From the saved registers, where a call leaves them. */
 static __always_inline void read_arguments(__u64 *arguments, const struct pt_regs *regs, __u32 call)
@@ -77,23 +56,16 @@ static __always_inline void read_arguments(__u64 *arguments, const struct pt_reg
 	arguments[5] = regs->r9;
 }
 
-static __always_inline void note_beginning(__u64 now)
-{
-	if (!began_ns)
-		__sync_val_compare_and_swap(&began_ns, 0, now);
-}
-
 /* `entered`: 0: its entry was not seen. */
 static __always_inline void send_call(
 	struct task_struct *task, const struct pt_regs *regs, __u32 call, __u64 entered, long returned, __u32 flags)
 {
-	bool has_failed = flags & KILN_CALL_RETURNED && returned < 0 && returned >= -MAX_ERRNO && !is_interrupted(returned);
-	__u64 now = bpf_ktime_get_ns(), began = entered ? entered : began_ns;
+	bool failed = flags & KILN_CALL_RETURNED && has_failed(returned);
+	__u64 now = bpf_ktime_get_ns(), began = flags & KILN_CALL_EARLIER ? session.began_ns : entered;
 	struct call_arguments *kept = NULL;
 	struct kiln_call_record *r;
 
-	note_beginning(now);
-	if (options.failed && !has_failed)
+	if (!session.began_ns || (options.failed && !failed))
 		return;
 	if (options.slower_than_ns && (!began || now - began < options.slower_than_ns))
 		return;
@@ -117,7 +89,7 @@ static __always_inline void send_call(
 		kept = bpf_task_storage_get(&exec_arguments, task, NULL, 0);
 		if (kept && entered)
 			__builtin_memcpy(r->arguments, kept->at, sizeof r->arguments);
-		else if (!has_failed)
+		else if (!failed)
 			r->flags |= KILN_CALL_ARGUMENTS_LOST;
 	}
 	bpf_ringbuf_submit(r, BPF_RB_NO_WAKEUP);
@@ -128,17 +100,17 @@ int BPF_PROG(call_enters, struct pt_regs *regs, long given)
 {
 	struct task_struct *task = bpf_get_current_task_btf();
 	__u32 call = numbered_call(task, given);
-	__u8 state = KILN_FLIGHT_ENTERED;
+	__u8 state = FLIGHT_ENTERED;
 	struct call_arguments *kept;
-	struct kiln_in_flight *flight;
+	struct call_in_flight *flight;
 	struct membership member;
 
-	if (!is_chosen(call) || is_own(task) || !find_family(&member, task))
+	if (!is_chosen(&options.calls, call) || is_own(&options.calls, task) || !find_family(&member, task))
 		return 0;
 	if (has_not_begun(&member, task) || !passes_filter(task)) {
 		if (!is_exec(call))
 			return 0;
-		state = KILN_FLIGHT_OUTSIDE; /* the exec may make it a member */
+		state = FLIGHT_OUTSIDE; /* the exec may make it a member */
 	}
 	flight = follow_calls(task);
 	if (!flight) {
@@ -146,7 +118,6 @@ int BPF_PROG(call_enters, struct pt_regs *regs, long given)
 		return 0;
 	}
 	begin_call(flight, call, state);
-	note_beginning(flight->entered_ns);
 	if (is_exec(call)) {
 		kept = bpf_task_storage_get(&exec_arguments, task, NULL, BPF_LOCAL_STORAGE_GET_F_CREATE);
 		if (kept)
@@ -159,22 +130,23 @@ SEC("tp_btf/sys_exit")
 int BPF_PROG(call_returns, struct pt_regs *regs, long returned)
 {
 	struct task_struct *task = bpf_get_current_task_btf();
-	struct kiln_in_flight *flight = flight_of(task);
-	__u8 state = flight ? flight->state : KILN_FLIGHT_NONE;
+	struct call_in_flight *flight = flight_of(task);
+	__u8 state = flight ? flight->state : FLIGHT_NONE;
 	struct membership member;
 	__u32 call;
 
 	if (flight)
-		flight->state = KILN_FLIGHT_NONE;
-	if (flight && state != KILN_FLIGHT_NONE) {
-		if (state == KILN_FLIGHT_ENTERED || find_membership(&member, task))
+		flight->state = FLIGHT_NONE;
+	if (flight && (state == FLIGHT_ENTERED || state == FLIGHT_OUTSIDE)) {
+		if (state == FLIGHT_ENTERED || find_membership(&member, task))
 			send_call(task, regs, flight->call, flight->entered_ns, returned, KILN_CALL_RETURNED);
 		return 0;
 	}
-	call = call_in(task, regs, returned);
-	if (!is_chosen(call) || is_own(task) || (is_fork(call) && !returned) || !find_membership(&member, task))
+	call = state == FLIGHT_EARLIER ? call_in(task, regs, returned) : numbered_call(task, regs->orig_ax);
+	if (!is_chosen(&options.calls, call) || is_own(&options.calls, task) || (is_fork(call) && !returned) ||
+		!find_membership(&member, task))
 		return 0;
-	send_call(task, regs, call, 0, returned, KILN_CALL_RETURNED);
+	send_call(task, regs, call, 0, returned, KILN_CALL_RETURNED | (state == FLIGHT_EARLIER ? KILN_CALL_EARLIER : 0));
 	return 0;
 }
 
@@ -182,11 +154,19 @@ SEC("tp_btf/sched_process_exit")
 int BPF_PROG(caller_exits)
 {
 	struct task_struct *task = bpf_get_current_task_btf();
-	struct kiln_in_flight *flight = flight_of(task);
+	struct call_in_flight *flight = flight_of(task);
 
-	if (!flight || flight->state != KILN_FLIGHT_ENTERED)
+	if (!flight || flight->state != FLIGHT_ENTERED)
 		return 0;
-	flight->state = KILN_FLIGHT_NONE;
+	flight->state = FLIGHT_NONE;
 	send_call(task, (const struct pt_regs *)bpf_task_pt_regs(task), flight->call, flight->entered_ns, 0, 0);
+	return 0;
+}
+
+/* Before calls are seen. */
+SEC("iter/task")
+int note_earlier_calls(struct bpf_iter__task *context)
+{
+	note_earlier_call(context->task, &options.calls, KILN_LOST_CALL_NOT_FOLLOWED);
 	return 0;
 }

@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: (GPL-2.0-only OR BSD-2-Clause) */
 /* System calls with their times, by caller and call: a histogram of each, errors by errno, and calls that were in flight when the session began or
- * ended, or never returned.
+ * ended, never returned, or have no entry.
  *
- * Each call is counted once: where it returns, where its thread ends in it, or by the program that runs over all tasks when the session ends. A call
- * begins and ends with the kernel's tracepoints, so its time is without the way to them.
+ * Each call is counted once: where it returns, where its thread ends in it, or by the program that runs over all tasks when the session ends. A call's
+ * time runs from sys_enter to sys_exit, without kernel entry and exit.
  *
- * Limits: a call of a thread that becomes the session's during the call is not counted, unless it is the exec that makes it that. */
+ * A call without an entry has no time: seccomp or a tracer skipped it, or it made its thread a member. An exec that does so has one. */
 #include "common/bpf.h"
 #include "include/kiln_syscall_times.h"
 #include "requests/turns.bpf.h"
@@ -13,11 +13,11 @@
 #define LOST_DESCENDANT KILN_LOST_CALL_DESCENDANTS_MAP_FULL
 #include "common/losses.bpf.h"
 #include "common/members.bpf.h"
+#include "syscalls/earlier_calls.bpf.h"
 #include "syscalls/in_flight.bpf.h"
 
 char LICENSE[] SEC("license") = "Dual BSD/GPL";
 
-#define MAX_ERRNO 4095
 #define EAGAIN 11
 
 const volatile struct kiln_syscall_options options SEC(".rodata.options");
@@ -61,49 +61,30 @@ struct {
 
 /* ---- whose call, and whether it is asked for ---- */
 
-static __always_inline bool is_chosen(__u32 call)
-{
-	__u32 abi = KILN_CALL_ABI(call), number = KILN_CALL_NUMBER(call);
-
-	if (!options.chooses)
-		return true;
-	/* What is checked is what is used. */
-	barrier_var(abi);
-	barrier_var(number);
-	if (abi >= KILN_ABI_COUNT || number >= KILN_ABI_NUMBERS)
-		return false;
-	return options.chosen[abi][number / 64] >> (number & 63) & 1;
-}
-
 /* Filters by what a thread can change. */
 static __always_inline bool membership_changes(void)
 {
 	return filter.comm_count || filter.user_count || filter.cgroup_count;
 }
 
-static __always_inline bool is_own(const struct task_struct *task)
-{
-	return (__u32)task->tgid == options.own_tgid;
-}
-
 /* What is kept with a task that is a member, or may be one when its exec returns. NULL: neither. */
-static __always_inline struct kiln_in_flight *flight_of_member(struct task_struct *task, __u32 call, __u8 *state)
+static __always_inline struct call_in_flight *flight_of_member(struct task_struct *task, __u32 call, __u8 *state)
 {
-	struct kiln_in_flight *flight = flight_of(task);
+	struct call_in_flight *flight = flight_of(task);
 	struct membership member;
 
-	*state = KILN_FLIGHT_ENTERED;
+	*state = FLIGHT_ENTERED;
 	if (flight && flight->is_member && !membership_changes())
 		return flight;
-	if (is_own(task) || !find_family(&member, task))
+	if (is_own(&options.calls, task) || !find_family(&member, task))
 		return NULL;
 	if (has_not_begun(&member, task) || !passes_filter(task)) {
 		if (!is_exec(call)) {
 			if (flight)
-				flight->state = KILN_FLIGHT_NONE;
+				flight->state = FLIGHT_NONE;
 			return NULL;
 		}
-		*state = KILN_FLIGHT_OUTSIDE;
+		*state = FLIGHT_OUTSIDE;
 	}
 	if (!flight) {
 		flight = follow_calls(task);
@@ -111,7 +92,7 @@ static __always_inline struct kiln_in_flight *flight_of_member(struct task_struc
 			lose(KILN_LOST_CALLS_NOT_FOLLOWED, 1);
 	}
 	if (flight)
-		flight->is_member = *state == KILN_FLIGHT_ENTERED;
+		flight->is_member = *state == FLIGHT_ENTERED;
 	return flight;
 }
 
@@ -208,9 +189,9 @@ static __always_inline __u32 find_row(struct task_struct *task, __u32 call)
 }
 
 /* The rows of a thread's calls don't change, where it is counted by process or thread. */
-static __always_inline struct kiln_syscall_times *times_of(struct kiln_in_flight *flight, struct task_struct *task, __u32 call, __u32 *row)
+static __always_inline struct kiln_syscall_times *times_of(struct call_in_flight *flight, struct task_struct *task, __u32 call, __u32 *row)
 {
-	__u32 place = call * 0x9E3779B1u >> 29 & (KILN_FLIGHT_ROWS - 1);
+	__u32 place = call * 0x9E3779B1u >> 29 & (FLIGHT_ROWS - 1);
 	struct kiln_syscall_times *times;
 
 	if (options.callers <= KILN_CALLERS_THREADS && flight->rows[place].call == call + 1) {
@@ -248,20 +229,22 @@ static __always_inline void count_errno(struct kiln_syscall_times *times, __u32 
 		__sync_fetch_and_add(count, 1);
 }
 
-/* A call has returned. `took`: its time in the session; `earlier`: it began before. */
+/* A call has returned. `took`: its time in the session; `seen`: whether its entry was (enum flight_state). */
 static __always_inline void count_return(
-	struct kiln_in_flight *flight, struct task_struct *task, __u32 call, __u64 took, bool earlier, long returned)
+	struct call_in_flight *flight, struct task_struct *task, __u32 call, __u64 took, __u8 seen, long returned)
 {
-	bool has_failed = returned < 0 && returned >= -MAX_ERRNO && !is_interrupted(returned);
+	bool failed = has_failed(returned);
 	struct kiln_syscall_times *times;
 	__u32 row, slot;
 
-	if (took < options.slower_than_ns || (options.failed && !has_failed))
+	if (took < options.slower_than_ns || (options.failed && !failed))
 		return;
 	times = times_of(flight, task, call, &row);
 	if (!times)
 		return;
-	if (earlier) {
+	if (seen == FLIGHT_NONE) {
+		times->without_entry++;
+	} else if (seen == FLIGHT_EARLIER) {
 		times->earlier++;
 		times->earlier_ns += took;
 	} else {
@@ -273,7 +256,7 @@ static __always_inline void count_return(
 		if (took > times->latency.max_ns)
 			times->latency.max_ns = took;
 	}
-	if (has_failed)
+	if (failed)
 		count_errno(times, row, -returned);
 	else if (is_interrupted(returned))
 		times->interrupted++;
@@ -287,7 +270,7 @@ int BPF_PROG(call_enters, struct pt_regs *regs, long given)
 {
 	struct task_struct *task = bpf_get_current_task_btf();
 	__u32 call = numbered_call(task, given);
-	struct kiln_in_flight *flight;
+	struct call_in_flight *flight;
 	__u8 state;
 
 	if (session.ended)
@@ -295,21 +278,21 @@ int BPF_PROG(call_enters, struct pt_regs *regs, long given)
 	flight = flight_of_member(task, call, &state);
 	if (!flight)
 		return 0;
-	if (is_chosen(call) || is_exec(call))
+	if (is_chosen(&options.calls, call) || is_exec(call))
 		begin_call(flight, call, state);
 	else
-		flight->state = KILN_FLIGHT_NONE;
+		flight->state = FLIGHT_NONE;
 	return 0;
 }
 
 /* After an exec, or a renaming. */
-static __always_inline void see_new_name(struct kiln_in_flight *flight, struct task_struct *task, __u32 call)
+static __always_inline void see_new_name(struct call_in_flight *flight, struct task_struct *task, __u32 call)
 {
 	__u32 i;
 
-	if (call != NR_prctl && !is_exec(call))
+	if (!is_prctl(call) && !is_exec(call))
 		return;
-	for (i = 0; i < KILN_FLIGHT_ROWS; i++)
+	for (i = 0; i < FLIGHT_ROWS; i++)
 		flight->rows[i].call = 0; /* the thread may have another tid now, and another row of its name */
 	if (options.callers <= KILN_CALLERS_THREADS)
 		rename_caller(task);
@@ -319,48 +302,67 @@ SEC("tp_btf/sys_exit")
 int BPF_PROG(call_returns, struct pt_regs *regs, long returned)
 {
 	struct task_struct *task = bpf_get_current_task_btf();
-	struct kiln_in_flight *flight = flight_of(task);
-	__u64 began = session.began_ns, entered, now;
+	struct call_in_flight *flight = flight_of(task);
+	__u64 began = session.began_ns, entered = 0, now = 0;
 	struct membership member;
+	__u8 state = FLIGHT_NONE;
 	__u32 call;
 	int process;
-	__u8 state;
 
 	if (options.follows_turns) {
 		process = target_index(task->tgid);
 		if (process >= 0 && !(task->thread_info.status & TS_COMPAT))
 			note_turn(task, process, regs);
 	}
-	if (!flight || flight->state == KILN_FLIGHT_NONE || session.ended)
+	if (flight)
+		flight->is_counted = 0; /* otherwise the stack of the last call that was counted could be taken here */
+	if (session.ended)
 		return 0;
-	now = bpf_ktime_get_ns();
-	state = flight->state;
-	flight->state = KILN_FLIGHT_NONE;
+	if (flight) {
+		state = flight->state;
+		flight->state = FLIGHT_NONE;
+	}
+	if (state != FLIGHT_NONE)
+		now = bpf_ktime_get_ns();
 	if (!began)
 		return 0;
-	entered = flight->entered_ns;
-	call = flight->call;
-	if (state == KILN_FLIGHT_EARLIER) {
-		entered = 0;
-		call = call_in(task, regs, returned);
-		if (is_fork(call) && !returned)
-			return 0;
-	} else if (state == KILN_FLIGHT_OUTSIDE) {
-		if (!find_membership(&member, task))
+	if (flight && (state == FLIGHT_ENTERED || state == FLIGHT_OUTSIDE)) {
+		if (state == FLIGHT_OUTSIDE && !find_membership(&member, task))
 			return 0;
 		flight->is_member = 1;
+		entered = flight->entered_ns;
+		call = flight->call;
+	} else {
+		call = state == FLIGHT_EARLIER ? call_in(task, regs, returned) : numbered_call(task, regs->orig_ax);
+		if (is_fork(call) && !returned)
+			return 0;
 	}
-	if (!returned)
+	if (flight && !returned)
 		see_new_name(flight, task, call);
-	if (!is_chosen(call))
+	if (!is_chosen(&options.calls, call))
+		return 0;
+	if (state == FLIGHT_NONE) {
+		if (is_own(&options.calls, task) || !find_membership(&member, task))
+			return 0;
+		flight = follow_calls(task);
+		if (!flight) {
+			lose(KILN_LOST_CALLS_NOT_FOLLOWED, 1);
+			return 0;
+		}
+		flight->is_member = 1;
+		count_return(flight, task, call, 0, FLIGHT_NONE, returned);
+		return 0;
+	}
+	if (!flight)
 		return 0;
 	if (is_interrupted(returned) && is_ended_by_signal(task)) {
 		flight->call = call;
 		flight->entered_ns = entered;
-		flight->state = KILN_FLIGHT_ENTERED; /* its thread's end counts it */
+		flight->state = FLIGHT_ENTERED; /* its thread's end counts it */
 		return 0;
 	}
-	count_return(flight, task, call, now - (entered > began ? entered : began), entered <= began, returned);
+	count_return(flight, task, call, now - (entered > began ? entered : began), entered <= began ? FLIGHT_EARLIER : FLIGHT_ENTERED,
+		returned);
 	return 0;
 }
 
@@ -368,16 +370,16 @@ SEC("tp_btf/sched_process_exit")
 int BPF_PROG(caller_exits)
 {
 	struct task_struct *task = bpf_get_current_task_btf();
-	struct kiln_in_flight *flight = flight_of(task);
+	struct call_in_flight *flight = flight_of(task);
 	struct kiln_syscall_times *times;
 	__u64 began = session.began_ns, took;
 	__u32 row;
 
-	if (!flight || flight->state != KILN_FLIGHT_ENTERED || !began || session.ended || options.failed)
+	if (!flight || flight->state != FLIGHT_ENTERED || !began || session.ended || options.failed)
 		return 0;
-	flight->state = KILN_FLIGHT_NONE;
+	flight->state = FLIGHT_NONE;
 	took = bpf_ktime_get_ns() - (flight->entered_ns > began ? flight->entered_ns : began);
-	if (!is_chosen(flight->call) || took < options.slower_than_ns)
+	if (!is_chosen(&options.calls, flight->call) || took < options.slower_than_ns)
 		return 0;
 	times = times_of(flight, task, flight->call, &row);
 	if (!times)
@@ -390,23 +392,11 @@ int BPF_PROG(caller_exits)
 
 /* ---- calls in flight when the session begins and ends: run over all tasks of the host ---- */
 
-/* Before calls are seen. The first return of a thread whose entry isn't seen is that of a call that began before the session. */
+/* Before calls are seen. */
 SEC("iter/task")
 int note_earlier_calls(struct bpf_iter__task *context)
 {
-	struct task_struct *task = context->task;
-	struct kiln_in_flight *flight;
-	struct membership member;
-
-	if (!task || task->flags & PF_NO_CALLS || is_own(task) || !find_membership(&member, task))
-		return 0;
-	flight = follow_calls(task);
-	if (!flight) {
-		lose(KILN_LOST_CALLS_NOT_FOLLOWED, 1);
-		return 0;
-	}
-	flight->is_member = 1;
-	flight->state = KILN_FLIGHT_EARLIER;
+	note_earlier_call(context->task, &options.calls, KILN_LOST_CALLS_NOT_FOLLOWED);
 	return 0;
 }
 
@@ -423,18 +413,18 @@ int count_calls_in_flight(struct bpf_iter__task *context)
 	struct task_struct *task = context->task;
 	__u64 began = session.began_ns, ended = session.ended, entered, took;
 	struct kiln_syscall_times *times;
-	struct kiln_in_flight *flight;
+	struct call_in_flight *flight;
 	const struct pt_regs *regs;
 	__u32 call, row;
 
 	if (!task || !began || !ended)
 		return 0;
 	flight = flight_of(task);
-	if (!flight || (flight->state != KILN_FLIGHT_ENTERED && flight->state != KILN_FLIGHT_EARLIER))
+	if (!flight || (flight->state != FLIGHT_ENTERED && flight->state != FLIGHT_EARLIER))
 		return 0;
 	entered = flight->entered_ns;
 	call = flight->call;
-	if (flight->state == KILN_FLIGHT_EARLIER) {
+	if (flight->state == FLIGHT_EARLIER) {
 		regs = (const struct pt_regs *)bpf_task_pt_regs(task);
 		if (!is_inside_call(task, regs))
 			return 0;
@@ -442,7 +432,7 @@ int count_calls_in_flight(struct bpf_iter__task *context)
 		call = call_in(task, regs, 0);
 	}
 	took = ended - (entered > began ? entered : began);
-	if (entered > ended || !is_chosen(call) || took < options.slower_than_ns || options.failed)
+	if (entered > ended || !is_chosen(&options.calls, call) || took < options.slower_than_ns || options.failed)
 		return 0;
 	times = times_of(flight, task, call, &row);
 	if (!times)

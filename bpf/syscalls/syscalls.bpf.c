@@ -4,6 +4,7 @@
  * Limits: exit and exit_group never return and are not counted; rt_sigreturn has no number left when it returns.
  * Attaching puts every system call of every process on the kernel's slow path: that is what --no-syscalls saves. */
 #include "common/bpf.h"
+#include "common/system_calls.bpf.h"
 #include "include/kiln_syscalls.h"
 #include "common/targets.bpf.h"
 #include "requests/turns.bpf.h"
@@ -11,12 +12,6 @@
 #include "common/losses.bpf.h"
 
 char LICENSE[] SEC("license") = "Dual BSD/GPL";
-
-#define TS_COMPAT 2
-#define MAX_ERRNO 4095
-
-/* Of x86-64: each also returns in the child, with 0. */
-enum { NR_clone = 56, NR_fork = 57, NR_vfork = 58, NR_clone3 = 435 };
 
 /* Key: process * KILN_SYSCALL_NUMBERS + number; one value for each CPU. Written here, read and subtracted by user
  * space, never cleared. User space shrinks it to the number of processes. */
@@ -38,6 +33,7 @@ int BPF_PROG(count_syscall, struct pt_regs *regs, long ret)
 
 	if (process < 0 || number < 0)
 		return 0;
+	/* Each also returns in the child, with 0. */
 	if (!ret && (number == NR_clone || number == NR_fork || number == NR_vfork || number == NR_clone3))
 		return 0;
 	if (task->thread_info.status & TS_COMPAT) {
@@ -54,7 +50,7 @@ int BPF_PROG(count_syscall, struct pt_regs *regs, long ret)
 	if (!stats)
 		return 0;
 	stats->count++;
-	if (ret < 0 && ret >= -MAX_ERRNO)
+	if (is_errno(ret))
 		stats->errors++;
 	return 0;
 }

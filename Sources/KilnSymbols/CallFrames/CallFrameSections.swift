@@ -46,19 +46,10 @@ extension ElfFile {
 
     /// The function table of a Go program; nil for other programs. Valid for the lifetime of the ElfFile.
     func goFunctionTable() throws(SymbolFileError) -> GoFunctionTable? {
-        var table: ElfSection?
-        var text: UInt64 = 0
-        for section in try sections() where section.header.sh_type != UInt32(SHT_NOBITS) {
-            switch name(of: section) {
-            case ".gopclntab", ".data.rel.ro.gopclntab": table = section
-            case ".text": text = section.address
-            default: break
-            }
-        }
-        guard let table else { return nil }
-        let content = try content(of: table, as: ".gopclntab").pointee
+        guard let table = try goTable(sections()) else { return nil }
+        let content = try content(of: table.section, as: ".gopclntab").pointee
         let bytes = UnsafeRawBufferPointer(start: content.d_buf, count: content.d_size)
-        return GoFunctionTable(bytes, text: text)
+        return GoFunctionTable(bytes, text: table.text)
     }
 
     /// .eh_frame of a file without section headers, found by the segment with .eh_frame_hdr.

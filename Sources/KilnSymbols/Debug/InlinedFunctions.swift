@@ -1,6 +1,6 @@
 import CElfutils
 
-/// The functions inlined at an address, from a file's debugging information (DWARF), read through libdw.
+/// The functions inlined at an address, and lines, from a file's debugging information (DWARF), read through libdw.
 ///
 /// A lookup takes three steps: an index of all compilation units, built at the first lookup; an index of one unit's functions, built at the
 /// first lookup in that unit; and a walk through the one function. Split debugging information (.dwo and .dwp files) is not read.
@@ -41,14 +41,37 @@ final class InlinedFunctions {
         if let shared { dwarf_end(shared.dwarf) }
     }
 
-    /// The functions inlined at an address (an ELF virtual address), the outermost first, by their linker names. The function into which
-    /// they are inlined is not included.
-    func names(at address: UInt64) -> [String] {
-        guard let unit = units.value(at: address), let offset = functions(of: unit).value(at: address) else { return [] }
-        var names: [String] = []
+    /// What the source code has at an address (an ELF virtual address); nil if it is in no unit.
+    func frames(at address: UInt64) -> SourceFrames? {
+        guard let unit = units.value(at: address) else { return nil }
+        var frames = SourceFrames(inlined: [], places: [])
         var function = Dwarf_Die()
-        if dwarf_offdie(dwarf, offset, &function) != nil { descend(function, to: address, depth: 0, &names) }
-        return names
+        if let offset = functions(of: unit).value(at: address), dwarf_offdie(dwarf, offset, &function) != nil {
+            descend(function, to: address, depth: 0, &frames)
+        }
+        frames.places.append(line(at: address, in: unit))
+        return frames
+    }
+
+    /// The line of source code from which an instruction was made.
+    private func line(at address: UInt64, in unit: Dwarf_Off) -> SourcePlace? {
+        var entry = Dwarf_Die(), number: Int32 = 0
+        guard dwarf_offdie(dwarf, unit, &entry) != nil, let line = dwarf_getsrc_die(&entry, address), dwarf_lineno(line, &number) == 0, number > 0,
+            let file = dwarf_linesrc(line, nil, nil)
+        else { return nil }
+        return SourcePlace(file: String(cString: file), line: Int(number))
+    }
+
+    /// Where an inlined function is called.
+    private func call(of entry: inout Dwarf_Die) -> SourcePlace? {
+        var attribute = Dwarf_Attribute(), line: Dwarf_Word = 0, file: Dwarf_Word = 0, unit = Dwarf_Die()
+        guard dwarf_attr(&entry, UInt32(DW_AT_call_line), &attribute) != nil, dwarf_formudata(&attribute, &line) == 0, line > 0,
+            dwarf_attr(&entry, UInt32(DW_AT_call_file), &attribute) != nil, dwarf_formudata(&attribute, &file) == 0,
+            dwarf_diecu(&entry, &unit, nil, nil) != nil
+        else { return nil }
+        var files: OpaquePointer?, count = 0
+        guard dwarf_getsrcfiles(&unit, &files, &count) == 0, file < count, let path = dwarf_filesrc(files, Int(file), nil, nil) else { return nil }
+        return SourcePlace(file: String(cString: path), line: Int(clamping: line))
     }
 
     private func indexUnits() -> RangeIndex<Dwarf_Off> {
@@ -90,7 +113,7 @@ final class InlinedFunctions {
 
     /// Follows the blocks and inlined functions that contain the address inwards. Returns false if none does.
     @discardableResult
-    private func descend(_ parent: Dwarf_Die, to address: UInt64, depth: Int, _ names: inout [String]) -> Bool {
+    private func descend(_ parent: Dwarf_Die, to address: UInt64, depth: Int, _ frames: inout SourceFrames) -> Bool {
         guard depth < Self.deepest else { return false }
         var found = false
         forEachChild(of: parent) { child in
@@ -100,12 +123,15 @@ final class InlinedFunctions {
             }
             switch dwarf_haspc(&child, address) {
             case 1...:
-                if tag == DW_TAG_inlined_subroutine { names.append(name(of: &child) ?? "[unknown]") }
-                descend(child, to: address, depth: depth + 1, &names)
+                if tag == DW_TAG_inlined_subroutine {
+                    frames.places.append(call(of: &child))
+                    frames.inlined.append(name(of: &child) ?? "[unknown]")
+                }
+                descend(child, to: address, depth: depth + 1, &frames)
                 found = true
             case ..<0 where tag != DW_TAG_inlined_subroutine:
                 // A block without a range may contain one that has the address.
-                found = descend(child, to: address, depth: depth + 1, &names)
+                found = descend(child, to: address, depth: depth + 1, &frames)
             default: break
             }
             return !found

@@ -92,12 +92,9 @@ struct SymbolCandidates {
         self = extended
     }
 
-    /// Adds the functions of a Go program's own table, which stripping leaves. Its names together are no larger than the table, so that a hostile one, in
-    /// which many functions have one long name, takes no more memory.
+    /// Adds the functions of a Go program's own table, which stripping leaves.
     mutating func read(_ table: GoFunctionTable) {
-        let first = strings.count
         table.forEachFunction { start, end, name in
-            guard name.count <= Self.longestName, strings.count - first + name.count <= table.byteCount else { return }
             let place = strings.count
             strings.append(contentsOf: name)
             add(start: start, size: end - start, sectionEnd: end, name: place..<strings.count, .local)

@@ -31,17 +31,23 @@ struct GoFunctionTable {
     private let count: Int
     /// Offsets in the table.
     private let names: Int
+    private let units: Int
+    private let files: Int
     private let stackDeltas: Int
     private let functions: Int
     /// Function addresses have 8 bytes; otherwise they are 4-byte offsets from `textStart`.
     private let isOld: Bool
+    /// Functions have the number of their first line (Go 1.20), and inlined calls have shorter descriptions.
+    private let isNew: Bool
     private let quantum: UInt64
 
-    /// `text`: the address of .text, for tables whose own address is set by the loader. Nil if the table has no known format.
+    /// `text`: the address of the code, for tables whose own address is set by the loader. Nil if the table has no known format.
     init?(_ bytes: UnsafeRawBufferPointer, text: UInt64) {
         guard let start = bytes.baseAddress else { return nil }
         var reader = CallFrameReader(from: start, to: start + bytes.count)
-        switch reader.number(UInt32.self) {
+        let format = reader.number(UInt32.self)
+        isNew = format == 0xffff_fff1
+        switch format {
         case 0xffff_fffa: isOld = true  // Go 1.16
         case 0xffff_fff0, 0xffff_fff1: isOld = false  // Go 1.18, Go 1.20
         default: return nil
@@ -54,10 +60,11 @@ struct GoFunctionTable {
         let stored = isOld ? 0 : reader.number(UInt64.self)
         textStart = stored == 0 && !isOld ? text : stored
         names = Int(clamping: reader.number(UInt64.self))
-        reader.skip(16)
+        units = Int(clamping: reader.number(UInt64.self))
+        files = Int(clamping: reader.number(UInt64.self))
         stackDeltas = Int(clamping: reader.number(UInt64.self))
         functions = Int(clamping: reader.number(UInt64.self))
-        guard !reader.hasFailed, quantum > 0, [names, stackDeltas, functions].allSatisfy({ $0 < bytes.count }),
+        guard !reader.hasFailed, quantum > 0, [names, units, files, stackDeltas, functions].allSatisfy({ $0 < bytes.count }),
             count < (bytes.count - functions) / (isOld ? 16 : 8)
         else { return nil }
         self.start = start
@@ -80,8 +87,10 @@ struct GoFunctionTable {
         return section.bytes
     }
 
-    /// Calls `body` with the first address, the end and the name of each function.
+    /// Calls `body` with the first address, the end and the name of each function. The names together are no larger than the table, so that a
+    /// hostile one, in which many functions have one long name, takes no more memory.
     func forEachFunction(_ body: (UInt64, UInt64, UnsafeRawBufferPointer) -> Void) {
+        var size = 0
         var index = reader(at: functions)
         var entry = address(&index)
         for _ in 0..<count {
@@ -92,8 +101,99 @@ struct GoFunctionTable {
             function.skip(isOld ? 8 : 4)
             var name = reader(at: names + Int(function.number(UInt32.self)))
             let text = name.string()
-            if entry < end, !function.hasFailed, !name.hasFailed, !text.isEmpty { body(entry, end, text) }
+            if entry < end, !function.hasFailed, !name.hasFailed, !text.isEmpty, text.count <= SymbolCandidates.longestName, size + text.count <= byteCount {
+                size += text.count
+                body(entry, end, text)
+            }
             entry = end
+        }
+    }
+
+    // MARK: - Source code
+
+    /// A function in the table.
+    struct Function {
+        fileprivate let entry: UInt64
+        fileprivate let offset: Int
+    }
+
+    /// The function that covers an address; the last one of the table has no end.
+    func function(at address: UInt64) -> Function? {
+        func start(_ index: Int) -> UInt64 {
+            var entry = reader(at: functions + index * (isOld ? 16 : 8))
+            return self.address(&entry)
+        }
+        var low = 0, high = count
+        while low < high {
+            let middle = (low + high) / 2
+            if start(middle) <= address { low = middle + 1 } else { high = middle }
+        }
+        guard low > 0, low < count || address < start(count) else { return nil }
+        var entry = reader(at: functions + (low - 1) * (isOld ? 16 : 8))
+        let first = self.address(&entry)
+        let offset = isOld ? entry.number(UInt64.self) : UInt64(entry.number(UInt32.self))
+        return entry.hasFailed ? nil : Function(entry: first, offset: functions &+ Int(clamping: offset))
+    }
+
+    /// The line of source code from which the instruction at an address was made.
+    func place(at address: UInt64, in function: Function) -> SourcePlace? {
+        var fields = reader(at: function.offset)
+        fields.skip(isOld ? 8 : 4)
+        fields.skip(16)
+        let fileDeltas = fields.number(UInt32.self), lineDeltas = fields.number(UInt32.self)
+        fields.skip(4)
+        let unit = fields.number(UInt32.self)
+        guard !fields.hasFailed, let number = value(at: address, in: function, deltas: fileDeltas), number >= 0,
+            let line = value(at: address, in: function, deltas: lineDeltas), line > 0, line <= Int64(Int32.max)
+        else { return nil }
+        var place = reader(at: units &+ (Int(unit) &+ Int(number)) &* 4)
+        let offset = place.number(UInt32.self)
+        guard !place.hasFailed, offset != .max else { return nil }
+        var path = reader(at: files &+ Int(offset))
+        let text = path.string()
+        guard !path.hasFailed, !text.isEmpty, text.count <= SymbolCandidates.longestName else { return nil }
+        return SourcePlace(file: String(decoding: text, as: UTF8.self), line: Int(line))
+    }
+
+    /// The innermost inlined function at an address, and an address of the same function whose place is that of its call; nil: none is inlined there.
+    /// `functionData`: `GoModule.functionData` and what follows.
+    func inlinedCall(at address: UInt64, in function: Function, _ functionData: UnsafeRawBufferPointer?) -> (name: String, caller: UInt64)? {
+        guard !isOld, let functionData, let start = functionData.baseAddress else { return nil }
+        var fields = reader(at: function.offset)
+        fields.skip(28)
+        let deltas = fields.number(UInt32.self)
+        fields.skip(isNew ? 11 : 7)
+        let datas = fields.number(UInt8.self)
+        // Tables of numbers by address: unsafe points, stack maps, inlined calls. Then offsets of data: two of arguments and locals, one of objects, the tree.
+        guard !fields.hasFailed, deltas > 2, datas > 3 else { return nil }
+        fields.skip(8)
+        let calls = fields.number(UInt32.self)
+        fields.skip(UInt64(deltas - 3) * 4 + 12)
+        let tree = fields.number(UInt32.self)
+        guard !fields.hasFailed, tree != .max, let index = value(at: address, in: function, deltas: calls), index >= 0, index < 1 << 24 else { return nil }
+        let offset = Int(tree) + Int(index) * (isNew ? 16 : 20) + (isNew ? 4 : 12)
+        guard offset + 8 <= functionData.count else { return nil }
+        var call = CallFrameReader(from: start + offset, to: start + functionData.count)
+        let nameOffset = call.number(Int32.self), distance = call.number(Int32.self)
+        guard !call.hasFailed, nameOffset >= 0, distance >= 0 else { return nil }
+        var name = reader(at: names &+ Int(nameOffset))
+        let text = name.string()
+        guard !name.hasFailed, text.count <= SymbolCandidates.longestName else { return nil }
+        return (String(decoding: text, as: UTF8.self), function.entry &+ UInt64(distance))
+    }
+
+    /// A number that changes in the course of a function: pairs of its change and of the length of code for which it holds.
+    private func value(at address: UInt64, in function: Function, deltas: UInt32) -> Int64? {
+        guard deltas > 0 else { return nil }
+        var pairs = reader(at: stackDeltas &+ Int(deltas)), value: Int64 = -1, location = function.entry
+        while true {
+            let change = pairs.unsignedLEB()
+            if change == 0 && location != function.entry { return nil }
+            value &+= Int64(bitPattern: change >> 1) ^ -Int64(bitPattern: change & 1)
+            let length = pairs.unsignedLEB() &* quantum
+            guard !pairs.hasFailed, length > 0, length <= UInt64(Int32.max) else { return nil }
+            location &+= length
+            if address < location { return value }
         }
     }
 

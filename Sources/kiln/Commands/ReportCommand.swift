@@ -86,7 +86,7 @@ struct ReportCommand: ParsableCommand {
             case .typeMismatch(_, let context), .valueNotFound(_, let context), .dataCorrupted(let context): context.debugDescription
             @unknown default: "\(error)"
             }
-        return Failure("cannot read \(place): \(reason). Give a directory that this version's `kiln redis` wrote.")
+        return Failure("cannot read \(place): \(reason). Give a directory that this version of kiln wrote.")
     }
 }
 

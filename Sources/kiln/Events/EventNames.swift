@@ -133,13 +133,16 @@ struct EventNames {
         return .functions(file: path, places: functions.map { FunctionPlace(offset: $0.offset &+ distance) }, atReturn: atReturn)
     }
 
-    /// The place of a function without a symbol, whose name is FILE+0xSTART; nil for another name.
+    /// The place of a function without a symbol, whose name is FILE+0xSTART; nil for another name. Throws a `Failure` if no function begins there.
     private func unnamedFunction(_ name: String, in path: String) throws -> UInt64? {
         guard let file = FilePath(path).lastComponent?.string, name.hasPrefix(file + "+0x") else { return nil }
+        let found: FunctionList.Function?
         do {
-            let found = try FunctionList(of: path).select(FunctionPatterns([name])).functions.first
-            return found.flatMap { $0.obstacle == nil ? $0.offset : nil }
+            found = try FunctionList(of: path).select(FunctionPatterns([name])).functions.first
         } catch { throw Failure("cannot read the functions of \(path): \(error).") }
+        guard let found else { throw Failure("\(path) has no function that begins at \(name.dropFirst(file.count + 1)): `kiln functions --list \(path)` lists them.") }
+        if let obstacle = found.obstacle { throw Failure("\(name) can't be probed: it \(obstacle).") }
+        return found.offset
     }
 
     /// `text`: `PATH:PROVIDER:NAME`

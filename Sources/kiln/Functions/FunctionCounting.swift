@@ -16,6 +16,8 @@ final class FunctionCounting: Probe {
     /// What a call costs besides, because its stack is taken; and what stops that.
     private let stacks: (cost: Nanoseconds, stop: () -> Void)?
     private let targetCPU: () -> Nanoseconds
+    /// Whose CPU time that is, for people.
+    private let base: String
     private var probe: FunctionProbe?
     private var refusedByKernel: [Int: String] = [:]
     private var adopted = 0
@@ -35,10 +37,12 @@ final class FunctionCounting: Probe {
     ///   - refused: What was asked for and can't be probed.
     ///   - onlyProcess: The only member is this process, without what it starts.
     ///   - limit: The share of the target's CPU time that probes may take; nil: any.
-    ///   - targetCPU: The target's CPU time so far.
+    ///   - targetCPU: The CPU time so far of the processes that were named, or of the host. Their descendants' calls cost, too, but their time is not in it.
+    ///   - base: Whose CPU time that is.
     init(
         _ functions: [SessionFunction], refused: [SessionRecord.Functions.Refused], of members: Members, timing: FunctionTiming, onlyProcess: Int32? = nil,
-        descendants: (() -> [Int32])? = nil, limit: Double?, stacks: (cost: Nanoseconds, stop: () -> Void)? = nil, targetCPU: @escaping () -> Nanoseconds
+        descendants: (() -> [Int32])? = nil, limit: Double?, stacks: (cost: Nanoseconds, stop: () -> Void)? = nil, targetCPU: @escaping () -> Nanoseconds,
+        base: String
     ) {
         self.stacks = stacks
         takesStacks = stacks != nil
@@ -50,6 +54,7 @@ final class FunctionCounting: Probe {
         self.descendants = descendants
         budget = limit.map { FunctionBudget(limit: $0) }
         self.targetCPU = targetCPU
+        self.base = base
     }
 
     func load() throws(KernelError) {
@@ -92,12 +97,15 @@ final class FunctionCounting: Probe {
         return details
     }
 
-    var refusals: [String] {
-        refusedByKernel.sorted { $0.key < $1.key }.prefix(10).map { "\(functions[$0.key].recorded.name) is not counted: \($0.value)" }
-            + (refusedByKernel.count > 10 ? ["… and \(refusedByKernel.count - 10) more functions are not counted (in session.json)"] : [])
+    private func sayRefusals() {
+        for (function, reason) in refusedByKernel.sorted(by: { $0.key < $1.key }).prefix(10) {
+            say("kiln: \(functions[function].recorded.name) is not counted: \(reason)")
+        }
+        if refusedByKernel.count > 10 { say("kiln: \(refusedByKernel.count - 10) more functions are not counted: session.json has them.") }
     }
 
     func begin() throws {
+        sayRefusals()
         began = MonotonicClock.now()
         firstCPU = targetCPU()
         last = (began, firstCPU, try probe?.callCounts() ?? [])
@@ -120,7 +128,7 @@ final class FunctionCounting: Probe {
         }
         spent += spentNow.reduce(0.0) { $0 + Double($1.count) }
         let decision = budget.decide(costs: spentNow, cpu: cpu - last.cpu, in: now - last.time)
-        share = spent / max(Double((cpu - firstCPU).count), 1)
+        share = min(spent / max(budget.base(cpu: cpu - firstCPU, in: now - began), 1), 1)
         guard !decision.letGo.isEmpty else { return }
         if takesStacks, let stacks {
             takesStacks = false
@@ -145,7 +153,7 @@ final class FunctionCounting: Probe {
         let dearest = decision.letGo.sorted { (counted[$1], $0) < (counted[$0], $1) }, shown = 5
         let named = dearest.prefix(shown).map { "\(functions[$0].recorded.name) (\(grouped(counted[$0])) calls until then)" }.joined(separator: ", ")
         let more = dearest.count > shown ? " and \(dearest.count - shown) more" : ""
-        return "kiln: probes took \(percentText(min(decision.share, 1))) of the target's CPU time, more than --max-cost: after \(now - began) "
+        return "kiln: probes took \(percentText(min(decision.share, 1))) of \(base), more than --max-cost: after \(now - began) "
             + "these functions are no longer counted: \(named)\(more)"
     }
 

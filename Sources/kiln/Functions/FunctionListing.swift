@@ -72,7 +72,6 @@ struct FunctionListing {
             var text =
                 "\(part.file.name): \(counted(part.functions.count, "function")), \(grouped(UInt64(part.functions.count - refused.count))) of them can be probed"
             if !counts.isEmpty { text += "; not: " + counts.map { "\(grouped(UInt64($0.value))) \($0.key)" }.joined(separator: ", ") }
-            if part.list.isGo { text += ". A Go program" }
             return Line(text)
         }
     }
@@ -105,9 +104,9 @@ struct FunctionListing {
 }
 
 extension ChosenFunctions.OfFile {
-    /// Go takes no return probes, so its functions are timed at their return instructions, if these are known.
+    /// Functions are timed at their return instructions, if these are known.
     func returnProblem(of function: FunctionList.Function) -> ReturnPlacesError? {
-        guard list.isGo, function.obstacle == nil else { return nil }
+        guard function.obstacle == nil else { return nil }
         do throws(ReturnPlacesError) {
             _ = try list.returnPlaces(of: function)
             return nil

@@ -27,7 +27,7 @@ struct FunctionSession {
         let counting = FunctionCounting(
             functions, refused: chosen.refused, of: whom.members, timing: options.timing, onlyProcess: onlyProcess(whom), descendants: whom.descendants,
             limit: options.maxCost < 100 ? options.maxCost / 100 : nil, stacks: callers.map { callers in (Self.stackCost, { callers.detachEvents() }) },
-            targetCPU: { isWholeHost ? hostCPU() : target.cpu })
+            targetCPU: { isWholeHost ? hostCPU() : target.cpu }, base: isWholeHost ? "the host's CPU time" : "the target's CPU time")
         refusedPlaces = { [unowned counting] in counting.refusedPlaces }
         let directory = try DirectorySink(of: whom, at: options.output, started: started, rows: [.functions(recorded, areTimed: options.time)])
         let printing: any Sink =

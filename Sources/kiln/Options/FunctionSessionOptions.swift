@@ -8,8 +8,8 @@ struct FunctionSessionOptions: ParsableArguments {
 
     @Flag(
         help: ArgumentHelp(
-            "Record the stack of each call, too: callers.folded and a flamegraph of who calls.",
-            discussion: "That takes several times as long as counting. Once --max-cost lets a function go, no more stacks are taken."))
+            "Record the stack of each call, too: stacks.callers.folded, and a flamegraph of who calls, callers.svg.",
+            discussion: "That takes several times as long as counting. Where it takes more than --max-cost, stacks stop first, then functions."))
     var callers = false
 
     @Flag(
@@ -40,7 +40,7 @@ struct FunctionSessionOptions: ParsableArguments {
     @Option(
         name: .customLong("max-cost"),
         help: ArgumentHelp(
-            "Let the most called functions go when probes take more than this share of the target's CPU time; 100: never.", valueName: "percent"))
+            "Count the functions whose probes cost most no longer, when probes take more than this share of the CPU time of the target (of the host, for sessions without processes of their own); 100: never.", valueName: "percent"))
     var maxCost = 20.0
 
     func validate() throws {

@@ -24,6 +24,12 @@ struct SamplingOptions: ParsableArguments {
     @Flag(help: "Show inlined functions as frames of their own, if debugging information has them.")
     var inline = false
 
+    @Flag(
+        help: ArgumentHelp(
+            "Show the file and line of each frame, if debugging information or Go's tables have them: name (file.c:12).",
+            discussion: "A function then has a box for each of its lines."))
+    var lines = false
+
     @Flag(help: "Show each thread's name as a frame below its stacks.")
     var threads = false
 
@@ -65,7 +71,7 @@ struct SamplingOptions: ParsableArguments {
     var recordsStacks: Bool { frequency > 0 || offCPU }
 
     /// An option asks for stacks, though the frequency may be left to its default.
-    var isAskedFor: Bool { givenFrequency.map { $0 > 0 } ?? (inline || threads || noDemangle) || offCPU }
+    var isAskedFor: Bool { givenFrequency.map { $0 > 0 } ?? (inline || lines || threads || noDemangle) || offCPU }
 
     func validate() throws {
         guard (0...FrequencyArgument.most).contains(frequency) else {

@@ -43,7 +43,7 @@ final class CallTracing: Probe {
     /// Without a filter of calls, nothing means that nobody was there.
     func conclude(_ total: Snapshot) throws {
         guard filter.calls == nil && !filter.failed && filter.slowerThan == .zero, !hasDelivered, total.losses.values.allSatisfy({ $0 == 0 }) else { return }
-        throw Failure("no call was made by those that were asked for.")
+        throw Failure("no system call was made by those that were asked for: check that they run and are not idle, or trace longer (--duration).")
     }
 
     func stop() { probe?.detach() }

@@ -46,7 +46,7 @@ final class ExecTracing: Probe {
     /// Without a choice of failures, nothing means that nobody was there.
     func conclude(_ total: Snapshot) throws {
         guard filter.succeeded, !hasDelivered, total.losses.values.allSatisfy({ $0 == 0 }) else { return }
-        throw Failure("no program was executed by those that were asked for.")
+        throw Failure("no program was executed by those that were asked for: check whom to observe, or trace longer (--duration).")
     }
 
     func stop() {

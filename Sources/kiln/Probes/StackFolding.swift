@@ -11,12 +11,16 @@ final class StackFolding {
     private var symbolizers: [Int: Symbolizer] = [:]
     private let code = CodeMappings()
     private let demangling: Bool
+    private let showsInlined: Bool
+    private let showsLines: Bool
     /// Names of all stacks folded so far that can't change.
     private var lasting: [KnownFrames.Place: KnownFrames.Frame] = [:]
 
     /// Opens the targets' mapped files at once, so that names can be found after a process has ended.
     init(targets: [Int32], _ options: SamplingOptions) {
-        store = SymbolStore(expandsInlined: options.inline)
+        store = SymbolStore(readsSource: options.inline || options.lines)
+        showsInlined = options.inline
+        showsLines = options.lines
         demangling = !options.noDemangle
         for (index, pid) in targets.enumerated() { symbolizers[index] = try? Symbolizer(pid: pid, sharing: store) }
     }
@@ -61,7 +65,7 @@ final class StackFolding {
             }
             var kernel = located(frames.kernel).reversed().map { frame in
                 SystemCall(standingFor: frame.address).map { foldedSafe("\($0)") + "_[k]" }
-                    ?? known.text(of: frame, in: nil, uses) { self.named([self.kernel.symbolize($0)], in: .kernel) }
+                    ?? known.text(of: frame, in: nil, uses) { self.named([PlacedSymbol(symbol: self.kernel.symbolize($0))], in: .kernel) }
             }
             if kind != .onCPU {
                 // The program that takes the stack at a tracepoint is on top of it.
@@ -132,11 +136,14 @@ final class StackFolding {
         return named(symbolizer.frames(frame), in: .user)
     }
 
-    private func named(_ symbols: [Symbol], in space: FrameSpace) -> KnownFrames.Frame {
-        KnownFrames.Frame(
-            text: symbols.map { $0.foldedFrame(in: space, demangling: demangling) }.joined(separator: ";"),
-            unnamed: symbols.first?.unnamed.map { .init(module: $0.module, reason: $0.reason.description) },
-            lasts: symbols.first.map { if case .function = $0 { true } else { false } } ?? false
+    private func named(_ frames: [PlacedSymbol], in space: FrameSpace) -> KnownFrames.Frame {
+        let function = frames.first?.symbol
+        return KnownFrames.Frame(
+            text: frames.prefix(showsInlined ? frames.count : 1).map {
+                $0.symbol.foldedFrame(in: space, demangling: demangling, at: showsLines ? $0.place : nil)
+            }.joined(separator: ";"),
+            unnamed: function?.unnamed.map { .init(module: $0.module, reason: $0.reason.description) },
+            lasts: function.map { if case .function = $0 { true } else { false } } ?? false
         )
     }
 }

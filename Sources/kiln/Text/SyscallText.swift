@@ -83,6 +83,8 @@ struct SyscallText {
         if let line = list("errors", sums.map { ($0.key, $0.value, nil) }) { lines.append(line) }
         let interrupted = Dictionary(rows.filter { $0.counts.interrupted != 0 }.map { ($0.call, $0.counts.interrupted) }, uniquingKeysWith: &+)
         if let line = list("interrupted by a signal", interrupted.map { ($0.key, $0.value, nil) }) { lines.append(line) }
+        let skipped = Dictionary(rows.filter { $0.counts.withoutEntry != 0 }.map { ($0.call, $0.counts.withoutEntry) }, uniquingKeysWith: &+)
+        if let line = list("without an entry", skipped.map { ($0.key, $0.value, nil) }) { lines.append(line) }
         for (title, calls) in [
             ("began before the session", \TimedCalls.earlier), ("in flight when it ended", \.inFlight), ("never returned", \.unreturned),
         ] {

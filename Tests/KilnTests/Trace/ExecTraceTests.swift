@@ -312,7 +312,7 @@ extension KernelTests {
 
         @Test func aTraceInWhichNothingWasExecutedFails() throws {
             let kiln = try KilnRun(["exec", "--comm", "kiln-nobody", "-d", "0.3"], subcommand: "trace")
-            #expect(kiln.wait() == 1 && kiln.errorText.contains("kiln: no program was executed by those that were asked for."))
+            #expect(kiln.wait() == 1 && kiln.errorText.contains("kiln: no program was executed by those that were asked for"))
         }
 
         @Test func callsOf32BitProgramsAreToldAsOthers() throws {

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: (GPL-2.0-only OR BSD-2-Clause) */
-/* System calls in flight: how a call is named by a number, and what is kept of it while it runs. */
-#ifndef KILN_IN_FLIGHT_H
-#define KILN_IN_FLIGHT_H
+/* System calls: how a call is named by a number, and which are asked for. */
+#ifndef KILN_CALL_NUMBERS_H
+#define KILN_CALL_NUMBERS_H
 
 #ifdef __bpf__
 #include "common/kernel_types.h"
@@ -28,36 +28,19 @@ enum kiln_syscall_abi {
 #define KILN_CALL_NUMBER(call) ((call)&0xffff)
 #define KILN_NO_SUCH_NUMBER 0xffff /* all numbers beyond, and calls of unknown numbers that share a row */
 
-/* With KILN_CALL(): stands in a stack for the kernel's frames of a call. No address of the kernel is as low. */
+/* A frame KILN_CALL_FRAME | call replaces the kernel's frames of that system call; no kernel address is that low. */
 #define KILN_CALL_FRAME (1ULL << 32)
 
-enum kiln_flight_state {
-	KILN_FLIGHT_NONE,
-	KILN_FLIGHT_ENTERED, /* the entry was seen */
-	KILN_FLIGHT_EARLIER, /* the thread was there before the session; what it returns from first began before, too */
-	KILN_FLIGHT_OUTSIDE, /* entered by a thread that was none of the session's: an exec may make it one */
+/* The calls that are asked for. User space chooses them before loading. */
+struct kiln_chosen_calls {
+	__u32 chooses;                                     /* 0: all, even numbers of no call; `bits` are not read */
+	__u32 own_tgid;                                    /* of kiln, whose calls are never among them */
+	__u64 bits[KILN_ABI_COUNT][KILN_ABI_NUMBERS / 64]; /* one for each number */
 };
-
-#define KILN_FLIGHT_ROWS 8 /* a power of two */
 
 /* The loss of a call, for the losses of each object that follows calls. `symbol` is the object's own. */
 #define KILN_FLIGHT_LOSS(X, symbol) \
 	X(symbol, "calls_not_followed", "system calls of a thread with which the kernel could not keep anything: it had no memory")
-
-/* What is kept with each thread of the session. */
-struct kiln_in_flight {
-	__u64 entered_ns;
-	__u32 call;      /* KILN_CALL() of the call in flight, or of the last one */
-	__u8 state;      /* enum kiln_flight_state */
-	__u8 is_member;  /* the thread has been found to be the session's */
-	__u8 is_counted; /* the last call was counted, and its stack is to be taken */
-	__u8 reserved;
-	__u64 took_ns; /* of that call: its time in the session */
-	struct {
-		__u32 call; /* plus 1; 0: none */
-		__u32 row;  /* where it is counted */
-	} rows[KILN_FLIGHT_ROWS];
-};
 
 #pragma clang diagnostic pop
 
