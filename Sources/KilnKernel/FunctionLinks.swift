@@ -93,15 +93,15 @@ final class MappedCode {
 
     deinit { munmap(address, size) }
 
-    /// Whether the kernel emulates the instruction at an offset (arch/x86/kernel/uprobes.c): pushes, nops, jumps and calls. Others run in single step in a
-    /// copy, which takes a second trap; in a virtual machine some ten times as long.
+    /// Whether every kernel emulates the instruction at an offset (arch/x86/kernel/uprobes.c): pushes, jumps, calls and the nop of one byte, also behind 0x66.
+    /// Others run in single step in a copy, which takes a second trap; in a virtual machine some ten times as long. Newer kernels emulate longer nops, too.
     func isEmulated(at offset: UInt64) -> Bool {
         guard offset + 2 <= UInt64(size) else { return false }
         let code = UnsafeRawBufferPointer(start: address, count: size), first = code[Int(offset)], second = code[Int(offset) + 1]
         return switch first {
         case 0x50...0x57, 0x90, 0xe8, 0xe9, 0xeb, 0x70...0x7f: true
         case 0x41: (0x50...0x57).contains(second)
-        case 0x0f: (0x80...0x8f).contains(second) || second == 0x1f
+        case 0x0f: (0x80...0x8f).contains(second)
         case 0x66: second == 0x90
         default: false
         }

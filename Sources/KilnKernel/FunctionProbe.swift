@@ -92,33 +92,33 @@ public struct FunctionProbe: ~Copyable {
     private let onlyProcess: Int32?
     private let atOnce: Bool
     private var object: BPFObject
-    private let calls: BPFMap
+    let calls: BPFMap
     private let times: BPFMap
-    private let timesOfRows: BPFMap
+    let timesOfRows: BPFMap
     private let losses: BPFMap
     private let variables: UnsafeMutablePointer<kiln_function_variables>
     /// Returns before entries.
     private var links: [FunctionLink] = []
     /// The set of probes that counts now.
     private var set = 0
-    /// The count of a function when the present set began, less what the set had counted before; if it is no longer probed, its count.
+    /// While a function is probed, its calls are `base` plus the present set's count; afterwards `base` is its total.
     private var base: [Int64]
 
     /// Loads the programs. Counting doesn't begin yet. `onlyProcess`: the only member is this process, without what it starts; others are not trapped.
     public init(_ sites: [FunctionSite], of members: Members, timing: FunctionTiming, onlyProcess: Int32? = nil) throws(KernelError) {
         var object = try BPFObject(kiln_functions_object(), name: "functions")
         try members.configure(object)
-        let timed = timing == .none ? 0 : min(sites.count, Int(KILN_FUNCTION_TIMES_MOST))
+        // One more, for kiln's own functions that measure the cost: they share a row.
+        let timed = timing == .none ? 0 : min(sites.count, Int(KILN_FUNCTION_TIMES_MOST)) + 1
         try object.setConstant(
             section: ".rodata.options",
             kiln_function_options(
-                times: UInt32(timed), return_probes: timing == .returnProbes ? 1 : 0, one_process: onlyProcess == nil ? 0 : 1, reserved: 0))
-        // One more row, for kiln's own function that measures the cost.
+                return_probes: timing == .returnProbes ? 1 : 0, one_process: onlyProcess == nil ? 0 : 1, own_tgid: UInt32(bitPattern: getpid())))
         for map in ["function_calls", "times_of_rows"] { try object.setCapacity(ofMap: map, to: UInt32(sites.count + 1)) }
         try object.setCapacity(ofMap: "function_times", to: UInt32(max(timed, 1)))
         if timing == .none { for map in ["open_calls", "chunks", "free_chunks", "other_stacks"] { try object.setCapacity(ofMap: map, to: 1) } }
         let programs = Self.probing(timing, sites) + ["function_trapped"]
-        object.loadOnly((onlyProcess == nil ? Members.programs : []) + programs + (timing == .none ? [] : ["thread_ended"]))
+        object.loadOnly((onlyProcess == nil ? Members.programs : []) + programs + (timing == .none ? [] : Self.ending))
         let canAttachAtOnce = kiln_probe_uprobe_multi() == 0
         if canAttachAtOnce { object.attachToManyAtOnce(programs.filter { $0 != Self.ofKernel }) }
         try object.load()
@@ -149,6 +149,8 @@ public struct FunctionProbe: ~Copyable {
     }
 
     private static let ofKernel = "kernel_function_counted"
+    /// Where a thread's open calls are over.
+    private static let ending = ["thread_ended", "program_replaced"]
 
     private static func programs(_ timing: FunctionTiming) -> [String] {
         switch timing {
@@ -178,7 +180,7 @@ public struct FunctionProbe: ~Copyable {
             }
         }
         let before = times()
-        let cookie = UInt64(sites.count) | (variables.pointee.timing_set)
+        let cookie = UInt64(sites.count) | variables.pointee.timing_set | KILN_PROBE_OF_TRIAL
         var links: [FunctionLink] = []
         for program in Self.programs(timing) {
             let offsets = functions.map { program == "function_left" ? $0.at_return : $0.entry }
@@ -202,7 +204,7 @@ public struct FunctionProbe: ~Copyable {
     public mutating func attach(withDescendants descendants: (() -> [Int32])? = nil) throws(KernelError) -> (adopted: Int, refused: [Refusal]) {
         var adopted = 0
         if onlyProcess == nil { adopted = try members.attach(to: &object, withDescendants: descendants) }
-        if timing != .none { try object.attach("thread_ended") }
+        if timing != .none { for program in Self.ending { try object.attach(program) } }
         var refused: [Refusal] = []
         for (file, functions) in functionsByFile {
             let code = sites[functions[0]].isOfKernel ? nil : try MappedCode(file)

@@ -11,18 +11,18 @@
 #define BUCKET_STEPS 16 /* open functions of one bucket that are told apart */
 
 /* Take the latest call off a stack. */
-static __always_inline void take_off(struct call_stack *stack, struct kiln_open_call *call)
+static __always_inline void take_off(struct call_stack *stack, struct open_call *call)
 {
 	if (!call->is_inner)
-		stack->buckets[call->row % KILN_CALL_BUCKETS] = call->outer;
+		stack->buckets[call->row % BUCKETS] = call->outer;
 	stack->top = place_below(stack->top);
 }
 
 /* The latest call of a stack has returned. Its time is part of the call below, whoever that is. */
-static __always_inline void end_call(struct call_stack *stack, struct kiln_open_call *call, __u64 now)
+static __always_inline void end_call(struct call_stack *stack, struct open_call *call, __u64 now)
 {
 	__u64 total = now - call->entered_ns, self = total > call->children_ns ? total - call->children_ns : 0;
-	struct kiln_open_call *caller;
+	struct open_call *caller;
 
 	note_return(call->row, total, self, !call->is_inner);
 	take_off(stack, call);
@@ -34,10 +34,10 @@ static __always_inline void end_call(struct call_stack *stack, struct kiln_open_
 }
 
 /* The latest call of a stack is gone without a return. What its calls took stays theirs. */
-static __always_inline void drop_call(struct call_stack *stack, struct kiln_open_call *call)
+static __always_inline void drop_call(struct call_stack *stack, struct open_call *call)
 {
 	__u64 children = call->children_ns;
-	struct kiln_open_call *caller;
+	struct open_call *caller;
 
 	note_never_returned(call->row);
 	take_off(stack, call);
@@ -51,16 +51,18 @@ static __always_inline void drop_call(struct call_stack *stack, struct kiln_open
 /* The outermost open call of a function, or NO_CALL. */
 static __always_inline __u32 outermost_call(const struct call_stack *stack, __u32 row)
 {
-	__u32 found = stack->buckets[row % KILN_CALL_BUCKETS], i;
+	__u32 found = stack->buckets[row % BUCKETS], i;
 
 	for (i = 0; i < BUCKET_STEPS && found != NO_CALL; i++) {
-		const struct kiln_open_call *call = call_at(found);
+		const struct open_call *call = call_at(found);
 
-		if (!call || call->row == row)
+		if (!call)
 			break;
+		if (call->row == row)
+			return found;
 		found = call->outer;
 	}
-	return found;
+	return NO_CALL;
 }
 
 /* A function begins at `sp`. */
@@ -77,7 +79,7 @@ static long drop_one(__u32 step, struct beginning *at)
 {
 	struct call_stack *stack = at->stack;
 	__u32 top = stack->top;
-	struct kiln_open_call *call;
+	struct open_call *call;
 
 	if (top == NO_CALL)
 		return 1;
@@ -90,14 +92,14 @@ static long drop_one(__u32 step, struct beginning *at)
 	return top == at->last;
 }
 
-#define OPEN_CALLS_MOST (KILN_CALL_CHUNKS * CHUNK)
+#define OPEN_CALLS_MOST (CHUNKS * CHUNK)
 
 /* Drops the calls that are gone when a function begins. A function that is open at the same stack pointer has not returned either: it didn't
  * jump to itself, as far as can be told. */
 static __always_inline void drop_gone(struct beginning *at)
 {
 	struct call_stack *stack = at->stack;
-	struct kiln_open_call *call;
+	struct open_call *call;
 
 	at->last = NO_CALL;
 	call = stack->top == NO_CALL ? NULL : call_at(stack->top);
@@ -110,19 +112,19 @@ static __always_inline void drop_gone(struct beginning *at)
 		bpf_loop(OPEN_CALLS_MOST, drop_one, at, 0);
 }
 
-/* A function begins. False: no room, counted. */
-static __always_inline bool open_call(struct call_stack *stack, __u64 sp, __u64 returns_to, __u64 cookie)
+/* A function begins. */
+static __always_inline void begin_call(struct call_stack *stack, __u64 sp, __u64 returns_to, __u64 cookie)
 {
 	struct beginning at = { .stack = stack, .sp = sp, .returns_to = returns_to, .row = cookie & KILN_PROBE_ROW_MASK };
-	__u32 place, bucket = at.row % KILN_CALL_BUCKETS;
-	struct kiln_open_call *call;
+	__u32 place, bucket = at.row % BUCKETS;
+	struct open_call *call;
 
 	drop_gone(&at);
 	place = place_above(stack);
 	call = place == NO_CALL ? NULL : call_at(place);
 	if (!call) {
 		lose(KILN_LOST_CALL_STACKS_FULL, 1);
-		return false;
+		return;
 	}
 	call->sp = sp;
 	call->children_ns = 0;
@@ -137,7 +139,6 @@ static __always_inline bool open_call(struct call_stack *stack, __u64 sp, __u64 
 	stack->top = place;
 	stack->returned = 0;
 	call->entered_ns = bpf_ktime_get_ns(); /* last: kiln's own time is not the function's */
-	return true;
 }
 
 /* A function returns at `sp`. */
@@ -152,7 +153,7 @@ struct ending {
 static long end_one(__u32 step, struct ending *at)
 {
 	struct call_stack *stack = at->stack;
-	struct kiln_open_call *call;
+	struct open_call *call;
 
 	if (stack->top == NO_CALL)
 		return 1;
@@ -172,7 +173,7 @@ static long end_one(__u32 step, struct ending *at)
 static __always_inline void end_calls(struct call_stack *stack, __u64 sp, __u64 now, __u32 row)
 {
 	struct ending at = { .stack = stack, .sp = sp, .now = now, .row = row };
-	struct kiln_open_call *call = stack->top == NO_CALL ? NULL : call_at(stack->top);
+	struct open_call *call = stack->top == NO_CALL ? NULL : call_at(stack->top);
 
 	if (call && call->sp == sp && call->row == row) { /* as a rule, and then no other */
 		at.found = true;

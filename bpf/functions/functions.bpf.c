@@ -20,12 +20,19 @@ struct {
 	__type(value, struct kiln_function_calls);
 } function_calls SEC(".maps");
 
-/* Where the kernel calls the programs for one process only, it needs no asking. */
-static __always_inline bool is_of_session(void)
+/* Whether a call is one of the session's. A trial asks, too, so that it takes as long as a member's call. */
+static __always_inline bool is_of_member(__u64 cookie)
 {
+	struct task_struct *task = bpf_get_current_task_btf();
 	struct membership member;
 
-	return options.one_process || find_membership(&member, bpf_get_current_task_btf());
+	return (find_membership(&member, task) && (__u32)task->tgid != options.own_tgid) || cookie & KILN_PROBE_OF_TRIAL;
+}
+
+/* Of a call of a user function: where the kernel calls the programs for one process only, it needs no asking. */
+static __always_inline bool is_of_session(__u64 cookie)
+{
+	return options.one_process || is_of_member(cookie);
 }
 
 static __always_inline void count_call(__u64 cookie)
@@ -37,15 +44,13 @@ static __always_inline void count_call(__u64 cookie)
 		__sync_fetch_and_add(&calls->of_set[!!(cookie & KILN_PROBE_OF_SECOND_SET)], 1);
 }
 
-/* The stack on which a function runs, and its stack pointer there. NULL: not known, and counted. */
-static __always_inline struct call_stack *find_stack(struct pt_regs *context, __u64 cookie, __u64 *sp)
+/* The stack on which a function begins or returns, and its stack pointer there. NULL: not known, or no room, counted. */
+static __always_inline struct call_stack *find_stack(struct pt_regs *context, __u64 cookie, __u64 *sp, bool is_beginning)
 {
-	struct call_stack *stack = cookie & KILN_PROBE_OF_GO ? stack_of_goroutine(context->r14, sp) : stack_of_thread(*sp);
-
-	if (!stack)
-		lose(KILN_LOST_UNKNOWN_STACKS, 1);
-	return stack;
+	return cookie & KILN_PROBE_OF_GO ? stack_of_goroutine(context->r14, sp, is_beginning) : stack_of_thread(*sp, is_beginning);
 }
+
+#define MAX_PROBED_RETURNS 64 /* the kernel's MAX_URETPROBE_DEPTH */
 
 /* With return probes: the kernel omits the return of this call. */
 static __always_inline bool is_return_omitted(void)
@@ -54,14 +59,16 @@ static __always_inline bool is_return_omitted(void)
 
 	if (!options.return_probes || !bpf_core_field_exists(task->utask))
 		return false;
-	return task->utask && task->utask->depth >= KILN_PROBED_RETURNS_MOST;
+	return task->utask && task->utask->depth >= MAX_PROBED_RETURNS;
 }
 
 SEC("uprobe")
 int function_counted(struct pt_regs *context)
 {
-	if (is_of_session())
-		count_call(bpf_get_attach_cookie(context));
+	__u64 cookie = bpf_get_attach_cookie(context);
+
+	if (is_of_session(cookie))
+		count_call(cookie);
 	return 0;
 }
 
@@ -71,7 +78,7 @@ int function_entered(struct pt_regs *context)
 	__u64 cookie = bpf_get_attach_cookie(context), sp = context->sp, returns_to = 0;
 	struct call_stack *stack;
 
-	if (!is_of_session())
+	if (!is_of_session(cookie))
 		return 0;
 	count_call(cookie);
 	if ((cookie & KILN_PROBE_OF_SECOND_SET) != variables.timing_set)
@@ -80,11 +87,16 @@ int function_entered(struct pt_regs *context)
 		lose(KILN_LOST_CALLS_NESTED_TOO_DEEP, 1);
 		return 0;
 	}
-	if (bpf_probe_read_user(&returns_to, sizeof returns_to, (const void *)sp))
+	if (bpf_probe_read_user(&returns_to, sizeof returns_to, (const void *)sp)) {
+		lose(KILN_LOST_UNKNOWN_STACKS, 1);
 		return 0;
-	stack = find_stack(context, cookie, &sp);
-	if (stack)
-		open_call(stack, sp, returns_to, cookie);
+	}
+	stack = find_stack(context, cookie, &sp, true);
+	if (!stack)
+		return 0;
+	begin_call(stack, sp, returns_to, cookie);
+	if (cookie & KILN_PROBE_OF_GO) /* there was no room for the call */
+		leave_goroutine(stack, context->r14);
 	return 0;
 }
 
@@ -95,14 +107,14 @@ int function_left(struct pt_regs *context)
 	__u64 now = bpf_ktime_get_ns(), cookie = bpf_get_attach_cookie(context), sp = context->sp;
 	struct call_stack *stack;
 
-	if (!is_of_session() || (cookie & KILN_PROBE_OF_SECOND_SET) != variables.timing_set)
+	if (!is_of_session(cookie) || (cookie & KILN_PROBE_OF_SECOND_SET) != variables.timing_set)
 		return 0;
-	stack = find_stack(context, cookie, &sp);
+	stack = find_stack(context, cookie, &sp, false);
 	if (!stack)
 		return 0;
 	end_calls(stack, sp, now, cookie & KILN_PROBE_ROW_MASK);
-	if (cookie & KILN_PROBE_OF_GO && stack->top == NO_CALL) /* goroutines are many, and their end is not seen */
-		give_back_chunks(stack);
+	if (cookie & KILN_PROBE_OF_GO)
+		leave_goroutine(stack, context->r14);
 	return 0;
 }
 
@@ -113,9 +125,9 @@ int function_returned(struct pt_regs *context)
 	__u64 now = bpf_ktime_get_ns(), cookie = bpf_get_attach_cookie(context), sp = context->sp - 8;
 	struct call_stack *stack;
 
-	if (!is_of_session() || (cookie & KILN_PROBE_OF_SECOND_SET) != variables.timing_set)
+	if (!is_of_session(cookie) || (cookie & KILN_PROBE_OF_SECOND_SET) != variables.timing_set)
 		return 0;
-	stack = find_stack(context, cookie, &sp);
+	stack = find_stack(context, cookie, &sp, false);
 	if (stack)
 		end_calls(stack, sp, now, cookie & KILN_PROBE_ROW_MASK);
 	return 0;
@@ -125,10 +137,10 @@ int function_returned(struct pt_regs *context)
 SEC("kprobe.multi")
 int kernel_function_counted(struct pt_regs *context)
 {
-	struct membership member;
+	__u64 cookie = bpf_get_attach_cookie(context);
 
-	if (find_membership(&member, bpf_get_current_task_btf()))
-		count_call(bpf_get_attach_cookie(context));
+	if (is_of_member(cookie))
+		count_call(cookie);
 	return 0;
 }
 
@@ -142,9 +154,13 @@ int function_trapped(struct pt_regs *context)
 SEC("tp_btf/sched_process_exit")
 int BPF_PROG(thread_ended, struct task_struct *task)
 {
-	struct call_stack *stack = bpf_task_storage_get(&thread_stacks, bpf_get_current_task_btf(), NULL, 0);
+	end_stacks(!BPF_CORE_READ(task, signal, live.counter));
+	return 0;
+}
 
-	if (stack)
-		give_back_chunks(stack);
+SEC("tp_btf/sched_process_exec")
+int BPF_PROG(program_replaced, struct task_struct *task)
+{
+	end_stacks(true);
 	return 0;
 }

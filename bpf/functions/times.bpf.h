@@ -16,7 +16,9 @@ struct {
 	__type(value, struct kiln_function_times);
 } function_times SEC(".maps");
 
-/* Key: row; value: its index in function_times + 1; 0: it has none. */
+#define BEING_GIVEN 0xffffffffU
+
+/* Key: row; value: its index in function_times + 1; 0: it has none; BEING_GIVEN: another CPU takes one for it now. */
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
 	__uint(max_entries, 1);
@@ -24,20 +26,24 @@ struct {
 	__type(value, __u32);
 } times_of_rows SEC(".maps");
 
+#define GIVING_STEPS 64 /* takes longer than another CPU needs, if it isn't interrupted */
+
 /* NULL: no room, counted. */
 static __always_inline struct kiln_function_times *times_of(__u32 row)
 {
-	__u32 *held = bpf_map_lookup_elem(&times_of_rows, &row), place;
+	__u32 *held = bpf_map_lookup_elem(&times_of_rows, &row), place, i;
 	struct kiln_function_times *times;
 
 	if (!held)
 		return NULL;
 	place = *held;
-	if (!place) { /* two CPUs at once: one of two places stays unused */
-		if (variables.times_given < options.times)
-			__sync_val_compare_and_swap(held, 0, __sync_fetch_and_add(&variables.times_given, 1) + 1);
-		place = *held;
+	if (!place) {
+		place = __sync_val_compare_and_swap(held, 0, BEING_GIVEN);
+		if (!place)
+			*held = place = __sync_fetch_and_add(&variables.times_given, 1) + 1;
 	}
+	for (i = 0; i < GIVING_STEPS && place == BEING_GIVEN; i++)
+		place = *(volatile __u32 *)held;
 	place--;
 	times = bpf_map_lookup_elem(&function_times, &place);
 	if (!times)

@@ -38,6 +38,10 @@ struct kiln_chosen_calls {
 	__u64 bits[KILN_ABI_COUNT][KILN_ABI_NUMBERS / 64]; /* one for each number */
 };
 
+/* The loss of a call, for the losses of each object that follows calls. `symbol` is the object's own. */
+#define KILN_FLIGHT_LOSS(X, symbol) \
+	X(symbol, "calls_not_followed", "system calls of a thread with which the kernel could not keep anything: it had no memory")
+
 #pragma clang diagnostic pop
 
 #endif

@@ -48,10 +48,8 @@ struct kiln_call_record {
 
 #define KILN_CALL_LOSSES(X) \
 	X(CALL_RING_FULL, "calls_lost", "system calls without a line: the ring to user space was full") \
-	X(CALL_NOT_FOLLOWED, "calls_not_followed", \
-		"system calls of a thread with which the kernel could not keep anything: it had no memory") \
-	X(CALL_TRACE_DESCENDANTS_MAP_FULL, "descendants_map_full", \
-		"processes that descend from the targets and were not followed: too many at a time")
+	KILN_FLIGHT_LOSS(X, CALL_NOT_FOLLOWED) \
+	KILN_DESCENDANT_LOSS(X, CALL_TRACE_DESCENDANTS_MAP_FULL)
 
 enum kiln_call_loss {
 #define X(symbol, name, meaning) KILN_LOST_##symbol,

@@ -75,8 +75,7 @@ struct kiln_exec_end {
 	X(EXEC_RING_FULL, "executions_lost", "executions without a line: the ring to user space was full") \
 	X(EXEC_END_RING_FULL, "program_ends_lost", "programs whose end is not known: the ring to user space was full") \
 	X(EXEC_PROGRAMS_MAP_FULL, "programs_map_full", "programs whose end is not known: more ran at a time than there was room for") \
-	X(EXEC_DESCENDANTS_MAP_FULL, "descendants_map_full", \
-		"processes that descend from the targets and were not followed: too many at a time")
+	KILN_DESCENDANT_LOSS(X, EXEC_DESCENDANTS_MAP_FULL)
 
 enum kiln_exec_loss {
 #define X(symbol, name, meaning) KILN_LOST_##symbol,

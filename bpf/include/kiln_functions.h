@@ -4,6 +4,7 @@
 #define KILN_FUNCTIONS_H
 
 #include "kiln_histogram.h"
+#include "kiln_members.h"
 
 #pragma clang diagnostic push
 #pragma clang diagnostic error "-Wpadded" /* no hidden bytes in what both sides share */
@@ -13,6 +14,7 @@
 #define KILN_PROBE_OF_SECOND_SET (1ULL << 32) /* where a smaller set of probes follows a larger one, both count for a moment, apart */
 #define KILN_PROBE_OF_GO (1ULL << 33)         /* the stack is that of a goroutine, whose address is in r14 */
 #define KILN_PROBE_MAY_JUMP (1ULL << 34)      /* the function may end by a jump to another one */
+#define KILN_PROBE_OF_TRIAL (1ULL << 35)      /* kiln measures what a call costs: all that a member's call does is done */
 
 /* One of `function_calls`, by row; one copy for each possible CPU. */
 struct kiln_function_calls {
@@ -25,33 +27,15 @@ struct kiln_function_times {
 	struct kiln_latency_sum outermost;
 	__u64 self_ns;        /* of all calls that returned, without the probed calls that returned to them */
 	__u64 returned;       /* calls, outermost or not */
-	__u64 never_returned; /* their frame was left by longjmp, an exception, or with its thread */
-	__u64 reserved;
+	__u64 never_returned; /* their frame was left by longjmp or an exception */
 };
 
-#define KILN_CALL_CHUNK 64            /* calls that stand next to each other in `open_calls` */
-#define KILN_CALL_CHUNKS 4096         /* for all stacks together: 262,144 open calls, 12 MiB */
-#define KILN_CALL_BUCKETS 256         /* power of two */
-#define KILN_PROBED_RETURNS_MOST 64   /* MAX_URETPROBE_DEPTH: of a thread at a time */
 #define KILN_FUNCTION_TIMES_MOST 8192 /* functions with times: 35 MiB */
 
-/* A call that has not returned. */
-struct kiln_open_call {
-	__u64 sp; /* when it began; of a goroutine less the end of its stack, which moves */
-	__u64 entered_ns;
-	__u64 children_ns; /* probed calls that have returned to it */
-	__u64 returns_to;
-	__u32 row;
-	__u32 outer;    /* the call below it in its bucket, + 1 */
-	__u32 is_inner; /* the function is open already: in no bucket */
-	__u32 may_jump;
-};
-
 struct kiln_function_options {
-	__u32 times;         /* capacity of `function_times`; 0: calls are counted only */
 	__u32 return_probes; /* returns are seen by return probes, not at return instructions */
 	__u32 one_process;   /* the probes see only the target */
-	__u32 reserved;
+	__u32 own_tgid;      /* of kiln, which counts none of its own calls */
 };
 
 /* What the running programs share. */
@@ -59,16 +43,19 @@ struct kiln_function_variables {
 	__u64 timing_set; /* of probes: two sets see each call for a moment, when a smaller one follows a larger one, and one of them times */
 	__u32 chunks_given;
 	__u32 times_given;
+	__u64 other_stacks; /* entries of that map */
 };
 
 #define KILN_FUNCTION_LOSSES(X) \
-	X(CALL_STACKS_FULL, "call_stacks_full", "calls that were counted and not timed: too many calls were open (262,144), or stacks") \
-	X(UNKNOWN_STACKS, "unknown_stacks", "calls and returns that were not timed: it could not be told which stack the thread runs on") \
+	X(CALL_STACKS_FULL, "call_stacks_full", \
+		"calls that were counted and not timed: too many were open; there is room for 262,144, each stack takes it by 16") \
+	X(UNKNOWN_STACKS, "unknown_stacks", \
+		"calls and returns that were not timed: it could not be told which stack the thread runs on, or the stack could not be read") \
 	X(RETURNS_WITHOUT_ENTRY, "returns_without_entry", \
-		"returns of calls whose beginning was not timed: they began before the session, or their thread ran on another stack meanwhile") \
+		"returns of calls whose beginning was not timed: they began before the session or found no room, or their thread ran on another stack meanwhile") \
 	X(CALLS_NESTED_TOO_DEEP, "calls_nested_too_deep", \
-		"calls that were counted and not timed: the kernel follows 64 probed returns of a thread (without --return-probes there is no limit)") \
-	X(FUNCTION_DESCENDANTS_MAP_FULL, "descendants_map_full", "descendants beyond the first 65,536 that live at a time: not followed") \
+		"calls that were counted and not timed: the kernel follows at most 64 probed returns of a thread") \
+	KILN_DESCENDANT_LOSS(X, FUNCTION_DESCENDANTS_MAP_FULL) \
 	X(FUNCTIONS_WITHOUT_TIMES, "functions_without_times", "returns that were not timed: more than 8,192 functions returned")
 
 enum kiln_function_loss {

@@ -16,6 +16,11 @@
 #define KILN_DESCENDANTS_CAPACITY 65536 /* descendants of the listed processes that live at a time */
 #define KILN_NO_FAMILY 0xffffffffU      /* neither a target nor a descendant of one */
 
+/* The loss of a descendant, for the losses of each object that follows them. `symbol` is the object's own. */
+#define KILN_DESCENDANT_LOSS(X, symbol) \
+	X(symbol, "descendants_map_full", \
+		"processes that descend from the targets and were not followed: more than 65,536 lived at a time; each kind of probe counts them")
+
 struct kiln_members {
 	__u32 everything; /* all processes; otherwise the listed ones and what descends from them */
 	__u32 reserved;

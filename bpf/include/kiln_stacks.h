@@ -232,8 +232,7 @@ struct kiln_stack_stats {
 	X(STACKS_MAP_FULL, "stacks_map_full", "samples of a stack for which there was no room: the session has too many different stacks") \
 	X(STACKS_RING_FULL, "stacks_ring_full", "samples of a new stack that found no room on its way to user space") \
 	X(PROCESSES_MAP_FULL, "processes_map_full", "samples of processes for which there was no room: the session has met too many") \
-	X(DESCENDANTS_MAP_FULL, "descendants_map_full", \
-		"processes started by the targets that could not be followed: too many live at a time")
+	KILN_DESCENDANT_LOSS(X, DESCENDANTS_MAP_FULL)
 
 enum kiln_stack_loss {
 #define X(symbol, name, meaning) KILN_LOST_##symbol,

@@ -88,12 +88,10 @@ struct kiln_errno_key {
 #define KILN_SYSCALL_TIME_LOSSES(X) \
 	X(CALLS_WITHOUT_ROW, "calls_without_row", \
 		"system calls for which not even a row of the call was free; --by comm, --call or --class need fewer rows") \
-	X(CALLS_NOT_FOLLOWED, "calls_not_followed", \
-		"system calls of a thread with which the kernel could not keep anything: it had no memory") \
+	KILN_FLIGHT_LOSS(X, CALLS_NOT_FOLLOWED) \
 	X(ERRNOS_WITHOUT_ROW, "errnos_without_row", "failed system calls whose errno had no row: they are among the errors") \
 	X(CALLERS_WITHOUT_NAME, "callers_without_name", "processes, threads or control groups for whose names there was no room") \
-	X(CALL_DESCENDANTS_MAP_FULL, "call_descendants_map_full", \
-		"processes started by the targets whose system calls could not be followed: too many live at a time")
+	KILN_DESCENDANT_LOSS(X, CALL_DESCENDANTS_MAP_FULL)
 
 enum kiln_syscall_time_loss {
 #define X(symbol, name, meaning) KILN_LOST_##symbol,

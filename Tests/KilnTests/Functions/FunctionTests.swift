@@ -99,7 +99,10 @@ extension KernelTests {
             }
             let run = try FunctionRun(["main.*", "--time", "--max-cost", "100", "--", compiled.program])
             #expect(run.status == 0, "\(run.errors)")
-            for (name, calls) in [("main.leaf", 97 * 101), ("main.grows", 97 * 201), ("main.panics", 97 * 11), ("main.recovers", 97), ("main.sleeps", 7)]
+            for (name, calls) in [
+                ("main.leaf", 97 * 101), ("main.grows", 97 * 201), ("main.panics", 97 * 11), ("main.recovers", 97), ("main.sleeps", 7),
+                ("main.brief", 20_011),
+            ]
                 as [(String, UInt64)]
             {
                 let row = try run.row(name), times = try #require(row.times), never = name == "main.panics" ? calls : 0

@@ -37,6 +37,9 @@ func recovers() {
 	panics(10)
 }
 
+//go:noinline
+func brief(n int) int { return n + 1 }
+
 func main() {
 	var group sync.WaitGroup
 	for g := 0; g < 97; g++ {
@@ -48,6 +51,15 @@ func main() {
 			}
 			grows(200)
 			recovers()
+		}()
+	}
+	group.Wait()
+	// More than there is room for at a time.
+	for g := 0; g < 20011; g++ {
+		group.Add(1)
+		go func() {
+			defer group.Done()
+			brief(g)
 		}()
 	}
 	group.Wait()
