@@ -7,8 +7,7 @@ public struct CallArguments {
     private let directory: String?
 
     public init() {
-        let places = ["/sys/kernel/tracing/events/syscalls", "/sys/kernel/debug/tracing/events/syscalls"]
-        directory = places.first { access($0, R_OK) == 0 }
+        directory = HostEvents.directories.map { $0 + "/syscalls" }.first { access($0, R_OK) == 0 }
     }
 
     /// Tracefs is mounted.
@@ -24,8 +23,7 @@ public struct CallArguments {
 
     private func declared(of call: SystemCall) -> [CallArgument]? {
         guard let directory else { return nil }
-        // For a few calls, the tracepoint has the name of another version.
-        for name in [call.name, "new" + call.name, call.name + "64"] + (call.name == "umount2" ? ["umount"] : []) {
+        for name in [call.name, HostEvents.otherNames[call.name]].compactMap(\.self) {
             guard let text = contents(of: "\(directory)/sys_enter_\(name)/format") else { continue }
             return Self.arguments(inFormat: text)
         }

@@ -28,7 +28,7 @@ public struct CallTraceProbe: ~Copyable {
     private var object: BPFObject
     private let members: Members
     private let losses: BPFMap
-    private let ring: CallRing
+    private let ring: BatchRing<TracedCall>
     private let session: UnsafeMutablePointer<kiln_call_session>
 
     /// Loads the programs; attaches none.
@@ -38,11 +38,11 @@ public struct CallTraceProbe: ~Copyable {
         try object.setConstant(section: ".rodata.options", filter.constants)
         try object.load()
         let losses = try object.map("losses"), variables = try object.mapVariables(as: kiln_call_session.self)
-        session = variables
-        ring = try CallRing(try object.map("call_ring"))
+        ring = try BatchRing(try object.map("call_ring"), of: "system calls") { TracedCall($0) }
         self.object = object
         self.members = members
         self.losses = losses
+        session = variables
     }
 
     /// `descendants`: lists running descendants of the first target, which become members, too. Returns how many there are.
@@ -57,7 +57,7 @@ public struct CallTraceProbe: ~Copyable {
     }
 
     /// Records since the last call, a batch at most, and whether there may be more.
-    public func drain() throws(KernelError) -> (calls: [TracedCall], more: Bool) { try ring.drain() }
+    public func drain() throws(KernelError) -> (records: [TracedCall], more: Bool) { try ring.drain() }
 
     public func read(into snapshot: inout Snapshot) throws(KernelError) {
         try snapshot.addLosses(losses, count: Int(KILN_CALL_LOSS_COUNT.rawValue)) { kiln_describe_call_loss($0) }
@@ -68,22 +68,6 @@ public struct CallTraceProbe: ~Copyable {
     public mutating func detach() { object.detach() }
 
     public func loadedPrograms() -> [LoadedProgram] { object.loadedPrograms() }
-}
-
-/// Reads the ring buffer `call_ring`.
-private final class CallRing {
-    private var ring: RecordRing?
-    private var taken: [TracedCall] = []
-
-    init(_ map: BPFMap) throws(KernelError) {
-        ring = try RecordRing(map, of: "system calls", batch: 8192) { [unowned self] in if let call = TracedCall($0) { taken.append(call) } }
-    }
-
-    func drain() throws(KernelError) -> (calls: [TracedCall], more: Bool) {
-        defer { taken.removeAll(keepingCapacity: true) }
-        let more = try ring?.drain() ?? false
-        return (taken, more)
-    }
 }
 
 extension TracedCall {

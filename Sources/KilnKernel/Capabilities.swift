@@ -69,8 +69,7 @@ public enum Capabilities {
         ),
         map("ring buffer", BPF_MAP_TYPE_RINGBUF, required: true, takesAway: "stacks", since: "5.8"),
         map("socket storage", BPF_MAP_TYPE_SK_STORAGE, required: false, takesAway: "the hooks socket and fentry", since: "5.2"),
-        map(
-            "task storage", BPF_MAP_TYPE_TASK_STORAGE, required: false, takesAway: "kiln syscalls, and kiln redis --syscall-latency", since: "5.11"),
+        map("task storage", BPF_MAP_TYPE_TASK_STORAGE, required: true, takesAway: "everything", since: "5.11"),
         Entry(
             name: "batches of per-CPU arrays", group: .kernel, isRequired: false, takesAway: "speed: rows are read one by one",
             remedy: "They came with Linux 5.13.", probe: probeBatches

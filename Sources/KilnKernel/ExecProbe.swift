@@ -24,7 +24,7 @@ public struct ExecProbe: ~Copyable {
     private let filter: ExecutionFilter
     private let losses: BPFMap
     private let running: BPFMap
-    private let ring: ExecutionRing
+    private let ring: BatchRing<ExecutionRecord>
 
     /// Loads the programs; attaches none.
     public init(_ members: Members, _ filter: ExecutionFilter = ExecutionFilter()) throws(KernelError) {
@@ -36,7 +36,7 @@ public struct ExecProbe: ~Copyable {
         object.loadOnly(Members.programs + Self.programs(for: filter))
         try object.load()
         let losses = try object.map("losses"), running = try object.map("running_programs")
-        ring = try ExecutionRing(try object.map("exec_ring"))
+        ring = try BatchRing(try object.map("exec_ring"), of: "executed programs") { ExecutionRecord($0) }
         self.object = object
         self.members = members
         self.filter = filter
@@ -77,22 +77,6 @@ public struct ExecProbe: ~Copyable {
     public mutating func detach() { object.detach() }
 
     public func loadedPrograms() -> [LoadedProgram] { object.loadedPrograms() }
-}
-
-/// Reads the ring buffer `exec_ring`.
-private final class ExecutionRing {
-    private var ring: RecordRing?
-    private var taken: [ExecutionRecord] = []
-
-    init(_ map: BPFMap) throws(KernelError) {
-        ring = try RecordRing(map, of: "executed programs", batch: 8192) { [unowned self] in if let record = ExecutionRecord($0) { taken.append(record) } }
-    }
-
-    func drain() throws(KernelError) -> (records: [ExecutionRecord], more: Bool) {
-        defer { taken.removeAll(keepingCapacity: true) }
-        let more = try ring?.drain() ?? false
-        return (taken, more)
-    }
 }
 
 extension ExecutionRecord {

@@ -70,15 +70,22 @@ public enum HostEvents {
         for number in 0..<Int(KILN_SYSCALL_NUMBERS) {
             if let name = kiln_syscall_name(KILN_ABI_NATIVE.rawValue, UInt32(number)) { calls[String(cString: name)] = number }
         }
-        let other = ["stat": "newstat", "lstat": "newlstat", "fstat": "newfstat", "uname": "newuname", "sendfile": "sendfile64", "umount2": "umount"]
-        for (call, tracepoint) in other { calls[tracepoint] = calls[call] }
+        for (call, tracepoint) in otherNames { calls[tracepoint] = calls[call] }
         return calls
     }()
+
+    /// Of the few calls whose tracepoints have the name of another version, that name.
+    static let otherNames = [
+        "stat": "newstat", "lstat": "newlstat", "fstat": "newfstat", "uname": "newuname", "sendfile": "sendfile64", "umount2": "umount",
+    ]
+
+    /// Where tracefs may be mounted.
+    static let directories = ["/sys/kernel/tracing/events", "/sys/kernel/debug/tracing/events"]
 
     /// The category of each event in tracefs; empty where it isn't mounted.
     private static func categories() -> [String: String] {
         var categories: [String: String] = [:]
-        for place in ["/sys/kernel/tracing/events", "/sys/kernel/debug/tracing/events"] where categories.isEmpty {
+        for place in directories where categories.isEmpty {
             for category in entries(of: place) where category != "syscalls" {
                 for event in entries(of: "\(place)/\(category)") { categories[event] = category }
             }

@@ -42,3 +42,21 @@ final class RecordRing {
         return taken < batch ? 0 : Self.enough
     }
 }
+
+/// A ring buffer whose records are read as values. Apart from `RecordRing`, because a C function can't know a generic type.
+final class BatchRing<Record> {
+    private var ring: RecordRing?
+    private var taken: [Record] = []
+
+    /// `read`: nil if the bytes are no record. `name`: of what, for errors.
+    init(_ map: BPFMap, of name: String, read: @escaping (UnsafeRawBufferPointer) -> Record?) throws(KernelError) {
+        ring = try RecordRing(map, of: name, batch: 8192) { [unowned self] in if let record = read($0) { taken.append(record) } }
+    }
+
+    /// Records since the last call, a batch at most, and whether there may be more.
+    func drain() throws(KernelError) -> (records: [Record], more: Bool) {
+        defer { taken.removeAll(keepingCapacity: true) }
+        let more = try ring?.drain() ?? false
+        return (taken, more)
+    }
+}

@@ -115,7 +115,7 @@ int BPF_PROG(program_begins, struct task_struct *task, int caller, struct linux_
 	else
 		r->flags |= KILN_EXEC_BEFORE_LOST;
 	capture_new_arguments(r, task->mm);
-	capture_file(r, bprm->filename);
+	capture_file(r, bprm->filename, false);
 	if (bprm->interp != bprm->filename)
 		capture_interpreter(r, bprm->interp);
 	/* No end comes without its beginning. */
@@ -151,10 +151,10 @@ int BPF_PROG(call_returned, struct pt_regs *regs, long result)
 	__builtin_memcpy(r->comm_before, r->comm, sizeof r->comm_before);
 	if (compat) {
 		capture_given_arguments(r, (__u32)(at ? regs->dx : regs->cx), 4);
-		capture_given_file(r, (__u32)(at ? regs->cx : regs->bx));
+		capture_file(r, (const void *)(__u64)(__u32)(at ? regs->cx : regs->bx), true);
 	} else {
 		capture_given_arguments(r, at ? regs->dx : regs->si, 8);
-		capture_given_file(r, at ? regs->si : regs->di);
+		capture_file(r, (const void *)(at ? regs->si : regs->di), true);
 	}
 	send_record(r);
 	return 0;

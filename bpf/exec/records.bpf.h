@@ -83,9 +83,11 @@ static int capture_argument(__u32 index, struct argument_reading *reading)
 	}
 	if (!argument)
 		return 1;
-	r->arguments = index + 1;
-	if (index + 1 == KILN_EXEC_ARGUMENTS)
+	if (index == KILN_EXEC_ARGUMENTS) {
 		r->flags |= KILN_EXEC_MORE_ARGUMENTS;
+		return 1;
+	}
+	r->arguments = index + 1;
 	used = r->arguments_captured;
 	if (used >= exec_options.argument_bytes || r->flags & KILN_EXEC_ARGUMENTS_LOST)
 		return 0;
@@ -106,11 +108,11 @@ static __always_inline void capture_given_arguments(struct kiln_exec_record *r, 
 	struct argument_reading reading = { .vector = vector, .pointer = pointer };
 
 	if (vector)
-		bpf_loop(KILN_EXEC_ARGUMENTS, capture_argument, &reading, 0);
+		bpf_loop(KILN_EXEC_ARGUMENTS + 1, capture_argument, &reading, 0);
 }
 
-/* The path that was asked for, behind the arguments; `source`: in the kernel's memory. */
-static __always_inline void capture_file(struct kiln_exec_record *r, const char *source)
+/* The path that was asked for, behind the arguments. `given`: it lies in the memory of the thread that made the call, otherwise in the kernel's. */
+static __always_inline void capture_file(struct kiln_exec_record *r, const void *source, bool given)
 {
 	__u32 used = r->arguments_captured;
 	long read;
@@ -118,26 +120,11 @@ static __always_inline void capture_file(struct kiln_exec_record *r, const char 
 	barrier_var(used);
 	if (used > KILN_EXEC_ARGUMENT_BYTES)
 		return;
-	read = bpf_probe_read_kernel_str(r->bytes + used, KILN_EXEC_FILE_BYTES, source);
-	if (read < 0)
-		r->flags |= KILN_EXEC_FILE_LOST;
+	if (given)
+		read = bpf_probe_read_user_str(r->bytes + used, KILN_EXEC_FILE_BYTES, source);
 	else
-		r->file_captured = read;
-}
-
-/* The same, in the memory of the thread that made the call. */
-static __always_inline void capture_given_file(struct kiln_exec_record *r, __u64 source)
-{
-	__u32 used = r->arguments_captured;
-	long read;
-
-	barrier_var(used);
-	if (used > KILN_EXEC_ARGUMENT_BYTES)
-		return;
-	read = bpf_probe_read_user_str(r->bytes + used, KILN_EXEC_FILE_BYTES, (const void *)source);
-	if (read < 0)
-		r->flags |= KILN_EXEC_FILE_LOST;
-	else
+		read = bpf_probe_read_kernel_str(r->bytes + used, KILN_EXEC_FILE_BYTES, source);
+	if (read > 0)
 		r->file_captured = read;
 }
 

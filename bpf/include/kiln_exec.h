@@ -28,10 +28,9 @@ enum kiln_exec_kind {
 };
 
 enum kiln_exec_flag {
-	KILN_EXEC_FILE_LOST = 1 << 0,      /* its path could not be read */
-	KILN_EXEC_ARGUMENTS_LOST = 1 << 1, /* the arguments, or the rest of them, could not be read */
-	KILN_EXEC_MORE_ARGUMENTS = 1 << 2, /* there are more than were counted */
-	KILN_EXEC_BEFORE_LOST = 1 << 3,    /* the thread's name before is not known */
+	KILN_EXEC_ARGUMENTS_LOST = 1 << 0, /* the arguments, or the rest of them, could not be read */
+	KILN_EXEC_MORE_ARGUMENTS = 1 << 1, /* there are more than were counted */
+	KILN_EXEC_BEFORE_LOST = 1 << 2,    /* the thread's name before is not known */
 };
 
 /* Times are CLOCK_MONOTONIC. */
@@ -50,7 +49,7 @@ struct kiln_exec_record {
 	char comm_before[KILN_COMM_BYTES];
 	char comm[KILN_COMM_BYTES];
 	__u32 arguments_captured;   /* bytes of the arguments, each ended by NUL unless it was cut */
-	__u16 file_captured;        /* and of the path that was asked for behind them, with its NUL */
+	__u16 file_captured;        /* and of the path that was asked for behind them, with its NUL; 0: it could not be read */
 	__u16 interpreter_captured; /* and, of a script, of the program that runs it */
 #ifdef __bpf__
 	__u8 bytes[2 * KILN_EXEC_ARGUMENT_BYTES]; /* the last argument is read whole, then cut; user space finds them behind the struct */

@@ -82,12 +82,11 @@ struct kiln_errno_key {
 };
 
 #define KILN_SYSCALL_ROWS 4096 /* at most; user space takes fewer where CPUs are many */
-#define KILN_SYSCALL_CALLERS 16384
 #define KILN_SYSCALL_ERRNOS 16384
 
 #define KILN_SYSCALL_TIME_LOSSES(X) \
 	X(CALLS_WITHOUT_ROW, "calls_without_row", \
-		"system calls for which not even a row of the call was free; --by comm, --call or --class need fewer rows") \
+		"system calls for which not even a row of the call was free: callers and calls were too many") \
 	KILN_FLIGHT_LOSS(X, CALLS_NOT_FOLLOWED) \
 	X(ERRNOS_WITHOUT_ROW, "errnos_without_row", "failed system calls whose errno had no row: they are among the errors") \
 	X(CALLERS_WITHOUT_NAME, "callers_without_name", "processes, threads or control groups for whose names there was no room") \

@@ -41,11 +41,11 @@ struct {
 	__type(value, struct kiln_syscall_times);
 } syscall_times SEC(".maps");
 
-/* Key: struct kiln_caller. Full: callers_without_name. */
+/* Key: struct kiln_caller, of callers with a row. No memory: callers_without_name. */
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
 	__uint(map_flags, BPF_F_NO_PREALLOC);
-	__uint(max_entries, KILN_SYSCALL_CALLERS);
+	__uint(max_entries, KILN_SYSCALL_ROWS);
 	__type(key, struct kiln_caller);
 	__type(value, struct kiln_caller_name);
 } syscall_callers SEC(".maps");
