@@ -83,7 +83,7 @@ extension KernelTests {
             #expect(trace.rows.map(\.syscall) == ["clock_nanosleep"] && trace.rows.first?.latencyNs == nil && trace.rows.first?.beganBefore == true)
         }
 
-        /// A session begins and ends while calls are made; each that is counted has one stack, and no other call has one.
+        /// Calls are counted a few milliseconds before stacks are taken. The first return that has a stack is then still one of a call that is asked for.
         @Test func stacksAreThoseOfCountedCallsBesideOthers() throws {
             let program = try Program(
                 """
@@ -106,8 +106,8 @@ extension KernelTests {
             let event = try #require(session.record.samples.events?.first)
             let stacks = Stacks(try String(contentsOfFile: "\(directory)/session/\(event.file)", encoding: .utf8))
             let counted = session.call("getppid").returned
-            #expect(counted > 50 && event.count == counted && event.lost == 0, "\(event), \(counted) calls")
-            #expect(stacks.samples(through: "main", "ask") == counted && stacks.samples(through: "other") == 0)
+            #expect(event.count > 50 && event.count <= counted && event.lost == 0, "\(event), \(counted) calls")
+            #expect(stacks.samples(through: "main", "ask") == event.count && stacks.samples(through: "getppid_[k]") == event.count)
         }
 
         /// The table of 32-bit programs has another number for prctl.
