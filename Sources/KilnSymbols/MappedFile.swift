@@ -63,6 +63,8 @@ final class MappedFile {
     private let wantsInlined: Bool
     /// Nil if it is not wanted, or if there is no debugging information. Set when `symbols` is.
     private(set) var inlined: InlinedFunctions?
+    /// A server may have what this host's files lack. Set when `symbols` is.
+    private var isIncomplete = false
 
     init(
         _ file: consuming OpenFile, _ identity: FileIdentity, named name: String, search: DebugFileSearch, wantsInlined: Bool
@@ -95,15 +97,33 @@ final class MappedFile {
     private func readSymbols(_ file: FileDescriptor, _ name: String) throws(SymbolFileError) -> SymbolTable {
         let elf = try ElfFile(reading: file, named: name)
         lazy var debugFile = search?.debugFile(of: elf, at: name) ?? .none
-        let table = try SymbolTable(elf, debugFile: debugFile)
-        guard wantsInlined else { return table }
-        // The file's own debugging information is preferred to that of a debug file.
-        if let own = try? DebugFile(OpenFile(duplicating: file), named: name), let found = InlinedFunctions(own, shared: search?.sharedDebugFile(of: elf)) {
-            inlined = found
-        } else if case .found(let debug) = debugFile {
-            inlined = InlinedFunctions(debug, shared: search?.sharedDebugFile(of: debug.elf))
-        }
+        lazy var fetched = search?.fetchedDebugFile(of: elf) ?? .none
+        let table = try SymbolTable(elf, debugFile: debugFile, fetched: fetched)
+        if wantsInlined { readInlined(file, debugFile: debugFile, fetched: fetched) }
+        isIncomplete = table.hasOnlyDynamicSymbols || wantsInlined && inlined?.isComplete != true
         return table
+    }
+
+    /// The file's own debugging information is preferred to that of a debug file.
+    private func readInlined(
+        _ file: FileDescriptor, debugFile: @autoclosure () -> DebugFileSearch.Result, fetched: @autoclosure () -> DebugFileSearch.Result
+    ) {
+        guard let search else { return }
+        func use(_ debug: DebugFile) {
+            let split = SplitFiles(search, of: debug.path == name ? [name] : [name, debug.path])
+            inlined = try? InlinedFunctions(debug, shared: search.sharedDebugFile(of: debug.elf), split: split)
+        }
+        if let own = try? DebugFile(OpenFile(duplicating: file), at: name, named: name) { use(own) }
+        if inlined == nil, case .found(let debug) = debugFile() { use(debug) }
+        if inlined == nil, case .found(let debug) = fetched() { use(debug) }
+    }
+
+    /// Forgets symbols that a server's debug file may complete; they are read again. Returns whether there are such.
+    func forgetIncomplete() -> Bool {
+        guard case .success? = symbols, isIncomplete, file != nil else { return false }
+        symbols = nil
+        inlined = nil
+        return true
     }
 
     func unwindTable() -> Result<UnwindTable, SymbolFileError> {
@@ -153,7 +173,7 @@ final class MappedFile {
     }
 
     private func closeIfDone() {
-        guard let symbols, wasUnwound, loadable != nil else { return }
+        guard let symbols, wasUnwound, loadable != nil, search?.hasServers != true || !isIncomplete else { return }
         let namesAll = if case .success(let table) = symbols { !table.hasOnlyDynamicSymbols } else { true }
         if namesAll || extents != nil { file = nil }
     }
@@ -165,10 +185,23 @@ public final class SymbolStore {
     private var files: [FileIdentity: MappedFile] = [:]
     private var images: [MappedFile] = []
     private let expandsInlined: Bool
+    private let servers: DebugFileServers?
     private let host = try? FileTree.host()
 
-    /// `expandsInlined`: reads debugging information, too, so that `Symbolizer.frames` includes inlined functions.
-    public init(expandsInlined: Bool = false) { self.expandsInlined = expandsInlined }
+    /// - Parameters:
+    ///   - expandsInlined: Reads debugging information, too, so that `Symbolizer.frames` includes inlined functions.
+    ///   - servers: What this host lacks is fetched from them, once they may be asked.
+    public init(expandsInlined: Bool = false, servers: DebugFileServers? = nil) {
+        self.expandsInlined = expandsInlined
+        self.servers = servers
+    }
+
+    /// Forgets the symbols of files whose debug files were missing. Returns whether there are such.
+    public func forgetIncomplete() -> Bool {
+        var hasForgotten = false
+        for file in files.values where file.forgetIncomplete() { hasForgotten = true }
+        return hasForgotten
+    }
 
     /// The number of different files.
     public var fileCount: Int { files.count + images.count }
@@ -213,7 +246,7 @@ public final class SymbolStore {
             throw SymbolFileError(file: name, problem: .replaced)
         }
         let file = MappedFile(
-            opened, identity, named: name, search: DebugFileSearch(process: tree, host: host), wantsInlined: expandsInlined)
+            opened, identity, named: name, search: DebugFileSearch(process: tree, host: host, servers: servers), wantsInlined: expandsInlined)
         files[identity] = file
         return file
     }

@@ -40,7 +40,7 @@ struct GoFunctionTable {
     /// `text`: the address of .text, for tables whose own address is set by the loader. Nil if the table has no known format.
     init?(_ bytes: UnsafeRawBufferPointer, text: UInt64) {
         guard let start = bytes.baseAddress else { return nil }
-        var reader = CallFrameReader(from: start, to: start + bytes.count)
+        var reader = DwarfReader(from: start, to: start + bytes.count)
         switch reader.number(UInt32.self) {
         case 0xffff_fffa: isOld = true  // Go 1.16
         case 0xffff_fff0, 0xffff_fff1: isOld = false  // Go 1.18, Go 1.20
@@ -97,11 +97,11 @@ struct GoFunctionTable {
         }
     }
 
-    private func reader(at offset: Int) -> CallFrameReader {
-        CallFrameReader(from: start + min(max(offset, 0), byteCount), to: start + byteCount)
+    private func reader(at offset: Int) -> DwarfReader {
+        DwarfReader(from: start + min(max(offset, 0), byteCount), to: start + byteCount)
     }
 
-    private func address(_ reader: inout CallFrameReader) -> UInt64 {
+    private func address(_ reader: inout DwarfReader) -> UInt64 {
         isOld ? reader.number(UInt64.self) : textStart &+ UInt64(reader.number(UInt32.self))
     }
 

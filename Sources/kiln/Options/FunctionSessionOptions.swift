@@ -12,6 +12,8 @@ struct FunctionSessionOptions: ParsableArguments {
             discussion: "That takes several times as long as counting. Once --max-cost lets a function go, no more stacks are taken."))
     var callers = false
 
+    @OptionGroup var debugFiles: DebugFileOptions
+
     @Flag(
         name: .customLong("return-probes"),
         help: ArgumentHelp(

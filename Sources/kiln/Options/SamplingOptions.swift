@@ -11,8 +11,9 @@ struct SamplingOptions: ParsableArguments {
     var frequencyArgument: FrequencyArgument?
 
     /// The defaults, without samples: for stacks of other kinds.
-    static func withoutSamples() throws -> SamplingOptions {
+    static func withoutSamples(_ debugFiles: DebugFileOptions) throws -> SamplingOptions {
         var options = try SamplingOptions.parse([])
+        options.debugFiles = debugFiles
         options.frequencyArgument = FrequencyArgument(hertz: 0)
         return options
     }
@@ -23,6 +24,8 @@ struct SamplingOptions: ParsableArguments {
 
     @Flag(help: "Show inlined functions as frames of their own, if debugging information has them.")
     var inline = false
+
+    @OptionGroup var debugFiles: DebugFileOptions
 
     @Flag(help: "Show each thread's name as a frame below its stacks.")
     var threads = false
