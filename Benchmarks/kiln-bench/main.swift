@@ -2,6 +2,8 @@
 // switching, waiting, syscalls, functions, own, tls, truth, instructions, renew-instructions.
 // `kiln-bench PATH-TO-KILN ROUNDS compare [OBSERVER ...]` holds kiln against every other observer, or those with these words in their
 // names, and writes Benchmarks/comparison/.
+// `kiln-bench PATH-TO-KILN ROUNDS inlined FILE [ADDRESSES]` names random addresses of a file with debugging information, with what is inlined there,
+// and has addr2line do the same.
 //
 // A redis-server pinned to one CPU, redis-benchmark on another; cells with and without kiln alternate, so that a
 // drift of the machine's speed meets all alike. Costs are of the server's CPU clock, not of throughput.
@@ -38,6 +40,7 @@ let wanted = Array(CommandLine.arguments.dropFirst(3))
         try comparison.run(rounds: rounds)
         return try comparison.write(to: "Benchmarks/comparison", kiln: kiln, rounds: rounds)
     }
+    if wanted.first == "inlined" { return try InlinedNaming.measure(Array(wanted.dropFirst()), rounds: rounds) }
     let renews = wanted.contains("renew-instructions")
     if wanted.isEmpty || wanted.contains("instructions") || renews {
         try Instructions.check(scanner: (kiln as NSString).deletingLastPathComponent + "/scanner-count", renews: renews)

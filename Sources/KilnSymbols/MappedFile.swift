@@ -61,13 +61,16 @@ final class MappedFile {
     /// The places of its debug file. Nil for an image, which has none.
     private let search: DebugFileSearch?
     private let wantsSource: Bool
+    private let wantsLines: Bool
     /// Nil if it is not wanted, or if there is no debugging information. Set when `symbols` is.
     private var inlined: InlinedFunctions?
     /// Likewise, of a Go program.
     private var goSource: GoSource?
+    /// A server may have what this host's files lack. Set when `symbols` is.
+    private var isIncomplete = false
 
     init(
-        _ file: consuming OpenFile, _ identity: FileIdentity, named name: String, search: DebugFileSearch, wantsSource: Bool
+        _ file: consuming OpenFile, _ identity: FileIdentity, named name: String, search: DebugFileSearch, wantsSource: Bool, wantsLines: Bool
     ) {
         self.file = consume file
         self.image = []
@@ -75,6 +78,7 @@ final class MappedFile {
         self.identity = identity
         self.search = search
         self.wantsSource = wantsSource
+        self.wantsLines = wantsLines
     }
 
     init(image: [UInt8], named name: String) {
@@ -84,6 +88,7 @@ final class MappedFile {
         self.identity = nil
         search = nil
         wantsSource = false
+        wantsLines = false
     }
 
     func table() -> Result<SymbolTable, SymbolFileError> {
@@ -97,20 +102,40 @@ final class MappedFile {
     private func readSymbols(_ file: FileDescriptor, _ name: String) throws(SymbolFileError) -> SymbolTable {
         let elf = try ElfFile(reading: file, named: name)
         lazy var debugFile = search?.debugFile(of: elf, at: name) ?? .none
-        let table = try SymbolTable(elf, debugFile: debugFile)
-        guard wantsSource else { return table }
-        goSource = GoSource(of: elf)
-        // The file's own debugging information is preferred to that of a debug file.
-        if let own = try? DebugFile(OpenFile(duplicating: file), named: name), let found = InlinedFunctions(own, shared: search?.sharedDebugFile(of: elf)) {
-            inlined = found
-        } else if case .found(let debug) = debugFile {
-            inlined = InlinedFunctions(debug, shared: search?.sharedDebugFile(of: debug.elf))
+        lazy var fetched = search?.fetchedDebugFile(of: elf) ?? .none
+        let table = try SymbolTable(elf, debugFile: debugFile, fetched: fetched)
+        if wantsSource {
+            goSource = GoSource(of: elf)
+            readInlined(file, debugFile: debugFile, fetched: fetched)
         }
+        isIncomplete = table.hasOnlyDynamicSymbols || wantsSource && goSource == nil && inlined?.isComplete != true
         return table
+    }
+
+    /// The file's own debugging information is preferred to that of a debug file.
+    private func readInlined(
+        _ file: FileDescriptor, debugFile: @autoclosure () -> DebugFileSearch.Result, fetched: @autoclosure () -> DebugFileSearch.Result
+    ) {
+        guard let search else { return }
+        func use(_ debug: DebugFile) {
+            let split = SplitFiles(search, of: debug.path == name ? [name] : [name, debug.path])
+            inlined = try? InlinedFunctions(debug, shared: search.sharedDebugFile(of: debug.elf), split: split, lines: wantsLines)
+        }
+        if let own = try? DebugFile(OpenFile(duplicating: file), at: name, named: name) { use(own) }
+        if inlined == nil, case .found(let debug) = debugFile() { use(debug) }
+        if inlined == nil, case .found(let debug) = fetched() { use(debug) }
     }
 
     /// What the source code has at an address of the file; without names and places if that is not known.
     func sourceFrames(at address: UInt64) -> SourceFrames { goSource?.frames(at: address) ?? inlined?.frames(at: address) ?? SourceFrames() }
+
+    /// Forgets symbols that a server's debug file may complete; they are read again. Returns whether there are such.
+    func forgetIncomplete() -> Bool {
+        guard case .success? = symbols, isIncomplete, file != nil else { return false }
+        symbols = nil
+        inlined = nil
+        return true
+    }
 
     func unwindTable() -> Result<UnwindTable, SymbolFileError> {
         if let unwinding { return unwinding }
@@ -159,7 +184,7 @@ final class MappedFile {
     }
 
     private func closeIfDone() {
-        guard let symbols, wasUnwound, loadable != nil else { return }
+        guard let symbols, wasUnwound, loadable != nil, search?.hasServers != true || !isIncomplete else { return }
         let namesAll = if case .success(let table) = symbols { !table.hasOnlyDynamicSymbols } else { true }
         if namesAll || extents != nil { file = nil }
     }
@@ -171,10 +196,26 @@ public final class SymbolStore {
     private var files: [FileIdentity: MappedFile] = [:]
     private var images: [MappedFile] = []
     private let readsSource: Bool
+    private let readsLines: Bool
+    private let servers: DebugFileServers?
     private let host = try? FileTree.host()
 
-    /// `readsSource`: reads debugging information, too, so that `Symbolizer.frames` includes inlined functions and lines.
-    public init(readsSource: Bool = false) { self.readsSource = readsSource }
+    /// - Parameters:
+    ///   - readsSource: Reads debugging information, too, so that `Symbolizer.frames` includes inlined functions.
+    ///   - lines: And places in source code.
+    ///   - servers: What this host lacks is fetched from them, once they may be asked.
+    public init(readsSource: Bool = false, lines: Bool = false, servers: DebugFileServers? = nil) {
+        self.readsSource = readsSource
+        readsLines = lines
+        self.servers = servers
+    }
+
+    /// Forgets the symbols of files whose debug files were missing. Returns whether there are such.
+    public func forgetIncomplete() -> Bool {
+        var hasForgotten = false
+        for file in files.values where file.forgetIncomplete() { hasForgotten = true }
+        return hasForgotten
+    }
 
     /// The number of different files.
     public var fileCount: Int { files.count + images.count }
@@ -219,7 +260,7 @@ public final class SymbolStore {
             throw SymbolFileError(file: name, problem: .replaced)
         }
         let file = MappedFile(
-            opened, identity, named: name, search: DebugFileSearch(process: tree, host: host), wantsSource: readsSource)
+            opened, identity, named: name, search: DebugFileSearch(process: tree, host: host, servers: servers), wantsSource: readsSource, wantsLines: readsLines)
         files[identity] = file
         return file
     }

@@ -31,6 +31,20 @@ struct MiniDebugInfoTests {
         #expect(table.problem == nil)
     }
 
+    @Test func itIsReadBehindADebugFileThatIsBroken() throws {
+        let library = try StrippedLibrary()
+        defer { library.remove() }
+        try Self.embed(try Self.compressedSymbols(of: library), in: library)
+        // Whole but for the end, where the section headers are.
+        let cut = library.workshop.path("cut.debug")
+        try run("cp", [library.debugFile, cut])
+        #expect(truncate(cut, off_t(try Data(contentsOf: URL(fileURLWithPath: cut)).count - 64)) == 0)
+        try library.install(cut, at: library.buildIDPath)
+        let table = try library.table()
+        #expect(library.isWhole(table))
+        #expect(table.problem == nil)
+    }
+
     @Test func whatIsNoXzIsAReason() throws {
         let library = try StrippedLibrary()
         defer { library.remove() }

@@ -56,12 +56,12 @@ struct StrippedLibrary {
     func link() throws { try run("objcopy", ["--add-gnu-debuglink=\(debugFile)", inTree(Self.path)]) }
 
     /// As kiln reads the library of a process whose tree this is.
-    func table(host: String? = nil) throws -> SymbolTable {
-        let search = DebugFileSearch(process: try fileTree(tree), host: try host.map(fileTree))
+    func table(host: String? = nil, servers: DebugFileServers? = nil) throws -> SymbolTable {
+        let search = DebugFileSearch(process: try fileTree(tree), host: try host.map(fileTree), servers: servers)
         let file = try FileDescriptor.open(FilePath(inTree(Self.path)), .readOnly, options: .closeOnExec)
         return try file.closeAfter {
             let elf = try ElfFile(reading: file, named: Self.path)
-            return try SymbolTable(elf, debugFile: search.debugFile(of: elf, at: Self.path))
+            return try SymbolTable(elf, debugFile: search.debugFile(of: elf, at: Self.path), fetched: search.fetchedDebugFile(of: elf))
         }
     }
 

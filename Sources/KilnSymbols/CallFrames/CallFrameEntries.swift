@@ -36,7 +36,7 @@ struct CallFrameEntries {
     mutating func scan(_ section: CallFrameSection, word: (UInt64) -> UInt64?) throws(Overrun) {
         guard let start = section.bytes.baseAddress else { return }
         let end = start + section.bytes.count
-        var reader = CallFrameReader(from: start, to: end)
+        var reader = DwarfReader(from: start, to: end)
         // All assemblers and linkers write a common entry before those that refer to it. So only entries that the pass has already seen as
         // common are accepted.
         var known: [Int: UInt32] = [:]
@@ -56,7 +56,7 @@ struct CallFrameEntries {
             guard !reader.hasFailed, length <= UInt64(reader.remaining) else {
                 if section.isEndKnown { throw Overrun(offset: offset) } else { return }
             }
-            var body = CallFrameReader(from: reader.position, to: reader.position + Int(length))
+            var body = DwarfReader(from: reader.position, to: reader.position + Int(length))
             reader.skip(length)
             let identifierOffset = body.position - start
             // In .eh_frame the identifier has 4 bytes even if the length has 8.
@@ -88,7 +88,7 @@ struct CallFrameEntries {
     }
 
     private mutating func addFunction(
-        _ body: inout CallFrameReader, common commonIndex: UInt32, in section: CallFrameSection, _ word: (UInt64) -> UInt64?
+        _ body: inout DwarfReader, common commonIndex: UInt32, in section: CallFrameSection, _ word: (UInt64) -> UInt64?
     ) {
         let entry = (
             encoding: common[Int(commonIndex)].pointerEncoding, hasData: common[Int(commonIndex)].hasAugmentationData
@@ -114,7 +114,7 @@ struct CallFrameEntries {
                 common: commonIndex, isFromDebugFrame: section.isDebugFrame))
     }
 
-    private func commonEntry(_ body: inout CallFrameReader, in section: CallFrameSection) -> CommonFrameEntry {
+    private func commonEntry(_ body: inout DwarfReader, in section: CallFrameSection) -> CommonFrameEntry {
         var entry = CommonFrameEntry(section: section)
         let version = body.number(UInt8.self)
         let augmentation = body.string()
@@ -135,7 +135,7 @@ struct CallFrameEntries {
 
     /// Returns false if the format of function entries can't be known.
     private func parseAugmentation(
-        _ augmentation: UnsafeRawBufferPointer, of entry: inout CommonFrameEntry, _ body: inout CallFrameReader
+        _ augmentation: UnsafeRawBufferPointer, of entry: inout CommonFrameEntry, _ body: inout DwarfReader
     ) -> Bool {
         guard let first = augmentation.first else { return true }
         if first != UInt8(ascii: "z") { return augmentation.elementsEqual("eh".utf8) }
@@ -143,7 +143,7 @@ struct CallFrameEntries {
         let count = body.unsignedLEB()
         let start = body.skip(count)
         guard !body.hasFailed else { return false }
-        var augmentationData = CallFrameReader(from: start, to: start + Int(count))
+        var augmentationData = DwarfReader(from: start, to: start + Int(count))
         for letter in augmentation.dropFirst() {
             switch letter {
             case UInt8(ascii: "R"):
@@ -165,7 +165,7 @@ struct CallFrameEntries {
         return !augmentationData.hasFailed
     }
 
-    private func runInitialInstructions(_ instructions: CallFrameReader, of entry: inout CommonFrameEntry) -> Bool {
+    private func runInitialInstructions(_ instructions: DwarfReader, of entry: inout CommonFrameEntry) -> Bool {
         var program = CallFrameProgram(architecture)
         program.start(instructions, in: CallFrameState())
         guard case .end = program.run(of: entry) else { return false }

@@ -74,7 +74,7 @@ struct CallFrameProgram {
     private static let deepestNesting = 64
 
     private(set) var state: CallFrameState
-    private var reader: CallFrameReader
+    private var reader: DwarfReader
     private var remembered: [CallFrameState] = []
     private let framePointer: UInt64
     private let stackPointer: UInt64
@@ -84,11 +84,11 @@ struct CallFrameProgram {
         stackPointer = architecture.stackPointer
         state = CallFrameState()
         let nowhere = UnsafeRawPointer(bitPattern: 1).unsafelyUnwrapped
-        reader = CallFrameReader(from: nowhere, to: nowhere)
+        reader = DwarfReader(from: nowhere, to: nowhere)
     }
 
     /// Starts with other instructions, and reuses the allocated memory.
-    mutating func start(_ instructions: CallFrameReader, in initial: CallFrameState) {
+    mutating func start(_ instructions: DwarfReader, in initial: CallFrameState) {
         reader = instructions
         state = initial
         if !remembered.isEmpty { remembered.removeAll(keepingCapacity: true) }

@@ -62,7 +62,7 @@ extension ElfFile {
                 bytes: start, address: header.address, isDebugFrame: false, isEndKnown: false,
                 // In this section "data relative" means relative to its own start.
                 dataBase: header.address, textBase: 0)
-            var reader = CallFrameReader(from: first + 4, to: first + start.count)
+            var reader = DwarfReader(from: first + 4, to: first + start.count)
             let address = reader.pointer(PointerEncoding(rawValue: start[1]), in: section)
             guard !reader.hasFailed, let place = loadable.place(of: address), place.fileOffset < size,
                 let content = bytes(at: place.fileOffset, count: min(place.count, size - place.fileOffset))

@@ -189,7 +189,7 @@ struct AddressExpression: Equatable {
     }
 
     init?(_ expression: CallFrameExpression) {
-        var reader = CallFrameReader(from: expression.start, to: expression.start + expression.count)
+        var reader = DwarfReader(from: expression.start, to: expression.start + expression.count)
         let first = reader.number(UInt8.self)
         switch first {
         case 0x70...0x8f: register = UInt64(first - 0x70)  // DW_OP_breg0 ...

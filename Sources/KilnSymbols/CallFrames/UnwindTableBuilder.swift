@@ -117,7 +117,7 @@ struct UnwindTableBuilder {
             // the linker's table, treat overlapping entries in the same way.
             let next = position + 1 < order.count ? base + order[position + 1] >> 32 : UInt64.max
             covered = min(function.end, next)
-            let reader = CallFrameReader(
+            let reader = DwarfReader(
                 from: function.instructions, to: function.instructions + Int(function.instructionCount))
             addRows(from: function.start, until: covered, reader, entries.common[Int(function.common)], &program)
         }
@@ -126,7 +126,7 @@ struct UnwindTableBuilder {
     }
 
     private mutating func addRows(
-        from start: UInt64, until end: UInt64, _ instructions: CallFrameReader, _ common: CommonFrameEntry,
+        from start: UInt64, until end: UInt64, _ instructions: DwarfReader, _ common: CommonFrameEntry,
         _ program: inout CallFrameProgram
     ) {
         guard common.isUsable else { return append(.unsupported, from: start) }

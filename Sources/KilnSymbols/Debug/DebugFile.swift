@@ -5,12 +5,14 @@ import SystemPackage
 /// A separate file with stripped debugging information, open and verified to belong to its program or library.
 final class DebugFile {
     let elf: ElfFile
+    /// In its tree.
+    let path: String
     // After `elf`, which reads from it.
     private let file: OpenFile
 
-    init(_ file: consuming OpenFile, named name: String) throws(SymbolFileError) {
-        let written = try ElfFile(reading: file.descriptor, named: name)
-        if let image = try written.imageWithoutZstd() { elf = try ElfFile(image: image, named: name) } else { elf = written }
+    init(_ file: consuming OpenFile, at path: String, named name: String) throws(SymbolFileError) {
+        elf = try ElfFile(reading: file.descriptor, named: name)
+        self.path = path
         self.file = file
     }
 
@@ -25,14 +27,20 @@ final class DebugFile {
 struct DebugFileSearch {
     /// The trees in the order of the search, each once.
     let trees: [FileTree]
+    /// Nil: none is to be asked.
+    private let servers: DebugFileServers?
 
-    init(process: FileTree?, host: FileTree?) {
+    init(process: FileTree?, host: FileTree?, servers: DebugFileServers? = nil) {
         var trees: [FileTree] = []
         for tree in [process, host] {
             if let tree, !trees.contains(where: tree.isSame) { trees.append(tree) }
         }
         self.trees = trees
+        self.servers = servers
     }
+
+    /// Servers may be asked, if not now, then later.
+    var hasServers: Bool { servers != nil }
 
     enum Result {
         case found(DebugFile)
@@ -65,6 +73,31 @@ struct DebugFileSearch {
         return refused.map { .refused($0) } ?? .none
     }
 
+    /// The debug file that a server has of an ELF file.
+    func fetchedDebugFile(of elf: borrowing ElfFile) -> Result {
+        guard let servers, let buildID = try? elf.buildID() else { return .none }
+        var refused: SymbolFileError?
+        if let found = Self.fetch(buildID, for: elf.name, servers, &refused) { return .found(found) }
+        return refused.map { .refused($0) } ?? .none
+    }
+
+    private static func fetch(_ buildID: BuildID, for name: String, _ servers: DebugFileServers, _ refused: inout SymbolFileError?) -> DebugFile? {
+        guard let path = servers.debugFile(buildID, of: name) else { return nil }
+        do throws(SymbolFileError) {
+            let file: OpenFile
+            do throws(Errno) {
+                file = try OpenFile(at: FileDescriptor(rawValue: AT_FDCWD), path)
+            } catch {
+                throw SymbolFileError(file: path, problem: .unreadable(error))
+            }
+            let found = try DebugFile(file, at: path, named: path)
+            return has(buildID, found, &refused) ? found : nil
+        } catch {
+            refused = refused ?? error
+            return nil
+        }
+    }
+
     /// The file with the parts that several debug files share (dwz).
     func sharedDebugFile(of debug: borrowing ElfFile) -> DebugFile? {
         guard let link = try? debug.sharedDebugLink() else { return nil }
@@ -75,12 +108,12 @@ struct DebugFileSearch {
                 if let found, Self.has(link.buildID, found, &refused) { return found }
             }
         }
-        return nil
+        return servers.flatMap { Self.fetch(link.buildID, for: debug.name, $0, &refused) }
     }
 
     private static func open(_ path: String, in tree: FileTree, _ refused: inout SymbolFileError?) -> DebugFile? {
         do throws(SymbolFileError) {
-            return try DebugFile(tree.open(path), named: tree.name + path)
+            return try DebugFile(tree.open(path), at: path, named: tree.name + path)
         } catch {
             switch error.problem {
             case .unreadable(.noSuchFileOrDirectory), .unreadable(.notDirectory): break

@@ -1,176 +1,182 @@
-import CElfutils
-
-/// The functions inlined at an address, and lines, from a file's debugging information (DWARF), read through libdw.
+/// The functions inlined at an address, and places in source code, from a file's debugging information (DWARF 2 to 5).
 ///
-/// A lookup takes three steps: an index of all compilation units, built at the first lookup; an index of one unit's functions, built at the
-/// first lookup in that unit; and a walk through the one function. Split debugging information (.dwo and .dwp files) is not read.
+/// A lookup takes three steps: an index of all units, made at the first lookup; an index of one unit's functions, made at the first lookup in that
+/// unit; and the tree of what is inlined into the one function, made at its first lookup.
 final class InlinedFunctions {
-    private let dwarf: OpaquePointer
-    private let file: DebugFile
-    /// A file with parts that `file` shares with others.
-    private let shared: (dwarf: OpaquePointer, file: DebugFile)?
-    /// Offsets of the units' first entries.
-    private lazy var units: RangeIndex<Dwarf_Off> = indexUnits()
-    /// By unit: offsets of its functions' entries.
-    private var functions: [Dwarf_Off: RangeIndex<Dwarf_Off>] = [:]
+    /// A unit that has code, and where its functions are.
+    private struct UnitFunctions {
+        let units: DwarfUnits
+        let unit: DwarfUnit
+        /// Offsets of the functions' entries.
+        var index = RangeIndex<UInt64>()
+    }
 
-    /// No compiler nests blocks deeper; a file that does is hostile.
-    private static let deepest = 256
+    private let units: DwarfUnits
+    /// With parts that this file shares with others.
+    private let shared: (sections: DwarfSections, units: DwarfUnits)?
+    private let split: SplitFiles?
+    /// Nil if lines are not wanted, or can't be read.
+    private let lines: SourceLines?
+    /// False if the file with the shared parts is missing.
+    let isComplete: Bool
+    /// Positions among the units.
+    private lazy var places: RangeIndex<Int> = indexUnits()
+    private var functions: [Int: UnitFunctions] = [:]
+    /// By the offset of a function's entry in the unit that has it.
+    private var trees: [FunctionPlace: InlinedTree] = [:]
 
-    /// The plain section, and the one with the older compression.
-    private static let entrySections = [".debug_info", ".zdebug_info"]
+    private struct FunctionPlace: Hashable {
+        let unit: Int
+        let entry: UInt64
+    }
 
     /// Nil if the file has no debugging information.
-    init?(_ file: DebugFile, shared sharedFile: DebugFile?) {
-        // libdw also opens files that have only .debug_line.
-        guard Self.entrySections.contains(where: { (try? file.elf.bytes(ofSectionNamed: $0)) != nil }),
-            let dwarf = file.elf.beginDebugInformation()
-        else { return nil }
-        self.dwarf = dwarf
-        self.file = file
-        if let sharedFile, let other = sharedFile.elf.beginDebugInformation() {
-            dwarf_setalt(dwarf, other)
-            shared = (other, sharedFile)
+    ///
+    /// - Parameters:
+    ///   - sharedFile: The file with the parts that several share; looked for if this one has debugging information.
+    ///   - split: Finds the entries of units that have them in other files.
+    ///   - lines: Places in source code are wanted, too.
+    init?(_ file: DebugFile, shared sharedFile: @autoclosure () -> DebugFile?, split: SplitFiles? = nil, lines: Bool = false) throws(SymbolFileError) {
+        guard let sections = try DwarfSections(of: file) else { return nil }
+        units = DwarfUnits(of: sections)
+        if let sharedFile = sharedFile(), let sections = try DwarfSections(of: sharedFile) {
+            shared = (sections, DwarfUnits(of: sections))
         } else {
             shared = nil
         }
-    }
-
-    deinit {
-        dwarf_end(dwarf)
-        if let shared { dwarf_end(shared.dwarf) }
+        self.split = split
+        self.lines = lines ? SourceLines(of: file) : nil
+        let link = try file.elf.sharedDebugLink()
+        isComplete = shared != nil || link == nil
     }
 
     /// What the source code has at an address (an ELF virtual address); nil if it is in no unit.
     func frames(at address: UInt64) -> SourceFrames? {
-        guard let unit = units.value(at: address) else { return nil }
-        var frames = SourceFrames(inlined: [], places: [])
-        var function = Dwarf_Die()
-        if let offset = functions(of: unit).value(at: address), dwarf_offdie(dwarf, offset, &function) != nil {
-            descend(function, to: address, depth: 0, &frames)
+        guard let place = places.value(at: address) else { return nil }
+        let found = functions(of: place), unit = units.all[place].firstEntry
+        let calls = found.index.value(at: address).map { entry in
+            let key = FunctionPlace(unit: place, entry: entry)
+            let tree = trees[key] ?? InlinedTree(of: entry, in: found.unit)
+            trees[key] = tree
+            return tree.calls(at: address)
         }
-        frames.places.append(line(at: address, in: unit))
+        var frames = SourceFrames(inlined: [], places: [])
+        for call in calls ?? [] {
+            frames.inlined.append(name(of: call.entry, found.unit, found.units) ?? "[unknown]")
+            frames.places.append(lines?.place(file: call.file, line: call.line, inUnit: unit))
+        }
+        frames.places.append(lines?.place(at: address, inUnit: unit))
         return frames
     }
 
-    /// The line of source code from which an instruction was made.
-    private func line(at address: UInt64, in unit: Dwarf_Off) -> SourcePlace? {
-        var entry = Dwarf_Die(), number: Int32 = 0
-        guard dwarf_offdie(dwarf, unit, &entry) != nil, let line = dwarf_getsrc_die(&entry, address), dwarf_lineno(line, &number) == 0, number > 0,
-            let file = dwarf_linesrc(line, nil, nil)
-        else { return nil }
-        return SourcePlace(file: String(cString: file), line: Int(number))
-    }
-
-    /// Where an inlined function is called.
-    private func call(of entry: inout Dwarf_Die) -> SourcePlace? {
-        var attribute = Dwarf_Attribute(), line: Dwarf_Word = 0, file: Dwarf_Word = 0, unit = Dwarf_Die()
-        guard dwarf_attr(&entry, UInt32(DW_AT_call_line), &attribute) != nil, dwarf_formudata(&attribute, &line) == 0, line > 0,
-            dwarf_attr(&entry, UInt32(DW_AT_call_file), &attribute) != nil, dwarf_formudata(&attribute, &file) == 0,
-            dwarf_diecu(&entry, &unit, nil, nil) != nil
-        else { return nil }
-        var files: OpaquePointer?, count = 0
-        guard dwarf_getsrcfiles(&unit, &files, &count) == 0, file < count, let path = dwarf_filesrc(files, Int(file), nil, nil) else { return nil }
-        return SourcePlace(file: String(cString: path), line: Int(clamping: line))
-    }
-
-    private func indexUnits() -> RangeIndex<Dwarf_Off> {
-        var index = RangeIndex<Dwarf_Off>()
-        var unit: OpaquePointer?
-        var next: OpaquePointer?
-        var type: UInt8 = 0
-        var entry = Dwarf_Die()
-        while dwarf_get_units(dwarf, unit, &next, nil, &type, &entry, nil) == 0 {
-            unit = next
-            if Int(type) == DW_UT_compile { add(&entry, to: &index) }
+    private func indexUnits() -> RangeIndex<Int> {
+        var index = RangeIndex<Int>()
+        for (place, unit) in units.all.enumerated() where unit.hasCode {
+            for range in unit.codeRanges { index.add(from: range.lowerBound, to: range.upperBound, place) }
         }
         index.sort()
         return index
     }
 
-    private func functions(of unit: Dwarf_Off) -> RangeIndex<Dwarf_Off> {
-        if let known = functions[unit] { return known }
-        var index = RangeIndex<Dwarf_Off>()
-        var entry = Dwarf_Die()
-        if dwarf_offdie(dwarf, unit, &entry) != nil { collectFunctions(in: entry, depth: 0, &index) }
-        index.sort()
-        functions[unit] = index
-        return index
-    }
-
-    private func collectFunctions(in parent: Dwarf_Die, depth: Int, _ index: inout RangeIndex<Dwarf_Off>) {
-        guard depth < Self.deepest else { return }
-        forEachChild(of: parent) { child in
-            switch Int(dwarf_tag(&child)) {
-            case DW_TAG_subprogram: add(&child, to: &index)
-            case DW_TAG_namespace, DW_TAG_module, DW_TAG_class_type, DW_TAG_structure_type, DW_TAG_union_type:
-                collectFunctions(in: child, depth: depth + 1, &index)
-            default: break
-            }
-            return true
+    private func functions(of place: Int) -> UnitFunctions {
+        if let known = functions[place] { return known }
+        let own = units.all[place]
+        var found: UnitFunctions
+        if let other = split?.units(of: own) {
+            found = UnitFunctions(units: other.units, unit: other.unit)
+        } else {
+            found = UnitFunctions(units: units, unit: own)
         }
-    }
-
-    /// Follows the blocks and inlined functions that contain the address inwards. Returns false if none does.
-    @discardableResult
-    private func descend(_ parent: Dwarf_Die, to address: UInt64, depth: Int, _ frames: inout SourceFrames) -> Bool {
-        guard depth < Self.deepest else { return false }
-        var found = false
-        forEachChild(of: parent) { child in
-            let tag = Int(dwarf_tag(&child))
-            guard [DW_TAG_inlined_subroutine, DW_TAG_lexical_block, DW_TAG_try_block, DW_TAG_catch_block].contains(tag) else {
-                return true
-            }
-            switch dwarf_haspc(&child, address) {
-            case 1...:
-                if tag == DW_TAG_inlined_subroutine {
-                    frames.places.append(call(of: &child))
-                    frames.inlined.append(name(of: &child) ?? "[unknown]")
-                }
-                descend(child, to: address, depth: depth + 1, &frames)
-                found = true
-            case ..<0 where tag != DW_TAG_inlined_subroutine:
-                // A block without a range may contain one that has the address.
-                found = descend(child, to: address, depth: depth + 1, &frames)
-            default: break
-            }
-            return !found
+        found.unit.forEachFunction { entry, ranges in
+            for range in ranges { found.index.add(from: range.lowerBound, to: range.upperBound, entry) }
         }
+        found.index.sort()
+        functions[place] = found
         return found
     }
 
-    private func forEachChild(of parent: Dwarf_Die, _ visit: (inout Dwarf_Die) -> Bool) {
-        var parent = parent
-        var child = Dwarf_Die()
-        guard dwarf_child(&parent, &child) == 0 else { return }
-        while visit(&child) {
-            var next = Dwarf_Die()
-            // Siblings are in order; a link backwards would form a cycle.
-            guard dwarf_siblingof(&child, &next) == 0, dwarf_dieoffset(&next) > dwarf_dieoffset(&child) else { return }
-            child = next
-        }
-    }
+    /// Copies that refer to copies that refer to copies: more than compilers write.
+    private static let longestChain = 16
 
-    private func add(_ entry: inout Dwarf_Die, to index: inout RangeIndex<Dwarf_Off>) {
-        let offset = dwarf_dieoffset(&entry)
-        var (base, start, end): (Dwarf_Addr, Dwarf_Addr, Dwarf_Addr) = (0, 0, 0)
-        var position = dwarf_ranges(&entry, 0, &base, &start, &end)
-        while position > 0 {
-            index.add(from: start, to: end, offset)
-            let next = dwarf_ranges(&entry, position, &base, &start, &end)
-            guard next != position else { return }
-            position = next
-        }
-    }
-
-    /// The linker name, which includes the scopes, or else the plain name.
-    private func name(of entry: inout Dwarf_Die) -> String? {
-        var attribute = Dwarf_Attribute()
-        for kind in [DW_AT_linkage_name, DW_AT_MIPS_linkage_name] {
-            if dwarf_attr_integrate(&entry, UInt32(kind), &attribute) != nil, let name = dwarf_formstring(&attribute) {
-                return String(cString: name)
+    /// The linker name of an entry or of what it is a copy of, or else the plain name.
+    private func name(of entry: UInt64, _ unit: DwarfUnit, _ units: DwarfUnits) -> String? {
+        var (entry, unit, units, plain) = (entry, unit, units, String?.none)
+        for _ in 0..<Self.longestChain {
+            let names = unit.names(at: entry, shared: shared?.sections)
+            if let linkage = names.linkage { return linkage }
+            plain = plain ?? names.plain
+            switch names.origin {
+            case .reference(let offset): entry = unit.start &+ offset
+            case .sectionReference(let offset):
+                entry = offset
+                guard let other = units.unit(at: offset) else { return plain }
+                unit = other
+            case .sharedReference(let offset):
+                guard let shared, let other = shared.units.unit(at: offset) else { return plain }
+                (entry, unit, units) = (offset, other, shared.units)
+            default: return plain
             }
         }
-        return dwarf_diename(&entry).map { String(cString: $0) }
+        return plain
+    }
+}
+
+/// The tree of what is inlined into one function.
+private struct InlinedTree {
+    private struct Node {
+        let call: Call
+        let ranges: Range<Int>
+        /// The position behind all that is inlined into this one.
+        var next: Int
+    }
+
+    /// Something that is inlined, and where it is called; 0: not known.
+    struct Call {
+        let entry: UInt64
+        let file: UInt64
+        let line: UInt64
+    }
+
+    /// Each before what is inlined into it.
+    private var nodes: [Node] = []
+    private var ranges: [Range<UInt64>] = []
+
+    /// No function has more; a file in which one does would multiply its size in memory.
+    private static let mostRanges = 1 << 20
+
+    init(of function: UInt64, in unit: DwarfUnit) {
+        /// For each entry that has not ended its node, if it has one.
+        var open: [Int?] = []
+        unit.forEachEntry(below: function) { offset, abbreviation, reader in
+            var node: Int?
+            if abbreviation.tag == DwarfUnit.Tag.inlined, ranges.count < Self.mostRanges {
+                let place = unit.codePlace(abbreviation, &reader).place, own = unit.ranges(place)
+                node = nodes.count
+                nodes.append(Node(call: Call(entry: offset, file: place.callFile, line: place.callLine), ranges: ranges.count..<ranges.count + own.count, next: nodes.count + 1))
+                ranges += own
+            } else {
+                unit.abbreviations.skip(abbreviation, &reader)
+            }
+            if abbreviation.hasChildren { open.append(node) }
+        } end: {
+            if case let node?? = open.popLast() { nodes[node].next = nodes.count }
+        }
+        for case let node? in open { nodes[node].next = nodes.count }
+    }
+
+    /// What is inlined at an address, the outermost first.
+    func calls(at address: UInt64) -> [Call] {
+        var (calls, index, end): ([Call], Int, Int) = ([], 0, nodes.count)
+        while index < end {
+            let node = nodes[index]
+            if ranges[node.ranges].contains(where: { $0.contains(address) }) {
+                calls.append(node.call)
+                end = node.next
+                index += 1
+            } else {
+                index = node.next
+            }
+        }
+        return calls
     }
 }

@@ -45,30 +45,47 @@ struct SymbolCandidates {
 
     init() {}
 
-    /// All symbols of a program or library at a path: its own, those of its debug file, and of .gnu_debugdata. `problem` is set if one of
-    /// the latter can't be read.
+    /// All symbols of a program or library: its own, and if it was stripped, those of its debug file, or else of .gnu_debugdata, or else of a debug file that
+    /// a server has. `problem` is set if one of these can't be read, and no other one has the symbols.
+    init(
+        of elf: borrowing ElfFile, _ sections: [ElfSection], debugFile: () -> DebugFileSearch.Result, fetched: () -> DebugFileSearch.Result = { .none },
+        problem: inout SymbolFileError?
+    ) throws(SymbolFileError) {
+        try read(from: elf, sections: sections)
+        var first: SymbolFileError?
+        if !hasFullTable { first = readStripped(from: debugFile) }
+        if !hasFullTable {
+            do throws(SymbolFileError) {
+                if let compressed = try elf.bytes(ofSectionNamed: ".gnu_debugdata") {
+                    let image = try ElfFile(image: try MiniDebugInfo.image(compressed, in: elf.name), named: elf.name + "(.gnu_debugdata)")
+                    try readStripped(from: image, as: .compressedSymbols)
+                }
+            } catch {
+                first = first ?? error
+            }
+        }
+        if !hasFullTable { first = readStripped(from: fetched) ?? first }
+        if !hasFullTable { problem = problem ?? first }
+    }
+
+    /// The same of a file of this host, without servers.
     init(
         ofProgram elf: borrowing ElfFile, _ sections: [ElfSection], at path: String, problem: inout SymbolFileError?
     ) throws(SymbolFileError) {
-        try read(from: elf, sections: sections)
-        if hasFullTable { return }
+        let search = DebugFileSearch(process: nil, host: try? FileTree.host())
+        try self.init(of: elf, sections, debugFile: { search.debugFile(of: elf, at: path) }, problem: &problem)
+    }
+
+    private mutating func readStripped(from search: () -> DebugFileSearch.Result) -> SymbolFileError? {
         do throws(SymbolFileError) {
-            switch DebugFileSearch(process: nil, host: try? FileTree.host()).debugFile(of: elf, at: path) {
+            switch search() {
             case .found(let debug): try readStripped(from: debug.elf)
-            case .refused(let error): problem = error
+            case .refused(let error): return error
             case .none: break
             }
+            return nil
         } catch {
-            problem = error
-        }
-        if hasFullTable { return }
-        do throws(SymbolFileError) {
-            if let compressed = try elf.bytes(ofSectionNamed: ".gnu_debugdata") {
-                let image = try ElfFile(image: try MiniDebugInfo.image(compressed, in: path), named: path + "(.gnu_debugdata)")
-                try readStripped(from: image, as: .compressedSymbols)
-            }
-        } catch {
-            problem = problem ?? error
+            return error
         }
     }
 

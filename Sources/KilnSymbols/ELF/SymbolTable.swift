@@ -60,32 +60,17 @@ public struct SymbolTable: Sendable {
         return Match(name: text(of: symbol), start: symbol.address)
     }
 
-    /// If the file has only dynamic symbols, the others come from its debug file or its .gnu_debugdata.
-    init(_ elf: borrowing ElfFile, debugFile: @autoclosure () -> DebugFileSearch.Result) throws(SymbolFileError) {
+    /// If the file has only dynamic symbols, the others come from its debug file, its .gnu_debugdata, or a fetched debug file.
+    init(
+        _ elf: borrowing ElfFile, debugFile: @autoclosure () -> DebugFileSearch.Result, fetched: @autoclosure () -> DebugFileSearch.Result = .none
+    ) throws(SymbolFileError) {
         segments = LoadableSegments(try elf.segments())
-        let sections = try elf.sections()
-        var found = SymbolCandidates()
-        try found.read(from: elf, sections: sections)
         var problem: SymbolFileError?
-        if !found.hasFullTable {
-            do throws(SymbolFileError) {
-                switch debugFile() {
-                case .found(let debug): try found.readStripped(from: debug.elf)
-                case .refused(let error): problem = error
-                case .none: break
-                }
-                if !found.hasFullTable, let compressed = try elf.bytes(ofSectionNamed: ".gnu_debugdata") {
-                    let image = try MiniDebugInfo.image(compressed, in: elf.name)
-                    try found.readStripped(from: ElfFile(image: image, named: elf.name + "(.gnu_debugdata)"))
-                }
-            } catch {
-                problem = problem ?? error
-            }
-        }
+        var found = try SymbolCandidates(of: elf, try elf.sections(), debugFile: debugFile, fetched: fetched, problem: &problem)
         if !found.hasFullTable, let go = try elf.goFunctionTable() { found.read(go) }
         let ranges = SymbolRanges(resolving: found)
         hasOnlyDynamicSymbols = !found.hasFullTable
-        self.problem = found.hasFullTable ? nil : problem
+        self.problem = problem
         rangeStarts = ranges.starts
         rangeOwners = ranges.owners
         symbols = ranges.symbols

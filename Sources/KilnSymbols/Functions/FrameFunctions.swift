@@ -28,7 +28,7 @@ extension ElfFile {
             let common = entries.common[Int(function.common)]
             guard common.isUsable, !common.isSignalFrame, !stubs.contains(where: { $0.contains(function.start) }) else { continue }
             program.start(
-                CallFrameReader(from: function.instructions, to: function.instructions + Int(function.instructionCount)), in: common.initial)
+                DwarfReader(from: function.instructions, to: function.instructions + Int(function.instructionCount)), in: common.initial)
             while case .advance(0) = program.run(of: common) {}
             found.append(FrameFunction(start: function.start, end: function.end, isPart: !program.state.isAtEntry(architecture)))
         }

@@ -44,7 +44,7 @@ struct GoFunctionTable {
     /// `text`: the address of the code, for tables whose own address is set by the loader. Nil if the table has no known format.
     init?(_ bytes: UnsafeRawBufferPointer, text: UInt64) {
         guard let start = bytes.baseAddress else { return nil }
-        var reader = CallFrameReader(from: start, to: start + bytes.count)
+        var reader = DwarfReader(from: start, to: start + bytes.count)
         let format = reader.number(UInt32.self)
         isNew = format == 0xffff_fff1
         switch format {
@@ -173,7 +173,7 @@ struct GoFunctionTable {
         guard !fields.hasFailed, tree != .max, let index = value(at: address, in: function, deltas: calls), index >= 0, index < 1 << 24 else { return nil }
         let offset = Int(tree) + Int(index) * (isNew ? 16 : 20) + (isNew ? 4 : 12)
         guard offset + 8 <= functionData.count else { return nil }
-        var call = CallFrameReader(from: start + offset, to: start + functionData.count)
+        var call = DwarfReader(from: start + offset, to: start + functionData.count)
         let nameOffset = call.number(Int32.self), distance = call.number(Int32.self)
         guard !call.hasFailed, nameOffset >= 0, distance >= 0 else { return nil }
         var name = reader(at: names &+ Int(nameOffset))
@@ -197,11 +197,11 @@ struct GoFunctionTable {
         }
     }
 
-    private func reader(at offset: Int) -> CallFrameReader {
-        CallFrameReader(from: start + min(max(offset, 0), byteCount), to: start + byteCount)
+    private func reader(at offset: Int) -> DwarfReader {
+        DwarfReader(from: start + min(max(offset, 0), byteCount), to: start + byteCount)
     }
 
-    private func address(_ reader: inout CallFrameReader) -> UInt64 {
+    private func address(_ reader: inout DwarfReader) -> UInt64 {
         isOld ? reader.number(UInt64.self) : textStart &+ UInt64(reader.number(UInt32.self))
     }
 

@@ -25,6 +25,8 @@ struct SyscallsCommand: ParsableCommand {
 
     @OptionGroup var calls: SystemCallOptions
 
+    @OptionGroup var debugFiles: DebugFileOptions
+
     @Flag(help: "Only calls that return an error.")
     var failed = false
 
@@ -76,7 +78,7 @@ struct SyscallsCommand: ParsableCommand {
 
     private func plan(on whom: Whom, started: WallTime) throws -> Session.Plan {
         let inFlight = try stacks.map { _ in try InFlightCalls() }
-        let folding = try stacks.map { _ in StackFolding(targets: whom.target.pids, try SamplingOptions.withoutSamples()) }
+        let folding = try stacks.map { _ in StackFolding(targets: whom.target.pids, try SamplingOptions.withoutSamples(debugFiles)) }
         var probes: [any Probe] = [SyscallTiming(of: whom.members, try selection(), inFlight: inFlight, descendants: whom.descendants)]
         if let stacks, let inFlight, let folding { probes.append(try sampling(whom, stacks, inFlight, folding)) }
         let directory = try DirectorySink(of: whom, at: output, started: started, rows: [.syscallTimes(ofTarget: false)])
@@ -93,7 +95,7 @@ struct SyscallsCommand: ParsableCommand {
     private func sampling(_ whom: Whom, _ weight: StackWeight, _ inFlight: InFlightCalls, _ folding: StackFolding) throws -> StackSampling {
         let event = RecordedEvent(name: "system calls", fileName: "syscalls", every: 1, unit: weight == .time ? .nanoseconds : .events)
         return StackSampling(
-            of: whom.members, try SamplingOptions.withoutSamples(), folding: folding,
+            of: whom.members, try SamplingOptions.withoutSamples(debugFiles), folding: folding,
             known: { whom.knownCode(folding) },
             events: [Event(event, at: .countedCalls(inFlight, byTime: weight == .time))], descendants: whom.descendants,
             asOne: whom.target.pids.count > 1

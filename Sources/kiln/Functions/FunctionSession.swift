@@ -10,7 +10,7 @@ struct FunctionSession {
 
     func plan(on whom: Whom, _ chosen: SessionFunctions, started: WallTime) throws -> Session.Plan {
         let target = whom.target, functions = chosen.functions
-        let recorded = functions.map(\.recorded), isWholeHost = target.pids.isEmpty, sampling = try SamplingOptions.withoutSamples()
+        let recorded = functions.map(\.recorded), isWholeHost = target.pids.isEmpty, sampling = try SamplingOptions.withoutSamples(options.debugFiles)
         guard !options.callers || functions.contains(where: { !$0.site.isOfKernel }) else {
             throw Failure(
                 "--callers records stacks at functions of files, not of the kernel: `kiln record -e` records stacks at the kernel's events.", status: 64)

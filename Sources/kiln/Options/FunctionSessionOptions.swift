@@ -12,6 +12,8 @@ struct FunctionSessionOptions: ParsableArguments {
             discussion: "That takes several times as long as counting. Where it takes more than --max-cost, stacks stop first, then functions."))
     var callers = false
 
+    @OptionGroup var debugFiles: DebugFileOptions
+
     @Flag(
         name: .customLong("return-probes"),
         help: ArgumentHelp(

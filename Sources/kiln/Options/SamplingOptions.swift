@@ -11,8 +11,9 @@ struct SamplingOptions: ParsableArguments {
     var frequencyArgument: FrequencyArgument?
 
     /// The defaults, without samples: for stacks of other kinds.
-    static func withoutSamples() throws -> SamplingOptions {
+    static func withoutSamples(_ debugFiles: DebugFileOptions) throws -> SamplingOptions {
         var options = try SamplingOptions.parse([])
+        options.debugFiles = debugFiles
         options.frequencyArgument = FrequencyArgument(hertz: 0)
         return options
     }
@@ -29,6 +30,8 @@ struct SamplingOptions: ParsableArguments {
             "Show the file and line of each frame, if debugging information or Go's tables have them: name (file.c:12).",
             discussion: "A function then has a box for each of its lines."))
     var lines = false
+
+    @OptionGroup var debugFiles: DebugFileOptions
 
     @Flag(help: "Show each thread's name as a frame below its stacks.")
     var threads = false

@@ -1,4 +1,5 @@
 import Flamegraph
+import Glibc
 import KilnKernel
 import KilnModel
 import KilnSymbols
@@ -7,6 +8,7 @@ import KilnSymbols
 final class StackFolding {
     private let kernel = KernelSymbolizer()
     private let store: SymbolStore
+    private let servers: DebugFileServers?
     /// By process; none for a process that could not be read.
     private var symbolizers: [Int: Symbolizer] = [:]
     private let code = CodeMappings()
@@ -18,7 +20,9 @@ final class StackFolding {
 
     /// Opens the targets' mapped files at once, so that names can be found after a process has ended.
     init(targets: [Int32], _ options: SamplingOptions) {
-        store = SymbolStore(readsSource: options.inline || options.lines)
+        let urls = options.debugFiles.servers
+        servers = urls.isEmpty ? nil : DebugFileServers(urls: urls)
+        store = SymbolStore(readsSource: options.inline || options.lines, lines: options.lines, servers: servers)
         showsInlined = options.inline
         showsLines = options.lines
         demangling = !options.noDemangle
@@ -46,6 +50,25 @@ final class StackFolding {
     /// The addresses with which interrupts enter the kernel; empty if they are not known. `kernel` reads its symbols later, when the session's BPF
     /// programs are among them.
     var interruptEntries: Range<UInt64> { KernelSymbolizer().interruptEntries ?? 0..<0 }
+
+    /// Whether names may be missing that servers can give.
+    var hasServers: Bool { servers != nil }
+
+    /// From here on, debug files that are missing are fetched. `isInterrupted`: no more are to be fetched.
+    func askServers(until isInterrupted: @escaping () -> Bool) {
+        let talk = DebugFileServers.Talk(progress: FetchProgress().show, isInterrupted: isInterrupted)
+        servers?.ask(talk)
+        if store.forgetIncomplete() { lasting = [:] }
+    }
+
+    /// What servers did not have, and why they were not asked for more.
+    var serverRemarks: [String] {
+        guard let servers else { return [] }
+        var remarks: [String] = []
+        if !servers.missing.isEmpty { remarks.append("debuginfod has no debug files of \(servers.missing.joined(separator: ", "))") }
+        if let problem = servers.problem { remarks.append("debug files are missing: \(problem)") }
+        return remarks
+    }
 
     /// The stacks of one kind with the names of their frames. `root` returns the name of a process (by its number), or nil to leave its stacks out.
     /// An incomplete stack begins with its unwind termination: `[no_row];...`.
@@ -146,6 +169,23 @@ final class StackFolding {
             lasts: function.map { if case .function = $0 { true } else { false } } ?? false
         )
     }
+}
+
+/// Shows on a terminal what is being fetched.
+private final class FetchProgress {
+    private var length = 0
+
+    func show(_ progress: DebugFileServers.Progress?) {
+        guard Output.standardError.isTerminal || getenv("DEBUGINFOD_PROGRESS") != nil else { return }
+        let text = progress.map { "kiln: fetching the debug file of \($0.file): \(mebibytes($0.bytes))\($0.total.map { " of " + mebibytes($0) } ?? "") MiB" } ?? ""
+        // Blanks over what a longer line left.
+        let line = Line(text + String(repeating: " ", count: max(0, length - text.count)))
+        _ = try? Output.standardError.write(progress: line)
+        if progress == nil, length > 0 { _ = try? Output.standardError.write(progress: "") }
+        length = text.count
+    }
+
+    private func mebibytes(_ bytes: UInt64) -> String { String(Double(bytes / 104_858) / 10) }
 }
 
 /// When stacks are folded during a session, so that a session that is killed leaves a profile: every 10 s, or less often if folding would

@@ -304,6 +304,8 @@ final class Session {
         var records = records()
         // Looking up names takes time, so records are written before.
         for sink in plan.sinks { attempts.run { try sink.checkpoint(SessionCheckpoint(records: records)) } }
+        let programs = loadedPrograms()
+        if plan.folding?.hasServers == true { askServers() }
         var texts = emptyTexts, comparisons: [SlowAgainstFast?] = []
         for index in records.indices {
             let began = MonotonicClock.now()
@@ -313,8 +315,25 @@ final class Session {
             comparisons.append(stacks.slowAgainstFast(records[index]))
             if !texts.isEmpty { records[index].cost.symbolizeS = (MonotonicClock.now() - began).seconds }
         }
-        let result = SessionResult(records: records, stacks: texts, slowAgainstFast: comparisons, programs: loadedPrograms)
+        for remark in plan.folding?.serverRemarks ?? [] { say("kiln: \(remark)") }
+        let result = SessionResult(records: records, stacks: texts, slowAgainstFast: comparisons, programs: { programs })
         for sink in plan.sinks { attempts.run { do { try sink.end(result) } catch is OutputClosed {} } }
+    }
+
+    /// Names may be fetched from here on, which may take minutes: nothing stays attached meanwhile. The next signal ends fetching, and nothing else.
+    private func askServers() {
+        for probe in plan.probes.reversed() { probe.detach() }
+        var isInterrupted = false
+        plan.folding?.askServers { [events] in
+            while !isInterrupted {
+                switch events.next(until: .zero) {
+                case .signal: isInterrupted = true
+                case .ended: continue
+                case .deadline, .attention: return false
+                }
+            }
+            return true
+        }
     }
 
     /// A record for each target, from the last snapshot.

@@ -34,7 +34,7 @@ struct PointerEncoding {
 }
 
 /// Reads numbers from memory, never past its end. After the first attempt to do so, `hasFailed` is true and every read returns 0.
-struct CallFrameReader {
+struct DwarfReader {
     private(set) var position: UnsafeRawPointer
     let end: UnsafeRawPointer
     private(set) var hasFailed = false
