@@ -45,7 +45,7 @@ extension Capabilities {
         try probe.attach()
     }
     public static let stacks = feature("stacks", "on-CPU stacks and the flamegraph (or leave them out: kiln redis --frequency 0)") {
-        var probe = try StackProbe(of: Members(try own())) { _ in [] }
+        var probe = try StackProbe(of: Members(try own())) { _ in ProcessCode([]) }
         try probe.attach(frequency: 99)
     }
     public static let events = feature("events", isRequired: false, "kiln record --event") {
@@ -53,7 +53,7 @@ extension Capabilities {
             Event(RecordedEvent(name: "sched_switch", fileName: "sched_switch", every: 1), at: .tracepoint("sched_switch")),
             Event(RecordedEvent(name: "page-faults", fileName: "page-faults", every: 1), at: .counter(UInt64(PERF_COUNT_SW_PAGE_FAULTS.rawValue))),
         ]
-        var probe = try StackProbe(of: Members(try own()), events: events) { _ in [] }
+        var probe = try StackProbe(of: Members(try own()), events: events) { _ in ProcessCode([]) }
         try probe.attach(frequency: 0)
     }
     public static let executedPrograms = feature("executed programs", isRequired: false, "kiln trace exec") {

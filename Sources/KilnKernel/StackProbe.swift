@@ -23,7 +23,7 @@ public struct StackProbe: ~Copyable {
     private var alive: [Int: SampledProcess]
 
     /// Returns the code that a process has mapped now; empty if it has ended.
-    public typealias Mappings = (SampledProcess) -> [CodeMapping]
+    public typealias Mappings = (SampledProcess) -> ProcessCode
 
     /// Loads the programs and begins to fill the unwind tables. Sampling doesn't begin yet. `byThread`: stacks have the name of their thread. `filter`: also
     /// records stacks off the CPU; nil: only those on it. `events`: also records stacks at them. `known`: code whose unwind tables are loaded at the start, as
@@ -117,7 +117,7 @@ public struct StackProbe: ~Copyable {
         let mappers = try mappingEvents.take()
         for process in alive.values where mappers.contains(process.pid) { changed.insert(process.number) }
         for number in ended { alive[number] = nil }
-        var code: [Int: [CodeMapping]] = [:]
+        var code: [Int: ProcessCode] = [:]
         for number in changed { code[number] = alive[number].map(mappings) }
         try unwinding.set(code, forgetting: ended)
         if !code.isEmpty { try waits?.takeSleepers(object) }
@@ -171,8 +171,22 @@ public struct StackProbe: ~Copyable {
         snapshot.addPrograms(object.programCounts())
     }
 
+    /// The stacks known so far, with the weights that were last read.
+    public var known: StackTable { ring.table }
+
+    /// Reads the weights, and lets those of some stacks be those of stacks of their own: `StackTable.settle`.
+    public func settle(before comparison: UInt64, _ isMeant: (Int, StackFrames) -> Bool) throws(KernelError) {
+        try readWeights()
+        ring.settle(before: comparison, isMeant)
+    }
+
     /// All stacks so far, with their weights.
     public func stacks() throws(KernelError) -> StackTable {
+        try readWeights()
+        return ring.table.settled()
+    }
+
+    private func readWeights() throws(KernelError) {
         var sums: [StackTable.Key: UInt64] = [:]
         try weights.forEachEntry(key: kiln_stack_key.self, value: UInt64.self) { key, weight in
             if weight.pointee != 0, let key = StackTable.Key(key.pointee) { sums[key] = weight.pointee }
@@ -183,7 +197,6 @@ public struct StackProbe: ~Copyable {
         }
         ring.set(sums, times, try waits?.wakes() ?? [:])
         try drain()
-        return ring.table
     }
 }
 

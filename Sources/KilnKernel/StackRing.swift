@@ -49,6 +49,8 @@ final class StackRing {
         table.wakeTimes = wakes
     }
 
+    func settle(before comparison: UInt64, _ isMeant: (Int, StackFrames) -> Bool) { table.settle(before: comparison, isMeant) }
+
     /// Returns the processes that were sampled for the first time, or for the first time with a stack, and the numbers of those that ended,
     /// since the last call.
     func takeProcesses() -> (met: [SampledProcess], ended: [Int]) {
@@ -75,20 +77,22 @@ final class StackRing {
         let frames = UnsafeBufferPointer(
             start: (record + Self.headerSize).assumingMemoryBound(to: UInt64.self), count: kernel + user
         )
+        let pieces = UnsafeBufferPointer(
+            start: (record + Self.headerSize).assumingMemoryBound(to: UInt64.self) + (kernel + user), count: found * foundWords
+        )
+        let foundCode = stride(from: 0, to: pieces.count, by: foundWords).map { word in
+            FoundCode(start: pieces[word], end: pieces[word + 1], piece: Int(clamping: pieces[word + 2]))
+        }
         let marked = frames[kernel...], mark = KILN_FRAME_INTERRUPTED
         table.learn(
             key,
             StackFrames(
                 kernel: Array(frames[..<kernel]), user: marked.map { $0 & ~mark },
                 interrupted: marked.indices.filter { marked[$0] & mark != 0 }.map { $0 - kernel }, termination: termination,
-                thread: name(record, MemoryLayout<kiln_stack>.offset(of: \.thread))
+                thread: name(record, MemoryLayout<kiln_stack>.offset(of: \.thread)),
+                reading: record.load(fromByteOffset: MemoryLayout<kiln_stack>.offset(of: \.reading) ?? 0, as: UInt64.self), found: foundCode
             ))
-        let pieces = UnsafeBufferPointer(
-            start: (record + Self.headerSize).assumingMemoryBound(to: UInt64.self) + (kernel + user), count: found * foundWords
-        )
-        for word in stride(from: 0, to: pieces.count, by: foundWords) {
-            table.learn(FoundCode(start: pieces[word], end: pieces[word + 1], piece: Int(clamping: pieces[word + 2])), in: process)
-        }
+        for code in foundCode where code.piece != 0 { table.learn(code, in: process) }
         guard process >= targets, process != StackTable.noProcess else { return }
         let sampled = SampledProcess(
             number: process, pid: Int32(bitPattern: field(MemoryLayout<kiln_stack>.offset(of: \.tgid))),

@@ -46,7 +46,7 @@ public struct CodePiece {
     public let fileOffset: UInt64
     /// The ELF virtual address of the first byte.
     public let address: UInt64
-    /// The caller's number for it (`FoundCode.piece`).
+    /// The caller's number for it (`FoundCode.piece`), from 1.
     public let number: Int
 
     public init(file: File?, fileOffset: UInt64, address: UInt64, number: Int) {
@@ -68,15 +68,20 @@ public struct CodeMapping {
     public let file: AnyHashable?
     /// Memory without a file.
     public let isGenerated: Bool
+    /// Of its file, as in /proc/PID/maps, whether the file can be read or not. Without it, the unwinder can't tell other code in its place.
+    public let inode: UInt64
+    public let device: (major: UInt32, minor: UInt32)
     /// Lets the unwinder find the code in processes whose mappings it does not have; nil: it finds it only here.
     public let piece: CodePiece?
     /// Called once for each file; returns nil if the file has no call frame information.
     public let table: () -> UnwindCells?
 
     public init(
-        start: UInt64, end: UInt64, bias: UInt64, file: AnyHashable?, isGenerated: Bool = false, piece: CodePiece? = nil,
-        table: @escaping () -> UnwindCells?
+        start: UInt64, end: UInt64, bias: UInt64, file: AnyHashable?, isGenerated: Bool = false, inode: UInt64 = 0,
+        device: (major: UInt32, minor: UInt32) = (0, 0), piece: CodePiece? = nil, table: @escaping () -> UnwindCells?
     ) {
+        self.inode = inode
+        self.device = device
         self.start = start
         self.end = end
         self.bias = bias
@@ -87,12 +92,28 @@ public struct CodeMapping {
     }
 }
 
+/// The code of a process as it was when its mappings were read.
+public struct ProcessCode {
+    /// Sorted by start. Empty: the process has ended.
+    public let mappings: [CodeMapping]
+    /// Grows from one reading of a session to the next, of whichever process; 0: unnumbered.
+    public let reading: UInt64
+    /// Readings of one layer have the same code wherever both have some, and are of one process.
+    public let layer: UInt64
+
+    public init(_ mappings: [CodeMapping], reading: UInt64 = 0, layer: UInt64 = 0) {
+        self.mappings = mappings
+        self.reading = reading
+        self.layer = layer
+    }
+}
+
 /// Maintains the unwinder's maps: tables of files, mappings of processes.
 ///
 /// Nothing is changed in place. A process's new mappings go into a new array that replaces the old one, and the kernel lets running
 /// programs finish with the old one. Each call for a map of maps waits for that (about 10 ms), so all changes go into one call.
 package final class UnwindMaps {
-    /// The memory limit of all tables of a session; a process's mappings take 32 bytes each in addition.
+    /// The memory limit of all tables of a session; a process's mappings take 56 bytes each in addition.
     package static let memoryCeiling = Int(KILN_UNWIND_CELLS) * MemoryLayout<UInt64>.size
 
     static let leftOutName = "unwind_tables_left_out"
@@ -122,7 +143,7 @@ package final class UnwindMaps {
     private var noCode: InnerMap?
     /// By file; nil: it has no table, or there was no memory left.
     private var known: [AnyHashable: Table?] = [:]
-    private var current: [Int: [kiln_mapping]] = [:]
+    private var current: [Int: (layer: UInt64, cells: [kiln_mapping])] = [:]
     private var generation: UInt64 = 0
     private var tableCount = 0
     /// The kernel's memory, in whole pages.
@@ -141,33 +162,35 @@ package final class UnwindMaps {
         self.knownCode = knownCode
     }
 
-    /// Gives the kernel the code of these processes (by number, sorted by start), and removes that of processes that ended. Numbers are not
+    /// Gives the kernel the code of these processes (by number), and removes that of processes that ended. Numbers are not
     /// reused, so one empty array stands for all that ended.
     /// `besides`: code of other processes, in case they are sampled. Most never are, so its tables get half of the memory and one second,
     /// the smallest files first; the rest is loaded when its process is sampled.
     package func set(
-        _ processes: [Int: [CodeMapping]], besides: [CodeMapping] = [], forgetting ended: [Int] = []
+        _ processes: [Int: ProcessCode], besides: [CodeMapping] = [], forgetting ended: [Int] = []
     ) throws(KernelError) {
-        try addTables(of: processes.values.joined())
+        try addTables(of: processes.values.lazy.map(\.mappings).joined())
         let until = MonotonicClock.now() + Self.besidesTime
         try addTables(of: besides, upTo: Self.memoryCeiling / 2) { MonotonicClock.now() < until }
         var replaced = InnerMapChanges()
         // A process without code has just ended: its last code stays.
-        for (process, code) in processes.sorted(by: { $0.key < $1.key }) where !code.isEmpty {
-            let cells = code.prefix(Int(KILN_MAPPINGS_CAPACITY)).map(cell)
-            if code.count > cells.count { cutOff[process] = max(cutOff[process] ?? 0, code.count - cells.count) }
-            if let known = current[process], Self.areEqual(known, cells) { continue }
+        for (process, code) in processes.sorted(by: { $0.key < $1.key }) where !code.mappings.isEmpty {
+            let cells = code.mappings.prefix(Int(KILN_MAPPINGS_CAPACITY)).map(cell)
+            if code.mappings.count > cells.count { cutOff[process] = max(cutOff[process] ?? 0, code.mappings.count - cells.count) }
+            if let known = current[process], known.layer == code.layer, Self.areEqual(known.cells, cells) { continue }
             generation += 1
             var header = kiln_mappings_header()
             header.count = UInt64(cells.count)
             header.generation = generation
+            header.reading = code.reading
+            header.layer = code.layer
             let size = MemoryLayout<kiln_mapping>.size
             let map = try InnerMap(named: "process_code", valueSize: size, entries: cells.count + 1) { memory in
                 memory.storeBytes(of: header, as: kiln_mappings_header.self)
                 cells.withUnsafeBytes { UnsafeMutableRawBufferPointer(rebasing: memory[size...]).copyMemory(from: $0) }
             }
             replaced.set(UInt32(process), to: map)
-            current[process] = cells
+            current[process] = (code.layer, cells)
             if replaced.count == Self.changesAtOnce { try replaced.apply(to: mappings) }
         }
         for process in ended where current.removeValue(forKey: process) != nil {
@@ -252,6 +275,7 @@ package final class UnwindMaps {
             key.device = file.major << 20 | file.minor
         }
         value.number = UInt64(piece.number)
+        value.address = piece.address
         if let table {
             value.address = piece.address &- table.base
             value.table = table.index
@@ -264,6 +288,10 @@ package final class UnwindMaps {
         var cell = kiln_mapping()
         cell.start = mapping.start
         cell.end = mapping.end
+        cell.bias = mapping.bias
+        cell.inode = mapping.inode
+        cell.device = mapping.device.major << 20 | mapping.device.minor
+        if let piece = mapping.piece, pieces.contains(piece.number) { cell.piece = UInt32(clamping: piece.number) }
         cell.granules = mapping.isGenerated ? UInt32(KILN_GENERATED_CODE) : 0
         guard let file = mapping.file, let table = known[file] ?? nil else { return cell }
         cell.bias = mapping.bias &+ table.base
@@ -275,7 +303,8 @@ package final class UnwindMaps {
     private static func areEqual(_ left: [kiln_mapping], _ right: [kiln_mapping]) -> Bool {
         left.count == right.count
             && zip(left, right).allSatisfy {
-                $0.start == $1.start && $0.end == $1.end && $0.bias == $1.bias && $0.table == $1.table
+                $0.start == $1.start && $0.end == $1.end && $0.bias == $1.bias && $0.table == $1.table && $0.piece == $1.piece
+                    && $0.inode == $1.inode && $0.device == $1.device
             }
     }
 }

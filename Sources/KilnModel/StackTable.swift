@@ -10,8 +10,19 @@ public struct StackFrames: Equatable, Sendable {
     public var termination: UnwindTermination
     /// The name of its thread; nil unless it was requested.
     public var thread: String?
+    /// The number of the reading of its process's mappings that the unwinder had (`ProcessCode.reading`); 0: it had none.
+    public var reading: UInt64
+    /// What the unwinder found in the kernel's mappings, where that reading had none or other code.
+    public var found: [FoundCode]
+    /// Generated functions have the names from before the comparison with this number (`StackTable.settle`); nil: the last ones.
+    public var comparison: UInt64?
 
-    public init(kernel: [UInt64], user: [UInt64], interrupted: [Int], termination: UnwindTermination, thread: String? = nil) {
+    public init(
+        kernel: [UInt64], user: [UInt64], interrupted: [Int], termination: UnwindTermination, thread: String? = nil, reading: UInt64 = 0,
+        found: [FoundCode] = []
+    ) {
+        self.reading = reading
+        self.found = found
         self.kernel = kernel
         self.user = user
         self.interrupted = interrupted
@@ -54,8 +65,10 @@ public struct FoundCode: Hashable, Sendable {
     public var start: UInt64
     /// The first address after it.
     public var end: UInt64
-    /// `CodePiece.number`.
+    /// `CodePiece.number`; 0: memory without a file.
     public var piece: Int
+
+    public func contains(_ address: UInt64) -> Bool { start <= address && address < end }
 
     public init(start: UInt64, end: UInt64, piece: Int) {
         self.start = start
@@ -154,7 +167,58 @@ public struct StackTable: Sendable {
     /// By number of the process.
     public private(set) var foundCode: [Int: Set<FoundCode>] = [:]
 
+    /// By stack: the weights that it had when generated code that it goes through was found to be replaced, and the number of that comparison.
+    private var settledWeights: [Key: [(comparison: UInt64, weight: UInt64)]] = [:]
+    private var settledWaits: [Key: [(comparison: UInt64, times: WaitTimes)]] = [:]
+
     public init() {}
+
+    /// The frames of the stacks of a process.
+    public func frames(ofProcess process: Int) -> [StackFrames] { frames.filter { $0.key.process == process }.map(\.value) }
+
+    /// Lets the weights so far of some stacks be those of stacks of their own, whose frames have the names from before a comparison.
+    /// `isMeant`: gets the number of a process and frames.
+    public mutating func settle(before comparison: UInt64, _ isMeant: (Int, StackFrames) -> Bool) {
+        let meant = Set(frames.filter { isMeant($0.key.process, $0.value) }.keys)
+        for (key, weight) in weights where weight != 0 && meant.contains(Stack(hash: key.hash, process: key.process)) {
+            settledWeights[key, default: []].append((comparison, weight))
+        }
+        for (key, times) in waits where meant.contains(Stack(hash: key.hash, process: key.process)) {
+            settledWaits[key, default: []].append((comparison, times))
+        }
+    }
+
+    /// With the settled weights as stacks of their own.
+    public func settled() -> StackTable {
+        var table = self
+        func part(_ key: Key, before comparison: UInt64) -> Key? {
+            guard var frames = frames(of: key) else { return nil }
+            var part = key
+            part.hash ^= comparison &* 0x9E37_79B9_7F4A_7C15
+            frames.comparison = comparison
+            table.learn(part, frames)
+            return part
+        }
+        for (key, parts) in settledWeights {
+            var before: UInt64 = 0
+            for (comparison, weight) in parts where weight > before {
+                guard let part = part(key, before: comparison) else { continue }
+                table.weights[part] = weight - before
+                before = weight
+            }
+            if let all = table.weights[key] { table.weights[key] = all - min(all, before) }
+        }
+        for (key, parts) in settledWaits {
+            var before = WaitTimes()
+            for (comparison, times) in parts where times != before {
+                guard let part = part(key, before: comparison) else { continue }
+                table.waits[part] = times.since(before)
+                before = times
+            }
+            if let all = table.waits[key] { table.waits[key] = all.since(before) }
+        }
+        return table
+    }
 
     public mutating func learn(_ code: FoundCode, in process: Int) { foundCode[process, default: []].insert(code) }
 

@@ -9,6 +9,9 @@ public struct UnwindTermination: Hashable, Sendable {
     /// The stack exceeds the depth limit.
     public static let tooDeep = UnwindTermination(KILN_END_TOO_DEEP)
 
+    /// The stack ends in code that had just been mapped, and that the unwinder didn't know.
+    public static let noMapping = UnwindTermination(KILN_END_NO_MAPPING)
+
     public static let all = (0..<KILN_END_COUNT.rawValue).map { UnwindTermination(kiln_stack_end(rawValue: $0)) }
 
     private init(_ end: kiln_stack_end) { rawValue = end.rawValue }

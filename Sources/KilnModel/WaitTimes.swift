@@ -43,6 +43,16 @@ public struct WaitTimes: Equatable, Sendable {
         longest = max(longest, other.longest)
     }
 
+    /// Without those of before. The longest may have been one of them.
+    public func since(_ before: WaitTimes) -> WaitTimes {
+        var rest = self
+        for (state, time) in before.times { rest.times[state] = (times[state] ?? .zero) - min(time, times[state] ?? .zero) }
+        rest.ended -= min(before.ended, ended)
+        rest.open -= min(before.open, open)
+        rest.openTime = openTime - min(before.openTime, openTime)
+        return rest
+    }
+
     public var total: Nanoseconds { times.values.reduce(.zero, +) }
 }
 

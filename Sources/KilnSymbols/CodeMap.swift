@@ -26,6 +26,18 @@ struct PlacedCode {
         end = mapping.end
     }
 
+    /// Whether an address that both have holds the same code, as far as its origin tells.
+    func isSameCode(as other: PlacedCode) -> Bool {
+        let isInPlace = fileOffset(of: other.mapping.start) == other.mapping.fileOffset
+        return switch (source, other.source) {
+        case (.file(let one), .file(let another)): one === another && isInPlace
+        case (.nothing, .nothing):
+            // Of generated code, its compiler says what lies where.
+            mapping.inode == other.mapping.inode && mapping.device == other.mapping.device && (mapping.inode == 0 || isInPlace)
+        default: false
+        }
+    }
+
     func fileOffset(of address: UInt64) -> UInt64 { address &- mapping.start &+ mapping.fileOffset }
 
     /// The part between two addresses; nil if it is empty.
@@ -39,7 +51,8 @@ struct PlacedCode {
 
 /// The executable address space of a process, present and past.
 ///
-/// Stacks sampled before the last refresh may contain addresses that are unmapped now. So old code stays until new code replaces it.
+/// Stacks sampled before the last refresh may contain addresses that are unmapped now. So old code stays until new code replaces it. Other code
+/// in its place is another layer's (`CodeLayers`).
 struct CodeMap {
     /// Sorted and disjoint.
     private(set) var pieces: [PlacedCode] = []
@@ -56,6 +69,20 @@ struct CodeMap {
         guard let index = pieces.lastIndex(startingAtOrBelow: mapping.start, start: \.start) else { return nil }
         let piece = pieces[index]
         return piece.mapping == mapping && piece.start == mapping.start && piece.end == mapping.end ? piece : nil
+    }
+
+    /// Whether none of the present mappings (sorted, disjoint) has other code than is known at its addresses.
+    func agrees(with current: [PlacedCode]) -> Bool {
+        var old = pieces[...]
+        for new in current {
+            while let piece = old.first, piece.end <= new.start { old.removeFirst() }
+            for piece in old.prefix(while: { $0.start < new.end }) where !piece.isSameCode(as: new) { return false }
+        }
+        return true
+    }
+
+    func isSame(as other: CodeMap) -> Bool {
+        pieces.elementsEqual(other.pieces) { $0.start == $1.start && $0.end == $1.end && $0.mapping == $1.mapping && $0.isSameCode(as: $1) }
     }
 
     /// Places the present mappings (sorted, disjoint) over the known ones.
@@ -140,9 +167,9 @@ extension CodeMap {
     }
 }
 
-/// Code of known files, found in a process that could not be read otherwise.
+/// Code that was found in a process where its mappings had not been read, or had other code.
 public struct FoundMappings {
-    private var code = CodeMap()
+    private(set) var code = CodeMap()
 
     public init() {}
 
@@ -155,6 +182,14 @@ public struct FoundMappings {
         )
         guard let file = known.file, start < end else { return }
         code.replace(by: [PlacedCode(mapping: mapping, source: .file(file.mapped))])
+    }
+
+    /// Memory without a file.
+    public mutating func addMemory(from start: UInt64, to end: UInt64) {
+        let mapping = Mapping(
+            start: start, end: end, fileOffset: 0, permissions: [.read, .execute], device: .init(major: 0, minor: 0), inode: 0, backing: .anonymous
+        )
+        if start < end { code.replace(by: [PlacedCode(mapping: mapping, source: .nothing(.anonymousMemory))]) }
     }
 
     /// Whether code is known at the frame's address.

@@ -53,5 +53,5 @@ extension Symbolizer {
     /// reused.
     ///
     /// Reads the program headers of new files, about 20 us each, and builds no table.
-    public func executableMappings() -> [ExecutableMapping] { code.pieces.map(ExecutableMapping.init) }
+    public func executableMappings() -> [ExecutableMapping] { layers.code.pieces.map(ExecutableMapping.init) }
 }

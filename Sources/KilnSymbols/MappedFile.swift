@@ -199,6 +199,7 @@ public final class SymbolStore {
     private let readsLines: Bool
     private let servers: DebugFileServers?
     private let host = try? FileTree.host()
+    private var lastNumber: UInt64 = 0
 
     /// - Parameters:
     ///   - readsSource: Reads debugging information, too, so that `Symbolizer.frames` includes inlined functions.
@@ -217,6 +218,12 @@ public final class SymbolStore {
         return hasForgotten
     }
 
+    /// The next number, from 1, of a reading or a layer of a process's mappings.
+    func takeNumber() -> UInt64 {
+        lastNumber += 1
+        return lastNumber
+    }
+
     /// The number of different files.
     public var fileCount: Int { files.count + images.count }
 
@@ -226,13 +233,22 @@ public final class SymbolStore {
     ) throws(SymbolFileError) -> MappedFile {
         // The link in map_files leads to the mapped file itself, in any mount namespace and even if it is deleted, but needs CAP_SYS_ADMIN
         // or CAP_CHECKPOINT_RESTORE. The path needs only access to the process, but may name another file now.
-        let link = "map_files/" + String(mapping.start, radix: 16) + "-" + String(mapping.end, radix: 16)
         do {
-            return try file(at: link, in: process, tree, named: path, inode: nil)
+            return try file(at: Self.link(to: mapping), in: process, tree, named: path, inode: nil)
         } catch {
             if isDeleted { throw error }
             return try file(at: "root" + path, in: process, tree, named: path, inode: mapping.inode)
         }
+    }
+
+    private static func link(to mapping: Mapping) -> String {
+        "map_files/" + String(mapping.start, radix: 16) + "-" + String(mapping.end, radix: 16)
+    }
+
+    /// The file of a mapping as it is now; nil if the process has none there, or kiln no access.
+    static func identity(behind mapping: Mapping, process: FileDescriptor) -> FileIdentity? {
+        var status = stat()
+        return fstatat(process.rawValue, link(to: mapping), &status, 0) == 0 ? FileIdentity(of: status) : nil
     }
 
     private func file(

@@ -41,7 +41,8 @@ public final class Symbolizer {
     /// The files as the process sees them; nil if kiln has no access.
     private let tree: FileTree?
     private let generated: GeneratedFunctions
-    private(set) var code = CodeMap()
+    private(set) var layers = CodeLayers()
+    private var code: CodeMap { layers.code }
 
     /// `startStack`: the start of the stack of the intended execution. A process with another one is treated as ended.
     public init(pid: Int32, startStack: UInt64? = nil, sharing store: SymbolStore = SymbolStore()) throws(SymbolizerError) {
@@ -91,13 +92,25 @@ public final class Symbolizer {
         // Read for new mappings only; another program may have been executed.
         lazy var executed = ExecutedName(of: directory.descriptor)
         for mapping in mappings.mappings where mapping.permissions.contains(.execute) {
-            current.append(code.placement(of: mapping) ?? PlacedCode(mapping: mapping, source: source(of: mapping), executed: executed))
+            current.append(known(mapping) ?? PlacedCode(mapping: mapping, source: source(of: mapping), executed: executed))
         }
         // A zombie still has its directory in /proc, but no memory.
         if current.isEmpty && !code.isEmpty { return .exited }
-        code.replace(by: current)
+        layers.place(current, number: store.takeNumber)
         generated.forget()
         return .running
+    }
+
+    /// What a mapping had at the last refresh, if it is still that.
+    private func known(_ mapping: Mapping) -> PlacedCode? {
+        guard let placed = code.placement(of: mapping) else { return nil }
+        // A new file may have the inode number of a deleted one, and a file may be written anew.
+        if case .file(let file) = placed.source, let identity = file.identity,
+            let now = SymbolStore.identity(behind: mapping, process: directory.descriptor), now != identity
+        {
+            return nil
+        }
+        return placed
     }
 
     private static func maps(of process: FileDescriptor) throws(Errno) -> [UInt8] {
@@ -123,15 +136,42 @@ public final class Symbolizer {
         return nil
     }
 
-    /// Whether code is known at a frame's address.
-    public func covers(_ frame: FrameAddress) -> Bool { code.code(at: frame.lookupAddress) != nil }
+    /// The number of the last reading of the mappings that found a change. Numbers grow, in all symbolizers that share a store.
+    public var reading: UInt64 { layers.reading }
 
-    /// The name of a frame, or the reason why it has none.
-    public func symbolize(_ frame: FrameAddress) -> Symbol {
-        let symbol = code.symbol(frame)
+    /// The number of the layer that the mappings have at a moment. At moments of one layer, addresses have the same names.
+    public func layer(at moment: CodeMoment = .latest) -> UInt64 { layers.layer(at: moment) }
+
+    /// Whether code is known at a frame's address.
+    public func covers(_ frame: FrameAddress, at moment: CodeMoment = .latest) -> Bool { layers.code(at: moment).code(at: frame.lookupAddress) != nil }
+
+    /// Whether the process had the code at a frame's address that was found there.
+    public func hasSameCode(as found: FoundMappings, _ frame: FrameAddress, at moment: CodeMoment = .latest) -> Bool {
+        guard let own = layers.code(at: moment).code(at: frame.lookupAddress), let other = found.code.code(at: frame.lookupAddress) else { return false }
+        return own.isSameCode(as: other)
+    }
+
+    /// Whether the process's just-in-time compiler has named more functions since the last comparison.
+    public var hasNewGeneratedCode: Bool { generated.hasChanged() }
+
+    /// Compares the functions of the process's just-in-time compiler at these addresses with those of the last comparison. Returns where they
+    /// were replaced. `number`: that of the comparison; numbers grow.
+    public func replacedGeneratedCode(at addresses: Set<UInt64>, number: UInt64) -> Set<UInt64> { generated.compare(addresses, number: number) }
+
+    /// The name of a frame, or the reason why it has none. `comparison`: generated functions have the names from before that comparison.
+    public func symbolize(_ frame: FrameAddress, at moment: CodeMoment = .latest, before comparison: UInt64? = nil) -> Symbol {
+        namedByCompiler(layers.code(at: moment).symbol(frame), frame, comparison)
+    }
+
+    /// The names of a frame in code that was found in the process.
+    public func frames(_ frame: FrameAddress, in found: FoundMappings, before comparison: UInt64? = nil) -> [Symbol] {
+        [namedByCompiler(found.code.symbol(frame), frame, comparison)] + found.code.inlinedFunctions(frame)
+    }
+
+    private func namedByCompiler(_ symbol: Symbol, _ frame: FrameAddress, _ comparison: UInt64?) -> Symbol {
         switch symbol {
         case .module(_, _, _), .unknown(_, .anonymousMemory):
-            switch (generated.function(at: frame.lookupAddress), symbol) {
+            switch (generated.function(at: frame.lookupAddress, before: comparison), symbol) {
             case (.named(let match), _): return .generated(name: match.name, offset: frame.address - match.start)
             case (.unnamed(let reason), .unknown): return .unknown(address: frame.address, reason: reason)
             default: return symbol
@@ -142,7 +182,9 @@ public final class Symbolizer {
 
     /// The same, followed by the functions that were inlined there, the innermost last. They and places are known if the symbol store reads debugging
     /// information and the file has some.
-    public func frames(_ frame: FrameAddress) -> [PlacedSymbol] { code.frames(frame, named: symbolize(frame)) }
+    public func frames(_ frame: FrameAddress, at moment: CodeMoment = .latest, before comparison: UInt64? = nil) -> [PlacedSymbol] {
+        layers.code(at: moment).frames(frame, named: symbolize(frame, at: moment, before: comparison))
+    }
 
     private func source(of mapping: Mapping) -> PlacedCode.Source {
         switch mapping.backing {

@@ -24,7 +24,7 @@ package struct StackCheck: ~Copyable {
         try object.setConstant(section: ".rodata.targets", watched.constants)
         try object.load()
         let unwinding = UnwindMaps(tables: try object.map("unwind_tables"), mappings: try object.map("code_mappings"))
-        try unwinding.set([0: Symbolizer(pid: pid).executableMappings().map(Self.code)])
+        try unwinding.set([0: ProcessCode(Symbolizer(pid: pid).executableMappings().map(Self.code))])
         let ring = try CopyRing(map: object.map("copies"))
         try object.attach(kind.rawValue, toCPUClocksAt: frequency)
         self.object = object
@@ -33,7 +33,10 @@ package struct StackCheck: ~Copyable {
 
     /// As the unwinder takes it.
     package static func code(_ mapping: ExecutableMapping) -> CodeMapping {
-        CodeMapping(start: mapping.start, end: mapping.end, bias: mapping.bias, file: mapping.file.map(AnyHashable.init)) {
+        CodeMapping(
+            start: mapping.start, end: mapping.end, bias: mapping.bias, file: mapping.file.map(AnyHashable.init), inode: mapping.mapping.inode,
+            device: (mapping.mapping.device.major, mapping.mapping.device.minor)
+        ) {
             guard let table = try? mapping.file?.unwindTable() else { return nil }
             return UnwindCells(base: table.base, granules: table.granuleCount, cells: table.cells)
         }

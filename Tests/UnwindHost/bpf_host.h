@@ -46,6 +46,17 @@ struct mm_struct {
 	unsigned long start_code, start_stack;
 };
 
+// The host's mappings never change.
+struct mm_struct___6_4 {
+	int mm_lock_seq;
+};
+
+struct mm_struct___6_13 {
+	struct {
+		unsigned int sequence;
+	} mm_lock_seq;
+};
+
 // Never met: the host's tree of mappings is empty, and the code of processes is what is given.
 struct super_block {
 	__u32 s_dev;
@@ -72,6 +83,17 @@ struct inode___6_10 {
 
 struct file {
 	struct inode *f_inode;
+	unsigned int f_mode;
+};
+
+struct dentry {
+	struct inode *d_inode;
+};
+
+struct backing_file {
+	struct {
+		struct dentry *dentry;
+	} user_path;
 };
 
 struct vm_area_struct {
@@ -90,6 +112,7 @@ struct uprobe_task {
 };
 
 struct task_struct {
+	int tgid;
 	struct mm_struct *mm;
 	struct uprobe_task *utask;
 };
@@ -97,6 +120,11 @@ struct task_struct {
 #define bpf_core_field_exists(field) true
 #define bpf_core_read(to, size, from) memcpy(to, from, size)
 #define bpf_probe_read_kernel(to, size, from) (memcpy(to, from, size), 0L)
+
+static inline __u64 bpf_ktime_get_ns(void)
+{
+	return 0;
+}
 
 static void *bpf_map_lookup_elem(void *map, const void *key);
 static long bpf_probe_read_user(void *to, __u32 size, const void *from);

@@ -92,6 +92,19 @@ struct mm_struct {
 	struct uprobes_state uprobes_state;
 };
 
+/* Changes whenever the mappings do: since Linux 6.4, and as it is since 6.13. */
+struct mm_struct___6_4 {
+	int mm_lock_seq;
+};
+
+typedef struct seqcount {
+	unsigned int sequence;
+} seqcount_t;
+
+struct mm_struct___6_13 {
+	seqcount_t mm_lock_seq;
+};
+
 struct kernfs_node {
 	__u64 id;
 };
@@ -279,7 +292,21 @@ struct socket_alloc {
 
 struct file {
 	struct inode *f_inode;
+	unsigned int f_mode;
 	void *private_data;
+};
+
+struct dentry {
+	struct inode *d_inode;
+};
+
+struct path {
+	struct dentry *dentry;
+};
+
+/* What is mapped of a file of a layered file system: the file below. Since Linux 6.8 it has the path of the one above. */
+struct backing_file {
+	struct path user_path;
 };
 
 struct fdtable {

@@ -18,6 +18,10 @@ struct kiln_mapping {
 	__u64 start;
 	__u64 end;
 	__u64 bias;     /* address - bias: as in the rows of its table */
+	__u64 inode;    /* of its file, as /proc/PID/maps has it; 0: none, or not known */
+	__u64 checked;  /* written by the unwinder: when the kernel last had it so (unwinding.changes) */
+	__u32 device;   /* of the file: major << 20 | minor */
+	__u32 piece;    /* kiln_known_code.number; 0: none */
 	__u32 table;    /* index in `unwind_tables`; 0: none, or anonymous memory */
 	__u32 granules; /* of that table; without one, KILN_GENERATED_CODE or 0 */
 };
@@ -28,7 +32,9 @@ struct kiln_mapping {
 struct kiln_mappings_header {
 	__u64 count;      /* mappings behind this cell */
 	__u64 generation; /* never given twice in a session: what was learnt from another one is void */
-	__u64 reserved[2];
+	__u64 reading;    /* user space's number for when it read the mappings */
+	__u64 layer;      /* its number for what was mapped then: the same address has the same code in all readings of one layer */
+	__u64 reserved[3];
 };
 
 /* A piece of a file as it is mapped, wherever that is: key of `known_code`. The vDSO is all zeros. Another file may have the inode's
@@ -46,14 +52,14 @@ struct kiln_known_code {
 	__u64 address; /* of the piece's first byte, as in the rows of its table */
 	__u32 table;   /* as in a struct kiln_mapping */
 	__u32 granules;
-	__u64 number; /* by which user space knows the piece */
+	__u64 number; /* by which user space knows the piece, from 1 */
 };
 
-/* Where the unwinder found a known piece in a process whose mappings it was not given. */
+/* Where the unwinder found other code than the mappings have that it was given, or that it was given none. */
 struct kiln_found_code {
 	__u64 start;
 	__u64 end;
-	__u64 number;
+	__u64 number; /* of the known piece; 0: memory without a file */
 };
 
 #pragma clang diagnostic pop

@@ -202,6 +202,7 @@ struct kiln_stack {
 	__u32 origin;      /* the process it was forked from and has the code of; itself, where it has its own */
 	__u32 family;      /* the listed process that it is or descends from, or KILN_NO_FAMILY; 0 where everything is sampled */
 	__u64 start_stack; /* where its stack begins, as /proc/PID/stat has it: tells its executions apart */
+	__u64 reading;     /* kiln_mappings_header.reading of the mappings that it was unwound with; 0: of none */
 	__u64 comm[KILN_COMM_BYTES / 8];   /* the bytes of its leader's name */
 	__u64 thread[KILN_COMM_BYTES / 8]; /* the bytes of the thread's name; zeros unless by_thread */
 	__u32 found_count;                 /* pieces of code found: so many struct kiln_found_code behind the addresses */

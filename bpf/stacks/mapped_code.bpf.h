@@ -2,7 +2,8 @@
 /* What the kernel itself says of an address in the process: which file's code lies there. Part of unwind.bpf.h.
  *
  * For code that user space hasn't read the mappings of yet: of a process that has just executed a program, of a library loaded a moment
- * before. Most files have been met in other processes, and their tables are here already.
+ * before. Most files have been met in other processes, and their tables are here already. And for code that may have been replaced since
+ * user space has read the mappings.
  *
  * bpf_find_vma() can be called once an interrupt, because it takes a lock and lets go of it afterwards. The tree of mappings is read here
  * without one: what it says is held against the mapping itself. Linux 6.1 and later. */
@@ -15,6 +16,7 @@
 
 #define MAPPINGS_TREE_LEVELS 6 /* 16 children a node: far more than a process can map */
 #define VM_EXEC 4
+#define FMODE_BACKING (1 << 25)
 
 /* Key: a piece of a file; value: its table. Written by user space when it first meets the piece, and constant from then on. Full: code is
  * followed when the mappings of its process are known. */
@@ -81,23 +83,39 @@ static __always_inline void describe_file(struct inode *inode, struct kiln_code_
 	}
 }
 
-/* User space has to know where the code lay, to name it when the process is gone. */
-static __always_inline void note_found_code(struct unwinding *u, __u64 number)
+/* The inode that stat() and /proc/PID/maps tell of. */
+static __always_inline struct inode *inode_of(struct file *file)
 {
-	__u32 i;
+	struct backing_file *backing = (void *)file;
+	struct dentry *above = NULL;
+	struct inode *inode = NULL;
+	unsigned int mode = 0;
 
-	for (i = 0; i < KILN_FOUND_CODE; i++) {
-		if (i >= u->found_count)
-			break;
-		if (u->found[i].start == u->mapping.start)
-			return;
+	if (bpf_core_field_exists(backing->user_path.dentry)) {
+		bpf_core_read(&mode, sizeof mode, &file->f_mode);
+		if (mode & FMODE_BACKING) {
+			bpf_core_read(&above, sizeof above, &backing->user_path.dentry);
+			bpf_core_read(&inode, sizeof inode, &above->d_inode);
+			return inode;
+		}
 	}
-	if (i >= KILN_FOUND_CODE)
-		return;
-	u->found[i].start = u->mapping.start;
-	u->found[i].end = u->mapping.end;
-	u->found[i].number = number;
-	u->found_count = i + 1;
+	bpf_core_read(&inode, sizeof inode, &file->f_inode);
+	return inode;
+}
+
+/* Stands for the mappings of a process as they are now: another number once any of them has changed, and in another process. The kernel's
+ * own number is that of changes, of any kind. Older kernels have none: all mappings are then looked at for each stack. */
+static __always_inline __u64 mappings_now(const struct task_struct *task, struct mm_struct *mm)
+{
+	struct mm_struct___6_13 *newer = (void *)mm;
+	struct mm_struct___6_4 *older = (void *)mm;
+	__u64 process = mm->start_stack ^ (__u64)task->tgid << 40;
+
+	if (bpf_core_field_exists(newer->mm_lock_seq.sequence))
+		return process ^ newer->mm_lock_seq.sequence;
+	if (bpf_core_field_exists(older->mm_lock_seq))
+		return process ^ (__u32)older->mm_lock_seq;
+	return process ^ bpf_ktime_get_ns();
 }
 
 /* Sets unwinding.mapping to the code at an address. 0, or how the stack ends there. */
@@ -108,7 +126,6 @@ __noinline int find_code(struct unwinding *u, __u64 address)
 	struct vm_area_struct *area;
 	unsigned long start = 0, end = 0, flags = 0, offset = 0;
 	struct mm_struct *mm = NULL;
-	struct inode *inode = NULL;
 	struct file *file = NULL;
 	void *vdso = NULL;
 
@@ -124,7 +141,7 @@ __noinline int find_code(struct unwinding *u, __u64 address)
 	bpf_core_read(&flags, sizeof flags, &area->vm_flags);
 	if (address < start || address >= end || !(flags & VM_EXEC))
 		return KILN_END_NOT_CODE;
-	u->mapping.table = 0;
+	u->mapping.table = u->mapping.piece = 0;
 	u->mapping.granules = KILN_GENERATED_CODE;
 	bpf_core_read(&file, sizeof file, &area->vm_file);
 	bpf_core_read(&vdso, sizeof vdso, &mm->context.vdso);
@@ -132,22 +149,22 @@ __noinline int find_code(struct unwinding *u, __u64 address)
 	if (file) {
 		bpf_core_read(&offset, sizeof offset, &area->vm_pgoff);
 		u->piece.file_offset = (__u64)offset << 12;
-		bpf_core_read(&inode, sizeof inode, &file->f_inode);
-		describe_file(inode, &u->piece);
+		describe_file(inode_of(file), &u->piece);
 	}
+	u->mapping.inode = u->piece.inode;
+	u->mapping.device = u->piece.device;
 	if (file || start == (unsigned long)vdso) {
 		piece = u->piece; /* Linux 6.1 takes no key that a global function's argument points to */
 		known = bpf_map_lookup_elem(&known_code, &piece);
 		if (!known)
 			return u->knows_process ? KILN_END_NO_MAPPING : KILN_END_NO_PROCESS;
 		u->mapping.bias = start - known->address;
+		u->mapping.piece = known->number;
 		u->mapping.table = known->table;
 		u->mapping.granules = known->granules;
 	}
 	u->mapping.start = start;
 	u->mapping.end = end;
-	if (known)
-		note_found_code(u, known->number);
 	return 0;
 }
 

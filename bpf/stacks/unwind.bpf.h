@@ -112,34 +112,84 @@ static __always_inline __u64 sampled_register(const struct pt_regs *regs, int nu
 	return 0;
 }
 
-/* The row for an address; KILN_UNWIND_NONE with the reason in `why`. */
+/* User space has to know where the code lay, to name it. Equal addresses of other code are another stack. */
+static __always_inline void note_found_code(struct unwinding *u)
+{
+	__u32 i;
+
+	for (i = 0; i < KILN_FOUND_CODE; i++) {
+		if (i >= u->found_count)
+			break;
+		if (u->found[i].start == u->mapping.start)
+			return;
+	}
+	u->hash = mix(u->hash, u->mapping.piece);
+	if (i >= KILN_FOUND_CODE)
+		return;
+	u->found[i].start = u->mapping.start;
+	u->found[i].end = u->mapping.end;
+	u->found[i].number = u->mapping.piece;
+	u->found_count = i + 1;
+}
+
+/* Whether a mapping that user space gave is the one that the kernel has. `now`: what find_code() found; `why`: what it returned. */
+static __always_inline bool is_as_given(const struct kiln_mapping *given, const struct kiln_mapping *now, int why)
+{
+	bool is_generated = !given->table && given->granules == KILN_GENERATED_CODE;
+
+	if (why == KILN_END_NOT_CODE) /* the kernel may just be changing it */
+		return true;
+	if (!why && now->piece)
+		return given->piece == now->piece && given->bias == now->bias;
+	if (!why)
+		return is_generated || !(given->inode || given->piece);
+	/* A file that is not known. It is the one that was given, if it has that one's number: it was written to. */
+	if (given->inode)
+		return given->inode == now->inode && given->device == now->device;
+	return !is_generated && !given->piece;
+}
+
+/* Sets unwinding.mapping to the code at an address. 0, or how the stack ends there. */
+static __always_inline __u32 code_at(struct unwinding *u, __u64 address)
+{
+	__u32 process = u->process, index, why;
+	struct kiln_mapping *given;
+	void *mappings;
+
+	if (address - u->mapping.start < u->mapping.end - u->mapping.start)
+		return 0;
+	index = u->knows_process ? find_mapping(process, address) : 0;
+	mappings = index ? bpf_map_lookup_elem(&code_mappings, &process) : NULL;
+	given = mappings ? bpf_map_lookup_elem(mappings, &index) : NULL;
+	if (given && address - given->start >= given->end - given->start) /* of newer mappings than `index` is */
+		given = NULL;
+	if (!given || given->checked != u->changes) {
+		why = find_code(u, address);
+		if (!given || !is_as_given(given, &u->mapping, why)) {
+			u->is_found = 1;
+			if (!why && (given || u->mapping.piece))
+				note_found_code(u);
+			return why;
+		}
+		if (why != KILN_END_NOT_CODE)
+			given->checked = u->changes;
+	}
+	u->is_found = 0;
+	u->mapping = *given;
+	return 0;
+}
+
+/* The row for an address in unwinding.mapping; KILN_UNWIND_NONE with the reason in `why`. */
 static __always_inline __u64 row_at(struct unwinding *u, __u64 address, __u32 *why)
 {
-	__u64 pc, row = 0;
+	__u64 pc = address - u->mapping.bias;
 
-	if (address - u->mapping.start >= u->mapping.end - u->mapping.start) {
-		__u32 process = u->process, index = u->knows_process ? find_mapping(process, address) : 0;
-		void *mappings = index ? bpf_map_lookup_elem(&code_mappings, &process) : NULL;
-		const struct kiln_mapping *mapping = mappings ? bpf_map_lookup_elem(mappings, &index) : NULL;
-
-		u->is_found = !mapping;
-		if (mapping) {
-			u->mapping = *mapping;
-		} else {
-			*why = find_code(u, address);
-			if (*why)
-				return 0;
-		}
-	}
 	if (!u->mapping.table) {
 		*why = u->mapping.granules == KILN_GENERATED_CODE ? KILN_END_GENERATED_CODE : KILN_END_NO_TABLE;
-	} else {
-		pc = address - u->mapping.bias;
-		*why = KILN_END_NO_ROW;
-		if (pc >> KILN_UNWIND_GRANULE_SHIFT < u->mapping.granules)
-			row = find_row(u->mapping.table, pc);
+		return 0;
 	}
-	return row;
+	*why = KILN_END_NO_ROW;
+	return pc >> KILN_UNWIND_GRANULE_SHIFT < u->mapping.granules ? find_row(u->mapping.table, pc) : 0;
 }
 
 /* What is no code can't be followed any further. */
@@ -228,20 +278,27 @@ static long unwind_frame(__u32 turn, struct unwind_context *context)
 		__u64 word;
 		struct kiln_unwind_row row;
 	} found;
-	__u32 why = KILN_END_NO_ROW, next = u->next;
+	__u32 why = 0, next = u->next;
+	bool is_known = known->address == address && known->generation == u->generation;
 	__s8 frame_pointer;
 	int end;
 
 	if (u->depth >= KILN_USER_DEPTH)
 		return ended(u, KILN_END_TOO_DEEP);
-	if (known->address == address && known->generation == u->generation) {
+	if (!is_known || known->changes != u->changes) {
+		why = code_at(u, address);
+		is_known = is_known && !why && !u->is_found;
+	}
+	if (is_known) {
+		known->changes = u->changes;
 		found.word = known->row;
+		why = KILN_END_NO_ROW;
 		if (found.row.rule == UNWIND_NO_ROW) {
 			why = found.row.pc;
 			found.word = 0;
 		}
 	} else {
-		found.word = row_at(u, address, &why);
+		found.word = why ? 0 : row_at(u, address, &why);
 		if (!found.word && why != KILN_END_NO_ROW) {
 			switch (leave_probe(u)) {
 			case PROBE_LEFT:
@@ -262,6 +319,7 @@ static long unwind_frame(__u32 turn, struct unwind_context *context)
 		if (!u->is_found && (!u->exact || (found.word && context->stack->kernel_depth)) && (found.word || is_code(why))) {
 			known->address = address;
 			known->generation = u->generation;
+			known->changes = u->changes;
 			known->row = found.word ? found.word : remembered_end(why);
 		}
 	}
@@ -366,6 +424,7 @@ static __always_inline void unwind_user_stack(struct kiln_stack *stack, struct u
 	}
 	stack->user_depth = 0;
 	stack->found_count = 0;
+	stack->reading = 0;
 	stack->end = KILN_END_COMPLETE;
 	if (!u)
 		return;
@@ -397,6 +456,11 @@ static __always_inline void unwind_user_stack(struct kiln_stack *stack, struct u
 	/* Nothing is remembered of a process whose mappings are not known. */
 	u->knows_process = header && header->count;
 	u->generation = u->knows_process ? header->generation : -1ULL;
+	u->changes = mappings_now(task, mm);
+	if (u->knows_process) {
+		stack->reading = header->reading;
+		u->hash = mix(u->hash, header->layer);
+	}
 	if ((regs->cs & 0xffff) == CODE_SEGMENT_32_BIT) {
 		stack->frames[stack->kernel_depth & (KILN_STACK_FRAMES - 1)] = u->pc;
 		u->hash = mix(u->hash, u->pc);
@@ -410,6 +474,8 @@ static __always_inline void unwind_user_stack(struct kiln_stack *stack, struct u
 	stack->user_depth = u->depth;
 	stack->found_count = u->found_count;
 	stack->end = u->end;
+	if (u->end == KILN_END_NO_MAPPING) /* each reading may find other code there */
+		u->hash = mix(u->hash, stack->reading);
 	stack->key.hash = mix(u->hash, (__u64)u->depth << 32 | u->end);
 }
 

@@ -26,7 +26,7 @@ struct {
 	__array(values, struct unwind_table);
 } unwind_tables SEC(".maps");
 
-/* The code of one process: a struct kiln_mappings_header, then its mappings. Constant once in place. */
+/* The code of one process: a struct kiln_mappings_header, then its mappings. Constant once in place, but for `checked`. */
 struct process_mappings {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
 	__uint(map_flags, BPF_F_MMAPABLE | BPF_F_INNER_MAP);

@@ -18,6 +18,7 @@
 struct remembered_row {
 	__u64 address;
 	__u64 generation;
+	__u64 changes; /* the mapping was as given then */
 	__u64 row;
 };
 
@@ -34,6 +35,7 @@ struct unwinding {
 	__u64 stack_start; /* where the process's first instruction found the stack pointer */
 	__u64 hash;
 	__u64 generation;
+	__u64 changes;               /* stands for the state of the process's mappings: mappings_now() */
 	__u64 task;                  /* the address of its struct task_struct */
 	__u64 copied_at;             /* where the copy of the stack begins in the process: user_memory.bpf.h */
 	__u64 copied_bytes;          /* 0: the task is the current one, and its memory is read where it is */
@@ -47,7 +49,7 @@ struct unwinding {
 	__u32 guessed;       /* 1 + why: pc was found by a frame pointer, for want of a row */
 	__u32 knows_process; /* user space has given its mappings */
 	__u32 found_count;
-	__u32 is_found; /* the mapping used last is none of those that were given */
+	__u32 is_found; /* the mapping used last is not as it was given, or was not given */
 	struct kiln_found_code found[KILN_FOUND_CODE];
 	struct kiln_code_piece piece;
 	__u64 node[MAPLE_WORDS];

@@ -58,13 +58,27 @@ public struct ProbePlaces {
     }
 }
 
-/// The paths of the files that a process has mapped as code, in its mount namespace; none if it can't be read.
-public func mappedCodeFiles(ofProcess pid: Int32) -> [String] {
+/// The paths of the files of which a process has code mapped, as the process sees them.
+public func mappedCodeFiles(ofProcess pid: Int32) -> [String] { codeMappings(ofProcess: pid).map(\.path) }
+
+/// The same, each with a path by which kiln opens the very file that is mapped. Where another one has its name now, that is the link in map_files,
+/// which needs CAP_SYS_ADMIN or CAP_CHECKPOINT_RESTORE.
+public func openableCodeFiles(ofProcess pid: Int32) -> [(path: String, opens: String)] {
+    codeMappings(ofProcess: pid).map { path, mapping in
+        let named = "/proc/\(pid)/root\(path)", link = "/proc/\(pid)/map_files/\(String(mapping.start, radix: 16))-\(String(mapping.end, radix: 16))"
+        var mapped = stat(), present = stat()
+        guard stat(link, &mapped) == 0 else { return (path, named) }
+        let isSame = stat(named, &present) == 0 && present.st_dev == mapped.st_dev && present.st_ino == mapped.st_ino
+        return (path, isSame ? named : link)
+    }
+}
+
+private func codeMappings(ofProcess pid: Int32) -> [(path: String, mapping: Mapping)] {
     guard let maps = try? OpenFile(at: FileDescriptor(rawValue: AT_FDCWD), "/proc/\(pid)/maps"), let bytes = try? maps.descriptor.readToEnd(),
         let mappings = try? ProcessMappings(parsing: bytes)
     else { return [] }
     return mappings.mappings.compactMap { mapping in
-        if case .file(let path, _) = mapping.backing, mapping.permissions.contains(.execute) { path } else { nil }
+        if case .file(let path, _) = mapping.backing, mapping.permissions.contains(.execute) { (path, mapping) } else { nil }
     }
 }
 

@@ -1,3 +1,4 @@
+import Glibc
 import SystemPackage
 
 /// The names of a process's just-in-time compiled code, from /tmp/perf-PID.map, with the pid and /tmp of the process's own namespaces. Read
@@ -10,6 +11,12 @@ final class GeneratedFunctions {
     private var map: Result<PerfMap?, SymbolFileError>?
     /// The file when it last existed: a container's /tmp ends with its last process.
     private var file: OpenFile?
+    /// As it was at the last comparison.
+    private var compared: FileIdentity?
+    /// The functions at the addresses that were compared.
+    private var known: [UInt64: PerfMap.Match] = [:]
+    /// The functions that were there before, and up to which comparison; in order.
+    private var former: [UInt64: [(before: UInt64, match: PerfMap.Match)]] = [:]
 
     /// `process`: the process's directory in /proc.
     init(of process: FileDescriptor, in tree: FileTree?) {
@@ -46,7 +53,41 @@ final class GeneratedFunctions {
         case noMap
     }
 
-    func function(at address: UInt64) -> Answer {
+    /// Whether the compiler has written to its map since the last comparison.
+    func hasChanged() -> Bool {
+        guard file != nil else { return false }
+        try? open()
+        guard let file = file.take() else { return false }
+        var status = stat()
+        let isThere = fstat(file.descriptor.rawValue, &status) == 0
+        self.file = consume file
+        return isThere && FileIdentity(of: status) != compared
+    }
+
+    /// Reads the map anew. Returns at which of the addresses another function is now than at the last comparison. The former ones stay known, as
+    /// those before the comparison with this number; numbers grow.
+    func compare(_ addresses: Set<UInt64>, number: UInt64) -> Set<UInt64> {
+        map = nil
+        var replaced: Set<UInt64> = []
+        for address in addresses {
+            guard case .named(let match) = function(at: address) else { continue }
+            if let old = known[address], old.name != match.name {
+                former[address, default: []].append((number, old))
+                replaced.insert(address)
+            }
+            known[address] = match
+        }
+        if let file = file.take() {
+            var status = stat()
+            if fstat(file.descriptor.rawValue, &status) == 0 { compared = FileIdentity(of: status) }
+            self.file = consume file
+        }
+        return replaced
+    }
+
+    /// `comparison`: the function that was there before it; nil: the last one.
+    func function(at address: UInt64, before comparison: UInt64? = nil) -> Answer {
+        if let comparison, let past = former[address]?.first(where: { $0.before >= comparison }) { return .named(past.match) }
         let map = self.map ?? Result { () throws(SymbolFileError) in try read() }
         self.map = map
         switch map {

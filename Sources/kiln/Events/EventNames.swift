@@ -185,8 +185,7 @@ struct EventNames {
     }
 
     private func mappedFile(_ name: String, of pid: Int32) -> String? {
-        let path = mappedCodeFiles(ofProcess: pid).first { FunctionFiles.isLibrary($0, named: name) }
-        return path.map { "/proc/\(pid)/root\($0)" }
+        openableCodeFiles(ofProcess: pid).first { FunctionFiles.isLibrary($0.path, named: name) }?.opens
     }
 
     // MARK: - Files

@@ -47,10 +47,10 @@ struct FunctionFiles {
                 let advice = error == .noSuchFileOrDirectory ? "It may have exited, or it is a thread of the kernel" : "Run as root"
                 throw Failure("cannot read the program of pid \(pid): \(error). \(advice).")
             }
-            for path in mappedCodeFiles(ofProcess: pid) {
+            for (path, opens) in openableCodeFiles(ofProcess: pid) {
                 let matching = libraries.filter { Self.isLibrary(path, named: $0) }
                 found.formUnion(matching)
-                if !matching.isEmpty { add(FunctionFile(path: "/proc/\(pid)/root\(path)", name: path)) }
+                if !matching.isEmpty { add(FunctionFile(path: opens, name: path)) }
             }
         }
         if let missing = libraries.first(where: { !found.contains($0) }) {

@@ -10,11 +10,15 @@ final class CodeMappings {
     }
 
     private var numbers: [Place: Int] = [:]
-    /// By number: the first mapping of each piece.
+    /// By number, from 1: the first mapping of each piece.
     private var pieces: [ExecutableMapping] = []
 
     /// The executable mappings of the process. An unwind table is built when the kernel side needs it, once for each file of a session;
     /// only the kernel keeps it.
+    func code(of symbolizer: Symbolizer) -> ProcessCode {
+        ProcessCode(mappings(of: symbolizer), reading: symbolizer.reading, layer: symbolizer.layer())
+    }
+
     func mappings(of symbolizer: Symbolizer) -> [CodeMapping] {
         symbolizer.executableMappings().map { mapping in
             let file = mapping.file
@@ -25,7 +29,7 @@ final class CodeMappings {
                 }
             return CodeMapping(
                 start: mapping.start, end: mapping.end, bias: mapping.bias, file: file.map(AnyHashable.init), isGenerated: isGenerated,
-                piece: piece(mapping)
+                inode: mapping.mapping.inode, device: (mapping.mapping.device.major, mapping.mapping.device.minor), piece: piece(mapping)
             ) {
                 guard let file, let table = try? file.unwindTable() else { return nil }
                 defer { file.releaseUnwindTable() }
@@ -35,9 +39,15 @@ final class CodeMappings {
     }
 
     /// The code of one process that the unwinder found in the kernel.
-    func mappings(_ found: Set<FoundCode>) -> FoundMappings {
+    func mappings(_ found: some Sequence<FoundCode>) -> FoundMappings {
         var mappings = FoundMappings()
-        for code in found where pieces.indices.contains(code.piece) { mappings.add(pieces[code.piece], from: code.start, to: code.end) }
+        for code in found {
+            if code.piece == 0 {
+                mappings.addMemory(from: code.start, to: code.end)
+            } else if pieces.indices.contains(code.piece - 1) {
+                mappings.add(pieces[code.piece - 1], from: code.start, to: code.end)
+            }
+        }
         return mappings
     }
 
@@ -50,8 +60,8 @@ final class CodeMappings {
                 modifiedSeconds: Int64($0.modifiedSeconds), modifiedNanoseconds: UInt32(truncatingIfNeeded: $0.modifiedNanoseconds)
             )
         }
-        let place = Place(file: identity, fileOffset: line.fileOffset), number = numbers[place] ?? pieces.count
-        if number == pieces.count {
+        let place = Place(file: identity, fileOffset: line.fileOffset), number = numbers[place] ?? pieces.count + 1
+        if number > pieces.count {
             numbers[place] = number
             pieces.append(mapping)
         }

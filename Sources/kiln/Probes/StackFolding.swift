@@ -30,21 +30,21 @@ final class StackFolding {
     }
 
     /// Reads the mappings of a process again. Returns its code for the unwinder; empty for a process that has ended.
-    func mappings(of process: SampledProcess) -> [CodeMapping] {
+    func code(of process: SampledProcess) -> ProcessCode {
         if let known = symbolizers[process.number] {
             _ = try? known.refresh()
-            return code.mappings(of: known)
+            return code.code(of: known)
         }
         // Kernel threads have no user stack.
-        guard process.startStack != 0 else { return [] }
+        guard process.startStack != 0 else { return ProcessCode([]) }
         let opened = try? Symbolizer(pid: process.pid, startStack: process.startStack, sharing: store)
         symbolizers[process.number] = opened
-        return opened.map(code.mappings) ?? []
+        return opened.map { code.code(of: $0) } ?? ProcessCode([])
     }
 
     /// The code that these processes have mapped now; nothing for those that have ended.
     func code(ofProcesses pids: [Int32]) -> [CodeMapping] {
-        pids.flatMap { pid in (try? Symbolizer(pid: pid, sharing: store)).map(code.mappings) ?? [] }
+        pids.flatMap { pid in (try? Symbolizer(pid: pid, sharing: store)).map { code.mappings(of: $0) } ?? [] }
     }
 
     /// The addresses with which interrupts enter the kernel; empty if they are not known. `kernel` reads its symbols later, when the session's BPF
@@ -70,25 +70,53 @@ final class StackFolding {
         return remarks
     }
 
+    /// Looks for functions of just-in-time compilers that others have replaced since the last comparison: which stacks go through one, by process
+    /// and frames. Nil: none does.
+    func replacedCode(in table: StackTable, comparison: UInt64) -> ((Int, StackFrames) -> Bool)? {
+        var replaced: [Int: Set<UInt64>] = [:]
+        for (process, symbolizer) in symbolizers where symbolizer.hasNewGeneratedCode {
+            let addresses = Set(table.frames(ofProcess: process).flatMap { located($0.user, interrupted: $0.interrupted).map(\.lookupAddress) })
+            let here = symbolizer.replacedGeneratedCode(at: addresses, number: comparison)
+            if !here.isEmpty { replaced[process] = here }
+        }
+        if replaced.isEmpty { return nil }
+        return { process, frames in
+            guard let addresses = replaced[process] else { return false }
+            return self.located(frames.user, interrupted: frames.interrupted).contains { addresses.contains($0.lookupAddress) }
+        }
+    }
+
     /// The stacks of one kind with the names of their frames. `root` returns the name of a process (by its number), or nil to leave its stacks out.
     /// An incomplete stack begins with its unwind termination: `[no_row];...`.
     ///
     /// - Parameter withIdle: Off-CPU stacks include waits for new work.
     func named(_ table: StackTable, _ kind: StackKind, withIdle: Bool = false, root: (Int) -> String?) -> (stacks: [NamedStack], names: NamesRecord) {
         var known = KnownFrames(lasting)
-        let found = table.foundCode.mapValues(code.mappings)
+        let found = table.foundCode.mapValues { code.mappings($0) }
         var named: [NamedStack] = []
         /// The frames, the outermost first. `uses`: the weight of the stack.
         func stack(_ process: Int, _ frames: StackFrames, _ uses: UInt64) -> [String] {
             let origin = table.processes[process]?.origin ?? process
             // Marks the missing part, so that the next frame doesn't look like the outermost function.
             var stack = frames.termination == .complete ? [] : ["[\(frames.termination.name)]"]
-            for frame in located(frames.user, interrupted: frames.interrupted).reversed() {
-                stack.append(known.text(of: frame, in: process, uses) { self.named($0, process, origin, found[process]) })
+            let symbolizer = symbolizers[process] ?? symbolizers[origin]
+            for (index, frame) in located(frames.user, interrupted: frames.interrupted).enumerated().reversed() {
+                let isUnknown = frames.termination == .noMapping && index == frames.user.count - 1
+                let moment = isUnknown ? CodeMoment.after(frames.reading) : .at(frames.reading)
+                let place: KnownFrames.Code =
+                    if let code = frames.found.last(where: { $0.contains(frame.lookupAddress) }) {
+                        .found(code)
+                    } else {
+                        .layer(symbolizer?.layer(at: moment) ?? 0)
+                    }
+                stack.append(
+                    known.text(of: frame, in: process, place, before: frames.comparison, uses) {
+                        self.named($0, process, origin, moment, place, frames.comparison, found[process])
+                    })
             }
             var kernel = located(frames.kernel).reversed().map { frame in
                 SystemCall(standingFor: frame.address).map { foldedSafe("\($0)") + "_[k]" }
-                    ?? known.text(of: frame, in: nil, uses) { self.named([PlacedSymbol(symbol: self.kernel.symbolize($0))], in: .kernel) }
+                    ?? known.text(of: frame, in: nil, .layer(0), uses) { self.named([PlacedSymbol(symbol: self.kernel.symbolize($0))], in: .kernel) }
             }
             if kind != .onCPU {
                 // The program that takes the stack at a tracepoint is on top of it.
@@ -149,14 +177,24 @@ final class StackFolding {
     }
 
     /// A name for the frame. A process that ended before it could be read has the code of the process that forked it (`origin`), if it
-    /// executed no other program, or the code that the unwinder found in it.
-    private func named(_ frame: FrameAddress, _ process: Int, _ origin: Int, _ found: FoundMappings?) -> KnownFrames.Frame {
+    /// executed no other program, or the code that the unwinder found in it, for this stack or another one (`found`).
+    private func named(
+        _ frame: FrameAddress, _ process: Int, _ origin: Int, _ moment: CodeMoment, _ place: KnownFrames.Code, _ comparison: UInt64?,
+        _ found: FoundMappings?
+    ) -> KnownFrames.Frame {
         let own = symbolizers[process]
-        if let found, found.covers(frame), own?.covers(frame) != true { return named(found.frames(frame), in: .user) }
+        if case .found(let exactly) = place {
+            let exact = code.mappings([exactly])
+            if own?.hasSameCode(as: exact, frame, at: moment) != true {
+                return named(own?.frames(frame, in: exact, before: comparison) ?? exact.frames(frame), in: .user)
+            }
+        } else if let found, found.covers(frame), own?.covers(frame, at: moment) != true {
+            return named(found.frames(frame), in: .user)
+        }
         guard let symbolizer = own ?? symbolizers[origin] else {
             return .init(text: "[unknown]", unnamed: .init(module: nil, reason: "the process could not be read: it ended too early, or kiln lacks permission"))
         }
-        return named(symbolizer.frames(frame), in: .user)
+        return named(symbolizer.frames(frame, at: moment, before: comparison), in: .user)
     }
 
     private func named(_ frames: [PlacedSymbol], in space: FrameSpace) -> KnownFrames.Frame {
@@ -213,10 +251,20 @@ private struct KnownFrames {
         var lasts = false
     }
 
+    /// Which of the codes that a process has had at an address.
+    enum Code: Hashable {
+        /// By its number.
+        case layer(UInt64)
+        case found(FoundCode)
+    }
+
     struct Place: Hashable {
         let address: FrameAddress
         /// The process that has the address space; nil: the kernel.
         let space: Int?
+        let code: Code
+        /// `StackFrames.comparison`
+        let comparison: UInt64?
     }
 
     private var frames: [Place: Frame] = [:]
@@ -228,9 +276,9 @@ private struct KnownFrames {
     var lasting: [Place: Frame] { frames.filter(\.value.lasts) }
 
     mutating func text(
-        of address: FrameAddress, in space: Int?, _ samples: UInt64, lookingUp look: (FrameAddress) -> Frame
+        of address: FrameAddress, in space: Int?, _ code: Code, before comparison: UInt64? = nil, _ samples: UInt64, lookingUp look: (FrameAddress) -> Frame
     ) -> String {
-        let place = Place(address: address, space: space)
+        let place = Place(address: address, space: space, code: code, comparison: comparison)
         let frame = frames[place] ?? look(address)
         frames[place] = frame
         if let cause = frame.unnamed { unnamed[cause, default: 0] += samples } else { named += samples }

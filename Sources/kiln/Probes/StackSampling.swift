@@ -25,10 +25,16 @@ final class StackSampling: Probe {
     private var frequency: Int
     private var expected: [ExpectedSamples]
     private var probe: StackProbe?
+    /// Comparisons of generated code so far, and when the next one is due.
+    private var comparisons: UInt64 = 0
+    private var comparisonDue = Nanoseconds.zero
     private(set) var details: [String] = []
 
     /// A session at or below this frequency sheds no more samples: 20 a second take 0.05 % of a core.
     private static let lowestThrottled = 20
+
+    /// How often generated code is compared: less often if it would take more than a fiftieth of a core.
+    private static let comparisonEvery = Nanoseconds(250_000_000)
 
     /// - Parameters:
     ///   - members: The tasks to sample.
@@ -65,7 +71,7 @@ final class StackSampling: Probe {
         if options.wakers { waits?.interruptEntries = folding.interruptEntries }
         probe = try StackProbe(
             of: members, byThread: options.threads, waits: waits, events: at, known: known(),
-            work: work, turns: turns, mappings: folding.mappings
+            work: work, turns: turns, mappings: folding.code(of:)
         )
     }
 
@@ -82,8 +88,20 @@ final class StackSampling: Probe {
 
     func drain() throws -> Bool {
         try probe?.drain()
-        try probe?.follow(folding.mappings)
+        try probe?.follow(folding.code(of:))
+        if MonotonicClock.now() >= comparisonDue { try compareGeneratedCode() }
         return false
+    }
+
+    /// A compiler's map tells what lies where now. What was sampled before keeps its names.
+    private func compareGeneratedCode() throws {
+        let began = MonotonicClock.now()
+        comparisons += 1
+        if let table = probe?.known, let isReplaced = folding.replacedCode(in: table, comparison: comparisons) {
+            try probe?.settle(before: comparisons, isReplaced)
+        }
+        let now = MonotonicClock.now()
+        comparisonDue = now + max(Self.comparisonEvery, Nanoseconds((now - began).count * 50))
     }
 
     func read(into snapshot: inout Snapshot) throws {
@@ -102,6 +120,7 @@ final class StackSampling: Probe {
     var events: [RecordedEvent] { at.map(\.recorded) }
 
     func stacks() throws -> StackTable? {
+        try compareGeneratedCode()
         var table = try probe?.stacks()
         // What holds up a call's reply belongs into the graph of the slow ones.
         if let work, work.selection.keepsAll { table?.separateWorkOfEventLoops() }

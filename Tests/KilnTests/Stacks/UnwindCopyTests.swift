@@ -49,7 +49,7 @@ extension KernelTests {
             try object.load()
             let mappings = try object.map("code_mappings")
             let unwinding = UnwindMaps(tables: try object.map("unwind_tables"), mappings: mappings)
-            let code = [CodeMapping(start: 0, end: 4096, bias: 0, file: nil) { nil }]
+            let code = ProcessCode([CodeMapping(start: 0, end: 4096, bias: 0, file: nil) { nil }])
             /// The kernel's numbers of the maps that the processes have.
             func maps() -> Set<UInt32> {
                 Set(
@@ -72,10 +72,10 @@ extension KernelTests {
             try object.load()
             let unwinding = UnwindMaps(tables: try object.map("unwind_tables"), mappings: try object.map("code_mappings"))
             let code = (0..<UInt64(KILN_MAPPINGS_CAPACITY) + 17).map { CodeMapping(start: $0 << 13, end: $0 << 13 + 4096, bias: 0, file: nil) { nil } }
-            try unwinding.set([0: Array(code.dropLast(17))])
+            try unwinding.set([0: ProcessCode(Array(code.dropLast(17)))])
             #expect(unwinding.mappingsLeftOut == 0)
-            try unwinding.set([0: code, 1: code])
-            try unwinding.set([0: Array(code.dropFirst(3))])
+            try unwinding.set([0: ProcessCode(code), 1: ProcessCode(code)])
+            try unwinding.set([0: ProcessCode(Array(code.dropFirst(3)))])
             #expect(unwinding.mappingsLeftOut == 34)
         }
 
@@ -87,10 +87,10 @@ extension KernelTests {
             let unwinding = UnwindMaps(tables: try object.map("unwind_tables"), mappings: try object.map("code_mappings"))
             let cells = UnwindCells(base: 0, granules: 1, cells: [UInt64](repeating: 0, count: 1 << 21))
             let mappings = (0..<UInt64(5)).map { CodeMapping(start: $0 << 32, end: $0 << 32 + 4096, bias: 0, file: $0) { cells } }
-            try unwinding.set([0: mappings])
+            try unwinding.set([0: ProcessCode(mappings)])
             #expect(unwinding.leftOut == 1)
             // A second process with the same files takes no more.
-            try unwinding.set([1: Array(mappings.prefix(4))])
+            try unwinding.set([1: ProcessCode(Array(mappings.prefix(4)))])
             #expect(unwinding.leftOut == 1)
             #expect(4 * cells.cells.count * 8 == UnwindMaps.memoryCeiling)
         }
