@@ -75,12 +75,13 @@ final class StackRing {
         let frames = UnsafeBufferPointer(
             start: (record + Self.headerSize).assumingMemoryBound(to: UInt64.self), count: kernel + user
         )
-        let marked = frames[kernel...], mark = KILN_FRAME_INTERRUPTED
+        let marked = frames[kernel...], marks = KILN_FRAME_INTERRUPTED | KILN_FRAME_GUESSED
+        func indices(_ mark: UInt64) -> [Int] { marked.indices.filter { marked[$0] & mark != 0 }.map { $0 - kernel } }
         table.learn(
             key,
             StackFrames(
-                kernel: Array(frames[..<kernel]), user: marked.map { $0 & ~mark },
-                interrupted: marked.indices.filter { marked[$0] & mark != 0 }.map { $0 - kernel }, termination: termination,
+                kernel: Array(frames[..<kernel]), user: marked.map { $0 & ~marks },
+                interrupted: indices(KILN_FRAME_INTERRUPTED), guessed: indices(KILN_FRAME_GUESSED), termination: termination,
                 thread: name(record, MemoryLayout<kiln_stack>.offset(of: \.thread))
             ))
         let pieces = UnsafeBufferPointer(

@@ -6,15 +6,18 @@ public struct StackFrames: Equatable, Sendable {
     public var user: [UInt64]
     /// Indices in `user` of instructions that a signal interrupted; all others except the first are return addresses.
     public var interrupted: [Int]
+    /// Indices in `user` of callers that were found without call frame information of the code that they called.
+    public var guessed: [Int]
     /// Why unwinding of `user` ended.
     public var termination: UnwindTermination
     /// The name of its thread; nil unless it was requested.
     public var thread: String?
 
-    public init(kernel: [UInt64], user: [UInt64], interrupted: [Int], termination: UnwindTermination, thread: String? = nil) {
+    public init(kernel: [UInt64], user: [UInt64], interrupted: [Int], guessed: [Int] = [], termination: UnwindTermination, thread: String? = nil) {
         self.kernel = kernel
         self.user = user
         self.interrupted = interrupted
+        self.guessed = guessed
         self.termination = termination
         self.thread = thread
     }

@@ -9,16 +9,18 @@ public enum FrameSpace: Hashable, Sendable {
 extension Symbol {
     /// The text of the frame in a folded stack: `name`, `module+0x1234` if only the module is known, `[unknown]` if nothing is known.
     /// Kernel frames end with `_[k]`, inlined functions with `_[i]`, just-in-time compiled functions with `_[j]`. `demangling`: use source
-    /// names instead of linker names.
-    public func foldedFrame(in space: FrameSpace, demangling: Bool = true) -> String {
-        func text(_ name: String) -> String { foldedSafe(demangling ? demangled(name) ?? name : name) }
+    /// names instead of linker names. `isGuessed`: the frame was found without call frame information; its name is followed by `[guess]`.
+    public func foldedFrame(in space: FrameSpace, demangling: Bool = true, isGuessed: Bool = false) -> String {
+        // Before a suffix, which is only known by where it stands.
+        let mark = isGuessed ? " [guess]" : ""
+        func text(_ name: String) -> String { foldedSafe(demangling ? demangled(name) ?? name : name) + mark }
         let frame =
             switch self {
             case .function(let name, _, _): text(name)
             case .inlined(let name, _): text(name) + "_[i]"
             case .generated(let name, _): text(name) + "_[j]"
-            case .module(let name, let offset, _): foldedSafe(name) + "+0x" + String(offset, radix: 16)
-            case .unknown: "[unknown]"
+            case .module(let name, let offset, _): foldedSafe(name) + "+0x" + String(offset, radix: 16) + mark
+            case .unknown: "[unknown]" + mark
             }
         return space == .kernel ? frame + "_[k]" : frame
     }

@@ -56,8 +56,10 @@ final class StackFolding {
             let origin = table.processes[process]?.origin ?? process
             // Marks the missing part, so that the next frame doesn't look like the outermost function.
             var stack = frames.termination == .complete ? [] : ["[\(frames.termination.name)]"]
-            for frame in located(frames.user, interrupted: frames.interrupted).reversed() {
-                stack.append(known.text(of: frame, in: process, uses) { self.named($0, process, origin, found[process]) })
+            for (index, frame) in located(frames.user, interrupted: frames.interrupted).enumerated().reversed() {
+                let isGuessed = frames.guessed.contains(index)
+                stack.append(
+                    known.text(of: frame, in: process, isGuessed: isGuessed, uses) { self.named($0, process, origin, found[process], isGuessed: isGuessed) })
             }
             var kernel = located(frames.kernel).reversed().map { frame in
                 SystemCall(standingFor: frame.address).map { foldedSafe("\($0)") + "_[k]" }
@@ -123,18 +125,20 @@ final class StackFolding {
 
     /// A name for the frame. A process that ended before it could be read has the code of the process that forked it (`origin`), if it
     /// executed no other program, or the code that the unwinder found in it.
-    private func named(_ frame: FrameAddress, _ process: Int, _ origin: Int, _ found: FoundMappings?) -> KnownFrames.Frame {
+    private func named(_ frame: FrameAddress, _ process: Int, _ origin: Int, _ found: FoundMappings?, isGuessed: Bool) -> KnownFrames.Frame {
         let own = symbolizers[process]
-        if let found, found.covers(frame), own?.covers(frame) != true { return named(found.frames(frame), in: .user) }
+        if let found, found.covers(frame), own?.covers(frame) != true { return named(found.frames(frame), in: .user, isGuessed: isGuessed) }
         guard let symbolizer = own ?? symbolizers[origin] else {
-            return .init(text: "[unknown]", unnamed: .init(module: nil, reason: "the process could not be read: it ended too early, or kiln lacks permission"))
+            return .init(
+                text: isGuessed ? "[unknown] [guess]" : "[unknown]",
+                unnamed: .init(module: nil, reason: "the process could not be read: it ended too early, or kiln lacks permission"))
         }
-        return named(symbolizer.frames(frame), in: .user)
+        return named(symbolizer.frames(frame), in: .user, isGuessed: isGuessed)
     }
 
-    private func named(_ symbols: [Symbol], in space: FrameSpace) -> KnownFrames.Frame {
+    private func named(_ symbols: [Symbol], in space: FrameSpace, isGuessed: Bool = false) -> KnownFrames.Frame {
         KnownFrames.Frame(
-            text: symbols.map { $0.foldedFrame(in: space, demangling: demangling) }.joined(separator: ";"),
+            text: symbols.map { $0.foldedFrame(in: space, demangling: demangling, isGuessed: isGuessed) }.joined(separator: ";"),
             unnamed: symbols.first?.unnamed.map { .init(module: $0.module, reason: $0.reason.description) },
             lasts: symbols.first.map { if case .function = $0 { true } else { false } } ?? false
         )
@@ -170,6 +174,7 @@ private struct KnownFrames {
         let address: FrameAddress
         /// The process that has the address space; nil: the kernel.
         let space: Int?
+        let isGuessed: Bool
     }
 
     private var frames: [Place: Frame] = [:]
@@ -181,9 +186,9 @@ private struct KnownFrames {
     var lasting: [Place: Frame] { frames.filter(\.value.lasts) }
 
     mutating func text(
-        of address: FrameAddress, in space: Int?, _ samples: UInt64, lookingUp look: (FrameAddress) -> Frame
+        of address: FrameAddress, in space: Int?, isGuessed: Bool = false, _ samples: UInt64, lookingUp look: (FrameAddress) -> Frame
     ) -> String {
-        let place = Place(address: address, space: space)
+        let place = Place(address: address, space: space, isGuessed: isGuessed)
         let frame = frames[place] ?? look(address)
         frames[place] = frame
         if let cause = frame.unnamed { unnamed[cause, default: 0] += samples } else { named += samples }
