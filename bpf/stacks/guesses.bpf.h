@@ -10,7 +10,6 @@
 #include "common/bpf.h"
 #include "include/kiln_unwind.h"
 #include "stacks/code_bytes.bpf.h"
-#include "stacks/mapped_code.bpf.h"
 #include "stacks/probed_returns.bpf.h"
 #include "stacks/stack_words.bpf.h"
 #include "stacks/unwind_tables.bpf.h"
@@ -54,28 +53,32 @@ __noinline int leads_to_return_address(struct unwinding *u, __u64 word)
 	return cfa > u->sp && !read_word(u, cfa - 8) && may_be_return_address(u, u->word);
 }
 
+#define ENDBR64 0xfa1e0ff3U
+#define BND 0xf2 /* prefix of jumps */
+
 /* Where a slot of the procedure linkage table or a jump at a function's beginning leads; other code: the address itself. */
 static __always_inline __u64 through_jump(struct unwinding *u, __u64 address)
 {
-	__u8 code[16] = {};
-	__u64 target = 0;
-	__s32 distance;
-	__u32 at = 0;
+	__u64 code = 0, at = address, target = 0;
 
-	if (read_user(u, code, sizeof code, address))
+	if (read_user(u, &code, sizeof code, at))
 		return address;
-	if (code[0] == 0xf3 && code[1] == 0x0f && code[2] == 0x1e && code[3] == 0xfa) /* endbr64 */
-		at = 4;
-	if (code[at] == 0xf2) /* bnd */
-		at++;
-	if (code[at] == 0xe9) {
-		distance = code[at + 1] | code[at + 2] << 8 | code[at + 3] << 16 | (__u32)code[at + 4] << 24;
-		return address + at + 5 + distance;
+	if ((__u32)code == ENDBR64) {
+		at += 4;
+		if (read_user(u, &code, sizeof code, at))
+			return address;
 	}
-	if (code[at] != 0xff || code[at + 1] != 0x25)
+	if ((__u8)code == BND) {
+		at++;
+		if (read_user(u, &code, sizeof code, at))
+			return address;
+	}
+	if ((__u8)code == 0xe9)
+		return at + 5 + (__s32)(code >> 8);
+	/* jmp through the word at a distance */
+	if ((__u16)code != 0x25ff || read_user(u, &target, sizeof target, at + 6 + (__s32)(code >> 16)))
 		return address;
-	distance = code[at + 2] | code[at + 3] << 8 | code[at + 4] << 16 | (__u32)code[at + 5] << 24;
-	return read_user(u, &target, sizeof target, address + at + 6 + distance) ? address : target;
+	return target;
 }
 
 enum { CALLS_NOTHING, CALLS_ELSEWHERE, CALLS_UNKNOWN, CALLS_HERE };
@@ -85,7 +88,7 @@ __noinline int called_from(struct unwinding *u, __u64 address, __u64 pc)
 {
 	__u64 code = 0, target;
 
-	if (!u || follows_call(u, address) != FOLLOWS_CALL || read_user(u, &code, sizeof code, address - sizeof code))
+	if (!u || read_user(u, &code, sizeof code, address - sizeof code) || !ends_in_call(code))
 		return CALLS_NOTHING;
 	target = address + (__s32)(code >> 32);
 	if ((__u8)(code >> 24) == 0xe8) {
@@ -98,47 +101,49 @@ __noinline int called_from(struct unwinding *u, __u64 address, __u64 pc)
 	return pc - target < CALLED_REACH ? CALLS_HERE : CALLS_ELSEWHERE;
 }
 
-static __always_inline bool is_mapped_code(struct unwinding *u, __u64 address)
+/* The context of bpf_loop has to lie on the stack. */
+struct search_context {
+	struct unwinding *u;
+};
+
+/* One word of the stack. Ends the search behind a call of the code at search_pc. */
+static long look_at_word(__u32 index, struct search_context *context)
 {
-	if (u->knows_process && find_mapping(u->process, address))
-		return true;
-	if (find_code(u, address))
-		return false;
-	u->is_found = 1;
-	return true;
+	struct unwinding *u = context->u;
+	__u64 word;
+	int called;
+
+	if (index >= u->search_limit || read_word(u, u->sp + (__u64)index * 8))
+		return 1;
+	u->scanned++;
+	word = u->word;
+	/* Small numbers, and addresses of the stack itself. */
+	if (word < 4096 || word >> 56 || word - u->sp < FRAME_POINTER_REACH)
+		return 0;
+	called = called_from(u, word, u->search_pc);
+	/* Where there is a frame, what lies there is a better guess than a call through a pointer. */
+	if (called < CALLS_UNKNOWN || (called == CALLS_UNKNOWN && (u->search_has_frame || u->search_found)) ||
+		(u->knows_process && !find_mapping(u->process, word - 1)))
+		return 0;
+	u->search_found = index + 1;
+	return called == CALLS_HERE;
 }
 
-/* The index of the word of the stack that is the return address of the code at pc; -1: none is. Up to the frame pointer, where there is a frame: what
- * lies there is a better guess than a call through a pointer. */
+/* The number of the word of the stack, from 1, that is the return address of the code at pc; 0: none is. Up to the frame pointer, if there is a frame. */
 __noinline int find_return_address(struct unwinding *u, int has_frame)
 {
-	__u64 pc, limit = SCANNED_WORDS, word;
-	int first = -1, called;
-	__u32 i;
+	struct search_context context = { .u = u };
+	__u64 reach;
 
 	if (!u || u->scanned >= SCANNED_IN_ALL)
-		return -1;
-	pc = u->pc - !u->exact;
-	if (has_frame && u->fp + 8 - u->sp < SCANNED_WORDS * 8)
-		limit = (u->fp + 8 - u->sp) >> 3;
-	for (i = 0; i < SCANNED_WORDS; i++) {
-		if (i >= limit || read_word(u, u->sp + i * 8))
-			break;
-		word = u->word;
-		/* Small numbers, and addresses of the stack itself. */
-		if (word < 4096 || word >> 56 || word - u->sp < FRAME_POINTER_REACH)
-			continue;
-		called = called_from(u, word, pc);
-		if (called < CALLS_UNKNOWN || (called == CALLS_UNKNOWN && (has_frame || first >= 0)) || !is_mapped_code(u, word - 1))
-			continue;
-		if (called == CALLS_HERE) {
-			first = i;
-			break;
-		}
-		first = i;
-	}
-	u->scanned += i;
-	return first;
+		return 0;
+	u->search_pc = u->pc - !u->exact;
+	u->search_has_frame = has_frame;
+	u->search_found = 0;
+	reach = u->fp + 8 - u->sp;
+	u->search_limit = has_frame && reach < SCANNED_WORDS * 8 ? reach >> 3 : SCANNED_WORDS;
+	bpf_loop(SCANNED_WORDS, look_at_word, &context, 0);
+	return u->search_found;
 }
 
 #endif

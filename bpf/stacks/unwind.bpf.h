@@ -127,7 +127,7 @@ static __always_inline __u32 end_of_guess(const struct unwinding *u)
 static __always_inline int follow_without_row(struct unwinding *u, __u32 why, __u64 *cfa, __s8 *frame_pointer)
 {
 	bool has_frame;
-	int index;
+	int number;
 
 	if (!is_code(why))
 		return why;
@@ -150,9 +150,9 @@ static __always_inline int follow_without_row(struct unwinding *u, __u32 why, __
 	if (!has_frame || why != KILN_END_GENERATED_CODE) {
 		/* Otherwise the register may hold the address of anything on the stack. */
 		has_frame = has_frame && !read_word(u, u->fp + 8) && may_be_return_address(u, u->word);
-		index = find_return_address(u, has_frame);
-		if (index >= 0) {
-			*cfa = u->sp + ((__u64)index + 1) * 8;
+		number = find_return_address(u, has_frame);
+		if (number) {
+			*cfa = u->sp + (__u64)number * 8;
 			return FOLLOWED;
 		}
 		if (!has_frame)
