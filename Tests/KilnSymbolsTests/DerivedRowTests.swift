@@ -56,7 +56,9 @@ import Testing
         #expect(wrong <= 0.005, "\(result.wrong.prefix(5))")
     }
 
-    @Test(.enabled(if: Tools.compiler && Tools.binutils, "needs cc and nm (build-essential)"), arguments: [["-O2"], ["-O2", "-fomit-frame-pointer", "-no-pie"], ["-Os"], ["-O0"]])
+    @Test(
+        .enabled(if: Tools.compiler && Tools.binutils, "needs cc and nm (build-essential)"),
+        arguments: [["-O2"], ["-O2", "-fomit-frame-pointer", "-no-pie"], ["-Os"], ["-O0"]])
     func compiledFunctionsAreFollowedThroughTheirJumps(options: [String]) throws {
         let workshop = try Workshop()
         defer { workshop.remove() }

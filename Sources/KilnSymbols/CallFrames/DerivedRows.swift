@@ -227,10 +227,29 @@ struct DerivedRows {
                 if let state = likelyState(at: position) { follow(from: position, state, word) }
                 if lengths[position] == 0 {
                     stateAt[position] = Self.unfollowed
-                    position += instruction(at: position)?.length ?? 1
+                    position = endOfWay(from: position)
                 }
             }
         }
+    }
+
+    /// Behind the next instruction that goes on elsewhere.
+    private func endOfWay(from first: Int) -> Int {
+        var position = first
+        while position < code.count, lengths[position] == 0, let instruction = instruction(at: position) {
+            position += instruction.length
+            switch instruction.flow {
+            case .next, .branch: if instruction.stops { return position }
+            default: return position
+            }
+            if let distance = instruction.calledDistance, callEnds(distance, behind: position) { return position }
+        }
+        return max(position, first + 1)
+    }
+
+    /// Whether a call doesn't return, or may not: only padding follows.
+    private func callEnds(_ distance: Int64, behind position: Int) -> Bool {
+        endless.contains(start &+ UInt64(bitPattern: Int64(position) &+ distance)) || position < code.count && paddingLength(at: position) != nil
     }
 
     private func paddingLength(at position: Int) -> Int? {
@@ -246,8 +265,8 @@ struct DerivedRows {
         let owner = owner(of: position), inside = isInside(position)
         let own = [behindPadding.first { $0.position == position }?.state, atJump[owner]].compactMap { $0 }
         let isAligned = (start &+ UInt64(position)) & 15 == 0
-        let states = inside ? own : isAligned || own.isEmpty ? [.likelyEntry] + own : own + [.likelyEntry]
-        return states.first { fits($0, at: position) == true } ?? states.first { fits($0, at: position) == nil }
+        let states = inside ? own : isAligned ? [.likelyEntry] + own : own + [.likelyEntry]
+        return states.first { fits($0, at: position) == true } ?? states.first { ($0 != .likelyEntry || isAligned) && fits($0, at: position) == nil }
     }
 
     /// Whether code from a position on that begins with a state returns with nothing on the stack, or goes on where the state is known. Nil: neither, on
@@ -262,6 +281,7 @@ struct DerivedRows {
             }
             guard let instruction = instruction(at: position), !instruction.stops else { return nil }
             position += instruction.length
+            if let distance = instruction.calledDistance, callEnds(distance, behind: position) { return nil }
             if case .nearReturn = instruction.flow { return state.depth.map { $0 == 8 } }
             state.execute(instruction)
             if let depth = state.depth, depth < 8 { return false }

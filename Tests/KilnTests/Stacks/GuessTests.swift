@@ -116,7 +116,9 @@ extension KernelTests {
             #expect(session.stacks.lines.allSatisfy { !($0.frames.last ?? "").hasSuffix(Self.mark) })
             for function in Self.called.keys { #expect(session.stacks.samples(through: function + Self.mark) > 0, "\(function)") }
             let names = Set(session.stacks.lines.flatMap(\.frames))
-            #expect(names.contains("compare") && session.stacks.samples(through: "main", "in_handler") + session.stacks.samples(through: "main" + Self.mark, "in_handler") > 0)
+            #expect(
+                names.contains("compare")
+                    && session.stacks.samples(through: "main", "in_handler") + session.stacks.samples(through: "main" + Self.mark, "in_handler") > 0)
         }
 
         /// The server's own code, once more without its call frame information: libdw has it.
@@ -129,7 +131,9 @@ extension KernelTests {
                 return try? opened.closeAfter { try UnwindTable(reading: opened, named: file.name, from: .instructions) }
             }
             withExtendedLifetime(loads) {}
-            print("redis-server, \(byInstructions ? "by its instructions" : "by return addresses"): \(result.same) of \(result.compared) stacks are right; \(result.measure)")
+            print(
+                "redis-server, \(byInstructions ? "by its instructions" : "by return addresses"): \(result.same) of \(result.compared) stacks are right; \(result.measure)"
+            )
             for difference in result.differences.prefix(5) { print("  \(difference)") }
             #expect(result.compared >= 2000)
             #expect(result.sameShare >= (byInstructions ? 0.98 : 0.1))
@@ -161,7 +165,8 @@ extension KernelTests {
                 #expect(session.stacks.samples(through: "main", "call", "[unknown]", "work", "spin") > samples.recorded * 95 / 100, "\(session.folded)")
                 #expect(samples.guessed == nil)
             } else {
-                #expect(session.stacks.samples(through: "main", "call" + Self.mark, "[unknown]", "work", "spin") > samples.recorded * 95 / 100, "\(session.folded)")
+                #expect(
+                    session.stacks.samples(through: "main", "call" + Self.mark, "[unknown]", "work", "spin") > samples.recorded * 95 / 100, "\(session.folded)")
             }
         }
     }
