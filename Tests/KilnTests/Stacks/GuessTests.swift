@@ -131,9 +131,8 @@ extension KernelTests {
                 return try? opened.closeAfter { try UnwindTable(reading: opened, named: file.name, from: .instructions) }
             }
             withExtendedLifetime(loads) {}
-            print(
-                "redis-server, \(byInstructions ? "by its instructions" : "by return addresses"): \(result.same) of \(result.compared) stacks are right; \(result.measure)"
-            )
+            let how = byInstructions ? "by its instructions" : "by return addresses"
+            print("redis-server, \(how): \(result.same) of \(result.compared) stacks are right; \(result.measure)")
             for difference in result.differences.prefix(5) { print("  \(difference)") }
             #expect(result.compared >= 2000)
             #expect(result.sameShare >= (byInstructions ? 0.98 : 0.1))
