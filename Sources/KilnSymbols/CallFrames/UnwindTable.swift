@@ -20,8 +20,8 @@ public struct UnwindTable: Sendable {
     /// The number of malformed entries. Their code has no rows, or unsupported ones.
     public let malformedEntryCount: Int
 
-    /// For so much code of a file rows are derived. It takes six times as much memory for a moment.
-    private static let derivedBytes: UInt64 = 16 << 20
+    /// For so much code of a file rows are derived. It takes eight times as much memory for a moment.
+    private static let derivedBytes: UInt64 = 8 << 20
 
     /// The size of the cells in bytes.
     public var byteCount: Int { cells.count * MemoryLayout<UInt64>.stride }
@@ -71,7 +71,8 @@ public struct UnwindTable: Sendable {
         let entry = try elf.programEntry()
         let code = loadable.code(inFileOfSize: elf.size)
         let derivable = sources.contains(.instructions) ? try elf.derivableCode(in: code) : []
-        let (functions, endless) = derivable.isEmpty ? ([], []) : (try? elf.functionSymbols()) ?? ([], [])
+        // Read where the first code without call frame information is met: most files have none.
+        var symbols: (functions: [DerivedRows.Function], endless: Set<UInt64>)?
         var budget = Self.derivedBytes
         var builder = UnwindTableBuilder(architecture)
         do throws(UnwindTableBuilder.Problem) {
@@ -84,6 +85,8 @@ public struct UnwindTable: Sendable {
                         let bytes = elf.bytes(at: place.fileOffset, count: count)
                     else { return [] }
                     budget -= count
+                    let (functions, endless) = symbols ?? (try? elf.functionSymbols()) ?? ([], [])
+                    symbols = (functions, endless)
                     let inRange = functions.starting(in: range)
                     return DerivedRows(of: bytes, at: range.lowerBound, functions: inRange, endless: endless) { elf.word(at: $0, loadable) }.rows
                 },
