@@ -121,6 +121,44 @@ extension KernelTests {
                     && session.stacks.samples(through: "main", "in_handler") + session.stacks.samples(through: "main" + Self.mark, "in_handler") > 0)
         }
 
+        @Test(.enabled(if: access("/usr/bin/objcopy", X_OK) == 0, "no objcopy (binutils)"), arguments: ["-fomit-frame-pointer", "-fno-omit-frame-pointer"])
+        func aProgramThatLostItsCallFrameInformationHasWholeStacks(option: String) throws {
+            let program = try Program(
+                """
+                #include <stdio.h>
+                #include <stdlib.h>
+                volatile unsigned long sink;
+                __attribute__((noinline)) unsigned long leaf(unsigned long x) { for (int i = 0; i < 2000; i++) x = x * 6364136223846793005UL + 1; return x; }
+                __attribute__((noinline)) unsigned long three(unsigned long x) { char text[200]; snprintf(text, sizeof text, "%lu", x); return leaf(x) + text[0]; }
+                __attribute__((noinline)) unsigned long two(unsigned long x) { return three(x + 1) * 3 + leaf(x); }
+                __attribute__((noinline)) unsigned long one(unsigned long x) {
+                    char *room = malloc(x % 100 + 8);
+                    room[0] = 1;
+                    unsigned long y = two(x) + room[0];
+                    free(room);
+                    return y;
+                }
+                int main(void) { for (;;) sink += one(sink); }
+                """, ["-O2", option],
+                prepare: { directory in
+                    let path = directory + "/program"
+                    guard try Child("objcopy", ["--remove-section=.eh_frame", "--remove-section=.eh_frame_hdr", path]).wait() == 0 else {
+                        throw TestFailure("objcopy failed")
+                    }
+                    return [path]
+                })
+            usleep(200_000)
+            let session = try Session.sampling(pid: program.pid)
+            let samples = session.record.samples.onCPU
+            let stacks = session.stacks, outer = ["main", "one", "two"].map { $0 + Self.mark }
+            #expect(samples.recorded > 300)
+            #expect(session.wholeShare >= 0.995, "\(samples.ends)")
+            let right = stacks.samples(throughAll: outer + ["leaf"]) + stacks.samples(throughAll: outer + ["three"])
+            let threes = stacks.samples(throughAll: outer + ["three" + Self.mark, "leaf"])
+            #expect(right > samples.recorded * 98 / 100, "\(session.folded)")
+            #expect(threes > samples.recorded / 3 && samples.guessed == samples.recorded)
+        }
+
         /// The server's own code, once more without its call frame information: libdw has it.
         @Test(arguments: [true, false]) func guessesOfAStockServersStacksAreMeasured(byInstructions: Bool) throws {
             let server = try RedisServer()
