@@ -142,6 +142,7 @@ public struct StackProbe: ~Copyable {
             rows[row].leftOut.add(LeftOutCounts(copy.pointee.left_out))
             rows[row].dropped &+= copy.pointee.dropped
             rows[row].kernelTruncated &+= copy.pointee.kernel_truncated
+            rows[row].guessed &+= copy.pointee.guessed
             withUnsafeBytes(of: copy.pointee.ends) { bytes in
                 for (end, count) in zip(UnwindTermination.all, bytes.bindMemory(to: UInt64.self)) where count != 0 {
                     rows[row].terminations[end, default: 0] &+= count

@@ -83,12 +83,13 @@ final class StackRing {
         let foundCode = stride(from: 0, to: pieces.count, by: foundWords).map { word in
             FoundCode(start: pieces[word], end: pieces[word + 1], piece: Int(clamping: pieces[word + 2]))
         }
-        let marked = frames[kernel...], mark = KILN_FRAME_INTERRUPTED
+        let marked = frames[kernel...], marks = KILN_FRAME_INTERRUPTED | KILN_FRAME_GUESSED
+        func indices(_ mark: UInt64) -> [Int] { marked.indices.filter { marked[$0] & mark != 0 }.map { $0 - kernel } }
         table.learn(
             key,
             StackFrames(
-                kernel: Array(frames[..<kernel]), user: marked.map { $0 & ~mark },
-                interrupted: marked.indices.filter { marked[$0] & mark != 0 }.map { $0 - kernel }, termination: termination,
+                kernel: Array(frames[..<kernel]), user: marked.map { $0 & ~marks },
+                interrupted: indices(KILN_FRAME_INTERRUPTED), guessed: indices(KILN_FRAME_GUESSED), termination: termination,
                 thread: name(record, MemoryLayout<kiln_stack>.offset(of: \.thread)),
                 reading: record.load(fromByteOffset: MemoryLayout<kiln_stack>.offset(of: \.reading) ?? 0, as: UInt64.self), found: foundCode
             ))

@@ -85,12 +85,14 @@ extension SessionRecord {
         public var complete: UInt64
         /// The same by unwind termination; only those that occurred.
         public var ends: [String: UInt64]
+        /// Recorded stacks with callers that are guesses. Absent if there are none.
+        public var guessed: UInt64?
         /// Stacks that were due, and were neither recorded nor left out.
         public var lost: UInt64
         public var names: NamesRecord?
 
         enum CodingKeys: String, CodingKey {
-            case event, file, unit, count, every, recorded, kept, complete, ends, lost, names, leftOut = "left_out", isEstimate = "is_estimate"
+            case event, file, unit, count, every, recorded, kept, complete, ends, guessed, lost, names, leftOut = "left_out", isEstimate = "is_estimate"
         }
 
         public init(_ event: RecordedEvent, _ counts: EventCount) {
@@ -105,6 +107,7 @@ extension SessionRecord {
             leftOut = counts.stacks.leftOutOfKept
             complete = counts.stacks.complete
             ends = counts.stacks.terminationsByName
+            guessed = counts.stacks.guessedIfAny
             let due = event.isEstimate || event.unit == .nanoseconds ? counts.stacks.seen : counts.happened / max(event.every, 1)
             // The numbers are not read at one moment.
             let known = recorded &+ counts.stacks.leftOut.sum

@@ -13,6 +13,8 @@ extension SessionRecord {
         public var complete: UInt64
         /// The same by unwind termination; only those that occurred.
         public var ends: [String: UInt64]
+        /// Recorded waits whose stack has callers that are guesses. Absent if there are none.
+        public var guessed: UInt64?
         /// Time by state (`WaitState`), without idle time. Waits that began before the session, or had not ended when it ended, count for their time
         /// inside it.
         public var sleepingNs, uninterruptibleNs, runnableNs, stoppedNs: UInt64
@@ -35,6 +37,8 @@ extension SessionRecord {
             public var complete: UInt64 = 0
             /// The same by unwind termination; only those that occurred.
             public var ends: [String: UInt64] = [:]
+            /// Wakers whose stack has callers that are guesses. Absent if there are none.
+            public var guessed: UInt64?
             /// Time until the threads were woken.
             public var ns: UInt64 = 0
 
@@ -44,12 +48,13 @@ extension SessionRecord {
                     ns &+= wake.time.count
                     if wake.wakerFrames.termination == .complete { complete &+= wake.wakes }
                     ends[wake.wakerFrames.termination.name, default: 0] &+= wake.wakes
+                    if !wake.wakerFrames.guessed.isEmpty { guessed = (guessed ?? 0) &+ wake.wakes }
                 }
             }
         }
 
         enum CodingKeys: String, CodingKey {
-            case unit, recorded, kept, complete, ends, names, wakers
+            case unit, recorded, kept, complete, ends, guessed, names, wakers
             case leftOut = "left_out", sleepingNs = "sleeping_ns", uninterruptibleNs = "uninterruptible_ns", runnableNs = "runnable_ns"
             case stoppedNs = "stopped_ns", idleNs = "idle_ns", openWaits = "open_waits", openNs = "open_ns", longestNs = "longest_ns"
         }
@@ -60,6 +65,7 @@ extension SessionRecord {
             (recorded, kept, leftOut) = (all.recorded, all.kept, all.leftOutOfKept)
             complete = all.complete
             ends = all.terminationsByName
+            guessed = all.guessedIfAny
             var sum = WaitSum()
             for (isIdle, times) in waits { sum.add(times, isIdle: isIdle) }
             (sleepingNs, uninterruptibleNs, runnableNs, stoppedNs) = (sum.ns(.sleeping), sum.ns(.uninterruptible), sum.ns(.runnable), sum.ns(.stopped))

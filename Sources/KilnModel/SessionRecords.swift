@@ -235,6 +235,8 @@ public struct SessionRecord: Codable, Sendable {
         public var ends: [String: UInt64]
         /// The recorded stacks whose kernel side was truncated at the depth limit.
         public var kernelTruncated: UInt64
+        /// The recorded stacks with callers that are guesses, marked `[guess]`. Absent if there are none.
+        public var guessed: UInt64?
         /// Absent until the session has ended.
         public var names: NamesRecord?
         /// Descendants that the target started during the session, or with --children before it; not included in the numbers above. Absent
@@ -244,7 +246,7 @@ public struct SessionRecord: Codable, Sendable {
         public var processes: [Process]?
 
         enum CodingKeys: String, CodingKey {
-            case unit, expected, recorded, kept, complete, ends, names, descendants, processes
+            case unit, expected, recorded, kept, complete, ends, guessed, names, descendants, processes
             case leftOut = "left_out", frequencyHz = "frequency_hz", kernelTruncated = "kernel_truncated"
         }
     }
@@ -253,6 +255,7 @@ public struct SessionRecord: Codable, Sendable {
         public var recorded: UInt64
         public var complete: UInt64
         public var ends: [String: UInt64]
+        public var guessed: UInt64?
 
         /// Nil if nothing was sampled.
         init?(_ counts: SampleCounts?) {
@@ -260,6 +263,7 @@ public struct SessionRecord: Codable, Sendable {
             recorded = counts.recorded
             complete = counts.complete
             ends = counts.terminationsByName
+            guessed = counts.guessedIfAny
         }
     }
 
@@ -461,7 +465,7 @@ public struct SessionRecord: Codable, Sendable {
         samples.onCPU = OnCPU(
             frequencyHz: frequency, expected: expected, recorded: counted.recorded, kept: counted.kept, leftOut: counted.leftOutOfKept,
             complete: counted.complete, ends: counted.terminationsByName,
-            kernelTruncated: counted.kernelTruncated,
+            kernelTruncated: counted.kernelTruncated, guessed: counted.guessedIfAny,
             descendants: Descendants(process < snapshot.otherSamples.count ? snapshot.otherSamples[process] : nil)
         )
     }

@@ -232,6 +232,8 @@ public struct SampleCounts: Equatable, Sendable {
     public var dropped: UInt64 = 0
     /// The recorded stacks whose kernel side was truncated at the depth limit.
     public var kernelTruncated: UInt64 = 0
+    /// The recorded stacks with callers that are guesses.
+    public var guessed: UInt64 = 0
     /// Recorded stacks by unwind termination of the user side; only those that occurred.
     public var terminations: [UnwindTermination: UInt64] = [:]
 
@@ -242,6 +244,9 @@ public struct SampleCounts: Equatable, Sendable {
     /// The recorded stacks that are in the file.
     var kept: UInt64? { keepsSome ? recorded &- dropped : nil }
     var leftOutOfKept: LeftOutCounts? { keepsSome ? leftOut : nil }
+
+    /// As it is recorded: only where there are any.
+    var guessedIfAny: UInt64? { guessed == 0 ? nil : guessed }
 
     /// Recorded stacks that reach the outermost function.
     public var complete: UInt64 { terminations[.complete] ?? 0 }
@@ -254,6 +259,7 @@ public struct SampleCounts: Equatable, Sendable {
         leftOut.add(other.leftOut)
         dropped &+= other.dropped
         kernelTruncated &+= other.kernelTruncated
+        guessed &+= other.guessed
         terminations.merge(other.terminations, uniquingKeysWith: &+)
     }
 
@@ -264,6 +270,7 @@ public struct SampleCounts: Equatable, Sendable {
         difference.leftOut = leftOut.since(earlier.leftOut)
         difference.dropped = dropped &- earlier.dropped
         difference.kernelTruncated = kernelTruncated &- earlier.kernelTruncated
+        difference.guessed = guessed &- earlier.guessed
         for (termination, count) in terminations where count != earlier.terminations[termination] ?? 0 {
             difference.terminations[termination] = count &- (earlier.terminations[termination] ?? 0)
         }

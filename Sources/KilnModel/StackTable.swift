@@ -6,6 +6,8 @@ public struct StackFrames: Equatable, Sendable {
     public var user: [UInt64]
     /// Indices in `user` of instructions that a signal interrupted; all others except the first are return addresses.
     public var interrupted: [Int]
+    /// Indices in `user` of callers that were found without call frame information of the code that they called.
+    public var guessed: [Int]
     /// Why unwinding of `user` ended.
     public var termination: UnwindTermination
     /// The name of its thread; nil unless it was requested.
@@ -18,7 +20,7 @@ public struct StackFrames: Equatable, Sendable {
     public var comparison: UInt64?
 
     public init(
-        kernel: [UInt64], user: [UInt64], interrupted: [Int], termination: UnwindTermination, thread: String? = nil, reading: UInt64 = 0,
+        kernel: [UInt64], user: [UInt64], interrupted: [Int], guessed: [Int] = [], termination: UnwindTermination, thread: String? = nil, reading: UInt64 = 0,
         found: [FoundCode] = []
     ) {
         self.reading = reading
@@ -26,6 +28,7 @@ public struct StackFrames: Equatable, Sendable {
         self.kernel = kernel
         self.user = user
         self.interrupted = interrupted
+        self.guessed = guessed
         self.termination = termination
         self.thread = thread
     }

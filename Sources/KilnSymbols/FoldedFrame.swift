@@ -9,17 +9,19 @@ public enum FrameSpace: Hashable, Sendable {
 extension Symbol {
     /// The text of the frame in a folded stack: `name`, `module+0x1234` if only the module is known, `[unknown]` if nothing is known.
     /// Kernel frames end with `_[k]`, inlined functions with `_[i]`, just-in-time compiled functions with `_[j]`. `demangling`: use source
-    /// names instead of linker names. `place` stands behind the name: `name (file.c:12)`.
-    public func foldedFrame(in space: FrameSpace, demangling: Bool = true, at place: SourcePlace? = nil) -> String {
-        let line = place.map { " (" + foldedSafe($0.text + ")") } ?? ""
-        func text(_ name: String) -> String { foldedSafe(demangling ? demangled(name) ?? name : name) + line }
+    /// names instead of linker names. `place` stands behind the name: `name (file.c:12)`. `isGuessed`: the frame was found without call frame information; its
+    /// name is followed by `[guess]`.
+    public func foldedFrame(in space: FrameSpace, demangling: Bool = true, at place: SourcePlace? = nil, isGuessed: Bool = false) -> String {
+        // Before a suffix, which is only known by where it stands.
+        let mark = (place.map { " (" + foldedSafe($0.text + ")") } ?? "") + (isGuessed ? " [guess]" : "")
+        func text(_ name: String) -> String { foldedSafe(demangling ? demangled(name) ?? name : name) + mark }
         let frame =
             switch self {
             case .function(let name, _, _): text(name)
             case .inlined(let name, _): text(name) + "_[i]"
             case .generated(let name, _): text(name) + "_[j]"
-            case .module(let name, let offset, _): foldedSafe(name) + "+0x" + String(offset, radix: 16) + line
-            case .unknown: "[unknown]"
+            case .module(let name, let offset, _): foldedSafe(name) + "+0x" + String(offset, radix: 16) + mark
+            case .unknown: "[unknown]" + mark
             }
         return space == .kernel ? frame + "_[k]" : frame
     }

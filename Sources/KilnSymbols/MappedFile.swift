@@ -139,11 +139,15 @@ final class MappedFile {
 
     func unwindTable() -> Result<UnwindTable, SymbolFileError> {
         if let unwinding { return unwinding }
-        let result = read(UnwindTable.init(reading:named:), UnwindTable.init(image:named:))
+        let result = read(Self.unwindTable, UnwindTable.init(image:named:))
         unwinding = result
         wasUnwound = true
         closeIfDone()
         return result
+    }
+
+    private static func unwindTable(_ file: FileDescriptor, _ name: String) throws(SymbolFileError) -> UnwindTable {
+        try UnwindTable(reading: file, named: name, from: [.callFrames, .instructions])
     }
 
     /// Frees the table. A failure is kept.

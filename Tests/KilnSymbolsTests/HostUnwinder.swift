@@ -86,7 +86,7 @@ final class HostUnwinder {
         let frames = [UInt64](unsafeUninitializedCapacity: Int(KILN_USER_DEPTH)) { buffer, count in
             count = unwind_host_stack(host, registers, read, context, buffer.baseAddress, buffer.count, &end)
         }
-        return (frames.map { $0 & ~KILN_FRAME_INTERRUPTED }, kiln_stack_end(end))
+        return (frames.map { $0 & ~(KILN_FRAME_INTERRUPTED | KILN_FRAME_GUESSED) }, kiln_stack_end(end))
     }
 }
 

@@ -233,6 +233,38 @@ struct UnwindEndTests {
         #expect(found == (called ? [code, caller] : [code], called ? "complete" : "no_row"))
     }
 
+    /// What a search of the stack takes for a return address of code without a row: a word behind a call of that code, or else behind a call through a
+    /// register; not one behind a call of other code, which an earlier call left there.
+    @Test func theStackIsSearchedForACallOfTheCode() throws {
+        let code = try inside("without"), last = try #require(symbols["last"]), without = try #require(symbols["without"])
+        var bytes = [UInt8](repeating: 0x90, count: 64)
+        func call(of target: UInt64, endingAt offset: Int) {
+            let distance = Int32(truncatingIfNeeded: Int64(bitPattern: target &- (last + UInt64(offset))))
+            bytes.replaceSubrange(offset - 5..<offset, with: [0xe8] + withUnsafeBytes(of: distance.littleEndian) { Array($0) })
+        }
+        call(of: without, endingAt: 16)
+        bytes.replaceSubrange(30..<32, with: [0xff, 0xd0])
+        call(of: without + 0x100_0000, endingAt: 48)
+        let here = last + 16, unknown = last + 32, elsewhere = last + 48
+        /// The first word is tried as that of a stub.
+        func caller(_ words: [UInt64]) -> [UInt64] { Array(end(at: code, stack: [1] + words + [0, 0, 0], code: (last, bytes)).frames.dropFirst()) }
+        #expect(caller([5, here]) == [here])
+        #expect(caller([unknown, 5]) == [unknown])
+        #expect(caller([unknown, here]) == [here])
+        #expect(caller([elsewhere, here]) == [here])
+        #expect(caller([elsewhere, unknown]) == [unknown])
+        #expect(caller([elsewhere, 5]) == [])
+        // Behind nothing, and outside of all code.
+        #expect(caller([last + 20, 0x7777_0000, here]) == [here])
+        // As far as a window of the stack.
+        #expect(caller([UInt64](repeating: 5, count: 126) + [here]) == [here])
+        #expect(caller([UInt64](repeating: 5, count: 127) + [here]) == [])
+        // Not beyond a frame; at the frame itself, whatever was called.
+        let framed = end(at: code, fp: 16, stack: [1, 5, 0, elsewhere, 0, here], code: (last, bytes))
+        #expect(framed.frames == [code, elsewhere])
+        #expect(end(at: code, fp: 24, stack: [1, here, 5, 0, elsewhere, 0], code: (last, bytes)).frames == [code, here])
+    }
+
     /// As the assembler encodes them, with each kind of operand.
     @Test func everyEncodingOfACallIsKnownAndNothingElseIs() throws {
         let registers = ["rax", "rcx", "rdx", "rbx", "rsp", "rbp", "rsi", "rdi", "r8", "r9", "r10", "r11", "r12", "r13", "r14", "r15"]

@@ -16,15 +16,17 @@ package struct StackCheck: ~Copyable {
     private var object: BPFObject
     private let ring: CopyRing
 
-    /// Samples as soon as it is made.
-    package init(_ kind: Kind, pid: Int32, frequency: Int) throws {
+    /// Samples as soon as it is made. `table`: of a file, as sessions have it if nothing else is said.
+    package init(
+        _ kind: Kind, pid: Int32, frequency: Int, table: @escaping (UnwindableFile) -> UnwindTable? = { try? $0.unwindTable() }
+    ) throws {
         guard let watched = WatchedProcesses(pids: [pid]) else { throw KernelError("watch process \(pid)", code: EINVAL) }
         var object = try BPFObject(stack_check_object(), name: "stack_check")
         object.loadOnly([kind.rawValue])
         try object.setConstant(section: ".rodata.targets", watched.constants)
         try object.load()
         let unwinding = UnwindMaps(tables: try object.map("unwind_tables"), mappings: try object.map("code_mappings"))
-        try unwinding.set([0: ProcessCode(Symbolizer(pid: pid).executableMappings().map(Self.code))])
+        try unwinding.set([0: ProcessCode(Symbolizer(pid: pid).executableMappings().map { Self.code($0, table) })])
         let ring = try CopyRing(map: object.map("copies"))
         try object.attach(kind.rawValue, toCPUClocksAt: frequency)
         self.object = object
@@ -32,12 +34,14 @@ package struct StackCheck: ~Copyable {
     }
 
     /// As the unwinder takes it.
-    package static func code(_ mapping: ExecutableMapping) -> CodeMapping {
+    package static func code(_ mapping: ExecutableMapping) -> CodeMapping { code(mapping) { try? $0.unwindTable() } }
+
+    private static func code(_ mapping: ExecutableMapping, _ table: @escaping (UnwindableFile) -> UnwindTable?) -> CodeMapping {
         CodeMapping(
             start: mapping.start, end: mapping.end, bias: mapping.bias, file: mapping.file.map(AnyHashable.init), inode: mapping.mapping.inode,
             device: (mapping.mapping.device.major, mapping.mapping.device.minor)
         ) {
-            guard let table = try? mapping.file?.unwindTable() else { return nil }
+            guard let table = mapping.file.flatMap(table) else { return nil }
             return UnwindCells(base: table.base, granules: table.granuleCount, cells: table.cells)
         }
     }

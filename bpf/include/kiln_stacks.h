@@ -128,7 +128,7 @@ struct kiln_waiting {
 	__u32 is_earlier;            /* the thread was asleep when the session began */
 	struct kiln_stack_key waker; /* hash 0: not known */
 	__u32 end;                   /* enum kiln_stack_end of its stack */
-	__u32 reserved;
+	__u32 is_guessed;            /* its stack has frames that are guesses */
 	struct kiln_known_work work; /* its label is not in `key` */
 };
 
@@ -191,6 +191,10 @@ enum kiln_stack_end {
  * innermost frame's never is a return address and isn't marked. */
 #define KILN_FRAME_INTERRUPTED (1ULL << 63)
 
+/* Set in a user frame's address that was found without call frame information of the code that it called: it may be another one's, and frames between
+ * may be missing. */
+#define KILN_FRAME_GUESSED (1ULL << 62)
+
 /* A stack, sent once through the ring `new_stacks` when it is first seen; `frames` holds kernel_depth
  * addresses and then user_depth addresses, each innermost first, and then the pieces of code found. Only that much is sent. */
 struct kiln_stack {
@@ -206,7 +210,7 @@ struct kiln_stack {
 	__u64 comm[KILN_COMM_BYTES / 8];   /* the bytes of its leader's name */
 	__u64 thread[KILN_COMM_BYTES / 8]; /* the bytes of the thread's name; zeros unless by_thread */
 	__u32 found_count;                 /* pieces of code found: so many struct kiln_found_code behind the addresses */
-	__u32 reserved;
+	__u32 guessed;                     /* user frames with KILN_FRAME_GUESSED */
 	__u64 frames[KILN_STACK_FRAMES];
 };
 
@@ -215,6 +219,7 @@ struct kiln_stack_stats {
 	__u64 seen;                          /* a stack was asked for */
 	__u64 recorded;                      /* and its stack was counted */
 	__u64 kernel_truncated;              /* recorded, with more than KILN_KERNEL_DEPTH frames in the kernel */
+	__u64 guessed;                       /* recorded, with frames that are guesses */
 	__u64 left_out[KILN_LEFT_OUT_COUNT]; /* no stack was taken: the thread worked for none of the calls that are asked for */
 	__u64 dropped;              /* recorded, and in no sum: of a call that turned out not to be asked for, or held_stacks_full */
 	__u64 ends[KILN_END_COUNT]; /* recorded, by how the user's side ended */

@@ -40,6 +40,9 @@ enum kiln_unwind_rule {
 	KILN_UNWIND_SP_FAR,           /* CFA = sp + KILN_UNWIND_FAR + offset, which is unsigned here: frames of 256 to 768 KiB */
 };
 
+/* Set in the rule of a row that no call frame information gives: it was derived from the instructions, and may be wrong. */
+#define KILN_UNWIND_DERIVED 0x80
+
 #define KILN_UNWIND_FAR 32768 /* words: what the offset of KILN_UNWIND_SP can't reach */
 
 /* The two rules with a register: offset = words << 5 | DWARF register. Shift right arithmetically to get the words. */

@@ -13,30 +13,36 @@
 #define FOLLOWS_CALL 1
 #define CODE_UNREADABLE 2
 
+/* Of the 8 bytes before an address. */
+static __always_inline bool ends_in_call(__u64 code)
+{
+	/* The last byte before the address is the highest; `last(n)` is the nth from the end. */
+#define last(n) ((__u8)(code >> (64 - 8 * (n))))
+#define modrm(n, mode) ((last(n) & 0xf8) == ((mode) << 6 | 2 << 3))
+#define needs_sib(n) ((last(n) & 7) == 4)
+	if (last(5) == 0xe8)
+		return true;
+	if (last(2) == 0xff && (modrm(1, 3) || (modrm(1, 0) && !needs_sib(1) && (last(1) & 7) != 5)))
+		return true;
+	if (last(3) == 0xff && ((modrm(2, 0) && needs_sib(2)) || (modrm(2, 1) && !needs_sib(2))))
+		return true;
+	if (last(4) == 0xff && modrm(3, 1) && needs_sib(3))
+		return true;
+	if (last(6) == 0xff && ((modrm(5, 2) && !needs_sib(5)) || last(5) == 0x15))
+		return true;
+	return last(7) == 0xff && needs_sib(6) && (modrm(6, 2) || (modrm(6, 0) && (last(5) & 7) == 5));
+#undef last
+#undef modrm
+#undef needs_sib
+}
+
 __noinline int follows_call(struct unwinding *u, __u64 address)
 {
 	__u64 code = 0;
 
-	/* In the word the last byte before the address is the highest; `last(n)` is the nth from the end. */
-#define last(n) ((__u8)(code >> (64 - 8 * (n))))
-#define modrm(n, mode) ((last(n) & 0xf8) == ((mode) << 6 | 2 << 3))
-#define needs_sib(n) ((last(n) & 7) == 4)
 	if (!u || read_user(u, &code, sizeof code, address - sizeof code))
 		return CODE_UNREADABLE;
-	if (last(5) == 0xe8)
-		return FOLLOWS_CALL;
-	if (last(2) == 0xff && (modrm(1, 3) || (modrm(1, 0) && !needs_sib(1) && (last(1) & 7) != 5)))
-		return FOLLOWS_CALL;
-	if (last(3) == 0xff && ((modrm(2, 0) && needs_sib(2)) || (modrm(2, 1) && !needs_sib(2))))
-		return FOLLOWS_CALL;
-	if (last(4) == 0xff && modrm(3, 1) && needs_sib(3))
-		return FOLLOWS_CALL;
-	if (last(6) == 0xff && ((modrm(5, 2) && !needs_sib(5)) || last(5) == 0x15))
-		return FOLLOWS_CALL;
-	return last(7) == 0xff && needs_sib(6) && (modrm(6, 2) || (modrm(6, 0) && (last(5) & 7) == 5)) ? FOLLOWS_CALL : FOLLOWS_NO_CALL;
-#undef last
-#undef modrm
-#undef needs_sib
+	return ends_in_call(code) ? FOLLOWS_CALL : FOLLOWS_NO_CALL;
 }
 
 /* mov $15, %rax or %eax, and syscall: where signal handlers return to. C libraries without call frame information have it, too. */

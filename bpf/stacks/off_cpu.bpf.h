@@ -139,6 +139,7 @@ static __always_inline void start_wait(
 	wait->is_earlier = 0;
 	wait->waker.hash = 0;
 	wait->end = stack->end;
+	wait->is_guessed = stack->guessed != 0;
 	wait->began_ns = now;
 }
 

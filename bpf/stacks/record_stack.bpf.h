@@ -196,6 +196,8 @@ static __always_inline void count_recorded(__u32 where, struct kiln_stack_stats 
 	count_in(where, &stats->recorded);
 	if (stack->kernel_depth >= KILN_KERNEL_DEPTH)
 		count_in(where, &stats->kernel_truncated);
+	if (stack->guessed)
+		count_in(where, &stats->guessed);
 	if (stack->end < KILN_END_COUNT)
 		count_in(where, &stats->ends[stack->end]);
 }

@@ -46,6 +46,8 @@ static __always_inline void complete_stack(
 		return;
 	wait->key = stack->key;
 	wait->end = end;
+	__sync_fetch_and_add(&stats->guessed, (__u64)(stack->guessed != 0) - (wait->is_guessed != 0));
+	wait->is_guessed = stack->guessed != 0;
 	__sync_fetch_and_add(&stats->ends[before], -1); /* of this CPU's copy: the sum is right */
 	__sync_fetch_and_add(&stats->ends[end], 1);
 }

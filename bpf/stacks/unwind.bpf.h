@@ -5,7 +5,7 @@
  * starts, its return address and its frame pointer. Addresses repeat from sample to sample: what one resolved to is
  * remembered for each CPU (on redis-server 96 % of all frames are found there, at 99 Hz as at 999 Hz).
  *
- * Code without a table (generated code, files without call frame information) is followed by frame pointers.
+ * Code without a row (generated code, code without call frame information) is followed by guesses: guesses.bpf.h.
  * A stack that can't be followed to its end keeps the frames it has, and says why it ended.
  *
  * Needs Linux 5.17 (bpf_loop). */
@@ -16,54 +16,15 @@
 #include "stacks/unwinding.bpf.h"
 #include "stacks/unwind_tables.bpf.h"
 #include "stacks/code_bytes.bpf.h"
+#include "stacks/guesses.bpf.h"
 #include "stacks/mapped_code.bpf.h"
 #include "stacks/probed_returns.bpf.h"
+#include "stacks/stack_words.bpf.h"
 
 static __always_inline __u64 mix(__u64 hash, __u64 word)
 {
 	hash = (hash ^ word) * 0x9E3779B97F4A7C15ULL;
 	return hash ^ (hash >> 32);
-}
-
-/* Global, like the searches: verified once, by itself.
- *
- * Reads the word at a user address into unwinding.word, and a window that begins with it: some 75 ns of a
- * bpf_probe_read_user don't depend on its size, and frames only go up. */
-__noinline int read_window(struct unwinding *u, __u64 address)
-{
-	if (!u)
-		return -1;
-	if (address & 7 || read_user(u, u->window, UNWIND_WINDOW, address)) {
-		u->window_at = -1ULL << 40; /* it would have passed the end of the stack */
-		return read_user(u, &u->word, sizeof u->word, address) ? -1 : 0;
-	}
-	u->window_at = address;
-	u->word = u->window[0];
-	return 0;
-}
-
-static __always_inline int read_word(struct unwinding *u, __u64 address)
-{
-	__u64 offset = address - u->window_at;
-	__u32 index = offset >> 3;
-
-	if (offset >= UNWIND_WINDOW || offset & 7)
-		return read_window(u, address);
-	barrier_var(index); /* or clang masks the byte offset instead, which the verifier can't bound */
-	u->word = u->window[index & (UNWIND_WINDOW / 8 - 1)];
-	return 0;
-}
-
-/* The frame pointer's value in the current frame, read only where a rule asks for it: most don't. */
-static __always_inline int need_frame_pointer(struct unwinding *u)
-{
-	if (u->fp_saved_at) {
-		if (read_word(u, u->fp_saved_at))
-			return -1;
-		u->fp = u->word;
-		u->fp_saved_at = 0;
-	}
-	return 0;
 }
 
 static __always_inline long ended(struct unwinding *u, __u32 end)
@@ -200,18 +161,33 @@ static __always_inline bool is_code(__u32 why)
 
 #define FOLLOWED (-1)
 
-/* No row. A stub has its return address on top of the stack; other code may keep a frame pointer. FOLLOWED, or the end. */
+static __always_inline void guess(struct unwinding *u, __u32 why, bool marked)
+{
+	u->guessed = (1 + why) | (marked ? GUESS_MARKED : 0);
+}
+
+/* How the stack ends if the guess is none. */
+static __always_inline __u32 end_of_guess(const struct unwinding *u)
+{
+	return (u->guessed & (GUESS_MARKED - 1)) - 1;
+}
+
+/* No row. A stub has its return address on top of the stack; other code may keep a frame pointer, or have been called by what the first word
+ * tells that looks like a return address. FOLLOWED, or the end. */
 static __always_inline int follow_without_row(struct unwinding *u, __u32 why, __u64 *cfa, __s8 *frame_pointer)
 {
+	bool has_frame;
+	int number;
+
 	if (!is_code(why))
 		return why;
 	/* Nothing called what begins a process: the loader's first instructions, or the program's. */
 	if (u->sp + FIRST_FRAME_BYTES - u->stack_start < FIRST_FRAME_REACH)
 		return KILN_END_COMPLETE;
-	u->guessed = 1 + why;
+	*frame_pointer = KILN_UNWIND_FP_SAME;
+	guess(u, why, true);
 	if (u->depth == 1 && why == KILN_END_NO_ROW && !read_word(u, u->sp) && follows_call(u, u->word) == FOLLOWS_CALL) {
 		*cfa = u->sp + 8;
-		*frame_pointer = KILN_UNWIND_FP_SAME;
 		return FOLLOWED;
 	}
 	if (need_frame_pointer(u))
@@ -219,8 +195,21 @@ static __always_inline int follow_without_row(struct unwinding *u, __u32 why, __
 	/* 0 marks the outermost frame (System V ABI for x86-64, 3.4.1); in the innermost it may be any number. */
 	if (!u->fp && u->followed)
 		return KILN_END_COMPLETE;
-	if (u->fp < u->sp || u->fp - u->sp > FRAME_POINTER_REACH || u->fp & 7)
-		return why;
+	has_frame = u->fp >= u->sp && u->fp - u->sp <= FRAME_POINTER_REACH && !(u->fp & 7);
+	/* Generated code never has rows: what runs it keeps frame pointers, or can't be followed. */
+	if (!has_frame || why != KILN_END_GENERATED_CODE) {
+		/* Otherwise the register may hold the address of anything on the stack. */
+		has_frame = has_frame && !read_word(u, u->fp + 8) && may_be_return_address(u, u->word);
+		number = find_return_address(u, has_frame);
+		if (number) {
+			*cfa = u->sp + (__u64)number * 8;
+			return FOLLOWED;
+		}
+		if (!has_frame)
+			return why;
+	} else {
+		guess(u, why, false);
+	}
 	*cfa = u->fp + 16;
 	*frame_pointer = -2;
 	u->followed = 1;
@@ -309,7 +298,7 @@ static long unwind_frame(__u32 turn, struct unwind_context *context)
 		}
 		/* A guess that led nowhere was none: its address is not shown. */
 		if (u->guessed && (!(found.word || is_code(why)) || follows_call(u, u->pc) == FOLLOWS_NO_CALL))
-			return ended(u, u->guessed - 1);
+			return ended(u, end_of_guess(u));
 		/* Nor is a word that is no address of code. */
 		if (why == KILN_END_NOT_CODE && !u->exact)
 			return ended(u, why);
@@ -323,13 +312,25 @@ static long unwind_frame(__u32 turn, struct unwind_context *context)
 			known->row = found.word ? found.word : remembered_end(why);
 		}
 	}
-	u->guessed = 0;
 	frame = u->exact && u->depth ? u->pc | KILN_FRAME_INTERRUPTED : u->pc;
+	if (u->guessed) {
+		if (u->guessed & GUESS_MARKED) {
+			frame |= KILN_FRAME_GUESSED;
+			u->guesses++;
+		}
+		u->guessed = 0;
+	}
 	context->stack->frames[next & (KILN_STACK_FRAMES - 1)] = frame;
 	u->hash = mix(u->hash, frame);
 	u->next = next + 1;
 	u->depth++;
 
+	if (found.row.rule & KILN_UNWIND_DERIVED) {
+		found.row.rule &= ~KILN_UNWIND_DERIVED;
+		guess(u, KILN_END_NO_ROW, true);
+		if (!leads_to_return_address(u, found.word))
+			found.row.rule = KILN_UNWIND_NONE;
+	}
 	frame_pointer = found.row.frame_pointer;
 	switch (found.row.rule) {
 	case KILN_UNWIND_NONE:
@@ -396,7 +397,7 @@ static long unwind_frame(__u32 turn, struct unwind_context *context)
 	}
 	/* Threads of C libraries without call frame information in their start code begin so. */
 	if (!u->pc)
-		return ended(u, u->guessed ? u->guessed - 1 : KILN_END_COMPLETE);
+		return ended(u, u->guessed ? end_of_guess(u) : KILN_END_COMPLETE);
 	if (cfa <= u->sp && !u->exact && found.row.rule != KILN_UNWIND_FP_ELSEWHERE)
 		return ended(u, KILN_END_STUCK);
 	u->sp = cfa;
@@ -423,7 +424,7 @@ static __always_inline void unwind_user_stack(struct kiln_stack *stack, struct u
 		mappings = bpf_map_lookup_elem(&code_mappings, &process);
 	}
 	stack->user_depth = 0;
-	stack->found_count = 0;
+	stack->found_count = stack->guessed = 0;
 	stack->reading = 0;
 	stack->end = KILN_END_COMPLETE;
 	if (!u)
@@ -448,7 +449,7 @@ static __always_inline void unwind_user_stack(struct kiln_stack *stack, struct u
 	u->next = stack->kernel_depth;
 	u->end = KILN_END_TOO_DEEP;
 	u->exact = 1;
-	u->followed = u->guessed = u->found_count = u->is_found = 0;
+	u->followed = u->guessed = u->guesses = u->scanned = u->found_count = u->is_found = 0;
 	u->mapping.start = u->mapping.end = 0;
 	u->window_at = -1ULL << 40;
 	if (mappings)
@@ -473,6 +474,7 @@ static __always_inline void unwind_user_stack(struct kiln_stack *stack, struct u
 	}
 	stack->user_depth = u->depth;
 	stack->found_count = u->found_count;
+	stack->guessed = u->guesses;
 	stack->end = u->end;
 	if (u->end == KILN_END_NO_MAPPING) /* each reading may find other code there */
 		u->hash = mix(u->hash, stack->reading);

@@ -14,6 +14,10 @@
 #define FIRST_FRAME_BYTES 64          /* what the first instructions may push, or align away */
 #define FIRST_FRAME_REACH (1 << 20)   /* and arguments that they may pass over */
 #define FRAME_POINTER_REACH (1 << 20) /* a frame of more bytes is none: the register holds something else */
+#define GUESS_MARKED (1 << 16)
+#define SCANNED_WORDS 128      /* of the stack, for a return address: what one window holds */
+#define SCANNED_IN_ALL 1024    /* for one stack: each word may cost a read */
+#define CALLED_REACH (1 << 16) /* a function of more bytes is rare */
 
 struct remembered_row {
 	__u64 address;
@@ -44,9 +48,15 @@ struct unwinding {
 	__u32 depth;
 	__u32 next; /* index of the next frame in kiln_stack.frames */
 	__u32 end;
-	__u32 exact;         /* pc is an instruction to come, not a return address */
-	__u32 followed;      /* frame pointers followed without a table */
-	__u32 guessed;       /* 1 + why: pc was found by a frame pointer, for want of a row */
+	__u32 exact;    /* pc is an instruction to come, not a return address */
+	__u32 followed; /* frame pointers followed without a table */
+	__u32 guessed;  /* 1 + why: pc was found without call frame information; with GUESS_MARKED where its frame says so */
+	__u32 guesses;  /* frames that say so */
+	__u32 scanned;  /* words of the stack that were looked at for return addresses */
+	__u32 search_limit; /* of the search of the stack: words, whether a frame pointer bounds it, the number of the word found, for what code */
+	__u32 search_has_frame;
+	__u32 search_found;
+	__u64 search_pc;
 	__u32 knows_process; /* user space has given its mappings */
 	__u32 found_count;
 	__u32 is_found; /* the mapping used last is not as it was given, or was not given */

@@ -5,8 +5,8 @@ import SystemPackage
 /// The unwind information of one ELF file: its call frame information as sorted rows of 8 bytes, in the form that the unwinder in the
 /// kernel searches. `bpf/include/kiln_unwind.h` defines the format.
 ///
-/// Rows come from .eh_frame and, for code outside it, from .debug_frame; for Go code, from Go's own function table. An explicit row marks
-/// code whose rules a row can't express, and code without call frame information.
+/// Rows come from .eh_frame and, for code outside it, from .debug_frame; for Go code, from Go's own function table. For code without call frame
+/// information they can be derived from its instructions. An explicit row marks code whose rules a row can't express, and code of which nothing is known.
 public struct UnwindTable: Sendable {
     /// The ELF virtual address of granule 0's first byte, a multiple of 256.
     public let base: UInt64
@@ -20,15 +20,28 @@ public struct UnwindTable: Sendable {
     /// The number of malformed entries. Their code has no rows, or unsupported ones.
     public let malformedEntryCount: Int
 
+    /// For so much code of a file rows are derived. It takes eight times as much memory for a moment.
+    private static let derivedBytes: UInt64 = 8 << 20
+
     /// The size of the cells in bytes.
     public var byteCount: Int { cells.count * MemoryLayout<UInt64>.stride }
 
+    /// What rows are made from.
+    public struct Sources: OptionSet, Sendable {
+        public let rawValue: Int
+        public init(rawValue: Int) { self.rawValue = rawValue }
+        /// Call frame information, and Go's table of functions.
+        public static let callFrames = Sources(rawValue: 1)
+        /// The instructions of all code that has no rows otherwise.
+        public static let instructions = Sources(rawValue: 2)
+    }
+
     /// Reads an open file. `name` appears in errors. Throws for files that are unreadable, malformed or of another architecture, or whose
     /// code spans more than 4 GiB.
-    public init(reading file: FileDescriptor, named name: String) throws(SymbolFileError) {
+    public init(reading file: FileDescriptor, named name: String, from sources: Sources = .callFrames) throws(SymbolFileError) {
         do throws(SymbolFileError) {
             let elf = try ElfFile(reading: file, named: name)
-            try self.init(elf)
+            try self.init(elf, from: sources)
         } catch {
             throw SymbolFileError(file: error.file, problem: error.problem, reading: .callFrameInformation)
         }
@@ -38,13 +51,13 @@ public struct UnwindTable: Sendable {
     public init(image: [UInt8], named name: String) throws(SymbolFileError) {
         do throws(SymbolFileError) {
             let elf = try ElfFile(image: image, named: name)
-            try self.init(elf)
+            try self.init(elf, from: .callFrames)
         } catch {
             throw SymbolFileError(file: error.file, problem: error.problem, reading: .callFrameInformation)
         }
     }
 
-    private init(_ elf: borrowing ElfFile) throws(SymbolFileError) {
+    private init(_ elf: borrowing ElfFile, from sources: Sources) throws(SymbolFileError) {
         let machine = elf.header.e_machine
         guard let architecture = CallFrameArchitecture.all.first(where: { $0.machine == machine }), elf.isLittleEndian64Bit
         else {
@@ -53,15 +66,31 @@ public struct UnwindTable: Sendable {
         }
         let loadable = LoadableSegments(try elf.segments())
         // A Go program's .debug_frame has neither the location of frame pointers nor the functions that switch stacks.
-        let go = try elf.goFrameSection()
-        let sections = try (go.map { [$0.section] } ?? []) + elf.callFrameSections(loadable)
+        let go = sources.contains(.callFrames) ? try elf.goFrameSection() : nil
+        let sections = sources.contains(.callFrames) ? try (go.map { [$0.section] } ?? []) + elf.callFrameSections(loadable) : []
         let entry = try elf.programEntry()
+        let code = loadable.code(inFileOfSize: elf.size)
+        let derivable = sources.contains(.instructions) ? try elf.derivableCode(in: code) : []
+        // Read where the first code without call frame information is met: most files have none.
+        var symbols: (functions: [DerivedRows.Function], endless: Set<UInt64>)?
+        var budget = Self.derivedBytes
         var builder = UnwindTableBuilder(architecture)
         do throws(UnwindTableBuilder.Problem) {
             // Entries point into libelf's memory, so they are used before the file is closed.
-            try builder.build(from: sections, code: loadable.code(inFileOfSize: elf.size), entry: entry) { address in
-                elf.word(at: address, loadable)
-            }
+            try builder.build(
+                from: sections, code: code, entry: entry, derivable: derivable,
+                derive: { range in
+                    let count = range.upperBound - range.lowerBound
+                    guard count <= budget, let place = loadable.place(of: range.lowerBound), place.count >= count,
+                        let bytes = elf.bytes(at: place.fileOffset, count: count)
+                    else { return [] }
+                    budget -= count
+                    let (functions, endless) = symbols ?? (try? elf.functionSymbols()) ?? ([], [])
+                    symbols = (functions, endless)
+                    let inRange = functions.starting(in: range)
+                    return DerivedRows(of: bytes, at: range.lowerBound, functions: inRange, endless: endless) { elf.word(at: $0, loadable) }.rows
+                },
+                word: { elf.word(at: $0, loadable) })
         } catch {
             throw SymbolFileError(file: elf.name, problem: error.asFileProblem)
         }
@@ -94,6 +123,31 @@ public struct UnwindTable: Sendable {
 }
 
 extension ElfFile {
+    /// The sections of code; none without section headers, because a segment holds other things as well.
+    fileprivate func derivableCode(in segments: [Range<UInt64>]) throws(SymbolFileError) -> [Range<UInt64>] {
+        try sections().compactMap { section in
+            guard section.isCode, section.header.sh_type == UInt32(SHT_PROGBITS), section.end > section.address,
+                segments.contains(where: { $0.lowerBound <= section.address && $0.upperBound >= section.end })
+            else { return nil }
+            return section.address..<section.end
+        }
+    }
+
+    /// Sorted by start; and where those begin that never return, by their names.
+    fileprivate func functionSymbols() throws(SymbolFileError) -> (functions: [DerivedRows.Function], endless: Set<UInt64>) {
+        var symbols = SymbolCandidates()
+        try symbols.read(from: self, sections: sections())
+        var functions: [DerivedRows.Function] = [], endless: Set<UInt64> = []
+        for symbol in symbols.candidates where symbol.preference != .untyped {
+            let name = symbols.strings[symbol.name]
+            // Rare code of a function begins with its frame on the stack.
+            if FunctionListBuilder.isColdPart(name) { continue }
+            functions.append(DerivedRows.Function(start: symbol.start, end: symbol.end))
+            if DerivedRows.neverReturns(name) { endless.insert(symbol.start) }
+        }
+        return (functions.sorted { $0.start < $1.start }, endless)
+    }
+
     /// Where a program starts; nil for a library, whose header may name any address.
     fileprivate func programEntry() throws(SymbolFileError) -> UInt64? {
         guard header.e_entry != 0 else { return nil }
@@ -107,5 +161,12 @@ extension ElfFile {
             }
         }
         return isProgram ? header.e_entry : nil
+    }
+}
+
+extension [DerivedRows.Function] {
+    fileprivate func starting(in range: Range<UInt64>) -> ArraySlice<DerivedRows.Function> {
+        func first(notBelow address: UInt64) -> Int { address == 0 ? 0 : lastIndex(startingAtOrBelow: address - 1, start: \.start).map { $0 + 1 } ?? 0 }
+        return self[first(notBelow: range.lowerBound)..<first(notBelow: range.upperBound)]
     }
 }

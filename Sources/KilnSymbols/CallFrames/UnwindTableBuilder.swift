@@ -27,9 +27,11 @@ struct UnwindTableBuilder {
     /// How much of the code at the entry point belongs to it where nothing says where it ends: crt1's _start has 38 bytes.
     private static let longestEntry: UInt64 = 64
 
-    /// `entry`: where the program starts, which nothing calls; nil for a library. `word` reads a word of the file by its address.
+    /// `entry`: where the program starts, which nothing calls; nil for a library. `word` reads a word of the file by its address. `derivable`: code for which
+    /// rows are to be derived where call frame information leaves it out, by `derive`: sorted, the first at the range's start.
     mutating func build(
-        from sections: [CallFrameSection], code: [Range<UInt64>], entry: UInt64?, word: (UInt64) -> UInt64?
+        from sections: [CallFrameSection], code: [Range<UInt64>], entry: UInt64?, derivable: [Range<UInt64>],
+        derive: (Range<UInt64>) -> [(address: UInt64, row: kiln_unwind_row)], word: (UInt64) -> UInt64?
     ) throws(Problem) {
         var entries = CallFrameEntries(architecture, code: code)
         for section in sections {
@@ -41,15 +43,65 @@ struct UnwindTableBuilder {
         }
         malformedCount = entries.malformedCount
         let outermost = Self.outermost(entry, entries.functions, code)
-        let ends = entries.functions.map { $0.start..<$0.end } + (outermost.map { [$0] } ?? [])
+        let ends = entries.functions.map { $0.start..<$0.end } + (outermost.map { [$0] } ?? []) + derivable
         guard let lowest = ends.map(\.lowerBound).min(), let highest = ends.map(\.upperBound).max() else { return }
         let granule: UInt64 = 1 << UInt64(KILN_UNWIND_GRANULE_SHIFT)
         base = lowest & ~(granule - 1)
         // Index and rows are counted with 32 bits, too, but there are fewer of both than bytes of code.
         guard highest - base <= UInt64(UInt32.max) else { throw .tooWide(bytes: highest - base) }
         granuleCount = Int((highest - base + granule - 1) / granule)
-        addRows(of: entries, in: Self.withoutDuplicates(Self.sorted(entries.functions, from: base), of: entries.functions))
+        let order = Self.withoutDuplicates(Self.sorted(entries.functions, from: base), of: entries.functions)
+        addRows(of: entries, in: order)
+        if !derivable.isEmpty {
+            let gaps = Self.gaps(in: derivable, between: order.lazy.map { entries.functions[Int($0 & 0xffff_ffff)] })
+            insert(gaps.map { ($0, derive($0)) })
+        }
         if let outermost { end(in: outermost) }
+    }
+
+    /// The parts of code between functions, which are sorted by start. Padding is left out.
+    private static func gaps(in code: [Range<UInt64>], between functions: some Sequence<FunctionFrameEntry>) -> [Range<UInt64>] {
+        var gaps: [Range<UInt64>] = []
+        var rest = code.sorted { $0.lowerBound < $1.lowerBound }[...]
+        var covered: UInt64 = 0
+        func close(before start: UInt64) {
+            while let section = rest.first {
+                let from = max(section.lowerBound, covered), until = min(section.upperBound, start)
+                if until > from, until - from >= smallestGap { gaps.append(from..<until) }
+                if section.upperBound > start { break }
+                rest.removeFirst()
+            }
+        }
+        for function in functions {
+            close(before: function.start)
+            covered = max(covered, function.end)
+        }
+        close(before: .max)
+        return gaps
+    }
+
+    /// Replaces the rows of ranges, sorted and apart from each other, by others.
+    private mutating func insert(_ pieces: [(range: Range<UInt64>, rows: [(address: UInt64, row: kiln_unwind_row)])]) {
+        let old = rows
+        var next = 0, inForce = kiln_unwind_row.none
+        rows = []
+        rows.reserveCapacity(old.count + pieces.reduce(0) { $0 + $1.rows.count + 1 })
+        func pc(_ address: UInt64) -> UInt32 { UInt32(truncatingIfNeeded: address - base) }
+        for (range, derived) in pieces where !derived.isEmpty {
+            while next < old.count, old[next].pc < pc(range.lowerBound) {
+                inForce = old[next]
+                append(inForce, from: base + UInt64(inForce.pc))
+                next += 1
+            }
+            for (address, row) in derived { append(row, from: address) }
+            while next < old.count, old[next].pc <= pc(range.upperBound) {
+                inForce = old[next]
+                next += 1
+            }
+            if range.upperBound - base < UInt64(granuleCount) << UInt64(KILN_UNWIND_GRANULE_SHIFT) { append(inForce, from: range.upperBound) }
+        }
+        for row in old[next...] { append(row, from: base + UInt64(row.pc)) }
+        if let first = rows.first, first.pc > 0 { rows.insert(.none, at: 0) }
     }
 
     /// The code that begins at the entry point, of which many programs' call frame information doesn't say that it is the outermost (Zig), or says nothing.

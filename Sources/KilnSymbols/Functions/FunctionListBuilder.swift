@@ -63,7 +63,7 @@ struct FunctionListBuilder {
     }
 
     /// The name ends with `.cold`, or with `.cold.` and a number: the compiler moved rare code of a function away.
-    private static func isColdPart(_ name: ArraySlice<UInt8>) -> Bool {
+    static func isColdPart(_ name: ArraySlice<UInt8>) -> Bool {
         let digits = name.reversed().prefix { UInt8(ascii: "0")...UInt8(ascii: "9") ~= $0 }.count
         let isNumbered = digits > 0 && name.dropLast(digits).last == UInt8(ascii: ".")
         return (isNumbered ? name.dropLast(digits + 1) : name).suffix(5).elementsEqual(".cold".utf8)

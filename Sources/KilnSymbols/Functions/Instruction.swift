@@ -50,6 +50,15 @@ struct Instruction: Equatable {
     private(set) var flow = Flow.next
     /// The distance of a memory operand from the instruction's end.
     private(set) var relativeOperand: Int64?
+    /// The REX prefix; 0: none.
+    private(set) var rex: UInt8 = 0
+    private(set) var sib: UInt8?
+    /// Of a memory operand.
+    private(set) var displacement: Int64 = 0
+    /// Of arithmetic instructions and pushes.
+    private(set) var immediate: Int64 = 0
+    /// `call` to a distance from the instruction's end.
+    private(set) var calledDistance: Int64?
 
     /// The field of ModRM that extends the opcode.
     var modRMExtension: UInt8 { (modRM ?? 0) >> 3 & 7 }
@@ -102,6 +111,7 @@ struct Instruction: Equatable {
             if reader.hasFailed { return false }
         }
         if byte & 0xf0 == 0x40 {
+            rex = byte
             if byte & 8 != 0 { prefixes.insert(.wide) }
             byte = reader.byte()
             // A prefix between REX and the opcode disables REX; no compiler writes that.
@@ -165,8 +175,8 @@ struct Instruction: Equatable {
         if opcode < 0x40 {
             switch opcode & 7 {
             case 0...3: operands(&reader)
-            case 4: _ = reader.number(1)
-            case 5: _ = reader.number(full)
+            case 4: immediate = reader.number(1)
+            case 5: immediate = reader.number(full)
             default: return false
             }
             return true
@@ -182,13 +192,13 @@ struct Instruction: Equatable {
             operands(&reader)
             // xbegin is c7 f8.
             guard opcode != 0xc7 || modRMExtension == 0 || modRM == 0xf8 else { return false }
-            _ = reader.number(full)
+            immediate = reader.number(full)
             if modRM == 0xf8, opcode == 0xc7 { flow = .other }
         case 0x6b, 0x80, 0x83, 0xc0, 0xc1, 0xc6:
             operands(&reader)
             // xabort is c6 f8.
             guard opcode != 0xc6 || modRMExtension == 0 || modRM == 0xf8 else { return false }
-            _ = reader.number(1)
+            immediate = reader.number(1)
         case 0x8f:
             operands(&reader)
             guard modRMExtension == 0 else { return false }
@@ -214,7 +224,7 @@ struct Instruction: Equatable {
             // With 66, the processors of Intel and AMD disagree about the length.
             guard full == 4 else { return false }
             let distance = reader.number(4)
-            if opcode == 0xe9 { flow = .jump(distance) }
+            if opcode == 0xe9 { flow = .jump(distance) } else { calledDistance = distance }
         case 0xeb: flow = .jump(reader.number(1))
         case 0xf6, 0xf7:
             operands(&reader)
@@ -294,11 +304,15 @@ struct Instruction: Equatable {
         self.modRM = modRM
         if mode == 3 { return }
         var base = register
-        if register == 4 { base = reader.byte() & 7 }
+        if register == 4 {
+            let sib = reader.byte()
+            self.sib = sib
+            base = sib & 7
+        }
         switch mode {
         case 0 where register == 5: relativeOperand = reader.number(4)
-        case 0 where base == 5, 2: _ = reader.number(4)
-        case 1: _ = reader.number(1)
+        case 0 where base == 5, 2: displacement = reader.number(4)
+        case 1: displacement = reader.number(1)
         default: break
         }
     }

@@ -109,9 +109,10 @@ final class StackFolding {
                     } else {
                         .layer(symbolizer?.layer(at: moment) ?? 0)
                     }
+                let isGuessed = frames.guessed.contains(index)
                 stack.append(
-                    known.text(of: frame, in: process, place, before: frames.comparison, uses) {
-                        self.named($0, process, origin, moment, place, frames.comparison, found[process])
+                    known.text(of: frame, in: process, place, before: frames.comparison, isGuessed: isGuessed, uses) {
+                        self.named($0, process, origin, moment, place, frames.comparison, found[process], isGuessed: isGuessed)
                     })
             }
             var kernel = located(frames.kernel).reversed().map { frame in
@@ -180,28 +181,30 @@ final class StackFolding {
     /// executed no other program, or the code that the unwinder found in it, for this stack or another one (`found`).
     private func named(
         _ frame: FrameAddress, _ process: Int, _ origin: Int, _ moment: CodeMoment, _ place: KnownFrames.Code, _ comparison: UInt64?,
-        _ found: FoundMappings?
+        _ found: FoundMappings?, isGuessed: Bool
     ) -> KnownFrames.Frame {
         let own = symbolizers[process]
         if case .found(let exactly) = place {
             let exact = code.mappings([exactly])
             if own?.hasSameCode(as: exact, frame, at: moment) != true {
-                return named(own?.frames(frame, in: exact, before: comparison) ?? exact.frames(frame), in: .user)
+                return named(own?.frames(frame, in: exact, before: comparison) ?? exact.frames(frame), in: .user, isGuessed: isGuessed)
             }
         } else if let found, found.covers(frame), own?.covers(frame, at: moment) != true {
-            return named(found.frames(frame), in: .user)
+            return named(found.frames(frame), in: .user, isGuessed: isGuessed)
         }
         guard let symbolizer = own ?? symbolizers[origin] else {
-            return .init(text: "[unknown]", unnamed: .init(module: nil, reason: "the process could not be read: it ended too early, or kiln lacks permission"))
+            return .init(
+                text: isGuessed ? "[unknown] [guess]" : "[unknown]",
+                unnamed: .init(module: nil, reason: "the process could not be read: it ended too early, or kiln lacks permission"))
         }
-        return named(symbolizer.frames(frame, at: moment, before: comparison), in: .user)
+        return named(symbolizer.frames(frame, at: moment, before: comparison), in: .user, isGuessed: isGuessed)
     }
 
-    private func named(_ frames: [PlacedSymbol], in space: FrameSpace) -> KnownFrames.Frame {
+    private func named(_ frames: [PlacedSymbol], in space: FrameSpace, isGuessed: Bool = false) -> KnownFrames.Frame {
         let function = frames.first?.symbol
         return KnownFrames.Frame(
             text: frames.prefix(showsInlined ? frames.count : 1).map {
-                $0.symbol.foldedFrame(in: space, demangling: demangling, at: showsLines ? $0.place : nil)
+                $0.symbol.foldedFrame(in: space, demangling: demangling, at: showsLines ? $0.place : nil, isGuessed: isGuessed)
             }.joined(separator: ";"),
             unnamed: function?.unnamed.map { .init(module: $0.module, reason: $0.reason.description) },
             lasts: function.map { if case .function = $0 { true } else { false } } ?? false
@@ -265,6 +268,7 @@ private struct KnownFrames {
         let code: Code
         /// `StackFrames.comparison`
         let comparison: UInt64?
+        let isGuessed: Bool
     }
 
     private var frames: [Place: Frame] = [:]
@@ -276,9 +280,10 @@ private struct KnownFrames {
     var lasting: [Place: Frame] { frames.filter(\.value.lasts) }
 
     mutating func text(
-        of address: FrameAddress, in space: Int?, _ code: Code, before comparison: UInt64? = nil, _ samples: UInt64, lookingUp look: (FrameAddress) -> Frame
+        of address: FrameAddress, in space: Int?, _ code: Code, before comparison: UInt64? = nil, isGuessed: Bool = false, _ samples: UInt64,
+        lookingUp look: (FrameAddress) -> Frame
     ) -> String {
-        let place = Place(address: address, space: space, code: code, comparison: comparison)
+        let place = Place(address: address, space: space, code: code, comparison: comparison, isGuessed: isGuessed)
         let frame = frames[place] ?? look(address)
         frames[place] = frame
         if let cause = frame.unnamed { unnamed[cause, default: 0] += samples } else { named += samples }

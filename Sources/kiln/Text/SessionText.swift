@@ -73,10 +73,10 @@ struct SessionText {
         let cpu = Nanoseconds(UInt64(saturating: record.cost.targetCPUS * 1e9))
         let expected = counts.expected.map { " of \($0) expected from \(cpu) of CPU time" } ?? ""
         var lines: [String] = ["samples: \(counts.recorded &+ (counts.leftOut?.sum ?? 0)) recorded\(expected)\(whole)\(cut)"]
-        lines += keptLines(of: counts.recorded, counts.kept, counts.leftOut) + terminations(counts.ends)
+        lines += keptLines(of: counts.recorded, counts.kept, counts.leftOut) + terminations(counts.ends, counts.guessed)
         if let others = counts.descendants {
             lines.append("processes it started: \(others.recorded) samples, \(share(others.complete, of: others.recorded)) % of stacks complete")
-            lines += terminations(others.ends)
+            lines += terminations(others.ends, others.guessed)
         }
         return lines + processes + unnamed + waitLines + eventLines
     }
@@ -104,7 +104,7 @@ struct SessionText {
             let isTime = event.unit == RecordedEvent.Unit.nanoseconds.rawValue
             let number = isTime ? "\(Nanoseconds(event.count))" : "\(event.isEstimate == true ? "about " : "")\(grouped(event.count))"
             let line = "\(event.event): \(number)\(every); \(grouped(event.recorded)) stacks, \(share(event.complete, of: event.recorded)) % complete\(lost)"
-            return [line] + keptLines(of: event.recorded, event.kept, event.leftOut) + terminations(event.ends)
+            return [line] + keptLines(of: event.recorded, event.kept, event.leftOut) + terminations(event.ends, event.guessed)
         }
     }
 
@@ -121,19 +121,22 @@ struct SessionText {
             ? [] : ["  \(grouped(waits.openWaits)) of all waits reach beyond the session: \(Nanoseconds(waits.openNs)) of their time is inside"]
         let time = times.isEmpty ? "no time" : times.joined(separator: ", ")
         let line = "off-CPU: \(grouped(waits.recorded)) \(waits.recorded == 1 ? "wait" : "waits")\(whole); \(time)"
-        return [line] + keptLines(of: waits.recorded, waits.kept, waits.leftOut) + open + terminations(waits.ends) + (waits.wakers.map(wakerLines) ?? [])
+        return [line] + keptLines(of: waits.recorded, waits.kept, waits.leftOut) + open + terminations(waits.ends, waits.guessed)
+            + (waits.wakers.map(wakerLines) ?? [])
     }
 
     private func wakerLines(_ wakers: SessionRecord.OffCPU.Wakers) -> [String] {
         let whole = wakers.recorded == 0 ? "" : ", \(share(wakers.complete, of: wakers.recorded)) % of their stacks complete"
-        return ["wakers: of \(grouped(wakers.recorded)) waits\(whole); \(Nanoseconds(wakers.ns)) until they woke the thread"] + terminations(wakers.ends)
+        return ["wakers: of \(grouped(wakers.recorded)) waits\(whole); \(Nanoseconds(wakers.ns)) until they woke the thread"]
+            + terminations(wakers.ends, wakers.guessed)
     }
 
-    private func terminations(_ counts: [String: UInt64]) -> [String] {
+    /// How incomplete stacks ended, and how many have guessed callers.
+    private func terminations(_ counts: [String: UInt64], _ guessed: UInt64?) -> [String] {
         UnwindTermination.all.compactMap { termination in
             guard termination != .complete, let count = counts[termination.name] else { return nil }
             return "  \(count) \(termination.name): \(termination.meaning)"
-        }
+        } + (guessed.map { ["  \($0) with callers marked [guess]: found without the call frame information of the code that they called"] } ?? [])
     }
 
     /// The most sampled process names, if there are several.

@@ -4,6 +4,7 @@ import Foundation
 import Glibc
 import KilnKernel
 import KilnModel
+import KilnSymbols
 import StackCheck
 import TestSupport
 import Testing
@@ -120,15 +121,21 @@ struct SampleComparison {
     /// Stacks, each once.
     private(set) var different: Set<[UInt64]> = []
     private(set) var differences: [String] = []
+    /// Of libdw's frames those that the kernel has, too, from the innermost on.
+    private(set) var frames = 0
+    private(set) var framesRight = 0
 
     var sameShare: Double { Double(same) / Double(max(compared, 1)) }
 
-    init(of pid: Int32, samples: Int, within seconds: Double = 60) throws {
+    /// `table`: of a file, for the kernel's side. libdw has the file's call frame information.
+    init(
+        of pid: Int32, samples: Int, within seconds: Double = 60, table: @escaping (UnwindableFile) -> UnwindTable? = { try? $0.unwindTable() }
+    ) throws {
         guard let reference = reference_process_open(pid) else { throw TestFailure("libdw can't read process \(pid)") }
         defer { reference_process_close(reference) }
         let stack = UnsafeMutablePointer<reference_stack>.allocate(capacity: 1)
         defer { stack.deallocate() }
-        let check = try StackCheck(.copies, pid: pid, frequency: 1999)
+        let check = try StackCheck(.copies, pid: pid, frequency: 1999, table: table)
         let end = Date().addingTimeInterval(seconds)
         while compared < samples, Date() < end {
             usleep(20_000)
@@ -141,7 +148,7 @@ struct SampleComparison {
     ) {
         let registers = withUnsafeBytes(of: copy.pointee.registers) { Array($0.bindMemory(to: UInt64.self)) }
         let own = withUnsafeBytes(of: copy.pointee.frames) {
-            $0.bindMemory(to: UInt64.self).prefix(Int(copy.pointee.depth)).map { $0 & ~KILN_FRAME_INTERRUPTED }
+            $0.bindMemory(to: UInt64.self).prefix(Int(copy.pointee.depth)).map { $0 & ~(KILN_FRAME_INTERRUPTED | KILN_FRAME_GUESSED) }
         }
         reference_unwind_stack(reference, registers, Self.read, UnsafeMutableRawPointer(mutating: copy), stack)
         let other = withUnsafeBytes(of: &stack.pointee.frames) { Array($0.bindMemory(to: UInt64.self).prefix(stack.pointee.count)) }
@@ -151,6 +158,8 @@ struct SampleComparison {
         }
         compared += 1
         different.insert(own)
+        frames += other.count
+        framesRight += zip(own, other).prefix { $0 == $1 }.count
         if copy.pointee.end == KILN_END_COMPLETE.rawValue { complete += 1 }
         if own == other {
             same += 1

@@ -7,7 +7,7 @@ import TestSupport
 final class Program {
     /// What compiles, and how its files' names end.
     enum Language: String {
-        case c, cc, swift, go
+        case c, cc, swift, go, musl
 
         var compiler: [String] {
             switch self {
@@ -15,6 +15,7 @@ final class Program {
             case .cc: ["c++"]
             case .swift: ["swiftc"]
             case .go: ["go", "build"]
+            case .musl: ["musl-gcc"]
             }
         }
 
@@ -53,7 +54,7 @@ final class Program {
     func signal(_ number: Int32) { kill(pid, number) }
 
     private static func compile(_ source: String, _ options: [String], _ language: Language, _ linked: [String], to path: String) throws {
-        let file = "\(path).\(language.rawValue)", errors = path + ".errors"
+        let file = "\(path).\(language == .musl ? "c" : language.rawValue)", errors = path + ".errors"
         try source.write(toFile: file, atomically: true, encoding: .utf8)
         let environment = ["GO111MODULE=off", "CGO_ENABLED=\(source.contains("import \"C\"") ? 1 : 0)", "GOCACHE=\(path).cache"]
         let arguments = language.compiler + options + ["-o", path, file] + linked + (language == .c ? ["-ldl"] : [])
