@@ -13,6 +13,8 @@ final class StackFolding {
     private let demangling: Bool
     /// Names of all stacks folded so far that can't change.
     private var lasting: [KnownFrames.Place: KnownFrames.Frame] = [:]
+    /// Processes whose stacks have generated code without names.
+    private var withoutMap: Set<Int> = []
 
     /// Opens the targets' mapped files at once, so that names can be found after a process has ended.
     init(targets: [Int32], _ options: SamplingOptions) {
@@ -101,7 +103,16 @@ final class StackFolding {
             }
         }
         lasting = known.lasting
+        withoutMap.formUnion(known.withoutMap)
         return (named, NamesRecord(named: known.named, unnamed: known.unnamed))
+    }
+
+    /// What processes of the stacks named so far have to do for their generated code to have names, a line each.
+    var requests: [String] {
+        withoutMap.sorted().compactMap { process in
+            guard let symbolizer = symbolizers[process], let generator = symbolizer.codeGenerator else { return nil }
+            return "pid \(symbolizer.pid) (\(generator.rawValue)): its generated code has no names; \(generator.request(pid: symbolizer.pid))."
+        }
     }
 
     /// The process of a waker, or the kind of interrupt.
@@ -136,7 +147,8 @@ final class StackFolding {
         KnownFrames.Frame(
             text: symbols.map { $0.foldedFrame(in: space, demangling: demangling) }.joined(separator: ";"),
             unnamed: symbols.first?.unnamed.map { .init(module: $0.module, reason: $0.reason.description) },
-            lasts: symbols.first.map { if case .function = $0 { true } else { false } } ?? false
+            lasts: symbols.first.map { if case .function = $0 { true } else { false } } ?? false,
+            needsMap: symbols.first.map { if case .unknown(_, .anonymousMemory) = $0 { true } else { false } } ?? false
         )
     }
 }
@@ -164,6 +176,8 @@ private struct KnownFrames {
         let unnamed: NamesRecord.Cause?
         /// The name can't change, because it comes from a file. Generated code may be replaced, and a missing name may be found later.
         var lasts = false
+        /// Generated code of a process that has written no map of it.
+        var needsMap = false
     }
 
     struct Place: Hashable {
@@ -175,6 +189,8 @@ private struct KnownFrames {
     private var frames: [Place: Frame] = [:]
     private(set) var named: UInt64 = 0
     private(set) var unnamed: [NamesRecord.Cause: UInt64] = [:]
+    /// Processes with generated code and without a map of it.
+    private(set) var withoutMap: Set<Int> = []
 
     init(_ known: [Place: Frame]) { frames = known }
 
@@ -186,6 +202,7 @@ private struct KnownFrames {
         let place = Place(address: address, space: space)
         let frame = frames[place] ?? look(address)
         frames[place] = frame
+        if frame.needsMap, let space { withoutMap.insert(space) }
         if let cause = frame.unnamed { unnamed[cause, default: 0] += samples } else { named += samples }
         return frame.text
     }

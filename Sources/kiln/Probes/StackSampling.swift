@@ -131,7 +131,13 @@ final class StackSampling: Probe {
     /// Takes no more stacks at events.
     func detachEvents() { probe?.detachEvents() }
 
+    /// Processes of which it is said how their code gets names; of more only how many there are.
+    private static let mostRequests = 8
+
     func conclude(_ total: Snapshot) throws {
+        let requests = folding.requests
+        for line in requests.prefix(Self.mostRequests) { say("kiln: \(line)") }
+        if requests.count > Self.mostRequests { say("kiln: \(requests.count - Self.mostRequests) more processes have generated code without names.") }
         guard empty != .fine else { return }
         let samples = (total.samples + total.otherSamples).reduce(0) { $0 &+ $1.recorded }
         let counts = total[EventCounts.self]?.events ?? []
