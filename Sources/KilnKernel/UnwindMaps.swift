@@ -70,12 +70,14 @@ public struct CodeMapping {
     public let isGenerated: Bool
     /// Lets the unwinder find the code in processes whose mappings it does not have; nil: it finds it only here.
     public let piece: CodePiece?
+    /// The interpreter of the process, if it is a Python that is known.
+    public let python: kiln_python?
     /// Called once for each file; returns nil if the file has no call frame information.
     public let table: () -> UnwindCells?
 
     public init(
         start: UInt64, end: UInt64, bias: UInt64, file: AnyHashable?, isGenerated: Bool = false, piece: CodePiece? = nil,
-        table: @escaping () -> UnwindCells?
+        python: kiln_python? = nil, table: @escaping () -> UnwindCells?
     ) {
         self.start = start
         self.end = end
@@ -83,6 +85,7 @@ public struct CodeMapping {
         self.file = file
         self.isGenerated = isGenerated
         self.piece = piece
+        self.python = python
         self.table = table
     }
 }
@@ -116,6 +119,9 @@ package final class UnwindMaps {
     private let tables: BPFMap
     private let mappings: BPFMap
     private let knownCode: BPFMap?
+    private let pythons: BPFMap?
+    /// Processes with an interpreter, by the address that leads to it.
+    private var interpreters: [Int: UInt64] = [:]
     /// Numbers of the pieces that the kernel knows.
     private var pieces: Set<Int> = []
     /// An empty array, shared by all processes that have ended; one each would take two pages.
@@ -134,8 +140,9 @@ package final class UnwindMaps {
     /// Mappings beyond the limit.
     package var mappingsLeftOut: Int { cutOff.values.reduce(0, +) }
 
-    /// `knownCode`: nil if the unwinder doesn't look for code in other processes.
-    package init(tables: BPFMap, mappings: BPFMap, knownCode: BPFMap? = nil) {
+    /// `knownCode`: nil if the unwinder doesn't look for code in other processes. `pythons`: nil if it takes no frames of Python.
+    package init(tables: BPFMap, mappings: BPFMap, knownCode: BPFMap? = nil, pythons: BPFMap? = nil) {
+        self.pythons = pythons
         self.tables = tables
         self.mappings = mappings
         self.knownCode = knownCode
@@ -154,6 +161,7 @@ package final class UnwindMaps {
         var replaced = InnerMapChanges()
         // A process without code has just ended: its last code stays.
         for (process, code) in processes.sorted(by: { $0.key < $1.key }) where !code.isEmpty {
+            try setInterpreter(of: process, code.lazy.compactMap(\.python).first)
             let cells = code.prefix(Int(KILN_MAPPINGS_CAPACITY)).map(cell)
             if code.count > cells.count { cutOff[process] = max(cutOff[process] ?? 0, code.count - cells.count) }
             if let known = current[process], Self.areEqual(known, cells) { continue }
@@ -170,11 +178,18 @@ package final class UnwindMaps {
             current[process] = cells
             if replaced.count == Self.changesAtOnce { try replaced.apply(to: mappings) }
         }
+        for process in ended { try setInterpreter(of: process, nil) }
         for process in ended where current.removeValue(forKey: process) != nil {
             replaced.set(UInt32(process), to: try anotherNoCode())
             if replaced.count == Self.changesAtOnce { try replaced.apply(to: mappings) }
         }
         try replaced.apply(to: mappings)
+    }
+
+    private func setInterpreter(of process: Int, _ python: kiln_python?) throws(KernelError) {
+        guard let pythons, interpreters[process] != python?.first_interpreter else { return }
+        if let python { try pythons.update(UInt32(process), python) } else { pythons.remove(UInt32(process)) }
+        interpreters[process] = python?.first_interpreter
     }
 
     /// Adds the tables of new files, up to `limit` bytes in all and while `mayGoOn` is true. The smallest files come first, and are in

@@ -8,13 +8,18 @@ public struct StackFrames: Equatable, Sendable {
     public var interrupted: [Int]
     /// Why unwinding of `user` ended.
     public var termination: UnwindTermination
+    /// Python's frames, the innermost first, as the kernel side encodes them.
+    public var python: [UInt64]
     /// The name of its thread; nil unless it was requested.
     public var thread: String?
 
-    public init(kernel: [UInt64], user: [UInt64], interrupted: [Int], termination: UnwindTermination, thread: String? = nil) {
+    public init(
+        kernel: [UInt64], user: [UInt64], interrupted: [Int], python: [UInt64] = [], termination: UnwindTermination, thread: String? = nil
+    ) {
         self.kernel = kernel
         self.user = user
         self.interrupted = interrupted
+        self.python = python
         self.termination = termination
         self.thread = thread
     }

@@ -42,6 +42,8 @@ public final class Symbolizer {
     private let tree: FileTree?
     private let generated: GeneratedFunctions
     private(set) var code = CodeMap()
+    /// The names of Python's functions, if the process runs a Python that is known.
+    public private(set) var python: PythonFunctions?
 
     /// `startStack`: the start of the stack of the intended execution. A process with another one is treated as ended.
     public init(pid: Int32, startStack: UInt64? = nil, sharing store: SymbolStore = SymbolStore()) throws(SymbolizerError) {
@@ -97,7 +99,25 @@ public final class Symbolizer {
         if current.isEmpty && !code.isEmpty { return .exited }
         code.replace(by: current)
         generated.forget()
+        findPython()
         return .running
+    }
+
+    /// Code of a program that the process has replaced by another may be among the known one, so the last interpreter counts.
+    private func findPython() {
+        for piece in code.pieces {
+            guard case .file(let file) = piece.source, let symbols = file.pythonSymbols(), let memory = try? OpenFile(at: directory.descriptor, "mem"),
+                let found = PythonInterpreter(symbols, bias: ExecutableMapping(piece).bias, memory: memory.descriptor)
+            else { continue }
+            if found.layout.first_interpreter != python?.interpreter.layout.first_interpreter { python = PythonFunctions(found) }
+            return
+        }
+    }
+
+    /// Reads the names of Python's functions in these frames, as the kernel side sends them, if they are not known.
+    public func learnPython(_ frames: some Sequence<UInt64>) {
+        guard let python, let memory = try? OpenFile(at: directory.descriptor, "mem") else { return }
+        python.learn(frames, memory: memory.descriptor)
     }
 
     private static func maps(of process: FileDescriptor) throws(Errno) -> [UInt8] {

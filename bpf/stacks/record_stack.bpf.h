@@ -10,6 +10,7 @@
 
 #include "common/bpf.h"
 #include "include/kiln_stacks.h"
+#include "python/frames.bpf.h"
 #include "stacks/losses.bpf.h"
 #include "stacks/processes.bpf.h"
 #include "stacks/scratch.bpf.h"
@@ -122,7 +123,7 @@ static __always_inline __u32 take_found_code(struct kiln_stack *stack, const str
 /* Send the frames of a stack that is new. False: lost, and counted as that. */
 static __always_inline bool send_frames(struct kiln_stack *stack, const struct unwinding *u)
 {
-	__u32 depth = stack->kernel_depth + stack->user_depth, words;
+	__u32 depth = stack->kernel_depth + stack->user_depth + stack->python_depth, words;
 
 	describe_process(stack, task_of(u));
 	words = (depth + take_found_code(stack, u, depth)) & (KILN_STACK_FRAMES - 1);
@@ -180,6 +181,7 @@ static __always_inline void take_stack(struct kiln_stack *stack, struct unwindin
 	take_kernel_stack(stack, bytes);
 	take_thread_name(stack, task);
 	unwind_user_stack(stack, u, task);
+	take_python_frames(stack, u);
 }
 
 /* A program that may be preempted or interrupted by another one that counts the same adds in one instruction. */

@@ -16,7 +16,8 @@ final class CodeMappings {
     /// The executable mappings of the process. An unwind table is built when the kernel side needs it, once for each file of a session;
     /// only the kernel keeps it.
     func mappings(of symbolizer: Symbolizer) -> [CodeMapping] {
-        symbolizer.executableMappings().map { mapping in
+        let python = symbolizer.python?.interpreter.layout
+        return symbolizer.executableMappings().map { mapping in
             let file = mapping.file
             let isGenerated =
                 switch mapping.mapping.backing {
@@ -25,7 +26,7 @@ final class CodeMappings {
                 }
             return CodeMapping(
                 start: mapping.start, end: mapping.end, bias: mapping.bias, file: file.map(AnyHashable.init), isGenerated: isGenerated,
-                piece: piece(mapping)
+                piece: piece(mapping), python: python
             ) {
                 guard let file, let table = try? file.unwindTable() else { return nil }
                 defer { file.releaseUnwindTable() }

@@ -9,6 +9,8 @@ final class StackFolding {
     private let store: SymbolStore
     /// By process; none for a process that could not be read.
     private var symbolizers: [Int: Symbolizer] = [:]
+    /// By process: the one from which it was forked.
+    private var origins: [Int: Int] = [:]
     private let code = CodeMappings()
     private let demangling: Bool
     /// Names of all stacks folded so far that can't change.
@@ -25,6 +27,7 @@ final class StackFolding {
 
     /// Reads the mappings of a process again. Returns its code for the unwinder; empty for a process that has ended.
     func mappings(of process: SampledProcess) -> [CodeMapping] {
+        origins[process.number] = process.origin
         if let known = symbolizers[process.number] {
             _ = try? known.refresh()
             return code.mappings(of: known)
@@ -58,9 +61,14 @@ final class StackFolding {
             let origin = table.processes[process]?.origin ?? process
             // Marks the missing part, so that the next frame doesn't look like the outermost function.
             var stack = frames.termination == .complete ? [] : ["[\(frames.termination.name)]"]
-            for frame in located(frames.user, interrupted: frames.interrupted).reversed() {
-                stack.append(known.text(of: frame, in: process, uses) { self.named($0, process, origin, found[process]) })
+            var user = located(frames.user, interrupted: frames.interrupted).map { frame in
+                known.text(of: frame, in: process, uses) { self.named($0, process, origin, found[process]) }
             }
+            if !frames.python.isEmpty {
+                let python = PythonFrames(frames.python) { known.text(ofPython: pythonName($0, process, origin), uses) }
+                user = python.placed(in: user, isWhole: frames.termination == .complete)
+            }
+            stack += user.reversed()
             var kernel = located(frames.kernel).reversed().map { frame in
                 SystemCall(standingFor: frame.address).map { foldedSafe("\($0)") + "_[k]" }
                     ?? known.text(of: frame, in: nil, uses) { self.named([self.kernel.symbolize($0)], in: .kernel) }
@@ -105,6 +113,15 @@ final class StackFolding {
         lasting = known.lasting
         withoutMap.formUnion(known.withoutMap)
         return (named, NamesRecord(named: known.named, unnamed: known.unnamed))
+    }
+
+    /// Reads the names of Python's functions, by process, that are not known.
+    func learnPython(_ met: [Int: Set<UInt64>]) {
+        for (process, frames) in met { (symbolizers[process] ?? origins[process].flatMap { symbolizers[$0] })?.learnPython(frames) }
+    }
+
+    private func pythonName(_ frame: UInt64, _ process: Int, _ origin: Int) -> String? {
+        symbolizers[process]?.python?.name(of: frame) ?? symbolizers[origin]?.python?.name(of: frame)
     }
 
     /// What processes of the stacks named so far have to do for their generated code to have names, a line each.
@@ -206,4 +223,14 @@ private struct KnownFrames {
         if let cause = frame.unnamed { unnamed[cause, default: 0] += samples } else { named += samples }
         return frame.text
     }
+
+    /// `name`: nil if it is not known.
+    mutating func text(ofPython name: String?, _ samples: UInt64) -> String {
+        if name == nil { unnamed[Self.lostPython, default: 0] += samples } else { named += samples }
+        return name.map { foldedSafe("py:\($0)") } ?? "py:[unknown]"
+    }
+
+    private static let lostPython = NamesRecord.Cause(
+        module: "python", reason: "the function was freed, or the process ended, before its name was read"
+    )
 }

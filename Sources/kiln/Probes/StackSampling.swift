@@ -83,8 +83,11 @@ final class StackSampling: Probe {
     func drain() throws -> Bool {
         try probe?.drain()
         try probe?.follow(folding.mappings)
+        learnPython()
         return false
     }
+
+    private func learnPython() { if let met = probe?.takePython() { folding.learnPython(met) } }
 
     func read(into snapshot: inout Snapshot) throws {
         try probe?.read(into: &snapshot)
@@ -103,6 +106,7 @@ final class StackSampling: Probe {
 
     func stacks() throws -> StackTable? {
         var table = try probe?.stacks()
+        learnPython()
         // What holds up a call's reply belongs into the graph of the slow ones.
         if let work, work.selection.keepsAll { table?.separateWorkOfEventLoops() }
         return table
