@@ -155,13 +155,14 @@ package final class UnwindMaps {
     package func set(
         _ processes: [Int: [CodeMapping]], besides: [CodeMapping] = [], forgetting ended: [Int] = []
     ) throws(KernelError) {
+        // A process may end while tables are made.
+        for (process, code) in processes where !code.isEmpty { try setInterpreter(of: process, code.lazy.compactMap(\.python).first) }
         try addTables(of: processes.values.joined())
         let until = MonotonicClock.now() + Self.besidesTime
         try addTables(of: besides, upTo: Self.memoryCeiling / 2) { MonotonicClock.now() < until }
         var replaced = InnerMapChanges()
         // A process without code has just ended: its last code stays.
         for (process, code) in processes.sorted(by: { $0.key < $1.key }) where !code.isEmpty {
-            try setInterpreter(of: process, code.lazy.compactMap(\.python).first)
             let cells = code.prefix(Int(KILN_MAPPINGS_CAPACITY)).map(cell)
             if code.count > cells.count { cutOff[process] = max(cutOff[process] ?? 0, code.count - cells.count) }
             if let known = current[process], Self.areEqual(known, cells) { continue }

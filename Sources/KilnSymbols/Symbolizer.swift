@@ -114,6 +114,15 @@ public final class Symbolizer {
         }
     }
 
+    /// By the name of the file that has Python's interpreter (`python3.9`, `libpython3.14.so.1.0`), the number behind 3; nil: there is none.
+    public var pythonVersion: Int? {
+        for piece in code.pieces {
+            guard case .file(let file) = piece.source, let version = PythonSymbols.version(ofFile: file.name) else { continue }
+            return version
+        }
+        return nil
+    }
+
     /// Reads the names of Python's functions in these frames, as the kernel side sends them, if they are not known.
     public func learnPython(_ frames: some Sequence<UInt64>) {
         guard let python, let memory = try? OpenFile(at: directory.descriptor, "mem") else { return }

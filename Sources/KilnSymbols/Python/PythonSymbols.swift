@@ -31,6 +31,13 @@ struct PythonSymbols: Sendable {
         let name = file.split(separator: "/").last ?? ""
         return name.hasPrefix("python") || name.hasPrefix("libpython")
     }
+
+    /// The number behind `3.` in such a name.
+    static func version(ofFile file: String) -> Int? {
+        guard mayBe(in: file), let name = file.split(separator: "/").last else { return nil }
+        let parts = name.split(separator: ".")
+        return parts.count > 1 && parts[0].hasSuffix("python3") ? Int(parts[1].prefix { $0.isNumber }) : nil
+    }
 }
 
 extension ElfFile {

@@ -17,6 +17,8 @@ final class StackFolding {
     private var lasting: [KnownFrames.Place: KnownFrames.Frame] = [:]
     /// Processes whose stacks have generated code without names.
     private var withoutMap: Set<Int> = []
+    /// Processes whose stacks have Python's interpreter without Python's frames.
+    private var interpreted: Set<Int> = []
 
     /// Opens the targets' mapped files at once, so that names can be found after a process has ended.
     init(targets: [Int32], _ options: SamplingOptions) {
@@ -64,7 +66,9 @@ final class StackFolding {
             var user = located(frames.user, interrupted: frames.interrupted).map { frame in
                 known.text(of: frame, in: process, uses) { self.named($0, process, origin, found[process]) }
             }
-            if !frames.python.isEmpty {
+            if frames.python.isEmpty {
+                if user.contains(where: PythonFrames.isInterpreter) { interpreted.insert(process) }
+            } else {
                 let python = PythonFrames(frames.python) { known.text(ofPython: pythonName($0, process, origin), uses) }
                 user = python.placed(in: user, isWhole: frames.termination == .complete)
             }
@@ -126,10 +130,16 @@ final class StackFolding {
 
     /// What processes of the stacks named so far have to do for their generated code to have names, a line each.
     var requests: [String] {
-        withoutMap.sorted().compactMap { process in
+        let generated: [String] = withoutMap.sorted().compactMap { process in
             guard let symbolizer = symbolizers[process], let generator = symbolizer.codeGenerator else { return nil }
             return "pid \(symbolizer.pid) (\(generator.rawValue)): its generated code has no names; \(generator.request(pid: symbolizer.pid))."
         }
+        let unknown: [String] = interpreted.sorted().compactMap { process in
+            guard let symbolizer = symbolizers[process], symbolizer.python == nil, let version = symbolizer.pythonVersion else { return nil }
+            let help = version >= 12 ? "start it with -X perf" : "its functions have no names"
+            return "pid \(symbolizer.pid) (Python 3.\(version)): kiln reads the frames of CPython 3.11 to 3.13; \(help)."
+        }
+        return generated + unknown
     }
 
     /// The process of a waker, or the kind of interrupt.
