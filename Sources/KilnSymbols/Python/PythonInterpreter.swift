@@ -49,9 +49,13 @@ public struct PythonInterpreter {
         layout.hash = UInt32(text.length + 8)
         let inFrame = [layout.previous + 8, layout.code + 8, layout.owner + 1]
         let inCode = [layout.file + 8, layout.name + 8, layout.qualified_name + 8, layout.line + 4, layout.type + 8]
+        guard max(text.length + 16, text.state + 4) <= text.ascii, text.ascii <= Self.longestHeader else { return nil }
         guard inFrame.allSatisfy({ $0 <= UInt32(KILN_PYTHON_FRAME_BYTES) }), inCode.allSatisfy({ $0 <= UInt32(KILN_PYTHON_CODE_BYTES) }) else { return nil }
         self.layout = layout
     }
+
+    /// Bytes of a string before its characters.
+    private static let longestHeader = 256
 
     /// `xdebugpy`
     private static let cookie: UInt64 = 0x7970_6775_6265_6478

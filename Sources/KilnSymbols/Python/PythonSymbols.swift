@@ -65,7 +65,8 @@ extension ElfFile {
     /// The part of a function that jumps lead to from all over it, while none lead to other parts of functions. x86-64.
     fileprivate func movedPart(of function: Range<UInt64>) throws(SymbolFileError) -> Range<UInt64>? {
         let loadable = LoadableSegments(try segments())
-        guard header.e_machine == UInt16(EM_X86_64), let place = loadable.place(of: function.lowerBound),
+        guard header.e_machine == UInt16(EM_X86_64), function.upperBound - function.lowerBound <= Self.longestFunction,
+            let place = loadable.place(of: function.lowerBound),
             let code = bytes(at: place.fileOffset, count: min(place.count, function.upperBound - function.lowerBound))
         else { return nil }
         let parts = try frameFunctions(loadable, try sections()).filter(\.isPart)
@@ -85,6 +86,9 @@ extension ElfFile {
         guard let (part, found) = targets.max(by: { $0.value.count < $1.value.count }), found.count >= Self.leastJumps else { return nil }
         return parts[part].start..<parts[part].end
     }
+
+    /// Debian's interpreter's function has 56 KiB.
+    private static let longestFunction: UInt64 = 1 << 20
 
     /// What looks like a jump may be part of another instruction; the interpreter's function of Debian 12 has 313 jumps to its part.
     private static let leastJumps = 8

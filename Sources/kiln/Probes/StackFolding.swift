@@ -11,6 +11,8 @@ final class StackFolding {
     private var symbolizers: [Int: Symbolizer] = [:]
     /// By process: the one from which it was forked.
     private var origins: [Int: Int] = [:]
+    /// Python's frames of processes that are not known yet.
+    private var unread: [Int: Set<UInt64>] = [:]
     private let code = CodeMappings()
     private let demangling: Bool
     /// Names of all stacks folded so far that can't change.
@@ -121,7 +123,17 @@ final class StackFolding {
 
     /// Reads the names of Python's functions, by process, that are not known.
     func learnPython(_ met: [Int: Set<UInt64>]) {
-        for (process, frames) in met { (symbolizers[process] ?? origins[process].flatMap { symbolizers[$0] })?.learnPython(frames) }
+        for (process, frames) in met.merging(unread, uniquingKeysWith: { $0.union($1) }) {
+            // A process that was forked a moment before is not known yet, and may end before it is.
+            let readers = [process, origins[process] ?? process].compactMap { symbolizers[$0] }
+            unread[process] = readers.isEmpty ? frames : nil
+            // One that has ended has had the code of its parent.
+            var left = frames
+            for reader in readers where !left.isEmpty {
+                reader.learnPython(left)
+                left = left.filter { reader.python?.name(of: $0) == nil }
+            }
+        }
     }
 
     private func pythonName(_ frame: UInt64, _ process: Int, _ origin: Int) -> String? {

@@ -82,6 +82,7 @@ final class StackSampling: Probe {
 
     func drain() throws -> Bool {
         try probe?.drain()
+        learnPython()
         try probe?.follow(folding.mappings)
         learnPython()
         return false
