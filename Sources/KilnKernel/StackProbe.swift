@@ -54,7 +54,9 @@ public struct StackProbe: ~Copyable {
         let held = try work.map { work throws(KernelError) in try HeldStacks(object, work) }
         let counting = try Events(object, events)
         let ring = try StackRing(stacks: try object.map("new_stacks"), ended: try object.map("ended_processes"), targets: pids.count)
-        let unwinding = UnwindMaps(tables: try object.map("unwind_tables"), mappings: try object.map("code_mappings"), knownCode: try object.map("known_code"))
+        let unwinding = UnwindMaps(
+            tables: try object.map("unwind_tables"), mappings: try object.map("code_mappings"), knownCode: try object.map("known_code"),
+            pythons: try object.map("python_processes"))
         filling = BackgroundWork(on: DispatchQueue(label: "unwind tables")) { () throws(KernelError) in try unwinding.set(tables, besides: known) }
         self.object = object
         self.weights = weights
@@ -122,6 +124,9 @@ public struct StackProbe: ~Copyable {
         try unwinding.set(code, forgetting: ended)
         if !code.isEmpty { try waits?.takeSleepers(object) }
     }
+
+    /// Frames of Python that were met since the last call, by process. Their names have to be read soon.
+    public func takePython() -> [Int: Set<UInt64>] { ring.takePython() }
 
     /// A descriptor that becomes readable when `drain` and `follow` are due at once, because a process ran unknown code.
     public func attention() -> Int32 { ring.descriptor }

@@ -11,6 +11,8 @@ final class StackRing {
     /// Processes met, and processes that ended, since the last `takeProcesses`.
     private var met: [SampledProcess] = []
     private var ended: [Int] = []
+    /// Frames of Python met since the last `takePython`, by process.
+    private var python: [Int: Set<UInt64>] = [:]
 
     /// `targets`: the number of listed processes.
     init(stacks: BPFMap, ended endings: BPFMap, targets: Int) throws(KernelError) {
@@ -61,6 +63,11 @@ final class StackRing {
         return (met, ended)
     }
 
+    func takePython() -> [Int: Set<UInt64>] {
+        defer { python = [:] }
+        return python
+    }
+
     private static let headerSize = MemoryLayout<kiln_stack>.offset(of: \.frames) ?? 0
 
     private func take(_ record: UnsafeMutableRawPointer, size: Int) {
@@ -69,27 +76,28 @@ final class StackRing {
         let process = key.process
         let kernel = Int(field(MemoryLayout<kiln_stack>.offset(of: \.kernel_depth)))
         let user = Int(field(MemoryLayout<kiln_stack>.offset(of: \.user_depth)))
+        let interpreted = Int(field(MemoryLayout<kiln_stack>.offset(of: \.python_depth)))
         let room = (size - Self.headerSize) / MemoryLayout<UInt64>.size
         let found = Int(field(MemoryLayout<kiln_stack>.offset(of: \.found_count)))
         let foundWords = MemoryLayout<kiln_found_code>.size / MemoryLayout<UInt64>.size
-        guard kernel + user + found * foundWords <= room, let termination = UnwindTermination(rawValue: field(MemoryLayout<kiln_stack>.offset(of: \.end)))
+        guard kernel + user + interpreted + found * foundWords <= room,
+            let termination = UnwindTermination(rawValue: field(MemoryLayout<kiln_stack>.offset(of: \.end)))
         else { return }
-        let frames = UnsafeBufferPointer(
-            start: (record + Self.headerSize).assumingMemoryBound(to: UInt64.self), count: kernel + user
-        )
-        let pieces = UnsafeBufferPointer(
-            start: (record + Self.headerSize).assumingMemoryBound(to: UInt64.self) + (kernel + user), count: found * foundWords
-        )
+        let words = UnsafeBufferPointer(start: (record + Self.headerSize).assumingMemoryBound(to: UInt64.self), count: room)
+        let pieces = UnsafeBufferPointer(rebasing: words[(kernel + user + interpreted)...].prefix(found * foundWords))
         let foundCode = stride(from: 0, to: pieces.count, by: foundWords).map { word in
             FoundCode(start: pieces[word], end: pieces[word + 1], piece: Int(clamping: pieces[word + 2]))
         }
-        let marked = frames[kernel...], marks = KILN_FRAME_INTERRUPTED | KILN_FRAME_GUESSED
+        let pythonFrames = Array(words[(kernel + user)...].prefix(interpreted))
+        if !pythonFrames.isEmpty { python[process, default: []].formUnion(pythonFrames) }
+        let marked = words[kernel..<kernel + user], marks = KILN_FRAME_INTERRUPTED | KILN_FRAME_GUESSED
         func indices(_ mark: UInt64) -> [Int] { marked.indices.filter { marked[$0] & mark != 0 }.map { $0 - kernel } }
         table.learn(
             key,
             StackFrames(
-                kernel: Array(frames[..<kernel]), user: marked.map { $0 & ~marks },
-                interrupted: indices(KILN_FRAME_INTERRUPTED), guessed: indices(KILN_FRAME_GUESSED), termination: termination,
+                kernel: Array(words[..<kernel]), user: marked.map { $0 & ~marks },
+                interrupted: indices(KILN_FRAME_INTERRUPTED), guessed: indices(KILN_FRAME_GUESSED),
+                python: pythonFrames, termination: termination,
                 thread: name(record, MemoryLayout<kiln_stack>.offset(of: \.thread)),
                 reading: record.load(fromByteOffset: MemoryLayout<kiln_stack>.offset(of: \.reading) ?? 0, as: UInt64.self), found: foundCode
             ))

@@ -73,12 +73,15 @@ public struct CodeMapping {
     public let device: (major: UInt32, minor: UInt32)
     /// Lets the unwinder find the code in processes whose mappings it does not have; nil: it finds it only here.
     public let piece: CodePiece?
+    /// The interpreter of the process, if it is a Python that is known.
+    public let python: kiln_python?
     /// Called once for each file; returns nil if the file has no call frame information.
     public let table: () -> UnwindCells?
 
     public init(
         start: UInt64, end: UInt64, bias: UInt64, file: AnyHashable?, isGenerated: Bool = false, inode: UInt64 = 0,
-        device: (major: UInt32, minor: UInt32) = (0, 0), piece: CodePiece? = nil, table: @escaping () -> UnwindCells?
+        device: (major: UInt32, minor: UInt32) = (0, 0), piece: CodePiece? = nil, python: kiln_python? = nil,
+        table: @escaping () -> UnwindCells?
     ) {
         self.inode = inode
         self.device = device
@@ -88,6 +91,7 @@ public struct CodeMapping {
         self.file = file
         self.isGenerated = isGenerated
         self.piece = piece
+        self.python = python
         self.table = table
     }
 }
@@ -137,6 +141,9 @@ package final class UnwindMaps {
     private let tables: BPFMap
     private let mappings: BPFMap
     private let knownCode: BPFMap?
+    private let pythons: BPFMap?
+    /// Processes with an interpreter, by the address that leads to it.
+    private var interpreters: [Int: UInt64] = [:]
     /// Numbers of the pieces that the kernel knows.
     private var pieces: Set<Int> = []
     /// An empty array, shared by all processes that have ended; one each would take two pages.
@@ -155,8 +162,9 @@ package final class UnwindMaps {
     /// Mappings beyond the limit.
     package var mappingsLeftOut: Int { cutOff.values.reduce(0, +) }
 
-    /// `knownCode`: nil if the unwinder doesn't look for code in other processes.
-    package init(tables: BPFMap, mappings: BPFMap, knownCode: BPFMap? = nil) {
+    /// `knownCode`: nil if the unwinder doesn't look for code in other processes. `pythons`: nil if it takes no frames of Python.
+    package init(tables: BPFMap, mappings: BPFMap, knownCode: BPFMap? = nil, pythons: BPFMap? = nil) {
+        self.pythons = pythons
         self.tables = tables
         self.mappings = mappings
         self.knownCode = knownCode
@@ -169,6 +177,8 @@ package final class UnwindMaps {
     package func set(
         _ processes: [Int: ProcessCode], besides: [CodeMapping] = [], forgetting ended: [Int] = []
     ) throws(KernelError) {
+        // A process may end while tables are made.
+        for (process, code) in processes where !code.mappings.isEmpty { try setInterpreter(of: process, code.mappings.lazy.compactMap(\.python).first) }
         try addTables(of: processes.values.lazy.map(\.mappings).joined())
         let until = MonotonicClock.now() + Self.besidesTime
         try addTables(of: besides, upTo: Self.memoryCeiling / 2) { MonotonicClock.now() < until }
@@ -193,11 +203,18 @@ package final class UnwindMaps {
             current[process] = (code.layer, cells)
             if replaced.count == Self.changesAtOnce { try replaced.apply(to: mappings) }
         }
+        for process in ended { try setInterpreter(of: process, nil) }
         for process in ended where current.removeValue(forKey: process) != nil {
             replaced.set(UInt32(process), to: try anotherNoCode())
             if replaced.count == Self.changesAtOnce { try replaced.apply(to: mappings) }
         }
         try replaced.apply(to: mappings)
+    }
+
+    private func setInterpreter(of process: Int, _ python: kiln_python?) throws(KernelError) {
+        guard let pythons, interpreters[process] != python?.first_interpreter else { return }
+        if let python { try pythons.update(UInt32(process), python) } else { pythons.remove(UInt32(process)) }
+        interpreters[process] = python?.first_interpreter
     }
 
     /// Adds the tables of new files, up to `limit` bytes in all and while `mayGoOn` is true. The smallest files come first, and are in

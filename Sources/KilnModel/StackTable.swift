@@ -10,6 +10,8 @@ public struct StackFrames: Equatable, Sendable {
     public var guessed: [Int]
     /// Why unwinding of `user` ended.
     public var termination: UnwindTermination
+    /// Python's frames, the innermost first, as the kernel side encodes them.
+    public var python: [UInt64]
     /// The name of its thread; nil unless it was requested.
     public var thread: String?
     /// The number of the reading of its process's mappings that the unwinder had (`ProcessCode.reading`); 0: it had none.
@@ -20,8 +22,8 @@ public struct StackFrames: Equatable, Sendable {
     public var comparison: UInt64?
 
     public init(
-        kernel: [UInt64], user: [UInt64], interrupted: [Int], guessed: [Int] = [], termination: UnwindTermination, thread: String? = nil, reading: UInt64 = 0,
-        found: [FoundCode] = []
+        kernel: [UInt64], user: [UInt64], interrupted: [Int], guessed: [Int] = [], python: [UInt64] = [], termination: UnwindTermination,
+        thread: String? = nil, reading: UInt64 = 0, found: [FoundCode] = []
     ) {
         self.reading = reading
         self.found = found
@@ -29,6 +31,7 @@ public struct StackFrames: Equatable, Sendable {
         self.user = user
         self.interrupted = interrupted
         self.guessed = guessed
+        self.python = python
         self.termination = termination
         self.thread = thread
     }

@@ -141,6 +141,9 @@ extension CodeMap {
                     return unnamed(fileOffset, .outsideSegments)
                 }
                 guard let match = table.function(at: address) else {
+                    if let part = file.pythonSymbols()?.movedPart, part.contains(address) {
+                        return .function(name: PythonSymbols.nameOfMovedPart, module: module, offset: address - part.lowerBound + behindLookup)
+                    }
                     if let function = file.unnamedFunction(at: address) {
                         return .module(name: module, offset: function.lowerBound, reason: table.reasonForNoFunction)
                     }

@@ -55,6 +55,7 @@ final class MappedFile {
     private var wasUnwound = false
     private var loadable: Result<LoadableSegments, SymbolFileError>?
     private var extents: Result<FunctionExtents, SymbolFileError>?
+    private var python: PythonSymbols??
     let name: String
     /// Nil for an image.
     let identity: FileIdentity?
@@ -169,6 +170,18 @@ final class MappedFile {
         extents = known
         closeIfDone()
         return (try? known.get())?.function(at: address)
+    }
+
+    /// What leads to Python's structures, if the file is Python's. Asked for before the file is closed.
+    func pythonSymbols() -> PythonSymbols? {
+        if let python { return python }
+        guard PythonSymbols.mayBe(in: name) else { return nil }
+        let result = read({ file, name throws(SymbolFileError) in try PythonSymbols(ElfFile(reading: file, named: name)) }) {
+            image, name throws(SymbolFileError) in try PythonSymbols(ElfFile(image: image, named: name))
+        }
+        let found = (try? result.get()) ?? nil
+        python = .some(found)
+        return found
     }
 
     func isImage(_ bytes: [UInt8]) -> Bool { image == bytes }

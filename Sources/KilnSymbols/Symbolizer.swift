@@ -43,6 +43,8 @@ public final class Symbolizer {
     private let generated: GeneratedFunctions
     private(set) var layers = CodeLayers()
     private var code: CodeMap { layers.code }
+    /// The names of Python's functions, if the process runs a Python that is known.
+    public private(set) var python: PythonFunctions?
 
     /// `startStack`: the start of the stack of the intended execution. A process with another one is treated as ended.
     public init(pid: Int32, startStack: UInt64? = nil, sharing store: SymbolStore = SymbolStore()) throws(SymbolizerError) {
@@ -98,6 +100,7 @@ public final class Symbolizer {
         if current.isEmpty && !code.isEmpty { return .exited }
         layers.place(current, number: store.takeNumber)
         generated.forget()
+        findPython()
         return .running
     }
 
@@ -111,6 +114,32 @@ public final class Symbolizer {
             return nil
         }
         return placed
+    }
+
+    /// Code of a program that the process has replaced by another may be among the known one, so the last interpreter counts.
+    private func findPython() {
+        for piece in code.pieces {
+            guard case .file(let file) = piece.source, let symbols = file.pythonSymbols(), let memory = try? OpenFile(at: directory.descriptor, "mem"),
+                let found = PythonInterpreter(symbols, bias: ExecutableMapping(piece).bias, memory: memory.descriptor)
+            else { continue }
+            if found.layout.first_interpreter != python?.interpreter.layout.first_interpreter { python = PythonFunctions(found) }
+            return
+        }
+    }
+
+    /// By the name of the file that has Python's interpreter (`python3.9`, `libpython3.14.so.1.0`), the number behind 3; nil: there is none.
+    public var pythonVersion: Int? {
+        for piece in code.pieces {
+            guard case .file(let file) = piece.source, let version = PythonSymbols.version(ofFile: file.name) else { continue }
+            return version
+        }
+        return nil
+    }
+
+    /// Reads the names of Python's functions in these frames, as the kernel side sends them, if they are not known.
+    public func learnPython(_ frames: some Sequence<UInt64>) {
+        guard let python, let memory = try? OpenFile(at: directory.descriptor, "mem") else { return }
+        python.learn(frames, memory: memory.descriptor)
     }
 
     private static func maps(of process: FileDescriptor) throws(Errno) -> [UInt8] {

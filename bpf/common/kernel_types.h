@@ -178,6 +178,10 @@ struct sched_info {
 	unsigned long long run_delay; /* ns in the run queue */
 };
 
+struct thread_struct {
+	unsigned long fsbase; /* x86-64: where its thread-local variables lie, which is what pthread_self() returns */
+};
+
 struct task_struct {
 	struct thread_info thread_info;
 	unsigned int __state; /* since Linux 5.14 */
@@ -203,6 +207,7 @@ struct task_struct {
 	struct files_struct *files;
 	struct cred *cred;
 	struct css_set *cgroups;
+	struct thread_struct thread;
 	struct uprobe_task *utask; /* NULL: it has never met a probe */
 };
 

@@ -8,6 +8,7 @@
 #include "kiln_exec.h"
 #include "kiln_functions.h"
 #include "kiln_members.h"
+#include "kiln_python.h"
 #include "kiln_redis.h"
 #include "kiln_requests.h"
 #include "kiln_stacks.h"

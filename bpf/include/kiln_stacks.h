@@ -5,6 +5,7 @@
 
 #include "kiln_mappings.h"
 #include "kiln_members.h"
+#include "kiln_python.h"
 #include "kiln_targets.h"
 #include "kiln_work.h"
 
@@ -12,7 +13,7 @@
 #pragma clang diagnostic error "-Wpadded" /* no hidden bytes in what both sides share */
 
 #define KILN_KERNEL_DEPTH 127            /* frames of the kernel's side: its own default limit (perf_event_max_stack) */
-#define KILN_USER_DEPTH 384              /* and of the user's; both fit into the frames of a struct kiln_stack */
+#define KILN_USER_DEPTH 384              /* and of the user's; with Python's they fit into the frames of a struct kiln_stack */
 #define KILN_FOUND_CODE 16               /* pieces of code a stack names that were found in it; more have no name if the process ends */
 #define KILN_STACK_FRAMES 1024           /* words; a power of two, for the verifier */
 #define KILN_STACK_COPY_BYTES (1 << 16)  /* of the stack of a thread asleep when the session begins: the innermost part */
@@ -196,7 +197,7 @@ enum kiln_stack_end {
 #define KILN_FRAME_GUESSED (1ULL << 62)
 
 /* A stack, sent once through the ring `new_stacks` when it is first seen; `frames` holds kernel_depth
- * addresses and then user_depth addresses, each innermost first, and then the pieces of code found. Only that much is sent. */
+ * addresses, user_depth addresses and python_depth frames of Python, each innermost first, and then the pieces of code found. Only that much is sent. */
 struct kiln_stack {
 	struct kiln_stack_key key;
 	__u32 kernel_depth;
@@ -209,8 +210,10 @@ struct kiln_stack {
 	__u64 reading;     /* kiln_mappings_header.reading of the mappings that it was unwound with; 0: of none */
 	__u64 comm[KILN_COMM_BYTES / 8];   /* the bytes of its leader's name */
 	__u64 thread[KILN_COMM_BYTES / 8]; /* the bytes of the thread's name; zeros unless by_thread */
-	__u32 found_count;                 /* pieces of code found: so many struct kiln_found_code behind the addresses */
+	__u32 found_count;                 /* pieces of code found: so many struct kiln_found_code behind all frames */
+	__u32 python_depth;                /* Python's frames: so many words behind the addresses (kiln_python.h) */
 	__u32 guessed;                     /* user frames with KILN_FRAME_GUESSED */
+	__u32 reserved;
 	__u64 frames[KILN_STACK_FRAMES];
 };
 
@@ -237,6 +240,8 @@ struct kiln_stack_stats {
 	X(WAKES_MAP_FULL, "wakes_map_full", "wakers of waits for which there was no room: too many different pairs of stacks") \
 	X(STACKS_MAP_FULL, "stacks_map_full", "samples of a stack for which there was no room: the session has too many different stacks") \
 	X(STACKS_RING_FULL, "stacks_ring_full", "samples of a new stack that found no room on its way to user space") \
+	X(PYTHON_FRAMES, "python_frames_cut", \
+		"stacks whose Python frames could not be read to the end: they were about to change, swapped out, or more than 383") \
 	X(PROCESSES_MAP_FULL, "processes_map_full", "samples of processes for which there was no room: the session has met too many") \
 	KILN_DESCENDANT_LOSS(X, DESCENDANTS_MAP_FULL)
 

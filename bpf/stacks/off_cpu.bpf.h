@@ -175,6 +175,7 @@ static __always_inline void begin_wait(void *context, struct task_struct *task, 
 	take_kernel_stack_at_switch(context, stack, task, state == KILN_WAIT_RUNNABLE);
 	take_thread_name(stack, task);
 	unwind_user_stack(stack, u, task);
+	take_python_frames(stack, u);
 	if (know_stack(stack, u, context)) {
 		count_recorded(where, stats, stack);
 		start_wait(wait, stack, &work->known, state, now);

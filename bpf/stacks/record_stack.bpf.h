@@ -10,6 +10,7 @@
 
 #include "common/bpf.h"
 #include "include/kiln_stacks.h"
+#include "python/frames.bpf.h"
 #include "stacks/losses.bpf.h"
 #include "stacks/processes.bpf.h"
 #include "stacks/scratch.bpf.h"
@@ -17,6 +18,7 @@
 #include "work/held_stacks.bpf.h"
 
 #define WAKEUP_INTERVAL_NS 20000000ULL
+#define YOUNG_NS 2000000000ULL
 
 /* Key: struct kiln_stack_key; value: the sum of weights. Preallocated: interrupts must not allocate. Full: stacks_map_full. */
 struct {
@@ -84,16 +86,23 @@ static __always_inline void take_thread_name(struct kiln_stack *stack, struct ta
 	stack->key.hash = mix(mix(stack->key.hash, stack->thread[0]), stack->thread[1]);
 }
 
+/* Whether its process began less than two seconds ago. */
+static __always_inline bool is_young(struct task_struct *task)
+{
+	return bpf_ktime_get_boot_ns() - BPF_CORE_READ(task, group_leader, start_boottime) < YOUNG_NS;
+}
+
 /* User space looks at the ring now and then; waking it for each stack would cost microseconds of interrupt each. Only a
  * stack that met unknown code is urgent: the process may just have mapped a library, and can't be unwound in it before
- * user space has looked. And so is a ring that fills: many processes start, each with stacks of its own. Not more often
- * than user space can act on it, as a broken stack may end in unknown code too. */
-static __always_inline __u64 wakeup_for(const struct kiln_stack *stack)
+ * user space has looked. And so is a ring that fills: many processes start, each with stacks of its own; and a function of
+ * Python in a process that has just begun, which may end before its name has been read. Not more often than user space
+ * can act on it, as a broken stack may end in unknown code too. */
+static __always_inline __u64 wakeup_for(const struct kiln_stack *stack, struct task_struct *task)
 {
 	__u64 now, *woken;
 	__u32 zero = 0;
 
-	if (stack->end != KILN_END_NO_MAPPING && stack->end != KILN_END_NO_PROCESS &&
+	if (stack->end != KILN_END_NO_MAPPING && stack->end != KILN_END_NO_PROCESS && !(stack->python_depth && is_young(task)) &&
 		bpf_ringbuf_query(&new_stacks, BPF_RB_AVAIL_DATA) < KILN_STACKS_RING_BYTES / 2)
 		return BPF_RB_NO_WAKEUP;
 	now = bpf_ktime_get_ns();
@@ -122,13 +131,13 @@ static __always_inline __u32 take_found_code(struct kiln_stack *stack, const str
 /* Send the frames of a stack that is new. False: lost, and counted as that. */
 static __always_inline bool send_frames(struct kiln_stack *stack, const struct unwinding *u)
 {
-	__u32 depth = stack->kernel_depth + stack->user_depth, words;
+	__u32 depth = stack->kernel_depth + stack->user_depth + stack->python_depth, words;
 
 	describe_process(stack, task_of(u));
 	words = (depth + take_found_code(stack, u, depth)) & (KILN_STACK_FRAMES - 1);
 	barrier_var(words);
-	if (!bpf_ringbuf_output(
-		    &new_stacks, stack, __builtin_offsetof(struct kiln_stack, frames) + words * sizeof stack->frames[0], wakeup_for(stack)))
+	if (!bpf_ringbuf_output(&new_stacks, stack, __builtin_offsetof(struct kiln_stack, frames) + words * sizeof stack->frames[0],
+		    wakeup_for(stack, task_of(u))))
 		return true;
 	lose(KILN_LOST_STACKS_RING_FULL, 1);
 	return false;
@@ -180,6 +189,7 @@ static __always_inline void take_stack(struct kiln_stack *stack, struct unwindin
 	take_kernel_stack(stack, bytes);
 	take_thread_name(stack, task);
 	unwind_user_stack(stack, u, task);
+	take_python_frames(stack, u);
 }
 
 /* A program that may be preempted or interrupted by another one that counts the same adds in one instruction. */

@@ -63,7 +63,9 @@ struct unwinding {
 	struct kiln_found_code found[KILN_FOUND_CODE];
 	struct kiln_code_piece piece;
 	__u64 node[MAPLE_WORDS];
-	__u64 word; /* what read_word() or read_window() read */
+	__u64 python_interpreter; /* python/frames.bpf.h */
+	__u64 python_at;          /* the thread of Python, then its frame; 0: there is no more */
+	__u64 word;               /* what read_word() or read_window() read */
 	__u64 window_at;
 	__u64 window[UNWIND_WINDOW / 8];
 	struct remembered_row rows[UNWIND_CACHE];

@@ -73,7 +73,7 @@ static __always_inline void take_waker(void *context, struct kiln_waiting *wait)
 		stack->key.process = stack->origin = KILN_NO_PROCESS_NUMBER;
 		stack->family = KILN_NO_FAMILY;
 		stack->tgid = 0;
-		stack->user_depth = stack->found_count = stack->guessed = 0;
+		stack->user_depth = stack->found_count = stack->guessed = stack->python_depth = 0;
 		stack->reading = 0;
 		stack->end = KILN_END_COMPLETE;
 		stack->thread[0] = stack->thread[1] = 0;

@@ -20,7 +20,8 @@ final class CodeMappings {
     }
 
     func mappings(of symbolizer: Symbolizer) -> [CodeMapping] {
-        symbolizer.executableMappings().map { mapping in
+        let python = symbolizer.python?.interpreter.layout
+        return symbolizer.executableMappings().map { mapping in
             let file = mapping.file
             let isGenerated =
                 switch mapping.mapping.backing {
@@ -29,7 +30,7 @@ final class CodeMappings {
                 }
             return CodeMapping(
                 start: mapping.start, end: mapping.end, bias: mapping.bias, file: file.map(AnyHashable.init), isGenerated: isGenerated,
-                inode: mapping.mapping.inode, device: (mapping.mapping.device.major, mapping.mapping.device.minor), piece: piece(mapping)
+                inode: mapping.mapping.inode, device: (mapping.mapping.device.major, mapping.mapping.device.minor), piece: piece(mapping), python: python
             ) {
                 guard let file, let table = try? file.unwindTable() else { return nil }
                 defer { file.releaseUnwindTable() }

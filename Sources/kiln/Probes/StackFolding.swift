@@ -11,12 +11,20 @@ final class StackFolding {
     private let servers: DebugFileServers?
     /// By process; none for a process that could not be read.
     private var symbolizers: [Int: Symbolizer] = [:]
+    /// By process: the one from which it was forked.
+    private var origins: [Int: Int] = [:]
+    /// Python's frames of processes that are not known yet.
+    private var unread: [Int: Set<UInt64>] = [:]
     private let code = CodeMappings()
     private let demangling: Bool
     private let showsInlined: Bool
     private let showsLines: Bool
     /// Names of all stacks folded so far that can't change.
     private var lasting: [KnownFrames.Place: KnownFrames.Frame] = [:]
+    /// Processes whose stacks have generated code without names.
+    private var withoutMap: Set<Int> = []
+    /// Processes whose stacks have Python's interpreter without Python's frames.
+    private var interpreted: Set<Int> = []
 
     /// Opens the targets' mapped files at once, so that names can be found after a process has ended.
     init(targets: [Int32], _ options: SamplingOptions) {
@@ -31,6 +39,7 @@ final class StackFolding {
 
     /// Reads the mappings of a process again. Returns its code for the unwinder; empty for a process that has ended.
     func code(of process: SampledProcess) -> ProcessCode {
+        origins[process.number] = process.origin
         if let known = symbolizers[process.number] {
             _ = try? known.refresh()
             return code.code(of: known)
@@ -100,7 +109,7 @@ final class StackFolding {
             // Marks the missing part, so that the next frame doesn't look like the outermost function.
             var stack = frames.termination == .complete ? [] : ["[\(frames.termination.name)]"]
             let symbolizer = symbolizers[process] ?? symbolizers[origin]
-            for (index, frame) in located(frames.user, interrupted: frames.interrupted).enumerated().reversed() {
+            var user = located(frames.user, interrupted: frames.interrupted).enumerated().map { index, frame in
                 let isUnknown = frames.termination == .noMapping && index == frames.user.count - 1
                 let moment = isUnknown ? CodeMoment.after(frames.reading) : .at(frames.reading)
                 let place: KnownFrames.Code =
@@ -110,11 +119,17 @@ final class StackFolding {
                         .layer(symbolizer?.layer(at: moment) ?? 0)
                     }
                 let isGuessed = frames.guessed.contains(index)
-                stack.append(
-                    known.text(of: frame, in: process, place, before: frames.comparison, isGuessed: isGuessed, uses) {
-                        self.named($0, process, origin, moment, place, frames.comparison, found[process], isGuessed: isGuessed)
-                    })
+                return known.text(of: frame, in: process, place, before: frames.comparison, isGuessed: isGuessed, uses) {
+                    self.named($0, process, origin, moment, place, frames.comparison, found[process], isGuessed: isGuessed)
+                }
             }
+            if frames.python.isEmpty {
+                if user.contains(where: PythonFrames.isInterpreter) { interpreted.insert(process) }
+            } else {
+                let python = PythonFrames(frames.python) { known.text(ofPython: pythonName($0, process, origin), uses) }
+                user = python.placed(in: user, isWhole: frames.termination == .complete)
+            }
+            stack += user.reversed()
             var kernel = located(frames.kernel).reversed().map { frame in
                 SystemCall(standingFor: frame.address).map { foldedSafe("\($0)") + "_[k]" }
                     ?? known.text(of: frame, in: nil, .layer(0), uses) { self.named([PlacedSymbol(symbol: self.kernel.symbolize($0))], in: .kernel) }
@@ -157,7 +172,41 @@ final class StackFolding {
             }
         }
         lasting = known.lasting
+        withoutMap.formUnion(known.withoutMap)
         return (named, NamesRecord(named: known.named, unnamed: known.unnamed))
+    }
+
+    /// Reads the names of Python's functions, by process, that are not known.
+    func learnPython(_ met: [Int: Set<UInt64>]) {
+        for (process, frames) in met.merging(unread, uniquingKeysWith: { $0.union($1) }) {
+            // A process that was forked a moment before is not known yet, and may end before it is.
+            let readers = [process, origins[process] ?? process].compactMap { symbolizers[$0] }
+            unread[process] = readers.isEmpty ? frames : nil
+            // One that has ended has had the code of its parent.
+            var left = frames
+            for reader in readers where !left.isEmpty {
+                reader.learnPython(left)
+                left = left.filter { reader.python?.name(of: $0) == nil }
+            }
+        }
+    }
+
+    private func pythonName(_ frame: UInt64, _ process: Int, _ origin: Int) -> String? {
+        symbolizers[process]?.python?.name(of: frame) ?? symbolizers[origin]?.python?.name(of: frame)
+    }
+
+    /// What processes of the stacks named so far have to do for their generated code to have names, a line each.
+    var requests: [String] {
+        let generated: [String] = withoutMap.sorted().compactMap { process in
+            guard let symbolizer = symbolizers[process], let generator = symbolizer.codeGenerator else { return nil }
+            return "pid \(symbolizer.pid) (\(generator.rawValue)): its generated code has no names; \(generator.request(pid: symbolizer.pid))."
+        }
+        let unknown: [String] = interpreted.sorted().compactMap { process in
+            guard let symbolizer = symbolizers[process], symbolizer.python == nil, let version = symbolizer.pythonVersion else { return nil }
+            let help = version >= 12 ? "start it with -X perf" : "its functions have no names"
+            return "pid \(symbolizer.pid) (Python 3.\(version)): kiln reads the frames of CPython 3.11 to 3.13; \(help)."
+        }
+        return generated + unknown
     }
 
     /// The process of a waker, or the kind of interrupt.
@@ -207,7 +256,8 @@ final class StackFolding {
                 $0.symbol.foldedFrame(in: space, demangling: demangling, at: showsLines ? $0.place : nil, isGuessed: isGuessed)
             }.joined(separator: ";"),
             unnamed: function?.unnamed.map { .init(module: $0.module, reason: $0.reason.description) },
-            lasts: function.map { if case .function = $0 { true } else { false } } ?? false
+            lasts: function.map { if case .function = $0 { true } else { false } } ?? false,
+            needsMap: function.map { if case .unknown(_, .anonymousMemory) = $0 { true } else { false } } ?? false
         )
     }
 }
@@ -252,6 +302,8 @@ private struct KnownFrames {
         let unnamed: NamesRecord.Cause?
         /// The name can't change, because it comes from a file. Generated code may be replaced, and a missing name may be found later.
         var lasts = false
+        /// Generated code of a process that has written no map of it.
+        var needsMap = false
     }
 
     /// Which of the codes that a process has had at an address.
@@ -274,6 +326,8 @@ private struct KnownFrames {
     private var frames: [Place: Frame] = [:]
     private(set) var named: UInt64 = 0
     private(set) var unnamed: [NamesRecord.Cause: UInt64] = [:]
+    /// Processes with generated code and without a map of it.
+    private(set) var withoutMap: Set<Int> = []
 
     init(_ known: [Place: Frame]) { frames = known }
 
@@ -286,7 +340,18 @@ private struct KnownFrames {
         let place = Place(address: address, space: space, code: code, comparison: comparison, isGuessed: isGuessed)
         let frame = frames[place] ?? look(address)
         frames[place] = frame
+        if frame.needsMap, let space { withoutMap.insert(space) }
         if let cause = frame.unnamed { unnamed[cause, default: 0] += samples } else { named += samples }
         return frame.text
     }
+
+    /// `name`: nil if it is not known.
+    mutating func text(ofPython name: String?, _ samples: UInt64) -> String {
+        if name == nil { unnamed[Self.lostPython, default: 0] += samples } else { named += samples }
+        return name.map { foldedSafe("py:\($0)") } ?? "py:[unknown]"
+    }
+
+    private static let lostPython = NamesRecord.Cause(
+        module: "python", reason: "the function was freed, or the process ended, before its name was read"
+    )
 }

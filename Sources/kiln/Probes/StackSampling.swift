@@ -88,7 +88,9 @@ final class StackSampling: Probe {
 
     func drain() throws -> Bool {
         try probe?.drain()
+        learnPython()
         try probe?.follow(folding.code(of:))
+        learnPython()
         if MonotonicClock.now() >= comparisonDue { try compareGeneratedCode() }
         return false
     }
@@ -103,6 +105,8 @@ final class StackSampling: Probe {
         let now = MonotonicClock.now()
         comparisonDue = now + max(Self.comparisonEvery, Nanoseconds((now - began).count * 50))
     }
+
+    private func learnPython() { if let met = probe?.takePython() { folding.learnPython(met) } }
 
     func read(into snapshot: inout Snapshot) throws {
         try probe?.read(into: &snapshot)
@@ -122,6 +126,7 @@ final class StackSampling: Probe {
     func stacks() throws -> StackTable? {
         try compareGeneratedCode()
         var table = try probe?.stacks()
+        learnPython()
         // What holds up a call's reply belongs into the graph of the slow ones.
         if let work, work.selection.keepsAll { table?.separateWorkOfEventLoops() }
         return table
@@ -150,7 +155,13 @@ final class StackSampling: Probe {
     /// Takes no more stacks at events.
     func detachEvents() { probe?.detachEvents() }
 
+    /// Processes of which it is said how their code gets names; of more only how many there are.
+    private static let mostRequests = 8
+
     func conclude(_ total: Snapshot) throws {
+        let requests = folding.requests
+        for line in requests.prefix(Self.mostRequests) { say("kiln: \(line)") }
+        if requests.count > Self.mostRequests { say("kiln: \(requests.count - Self.mostRequests) more processes have generated code without names.") }
         guard empty != .fine else { return }
         let samples = (total.samples + total.otherSamples).reduce(0) { $0 &+ $1.recorded }
         let counts = total[EventCounts.self]?.events ?? []

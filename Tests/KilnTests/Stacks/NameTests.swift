@@ -185,6 +185,31 @@ extension KernelTests {
             #expect(session.record.ended == "target exited")
             #expect(session.stacks.samples(through: "main", "Script:~count down.js:1_[j]") > session.record.samples.onCPU.recorded * 9 / 10)
         }
+
+        /// A program that has the name of one that generates code, and writes no map; and one that has none of these names.
+        @Test(.enabled(if: isX86, "needs x86-64"), arguments: ["node", "program"]) func aProcessIsToldWhatItsGeneratedCodeNeeds(_ name: String) throws {
+            let program = try Program(
+                """
+                #include <string.h>
+                #include <sys/mman.h>
+                int main(void) {
+                    static const unsigned char code[] = { 0x55, 0x48, 0x89, 0xe5, 0x48, 0xff, 0xcf, 0x75, 0xfb, 0x5d, 0xc3 };
+                    void *page = mmap(0, 4096, PROT_READ | PROT_WRITE | PROT_EXEC, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+                    memcpy(page, code, sizeof code);
+                    for (;;) ((void (*)(long))page)(1000000);
+                }
+                """, ["-O2", "-fno-omit-frame-pointer"]
+            ) { directory in
+                if name != "program" { try FileManager.default.copyItem(atPath: directory + "/program", toPath: "\(directory)/\(name)") }
+                return ["\(directory)/\(name)"]
+            }
+            let directory = temporaryDirectory()
+            defer { try? FileManager.default.removeItem(atPath: directory) }
+            let kiln = try KilnRun(["-p", "\(program.pid)", "--duration", "1", "-o", directory + "/session"], subcommand: "record")
+            #expect(kiln.wait() == 0)
+            let told = "kiln: pid \(program.pid) (node): its generated code has no names; start it with --perf-basic-prof.\n"
+            #expect(kiln.errorText.components(separatedBy: told).count == (name == "node" ? 2 : 1))
+        }
     }
 }
 
