@@ -58,6 +58,8 @@ final class MappedFile {
     let name: String
     /// Nil for an image.
     let identity: FileIdentity?
+    /// The kernel maps this file itself, not one below it.
+    let isWhatIsMapped: Bool
     /// The places of its debug file. Nil for an image, which has none.
     private let search: DebugFileSearch?
     private let wantsInlined: Bool
@@ -67,6 +69,7 @@ final class MappedFile {
     init(
         _ file: consuming OpenFile, _ identity: FileIdentity, named name: String, search: DebugFileSearch, wantsInlined: Bool
     ) {
+        isWhatIsMapped = kiln_is_of_plain_file_system(file.descriptor.rawValue)
         self.file = consume file
         self.image = []
         self.name = name
@@ -80,6 +83,7 @@ final class MappedFile {
         self.image = image
         self.name = name
         self.identity = nil
+        isWhatIsMapped = true
         search = nil
         wantsInlined = false
     }

@@ -34,8 +34,7 @@ package struct StackCheck: ~Copyable {
     /// As the unwinder takes it.
     package static func code(_ mapping: ExecutableMapping) -> CodeMapping {
         CodeMapping(
-            start: mapping.start, end: mapping.end, bias: mapping.bias, file: mapping.file.map(AnyHashable.init), inode: mapping.mapping.inode,
-            device: (mapping.mapping.device.major, mapping.mapping.device.minor)
+            start: mapping.start, end: mapping.end, bias: mapping.bias, file: mapping.file.map(AnyHashable.init), inode: mapping.comparableInode
         ) {
             guard let table = try? mapping.file?.unwindTable() else { return nil }
             return UnwindCells(base: table.base, granules: table.granuleCount, cells: table.cells)
