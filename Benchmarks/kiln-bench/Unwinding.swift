@@ -77,7 +77,7 @@ extension Bench {
         guard let watched = WatchedProcesses(pids: [server.pid]) else { throw BenchFailure("cannot watch \(server.pid)") }
         let symbolizer = try Symbolizer(pid: server.pid)
         let mappings = symbolizer.executableMappings().map(StackCheck.code)
-        var probe = try StackProbe(of: Members(watched)) { _ in mappings }
+        var probe = try StackProbe(of: Members(watched)) { _ in ProcessCode(mappings) }
         try probe.attach(frequency: 999)
         let start = Date()
         while Date().timeIntervalSince(start) < 5 {
@@ -149,7 +149,7 @@ private final class KilnSampler: Sampler {
     init(_ pid: Int32, _ frequency: Int) throws {
         guard let watched = WatchedProcesses(pids: [pid]) else { throw BenchFailure("cannot watch \(pid)") }
         let mappings = try Symbolizer(pid: pid).executableMappings().map(StackCheck.code)
-        probe = try StackProbe(of: Members(watched)) { _ in mappings }
+        probe = try StackProbe(of: Members(watched)) { _ in ProcessCode(mappings) }
         try probe.attach(frequency: frequency)
     }
 

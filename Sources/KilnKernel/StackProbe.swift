@@ -113,9 +113,9 @@ public struct StackProbe: ~Copyable {
     /// Updates the unwinder's mappings of processes that `drain` met or that have mapped code since, and calls `mappings` only for those.
     /// Frees the mappings of processes that have ended.
     public mutating func follow(_ mappings: Mappings) throws(KernelError) {
-        let (met, ended) = ring.takeProcesses()
+        let (met, ended, puzzling) = ring.takeProcesses()
         for process in met { alive[process.number] = process }
-        var changed = Set(met.map(\.number))
+        var changed = puzzling.union(met.map(\.number))
         let mappers = try mappingEvents.take()
         for process in alive.values where mappers.contains(process.pid) { changed.insert(process.number) }
         for number in ended { alive[number] = nil }

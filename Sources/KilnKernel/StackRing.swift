@@ -13,6 +13,8 @@ final class StackRing {
     private var ended: [Int] = []
     /// Frames of Python met since the last `takePython`, by process.
     private var python: [Int: Set<UInt64>] = [:]
+    /// Processes in which code was unknown.
+    private var puzzling: Set<Int> = []
 
     /// `targets`: the number of listed processes.
     init(stacks: BPFMap, ended endings: BPFMap, targets: Int) throws(KernelError) {
@@ -53,14 +55,15 @@ final class StackRing {
 
     func settle(before comparison: UInt64, _ isMeant: (Int, StackFrames) -> Bool) { table.settle(before: comparison, isMeant) }
 
-    /// Returns the processes that were sampled for the first time, or for the first time with a stack, and the numbers of those that ended,
-    /// since the last call.
-    func takeProcesses() -> (met: [SampledProcess], ended: [Int]) {
+    /// Returns, since the last call: the processes that were sampled for the first time, or for the first time with a stack, the numbers of those
+    /// that ended, and of those with a stack that ended in code that the unwinder didn't know.
+    func takeProcesses() -> (met: [SampledProcess], ended: [Int], puzzling: Set<Int>) {
         defer {
             met = []
             ended = []
+            puzzling = []
         }
-        return (met, ended)
+        return (met, ended, puzzling)
     }
 
     func takePython() -> [Int: Set<UInt64>] {
@@ -101,6 +104,7 @@ final class StackRing {
                 thread: name(record, MemoryLayout<kiln_stack>.offset(of: \.thread)),
                 reading: record.load(fromByteOffset: MemoryLayout<kiln_stack>.offset(of: \.reading) ?? 0, as: UInt64.self), found: foundCode
             ))
+        if termination == .noMapping { puzzling.insert(process) }
         for code in foundCode where code.piece != 0 { table.learn(code, in: process) }
         guard process >= targets, process != StackTable.noProcess else { return }
         let sampled = SampledProcess(

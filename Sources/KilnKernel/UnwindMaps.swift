@@ -68,9 +68,8 @@ public struct CodeMapping {
     public let file: AnyHashable?
     /// Memory without a file.
     public let isGenerated: Bool
-    /// Of its file, as in /proc/PID/maps, whether the file can be read or not. Without it, the unwinder can't tell other code in its place.
+    /// Of its file, as in /proc/PID/maps; 0: without a file, or if the kernel may have the inode of another file below it.
     public let inode: UInt64
-    public let device: (major: UInt32, minor: UInt32)
     /// Lets the unwinder find the code in processes whose mappings it does not have; nil: it finds it only here.
     public let piece: CodePiece?
     /// The interpreter of the process, if it is a Python that is known.
@@ -79,12 +78,11 @@ public struct CodeMapping {
     public let table: () -> UnwindCells?
 
     public init(
-        start: UInt64, end: UInt64, bias: UInt64, file: AnyHashable?, isGenerated: Bool = false, inode: UInt64 = 0,
-        device: (major: UInt32, minor: UInt32) = (0, 0), piece: CodePiece? = nil, python: kiln_python? = nil,
+        start: UInt64, end: UInt64, bias: UInt64, file: AnyHashable?, isGenerated: Bool = false, inode: UInt64 = 0, piece: CodePiece? = nil,
+        python: kiln_python? = nil,
         table: @escaping () -> UnwindCells?
     ) {
         self.inode = inode
-        self.device = device
         self.start = start
         self.end = end
         self.bias = bias
@@ -117,7 +115,7 @@ public struct ProcessCode {
 /// Nothing is changed in place. A process's new mappings go into a new array that replaces the old one, and the kernel lets running
 /// programs finish with the old one. Each call for a map of maps waits for that (about 10 ms), so all changes go into one call.
 package final class UnwindMaps {
-    /// The memory limit of all tables of a session; a process's mappings take 56 bytes each in addition.
+    /// The memory limit of all tables of a session; a process's mappings take 64 bytes each in addition.
     package static let memoryCeiling = Int(KILN_UNWIND_CELLS) * MemoryLayout<UInt64>.size
 
     static let leftOutName = "unwind_tables_left_out"
@@ -146,6 +144,8 @@ package final class UnwindMaps {
     private var interpreters: [Int: UInt64] = [:]
     /// Numbers of the pieces that the kernel knows.
     private var pieces: Set<Int> = []
+    /// Those for which it had no room.
+    private var unknownPieces: Set<Int> = []
     /// An empty array, shared by all processes that have ended; one each would take two pages.
     private var noCode: InnerMap?
     /// By file; nil: it has no table, or there was no memory left.
@@ -298,7 +298,7 @@ package final class UnwindMaps {
             value.table = table.index
             value.granules = table.granules
         }
-        try? knownCode.update(key, value)
+        do throws(KernelError) { try knownCode.update(key, value) } catch { unknownPieces.insert(piece.number) }
     }
 
     private func cell(_ mapping: CodeMapping) -> kiln_mapping {
@@ -307,8 +307,7 @@ package final class UnwindMaps {
         cell.end = mapping.end
         cell.bias = mapping.bias
         cell.inode = mapping.inode
-        cell.device = mapping.device.major << 20 | mapping.device.minor
-        if let piece = mapping.piece, pieces.contains(piece.number) { cell.piece = UInt32(clamping: piece.number) }
+        if let piece = mapping.piece, pieces.contains(piece.number), !unknownPieces.contains(piece.number) { cell.piece = UInt32(clamping: piece.number) }
         cell.granules = mapping.isGenerated ? UInt32(KILN_GENERATED_CODE) : 0
         guard let file = mapping.file, let table = known[file] ?? nil else { return cell }
         cell.bias = mapping.bias &+ table.base
@@ -321,7 +320,7 @@ package final class UnwindMaps {
         left.count == right.count
             && zip(left, right).allSatisfy {
                 $0.start == $1.start && $0.end == $1.end && $0.bias == $1.bias && $0.table == $1.table && $0.piece == $1.piece
-                    && $0.inode == $1.inode && $0.device == $1.device
+                    && $0.inode == $1.inode
             }
     }
 }

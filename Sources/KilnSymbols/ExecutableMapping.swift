@@ -10,8 +10,11 @@ public struct ExecutableMapping {
     public let file: UnwindableFile?
     /// The load bias: address - bias is the ELF virtual address. 0 without a file.
     public let bias: UInt64
+    /// That of the mapping, if the kernel's mapping has it too; 0 without a file, and in a layered file system, whose files have others below them.
+    public let comparableInode: UInt64
 
     init(_ code: PlacedCode) {
+        if case .file(let mapped) = code.source, mapped.isWhatIsMapped { comparableInode = code.mapping.inode } else { comparableInode = 0 }
         start = code.start
         end = code.end
         mapping = code.mapping

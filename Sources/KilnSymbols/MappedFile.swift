@@ -59,6 +59,8 @@ final class MappedFile {
     let name: String
     /// Nil for an image.
     let identity: FileIdentity?
+    /// The kernel maps this file itself, not one below it.
+    let isWhatIsMapped: Bool
     /// The places of its debug file. Nil for an image, which has none.
     private let search: DebugFileSearch?
     private let wantsSource: Bool
@@ -73,6 +75,7 @@ final class MappedFile {
     init(
         _ file: consuming OpenFile, _ identity: FileIdentity, named name: String, search: DebugFileSearch, wantsSource: Bool, wantsLines: Bool
     ) {
+        isWhatIsMapped = kiln_is_of_plain_file_system(file.descriptor.rawValue)
         self.file = consume file
         self.image = []
         self.name = name
@@ -87,6 +90,7 @@ final class MappedFile {
         self.image = image
         self.name = name
         self.identity = nil
+        isWhatIsMapped = true
         search = nil
         wantsSource = false
         wantsLines = false

@@ -38,8 +38,7 @@ package struct StackCheck: ~Copyable {
 
     private static func code(_ mapping: ExecutableMapping, _ table: @escaping (UnwindableFile) -> UnwindTable?) -> CodeMapping {
         CodeMapping(
-            start: mapping.start, end: mapping.end, bias: mapping.bias, file: mapping.file.map(AnyHashable.init), inode: mapping.mapping.inode,
-            device: (mapping.mapping.device.major, mapping.mapping.device.minor)
+            start: mapping.start, end: mapping.end, bias: mapping.bias, file: mapping.file.map(AnyHashable.init), inode: mapping.comparableInode
         ) {
             guard let table = mapping.file.flatMap(table) else { return nil }
             return UnwindCells(base: table.base, granules: table.granuleCount, cells: table.cells)

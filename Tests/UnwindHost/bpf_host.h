@@ -83,17 +83,6 @@ struct inode___6_10 {
 
 struct file {
 	struct inode *f_inode;
-	unsigned int f_mode;
-};
-
-struct dentry {
-	struct inode *d_inode;
-};
-
-struct backing_file {
-	struct {
-		struct dentry *dentry;
-	} user_path;
 };
 
 struct vm_area_struct {

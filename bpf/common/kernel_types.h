@@ -297,21 +297,7 @@ struct socket_alloc {
 
 struct file {
 	struct inode *f_inode;
-	unsigned int f_mode;
 	void *private_data;
-};
-
-struct dentry {
-	struct inode *d_inode;
-};
-
-struct path {
-	struct dentry *dentry;
-};
-
-/* What is mapped of a file of a layered file system: the file below. Since Linux 6.8 it has the path of the one above. */
-struct backing_file {
-	struct path user_path;
 };
 
 struct fdtable {

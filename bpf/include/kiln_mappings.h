@@ -13,17 +13,18 @@
 #define KILN_CODE_PIECES 16384       /* pieces of files that are known by what the kernel says of a mapping */
 #define KILN_MAPPINGS_CAPACITY 65535 /* executable mappings of one process: what a search of 16 steps reaches */
 
-/* One executable mapping. An array of them is sorted by start; they don't overlap. */
+/* One executable mapping: a cache line. An array of them is sorted by start; they don't overlap. */
 struct kiln_mapping {
 	__u64 start;
 	__u64 end;
 	__u64 bias;     /* address - bias: as in the rows of its table */
-	__u64 inode;    /* of its file, as /proc/PID/maps has it; 0: none, or not known */
 	__u64 checked;  /* written by the unwinder: when the kernel last had it so (unwinding.changes) */
-	__u32 device;   /* of the file: major << 20 | minor */
+	__u64 inode;    /* of its file, as /proc/PID/maps has it; 0: no file, or the kernel may have another one below it */
+	__u64 seen;     /* written by the unwinder, for want of `inode`: stands for the file that it found first; 0: none */
 	__u32 piece;    /* kiln_known_code.number; 0: none */
 	__u32 table;    /* index in `unwind_tables`; 0: none, or anonymous memory */
 	__u32 granules; /* of that table; without one, KILN_GENERATED_CODE or 0 */
+	__u32 reserved;
 };
 
 #define KILN_GENERATED_CODE 1 /* no file holds it */
@@ -34,7 +35,7 @@ struct kiln_mappings_header {
 	__u64 generation; /* never given twice in a session: what was learnt from another one is void */
 	__u64 reading;    /* user space's number for when it read the mappings */
 	__u64 layer;      /* its number for what was mapped then: the same address has the same code in all readings of one layer */
-	__u64 reserved[3];
+	__u64 reserved[4];
 };
 
 /* A piece of a file as it is mapped, wherever that is: key of `known_code`. The vDSO is all zeros. Another file may have the inode's

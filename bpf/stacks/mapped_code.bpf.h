@@ -16,7 +16,6 @@
 
 #define MAPPINGS_TREE_LEVELS 6 /* 16 children a node: far more than a process can map */
 #define VM_EXEC 4
-#define FMODE_BACKING (1 << 25)
 
 /* Key: a piece of a file; value: its table. Written by user space when it first meets the piece, and constant from then on. Full: code is
  * followed when the mappings of its process are known. */
@@ -83,26 +82,6 @@ static __always_inline void describe_file(struct inode *inode, struct kiln_code_
 	}
 }
 
-/* The inode that stat() and /proc/PID/maps tell of. */
-static __always_inline struct inode *inode_of(struct file *file)
-{
-	struct backing_file *backing = (void *)file;
-	struct dentry *above = NULL;
-	struct inode *inode = NULL;
-	unsigned int mode = 0;
-
-	if (bpf_core_field_exists(backing->user_path.dentry)) {
-		bpf_core_read(&mode, sizeof mode, &file->f_mode);
-		if (mode & FMODE_BACKING) {
-			bpf_core_read(&above, sizeof above, &backing->user_path.dentry);
-			bpf_core_read(&inode, sizeof inode, &above->d_inode);
-			return inode;
-		}
-	}
-	bpf_core_read(&inode, sizeof inode, &file->f_inode);
-	return inode;
-}
-
 /* Stands for the mappings of a process as they are now: another number once any of them has changed, and in another process. The kernel's
  * own number is that of changes, of any kind. Older kernels have none: all mappings are then looked at for each stack. */
 static __always_inline __u64 mappings_now(const struct task_struct *task, struct mm_struct *mm)
@@ -126,6 +105,7 @@ __noinline int find_code(struct unwinding *u, __u64 address)
 	struct vm_area_struct *area;
 	unsigned long start = 0, end = 0, flags = 0, offset = 0;
 	struct mm_struct *mm = NULL;
+	struct inode *inode = NULL;
 	struct file *file = NULL;
 	void *vdso = NULL;
 
@@ -149,10 +129,11 @@ __noinline int find_code(struct unwinding *u, __u64 address)
 	if (file) {
 		bpf_core_read(&offset, sizeof offset, &area->vm_pgoff);
 		u->piece.file_offset = (__u64)offset << 12;
-		describe_file(inode_of(file), &u->piece);
+		bpf_core_read(&inode, sizeof inode, &file->f_inode);
+		describe_file(inode, &u->piece);
 	}
 	u->mapping.inode = u->piece.inode;
-	u->mapping.device = u->piece.device;
+	u->mapping.seen = u->piece.inode ^ (__u64)u->piece.device << 32;
 	if (file || start == (unsigned long)vdso) {
 		piece = u->piece; /* Linux 6.1 takes no key that a global function's argument points to */
 		known = bpf_map_lookup_elem(&known_code, &piece);

@@ -94,7 +94,7 @@ static __always_inline void note_found_code(struct unwinding *u)
 }
 
 /* Whether a mapping that user space gave is the one that the kernel has. `now`: what find_code() found; `why`: what it returned. */
-static __always_inline bool is_as_given(const struct kiln_mapping *given, const struct kiln_mapping *now, int why)
+static __always_inline bool is_as_given(struct kiln_mapping *given, const struct kiln_mapping *now, int why)
 {
 	bool is_generated = !given->table && given->granules == KILN_GENERATED_CODE;
 
@@ -104,10 +104,14 @@ static __always_inline bool is_as_given(const struct kiln_mapping *given, const 
 		return given->piece == now->piece && given->bias == now->bias;
 	if (!why)
 		return is_generated || !(given->inode || given->piece);
-	/* A file that is not known. It is the one that was given, if it has that one's number: it was written to. */
+	/* A file that is not known, or not by this size and time: then another one may have its inode's number, and user space has to look. */
 	if (given->inode)
-		return given->inode == now->inode && given->device == now->device;
-	return !is_generated && !given->piece;
+		return given->inode == now->inode && !given->piece;
+	if (is_generated)
+		return false;
+	if (!given->seen)
+		given->seen = now->seen;
+	return given->seen == now->seen;
 }
 
 /* Sets unwinding.mapping to the code at an address. 0, or how the stack ends there. */
@@ -277,9 +281,10 @@ static long unwind_frame(__u32 turn, struct unwind_context *context)
 	if (!is_known || known->changes != u->changes) {
 		why = code_at(u, address);
 		is_known = is_known && !why && !u->is_found;
+		if (is_known)
+			known->changes = u->changes;
 	}
 	if (is_known) {
-		known->changes = u->changes;
 		found.word = known->row;
 		why = KILN_END_NO_ROW;
 		if (found.row.rule == UNWIND_NO_ROW) {

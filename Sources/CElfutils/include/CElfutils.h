@@ -7,6 +7,7 @@
 #include <elfutils/libdw.h>
 #include <gelf.h>
 #include <libelf.h>
+#include <stdbool.h>
 #include <sys/auxv.h>
 #include <sys/stat.h>
 #include <zlib.h>
@@ -33,6 +34,9 @@ static inline int kiln_is_regular_file(mode_t mode)
 {
 	return S_ISREG(mode);
 }
+
+// Whether a file is of a file system that is known not to have files of others below its own, which the kernel then maps in their place.
+bool kiln_is_of_plain_file_system(int file);
 
 // Finds a path below a directory as if the directory were "/": symbolic links and ".." can't lead out of it. Returns a descriptor that only
 // refers to the file (O_PATH), or -1 with errno if there is no such file, or before Linux 5.6.

@@ -30,7 +30,7 @@ final class CodeMappings {
                 }
             return CodeMapping(
                 start: mapping.start, end: mapping.end, bias: mapping.bias, file: file.map(AnyHashable.init), isGenerated: isGenerated,
-                inode: mapping.mapping.inode, device: (mapping.mapping.device.major, mapping.mapping.device.minor), piece: piece(mapping), python: python
+                inode: mapping.comparableInode, piece: piece(mapping), python: python
             ) {
                 guard let file, let table = try? file.unwindTable() else { return nil }
                 defer { file.releaseUnwindTable() }
