@@ -22,12 +22,12 @@ import Testing
         var compared: Int { same + none + wrong.count }
     }
 
-    /// At each byte of the code that call frame information covers.
-    private static func compare(_ path: String) throws -> Comparison {
+    /// At each byte of the code that call frame information covers, or each of so many.
+    private static func compare(_ path: String, every: UInt64 = 1) throws -> Comparison {
         let truth = try table(of: path, from: .callFrames), derived = try table(of: path, from: .instructions)
         var result = Comparison()
         let end = truth.base + UInt64(truth.granuleCount) << UInt64(KILN_UNWIND_GRANULE_SHIFT)
-        for address in truth.base..<end {
+        for address in stride(from: truth.base, to: end, by: Int(every)) {
             guard let expected = truth.row(at: address), [KILN_UNWIND_SP, KILN_UNWIND_FP].contains(where: { $0.rawValue == UInt32(expected.rule) })
             else { continue }
             guard let row = derived.row(at: address), UInt32(row.rule) != KILN_UNWIND_NONE.rawValue else {
@@ -48,10 +48,10 @@ import Testing
     @Test(arguments: [["/usr/bin/redis-server"], UnwindReferenceTests.libraries("libc.so.6")])
     func derivedRowsOfStockFilesSayWhatCallFrameInformationSays(paths: [String]) throws {
         let path = try firstExisting(paths)
-        let result = try Self.compare(path)
+        let result = try Self.compare(path, every: 5)
         let wrong = Double(result.wrong.count) / Double(result.compared), same = Double(result.same) / Double(result.compared)
         print("\(path): of \(result.compared) bytes of code \(result.same) have the same row, \(result.none) none, \(result.wrong.count) another")
-        #expect(result.compared > 300_000)
+        #expect(result.compared > 100_000)
         #expect(same >= 0.98)
         #expect(wrong <= 0.002, "\(result.wrong.prefix(5))")
     }
