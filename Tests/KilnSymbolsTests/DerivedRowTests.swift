@@ -22,12 +22,12 @@ import Testing
         var compared: Int { same + none + wrong.count }
     }
 
-    /// At each byte of the code that call frame information covers.
-    private static func compare(_ path: String) throws -> Comparison {
+    /// At each byte of the code that call frame information covers, or each of so many.
+    private static func compare(_ path: String, every: UInt64 = 1) throws -> Comparison {
         let truth = try table(of: path, from: .callFrames), derived = try table(of: path, from: .instructions)
         var result = Comparison()
         let end = truth.base + UInt64(truth.granuleCount) << UInt64(KILN_UNWIND_GRANULE_SHIFT)
-        for address in truth.base..<end {
+        for address in stride(from: truth.base, to: end, by: Int(every)) {
             guard let expected = truth.row(at: address), [KILN_UNWIND_SP, KILN_UNWIND_FP].contains(where: { $0.rawValue == UInt32(expected.rule) })
             else { continue }
             guard let row = derived.row(at: address), UInt32(row.rule) != KILN_UNWIND_NONE.rawValue else {
@@ -45,15 +45,15 @@ import Testing
         return result
     }
 
-    @Test(arguments: [["/usr/bin/redis-server"], UnwindReferenceTests.libraries("libc.so.6"), UnwindReferenceTests.libraries("libcrypto.so.3")])
+    @Test(arguments: [["/usr/bin/redis-server"], UnwindReferenceTests.libraries("libc.so.6")])
     func derivedRowsOfStockFilesSayWhatCallFrameInformationSays(paths: [String]) throws {
         let path = try firstExisting(paths)
-        let result = try Self.compare(path)
+        let result = try Self.compare(path, every: 5)
         let wrong = Double(result.wrong.count) / Double(result.compared), same = Double(result.same) / Double(result.compared)
         print("\(path): of \(result.compared) bytes of code \(result.same) have the same row, \(result.none) none, \(result.wrong.count) another")
-        #expect(result.compared > 300_000)
-        #expect(same >= 0.97)
-        #expect(wrong <= 0.005, "\(result.wrong.prefix(5))")
+        #expect(result.compared > 100_000)
+        #expect(same >= 0.98)
+        #expect(wrong <= 0.002, "\(result.wrong.prefix(5))")
     }
 
     @Test(
@@ -66,7 +66,7 @@ import Testing
         let result = try Self.compare(path)
         #expect(result.wrong.isEmpty, "\(result.wrong.prefix(5))")
         #expect(result.same + result.others > 200)
-        #expect(result.none < result.compared / 20)
+        #expect(result.none <= 32)
     }
 
     /// A switch, a loop, tail calls, calls that don't return, a frame of variable size, functions that only pointers name.
@@ -206,20 +206,15 @@ import Testing
         #expect(table.rule(at: toReturn - 8) != KILN_UNWIND_SIGNAL)
     }
 
-    /// Code of other things than instructions, and code that ends in the middle of one: no row but where there is a way.
-    @Test func whatIsNoCodeLeadsToNoCrash() throws {
+    /// Code that was damaged in many places, so that instructions begin anywhere.
+    @Test func damagedCodeIsFollowedWhereItCanBe() throws {
+        var damaged = [UInt8](try Data(contentsOf: URL(fileURLWithPath: try firstExisting(["/usr/bin/redis-server"]))))
         var random = SystemRandomNumberGenerator()
-        for path in [try firstExisting(["/usr/bin/redis-server"])] {
-            let image = [UInt8](try Data(contentsOf: URL(fileURLWithPath: path)))
-            for _ in 0..<3 {
-                var damaged = image
-                for _ in 0..<20_000 { damaged[Int.random(in: 0x400..<damaged.count, using: &random)] = UInt8.random(in: 0...255, using: &random) }
-                let workshop = try Workshop()
-                defer { workshop.remove() }
-                let copy = workshop.directory + "/damaged"
-                try Data(damaged).write(to: URL(fileURLWithPath: copy))
-                _ = try? Self.table(of: copy, from: .instructions)
-            }
-        }
+        for _ in 0..<20_000 { damaged[Int.random(in: 0x60000..<damaged.count / 2, using: &random)] = UInt8.random(in: 0...255, using: &random) }
+        let workshop = try Workshop()
+        defer { workshop.remove() }
+        let copy = workshop.path("damaged")
+        try Data(damaged).write(to: URL(fileURLWithPath: copy))
+        #expect(try Self.table(of: copy, from: .instructions).rowCount > 1000)
     }
 }

@@ -27,6 +27,10 @@ static __always_inline bool may_be_return_address(struct unwinding *u, __u64 add
 	case CODE_UNREADABLE:
 		if (u->copied_bytes)
 			return true;
+		break;
+	default:
+		if (is_signal_return(u, address))
+			return true;
 	}
 	page = probes_page(task_of(u));
 	return page && address - page < PROBES_PAGE_BYTES;

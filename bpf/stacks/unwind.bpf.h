@@ -302,7 +302,8 @@ static long unwind_frame(__u32 turn, struct unwind_context *context)
 			}
 		}
 		/* A guess that led nowhere was none: its address is not shown. */
-		if (u->guessed && (!(found.word || is_code(why)) || follows_call(u, u->pc) == FOLLOWS_NO_CALL))
+		if (u->guessed &&
+			(!(found.word || is_code(why)) || (follows_call(u, u->pc) == FOLLOWS_NO_CALL && !is_signal_return(u, u->pc))))
 			return ended(u, end_of_guess(u));
 		/* Nor is a word that is no address of code. */
 		if (why == KILN_END_NOT_CODE && !u->exact)

@@ -17,7 +17,7 @@
 #define GUESS_MARKED (1 << 16)
 #define SCANNED_WORDS 128      /* of the stack, for a return address: what one window holds */
 #define SCANNED_IN_ALL 1024    /* for one stack: each word may cost a read */
-#define CALLED_REACH (1 << 16) /* a function of more bytes is rare */
+#define CALLED_REACH (1 << 12) /* a function of more bytes is rare */
 
 struct remembered_row {
 	__u64 address;

@@ -126,7 +126,8 @@ extension ElfFile {
     /// The sections of code; none without section headers, because a segment holds other things as well.
     fileprivate func derivableCode(in segments: [Range<UInt64>]) throws(SymbolFileError) -> [Range<UInt64>] {
         try sections().compactMap { section in
-            guard section.isCode, section.header.sh_type == UInt32(SHT_PROGBITS), section.end > section.address,
+            // The head of the procedure linkage table is entered by jumps, with a word on the stack.
+            guard section.isCode, name(of: section) != ".plt", section.header.sh_type == UInt32(SHT_PROGBITS), section.end > section.address,
                 segments.contains(where: { $0.lowerBound <= section.address && $0.upperBound >= section.end })
             else { return nil }
             return section.address..<section.end

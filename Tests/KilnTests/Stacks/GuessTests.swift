@@ -59,28 +59,27 @@ extension KernelTests {
             """
 
         private static let mark = " [guess]"
-        /// What each function calls, by the names that a C library may have for it.
+        /// What each function calls, by the names that the C library may have for it. Some jump on to others at once.
         private static let called = [
             "do_memcpy": ["memcpy"], "do_strlen": ["strlen"], "do_qsort": ["qsort", "qsort_r", "__qsort_r"], "do_printf": ["snprintf", "vsnprintf"],
-            "do_malloc": ["malloc", "free", "__libc_malloc", "__libc_free"], "do_strtod": ["strtod"],
+            "do_malloc": ["malloc", "free", "default_malloc", "__libc_malloc", "__libc_malloc_impl", "__libc_free"], "do_strtod": ["strtod", "strtox"],
         ]
 
         /// Whether a stack of the program is as its source says, and no frame of it is missing up to the C library.
         private static func isRight(_ frames: [String]) -> Bool {
-            var rest = frames.map { $0.replacingOccurrences(of: mark, with: "") }[...]
-            // A handler is called on top of anything.
+            var rest = frames.filter { !$0.hasSuffix("_[k]") }.map { $0.replacingOccurrences(of: mark, with: "") }[...]
+            // A handler is called on top of anything, by the code that it returns to.
             if let handler = rest.firstIndex(of: "in_handler") {
                 guard rest[handler...].dropFirst() == ["spin"] || handler == rest.endIndex - 1 else { return false }
-                rest = rest[..<handler]
+                rest = rest[..<handler].dropLast()
             }
-            rest = rest.filter { !$0.hasSuffix("_[k]") }[...]
             guard let main = rest.firstIndex(of: "main"), !rest.dropFirst(2).contains(where: { $0.hasPrefix("[") }) else { return false }
             let own = Set(called.keys).union(["spin", "compare", "main"])
             rest = rest[(main + 1)...]
             guard let function = rest.popFirst() else { return true }
             guard let callees = called[function] else { return false }
             guard let callee = rest.popFirst() else { return true }
-            guard callees.contains(callee) || callee.contains("@plt") || callee.hasPrefix("program+0x") else { return false }
+            guard callees.contains(callee) || callee.hasPrefix("libc.so+0x") || callee.hasPrefix("program+0x") else { return false }
             let others = rest.filter(own.contains)
             return others.isEmpty || function == "do_qsort" && [["compare"], ["compare", "spin"]].contains(Array(others))
         }
@@ -100,10 +99,10 @@ extension KernelTests {
         }
 
         /// musl's functions have no call frame information, and neither do they keep frame pointers.
-        @Test(.enabled(if: hasMusl, "musl-gcc (musl-tools) is not installed"), arguments: [[], ["-static"], ["-static", "-fno-asynchronous-unwind-tables"]])
+        @Test(.enabled(if: hasMusl, "musl-gcc (musl-tools) is not installed"), arguments: [[], ["-static", "-fno-asynchronous-unwind-tables"]])
         func everyStackInMuslHasItsCallers(options: [String]) throws {
             let program = try Program(Self.library, ["-O2", "-fomit-frame-pointer"] + options, in: .musl)
-            let session = try Session.sampling(pid: program.pid, frequency: 999) { try letWork(program.pid, seconds: 3) }
+            let session = try Session.sampling(pid: program.pid, frequency: 999) { try letWork(program.pid, seconds: 2) }
             let samples = session.record.samples.onCPU
             #expect(samples.recorded > 1000)
             #expect(Self.rightShare(session, "musl \(options)") >= 0.99)
@@ -115,10 +114,8 @@ extension KernelTests {
             // What is called is known: only what calls code without information is marked, and nothing where all code has it.
             #expect(session.stacks.lines.allSatisfy { !($0.frames.last ?? "").hasSuffix(Self.mark) })
             for function in Self.called.keys { #expect(session.stacks.samples(through: function + Self.mark) > 0, "\(function)") }
-            let names = Set(session.stacks.lines.flatMap(\.frames))
-            #expect(
-                names.contains("compare")
-                    && session.stacks.samples(through: "main", "in_handler") + session.stacks.samples(through: "main" + Self.mark, "in_handler") > 0)
+            let names = session.stacks.lines.map { $0.frames.map { $0.replacingOccurrences(of: Self.mark, with: "") } }
+            #expect(names.contains { $0.contains("compare") } && names.contains { $0.contains("main") && $0.contains("in_handler") })
         }
 
         @Test(.enabled(if: access("/usr/bin/objcopy", X_OK) == 0, "no objcopy (binutils)"), arguments: ["-fomit-frame-pointer", "-fno-omit-frame-pointer"])
@@ -163,7 +160,7 @@ extension KernelTests {
         @Test(arguments: [true, false]) func guessesOfAStockServersStacksAreMeasured(byInstructions: Bool) throws {
             let server = try RedisServer()
             let loads = try server.mixedLoad()
-            let result = try SampleComparison(of: server.pid, samples: 4000, within: 30) { file in
+            let result = try SampleComparison(of: server.pid, samples: 1500, within: 20) { file in
                 guard byInstructions else { return nil }
                 guard let opened = try? FileDescriptor.open(FilePath(file.name), .readOnly, options: .closeOnExec) else { return nil }
                 return try? opened.closeAfter { try UnwindTable(reading: opened, named: file.name, from: .instructions) }
@@ -172,8 +169,8 @@ extension KernelTests {
             let how = byInstructions ? "by its instructions" : "by return addresses"
             print("redis-server, \(how): \(result.same) of \(result.compared) stacks are right; \(result.measure)")
             for difference in result.differences.prefix(5) { print("  \(difference)") }
-            #expect(result.compared >= 2000)
-            #expect(result.sameShare >= (byInstructions ? 0.98 : 0.1))
+            #expect(result.compared >= 1000)
+            #expect(result.sameShare >= (byInstructions ? 0.99 : 0.1))
         }
 
         /// Code in memory that no file has, with and without frame pointer.
@@ -200,7 +197,8 @@ extension KernelTests {
             #expect(samples.recorded > 300)
             if keepsFramePointer {
                 #expect(session.stacks.samples(through: "main", "call", "[unknown]", "work", "spin") > samples.recorded * 95 / 100, "\(session.folded)")
-                #expect(samples.guessed == nil)
+                // Before the frame is there, the register is that of another one.
+                #expect((samples.guessed ?? 0) < samples.recorded / 20)
             } else {
                 #expect(
                     session.stacks.samples(through: "main", "call" + Self.mark, "[unknown]", "work", "spin") > samples.recorded * 95 / 100, "\(session.folded)")
