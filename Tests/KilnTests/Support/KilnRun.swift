@@ -53,7 +53,7 @@ final class KilnRun {
 
     /// The exit status; a run that doesn't end is killed.
     func wait() -> Int32 {
-        if !eventually(within: 60, { !isRunning }) { kill(pid, SIGKILL) }
+        if !eventually(within: 150, { !isRunning }) { kill(pid, SIGKILL) }
         return child.wait()
     }
 }
