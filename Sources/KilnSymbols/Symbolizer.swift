@@ -193,8 +193,8 @@ public final class Symbolizer {
     }
 
     /// The names of a frame in code that was found in the process.
-    public func frames(_ frame: FrameAddress, in found: FoundMappings, before comparison: UInt64? = nil) -> [Symbol] {
-        [namedByCompiler(found.code.symbol(frame), frame, comparison)] + found.code.inlinedFunctions(frame)
+    public func frames(_ frame: FrameAddress, in found: FoundMappings, before comparison: UInt64? = nil) -> [PlacedSymbol] {
+        found.code.frames(frame, named: namedByCompiler(found.code.symbol(frame), frame, comparison))
     }
 
     private func namedByCompiler(_ symbol: Symbol, _ frame: FrameAddress, _ comparison: UInt64?) -> Symbol {

@@ -42,5 +42,5 @@ public enum CodeGenerator: String, CaseIterable, Sendable {
 
 extension Symbolizer {
     /// The compiler of the process's generated code; nil: none that is known.
-    public var codeGenerator: CodeGenerator? { CodeGenerator(files: code.pieces.lazy.compactMap(\.module)) }
+    public var codeGenerator: CodeGenerator? { CodeGenerator(files: layers.code.pieces.lazy.compactMap(\.module)) }
 }
