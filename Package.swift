@@ -21,11 +21,7 @@ let package = Package(
             cSettings: [.unsafeFlags(["-std=gnu2x"])]
         ),
         .target(name: "CLibbpf", linkerSettings: [.linkedLibrary("bpf"), .linkedLibrary("elf"), .linkedLibrary("z")]),
-        // A static libdw needs the others behind it, in this order.
-        .target(
-            name: "CElfutils",
-            linkerSettings: ["dw", "elf", "z", "lzma", "bz2", "zstd"].map { .linkedLibrary($0) }
-        ),
+        .target(name: "CElfutils", linkerSettings: [.linkedLibrary("elf"), .linkedLibrary("z")]),
         .target(name: "CLzma", linkerSettings: [.linkedLibrary("lzma")]),
         .target(name: "CZstd", linkerSettings: [.linkedLibrary("zstd")]),
         .target(name: "CDemangle", linkerSettings: [.linkedLibrary("iberty")]),

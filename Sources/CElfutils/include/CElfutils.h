@@ -1,10 +1,8 @@
-// libelf and libdw for Swift: their headers, and inline functions for macros and system calls that Swift can't import.
+// libelf for Swift: its headers, and inline functions for macros and system calls that Swift can't import.
 #ifndef KILN_CELFUTILS_H
 #define KILN_CELFUTILS_H
 
-#include <dwarf.h>
 #include <elf.h>
-#include <elfutils/libdw.h>
 #include <gelf.h>
 #include <libelf.h>
 #include <sys/auxv.h>

@@ -153,10 +153,6 @@ struct ElfFile: ~Copyable {
 
     var isLittleEndian64Bit: Bool { isLittleEndian && header.e_ident.4 == UInt8(ELFCLASS64) }
 
-    /// libdw's handle for the debugging information; nil if it can read none. It reads through this file, which must outlive it. The caller
-    /// ends it with `dwarf_end`.
-    func beginDebugInformation() -> OpaquePointer? { dwarf_begin_elf(elf, DWARF_C_READ, nil) }
-
     /// Decompresses a section (SHF_COMPRESSED, or the older GNU form named .zdebug_) in memory; leaves others unchanged. libelf rejects
     /// sizes that compression can't reach.
     func decompress(_ section: ElfSection, isGNUForm: Bool) throws(SymbolFileError) {
