@@ -16,7 +16,8 @@ public struct StackProbe: ~Copyable {
     private let members: Members
     private let ring: StackRing
     private let unwinding: UnwindMaps
-    private let mappingEvents: MappingEvents
+    /// Nil after `detach`.
+    private var mappingEvents: MappingEvents?
     /// Fills the unwinder's tables on a thread of its own; half of that time is waiting for the kernel.
     private var filling: BackgroundWork<Void>?
     /// Processes that have not ended, by number.
@@ -107,6 +108,12 @@ public struct StackProbe: ~Copyable {
         held?.freeze()
     }
 
+    /// Stops, and no longer hears of mappings. Stacks stay readable.
+    public mutating func detach() {
+        stop()
+        mappingEvents = nil
+    }
+
     /// BPF run-time statistics of the loaded programs, by name.
     public func programs() -> [String: ProgramCounts] { object.programCounts() }
 
@@ -116,7 +123,7 @@ public struct StackProbe: ~Copyable {
         let (met, ended, puzzling) = ring.takeProcesses()
         for process in met { alive[process.number] = process }
         var changed = puzzling.union(met.map(\.number))
-        let mappers = try mappingEvents.take()
+        guard let mappers = try mappingEvents?.take() else { return }
         for process in alive.values where mappers.contains(process.pid) { changed.insert(process.number) }
         for number in ended { alive[number] = nil }
         var code: [Int: ProcessCode] = [:]

@@ -16,9 +16,13 @@ struct SplitFileTests {
     }
 
     /// binutils' dwp (2.40) packs units of DWARF 4 only, and LLVM's (14 to 19) none of DWARF 5 from gcc.
-    private static let cases = ["gcc", "clang"].flatMap { compiler in
-        [4, 5].flatMap { version in [nil, "dwp", "llvm-dwp"].map { Case(compiler: compiler, version: version, packer: $0) } }
-    }.filter { $0.version == 4 || $0.packer == nil || $0.packer == "llvm-dwp" && $0.compiler == "clang" }
+    private static let cases: [Case] = [
+        Case(compiler: "gcc", version: 4, packer: nil), Case(compiler: "gcc", version: 5, packer: nil),
+        Case(compiler: "gcc", version: 4, packer: "dwp"), Case(compiler: "gcc", version: 4, packer: "llvm-dwp"),
+        Case(compiler: "clang", version: 4, packer: nil), Case(compiler: "clang", version: 5, packer: nil),
+        Case(compiler: "clang", version: 4, packer: "dwp"), Case(compiler: "clang", version: 4, packer: "llvm-dwp"),
+        Case(compiler: "clang", version: 5, packer: "llvm-dwp"),
+    ]
 
     private static let other = InlinedFunctionTests.chain.replacing("physical", with: "second").replacing("other", with: "third")
         .replacing("volatile int sink", with: "extern volatile int sink").replacing("innermost", with: "deepest")
@@ -63,7 +67,9 @@ struct SplitFileTests {
         // Copied together to another place.
         let moved = workshop.path("moved")
         try FileManager.default.createDirectory(atPath: moved, withIntermediateDirectories: true)
-        let files = try FileManager.default.contentsOfDirectory(atPath: workshop.directory).filter { $0.hasSuffix(".dwo") || $0.hasPrefix("split.so") && !$0.hasSuffix(".o") }
+        let files = try FileManager.default.contentsOfDirectory(atPath: workshop.directory).filter {
+            $0.hasSuffix(".dwo") || $0.hasPrefix("split.so") && !$0.hasSuffix(".o")
+        }
         for file in files { try FileManager.default.moveItem(atPath: workshop.path(file), toPath: moved + "/" + file) }
         #expect(try Self.chains(moved + "/split.so", functions) == expected)
     }

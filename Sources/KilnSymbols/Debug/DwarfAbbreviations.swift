@@ -17,11 +17,13 @@ final class DwarfAbbreviations {
 
     let format: DwarfFormat
     private var reader: DwarfReader?
-    private var attributes: [Attribute] = []
-    private var skips: [DwarfSkip] = []
-    private var abbreviations: [Abbreviation] = []
+    // Read for each of millions of entries, and changed only in `next` and `readOn`, which call nobody: the run-time checks of accesses would cost more than
+    // the accesses.
+    @exclusivity(unchecked) private var attributes: [Attribute] = []
+    @exclusivity(unchecked) private var skips: [DwarfSkip] = []
+    @exclusivity(unchecked) private var abbreviations: [Abbreviation] = []
     /// Compilers number them 1, 2, 3…; those that are numbered otherwise are here.
-    private var others: [UInt64: Int] = [:]
+    @exclusivity(unchecked) private var others: [UInt64: Int] = [:]
 
     /// `sections` has to outlive this.
     init(in sections: DwarfSections, at offset: UInt64, _ format: DwarfFormat) {

@@ -3,8 +3,9 @@ final class DwarfUnit {
     /// Numbers of DWARF 5 section 7.5, and of GNU's extensions.
     enum Tag {
         static let compileUnit: UInt16 = 0x11, inlined: UInt16 = 0x1d, function: UInt16 = 0x2e, skeleton: UInt16 = 0x4a
-        /// Entries in which no function has its code.
-        static let array: UInt16 = 0x01, enumeration: UInt16 = 0x04, functionType: UInt16 = 0x15
+        /// Types. Where the entry behind a type's children is known (gcc), no function in it has code: methods have theirs outside.
+        static let array: UInt16 = 0x01, classType: UInt16 = 0x02, enumeration: UInt16 = 0x04, structure: UInt16 = 0x13, functionType: UInt16 = 0x15
+        static let union: UInt16 = 0x17
     }
 
     fileprivate enum Name {
@@ -188,7 +189,7 @@ final class DwarfUnit {
             if code == 0 { continue }
             guard let abbreviation = abbreviations.abbreviation(code) else { return }
             switch abbreviation.tag {
-            case Tag.function, Tag.array, Tag.enumeration, Tag.functionType:
+            case Tag.function, Tag.structure, Tag.classType, Tag.array, Tag.enumeration, Tag.functionType, Tag.union:
                 let (place, next) = codePlace(abbreviation, &reader)
                 let found = abbreviation.tag == Tag.function ? ranges(place) : []
                 if !found.isEmpty {

@@ -268,7 +268,8 @@ private final class FetchProgress {
 
     func show(_ progress: DebugFileServers.Progress?) {
         guard Output.standardError.isTerminal || getenv("DEBUGINFOD_PROGRESS") != nil else { return }
-        let text = progress.map { "kiln: fetching the debug file of \($0.file): \(mebibytes($0.bytes))\($0.total.map { " of " + mebibytes($0) } ?? "") MiB" } ?? ""
+        let text =
+            progress.map { "kiln: fetching the debug file of \($0.file): \(mebibytes($0.bytes))\($0.total.map { " of " + mebibytes($0) } ?? "") MiB" } ?? ""
         // Blanks over what a longer line left.
         let line = Line(text + String(repeating: " ", count: max(0, length - text.count)))
         _ = try? Output.standardError.write(progress: line)

@@ -194,7 +194,7 @@ final class StackSampling: Probe {
             : "none of \(waits) waits is what --min-wait, --max-wait and --state ask for"
     }
 
-    func detach() { probe?.stop() }
+    func detach() { probe?.detach() }
 
     func loadedPrograms() -> [LoadedProgram] { probe?.loadedPrograms() ?? [] }
 }

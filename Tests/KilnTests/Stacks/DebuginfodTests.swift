@@ -41,7 +41,9 @@ extension KernelTests {
             private var text: String { (try? String(contentsOfFile: log, encoding: .utf8)) ?? "" }
             /// The build IDs that it was asked for.
             var asked: [String] {
-                text.split(separator: "\n").filter { $0.contains("GET /buildid/") }.compactMap { $0.split(separator: "GET /buildid/").last?.split(separator: "/").first.map(String.init) }
+                text.split(separator: "\n").filter { $0.contains("GET /buildid/") }.compactMap {
+                    $0.split(separator: "GET /buildid/").last?.split(separator: "/").first.map(String.init)
+                }
             }
         }
 
@@ -140,7 +142,8 @@ extension KernelTests {
             #expect(lacking.said.split(separator: "\n").filter { $0.contains("debuginfod has no debug files of ") && $0.contains("/program") }.count == 1)
             #expect(lacking.session.folded.contains("program+0x"))
             let unreachable = try Self.record(program, ["--debuginfod", "http://127.0.0.1:\(try freePort())"])
-            #expect(unreachable.said.split(separator: "\n").filter { $0.contains("debug files are missing: libdebuginfod: ") }.count == 1, "\(unreachable.said)")
+            #expect(
+                unreachable.said.split(separator: "\n").filter { $0.contains("debug files are missing: libdebuginfod: ") }.count == 1, "\(unreachable.said)")
             #expect(unreachable.session.folded.contains("program+0x"))
         }
 
@@ -160,7 +163,8 @@ extension KernelTests {
             #expect(poll(&connection, 1, 20_000) == 1, "kiln asks the server")
             #expect(kiln.isRunning)
             // Nothing is attached while it waits for the server.
-            #expect(try Self.links(of: kiln.pid) == [])
+            let links = try Self.links(of: kiln.pid)
+            #expect(links == [])
             #expect(kiln.stop() == 0)
             #expect(kiln.errorText.contains("fetching was interrupted"), "\(kiln.errorText)")
             let session = try Session(directory: place + "/session", output: kiln.outputText)
