@@ -33,9 +33,9 @@ enum InlinedNaming {
             }
             print("\(name): \(wanted.count) addresses, \(frames) frames: kiln \(times.map { String(format: "%.3f", $0) }.joined(separator: " ")) s")
             if let names = ProcessInfo.processInfo.environment["KILN_BENCH_NAMES"] {
-                let symbolizer = try Symbolizer(pid: getpid(), sharing: SymbolStore(expandsInlined: true))
+                let symbolizer = try Symbolizer(pid: getpid(), sharing: SymbolStore(readsSource: true))
                 let lines = wanted.map { offset in
-                    let frames = symbolizer.frames(.instructionPointer(base + offset)).map { $0.foldedFrame(in: .user, demangling: false) }
+                    let frames = symbolizer.frames(.instructionPointer(base + offset)).map { $0.symbol.foldedFrame(in: .user, demangling: false) }
                     return (linked.address(ofFileOffset: offset).map { String($0, radix: 16) } ?? "") + " " + frames.joined(separator: ";")
                 }
                 try (lines.joined(separator: "\n") + "\n").write(toFile: names, atomically: true, encoding: .utf8)
