@@ -207,6 +207,28 @@ import Testing
         #expect(symbolizer.symbolize(frame) == .generated(name: "late", offset: 0))
     }
 
+    @Test func aReplacedFunctionIsStillKnownAsItWasBeforeTheComparison() throws {
+        let page = try Page { "\(String($0, radix: 16)) 40 early\n\(String($0 + 0x40, radix: 16)) 40 same\n" }
+        let symbolizer = try Symbolizer(pid: getpid())
+        let frame = FrameAddress.instructionPointer(page.address), same = FrameAddress.instructionPointer(page.address + 0x40)
+        let addresses: Set = [page.address, page.address + 0x40, page.address + 0x400]
+        #expect(symbolizer.hasNewGeneratedCode)
+        #expect(symbolizer.replacedGeneratedCode(at: addresses, number: 1).isEmpty)
+        #expect(!symbolizer.hasNewGeneratedCode)
+        for (number, name) in [(UInt64(2), "middle"), (5, "late")] {
+            let file = try #require(fopen(Self.path, "a"))
+            fputs("\(String(page.address, radix: 16)) 30 \(name)\n", file)
+            fclose(file)
+            #expect(symbolizer.hasNewGeneratedCode)
+            #expect(symbolizer.replacedGeneratedCode(at: addresses, number: number) == [page.address])
+        }
+        func name(before comparison: UInt64?) -> Symbol { symbolizer.symbolize(frame, before: comparison) }
+        #expect(name(before: 1) == .generated(name: "early", offset: 0) && name(before: 2) == .generated(name: "early", offset: 0))
+        #expect(name(before: 3) == .generated(name: "middle", offset: 0) && name(before: 5) == .generated(name: "middle", offset: 0))
+        #expect(name(before: 6) == .generated(name: "late", offset: 0) && name(before: nil) == .generated(name: "late", offset: 0))
+        #expect(symbolizer.symbolize(same, before: 2) == .generated(name: "same", offset: 0))
+    }
+
     @Test(.enabled(if: Tools.isRoot, "needs root to give a file away"))
     func anotherUsersMapIsNotBelieved() throws {
         let page = try Page { "\(String($0, radix: 16)) 40 planted\n" }
