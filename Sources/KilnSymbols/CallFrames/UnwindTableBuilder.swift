@@ -19,6 +19,9 @@ struct UnwindTableBuilder {
     /// Shorter gaps between functions are padding, which never executes; rows for them would double a table.
     private static let smallestGap: UInt64 = 16
 
+    /// In files with call frame information rows are derived for larger gaps only: each stock file has 200 bytes of the compiler's start-up code without.
+    private static let smallestDerivedGap: UInt64 = 256
+
     init(_ architecture: CallFrameArchitecture) {
         self.architecture = architecture
         encoder = UnwindRowEncoder(architecture: architecture)
@@ -53,21 +56,22 @@ struct UnwindTableBuilder {
         let order = Self.withoutDuplicates(Self.sorted(entries.functions, from: base), of: entries.functions)
         addRows(of: entries, in: order)
         if !derivable.isEmpty {
-            let gaps = Self.gaps(in: derivable, between: order.lazy.map { entries.functions[Int($0 & 0xffff_ffff)] })
-            insert(gaps.map { ($0, derive($0)) })
+            let smallest = order.isEmpty ? Self.smallestGap : Self.smallestDerivedGap
+            let gaps = Self.gaps(in: derivable, between: order.lazy.map { entries.functions[Int($0 & 0xffff_ffff)] }, smallest)
+            if !gaps.isEmpty { insert(gaps.map { ($0, derive($0)) }) }
         }
         if let outermost { end(in: outermost) }
     }
 
     /// The parts of code between functions, which are sorted by start. Padding is left out.
-    private static func gaps(in code: [Range<UInt64>], between functions: some Sequence<FunctionFrameEntry>) -> [Range<UInt64>] {
+    private static func gaps(in code: [Range<UInt64>], between functions: some Sequence<FunctionFrameEntry>, _ smallest: UInt64) -> [Range<UInt64>] {
         var gaps: [Range<UInt64>] = []
         var rest = code.sorted { $0.lowerBound < $1.lowerBound }[...]
         var covered: UInt64 = 0
         func close(before start: UInt64) {
             while let section = rest.first {
                 let from = max(section.lowerBound, covered), until = min(section.upperBound, start)
-                if until > from, until - from >= smallestGap { gaps.append(from..<until) }
+                if until > from, until - from >= smallest { gaps.append(from..<until) }
                 if section.upperBound > start { break }
                 rest.removeFirst()
             }
