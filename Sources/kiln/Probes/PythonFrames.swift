@@ -58,5 +58,5 @@ struct PythonFrames {
     /// What a Python with -X perf calls each function by, under its name.
     private static func isTrampoline(_ text: String) -> Bool { text.hasPrefix("py::") && text.hasSuffix("_[j]") }
 
-    static func isInterpreter(_ text: String) -> Bool { text.hasPrefix("_PyEval_EvalFrameDefault") }
+    static func isInterpreter(_ text: String) -> Bool { text.hasPrefix("_PyEval_EvalFrameDefault") && !text.hasSuffix("@plt") }
 }
