@@ -148,6 +148,24 @@ struct InlinedFunctionTests {
             "\(chains)")
     }
 
+    /// gcc puts the code of a lambda into its type, which lies in the function around it.
+    @Test(.enabled(if: Tools.cxx, "needs g++"), arguments: ["", "inline "])
+    func whatIsInlinedIntoLambdasIsFound(around: String) throws {
+        let workshop = try Workshop()
+        defer { workshop.remove() }
+        let source = """
+            volatile int sink;
+            __attribute__((always_inline)) static inline int deepest(int x) { for (int i = 0; i < x; i++) sink = x * 31 + i; return sink; }
+            template <typename Call> __attribute__((noinline)) int apply(Call call, int x) { sink = x; return call(x) + call(x + 1); }
+            static \(around)int around(int x) { return apply([x](int y) __attribute__((noinline)) { sink = y; return deepest(x + y) * 3; }, x); }
+            int physical(int x) { return around(x) + 1; }
+            """
+        let path = try workshop.compile(source, to: "lambda.so", extension: "cc", ["-O2", "-shared", "-fPIC", "-g", "-nostdlib"])
+        let functions = try listedSymbols(of: path, dynamic: false).filter { $0.isFunction && $0.size > 0 }
+        #expect(functions.contains { $0.name.contains("EUl") || $0.name.contains("ENKUl") })
+        #expect(try Self.compare(#require(try Self.inlined(path)), with: path, functions: functions).longest >= 1)
+    }
+
     @Test func aDebugFileTellsOfAStrippedLibrary() throws {
         let library = try StrippedLibrary(Self.chain, ["-O2"])
         defer { library.remove() }

@@ -3,14 +3,15 @@ final class DwarfUnit {
     /// Numbers of DWARF 5 section 7.5, and of GNU's extensions.
     enum Tag {
         static let compileUnit: UInt16 = 0x11, inlined: UInt16 = 0x1d, function: UInt16 = 0x2e, skeleton: UInt16 = 0x4a
-        /// Types. Where the entry behind a type's children is known (gcc), no function in it has code: methods have theirs outside.
+        /// Types. Where the entry behind a type's children is known (gcc), no function in it has code, because methods have theirs outside; but
+        /// those of types in functions, as lambdas, have theirs in the type.
         static let array: UInt16 = 0x01, classType: UInt16 = 0x02, enumeration: UInt16 = 0x04, structure: UInt16 = 0x13, functionType: UInt16 = 0x15
         static let union: UInt16 = 0x17
     }
 
     fileprivate enum Name {
         static let sibling: UInt16 = 0x01, name: UInt16 = 0x03, lowest: UInt16 = 0x11, highest: UInt16 = 0x12, directory: UInt16 = 0x1b
-        static let callFile: UInt16 = 0x58, callLine: UInt16 = 0x59
+        static let declaration: UInt16 = 0x3c, callFile: UInt16 = 0x58, callLine: UInt16 = 0x59
         static let origin: UInt16 = 0x31, specification: UInt16 = 0x47, ranges: UInt16 = 0x55, linkageName: UInt16 = 0x6e, linkageNameMIPS: UInt16 = 0x2007
         static let textOffsetsBase: UInt16 = 0x72, addressBase: UInt16 = 0x73, rangeListsBase: UInt16 = 0x74, splitFile: UInt16 = 0x76
         static let gnuSplitFile: UInt16 = 0x2130, gnuIdentity: UInt16 = 0x2131, gnuRangesBase: UInt16 = 0x2132, gnuAddressBase: UInt16 = 0x2133
@@ -145,17 +146,21 @@ final class DwarfUnit {
     }
 
     /// Where an entry's code is, and where the entry after its children begins, if it says so. Leads the reader behind the entry.
-    func codePlace(_ abbreviation: DwarfAbbreviations.Abbreviation, _ reader: inout DwarfReader) -> (place: CodePlace, next: UInt64?) {
-        var place = CodePlace(), next: UInt64?
+    func codePlace(
+        _ abbreviation: DwarfAbbreviations.Abbreviation, _ reader: inout DwarfReader
+    ) -> (place: CodePlace, next: UInt64?, isDeclaration: Bool) {
+        var place = CodePlace(), next: UInt64?, isDeclaration = false
         for attribute in abbreviations.attributes(of: abbreviation) {
             switch attribute.name {
             case Name.lowest, Name.highest, Name.ranges, Name.callFile, Name.callLine: place.take(attribute.name, reader.value(attribute.form, attribute.implicit, format))
             case Name.sibling:
                 if case .reference(let offset) = reader.value(attribute.form, attribute.implicit, format) { next = start &+ offset }
-            default: reader.skip(DwarfSkip(attribute.form, format), format)
+            default:
+                if attribute.name == Name.declaration { isDeclaration = true }
+                reader.skip(DwarfSkip(attribute.form, format), format)
             }
         }
-        return (place, next)
+        return (place, next, isDeclaration)
     }
 
     /// The linker name, which includes the scopes, the plain name, and the entry of which this one is a copy. `shared`: of the file that several share.
@@ -183,6 +188,8 @@ final class DwarfUnit {
     /// All functions that have code, with its addresses.
     func forEachFunction(_ body: (_ entry: UInt64, _ ranges: [Range<UInt64>]) -> Void) {
         guard let base = sections[.entries].baseAddress, var reader = sections.reader(.entries, at: firstEntry, to: end) else { return }
+        /// Where the last function with children ends.
+        var functionEnd: UInt64 = 0
         while !reader.isAtEnd {
             let offset = UInt64(reader.position - base)
             let code = reader.unsignedLEB()
@@ -190,11 +197,14 @@ final class DwarfUnit {
             guard let abbreviation = abbreviations.abbreviation(code) else { return }
             switch abbreviation.tag {
             case Tag.function, Tag.structure, Tag.classType, Tag.array, Tag.enumeration, Tag.functionType, Tag.union:
-                let (place, next) = codePlace(abbreviation, &reader)
-                let found = abbreviation.tag == Tag.function ? ranges(place) : []
-                if !found.isEmpty {
-                    body(offset, found)
-                } else if abbreviation.hasChildren, let next, next > UInt64(reader.position - base) {
+                let (place, next, isDeclaration) = codePlace(abbreviation, &reader)
+                guard abbreviation.tag != Tag.function || isDeclaration else {
+                    let found = ranges(place)
+                    if !found.isEmpty { body(offset, found) }
+                    if abbreviation.hasChildren { functionEnd = max(functionEnd, next ?? end) }
+                    continue
+                }
+                if abbreviation.hasChildren, offset >= functionEnd, let next, next > UInt64(reader.position - base) {
                     reader.skip(next - UInt64(reader.position - base))
                 }
             default: abbreviations.skip(abbreviation, &reader)
