@@ -297,7 +297,8 @@ public final class SymbolStore {
             throw SymbolFileError(file: name, problem: .replaced)
         }
         let file = MappedFile(
-            opened, identity, named: name, search: DebugFileSearch(process: tree, host: host, servers: servers), wantsSource: readsSource, wantsLines: readsLines)
+            opened, identity, named: name, search: DebugFileSearch(process: tree, host: host, servers: servers), wantsSource: readsSource,
+            wantsLines: readsLines)
         files[identity] = file
         return file
     }

@@ -17,7 +17,9 @@ import Testing
         let stripped = try GoFunctionTableTests.compile(workshop, to: "stripped", options + ["-ldflags=-s -w"])
         let debug = try #require(try InlinedFunctionTests.inlined(whole)), go = try #require(try Self.source(of: stripped))
         var names = 0, places = 0, inlined = 0, addresses = 0
-        let functions = try listedSymbols(of: whole, dynamic: false).filter { $0.isFunction && ["fmt.", "strconv.", "sort.", "main."].contains(where: $0.name.hasPrefix) }
+        let functions = try listedSymbols(of: whole, dynamic: false).filter {
+            $0.isFunction && ["fmt.", "strconv.", "sort.", "main."].contains(where: $0.name.hasPrefix)
+        }
         for function in functions {
             for address in stride(from: function.address, to: function.address + function.size, by: 8) {
                 guard let expected = debug.frames(at: address), let found = go.frames(at: address) else { continue }
@@ -51,7 +53,9 @@ import Testing
         for number in 0..<40 {
             var damaged = original
             for _ in 0..<(number % 2 == 0 ? 2 : 2000) {
-                let place = number % 2 == 0 ? table.prefix(72).randomElement(using: &random) : (Bool.random(using: &random) ? table : constants).randomElement(using: &random)
+                let place =
+                    number % 2 == 0
+                    ? table.prefix(72).randomElement(using: &random) : (Bool.random(using: &random) ? table : constants).randomElement(using: &random)
                 damaged[try #require(place)] = [0, 1, 0x7f, 0x80, 0xff][Int.random(in: 0..<5, using: &random)]
             }
             let source = GoSource(of: try ElfFile(image: damaged, named: "damaged"))

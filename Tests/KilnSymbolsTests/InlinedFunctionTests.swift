@@ -39,7 +39,8 @@ struct InlinedFunctionTests {
 
     /// Compares every second address of the functions with addr2line, `lines` also places; returns the longest chain and how many were compared.
     static func compare(
-        _ inlined: InlinedFunctions, with path: String, functions: [ListedSymbol], lines comparesLines: Bool = true, sourceLocation: SourceLocation = #_sourceLocation
+        _ inlined: InlinedFunctions, with path: String, functions: [ListedSymbol], lines comparesLines: Bool = true,
+        sourceLocation: SourceLocation = #_sourceLocation
     ) throws -> (longest: Int, addresses: Int) {
         let addresses = functions.flatMap { Array(stride(from: $0.address, to: $0.address + $0.size, by: 2)) }
         var text = ""
@@ -75,7 +76,8 @@ struct InlinedFunctionTests {
             #expect(inlined.names(at: address) == Array(chain.dropFirst()), "at \(String(address, radix: 16))", sourceLocation: sourceLocation)
             longest = max(longest, chain.count - 1)
             // addr2line writes ? or 0 where it knows no line.
-            let places = inlined.frames(at: address)?.places.map { $0?.text ?? "?" }, known = lines[address]?.map { $0.hasSuffix(":?") || $0.hasSuffix(":0") ? "?" : $0 }
+            let places = inlined.frames(at: address)?.places.map { $0?.text ?? "?" },
+                known = lines[address]?.map { $0.hasSuffix(":?") || $0.hasSuffix(":0") ? "?" : $0 }
             if places == known { sameLines += 1 }
         }
         if !comparesLines { return (longest, addresses.count) }

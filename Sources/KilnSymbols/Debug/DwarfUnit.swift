@@ -152,7 +152,8 @@ final class DwarfUnit {
         var place = CodePlace(), next: UInt64?, isDeclaration = false
         for attribute in abbreviations.attributes(of: abbreviation) {
             switch attribute.name {
-            case Name.lowest, Name.highest, Name.ranges, Name.callFile, Name.callLine: place.take(attribute.name, reader.value(attribute.form, attribute.implicit, format))
+            case Name.lowest, Name.highest, Name.ranges, Name.callFile, Name.callLine:
+                place.take(attribute.name, reader.value(attribute.form, attribute.implicit, format))
             case Name.sibling:
                 if case .reference(let offset) = reader.value(attribute.form, attribute.implicit, format) { next = start &+ offset }
             default:

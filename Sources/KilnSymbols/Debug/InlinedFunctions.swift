@@ -152,7 +152,10 @@ private struct InlinedTree {
             if abbreviation.tag == DwarfUnit.Tag.inlined, ranges.count < Self.mostRanges {
                 let place = unit.codePlace(abbreviation, &reader).place, own = unit.ranges(place)
                 node = nodes.count
-                nodes.append(Node(call: Call(entry: offset, file: place.callFile, line: place.callLine), ranges: ranges.count..<ranges.count + own.count, next: nodes.count + 1))
+                nodes.append(
+                    Node(
+                        call: Call(entry: offset, file: place.callFile, line: place.callLine), ranges: ranges.count..<ranges.count + own.count,
+                        next: nodes.count + 1))
                 ranges += own
             } else {
                 unit.abbreviations.skip(abbreviation, &reader)

@@ -10,7 +10,8 @@ final class GoSource {
 
     /// Nil if the file is no Go program.
     init?(of elf: borrowing ElfFile) {
-        guard let sections = try? elf.sections(), let found = try? elf.goTable(sections), let bytes = try? elf.content(of: found.section, as: ".gopclntab").pointee
+        guard let sections = try? elf.sections(), let found = try? elf.goTable(sections),
+            let bytes = try? elf.content(of: found.section, as: ".gopclntab").pointee
         else { return nil }
         table = OwnedBytes(UnsafeRawBufferPointer(start: bytes.d_buf, count: bytes.d_size))
         guard let functions = GoFunctionTable(table.bytes, text: found.text) else { return nil }

@@ -140,7 +140,9 @@ struct EventNames {
         do {
             found = try FunctionList(of: path).select(FunctionPatterns([name])).functions.first
         } catch { throw Failure("cannot read the functions of \(path): \(error).") }
-        guard let found else { throw Failure("\(path) has no function that begins at \(name.dropFirst(file.count + 1)): `kiln functions --list \(path)` lists them.") }
+        guard let found else {
+            throw Failure("\(path) has no function that begins at \(name.dropFirst(file.count + 1)): `kiln functions --list \(path)` lists them.")
+        }
         if let obstacle = found.obstacle { throw Failure("\(name) can't be probed: it \(obstacle).") }
         return found.offset
     }

@@ -42,7 +42,8 @@ struct FunctionSessionOptions: ParsableArguments {
     @Option(
         name: .customLong("max-cost"),
         help: ArgumentHelp(
-            "Count the functions whose probes cost most no longer, when probes take more than this share of the CPU time of the target (of the host, for sessions without processes of their own); 100: never.", valueName: "percent"))
+            "Count the functions whose probes cost most no longer, when probes take more than this share of the CPU time of the target (of the host, for sessions without processes of their own); 100: never.",
+            valueName: "percent"))
     var maxCost = 20.0
 
     func validate() throws {

@@ -25,12 +25,16 @@ struct SystemCallOptions: ParsableArguments {
         var chosen: Set<SystemCall>?
         for name in (calls + more).flatMap({ $0.split(separator: ",", omittingEmptySubsequences: false).map(String.init) }) {
             let matching = SystemCall.matching(name)
-            guard !matching.isEmpty else { throw ValidationError("no system call is named \(name.isEmpty ? "''" : name).\(near(name, SystemCall.named.map(\.name)))") }
+            guard !matching.isEmpty else {
+                throw ValidationError("no system call is named \(name.isEmpty ? "''" : name).\(near(name, SystemCall.named.map(\.name)))")
+            }
             chosen = (chosen ?? []).union(matching)
         }
         for name in classes.flatMap({ $0.split(separator: ",", omittingEmptySubsequences: false).map(String.init) }) {
             guard let found = SystemCallClass(rawValue: name) else {
-                throw ValidationError("no class of system calls is named \(name.isEmpty ? "''" : name): give \(SystemCallClass.allCases.map(\.rawValue).joined(separator: ", ")).")
+                throw ValidationError(
+                    "no class of system calls is named \(name.isEmpty ? "''" : name): give \(SystemCallClass.allCases.map(\.rawValue).joined(separator: ", "))."
+                )
             }
             chosen = (chosen ?? []).union(found.calls)
         }

@@ -74,7 +74,9 @@ final class SyscallTiming: Probe {
 
     func conclude(_ total: Snapshot) throws {
         guard servers == nil, total[SyscallTimes.self]?.calls.isEmpty != false else { return }
-        say("kiln: no system call was seen that was asked for: check that the processes run and are not idle, widen the filters, or observe longer (--duration).")
+        say(
+            "kiln: no system call was seen that was asked for: check that the processes run and are not idle, widen the filters, or observe longer (--duration)."
+        )
     }
 
     func detach() { probe = nil }

@@ -67,13 +67,15 @@ extension KernelTests {
             let directory = temporaryDirectory(), frames = directory + "/frames"
             defer { try? FileManager.default.removeItem(atPath: directory) }
             try #require(try Child("readelf", ["--debug-dump=frames", "/proc/\(server.pid)/exe"], output: frames).wait() == 0)
-            let starts = Set(try String(contentsOfFile: frames, encoding: .utf8).split(separator: "\n").filter { $0.contains(" FDE ") }.compactMap { line in
-                line.split(separator: " ").first { $0.hasPrefix("pc=") }.flatMap { UInt64($0.dropFirst(3).prefix { $0 != "." }, radix: 16) }
-            })
+            let starts = Set(
+                try String(contentsOfFile: frames, encoding: .utf8).split(separator: "\n").filter { $0.contains(" FDE ") }.compactMap { line in
+                    line.split(separator: " ").first { $0.hasPrefix("pc=") }.flatMap { UInt64($0.dropFirst(3).prefix { $0 != "." }, radix: 16) }
+                })
             #expect(starts.count > 1000)
-            let unnamed = Set(session.folded.split(whereSeparator: { ";\n".contains($0) }).compactMap { frame in
-                frame.hasPrefix("redis-server+0x") ? UInt64(frame.dropFirst("redis-server+0x".count).prefix { $0.isHexDigit }, radix: 16) : nil
-            })
+            let unnamed = Set(
+                session.folded.split(whereSeparator: { ";\n".contains($0) }).compactMap { frame in
+                    frame.hasPrefix("redis-server+0x") ? UInt64(frame.dropFirst("redis-server+0x".count).prefix { $0.isHexDigit }, radix: 16) : nil
+                })
             #expect(!unnamed.isEmpty && unnamed.isSubset(of: starts), "\(unnamed.subtracting(starts).map { String($0, radix: 16) }) begin no function")
             #expect(!session.folded.contains("redis-check-rdb"))
         }

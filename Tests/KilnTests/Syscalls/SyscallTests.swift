@@ -68,7 +68,8 @@ extension KernelTests {
             }
             #expect(compared > 25)
             let more = Set(session.calls.map { [$0.syscall, $0.abi].compactMap(\.self).joined(separator: " ") }).subtracting(known)
-            #expect(more.isSubset(of: ["futex", "munmap", "madvise", "pause", "exit", "exit_group", "syscall_4000"]) && more.contains("syscall_4000"), "\(more)")
+            #expect(
+                more.isSubset(of: ["futex", "munmap", "madvise", "pause", "exit", "exit_group", "syscall_4000"]) && more.contains("syscall_4000"), "\(more)")
         }
 
         @Test(.enabled(if: program("perf") != nil, "needs perf (linux-perf)")) func countsAreThoseOfPerfTrace() throws {
