@@ -461,13 +461,15 @@ static __always_inline void unwind_user_stack(struct kiln_stack *stack, struct u
 	if (mappings)
 		header = bpf_map_lookup_elem(mappings, &zero);
 	/* Nothing is remembered of a process whose mappings are not known. */
-	u->knows_process = header && header->count;
-	u->generation = u->knows_process ? header->generation : -1ULL;
-	u->changes = mappings_now(task, mm);
-	if (u->knows_process) {
+	u->knows_process = 0;
+	u->generation = -1ULL;
+	if (header && header->count) {
+		u->knows_process = 1;
+		u->generation = header->generation;
 		stack->reading = header->reading;
 		u->hash = mix(u->hash, header->layer);
 	}
+	u->changes = mappings_now(task, mm);
 	if ((regs->cs & 0xffff) == CODE_SEGMENT_32_BIT) {
 		stack->frames[stack->kernel_depth & (KILN_STACK_FRAMES - 1)] = u->pc;
 		u->hash = mix(u->hash, u->pc);
