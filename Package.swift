@@ -40,7 +40,9 @@ let package = Package(
         .target(name: "KilnModel", dependencies: ["KilnBPF", "RESP", "PrintableText"]),
         .target(
             name: "KilnSymbols",
-            dependencies: ["CElfutils", "CLzma", "CZstd", "CDemangle", "KilnBPF", "PrintableText", .product(name: "SystemPackage", package: "swift-system")]
+            dependencies: ["CElfutils", "CLzma", "CZstd", "CDemangle", "KilnBPF", "PrintableText", .product(name: "SystemPackage", package: "swift-system")],
+            // Without it, tests wait for unwind tables: they take thirty times as long.
+            swiftSettings: [.unsafeFlags(["-O"], .when(configuration: .debug))]
         ),
         .target(
             name: "KilnTargets",
