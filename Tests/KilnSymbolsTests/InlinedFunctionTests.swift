@@ -163,9 +163,10 @@ struct InlinedFunctionTests {
             int physical(int x) { return around(x) + 1; }
             """
         let path = try workshop.compile(source, to: "lambda.so", extension: "cc", ["-O2", "-shared", "-fPIC", "-g", "-nostdlib"])
-        let functions = try listedSymbols(of: path, dynamic: false).filter { $0.isFunction && $0.size > 0 }
-        #expect(functions.contains { $0.name.contains("EUl") || $0.name.contains("ENKUl") })
-        #expect(try Self.compare(#require(try Self.inlined(path)), with: path, functions: functions).longest >= 1)
+        // Not against addr2line of binutils, which calls what is inlined without a linkage name by the surrounding function's.
+        let lambda = try #require(try listedSymbols(of: path, dynamic: false).first { $0.name.hasPrefix("_ZZ") && $0.name.contains("_clE") })
+        let inlined = try #require(try Self.inlined(path))
+        #expect((lambda.address..<lambda.address + lambda.size).contains { inlined.names(at: $0) == ["deepest"] })
     }
 
     @Test func aDebugFileTellsOfAStrippedLibrary() throws {
