@@ -31,8 +31,13 @@ import Testing
         #expect(try library("/usr/bin/redis-server", "/usr/lib/libc.so.6") == .unknown)
     }
 
-    @Test func aRunningProgramThatUsesNoneHasNone() {
-        #expect(EncryptionLibrary(ofProcess: getpid()) == .unknown)
+    @Test func aRunningProgramThatUsesNoneHasNone() throws {
+        let program = Process()
+        program.executableURL = URL(fileURLWithPath: "/bin/sleep")
+        program.arguments = ["60"]
+        try program.run()
+        defer { program.terminate() }
+        #expect(EncryptionLibrary(ofProcess: program.processIdentifier) == .unknown)
     }
 
     @Test func functionsAreFoundWhereTheyAreMapped() throws {

@@ -72,7 +72,7 @@ extension KernelTests {
                 more.isSubset(of: ["futex", "munmap", "madvise", "pause", "exit", "exit_group", "syscall_4000"]) && more.contains("syscall_4000"), "\(more)")
         }
 
-        @Test(.enabled(if: program("perf") != nil, "needs perf (linux-perf)")) func countsAreThoseOfPerfTrace() throws {
+        @Test(.tags(.timing), .enabled(if: program("perf") != nil, "needs perf (linux-perf)")) func countsAreThoseOfPerfTrace() throws {
             let program = try CallingProgram()
             let session = try SyscallSession.run(["--"] + program.command, status: CallingProgram.status)
             let table = program.directory + "/perf"
