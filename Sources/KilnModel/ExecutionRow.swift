@@ -35,8 +35,8 @@ public struct ExecutionRow: Codable, Sendable, Equatable {
     public var signal: String?
     public var coreDumped: Bool?
     public var ranNs: UInt64?
-    /// For people: the path, and the arguments behind the program's own name. Not in JSON.
-    private var call = ""
+    /// The words of the program in bytes: text that was escaped for JSON is not escaped again for people. Nil in a row that was read from JSON.
+    private var words: ProgramWords?
 
     enum CodingKeys: String, CodingKey {
         case time, pid, tid, ppid, uid, user, comm, file, interpreter, arguments, escaped, cut, unreadable, error, end, signal
@@ -75,7 +75,7 @@ public struct ExecutionRow: Codable, Sendable, Equatable {
         argumentsMissing = program.argumentCount.map { max(0, $0 - program.arguments.count) }
         let captured = program.arguments.reduce(0) { $0 + UInt64($1.count) + 1 } - (cut ? 1 : 0)
         argumentBytesMissing = program.argumentBytes.map { $0 > captured ? $0 - captured : 0 }
-        call = shownCall(of: program)
+        words = ProgramWords(file: program.file, interpreter: program.interpreter, arguments: given)
         guard program.error == 0 else {
             error = errnoName(Int(program.error))
             return
@@ -95,6 +95,16 @@ public struct ExecutionRow: Codable, Sendable, Equatable {
         case .unknown: end = "unknown"
         }
     }
+}
+
+private struct ProgramWords: Equatable {
+    let file: [UInt8]?
+    let interpreter: [UInt8]?
+    let arguments: [[UInt8]]
+}
+
+extension String {
+    fileprivate var bytes: [UInt8] { Array(utf8) }
 }
 
 /// Bytes that are no text in a form that is.
@@ -120,17 +130,17 @@ extension ExecutionRow {
         return "\(who) \(names): \(call)" + (outcome.isEmpty ? "" : " | \(outcome)")
     }
 
-    /// From the bytes, so that what is no text is escaped once. The program's own name is shown where it is another one.
-    private func shownCall(of program: ExecutedProgram) -> String {
-        let arguments = program.argumentsOfScript
-        var words: [String] = [program.file.map { shownText($0) } ?? "(path not readable)"]
-        if let own = arguments.first, let file = program.file, own != file, own[...] != file.split(separator: UInt8(ascii: "/")).last {
-            words.append("(as \(shownText(own)))")
+    /// The path, and the arguments behind the program's own name, which is shown where it is another one.
+    private var call: String {
+        let words = words ?? ProgramWords(file: file?.bytes, interpreter: interpreter?.bytes, arguments: arguments.map(\.bytes))
+        var shown: [String] = [words.file.map { shownText($0) } ?? "(path not readable)"]
+        if let own = words.arguments.first, let file = words.file, own != file, own[...] != file.split(separator: UInt8(ascii: "/")).last {
+            shown.append("(as \(shownText(own)))")
         }
-        words += arguments.dropFirst().map { shownText($0) }
-        if let missing { words.append(missing) }
-        if let interpreter = program.interpreter { words.append("(run by \(shownText(interpreter)))") }
-        return words.joined(separator: " ")
+        shown += words.arguments.dropFirst().map { shownText($0) }
+        if let missing { shown.append(missing) }
+        if let interpreter = words.interpreter { shown.append("(run by \(shownText(interpreter)))") }
+        return shown.joined(separator: " ")
     }
 
     private var missing: String? {
