@@ -28,13 +28,13 @@ struct InlinedFunctionTests {
         }
         """
 
-    static func inlined(_ path: String, shared: String? = nil) throws -> InlinedFunctions? {
+    static func inlined(_ path: String, shared: String? = nil, lines: Bool = true) throws -> InlinedFunctions? {
         func open(_ path: String) throws -> DebugFile {
             let file = try OpenFile(at: FileDescriptor(rawValue: AT_FDCWD), path)
             return try DebugFile(file, at: path, named: path)
         }
         let search = DebugFileSearch(process: nil, host: try FileTree.host()), sharedFile = try shared.map(open)
-        return try InlinedFunctions(try open(path), shared: sharedFile, split: SplitFiles(search, of: [path]), lines: true)
+        return try InlinedFunctions(try open(path), shared: sharedFile, split: SplitFiles(search, of: [path]), lines: lines)
     }
 
     /// Compares every second address of the functions with addr2line, `lines` also places; returns the longest chain and how many were compared.
@@ -255,7 +255,8 @@ struct InlinedFunctionTests {
             }
             let copy = workshop.path("damaged.so")
             try damaged.write(to: URL(fileURLWithPath: copy))
-            let inlined = try? Self.inlined(copy)
+            // Lines are read by libdw, which is not what is tested here.
+            let inlined = try? Self.inlined(copy, lines: false)
             let names = functions.flatMap { function in
                 stride(from: function.address, to: function.address + function.size, by: 8).flatMap { inlined?.names(at: $0) ?? [] }
             }

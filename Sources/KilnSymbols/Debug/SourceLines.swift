@@ -7,9 +7,14 @@ final class SourceLines {
     private let elf: ElfFile
     private let file: DebugFile
 
-    /// Nil if the file has no lines.
+    /// Nil if the file has no lines, or strings that don't end, which libdw (0.188) reads beyond their section.
     init?(of file: DebugFile) {
-        guard let elf = try? ElfFile(reading: file.descriptor, named: file.elf.name), let dwarf = elf.beginDebugInformation() else { return nil }
+        guard let elf = try? ElfFile(reading: file.descriptor, named: file.elf.name), let sections = try? elf.sections() else { return nil }
+        for section in sections where [".debug_line_str", ".debug_str"].contains(elf.name(of: section)) {
+            let isCompressed = section.header.sh_flags & UInt64(SHF_COMPRESSED) != 0
+            guard isCompressed || elf.bytes(at: section.header.sh_offset, count: section.header.sh_size)?.last == 0 else { return nil }
+        }
+        guard let dwarf = elf.beginDebugInformation() else { return nil }
         self.dwarf = dwarf
         self.elf = elf
         self.file = file
