@@ -179,18 +179,18 @@ public struct StackTable: Sendable {
 
     public init() {}
 
-    /// The frames of the stacks of a process.
-    public func frames(ofProcess process: Int) -> [StackFrames] { frames.filter { $0.key.process == process }.map(\.value) }
+    /// The frames of all stacks, by process.
+    public var framesByProcess: [Int: [StackFrames]] { Dictionary(grouping: frames) { $0.key.process }.mapValues { $0.map(\.value) } }
 
     /// Lets the weights so far of some stacks be those of stacks of their own, whose frames have the names from before a comparison.
     /// `isMeant`: gets the number of a process and frames.
     public mutating func settle(before comparison: UInt64, _ isMeant: (Int, StackFrames) -> Bool) {
         let meant = Set(frames.filter { isMeant($0.key.process, $0.value) }.keys)
         for (key, weight) in weights where weight != 0 && meant.contains(Stack(hash: key.hash, process: key.process)) {
-            settledWeights[key, default: []].append((comparison, weight))
+            if weight != settledWeights[key]?.last?.weight ?? 0 { settledWeights[key, default: []].append((comparison, weight)) }
         }
         for (key, times) in waits where meant.contains(Stack(hash: key.hash, process: key.process)) {
-            settledWaits[key, default: []].append((comparison, times))
+            if times != settledWaits[key]?.last?.times ?? WaitTimes() { settledWaits[key, default: []].append((comparison, times)) }
         }
     }
 

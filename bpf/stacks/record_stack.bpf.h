@@ -65,12 +65,12 @@ struct {
 static __always_inline void take_kernel_stack(struct kiln_stack *stack, long bytes)
 {
 	__u32 depth = bytes > 0 ? bytes / sizeof stack->frames[0] : 0, i;
-	__u64 hash = mix(0, depth);
+	__u64 hash = kiln_mix(0, depth);
 
 	for (i = 0; i < KILN_KERNEL_DEPTH; i++) {
 		if (i >= depth)
 			break;
-		hash = mix(hash, stack->frames[i]);
+		hash = kiln_mix(hash, stack->frames[i]);
 	}
 	stack->kernel_depth = depth;
 	stack->key.hash = hash;
@@ -83,7 +83,7 @@ static __always_inline void take_thread_name(struct kiln_stack *stack, struct ta
 		return;
 	stack->thread[0] = stack->thread[1] = 0;
 	bpf_probe_read_kernel_str(stack->thread, sizeof stack->thread, task->comm);
-	stack->key.hash = mix(mix(stack->key.hash, stack->thread[0]), stack->thread[1]);
+	stack->key.hash = kiln_mix(kiln_mix(stack->key.hash, stack->thread[0]), stack->thread[1]);
 }
 
 /* Whether its process began less than two seconds ago. */

@@ -82,9 +82,12 @@ final class StackFolding {
     /// Looks for functions of just-in-time compilers that others have replaced since the last comparison: which stacks go through one, by process
     /// and frames. Nil: none does.
     func replacedCode(in table: StackTable, comparison: UInt64) -> ((Int, StackFrames) -> Bool)? {
+        let changed = symbolizers.filter(\.value.hasNewGeneratedCode)
+        if changed.isEmpty { return nil }
         var replaced: [Int: Set<UInt64>] = [:]
-        for (process, symbolizer) in symbolizers where symbolizer.hasNewGeneratedCode {
-            let addresses = Set(table.frames(ofProcess: process).flatMap { located($0.user, interrupted: $0.interrupted).map(\.lookupAddress) })
+        let frames = table.framesByProcess
+        for (process, symbolizer) in changed {
+            let addresses = Set((frames[process] ?? []).flatMap { located($0.user, interrupted: $0.interrupted).map(\.lookupAddress) })
             let here = symbolizer.replacedGeneratedCode(at: addresses, number: comparison)
             if !here.isEmpty { replaced[process] = here }
         }
@@ -204,7 +207,8 @@ final class StackFolding {
         let unknown: [String] = interpreted.sorted().compactMap { process in
             guard let symbolizer = symbolizers[process], symbolizer.python == nil, let version = symbolizer.pythonVersion else { return nil }
             let help = version >= 12 ? "start it with -X perf" : "its functions have no names"
-            return "pid \(symbolizer.pid) (Python 3.\(version)): kiln reads the frames of CPython 3.11 to 3.13; \(help)."
+            let reason = (11...13).contains(version) ? "its interpreter could not be read" : "kiln reads the frames of CPython 3.11 to 3.13"
+            return "pid \(symbolizer.pid) (Python 3.\(version)): \(reason); \(help)."
         }
         return generated + unknown
     }

@@ -161,7 +161,7 @@ final class StackSampling: Probe {
     func conclude(_ total: Snapshot) throws {
         let requests = folding.requests
         for line in requests.prefix(Self.mostRequests) { say("kiln: \(line)") }
-        if requests.count > Self.mostRequests { say("kiln: \(requests.count - Self.mostRequests) more processes have generated code without names.") }
+        if requests.count > Self.mostRequests { say("kiln: \(requests.count - Self.mostRequests) more processes have functions without names.") }
         guard empty != .fine else { return }
         let samples = (total.samples + total.otherSamples).reduce(0) { $0 &+ $1.recorded }
         let counts = total[EventCounts.self]?.events ?? []

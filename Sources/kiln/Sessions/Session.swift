@@ -40,6 +40,8 @@ final class Session {
         var command: ChildCommand?
         /// Phrases for the announcement, in addition to those of the probes.
         var details: [String] = []
+        /// Lines that are said when the session has begun.
+        var remarks: [String] = []
         /// `--bpf-statistics`.
         var keepsRunStatistics = false
         var costLimit: CostLimit?
