@@ -94,6 +94,8 @@ final class HeldStacks {
         let key: StackTable.Key
         let times: kiln_wait_times
         let isKept: Bool
+        /// What it is for is known, and the latency of its call, as far as it will be.
+        let isDecided: Bool
 
         /// So many it stands for.
         var count: UInt64 { times.waits &+ times.earlier_waits }
@@ -113,9 +115,9 @@ final class HeldStacks {
     /// No stack is taken any more.
     func freeze() { frozen = frozen ?? (try? read()) }
 
-    /// Calls `body` with each one that is kept, and its label.
-    func forEachKept(_ body: (StackTable.Key, kiln_wait_times) -> Void) throws(KernelError) {
-        for held in try all() where held.isKept { body(held.key, held.times) }
+    /// Calls `body` with each one that is kept, and its label. `decided`: only those of which everything is known.
+    func forEachKept(decided: Bool = false, _ body: (StackTable.Key, kiln_wait_times) -> Void) throws(KernelError) {
+        for held in try all() where held.isKept && (held.isDecided || !decided || frozen != nil) { body(held.key, held.times) }
     }
 
     /// Calls `body` with those that are not, whose calls were not asked for, or not answered, and how many.
@@ -135,7 +137,8 @@ final class HeldStacks {
             for stack in UnsafeBufferPointer(start: stacks, count: Int(KILN_HELD_STACKS)) {
                 guard stack.state > KILN_HELD_TAKEN.rawValue, var key = StackTable.Key(stack.key) else { continue }
                 key.label |= Int(stack.work.finalLabel)
-                all.append(Held(key: key, times: stack.times, isKept: !isJudged || stack.state == KILN_HELD_KEPT.rawValue))
+                let isDecided = stack.state == KILN_HELD_KEPT.rawValue
+                all.append(Held(key: key, times: stack.times, isKept: !isJudged || isDecided, isDecided: isDecided))
             }
         }
         return all
@@ -146,7 +149,7 @@ extension kiln_known_work {
     /// The label of a stack that nothing decides any more.
     var finalLabel: UInt16 {
         label != 0 || slot >= UInt32(KILN_WORK_SLOTS)
-            ? label
+            ? kiln_kept_label(label)
             : UInt16(KILN_ACTIVITY_UNKNOWN.rawValue) << UInt16(KILN_LABEL_ACTIVITY_SHIFT) | UInt16(KILN_UNKNOWN_EDGE.rawValue) << UInt16(KILN_LABEL_ROW_SHIFT)
     }
 }

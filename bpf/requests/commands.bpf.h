@@ -79,11 +79,13 @@ __noinline int work_sends(struct connection *x, __u32 label, __u64 received_ns, 
 		event.label = call_label(x, KILN_ACTIVITY_REPLY, r->answered_row & KILN_LABEL_SEVERAL);
 		event.received_ns = r->answered_received_ns;
 	}
-	if (work_options.judged) {
+	if (r->batches_answered) {
 		w->verdict = 0;
 		pass_verdicts(x, w, slot);
-		if (w->verdict && w->judged_ns >= event.received_ns)
+		if (w->verdict && w->judged_ns >= event.received_ns) {
 			event.verdict = w->verdict;
+			event.band = w->band;
+		}
 	}
 	work_goes_on(w, slot, &event, 0, now);
 	return 0;
@@ -99,8 +101,7 @@ static __always_inline void connection_sends(
 
 	if (work_options.followed) {
 		label = label_of_send(x);
-		if (work_options.judged || x->waiting == WAITING_PIPELINE)
-			r = bpf_map_lookup_elem(&response_readers, &zero);
+		r = bpf_map_lookup_elem(&response_readers, &zero);
 	}
 	if (r) {
 		r->answered_row = KILN_LABEL_SEVERAL;

@@ -17,7 +17,7 @@ struct work_event {
 	__u32 label; /* of the call itself, and of what came before it and was not known */
 	__u16 call;
 	__u16 verdict; /* on the call that a send has answered, plus 1; 0: it is not answered yet */
-	__u32 reserved;
+	__u32 band;    /* of its latency */
 };
 
 struct decision {
@@ -29,11 +29,12 @@ struct decision {
 	__u32 reserved;
 };
 
-/* Gives a held stack the verdict on its call. */
-static __always_inline void decide_fate(struct kiln_held_stack *stack, struct kiln_work *w, __u32 verdict)
+/* Gives a held stack the verdict on its call, and the band of the call's latency. */
+static __always_inline void decide_fate(struct kiln_held_stack *stack, struct kiln_work *w, __u32 verdict, __u32 band)
 {
 	if (verdict != KILN_VERDICT_LEFT_OUT)
 		stack->work.label |= verdict << KILN_LABEL_VERDICT_SHIFT;
+	stack->key.band = band;
 	move_on(stack, w, KILN_HELD_DECIDED, verdict == KILN_VERDICT_LEFT_OUT ? KILN_HELD_DROPPED : KILN_HELD_KEPT);
 }
 
@@ -58,12 +59,10 @@ static long decide_stack(__u32 index, struct decision *by)
 		known->label = KILN_LABEL(KILN_ACTIVITY_LOOP, 0);
 	}
 	__sync_val_compare_and_swap(&stack->state, KILN_HELD_UNDECIDED, KILN_HELD_DECIDED);
-	if (!work_options.judged)
-		return 0;
 	if (!is_of_call(known->label))
-		move_on(stack, by->thread, KILN_HELD_DECIDED, KILN_HELD_DROPPED);
+		move_on(stack, by->thread, KILN_HELD_DECIDED, fate_without_call());
 	else if (event->verdict && known->connection == event->connection && known->received_ns <= event->received_ns)
-		decide_fate(stack, by->thread, event->verdict - 1);
+		decide_fate(stack, by->thread, event->verdict - 1, event->band);
 	else
 		__sync_fetch_and_or(&by->thread->held_for, kiln_held_bit(known->connection));
 	return 0;

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: (GPL-2.0-only OR BSD-2-Clause) */
-/* Where only some calls' stacks are kept: when their replies have been handed over, calls are counted by their verdicts, and the stacks that
- * are held for them get theirs. Both are apart, because there is no stack left for the second where replies are matched. */
+/* When a call's reply has been handed over, the stacks that are held for it get the band of its latency. Where only some calls' stacks are kept they also
+ * get the verdict, and calls are counted by their verdicts. Stacks are decided apart from that, because there is no room left on the BPF stack where
+ * replies are matched. */
 #ifndef KILN_JUDGING_BPF_H
 #define KILN_JUDGING_BPF_H
 
@@ -33,7 +34,8 @@ __noinline int note_answered(struct connection *x, struct response_reader *r, __
 	if (!x || !r)
 		return 0;
 	verdict = verdict_on(x, row, received_ns, count & ARE_ERRORS);
-	count_judged(row, verdict, count & ~ARE_ERRORS, x->sent_ns - received_ns, r->blocked_ns);
+	if (work_options.judged)
+		count_judged(row, verdict, count & ~ARE_ERRORS, x->sent_ns - received_ns, r->blocked_ns);
 	r->blocked_ns = 0;
 	/* Of a receive's calls the first one says what becomes of the stacks. */
 	at = r->batches_answered;
@@ -47,6 +49,7 @@ __noinline int note_answered(struct connection *x, struct response_reader *r, __
 	batch = &r->batches[at & (ANSWERED_BATCHES - 1)];
 	batch->received_ns = received_ns;
 	batch->row = row;
+	batch->band = band_of_call(x, row, received_ns);
 	batch->verdict = verdict == KILN_VERDICT_FAST && !work_options.keeps_fast ? KILN_VERDICT_LEFT_OUT : verdict;
 	return 0;
 }
@@ -71,8 +74,10 @@ static long judge_stack(__u32 index, struct judging *judging)
 		return 0;
 	/* Replies come in the order of the requests. What was received before is the beginning of this request, or of one that was judged. */
 	row = stack->work.label >> KILN_LABEL_ROW_SHIFT & (KILN_LABEL_ROWS - 1);
-	decide_fate(stack, judging->thread,
-		stack->work.received_ns == batch->received_ns || row == batch->row ? batch->verdict : KILN_VERDICT_LEFT_OUT);
+	if (stack->work.received_ns == batch->received_ns || row == batch->row)
+		decide_fate(stack, judging->thread, batch->verdict, batch->band);
+	else
+		decide_fate(stack, judging->thread, work_options.judged ? KILN_VERDICT_LEFT_OUT : KILN_VERDICT_NONE, KILN_BAND_UNKNOWN);
 	return 0;
 }
 
@@ -116,6 +121,7 @@ static long pass_verdict(__u32 index, struct passing *passing)
 	if (passing->slot != x->process)
 		judge_stacks(x, batch, passing->slot);
 	passing->thread->verdict = batch->verdict + 1;
+	passing->thread->band = batch->band;
 	passing->thread->judged_ns = batch->received_ns;
 	return 0;
 }
@@ -132,19 +138,47 @@ __noinline int pass_verdicts(struct connection *x, struct kiln_work *w, __u32 sl
 	return 0;
 }
 
+/* Whether held stacks of a process wait for a reply: its main thread's, or those of the current one. As a rule there are none, and replies need not
+ * be noted. */
+__noinline int replies_are_awaited(struct connection *x)
+{
+	const struct kiln_work *w;
+	__u32 slot;
+	bool known;
+
+	if (!x)
+		return 0;
+	slot = x->process;
+	w = bpf_map_lookup_elem(&work, &slot);
+	if (w && w->held)
+		return 1;
+	if (!control.work_slots_taken)
+		return 0;
+	slot = slot_of(bpf_get_current_task_btf(), x->process, &known);
+	w = bpf_map_lookup_elem(&work, &slot);
+	return w && w->held;
+}
+
+/* Whether answered calls have to be noted. */
+static __always_inline bool calls_are_judged(struct connection *x)
+{
+	return !CLIENT_SIDE && work_options.followed && (work_options.judged || replies_are_awaited(x));
+}
+
 static __always_inline void judge_calls(
 	struct connection *x, struct response_reader *r, __u32 row, __u32 count, __u64 received_ns, bool are_errors)
 {
-	if (!CLIENT_SIDE && work_options.judged)
+	if (calls_are_judged(x))
 		note_answered(x, r, row, count | (are_errors ? ARE_ERRORS : 0), received_ns);
 }
 
-/* The reader of this CPU; NULL where calls are not judged. */
-static __always_inline struct response_reader *judging_reader(void)
+/* A single call has been answered by a send that was not read. */
+static __always_inline void judge_only_call(struct connection *x)
 {
 	__u32 zero = 0;
 
-	return !CLIENT_SIDE && work_options.judged ? bpf_map_lookup_elem(&response_readers, &zero) : NULL;
+	if (calls_are_judged(x))
+		note_answered(x, bpf_map_lookup_elem(&response_readers, &zero), command_in_flight(x), 1, x->received_ns);
 }
 
 #endif

@@ -147,28 +147,30 @@ final class StackFolding {
             return stack + kernel
         }
         func add(
-            _ process: Int, _ frames: StackFrames, _ work: Work = Work(.unlabelled), above: [String] = [], _ weights: [(state: WaitState?, weight: UInt64)]
+            _ key: StackTable.Key, _ frames: StackFrames, _ work: Work = Work(.unlabelled), above: [String] = [],
+            _ weights: [(state: WaitState?, weight: UInt64)]
         ) {
+            let process = key.process
             guard let root = root(process), let uses = weights.map(\.weight).max() else { return }
             let bottom = ([root] + (frames.thread.map { [$0] } ?? [])).map(foldedSafe).joined(separator: ";")
             let text = (stack(process, frames, uses) + above).joined(separator: ";")
-            named += weights.map { NamedStack(process: process, root: bottom, work: work, state: $0.state, frames: text, weight: $0.weight) }
+            named += weights.map { NamedStack(process: process, root: bottom, work: work, state: $0.state, frames: text, weight: $0.weight, key: key) }
         }
         switch kind {
         case .onCPU, .event:
-            for (process, frames, work, samples) in table.stacks(of: kind) { add(process, frames, work, [(nil, samples)]) }
+            for (key, frames, work, samples) in table.stacks(of: kind) { add(key, frames, work, [(nil, samples)]) }
         case .offCPU:
-            for (process, frames, isIdle, work, times) in table.waitingStacks {
+            for (key, frames, work, times) in table.waitingStacks {
                 // What was woken from a multiplexer has work.
-                let shown = times.times.filter { withIdle || !isIdle || $0.key != .sleeping }
-                add(process, frames, work, shown.sorted { $0.key.rawValue < $1.key.rawValue }.map { ($0.key, $0.value.count) })
+                let shown = times.times.filter { withIdle || !key.isIdle || $0.key != .sleeping }
+                add(key, frames, work, shown.sorted { $0.key.rawValue < $1.key.rawValue }.map { ($0.key, $0.value.count) })
             }
         case .waker:
-            for wake in table.wakes where withIdle || !wake.isIdle {
+            for wake in table.wakes where withIdle || !wake.key.isIdle {
                 let waker = stack(wake.waker, wake.wakerFrames, wake.time.count)
                 let by = wakerName(wake.waker, waker, table, root)
                 add(
-                    wake.process, wake.frames,
+                    wake.key, wake.frames,
                     above: ["(woken by)"] + waker.reversed() + (wake.wakerFrames.thread.map { [foldedSafe($0)] } ?? []) + [foldedSafe(by)],
                     [(nil, wake.time.count)]
                 )

@@ -21,6 +21,10 @@ final class StackSampling: Probe {
     /// Several processes are one target of the session.
     private let asOne: Bool
     private let empty: Empty
+    /// The time between intervals of samples.jsonl; nil: they are those of the session.
+    private let sampleInterval: Nanoseconds?
+    /// When the last of them ended, and when the next one is due.
+    private var sampledUntil = Nanoseconds.zero, sampleDue = Nanoseconds.zero
     private var targetCPU = Nanoseconds.zero
     private var frequency: Int
     private var expected: [ExpectedSamples]
@@ -28,6 +32,7 @@ final class StackSampling: Probe {
     /// Comparisons of generated code so far, and when the next one is due.
     private var comparisons: UInt64 = 0
     private var comparisonDue = Nanoseconds.zero
+    private var isStopped = false
     private(set) var details: [String] = []
 
     /// A session at or below this frequency sheds no more samples: 20 a second take 0.05 % of a core.
@@ -46,11 +51,14 @@ final class StackSampling: Probe {
     ///   - asOne: The processes are one target of the session.
     ///   - work, turns: Shared with the probe of requests: stacks have labels.
     ///   - empty: What a session is that recorded nothing.
+    ///   - sampleInterval: The time between intervals of samples.jsonl, or more if reading the stacks would take more than a fiftieth of a core; nil: they
+    ///     are those of the session.
     init(
         of members: Members, _ options: SamplingOptions, folding: StackFolding, known: @escaping () -> [CodeMapping] = { [] },
         events: [Event] = [], leavingOut leftOut: @escaping () -> [String: Set<UInt64>] = { [:] }, descendants: (() -> [Int32])? = nil,
-        asOne: Bool = false, work: WorkMaps? = nil, turns: Turns? = nil, empty: Empty = .fine
+        asOne: Bool = false, work: WorkMaps? = nil, turns: Turns? = nil, empty: Empty = .fine, sampleInterval: Nanoseconds? = nil
     ) {
+        self.sampleInterval = sampleInterval
         self.members = members
         self.options = options
         self.folding = folding
@@ -81,7 +89,9 @@ final class StackSampling: Probe {
         if options.offCPU { details.append(options.wakers ? "off-CPU time and wakers" : "off-CPU time") }
         details += at.map(\.recorded.name)
         if descendants != nil { details.insert("with \(started) running descendants", at: 0) }
-        return MonotonicClock.now()
+        sampledUntil = MonotonicClock.now()
+        if let sampleInterval { sampleDue = sampledUntil + sampleInterval }
+        return sampledUntil
     }
 
     var attention: Int32? { probe?.attention() }
@@ -92,7 +102,19 @@ final class StackSampling: Probe {
         try probe?.follow(folding.code(of:))
         learnPython()
         if MonotonicClock.now() >= comparisonDue { try compareGeneratedCode() }
+        if let sampleInterval, MonotonicClock.now() >= sampleDue { try closeInterval(sampleInterval) }
         return false
+    }
+
+    private func closeInterval(_ every: Nanoseconds) throws {
+        let now = MonotonicClock.now()
+        try probe?.closeInterval((WallTime().rfc3339, now - sampledUntil))
+        sampledUntil = now
+        sampleDue = now + max(every, Nanoseconds((MonotonicClock.now() - now).count * 50))
+    }
+
+    func intervalEnds(at time: WallTime, length: Nanoseconds) throws {
+        if sampleInterval == nil { try probe?.closeInterval((time.rfc3339, length)) }
     }
 
     /// A compiler's map tells what lies where now. What was sampled before keeps its names.
@@ -125,6 +147,7 @@ final class StackSampling: Probe {
 
     func stacks() throws -> StackTable? {
         try compareGeneratedCode()
+        if isStopped { try probe?.closeInterval(nil) }
         var table = try probe?.stacks()
         learnPython()
         // What holds up a call's reply belongs into the graph of the slow ones.
@@ -150,7 +173,10 @@ final class StackSampling: Probe {
         return "\(frequency) samples a second instead of \(former)"
     }
 
-    func stop() { probe?.stop() }
+    func stop() {
+        probe?.stop()
+        isStopped = true
+    }
 
     /// Takes no more stacks at events.
     func detachEvents() { probe?.detachEvents() }

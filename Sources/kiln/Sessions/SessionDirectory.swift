@@ -89,9 +89,12 @@ final class SessionDirectory {
         }
     }
 
+    /// The file of `SampleRecords`.
+    static let samples = "samples.jsonl"
+
     /// The first files in the list of those that were written; events have others.
     private static let first =
-        ["session.json", "commands.jsonl", "syscalls.jsonl"]
+        ["session.json", "commands.jsonl", "syscalls.jsonl", samples]
         + [StackFiles.onCPU, .offCPU, .wakers].flatMap { [$0.folded, $0.byCommand, $0.picture].compactMap(\.self) }
 
     private var files: [String] { Self.first + written.subtracting(Self.first).sorted() }
