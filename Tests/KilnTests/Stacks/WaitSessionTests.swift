@@ -139,9 +139,10 @@ extension KernelTests {
             guard let own = Double(done) else { try Test.cancel("REFUSED by this host: O_DIRECT in \(program.directory): \(done)") }
             func time(_ state: String) -> Double { Double(stacks.samples(through: state, "main", "in_disk")) }
             let disk = time("(uninterruptible)"), queued = time("(runnable)"), all = disk + queued + time("(sleeping)")
-            // Reads take some 50 us: a tolerance of that would let everything pass. Time that a hypervisor takes is no CPU time of the thread, and no wait.
-            let tolerance = own * 0.02 + 2003 * 10_000
-            #expect((own - tolerance - stolen...own + tolerance).contains(all), "\(all) of \(own), \(stolen) stolen")
+            // Reads take some 50 us: a tolerance of that would let everything pass. Time that a hypervisor takes is no CPU time of the thread, and no wait. A
+            // thread's CPU clock may begin when it is woken, before it gets its CPU: rq_clock_skip_update() in kernel/sched/core.c.
+            let tolerance = own * 0.02 + 2003 * 5_000
+            #expect(disk <= own + tolerance && all >= own - tolerance - stolen, "\(disk) and \(queued) of \(own), \(stolen) stolen")
             // The rest is for the run queue, which other programs fill.
             #expect(disk > (own - stolen) / 5 && time("(sleeping)") == 0, "\(disk) of \(own), \(queued) in the run queue")
             #expect(record.otherLosses.isEmpty)
