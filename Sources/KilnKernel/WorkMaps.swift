@@ -101,7 +101,7 @@ final class HeldStacks {
         var count: UInt64 { times.waits &+ times.earlier_waits }
     }
 
-    private let map: BPFMap
+    private let map, work: BPFMap
     /// Only stacks of calls that were answered, and are to be kept.
     private let isJudged: Bool
     /// Those of the session's end: requests that are answered later change nothing.
@@ -109,6 +109,7 @@ final class HeldStacks {
 
     init(_ object: borrowing BPFObject, _ work: WorkMaps) throws(KernelError) {
         map = try object.map("held_stacks")
+        self.work = try object.map("work")
         isJudged = !work.selection.keepsAll
     }
 
@@ -131,10 +132,15 @@ final class HeldStacks {
     }
 
     private func read() throws(KernelError) -> [Held] {
-        var all: [Held] = []
-        try map.forEachEntry(key: UInt32.self, value: kiln_held_stacks.self) { _, held in
-            let stacks = UnsafeRawPointer(held).assumingMemoryBound(to: kiln_held_stack.self)
-            for stack in UnsafeBufferPointer(start: stacks, count: Int(KILN_HELD_STACKS)) {
+        var all: [Held] = [], ends: [UInt32: Int] = [:]
+        // A slot has 90 KB, and few have any stack.
+        try work.forEachEntry(key: UInt32.self, value: kiln_work.self) { slot, work in
+            if work.pointee.held_end != 0 { ends[slot.pointee] = min(Int(work.pointee.held_end), Int(KILN_HELD_STACKS)) }
+        }
+        let bytes = UnsafeMutableRawBufferPointer.allocate(byteCount: MemoryLayout<kiln_held_stacks>.size, alignment: 8)
+        defer { bytes.deallocate() }
+        for (slot, end) in ends where try map.read(slot, into: bytes) {
+            for stack in bytes.bindMemory(to: kiln_held_stack.self).prefix(end) {
                 guard stack.state > KILN_HELD_TAKEN.rawValue, var key = StackTable.Key(stack.key) else { continue }
                 key.label |= Int(stack.work.finalLabel)
                 let isDecided = stack.state == KILN_HELD_KEPT.rawValue

@@ -134,7 +134,7 @@ struct kiln_waiting {
 	struct kiln_known_work work; /* its label is not in `key` */
 };
 
-#define KILN_HELD_STACKS 128 /* stacks of a thread that can wait for a decision; a power of two */
+#define KILN_HELD_STACKS 512 /* different stacks of a thread that can wait for a decision, or for their call's reply; a power of two */
 
 enum kiln_held_state {
 	KILN_HELD_FREE,
