@@ -76,7 +76,7 @@ struct SampleFile {
         guard let band = sample.band, let own = times(of: calls).firstIndex(of: sample.time) else { return false }
         let near = Set(times(of: calls)[max(0, own - 1)..<min(times(of: calls).count, own + 2)])
         return calls.contains { call in
-            near.contains(call.time) && call.command == sample.command
+            near.contains(call.time) && [call.command, "[pipeline]"].contains(sample.command)
                 && call.slots.contains { $0[0] >= band.lower && (band.upper == nil || $0[0] < band.upper ?? 0) }
         }
     }
