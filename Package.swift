@@ -50,7 +50,9 @@ let package = Package(
         ),
         .target(
             name: "Flamegraph", path: "flamegraph",
-            resources: ["model.js", "viewer.js", "commands.js", "rectangles.js", "boxes.js", "interaction.js", "viewer.css"].map { .embedInCode($0) }
+            resources: [
+                "model.js", "viewer.js", "commands.js", "rectangles.js", "boxes.js", "interaction.js", "svg.js", "skeleton.js", "stacks.js", "viewer.css",
+            ].map { .embedInCode($0) }
         ),
         .executableTarget(
             name: "kiln",

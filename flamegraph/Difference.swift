@@ -9,6 +9,12 @@ public struct DifferenceOptions: Sendable, Equatable {
     var beforeScale = 1.0
 
     public init() {}
+
+    /// What the colours and signs mean, each with the class of its swatch, if it has one.
+    var legend: [(className: String?, text: String)] {
+        let (more, less) = isNegated ? ("b3", "r3") : ("r3", "b3")
+        return [(more, "▲ more"), (less, "▼ less"), ("n0", "same, or within noise"), (nil, "✚ new  ✕ gone")]
+    }
 }
 
 /// How much a frame weighs in two profiles, and what may be said about it.

@@ -35,6 +35,9 @@ public enum FrameKind: UInt8, BitwiseCopyable, CaseIterable, Sendable {
         return (suffixed ?? (namesLibrary(name) ? .library : .user), nameLength)
     }
 
+    /// Whether a name says its kind: it has a mark, or names a shared library.
+    static func isSaid(_ kind: FrameKind, hasMark: Bool) -> Bool { hasMark || kind == .library }
+
     private static func kind(ofSuffixLetter letter: UInt8) -> FrameKind? {
         switch letter {
         case UInt8(ascii: "k"): .kernel

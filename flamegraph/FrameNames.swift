@@ -113,7 +113,7 @@ struct FrameNames: ~Copyable {
         let index = names.append(
             Name(offset: arenaCount, length: key.length, shownLength: UInt32(shown), kind: kind))
         arenaCount += length
-        haveKinds = haveKinds || shown < length || kind == .library
+        haveKinds = haveKinds || FrameKind.isSaid(kind, hasMark: shown < length)
         slots[slot] = Slot(key: key, indexPlusOne: index &+ 1)
         if names.count * 2 > mask { growTable() }
         return index

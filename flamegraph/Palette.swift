@@ -121,6 +121,21 @@ extension Palette {
     }
 }
 
+extension FlamegraphOptions {
+    /// Whether boxes have colours that are the same by day and by night.
+    var hasOwnColors: Bool { palette != .kind || !colorsByName.isEmpty }
+
+    var rootPaint: Paint { hasOwnColors ? Paint(fill: 0xdedbd5) : .root }
+
+    /// The paint of a frame that is not the root: `marked` is its name with the mark of its kind, `shown` without.
+    func paint(marked: UnsafeRawBufferPointer, shown: UnsafeRawBufferPointer, kind: FrameKind, isProcess: Bool, shade: Int) -> Paint {
+        if isProcess, !hasOwnColors { return .root }
+        let family = palette.family(kind: kind, name: shown)
+        if colorsByName.isEmpty { return family.paint(shade: shade) }
+        return Paint(fill: ownColor(marked: marked, shown: shown) ?? family.color(shade: shade))
+    }
+}
+
 /// A range of colours, between two ends.
 private struct Hue: Hashable {
     var low: UInt32

@@ -40,7 +40,7 @@ extension SVGDocument {
             out.literal("\"/>\n")
         }
         out.literal("</g>\n<g class=\"labels")
-        out.literal(hasOwnColors ? " onOwn" : "")
+        out.literal(options.hasOwnColors ? " onOwn" : "")
         out.literal("\" font-size=\"")
         out.pixels(options.fontSize)
         out.literal("\" font-family=\"")
@@ -50,19 +50,12 @@ extension SVGDocument {
         out.literal("</g>\n</g>\n")
     }
 
-    /// Whether boxes have colours that are the same by day and by night.
-    var hasOwnColors: Bool { options.palette != .kind || !options.colorsByName.isEmpty }
-
     func paint(_ stacks: borrowing FoldedStacks, _ node: UInt32) -> Paint {
-        if node == FrameTree.root, stacks.isDifference { return Paint(className: "n0") }
-        if node == FrameTree.root { return hasOwnColors ? Paint(fill: 0xdedbd5) : .root }
-        if isProcess(stacks, node), !hasOwnColors { return .root }
+        if node == FrameTree.root { return stacks.isDifference ? Paint(className: "n0") : options.rootPaint }
         let name = stacks.tree[node].name
-        let bytes = stacks.names.shownBytes(name)
-        let family = options.palette.family(kind: stacks.names.kind(name), name: bytes)
-        let shade = shades.shade(of: name, stacks, options)
-        if options.colorsByName.isEmpty { return family.paint(shade: shade) }
-        return Paint(fill: options.ownColor(marked: stacks.names.bytes(name), shown: bytes) ?? family.color(shade: shade))
+        return options.paint(
+            marked: stacks.names.bytes(name), shown: stacks.names.shownBytes(name), kind: stacks.names.kind(name), isProcess: isProcess(stacks, node),
+            shade: shades.shade(of: name, stacks, options))
     }
 
     /// Whether a node is the name of a process, which is no code.
@@ -112,6 +105,9 @@ struct PaintList {
     private var indices: [Paint: Int] = [:]
     /// By the key of a name; -1 where it has not been met.
     private var byName: [Int32]
+
+    /// For paints that no node has.
+    init() { byName = [] }
 
     init(_ stacks: borrowing FoldedStacks) { byName = [Int32](repeating: -1, count: 2 * stacks.names.count) }
 

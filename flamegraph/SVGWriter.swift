@@ -14,19 +14,6 @@ public func renderSVG(_ stacks: borrowing FoldedStacks, _ options: FlamegraphOpt
     return document.out.bytes
 }
 
-/// The script of every interactive picture, byte for byte: its hash admits it under a content security policy.
-///
-/// Its files share one block, so that nothing of it is visible to a page around the picture or to a second picture.
-public let viewerScript: [UInt8] =
-    Array("\"use strict\";\n{\n".utf8)
-    + [
-        PackageResources.model_js, PackageResources.viewer_js, PackageResources.commands_js, PackageResources.rectangles_js,
-        PackageResources.boxes_js, PackageResources.interaction_js,
-    ].joined(separator: "\n".utf8) + Array("}\n".utf8)
-
-/// The style sheet of every picture, byte for byte.
-public let viewerStyle: [UInt8] = PackageResources.viewer_css
-
 /// Sizes in pixels that the picture and the viewer share.
 enum Geometry {
     /// Free space left and right of the graph.
@@ -147,7 +134,7 @@ struct SVGDocument {
 
     /// Swatches of what the colours mean, where they mean something.
     private mutating func writeLegend(_ stacks: borrowing FoldedStacks) {
-        let entries = stacks.isDifference ? differenceLegend() : kindLegend(stacks)
+        let entries = stacks.isDifference ? options.difference.legend : kindLegend(stacks)
         let y = top - 18
         out.literal("<g class=\"legend\" font-size=\"13\">\n")
         var x = Double(Geometry.side)
@@ -191,11 +178,6 @@ struct SVGDocument {
             entries.append(("\(Paint.family(of: kind))2", "\(kind.label) \(share)"))
         }
         return entries
-    }
-
-    private func differenceLegend() -> [(className: String?, text: String)] {
-        let (more, less) = options.difference.isNegated ? ("b3", "r3") : ("r3", "b3")
-        return [(more, "▲ more"), (less, "▼ less"), ("n0", "same, or within noise"), (nil, "✚ new  ✕ gone")]
     }
 
     private mutating func writeNothing(_ stacks: borrowing FoldedStacks) {

@@ -1,4 +1,8 @@
-// Changes the view that viewer.js and boxes.js draw: pointer, keyboard, search and the address. Runs in the same block after it.
+// Changes the view that viewer.js and boxes.js draw: pointer, keyboard, search and the address. Runs in the same function after it.
+
+// Ends what listens to more than the elements that were made here.
+const ending = new AbortController();
+const listen = (target, type, heard) => target.addEventListener(type, heard, { signal: ending.signal });
 
 // Tooltip
 
@@ -63,14 +67,14 @@ function pointed(event) {
   const bounds = root.getBoundingClientRect();
   return [event.clientX - bounds.left, event.clientY - bounds.top];
 }
-root.addEventListener("pointermove", (event) => {
+listen(root, "pointermove", (event) => {
   const [x, y] = pointed(event);
   const box = barPlace.contains(event.target) ? -1 : boxAt(x, y);
   hover(box);
   if (box >= 0) showTip(x, y);
 });
-root.addEventListener("pointerleave", () => hover(-1));
-root.addEventListener("click", (event) => {
+listen(root, "pointerleave", () => hover(-1));
+listen(root, "click", (event) => {
   if (barPlace.contains(event.target) || event.target.closest("a")) return;
   const box = boxAt(...pointed(event));
   if (box < 0) return;
@@ -148,6 +152,11 @@ function reset() {
 // Search
 
 function search() {
+  find();
+  const found = matches;
+  host.onSearch?.(found && ((index) => found[index] === 1));
+}
+function find() {
   matches = null;
   input.classList.remove("wrong");
   input.removeAttribute("aria-invalid");
@@ -237,8 +246,6 @@ phaseSelect.addEventListener("change", () => chooseAndStay(view.command, phaseSe
 
 // Address: the path of names, not coordinates, so that a link holds when the picture is made anew.
 
-// Each picture of a page has a key of its own, and follows no other.
-const addressKey = serial === 0 ? "frame" : `frame${serial + 1}`;
 const segment = (box) =>
   encodeURIComponent(profile.names[name[box]] + ("up".includes(kindLetter(box)) ? "" : `_[${kindLetter(box)}]`));
 function zoomPath() {
@@ -259,43 +266,25 @@ function boxAtPath(path) {
 }
 // What the address says of this picture.
 function ownPart() {
-  return `${addressKey}=` + zoomPath().join(";") + (view.term && "&search=" + encodeURIComponent(view.term))
+  return "frame=" + zoomPath().join(";") + (view.term && "&search=" + encodeURIComponent(view.term))
     + (view.term && view.regex ? "&regex=1" : "") + (view.term && view.exactCase ? "&case=1" : "")
     + (fromLeaf ? "&view=callers" : "") + (inverted !== profile.inverted ? "&flip=1" : "")
     + (view.cut !== profile.cut ? "&cut=" + view.cut : "")
     + (view.command >= 0 ? "&command=" + encodeURIComponent(commands[view.command].name) : "")
     + (view.phase && "&phase=" + encodeURIComponent(view.phase));
 }
-// The fields of each picture of the page, by its key: they begin with the key, those before any key are the first picture's.
-function addressParts() {
-  const parts = new Map();
-  let key = "frame";
-  for (const field of location.hash.slice(1).split("&")) {
-    const at = field.indexOf("=");
-    if (at <= 0) continue;
-    if (/^frame[0-9]*$/.test(field.slice(0, at))) key = field.slice(0, at);
-    parts.set(key, [...(parts.get(key) ?? []), field]);
-  }
-  return parts;
-}
-const savedPart = () => addressParts().get(addressKey)?.join("&") ?? `${addressKey}=`;
+// What was read or written last. It may name a frame that this profile does not have, and so differ from what is shown.
+let known = "";
 function remember(asNewEntry) {
-  const own = ownPart();
-  if (own === savedPart()) return;
-  const parts = addressParts();
-  parts.set(addressKey, [own]);
-  // What every picture shows at first needs no words where another has some.
-  if (own === `${addressKey}=` && parts.size > 1) parts.delete(addressKey);
-  const wanted = "#" + [...parts.values()].flat().join("&");
-  try {
-    if (asNewEntry) location.hash = wanted; else location.replace(wanted);
-  } catch (error) {
-    // A picture inside a sandbox may have no address of its own; it works without one.
-  }
+  if (isSaved()) return;
+  known = ownPart();
+  host.writeAddress(known, { replace: !asNewEntry });
 }
+const isSaved = () => ownPart() === (host.readAddress() || "frame=");
 function restore() {
+  known = host.readAddress();
   const fields = {};
-  for (const field of addressParts().get(addressKey) ?? []) {
+  for (const field of known.split("&")) {
     const at = field.indexOf("=");
     fields[field.slice(0, at)] = field.slice(at + 1);
   }
@@ -306,7 +295,7 @@ function restore() {
   const phase = decoded(fields.phase ?? "");
   choose(command, command >= 0 && partsOf(command, phase).length > 0 ? phase : "");
   turn(fields.view === "callers");
-  const { box, missing } = boxAtPath(fields[addressKey] ? fields[addressKey].split(";") : []);
+  const { box, missing } = boxAtPath(fields.frame ? fields.frame.split(";") : []);
   Object.assign(view, { zoom: box, term: decoded(fields.search ?? ""), regex: fields.regex === "1",
     exactCase: fields.case === "1" });
   input.value = view.term;
@@ -319,15 +308,15 @@ function decoded(text) {
 }
 // Browsers and mail programs differ in which characters of an address they escape.
 const canonical = (text) => encodeURIComponent(decoded(text));
-window.addEventListener("hashchange", () => {
-  if (savedPart() === ownPart()) return;
+listen(window, "hashchange", () => {
+  if (host.readAddress() === known || isSaved()) return;
   restore();
   arrange();
 });
 
 // Keyboard
 
-(standalone ? window : root).addEventListener("keydown", (event) => {
+listen(standalone ? window : root, "keydown", (event) => {
   const typing = event.target === input;
   if ((event.key === "f" && (event.ctrlKey || event.metaKey) || event.key === "/") && !typing) {
     input.focus();
@@ -365,6 +354,22 @@ if (standalone && root.getBoundingClientRect().height > window.innerHeight) {
   if (view.zoom > 0) window.scrollTo(0, row - window.innerHeight / 2);
   else if (!inverted) window.scrollTo(0, root.getBoundingClientRect().height);
 }
-new ResizeObserver(() => {
+const resizes = new ResizeObserver(() => {
   if (Math.round(root.getBoundingClientRect().width) !== width + 2 * side) arrange();
-}).observe(root);
+});
+resizes.observe(root);
+
+return {
+  search(term, regex = false) {
+    view.regex = regex;
+    input.value = term;
+    searchAnew();
+  },
+  destroy() {
+    ending.abort();
+    resizes.disconnect();
+    for (const made of [hoverOutline, focusOutline, status, barPlace, tipPlace]) made.remove();
+    for (const drawn of [boxes, labels, foot]) drawn.textContent = "";
+    graph.removeAttribute("aria-activedescendant");
+  },
+};

@@ -2,22 +2,35 @@
 // picture is complete, so nothing here may be needed to read it. Text from the profile reaches the page through
 // textContent only. The text of the script never changes with the profile: its hash can be listed in a policy.
 //
-// Files in one block: model.js reads the profile, viewer.js lays out the view, commands.js offers a choice of commands,
-// rectangles.js and boxes.js draw its boxes, interaction.js changes it.
+// Files of one function, showFlamegraph(root, given, host): model.js reads the profile, viewer.js lays out the view,
+// commands.js offers a choice of commands, rectangles.js and boxes.js draw its boxes, interaction.js changes it.
+// A picture calls it once (svg.js); a page that draws what is selected in it calls it for each selection.
+//
+// - root: the <svg> of a picture, or one that flamegraphSkeleton made. Nothing else shows in it at the same time.
+// - given: the profile, as SVGProfile.swift describes it; it is left as it is. Instead of `frames` it may have `boxes`,
+//   typed arrays as boxesOf in stacks.js makes them.
+// - host, what the page around it does:
+//   - readAddress(): what writeAddress got last, or what a link says; "" for nothing.
+//   - writeAddress(text, { replace }): keeps what is shown, `frame=main;read&search=x`, as fields of an address that are
+//     escaped already. It begins with `frame=`, which is all of it for the view that is shown at first. `replace`: not as
+//     an entry of the browser's history of its own.
+//   - onSearch(isMatch), if there is one: the search is another. isMatch(index) says whether it finds the name of that
+//     index in `names`; null without a search.
+// The function listens to the window's hashchange, and reads the address anew.
+//
+// It returns { search(term, regex), destroy() }: search as if a person had typed it; destroy ends every listener and
+// leaves the root as it was made, ready for another profile.
 
 const svgNamespace = "http://www.w3.org/2000/svg", htmlNamespace = "http://www.w3.org/1999/xhtml";
-const root = document.currentScript.closest("svg");
-const profile = JSON.parse(root.querySelector(".profile").textContent);
+// What stands for frames that were too narrow to be listed.
+const hiddenName = given.names.length;
+const profile = { ...given, names: [...given.names, "(narrower frames)"], paintOf: [...given.paintOf, 0] };
+const kindLetters = profile.kindOf + "x";
 const difference = profile.difference ?? null;
 
 // Weights that are shown are exact, BigInt where need be; geometry is in floating point.
-const exact = typeof profile.frames[2] === "string" ? BigInt : (value) => value;
+const exact = typeof profile.frames?.[2] === "string" ? BigInt : (value) => value;
 const nothing = exact(0);
-
-// What stands for frames that were too narrow to be listed.
-const hiddenName = profile.names.push("(narrower frames)") - 1;
-const kindLetters = profile.kindOf + "x";
-profile.paintOf.push(0);
 
 // Boxes, parents first: what each is, and where. `weights` holds total, own, before and own before of each.
 class Boxes {
@@ -45,6 +58,7 @@ class Boxes {
 }
 
 function asListed() {
+  if (profile.boxes) return new Boxes(profile.boxes.depth, profile.boxes.name, profile.boxes.weights, profile.boxes.start);
   const stride = difference ? 7 : 5, count = profile.frames.length / stride;
   const depth = [], name = [], weights = [], start = [];
   for (let box = 0; box < count; box++) {

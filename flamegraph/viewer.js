@@ -105,9 +105,17 @@ const graph = root.querySelector(".graph"), boxes = root.querySelector(".boxes")
 const labels = root.querySelector(".labels"), foot = root.querySelector(".foot");
 const headline = root.querySelector(".headline"), subtitle = root.querySelector(".subtitle");
 const legend = root.querySelector(".legend");
+if (profile.boxes) {
+  legend.textContent = "";
+  for (const [className, words, weight] of profile.boxes.legend) {
+    if (className) svg("rect", { class: className, width: 11, height: 11, rx: 2 }, legend);
+    svg("text", { class: className ? "ink" : "quiet" }, legend).textContent = words + (weight === undefined ? "" : " " + percent(weight, total[0]));
+  }
+}
 for (const path of boxes.querySelectorAll("path")) path.remove();
 boxes.setAttribute("shape-rendering", "crispEdges");  // halves the time to paint fifty thousand boxes
-const serial = document.querySelectorAll(".flamegraph .outline.keyboard").length;
+let serial = 0;
+while (document.getElementById("flamegraph-focus-" + serial)) serial++;
 const hoverOutline = svg("rect", { class: "outline", visibility: "hidden", rx: 2 }, graph);
 const focusOutline = svg("rect", { class: "outline keyboard", visibility: "hidden", rx: 2, role: "treeitem",
   id: "flamegraph-focus-" + serial }, graph);
