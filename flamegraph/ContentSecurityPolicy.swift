@@ -9,7 +9,8 @@ public enum ContentSecurityPolicy {
     /// Both, as they stand in a `Content-Security-Policy` header or a page's `<meta>`.
     public static let directives = "script-src \(scriptSource); style-src \(styleSource)"
 
-    private static func source(_ bytes: [UInt8]) -> String { "'sha256-\(base64(sha256(bytes)))'" }
+    /// The source expression of a script's or style's text, quotes included.
+    public static func source(_ bytes: [UInt8]) -> String { "'sha256-\(base64(sha256(bytes)))'" }
 }
 
 /// SHA-256 as FIPS 180-4 defines it.

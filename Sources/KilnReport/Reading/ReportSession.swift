@@ -86,16 +86,18 @@ public struct ReportSession: Sendable {
     private static func folded(_ files: some SessionFiles, _ record: SessionRecord, _ trie: inout StackTrie) throws -> StackHistory? {
         var history = FoldedHistory(trie: trie)
         let samples = record.samples
-        var kinds: [(file: StackFiles, kind: StackHistory.Kind)] = [
-            (.onCPU, .init(name: "on-cpu", unit: "samples", frequency: Double(samples.onCPU.frequencyHz))), (.offCPU, .init(name: "off-cpu", unit: "nanoseconds")),
+        var kinds: [(file: String, kind: StackHistory.Kind)] = [
+            (StackFiles.onCPU.folded, .init(name: "on-cpu", unit: "samples", frequency: Double(samples.onCPU.frequencyHz))),
+            (StackFiles.offCPU.folded, .init(name: "off-cpu", unit: "nanoseconds")),
         ]
-        for event in samples.events ?? [] {
-            kinds.append((StackFiles(folded: event.file), .init(name: shown(event.event), unit: event.unit == "nanoseconds" ? event.unit : "events")))
+        // A name from a file must not lead out of the directory.
+        for event in samples.events ?? [] where event.file.hasPrefix("stacks.") && !event.file.contains("/") {
+            kinds.append((event.file, .init(name: shown(event.event), unit: event.unit == "nanoseconds" ? event.unit : "events")))
         }
         for (file, kind) in kinds {
-            if let name = file.byCommand, let bytes = try files.contents(name), !bytes.isEmpty {
+            if let bytes = try files.contents(String(file.dropLast("folded".count)) + "by-command.folded"), !bytes.isEmpty {
                 try history.add(bytes, kind, byCommand: true)
-            } else if let bytes = try files.contents(file.folded), !bytes.isEmpty {
+            } else if let bytes = try files.contents(file), !bytes.isEmpty {
                 try history.add(bytes, kind, byCommand: false)
             }
         }
