@@ -59,8 +59,10 @@ function slotLower(slot) {
 function slotOf(ns) {
   if (ns < 16) return Math.max(0, Math.floor(ns));
   if (ns >= 2 ** 36) return overflowSlot;
-  const exponent = Math.floor(Math.log2(ns) + 1e-12);
-  return 16 * (exponent - 3) + Math.floor((ns / 2 ** exponent - 1) * 16 + 1e-9);
+  // The logarithm of a number just below a power of two is rounded up.
+  let exponent = Math.floor(Math.log2(ns));
+  if (2 ** exponent > ns) exponent--;
+  return 16 * (exponent - 3) + Math.floor((ns / 2 ** exponent - 1) * 16);
 }
 const overflowSlot = 528, slotsPerBand = 8;
 const bandOf = (slot) => Math.floor(slot / slotsPerBand);
