@@ -9,7 +9,7 @@ public enum ContentSecurityPolicy {
     /// Both, as they stand in a `Content-Security-Policy` header or a page's `<meta>`.
     public static let directives = "script-src \(scriptSource); style-src \(styleSource)"
 
-    /// The source expression of a script's or style's text, quotes included.
+    /// For a script or style of a page that has more in it.
     public static func source(_ bytes: [UInt8]) -> String { "'sha256-\(base64(sha256(bytes)))'" }
 }
 

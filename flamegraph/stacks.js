@@ -58,63 +58,77 @@ function orderedStacks(callers, frames, names) {
 // Besides what is drawn it has `weight`, of all; `frames`, how many have weight, drawn or not; `hiddenWeight`, of what passes through frames
 // that are not drawn; and the legend. Where `weight` is 0 there is nothing to show.
 function boxesOf(stacks, weights, { minimum = stacks.names.minimum, before = null, factor = 1, decimals = 0 } = {}) {
-  const { names, nodes, place, name, depth, parent, end } = stacks;
-  const unit = 10 ** decimals;
-  const own = new Float64Array(nodes), ownBefore = new Float64Array(before ? nodes : 0);
-  for (let stack = 0; stack < place.length; stack++) own[place[stack]] += weights[stack] * unit;
-  if (before) {
-    for (let stack = 0; stack < place.length; stack++) {
-      const weight = Math.round(before[stack] * factor * unit);
-      own[place[stack]] += weight;
-      ownBefore[place[stack]] += weight;
+  const { names, nodes, name, depth, parent } = stacks;
+  const own = weightsByNode(stacks, weights, 10 ** decimals);
+  const ownBefore = before && weightsByNode(stacks, before, factor * 10 ** decimals);
+  if (before) for (let node = 0; node < nodes; node++) own[node] += ownBefore[node];
+  const total = withCallees(stacks, own), totalBefore = before && withCallees(stacks, ownBefore);
+  const { drawn, frames, hiddenWeight } = drawnNodes(stacks, total, Math.max(total[0] * minimum, 1));
+  const boxes = {
+    depth: drawn.map((node) => depth[node]), name: drawn.map((node) => name[node]),
+    start: new Float64Array(drawn.length), weights: new Float64Array(drawn.length * 4),
+  };
+  const left = new Float64Array(nodes);  // where the next box above each one begins
+  for (let box = 0; box < drawn.length; box++) {
+    const node = drawn[box];
+    if (box > 0) {
+      boxes.start[box] = left[node] = left[parent[node]];
+      left[parent[node]] += total[node];
+    }
+    boxes.weights[box * 4] = total[node];
+    boxes.weights[box * 4 + 1] = own[node];
+    if (before) {
+      boxes.weights[box * 4 + 2] = totalBefore[node];
+      boxes.weights[box * 4 + 3] = ownBefore[node];
     }
   }
-  const total = own.slice(), totalBefore = ownBefore.slice();
-  for (let node = nodes - 1; node > 0; node--) total[parent[node]] += total[node];
-  if (before) for (let node = nodes - 1; node > 0; node--) totalBefore[parent[node]] += totalBefore[node];
+  return { ...boxes, weight: total[0], frames, hiddenWeight, legend: before ? names.changes : legendOf(stacks, own, boxes.name) };
+}
 
-  const least = Math.max(total[0] * minimum, 1), letters = new TextEncoder().encode(names.kindOf);
-  const endsInKind = new Float64Array(128), drawsKind = new Uint8Array(128);
-  const left = new Float64Array(nodes);  // where the next box above this one begins
-  const boxes = { depth: new Int32Array(nodes), name: new Int32Array(nodes), start: new Float64Array(nodes), weights: new Float64Array(nodes * 4) };
-  let count = 0, frames = 0, hiddenWeight = 0, hiddenUntil = 0;
-  for (let node = 0; node < nodes; node++) {
-    const weight = total[node];
-    if (!(weight > 0) && node > 0) {
+// What ends at each node.
+function weightsByNode({ nodes, place }, weights, factor) {
+  const own = new Float64Array(nodes);
+  for (let stack = 0; stack < place.length; stack++) {
+    if (weights[stack] !== 0) own[place[stack]] += Math.round(weights[stack] * factor);
+  }
+  return own;
+}
+
+// What ends at each node and above it.
+function withCallees({ nodes, parent }, own) {
+  const total = own.slice();
+  for (let node = nodes - 1; node > 0; node--) total[parent[node]] += total[node];
+  return total;
+}
+
+// The root and the nodes that weigh at least so much, as all below them do.
+function drawnNodes({ nodes, end }, total, least) {
+  const drawn = new Int32Array(nodes);
+  let count = 1, frames = 0, hiddenWeight = 0, hiddenUntil = 0;
+  for (let node = 1; node < nodes; node++) {
+    if (total[node] === 0) {
       node = end[node] - 1;
       continue;
     }
-    if (node > 0) {
-      frames++;
-      endsInKind[letters[name[node]]] += own[node];
-    }
+    frames++;
     if (node < hiddenUntil) continue;
-    if (weight < least && node > 0) {
-      hiddenWeight += weight;
+    if (total[node] >= least) {
+      drawn[count++] = node;
+    } else {
+      hiddenWeight += total[node];
       hiddenUntil = end[node];
-      continue;
     }
-    drawsKind[letters[name[node]]] = 1;
-    const start = node > 0 ? left[parent[node]] : 0;
-    if (node > 0) left[parent[node]] += weight;
-    left[node] = start;
-    boxes.depth[count] = depth[node];
-    boxes.name[count] = name[node];
-    boxes.start[count] = start;
-    boxes.weights[count * 4] = weight;
-    boxes.weights[count * 4 + 1] = own[node];
-    if (before) {
-      boxes.weights[count * 4 + 2] = totalBefore[node];
-      boxes.weights[count * 4 + 3] = ownBefore[node];
-    }
-    count++;
   }
-  // Processes are no code, and have no entry.
-  const kinds = Object.entries(names.kinds).filter(([letter, label]) => letter !== "p" && label !== "" && drawsKind[letter.charCodeAt(0)]);
-  const legend = before ? names.changes
-    : kinds.length > 0 ? [[null, "Self"], ...kinds.map(([letter, label]) => [letter + "2", label, endsInKind[letter.charCodeAt(0)]])] : [];
-  return {
-    depth: boxes.depth.slice(0, count), name: boxes.name.slice(0, count), start: boxes.start.slice(0, count),
-    weights: boxes.weights.slice(0, count * 4), legend, weight: total[0], frames, hiddenWeight,
-  };
+  return { drawn: drawn.slice(0, count), frames, hiddenWeight };
+}
+
+// The kinds that are drawn, each with the class of its swatch and the weight that ends in frames of that kind. Processes are no code, and
+// have no entry.
+function legendOf({ names, nodes, name }, own, drawnNames) {
+  const letters = new TextEncoder().encode(names.kindOf), weights = new Float64Array(128), isDrawn = new Uint8Array(128);
+  for (let node = 1; node < nodes; node++) weights[letters[name[node]]] += own[node];
+  for (const drawn of drawnNames) isDrawn[letters[drawn]] = 1;
+  const kinds = Object.entries(names.kinds).map(([letter, label]) => [letter, label, letter.charCodeAt(0)])
+    .filter(([letter, label, code]) => letter !== "p" && label !== "" && isDrawn[code]);
+  return kinds.length > 0 ? [[null, "Self"], ...kinds.map(([letter, label, code]) => [letter + "2", label, weights[code]])] : [];
 }

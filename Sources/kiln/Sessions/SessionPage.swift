@@ -2,6 +2,7 @@ import Glibc
 import KilnKernel
 import KilnModel
 import KilnReport
+import SystemPackage
 
 /// The page of a session, HTML.
 func reportPage(of files: some SessionFiles) throws -> [UInt8] {
@@ -38,5 +39,24 @@ struct DirectoryFiles: SessionFiles {
         }
         try readPieces(of: "\(place)/\(name)", "a session", piece)
         return true
+    }
+}
+
+extension SessionDirectory: SessionFiles {
+    var place: String { path.string }
+
+    /// More of a session's rows take minutes to read, which its end shouldn't.
+    private static let mostBytesOfPage = 1 << 30
+
+    /// Writes report.html from the files that are there. Of a very long session it says instead how to make it.
+    func writePage() throws {
+        guard size(of: "commands.jsonl") + size(of: "samples.jsonl") <= Self.mostBytesOfPage else {
+            return say("kiln: \(path): report.html is not made, because the session is long. Make it with kiln report --html \(path).")
+        }
+        do {
+            try write(reportPage(of: self), to: "report.html")
+        } catch let error as ReportError {
+            throw Failure("cannot make \(path)/report.html: \(error)")
+        }
     }
 }
