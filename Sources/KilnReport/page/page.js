@@ -134,13 +134,14 @@ async function begin() {
       observer.observe(surface);
     }
     const tables = make("div", { class: "report-panel-table", hidden: "" });
-    tableButton.addEventListener("click", async () => {
+    tables.fill = async () => {
+      if (tables.hidden) return;
+      tables.replaceChildren(...await Promise.all(own.map(async (map) => tableOfMap({ ...map, grid: await gridOf(map, selected, selected.filters) }, selected))));
+    };
+    tableButton.addEventListener("click", () => {
       tables.hidden = !tables.hidden;
       tableButton.setAttribute("aria-expanded", String(!tables.hidden));
-      if (!tables.hidden) tables.replaceChildren(...await Promise.all(own.map(async (map) => {
-        await loadGrid(map);
-        return tableOfMap(map, selected);
-      })));
+      tables.fill();
     });
     section.append(tables);
     pane.append(section);
@@ -285,9 +286,9 @@ async function begin() {
     for (const map of maps) {
       placeRectangle(map.one, rectangleOf(map, selected, selected.one));
       placeRectangle(map.two, rectangleOf(map, selected, selected.two));
-      const isOwn = (selection) => selection && selection.session === map.session.index && (selection.command !== null || selection.process !== null)
-        && selection.command === map.panel.command && selection.process === map.panel.process;
-      map.surface.closest(".report-panel").classList.toggle("chosen", maps.some((other) => other.panel === map.panel && (other === map ? isOwn(selected.one) : selected.one.command === map.panel.command && map.panel.command !== null)));
+      const { command, process } = selected.one;
+      map.surface.closest(".report-panel").classList.toggle("chosen",
+        (command !== null || process !== null) && command === map.panel.command && process === map.panel.process);
     }
   }
 
@@ -318,6 +319,7 @@ async function begin() {
     drawTimes();
     legendRamp.style.background = `linear-gradient(to right, ${(theme.isDark ? ramps.dark : ramps.light).join(", ")})`;
     placeSelections();
+    for (const tables of pane.querySelectorAll(".report-panel-table")) tables.fill();
     await Promise.all(maps.filter((map) => map.isVisible).map(drawMap));
     await showStacks();
     loadRest();
