@@ -88,8 +88,10 @@ public struct ReportPage {
     private func writeStacks(_ out: inout MarkupWriter) {
         guard !trie.callers.isEmpty else { return }
         let frames = trie.frames.indices.filter { !trie.isProcess[$0] }, processes = trie.frames.indices.filter { trie.isProcess[$0] }
-        let names = ProfileNames(
-            frames: frames.map { trie.frames[$0] }, processes: processes.map { trie.frames[$0] }, FlamegraphOptions(title: "Flamegraph", subtitle: " ", countName: "samples"))
+        var options = FlamegraphOptions(title: "Flamegraph", subtitle: " ", countName: "samples")
+        // The root stays where it is, below the words, however high a selection's graph is.
+        options.inverted = true
+        let names = ProfileNames(frames: frames.map { trie.frames[$0] }, processes: processes.map { trie.frames[$0] }, options)
         var placeOfFrame = [Int](repeating: 0, count: trie.frames.count)
         for (frame, place) in zip(frames, names.frames) { placeOfFrame[frame] = place }
         for (frame, place) in zip(processes, names.processes) { placeOfFrame[frame] = place }

@@ -13,6 +13,19 @@ public struct CommandHistory: Sendable {
         calls = [UInt64](repeating: 0, count: ticks)
         errors = calls
     }
+
+    /// The same with two neighbouring ticks as one.
+    func mergedInPairs() -> CommandHistory {
+        func pairs(_ counts: [UInt64]) -> [UInt64] { stride(from: 0, to: counts.count, by: 2).map { counts[$0..<min($0 + 2, counts.count)].saturatingSum } }
+        var merged = self
+        (merged.calls, merged.errors) = (pairs(calls), pairs(errors))
+        merged.phases = phases.mapValues { cells in
+            var sums = Cells(ticks: (cells.ticks.count + 1) / 2)
+            for (tick, filled) in cells.ticks.enumerated() { sums.add(filled, to: tick / 2) }
+            return sums
+        }
+        return merged
+    }
 }
 
 /// Latencies of one command and phase: how many fell into each slot of the histogram in each tick.
@@ -27,6 +40,8 @@ public struct Cells: Sendable {
     public private(set) var ticks: [[Cell]]
     /// The lowest and the highest slot that is not empty in any tick, and the largest count.
     public private(set) var lowest = Histogram.slotCount, highest = 0
+    /// The number of cells that are not empty.
+    var filled: Int { ticks.reduce(0) { $0 + $1.count } }
     public var largest: UInt64 { ticks.reduce(0) { $1.reduce($0) { max($0, $1.count) } } }
 
     init(ticks: Int) { self.ticks = [[Cell]](repeating: [], count: ticks) }

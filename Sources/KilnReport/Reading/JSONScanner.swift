@@ -79,10 +79,25 @@ struct JSONScanner {
     mutating func number() throws -> Double {
         blanks()
         let first = at
-        while at < text.count, digit() != nil || "+-.eE".utf8.contains(text[at]) { at += 1 }
+        try skipNumber()
         let digits = String(decoding: text[first..<at], as: UTF8.self)
         guard let value = Double(digits), value.isFinite else { throw Damage(reason: "a number is expected") }
         return value
+    }
+
+    private mutating func skipNumber() throws {
+        var hasDigit = false
+        while at < text.count {
+            switch text[at] {
+            case UInt8(ascii: "0")...UInt8(ascii: "9"): hasDigit = true
+            case UInt8(ascii: "-"), UInt8(ascii: "+"), UInt8(ascii: "."), UInt8(ascii: "e"), UInt8(ascii: "E"): break
+            default:
+                if hasDigit { return }
+                throw Damage(reason: "a value is expected")
+            }
+            at += 1
+        }
+        throw Damage(reason: "it ends in the middle of a value")
     }
 
     mutating func string() throws -> String {
@@ -98,7 +113,7 @@ struct JSONScanner {
         return takeWord("null")
     }
 
-    /// Reads over any value.
+    /// Reads over any value. Numbers are not looked at.
     mutating func skip() throws {
         blanks()
         guard at < text.count else { throw Damage(reason: "it ends in the middle of a value") }
@@ -106,9 +121,10 @@ struct JSONScanner {
         case UInt8(ascii: "{"): try object { scanner, _ in try scanner.skip() }
         case UInt8(ascii: "["): try array { try $0.skip() }
         case UInt8(ascii: "\""): _ = try rawString()
-        default:
-            if takeWord("true") || takeWord("false") || takeWord("null") { return }
-            _ = try number()
+        case UInt8(ascii: "t") where takeWord("true"): break
+        case UInt8(ascii: "f") where takeWord("false"): break
+        case UInt8(ascii: "n") where takeWord("null"): break
+        default: try skipNumber()
         }
     }
 
@@ -151,7 +167,9 @@ struct JSONScanner {
         return text[at] - UInt8(ascii: "0")
     }
 
-    private var isFraction: Bool { at < text.count && ".eE".utf8.contains(text[at]) }
+    private var isFraction: Bool {
+        at < text.count && (text[at] == UInt8(ascii: ".") || text[at] | 0x20 == UInt8(ascii: "e"))
+    }
 
     /// The bytes between the quotes.
     private mutating func rawString() throws -> UnsafeRawBufferPointer.SubSequence {

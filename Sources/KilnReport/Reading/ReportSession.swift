@@ -15,6 +15,9 @@ public struct ReportSession: Sendable {
     /// The rows of commands.jsonl without their slots, if they were asked for.
     public let rows: [CommandRow]
 
+    /// A page with more cells than these would be larger than 5 MB: a cell takes some 7 bits, and a third more as text.
+    static let mostCells = 3_000_000
+
     /// Reads the files of a session. Every one but session.json may be missing.
     ///
     /// - Parameters:
@@ -29,12 +32,16 @@ public struct ReportSession: Sendable {
         }
         let hasCommands = try files.forEachLine(of: "commands.jsonl", note)
         let hasSamples = try files.forEachLine(of: "samples.jsonl", note)
-        let timeline = Timeline(intervals, mayHaveRows: !hasCommands)
-        self.timeline = timeline
-
+        var timeline = Timeline(intervals, mayHaveRows: !hasCommands)
         var reader = CommandReader(timeline: timeline, keepsRows: keepsRows)
         _ = try files.forEachLine(of: "commands.jsonl") { try reader.read(&$0) }
-        (commands, rows) = (Self.sorted(reader.commands, record), reader.rows)
+        var histories = reader.commands
+        while histories.reduce(0, { $0 + $1.phases.values.reduce(0) { $0 + $1.filled } }) > Self.mostCells, timeline.ticks.count > 1 {
+            timeline = timeline.mergedInPairs()
+            histories = histories.map { $0.mergedInPairs() }
+        }
+        self.timeline = timeline
+        (commands, rows) = (Self.sorted(histories, record), reader.rows)
 
         var missing: [String] = []
         if !hasCommands, record.hook != "none" {

@@ -155,7 +155,7 @@ struct StackReader {
             switch key {
             case "kind": kind.name = shown(try scanner.string())
             case "unit": kind.unit = shown(try scanner.string())
-            case "frequency_hz": kind.frequency = try scanner.takeNull() ? nil : try scanner.number()
+            case "frequency_hz": kind.frequency = scanner.takeNull() ? nil : try scanner.number()
             default: try scanner.skip()
             }
         }
@@ -190,7 +190,7 @@ struct StackReader {
 
     private mutating func group(_ scanner: inout JSONScanner) throws -> StackGroup {
         var group = StackGroup(), kind = ""
-        func text(_ scanner: inout JSONScanner) throws -> String? { try scanner.takeNull() ? nil : shown(try scanner.string()) }
+        func text(_ scanner: inout JSONScanner) throws -> String? { scanner.takeNull() ? nil : shown(try scanner.string()) }
         try scanner.object { scanner, key in
             switch key {
             case "kind": kind = try text(&scanner) ?? ""

@@ -96,6 +96,16 @@ public struct Timeline: Sendable {
         self.tickByTime = tickByTime
     }
 
+    /// The same with two neighbouring columns as one.
+    func mergedInPairs() -> Timeline {
+        let pairs = stride(from: 0, to: ticks.count, by: 2).map { Tick(start: ticks[$0].start, end: ticks[min($0 + 1, ticks.count - 1)].end) }
+        return Timeline(ticks: pairs, rows: rows, intervalsPerTick: 2 * intervalsPerTick, tickByTime: tickByTime.mapValues { $0 / 2 })
+    }
+
+    private init(ticks: [Tick], rows: Int, intervalsPerTick: Int, tickByTime: [String: Int]) {
+        (self.ticks, self.rows, self.intervalsPerTick, self.tickByTime) = (ticks, rows, intervalsPerTick, tickByTime)
+    }
+
     /// The tick that has the interval that ended at this time, as the files have it.
     func tick(of time: String) -> Int? { tickByTime[time] }
 }

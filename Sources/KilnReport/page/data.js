@@ -1,4 +1,4 @@
-// Reads the page's blocks: each is a <script> that is none, with bytes in the zlib format in base64. What they hold is said in Swift, in
+// Reads the page's blocks: each is a script element that is none, with bytes in the zlib format in base64. What they hold is said in Swift, in
 // PageData.swift (JSON) and Blocks.swift (numbers).
 
 async function readBlock(id) {

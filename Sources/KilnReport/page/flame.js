@@ -39,7 +39,7 @@ function flamegraph(page) {
         return result;
       }
       const drawn = boxes.depth.length - 1;
-      const foot = [`${grouped(drawn)} of ${counted(boxes.frames, "frame")} drawn; the others are narrower than a pixel`];
+      const foot = drawn < boxes.frames ? [`${grouped(drawn)} of ${counted(boxes.frames, "frame")} drawn; the others are narrower than a pixel.`] : [];
       if (others) foot.push(perCall ? "Weights before are scaled to as many calls." : "Weights before are scaled to as long a time.");
       if (!sessions[one.session].data.stacksHaveTime) foot.push("Stacks of the whole session: it has no samples.jsonl.");
       const profile = {

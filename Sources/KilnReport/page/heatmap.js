@@ -88,7 +88,6 @@ function drawCells(map, most) {
   const { canvas, grid, session } = map;
   const { width, height } = sized(canvas, map.surface.clientWidth, heightOf(grid));
   const context = canvas.getContext("2d");
-  context.clearRect(0, 0, width, height);
   if (!grid || width === 0 || session.columns === 0) return;
   if (grid.series) return drawSeries(context, map, width, height);
   const image = context.createImageData(width, height), out = new Uint32Array(image.data.buffer);
@@ -108,18 +107,20 @@ function drawCells(map, most) {
       for (let y = top; y < bottom; y++) out[y * width + x] = color;
     }
   }
-  context.putImageData(image, 0, 0);
+  // Chromium prints what is drawn into a canvas, but not what is put there.
+  const cells = new OffscreenCanvas(width, height);
+  cells.getContext("2d").putImageData(image, 0, 0);
+  context.drawImage(cells, 0, 0);
   if (grid.low) drawPercentiles(context, map, width, height);
 }
 const smallest = (counts) => counts.reduce((least, count) => (count > 0 && count < least ? count : least), Infinity);
 
-// The canvas has a pixel for each of the screen's. Only a change of its size empties it.
+// Empties the canvas, which has a pixel for each of the screen's. What is cleared with clearRect is white on paper, and covers what lies below.
 function sized(canvas, width, height) {
   const scale = Math.min(window.devicePixelRatio || 1, 3);
-  const wide = Math.round(width * scale), high = Math.round(height * scale);
-  if (canvas.width !== wide) canvas.width = wide;
-  if (canvas.height !== high) canvas.height = high;
-  return { width: wide, height: high };
+  canvas.width = Math.round(width * scale);
+  canvas.height = Math.round(height * scale);
+  return { width: canvas.width, height: canvas.height };
 }
 
 function drawPercentiles(context, { grid, session }, width, height) {
@@ -200,7 +201,6 @@ function timesOf(session, width) {
 function drawMarks(map, places, view) {
   const { marks, grid, session, panel } = map;
   const { width, height } = sized(marks, map.surface.clientWidth, heightOf(grid)), context = marks.getContext("2d");
-  context.clearRect(0, 0, width, height);
   const set = places?.get(panel.command ?? `process ${panel.process}`);
   if (!grid || !set || set.size === 0) return;
   const unit = Math.min(window.devicePixelRatio || 1, 3), hasBands = panel.kind === "command" && view.show === "service";

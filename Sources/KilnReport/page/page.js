@@ -39,7 +39,9 @@ async function begin() {
   const themeButton = make("button", { type: "button", class: "report-button" });
   const nameTheme = () => { themeButton.textContent = theme.isDark ? "Light" : "Dark"; };
   nameTheme();
-  title.replaceWith(make("header", { class: "report-head" }, title, themeButton));
+  const head = make("header", { class: "report-head" });
+  title.before(head);
+  head.append(title, themeButton);
   for (const session of sessions) {
     const facts = make("dl", { class: "report-facts" });
     if (session.letter) facts.append(make("div", {}, make("dt", {}, "session"), make("dd", {}, `${session.letter}: ${session.data.title}`)));
@@ -429,10 +431,16 @@ function numbersOf(sessions, panel) {
   if (panel.kind !== "command") return [];
   return sessions.flatMap((session) => {
     const table = session.data.tables.find((table) => table.title === "Commands"), row = table?.rows.find((row) => row[0] === panel.command);
-    const texts = row ? table.columns.map((column, at) => [column, row[at]])
-      .filter(([column, value]) => value !== null && /^(calls|errors|(service|total) p(50|99))$/.test(column.name) && !(column.name === "errors" && value === 0)) : [];
-    return [make("span", { class: "report-row" }, session.letter ? `${session.letter} ` : "", ...texts.flatMap(([column, value]) =>
-      [make("span", { title: column.definition }, `${column.name.replace("service ", "")} ${cellText(value, column.kind)}`), " "]))];
+    if (!row) return [];
+    const number = (name, words) => {
+      const at = table.columns.findIndex((column) => column.name === name), value = at < 0 ? null : row[at];
+      return value === null || value === 0 ? [] : [make("span", { title: table.columns[at].definition }, words(cellText(value, table.columns[at].kind)))];
+    };
+    const main = table.columns.some((column) => column.name === "service p50") ? "service" : "total";
+    const lines = [[...number("calls", (text) => `${text} ${text === "1" ? "call" : "calls"}`), ...number("errors", (text) => `${text} ${text === "1" ? "error" : "errors"}`)],
+      [...number(`${main} p50`, (text) => `p50 ${text}`), ...number(`${main} p99`, (text) => `p99 ${text}`)]];
+    return lines.filter((line) => line.length > 0).map((line, at) =>
+      make("span", { class: "report-row" }, session.letter && at === 0 ? `${session.letter} ` : "", ...line.flatMap((span, at) => (at > 0 ? [", ", span] : [span]))));
   });
 }
 

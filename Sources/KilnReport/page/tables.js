@@ -13,7 +13,7 @@ function cellText(value, kind) {
 function tableOf(data, letter) {
   const card = make("section", { class: "report-card" });
   card.append(make("h3", {}, letter ? `${data.title}, ${letter}` : data.title));
-  if (data.about) card.append(make("p", { class: "report-about" }, data.about));
+  if (data.about) card.append(make("p", { class: "report-about" }, ...withCode(data.about)));
   if (data.rows.length > 0) card.append(sortableTable(data));
   for (const note of data.notes) card.append(make("p", { class: "report-about" }, note));
   return card;
@@ -62,9 +62,11 @@ function sortableTable(data) {
   return data.rows.length > shownRows + 5 ? make("div", {}, scroller, more) : scroller;
 }
 
+// Text with words of code between backticks.
+const withCode = (text) => text.split("`").map((part, at) => (at % 2 === 1 ? make("code", {}, part) : part));
 function glossaryOf(terms) {
   const list = make("dl", { class: "report-glossary" });
-  for (const [term, meaning] of terms) list.append(make("div", {}, make("dt", {}, term), make("dd", {}, meaning)));
+  for (const [term, meaning] of terms) list.append(make("div", {}, make("dt", {}, term), make("dd", {}, ...withCode(meaning))));
   return make("section", { id: "glossary" }, make("h2", {}, "Glossary"), list);
 }
 
