@@ -65,7 +65,7 @@ public struct ReportPage {
             out.escaped(data.title)
             out.literal("</h1>\n<noscript><p>This page draws itself with its script, which the browser has not run.</p></noscript>\n")
             let encoder = JSONEncoder()
-            encoder.outputFormatting = .withoutEscapingSlashes
+            encoder.outputFormatting = [.sortedKeys, .withoutEscapingSlashes]
             write("page", Array(try encoder.encode(data)), &out)
             writeStacks(&out)
             for (place, session) in sessions.enumerated() { writeCells(session, place, &out) }
