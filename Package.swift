@@ -28,6 +28,7 @@ let package = Package(
         ),
         .target(name: "CLzma", linkerSettings: [.linkedLibrary("lzma")]),
         .target(name: "CZstd", linkerSettings: [.linkedLibrary("zstd")]),
+        .target(name: "CZlib", linkerSettings: [.linkedLibrary("z")]),
         .target(name: "CDemangle", linkerSettings: [.linkedLibrary("iberty")]),
         .target(
             name: "KilnKernel",
@@ -54,10 +55,19 @@ let package = Package(
                 "model.js", "viewer.js", "commands.js", "rectangles.js", "boxes.js", "interaction.js", "svg.js", "skeleton.js", "stacks.js", "viewer.css",
             ].map { .embedInCode($0) }
         ),
+        // A session's files to one page.
+        .target(
+            name: "KilnReport", dependencies: ["CZlib", "KilnModel", "Flamegraph", "PrintableText"],
+            resources: [
+                "text.js", "data.js", "filter.js", "scale.js", "heatmap.js", "pointer.js", "selection.js", "flame.js", "tables.js", "address.js", "page.js", "report.css",
+            ].map { .embedInCode("page/\($0)") },
+            // Without it, a session of an hour takes minutes to read in tests.
+            swiftSettings: [.unsafeFlags(["-O"], .when(configuration: .debug))]
+        ),
         .executableTarget(
             name: "kiln",
             dependencies: [
-                "RESP", "PrintableText", "KilnKernel", "KilnModel", "KilnSymbols", "KilnTargets", "Flamegraph",
+                "RESP", "PrintableText", "KilnKernel", "KilnModel", "KilnSymbols", "KilnTargets", "Flamegraph", "KilnReport",
                 .product(name: "ArgumentParser", package: "swift-argument-parser"),
                 .product(name: "SystemPackage", package: "swift-system"),
             ]
@@ -102,6 +112,7 @@ let package = Package(
         .testTarget(name: "PrintableTextTests", dependencies: ["PrintableText"]),
         .testTarget(name: "RESPTests", dependencies: ["RESP", "TestSupport"]),
         .testTarget(name: "KilnModelTests", dependencies: ["KilnModel", "KilnBPF"]),
+        .testTarget(name: "KilnReportTests", dependencies: ["KilnReport", "KilnModel", "Flamegraph", "CZlib", "TestSupport"]),
         .testTarget(name: "FlamegraphTests", dependencies: ["Flamegraph", "TestSupport"], exclude: ["Fixtures"]),
         // elfutils' libdw, a second opinion on call frame information. Only tests link it.
         .target(name: "CLibdwReference", path: "Tests/CLibdwReference"),

@@ -26,20 +26,21 @@ extension FoldedReading {
 }
 
 /// The phases of a command, as folded stacks name them.
-enum CommandPhase: String, CaseIterable {
+package enum CommandPhase: String, CaseIterable {
     case exec, reply, read
 }
 
 /// A stack that names a command, in parts.
-struct CommandStack {
-    let command: [UInt8]
+package struct CommandStack {
+    package let command: [UInt8]
     /// Nil for what is in brackets and has no phase.
-    let phase: CommandPhase?
-    private let process: ArraySlice<ArraySlice<UInt8>>
-    private let frames: ArraySlice<ArraySlice<UInt8>>
+    package let phase: CommandPhase?
+    /// The process, and the thread where stacks have it.
+    package let process: ArraySlice<ArraySlice<UInt8>>
+    package let frames: ArraySlice<ArraySlice<UInt8>>
 
     /// Nil where neither the second nor, behind a thread's name, the third frame is a command.
-    init?(_ stack: some Collection<UInt8>) {
+    package init?(_ stack: some Collection<UInt8>) {
         let all = Array(stack).split(separator: UInt8(ascii: ";"), omittingEmptySubsequences: false)
         for place in 1...2 where place < all.count {
             let name = Array(all[place])

@@ -1,12 +1,14 @@
 /// Bytes of XML and of JSON inside XML. Everything that comes from outside goes through one of the escaping calls.
-struct MarkupWriter {
-    private(set) var bytes: [UInt8] = []
+package struct MarkupWriter {
+    package private(set) var bytes: [UInt8] = []
 
-    mutating func literal(_ text: StaticString) {
+    package init() {}
+
+    package mutating func literal(_ text: StaticString) {
         text.withUTF8Buffer { bytes.append(contentsOf: $0) }
     }
 
-    mutating func raw(_ more: [UInt8]) { bytes.append(contentsOf: more) }
+    package mutating func raw(_ more: [UInt8]) { bytes.append(contentsOf: more) }
 
     mutating func integer(_ value: some BinaryInteger) {
         // A picture is mostly numbers, and a String for each is a third of the time.
@@ -36,7 +38,7 @@ struct MarkupWriter {
     }
 
     /// Character data or an attribute's value.
-    mutating func escaped(_ text: String) { escaped(Array(text.utf8)) }
+    package mutating func escaped(_ text: String) { escaped(Array(text.utf8)) }
 
     mutating func escaped(_ text: some Collection<UInt8>) {
         forEachDisplayScalar(text) { escaped($0) }

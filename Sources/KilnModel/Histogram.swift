@@ -116,6 +116,9 @@ public struct Histogram: Equatable, Sendable {
         return nil
     }
 
+    /// The slot that counts a latency; `slotCount` for what is too long for the others.
+    public static func slot(of latency: Nanoseconds) -> Int { Int(kiln_histogram_slot(latency.count)) }
+
     /// The lower edge (included) and the upper edge (excluded) of a slot. The range of the overflow slot is empty, at the limit.
     public static func range(ofSlot slot: Int) -> (lower: Nanoseconds, upper: Nanoseconds) {
         let lower = kiln_histogram_slot_lower(UInt32(slot))

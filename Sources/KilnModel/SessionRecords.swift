@@ -68,6 +68,20 @@ public struct CommandRow: Codable, Sendable {
         latency = LatencyRecord(counts.phases[phase] ?? Histogram())
     }
 
+    /// A row as a file has it.
+    public init(
+        time: String, intervalS: Double, pid: Int32, command: String, phase: String, calls: UInt64, errors: UInt64, latency: LatencyRecord
+    ) {
+        self.time = time
+        self.intervalS = intervalS
+        self.pid = pid
+        self.command = command
+        self.phase = phase
+        self.calls = calls
+        self.errors = errors
+        self.latency = latency
+    }
+
     public init(from decoder: any Decoder) throws {
         let values = try decoder.container(keyedBy: CodingKeys.self)
         time = try values.decode(String.self, forKey: .time)

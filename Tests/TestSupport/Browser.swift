@@ -12,6 +12,8 @@ public final class Browser {
     public static var executable: String? { program("chromium") ?? program("chromium-browser") ?? program("google-chrome") }
 
     public private(set) var complaints: [String] = []
+    /// What pages have asked for, but for the pages themselves.
+    public private(set) var requests: [String] = []
     private let process = Process()
     private let commands = Pipe()
     private let replies = Pipe()
@@ -38,7 +40,7 @@ public final class Browser {
             throw Failure(description: "the browser opened no page")
         }
         session = try call("Target.attachToTarget", ["targetId": page, "flatten": true])["sessionId"] as? String
-        for domain in ["Page", "Runtime", "Log"] { _ = try call("\(domain).enable") }
+        for domain in ["Page", "Runtime", "Log", "Network"] { _ = try call("\(domain).enable") }
         try resize(width: width, height: height)
     }
 
@@ -64,9 +66,19 @@ public final class Browser {
 
     /// On how many sheets of paper the page is printed.
     public func printedPages(landscape: Bool) throws -> Int {
-        let printed = try call("Page.printToPDF", ["landscape": landscape])["data"] as? String ?? ""
-        let text = String(decoding: Data(base64Encoded: printed) ?? Data(), as: UTF8.self)
-        return text.components(separatedBy: "/Type /Page\n").count - 1
+        String(decoding: try pdf(landscape: landscape), as: UTF8.self).components(separatedBy: "/Type /Page\n").count - 1
+    }
+
+    /// The page, printed.
+    public func pdf(landscape: Bool) throws -> Data {
+        let printed = try call("Page.printToPDF", ["landscape": landscape, "printBackground": true])["data"] as? String ?? ""
+        return Data(base64Encoded: printed) ?? Data()
+    }
+
+    /// What is seen, or the whole page, PNG.
+    public func screenshot(whole: Bool = false) throws -> Data {
+        let image = try call("Page.captureScreenshot", ["format": "png", "captureBeyondViewport": whole])["data"] as? String ?? ""
+        return Data(base64Encoded: image) ?? Data()
     }
 
     /// Opens a page and waits until it has loaded.
@@ -108,11 +120,28 @@ public final class Browser {
         }
     }
 
-    /// Presses keys by their names: "Enter", "ArrowUp", "a". `control` holds the control key down.
-    public func press(_ keys: String..., control: Bool = false) throws {
-        let codes = ["Enter": 13, "Escape": 27, "Home": 36, "ArrowLeft": 37, "ArrowUp": 38, "ArrowRight": 39, "ArrowDown": 40]
+    /// Presses the mouse at one point, moves it in steps to another one, and lets it go. `control` holds the control key down.
+    public func drag(from start: (x: Double, y: Double), to end: (x: Double, y: Double), control: Bool = false) throws {
+        let modifiers = control ? 2 : 0
+        func send(_ type: String, _ x: Double, _ y: Double, buttons: Int) throws {
+            _ = try call(
+                "Input.dispatchMouseEvent",
+                ["type": type, "x": x, "y": y, "button": type == "mouseMoved" && buttons == 0 ? "none" : "left", "buttons": buttons, "clickCount": 1, "modifiers": modifiers])
+        }
+        try send("mouseMoved", start.x, start.y, buttons: 0)
+        try send("mousePressed", start.x, start.y, buttons: 1)
+        for step in 1...4 {
+            let share = Double(step) / 4
+            try send("mouseMoved", start.x + (end.x - start.x) * share, start.y + (end.y - start.y) * share, buttons: 1)
+        }
+        try send("mouseReleased", end.x, end.y, buttons: 0)
+    }
+
+    /// Presses keys by their names: "Enter", "ArrowUp", "a". `control` and `shift` hold these keys down.
+    public func press(_ keys: String..., control: Bool = false, shift: Bool = false) throws {
+        let codes = ["Tab": 9, "Enter": 13, "Escape": 27, "Home": 36, "ArrowLeft": 37, "ArrowUp": 38, "ArrowRight": 39, "ArrowDown": 40]
         for key in keys {
-            var event: [String: Any] = ["type": "keyDown", "key": key, "modifiers": control ? 2 : 0]
+            var event: [String: Any] = ["type": "keyDown", "key": key, "modifiers": (control ? 2 : 0) + (shift ? 8 : 0)]
             if let code = codes[key] { event["windowsVirtualKeyCode"] = code } else if !control { event["text"] = key }
             _ = try call("Input.dispatchKeyEvent", event)
             event["type"] = "keyUp"
@@ -160,6 +189,9 @@ public final class Browser {
     private func note(_ message: [String: Any]) {
         switch message["method"] as? String {
         case "Page.loadEventFired": loaded = true
+        case "Network.requestWillBeSent":
+            let parameters = message["params"] as? [String: Any] ?? [:], request = parameters["request"] as? [String: Any]
+            if parameters["type"] as? String != "Document" { requests.append(request?["url"] as? String ?? "") }
         case "Runtime.exceptionThrown", "Runtime.consoleAPICalled", "Log.entryAdded":
             complaints.append("\(message["params"] ?? "")")
         default: break

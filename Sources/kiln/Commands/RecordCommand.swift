@@ -73,7 +73,8 @@ struct RecordCommand: ParsableCommand {
             // A command that is recorded gives its own status.
             asOne: pids.count > 1, empty: whom.isCommand ? .told : .failed, sampleInterval: Nanoseconds(100_000_000)
         )
-        let directory = try DirectorySink(of: whom, at: output, started: started)
+        var directory = try DirectorySink(of: whom, at: output, started: started)
+        directory.writesPage = true
         var plan = Session.Plan(
             targets: [target], probes: [stacks], sinks: [directory, SampleTableSink(directory: directory)], folding: folding,
             interval: Nanoseconds(1_000_000_000)

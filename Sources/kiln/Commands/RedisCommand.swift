@@ -136,7 +136,8 @@ struct RedisCommand: ParsableCommand {
         let samples = sampling.recordsStacks || !places.isEmpty
         let login = try audit ? RedisAudit.Login(user: auditUser, passwordFile: auditPasswordFile) : nil
         let rows: [RowFile] = [.commands] + (noSyscalls ? [] : [syscallLatency ? .syscallTimes(ofTarget: true) : .syscalls])
-        let directory = try DirectorySink(of: found, at: output, started: started, rows: rows)
+        var directory = try DirectorySink(of: found, at: output, started: started, rows: rows)
+        directory.writesPage = true
         let turns = try Turns(), work = samples && !client ? try WorkMaps(keepingStacksOf: calls.selection) : nil
         let requests = RequestProbe(
             .redis, found, watched: watched, side: client ? .client : .server, hook: target.hook, followsTLS: !noTLS, rows: commandRows, turns: turns,

@@ -1,27 +1,47 @@
 import ArgumentParser
 import FoundationEssentials
 import Glibc
+import KilnKernel
 import KilnModel
+import KilnReport
 
 /// `kiln report`: prints a recorded session, or compares two.
 struct ReportCommand: ParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "report",
-        abstract: "Prints a recorded session, or compares two.",
+        abstract: "Prints a recorded session or draws it as a page, or compares two.",
         discussion: """
             With two directories of `kiln redis`, the numbers of commands are compared interval by interval. A change is printed if it is larger than the variation \
-            within each session. `kiln diff A/stacks.folded B/stacks.folded` compares the stacks.
+            within each session. `kiln diff A/stacks.folded B/stacks.folded` compares the stacks. --html makes a page: a heatmap of latencies for each command, and \
+            the flamegraph of what is selected in it. It is one file, and needs no network.
             """
     )
 
     @Argument(help: ArgumentHelp("A directory that a session of kiln wrote.", valueName: "dir"))
-    var directory: String
+    var directory: String?
 
     @Argument(help: ArgumentHelp("A second session to compare with the first.", valueName: "dir2"))
     var second: String?
 
+    @Flag(help: "Write a page instead of text: report.html in the session's directory, comparison.html in the second one's.")
+    var html = false
+
+    @Option(name: .shortAndLong, help: ArgumentHelp("Write the page here; - for standard output.", valueName: "file"))
+    var output: String?
+
+    @Flag(help: "Only print the content security policy under which all pages of this version work, and end.")
+    var csp = false
+
+    func validate() throws {
+        if output != nil, !html { throw ValidationError("--output is for --html: without it, the report is printed.") }
+        if directory == nil, !csp { throw ValidationError("Give a directory that a session of kiln wrote.") }
+    }
+
     func run() throws {
         try reportingErrors {
+            if csp { return try Output.standardOutput.write([Line(ReportPage.contentSecurityPolicy)]) }
+            guard let directory else { return }
+            if html { return try writePage(of: directory) }
             let output = Output.standardOutput
             let first = try record(directory)
             guard let second else {
@@ -32,6 +52,19 @@ struct ReportCommand: ParsableCommand {
             let comparison = SessionComparison(try recorded(first, directory), try recorded(other, second))
             try output.write(ComparisonText(first, other, comparison).lines)
         }
+    }
+
+    private func writePage(of directory: String) throws {
+        let page: [UInt8]
+        if let second {
+            page = try reportPage(of: directory, and: second)
+        } else {
+            page = try reportPage(of: DirectoryFiles(place: directory))
+        }
+        if output == "-" { return try Output.standardOutput.write(page) }
+        let file = output ?? second.map { "\($0)/comparison.html" } ?? "\(directory)/report.html"
+        try replaceFile(file, page)
+        say("kiln: wrote \(file)")
     }
 
     private func record(_ directory: String) throws -> SessionRecord {

@@ -6,6 +6,8 @@ struct DirectorySink: Sink {
     let directories: [SessionDirectory]
     /// The files of rows in each.
     let rows: [RowFile]
+    /// At the end, a page is made of the files.
+    var writesPage = false
 
     init(directories: [SessionDirectory], rows: [RowFile] = []) {
         self.directories = directories
@@ -76,6 +78,7 @@ struct DirectorySink: Sink {
             guard let comparison else { continue }
             attempts.run { try directories[process].write(comparison.picture(of: result.records[process]), to: SlowAgainstFast.file) }
         }
+        if writesPage { for directory in directories { attempts.run { try directory.writePage() } } }
         try attempts.throwFirst()
     }
 

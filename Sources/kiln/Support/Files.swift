@@ -2,11 +2,11 @@ import Glibc
 import SystemPackage
 
 /// Reads a file in pieces, or standard input for `-`. `what`: the expected content, for the error message.
-func readPieces(of file: String, _ what: String, _ body: (UnsafeRawBufferPointer) -> Void) throws {
+func readPieces(of file: String, _ what: String, _ body: (UnsafeRawBufferPointer) throws -> Void) throws {
     try withInput(file, what) { input in
         try forEachPiece { piece in
             let length = try input.read(into: piece)
-            body(UnsafeRawBufferPointer(rebasing: piece[..<length]))
+            try body(UnsafeRawBufferPointer(rebasing: piece[..<length]))
             return length
         }
     }
@@ -39,6 +39,21 @@ func writePieces(to file: String?, _ body: ((([UInt8]) throws -> Void)) throws -
             permissions: [.ownerReadWrite, .groupRead, .otherRead])
         try descriptor.closeAfter { try body { _ = try descriptor.writeAll($0) } }
     } catch let error as Errno {
+        throw Failure("cannot write \(file): \(error). Give a file that can be written with --output.")
+    }
+}
+
+/// Replaces a file as a whole: under a temporary name first, so that nothing is written through a link, and nobody sees half of it.
+func replaceFile(_ file: String, _ bytes: [UInt8]) throws {
+    let path = FilePath(file), partial = path.removingLastComponent().appending(".\(path.lastComponent?.string ?? "").partial")
+    do {
+        unlink(partial.string)
+        let descriptor = try FileDescriptor.open(
+            partial, .writeOnly, options: [.create, .exclusiveCreate, .noFollow, .closeOnExec], permissions: [.ownerReadWrite, .groupRead, .otherRead])
+        try descriptor.closeAfter { _ = try descriptor.writeAll(bytes) }
+        guard rename(partial.string, file) == 0 else { throw Errno(rawValue: errno) }
+    } catch let error as Errno {
+        unlink(partial.string)
         throw Failure("cannot write \(file): \(error). Give a file that can be written with --output.")
     }
 }

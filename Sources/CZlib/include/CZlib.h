@@ -1,0 +1,7 @@
+// zlib for Swift.
+#ifndef KILN_CZLIB_H
+#define KILN_CZLIB_H
+
+#include <zlib.h>
+
+#endif

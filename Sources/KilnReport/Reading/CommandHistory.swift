@@ -1,0 +1,186 @@
+import KilnModel
+
+/// A command over time.
+public struct CommandHistory: Sendable {
+    public let name: String
+    /// By tick.
+    public internal(set) var calls, errors: [UInt64]
+    /// By the name of the phase.
+    public internal(set) var phases: [String: Cells] = [:]
+
+    init(name: String, ticks: Int) {
+        self.name = name
+        calls = [UInt64](repeating: 0, count: ticks)
+        errors = calls
+    }
+
+    /// The same with two neighbouring ticks as one.
+    func mergedInPairs() -> CommandHistory {
+        func pairs(_ counts: [UInt64]) -> [UInt64] { stride(from: 0, to: counts.count, by: 2).map { counts[$0..<min($0 + 2, counts.count)].saturatingSum } }
+        var merged = self
+        (merged.calls, merged.errors) = (pairs(calls), pairs(errors))
+        merged.phases = phases.mapValues { cells in
+            var sums = Cells(ticks: (cells.ticks.count + 1) / 2)
+            for (tick, filled) in cells.ticks.enumerated() { sums.add(filled, to: tick / 2) }
+            return sums
+        }
+        return merged
+    }
+}
+
+/// Latencies of one command and phase: how many fell into each slot of the histogram in each tick.
+public struct Cells: Sendable {
+    public struct Cell: Equatable, Sendable {
+        /// Of `Histogram`; `Histogram.slotCount` for what is longer.
+        public var slot: Int
+        public var count: UInt64
+    }
+
+    /// By tick: the slots that are not empty, lowest first.
+    public private(set) var ticks: [[Cell]]
+    /// The lowest and the highest slot that is not empty in any tick, and the largest count.
+    public private(set) var lowest = Histogram.slotCount, highest = 0
+    /// The number of cells that are not empty.
+    var filled: Int { ticks.reduce(0) { $0 + $1.count } }
+    public var largest: UInt64 { ticks.reduce(0) { $1.reduce($0) { max($0, $1.count) } } }
+
+    init(ticks: Int) { self.ticks = [[Cell]](repeating: [], count: ticks) }
+
+    /// Adds the cells of an interval, lowest slot first.
+    mutating func add(_ cells: [Cell], to tick: Int) {
+        guard let first = cells.first, let last = cells.last else { return }
+        lowest = min(lowest, first.slot)
+        highest = max(highest, last.slot)
+        if ticks[tick].isEmpty { return ticks[tick] = cells }
+        var merged: [Cell] = []
+        merged.reserveCapacity(ticks[tick].count + cells.count)
+        var rest = cells[...]
+        for cell in ticks[tick] {
+            while let next = rest.first, next.slot < cell.slot { merged.append(rest.removeFirst()) }
+            if let next = rest.first, next.slot == cell.slot {
+                merged.append(Cell(slot: cell.slot, count: [cell.count, next.count].saturatingSum))
+                rest.removeFirst()
+            } else {
+                merged.append(cell)
+            }
+        }
+        ticks[tick] = merged + rest
+    }
+}
+
+/// Reads commands.jsonl (`CommandRow`).
+struct CommandReader {
+    /// A server has some 250 commands, and names that clients invent have rows, too, up to the kernel side's limit.
+    private static let mostCommands = 4_096
+    private static let mostPhases = 32
+
+    let timeline: Timeline
+    private(set) var commands: [CommandHistory] = []
+    private var places: [String: Int] = [:]
+    /// A command's calls stand in the row of each of its phases: the tick's last interval that was counted.
+    private var counted: [Int: String] = [:]
+    private var row = Row()
+    /// For a comparison with another session: the rows without their slots.
+    private let keepsRows: Bool
+    private(set) var rows: [CommandRow] = []
+
+    private struct Row {
+        var time = "", command = "", phase = ""
+        var length = 0.0
+        var pid: Int32 = 0
+        var calls: UInt64 = 0, errors: UInt64 = 0
+        var cells: [Cells.Cell] = []
+        var latency = LatencyRecord(Histogram())
+    }
+
+    init(timeline: Timeline, keepsRows: Bool) {
+        self.timeline = timeline
+        self.keepsRows = keepsRows
+    }
+
+    /// The interval of a line of commands.jsonl or samples.jsonl; nil where it has none.
+    static func interval(_ scanner: inout JSONScanner) throws -> (time: String, length: Double)? {
+        var time: String?, length = 0.0
+        try scanner.object { scanner, key in
+            switch key {
+            case "time": time = try scanner.string()
+            case "interval_s": length = try scanner.number()
+            default: try scanner.skip()
+            }
+        }
+        return time.map { ($0, length) }
+    }
+
+    mutating func read(_ scanner: inout JSONScanner) throws {
+        try scan(&scanner)
+        guard let tick = timeline.tick(of: row.time) else { throw JSONScanner.Damage(reason: "it has no time") }
+        let place = try self.place(of: row.command)
+        if counted[place] != row.time {
+            counted[place] = row.time
+            commands[place].calls[tick] = [commands[place].calls[tick], row.calls].saturatingSum
+            commands[place].errors[tick] = [commands[place].errors[tick], row.errors].saturatingSum
+        }
+        if !row.cells.isEmpty {
+            if commands[place].phases[row.phase] == nil, commands[place].phases.count == Self.mostPhases {
+                throw JSONScanner.Damage(reason: "the command has more than \(Self.mostPhases) phases")
+            }
+            commands[place].phases[row.phase, default: Cells(ticks: timeline.ticks.count)].add(row.cells, to: tick)
+        }
+        if keepsRows {
+            rows.append(
+                CommandRow(
+                    time: row.time, intervalS: row.length, pid: row.pid, command: row.command, phase: row.phase, calls: row.calls, errors: row.errors,
+                    latency: row.latency))
+        }
+    }
+
+    private mutating func place(of command: String) throws -> Int {
+        if let place = places[command] { return place }
+        guard commands.count < Self.mostCommands else { throw JSONScanner.Damage(reason: "there are more than \(Self.mostCommands) commands") }
+        places[command] = commands.count
+        commands.append(CommandHistory(name: command, ticks: timeline.ticks.count))
+        return commands.count - 1
+    }
+
+    private mutating func scan(_ scanner: inout JSONScanner) throws {
+        row.time = ""
+        row.command = ""
+        row.phase = ""
+        row.cells.removeAll(keepingCapacity: true)
+        row.latency = LatencyRecord(Histogram())
+        try scanner.object { scanner, key in
+            switch key {
+            case "time": row.time = try scanner.string()
+            case "interval_s": row.length = try scanner.number()
+            case "pid": row.pid = Int32(clamping: try scanner.integer())
+            case "command": row.command = shown(try scanner.string())
+            case "phase": row.phase = shown(try scanner.string())
+            case "calls": row.calls = try scanner.unsigned()
+            case "errors": row.errors = try scanner.unsigned()
+            case "count": row.latency.count = try scanner.unsigned()
+            case "p50_ns": row.latency.p50Ns = try scanner.unsigned()
+            case "p99_ns": row.latency.p99Ns = try scanner.unsigned()
+            case "slots": try Self.slots(&scanner, into: &row.cells)
+            default: try scanner.skip()
+            }
+        }
+        if row.command.isEmpty || row.phase.isEmpty { throw JSONScanner.Damage(reason: "it has no \(row.command.isEmpty ? "command" : "phase")") }
+    }
+
+    /// [[lower_ns, upper_ns, count], …]
+    private static func slots(_ scanner: inout JSONScanner, into cells: inout [Cells.Cell]) throws {
+        try scanner.array { scanner in
+            var values = (lower: UInt64(0), count: UInt64(0)), place = 0
+            try scanner.array { scanner in
+                let value = try scanner.unsigned()
+                if place == 0 { values.lower = value } else if place == 2 { values.count = value }
+                place += 1
+            }
+            let cell = Cells.Cell(slot: Histogram.slot(of: Nanoseconds(values.lower)), count: values.count)
+            guard place == 3, cell.count <= UInt64(UInt32.max), cell.slot > cells.last?.slot ?? -1 else {
+                throw JSONScanner.Damage(reason: "its slots are not in order, or not [lower_ns, upper_ns, count]")
+            }
+            if cell.count > 0 { cells.append(cell) }
+        }
+    }
+}

@@ -1,0 +1,117 @@
+import FoundationEssentials
+import KilnModel
+import PrintableText
+
+/// A recorded session, as far as its directory has it.
+public struct ReportSession: Sendable {
+    public let record: SessionRecord
+    public let timeline: Timeline
+    /// Those with the most time first.
+    public let commands: [CommandHistory]
+    /// Nil if there are none.
+    public let stacks: StackHistory?
+    /// What the page can't show, a sentence each.
+    public let missing: [String]
+    /// The rows of commands.jsonl without their slots, if they were asked for.
+    public let rows: [CommandRow]
+
+    /// A page with more cells than these would be larger than 5 MB: a cell takes some 7 bits, and a third more as text.
+    static let mostCells = 3_000_000
+
+    /// Reads the files of a session. Every one but session.json may be missing.
+    ///
+    /// - Parameters:
+    ///   - trie: Gets the session's stacks.
+    ///   - keepsRows: For a comparison with another session.
+    /// - Throws: `ReportError`, and what `files` throws.
+    public init(_ files: some SessionFiles, into trie: inout StackTrie, keepsRows: Bool = false) throws {
+        record = try Self.record(files)
+        var intervals = Timeline.Intervals()
+        func note(_ scanner: inout JSONScanner) throws {
+            if let (time, length) = try CommandReader.interval(&scanner) { try intervals.add(time, length: length) }
+        }
+        let hasCommands = try files.forEachLine(of: "commands.jsonl", note)
+        let hasSamples = try files.forEachLine(of: "samples.jsonl", note)
+        var timeline = Timeline(intervals, mayHaveRows: !hasCommands)
+        var reader = CommandReader(timeline: timeline, keepsRows: keepsRows)
+        _ = try files.forEachLine(of: "commands.jsonl") { try reader.read(&$0) }
+        var histories = reader.commands
+        while histories.reduce(0, { $0 + $1.phases.values.reduce(0) { $0 + $1.filled } }) > Self.mostCells, timeline.ticks.count > 1 {
+            timeline = timeline.mergedInPairs()
+            histories = histories.map { $0.mergedInPairs() }
+        }
+        self.timeline = timeline
+        (commands, rows) = (Self.sorted(histories, record), reader.rows)
+
+        var missing: [String] = []
+        if !hasCommands, record.hook != "none" {
+            missing.append("There is no commands.jsonl: commands have no heatmaps.")
+        }
+        if hasSamples {
+            var reader = StackReader(timeline: timeline, trie: trie)
+            trie = StackTrie()
+            _ = try files.forEachLine(of: "samples.jsonl") { try reader.read(&$0) }
+            trie = reader.trie
+            stacks = reader.history
+        } else {
+            stacks = try Self.folded(files, record, &trie)
+            missing.append(
+                stacks == nil
+                    ? "There is no samples.jsonl: a selection has no flamegraph."
+                    : "There is no samples.jsonl, which sessions of this version have: the flamegraph is that of the whole session, whatever time and latency are selected."
+            )
+        }
+        self.missing = missing
+    }
+
+    private static func record(_ files: some SessionFiles) throws -> SessionRecord {
+        guard let bytes = try files.contents("session.json") else {
+            throw ReportError("cannot read \(files.place)/session.json: it does not exist. Give a directory that a session of kiln wrote.")
+        }
+        do {
+            return try JSONDecoder().decode(SessionRecord.self, from: Data(bytes))
+        } catch let error as DecodingError {
+            let reason =
+                switch error {
+                case .keyNotFound(let key, _): "it has no \(key.stringValue)"
+                case .typeMismatch(_, let context), .valueNotFound(_, let context), .dataCorrupted(let context): context.debugDescription
+                @unknown default: "\(error)"
+                }
+            throw ReportError("cannot read \(files.place)/session.json: \(reason). Give a directory that this version of kiln wrote.")
+        }
+    }
+
+    private static func sorted(_ commands: [CommandHistory], _ record: SessionRecord) -> [CommandHistory] {
+        func time(_ command: CommandHistory) -> UInt64 {
+            let phases = record.commands[command.name]?.phases ?? [:]
+            return phases["service"]?.sumNs ?? phases["total"]?.sumNs ?? 0
+        }
+        return commands.map { ($0, time($0), $0.calls.saturatingSum) }.sorted { ($1.1, $1.2, $0.0.name) < ($0.1, $0.2, $1.0.name) }.map(\.0)
+    }
+
+    /// The stacks of the whole session, of each kind that it has.
+    private static func folded(_ files: some SessionFiles, _ record: SessionRecord, _ trie: inout StackTrie) throws -> StackHistory? {
+        var history = FoldedHistory(trie: trie)
+        let samples = record.samples
+        var kinds: [(file: String, kind: StackHistory.Kind)] = [
+            (StackFiles.onCPU.folded, .init(name: "on-cpu", unit: "samples", frequency: Double(samples.onCPU.frequencyHz))),
+            (StackFiles.offCPU.folded, .init(name: "off-cpu", unit: "nanoseconds")),
+        ]
+        // A name from a file must not lead out of the directory.
+        for event in samples.events ?? [] where event.file.hasPrefix("stacks.") && !event.file.contains("/") {
+            kinds.append((event.file, .init(name: shown(event.event), unit: event.unit == "nanoseconds" ? event.unit : "events")))
+        }
+        for (file, kind) in kinds {
+            if let bytes = try files.contents(String(file.dropLast("folded".count)) + "by-command.folded"), !bytes.isEmpty {
+                try history.add(bytes, kind, byCommand: true)
+            } else if let bytes = try files.contents(file), !bytes.isEmpty {
+                try history.add(bytes, kind, byCommand: false)
+            }
+        }
+        trie = history.trie
+        return history.history.isEmpty ? nil : history.history
+    }
+}
+
+/// Text from outside, as a page shows it.
+func shown(_ text: String) -> String { text.printable }

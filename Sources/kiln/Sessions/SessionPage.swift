@@ -1,0 +1,62 @@
+import Glibc
+import KilnKernel
+import KilnModel
+import KilnReport
+import SystemPackage
+
+/// The page of a session, HTML.
+func reportPage(of files: some SessionFiles) throws -> [UInt8] {
+    var trie = StackTrie()
+    let session = try ReportSession(files, into: &trie)
+    return try ReportPage(session, trie: trie, version: kilnVersion, lossMeaning: lossMeaning).html
+}
+
+/// The page of two sessions beside each other, with what moved.
+func reportPage(of first: String, and second: String) throws -> [UInt8] {
+    var trie = StackTrie()
+    let sessions = try [first, second].map { try ReportSession(DirectoryFiles(place: $0), into: &trie, keepsRows: true) }
+    let (before, after) = (sessions[0], sessions[1])
+    func recorded(_ session: ReportSession) -> SessionComparison.Recorded {
+        SessionComparison.Recorded(rows: session.rows, duration: session.record.durationS, interval: session.record.intervalS)
+    }
+    let comparison = before.rows.isEmpty || after.rows.isEmpty ? nil : SessionComparison(recorded(before), recorded(after))
+    return try ReportPage(before: before, after: after, comparison, trie: trie, version: kilnVersion, lossMeaning: lossMeaning).html
+}
+
+/// A session's directory, by its path.
+struct DirectoryFiles: SessionFiles {
+    let place: String
+
+    func read(_ name: String, _ piece: (UnsafeRawBufferPointer) throws -> Void) throws -> Bool {
+        var status = stat()
+        guard stat("\(place)/\(name)", &status) == 0 else {
+            if errno == ENOENT, access(place, F_OK) == 0 { return false }
+            throw Failure("cannot read \(place)/\(name): \(errorText(errno)). Give a directory that a session of kiln wrote.")
+        }
+        // Reading a pipe or a device might never end.
+        guard status.st_mode & S_IFMT == S_IFREG else {
+            throw Failure("cannot read \(place)/\(name): it is not a regular file. Give a directory that a session of kiln wrote.")
+        }
+        try readPieces(of: "\(place)/\(name)", "a session", piece)
+        return true
+    }
+}
+
+extension SessionDirectory: SessionFiles {
+    var place: String { path.string }
+
+    /// More of a session's rows take minutes to read, which its end shouldn't.
+    private static let mostBytesOfPage = 1 << 30
+
+    /// Writes report.html from the files that are there. Of a very long session it says instead how to make it.
+    func writePage() throws {
+        guard size(of: "commands.jsonl") + size(of: "samples.jsonl") <= Self.mostBytesOfPage else {
+            return say("kiln: \(path): report.html is not made, because the session is long. Make it with kiln report --html \(path).")
+        }
+        do {
+            try write(reportPage(of: self), to: "report.html")
+        } catch let error as ReportError {
+            throw Failure("cannot make \(path)/report.html: \(error)")
+        }
+    }
+}
