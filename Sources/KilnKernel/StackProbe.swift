@@ -187,9 +187,13 @@ public struct StackProbe: ~Copyable {
     /// The stacks known so far, with the weights that were last read.
     public var known: StackTable { ring.table }
 
-    /// Reads the weights, and lets those of some stacks be those of stacks of their own: `StackTable.settle`.
+    /// Reads the weights, adds what has grown to the present interval of the history, and lets the weights of some stacks be those of stacks of their own:
+    /// `StackTable.settle`.
     public func settle(before comparison: UInt64, _ isMeant: (Int, StackFrames) -> Bool) throws(KernelError) {
-        try readWeights()
+        // Not those that wait for a reply: their sums are other ones afterwards.
+        let (sums, times) = try readSums(open: false)
+        ring.note(sums, times)
+        ring.set(sums, times, try waits?.wakes() ?? [:])
         ring.settle(before: comparison, isMeant)
     }
 
@@ -215,7 +219,7 @@ public struct StackProbe: ~Copyable {
         try drain()
     }
 
-    /// `open`: with waits that have not ended, and stacks of which it is not known yet what they are for.
+    /// `open`: with waits that have not ended, and stacks that wait for a decision or for their call's reply.
     private func readSums(open: Bool) throws(KernelError) -> (weights: [StackTable.Key: UInt64], times: [StackTable.Key: WaitTimes]) {
         var sums: [StackTable.Key: UInt64] = [:]
         try weights.forEachEntry(key: kiln_stack_key.self, value: UInt64.self) { key, weight in

@@ -87,8 +87,8 @@ extension kiln_work_options {
     }
 }
 
-/// Stacks that are not in their sums yet: the next event of their thread decides what they are for, or a program settles them when it holds the
-/// next one.
+/// Stacks that are not in their sums yet: the next event of their thread decides what they are for, they wait for their call's reply, or a program settles
+/// them when it holds the next one.
 final class HeldStacks {
     private struct Held {
         let key: StackTable.Key
@@ -133,7 +133,7 @@ final class HeldStacks {
 
     private func read() throws(KernelError) -> [Held] {
         var all: [Held] = [], ends: [UInt32: Int] = [:]
-        // A slot has 90 KB, and few have any stack.
+        // A slot has 64 KiB, and few have any stack.
         try work.forEachEntry(key: UInt32.self, value: kiln_work.self) { slot, work in
             if work.pointee.held_end != 0 { ends[slot.pointee] = min(Int(work.pointee.held_end), Int(KILN_HELD_STACKS)) }
         }

@@ -8,7 +8,7 @@ public struct SampleHeader: Codable, Sendable {
         public var kind: String
         /// `samples`, `nanoseconds` or `events`.
         public var unit: String
-        /// What is in no interval, because there was no room; in the unit.
+        /// What is in no interval, because there was no room; in the unit, of all targets of the session.
         public var dropped: UInt64
 
         public init(kind: String, unit: String, dropped: UInt64) {
@@ -58,10 +58,15 @@ public struct SampleGroup: Codable, Equatable, Hashable, Sendable {
     public var phase: String?
     /// `slow` or `fast`, where only some calls' stacks were kept.
     public var verdict: String?
-    /// [lower, upper) of the call's `service` in nanoseconds; the upper one is nil for what the histogram doesn't reach. Nil: the latency is not known.
-    public var band: [UInt64?]?
+    /// [lower, upper) of the call's `service`; the upper one is nil for what the histogram doesn't reach. Nil: the latency is not known.
+    public var bandNs: [UInt64?]?
     /// Of waits.
     public var state: String?
+
+    enum CodingKeys: String, CodingKey {
+        case kind, process, thread, command, phase, verdict, state
+        case bandNs = "band_ns"
+    }
 
     struct Line: Codable { var group: SampleGroup }
 }
@@ -92,14 +97,12 @@ public struct SampleRecords: Sendable {
     private var groupNumbers: [SampleGroup: Int] = [:]
 
     /// - Parameters:
-    ///   - kinds: The names and units of the kinds of stacks.
+    ///   - kinds: The name and unit of each kind of stacks.
     ///   - named: The stacks to be shown; what is not among them is left out.
-    public init(_ history: SampleHistory, kinds: [StackKind: SampleHeader.Kind], named: [NamedStack]) {
+    public init(_ history: SampleHistory, kinds: [StackKind: (name: String, unit: String)], named: [NamedStack]) {
         header = SampleHeader(
             kinds: kinds.sorted { $0.key.rawValue < $1.key.rawValue }.map { kind, described in
-                var described = described
-                described.dropped = history.dropped[kind] ?? 0
-                return described
+                .init(kind: described.name, unit: described.unit, dropped: history.dropped[kind] ?? 0)
             })
         let places = named.reduce(into: [SampleHistory.Series: NamedStack]()) { places, stack in
             if let key = stack.key { places[.init(key: key, state: stack.state)] = stack }
@@ -112,7 +115,7 @@ public struct SampleRecords: Sendable {
                 let series = history.series[growth.series]
                 if numbers[growth.series] == nil {
                     guard let stack = places[series], let kind = kinds[series.key.kind] else { continue }
-                    numbers[growth.series] = (number(SampleGroup(stack, kind: kind.kind)), number(stack.frames))
+                    numbers[growth.series] = (number(SampleGroup(stack, kind: kind.name)), number(stack.frames))
                 }
                 guard let (group, stack) = numbers[growth.series] else { continue }
                 samples[group, default: [:]][stack, default: 0] += growth.weight
@@ -162,13 +165,13 @@ extension SampleGroup {
     init(_ stack: NamedStack, kind: String) {
         self.kind = kind
         // Neither holds a semicolon: both are texts of folded stacks.
-        let root = stack.root.split(separator: ";", maxSplits: 1)
+        let root = stack.root.split(separator: ";", maxSplits: 1, omittingEmptySubsequences: false)
         process = root.first.map(String.init) ?? ""
         thread = root.dropFirst().first.map(String.init)
         command = stack.work.subject == .unlabelled ? nil : stack.work.name
         phase = stack.work.phase?.rawValue
         verdict = stack.work.verdict?.rawValue
-        band = stack.key?.band.map { [$0.lower.count, $0.upper?.count] }
+        bandNs = stack.key?.band.map { [$0.lower.count, $0.upper?.count] }
         state = stack.state?.name
     }
 }

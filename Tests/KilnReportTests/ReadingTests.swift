@@ -119,8 +119,8 @@ struct ReadingTests {
         {"frame":"work"}
         {"caller":-1,"in":0}
         {"caller":0,"in":1}
-        {"group":{"kind":"on-cpu","process":"redis-server","command":"GET","phase":"exec","band":[1024,1536]}}
-        {"group":{"kind":"off-cpu","process":"redis-server","command":"GET","phase":"exec","state":"sleeping","band":[68719476736,null]}}
+        {"group":{"kind":"on-cpu","process":"redis-server","command":"GET","phase":"exec","band_ns":[1024,1536]}}
+        {"group":{"kind":"off-cpu","process":"redis-server","command":"GET","phase":"exec","state":"sleeping","band_ns":[68719476736,null]}}
 
         """
 

@@ -277,7 +277,7 @@ static __always_inline void follow_send(const struct place *place, struct connec
 	if (x->waiting == WAITING_ONE && !(x->flags & IN_REPLY) && sends_one_response(send)) {
 		on_only_response(place, x, send->base, send->length);
 		record_answer(x, x->sent_ns, send->length, false);
-		judge_only_call(x);
+		judge_calls(x, judging_reader(), command_in_flight(x), 1, x->received_ns, false);
 		return;
 	}
 	if (x->waiting == WAITING_RUN && !(x->flags & IN_REPLY) && send->form == IO_BYTES && !observes_run(x)) {

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: (GPL-2.0-only OR BSD-2-Clause) */
-/* What a thread works on when its stack is taken, and stacks that wait until that is known, and until their call is answered. A thread holds few: they
- * are settled, which means that they join their sums, when the thread's next stack is to be held; user space adds those that need only that. */
+/* What a thread works on when its stack is taken, and stacks that wait until that is known and their call is answered. They are settled, which means that
+ * they join their sums, when the thread's next stack is to be held; user space adds those that need only that. */
 #ifndef KILN_HELD_STACKS_BPF_H
 #define KILN_HELD_STACKS_BPF_H
 
@@ -119,10 +119,11 @@ struct settling {
 	const struct kiln_known_work *work;
 	const struct kiln_wait_times *times;
 	__u64 turn_ns;
+	__u64 now;
 	__u32 state; /* in which it is held */
 	__u32 end;   /* after the last that is held */
 	bool is_held;
-	__u64 oldest;    /* of those that wait for a verdict: its index plus 1; 0: there is none */
+	__u64 oldest;    /* of those that wait for a reply: its index plus 1; 0: there is none */
 	__u64 oldest_ns; /* when its call was received */
 };
 
@@ -160,6 +161,15 @@ static __always_inline __u64 stacks_of(const struct kiln_held_stack *stack)
 	return stack->times.waits + stack->times.earlier_waits;
 }
 
+/* Whether a stack has waited for its reply for so long that none is expected: where all stacks are kept its latency then stays unknown. Of a main thread,
+ * which answers what it has read, that is the reach of the histogram. */
+static __always_inline bool is_overdue(const struct kiln_held_stack *stack, const struct settling *new)
+{
+	__u64 limit = stack->work.slot < KILN_MAX_TARGETS ? KILN_HISTOGRAM_LIMIT_NS : OTHERS_QUIET_NS;
+
+	return !work_options.judged && new->now > stack->work.received_ns + limit;
+}
+
 /* A stack that waits for no decision joins its sum, or is dropped. */
 static __always_inline void settle(struct kiln_held_stack *stack, struct settling *new)
 {
@@ -171,7 +181,7 @@ static __always_inline void settle(struct kiln_held_stack *stack, struct settlin
 		__sync_val_compare_and_swap(&stack->state, KILN_HELD_UNDECIDED, KILN_HELD_DECIDED);
 		state = KILN_HELD_DECIDED;
 	}
-	if (state == KILN_HELD_DECIDED && !is_of_call(stack->work.label))
+	if (state == KILN_HELD_DECIDED && (!is_of_call(stack->work.label) || is_overdue(stack, new)))
 		move_on(stack, new->thread, state, fate_without_call());
 	if (take_held(stack, KILN_HELD_KEPT)) {
 		stack->key.label |= kiln_kept_label(stack->work.label);
@@ -267,6 +277,7 @@ static __always_inline bool hold_stack(
 	__u32 slot = known->slot, end;
 	struct settling new = { .key = key, .work = known, .times = times, .turn_ns = known->turn_ns };
 
+	new.now = bpf_ktime_get_ns();
 	new.state = known->is_decided ? KILN_HELD_DECIDED : KILN_HELD_UNDECIDED;
 	new.thread = bpf_map_lookup_elem(&work, &slot);
 	new.held = bpf_map_lookup_elem(&held_stacks, &slot);

@@ -200,7 +200,7 @@ struct StackReader {
             case "phase": group.phase = try text(&scanner)
             case "verdict": group.verdict = try text(&scanner)
             case "state": group.state = try text(&scanner)
-            case "band": group.band = try Self.band(&scanner)
+            case "band_ns": group.band = try Self.band(&scanner)
             default: try scanner.skip()
             }
         }

@@ -23,7 +23,7 @@ final class StackSampling: Probe {
     private let empty: Empty
     /// The time between intervals of samples.jsonl; nil: they are those of the session.
     private let sampleInterval: Nanoseconds?
-    /// When the last of them ended, and when the next one is due.
+    /// When the last of them ended, or the first one began, and when the next one is due.
     private var sampledUntil = Nanoseconds.zero, sampleDue = Nanoseconds.zero
     private var targetCPU = Nanoseconds.zero
     private var frequency: Int
@@ -32,7 +32,10 @@ final class StackSampling: Probe {
     /// Comparisons of generated code so far, and when the next one is due.
     private var comparisons: UInt64 = 0
     private var comparisonDue = Nanoseconds.zero
-    private var isStopped = false
+    /// Zero: not yet.
+    private var stoppedAt = Nanoseconds.zero
+    /// Any interval has ended, and the last one.
+    private var hasIntervals = false, isClosed = false
     private(set) var details: [String] = []
 
     /// A session at or below this frequency sheds no more samples: 20 a second take 0.05 % of a core.
@@ -108,13 +111,23 @@ final class StackSampling: Probe {
 
     private func closeInterval(_ every: Nanoseconds) throws {
         let now = MonotonicClock.now()
-        try probe?.closeInterval((WallTime().rfc3339, now - sampledUntil))
+        try closeInterval(at: WallTime(), now - sampledUntil)
         sampledUntil = now
         sampleDue = now + max(every, Nanoseconds((MonotonicClock.now() - now).count * 50))
     }
 
-    func intervalEnds(at time: WallTime, length: Nanoseconds) throws {
-        if sampleInterval == nil { try probe?.closeInterval((time.rfc3339, length)) }
+    private func closeInterval(at time: WallTime, _ length: Nanoseconds) throws {
+        try probe?.closeInterval((time.rfc3339, length))
+        hasIntervals = true
+    }
+
+    func intervalEnds(at time: WallTime, length: Nanoseconds) throws { if sampleInterval == nil { try closeInterval(at: time, length) } }
+
+    /// The session has ended: waits that have not ended, and stacks without a reply, are a part of its last interval.
+    private func closeLastInterval() throws {
+        if !isClosed, sampleInterval != nil || !hasIntervals { try closeInterval(at: WallTime(), stoppedAt - sampledUntil) }
+        isClosed = true
+        try probe?.closeInterval(nil)
     }
 
     /// A compiler's map tells what lies where now. What was sampled before keeps its names.
@@ -147,7 +160,7 @@ final class StackSampling: Probe {
 
     func stacks() throws -> StackTable? {
         try compareGeneratedCode()
-        if isStopped { try probe?.closeInterval(nil) }
+        if stoppedAt != .zero { try closeLastInterval() }
         var table = try probe?.stacks()
         learnPython()
         // What holds up a call's reply belongs into the graph of the slow ones.
@@ -175,7 +188,7 @@ final class StackSampling: Probe {
 
     func stop() {
         probe?.stop()
-        isStopped = true
+        if stoppedAt == .zero { stoppedAt = MonotonicClock.now() }
     }
 
     /// Takes no more stacks at events.

@@ -277,13 +277,14 @@ final class Session {
     /// Folded texts of each kind without any target.
     private var emptyTexts: [FoldedTexts] { stackKinds.map { FoldedTexts(kind: $0, files: files(of: $0)) } }
 
-    private func described(_ kind: StackKind) -> SampleHeader.Kind {
+    /// As samples.jsonl has it. Wakers are not in it.
+    private func described(_ kind: StackKind) -> (name: String, unit: String) {
         switch kind {
-        case .onCPU: return .init(kind: "on-cpu", unit: "samples", dropped: 0)
-        case .offCPU, .waker: return .init(kind: "off-cpu", unit: "nanoseconds", dropped: 0)
+        case .onCPU: return ("on-cpu", "samples")
+        case .offCPU, .waker: return ("off-cpu", "nanoseconds")
         case .event(let index):
             let event = plan.probes.flatMap(\.events)[index]
-            return .init(kind: event.name, unit: event.unit.rawValue, dropped: 0)
+            return (event.name, event.unit.rawValue)
         }
     }
 

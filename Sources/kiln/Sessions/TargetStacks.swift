@@ -37,7 +37,7 @@ struct TargetStacks {
     }
 
     /// The content of samples.jsonl. `describe` gives a kind's name and unit.
-    func samples(_ describe: (StackKind) -> SampleHeader.Kind) -> SampleRecords {
+    func samples(_ describe: (StackKind) -> (name: String, unit: String)) -> SampleRecords {
         let kinds = byKind.keys.filter { $0 != .waker }
         return SampleRecords(
             table.history, kinds: Dictionary(uniqueKeysWithValues: kinds.map { ($0, describe($0)) }), named: kinds.flatMap(stacks)

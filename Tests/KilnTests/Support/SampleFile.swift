@@ -39,7 +39,7 @@ struct SampleFile {
             } else if let time = object["time"] as? String, let lists = object["samples"] as? [[NSNumber]] {
                 times.append(time)
                 for list in lists {
-                    let group = groups[list[0].intValue], band = group["band"] as? [Any]
+                    let group = groups[list[0].intValue], band = group["band_ns"] as? [Any]
                     func text(_ name: String) -> String? { group[name] as? String }
                     for at in stride(from: 1, to: list.count, by: 2) {
                         samples.append(
@@ -73,15 +73,15 @@ struct SampleFile {
     /// Whether there were calls of the command whose latency lies in the sample's band, in its interval or in one beside it: a call that is answered while an
     /// interval ends may be in the next one.
     func hasCalls(for sample: Sample, in calls: [CommandCalls]) -> Bool {
-        guard let band = sample.band, let own = times(of: calls).firstIndex(of: sample.time) else { return false }
-        let near = Set(times(of: calls)[max(0, own - 1)..<min(times(of: calls).count, own + 2)])
+        guard let band = sample.band else { return false }
+        // Times are all of one form, so they are in the order of their texts.
+        let times = Set(calls.map(\.time)).sorted()
+        let near = Set([times.last { $0 < sample.time }, sample.time, times.first { $0 > sample.time }].compactMap { $0 })
         return calls.contains { call in
             near.contains(call.time) && [call.command, "[pipeline]"].contains(sample.command)
                 && call.slots.contains { $0[0] >= band.lower && (band.upper == nil || $0[0] < band.upper ?? 0) }
         }
     }
-
-    private func times(of calls: [CommandCalls]) -> [String] { Set(calls.map(\.time)).sorted() }
 }
 
 /// The latencies (`service`) of a command in an interval, as commands.jsonl has them.
