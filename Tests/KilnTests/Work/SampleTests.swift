@@ -92,7 +92,7 @@ extension KernelTests {
                 usleep(400_000)
             }
             session.expectSums()
-            let burnt = session.samples.samples.filter { $0.isOf("BURN.B", "burn_b") }
+            let burnt = session.samples.samples.filter { $0.isOf("burn_b") }
             #expect(burnt.map(\.weight).reduce(0, +) > 500 && burnt.allSatisfy { $0.band == nil })
         }
 
