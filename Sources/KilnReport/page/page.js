@@ -57,7 +57,7 @@ async function begin() {
   }
   if (data.comparison) {
     const { moved, remarks } = data.comparison;
-    const card = tableOf({ ...moved, notes: remarks }, "");
+    const card = tableOf({ ...moved, notes: remarks }, "", 8);
     card.classList.add("report-moved");
     body.append(card);
   }
@@ -95,7 +95,7 @@ async function begin() {
   const maps = [];
   const axes = make("div", { class: "report-axes" }, make("div", { class: "report-axis-name" }, "UTC"));
   for (const session of sessions) {
-    const axis = make("div", { class: "report-times", title: "Drag to select a range of time for all commands" });
+    const axis = make("div", { class: "report-times", "data-session": session.letter || null, title: "Drag to select a range of time for all commands" });
     axis.session = session;
     axes.append(axis);
   }
@@ -127,7 +127,7 @@ async function begin() {
         "aria-label": `${panel.title}${session.letter ? `, session ${session.letter}` : ""}. Arrow keys move, with Shift they extend, Enter selects, Control and Enter selects the baseline, Escape clears.` });
       const map = { session, panel, surface, canvas: make("canvas"), marks: make("canvas", { class: "report-marks" }), scale: make("div", { class: "report-scale", "aria-hidden": "true" }),
         one: make("div", { class: "report-rect", hidden: "" }), two: make("div", { class: "report-rect baseline", hidden: "" }),
-        draft: make("div", { class: "report-rect draft", hidden: "" }), caret: make("div", { class: "report-rect caret", hidden: "" }), grid: null, isVisible: false };
+        draft: make("div", { class: "report-rect draft", hidden: "" }), caret: make("div", { class: "report-rect caret", hidden: "" }), range: (show) => rangeOf(sessions, panel.command, show), grid: null, isVisible: false };
       surface.append(map.canvas, map.marks, map.scale, map.two, map.one, map.draft, map.caret);
       surface.map = map;
       maps.push(map);
@@ -256,7 +256,7 @@ async function begin() {
   }
   function paint(map) {
     const { surface, grid, panel } = map;
-    surface.style.height = `${heightOf(grid)}px`;
+    if (grid) surface.style.height = `${heightOf(grid)}px`;
     surface.classList.toggle("nothing", grid === null);
     drawCells(map, panel.kind === "work" ? workMost : most);
     map.scale.replaceChildren(...axisOf(grid).map(([at, text]) => {
@@ -307,10 +307,9 @@ async function begin() {
     for (const map of maps) {
       map.isStale = true;
       if (map.panel.kind === "work") workMost = Math.max(workMost, weightByTick(map.session, { command: map.panel.command, process: map.panel.process, low: null, high: null }, selected.filters).reduce((a, b) => Math.max(a, b), 0));
-      const phase = map.panel.kind === "command" && isLatency
-        ? map.session.commands[map.session.commandNumber.get(map.panel.command)]?.phases.find((phase) => phase.name === selected.show) : undefined;
+      const range = map.panel.kind === "command" && isLatency ? map.range(selected.show) : null;
       // The height is known before the cells are read, so that nothing moves when they are.
-      const shape = map.panel.kind === "work" ? { isWork: true, rows: map.session.rows } : !isLatency ? { series: [] } : phase ? { rows: phase.highest - phase.lowest + 1 } : null;
+      const shape = map.panel.kind === "work" ? { isWork: true, rows: map.session.rows } : !isLatency ? { series: [] } : range ? { rows: range.highest - range.lowest + 1 } : null;
       map.surface.style.height = `${heightOf(shape)}px`;
     }
     legend.hidden = !isLatency && shows.length > 0;
