@@ -16,6 +16,12 @@ function panelsOf(sessions) {
   return [...panels.values()];
 }
 
+// When what was drawn is on the screen. A page that is not seen is not painted.
+const painted = () => new Promise((done) => {
+  if (document.hidden) return done();
+  requestAnimationFrame(() => setTimeout(done));
+});
+
 async function begin() {
   const data = await readJSON("page");
   const sessions = data.sessions.map((session, index) => sessionOf(session, index, data.sessions.length > 1 ? "AB"[index] : ""));
@@ -362,8 +368,11 @@ async function begin() {
     for (const map of maps) if (map.isStale) await loadGrid(map);
   }
   async function changed() {
+    performance.mark("kiln-selection");
     page.remember(true);
     await showStacks();
+    await painted();
+    performance.measure("kiln-flamegraph", "kiln-selection");
   }
   page.onSearch = (matches) => {
     places = matches ? sessions.map((session) => placesOf(session, flame.stacks, matches, selected.filters)) : [];
@@ -413,10 +422,11 @@ async function begin() {
       return filled;
     },
   };
-  await new Promise((done) => requestAnimationFrame(done));
+  // The observer tells which maps are seen.
+  await painted();
   await refresh();
+  await painted();
   performance.mark("kiln-heatmaps");
-  await new Promise((done) => setTimeout(done));
   const stacks = await readStacks();
   for (const session of sessions) session.samples = await readSamples(session);
   flame.begin(stacks);
