@@ -58,7 +58,8 @@ public struct Cells: Sendable {
         for cell in ticks[tick] {
             while let next = rest.first, next.slot < cell.slot { merged.append(rest.removeFirst()) }
             if let next = rest.first, next.slot == cell.slot {
-                merged.append(Cell(slot: cell.slot, count: [cell.count, next.count].saturatingSum))
+                // Of fewer than 2^32 each: no file is so long that their sum is too large.
+                merged.append(Cell(slot: cell.slot, count: cell.count &+ next.count))
                 rest.removeFirst()
             } else {
                 merged.append(cell)

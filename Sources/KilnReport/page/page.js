@@ -11,7 +11,7 @@ function panelsOf(sessions) {
   }
   for (const session of sessions) {
     if (!session.data.stacksHaveTime) continue;
-    for (const { command, process } of session.groups) if (command === null) add(`process ${process}`, { title: process, kind: "work", command: null, process });
+    for (const process of session.data.processes) add(`process ${process}`, { title: process, kind: "work", command: null, process });
   }
   return [...panels.values()];
 }
@@ -321,7 +321,7 @@ async function begin() {
     legend.hidden = !isLatency && shows.length > 0;
     lines.hidden = shows.length === 0;
     legendLow.textContent = isLatency ? "1" : "few";
-    legendHigh.textContent = isLatency ? `${counted(most, "call")} a cell` : "many samples";
+    legendHigh.textContent = isLatency ? `${counted(most, "call")} a cell` : `${weightText(sessions[0], selected.filters.kind, workMost, true)} a cell`;
     hint.textContent = hintOf();
     drawTimes();
     legendRamp.style.background = `linear-gradient(to right, ${(theme.isDark ? ramps.dark : ramps.light).join(", ")})`;
@@ -343,6 +343,7 @@ async function begin() {
     placeSelections();
     const result = await flame.draw();
     compareButton.disabled = !flame.stacks;
+    compareButton.hidden = sessions.length > 1;
     clearButton.disabled = JSON.stringify([selected.one, selected.two]) === JSON.stringify([standards.one, standards.two]);
     swapButton.hidden = selected.two === null;
     if (!result) {
@@ -375,6 +376,7 @@ async function begin() {
     performance.measure("kiln-flamegraph", "kiln-selection");
   }
   page.onSearch = (matches) => {
+    if (!matches && places.length === 0) return;
     places = matches ? sessions.map((session) => placesOf(session, flame.stacks, matches, selected.filters)) : [];
     for (const map of maps) if (map.grid) drawMarks(map, places[map.session.index], selected);
   };
@@ -425,6 +427,7 @@ async function begin() {
   // The observer tells which maps are seen.
   await painted();
   await refresh();
+  pane.querySelector(".chosen")?.scrollIntoView({ block: "nearest" });
   await painted();
   performance.mark("kiln-heatmaps");
   const stacks = await readStacks();
