@@ -58,7 +58,7 @@ targets() {
 }
 
 if [ "$part" = sanitized ]; then
-  targets KilnBPFTests RESPTests PrintableTextTests KilnModelTests KilnSymbolsTests FlamegraphTests
+  targets KilnBPFTests RESPTests PrintableTextTests KilnModelTests KilnSymbolsTests FlamegraphTests KilnReportTests
 else
   targets $(cd Tests && echo *Tests)
 fi

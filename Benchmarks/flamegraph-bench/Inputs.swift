@@ -1,4 +1,5 @@
 import Foundation
+import TestSupport
 
 /// A repeatable source of random numbers (SplitMix64).
 struct Random {
@@ -103,3 +104,10 @@ func writePerfScript(to file: URL) throws {
     try handle.write(contentsOf: text)
     try handle.close()
 }
+
+/// What the figures of the report are of.
+let hour: GeneratedSession = {
+    var session = GeneratedSession()
+    (session.seconds, session.commands, session.stacks) = (3_600, 20, 50_000)
+    return session
+}()

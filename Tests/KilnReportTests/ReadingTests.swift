@@ -101,7 +101,7 @@ struct ReadingTests {
     }
 
     @Test(arguments: [
-        ("{\"calls\":1}\n", "line 1: it has no"), (row(1) + "[]\n" + row(2), "line 2: an object is expected"),
+        ("{\"calls\":1,\"time\":\"2026-11-30T12:00:01Z\",\"interval_s\":1}\n", "line 1: it has no command"), (row(1) + "[]\n" + row(2), "line 2: an object is expected"),
         (row(1).replacing("\"calls\":1", with: "\"calls\":-1"), "line 1: a whole number is expected"),
         (row(1).replacing("2026-11-30T", with: "yesterday "), "line 1: the time \"yesterday"), (row(1, slots: "[5,6]"), "line 1: its slots are not in order"),
         (row(1, slots: "[6,7,1],[5,6,1]"), "line 1: its slots are not in order"), (row(1).replacing("\"GET\"", with: "17"), "line 1: a string is expected"),

@@ -2,7 +2,7 @@ import Foundation
 
 /// The files of a session that nobody recorded: commands with latencies, and stacks by command, phase and band of latency. The same settings give the same
 /// bytes.
-public struct GeneratedSession {
+public struct GeneratedSession: Sendable {
     public var seconds = 60
     public var commands = 6
     /// Different stacks that are sampled.

@@ -54,6 +54,8 @@ struct SessionData: Encodable {
     var words: [String]
     /// Eight numbers for each group: kind, process, thread, command, phase, verdict, state (words), and one more than the band, or 0.
     var groups: [Int]
+    /// The processes whose stacks are of no command, the heaviest first: those that have a heatmap.
+    var processes: [String]
     /// False: stacks are those of the whole session.
     var stacksHaveTime: Bool
     var hasStacks: Bool
@@ -96,9 +98,23 @@ extension SessionData {
             ]
         }
         words = table
+        processes = Self.processes(session.stacks)
         hasStacks = session.stacks != nil
         stacksHaveTime = session.stacks?.haveTime ?? false
         dropped = session.stacks?.dropped ?? 0
+    }
+
+    /// Of a host with hundreds of processes, the lightest have none.
+    private static let mostProcesses = 50
+
+    /// By the weight of their first kind of stacks.
+    private static func processes(_ stacks: StackHistory?) -> [String] {
+        var weights: [String: UInt64] = [:]
+        for (group, entries) in zip(stacks?.groups ?? [], stacks?.entries ?? []) where group.command == nil {
+            let weight = group.kind == 0 ? entries.lazy.map(\.weight).saturatingSum : 0
+            weights[group.process] = [weights[group.process] ?? 0, weight].saturatingSum
+        }
+        return weights.sorted { ($1.value, $0.key) < ($0.value, $1.key) }.prefix(mostProcesses).map(\.key)
     }
 
     /// In the order of `Phase`; those of later versions follow.

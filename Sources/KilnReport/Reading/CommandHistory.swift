@@ -58,7 +58,8 @@ public struct Cells: Sendable {
         for cell in ticks[tick] {
             while let next = rest.first, next.slot < cell.slot { merged.append(rest.removeFirst()) }
             if let next = rest.first, next.slot == cell.slot {
-                merged.append(Cell(slot: cell.slot, count: [cell.count, next.count].saturatingSum))
+                // Of fewer than 2^32 each: no file is so long that their sum is too large.
+                merged.append(Cell(slot: cell.slot, count: cell.count &+ next.count))
                 rest.removeFirst()
             } else {
                 merged.append(cell)
@@ -79,19 +80,10 @@ struct CommandReader {
     private var places: [String: Int] = [:]
     /// A command's calls stand in the row of each of its phases: the tick's last interval that was counted.
     private var counted: [Int: String] = [:]
-    private var row = Row()
+    private var row = CommandLine()
     /// For a comparison with another session: the rows without their slots.
     private let keepsRows: Bool
     private(set) var rows: [CommandRow] = []
-
-    private struct Row {
-        var time = "", command = "", phase = ""
-        var length = 0.0
-        var pid: Int32 = 0
-        var calls: UInt64 = 0, errors: UInt64 = 0
-        var cells: [Cells.Cell] = []
-        var latency = LatencyRecord(Histogram())
-    }
 
     init(timeline: Timeline, keepsRows: Bool) {
         self.timeline = timeline
@@ -112,7 +104,7 @@ struct CommandReader {
     }
 
     mutating func read(_ scanner: inout JSONScanner) throws {
-        try scan(&scanner)
+        try row.read(&scanner)
         guard let tick = timeline.tick(of: row.time) else { throw JSONScanner.Damage(reason: "it has no time") }
         let place = try self.place(of: row.command)
         if counted[place] != row.time {
@@ -126,12 +118,7 @@ struct CommandReader {
             }
             commands[place].phases[row.phase, default: Cells(ticks: timeline.ticks.count)].add(row.cells, to: tick)
         }
-        if keepsRows {
-            rows.append(
-                CommandRow(
-                    time: row.time, intervalS: row.length, pid: row.pid, command: row.command, phase: row.phase, calls: row.calls, errors: row.errors,
-                    latency: row.latency))
-        }
+        if keepsRows { rows.append(row.row) }
     }
 
     private mutating func place(of command: String) throws -> Int {
@@ -141,34 +128,47 @@ struct CommandReader {
         commands.append(CommandHistory(name: command, ticks: timeline.ticks.count))
         return commands.count - 1
     }
+}
 
-    private mutating func scan(_ scanner: inout JSONScanner) throws {
-        row.time = ""
-        row.command = ""
-        row.phase = ""
-        row.cells.removeAll(keepingCapacity: true)
-        row.latency = LatencyRecord(Histogram())
+/// A line of commands.jsonl.
+struct CommandLine {
+    private(set) var time = "", command = "", phase = ""
+    private(set) var calls: UInt64 = 0, errors: UInt64 = 0
+    private(set) var cells: [Cells.Cell] = []
+    private var length = 0.0
+    private var pid: Int32 = 0
+    private var latency = LatencyRecord(Histogram())
+
+    /// As a row without its slots.
+    var row: CommandRow {
+        CommandRow(time: time, intervalS: length, pid: pid, command: command, phase: phase, calls: calls, errors: errors, latency: latency)
+    }
+
+    mutating func read(_ scanner: inout JSONScanner) throws {
+        (time, command, phase) = ("", "", "")
+        cells.removeAll(keepingCapacity: true)
+        latency = LatencyRecord(Histogram())
         try scanner.object { scanner, key in
             switch key {
-            case "time": row.time = try scanner.string()
-            case "interval_s": row.length = try scanner.number()
-            case "pid": row.pid = Int32(clamping: try scanner.integer())
-            case "command": row.command = shown(try scanner.string())
-            case "phase": row.phase = shown(try scanner.string())
-            case "calls": row.calls = try scanner.unsigned()
-            case "errors": row.errors = try scanner.unsigned()
-            case "count": row.latency.count = try scanner.unsigned()
-            case "p50_ns": row.latency.p50Ns = try scanner.unsigned()
-            case "p99_ns": row.latency.p99Ns = try scanner.unsigned()
-            case "slots": try Self.slots(&scanner, into: &row.cells)
+            case "time": time = try scanner.string()
+            case "interval_s": length = try scanner.number()
+            case "pid": pid = Int32(clamping: try scanner.integer())
+            case "command": command = shown(try scanner.string())
+            case "phase": phase = shown(try scanner.string())
+            case "calls": calls = try scanner.unsigned()
+            case "errors": errors = try scanner.unsigned()
+            case "count": latency.count = try scanner.unsigned()
+            case "p50_ns": latency.p50Ns = try scanner.unsigned()
+            case "p99_ns": latency.p99Ns = try scanner.unsigned()
+            case "slots": try readSlots(&scanner)
             default: try scanner.skip()
             }
         }
-        if row.command.isEmpty || row.phase.isEmpty { throw JSONScanner.Damage(reason: "it has no \(row.command.isEmpty ? "command" : "phase")") }
+        for (name, text) in [("time", time), ("command", command), ("phase", phase)] where text.isEmpty { throw JSONScanner.Damage(reason: "it has no \(name)") }
     }
 
     /// [[lower_ns, upper_ns, count], …]
-    private static func slots(_ scanner: inout JSONScanner, into cells: inout [Cells.Cell]) throws {
+    private mutating func readSlots(_ scanner: inout JSONScanner) throws {
         try scanner.array { scanner in
             var values = (lower: UInt64(0), count: UInt64(0)), place = 0
             try scanner.array { scanner in

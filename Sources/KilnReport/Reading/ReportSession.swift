@@ -64,9 +64,20 @@ public struct ReportSession: Sendable {
         self.missing = missing
     }
 
-    private static func record(_ files: some SessionFiles) throws -> SessionRecord {
+    /// The rows of commands.jsonl without their slots, for a comparison as text; nil if there is no such file.
+    public static func rows(_ files: some SessionFiles) throws -> [CommandRow]? {
+        var line = CommandLine(), rows: [CommandRow] = []
+        let exists = try files.forEachLine(of: "commands.jsonl") { scanner in
+            try line.read(&scanner)
+            rows.append(line.row)
+        }
+        return exists ? rows : nil
+    }
+
+    /// session.json.
+    public static func record(_ files: some SessionFiles) throws -> SessionRecord {
         guard let bytes = try files.contents("session.json") else {
-            throw ReportError("cannot read \(files.place)/session.json: it does not exist. Give a directory that a session of kiln wrote.")
+            throw ReportError("cannot read \(files.place)/session.json: No such file or directory. Give a directory that a session of kiln wrote.")
         }
         do {
             return try JSONDecoder().decode(SessionRecord.self, from: Data(bytes))

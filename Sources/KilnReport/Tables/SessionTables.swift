@@ -26,7 +26,7 @@ struct SessionTables {
         let kept = columns.indices.filter { column in
             column == 0 || rows.contains { if case .none = $0[column] { false } else { true } }
         }
-        return TableData(title: title, about: about, columns: kept.map { columns[$0] }, rows: rows.map { row in kept.map { row[$0] } }, notes: notes)
+        return TableData(title: title, about: about, columns: kept.map { columns[$0] }, rows: rows.map { row in kept.map { row[$0] } }, notes: notes.map(shown))
     }
 
     private var isClient: Bool { record.side == .client }

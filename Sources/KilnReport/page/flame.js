@@ -44,7 +44,7 @@ function flamegraph(page) {
       if (!sessions[one.session].data.stacksHaveTime) foot.push("Stacks of the whole session: it has no samples.jsonl.");
       const profile = {
         ...stacks.names, unit: unit === "nanoseconds" ? "ns" : unit === "samples" ? "samples" : filters.kind, decimals, boxes, foot,
-        title: one.command ?? one.process ?? "All work",
+        title: one.command ?? one.process ?? allOf(sessions[one.session]).replace(/^a/, "A"),
         subtitle: others ? `${filterText(filters)}: ${phraseOf(sessions, one)}, compared with ${phraseOf(sessions, two)}` : `${filterText(filters)}: ${phraseOf(sessions, one)}`,
       };
       if (others) profile.difference = { scale: factor, sample: unit === "samples" ? 1 : null, negated: false };

@@ -8,8 +8,13 @@ async function gridOf(map, view, filters) {
   if (panel.kind === "command" && view.show !== "rate" && view.show !== "errors") {
     const cells = await cellsOf(session, panel.command, view.show);
     if (!cells) return null;
-    const { lowest, highest, counts, largest } = cells;
-    return withPercentiles({ rows: highest - lowest + 1, columns: session.ticks, counts, most: largest, lowest });
+    const { lowest, highest } = map.range(view.show), columns = session.ticks;
+    let { counts } = cells;
+    if (lowest < cells.lowest || highest > cells.highest) {
+      counts = new Uint32Array((highest - lowest + 1) * columns);
+      counts.set(cells.counts, (cells.lowest - lowest) * columns);
+    }
+    return withPercentiles({ rows: highest - lowest + 1, columns, counts, most: cells.largest, lowest });
   }
   if (panel.kind === "command") {
     const command = session.commands[session.commandNumber.get(panel.command)];
@@ -26,6 +31,13 @@ async function gridOf(map, view, filters) {
     most = Math.max(most, sums[tick]);
   }
   return { rows, columns, counts, most, isWork: true };
+}
+
+// The slots of a command's maps in a phase: the same in two sessions that are beside each other; null where neither has the phase.
+function rangeOf(sessions, name, show) {
+  const phases = sessions.flatMap((session) => session.commands[session.commandNumber.get(name)]?.phases.filter((phase) => phase.name === show) ?? []);
+  if (phases.length === 0) return null;
+  return { lowest: Math.min(...phases.map((phase) => phase.lowest)), highest: Math.max(...phases.map((phase) => phase.highest)) };
 }
 
 // Adds for each column the row of the median and of the 99th percentile, -1 without calls, and the number of calls.

@@ -11,10 +11,16 @@ function panelsOf(sessions) {
   }
   for (const session of sessions) {
     if (!session.data.stacksHaveTime) continue;
-    for (const { command, process } of session.groups) if (command === null) add(`process ${process}`, { title: process, kind: "work", command: null, process });
+    for (const process of session.data.processes) add(`process ${process}`, { title: process, kind: "work", command: null, process });
   }
   return [...panels.values()];
 }
+
+// When what was drawn is on the screen. A page that is not seen is not painted.
+const painted = () => new Promise((done) => {
+  if (document.hidden) return done();
+  requestAnimationFrame(() => setTimeout(done));
+});
 
 async function begin() {
   const data = await readJSON("page");
@@ -57,7 +63,7 @@ async function begin() {
   }
   if (data.comparison) {
     const { moved, remarks } = data.comparison;
-    const card = tableOf({ ...moved, notes: remarks }, "");
+    const card = tableOf({ ...moved, notes: remarks }, "", 8);
     card.classList.add("report-moved");
     body.append(card);
   }
@@ -95,7 +101,7 @@ async function begin() {
   const maps = [];
   const axes = make("div", { class: "report-axes" }, make("div", { class: "report-axis-name" }, "UTC"));
   for (const session of sessions) {
-    const axis = make("div", { class: "report-times", title: "Drag to select a range of time for all commands" });
+    const axis = make("div", { class: "report-times", "data-session": session.letter || null, title: "Drag to select a range of time for all commands" });
     axis.session = session;
     axes.append(axis);
   }
@@ -127,7 +133,7 @@ async function begin() {
         "aria-label": `${panel.title}${session.letter ? `, session ${session.letter}` : ""}. Arrow keys move, with Shift they extend, Enter selects, Control and Enter selects the baseline, Escape clears.` });
       const map = { session, panel, surface, canvas: make("canvas"), marks: make("canvas", { class: "report-marks" }), scale: make("div", { class: "report-scale", "aria-hidden": "true" }),
         one: make("div", { class: "report-rect", hidden: "" }), two: make("div", { class: "report-rect baseline", hidden: "" }),
-        draft: make("div", { class: "report-rect draft", hidden: "" }), caret: make("div", { class: "report-rect caret", hidden: "" }), grid: null, isVisible: false };
+        draft: make("div", { class: "report-rect draft", hidden: "" }), caret: make("div", { class: "report-rect caret", hidden: "" }), range: (show) => rangeOf(sessions, panel.command, show), grid: null, isVisible: false };
       surface.append(map.canvas, map.marks, map.scale, map.two, map.one, map.draft, map.caret);
       surface.map = map;
       maps.push(map);
@@ -256,7 +262,7 @@ async function begin() {
   }
   function paint(map) {
     const { surface, grid, panel } = map;
-    surface.style.height = `${heightOf(grid)}px`;
+    if (grid) surface.style.height = `${heightOf(grid)}px`;
     surface.classList.toggle("nothing", grid === null);
     drawCells(map, panel.kind === "work" ? workMost : most);
     map.scale.replaceChildren(...axisOf(grid).map(([at, text]) => {
@@ -307,16 +313,15 @@ async function begin() {
     for (const map of maps) {
       map.isStale = true;
       if (map.panel.kind === "work") workMost = Math.max(workMost, weightByTick(map.session, { command: map.panel.command, process: map.panel.process, low: null, high: null }, selected.filters).reduce((a, b) => Math.max(a, b), 0));
-      const phase = map.panel.kind === "command" && isLatency
-        ? map.session.commands[map.session.commandNumber.get(map.panel.command)]?.phases.find((phase) => phase.name === selected.show) : undefined;
+      const range = map.panel.kind === "command" && isLatency ? map.range(selected.show) : null;
       // The height is known before the cells are read, so that nothing moves when they are.
-      const shape = map.panel.kind === "work" ? { isWork: true, rows: map.session.rows } : !isLatency ? { series: [] } : phase ? { rows: phase.highest - phase.lowest + 1 } : null;
+      const shape = map.panel.kind === "work" ? { isWork: true, rows: map.session.rows } : !isLatency ? { series: [] } : range ? { rows: range.highest - range.lowest + 1 } : null;
       map.surface.style.height = `${heightOf(shape)}px`;
     }
     legend.hidden = !isLatency && shows.length > 0;
     lines.hidden = shows.length === 0;
     legendLow.textContent = isLatency ? "1" : "few";
-    legendHigh.textContent = isLatency ? `${counted(most, "call")} a cell` : "many samples";
+    legendHigh.textContent = isLatency ? `${counted(most, "call")} a cell` : `${weightText(sessions[0], selected.filters.kind, workMost, true)} a cell`;
     hint.textContent = hintOf();
     drawTimes();
     legendRamp.style.background = `linear-gradient(to right, ${(theme.isDark ? ramps.dark : ramps.light).join(", ")})`;
@@ -338,6 +343,7 @@ async function begin() {
     placeSelections();
     const result = await flame.draw();
     compareButton.disabled = !flame.stacks;
+    compareButton.hidden = sessions.length > 1;
     clearButton.disabled = JSON.stringify([selected.one, selected.two]) === JSON.stringify([standards.one, standards.two]);
     swapButton.hidden = selected.two === null;
     if (!result) {
@@ -363,10 +369,14 @@ async function begin() {
     for (const map of maps) if (map.isStale) await loadGrid(map);
   }
   async function changed() {
+    performance.mark("kiln-selection");
     page.remember(true);
     await showStacks();
+    await painted();
+    performance.measure("kiln-flamegraph", "kiln-selection");
   }
   page.onSearch = (matches) => {
+    if (!matches && places.length === 0) return;
     places = matches ? sessions.map((session) => placesOf(session, flame.stacks, matches, selected.filters)) : [];
     for (const map of maps) if (map.grid) drawMarks(map, places[map.session.index], selected);
   };
@@ -414,10 +424,12 @@ async function begin() {
       return filled;
     },
   };
-  await new Promise((done) => requestAnimationFrame(done));
+  // The observer tells which maps are seen.
+  await painted();
   await refresh();
+  pane.querySelector(".chosen")?.scrollIntoView({ block: "nearest" });
+  await painted();
   performance.mark("kiln-heatmaps");
-  await new Promise((done) => setTimeout(done));
   const stacks = await readStacks();
   for (const session of sessions) session.samples = await readSamples(session);
   flame.begin(stacks);

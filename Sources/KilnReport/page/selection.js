@@ -9,19 +9,20 @@ const selected = { one: everything(0), two: null, show: "service", filters: { ki
 function phraseOf(sessions, selection) {
   const session = sessions[selection.session], words = [];
   if (sessions.length > 1) words.push(`session ${session.letter}`);
-  words.push(selection.command ?? (selection.process === null ? "all work" : selection.process));
+  words.push(selection.command ?? selection.process ?? allOf(session));
   if (selection.from !== null || selection.to !== null) words.push(`${clock(selection.from ?? session.start)} to ${clock(selection.to ?? session.end)}`);
   else words.push("the whole session");
   if (selection.low !== null || selection.high !== null) words.push(`service ${latencyRange(selection.low ?? 0, selection.high ?? Infinity)}`);
   if (selection.below !== null) words.push(`${percent(selection.below)} to ${percent(selection.above)} of each second`);
   return words.join(", ");
 }
+const allOf = (session) => (session.groups.some((group) => group.command !== null) || session.commands.length > 0 ? "all work" : "all processes");
 // What a weight of stacks of a kind is: `41 samples, about 414 ms of CPU`.
-function weightText(session, kind, weight) {
+function weightText(session, kind, weight, isShort = false) {
   const { unit, frequency } = session.kinds.get(kind) ?? { unit: "samples" };
   if (unit === "nanoseconds") return duration(weight);
   if (unit !== "samples") return `${grouped(weight)} ${kind}`;
-  return counted(weight, "sample") + (frequency > 0 && weight > 0 ? `, about ${duration(weight / frequency * 1e9)} of CPU` : "");
+  return counted(weight, "sample") + (frequency > 0 && weight > 0 && !isShort ? `, about ${duration(weight / frequency * 1e9)} of CPU` : "");
 }
 function filterText({ kind, state, work, thread, process, verdict }) {
   return [kind, state, work && `while ${work}`, thread && `thread ${thread}`, process && `process ${process}`, verdict && `${verdict} calls`].filter((word) => word).join(", ");

@@ -1,6 +1,5 @@
 // The session's tables, which sort by a click on a column's head, and the glossary.
 
-const shownRows = 20;
 const cellTexts = {
   count: grouped, ns: duration, share: percent, rate: perSecond, bytes,
   change: (share) => (share > 0 ? "+" : "") + percent(share),
@@ -10,17 +9,18 @@ function cellText(value, kind) {
   return typeof value === "number" ? (cellTexts[kind] ?? grouped)(value) : value;
 }
 
-function tableOf(data, letter) {
+function tableOf(data, letter, most = 20) {
   const card = make("section", { class: "report-card" });
   card.append(make("h3", {}, letter ? `${data.title}, ${letter}` : data.title));
   if (data.about) card.append(make("p", { class: "report-about" }, ...withCode(data.about)));
-  if (data.rows.length > 0) card.append(sortableTable(data));
+  if (data.rows.length > 0) card.append(sortableTable(data, most));
   for (const note of data.notes) card.append(make("p", { class: "report-about" }, note));
   return card;
 }
-function sortableTable(data) {
+// `most` rows are shown at first.
+function sortableTable(data, most = 20) {
   const head = make("tr"), body = make("tbody"), scroller = make("div", { class: "report-scroller", tabindex: 0, role: "region", "aria-label": data.title });
-  let rows = data.rows, sorted = -1, isDescending = false, isWhole = data.rows.length <= shownRows + 5;
+  let rows = data.rows, sorted = -1, isDescending = false, isWhole = data.rows.length <= most + 5;
   const heads = data.columns.map((column, number) => {
     const button = make("button", { type: "button", class: "report-sort", title: column.definition }, column.name);
     const cell = make("th", { scope: "col", class: column.kind === "text" ? "report-text" : "report-number" }, button);
@@ -47,7 +47,7 @@ function sortableTable(data) {
     fill();
   });
   const fill = () => {
-    body.replaceChildren(...(isWhole ? rows : rows.slice(0, shownRows)).map((row) => {
+    body.replaceChildren(...(isWhole ? rows : rows.slice(0, most)).map((row) => {
       const line = make("tr");
       row.forEach((value, at) => {
         const kind = data.columns[at].kind, text = cellText(value, kind);
@@ -59,7 +59,7 @@ function sortableTable(data) {
   };
   fill();
   scroller.append(make("table", { class: "report-table" }, make("thead", {}, head), body));
-  return data.rows.length > shownRows + 5 ? make("div", {}, scroller, more) : scroller;
+  return data.rows.length > most + 5 ? make("div", {}, scroller, more) : scroller;
 }
 
 // Text with words of code between backticks.

@@ -1,7 +1,4 @@
 import ArgumentParser
-import FoundationEssentials
-import Glibc
-import KilnKernel
 import KilnModel
 import KilnReport
 
@@ -43,12 +40,12 @@ struct ReportCommand: ParsableCommand {
             guard let directory else { return }
             if html { return try writePage(of: directory) }
             let output = Output.standardOutput
-            let first = try record(directory)
+            let first = try ReportSession.record(DirectoryFiles(place: directory))
             guard let second else {
                 let text = SessionText(first)
                 return try output.write(text.lines + text.losses)
             }
-            let other = try record(second)
+            let other = try ReportSession.record(DirectoryFiles(place: second))
             let comparison = SessionComparison(try recorded(first, directory), try recorded(other, second))
             try output.write(ComparisonText(first, other, comparison).lines)
         }
@@ -67,59 +64,13 @@ struct ReportCommand: ParsableCommand {
         say("kiln: wrote \(file)")
     }
 
-    private func record(_ directory: String) throws -> SessionRecord {
-        do {
-            return try JSONDecoder().decode(SessionRecord.self, from: try contents(directory, "session.json"))
-        } catch let error as DecodingError {
-            throw damaged("\(directory)/session.json", error)
-        }
-    }
-
     private func recorded(_ record: SessionRecord, _ directory: String) throws -> SessionComparison.Recorded {
-        guard access("\(directory)/commands.jsonl", F_OK) == 0 else {
+        guard let rows = try ReportSession.rows(DirectoryFiles(place: directory)) else {
             throw Failure(
                 "cannot compare \(directory): it has no commands.jsonl, so it is no session of `kiln redis`, whose commands are compared. `kiln diff` compares stacks."
             )
         }
-        return SessionComparison.Recorded(rows: try rows(directory), duration: record.durationS, interval: record.intervalS)
-    }
-
-    /// A session that was killed may have left an incomplete last line.
-    private func rows(_ directory: String) throws -> [CommandRow] {
-        let decoder = JSONDecoder()
-        let lines = try contents(directory, "commands.jsonl").split(separator: UInt8(ascii: "\n"))
-        return try lines.enumerated().compactMap { index, line in
-            do {
-                return try decoder.decode(CommandRow.self, from: line)
-            } catch let error as DecodingError {
-                if index == lines.count - 1 { return nil }
-                throw damaged("\(directory)/commands.jsonl, line \(index + 1)", error)
-            }
-        }
-    }
-
-    private func contents(_ directory: String, _ file: String) throws -> Data {
-        var status = stat()
-        guard stat("\(directory)/\(file)", &status) == 0 else {
-            throw Failure("cannot read \(directory)/\(file): \(errorText(errno)). Give a directory that a session of kiln wrote.")
-        }
-        // Reading a pipe or a device might never end.
-        guard status.st_mode & S_IFMT == S_IFREG else {
-            throw Failure("cannot read \(directory)/\(file): it is not a regular file. Give a directory that a session of kiln wrote.")
-        }
-        var bytes: [UInt8] = []
-        try readPieces(of: "\(directory)/\(file)", "a session") { bytes += $0 }
-        return Data(bytes)
-    }
-
-    private func damaged(_ place: String, _ error: DecodingError) -> Failure {
-        let reason =
-            switch error {
-            case .keyNotFound(let key, _): "it has no \(key.stringValue)"
-            case .typeMismatch(_, let context), .valueNotFound(_, let context), .dataCorrupted(let context): context.debugDescription
-            @unknown default: "\(error)"
-            }
-        return Failure("cannot read \(place): \(reason). Give a directory that this version of kiln wrote.")
+        return SessionComparison.Recorded(rows: rows, duration: record.durationS, interval: record.intervalS)
     }
 }
 

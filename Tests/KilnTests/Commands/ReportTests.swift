@@ -39,7 +39,46 @@ struct ReportTests {
                 #expect(
                     status == 0 || (status == 1 && report.errorText.split(separator: "\n").count == 1),
                     "\(damaged[range.lowerBound...].prefix(60)): \(report.errorText)")
+                let page = try KilnRun(arguments + ["--html", "-o", "\(directory)/page.html"], subcommand: "report")
+                let made = page.wait()
+                #expect(
+                    made == 0 || (made == 1 && page.errorText.split(separator: "\n").count == 1), "\(damaged[range.lowerBound...].prefix(60)): \(page.errorText)")
             }
+        }
+    }
+
+    @Test func thePageIsWrittenWhereItIsAskedFor() throws {
+        let directory = temporaryDirectory()
+        defer { try? FileManager.default.removeItem(atPath: directory) }
+        let (session, rows) = try Self.files()
+        for name in ["a", "b"] {
+            try FileManager.default.createDirectory(atPath: "\(directory)/\(name)", withIntermediateDirectories: true)
+            try session.write(toFile: "\(directory)/\(name)/session.json", atomically: true, encoding: .utf8)
+            try rows.write(toFile: "\(directory)/\(name)/commands.jsonl", atomically: true, encoding: .utf8)
+        }
+        // A link is replaced, not followed.
+        try FileManager.default.createSymbolicLink(atPath: "\(directory)/a/report.html", withDestinationPath: "\(directory)/a/session.json")
+        let page = try KilnRun(["\(directory)/a", "--html"], subcommand: "report")
+        #expect(page.wait() == 0 && page.outputText.isEmpty)
+        #expect(page.errorText == "kiln: wrote \(directory)/a/report.html\n")
+        let html = try String(contentsOfFile: "\(directory)/a/report.html", encoding: .utf8)
+        #expect(html.hasPrefix("<!doctype html>") && html.hasSuffix("</html>\n"))
+        #expect(try String(contentsOfFile: "\(directory)/a/session.json", encoding: .utf8) == session)
+        let printed = try KilnRun(["\(directory)/a", "--html", "-o", "-"], subcommand: "report")
+        #expect(printed.wait() == 0 && printed.outputText == html)
+        let both = try KilnRun(["\(directory)/a", "\(directory)/b", "--html"], subcommand: "report")
+        #expect(both.wait() == 0 && FileManager.default.fileExists(atPath: "\(directory)/b/comparison.html"))
+        let policy = try KilnRun(["--csp"], subcommand: "report")
+        #expect(policy.wait() == 0 && html.contains(policy.outputText.trimmingCharacters(in: .newlines)))
+        for (arguments, reason) in [
+            (["\(directory)/none", "--html"], "cannot read \(directory)/none/session.json: No such file or directory"), (["\(directory)/a", "--html", "-o", "/proc/x"], "cannot write /proc/x"),
+        ] {
+            let failed = try KilnRun(arguments, subcommand: "report")
+            #expect(failed.wait() == 1 && failed.errorText.hasPrefix("kiln: \(reason)"), "\(failed.errorText)")
+        }
+        for arguments in [["\(directory)/a", "-o", "x"], []] {
+            let wrong = try KilnRun(arguments, subcommand: "report")
+            #expect(wrong.wait() == 64, "\(wrong.errorText)")
         }
     }
 

@@ -1,11 +1,12 @@
 import Foundation
+import KilnModel
 import TestSupport
 import Testing
 @testable import KilnReport
 
 /// The page in a real browser, used as a person uses it.
 @Suite(.serialized, .timeLimit(.minutes(3)), .enabled(if: Browser.executable != nil, "chromium is not installed"))
-struct PageTests {
+struct PageBrowserTests {
     let directory: TemporaryDirectory
     let browser: Browser
 
@@ -357,6 +358,43 @@ struct PageTests {
         try drag("burn", across: 0.1...0.9, up: 0.3...0.34)
         #expect(try labels().contains("burst"))
         #expect(try words().contains("of each second"))
+        expectNoComplaints()
+    }
+
+    @Test func twoSessionsAreCompared() throws {
+        var trie = StackTrie()
+        var sessions: [ReportSession] = []
+        for (name, slow) in [("a", nil), ("b", 10...50)] as [(String, ClosedRange<Int>?)] {
+            var generated = GeneratedSession()
+            generated.slowSeconds = slow
+            let place = directory.url.appendingPathComponent(name)
+            try generated.write(to: place)
+            sessions.append(try ReportSession(DiskFiles(url: place), into: &trie, keepsRows: true))
+        }
+        let recorded = sessions.map { SessionComparison.Recorded(rows: $0.rows, duration: $0.record.durationS, interval: $0.record.intervalS) }
+        let page = try ReportPage(before: sessions[0], after: sessions[1], SessionComparison(recorded[0], recorded[1]), trie: trie, version: "test") { _ in nil }.html
+        try show(page)
+        #expect(try browser.value("document.querySelector('.report-moved tbody tr').textContent").hasPrefix("EVAL"))
+        #expect(try browser.value("document.querySelectorAll('.report-map').length") == "14")
+        // Both of a command have the same scale.
+        #expect(
+            try browser.value(
+                "[0, 1].map((at) => [...document.querySelectorAll('.report-map')].filter((map) => map.map.panel.title === 'EVAL')[at].map.grid.lowest).every((slot, at, all) => slot === all[0])"
+            ) == "true")
+        #expect(try words().hasPrefix("session B, all work, the whole session: "))
+        #expect(try words().contains("compared with session A, all work, the whole session: "))
+        #expect(try labels().contains("✚"))
+        // A command, by its name; then a part of it in each session.
+        _ = try browser.value("[...document.querySelectorAll('.report-name')].find((name) => name.textContent === 'EVAL').click()")
+        try browser.wait(for: "document.querySelector('.report-words').textContent.startsWith('session B, EVAL, the whole session')")
+        #expect(try words().contains("compared with session A, EVAL, the whole session"))
+        try drag("EVAL", across: (20.3 / 60)...(24.7 / 60), up: 0.01...0.99, session: 0)
+        try drag("EVAL", across: (30.3 / 60)...(44.7 / 60), up: 0.01...0.99, session: 1)
+        #expect(try words().hasPrefix("session B, EVAL, 12:00:30 to 12:00:45: "))
+        #expect(try words().contains("compared with session A, EVAL, 12:00:20 to 12:00:25: "))
+        let link = try fragment(), said = try words()
+        try show(page, fragment: link)
+        #expect(try words() == said)
         expectNoComplaints()
     }
 }
