@@ -158,7 +158,11 @@ extension KernelTests {
             #expect(kiln.stop(signal: signal) == 0)
             #expect(try Session(directory: directory + "/s").counts["GET"] == 1009)
             let files = try FileManager.default.contentsOfDirectory(atPath: directory + "/s").sorted()
-            #expect(files == ["commands.jsonl", "flamegraph.svg", "report.html", "session.json", "stacks.by-command.folded", "stacks.folded", "syscalls.jsonl"])
+            #expect(
+                files == [
+                    "commands.jsonl", "flamegraph.svg", "report.html", "samples.jsonl", "session.json", "stacks.by-command.folded", "stacks.folded",
+                    "syscalls.jsonl",
+                ])
         }
 
         @Test func aKilledSessionLeavesItsRowsAndNothingInTheKernel() throws {
@@ -265,7 +269,10 @@ extension KernelTests {
                 ["-p", "\(server.pid)", "-d", "0.3", "-o", directory + "/a/s"], wrapper: ["env", "SUDO_UID=65534", "SUDO_GID=65533"]
             )
             #expect(kiln.wait() == 0)
-            for path in ["/a", "/a/s", "/a/s/session.json", "/a/s/commands.jsonl", "/a/s/syscalls.jsonl", "/a/s/stacks.folded", "/a/s/flamegraph.svg"] {
+            for path in [
+                "/a", "/a/s", "/a/s/session.json", "/a/s/commands.jsonl", "/a/s/syscalls.jsonl", "/a/s/stacks.folded", "/a/s/flamegraph.svg",
+                "/a/s/report.html", "/a/s/samples.jsonl",
+            ] {
                 var status = stat()
                 try #require(stat(directory + path, &status) == 0)
                 #expect(status.st_uid == 65534 && status.st_gid == 65533, "\(path)")

@@ -250,7 +250,7 @@ extension KernelTests {
             #expect(mkdir(directory + "/blocked/stacks.folded", 0o700) == 0)
             #expect(blocked.wait() == 1)
             #expect(blocked.errorText.contains("cannot write \(directory)/blocked/stacks.folded: Is a directory"), "\(blocked.errorText)")
-            let files = "session.json, commands.jsonl, syscalls.jsonl, stacks.by-command.folded, flamegraph.svg, report.html"
+            let files = "session.json, commands.jsonl, syscalls.jsonl, samples.jsonl, stacks.by-command.folded, flamegraph.svg, report.html"
             #expect(blocked.outputText.contains("wrote \(directory)/blocked/: \(files)\n"))
         }
 

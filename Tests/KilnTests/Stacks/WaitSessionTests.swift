@@ -283,7 +283,8 @@ extension KernelTests {
             let files = try FileManager.default.contentsOfDirectory(atPath: directory + "/s").sorted()
             #expect(
                 files == [
-                    "commands.jsonl", "flamegraph.svg", "off-cpu.svg", "report.html", "session.json", "stacks.by-command.folded", "stacks.folded",
+                    "commands.jsonl", "flamegraph.svg", "off-cpu.svg", "report.html", "samples.jsonl", "session.json", "stacks.by-command.folded",
+                    "stacks.folded",
                     "stacks.off-cpu.by-command.folded", "stacks.off-cpu.folded", "stacks.wakers.folded", "syscalls.jsonl", "wakers.svg",
                 ])
             for picture in ["off-cpu.svg", "wakers.svg"] {
