@@ -6,15 +6,8 @@
 async function gridOf(map, view, filters) {
   const { session, panel } = map;
   if (panel.kind === "command" && view.show !== "rate" && view.show !== "errors") {
-    const cells = await cellsOf(session, panel.command, view.show);
-    if (!cells) return null;
-    const { lowest, highest } = map.range(view.show), columns = session.ticks;
-    let { counts } = cells;
-    if (lowest < cells.lowest || highest > cells.highest) {
-      counts = new Uint32Array((highest - lowest + 1) * columns);
-      counts.set(cells.counts, (cells.lowest - lowest) * columns);
-    }
-    return withPercentiles({ rows: highest - lowest + 1, columns, counts, most: cells.largest, lowest });
+    if (!map.grids.has(view.show)) map.grids.set(view.show, latencyGrid(map, view.show));
+    return map.grids.get(view.show);
   }
   if (panel.kind === "command") {
     const command = session.commands[session.commandNumber.get(panel.command)];
@@ -31,6 +24,18 @@ async function gridOf(map, view, filters) {
     most = Math.max(most, sums[tick]);
   }
   return { rows, columns, counts, most, isWork: true };
+}
+
+async function latencyGrid({ session, panel, range }, show) {
+  const cells = await cellsOf(session, panel.command, show);
+  if (!cells) return null;
+  const { lowest, highest } = range(show), columns = session.ticks;
+  let { counts } = cells;
+  if (lowest < cells.lowest || highest > cells.highest) {
+    counts = new Uint32Array((highest - lowest + 1) * columns);
+    counts.set(cells.counts, (cells.lowest - lowest) * columns);
+  }
+  return withPercentiles({ rows: highest - lowest + 1, columns, counts, most: cells.largest, lowest });
 }
 
 // The slots of a command's maps in a phase: the same in two sessions that are beside each other; null where neither has the phase.
@@ -103,27 +108,33 @@ function drawCells(map, most) {
   if (!grid || width === 0 || session.columns === 0) return;
   if (grid.series) return drawSeries(context, map, width, height);
   const image = context.createImageData(width, height), out = new Uint32Array(image.data.buffer);
-  const { first, last } = columnsAcross(session, width), { rows, columns, counts } = grid;
-  const ramp = theme.isDark ? pixels.dark : pixels.light;
-  const least = grid.isWork ? Math.max(1, smallest(counts)) : 1;
-  const steps = new Map();
-  for (let x = 0; x < width; x++) {
-    if (first[x] < 0) continue;
-    for (let row = 0; row < rows; row++) {
+  const across = columnsAcross(session, width), { first, last } = across, { rows, columns, counts } = grid;
+  const color = colorsOf(theme.isDark ? pixels.dark : pixels.light, grid.isWork ? Math.max(1, smallest(counts)) : 1, most);
+  const line = new Uint32Array(width);
+  for (let row = 0; row < rows; row++) {
+    const bottom = height - Math.floor(row * height / rows), top = height - Math.floor((row + 1) * height / rows);
+    if (top === bottom) continue;
+    const base = row * columns;
+    for (let x = 0; x < width; x++) {
       let count = 0;
-      for (let column = first[x]; column <= last[x]; column++) count = Math.max(count, counts[row * columns + column]);
-      if (count === 0) continue;
-      let color = steps.get(count);
-      if (color === undefined) steps.set(count, color = ramp[stepOf(count, least, most)]);
-      const bottom = height - Math.floor(row * height / rows), top = height - Math.floor((row + 1) * height / rows);
-      for (let y = top; y < bottom; y++) out[y * width + x] = color;
+      if (first[x] >= 0) for (let column = base + first[x]; column <= base + last[x]; column++) if (counts[column] > count) count = counts[column];
+      line[x] = count === 0 ? 0 : color(count);
     }
+    for (let y = top; y < bottom; y++) out.set(line, y * width);
   }
+  if (grid.low) drawPercentiles(out, map, across, width, height);
   // Chromium prints what is drawn into a canvas, but not what is put there.
   const cells = new OffscreenCanvas(width, height);
   cells.getContext("2d").putImageData(image, 0, 0);
   context.drawImage(cells, 0, 0);
-  if (grid.low) drawPercentiles(context, map, width, height);
+}
+// The colour of a count, which most cells have in common with others.
+function colorsOf(ramp, least, most) {
+  const known = new Uint32Array(4096);
+  return (count) => {
+    if (!(count < known.length) || !Number.isInteger(count)) return ramp[stepOf(count, least, most)];
+    return known[count] || (known[count] = ramp[stepOf(count, least, most)]);
+  };
 }
 const smallest = (counts) => counts.reduce((least, count) => (count > 0 && count < least ? count : least), Infinity);
 
@@ -135,35 +146,18 @@ function sized(canvas, width, height) {
   return { width: canvas.width, height: canvas.height };
 }
 
-function drawPercentiles(context, { grid, session }, width, height) {
-  const scale = height / grid.rows, unit = Math.min(window.devicePixelRatio || 1, 3);
-  const trace = (rowOf) => {
-    context.beginPath();
-    let isOpen = false, end = 0;
-    for (let column = 0; column < session.columns; column++) {
-      if (rowOf[column] < 0) { isOpen = false; continue; }
-      const left = placeOf(session, columnStart(session, column)) * width, right = placeOf(session, columnEnd(session, column)) * width;
-      const y = height - (rowOf[column] + 0.5) * scale;
-      if (isOpen && left - end < 2 * unit) context.lineTo(left, y); else context.moveTo(left, y);
-      context.lineTo(right, y);
-      isOpen = true;
-      end = right;
-    }
-  };
-  const [ink, paper] = theme.isDark ? ["#7fd1ff", "rgba(10,12,16,0.75)"] : ["#0b57d0", "rgba(253,252,250,0.8)"];
-  context.lineJoin = "round";
-  for (const [rows, dash] of [[grid.low, []], [grid.high, [3 * unit, 2.5 * unit]]]) {
-    trace(rows);
-    context.setLineDash([]);
-    context.lineWidth = 3 * unit;
-    context.strokeStyle = paper;
-    context.stroke();
-    context.setLineDash(dash);
-    context.lineWidth = 1.25 * unit;
-    context.strokeStyle = ink;
-    context.stroke();
+// Draws the median and the 99th percentile into the picture: pixels, because stroking as many steps takes ten times as long as all cells.
+function drawPercentiles(out, { grid }, { first }, width, height) {
+  const unit = Math.max(1, Math.round(Math.min(window.devicePixelRatio || 1, 3))), [ink, paper] = theme.isDark ? [0xfff8b48a, 0xff100e0c] : [0xffd0570b, 0xfffafcfd];
+  const thick = Math.max(2, Math.round(1.5 * unit));
+  for (const [rowOf, dash] of [[grid.low, 0], [grid.high, 6 * unit]]) {
+    const fill = (x, top, bottom, color) => { for (let y = Math.max(top, 0); y < Math.min(bottom, height); y++) out[y * width + x] = color; };
+    const isIn = (x) => first[x] >= 0 && rowOf[first[x]] >= 0;
+    const topOf = (x) => Math.round(height - (rowOf[first[x]] + 0.5) * height / grid.rows - thick / 2);
+    // With a line of paper above and below, it is seen on every colour.
+    for (let x = 0; x < width; x++) if (isIn(x)) fill(x, topOf(x) - unit, topOf(x) + thick + unit, paper);
+    for (let x = 0; x < width; x++) if (isIn(x) && (dash === 0 || x % dash < dash * 0.6)) fill(x, topOf(x), topOf(x) + thick, ink);
   }
-  context.setLineDash([]);
 }
 
 function drawSeries(context, { grid, session, panel }, width, height) {

@@ -133,7 +133,7 @@ async function begin() {
         "aria-label": `${panel.title}${session.letter ? `, session ${session.letter}` : ""}. Arrow keys move, with Shift they extend, Enter selects, Control and Enter selects the baseline, Escape clears.` });
       const map = { session, panel, surface, canvas: make("canvas"), marks: make("canvas", { class: "report-marks" }), scale: make("div", { class: "report-scale", "aria-hidden": "true" }),
         one: make("div", { class: "report-rect", hidden: "" }), two: make("div", { class: "report-rect baseline", hidden: "" }),
-        draft: make("div", { class: "report-rect draft", hidden: "" }), caret: make("div", { class: "report-rect caret", hidden: "" }), range: (show) => rangeOf(sessions, panel.command, show), grid: null, isVisible: false };
+        draft: make("div", { class: "report-rect draft", hidden: "" }), caret: make("div", { class: "report-rect caret", hidden: "" }), range: (show) => rangeOf(sessions, panel.command, show), grid: null, grids: new Map(), isVisible: false };
       surface.append(map.canvas, map.marks, map.scale, map.two, map.one, map.draft, map.caret);
       surface.map = map;
       maps.push(map);
