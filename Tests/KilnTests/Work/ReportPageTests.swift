@@ -6,7 +6,7 @@ extension KernelTests {
     /// The page of a real server's session, in a real browser.
     @Suite(
         .enabled(if: Program.canCompile, "no C compiler"), .enabled(if: Browser.executable != nil, "chromium is not installed"))
-    struct ReportTests {
+    struct ReportPageTests {
         /// EVAL is slow in the third to fifth of seven seconds.
         @Test(.tags(.timing)) func aSlowTimeIsFoundInThePage() throws {
             let server = try KnownWork.server(), directory = temporaryDirectory()
