@@ -59,7 +59,8 @@ let package = Package(
         .target(
             name: "KilnReport", dependencies: ["CZlib", "KilnModel", "Flamegraph", "PrintableText"],
             resources: [
-                "text.js", "data.js", "filter.js", "scale.js", "heatmap.js", "pointer.js", "selection.js", "flame.js", "tables.js", "address.js", "page.js", "report.css",
+                "text.js", "data.js", "filter.js", "scale.js", "heatmap.js", "pointer.js", "selection.js", "flame.js", "tables.js", "address.js", "page.js",
+                "report.css",
             ].map { .embedInCode("page/\($0)") },
             // Without it, a session of an hour takes minutes to read in tests.
             swiftSettings: [.unsafeFlags(["-O"], .when(configuration: .debug))]

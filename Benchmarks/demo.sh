@@ -48,4 +48,4 @@ load=$!
 
 rm -rf demo
 $sudo "$kiln" redis --pid "$server" --duration 10 --output demo
-echo "open demo/flamegraph.svg in a browser"
+echo "open demo/report.html in a browser"

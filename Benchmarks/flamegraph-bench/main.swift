@@ -90,7 +90,8 @@ func measureReport() throws {
     let read = try size(session.appendingPathComponent("commands.jsonl")) + size(session.appendingPathComponent("samples.jsonl"))
     print(
         String(
-            format: "report, an hour of 20 commands and 50,000 stacks: %.1f MB of rows and stacks to a page of %.2f MB in %.1f s, peak %.0f MB", read, try size(page), made.seconds,
+            format: "report, an hour of 20 commands and 50,000 stacks: %.1f MB of rows and stacks to a page of %.2f MB in %.1f s, peak %.0f MB", read,
+            try size(page), made.seconds,
             Double(made.peak) / 1e6))
     guard Browser.executable != nil else { return print("report in Chromium: not measured: chromium is not installed") }
     let browser = try Browser(width: 1400, height: 1000)
@@ -98,23 +99,30 @@ func measureReport() throws {
     for _ in 0..<3 {
         try browser.open(page.absoluteString)
         try browser.wait(for: "window.kilnReport !== undefined && kilnReport.isReady")
-        let marks = try browser.value("['kiln-heatmaps', 'kiln-stacks'].map((name) => performance.getEntriesByName(name)[0].startTime).join(' ')").split(separator: " ")
+        let marks = try browser.value("['kiln-heatmaps', 'kiln-stacks'].map((name) => performance.getEntriesByName(name)[0].startTime).join(' ')").split(
+            separator: " ")
         paints += marks.first.flatMap { Double($0) }.map { [$0] } ?? []
         stacks += marks.last.flatMap { Double($0) }.map { [$0] } ?? []
-        let place = try browser.value("(() => { const box = document.querySelector('.report-map').getBoundingClientRect(); return [box.x, box.y, box.width, box.height].join(' '); })()")
-            .split(separator: " ").compactMap { Double($0) }
+        let place = try browser.value(
+            "(() => { const box = document.querySelector('.report-map').getBoundingClientRect(); return [box.x, box.y, box.width, box.height].join(' '); })()"
+        )
+        .split(separator: " ").compactMap { Double($0) }
         guard place.count == 4 else { continue }
         for step in 0..<4 {
-            let from = (x: place[0] + place[2] * (0.1 + 0.2 * Double(step)), y: place[1] + 2), to = (x: place[0] + place[2] * (0.25 + 0.2 * Double(step)), y: place[1] + place[3] - 2)
+            let from = (x: place[0] + place[2] * (0.1 + 0.2 * Double(step)), y: place[1] + 2),
+                to = (x: place[0] + place[2] * (0.25 + 0.2 * Double(step)), y: place[1] + place[3] - 2)
             try browser.drag(from: from, to: to)
             try browser.wait(for: "performance.getEntriesByName('kiln-flamegraph').length === \(step + 1)")
         }
-        selections += try browser.value("performance.getEntriesByName('kiln-flamegraph').map((entry) => entry.duration).join(' ')").split(separator: " ").compactMap { Double($0) }
+        selections += try browser.value("performance.getEntriesByName('kiln-flamegraph').map((entry) => entry.duration).join(' ')").split(separator: " ")
+            .compactMap { Double($0) }
     }
     func median(_ times: [Double]) -> Double { times.isEmpty ? .nan : times.sorted()[times.count / 2] }
     print(
         String(
-            format: "report in Chromium: heatmaps painted after %.0f ms, stacks after %.0f ms; a selection's flamegraph within %.0f ms (median of 12), at most %.0f ms", median(paints),
+            format:
+                "report in Chromium: heatmaps painted after %.0f ms, stacks after %.0f ms; a selection's flamegraph within %.0f ms (median of 12), at most %.0f ms",
+            median(paints),
             median(stacks), median(selections), selections.max() ?? .nan))
 }
 

@@ -25,7 +25,8 @@ public struct ReportPage {
     ///   - comparison: What moved; nil for sessions without commands.
     ///   - trie: Has the stacks of both.
     public init(
-        before: ReportSession, after: ReportSession, _ comparison: SessionComparison?, trie: StackTrie, version: String, lossMeaning: @escaping (String) -> String?
+        before: ReportSession, after: ReportSession, _ comparison: SessionComparison?, trie: StackTrie, version: String,
+        lossMeaning: @escaping (String) -> String?
     ) {
         (sessions, self.trie, self.comparison, self.version, self.lossMeaning) = ([before, after], trie, comparison, version, lossMeaning)
     }
@@ -106,7 +107,9 @@ public struct ReportPage {
     /// Blocks `cells-0-3-1`: session, command, phase.
     private func writeCells(_ session: ReportSession, _ place: Int, _ out: inout MarkupWriter) {
         for (number, command) in session.commands.enumerated() {
-            for (phase, cells) in SessionData.sorted(command.phases).enumerated() { write("cells-\(place)-\(number)-\(phase)", Blocks.cells(cells.cells), &out) }
+            for (phase, cells) in SessionData.sorted(command.phases).enumerated() {
+                write("cells-\(place)-\(number)-\(phase)", Blocks.cells(cells.cells), &out)
+            }
         }
     }
 

@@ -30,7 +30,8 @@ struct DamageTests {
                 default: damaged[file].insert(contentsOf: ["-", "1e308", "[", "{", "\"", "\n", "null"].randomElement(using: &random)?.utf8 ?? "".utf8, at: at)
                 }
             }
-            let memory = MemoryFiles(texts: Dictionary(uniqueKeysWithValues: zip(names, damaged.map { String(decoding: $0, as: UTF8.self) })), pieceLength: 4_096)
+            let memory = MemoryFiles(
+                texts: Dictionary(uniqueKeysWithValues: zip(names, damaged.map { String(decoding: $0, as: UTF8.self) })), pieceLength: 4_096)
             do {
                 _ = try page(of: memory)
                 pages += 1

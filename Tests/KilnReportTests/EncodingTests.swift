@@ -167,7 +167,8 @@ struct SampleFile {
             } else if let group = fields["group"] as? [String: Any] {
                 groups.append(
                     Group(
-                        kind: group["kind"] as? String ?? "", thread: group["thread"] as? String, command: group["command"] as? String, phase: group["phase"] as? String,
+                        kind: group["kind"] as? String ?? "", thread: group["thread"] as? String, command: group["command"] as? String,
+                        phase: group["phase"] as? String,
                         state: group["state"] as? String, low: (group["band"] as? [Any])?.first.flatMap { ($0 as? NSNumber)?.uint64Value }))
             } else if let time = fields["time"] as? String {
                 let end = ISO8601DateFormatter.milliseconds(time), length = (fields["interval_s"] as? NSNumber)?.doubleValue ?? 0
@@ -175,7 +176,8 @@ struct SampleFile {
                     for place in stride(from: 1, to: numbers.count, by: 2) {
                         samples.append(
                             Sample(
-                                group: groups[numbers[0]], interval: intervals, middle: end - length * 500, frames: stacks[numbers[place]], weight: UInt64(numbers[place + 1])))
+                                group: groups[numbers[0]], interval: intervals, middle: end - length * 500, frames: stacks[numbers[place]],
+                                weight: UInt64(numbers[place + 1])))
                     }
                 }
                 intervals += 1

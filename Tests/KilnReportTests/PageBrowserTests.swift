@@ -58,7 +58,8 @@ struct PageBrowserTests {
     }
 
     func drag(_ command: String, across: ClosedRange<Double>, up: ClosedRange<Double>, control: Bool = false, session: Int = 0) throws {
-        let from = try point(command, across.lowerBound, up.lowerBound, session: session), to = try point(command, across.upperBound, up.upperBound, session: session)
+        let from = try point(command, across.lowerBound, up.lowerBound, session: session),
+            to = try point(command, across.upperBound, up.upperBound, session: session)
         let before = try words()
         try browser.drag(from: from, to: to, control: control)
         let said = before.replacing("'", with: "\\'")
@@ -193,7 +194,8 @@ struct PageBrowserTests {
     @Test func filtersAndPhasesWork() throws {
         try open()
         _ = try browser.value(
-            "(() => { const select = document.querySelector('.report-filters select'); select.value = '=off-cpu'; select.dispatchEvent(new Event('change')); })()")
+            "(() => { const select = document.querySelector('.report-filters select'); select.value = '=off-cpu'; select.dispatchEvent(new Event('change')); })()"
+        )
         try browser.wait(for: "document.querySelector('.report-words').textContent.includes('off-cpu')")
         #expect(try fragment() == "#kind=off-cpu")
         try push("[data-show=queue]")
@@ -239,7 +241,9 @@ struct PageBrowserTests {
                 file.samples.filter { sample in
                     func has(_ field: String, _ value: String?) -> Bool { filter[field].map { $0 as? String == value } ?? true }
                     let group = sample.group
-                    guard has("kind", group.kind), has("command", group.command), has("work", group.phase), has("thread", group.thread), has("state", group.state) else {
+                    guard has("kind", group.kind), has("command", group.command), has("work", group.phase), has("thread", group.thread),
+                        has("state", group.state)
+                    else {
                         return false
                     }
                     if let from = filter["from"] as? Double, let to = filter["to"] as? Double, sample.middle < from || sample.middle > to { return false }
@@ -248,7 +252,8 @@ struct PageBrowserTests {
                 }.reduce(0) { $0 + $1.weight })
         }
         let text = String(decoding: try JSONSerialization.data(withJSONObject: filters), as: UTF8.self)
-        let sums = try browser.value("(async () => { const sums = []; for (const filter of \(text)) sums.push((await kilnReport.sumOf(filter)).weight); return sums.join(' '); })()")
+        let sums = try browser.value(
+            "(async () => { const sums = []; for (const filter of \(text)) sums.push((await kilnReport.sumOf(filter)).weight); return sums.join(' '); })()")
         #expect(sums.split(separator: " ").map { UInt64($0) } == expected)
         #expect(expected.filter { $0 > 0 }.count > 300)
         expectNoComplaints()
@@ -276,7 +281,9 @@ struct PageBrowserTests {
         #expect(pdf.count > 50_000)
         try browser.prefer("light", media: "print")
         _ = try browser.value("window.dispatchEvent(new Event('beforeprint'))")
-        #expect(try browser.value("[...document.querySelectorAll('.report-map')].every((map) => map.querySelector('canvas').width > 300 && map.map.grid !== null)") == "true")
+        #expect(
+            try browser.value("[...document.querySelectorAll('.report-map')].every((map) => map.querySelector('canvas').width > 300 && map.map.grid !== null)")
+                == "true")
         #expect(try browser.value("getComputedStyle(document.querySelector('.report-pane')).maxHeight") == "none")
         #expect(try browser.value("getComputedStyle(document.querySelector('.report-filters')).display") == "none")
         expectNoComplaints()
@@ -284,8 +291,12 @@ struct PageBrowserTests {
 
     @Test func thePageTellsThoseWhoCannotSee() throws {
         try open()
-        #expect(try browser.value("[...document.querySelectorAll('.report-map')].every((map) => map.getAttribute('role') && map.getAttribute('aria-label'))") == "true")
-        #expect(try browser.value("[...document.querySelectorAll('button, select, input')].every((one) => one.textContent || one.getAttribute('aria-label'))") == "true")
+        #expect(
+            try browser.value("[...document.querySelectorAll('.report-map')].every((map) => map.getAttribute('role') && map.getAttribute('aria-label'))")
+                == "true")
+        #expect(
+            try browser.value("[...document.querySelectorAll('button, select, input')].every((one) => one.textContent || one.getAttribute('aria-label'))")
+                == "true")
         try push(".report-link")
         try browser.wait(for: "document.querySelectorAll('.report-panel-table tbody tr').length > 0")
         #expect(try browser.value("document.querySelector('.report-panel-table tbody tr').textContent").hasPrefix("12:00:0012:00:01"))
@@ -318,7 +329,8 @@ struct PageBrowserTests {
             ])
         try show(try page(of: files))
         #expect(try browser.value("document.images.length + document.querySelectorAll('b, [onerror]').length") == "0")
-        #expect(try browser.value("document.querySelector('.report-name').textContent").hasPrefix("</script><img src=x onerror=alert(1)><b>&\"';\\u{202e}\\x00"))
+        #expect(
+            try browser.value("document.querySelector('.report-name').textContent").hasPrefix("</script><img src=x onerror=alert(1)><b>&\"';\\u{202e}\\x00"))
         try push(".report-name")
         try browser.wait(for: "document.querySelector('.report-words').textContent.startsWith('</script>')")
         let link = try fragment()
@@ -342,12 +354,14 @@ struct PageBrowserTests {
 
     @Test func recordedProcessesHaveHeatmapsOfTheirSamples() throws {
         let record = emptyRecord.replacing("\"socket\"", with: "\"none\"")
-        var samples = "{\"samples\":1,\"slots_per_band\":8,\"kinds\":[{\"kind\":\"on-cpu\",\"unit\":\"samples\",\"frequency_hz\":99}]}\n{\"frame\":\"main\"}\n{\"frame\":\"burst\"}\n"
+        var samples =
+            "{\"samples\":1,\"slots_per_band\":8,\"kinds\":[{\"kind\":\"on-cpu\",\"unit\":\"samples\",\"frequency_hz\":99}]}\n{\"frame\":\"main\"}\n{\"frame\":\"burst\"}\n"
         samples += "{\"caller\":-1,\"in\":0}\n{\"caller\":0,\"in\":1}\n{\"group\":{\"kind\":\"on-cpu\",\"process\":\"burn\"}}\n"
         for place in 1...200 {
             let fraction = place * 50 % 1000
             let time = "2026-11-30T12:00:0\(place / 20).\(fraction == 0 ? "000" : fraction < 100 ? "0\(fraction)" : "\(fraction)")Z"
-            samples += "{\"time\":\"\(time.replacing("12:00:010", with: "12:00:10"))\",\"interval_s\":0.05,\"samples\":[[0,0,1\(place % 20 == 7 ? ",1,30" : "")]]}\n"
+            samples +=
+                "{\"time\":\"\(time.replacing("12:00:010", with: "12:00:10"))\",\"interval_s\":0.05,\"samples\":[[0,0,1\(place % 20 == 7 ? ",1,30" : "")]]}\n"
         }
         try show(try page(of: MemoryFiles(texts: ["session.json": record, "samples.jsonl": samples], pieceLength: 4_096)))
         #expect(try browser.value("document.querySelectorAll('.report-map').length") == "1")
@@ -372,7 +386,8 @@ struct PageBrowserTests {
             sessions.append(try ReportSession(DiskFiles(url: place), into: &trie, keepsRows: true))
         }
         let recorded = sessions.map { SessionComparison.Recorded(rows: $0.rows, duration: $0.record.durationS, interval: $0.record.intervalS) }
-        let page = try ReportPage(before: sessions[0], after: sessions[1], SessionComparison(recorded[0], recorded[1]), trie: trie, version: "test") { _ in nil }.html
+        let page = try ReportPage(before: sessions[0], after: sessions[1], SessionComparison(recorded[0], recorded[1]), trie: trie, version: "test") { _ in nil
+        }.html
         try show(page)
         #expect(try browser.value("document.querySelector('.report-moved tbody tr').textContent").hasPrefix("EVAL"))
         #expect(try browser.value("document.querySelectorAll('.report-map').length") == "14")

@@ -24,7 +24,8 @@ struct ReadingTests {
     }
 
     @Test(arguments: [
-        "", "{", "{\"a\"", "{\"a\":", "{\"a\":1", "{\"a\":1,}", "{\"a\" 1}", "[1,]", "{\"a\":tru}", "{\"a\":\"x", "{\"a\":\"\\", "{\"a\":\"\u{1}\"}", "{} x", "{\"a\":-}", "nul",
+        "", "{", "{\"a\"", "{\"a\":", "{\"a\":1", "{\"a\":1,}", "{\"a\" 1}", "[1,]", "{\"a\":tru}", "{\"a\":\"x", "{\"a\":\"\\", "{\"a\":\"\u{1}\"}", "{} x",
+        "{\"a\":-}", "nul",
     ])
     func whatIsNoJSONIsRefused(_ text: String) {
         #expect(throws: JSONScanner.Damage.self) { try scanned(text) { try $0.skip() } }
@@ -50,13 +51,17 @@ struct ReadingTests {
         #expect(WallClock.seconds("2026-11-30T12:04:31.250Z") == 1_796_040_271.25)
         #expect(WallClock.seconds("2026-11-30T14:04:31.25+02:00") == 1_796_040_271.25)
         #expect(WallClock.seconds("2024-02-29T23:59:59Z") == 1_709_251_199)
-        for text in ["", "2026-11-30", "2026-13-30T12:04:31Z", "2026-11-30T12:04:31", "2026-11-30T12:04:31.Z", "20261130T120431Z-------", "2026-11-30T12:04:31+0200"] {
+        for text in [
+            "", "2026-11-30", "2026-13-30T12:04:31Z", "2026-11-30T12:04:31", "2026-11-30T12:04:31.Z", "20261130T120431Z-------", "2026-11-30T12:04:31+0200",
+        ] {
             #expect(WallClock.seconds(text) == nil, "\(text)")
         }
     }
 
     @Test func cellsAreThoseOfTheRows() throws {
-        let rows = row(1, calls: 7, errors: 2, slots: "[1024,1088,5],[68719476736,68719476736,1]") + row(1, phase: "exec", calls: 7, errors: 2) + row(3, calls: 1, slots: "[5,6,9]")
+        let rows =
+            row(1, calls: 7, errors: 2, slots: "[1024,1088,5],[68719476736,68719476736,1]") + row(1, phase: "exec", calls: 7, errors: 2)
+            + row(3, calls: 1, slots: "[5,6,9]")
         let session = try MemoryFiles(texts: ["session.json": emptyRecord, "commands.jsonl": rows]).report().session
         #expect(session.timeline.ticks.count == 2)
         #expect(session.timeline.ticks[1].start == session.timeline.ticks[0].end + 1)
@@ -101,7 +106,8 @@ struct ReadingTests {
     }
 
     @Test(arguments: [
-        ("{\"calls\":1,\"time\":\"2026-11-30T12:00:01Z\",\"interval_s\":1}\n", "line 1: it has no command"), (row(1) + "[]\n" + row(2), "line 2: an object is expected"),
+        ("{\"calls\":1,\"time\":\"2026-11-30T12:00:01Z\",\"interval_s\":1}\n", "line 1: it has no command"),
+        (row(1) + "[]\n" + row(2), "line 2: an object is expected"),
         (row(1).replacing("\"calls\":1", with: "\"calls\":-1"), "line 1: a whole number is expected"),
         (row(1).replacing("2026-11-30T", with: "yesterday "), "line 1: the time \"yesterday"), (row(1, slots: "[5,6]"), "line 1: its slots are not in order"),
         (row(1, slots: "[6,7,1],[5,6,1]"), "line 1: its slots are not in order"), (row(1).replacing("\"GET\"", with: "17"), "line 1: a string is expected"),
@@ -124,14 +130,17 @@ struct ReadingTests {
 
         """
 
-    static func interval(_ second: Int, _ samples: String) -> String { "{\"time\":\"2026-11-30T12:00:0\(second).000Z\",\"interval_s\":1,\"samples\":[\(samples)]}\n" }
+    static func interval(_ second: Int, _ samples: String) -> String {
+        "{\"time\":\"2026-11-30T12:00:0\(second).000Z\",\"interval_s\":1,\"samples\":[\(samples)]}\n"
+    }
 
     @Test func stacksAreThoseOfTheFile() throws {
         let samples = Self.tables + Self.interval(1, "[0,1,2,0,1],[1,1,5000]") + Self.interval(3, "[0,1,4]")
         let (session, trie) = try MemoryFiles(texts: ["session.json": emptyRecord, "commands.jsonl": row(1) + row(3), "samples.jsonl": samples]).report()
         let stacks = try #require(session.stacks)
         #expect(session.missing.isEmpty && stacks.dropped == 3)
-        #expect(stacks.groups[0] == StackGroup(kind: 0, process: "redis-server", thread: nil, command: "GET", phase: "exec", verdict: nil, state: nil, band: 14))
+        #expect(
+            stacks.groups[0] == StackGroup(kind: 0, process: "redis-server", thread: nil, command: "GET", phase: "exec", verdict: nil, state: nil, band: 14))
         #expect(stacks.groups[1].band == 66)
         #expect(trie.frames == ["main", "work", "redis-server"] && trie.isProcess == [false, false, true])
         #expect(trie.callers == [-1, 0, 1])
@@ -142,7 +151,8 @@ struct ReadingTests {
     @Test(arguments: [
         ("{\"frame\":\"main\"}\n", "line 1: the first line does not say `samples`"), ("{\"samples\":2}\n", "line 1: its format is not known"),
         (tables + "{\"caller\":2,\"in\":0}\n", "line 8: a stack names a caller"), (tables + "{\"caller\":-1,\"in\":2}\n", "line 8: a stack names a caller"),
-        (tables + "{\"group\":{\"kind\":\"heat\",\"process\":\"x\"}}\n", "line 8: the kind \"heat\""), (tables + interval(1, "[2,0,1]"), "line 8: samples name a group"),
+        (tables + "{\"group\":{\"kind\":\"heat\",\"process\":\"x\"}}\n", "line 8: the kind \"heat\""),
+        (tables + interval(1, "[2,0,1]"), "line 8: samples name a group"),
         (tables + interval(1, "[0,2,1]"), "line 8: samples name a stack"), (tables + interval(1, "[0,1]"), "line 8: samples name a group"),
         (tables + interval(1, "[0,0,9007199254740993]"), "line 8: a weight is larger"),
     ])
@@ -154,11 +164,13 @@ struct ReadingTests {
     /// `kiln record`: columns of a second, with a row for each fraction.
     @Test func shortIntervalsWithoutCommandsAreFractionsOfASecond() throws {
         let record = emptyRecord.replacing("\"socket\"", with: "\"none\"")
-        var samples = "{\"samples\":1,\"slots_per_band\":8,\"kinds\":[{\"kind\":\"on-cpu\",\"unit\":\"samples\"}]}\n{\"frame\":\"main\"}\n{\"caller\":-1,\"in\":0}\n"
+        var samples =
+            "{\"samples\":1,\"slots_per_band\":8,\"kinds\":[{\"kind\":\"on-cpu\",\"unit\":\"samples\"}]}\n{\"frame\":\"main\"}\n{\"caller\":-1,\"in\":0}\n"
         samples += "{\"group\":{\"kind\":\"on-cpu\",\"process\":\"burn\"}}\n"
         for place in 1...30 {
             let fraction = place * 100 % 1000
-            samples += "{\"time\":\"2026-11-30T12:00:0\(place / 10).\(fraction == 0 ? "000" : "\(fraction)")Z\",\"interval_s\":0.1,\"samples\":[[0,0,\(place)]]}\n"
+            samples +=
+                "{\"time\":\"2026-11-30T12:00:0\(place / 10).\(fraction == 0 ? "000" : "\(fraction)")Z\",\"interval_s\":0.1,\"samples\":[[0,0,\(place)]]}\n"
         }
         let session = try MemoryFiles(texts: ["session.json": record, "samples.jsonl": samples]).report().session
         #expect(session.timeline.rows == 10 && session.timeline.ticks.count == 30)
@@ -168,7 +180,9 @@ struct ReadingTests {
 
     @Test func sessionsWithoutSamplesHaveTheStacksOfTheWhole() throws {
         let folded = "redis-server;GET;exec;main;call 7\nredis-server;[event loop];main;poll_[k] 3\nno stack\n"
-        let (session, trie) = try MemoryFiles(texts: ["session.json": emptyRecord, "commands.jsonl": row(1), "stacks.by-command.folded": folded, "stacks.folded": "x 1\n"]).report()
+        let (session, trie) = try MemoryFiles(texts: [
+            "session.json": emptyRecord, "commands.jsonl": row(1), "stacks.by-command.folded": folded, "stacks.folded": "x 1\n",
+        ]).report()
         let stacks = try #require(session.stacks)
         #expect(!stacks.haveTime)
         #expect(stacks.groups.map(\.command) == ["GET", "[event loop]"] && stacks.groups[0].phase == "exec")

@@ -74,7 +74,8 @@ struct PageReader {
     init(_ page: [UInt8]) { html = String(decoding: page, as: UTF8.self) }
 
     func block(_ id: String) -> [UInt8]? {
-        guard let start = html.range(of: "<script type=\"application/octet-stream\" id=\"\(id)\">"), let end = html.range(of: "</script>", range: start.upperBound..<html.endIndex),
+        guard let start = html.range(of: "<script type=\"application/octet-stream\" id=\"\(id)\">"),
+            let end = html.range(of: "</script>", range: start.upperBound..<html.endIndex),
             let packed = Data(base64Encoded: String(html[start.upperBound..<end.lowerBound]))
         else { return nil }
         var bytes = [UInt8](repeating: 0, count: 1 << 16)

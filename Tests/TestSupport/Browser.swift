@@ -126,7 +126,10 @@ public final class Browser {
         func send(_ type: String, _ x: Double, _ y: Double, buttons: Int) throws {
             _ = try call(
                 "Input.dispatchMouseEvent",
-                ["type": type, "x": x, "y": y, "button": type == "mouseMoved" && buttons == 0 ? "none" : "left", "buttons": buttons, "clickCount": 1, "modifiers": modifiers])
+                [
+                    "type": type, "x": x, "y": y, "button": type == "mouseMoved" && buttons == 0 ? "none" : "left", "buttons": buttons, "clickCount": 1,
+                    "modifiers": modifiers,
+                ])
         }
         try send("mouseMoved", start.x, start.y, buttons: 0)
         try send("mousePressed", start.x, start.y, buttons: 1)

@@ -22,7 +22,8 @@ public struct GeneratedSession: Sendable {
     /// The end of the first second is one after this.
     public static let start = 1_796_040_000
     public static let names = [
-        "GET", "EVAL", "SET", "ZADD", "LPUSH", "HGETALL", "SORT", "INCR", "MGET", "SADD", "LRANGE", "EXPIRE", "DEL", "HSET", "ZRANGE", "PUBLISH", "XADD", "SCAN", "EXISTS",
+        "GET", "EVAL", "SET", "ZADD", "LPUSH", "HGETALL", "SORT", "INCR", "MGET", "SADD", "LRANGE", "EXPIRE", "DEL", "HSET", "ZRANGE", "PUBLISH", "XADD",
+        "SCAN", "EXISTS",
         "TTL",
     ]
     static let phases = ["service", "queue", "exec", "reply", "total"]
@@ -147,21 +148,31 @@ public struct GeneratedSession: Sendable {
         let all = work.reduce(0, +)
         for _ in 0..<frequency {
             var rest = Double.random(in: 0..<1, using: &random) * all * 1.1
-            guard let command = work.firstIndex(where: { share in rest -= share; return rest < 0 }) else {
-                counted[groups.number(kind: "on-cpu", command: "[event loop]", phase: nil, band: nil, state: nil, &random), default: [:]][tree.loop, default: 0] += 1
+            guard
+                let command = work.firstIndex(where: { share in
+                    rest -= share; return rest < 0
+                })
+            else {
+                counted[groups.number(kind: "on-cpu", command: "[event loop]", phase: nil, band: nil, state: nil, &random), default: [:]][
+                    tree.loop, default: 0] += 1
                 continue
             }
             var ahead = Double.random(in: 0..<1, using: &random) * work[command]
-            let band = bands[command].first { ahead -= Double($0.count) * Double(Self.lower($0.band * 8)); return ahead < 0 }?.band ?? 0
+            let band =
+                bands[command].first {
+                    ahead -= Double($0.count) * Double(Self.lower($0.band * 8)); return ahead < 0
+                }?.band ?? 0
             let phase = ["exec", "exec", "exec", "reply", "read"][Int.random(in: 0..<5, using: &random)]
             let isSlow = command == 1 && phase == "exec" && slowSeconds?.contains(second) == true
             let stack = isSlow ? tree.slow : tree.stack(of: command, &random)
             let known = Int.random(in: 0..<20, using: &random) == 0 ? nil : band
-            counted[groups.number(kind: "on-cpu", command: Self.name(command), phase: phase, band: known, state: nil, &random), default: [:]][stack, default: 0] += 1
+            counted[groups.number(kind: "on-cpu", command: Self.name(command), phase: phase, band: known, state: nil, &random), default: [:]][
+                stack, default: 0] += 1
             if hasOffCPU, Int.random(in: 0..<3, using: &random) == 0 {
                 let state = ["sleeping", "uninterruptible", "runnable"][Int.random(in: 0..<3, using: &random)]
                 let wait = UInt64.random(in: 1_000...5_000_000, using: &random)
-                counted[groups.number(kind: "off-cpu", command: Self.name(command), phase: phase, band: known, state: state, &random), default: [:]][stack, default: 0] += wait
+                counted[groups.number(kind: "off-cpu", command: Self.name(command), phase: phase, band: known, state: state, &random), default: [:]][
+                    stack, default: 0] += wait
             }
         }
         let text = counted.sorted { $0.key < $1.key }.map { group, stacks in
@@ -171,7 +182,9 @@ public struct GeneratedSession: Sendable {
     }
 
     private func record(_ totals: [Int: Total]) -> String {
-        let list = totals.sorted { $0.key < $1.key }.map { command, total in "\"\(Self.name(command))\":\(total.json(errors: command == 1 ? total.calls / 100 : 0))" }
+        let list = totals.sorted { $0.key < $1.key }.map { command, total in
+            "\"\(Self.name(command))\":\(total.json(errors: command == 1 ? total.calls / 100 : 0))"
+        }
         return """
             {"kiln":{"version":"0.0.0"},"kernel":"6.12.0","hook":"socket","side":"server","started":"\(Self.time(0))","duration_s":\(seconds),"interval_s":1,"ended":"duration",
             "target":{"pid":4711,"exe":"/usr/bin/redis-server","comm":"redis-server","port":6379,"ports":[6379]},
@@ -274,7 +287,8 @@ public struct GeneratedSession: Sendable {
 
         static func function(_ number: Int) -> String {
             let words = ["read", "write", "dict", "sds", "lock", "hash", "alloc", "io", "str", "tree", "list", "cmd", "key", "zset"]
-            return words[number % 14] + words[number / 14 % 14].capitalized + (number / 196 == 0 ? "" : words[number / 196 % 14].capitalized + "\(number / 2744)")
+            return words[number % 14] + words[number / 14 % 14].capitalized
+                + (number / 196 == 0 ? "" : words[number / 196 % 14].capitalized + "\(number / 2744)")
         }
 
         private mutating func stack(_ path: [String]) -> Int {

@@ -164,7 +164,9 @@ struct CommandLine {
             default: try scanner.skip()
             }
         }
-        for (name, text) in [("time", time), ("command", command), ("phase", phase)] where text.isEmpty { throw JSONScanner.Damage(reason: "it has no \(name)") }
+        for (name, text) in [("time", time), ("command", command), ("phase", phase)] where text.isEmpty {
+            throw JSONScanner.Damage(reason: "it has no \(name)")
+        }
     }
 
     /// [[lower_ns, upper_ns, count], …]

@@ -18,7 +18,8 @@ struct FoldedHistory {
         history.kinds.append(kind)
         do {
             for line in folded.split(separator: UInt8(ascii: "\n")) {
-                guard let blank = line.lastIndex(of: UInt8(ascii: " ")), let weight = UInt64(String(decoding: line[(blank + 1)...], as: UTF8.self)), weight <= 1 << 53
+                guard let blank = line.lastIndex(of: UInt8(ascii: " ")), let weight = UInt64(String(decoding: line[(blank + 1)...], as: UTF8.self)),
+                    weight <= 1 << 53
                 else { continue }
                 try add(line[..<blank], weight, byCommand: byCommand)
             }

@@ -132,7 +132,9 @@ struct StackReader {
                     isBegun = true
                 }
             case "slots_per_band":
-                guard try scanner.unsigned() == UInt64(StackHistory.slotsPerBand) else { throw JSONScanner.Damage(reason: "its bands are not known to this version") }
+                guard try scanner.unsigned() == UInt64(StackHistory.slotsPerBand) else {
+                    throw JSONScanner.Damage(reason: "its bands are not known to this version")
+                }
             case "kinds": try scanner.array { try self.kind(&$0) }
             case "dropped": history.dropped = try scanner.unsigned()
             default: try scanner.skip()

@@ -38,7 +38,9 @@ public struct Timeline: Sendable {
     /// - Parameters:
     ///   - mayHaveRows: The session has no commands.
     init(_ intervals: Intervals, mayHaveRows: Bool) {
-        let sorted = intervals.byTime.sorted { ($0.value.end, $0.key) < ($1.value.end, $1.key) }.map { (time: $0.key, start: $0.value.end - $0.value.length, end: $0.value.end) }
+        let sorted = intervals.byTime.sorted { ($0.value.end, $0.key) < ($1.value.end, $1.key) }.map {
+            (time: $0.key, start: $0.value.end - $0.value.length, end: $0.value.end)
+        }
         let lengths = sorted.map { $0.end - $0.start }.sorted()
         let usual = lengths.isEmpty ? 1 : max(lengths[lengths.count / 2], 1e-4)
         if mayHaveRows, usual < 0.5, let first = sorted.first, let last = sorted.last {

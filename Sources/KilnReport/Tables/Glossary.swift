@@ -17,7 +17,10 @@ enum Glossary {
         ("column", "An interval of the session, or neighbouring ones, in a heatmap of a report."),
         ("cell", "A column and a slot of a heatmap; its colour is the number of calls that were answered in that time with that latency."),
         ("band", "Eight neighbouring slots, half a power of two, of the service latency: as finely as stacks are kept apart by the latency of their calls."),
-        ("selection", "The stacks that a report's flamegraph shows: those of a command, a range of columns, a range of bands, and of what the filters let pass."),
+        (
+            "selection",
+            "The stacks that a report's flamegraph shows: those of a command, a range of columns, a range of bands, and of what the filters let pass."
+        ),
         ("baseline", "The selection with which another one is compared; its weights are scaled to as many calls, or to as long a time."),
         ("blocker", "The command that was executed while another command waited in its socket."),
         ("blocked", "The command that waited; a blocked command behind a long one is head-of-line blocking."),

@@ -18,7 +18,10 @@ struct SessionFacts {
     private var began: [String]? { ["began", shown(record.started), "When everything was attached. Times of this page are UTC."] }
 
     private var length: [String]? {
-        ["length", "\(seconds(record.durationS)) (\(shown(record.ended)))", "The length of the session, and why it ended. An interval is \(seconds(record.intervalS))."]
+        [
+            "length", "\(seconds(record.durationS)) (\(shown(record.ended)))",
+            "The length of the session, and why it ended. An interval is \(seconds(record.intervalS)).",
+        ]
     }
 
     private var counts: [[String]?] {

@@ -8,7 +8,8 @@ struct SessionTables {
 
     var all: [TableData] {
         [
-            commands, errors, cpuByCommand, waitsByCommand, blocked, clients, servers, functions, syscallTimes, syscalls, events, processes, ends, unnamed, kept,
+            commands, errors, cpuByCommand, waitsByCommand, blocked, clients, servers, functions, syscallTimes, syscalls, events, processes, ends, unnamed,
+            kept,
             lost, cost,
         ].compactMap { $0 }.filter { !$0.rows.isEmpty || !$0.notes.isEmpty }
     }
@@ -42,7 +43,9 @@ struct SessionTables {
                 Self.count("errors", "Error replies."),
             ]
             + [("p50", "p50"), ("p90", "p90"), ("p99", "p99"), ("p99.9", "p99.9")].map { name, _ in
-                Self.time("\(main) \(name)", "The \(main) that \(name.dropFirst()) % of the calls do not exceed. \(Glossary.meaning(main)) \(Glossary.meaning("percentile"))")
+                Self.time(
+                    "\(main) \(name)",
+                    "The \(main) that \(name.dropFirst()) % of the calls do not exceed. \(Glossary.meaning(main)) \(Glossary.meaning("percentile"))")
             } + [
                 Self.time("\(main) max", "The longest \(main), exact."), Self.time("\(main) sum", "The \(main) of all calls together."),
             ]
@@ -52,7 +55,8 @@ struct SessionTables {
                 }
             } + [
                 Self.share("run queue", "The share of exec in which the thread was ready to run and had no CPU."),
-                Column(name: "request max", definition: "The largest request.", kind: "bytes"), Column(name: "reply max", definition: "The largest reply.", kind: "bytes"),
+                Column(name: "request max", definition: "The largest request.", kind: "bytes"),
+                Column(name: "reply max", definition: "The largest reply.", kind: "bytes"),
             ]
         let rows = record.commands.map { name, command -> [Value] in
             let phases = command.phases
@@ -83,7 +87,9 @@ struct SessionTables {
     }
 
     private var errors: TableData? {
-        let rows = record.commands.flatMap { name, command in command.errorWords.map { (name, $0.key, $0.value) } }.sorted { ($1.2, $0.0, $0.1) < ($0.2, $1.0, $1.1) }
+        let rows = record.commands.flatMap { name, command in command.errorWords.map { (name, $0.key, $0.value) } }.sorted {
+            ($1.2, $0.0, $0.1) < ($0.2, $1.0, $1.1)
+        }
         return Self.table(
             "Errors", "By the first word of the error, including those inside the reply of EXEC or a script.",
             [
@@ -132,7 +138,8 @@ struct SessionTables {
             "Off-CPU by command", Glossary.meaning("off-CPU"),
             [
                 Self.text("work", "The command for which a thread worked when it left the CPU, or what else it did."),
-                Self.time("time", "Time off the CPU, without idle time."), Self.count("waits", "How often a thread left the CPU and came back, idle waits included."),
+                Self.time("time", "Time off the CPU, without idle time."),
+                Self.count("waits", "How often a thread left the CPU and came back, idle waits included."),
             ]
                 + WaitState.allCases.map { Self.time($0.name, Self.meaning($0)) } + [
                     Self.time("idle", Glossary.meaning("idle")),
@@ -184,7 +191,8 @@ struct SessionTables {
     }
 
     private static let trafficColumns = [
-        Self.count("commands", "Requests on the connections of this address."), Column(name: "received", definition: "Bytes that the target received.", kind: "bytes"),
+        Self.count("commands", "Requests on the connections of this address."),
+        Column(name: "received", definition: "Bytes that the target received.", kind: "bytes"),
         Column(name: "sent", definition: "Bytes that the target sent.", kind: "bytes"),
     ]
 
@@ -208,7 +216,8 @@ struct SessionTables {
         Self.table(
             "Functions", "Each call counted, as they were chosen.",
             [
-                Self.text("function", "The function's name."), Self.text("file", "The file that has it."), Self.count("calls", "Calls in the session, or until its probe was let go."),
+                Self.text("function", "The function's name."), Self.text("file", "The file that has it."),
+                Self.count("calls", "Calls in the session, or until its probe was let go."),
             ],
             (record.functions?.probed ?? []).map { [.text($0.function), .text($0.file), .count($0.calls)] })
     }
@@ -217,12 +226,14 @@ struct SessionTables {
         Self.table(
             "System calls with times", "By caller and call.",
             [
-                Self.text("call", "The system call."), Self.text("caller", "The process, thread or control group."), Self.count("calls", "Calls that returned."),
+                Self.text("call", "The system call."), Self.text("caller", "The process, thread or control group."),
+                Self.count("calls", "Calls that returned."),
                 Self.count("errors", "Calls that returned an errno, without EAGAIN."), Self.time("p50", Glossary.meaning("percentile")),
                 Self.time("p99", Glossary.meaning("percentile")), Self.time("max", "The longest call."), Self.time("time", "All calls together."),
             ],
             (record.syscallTimes ?? []).map { record in
-                let caller = record.cgroup ?? ((record.comm ?? "") + ((record.tid ?? record.pid).map { " \($0)" } ?? "") + (record.others == true ? " (others)" : ""))
+                let caller =
+                    record.cgroup ?? ((record.comm ?? "") + ((record.tid ?? record.pid).map { " \($0)" } ?? "") + (record.others == true ? " (others)" : ""))
                 return [
                     .text(record.syscall + (record.abi.map { " (\($0))" } ?? "")), .text(caller), .count(record.count), .count(record.errors),
                     .count(record.latency.p50Ns), .count(record.latency.p99Ns), .count(record.latency.maxNs), .count(record.latency.sumNs),
@@ -236,7 +247,8 @@ struct SessionTables {
             "System calls", "Of the target.",
             [
                 Self.text("call", "The system call."), Self.count("calls", "Calls that returned."),
-                Column(name: "calls/s", definition: "Calls divided by the length of the session.", kind: "rate"), Self.count("errors", "Calls that returned an errno."),
+                Column(name: "calls/s", definition: "Calls divided by the length of the session.", kind: "rate"),
+                Self.count("errors", "Calls that returned an errno."),
             ],
             (record.syscalls ?? [:]).sorted { ($1.value.count, $0.key) < ($0.value.count, $1.key) }.map { name, call in
                 [.text(name), .count(call.count), .number(record.durationS > 0 ? Double(call.count) / record.durationS : nil), .count(call.errors)]
@@ -247,13 +259,15 @@ struct SessionTables {
         Self.table(
             "Events", Glossary.meaning("event"),
             [
-                Self.text("event", "The event's name."), Self.count("count", "How often it happened."), Self.count("one stack of", "A stack was taken at each one of so many."),
+                Self.text("event", "The event's name."), Self.count("count", "How often it happened."),
+                Self.count("one stack of", "A stack was taken at each one of so many."),
                 Self.count("stacks", "Stacks that were recorded."), Self.count("complete", "Of these, stacks that reach the outermost function."),
                 Self.count("lost", "Stacks that were due, and were neither recorded nor left out."),
             ],
             (record.samples.events ?? []).map { event in
                 [
-                    .text(event.event), event.unit == "nanoseconds" ? .text("\(Nanoseconds(event.count))") : .count(event.count), .count(event.every), .count(event.recorded),
+                    .text(event.event), event.unit == "nanoseconds" ? .text("\(Nanoseconds(event.count))") : .count(event.count), .count(event.every),
+                    .count(event.recorded),
                     .count(event.complete), .count(event.lost),
                 ]
             })
@@ -314,22 +328,33 @@ struct SessionTables {
     private var cost: TableData? {
         let cost = record.cost
         var rows: [[Value]] = [
-            [.text("kiln's CPU time"), .text("\(Nanoseconds(UInt64(saturating: cost.ownCPUS * 1e9)))"), .text("Of the process that reads the totals and names the frames.")],
+            [
+                .text("kiln's CPU time"), .text("\(Nanoseconds(UInt64(saturating: cost.ownCPUS * 1e9)))"),
+                .text("Of the process that reads the totals and names the frames."),
+            ],
             [.text("kiln's peak memory"), .text("\(UInt64(saturating: Double(cost.ownPeakRSSBytes) / 1_048_576)) MiB"), .text("Its resident set.")],
-            [.text("the target's CPU time"), .text("\(Nanoseconds(UInt64(saturating: cost.targetCPUS * 1e9)))"), .text("In the session, with what watching adds to it.")],
-            [.text("time to attach"), .text("\(Nanoseconds(UInt64(saturating: cost.attachS * 1e9)))"), .text("From kiln's start until the last program was attached.")],
+            [
+                .text("the target's CPU time"), .text("\(Nanoseconds(UInt64(saturating: cost.targetCPUS * 1e9)))"),
+                .text("In the session, with what watching adds to it."),
+            ],
+            [
+                .text("time to attach"), .text("\(Nanoseconds(UInt64(saturating: cost.attachS * 1e9)))"),
+                .text("From kiln's start until the last program was attached."),
+            ],
         ]
         if let time = cost.symbolizeS {
             rows.append([.text("time to name frames"), .text("\(Nanoseconds(UInt64(saturating: time * 1e9)))"), .text("At the session's end.")])
         }
         if let perCommand = cost.bpfNsPerCommand {
             rows.append([
-                .text("BPF time a command"), .text("\(Nanoseconds(UInt64(saturating: perCommand)))"), .text("Run time of the programs that observe requests, divided by the commands."),
+                .text("BPF time a command"), .text("\(Nanoseconds(UInt64(saturating: perCommand)))"),
+                .text("Run time of the programs that observe requests, divided by the commands."),
             ])
         }
         let steps = (record.costLimit?.steps ?? []).map { "After \(($0.afterS * 10).rounded() / 10) s, beyond --max-cost: \($0.step)" }
         return Self.table(
             "What kiln cost", "",
-            [Self.text("what", "The kind of cost."), Self.text("amount", "As session.json has it."), Self.text("meaning", "What is counted.")], rows, notes: steps)
+            [Self.text("what", "The kind of cost."), Self.text("amount", "As session.json has it."), Self.text("meaning", "What is counted.")], rows,
+            notes: steps)
     }
 }

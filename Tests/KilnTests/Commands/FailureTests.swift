@@ -158,7 +158,8 @@ extension KernelTests {
             #expect(kiln.stop(signal: signal) == 0)
             #expect(try Session(directory: directory + "/s").counts["GET"] == 1009)
             let files = try FileManager.default.contentsOfDirectory(atPath: directory + "/s").sorted()
-            #expect(files == ["commands.jsonl", "flamegraph.svg", "report.html", "session.json", "stacks.by-command.folded", "stacks.folded", "syscalls.jsonl"])
+            #expect(
+                files == ["commands.jsonl", "flamegraph.svg", "report.html", "session.json", "stacks.by-command.folded", "stacks.folded", "syscalls.jsonl"])
         }
 
         @Test func aKilledSessionLeavesItsRowsAndNothingInTheKernel() throws {

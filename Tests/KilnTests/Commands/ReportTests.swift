@@ -42,7 +42,8 @@ struct ReportTests {
                 let page = try KilnRun(arguments + ["--html", "-o", "\(directory)/page.html"], subcommand: "report")
                 let made = page.wait()
                 #expect(
-                    made == 0 || (made == 1 && page.errorText.split(separator: "\n").count == 1), "\(damaged[range.lowerBound...].prefix(60)): \(page.errorText)")
+                    made == 0 || (made == 1 && page.errorText.split(separator: "\n").count == 1),
+                    "\(damaged[range.lowerBound...].prefix(60)): \(page.errorText)")
             }
         }
     }
@@ -71,7 +72,8 @@ struct ReportTests {
         let policy = try KilnRun(["--csp"], subcommand: "report")
         #expect(policy.wait() == 0 && html.contains(policy.outputText.trimmingCharacters(in: .newlines)))
         for (arguments, reason) in [
-            (["\(directory)/none", "--html"], "cannot read \(directory)/none/session.json: No such file or directory"), (["\(directory)/a", "--html", "-o", "/proc/x"], "cannot write /proc/x"),
+            (["\(directory)/none", "--html"], "cannot read \(directory)/none/session.json: No such file or directory"),
+            (["\(directory)/a", "--html", "-o", "/proc/x"], "cannot write /proc/x"),
         ] {
             let failed = try KilnRun(arguments, subcommand: "report")
             #expect(failed.wait() == 1 && failed.errorText.hasPrefix("kiln: \(reason)"), "\(failed.errorText)")
