@@ -42,7 +42,7 @@ let package = Package(
         .target(
             name: "KilnSymbols",
             dependencies: ["CElfutils", "CLzma", "CZstd", "CDemangle", "KilnBPF", "PrintableText", .product(name: "SystemPackage", package: "swift-system")],
-            // Without it, tests wait for unwind tables: they take thirty times as long.
+            // Unoptimised code takes thirty times as long to make unwind tables, and tests wait for them.
             swiftSettings: [.unsafeFlags(["-O"], .when(configuration: .debug))]
         ),
         .target(

@@ -32,7 +32,7 @@ while :; do
   [ "$port" -lt 16479 ] || { echo "demo: no redis-server would start; its last words:" >&2; tail -5 "$work/log" >&2; exit 1; }
 done
 
-# Until the session ends: single requests and pipelines in turn.
+# Until the session ends: single requests and pipelines in turn, and for two seconds a script that holds them up.
 (
   trap 'kill $current 2>/dev/null; exit 0' TERM
   while :; do
@@ -45,6 +45,19 @@ done
   done
 ) &
 load=$!
+(
+  trap 'kill $current 2>/dev/null; exit 0' TERM
+  sleep 5 &
+  current=$!
+  wait "$current"
+  for _ in 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20; do
+    redis-cli -p "$port" eval 'local sum = 0; for n = 1, 4000000 do sum = sum + n % 7 end; return sum' 0 >/dev/null 2>&1 &
+    current=$!
+    wait "$current" || true
+    sleep 0.05
+  done
+) &
+load="$load $!"
 
 rm -rf demo
 $sudo "$kiln" redis --pid "$server" --duration 10 --output demo

@@ -2,8 +2,8 @@
 // switching, waiting, syscalls, functions, own, tls, truth, instructions, renew-instructions.
 // `kiln-bench PATH-TO-KILN ROUNDS compare [OBSERVER ...]` holds kiln against every other observer, or those with these words in their
 // names, and writes Benchmarks/comparison/.
-// `kiln-bench PATH-TO-KILN ROUNDS inlined FILE [ADDRESSES]` names so many random addresses of a file with debugging information, or those (offsets in
-// the file) that a file lists, with what is inlined there, and has addr2line do the same. KILN_BENCH_NAMES: a file to write the names to.
+// `kiln-bench PATH-TO-KILN ROUNDS inlined FILE [ADDRESSES]` times how kiln and addr2line name addresses of FILE with the functions inlined there.
+// ADDRESSES is a number of random addresses, or a file with offsets in FILE. KILN_BENCH_NAMES: a file for kiln's names.
 //
 // A redis-server pinned to one CPU, redis-benchmark on another; cells with and without kiln alternate, so that a
 // drift of the machine's speed meets all alike. Costs are of the server's CPU clock, not of throughput.

@@ -187,9 +187,13 @@ public struct StackProbe: ~Copyable {
     /// The stacks known so far, with the weights that were last read.
     public var known: StackTable { ring.table }
 
-    /// Reads the weights, and lets those of some stacks be those of stacks of their own: `StackTable.settle`.
+    /// Reads the weights, adds what has grown to the present interval of the history, and lets the weights of some stacks be those of stacks of their own:
+    /// `StackTable.settle`.
     public func settle(before comparison: UInt64, _ isMeant: (Int, StackFrames) -> Bool) throws(KernelError) {
-        try readWeights()
+        // Not those that wait for a reply: their sums are other ones afterwards.
+        let (sums, times) = try readSums(open: false)
+        ring.note(sums, times)
+        ring.set(sums, times, try waits?.wakes() ?? [:])
         ring.settle(before: comparison, isMeant)
     }
 
@@ -199,17 +203,33 @@ public struct StackProbe: ~Copyable {
         return ring.table.settled()
     }
 
+    /// Adds what the weights have grown by to the present interval of the history, and ends it. `interval`: wall-clock time of its end, RFC 3339, and its
+    /// length; nil: the session has ended, and what is left belongs to its last interval.
+    ///
+    /// Waits that have not ended, and stacks whose call has not been answered, are a part of the last interval.
+    public func closeInterval(_ interval: (time: String, length: Nanoseconds)?) throws(KernelError) {
+        let (sums, times) = try readSums(open: interval == nil)
+        ring.note(sums, times)
+        ring.closeInterval(interval)
+    }
+
     private func readWeights() throws(KernelError) {
+        let (sums, times) = try readSums(open: true)
+        ring.set(sums, times, try waits?.wakes() ?? [:])
+        try drain()
+    }
+
+    /// `open`: with waits that have not ended, and stacks that wait for a decision or for their call's reply.
+    private func readSums(open: Bool) throws(KernelError) -> (weights: [StackTable.Key: UInt64], times: [StackTable.Key: WaitTimes]) {
         var sums: [StackTable.Key: UInt64] = [:]
         try weights.forEachEntry(key: kiln_stack_key.self, value: UInt64.self) { key, weight in
             if weight.pointee != 0, let key = StackTable.Key(key.pointee) { sums[key] = weight.pointee }
         }
-        var times = try waits?.read() ?? [:]
-        try held?.forEachKept { key, held in
+        var times = try waits?.read(withOpen: open) ?? [:]
+        try held?.forEachKept(decided: !open) { key, held in
             if key.kind == .offCPU { times[key, default: WaitTimes()].add(WaitTimes(held)) } else { sums[key, default: 0] &+= held.ns.0 }
         }
-        ring.set(sums, times, try waits?.wakes() ?? [:])
-        try drain()
+        return (sums, times)
     }
 }
 

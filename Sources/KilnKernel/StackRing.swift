@@ -53,6 +53,10 @@ final class StackRing {
         table.wakeTimes = wakes
     }
 
+    func note(_ weights: [StackTable.Key: UInt64], _ waits: [StackTable.Key: WaitTimes]) { table.note(weights, waits) }
+
+    func closeInterval(_ interval: (time: String, length: Nanoseconds)?) { table.closeInterval(interval) }
+
     func settle(before comparison: UInt64, _ isMeant: (Int, StackFrames) -> Bool) { table.settle(before: comparison, isMeant) }
 
     /// Returns, since the last call: the processes that were sampled for the first time, or for the first time with a stack, the numbers of those
@@ -134,6 +138,6 @@ extension StackTable.Key {
     /// Nil for an unknown kind.
     init?(_ key: kiln_stack_key) {
         guard let kind = StackKind(rawValue: Int(key.kind)) else { return nil }
-        self.init(hash: key.hash, process: Int(key.process), kind: kind, label: Int(key.label))
+        self.init(hash: key.hash, process: Int(key.process), kind: kind, label: Int(key.label), band: LatencyBand(kernel: key.band))
     }
 }

@@ -320,7 +320,7 @@ package final class UnwindMaps {
         left.count == right.count
             && zip(left, right).allSatisfy {
                 $0.start == $1.start && $0.end == $1.end && $0.bias == $1.bias && $0.table == $1.table && $0.piece == $1.piece
-                    && $0.inode == $1.inode
+                    && $0.inode == $1.inode && $0.granules == $1.granules
             }
     }
 }

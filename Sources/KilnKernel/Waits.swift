@@ -45,8 +45,8 @@ final class Waits {
     /// file had not been read.
     func takeSleepers(_ object: borrowing BPFObject) throws(KernelError) { if stopped == nil { try object.run(overAllTasks: Self.sleepers) } }
 
-    /// Times by stack so far, with those of waits that have not ended.
-    func read() throws(KernelError) -> [StackTable.Key: WaitTimes] {
+    /// Times by stack so far. `withOpen`: with those of waits that have not ended.
+    func read(withOpen: Bool = true) throws(KernelError) -> [StackTable.Key: WaitTimes] {
         let now = stopped ?? MonotonicClock.now()
         var waits: [StackTable.Key: WaitTimes] = [:]
         try times.forEachEntry(key: kiln_stack_key.self, value: kiln_wait_times.self) { key, times in
@@ -54,7 +54,7 @@ final class Waits {
             let read = WaitTimes(times.pointee)
             if read.total != .zero { waits[key] = read }
         }
-        guard countsOpen else { return waits }
+        guard countsOpen, withOpen else { return waits }
         try waiting.forEachEntry(key: UInt32.self, value: kiln_waiting.self) { _, wait in
             let wait = wait.pointee
             guard wait.began_ns != 0, wait.began_ns < now.count, var key = StackTable.Key(wait.key),

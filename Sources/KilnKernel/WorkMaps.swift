@@ -87,19 +87,21 @@ extension kiln_work_options {
     }
 }
 
-/// Stacks that are not in their sums yet: the next event of their thread decides what they are for, or a program settles them when it holds the
-/// next one.
+/// Stacks that are not in their sums yet: the next event of their thread decides what they are for, they wait for their call's reply, or a program settles
+/// them when it holds the next one.
 final class HeldStacks {
     private struct Held {
         let key: StackTable.Key
         let times: kiln_wait_times
         let isKept: Bool
+        /// What it is for is known, and the latency of its call, as far as it will be.
+        let isDecided: Bool
 
         /// So many it stands for.
         var count: UInt64 { times.waits &+ times.earlier_waits }
     }
 
-    private let map: BPFMap
+    private let map, work: BPFMap
     /// Only stacks of calls that were answered, and are to be kept.
     private let isJudged: Bool
     /// Those of the session's end: requests that are answered later change nothing.
@@ -107,15 +109,16 @@ final class HeldStacks {
 
     init(_ object: borrowing BPFObject, _ work: WorkMaps) throws(KernelError) {
         map = try object.map("held_stacks")
+        self.work = try object.map("work")
         isJudged = !work.selection.keepsAll
     }
 
     /// No stack is taken any more.
     func freeze() { frozen = frozen ?? (try? read()) }
 
-    /// Calls `body` with each one that is kept, and its label.
-    func forEachKept(_ body: (StackTable.Key, kiln_wait_times) -> Void) throws(KernelError) {
-        for held in try all() where held.isKept { body(held.key, held.times) }
+    /// Calls `body` with each one that is kept, and its label. `decided`: only those of which everything is known.
+    func forEachKept(decided: Bool = false, _ body: (StackTable.Key, kiln_wait_times) -> Void) throws(KernelError) {
+        for held in try all() where held.isKept && (held.isDecided || !decided || frozen != nil) { body(held.key, held.times) }
     }
 
     /// Calls `body` with those that are not, whose calls were not asked for, or not answered, and how many.
@@ -129,13 +132,19 @@ final class HeldStacks {
     }
 
     private func read() throws(KernelError) -> [Held] {
-        var all: [Held] = []
-        try map.forEachEntry(key: UInt32.self, value: kiln_held_stacks.self) { _, held in
-            let stacks = UnsafeRawPointer(held).assumingMemoryBound(to: kiln_held_stack.self)
-            for stack in UnsafeBufferPointer(start: stacks, count: Int(KILN_HELD_STACKS)) {
+        var all: [Held] = [], ends: [UInt32: Int] = [:]
+        // A slot has 64 KiB, and few have any stack.
+        try work.forEachEntry(key: UInt32.self, value: kiln_work.self) { slot, work in
+            if work.pointee.held_end != 0 { ends[slot.pointee] = min(Int(work.pointee.held_end), Int(KILN_HELD_STACKS)) }
+        }
+        let bytes = UnsafeMutableRawBufferPointer.allocate(byteCount: MemoryLayout<kiln_held_stacks>.size, alignment: 8)
+        defer { bytes.deallocate() }
+        for (slot, end) in ends where try map.read(slot, into: bytes) {
+            for stack in bytes.bindMemory(to: kiln_held_stack.self).prefix(end) {
                 guard stack.state > KILN_HELD_TAKEN.rawValue, var key = StackTable.Key(stack.key) else { continue }
                 key.label |= Int(stack.work.finalLabel)
-                all.append(Held(key: key, times: stack.times, isKept: !isJudged || stack.state == KILN_HELD_KEPT.rawValue))
+                let isDecided = stack.state == KILN_HELD_KEPT.rawValue
+                all.append(Held(key: key, times: stack.times, isKept: !isJudged || isDecided, isDecided: isDecided))
             }
         }
         return all
@@ -146,7 +155,7 @@ extension kiln_known_work {
     /// The label of a stack that nothing decides any more.
     var finalLabel: UInt16 {
         label != 0 || slot >= UInt32(KILN_WORK_SLOTS)
-            ? label
+            ? kiln_kept_label(label)
             : UInt16(KILN_ACTIVITY_UNKNOWN.rawValue) << UInt16(KILN_LABEL_ACTIVITY_SHIFT) | UInt16(KILN_UNKNOWN_EDGE.rawValue) << UInt16(KILN_LABEL_ROW_SHIFT)
     }
 }

@@ -18,8 +18,11 @@ extension StackTable {
             guard let sites = sites[key.process], let call = call(key, count: 1), sites.isOwnWork(call) else { return key }
             var key = key
             key.label = key.label & Int(KILN_LABEL_IDLE) | Int(KILN_ACTIVITY_LOOP.rawValue) << Int(KILN_LABEL_ACTIVITY_SHIFT)
+            key.band = nil
             return key
         }
+        let changed = history.series.map(\.key).map { ($0, corrected($0)) }.filter { $0 != $1 }
+        relabelHistory(Dictionary(changed) { first, _ in first })
         weights = Dictionary(weights.map { (corrected($0.key), $0.value) }, uniquingKeysWith: &+)
         waits = Dictionary(waits.map { (corrected($0.key), $0.value) }) { one, other in
             var sum = one

@@ -20,7 +20,7 @@ public struct ExecutedProgram: Sendable {
     /// The captured arguments; the last one may be cut. For a script, the arguments of its interpreter.
     public var arguments: [[UInt8]] = []
     public var lastArgumentIsCut = false
-    /// Some arguments could not be read. A failed call's arguments lie in the caller's memory, where pages that were never used can't be read.
+    /// Some arguments could not be read. BPF programs can't read pages that the process has never touched; a failed call's arguments may lie in such pages.
     public var argumentsAreUnreadable = false
     /// The number of all arguments; nil: more than `arguments`, and how many is not known.
     public var argumentCount: Int?

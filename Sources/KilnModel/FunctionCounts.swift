@@ -12,6 +12,9 @@ public struct FunctionCount: Equatable, Sendable {
 
     public init() {}
 
+    /// The function was called, returned, or was left.
+    public var hasHappened: Bool { calls | returned | neverReturned != 0 }
+
     public func since(_ earlier: FunctionCount) -> FunctionCount {
         var growth = FunctionCount()
         growth.calls = calls &- earlier.calls

@@ -14,7 +14,7 @@ public struct RecordedFunction: Equatable, Sendable {
     }
 }
 
-/// A line of functions.jsonl: one interval and function that was called or returned.
+/// A line of functions.jsonl: one interval and function that was called, returned or was left.
 public struct FunctionRow: Codable, Sendable {
     public var time: String
     public var intervalS: Double

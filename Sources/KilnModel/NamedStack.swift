@@ -10,8 +10,11 @@ public struct NamedStack: Equatable, Sendable {
     /// The outermost first, with `;` between them.
     public var frames: String
     public var weight: UInt64
+    /// Its key in the stack table; nil for what is no stack.
+    public var key: StackTable.Key?
 
-    public init(process: Int, root: String, work: Work, state: WaitState? = nil, frames: String, weight: UInt64) {
+    public init(process: Int, root: String, work: Work, state: WaitState? = nil, frames: String, weight: UInt64, key: StackTable.Key? = nil) {
+        self.key = key
         self.process = process
         self.root = root
         self.work = work

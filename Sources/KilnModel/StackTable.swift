@@ -127,12 +127,15 @@ public struct StackTable: Sendable {
         public var kind: StackKind
         /// What the thread worked on, as a number that `Work` decodes.
         public var label: Int
+        /// Of the latency of the call that it worked on; nil: it is not known, or there was no call.
+        public var band: LatencyBand?
 
-        public init(hash: UInt64, process: Int, kind: StackKind = .onCPU, label: Int = 0) {
+        public init(hash: UInt64, process: Int, kind: StackKind = .onCPU, label: Int = 0, band: LatencyBand? = nil) {
             self.hash = hash
             self.process = process
             self.kind = kind
             self.label = label
+            self.band = band
         }
 
         /// Of off-CPU stacks: a wait in a multiplexer (epoll_wait and its kin) for new work.
@@ -170,6 +173,8 @@ public struct StackTable: Sendable {
     /// By number, without targets.
     public private(set) var processes: [Int: SampledProcess] = [:]
 
+    public private(set) var history = SampleHistory()
+
     /// By number of the process.
     public private(set) var foundCode: [Int: Set<FoundCode>] = [:]
 
@@ -179,19 +184,30 @@ public struct StackTable: Sendable {
 
     public init() {}
 
-    /// The frames of the stacks of a process.
-    public func frames(ofProcess process: Int) -> [StackFrames] { frames.filter { $0.key.process == process }.map(\.value) }
+    /// The frames of all stacks, by process.
+    public var framesByProcess: [Int: [StackFrames]] { Dictionary(grouping: frames) { $0.key.process }.mapValues { $0.map(\.value) } }
 
     /// Lets the weights so far of some stacks be those of stacks of their own, whose frames have the names from before a comparison.
     /// `isMeant`: gets the number of a process and frames.
     public mutating func settle(before comparison: UInt64, _ isMeant: (Int, StackFrames) -> Bool) {
         let meant = Set(frames.filter { isMeant($0.key.process, $0.value) }.keys)
         for (key, weight) in weights where weight != 0 && meant.contains(Stack(hash: key.hash, process: key.process)) {
+            if weight == settledWeights[key]?.last?.weight ?? 0 { continue }
             settledWeights[key, default: []].append((comparison, weight))
+            history.settle(key, as: Self.settled(key, before: comparison))
         }
         for (key, times) in waits where meant.contains(Stack(hash: key.hash, process: key.process)) {
+            if times == settledWaits[key]?.last?.times ?? WaitTimes() { continue }
             settledWaits[key, default: []].append((comparison, times))
+            history.settle(key, as: Self.settled(key, before: comparison))
         }
+    }
+
+    /// The key of what a stack had before a comparison.
+    private static func settled(_ key: Key, before comparison: UInt64) -> Key {
+        var part = key
+        part.hash ^= comparison &* 0x9E37_79B9_7F4A_7C15
+        return part
     }
 
     /// With the settled weights as stacks of their own.
@@ -199,8 +215,7 @@ public struct StackTable: Sendable {
         var table = self
         func part(_ key: Key, before comparison: UInt64) -> Key? {
             guard var frames = frames(of: key) else { return nil }
-            var part = key
-            part.hash ^= comparison &* 0x9E37_79B9_7F4A_7C15
+            let part = Self.settled(key, before: comparison)
             frames.comparison = comparison
             table.learn(part, frames)
             return part
@@ -226,6 +241,17 @@ public struct StackTable: Sendable {
         return table
     }
 
+    /// Adds what has grown to the present interval of the history.
+    public mutating func note(_ weights: [Key: UInt64], _ waits: [Key: WaitTimes]) { history.note(weights, waits) }
+
+    /// Ends the present interval of the history; nil: what has grown since the last one belongs to that one.
+    public mutating func closeInterval(_ interval: (time: String, length: Nanoseconds)?) {
+        if let interval { history.close(at: interval.time, length: interval.length) } else { history.closeLast() }
+    }
+
+    /// Lets the history of some stacks be that of stacks with other labels.
+    mutating func relabelHistory(_ corrected: [Key: Key]) { history.relabel(corrected) }
+
     public mutating func learn(_ code: FoundCode, in process: Int) { foundCode[process, default: []].insert(code) }
 
     public mutating func learn(_ process: SampledProcess) { processes[process.number] = process }
@@ -239,28 +265,27 @@ public struct StackTable: Sendable {
     /// Stacks have labels.
     public var tellsWork: Bool { commandNames != nil }
 
-    private static func order(_ key: Key) -> (Int, UInt64, Int) { (key.process, key.hash, key.label) }
+    private static func order(_ key: Key) -> (Int, UInt64, Int, Int) { (key.process, key.hash, key.label, key.band?.number ?? -1) }
 
-    /// The stacks of one kind with their weights, ordered by process; once for each work. Stacks without weight are left out.
-    public func stacks(of kind: StackKind) -> [(process: Int, frames: StackFrames, work: Work, weight: UInt64)] {
+    /// The stacks of one kind with their weights, ordered by process; once for each work and band. Stacks without weight are left out.
+    public func stacks(of kind: StackKind) -> [(key: Key, frames: StackFrames, work: Work, weight: UInt64)] {
         weights.filter { $0.key.kind == kind && $0.value != 0 }.sorted { Self.order($0.key) < Self.order($1.key) }.compactMap { key, weight in
-            frames(of: key).map { (key.process, $0, work(key), weight) }
+            frames(of: key).map { (key, $0, work(key), weight) }
         }
     }
 
-    /// The off-CPU stacks with their times, in a fixed order: by process; once for each work. `isIdle`: the thread waited in a multiplexer for new
-    /// work. Stacks without time are left out.
-    public var waitingStacks: [(process: Int, frames: StackFrames, isIdle: Bool, work: Work, times: WaitTimes)] {
+    /// The off-CPU stacks with their times, in a fixed order: by process; once for each work and band. Stacks without time are left out.
+    public var waitingStacks: [(key: Key, frames: StackFrames, work: Work, times: WaitTimes)] {
         waits.filter { $0.value.total != .zero }.sorted { Self.order($0.key) < Self.order($1.key) }.compactMap { key, times in
-            frames(of: key).map { (key.process, $0, key.isIdle, work(key), times) }
+            frames(of: key).map { (key, $0, work(key), times) }
         }
     }
 
     /// A stack that waited, and one that ended such waits.
     public struct Wake {
-        public let process: Int
+        /// Of the stack that waited.
+        public let key: Key
         public let frames: StackFrames
-        public let isIdle: Bool
         public let waker: Int
         public let wakerFrames: StackFrames
         public let time: Nanoseconds
@@ -275,8 +300,7 @@ public struct StackTable: Sendable {
         return wakeTimes.filter { $0.value.wakes != 0 }.sorted { isBefore($0.key, $1.key) }.compactMap { key, times in
             guard let frames = frames(of: key.waited), let waker = self.frames(of: key.waker) else { return nil }
             return Wake(
-                process: key.waited.process, frames: frames, isIdle: key.waited.isIdle, waker: key.waker.process, wakerFrames: waker, time: times.time,
-                wakes: times.wakes
+                key: key.waited, frames: frames, waker: key.waker.process, wakerFrames: waker, time: times.time, wakes: times.wakes
             )
         }
     }

@@ -31,6 +31,18 @@ public struct Work: Hashable, Sendable {
         self.verdict = verdict
     }
 
+    /// The command's name, or in brackets what else it is.
+    public var name: String {
+        switch subject {
+        case .command(let name): name.description
+        case .pipeline: "[pipeline]"
+        case .eventLoop: "[event loop]"
+        case .background: "[background]"
+        case .unknown(let reason): "[unknown: \(reason)]"
+        case .unlabelled: "[unlabelled]"
+        }
+    }
+
     /// `names`: the commands by their rows; one without a name is `other`.
     public init(label: Int, names: [Int: CommandName]) {
         func field(_ shift: Int32, values: Int32) -> Int { label >> Int(shift) & Int(values - 1) }

@@ -14,8 +14,10 @@ public enum CodeMoment: Hashable, Sendable {
 /// has been replaced by another one, a further layer begins. An earlier layer goes on when its library comes back, so that a program that loads
 /// two in turn has two layers.
 struct CodeLayers {
-    /// A layer holds all mappings of its process, some 150 bytes each. When there are that many, new code replaces old code of the last one.
+    /// A layer holds all mappings of its process, some 150 bytes each. With so many layers, or so many mappings in all, new code replaces old code of the
+    /// current layer.
     static let limit = 1024
+    static let mappingLimit = 1 << 19
 
     private var layers: [(number: UInt64, code: CodeMap)] = []
     private var current = 0
@@ -35,7 +37,7 @@ struct CodeLayers {
         } else if !layers[current].code.agrees(with: present) {
             if let former = layers.lastIndex(where: { $0.code.agrees(with: present) }) {
                 current = former
-            } else if layers.count < Self.limit {
+            } else if layers.count < Self.limit, layers.reduce(present.count, { $0 + $1.code.pieces.count }) <= Self.mappingLimit {
                 current = layers.count
                 layers.append((number(), CodeMap()))
             }

@@ -26,13 +26,13 @@ struct PlacedCode {
         end = mapping.end
     }
 
-    /// Whether an address that both have holds the same code, as far as its origin tells.
+    /// Whether both pieces have the same code at the same address: the same part of the same file, or both generated code.
     func isSameCode(as other: PlacedCode) -> Bool {
         let isInPlace = fileOffset(of: other.mapping.start) == other.mapping.fileOffset
         return switch (source, other.source) {
         case (.file(let one), .file(let another)): one === another && isInPlace
         case (.nothing, .nothing):
-            // Of generated code, its compiler says what lies where.
+            // Memory without a file counts as the same: its functions are told apart by the compiler's map.
             mapping.inode == other.mapping.inode && mapping.device == other.mapping.device && (mapping.inode == 0 || isInPlace)
         default: false
         }

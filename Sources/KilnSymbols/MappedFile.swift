@@ -99,6 +99,7 @@ final class MappedFile {
     func table() -> Result<SymbolTable, SymbolFileError> {
         if let symbols { return symbols }
         let result = read(readSymbols, SymbolTable.init(image:named:))
+        if case .failure = result { (inlined, goSource) = (nil, nil) }
         symbols = result
         closeIfDone()
         return result
@@ -113,7 +114,7 @@ final class MappedFile {
             goSource = GoSource(of: elf)
             readInlined(file, debugFile: debugFile, fetched: fetched)
         }
-        isIncomplete = table.hasOnlyDynamicSymbols || wantsSource && goSource == nil && inlined?.isComplete != true
+        isIncomplete = !table.isGo && (table.hasOnlyDynamicSymbols || wantsSource && inlined?.isComplete != true)
         return table
     }
 
@@ -134,7 +135,7 @@ final class MappedFile {
     /// What the source code has at an address of the file; without names and places if that is not known.
     func sourceFrames(at address: UInt64) -> SourceFrames { goSource?.frames(at: address) ?? inlined?.frames(at: address) ?? SourceFrames() }
 
-    /// Forgets symbols that a server's debug file may complete; they are read again. Returns whether there are such.
+    /// Forgets the symbols if a server's debug file may complete them; the next question reads them again. Returns whether it forgot any.
     func forgetIncomplete() -> Bool {
         guard case .success? = symbols, isIncomplete, file != nil else { return false }
         symbols = nil
@@ -197,7 +198,11 @@ final class MappedFile {
         // Taken out and put back, because a non-copyable value can't be borrowed from a class.
         if let file = file.take() {
             let result = Result { () throws(SymbolFileError) in try fromFile(file.descriptor, name) }
+            var status = stat()
+            // Looked at after reading: what is written before that shows.
+            let isUnchanged = fstat(file.descriptor.rawValue, &status) == 0 && FileIdentity(of: status) == identity
             self.file = consume file
+            if case .success = result, !isUnchanged { return .failure(SymbolFileError(file: name, problem: .overwritten)) }
             return result
         }
         if identity != nil { return .failure(SymbolFileError(file: name, problem: .unreadable(.badFileDescriptor))) }

@@ -9,6 +9,8 @@ struct RangeIndex<Value> {
 
     private var entries: [Entry] = []
 
+    var count: Int { entries.count }
+
     mutating func add(from start: UInt64, to end: UInt64, _ value: Value) {
         if start < end { entries.append(Entry(start: start, end: end, reach: end, value: value)) }
     }

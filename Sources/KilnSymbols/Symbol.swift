@@ -30,7 +30,7 @@ public enum Symbol: Equatable, Sendable {
 /// A function on a stack, and where in its source code it is.
 public struct PlacedSymbol: Equatable, Sendable {
     public let symbol: Symbol
-    /// Of its call of the next inner function, or of the instruction that runs. Nil: not known.
+    /// Of the call of the next inner function; of the innermost one, the instruction that runs. Nil: not known.
     public let place: SourcePlace?
 
     public init(symbol: Symbol, place: SourcePlace? = nil) {

@@ -8,6 +8,8 @@ public struct SymbolFileError: Error, Equatable, Sendable {
         case notRegularFile
         /// The file on disk is not the mapped one any more.
         case replaced
+        /// The file was written to since.
+        case overwritten
         /// A debug file with the right name, but of another build.
         case otherBuild(expected: String, found: String)
         /// Owned by another user, who can write anything into it.
@@ -49,6 +51,11 @@ extension SymbolFileError: CustomStringConvertible {
                 ("it is not a regular file", "Nothing to do: devices contain no code")
             case .replaced:
                 ("the file on disk is not the one that the process has mapped", "Run as root, or restart the process")
+            case .overwritten:
+                (
+                    "it was written to after the process mapped it",
+                    "Restart the process, and replace libraries by new files (mv, install), not in place"
+                )
             case .otherBuild(let expected, let found):
                 ("it is of another build: \(found), not \(expected)", "Install the debug symbols of the running version")
             case .foreign(let owner):

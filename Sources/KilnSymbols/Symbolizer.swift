@@ -116,7 +116,7 @@ public final class Symbolizer {
         return placed
     }
 
-    /// Code of a program that the process has replaced by another may be among the known one, so the last interpreter counts.
+    /// Code of a program that the process has replaced may still be known: the first interpreter counts whose version the process's memory confirms.
     private func findPython() {
         for piece in code.pieces {
             guard case .file(let file) = piece.source, let symbols = file.pythonSymbols(), let memory = try? OpenFile(at: directory.descriptor, "mem"),

@@ -23,7 +23,7 @@ struct StackTableTests {
         table.settle(before: 6, Self.isMeant)
         add(2)
         func weights(_ process: Int, _ user: [UInt64]) -> [UInt64?: UInt64] {
-            let stacks = table.settled().stacks(of: .onCPU).filter { $0.process == process && $0.frames.user == user }
+            let stacks = table.settled().stacks(of: .onCPU).filter { $0.key.process == process && $0.frames.user == user }
             return Dictionary(uniqueKeysWithValues: stacks.map { ($0.frames.comparison, $0.weight) })
         }
         #expect(weights(0, [1, 2]) == [3: 10, 4: 5, nil: 2])

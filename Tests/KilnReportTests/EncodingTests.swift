@@ -169,7 +169,7 @@ struct SampleFile {
                     Group(
                         kind: group["kind"] as? String ?? "", thread: group["thread"] as? String, command: group["command"] as? String,
                         phase: group["phase"] as? String,
-                        state: group["state"] as? String, low: (group["band"] as? [Any])?.first.flatMap { ($0 as? NSNumber)?.uint64Value }))
+                        state: group["state"] as? String, low: (group["band_ns"] as? [Any])?.first.flatMap { ($0 as? NSNumber)?.uint64Value }))
             } else if let time = fields["time"] as? String {
                 let end = ISO8601DateFormatter.milliseconds(time), length = (fields["interval_s"] as? NSNumber)?.doubleValue ?? 0
                 for numbers in fields["samples"] as? [[Int]] ?? [] {

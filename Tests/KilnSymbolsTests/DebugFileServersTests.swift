@@ -5,7 +5,7 @@ import TestSupport
 import Testing
 
 /// Debug files from a server that the test starts. What sessions make of them is the matter of DebuginfodTests.
-@Suite(.enabled(if: Tools.compiler && Tools.binutils && Tools.objcopy && Tools.has("debuginfod"), "needs cc, nm, strip, objcopy and debuginfod"))
+@Suite(.serialized, .enabled(if: Tools.compiler && Tools.binutils && Tools.objcopy && Tools.has("debuginfod"), "needs cc, nm, strip, objcopy and debuginfod"))
 struct DebugFileServersTests {
     /// With the library, and with the program that takes its place in a static executable.
     @Test(arguments: [true, false]) func nobodyIsAskedBeforeItIsSaidAndThenAllNamesAreThere(usesLibrary: Bool) throws {

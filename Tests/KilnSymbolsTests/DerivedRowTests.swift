@@ -1,8 +1,9 @@
 import Foundation
 import KilnBPF
-import KilnSymbols
 import SystemPackage
 import Testing
+
+@testable import KilnSymbols
 
 /// Rows that are derived from instructions, against the call frame information of the same code.
 @Suite struct DerivedRowTests {
@@ -216,5 +217,19 @@ import Testing
         let copy = workshop.path("damaged")
         try Data(damaged).write(to: URL(fileURLWithPath: copy))
         #expect(try Self.table(of: copy, from: .instructions).rowCount > 1000)
+    }
+
+    /// Code that no compiler writes: many blocks that nothing leads to, a new depth at each instruction, and jumps through tables of thousands of entries.
+    @Test(
+        arguments: [
+            [0x74, 0x06, 0xe8, 0, 0, 0, 0, 0x90, 0xc3, 0xf4, 0xf4, 0xf4, 0xf4, 0xf4, 0xf4, 0xf4], [0x50],
+            [0x81, 0xf8, 0xff, 0x0f, 0, 0, 0xff, 0x24, 0xc5, 0, 0, 0, 0],
+        ] as [[UInt8]])
+    func hostileCodeIsNotFollowedForHours(pattern: [UInt8]) {
+        let code = [UInt8]((0..<(4 << 20)).map { pattern[$0 % pattern.count] })
+        code.withUnsafeBytes { bytes in
+            let rows = DerivedRows(of: bytes, at: 0x1000, functions: [], endless: []) { 0x1000 + $0 % 4096 }
+            #expect(rows.rows.first?.address == 0x1000)
+        }
     }
 }

@@ -52,6 +52,31 @@ private struct LoaderAnswer {
 }
 
 @Suite struct SymbolizerTests {
+    /// What was mapped before has no names then, rather than those of the new contents.
+    @Test(.enabled(if: Tools.compiler, "needs cc")) func aFileThatIsOverwrittenInPlaceHasNoNames() throws {
+        let workshop = try Workshop()
+        defer { workshop.remove() }
+        let path = try workshop.compile("int first(int x) { return x * 3; } int more(int x) { return x; }", to: "a.so", ["-shared", "-fPIC", "-nostdlib"])
+        let other = try workshop.compile("int second(int x) { return x * 5 + 1; }", to: "b.so", ["-shared", "-fPIC", "-nostdlib"])
+        let library = try #require(dlopen(path, RTLD_NOW)), address = UInt64(UInt(bitPattern: try #require(dlsym(library, "first"))))
+        defer { dlclose(library) }
+        func name(_ symbolizer: Symbolizer) -> String { symbolizer.symbolize(.instructionPointer(address)).foldedFrame(in: .user) }
+        #expect(name(try Symbolizer(pid: getpid())) == "first")
+        let symbolizer = try Symbolizer(pid: getpid())
+        let file = try FileHandle(forUpdating: URL(fileURLWithPath: path)), size = try file.seekToEnd()
+        // The mapping shows what is written; only the part behind the code is changed, so that the process can go on.
+        try file.seek(toOffset: size)
+        try file.write(contentsOf: Data(contentsOf: URL(fileURLWithPath: other)))
+        try file.close()
+        guard case .module(_, _, reason: .unreadable(let error)) = symbolizer.symbolize(.instructionPointer(address)) else {
+            Issue.record("\(symbolizer.symbolize(.instructionPointer(address)))")
+            return
+        }
+        #expect(error.problem == .overwritten)
+        try symbolizer.refresh()
+        #expect(name(symbolizer) == "first")
+    }
+
     @Test func thisProcesssFunctionsAreNamedAsTheLoaderNamesThem() throws {
         let symbolizer = try Symbolizer(pid: getpid())
         var checked = 0

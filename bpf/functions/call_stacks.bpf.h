@@ -56,8 +56,8 @@ struct stack_key {
 	__u32 tid; /* 0: a goroutine */
 };
 
-/* Stacks with open calls on which their thread does not run at the moment, and those of goroutines. They go when the thread returns to them or
- * ends, or the goroutine's last call returns, or the process ends or executes another program. */
+/* Stacks with open calls that no thread runs on now, and stacks of goroutines. An entry is removed when its thread returns to the stack or ends, when the
+ * goroutine's last call returns, or when the process ends or executes another program. */
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
 	__uint(map_flags, BPF_F_NO_PREALLOC);

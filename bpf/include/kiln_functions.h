@@ -56,7 +56,8 @@ struct kiln_function_variables {
 	X(CALLS_NESTED_TOO_DEEP, "calls_nested_too_deep", \
 		"calls that were counted and not timed: the kernel follows at most 64 probed returns of a thread") \
 	KILN_DESCENDANT_LOSS(X, FUNCTION_DESCENDANTS_MAP_FULL) \
-	X(FUNCTIONS_WITHOUT_TIMES, "functions_without_times", "returns that were not timed: more than 8,192 functions returned")
+	X(FUNCTIONS_WITHOUT_TIMES, "functions_without_times", \
+		"returns, and calls that never returned, without a place for their times: more than 8,192 functions returned, or another CPU was just taking the place")
 
 enum kiln_function_loss {
 #define X(symbol, name, meaning) KILN_LOST_##symbol,

@@ -8,6 +8,7 @@
 #else
 #include <linux/types.h>
 #endif
+#include "kiln_mix.h"
 
 #pragma clang diagnostic push
 #pragma clang diagnostic error "-Wpadded" /* no hidden bytes in what both sides share */
@@ -54,17 +55,10 @@ struct kiln_python {
 /* In place of a frame: the others could not be read. */
 #define KILN_PYTHON_CUT 0
 
-static inline __u64 kiln_python_mix(__u64 hash, __u64 word)
-{
-	hash = (hash ^ word) * 0x9E3779B97F4A7C15ULL;
-	return hash ^ (hash >> 32);
-}
-
 /* `hash`: of its name; `name`, `file`: the pointers in the code object to its qualified name and to its file's; `line`: its first. */
 static inline __u64 kiln_python_frame(__u64 code, __u64 hash, __u64 name, __u64 file, __u32 line)
 {
-	__u64 tag = kiln_python_mix(kiln_python_mix(kiln_python_mix(kiln_python_mix(0, hash), name), file), line) >>
-		(64 - KILN_PYTHON_TAG_BITS);
+	__u64 tag = kiln_mix(kiln_mix(kiln_mix(kiln_mix(0, hash), name), file), line) >> (64 - KILN_PYTHON_TAG_BITS);
 
 	return (code >> 3 & ((1ULL << KILN_PYTHON_ADDRESS_BITS) - 1)) | tag << KILN_PYTHON_ADDRESS_BITS;
 }

@@ -93,8 +93,9 @@ enum kiln_stack_kind {
 struct kiln_stack_key {
 	__u64 hash;    /* of all frames, both depths, the end and the thread's name */
 	__u32 process; /* listed ones by their index; others are numbered on when first met */
-	__u16 kind;    /* enum kiln_stack_kind */
-	__u16 label;   /* what the thread worked on (kiln_work.h) */
+	__u8 kind;     /* enum kiln_stack_kind */
+	__u8 band; /* of the latency of the call that the thread worked on (kiln_band_of()); KILN_BAND_UNKNOWN: it is not known, or there was none */
+	__u16 label; /* what the thread worked on (kiln_work.h) */
 };
 
 /* The process of a waker's stack that is no process's: an interrupt, or a CPU that has nothing to do. */
@@ -133,13 +134,13 @@ struct kiln_waiting {
 	struct kiln_known_work work; /* its label is not in `key` */
 };
 
-#define KILN_HELD_STACKS 128 /* stacks of a thread that can wait for a decision; a power of two */
+#define KILN_HELD_STACKS 512 /* different stacks of a thread that can wait for a decision, or for their call's reply; a power of two */
 
 enum kiln_held_state {
 	KILN_HELD_FREE,
 	KILN_HELD_TAKEN,     /* a program writes it, or adds it to its sum */
 	KILN_HELD_UNDECIDED, /* the next event of the thread decides what it is for */
-	KILN_HELD_DECIDED,   /* where only some calls' stacks are kept, it waits for the verdict on its call */
+	KILN_HELD_DECIDED, /* it waits for its call's reply: for the band of its latency, and the verdict where only some calls' stacks are kept */
 	KILN_HELD_KEPT,
 	KILN_HELD_DROPPED,
 };

@@ -3,6 +3,7 @@
 #ifndef KILN_WORK_H
 #define KILN_WORK_H
 
+#include "kiln_histogram.h"
 #include "kiln_targets.h"
 
 #pragma clang diagnostic push
@@ -54,8 +55,24 @@ enum kiln_verdict {
 	KILN_VERDICT_NONE, /* every stack is kept */
 	KILN_VERDICT_SLOW, /* its service was longer than asked for */
 	KILN_VERDICT_FAST,
-	KILN_VERDICT_LEFT_OUT,
+	KILN_VERDICT_LEFT_OUT, /* its stacks are not kept; where every stack is kept: they are, and wait for no reply */
 };
+
+/* Bands of latency (`service`): each is 8 neighbouring slots of the histogram, half a power of two; the last one what is beyond. Stacks have a band, not
+ * a slot, so that the number of sums stays small. */
+#define KILN_BAND_UNKNOWN 0
+#define KILN_SLOTS_PER_BAND 8
+
+static inline __u8 kiln_band_of(__u64 latency_ns)
+{
+	return kiln_histogram_slot(latency_ns) / KILN_SLOTS_PER_BAND + 1;
+}
+
+/* The label of a stack in its sum: without KILN_VERDICT_LEFT_OUT. */
+static inline __u16 kiln_kept_label(__u16 label)
+{
+	return label >> KILN_LABEL_VERDICT_SHIFT == KILN_VERDICT_LEFT_OUT ? label & ((1 << KILN_LABEL_VERDICT_SHIFT) - 1) : label;
+}
 
 /* Of what no stack is taken where only some calls' stacks are kept. */
 enum kiln_left_out {
@@ -79,7 +96,7 @@ struct kiln_work_client {
 /* What user space chooses before loading, of objects that follow requests and of those that take stacks. */
 struct kiln_work_options {
 	__u32 followed;       /* 0: stacks have no labels */
-	__u32 judged;         /* only the stacks of some calls are kept: a stack waits for its call's reply */
+	__u32 judged;         /* only the stacks of some calls are kept */
 	__u64 slower_than_ns; /* of those whose service took as long, unless `thresholds` says otherwise; KILN_NO_THRESHOLD: of none */
 	__u32 has_threshold;  /* calls are told apart as slow and fast; 0: `slower_than_ns` is 0 */
 	__u32 keeps_fast;     /* those of the others, too */
@@ -116,18 +133,16 @@ struct kiln_work {
 	__u16 label;       /* of what it does since; 0: the next event decides */
 	__u16 inside;      /* enum kiln_work_call: of a function that receives or sends in user space */
 	__u32 undecided;   /* stacks that the next event decides */
-	__u32 held;        /* stacks that wait for a decision */
-	__u16 verdict;     /* of the last call that the present send has answered, plus 1; 0: of none */
-	__u16 reserved;
-	__u64 judged_ns;   /* when that call was received */
+	__u32 held;        /* stacks that wait for a decision, or for their call's reply */
+	__u32 unused;
 	__u64 kept_ns;     /* from when on the stacks of the call that is executed are kept, whatever follows; 0: its reply decides */
-	__u64 held_for;    /* where only some calls' stacks are kept: a bit for each connection that has such stacks (kiln_held_bit) */
+	__u64 held_for;    /* a bit for each connection on whose replies held stacks wait (kiln_held_bit) */
 	__u32 held_end;    /* all held stacks lie before this index */
 	__u16 outer_label; /* of the execution inside of which the event loop runs; 0: it is the outermost loop */
-	__u16 unused;
+	__u16 reserved;
 	__u64 outer_connection; /* as `connection`, of that execution */
 	__u64 outer_received_ns;
-	__u64 reserved_too[3];
+	__u64 reserved_too[4];
 };
 
 static inline __u64 kiln_held_bit(__u64 connection)

@@ -4,8 +4,8 @@
  * They are no frames of the machine's stack: one call of the interpreter runs any number of them. So they stand behind the user's frames, and
  * user space puts them in the places of the interpreter's calls.
  *
- * Where things lie in the interpreter's structures is user space's to know (kiln_python.h). What is read may be about to change: a frame's code
- * has to be a code object, or the frames end there. */
+ * User space gives the offsets of the interpreter's fields (kiln_python.h). The interpreter may be changing its frames when they are read: a frame whose
+ * code is not a code object ends them. */
 #ifndef KILN_PYTHON_FRAMES_BPF_H
 #define KILN_PYTHON_FRAMES_BPF_H
 
@@ -48,8 +48,7 @@ static __always_inline void add_python_frame(struct unwinding *u, struct kiln_st
 	__u32 next = u->next;
 
 	stack->frames[next & (KILN_STACK_FRAMES - 1)] = frame;
-	u->hash = (u->hash ^ frame) * 0x9E3779B97F4A7C15ULL;
-	u->hash ^= u->hash >> 32;
+	u->hash = kiln_mix(u->hash, frame);
 	u->next = next + 1;
 	stack->python_depth++;
 }
@@ -70,9 +69,11 @@ static long find_python_thread(__u32 turn, struct python_context *context)
 	__u64 id = 0;
 
 	if (!u->python_at) {
-		if (read_pointer(&u->python_interpreter, u->python_interpreter + python->next_interpreter) || !u->python_interpreter)
+		if (read_pointer(&u->python_interpreter, u->python_interpreter + python->next_interpreter))
+			return cut_python_frames(u, context->stack);
+		if (!u->python_interpreter)
 			return 1;
-		return read_pointer(&u->python_at, u->python_interpreter + python->first_thread) ? 1 : 0;
+		return read_pointer(&u->python_at, u->python_interpreter + python->first_thread) ? cut_python_frames(u, context->stack) : 0;
 	}
 	if (read_pointer(&id, u->python_at + python->thread_id))
 		return cut_python_frames(u, context->stack);
@@ -134,12 +135,16 @@ static __noinline void take_python_frames(struct kiln_stack *stack, struct unwin
 		return;
 	u->hash = stack->key.hash;
 	u->window_at = -1ULL << 40; /* the window is used for what is read here */
-	/* No interpreter yet, or no more. */
-	if (read_pointer(&u->python_interpreter, context.python->first_interpreter) || !u->python_interpreter ||
-		read_pointer(&u->python_at, u->python_interpreter + context.python->first_thread))
-		return;
-	if (bpf_loop(PYTHON_THREADS, find_python_thread, &context, 0) >= PYTHON_THREADS)
+	u->python_at = u->python_interpreter = 0;
+	if (read_pointer(&u->python_interpreter, context.python->first_interpreter)) {
 		cut_python_frames(u, stack);
+	} else if (!u->python_interpreter) { /* no interpreter yet, or no more */
+		return;
+	} else if (read_pointer(&u->python_at, u->python_interpreter + context.python->first_thread)) {
+		cut_python_frames(u, stack);
+	} else if (bpf_loop(PYTHON_THREADS, find_python_thread, &context, 0) >= PYTHON_THREADS) {
+		cut_python_frames(u, stack);
+	}
 	/* A thread that isn't Python's has no frames. */
 	if (u->python_at) {
 		holder = u->python_at;

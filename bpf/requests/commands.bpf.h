@@ -75,15 +75,19 @@ __noinline int work_sends(struct connection *x, __u32 label, __u64 received_ns, 
 	event.connection = x->id;
 	event.label = label;
 	event.received_ns = received_ns;
-	if (label == call_label(x, KILN_ACTIVITY_REPLY, KILN_LABEL_SEVERAL)) {
+	if (kiln_kept_label(label) == KILN_LABEL(KILN_ACTIVITY_REPLY, KILN_LABEL_SEVERAL)) {
 		event.label = call_label(x, KILN_ACTIVITY_REPLY, r->answered_row & KILN_LABEL_SEVERAL);
 		event.received_ns = r->answered_received_ns;
 	}
-	if (work_options.judged) {
-		w->verdict = 0;
-		pass_verdicts(x, w, slot);
-		if (w->verdict && w->judged_ns >= event.received_ns)
-			event.verdict = w->verdict;
+	if (r->batches_answered) {
+		const struct answered_batch *last = &r->batches[(r->batches_answered - 1) & (ANSWERED_BATCHES - 1)];
+
+		if (stacks_are_held(w, x->process, slot))
+			pass_verdicts(x, slot);
+		if (last->received_ns >= event.received_ns) {
+			event.verdict = last->verdict + 1;
+			event.service_ns = service_of_call(x, last->row, last->received_ns);
+		}
 	}
 	work_goes_on(w, slot, &event, 0, now);
 	return 0;
@@ -99,8 +103,7 @@ static __always_inline void connection_sends(
 
 	if (work_options.followed) {
 		label = label_of_send(x);
-		if (work_options.judged || x->waiting == WAITING_PIPELINE)
-			r = bpf_map_lookup_elem(&response_readers, &zero);
+		r = bpf_map_lookup_elem(&response_readers, &zero);
 	}
 	if (r) {
 		r->answered_row = KILN_LABEL_SEVERAL;

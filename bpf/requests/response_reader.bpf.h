@@ -45,7 +45,7 @@ struct response_reader {
 	__u32 reserved;
 	__u64 answered_received_ns; /* of the first one */
 	__u64 blocked_ns;           /* from the return of a reply's first send to that of this one, which ends it */
-	__u64 batches_answered;     /* receives of which this send has answered calls, where calls are judged (work/judging.bpf.h) */
+	__u64 batches_answered;     /* receives of which this send has answered calls, where stacks have labels (work/judging.bpf.h) */
 	struct answered_batch batches[ANSWERED_BATCHES];
 	struct response_stream stream; /* of a send that begins at a boundary */
 	struct response_error errors[ERRORS_MAX];

@@ -157,7 +157,7 @@ __noinline __u32 check_words(struct known_kernel_stack *known, const struct kiln
 static __always_inline void take_kernel_stack_at_switch(void *context, struct kiln_stack *stack, struct task_struct *task, bool runnable)
 {
 	const struct pt_regs *regs = (const struct pt_regs *)bpf_task_pt_regs(task);
-	__u64 place = mix(mix(runnable, regs->orig_ax), regs->ip);
+	__u64 place = kiln_mix(kiln_mix(runnable, regs->orig_ax), regs->ip);
 	__u32 zero = 0, index = place >> KNOWN_STACKS_SHIFT, count;
 	struct known_kernel_stack *known = bpf_map_lookup_elem(&known_kernel_stacks, &index);
 	struct kernel_words *words = bpf_map_lookup_elem(&kernel_words, &zero);

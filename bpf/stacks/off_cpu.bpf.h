@@ -53,8 +53,7 @@ static __always_inline __u16 wait_label(struct task_struct *task, __u32 state, u
 	return state == KILN_WAIT_SLEEPING && (task_state & TASK_NOLOAD || kiln_is_multiplexer(regs->orig_ax)) ? KILN_LABEL_IDLE : 0;
 }
 
-/* Add times to the sum of a key. False: lost, and counted as that. */
-static __always_inline bool add_wait_times(const struct kiln_stack_key *key, const struct kiln_wait_times *times)
+static __always_inline bool add_to_waits(const struct kiln_stack_key *key, const struct kiln_wait_times *times)
 {
 	struct kiln_wait_times *sum = bpf_map_lookup_elem(&wait_times, key);
 	__u32 i;
@@ -63,10 +62,8 @@ static __always_inline bool add_wait_times(const struct kiln_stack_key *key, con
 		if (!bpf_map_update_elem(&wait_times, key, times, BPF_NOEXIST))
 			return true;
 		sum = bpf_map_lookup_elem(&wait_times, key); /* another CPU was first */
-		if (!sum) {
-			lose(KILN_LOST_STACKS_MAP_FULL, 1);
+		if (!sum)
 			return false;
-		}
 	}
 #pragma unroll
 	for (i = 0; i < KILN_WAIT_STATE_COUNT; i++)
@@ -81,6 +78,22 @@ static __always_inline bool add_wait_times(const struct kiln_stack_key *key, con
 		__sync_fetch_and_add(&sum->earlier_ns, times->earlier_ns);
 	}
 	return true;
+}
+
+/* Add times to the sum of a key, as add_weight() does. False: lost, and counted as that. */
+static __always_inline bool add_wait_times(const struct kiln_stack_key *key, const struct kiln_wait_times *times)
+{
+	struct kiln_stack_key same;
+
+	if (add_to_waits(key, times))
+		return true;
+	if (key->band) {
+		same = without_band(key);
+		if (add_to_waits(&same, times))
+			return true;
+	}
+	lose(KILN_LOST_STACKS_MAP_FULL, 1);
+	return false;
 }
 
 static bool add_settled(const struct kiln_stack_key *key, const struct kiln_wait_times *times)

@@ -65,12 +65,12 @@ struct {
 static __always_inline void take_kernel_stack(struct kiln_stack *stack, long bytes)
 {
 	__u32 depth = bytes > 0 ? bytes / sizeof stack->frames[0] : 0, i;
-	__u64 hash = mix(0, depth);
+	__u64 hash = kiln_mix(0, depth);
 
 	for (i = 0; i < KILN_KERNEL_DEPTH; i++) {
 		if (i >= depth)
 			break;
-		hash = mix(hash, stack->frames[i]);
+		hash = kiln_mix(hash, stack->frames[i]);
 	}
 	stack->kernel_depth = depth;
 	stack->key.hash = hash;
@@ -83,7 +83,7 @@ static __always_inline void take_thread_name(struct kiln_stack *stack, struct ta
 		return;
 	stack->thread[0] = stack->thread[1] = 0;
 	bpf_probe_read_kernel_str(stack->thread, sizeof stack->thread, task->comm);
-	stack->key.hash = mix(mix(stack->key.hash, stack->thread[0]), stack->thread[1]);
+	stack->key.hash = kiln_mix(kiln_mix(stack->key.hash, stack->thread[0]), stack->thread[1]);
 }
 
 /* Whether its process began less than two seconds ago. */
@@ -143,8 +143,7 @@ static __always_inline bool send_frames(struct kiln_stack *stack, const struct u
 	return false;
 }
 
-/* Add to the sum of a key. False: lost, and counted as that. */
-static __always_inline bool add_weight(const struct kiln_stack_key *key, __u64 weight)
+static __always_inline bool add_to_sum(const struct kiln_stack_key *key, __u64 weight)
 {
 	__u64 *sum = bpf_map_lookup_elem(&stack_weights, key);
 
@@ -152,13 +151,36 @@ static __always_inline bool add_weight(const struct kiln_stack_key *key, __u64 w
 		if (!bpf_map_update_elem(&stack_weights, key, &weight, BPF_NOEXIST))
 			return true;
 		sum = bpf_map_lookup_elem(&stack_weights, key); /* another CPU was first */
-		if (!sum) {
-			lose(KILN_LOST_STACKS_MAP_FULL, 1);
+		if (!sum)
 			return false;
-		}
 	}
 	__sync_fetch_and_add(sum, weight);
 	return true;
+}
+
+/* The key without its call's latency. */
+static __always_inline struct kiln_stack_key without_band(const struct kiln_stack_key *key)
+{
+	struct kiln_stack_key same = *key;
+
+	same.band = KILN_BAND_UNKNOWN;
+	return same;
+}
+
+/* Add to the sum of a key; where there is no room for its band, to that of the same stack without one. False: lost, and counted as that. */
+static __always_inline bool add_weight(const struct kiln_stack_key *key, __u64 weight)
+{
+	struct kiln_stack_key same;
+
+	if (add_to_sum(key, weight))
+		return true;
+	if (key->band) {
+		same = without_band(key);
+		if (add_to_sum(&same, weight))
+			return true;
+	}
+	lose(KILN_LOST_STACKS_MAP_FULL, 1);
+	return false;
 }
 
 /* Send the frames of a stack that is new: that has no sum without a label. False: lost, and counted as that. */

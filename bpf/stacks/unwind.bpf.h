@@ -21,12 +21,6 @@
 #include "stacks/probed_returns.bpf.h"
 #include "stacks/stack_words.bpf.h"
 
-static __always_inline __u64 mix(__u64 hash, __u64 word)
-{
-	hash = (hash ^ word) * 0x9E3779B97F4A7C15ULL;
-	return hash ^ (hash >> 32);
-}
-
 static __always_inline long ended(struct unwinding *u, __u32 end)
 {
 	u->end = end;
@@ -84,7 +78,7 @@ static __always_inline void note_found_code(struct unwinding *u)
 		if (u->found[i].start == u->mapping.start)
 			return;
 	}
-	u->hash = mix(u->hash, u->mapping.piece);
+	u->hash = kiln_mix(u->hash, u->mapping.piece);
 	if (i >= KILN_FOUND_CODE)
 		return;
 	u->found[i].start = u->mapping.start;
@@ -327,7 +321,7 @@ static long unwind_frame(__u32 turn, struct unwind_context *context)
 		u->guessed = 0;
 	}
 	context->stack->frames[next & (KILN_STACK_FRAMES - 1)] = frame;
-	u->hash = mix(u->hash, frame);
+	u->hash = kiln_mix(u->hash, frame);
 	u->next = next + 1;
 	u->depth++;
 
@@ -441,7 +435,7 @@ static __always_inline void unwind_user_stack(struct kiln_stack *stack, struct u
 	mm = task->mm;
 	if (!mm || !mm->start_code) {
 		stack->end = mm ? KILN_END_IN_EXEC : KILN_END_EXITING;
-		stack->key.hash = mix(stack->key.hash, stack->end);
+		stack->key.hash = kiln_mix(stack->key.hash, stack->end);
 		return;
 	}
 	u->pc = regs->ip;
@@ -467,12 +461,12 @@ static __always_inline void unwind_user_stack(struct kiln_stack *stack, struct u
 		u->knows_process = 1;
 		u->generation = header->generation;
 		stack->reading = header->reading;
-		u->hash = mix(u->hash, header->layer);
+		u->hash = kiln_mix(u->hash, header->layer);
 	}
 	u->changes = mappings_now(task, mm);
 	if ((regs->cs & 0xffff) == CODE_SEGMENT_32_BIT) {
 		stack->frames[stack->kernel_depth & (KILN_STACK_FRAMES - 1)] = u->pc;
-		u->hash = mix(u->hash, u->pc);
+		u->hash = kiln_mix(u->hash, u->pc);
 		u->depth = 1;
 		u->end = KILN_END_COMPAT_32_BIT;
 	} else {
@@ -485,8 +479,8 @@ static __always_inline void unwind_user_stack(struct kiln_stack *stack, struct u
 	stack->guessed = u->guesses;
 	stack->end = u->end;
 	if (u->end == KILN_END_NO_MAPPING) /* each reading may find other code there */
-		u->hash = mix(u->hash, stack->reading);
-	stack->key.hash = mix(u->hash, (__u64)u->depth << 32 | u->end);
+		u->hash = kiln_mix(u->hash, stack->reading);
+	stack->key.hash = kiln_mix(u->hash, (__u64)u->depth << 32 | u->end);
 }
 
 #endif

@@ -18,6 +18,7 @@ struct work_event {
 	__u16 call;
 	__u16 verdict; /* on the call that a send has answered, plus 1; 0: it is not answered yet */
 	__u32 reserved;
+	__u64 service_ns; /* of that call; 0: it is not known */
 };
 
 struct decision {
@@ -26,15 +27,19 @@ struct decision {
 	struct kiln_held_stacks *held;
 	__u64 turn_ns;
 	__s32 descriptor;
-	__u32 reserved;
+	__u32 band; /* of the latency of the call that the event has answered */
 };
 
-/* Gives a held stack the verdict on its call. */
-static __always_inline void decide_fate(struct kiln_held_stack *stack, struct kiln_work *w, __u32 verdict)
+/* Gives a held stack the verdict on its call, and the band of the call's latency. */
+static __always_inline void decide_fate(struct kiln_held_stack *stack, struct kiln_work *w, __u32 verdict, __u32 band)
 {
+	/* In this order: an interrupt may settle the stack in between, and hold another one in its place. */
+	if (!move_on(stack, w, KILN_HELD_DECIDED, KILN_HELD_TAKEN))
+		return;
 	if (verdict != KILN_VERDICT_LEFT_OUT)
 		stack->work.label |= verdict << KILN_LABEL_VERDICT_SHIFT;
-	move_on(stack, w, KILN_HELD_DECIDED, verdict == KILN_VERDICT_LEFT_OUT ? KILN_HELD_DROPPED : KILN_HELD_KEPT);
+	stack->key.band = band;
+	__sync_lock_test_and_set(&stack->state, verdict == KILN_VERDICT_LEFT_OUT ? KILN_HELD_DROPPED : KILN_HELD_KEPT);
 }
 
 static long decide_stack(__u32 index, struct decision *by)
@@ -58,12 +63,10 @@ static long decide_stack(__u32 index, struct decision *by)
 		known->label = KILN_LABEL(KILN_ACTIVITY_LOOP, 0);
 	}
 	__sync_val_compare_and_swap(&stack->state, KILN_HELD_UNDECIDED, KILN_HELD_DECIDED);
-	if (!work_options.judged)
-		return 0;
 	if (!is_of_call(known->label))
-		move_on(stack, by->thread, KILN_HELD_DECIDED, KILN_HELD_DROPPED);
+		move_on(stack, by->thread, KILN_HELD_DECIDED, fate_without_call());
 	else if (event->verdict && known->connection == event->connection && known->received_ns <= event->received_ns)
-		decide_fate(stack, by->thread, event->verdict - 1);
+		decide_fate(stack, by->thread, event->verdict - 1, by->band);
 	else
 		__sync_fetch_and_or(&by->thread->held_for, kiln_held_bit(known->connection));
 	return 0;
@@ -84,6 +87,7 @@ __noinline int decide_stacks(struct kiln_work *w, __u32 slot, const struct work_
 	if (slot < KILN_MAX_TARGETS)
 		turn = bpf_map_lookup_elem(&turns, &process);
 	by.turn_ns = turn ? turn->began_ns : 0;
+	by.band = event->service_ns ? kiln_band_of(event->service_ns) : KILN_BAND_UNKNOWN;
 	if (call_of(regs) == event->call)
 		by.descriptor = descriptor_of(regs, event->call);
 	by.held = bpf_map_lookup_elem(&held_stacks, &slot);

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: (GPL-2.0-only OR BSD-2-Clause) */
-/* What a thread works on when its stack is taken, and stacks that wait until that is known. A thread holds few: they are settled, which means
- * that they join their sums, when the thread's next stack is to be held; those of the end user space settles. */
+/* What a thread works on when its stack is taken, and stacks that wait until that is known and their call is answered. They are settled, which means that
+ * they join their sums, when the thread's next stack is to be held; user space adds those that need only that. */
 #ifndef KILN_HELD_STACKS_BPF_H
 #define KILN_HELD_STACKS_BPF_H
 
@@ -119,10 +119,11 @@ struct settling {
 	const struct kiln_known_work *work;
 	const struct kiln_wait_times *times;
 	__u64 turn_ns;
+	__u64 now;
 	__u32 state; /* in which it is held */
 	__u32 end;   /* after the last that is held */
 	bool is_held;
-	__u64 oldest;    /* of those that wait for a verdict: its index plus 1; 0: there is none */
+	__u64 oldest;    /* of those that wait for a reply: its index plus 1; 0: there is none */
 	__u64 oldest_ns; /* when its call was received */
 };
 
@@ -160,6 +161,15 @@ static __always_inline __u64 stacks_of(const struct kiln_held_stack *stack)
 	return stack->times.waits + stack->times.earlier_waits;
 }
 
+/* Whether a stack has waited for its reply for so long that none is expected: where all stacks are kept its latency then stays unknown. Of a main thread,
+ * which answers what it has read, that is the reach of the histogram. */
+static __always_inline bool is_overdue(const struct kiln_held_stack *stack, const struct settling *new)
+{
+	__u64 limit = stack->work.slot < KILN_MAX_TARGETS ? KILN_HISTOGRAM_LIMIT_NS : OTHERS_QUIET_NS;
+
+	return !work_options.judged && new->now > stack->work.received_ns + limit;
+}
+
 /* A stack that waits for no decision joins its sum, or is dropped. */
 static __always_inline void settle(struct kiln_held_stack *stack, struct settling *new)
 {
@@ -171,12 +181,10 @@ static __always_inline void settle(struct kiln_held_stack *stack, struct settlin
 		__sync_val_compare_and_swap(&stack->state, KILN_HELD_UNDECIDED, KILN_HELD_DECIDED);
 		state = KILN_HELD_DECIDED;
 	}
-	if (state == KILN_HELD_DECIDED && !work_options.judged)
-		move_on(stack, new->thread, state, KILN_HELD_KEPT);
-	else if (state == KILN_HELD_DECIDED && !is_of_call(stack->work.label))
-		move_on(stack, new->thread, state, KILN_HELD_DROPPED);
+	if (state == KILN_HELD_DECIDED && (!is_of_call(stack->work.label) || is_overdue(stack, new)))
+		move_on(stack, new->thread, state, fate_without_call());
 	if (take_held(stack, KILN_HELD_KEPT)) {
-		stack->key.label |= stack->work.label;
+		stack->key.label |= kiln_kept_label(stack->work.label);
 		add_settled(&stack->key, &stack->times);
 		stack->state = KILN_HELD_FREE;
 	} else if (take_held(stack, KILN_HELD_DROPPED)) {
@@ -213,8 +221,7 @@ static long settle_stack(__u32 index, struct settling *new)
 		stack->key = *new->key;
 		stack->work = *new->work;
 		stack->times = *new->times;
-		if (work_options.judged)
-			__sync_fetch_and_or(&new->thread->held_for, kiln_held_bit(new->work->connection));
+		__sync_fetch_and_or(&new->thread->held_for, kiln_held_bit(new->work->connection));
 		__sync_fetch_and_add(&new->thread->held, 1);
 		if (new->thread->held_end <= index)
 			new->thread->held_end = index + 1;
@@ -225,8 +232,9 @@ static long settle_stack(__u32 index, struct settling *new)
 	return 0;
 }
 
-/* Some calls are never answered, or by a thread that can't be followed: their stacks must not fill the room for ever. */
-static __always_inline bool drop_oldest(struct settling *new)
+/* Some calls are never answered, or by a thread that can't be followed: their stacks must not fill the room for ever. Where every stack is kept, their
+ * latency stays unknown. */
+static __always_inline bool give_up_oldest(struct settling *new)
 {
 	struct kiln_held_stack *stack;
 	__u64 at = new->oldest - 1;
@@ -235,9 +243,10 @@ static __always_inline bool drop_oldest(struct settling *new)
 		return false;
 	barrier_var(at);
 	stack = &new->held->stacks[at & (KILN_HELD_STACKS - 1)];
-	if (!move_on(stack, new->thread, KILN_HELD_DECIDED, KILN_HELD_DROPPED))
+	if (!move_on(stack, new->thread, KILN_HELD_DECIDED, fate_without_call()))
 		return false;
-	lose(KILN_LOST_HELD_STACKS_FULL, stacks_of(stack));
+	if (work_options.judged)
+		lose(KILN_LOST_HELD_STACKS_FULL, stacks_of(stack));
 	return true;
 }
 
@@ -268,6 +277,7 @@ static __always_inline bool hold_stack(
 	__u32 slot = known->slot, end;
 	struct settling new = { .key = key, .work = known, .times = times, .turn_ns = known->turn_ns };
 
+	new.now = bpf_ktime_get_ns();
 	new.state = known->is_decided ? KILN_HELD_DECIDED : KILN_HELD_UNDECIDED;
 	new.thread = bpf_map_lookup_elem(&work, &slot);
 	new.held = bpf_map_lookup_elem(&held_stacks, &slot);
@@ -275,7 +285,7 @@ static __always_inline bool hold_stack(
 		return false;
 	end = new.thread->held_end;
 	bpf_loop(end + 1, settle_stack, &new, 0);
-	if (!new.is_held && drop_oldest(&new))
+	if (!new.is_held && give_up_oldest(&new))
 		bpf_loop(end, settle_stack, &new, 0);
 	__sync_val_compare_and_swap(
 		&new.thread->held_end, end, new.end); /* unless more are held, by this program or one that interrupts it */
@@ -290,8 +300,8 @@ static __always_inline bool add_amount(
 {
 	struct kiln_stack_key labelled = *key;
 
-	labelled.label |= known->label;
-	if (known->is_decided && (!work_options.judged || known->is_kept))
+	labelled.label |= kiln_kept_label(known->label);
+	if (known->is_decided && (known->is_kept || !is_of_call(known->label)))
 		return add_settled(&labelled, times);
 	if (hold_stack(key, known, times))
 		return true;

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: (GPL-2.0-only OR BSD-2-Clause) */
-/* Where only some calls' stacks are kept: when their replies have been handed over, calls are counted by their verdicts, and the stacks that
- * are held for them get theirs. Both are apart, because there is no stack left for the second where replies are matched. */
+/* When a call's reply has been handed over, the stacks that are held for it get the band of its latency. Where only some calls' stacks are kept they also
+ * get the verdict, and calls are counted by their verdicts. Answered calls are noted first, and stacks are decided later: there is no room left on the BPF
+ * stack where replies are matched. */
 #ifndef KILN_JUDGING_BPF_H
 #define KILN_JUDGING_BPF_H
 
@@ -33,7 +34,8 @@ __noinline int note_answered(struct connection *x, struct response_reader *r, __
 	if (!x || !r)
 		return 0;
 	verdict = verdict_on(x, row, received_ns, count & ARE_ERRORS);
-	count_judged(row, verdict, count & ~ARE_ERRORS, x->sent_ns - received_ns, r->blocked_ns);
+	if (work_options.judged)
+		count_judged(row, verdict, count & ~ARE_ERRORS, x->sent_ns - received_ns, r->blocked_ns);
 	r->blocked_ns = 0;
 	/* Of a receive's calls the first one says what becomes of the stacks. */
 	at = r->batches_answered;
@@ -56,23 +58,35 @@ struct judging {
 	struct kiln_work *thread;
 	const struct answered_batch *batch;
 	__u64 connection;
+	__u32 band; /* of the batch's latency */
+	__u32 reserved;
 };
+
+/* Whether a stack of the batch's connection is for that batch: of its receive, or of an earlier one that brought the beginning of its request. */
+static __always_inline bool is_for(const struct kiln_held_stack *stack, const struct answered_batch *batch)
+{
+	__u32 row = stack->work.label >> KILN_LABEL_ROW_SHIFT & (KILN_LABEL_ROWS - 1);
+	__u32 activity = stack->work.label >> KILN_LABEL_ACTIVITY_SHIFT & (KILN_LABEL_ACTIVITIES - 1);
+
+	return stack->work.received_ns == batch->received_ns ||
+		(row == batch->row && (work_options.judged || activity == KILN_ACTIVITY_READ));
+}
 
 static long judge_stack(__u32 index, struct judging *judging)
 {
 	const struct answered_batch *batch = judging->batch;
 	struct kiln_held_stack *stack;
-	__u32 row;
 
 	barrier_var(index);
 	stack = &judging->held->stacks[index & (KILN_HELD_STACKS - 1)];
 	if (stack->state != KILN_HELD_DECIDED || stack->work.connection != judging->connection ||
 		stack->work.received_ns > batch->received_ns)
 		return 0;
-	/* Replies come in the order of the requests. What was received before is the beginning of this request, or of one that was judged. */
-	row = stack->work.label >> KILN_LABEL_ROW_SHIFT & (KILN_LABEL_ROWS - 1);
-	decide_fate(stack, judging->thread,
-		stack->work.received_ns == batch->received_ns || row == batch->row ? batch->verdict : KILN_VERDICT_LEFT_OUT);
+	/* Replies come in the order of the requests: what was received before and is for another one will have no reply. */
+	if (is_for(stack, batch))
+		decide_fate(stack, judging->thread, batch->verdict, judging->band);
+	else
+		decide_fate(stack, judging->thread, work_options.judged ? KILN_VERDICT_LEFT_OUT : KILN_VERDICT_NONE, KILN_BAND_UNKNOWN);
 	return 0;
 }
 
@@ -81,10 +95,13 @@ __noinline int judge_stacks(struct connection *x, const struct answered_batch *b
 {
 	struct judging judging = { .batch = batch };
 	struct kiln_work *w = bpf_map_lookup_elem(&work, &slot);
+	__u64 service_ns;
 
 	if (!x || !batch || !w || !w->held || !(w->held_for & kiln_held_bit(x->id)))
 		return 0;
 	judging.connection = x->id;
+	service_ns = service_of_call(x, batch->row, batch->received_ns);
+	judging.band = service_ns ? kiln_band_of(service_ns) : KILN_BAND_UNKNOWN;
 	judging.thread = w;
 	judging.held = bpf_map_lookup_elem(&held_stacks, &slot);
 	if (judging.held)
@@ -100,8 +117,7 @@ __noinline int judge_stacks(struct connection *x, const struct answered_batch *b
 struct passing {
 	struct connection *connection;
 	struct response_reader *reader;
-	struct kiln_work *thread; /* the current one */
-	__u32 slot;
+	__u32 slot; /* of the current thread */
 	__u32 reserved;
 };
 
@@ -115,36 +131,45 @@ static long pass_verdict(__u32 index, struct passing *passing)
 	judge_stacks(x, batch, x->process);
 	if (passing->slot != x->process)
 		judge_stacks(x, batch, passing->slot);
-	passing->thread->verdict = batch->verdict + 1;
-	passing->thread->judged_ns = batch->received_ns;
 	return 0;
 }
 
-/* The current thread, whose work is `w`, has sent what was noted to be answered. */
-__noinline int pass_verdicts(struct connection *x, struct kiln_work *w, __u32 slot)
+/* The current thread has sent what was noted to be answered. */
+__noinline int pass_verdicts(struct connection *x, __u32 slot)
 {
-	struct passing passing = { .connection = x, .thread = w, .slot = slot };
+	struct passing passing = { .connection = x, .slot = slot };
 	__u32 zero = 0;
 
 	passing.reader = bpf_map_lookup_elem(&response_readers, &zero);
-	if (x && w && passing.reader)
+	if (x && passing.reader)
 		bpf_loop(passing.reader->batches_answered, pass_verdict, &passing, 0);
 	return 0;
+}
+
+/* Whether a stack of the current thread, whose work is `w`, or of its process's main thread waits for something. As a rule none does. */
+static __always_inline bool stacks_are_held(const struct kiln_work *w, __u32 process, __u32 slot)
+{
+	const struct kiln_work *main_thread;
+
+	if (w->held || slot == process)
+		return w->held;
+	main_thread = bpf_map_lookup_elem(&work, &process);
+	return main_thread && main_thread->held;
 }
 
 static __always_inline void judge_calls(
 	struct connection *x, struct response_reader *r, __u32 row, __u32 count, __u64 received_ns, bool are_errors)
 {
-	if (!CLIENT_SIDE && work_options.judged)
+	if (!CLIENT_SIDE && work_options.followed)
 		note_answered(x, r, row, count | (are_errors ? ARE_ERRORS : 0), received_ns);
 }
 
-/* The reader of this CPU; NULL where calls are not judged. */
+/* The reader of this CPU; NULL where stacks have no labels. */
 static __always_inline struct response_reader *judging_reader(void)
 {
 	__u32 zero = 0;
 
-	return !CLIENT_SIDE && work_options.judged ? bpf_map_lookup_elem(&response_readers, &zero) : NULL;
+	return !CLIENT_SIDE && work_options.followed ? bpf_map_lookup_elem(&response_readers, &zero) : NULL;
 }
 
 #endif

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: (GPL-2.0-only OR BSD-2-Clause) */
-/* Which calls are asked for, where only some calls' stacks are kept. */
+/* Which calls are asked for (where only some calls' stacks are kept), and the band of a call's latency. */
 #ifndef KILN_VERDICTS_BPF_H
 #define KILN_VERDICTS_BPF_H
 
@@ -81,12 +81,22 @@ static __always_inline bool may_be_kept(const struct connection *x, __u32 row)
 		threshold_of(row) != KILN_NO_THRESHOLD && (!work_options.clients || x->flags & TRACED);
 }
 
-/* The label of a call, so marked if its stacks are not kept. `row`: KILN_LABEL_SEVERAL: of different ones. */
+/* Whether a reply will tell the latency of a connection's calls, by what is known when they are received. */
+static __always_inline bool may_have_latency(const struct connection *x, __u32 row)
+{
+	__u8 class = row_class(row);
+
+	if (x->flags & (UNMATCHED | MAY_GET_NO_RESPONSE))
+		return false;
+	return row == KILN_LABEL_SEVERAL || (class != KILN_CLASS_UNTIMED && class != KILN_CLASS_BLOCKING);
+}
+
+/* The label of a call, so marked if its stacks wait for no reply. `row`: KILN_LABEL_SEVERAL: of different ones. */
 static __always_inline __u16 call_label(const struct connection *x, __u16 activity, __u32 row)
 {
 	__u16 label = KILN_LABEL(activity, row);
 
-	if (work_options.judged && row != KILN_LABEL_SEVERAL && !may_be_kept(x, row))
+	if (work_options.judged ? row != KILN_LABEL_SEVERAL && !may_be_kept(x, row) : !may_have_latency(x, row))
 		label |= KILN_VERDICT_LEFT_OUT << KILN_LABEL_VERDICT_SHIFT;
 	return label;
 }
@@ -104,11 +114,19 @@ static __always_inline __u64 kept_from(__u16 label, __u64 received_ns)
 
 static __always_inline __u32 verdict_on(const struct connection *x, __u32 row, __u64 received_ns, bool are_errors)
 {
+	if (!work_options.judged)
+		return KILN_VERDICT_NONE;
 	if (!may_be_kept(x, row) || x->sent_ns < received_ns || (work_options.errors_only && !are_errors))
 		return KILN_VERDICT_LEFT_OUT;
 	if (!work_options.has_threshold)
 		return KILN_VERDICT_NONE;
 	return x->sent_ns - received_ns >= threshold_of(row) ? KILN_VERDICT_SLOW : KILN_VERDICT_FAST;
+}
+
+/* Of a call that has been answered; 0: it is not known. */
+static __always_inline __u64 service_of_call(const struct connection *x, __u32 row, __u64 received_ns)
+{
+	return may_have_latency(x, row) && x->sent_ns > received_ns ? x->sent_ns - received_ns : 0;
 }
 
 #endif

@@ -51,6 +51,12 @@ static __always_inline bool is_of_call(__u16 label)
 		label >> KILN_LABEL_VERDICT_SHIFT != KILN_VERDICT_LEFT_OUT;
 }
 
+/* What becomes of held stacks that turn out to wait for no reply. */
+static __always_inline __u32 fate_without_call(void)
+{
+	return work_options.judged ? KILN_HELD_DROPPED : KILN_HELD_KEPT;
+}
+
 /* A held stack leaves the state in which it waits for a decision. False: another program was first. */
 static __always_inline bool move_on(struct kiln_held_stack *stack, struct kiln_work *w, __u32 from, __u32 to)
 {

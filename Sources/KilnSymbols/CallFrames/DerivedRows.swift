@@ -18,8 +18,8 @@ struct DerivedRows {
     private let code: UnsafeRawBufferPointer
     private let start: UInt64
 
-    private var states: [StackState] = []
-    private var numbers: [StackState: Int32] = [:]
+    private var states = [StackState.unknown]
+    private var numbers: [StackState: Int32] = [.unknown: 0]
     /// For each byte of the code: the number of its state, if an instruction begins there.
     private var stateAt: [Int32]
     private var lengths: [UInt8]
@@ -35,7 +35,26 @@ struct DerivedRows {
     private var returns: [Bool] = []
     private var endless: Set<UInt64>
     /// Behind padding that follows a call: another function, if the call doesn't return.
-    private var behindPadding: [(position: Int, state: StackState)] = []
+    private var behindPadding: [Int: StackState] = [:]
+    private let effort: Effort
+
+    /// How many more instructions and table entries are read. A hostile file could have the same ones read for hours.
+    private final class Effort {
+        private(set) var left: Int
+
+        init(_ most: Int) { left = most }
+
+        func spend() -> Bool {
+            guard left > 0 else { return false }
+            left -= 1
+            return true
+        }
+    }
+
+    /// Of instructions and table entries for each byte of code; compilers' code needs three.
+    private static let effortPerByte = 32
+    /// More than code of compilers has. States beyond have no row.
+    private static let mostStates = 1 << 16
 
     private static let unknown: Int32 = -1, unfollowed: Int32 = -2, signalReturn: Int32 = -3
 
@@ -48,6 +67,7 @@ struct DerivedRows {
         isBehindCall = [Bool](repeating: false, count: code.count)
         isEntry = [Bool](repeating: false, count: code.count)
         self.endless = endless
+        effort = Effort(code.count * Self.effortPerByte)
         for function in functions {
             guard let offset = offset(of: function.start) else { continue }
             isEntry[offset] = true
@@ -61,7 +81,9 @@ struct DerivedRows {
         for _ in 0..<Self.rounds {
             reset()
             for entry in entries where isEntry[entry] { follow(from: entry, .entry, word) }
-            for (position, state) in behindPadding where stateAt[position] < 0 && isInside(position) { follow(from: position, state, word) }
+            for (position, state) in behindPadding.sorted(by: { $0.key < $1.key }) where stateAt[position] < 0 && isInside(position) {
+                follow(from: position, state, word)
+            }
             let known = self.endless.count
             for (number, entry) in entries.enumerated() where isEntry[entry] && !returns[number] { self.endless.insert(start + UInt64(entry)) }
             if self.endless.count == known { break }
@@ -83,14 +105,13 @@ struct DerivedRows {
         furthest = entries
         atJump = entries.map { _ in nil }
         returns = entries.map { _ in false }
-        behindPadding = []
+        behindPadding = [:]
     }
 
     private func offset(of address: UInt64) -> Int? { address >= start && address - start < UInt64(code.count) ? Int(address - start) : nil }
 
     private func instruction(at position: Int) -> Instruction? {
-        guard let found = Instruction(UnsafeRawBufferPointer(rebasing: code[position..<min(code.count, position + Instruction.longest)])) else { return nil }
-        return found
+        effort.spend() ? Instruction(UnsafeRawBufferPointer(rebasing: code[position..<min(code.count, position + Instruction.longest)])) : nil
     }
 
     /// Functions without a symbol are known by who calls them. Follows the bytes from the first to the last one.
@@ -116,6 +137,7 @@ struct DerivedRows {
 
     private mutating func number(of state: StackState) -> Int32 {
         if let known = numbers[state] { return known }
+        if states.count == Self.mostStates { return 0 }
         let number = Int32(clamping: states.count)
         states.append(state)
         numbers[state] = number
@@ -130,8 +152,8 @@ struct DerivedRows {
             var table: UInt64?, absoluteTable: UInt64?, bound: Int64?
             var behindCall = false
             // A path that corrects another one isn't corrected in turn.
-            let corrects = position < code.count && corrects(position, known)
-            while position < code.count, stateAt[position] < 0 || corrects && self.corrects(position, known), position == first || !isEntry[position],
+            let isCorrection = position < code.count && corrects(position, known)
+            while position < code.count, stateAt[position] < 0 || isCorrection && corrects(position, known), position == first || !isEntry[position],
                 let instruction = instruction(at: position)
             {
                 stateAt[position] = known
@@ -142,15 +164,15 @@ struct DerivedRows {
                 position += instruction.length
                 let before = state
                 state.execute(instruction)
-                if instruction.isCall, !corrects { behindCall = true }
+                if instruction.isCall, !isCorrection { behindCall = true }
                 var goesOn = !instruction.stops
                 if let distance = instruction.calledDistance {
                     if endless.contains(start &+ UInt64(bitPattern: Int64(position) &+ distance)) {
                         goesOn = false
-                    } else if !corrects, position < code.count, paddingLength(at: position) != nil {
+                    } else if !isCorrection, position < code.count, paddingLength(at: position) != nil {
                         var behind = position
                         while behind < code.count, let count = paddingLength(at: behind) { behind += count }
-                        if behind < code.count { behindPadding.append((behind, state)) }
+                        if behind < code.count, behindPadding[behind] == nil { behindPadding[behind] = state }
                         goesOn = false
                     }
                 }
@@ -198,7 +220,7 @@ struct DerivedRows {
     /// Where a jump through a table leads: distances from the table, or addresses.
     private func targets(_ table: UInt64?, _ absolute: UInt64?, _ count: Int, within function: Range<Int>, _ word: (UInt64) -> UInt64?) -> [Int] {
         var found: [Int] = []
-        for index in 0..<UInt64(count) {
+        for index in 0..<UInt64(count) where effort.spend() {
             let address: UInt64
             if let absolute {
                 guard let word = word(absolute &+ index * 8) else { break }
@@ -263,7 +285,7 @@ struct DerivedRows {
     /// Of the states that a function may have there, the first with which it returns as it should.
     private func likelyState(at position: Int) -> StackState? {
         let owner = owner(of: position), inside = isInside(position)
-        let own = [behindPadding.first { $0.position == position }?.state, atJump[owner]].compactMap { $0 }
+        let own = [behindPadding[position], atJump[owner]].compactMap { $0 }
         let isAligned = (start &+ UInt64(position)) & 15 == 0
         let states = inside ? own : isAligned ? [.likelyEntry] + own : own + [.likelyEntry]
         return states.first { fits($0, at: position) == true } ?? states.first { ($0 != .likelyEntry || isAligned) && fits($0, at: position) == nil }
@@ -374,7 +396,7 @@ extension Instruction {
     fileprivate func isSignalReturn(_ code: UnsafeRawBufferPointer, behind position: Int) -> Bool {
         guard map == .one, position + 2 <= code.count, code[position] == 0x0f, code[position + 1] == 0x05 else { return false }
         return switch opcode {
-        case 0xb8: rex == 0 && length == 5 && code[position - 4] == 15 && code[position - 3] == 0 && code[position - 2] == 0
+        case 0xb8: rex == 0 && length == 5 && immediate == 15
         case 0xc7: rex == 0x48 && modRM == 0xc0 && immediate == 15
         default: false
         }

@@ -24,6 +24,11 @@ struct StackState: Hashable {
     /// Behind a call.
     static let entry = StackState(isSure: true)
     static let likelyEntry = StackState(isSure: false)
+    static let unknown: StackState = {
+        var state = StackState(isSure: false)
+        state.depth = nil
+        return state
+    }()
 
     private init(isSure: Bool) { self.isSure = isSure }
 

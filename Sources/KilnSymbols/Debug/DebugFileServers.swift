@@ -16,7 +16,7 @@ public final class DebugFileServers {
         public let total: UInt64?
     }
 
-    /// What the user hears, and says.
+    /// Reports a fetch's progress, and says when to stop.
     public struct Talk {
         /// Nil: the fetch has ended.
         var progress: (Progress?) -> Void
@@ -35,10 +35,12 @@ public final class DebugFileServers {
     public private(set) var problem: String?
     /// Nil: none may be asked yet.
     private var talk: Talk?
-    private var isDone = false
     private var known: [BuildID: String?] = [:]
     private let usesLibrary: Bool
-    private lazy var client: any DebugFileClient = (usesLibrary ? Debuginfod() : nil).map { $0 as any DebugFileClient } ?? DebuginfodFind()
+    private lazy var client: any DebugFileClient = {
+        if usesLibrary, let library = Debuginfod() { return library }
+        return DebuginfodFind()
+    }()
 
     /// `urls`: separated by blanks, as in DEBUGINFOD_URLS, which they replace.
     public convenience init(urls: String) { self.init(urls: urls, usesLibrary: true) }
@@ -55,7 +57,7 @@ public final class DebugFileServers {
     func debugFile(_ buildID: BuildID, of name: String) -> String? {
         guard let talk else { return nil }
         if let known = known[buildID] { return known }
-        guard !isDone else { return nil }
+        guard problem == nil else { return nil }
         var path: String?
         do throws(FetchFailure) {
             if talk.isInterrupted() { throw .interrupted }
@@ -66,7 +68,6 @@ public final class DebugFileServers {
             case .interrupted: problem = "fetching was interrupted"
             case .failed(let why): problem = why
             }
-            isDone = error != .hasNone
         }
         talk.progress(nil)
         known[buildID] = path
@@ -87,7 +88,7 @@ private protocol DebugFileClient {
     func debugFile(_ buildID: BuildID, of name: String, _ talk: DebugFileServers.Talk) throws(FetchFailure) -> String
 }
 
-/// libdebuginfod, loaded when it is needed, so that nobody else has to have it.
+/// libdebuginfod, loaded at the first request: only users of debuginfod have to install it.
 private final class Debuginfod: DebugFileClient {
     private typealias Progress = @convention(c) (OpaquePointer?, Int, Int) -> Int32
 

@@ -17,8 +17,8 @@ final class DwarfAbbreviations {
 
     let format: DwarfFormat
     private var reader: DwarfReader?
-    // Read for each of millions of entries, and changed only in `next` and `readOn`, which call nobody: the run-time checks of accesses would cost more than
-    // the accesses.
+    // These are read for each of millions of entries. Swift's run-time checks for overlapping accesses would take longer than the reads. Only `next` and
+    // `readOn` change them, and they call no code that reads them.
     @exclusivity(unchecked) private var attributes: [Attribute] = []
     @exclusivity(unchecked) private var skips: [DwarfSkip] = []
     @exclusivity(unchecked) private var abbreviations: [Abbreviation] = []

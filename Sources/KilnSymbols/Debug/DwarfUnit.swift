@@ -335,7 +335,7 @@ final class DwarfUnit {
     private func readRanges(_ from: DwarfReader, _ base: UInt64, _ ranges: inout [Range<UInt64>]) {
         var reader = from, base = base
         let highest: UInt64 = format.addressSize == 8 ? .max : 0xffff_ffff
-        while !reader.hasFailed, ranges.count < Self.mostRanges {
+        for _ in 0..<Self.mostRanges {
             let start = reader.word(ofSize: format.addressSize), end = reader.word(ofSize: format.addressSize)
             if reader.hasFailed || start == 0 && end == 0 { return }
             if start == highest { base = end } else { ranges += Self.range(base &+ start, base &+ end) }
@@ -345,7 +345,7 @@ final class DwarfUnit {
     /// DWARF 5 section 2.17.3.
     private func readRangeList(_ from: DwarfReader, _ base: UInt64, _ ranges: inout [Range<UInt64>]) {
         var reader = from, base = base
-        while !reader.hasFailed, ranges.count < Self.mostRanges {
+        for _ in 0..<Self.mostRanges where !reader.hasFailed {
             var found: (start: UInt64?, end: UInt64?)?
             switch reader.number(UInt8.self) {
             case 1: base = address(.addressIndex(reader.unsignedLEB())) ?? base

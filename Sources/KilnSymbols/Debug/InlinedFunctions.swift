@@ -69,10 +69,15 @@ final class InlinedFunctions {
         return frames
     }
 
+    /// In an index. More than compilers write; a hostile file may have many entries that share one long list.
+    private static let mostRanges = 1 << 22
+
     private func indexUnits() -> RangeIndex<Int> {
         var index = RangeIndex<Int>()
         for (place, unit) in units.all.enumerated() where unit.hasCode {
-            for range in unit.codeRanges { index.add(from: range.lowerBound, to: range.upperBound, place) }
+            for range in unit.codeRanges.prefix(Self.mostRanges - min(index.count, Self.mostRanges)) {
+                index.add(from: range.lowerBound, to: range.upperBound, place)
+            }
         }
         index.sort()
         return index
@@ -88,7 +93,9 @@ final class InlinedFunctions {
             found = UnitFunctions(units: units, unit: own)
         }
         found.unit.forEachFunction { entry, ranges in
-            for range in ranges { found.index.add(from: range.lowerBound, to: range.upperBound, entry) }
+            for range in ranges.prefix(Self.mostRanges - min(found.index.count, Self.mostRanges)) {
+                found.index.add(from: range.lowerBound, to: range.upperBound, entry)
+            }
         }
         found.index.sort()
         functions[place] = found

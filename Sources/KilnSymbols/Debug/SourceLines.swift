@@ -10,9 +10,11 @@ final class SourceLines {
     /// Nil if the file has no lines, or strings that don't end, which libdw (0.188) reads beyond their section.
     init?(of file: DebugFile) {
         guard let elf = try? ElfFile(reading: file.descriptor, named: file.elf.name), let sections = try? elf.sections() else { return nil }
-        for section in sections where [".debug_line_str", ".debug_str"].contains(elf.name(of: section)) {
-            let isCompressed = section.header.sh_flags & UInt64(SHF_COMPRESSED) != 0
-            guard isCompressed || elf.bytes(at: section.header.sh_offset, count: section.header.sh_size)?.last == 0 else { return nil }
+        for section in sections where [".debug_line_str", ".debug_str", ".zdebug_str"].contains(elf.name(of: section)) {
+            guard (try? elf.decompress(section, isGNUForm: elf.name(of: section) == ".zdebug_str")) != nil,
+                let content = try? elf.content(of: section, as: "strings").pointee,
+                UnsafeRawBufferPointer(start: content.d_buf, count: content.d_size).last == 0
+            else { return nil }
         }
         guard let dwarf = elf.beginDebugInformation() else { return nil }
         self.dwarf = dwarf

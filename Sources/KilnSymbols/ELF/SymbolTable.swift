@@ -25,6 +25,8 @@ public struct SymbolTable: Sendable {
     /// The number of named functions, with aliases resolved.
     public var functionCount: Int { symbols.count }
 
+    /// The file has Go's table of functions.
+    let isGo: Bool
     private let segments: LoadableSegments
     /// The starts of the ranges, sorted. A range ends where the next one starts.
     private let rangeStarts: [UInt64]
@@ -66,8 +68,12 @@ public struct SymbolTable: Sendable {
     ) throws(SymbolFileError) {
         segments = LoadableSegments(try elf.segments())
         var problem: SymbolFileError?
-        var found = try SymbolCandidates(of: elf, try elf.sections(), debugFile: debugFile, fetched: fetched, problem: &problem)
-        if !found.hasFullTable, let go = try elf.goFunctionTable() { found.read(go) }
+        let go = try elf.goFunctionTable()
+        isGo = go != nil
+        // Go's own table has what servers could tell.
+        var found = try SymbolCandidates(
+            of: elf, try elf.sections(), debugFile: debugFile, fetched: { go == nil ? fetched() : .none }, problem: &problem)
+        if !found.hasFullTable, let go { found.read(go) }
         let ranges = SymbolRanges(resolving: found)
         hasOnlyDynamicSymbols = !found.hasFullTable
         self.problem = problem

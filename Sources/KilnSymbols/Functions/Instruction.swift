@@ -55,7 +55,7 @@ struct Instruction: Equatable {
     private(set) var sib: UInt8?
     /// Of a memory operand.
     private(set) var displacement: Int64 = 0
-    /// Of arithmetic instructions and pushes.
+    /// The constant of arithmetic instructions (00–3f, 69, 6b, 80–83, c0, c1) and of moves (b8–bf, c6, c7).
     private(set) var immediate: Int64 = 0
     /// `call` to a distance from the instruction's end.
     private(set) var calledDistance: Int64?
@@ -207,7 +207,7 @@ struct Instruction: Equatable {
             _ = reader.number(4)
             if !prefixes.contains(.addressSize) { _ = reader.number(4) }
         case 0xb8...0xbf:
-            _ = reader.number(full)
+            immediate = reader.number(full)
             if prefixes.contains(.wide) { _ = reader.number(4) }
         case 0xc2:
             _ = reader.number(2)

@@ -20,7 +20,7 @@ struct GoModule {
         guard table.count >= 64, elf.isLittleEndian64Bit else { return nil }
         let magic = table.loadUnaligned(as: UInt32.self), names = address &+ table.loadUnaligned(fromByteOffset: 32, as: UInt64.self)
         guard magic == 0xffff_fff0 || magic == 0xffff_fff1 else { return nil }
-        for words in Self.candidates(in: elf, sections, at: address) where words[Field.names] == names {
+        for words in Self.candidates(in: elf, sections, at: address, names: names) where words[Field.names] == names {
             text = words[Field.text]
             functionData = words[Self.functionDataField(words, isOld: magic == 0xffff_fff0)]
             return
@@ -35,15 +35,17 @@ struct GoModule {
         return words[38] >= words[37] ? 40 : 43
     }
 
-    /// Data that begins with the address of the table, as the loader leaves it.
-    private static func candidates(in elf: borrowing ElfFile, _ sections: [ElfSection], at address: UInt64) -> [[UInt64]] {
+    /// Data that begins with the addresses of the table and of its names, as the loader leaves it.
+    private static func candidates(in elf: borrowing ElfFile, _ sections: [ElfSection], at address: UInt64, names: UInt64) -> [[UInt64]] {
         var found: [[UInt64]] = []
         let size = Field.count * 8
         for section in sections where [".go.module", ".noptrdata", ".data", ".data.rel.ro"].contains(elf.name(of: section)) {
             guard section.header.sh_type == UInt32(SHT_PROGBITS), let content = try? elf.content(of: section, as: "data").pointee else { continue }
             let bytes = UnsafeRawBufferPointer(start: content.d_buf, count: content.d_size)
-            for place in stride(from: 0, through: bytes.count - size, by: 8) where bytes.loadUnaligned(fromByteOffset: place, as: UInt64.self) == address {
-                found.append((0..<Field.count).map { bytes.loadUnaligned(fromByteOffset: place + $0 * 8, as: UInt64.self) })
+            func word(_ place: Int) -> UInt64 { bytes.loadUnaligned(fromByteOffset: place, as: UInt64.self) }
+            for place in stride(from: 0, through: bytes.count - size, by: 8) where word(place) == address && word(place + 8) == names {
+                found.append((0..<Field.count).map { word(place + $0 * 8) })
+                break
             }
         }
         return found.isEmpty ? relocated(in: elf, sections, at: address) : found

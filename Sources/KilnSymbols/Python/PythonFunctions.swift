@@ -8,7 +8,7 @@ public final class PythonFunctions {
     /// By frame; nil: it could not be read, or was another one by then.
     private var known: [UInt64: String?] = [:]
 
-    /// Longer names are cut.
+    /// In characters; a function with a longer name or path has no name.
     private static let longestName = 512, longestPath = 4096
 
     init(_ interpreter: PythonInterpreter) { self.interpreter = interpreter }

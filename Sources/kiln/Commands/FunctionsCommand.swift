@@ -57,10 +57,8 @@ struct FunctionsCommand: ParsableCommand {
             if list {
                 return try FunctionListing(chosen: ChosenFunctions(patterns, pids: pids, program: program)).write(to: .standardOutput, json: options.json)
             }
-            var remarks: [String] = []
-            try observation.run(command, to: "count functions of", json: options.json, remarks: { remarks }) { whom, started in
+            try observation.run(command, to: "count functions of", json: options.json) { whom, started in
                 let functions = try SessionFunctions(ChosenFunctions(patterns, pids: pids, program: program), timing: options.timing)
-                remarks = functions.remarks
                 return try FunctionSession(options: options, observation: observation).plan(on: whom, functions, started: started)
             }
         }

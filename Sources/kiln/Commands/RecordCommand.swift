@@ -71,7 +71,7 @@ struct RecordCommand: ParsableCommand {
             known: { whom.knownCode(folding) },
             events: places, descendants: whom.descendants,
             // A command that is recorded gives its own status.
-            asOne: pids.count > 1, empty: whom.isCommand ? .told : .failed
+            asOne: pids.count > 1, empty: whom.isCommand ? .told : .failed, sampleInterval: Nanoseconds(100_000_000)
         )
         var directory = try DirectorySink(of: whom, at: output, started: started)
         directory.writesPage = true

@@ -82,7 +82,12 @@ struct SyscallsCommand: ParsableCommand {
         var probes: [any Probe] = [SyscallTiming(of: whom.members, try selection(), inFlight: inFlight, descendants: whom.descendants)]
         if let stacks, let inFlight, let folding { probes.append(try sampling(whom, stacks, inFlight, folding)) }
         let directory = try DirectorySink(of: whom, at: output, started: started, rows: [.syscallTimes(ofTarget: false)])
-        let printing: any Sink = json ? JSONSink() : SyscallTableSink(histograms: histograms, top: top == 0 ? .max : top, directory: directory)
+        let printing: any Sink =
+            json
+            ? JSONSink()
+            : CallTableSink(top: top == 0 ? .max : top, histograms: histograms, directory: directory) {
+                SyscallText($0[SyscallTimes.self]?.named() ?? [], interval: $0.time, most: $1)
+            }
         var plan = Session.Plan(
             targets: [whom.target], probes: probes, sinks: [directory, printing], rows: directory.rows, folding: folding,
             interval: Nanoseconds(UInt64(interval * 1e9))

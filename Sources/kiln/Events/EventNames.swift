@@ -139,11 +139,11 @@ struct EventNames {
         let found: FunctionList.Function?
         do {
             found = try FunctionList(of: path).select(FunctionPatterns([name])).functions.first
-        } catch { throw Failure("cannot read the functions of \(path): \(error).") }
+        } catch { throw Failure("cannot read the functions of \(path): \(error). Give a readable ELF file, or run as root.") }
         guard let found else {
             throw Failure("\(path) has no function that begins at \(name.dropFirst(file.count + 1)): `kiln functions --list \(path)` lists them.")
         }
-        if let obstacle = found.obstacle { throw Failure("\(name) can't be probed: it \(obstacle).") }
+        if let obstacle = found.obstacle { throw Failure("\(name) can't be probed: it \(obstacle). `kiln functions --list \(path)` says which can be.") }
         return found.offset
     }
 
@@ -167,7 +167,9 @@ struct EventNames {
     }
 
     private func read(_ path: String) throws -> ProbePlaces {
-        do { return try ProbePlaces(of: path) } catch { throw Failure("cannot read the functions of \(path): \(error).") }
+        do { return try ProbePlaces(of: path) } catch {
+            throw Failure("cannot read the functions of \(path): \(error). Give a readable ELF file, or run as root.")
+        }
     }
 
     /// A path as it is on the host, or in a target's tree of files. Without a slash: a file that a target has mapped (`libc` is libc.so.6), a

@@ -179,11 +179,11 @@ final class FunctionCounting: Probe {
 }
 
 extension RowFile {
-    /// A line for each function with calls or returns. `functions`: of the session.
+    /// A line for each function that was called, returned or was left. `functions`: of the session.
     static func functions(_ functions: [RecordedFunction], areTimed: Bool) -> RowFile {
         RowFile(name: "functions.jsonl") { moment in
             try jsonLines(
-                zip(functions, moment.counts[FunctionCounts.self]?.functions ?? []).filter { $1.calls != 0 || $1.returned != 0 || $1.neverReturned != 0 }
+                zip(functions, moment.counts[FunctionCounts.self]?.functions ?? []).filter(\.1.hasHappened)
                     .map { function, counts in
                         FunctionRow(
                             time: moment.time.rfc3339, interval: moment.counts.time, target: moment.target, function, counts, isTimed: areTimed)

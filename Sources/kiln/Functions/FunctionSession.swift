@@ -33,12 +33,15 @@ struct FunctionSession {
         let printing: any Sink =
             options.json
             ? JSONSink()
-            : FunctionTableSink(recorded, isTimed: options.time, top: options.top, histograms: options.histograms, directory: directory)
+            : CallTableSink(top: options.top, histograms: options.histograms, directory: directory) {
+                FunctionText(recorded, $0, isTimed: options.time, most: $1)
+            }
         var plan = Session.Plan(
             targets: [target], probes: [counting] + (callers.map { [$0 as any Probe] } ?? []),
             sinks: [directory, printing], rows: directory.rows, folding: folding, interval: Nanoseconds(UInt64(options.interval * 1e9))
         )
         plan.drainEvery = Nanoseconds(100_000_000)
+        plan.remarks = chosen.remarks
         return plan
     }
 

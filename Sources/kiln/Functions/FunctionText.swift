@@ -2,7 +2,7 @@ import KilnModel
 import PrintableText
 
 /// Functions with their calls as a table: of an interval, or of a session.
-struct FunctionText {
+struct FunctionText: CallText {
     private struct Row {
         let name: String
         let counts: FunctionCount
@@ -40,14 +40,18 @@ struct FunctionText {
             let refused = kiln.counted(UInt64(counted.refused.count), "function", "functions")
             lines.append(Line("\(refused) can't be counted (session.json says which, and why)"))
         }
-        for row in counted.probed where row.letGoAfterS != nil {
-            lines.append(Line("\(row.function): counted until \(significantSeconds(row.letGoAfterS ?? 0)) only, because its probe cost too much (--max-cost)"))
+        let letGo = counted.probed.compactMap { row in row.letGoAfterS.map { (row.function, $0) } }, most = 10
+        lines += letGo.prefix(most).map { name, after in
+            Line("\(name): counted until \(significantSeconds(after)) only, because its probe cost too much (--max-cost)")
+        }
+        if letGo.count > most {
+            lines.append(Line("\(grouped(UInt64(letGo.count - most))) more functions were counted until --max-cost stopped that (session.json says which)"))
         }
         return lines
     }
 
     private var called: [Row] {
-        rows.filter { $0.counts.calls != 0 || $0.counts.returned != 0 }.sorted { ($1.counts.calls, $0.name) < ($0.counts.calls, $1.name) }
+        rows.filter(\.counts.hasHappened).sorted { ($1.counts.calls, $0.name) < ($0.counts.calls, $1.name) }
     }
 
     var table: [Line] {
@@ -87,43 +91,6 @@ struct FunctionText {
         let time = counts.time
         guard time.count != 0 else { return ["-", "-", "-", "-", counts.returned == 0 ? "-" : "\(counts.selfTime)"] }
         return [0.5, 0.99].map { time.percentile($0)?.description ?? "-" } + [IntervalText.text(time.maximum), "\(time.sum)", "\(counts.selfTime)"]
-    }
-}
-
-/// Functions as tables on standard output: after each interval, and at the end for the whole session.
-struct FunctionTableSink: Sink {
-    let functions: [RecordedFunction]
-    let isTimed: Bool
-    /// The number of functions that a table shows.
-    let top: Int
-    let histograms: Bool
-    let directory: DirectorySink
-    private let output = Output.standardOutput
-
-    init(_ functions: [RecordedFunction], isTimed: Bool, top: Int, histograms: Bool, directory: DirectorySink) {
-        self.functions = functions
-        self.isTimed = isTimed
-        self.top = top
-        self.histograms = histograms
-        self.directory = directory
-    }
-
-    func interval(_ interval: SessionInterval) throws {
-        let text = FunctionText(functions, interval.counts, isTimed: isTimed, most: top)
-        var lines = [Line(bold: interval.time.timeOfDay, "  " + interval.targets.map(sessionTitle).joined(separator: ", "))] + text.table
-        if histograms { lines += text.histograms }
-        try output.write(lines + [Line()])
-    }
-
-    func end(_ result: SessionResult) throws {
-        var lines: [Line] = []
-        for record in result.records {
-            let session = SessionText(record, tableRows: top)
-            lines += session.lines
-            if histograms, let counted = record.functions { lines += FunctionText(counted, most: top).histograms }
-            lines += session.losses
-        }
-        try output.write(lines + directory.wroteLines)
     }
 }
 

@@ -1,6 +1,5 @@
 import ArgumentParser
 import Glibc
-import KilnSymbols
 
 /// Where debug files come from that this host lacks. For all subcommands that name stacks.
 struct DebugFileOptions: ParsableArguments {
@@ -11,9 +10,8 @@ struct DebugFileOptions: ParsableArguments {
     var debuginfod: String?
 
     /// Empty: none is to be asked.
-    var servers: String { (debuginfod ?? getenv("DEBUGINFOD_URLS").map { String(cString: $0) } ?? "").trimmingBlanks }
-}
-
-extension String {
-    fileprivate var trimmingBlanks: String { split(whereSeparator: \.isWhitespace).joined(separator: " ") }
+    var servers: String {
+        let given = debuginfod ?? getenv("DEBUGINFOD_URLS").map { String(cString: $0) } ?? ""
+        return given.split(whereSeparator: \.isWhitespace).joined(separator: " ")
+    }
 }

@@ -42,7 +42,7 @@ struct FunctionSessionOptions: ParsableArguments {
     @Option(
         name: .customLong("max-cost"),
         help: ArgumentHelp(
-            "Count the functions whose probes cost most no longer, when probes take more than this share of the CPU time of the target (of the host, for sessions without processes of their own); 100: never.",
+            "Stop counting the functions whose probes cost most when all probes take more than this share of the target's CPU time (of the host's, where no process and no command is the target); 100: never.",
             valueName: "percent"))
     var maxCost = 20.0
 

@@ -33,13 +33,9 @@ struct ObservationOptions: ParsableArguments {
     /// - Parameters:
     ///   - command: The words behind `--`.
     ///   - purpose: A verb for errors: `trace`.
-    ///   - json: The output for people is JSON.
-    ///   - remarks: Lines that are said when the session has begun.
+    ///   - json: Standard output gets JSON lines instead of tables.
     ///   - makePlan: Makes the plan of the session, whose start it gets, with its own probes and sinks. What these options say is added to it.
-    func run(
-        _ command: [String], to purpose: String, json: Bool = false, remarks: @escaping () -> [String] = { [] },
-        _ makePlan: (Whom, WallTime) throws -> Session.Plan
-    ) throws {
+    func run(_ command: [String], to purpose: String, json: Bool = false, _ makePlan: (Whom, WallTime) throws -> Session.Plan) throws {
         try requireLimits()
         try kernel.require()
         try Output.requireStandardOutput()
@@ -48,7 +44,8 @@ struct ObservationOptions: ParsableArguments {
         let whom = try Whom(whom, command, to: purpose, children: children)
         do {
             var plan = try makePlan(whom, started)
-            plan.sinks = [Announcement { whom.leftOut + remarks() }] + programs.sinks(printingLosses: json) + plan.sinks
+            let remarks = plan.remarks
+            plan.sinks = [Announcement { whom.leftOut + remarks }] + programs.sinks(printingLosses: json) + plan.sinks
             plan.length = length
             plan.threads = whom.members.threads.tids
             plan.began = began

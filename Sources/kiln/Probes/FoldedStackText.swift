@@ -24,15 +24,6 @@ extension NamedStack {
 extension Work {
     /// `GET`, `exec`. No command has the name of another subject, or of another command's verdict: their names are in upper case, and hold no blanks.
     var foldedFrames: [String] {
-        let name =
-            switch subject {
-            case .command(let name): name.description
-            case .pipeline: "[pipeline]"
-            case .eventLoop: "[event loop]"
-            case .background: "[background]"
-            case .unknown(let reason): "[unknown: \(reason)]"
-            case .unlabelled: "[unlabelled]"
-            }
-        return [foldedSafe(name + (verdict.map { " (\($0.rawValue))" } ?? ""))] + (phase.map { [$0.rawValue] } ?? [])
+        [foldedSafe(name + (verdict.map { " (\($0.rawValue))" } ?? ""))] + (phase.map { [$0.rawValue] } ?? [])
     }
 }

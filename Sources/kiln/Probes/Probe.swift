@@ -8,7 +8,7 @@ import KilnModel
 ///     load        all probes at once, on two threads
 ///     attach      one after the other, in the order of the list
 ///     begin       everything is attached
-///     drain, read, describe, shed     again and again
+///     drain, read, intervalEnds, describe, shed     again and again
 ///     stop        one after the other
 ///     drain       until nothing is left
 ///     read, finish, describe
@@ -37,6 +37,8 @@ protocol Probe: AnyObject {
     func drain() throws -> Bool
     /// Adds the numbers since `attach` to a snapshot.
     func read(into snapshot: inout Snapshot) throws
+    /// An interval of this length has ended, at `time`; `read` was called for it.
+    func intervalEnds(at time: WallTime, length: Nanoseconds) throws
     /// The kinds of stacks that it records.
     var stackKinds: [StackKind] { get }
     /// The events among these kinds, by their index.
@@ -78,6 +80,7 @@ extension Probe {
     func begin() throws {}
     var attention: Int32? { nil }
     func drain() throws -> Bool { false }
+    func intervalEnds(at time: WallTime, length: Nanoseconds) throws {}
     var stackKinds: [StackKind] { [] }
     var events: [RecordedEvent] { [] }
     func stacks() throws -> StackTable? { nil }

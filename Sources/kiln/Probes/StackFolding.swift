@@ -82,9 +82,12 @@ final class StackFolding {
     /// Looks for functions of just-in-time compilers that others have replaced since the last comparison: which stacks go through one, by process
     /// and frames. Nil: none does.
     func replacedCode(in table: StackTable, comparison: UInt64) -> ((Int, StackFrames) -> Bool)? {
+        let changed = symbolizers.filter(\.value.hasNewGeneratedCode)
+        if changed.isEmpty { return nil }
         var replaced: [Int: Set<UInt64>] = [:]
-        for (process, symbolizer) in symbolizers where symbolizer.hasNewGeneratedCode {
-            let addresses = Set(table.frames(ofProcess: process).flatMap { located($0.user, interrupted: $0.interrupted).map(\.lookupAddress) })
+        let frames = table.framesByProcess
+        for (process, symbolizer) in changed {
+            let addresses = Set((frames[process] ?? []).flatMap { located($0.user, interrupted: $0.interrupted).map(\.lookupAddress) })
             let here = symbolizer.replacedGeneratedCode(at: addresses, number: comparison)
             if !here.isEmpty { replaced[process] = here }
         }
@@ -144,28 +147,30 @@ final class StackFolding {
             return stack + kernel
         }
         func add(
-            _ process: Int, _ frames: StackFrames, _ work: Work = Work(.unlabelled), above: [String] = [], _ weights: [(state: WaitState?, weight: UInt64)]
+            _ key: StackTable.Key, _ frames: StackFrames, _ work: Work = Work(.unlabelled), above: [String] = [],
+            _ weights: [(state: WaitState?, weight: UInt64)]
         ) {
+            let process = key.process
             guard let root = root(process), let uses = weights.map(\.weight).max() else { return }
             let bottom = ([root] + (frames.thread.map { [$0] } ?? [])).map(foldedSafe).joined(separator: ";")
             let text = (stack(process, frames, uses) + above).joined(separator: ";")
-            named += weights.map { NamedStack(process: process, root: bottom, work: work, state: $0.state, frames: text, weight: $0.weight) }
+            named += weights.map { NamedStack(process: process, root: bottom, work: work, state: $0.state, frames: text, weight: $0.weight, key: key) }
         }
         switch kind {
         case .onCPU, .event:
-            for (process, frames, work, samples) in table.stacks(of: kind) { add(process, frames, work, [(nil, samples)]) }
+            for (key, frames, work, samples) in table.stacks(of: kind) { add(key, frames, work, [(nil, samples)]) }
         case .offCPU:
-            for (process, frames, isIdle, work, times) in table.waitingStacks {
+            for (key, frames, work, times) in table.waitingStacks {
                 // What was woken from a multiplexer has work.
-                let shown = times.times.filter { withIdle || !isIdle || $0.key != .sleeping }
-                add(process, frames, work, shown.sorted { $0.key.rawValue < $1.key.rawValue }.map { ($0.key, $0.value.count) })
+                let shown = times.times.filter { withIdle || !key.isIdle || $0.key != .sleeping }
+                add(key, frames, work, shown.sorted { $0.key.rawValue < $1.key.rawValue }.map { ($0.key, $0.value.count) })
             }
         case .waker:
-            for wake in table.wakes where withIdle || !wake.isIdle {
+            for wake in table.wakes where withIdle || !wake.key.isIdle {
                 let waker = stack(wake.waker, wake.wakerFrames, wake.time.count)
                 let by = wakerName(wake.waker, waker, table, root)
                 add(
-                    wake.process, wake.frames,
+                    wake.key, wake.frames,
                     above: ["(woken by)"] + waker.reversed() + (wake.wakerFrames.thread.map { [foldedSafe($0)] } ?? []) + [foldedSafe(by)],
                     [(nil, wake.time.count)]
                 )
@@ -204,7 +209,8 @@ final class StackFolding {
         let unknown: [String] = interpreted.sorted().compactMap { process in
             guard let symbolizer = symbolizers[process], symbolizer.python == nil, let version = symbolizer.pythonVersion else { return nil }
             let help = version >= 12 ? "start it with -X perf" : "its functions have no names"
-            return "pid \(symbolizer.pid) (Python 3.\(version)): kiln reads the frames of CPython 3.11 to 3.13; \(help)."
+            let reason = (11...13).contains(version) ? "its interpreter could not be read" : "kiln reads the frames of CPython 3.11 to 3.13"
+            return "pid \(symbolizer.pid) (Python 3.\(version)): \(reason); \(help)."
         }
         return generated + unknown
     }

@@ -21,6 +21,10 @@ final class StackSampling: Probe {
     /// Several processes are one target of the session.
     private let asOne: Bool
     private let empty: Empty
+    /// The time between intervals of samples.jsonl; nil: they are those of the session.
+    private let sampleInterval: Nanoseconds?
+    /// When the last of them ended, or the first one began, and when the next one is due.
+    private var sampledUntil = Nanoseconds.zero, sampleDue = Nanoseconds.zero
     private var targetCPU = Nanoseconds.zero
     private var frequency: Int
     private var expected: [ExpectedSamples]
@@ -28,6 +32,10 @@ final class StackSampling: Probe {
     /// Comparisons of generated code so far, and when the next one is due.
     private var comparisons: UInt64 = 0
     private var comparisonDue = Nanoseconds.zero
+    /// Zero: not yet.
+    private var stoppedAt = Nanoseconds.zero
+    /// Any interval has ended, and the last one.
+    private var hasIntervals = false, isClosed = false
     private(set) var details: [String] = []
 
     /// A session at or below this frequency sheds no more samples: 20 a second take 0.05 % of a core.
@@ -46,11 +54,14 @@ final class StackSampling: Probe {
     ///   - asOne: The processes are one target of the session.
     ///   - work, turns: Shared with the probe of requests: stacks have labels.
     ///   - empty: What a session is that recorded nothing.
+    ///   - sampleInterval: The time between intervals of samples.jsonl, or more if reading the stacks would take more than a fiftieth of a core; nil: they
+    ///     are those of the session.
     init(
         of members: Members, _ options: SamplingOptions, folding: StackFolding, known: @escaping () -> [CodeMapping] = { [] },
         events: [Event] = [], leavingOut leftOut: @escaping () -> [String: Set<UInt64>] = { [:] }, descendants: (() -> [Int32])? = nil,
-        asOne: Bool = false, work: WorkMaps? = nil, turns: Turns? = nil, empty: Empty = .fine
+        asOne: Bool = false, work: WorkMaps? = nil, turns: Turns? = nil, empty: Empty = .fine, sampleInterval: Nanoseconds? = nil
     ) {
+        self.sampleInterval = sampleInterval
         self.members = members
         self.options = options
         self.folding = folding
@@ -81,7 +92,9 @@ final class StackSampling: Probe {
         if options.offCPU { details.append(options.wakers ? "off-CPU time and wakers" : "off-CPU time") }
         details += at.map(\.recorded.name)
         if descendants != nil { details.insert("with \(started) running descendants", at: 0) }
-        return MonotonicClock.now()
+        sampledUntil = MonotonicClock.now()
+        if let sampleInterval { sampleDue = sampledUntil + sampleInterval }
+        return sampledUntil
     }
 
     var attention: Int32? { probe?.attention() }
@@ -92,7 +105,29 @@ final class StackSampling: Probe {
         try probe?.follow(folding.code(of:))
         learnPython()
         if MonotonicClock.now() >= comparisonDue { try compareGeneratedCode() }
+        if let sampleInterval, MonotonicClock.now() >= sampleDue { try closeInterval(sampleInterval) }
         return false
+    }
+
+    private func closeInterval(_ every: Nanoseconds) throws {
+        let now = MonotonicClock.now()
+        try closeInterval(at: WallTime(), now - sampledUntil)
+        sampledUntil = now
+        sampleDue = now + max(every, Nanoseconds((MonotonicClock.now() - now).count * 50))
+    }
+
+    private func closeInterval(at time: WallTime, _ length: Nanoseconds) throws {
+        try probe?.closeInterval((time.rfc3339, length))
+        hasIntervals = true
+    }
+
+    func intervalEnds(at time: WallTime, length: Nanoseconds) throws { if sampleInterval == nil { try closeInterval(at: time, length) } }
+
+    /// The session has ended: waits that have not ended, and stacks without a reply, are a part of its last interval.
+    private func closeLastInterval() throws {
+        if !isClosed, sampleInterval != nil || !hasIntervals { try closeInterval(at: WallTime(), stoppedAt - sampledUntil) }
+        isClosed = true
+        try probe?.closeInterval(nil)
     }
 
     /// A compiler's map tells what lies where now. What was sampled before keeps its names.
@@ -125,6 +160,7 @@ final class StackSampling: Probe {
 
     func stacks() throws -> StackTable? {
         try compareGeneratedCode()
+        if stoppedAt != .zero { try closeLastInterval() }
         var table = try probe?.stacks()
         learnPython()
         // What holds up a call's reply belongs into the graph of the slow ones.
@@ -150,7 +186,10 @@ final class StackSampling: Probe {
         return "\(frequency) samples a second instead of \(former)"
     }
 
-    func stop() { probe?.stop() }
+    func stop() {
+        probe?.stop()
+        if stoppedAt == .zero { stoppedAt = MonotonicClock.now() }
+    }
 
     /// Takes no more stacks at events.
     func detachEvents() { probe?.detachEvents() }
@@ -161,7 +200,7 @@ final class StackSampling: Probe {
     func conclude(_ total: Snapshot) throws {
         let requests = folding.requests
         for line in requests.prefix(Self.mostRequests) { say("kiln: \(line)") }
-        if requests.count > Self.mostRequests { say("kiln: \(requests.count - Self.mostRequests) more processes have generated code without names.") }
+        if requests.count > Self.mostRequests { say("kiln: \(requests.count - Self.mostRequests) more processes have functions without names.") }
         guard empty != .fine else { return }
         let samples = (total.samples + total.otherSamples).reduce(0) { $0 &+ $1.recorded }
         let counts = total[EventCounts.self]?.events ?? []

@@ -1,4 +1,3 @@
-import Glibc
 import KilnKernel
 import KilnModel
 

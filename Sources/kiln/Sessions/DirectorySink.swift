@@ -55,6 +55,7 @@ struct DirectorySink: Sink {
             for (directory, text) in zip(directories, stacks.byTarget) { attempts.run { try directory.write(text, to: stacks.files.folded) } }
             write(byCommand: stacks, &attempts)
         }
+        write(checkpoint.samples, &attempts)
         try attempts.throwFirst()
     }
 
@@ -72,12 +73,17 @@ struct DirectorySink: Sink {
             attempts.run { try directory.write(record) }
         }
         for stacks in result.stacks { write(byCommand: stacks, &attempts) }
+        write(result.samples, &attempts)
         for (process, comparison) in result.slowAgainstFast.enumerated() {
             guard let comparison else { continue }
             attempts.run { try directories[process].write(comparison.picture(of: result.records[process]), to: SlowAgainstFast.file) }
         }
         if writesPage { for directory in directories { attempts.run { try directory.writePage() } } }
         try attempts.throwFirst()
+    }
+
+    private func write(_ samples: [SampleRecords], _ attempts: inout Attempts) {
+        for (directory, samples) in zip(directories, samples) { attempts.run { try directory.write(samplesText(samples), to: SessionDirectory.samples) } }
     }
 
     private func write(byCommand stacks: FoldedTexts, _ attempts: inout Attempts) {

@@ -40,6 +40,8 @@ final class Session {
         var command: ChildCommand?
         /// Phrases for the announcement, in addition to those of the probes.
         var details: [String] = []
+        /// Lines that are said when the session has begun.
+        var remarks: [String] = []
         /// `--bpf-statistics`.
         var keepsRunStatistics = false
         var costLimit: CostLimit?
@@ -229,6 +231,7 @@ final class Session {
         let time = WallTime(), own = OwnCost.now(), used = own.cpu - ownCPU
         // Nothing keeps the other files from having the interval.
         var attempts = Attempts()
+        for probe in plan.probes { attempts.run { try probe.intervalEnds(at: time, length: interval.time) } }
         // Totals advance even if a sink fails: they are the sum of all intervals.
         total = snapshot
         ownCPU = own.cpu
@@ -274,6 +277,17 @@ final class Session {
     /// Folded texts of each kind without any target.
     private var emptyTexts: [FoldedTexts] { stackKinds.map { FoldedTexts(kind: $0, files: files(of: $0)) } }
 
+    /// As samples.jsonl has it. Wakers are not in it.
+    private func described(_ kind: StackKind) -> (name: String, unit: String) {
+        switch kind {
+        case .onCPU: return ("on-cpu", "samples")
+        case .offCPU, .waker: return ("off-cpu", "nanoseconds")
+        case .event(let index):
+            let event = plan.probes.flatMap(\.events)[index]
+            return (event.name, event.unit.rawValue)
+        }
+    }
+
     /// Nil if no probe samples stacks.
     private func stacks(of index: Int, in table: StackTable) -> TargetStacks? {
         plan.folding.map {
@@ -284,12 +298,13 @@ final class Session {
     /// Writes the stacks so far, for the case that kiln is killed.
     private func checkpointStacks() throws {
         let began = MonotonicClock.now(), table = try stackTable() ?? StackTable()
-        var texts = emptyTexts
+        var texts = emptyTexts, samples: [SampleRecords] = []
         for index in plan.targets.indices {
-            let stacks = stacks(of: index, in: table)
-            for position in texts.indices { stacks?.add(to: &texts[position]) }
+            guard let stacks = stacks(of: index, in: table) else { continue }
+            for position in texts.indices { stacks.add(to: &texts[position]) }
+            samples.append(stacks.samples(described))
         }
-        for sink in plan.sinks { try sink.checkpoint(SessionCheckpoint(stacks: texts)) }
+        for sink in plan.sinks { try sink.checkpoint(SessionCheckpoint(stacks: texts, samples: samples)) }
         folding.done(since: began)
     }
 
@@ -306,17 +321,18 @@ final class Session {
         for sink in plan.sinks { attempts.run { try sink.checkpoint(SessionCheckpoint(records: records)) } }
         let programs = loadedPrograms()
         if plan.folding?.hasServers == true { askServers() }
-        var texts = emptyTexts, comparisons: [SlowAgainstFast?] = []
+        var texts = emptyTexts, comparisons: [SlowAgainstFast?] = [], samples: [SampleRecords] = []
         for index in records.indices {
             let began = MonotonicClock.now()
             guard let stacks = stacks(of: index, in: table) else { continue }
             for position in texts.indices { stacks.add(to: &texts[position]) }
             stacks.describe(&records[index])
             comparisons.append(stacks.slowAgainstFast(records[index]))
+            samples.append(stacks.samples(described))
             if !texts.isEmpty { records[index].cost.symbolizeS = (MonotonicClock.now() - began).seconds }
         }
         for remark in plan.folding?.serverRemarks ?? [] { say("kiln: \(remark)") }
-        let result = SessionResult(records: records, stacks: texts, slowAgainstFast: comparisons, programs: { programs })
+        let result = SessionResult(records: records, stacks: texts, samples: samples, slowAgainstFast: comparisons, programs: { programs })
         for sink in plan.sinks { attempts.run { do { try sink.end(result) } catch is OutputClosed {} } }
     }
 

@@ -89,6 +89,9 @@ final class SessionDirectory {
         }
     }
 
+    /// The file of `SampleRecords`.
+    static let samples = "samples.jsonl"
+
     /// Reads one of the files in pieces, even if another directory now has the path. Returns false if there is none.
     func read(_ name: String, _ piece: (UnsafeRawBufferPointer) throws -> Void) throws -> Bool {
         let file = openat(directory.rawValue, name, O_RDONLY | O_NOFOLLOW | O_CLOEXEC)
@@ -113,7 +116,7 @@ final class SessionDirectory {
 
     /// The first files in the list of those that were written; events have others.
     private static let first =
-        ["session.json", "commands.jsonl", "syscalls.jsonl"]
+        ["session.json", "commands.jsonl", "syscalls.jsonl", samples]
         + [StackFiles.onCPU, .offCPU, .wakers].flatMap { [$0.folded, $0.byCommand, $0.picture].compactMap(\.self) }
 
     private var files: [String] { Self.first + written.subtracting(Self.first).sorted() }

@@ -70,6 +70,8 @@ struct SessionCheckpoint {
     var records: [SessionRecord] = []
     /// Folded stacks of each kind.
     var stacks: [FoldedTexts] = []
+    /// By target.
+    var samples: [SampleRecords] = []
 }
 
 /// The final results of a session.
@@ -78,6 +80,8 @@ struct SessionResult {
     let records: [SessionRecord]
     /// Folded stacks of each kind that was recorded.
     let stacks: [FoldedTexts]
+    /// By target; empty if no stacks were recorded.
+    let samples: [SampleRecords]
     /// By target; nil unless stacks of slow and of fast calls were kept.
     let slowAgainstFast: [SlowAgainstFast?]
     /// The loaded BPF programs.

@@ -36,6 +36,14 @@ struct TargetStacks {
         texts.byCommand.append(foldedText(byCommand: texts.kind == .offCPU ? stacks + keptSendBlocked : stacks))
     }
 
+    /// The content of samples.jsonl. `describe` gives a kind's name and unit.
+    func samples(_ describe: (StackKind) -> (name: String, unit: String)) -> SampleRecords {
+        let kinds = byKind.keys.filter { $0 != .waker }
+        return SampleRecords(
+            table.history, kinds: Dictionary(uniqueKeysWithValues: kinds.map { ($0, describe($0)) }), named: kinds.flatMap(stacks)
+        )
+    }
+
     /// Adds the numbers that come from all stacks of the session: names, waits, wakers, and the tables by command.
     func describe(_ record: inout SessionRecord) {
         for (kind, (_, names)) in byKind {
@@ -50,11 +58,11 @@ struct TargetStacks {
             case .event(let event): record.samples.events?[event].names = names
             }
         }
-        if byKind[.waker] != nil { record.samples.offCPU?.wakers = .init(table.wakes.filter { isTargets($0.process) }) }
+        if byKind[.waker] != nil { record.samples.offCPU?.wakers = .init(table.wakes.filter { isTargets($0.key.process) }) }
         guard tellsWork else { return }
         record.samples.byCommand = .init(
             process: index, onCPU: stacks(.onCPU), offCPU: byKind[.offCPU]?.stacks,
-            waits: table.waitingStacks.filter { isTargets($0.process) }.map { ($0.process, $0.work, $0.isIdle, $0.times) },
+            waits: table.waitingStacks.filter { isTargets($0.key.process) }.map { ($0.key.process, $0.work, $0.key.isIdle, $0.times) },
             frequency: record.meanFrequency, snapshot: total, keepsAll: record.samples.keptCalls == nil
         )
     }
@@ -84,7 +92,7 @@ struct TargetStacks {
         let counts = total[OffCPUCounts.self]
         return .init(
             counts: [counts?.targets, counts?.descendants].compactMap { list in list.flatMap { index < $0.count ? $0[index] : nil } },
-            waits: table.waitingStacks.filter { isTargets($0.process) }.map { ($0.isIdle, $0.times) }
+            waits: table.waitingStacks.filter { isTargets($0.key.process) }.map { ($0.key.isIdle, $0.times) }
         )
     }
 }

@@ -1,4 +1,5 @@
 import FoundationEssentials
+import KilnModel
 import PrintableText
 
 /// One JSON object a line.
@@ -11,6 +12,11 @@ func jsonLines(_ records: [some Encodable]) throws -> [UInt8] {
         text.append(UInt8(ascii: "\n"))
     }
     return text
+}
+
+/// The content of samples.jsonl.
+func samplesText(_ samples: SampleRecords) throws -> [UInt8] {
+    try jsonLines([samples.header]) + jsonLines(samples.frames) + jsonLines(samples.stacks) + jsonLines(samples.groupLines) + jsonLines(samples.rows)
 }
 
 /// The same JSON, with terminal control characters as `\u` escapes. JSON encoders escape only those of C0.

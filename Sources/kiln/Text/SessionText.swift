@@ -16,12 +16,14 @@ struct SessionText {
 
     let record: SessionRecord
     private let top: Int
+    private let histograms: Bool
     private let text: IntervalText
 
-    /// `tableRows`: nil: as many as fit.
-    init(_ record: SessionRecord, top: Int = SessionText.top, tableRows: Int? = nil) {
+    /// `tableRows`: nil: as many as fit. `histograms`: prints complete histograms of functions and system calls, too.
+    init(_ record: SessionRecord, top: Int = SessionText.top, tableRows: Int? = nil, histograms: Bool = false) {
         self.record = record
         self.top = top
+        self.histograms = histograms
         text = IntervalText(interval: record.snapshot, isTotal: true, tableRows: tableRows ?? Output.standardOutput.tableRows)
     }
 
@@ -33,7 +35,7 @@ struct SessionText {
             ? sessionTitle(comm: target.comm, formerComm: target.commAtStart, pid: target.pid, ports: target.ports, container: target.container)
             : sessionTitle(target)
         var lines = [Line(bold: "Session of \(significantSeconds(record.durationS)) (\(record.ended))", "  " + title)]
-        // Sessions of `kiln redis` alone have a hook, and commands.
+        // Only sessions of `kiln redis` have a hook and commands.
         guard record.hook != "none" else { return lines + functions + syscallTimes(withCallers: true) + sampleLines }
         lines += text.histograms(process: 0) + text.tables(process: 0, waits: 10)
         lines += syscallTimes(withCallers: false)
@@ -51,13 +53,14 @@ struct SessionText {
 
     private var functions: [Line] {
         guard let counted = record.functions else { return [] }
-        return FunctionText(counted, most: text.tableRows).table + FunctionText.remarks(counted)
+        let text = FunctionText(counted, most: self.text.tableRows)
+        return text.table + (histograms ? text.histograms : []) + FunctionText.remarks(counted)
     }
 
     private func syscallTimes(withCallers: Bool) -> [Line] {
         guard let records = record.syscallTimes else { return [] }
         let text = SyscallText(records, withCallers: withCallers, most: self.text.tableRows)
-        return text.table + text.remarks
+        return text.table + (histograms ? text.histograms : []) + text.remarks
     }
 
     var losses: [String] {

@@ -1,7 +1,7 @@
 import KilnModel
 
 /// System calls with their times as a table: of an interval, or of a session.
-struct SyscallText {
+struct SyscallText: CallText {
     struct Row {
         let caller, call: String
         let counts: TimedCalls
@@ -114,41 +114,4 @@ struct SyscallText {
     }
 
     private func amount(_ count: UInt64, orBlank: Bool = false) -> String { orBlank && count == 0 ? "" : callsText(count, in: interval) }
-}
-
-/// `kiln syscalls` as tables on standard output: after each interval, and at the end for the whole session.
-struct SyscallTableSink: Sink {
-    /// Prints complete histograms, too.
-    let histograms: Bool
-    /// The number of rows; nil: as many as fit.
-    let top: Int?
-    /// The last lines of the output name its files.
-    let directory: DirectorySink
-    private let output = Output.standardOutput
-
-    init(histograms: Bool, top: Int?, directory: DirectorySink) {
-        self.histograms = histograms
-        self.top = top
-        self.directory = directory
-    }
-
-    func interval(_ interval: SessionInterval) throws {
-        let calls = interval.counts[SyscallTimes.self]?.named() ?? []
-        let text = SyscallText(calls, interval: interval.counts.time, most: top ?? output.tableRows)
-        var lines = [Line(bold: interval.time.timeOfDay)] + text.table
-        if histograms { lines += text.histograms }
-        if !interval.counts.losses.isEmpty { lines.append("\(IntervalText(interval: interval.counts, isTotal: false, tableRows: 0).lostText)") }
-        try output.write(lines + [Line()])
-    }
-
-    func end(_ result: SessionResult) throws {
-        var lines: [Line] = []
-        for record in result.records {
-            let session = SessionText(record, tableRows: top)
-            lines += session.lines
-            if histograms { lines += SyscallText(record.syscallTimes ?? [], most: top ?? output.tableRows).histograms }
-            lines += session.losses
-        }
-        try output.write(lines + directory.wroteLines)
-    }
 }

@@ -158,6 +158,7 @@ extension KernelTests {
                 wrapper: ["env", "DEBUGINFOD_CACHE_PATH=\(place)/cache"])
             guard kiln.attached() else { throw TestFailure("kiln did not attach: \(kiln.errorText)") }
             try letWork(program.pid, seconds: 0.5)
+            #expect(try !Self.links(of: kiln.pid).isEmpty)
             kill(kiln.pid, SIGINT)
             var connection = pollfd(fd: silent.descriptor, events: Int16(POLLIN), revents: 0)
             #expect(poll(&connection, 1, 20_000) == 1, "kiln asks the server")

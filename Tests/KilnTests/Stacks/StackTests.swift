@@ -88,7 +88,7 @@ extension KernelTests {
 
         @Test(.tags(.timing)) func samplesAgreeWithTheServersCPUTime() throws {
             let server = try RedisServer()
-            let stolenBefore = try Self.stolenSeconds()
+            let stolenBefore = try stolenTime()
             let session = try Session.recording(pid: server.pid, ["-F", "499"]) {
                 try server.benchmark(["-t", "get", "-n", "2000000", "-P", "32", "-c", "20"])
             }
@@ -98,15 +98,8 @@ extension KernelTests {
             #expect(session.record.lost.isEmpty)
             // What a hypervisor takes, clock and timer don't see alike: the clock leaves it out as far as it is told, the
             // timer fires late, or once for several times. By no more than what was taken can they differ.
-            let stolen = (try Self.stolenSeconds() - stolenBefore) * 499
+            let stolen = (try stolenTime() - stolenBefore) / 1e9 * 499
             #expect(abs(recorded - expected) < expected * 0.05 + stolen, "\(recorded) of \(expected), \(stolen) stolen")
-        }
-
-        /// CPU time that a hypervisor took, of all CPUs since boot: the eighth number of /proc/stat (proc(5)).
-        private static func stolenSeconds() throws -> Double {
-            let fields = try String(contentsOfFile: "/proc/stat", encoding: .utf8).split(separator: "\n")[0].split(separator: " ")
-            guard fields.count > 8, let ticks = Double(fields[8]) else { return 0 }
-            return ticks / Double(sysconf(Int32(_SC_CLK_TCK)))
         }
 
         @Test func systemCallsAreCountedByName() throws {

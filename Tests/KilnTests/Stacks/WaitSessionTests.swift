@@ -132,15 +132,19 @@ extension KernelTests {
 
         @Test(.tags(.timing), .enabled(if: Program.canCompile, "no C compiler")) func readsOfADiskAreUninterruptible() throws {
             let program = try Program(Self.reading, ["-O1", "-fomit-frame-pointer"])
+            let stolenBefore = try stolenTime()
             let (record, stacks) = try Self.waits(of: program)
+            let stolen = try stolenTime() - stolenBefore
             let done = try String(contentsOfFile: program.directory + "/done", encoding: .utf8)
             guard let own = Double(done) else { try Test.cancel("REFUSED by this host: O_DIRECT in \(program.directory): \(done)") }
             func time(_ state: String) -> Double { Double(stacks.samples(through: state, "main", "in_disk")) }
             let disk = time("(uninterruptible)"), queued = time("(runnable)"), all = disk + queued + time("(sleeping)")
-            // Reads take some 50 us: a tolerance of that would let everything pass.
-            #expect(abs(all - own) <= own * 0.02 + 2003 * 10_000, "\(all) of \(own)")
+            // Reads take some 50 us: a tolerance of that would let everything pass. Time that a hypervisor takes is no CPU time of the thread, and no wait. A
+            // thread's CPU clock may begin when it is woken, before it gets its CPU: rq_clock_skip_update() in kernel/sched/core.c.
+            let tolerance = own * 0.02 + 2003 * 5_000
+            #expect(disk <= own + tolerance && all >= own - tolerance - stolen, "\(disk) and \(queued) of \(own), \(stolen) stolen")
             // The rest is for the run queue, which other programs fill.
-            #expect(disk > own / 5 && time("(sleeping)") == 0, "\(disk) of \(own), \(queued) in the run queue")
+            #expect(disk > (own - stolen) / 5 && time("(sleeping)") == 0, "\(disk) of \(own), \(queued) in the run queue")
             #expect(record.otherLosses.isEmpty)
             print("disk: \(disk) and \(queued) in the run queue of \(own) ns")
         }

@@ -78,11 +78,11 @@ extension KernelTests {
 
         @Test(.tags(.timing)) func timeOnAndOffTheCPUIsAllTime() throws {
             let program = try Program(Self.many, ["-O1", "-pthread"])
-            let taken = takenFromCPUs()
+            let taken = try stolenTime()
             var unended = 0
             let stacks = try waits(of: program, ["--off-cpu", "--idle", "--threads"]) { unended = Int($0.lost["waits_without_end"] ?? 0) }
             // Time that the hypervisor gives to others is in no thread's CPU time.
-            let stolen = takenFromCPUs() - taken
+            let stolen = try stolenTime() - taken
             var queued = 0.0, runnable = 0.0, others: [String] = []
             for line in try String(contentsOfFile: program.directory + "/done", encoding: .utf8).split(separator: "\n") {
                 let words = line.split(separator: " ").map(String.init), times = words.dropFirst().compactMap(Double.init)
@@ -209,12 +209,6 @@ extension KernelTests {
             #expect(whole > 1_400_000_000 && whole >= all * 99 / 100, "\(whole) of \(all): \(stacks.lines)")
             // Before that, it is a child of kiln that waits for its start.
             #expect(!stacks.lines.contains { $0.frames.contains { $0.contains("kiln_spawn_waiting") || $0.contains("kiln.") } }, "\(stacks.lines)")
-        }
-
-        /// Time that a hypervisor took from the CPUs, in nanoseconds; proc(5), `steal`.
-        private func takenFromCPUs() -> Double {
-            let line = (try? String(contentsOfFile: "/proc/stat", encoding: .utf8))?.prefix { $0 != "\n" } ?? ""
-            return line.split(separator: " ").dropFirst(8).first.flatMap { Double($0) }.map { $0 * 1e7 } ?? 0
         }
 
         private func child(of pid: Int32) -> String {

@@ -40,3 +40,10 @@ struct TimingRetries: TestTrait, SuiteTrait, TestScoping {
 extension Trait where Self == TimingRetries {
     static var retriesOfTiming: Self { TimingRetries() }
 }
+
+/// The time that a hypervisor took from the CPUs since the start of the system, in nanoseconds: `steal` of /proc/stat (proc(5)), which counts ticks.
+func stolenTime() throws -> Double {
+    let fields = try String(contentsOfFile: "/proc/stat", encoding: .utf8).prefix { $0 != "\n" }.split(separator: " ")
+    guard fields.count > 8, let ticks = Double(fields[8]) else { return 0 }
+    return ticks / Double(sysconf(Int32(_SC_CLK_TCK))) * 1e9
+}

@@ -77,14 +77,14 @@ extension KernelTests {
         }
 
         /// No other call tells when the session began.
-        @Test func aLongCallFromBeforeTheSessionIsAmongTheSlowOnes() throws {
+        @Test(.tags(.timing)) func aLongCallFromBeforeTheSessionIsAmongTheSlowOnes() throws {
             let target = try Child("sleep", ["1.5"])
             let trace = try EventTraceRun<CallRow>("syscalls", ["*nanosleep", "--slower-than", "100", "-p", "\(target.pid)"])
             #expect(trace.rows.map(\.syscall) == ["clock_nanosleep"] && trace.rows.first?.latencyNs == nil && trace.rows.first?.beganBefore == true)
         }
 
         /// Calls are counted a few milliseconds before stacks are taken. The first return that has a stack is then still one of a call that is asked for.
-        @Test func stacksAreThoseOfCountedCallsBesideOthers() throws {
+        @Test(.tags(.timing)) func stacksAreThoseOfCountedCallsBesideOthers() throws {
             let program = try Program(
                 """
                 #define _GNU_SOURCE

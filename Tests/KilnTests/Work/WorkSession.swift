@@ -54,6 +54,9 @@ struct WorkSession {
     let waits, waitsByCommand: Stacks?
     /// Those of the first event by command, if there is one.
     let events: Stacks?
+    /// The same by interval.
+    let samples: SampleFile
+    let calls: [CommandCalls]
     private let showsIdle: Bool
 
     static let frequency = 4999
@@ -78,6 +81,8 @@ struct WorkSession {
         waits = stacks("stacks.off-cpu.folded")
         waitsByCommand = stacks("stacks.off-cpu.by-command.folded")
         events = record.samples.events?.first.flatMap { stacks($0.file.replacing(".folded", with: ".by-command.folded")) }
+        samples = try SampleFile(directory + "/s/samples.jsonl")
+        calls = try CommandCalls.read(directory + "/s/commands.jsonl")
         showsIdle = options.contains("--idle")
     }
 
@@ -92,6 +97,19 @@ struct WorkSession {
     /// Time between the first and the last send of replies, which no stack of the server has.
     static let betweenSends = "[between the sends of a reply]"
 
+    /// What the intervals have adds up to the stacks, and a sample whose call's latency is known is where such calls are.
+    private func expectIntervals(_ name: String, _ sourceLocation: SourceLocation) {
+        #expect(samples.sums(of: "on-cpu", byCommand: false) == merged.sums, "\(name)", sourceLocation: sourceLocation)
+        #expect(samples.sums(of: "on-cpu", byCommand: true) == byCommand.sums, "\(name)", sourceLocation: sourceLocation)
+        if let waits, let waitsByCommand {
+            let stacks = waitsByCommand.sums.filter { !$0.key.hasSuffix(Self.betweenSends) }
+            #expect(samples.sums(of: "off-cpu", byCommand: false) == waits.sums, "\(name)", sourceLocation: sourceLocation)
+            #expect(samples.sums(of: "off-cpu", byCommand: true) == stacks, "\(name)", sourceLocation: sourceLocation)
+        }
+        let astray = samples.samples.filter { $0.band != nil && !samples.hasCalls(for: $0, in: calls) }
+        #expect(astray.isEmpty, "\(name): \(astray.prefix(5))", sourceLocation: sourceLocation)
+    }
+
     /// Every sample, and every nanosecond, is in one place: what session.json has recorded and kept, the stacks, those by command, and the rows.
     func expectSums(_ name: String = "", sourceLocation: SourceLocation = #_sourceLocation) {
         let onCPU = record.samples.onCPU, kept = onCPU.kept ?? onCPU.recorded
@@ -102,6 +120,7 @@ struct WorkSession {
             let phases = [row.execSamples, row.readSamples, row.replySamples].compactMap { $0 }.reduce(0, +)
             #expect(phases == row.samples, "\(name): \(row)", sourceLocation: sourceLocation)
         }
+        expectIntervals(name, sourceLocation)
         #expect(record.lost["held_stacks_full"] == nil, "\(name): \(record.lost)", sourceLocation: sourceLocation)
         guard let off = record.samples.offCPU else { return }
         guard let waits, let waitsByCommand else {

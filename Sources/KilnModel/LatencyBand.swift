@@ -1,0 +1,29 @@
+import KilnBPF
+
+/// Neighbouring slots of the latency histogram, 8 of them: half a power of two. Stacks are told apart by the band of their call's `service`, not by its
+/// slot, so that there are few sums (`kiln_work.h`).
+public struct LatencyBand: Hashable, Sendable, Comparable {
+    /// From 0: slots 0 to 7.
+    public let number: Int
+
+    public static let slotsPerBand = Int(KILN_SLOTS_PER_BAND)
+    public static let count = Int(KILN_HISTOGRAM_SLOTS) / slotsPerBand + 1
+
+    /// As the kernel side writes it, counted from 1. Nil: the latency is not known.
+    public init?(kernel band: UInt8) {
+        guard band != UInt8(KILN_BAND_UNKNOWN) else { return nil }
+        number = Int(band) - 1
+    }
+
+    /// The band of a latency.
+    public init(of latency: Nanoseconds) { number = Int(kiln_band_of(latency.count)) - 1 }
+
+    /// The shortest latency in it.
+    public var lower: Nanoseconds { Nanoseconds(kiln_histogram_slot_lower(UInt32(number * Self.slotsPerBand))) }
+    /// The first latency beyond it; nil for the last band, which has all that are longer than the histogram's reach.
+    public var upper: Nanoseconds? {
+        number + 1 < Self.count ? Nanoseconds(kiln_histogram_slot_lower(UInt32((number + 1) * Self.slotsPerBand))) : nil
+    }
+
+    public static func < (one: LatencyBand, other: LatencyBand) -> Bool { one.number < other.number }
+}
