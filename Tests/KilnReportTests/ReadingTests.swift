@@ -120,7 +120,7 @@ struct ReadingTests {
     }
 
     static let tables = """
-        {"samples":1,"slots_per_band":8,"kinds":[{"kind":"on-cpu","unit":"samples","frequency_hz":99},{"kind":"off-cpu","unit":"nanoseconds"}],"dropped":3}
+        {"samples":1,"slots_per_band":8,"kinds":[{"kind":"on-cpu","unit":"samples","dropped":3},{"kind":"off-cpu","unit":"nanoseconds","dropped":0}]}
         {"frame":"main"}
         {"frame":"work"}
         {"caller":-1,"in":0}
@@ -138,7 +138,7 @@ struct ReadingTests {
         let samples = Self.tables + Self.interval(1, "[0,1,2,0,1],[1,1,5000]") + Self.interval(3, "[0,1,4]")
         let (session, trie) = try MemoryFiles(texts: ["session.json": emptyRecord, "commands.jsonl": row(1) + row(3), "samples.jsonl": samples]).report()
         let stacks = try #require(session.stacks)
-        #expect(session.missing.isEmpty && stacks.dropped == 3)
+        #expect(session.missing.isEmpty && stacks.kinds[0].dropped == 3 && stacks.kinds[0].frequency == 99)
         #expect(
             stacks.groups[0] == StackGroup(kind: 0, process: "redis-server", thread: nil, command: "GET", phase: "exec", verdict: nil, state: nil, band: 14))
         #expect(stacks.groups[1].band == 66)

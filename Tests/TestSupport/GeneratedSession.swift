@@ -54,7 +54,7 @@ public struct GeneratedSession: Sendable {
             intervals.append(sampled(second, time, bands, tree, &groups, &random))
         }
         try samples.write(
-            "{\"samples\":1,\"slots_per_band\":8,\"kinds\":[{\"kind\":\"on-cpu\",\"unit\":\"samples\",\"frequency_hz\":\(frequency)},{\"kind\":\"off-cpu\",\"unit\":\"nanoseconds\"}],\"dropped\":0}\n"
+            "{\"samples\":1,\"slots_per_band\":8,\"kinds\":[{\"kind\":\"on-cpu\",\"unit\":\"samples\",\"dropped\":0},{\"kind\":\"off-cpu\",\"unit\":\"nanoseconds\",\"dropped\":0}]}\n"
         )
         for frame in tree.frames { try samples.write("{\"frame\":\"\(frame)\"}\n") }
         for stack in tree.table { try samples.write("{\"caller\":\(stack.caller),\"in\":\(stack.frame)}\n") }

@@ -40,6 +40,7 @@ struct SessionData: Encodable {
     struct Kind: Encodable {
         var name, unit: String
         var frequency: Double?
+        var dropped: UInt64
     }
 
     /// The server, its process, or what was recorded.
@@ -59,13 +60,10 @@ struct SessionData: Encodable {
     /// False: stacks are those of the whole session.
     var stacksHaveTime: Bool
     var hasStacks: Bool
-    var dropped: UInt64
     var tables: [TableData]
 }
 
 extension SessionData {
-    static let slotsPerBand = StackHistory.slotsPerBand
-
     init(_ session: ReportSession, title: String, facts: [[String]], tables: [TableData]) {
         self.title = title
         self.facts = facts
@@ -82,7 +80,7 @@ extension SessionData {
                 name: command.name, calls: command.calls, errors: command.errors,
                 phases: Self.sorted(command.phases).map { PhaseData(name: $0, lowest: $1.lowest, highest: $1.highest, largest: $1.largest) })
         }
-        kinds = (session.stacks?.kinds ?? []).map { Kind(name: $0.name, unit: $0.unit, frequency: $0.frequency) }
+        kinds = (session.stacks?.kinds ?? []).map { Kind(name: $0.name, unit: $0.unit, frequency: $0.frequency, dropped: $0.dropped) }
         var table = [""], places = ["": 0]
         func word(_ text: String?) -> Int {
             guard let text else { return 0 }
@@ -101,7 +99,6 @@ extension SessionData {
         processes = Self.processes(session.stacks)
         hasStacks = session.stacks != nil
         stacksHaveTime = session.stacks?.haveTime ?? false
-        dropped = session.stacks?.dropped ?? 0
     }
 
     /// Of a host with hundreds of processes, the lightest have none.

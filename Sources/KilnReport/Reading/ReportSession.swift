@@ -48,7 +48,7 @@ public struct ReportSession: Sendable {
             missing.append("There is no commands.jsonl: commands have no heatmaps.")
         }
         if hasSamples {
-            var reader = StackReader(timeline: timeline, trie: trie)
+            var reader = StackReader(timeline: timeline, frequency: record.meanFrequency, trie: trie)
             trie = StackTrie()
             _ = try files.forEachLine(of: "samples.jsonl") { try reader.read(&$0) }
             trie = reader.trie
@@ -105,7 +105,7 @@ public struct ReportSession: Sendable {
         var history = FoldedHistory(trie: trie)
         let samples = record.samples
         var kinds: [(file: String, kind: StackHistory.Kind)] = [
-            (StackFiles.onCPU.folded, .init(name: "on-cpu", unit: "samples", frequency: Double(samples.onCPU.frequencyHz))),
+            (StackFiles.onCPU.folded, .init(name: "on-cpu", unit: "samples", frequency: record.meanFrequency)),
             (StackFiles.offCPU.folded, .init(name: "off-cpu", unit: "nanoseconds")),
         ]
         // A name from a file must not lead out of the directory.

@@ -60,7 +60,7 @@ public struct StackGroup: Hashable, Sendable {
 
 /// The stacks of a session over time.
 public struct StackHistory: Sendable {
-    public static let slotsPerBand = 8
+    public static let slotsPerBand = LatencyBand.slotsPerBand
 
     public struct Kind: Equatable, Sendable {
         /// `on-cpu`, `off-cpu` or the name of an event.
@@ -68,6 +68,8 @@ public struct StackHistory: Sendable {
         /// `samples`, `nanoseconds` or `events`.
         public var unit: String
         public var frequency: Double?
+        /// What had no room in the history, in the unit.
+        public var dropped: UInt64 = 0
     }
 
     public struct Entry: Equatable, Sendable {
@@ -80,8 +82,6 @@ public struct StackHistory: Sendable {
     public internal(set) var groups: [StackGroup] = []
     /// By group, in any order; a stack and tick may occur several times.
     public internal(set) var entries: [[Entry]] = []
-    /// Weight of samples and waits that had no room in the history.
-    public internal(set) var dropped: UInt64 = 0
     /// False: the stacks are those of the whole session, from folded stacks; ticks mean nothing.
     public internal(set) var haveTime = true
 
@@ -93,6 +93,8 @@ struct StackReader {
     private static let mostGroups = 1 << 20, mostEntries = 1 << 25
 
     let timeline: Timeline
+    /// Samples per second of CPU time.
+    let frequency: Double
     private(set) var history = StackHistory()
     var trie: StackTrie
     /// The file's tables: its frames in the trie, and its stacks as they stand there.
@@ -103,8 +105,9 @@ struct StackReader {
     private var isBegun = false
     private var entryCount = 0
 
-    init(timeline: Timeline, trie: StackTrie) {
+    init(timeline: Timeline, frequency: Double, trie: StackTrie) {
         self.timeline = timeline
+        self.frequency = frequency
         self.trie = trie
     }
 
@@ -136,7 +139,6 @@ struct StackReader {
                     throw JSONScanner.Damage(reason: "its bands are not known to this version")
                 }
             case "kinds": try scanner.array { try self.kind(&$0) }
-            case "dropped": history.dropped = try scanner.unsigned()
             default: try scanner.skip()
             }
         }
@@ -157,11 +159,12 @@ struct StackReader {
             switch key {
             case "kind": kind.name = shown(try scanner.string())
             case "unit": kind.unit = shown(try scanner.string())
-            case "frequency_hz": kind.frequency = scanner.takeNull() ? nil : try scanner.number()
+            case "dropped": kind.dropped = try scanner.unsigned()
             default: try scanner.skip()
             }
         }
         guard history.kinds.count < 1_000 else { throw JSONScanner.Damage(reason: "there are more than 1,000 kinds") }
+        if kind.unit == "samples", frequency > 0 { kind.frequency = frequency }
         kindByName[kind.name] = history.kinds.count
         history.kinds.append(kind)
     }

@@ -58,7 +58,9 @@ async function begin() {
       missing.push(session.rows > 1 ? `A column of the heatmaps is ${session.data.ticks.intervalsPerTick} s.`
         : `A column of the heatmaps is up to ${session.data.ticks.intervalsPerTick} intervals: the session has more than can be drawn.`);
     }
-    if (session.data.dropped > 0) missing.push(`${grouped(session.data.dropped)} samples and waits had no room in the history of stacks, and are not in selections.`);
+    for (const { name, dropped } of session.data.kinds) {
+      if (dropped > 0) missing.push(`${weightText(session, name, dropped, true)} (${name}) had no room in the history of stacks, and are in no selection.`);
+    }
     for (const sentence of missing) body.append(make("p", { class: "report-missing" }, session.letter ? `${session.letter}: ${sentence}` : sentence));
   }
   if (data.comparison) {
