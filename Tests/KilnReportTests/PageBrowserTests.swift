@@ -67,9 +67,9 @@ struct PageBrowserTests {
     }
 
     func words() throws -> String { try browser.value("document.querySelector('.report-words').textContent") }
-    func labels() throws -> [String] {
-        try browser.value("[...document.querySelectorAll('.labels text')].map((text) => text.textContent).join(' ')").split(separator: " ").map(String.init)
-    }
+    /// The names that the flamegraph shows, once it is painted.
+    func labels() throws -> [String] { try browser.flamegraphLabels() }
+
     func fragment() throws -> String { try browser.value("location.hash") }
     func push(_ selector: String) throws {
         let place = try browser.value(
@@ -355,7 +355,7 @@ struct PageBrowserTests {
     @Test func recordedProcessesHaveHeatmapsOfTheirSamples() throws {
         let record = emptyRecord.replacing("\"socket\"", with: "\"none\"")
         var samples =
-            "{\"samples\":1,\"slots_per_band\":8,\"kinds\":[{\"kind\":\"on-cpu\",\"unit\":\"samples\",\"frequency_hz\":99}]}\n{\"frame\":\"main\"}\n{\"frame\":\"burst\"}\n"
+            "{\"samples\":1,\"slots_per_band\":8,\"kinds\":[{\"kind\":\"on-cpu\",\"unit\":\"samples\"}]}\n{\"frame\":\"main\"}\n{\"frame\":\"burst\"}\n"
         samples += "{\"caller\":-1,\"in\":0}\n{\"caller\":0,\"in\":1}\n{\"group\":{\"kind\":\"on-cpu\",\"process\":\"burn\"}}\n"
         for place in 1...200 {
             let fraction = place * 50 % 1000

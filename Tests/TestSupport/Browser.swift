@@ -108,6 +108,16 @@ public final class Browser {
         }
     }
 
+    /// The words of the names in a page's flamegraph, once it is painted.
+    public func flamegraphLabels() throws -> [String] {
+        try value(
+            """
+            new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(() =>
+              done([...document.querySelectorAll('.labels text')].map((text) => text.textContent).join(' ')))))
+            """
+        ).split(separator: " ").map(String.init)
+    }
+
     public func move(x: Double, y: Double) throws {
         _ = try call("Input.dispatchMouseEvent", ["type": "mouseMoved", "x": x, "y": y])
     }

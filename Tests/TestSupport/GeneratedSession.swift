@@ -244,7 +244,7 @@ public struct GeneratedSession: Sendable {
             var fields = "\"kind\":\"\(kind)\",\"process\":\"redis-server\",\"command\":\"\(command)\""
             if session.hasThreads { fields += ",\"thread\":\"io_thd_\(Int.random(in: 1...2, using: &random))\"" }
             if let phase { fields += ",\"phase\":\"\(phase)\"" }
-            if let band { fields += ",\"band\":[\(GeneratedSession.lower(8 * band)),\(band >= 66 ? "null" : "\(GeneratedSession.lower(8 * band + 8))")]" }
+            if let band { fields += ",\"band_ns\":[\(GeneratedSession.lower(8 * band)),\(band >= 66 ? "null" : "\(GeneratedSession.lower(8 * band + 8))")]" }
             if let state { fields += ",\"state\":\"\(state)\"" }
             if let number = numbers[fields] { return number }
             numbers[fields] = lines.count
