@@ -60,5 +60,5 @@ load=$!
 load="$load $!"
 
 rm -rf demo
-$sudo "$kiln" redis --pid "$server" --duration 10 --output demo
+$sudo "$kiln" redis --pid "$server" --duration 10 --interval 0.25 --output demo
 echo "open demo/report.html in a browser"
