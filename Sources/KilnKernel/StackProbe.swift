@@ -203,10 +203,10 @@ public struct StackProbe: ~Copyable {
         return ring.table.settled()
     }
 
-    /// Adds what the weights have grown by to the present interval of the history, and ends it. `interval`: wall-clock time of its end, RFC 3339, and its
-    /// length; nil: the session has ended, and what is left belongs to its last interval.
+    /// Adds the growth of all weights to the present interval of the history, and ends the interval.
     ///
-    /// Waits that have not ended, and stacks whose call has not been answered, are a part of the last interval.
+    /// - Parameter interval: The wall-clock time of the interval's end (RFC 3339) and its length. Nil after the session has ended: the last interval gets the
+    ///   growth since its end, waits that have not ended, and stacks whose call has not been answered.
     public func closeInterval(_ interval: (time: String, length: Nanoseconds)?) throws(KernelError) {
         let (sums, times) = try readSums(open: interval == nil)
         ring.note(sums, times)

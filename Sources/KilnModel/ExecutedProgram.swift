@@ -20,7 +20,7 @@ public struct ExecutedProgram: Sendable {
     /// The captured arguments; the last one may be cut. For a script, the arguments of its interpreter.
     public var arguments: [[UInt8]] = []
     public var lastArgumentIsCut = false
-    /// Some arguments could not be read. BPF programs can't read pages that the process has never touched; a failed call's arguments may lie in such pages.
+    /// Some arguments could not be read. BPF programs can't read pages that the process has never touched, and a failed call may pass arguments in such pages.
     public var argumentsAreUnreadable = false
     /// The number of all arguments; nil: more than `arguments`, and how many is not known.
     public var argumentCount: Int?

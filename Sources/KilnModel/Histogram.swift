@@ -116,7 +116,7 @@ public struct Histogram: Equatable, Sendable {
         return nil
     }
 
-    /// The slot that counts a latency; `slotCount` for what is too long for the others.
+    /// The slot that counts a latency. The overflow slot, which counts latencies beyond the histogram's reach, is `slotCount`.
     public static func slot(of latency: Nanoseconds) -> Int { Int(kiln_histogram_slot(latency.count)) }
 
     /// The lower edge (included) and the upper edge (excluded) of a slot. The range of the overflow slot is empty, at the limit.

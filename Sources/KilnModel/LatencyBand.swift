@@ -1,7 +1,7 @@
 import KilnBPF
 
-/// Neighbouring slots of the latency histogram, 8 of them: half a power of two. Stacks are told apart by the band of their call's `service`, not by its
-/// slot, so that there are few sums (`kiln_work.h`).
+/// Eight neighbouring slots of the latency histogram: half a power of two. The kernel keeps a sum for each stack and band of its call's `service`; a sum for
+/// each slot would need eight times the room (`kiln_work.h`).
 public struct LatencyBand: Hashable, Sendable, Comparable {
     /// From 0: slots 0 to 7.
     public let number: Int

@@ -10,7 +10,7 @@ public struct NamedStack: Equatable, Sendable {
     /// The outermost first, with `;` between them.
     public var frames: String
     public var weight: UInt64
-    /// Its key in the stack table; nil for what is no stack.
+    /// The stack's key in the stack table. Nil: kiln made the entry (`sendBlocked`), no stack was taken.
     public var key: StackTable.Key?
 
     public init(process: Int, root: String, work: Work, state: WaitState? = nil, frames: String, weight: UInt64, key: StackTable.Key? = nil) {

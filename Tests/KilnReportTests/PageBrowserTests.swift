@@ -349,20 +349,77 @@ struct PageBrowserTests {
         #expect(try words().contains("10 samples"))
         try push(".report-name")
         try browser.wait(for: "document.querySelector('.report-words').textContent.includes(' 7 samples')")
+        // A file of samples that has none is as good as no file.
+        for (samples, folded, missing, empty) in [
+            ("", "", "", "This session has no stacks."), ("", folded, "samples.jsonl has no samples: the flamegraph is that of the whole session", ""),
+            ("{\"samples\":1,\"slots_per_band\":8,\"kinds\":[]}\n", "", "", "This session has no stacks."),
+        ] {
+            try show(
+                try page(
+                    of: MemoryFiles(texts: [
+                        "session.json": emptyRecord, "commands.jsonl": row(1), "samples.jsonl": samples, "stacks.by-command.folded": folded,
+                    ])))
+            let said = try browser.value("[...document.querySelectorAll('.report-missing')].filter((one) => !one.hidden).map((one) => one.textContent).join()")
+            #expect(missing.isEmpty ? said.isEmpty : said.hasPrefix(missing), "\(said)")
+            let place = try browser.value("[...document.querySelectorAll('.report-empty')].filter((one) => !one.hidden).map((one) => one.textContent).join()")
+            #expect(place == empty)
+        }
+        expectNoComplaints()
+    }
+
+    /// A link from another session.
+    @Test func aLinkToWhatIsNotThereSaysSo() throws {
+        let notice = "[...document.querySelectorAll('.report-missing')].filter((one) => !one.hidden).map((one) => one.textContent).join()"
+        try open(fragment: "#command=NONE&thread=x&state=sleeping&work=exec")
+        let said = try browser.value(notice)
+        #expect(said.contains("a command that this session does not have: NONE") && said.contains("thread x") && !said.contains("sleeping"), "\(said)")
+        #expect(try words().hasPrefix("all work, the whole session"))
+        try open(fragment: "#command=EVAL")
+        #expect(try browser.value(notice).isEmpty && words().hasPrefix("EVAL"))
+        expectNoComplaints()
+    }
+
+    /// Time in which nothing happened is time, too.
+    @Test func silentTimeCounts() throws {
+        let record = emptyRecord.replacing("\"duration_s\":10", with: "\"duration_s\":40")
+        try show(try page(of: MemoryFiles(texts: ["session.json": record, "commands.jsonl": [1, 2, 20, 30].map { row($0) }.joined()])))
+        #expect(try browser.value("kilnReport.sumOf({}).then((sum) => sum.seconds)") == "40")
+        let range = "from: Date.parse('2026-11-30T12:00:01Z'), to: Date.parse('2026-11-30T12:00:20Z')"
+        #expect(try browser.value("kilnReport.sumOf({ \(range) }).then((sum) => [sum.seconds, sum.calls].join())") == "19,2")
+        expectNoComplaints()
+    }
+
+    @Test func timesBeyondMidnightHaveTheirDay() throws {
+        let night = row(1).replacing("2026-11-30T12:00:01", with: "2026-11-30T23:59:59"), morning = row(1).replacing("2026-11-30T12", with: "2026-12-01T00")
+        try show(try page(of: MemoryFiles(texts: ["session.json": emptyRecord, "commands.jsonl": night + morning])))
+        #expect(try browser.value("document.querySelector('.report-times').textContent").contains("12-01 00:00:0"))
+        try show(try page(of: MemoryFiles(texts: ["session.json": emptyRecord, "commands.jsonl": row(1) + row(2)])))
+        #expect(try !browser.value("document.querySelector('.report-times').textContent").contains("-"))
+        expectNoComplaints()
+    }
+
+    /// Merged intervals add up beyond 32 bits.
+    @Test func largeCountsStayWhole() throws {
+        let rows = (1...1_001).map { row($0, slots: "[1024,1088,4000000000]") }.joined()
+        try show(try page(of: MemoryFiles(texts: ["session.json": emptyRecord, "commands.jsonl": rows], pieceLength: 1 << 16)))
+        #expect(try browser.value("kilnReport.cellsOf('GET', 'service').then((cells) => cells[0].join())") == "0,112,8000000000")
+        expectNoComplaints()
+    }
+
+    /// Numbers of several units in one column sort as numbers, not as their texts.
+    @Test func numbersWithUnitsSortAsNumbers() throws {
+        let processes = [999, 1000, 20].map { "{\"pid\":\($0),\"comm\":\"worker\",\"samples\":\($0 + 1)}" }.joined(separator: ",")
+        let record = emptyRecord.replacing("\"kernel_truncated\":0", with: "\"kernel_truncated\":0,\"processes\":[\(processes)]")
+        try show(try page(of: MemoryFiles(texts: ["session.json": record])))
+        let card = "[...document.querySelectorAll('.report-card')].find((card) => card.textContent.startsWith('Processes'))"
+        _ = try browser.value("\(card).querySelectorAll('.report-sort')[1].click()")
+        #expect(try browser.value("[...\(card).querySelectorAll('tbody tr')].map((row) => row.children[1].textContent).join()") == "1000,999,20")
         expectNoComplaints()
     }
 
     @Test func recordedProcessesHaveHeatmapsOfTheirSamples() throws {
         let record = emptyRecord.replacing("\"socket\"", with: "\"none\"")
-        var samples =
-            "{\"samples\":1,\"slots_per_band\":8,\"kinds\":[{\"kind\":\"on-cpu\",\"unit\":\"samples\"}]}\n{\"frame\":\"main\"}\n{\"frame\":\"burst\"}\n"
-        samples += "{\"caller\":-1,\"in\":0}\n{\"caller\":0,\"in\":1}\n{\"group\":{\"kind\":\"on-cpu\",\"process\":\"burn\"}}\n"
-        for place in 1...200 {
-            let fraction = place * 50 % 1000
-            let time = "2026-11-30T12:00:0\(place / 20).\(fraction == 0 ? "000" : fraction < 100 ? "0\(fraction)" : "\(fraction)")Z"
-            samples +=
-                "{\"time\":\"\(time.replacing("12:00:010", with: "12:00:10"))\",\"interval_s\":0.05,\"samples\":[[0,0,1\(place % 20 == 7 ? ",1,30" : "")]]}\n"
-        }
+        let samples = recordedSamples(intervals: 200, of: 50) { (1, $0 % 20 == 7 ? 30 : 0) }
         try show(try page(of: MemoryFiles(texts: ["session.json": record, "samples.jsonl": samples], pieceLength: 4_096)))
         #expect(try browser.value("document.querySelectorAll('.report-map').length") == "1")
         #expect(try labels().contains("burst"))

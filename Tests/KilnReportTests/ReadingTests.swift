@@ -164,14 +164,7 @@ struct ReadingTests {
     /// `kiln record`: columns of a second, with a row for each fraction.
     @Test func shortIntervalsWithoutCommandsAreFractionsOfASecond() throws {
         let record = emptyRecord.replacing("\"socket\"", with: "\"none\"")
-        var samples =
-            "{\"samples\":1,\"slots_per_band\":8,\"kinds\":[{\"kind\":\"on-cpu\",\"unit\":\"samples\"}]}\n{\"frame\":\"main\"}\n{\"caller\":-1,\"in\":0}\n"
-        samples += "{\"group\":{\"kind\":\"on-cpu\",\"process\":\"burn\"}}\n"
-        for place in 1...30 {
-            let fraction = place * 100 % 1000
-            samples +=
-                "{\"time\":\"2026-11-30T12:00:0\(place / 10).\(fraction == 0 ? "000" : "\(fraction)")Z\",\"interval_s\":0.1,\"samples\":[[0,0,\(place)]]}\n"
-        }
+        let samples = recordedSamples(intervals: 30, of: 100) { ($0, 0) }
         let session = try MemoryFiles(texts: ["session.json": record, "samples.jsonl": samples]).report().session
         #expect(session.timeline.rows == 10 && session.timeline.ticks.count == 30)
         #expect(session.stacks?.entries[0].map { Int($0.tick) } == Array(0..<30))

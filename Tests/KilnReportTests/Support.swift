@@ -67,6 +67,23 @@ func row(_ second: Int, _ command: String = "GET", phase: String = "service", ca
     """
 }
 
+/// samples.jsonl of `kiln record`: in each interval samples of `main`, and of `burst` in the frames above it where there are any.
+///
+/// - Parameters:
+///   - length: Of an interval, in milliseconds; the first one ends that long after 12:00:00.
+///   - samples: By the interval's number, from 1: of `main` and of `burst`.
+func recordedSamples(intervals: Int, of length: Int, _ samples: (Int) -> (main: Int, burst: Int)) -> String {
+    var text = "{\"samples\":1,\"slots_per_band\":8,\"kinds\":[{\"kind\":\"on-cpu\",\"unit\":\"samples\"}]}\n{\"frame\":\"main\"}\n{\"frame\":\"burst\"}\n"
+    text += "{\"caller\":-1,\"in\":0}\n{\"caller\":0,\"in\":1}\n{\"group\":{\"kind\":\"on-cpu\",\"process\":\"burn\"}}\n"
+    for place in 1...intervals {
+        let end = place * length, (main, burst) = samples(place)
+        func padded(_ number: Int, _ digits: Int) -> String { String(String(1_000 + number).suffix(digits)) }
+        let time = "2026-11-30T12:00:\(padded(end / 1_000, 2)).\(padded(end % 1_000, 3))Z"
+        text += "{\"time\":\"\(time)\",\"interval_s\":\(Double(length) / 1_000),\"samples\":[[0,0,\(main)\(burst > 0 ? ",1,\(burst)" : "")]]}\n"
+    }
+    return text
+}
+
 /// A second implementation of what a page's script reads, from the page's bytes.
 struct PageReader {
     let html: String

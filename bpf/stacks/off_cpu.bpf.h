@@ -53,7 +53,8 @@ static __always_inline __u16 wait_label(struct task_struct *task, __u32 state, u
 	return state == KILN_WAIT_SLEEPING && (task_state & TASK_NOLOAD || kiln_is_multiplexer(regs->orig_ax)) ? KILN_LABEL_IDLE : 0;
 }
 
-static __always_inline bool add_to_waits(const struct kiln_stack_key *key, const struct kiln_wait_times *times)
+/* Add times to the sum of a key. False: there is no room. */
+static __always_inline bool add_wait_times(const struct kiln_stack_key *key, const struct kiln_wait_times *times)
 {
 	struct kiln_wait_times *sum = bpf_map_lookup_elem(&wait_times, key);
 	__u32 i;
@@ -80,25 +81,18 @@ static __always_inline bool add_to_waits(const struct kiln_stack_key *key, const
 	return true;
 }
 
-/* Add times to the sum of a key, as add_weight() does. False: lost, and counted as that. */
-static __always_inline bool add_wait_times(const struct kiln_stack_key *key, const struct kiln_wait_times *times)
-{
-	struct kiln_stack_key same;
-
-	if (add_to_waits(key, times))
-		return true;
-	if (key->band) {
-		same = without_band(key);
-		if (add_to_waits(&same, times))
-			return true;
-	}
-	lose(KILN_LOST_STACKS_MAP_FULL, 1);
-	return false;
-}
-
-static bool add_settled(const struct kiln_stack_key *key, const struct kiln_wait_times *times)
+static __always_inline bool add_sum(const struct kiln_stack_key *key, const struct kiln_wait_times *times)
 {
 	return key->kind == KILN_STACK_OFF_CPU ? add_wait_times(key, times) : add_weight(key, times->ns[0]);
+}
+
+/* Where there is no room for a band, the weight joins the sum of the same stack without one. */
+static bool add_settled(const struct kiln_stack_key *key, const struct kiln_wait_times *times)
+{
+	struct kiln_stack_key unbanded = *key;
+
+	unbanded.band = KILN_BAND_UNKNOWN;
+	return add_sum(key, times) || (key->band && add_sum(&unbanded, times)) || lost_without_room();
 }
 
 /* Send the frames of a stack that is new: that has no row without a label. False: lost, and counted as that. `context`: of the switch; NULL: the
@@ -111,7 +105,7 @@ static __always_inline bool know_stack(struct kiln_stack *stack, const struct un
 		return true;
 	if (context && stack->kernel_depth <= KILN_KERNEL_DEPTH) /* they may have been known */
 		bpf_get_stack(context, stack->frames, stack->kernel_depth * sizeof stack->frames[0], 0);
-	return send_frames(stack, u) && add_wait_times(&stack->key, &none);
+	return send_frames(stack, u) && (add_wait_times(&stack->key, &none) || lost_without_room());
 }
 
 /* Where the stack of a wait belongs: its process and what the thread does. NULL: not to this session. */

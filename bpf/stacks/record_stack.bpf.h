@@ -143,7 +143,8 @@ static __always_inline bool send_frames(struct kiln_stack *stack, const struct u
 	return false;
 }
 
-static __always_inline bool add_to_sum(const struct kiln_stack_key *key, __u64 weight)
+/* Add to the sum of a key. False: there is no room. */
+static __always_inline bool add_weight(const struct kiln_stack_key *key, __u64 weight)
 {
 	__u64 *sum = bpf_map_lookup_elem(&stack_weights, key);
 
@@ -158,27 +159,8 @@ static __always_inline bool add_to_sum(const struct kiln_stack_key *key, __u64 w
 	return true;
 }
 
-/* The key without its call's latency. */
-static __always_inline struct kiln_stack_key without_band(const struct kiln_stack_key *key)
+static __always_inline bool lost_without_room(void)
 {
-	struct kiln_stack_key same = *key;
-
-	same.band = KILN_BAND_UNKNOWN;
-	return same;
-}
-
-/* Add to the sum of a key; where there is no room for its band, to that of the same stack without one. False: lost, and counted as that. */
-static __always_inline bool add_weight(const struct kiln_stack_key *key, __u64 weight)
-{
-	struct kiln_stack_key same;
-
-	if (add_to_sum(key, weight))
-		return true;
-	if (key->band) {
-		same = without_band(key);
-		if (add_to_sum(&same, weight))
-			return true;
-	}
 	lose(KILN_LOST_STACKS_MAP_FULL, 1);
 	return false;
 }
@@ -186,7 +168,8 @@ static __always_inline bool add_weight(const struct kiln_stack_key *key, __u64 w
 /* Send the frames of a stack that is new: that has no sum without a label. False: lost, and counted as that. */
 static __always_inline bool know_frames(struct kiln_stack *stack, const struct unwinding *u)
 {
-	return bpf_map_lookup_elem(&stack_weights, &stack->key) || (send_frames(stack, u) && add_weight(&stack->key, 0));
+	return bpf_map_lookup_elem(&stack_weights, &stack->key) ||
+		(send_frames(stack, u) && (add_weight(&stack->key, 0) || lost_without_room()));
 }
 
 static __always_inline __u32 stats_row(const struct kiln_stack *stack)

@@ -46,6 +46,8 @@ struct SessionData: Encodable {
     /// The server, its process, or what was recorded.
     var title: String
     var started: String
+    /// The length of the session.
+    var seconds: Double
     var facts: [[String]]
     var missing: [String]
     var ticks: Ticks
@@ -69,6 +71,7 @@ extension SessionData {
         self.facts = facts
         self.tables = tables
         started = shown(session.record.started)
+        seconds = session.record.durationS
         missing = session.missing
         let timeline = session.timeline
         let start = timeline.ticks.first?.start ?? WallClock.seconds(session.record.started) ?? 0
@@ -145,13 +148,24 @@ struct TableData: Encodable {
         case none
         case text(String)
         case number(Double)
+        /// A number that sorts, and the text that stands for it: the column has numbers of several units.
+        case measured(Double, String)
 
         func encode(to encoder: any Encoder) throws {
-            var container = encoder.singleValueContainer()
             switch self {
-            case .none: try container.encodeNil()
-            case .text(let text): try container.encode(shown(text))
-            case .number(let number): if number.isFinite { try container.encode(number) } else { try container.encodeNil() }
+            case .none:
+                var container = encoder.singleValueContainer()
+                try container.encodeNil()
+            case .text(let text):
+                var container = encoder.singleValueContainer()
+                try container.encode(shown(text))
+            case .measured(let number, let text):
+                var pair = encoder.unkeyedContainer()
+                try pair.encode(number)
+                try pair.encode(shown(text))
+            case .number(let number):
+                var container = encoder.singleValueContainer()
+                if number.isFinite { try container.encode(number) } else { try container.encodeNil() }
             }
         }
     }

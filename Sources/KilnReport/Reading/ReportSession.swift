@@ -47,20 +47,24 @@ public struct ReportSession: Sendable {
         if !hasCommands, record.hook != "none" {
             missing.append("There is no commands.jsonl: commands have no heatmaps.")
         }
+        var stacks: StackHistory?
         if hasSamples {
             var reader = StackReader(timeline: timeline, frequency: record.meanFrequency, trie: trie)
             trie = StackTrie()
             _ = try files.forEachLine(of: "samples.jsonl") { try reader.read(&$0) }
             trie = reader.trie
-            stacks = reader.history
-        } else {
-            stacks = try Self.folded(files, record, &trie)
-            missing.append(
-                stacks == nil
-                    ? "There is no samples.jsonl: a selection has no flamegraph."
-                    : "There is no samples.jsonl, which sessions of this version have: the flamegraph is that of the whole session, whatever time and latency are selected."
-            )
+            if !reader.history.isEmpty { stacks = reader.history }
         }
+        if stacks == nil {
+            stacks = try Self.folded(files, record, &trie)
+            let reason = hasSamples ? "samples.jsonl has no samples" : "There is no samples.jsonl, which sessions of this version have"
+            if stacks != nil {
+                missing.append("\(reason): the flamegraph is that of the whole session, whatever time and latency are selected.")
+            } else if !hasSamples {
+                missing.append("\(reason): a selection has no flamegraph.")
+            }
+        }
+        self.stacks = stacks
         self.missing = missing
     }
 

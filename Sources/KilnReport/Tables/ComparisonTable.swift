@@ -15,8 +15,8 @@ extension ComparisonData {
             ],
             rows: comparison.moved.map { row in
                 [
-                    .text(row.command), .text(row.what), .text(Self.text(row.first, row)), .text(Self.text(row.second, row)),
-                    row.first == 0 ? .text("new") : .number(row.change), .number(row.noise),
+                    .text(row.command), .text(row.what), .measured(row.first, Self.text(row.first, row)), .measured(row.second, Self.text(row.second, row)),
+                    row.first == 0 ? .measured(.greatestFiniteMagnitude, "new") : .number(row.change), .number(row.noise),
                 ]
             })
         var remarks: [String] = []

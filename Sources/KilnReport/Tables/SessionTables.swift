@@ -273,11 +273,15 @@ struct SessionTables {
             })
     }
 
+    private static let mostProcesses = 1_000
+
     private var processes: TableData? {
-        Self.table(
+        let processes = record.samples.onCPU.processes ?? []
+        return Self.table(
             "Processes", "A process from one exec to the next.",
             [Self.text("process", "The process's name."), Self.count("pid", "Its number."), Self.count("samples", "On-CPU samples of it.")],
-            (record.samples.onCPU.processes ?? []).prefix(1_000).map { [.text($0.comm), .text("\($0.pid)"), .count($0.samples)] })
+            processes.prefix(Self.mostProcesses).map { [.text($0.comm), .measured(Double($0.pid), "\($0.pid)"), .count($0.samples)] },
+            notes: processes.count > Self.mostProcesses ? ["\(processes.count - Self.mostProcesses) more processes are in session.json."] : [])
     }
 
     private var ends: TableData? {
@@ -289,7 +293,8 @@ struct SessionTables {
         return Self.table(
             "Ends of stacks", Glossary.meaning("unwind termination"),
             [
-                Self.text("stacks", "Of what."), Self.text("end", Glossary.meaning("unwind termination")), Self.count("stacks", "Recorded stacks that end so."),
+                Self.text("kind", "What the stacks were taken of."), Self.text("end", Glossary.meaning("unwind termination")),
+                Self.count("stacks", "Recorded stacks that end so."),
                 Self.text("meaning", "Why unwinding ended there."),
             ],
             counts.sorted { ($0.0, $1.2, $0.1) < ($1.0, $0.2, $1.1) }.map { [.text($0), .text($1), .count($2), .text(meanings[$1] ?? "")] })

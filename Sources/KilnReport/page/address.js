@@ -54,8 +54,12 @@ function readAddress(text, sessions, standards) {
   const known = (selection) => {
     const { commands, groups } = sessions[selection.session];
     if (selection.command !== null && !commands.some(({ name }) => name === selection.command) && !groups.some(({ command }) => command === selection.command)) {
-      missing.push(`This session has no command ${selection.command}.`);
+      missing.push(`The link names a command that this session does not have: ${selection.command}.`);
       selection.command = null;
+    }
+    if (selection.process !== null && !groups.some(({ process }) => process === selection.process)) {
+      missing.push(`The link names a process that this session does not have: ${selection.process}.`);
+      selection.process = null;
     }
     return selection;
   };
@@ -68,6 +72,11 @@ function readAddress(text, sessions, standards) {
     selected.filters[name] = !fields.has(name) ? standards.filters[name] : fields.get(name) === "" ? null : fields.get(name);
   }
   const kinds = sessions.flatMap((session) => [...session.kinds.keys()]);
-  if (!kinds.includes(selected.filters.kind)) selected.filters.kind = standards.filters.kind;
+  for (const name in selected.filters) {
+    const value = selected.filters[name];
+    if (value === standards.filters[name] || (name === "kind" ? kinds.includes(value) : sessions.some(({ groups }) => groups.some((group) => group[name] === value)))) continue;
+    missing.push(`The link names stacks that this session does not have: ${name} ${value ?? "of any kind"}.`);
+    selected.filters[name] = standards.filters[name];
+  }
   return { flame, missing };
 }

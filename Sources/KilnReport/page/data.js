@@ -74,7 +74,7 @@ function cellsOf(session, command, phase) {
   return session.cells.get(key);
 }
 async function readCells(session, { lowest, highest, largest }, key) {
-  const numbers = new Numbers(await readBlock(key)), counts = new Uint32Array((highest - lowest + 1) * session.ticks);
+  const numbers = new Numbers(await readBlock(key)), counts = new Float64Array((highest - lowest + 1) * session.ticks);
   for (let at = 0; at < counts.length; at++) counts[at] = numbers.next();
   return { lowest, highest, largest, counts };
 }

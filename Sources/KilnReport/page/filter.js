@@ -83,11 +83,17 @@ async function callsIn(session, selection) {
   }
   return calls;
 }
+// The time of the selection, with times in which nothing happened: these have no ticks.
 function secondsIn(session, selection) {
-  const chosen = ticksIn(session, selection);
-  let seconds = 0;
-  for (let tick = 0; tick < session.ticks; tick++) if (chosen[tick] === 1) seconds += (session.tickEnd[tick] - session.tickStart[tick]) / 1000;
-  return seconds;
+  if (selection.from === null && selection.to === null && selection.below == null) return session.data.seconds;
+  if (selection.below != null) {
+    const chosen = ticksIn(session, selection);
+    let seconds = 0;
+    for (let tick = 0; tick < session.ticks; tick++) if (chosen[tick] === 1) seconds += (session.tickEnd[tick] - session.tickStart[tick]) / 1000;
+    return seconds;
+  }
+  const from = Math.max(selection.from ?? session.start, session.start), to = Math.min(selection.to ?? session.end, session.end);
+  return Math.max(0, to - from) / 1000;
 }
 
 // In which ticks and bands of each command, or other work, stacks with a frame that matches occur: by command a set of

@@ -12,7 +12,10 @@ function flamegraph(page) {
     get stacks() { return stacks; },
     begin(read) {
       stacks = read;
-      if (!stacks) return;
+      if (!stacks) {
+        empty.textContent = "This session has no stacks.";
+        return;
+      }
       svg = flamegraphSkeleton(document, stacks.names);
       place.append(svg);
     },

@@ -32,7 +32,7 @@ async function latencyGrid({ session, panel, range }, show) {
   const { lowest, highest } = range(show), columns = session.ticks;
   let { counts } = cells;
   if (lowest < cells.lowest || highest > cells.highest) {
-    counts = new Uint32Array((highest - lowest + 1) * columns);
+    counts = new Float64Array((highest - lowest + 1) * columns);
     counts.set(cells.counts, (cells.lowest - lowest) * columns);
   }
   return withPercentiles({ rows: highest - lowest + 1, columns, counts, most: cells.largest, lowest });

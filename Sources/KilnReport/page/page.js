@@ -26,6 +26,7 @@ async function begin() {
   const data = await readJSON("page");
   const sessions = data.sessions.map((session, index) => sessionOf(session, index, data.sessions.length > 1 ? "AB"[index] : ""));
   const page = { sessions, flameAddress: "" };
+  showsDays = sessions.some(({ start, end }) => moment(start).slice(0, 10) !== moment(end).slice(0, 10));
   const phases = [...new Set(sessions.flatMap((session) => session.commands.flatMap((command) => command.phases.map((phase) => phase.name))))];
   const shows = ["service", "queue", "exec", "reply", "total", "wait"].filter((name) => phases.includes(name));
   shows.push(...phases.filter((name) => !shows.includes(name)));
@@ -394,11 +395,15 @@ async function begin() {
       // A page inside a sandbox may have no address of its own; it works without one.
     }
   };
+  // Before the words of the selection.
+  const notice = make("p", { class: "report-missing", role: "alert", hidden: "" });
+  words.before(notice);
   const restore = () => {
     const { flame, missing } = readAddress(location.hash, sessions, standards);
     page.flameAddress = flame;
     if (!shows.includes(selected.show) && shows.length > 0) selected.show = standards.show;
-    if (missing.length > 0) tell(missing.join(" "));
+    notice.textContent = missing.join(" ");
+    notice.hidden = missing.length === 0;
   };
   window.addEventListener("hashchange", () => {
     const before = JSON.stringify(selected);

@@ -4,8 +4,10 @@ const cellTexts = {
   count: grouped, ns: duration, share: percent, rate: perSecond, bytes,
   change: (share) => (share > 0 ? "+" : "") + percent(share),
 };
+// A pair is a number, by which the column sorts, and the text that stands for it.
 function cellText(value, kind) {
   if (value === null) return "";
+  if (Array.isArray(value)) return value[1];
   return typeof value === "number" ? (cellTexts[kind] ?? grouped)(value) : value;
 }
 
@@ -38,7 +40,8 @@ function sortableTable(data, most = 20) {
   // What is not known is less than everything.
   const compare = (a, b) => {
     if (a === null || b === null) return (a === null ? 0 : 1) - (b === null ? 0 : 1);
-    if (typeof a === "number" && typeof b === "number") return a - b;
+    const [one, other] = [a, b].map((value) => (Array.isArray(value) ? value[0] : value));
+    if (typeof one === "number" && typeof other === "number") return one - other;
     return String(a) < String(b) ? -1 : String(a) > String(b) ? 1 : 0;
   };
   const more = make("button", { type: "button", class: "report-button report-more" });
@@ -80,7 +83,7 @@ function tableOfMap(map, view) {
   const columns = [text("from", "text", "When the column begins, UTC."), text("to", "text", "When it ends.")];
   if (command) columns.push(text("calls", "count", "Requests that were read."), text("errors", "count", "Error replies."));
   if (isLatency) columns.push(text(`${view.show} p50`, "ns", "The median."), text("p99", "ns", "The 99th percentile."), text("slots", "text", "Calls by latency: the lower edge of each slot, and how many."));
-  if (grid?.isWork) columns.push(text("weight", "text", "Of its stacks."));
+  if (grid?.isWork) columns.push(text("weight", "mixed", "Of its stacks."));
   for (let column = 0; column < session.columns; column++) {
     const row = [clock(columnStart(session, column)), clock(columnEnd(session, column))];
     if (command) row.push(command.calls[column], command.errors[column]);
@@ -95,7 +98,7 @@ function tableOfMap(map, view) {
     if (grid?.isWork) {
       let sum = 0;
       for (let at = 0; at < grid.rows; at++) sum += grid.counts[at * grid.columns + column];
-      row.push(weightText(session, selected.filters.kind, sum));
+      row.push([sum, weightText(session, selected.filters.kind, sum)]);
     }
     rows.push(row);
   }

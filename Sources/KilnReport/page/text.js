@@ -41,10 +41,12 @@ function percent(share) {
 }
 const perSecond = (rate) => (rate >= 9.95 || rate === 0 ? grouped(rate) : rate.toFixed(rate >= 0.995 ? 1 : 2)) + "/s";
 
-// The time of day, UTC, with as many digits behind the second as the moment has.
+// Whether a time has its day: of sessions that reach beyond midnight.
+let showsDays = false;
+// The time of day, UTC, with as many digits behind the second as the moment has; `11-30 12:04:31` where days are shown.
 function clock(milliseconds, withMilliseconds = milliseconds % 1000 !== 0) {
   const text = moment(milliseconds);
-  return text.slice(11, withMilliseconds ? 23 : 19);
+  return (showsDays && text ? text.slice(5, 10) + " " : "") + text.slice(11, withMilliseconds ? 23 : 19);
 }
 // RFC 3339 with milliseconds; an empty text for a time that no calendar has.
 function moment(milliseconds) {

@@ -52,14 +52,19 @@ struct ReportCommand: ParsableCommand {
     }
 
     private func writePage(of directory: String) throws {
+        for place in [directory] + (second.map { [$0] } ?? []) { try refuseOutput(output, onto: DirectoryFiles(place: place).inputs) }
         let page: [UInt8]
         if let second {
             page = try reportPage(of: directory, and: second)
         } else {
             page = try reportPage(of: DirectoryFiles(place: directory))
         }
-        if output == "-" { return try Output.standardOutput.write(page) }
-        let file = output ?? second.map { "\($0)/comparison.html" } ?? "\(directory)/report.html"
+        if let output {
+            try writePieces(to: output) { try $0(page) }
+            if output != "-" { say("kiln: wrote \(output)") }
+            return
+        }
+        let file = second.map { "\($0)/comparison.html" } ?? "\(directory)/report.html"
         try replaceFile(file, page)
         say("kiln: wrote \(file)")
     }

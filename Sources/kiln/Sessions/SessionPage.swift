@@ -1,3 +1,4 @@
+import FoundationEssentials
 import Glibc
 import KilnKernel
 import KilnModel
@@ -26,6 +27,12 @@ func reportPage(of first: String, and second: String) throws -> [UInt8] {
 /// A session's directory, by its path.
 struct DirectoryFiles: SessionFiles {
     let place: String
+
+    /// The paths of all files but pages: a page must not replace what it is made from.
+    var inputs: [String] {
+        let names = (try? FileManager.default.contentsOfDirectory(atPath: place)) ?? []
+        return names.filter { !$0.hasSuffix(".html") }.map { "\(place)/\($0)" }
+    }
 
     func read(_ name: String, _ piece: (UnsafeRawBufferPointer) throws -> Void) throws -> Bool {
         var status = stat()

@@ -78,6 +78,22 @@ struct ReportTests {
             let failed = try KilnRun(arguments, subcommand: "report")
             #expect(failed.wait() == 1 && failed.errorText.hasPrefix("kiln: \(reason)"), "\(failed.errorText)")
         }
+        // A page never replaces what it is made from, nor what is no file.
+        for (arguments, kept) in [
+            (["\(directory)/a", "--html", "-o", "\(directory)/a/session.json"], session),
+            (["\(directory)/a", "\(directory)/b", "--html", "-o", "\(directory)/b/session.json"], session),
+            (["\(directory)/a", "--html", "-o", "\(directory)/a/commands.jsonl"], rows),
+        ] {
+            let refused = try KilnRun(arguments, subcommand: "report"), file = try #require(arguments.last)
+            #expect(refused.wait() == 1 && refused.errorText.contains("\(file): is read and can't be written"), "\(refused.errorText)")
+            #expect(try String(contentsOfFile: file, encoding: .utf8) == kept)
+        }
+        let pipe = directory + "/pipe"
+        try #require(mkfifo(pipe, 0o600) == 0)
+        let reader = try Child("cat", [pipe], output: directory + "/piped"),
+            piped = try KilnRun(["\(directory)/a", "--html", "-o", pipe], subcommand: "report")
+        #expect(piped.wait() == 0 && reader.wait() == 0)
+        #expect(try String(contentsOfFile: directory + "/piped", encoding: .utf8) == html)
         for arguments in [["\(directory)/a", "-o", "x"], []] {
             let wrong = try KilnRun(arguments, subcommand: "report")
             #expect(wrong.wait() == 64, "\(wrong.errorText)")
