@@ -1,5 +1,4 @@
-/// What of a profile's JSON depends on nothing but options and the names of frames, for a page that draws many selections of its stacks and
-/// has this once.
+/// The part of a profile's JSON that depends only on options and frame names. A page has it once, for all selections that it draws.
 ///
 /// The names are in the order of siblings, so that `orderedStacks` in `stacks.js` need not compare them. A name's shade depends on the name
 /// alone, so that a function looks the same in every selection.

@@ -1,6 +1,6 @@
 // Changes the view that viewer.js and boxes.js draw: pointer, keyboard, search and the address. Runs in the same function after it.
 
-// Ends what listens to more than the elements that were made here.
+// Removes, in destroy(), the listeners on elements that the script did not make.
 const ending = new AbortController();
 const listen = (target, type, heard) => target.addEventListener(type, heard, { signal: ending.signal });
 

@@ -190,10 +190,11 @@ public struct StackProbe: ~Copyable {
     /// Reads the weights, adds what has grown to the present interval of the history, and lets the weights of some stacks be those of stacks of their own:
     /// `StackTable.settle`.
     public func settle(before comparison: UInt64, _ isMeant: (Int, StackFrames) -> Bool) throws(KernelError) {
-        // Not those that wait for a reply: their sums are other ones afterwards.
+        // Without stacks that wait for a reply: the reply moves them to another key.
         let (sums, times) = try readSums(open: false)
         ring.note(sums, times)
         ring.set(sums, times, try waits?.wakes() ?? [:])
+        try drain()
         ring.settle(before: comparison, isMeant)
     }
 
@@ -227,6 +228,10 @@ public struct StackProbe: ~Copyable {
         }
         var times = try waits?.read(withOpen: open) ?? [:]
         try held?.forEachKept(decided: !open) { key, held in
+            var key = key
+            // A program adds it to the sum without a band where the map has no room for another key.
+            let (isNew, count) = key.kind == .offCPU ? (times[key] == nil, times.count) : (sums[key] == nil, sums.count)
+            if key.band != nil, isNew, count >= Int(KILN_STACKS_CAPACITY) { key.band = nil }
             if key.kind == .offCPU { times[key, default: WaitTimes()].add(WaitTimes(held)) } else { sums[key, default: 0] &+= held.ns.0 }
         }
         return (sums, times)

@@ -46,7 +46,7 @@ final class Waits {
     func takeSleepers(_ object: borrowing BPFObject) throws(KernelError) { if stopped == nil { try object.run(overAllTasks: Self.sleepers) } }
 
     /// Times by stack so far. `withOpen`: with those of waits that have not ended.
-    func read(withOpen: Bool = true) throws(KernelError) -> [StackTable.Key: WaitTimes] {
+    func read(withOpen: Bool) throws(KernelError) -> [StackTable.Key: WaitTimes] {
         let now = stopped ?? MonotonicClock.now()
         var waits: [StackTable.Key: WaitTimes] = [:]
         try times.forEachEntry(key: kiln_stack_key.self, value: kiln_wait_times.self) { key, times in

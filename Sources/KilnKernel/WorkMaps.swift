@@ -93,8 +93,7 @@ final class HeldStacks {
     private struct Held {
         let key: StackTable.Key
         let times: kiln_wait_times
-        let isKept: Bool
-        /// What it is for is known, and the latency of its call, as far as it will be.
+        /// Its label and its band no longer change; where only some calls' stacks are kept, it is kept.
         let isDecided: Bool
 
         /// So many it stands for.
@@ -117,13 +116,13 @@ final class HeldStacks {
     func freeze() { frozen = frozen ?? (try? read()) }
 
     /// Calls `body` with each one that is kept, and its label. `decided`: only those of which everything is known.
-    func forEachKept(decided: Bool = false, _ body: (StackTable.Key, kiln_wait_times) -> Void) throws(KernelError) {
-        for held in try all() where held.isKept && (held.isDecided || !decided || frozen != nil) { body(held.key, held.times) }
+    func forEachKept(decided: Bool, _ body: (StackTable.Key, kiln_wait_times) -> Void) throws(KernelError) {
+        for held in try all() where held.isDecided || (!isJudged && (!decided || frozen != nil)) { body(held.key, held.times) }
     }
 
     /// Calls `body` with those that are not, whose calls were not asked for, or not answered, and how many.
     func forEachDropped(_ body: (StackTable.Key, UInt64) -> Void) throws(KernelError) {
-        for held in try all() where !held.isKept { body(held.key, held.count) }
+        for held in try all() where isJudged && !held.isDecided { body(held.key, held.count) }
     }
 
     private func all() throws(KernelError) -> [Held] {
@@ -143,8 +142,7 @@ final class HeldStacks {
             for stack in bytes.bindMemory(to: kiln_held_stack.self).prefix(end) {
                 guard stack.state > KILN_HELD_TAKEN.rawValue, var key = StackTable.Key(stack.key) else { continue }
                 key.label |= Int(stack.work.finalLabel)
-                let isDecided = stack.state == KILN_HELD_KEPT.rawValue
-                all.append(Held(key: key, times: stack.times, isKept: !isJudged || isDecided, isDecided: isDecided))
+                all.append(Held(key: key, times: stack.times, isDecided: stack.state == KILN_HELD_KEPT.rawValue))
             }
         }
         return all

@@ -45,7 +45,7 @@ extension StackTable {
     /// Nil unless the stack is whole.
     private func call(_ key: Key, count: UInt64) -> EventLoopSites.Call? {
         guard let frames = frames(of: key), frames.termination == .complete else { return nil }
-        let activity = kiln_activity(UInt32(key.label >> Int(KILN_LABEL_ACTIVITY_SHIFT) & Int(KILN_LABEL_ACTIVITIES - 1)))
+        let activity = kiln_activity(kiln_label_activity(UInt16(truncatingIfNeeded: key.label)))
         return .init(activity: activity, stack: frames.user.reversed(), kernelEntry: frames.kernel.last, count: count)
     }
 }

@@ -72,7 +72,7 @@ public struct Histogram: Equatable, Sendable {
         count += times
         sum = sum + Nanoseconds(latency.count &* times)
         if case .exact(let known) = maximum { maximum = .exact(max(known, latency)) } else { maximum = .exact(latency) }
-        slots[Int(kiln_histogram_slot(latency.count))] += times
+        slots[Self.slot(of: latency)] += times
     }
 
     /// The counts since `earlier`. The maximum of the difference is known only by its slot.

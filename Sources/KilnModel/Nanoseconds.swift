@@ -61,3 +61,14 @@ func significant(_ value: Double, whole: Bool) -> String {
     let fraction = String(scaled % Int(scale))
     return "\(scaled / Int(scale))." + String(repeating: "0", count: decimals - fraction.count) + fraction
 }
+
+/// 1234567 as 1,234,567.
+public func grouped(_ number: UInt64) -> String {
+    var digits = Array(String(number))
+    var index = digits.count - 3
+    while index > 0 {
+        digits.insert(",", at: index)
+        index -= 3
+    }
+    return String(digits)
+}

@@ -6,7 +6,7 @@ extension Histogram {
         self.init()
         guard record.count != 0 else { return }
         var slots = [UInt64](repeating: 0, count: Self.slotCount + 1)
-        for slot in record.slots where slot.count == 3 { slots[Int(kiln_histogram_slot(slot[0]))] &+= slot[2] }
+        for slot in record.slots where slot.count == 3 { slots[Self.slot(of: Nanoseconds(slot[0]))] &+= slot[2] }
         let longest = Nanoseconds(record.maxNs)
         self.init(
             slots: slots, sum: Nanoseconds(record.sumNs),

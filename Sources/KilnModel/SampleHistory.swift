@@ -38,7 +38,10 @@ public struct SampleHistory: Sendable {
     /// What is known of a series: its index, if it has grown, and its weight at the last reading.
     private var known: [Series: (index: Int?, weight: UInt64)] = [:]
     private let capacity: Int
+    /// Where the present interval begins in `growth`.
     private var open = 0
+    /// The interval that was closed last, whether it is kept or not.
+    private var closed: (time: String, length: Nanoseconds)?
 
     /// - Parameter capacity: Of `growth`; 32 MB by default, more than 99 samples a second of a busy CPU for five hours.
     public init(capacity: Int = 1 << 21) { self.capacity = capacity }
@@ -66,16 +69,25 @@ public struct SampleHistory: Sendable {
         known[one] = (index, weight)
     }
 
-    /// Ends the present interval. What it has may be of several readings.
+    /// Ends the present interval, which may have growth of several readings. An interval without growth is not kept.
     public mutating func close(at time: String, length: Nanoseconds) {
-        if open < growth.count { intervals.append(Interval(time: time, length: length, range: open..<growth.count)) }
-        open = growth.count
+        closed = (time, length)
+        keepOpen(at: time, length: length)
     }
 
-    /// Adds what has grown since the last interval was closed to that interval.
+    /// Adds what has grown since an interval was closed last to that interval.
     public mutating func closeLast() {
-        guard let last = intervals.indices.last else { return }
-        intervals[last].range = intervals[last].range.lowerBound..<growth.count
+        guard let closed else { return }
+        if let last = intervals.indices.last, intervals[last].time == closed.time {
+            intervals[last].range = intervals[last].range.lowerBound..<growth.count
+            open = growth.count
+        } else {
+            keepOpen(at: closed.time, length: closed.length)
+        }
+    }
+
+    private mutating func keepOpen(at time: String, length: Nanoseconds) {
+        if open < growth.count { intervals.append(Interval(time: time, length: length, range: open..<growth.count)) }
         open = growth.count
     }
 

@@ -15,6 +15,12 @@ public struct SessionComparison: Sendable {
 
         /// The relative change.
         public var change: Double { first == 0 ? .infinity : second / first - 1 }
+
+        /// One of both values: a time with its unit, or calls per second, which `what` says; small rates have a decimal.
+        public func text(_ value: Double) -> String {
+            guard isRate else { return "\(Nanoseconds(UInt64(saturating: value)))" }
+            return value >= 9.95 || value == 0 ? grouped(UInt64(saturating: value.rounded())) : String(Double(Int(value * 10 + 0.5)) / 10)
+        }
     }
 
     /// The largest change first.

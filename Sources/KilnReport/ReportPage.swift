@@ -45,7 +45,7 @@ public struct ReportPage {
     public static let contentSecurityPolicy =
         "default-src 'none'; script-src \(ContentSecurityPolicy.source(script)); style-src \(ContentSecurityPolicy.source(style)); base-uri 'none'; form-action 'none'"
 
-    /// The page, HTML in UTF-8. Nothing from a session is in it but in blocks in base64, and in its title, which is escaped.
+    /// The page, HTML in UTF-8. Text of a session is only in blocks of base64 and, escaped, in the title and the heading.
     public var html: [UInt8] {
         get throws {
             let data = try data
@@ -64,7 +64,7 @@ public struct ReportPage {
             out.raw(Self.style)
             out.literal("</style>\n</head>\n<body class=\"report\">\n<h1 class=\"report-title\">")
             out.escaped(data.title)
-            out.literal("</h1>\n<noscript><p>This page draws itself with its script, which the browser has not run.</p></noscript>\n")
+            out.literal("</h1>\n<noscript><p>This page needs its script. Allow scripts for this file, and reload it.</p></noscript>\n")
             let encoder = JSONEncoder()
             encoder.outputFormatting = [.sortedKeys, .withoutEscapingSlashes]
             write("page", Array(try encoder.encode(data)), &out)

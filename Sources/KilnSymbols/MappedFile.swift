@@ -199,7 +199,7 @@ final class MappedFile {
         if let file = file.take() {
             let result = Result { () throws(SymbolFileError) in try fromFile(file.descriptor, name) }
             var status = stat()
-            // Looked at after reading: what is written before that shows.
+            // fstat comes after the reading, so that it also shows a write during the reading.
             let isUnchanged = fstat(file.descriptor.rawValue, &status) == 0 && FileIdentity(of: status) == identity
             self.file = consume file
             if case .success = result, !isUnchanged { return .failure(SymbolFileError(file: name, problem: .overwritten)) }

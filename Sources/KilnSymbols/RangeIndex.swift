@@ -9,10 +9,13 @@ struct RangeIndex<Value> {
 
     private var entries: [Entry] = []
 
-    var count: Int { entries.count }
-
     mutating func add(from start: UInt64, to end: UInt64, _ value: Value) {
         if start < end { entries.append(Entry(start: start, end: end, reach: end, value: value)) }
+    }
+
+    /// Adds ranges with one value, as long as the index has no more than `most`.
+    mutating func add(_ ranges: some Sequence<Range<UInt64>>, _ value: Value, most: Int) {
+        for range in ranges.prefix(max(0, most - entries.count)) { add(from: range.lowerBound, to: range.upperBound, value) }
     }
 
     /// Called once, after the last `add` and before the first lookup. Of equal ranges, the one added last wins.

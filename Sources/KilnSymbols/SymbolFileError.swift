@@ -8,7 +8,7 @@ public struct SymbolFileError: Error, Equatable, Sendable {
         case notRegularFile
         /// The file on disk is not the mapped one any more.
         case replaced
-        /// The file was written to since.
+        /// The file was written to after the process mapped it.
         case overwritten
         /// A debug file with the right name, but of another build.
         case otherBuild(expected: String, found: String)

@@ -87,6 +87,13 @@ struct ReadingTests {
         #expect(cells.joined().reduce(0) { $0 + $1.count } == UInt64(seconds * (seconds + 1) / 2))
     }
 
+    /// A line without a field has nothing of the line before.
+    @Test func missingFieldsAreNothing() throws {
+        let rows = row(1, calls: 7, errors: 2) + row(2).replacing("\"calls\":1,", with: "").replacing("\"errors\":0,", with: "")
+        let session = try MemoryFiles(texts: ["session.json": emptyRecord, "commands.jsonl": rows]).report().session
+        #expect(session.commands[0].calls == [7, 0] && session.commands[0].errors == [2, 0])
+    }
+
     /// Silent intervals have no rows: what is far apart is not merged.
     @Test func gapsStayGaps() throws {
         let rows = [1, 2, 3, 1000, 1001].map { row($0) }.joined()

@@ -61,8 +61,7 @@ let emptyRecord = """
 
 func row(_ second: Int, _ command: String = "GET", phase: String = "service", calls: Int = 1, errors: Int = 0, slots: String = "[1024,1088,1]") -> String {
     """
-    {"calls":\(calls),"command":"\(command)","count":1,"errors":\(errors),"interval_s":1.0,"max_ns":1,"phase":"\(phase)","pid":7,"slots":[\(slots)],"sum_ns":1,"time":"2026-11-30T12:\
-    \(second / 60 < 10 ? "0" : "")\(second / 60):\(second % 60 < 10 ? "0" : "")\(second % 60).000Z"}
+    {"calls":\(calls),"command":"\(command)","count":1,"errors":\(errors),"interval_s":1.0,"max_ns":1,"phase":"\(phase)","pid":7,"slots":[\(slots)],"sum_ns":1,"time":"\(GeneratedSession.time(second))"}
 
     """
 }

@@ -228,10 +228,14 @@ static long drop_if_ended(void *map, const struct stack_key *key, struct call_st
 static __always_inline void end_stacks(bool of_process)
 {
 	struct task_struct *task = bpf_get_current_task_btf();
-	struct call_stack *stack = bpf_task_storage_get(&thread_stacks, task, NULL, 0);
 	struct ended ended = { .tgid = task->tgid, .tid = of_process ? 0 : task->pid };
 	bool has_others = of_process;
+	struct membership member;
+	struct call_stack *stack;
 
+	if (!find_family(&member, task))
+		return;
+	stack = bpf_task_storage_get(&thread_stacks, task, NULL, 0);
 	if (stack) {
 		has_others = has_others || stack->has_others;
 		give_back_chunks(stack->first);

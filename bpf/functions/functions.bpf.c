@@ -154,19 +154,13 @@ int function_trapped(struct pt_regs *context)
 SEC("tp_btf/sched_process_exit")
 int BPF_PROG(thread_ended, struct task_struct *task)
 {
-	struct membership member;
-
-	if (find_family(&member, task))
-		end_stacks(!BPF_CORE_READ(task, signal, live.counter));
+	end_stacks(!BPF_CORE_READ(task, signal, live.counter));
 	return 0;
 }
 
 SEC("tp_btf/sched_process_exec")
 int BPF_PROG(program_replaced, struct task_struct *task)
 {
-	struct membership member;
-
-	if (find_family(&member, task))
-		end_stacks(true);
+	end_stacks(true);
 	return 0;
 }

@@ -55,7 +55,7 @@ enum kiln_verdict {
 	KILN_VERDICT_NONE, /* every stack is kept */
 	KILN_VERDICT_SLOW, /* its service was longer than asked for */
 	KILN_VERDICT_FAST,
-	KILN_VERDICT_LEFT_OUT, /* its stacks are not kept; where every stack is kept: they are, and wait for no reply */
+	KILN_VERDICT_LEFT_OUT, /* where only some calls' stacks are kept: its stacks are dropped; where all are kept: its stacks wait for no reply */
 };
 
 /* Bands of latency (`service`): each is 8 neighbouring slots of the histogram, half a power of two; the last one what is beyond. Stacks have a band, not
@@ -66,6 +66,16 @@ enum kiln_verdict {
 static inline __u8 kiln_band_of(__u64 latency_ns)
 {
 	return kiln_histogram_slot(latency_ns) / KILN_SLOTS_PER_BAND + 1;
+}
+
+static inline __u32 kiln_label_row(__u16 label)
+{
+	return label >> KILN_LABEL_ROW_SHIFT & (KILN_LABEL_ROWS - 1);
+}
+
+static inline __u32 kiln_label_activity(__u16 label)
+{
+	return label >> KILN_LABEL_ACTIVITY_SHIFT & (KILN_LABEL_ACTIVITIES - 1);
 }
 
 /* The label of a stack in its sum: without KILN_VERDICT_LEFT_OUT. */

@@ -92,7 +92,7 @@ static bool add_settled(const struct kiln_stack_key *key, const struct kiln_wait
 	struct kiln_stack_key unbanded = *key;
 
 	unbanded.band = KILN_BAND_UNKNOWN;
-	return add_sum(key, times) || (key->band && add_sum(&unbanded, times)) || lost_without_room();
+	return add_sum(key, times) || (key->band && add_sum(&unbanded, times)) || lost_without_room(times->waits + times->earlier_waits);
 }
 
 /* Send the frames of a stack that is new: that has no row without a label. False: lost, and counted as that. `context`: of the switch; NULL: the
@@ -105,7 +105,7 @@ static __always_inline bool know_stack(struct kiln_stack *stack, const struct un
 		return true;
 	if (context && stack->kernel_depth <= KILN_KERNEL_DEPTH) /* they may have been known */
 		bpf_get_stack(context, stack->frames, stack->kernel_depth * sizeof stack->frames[0], 0);
-	return send_frames(stack, u) && (add_wait_times(&stack->key, &none) || lost_without_room());
+	return send_frames(stack, u) && (add_wait_times(&stack->key, &none) || lost_without_room(1));
 }
 
 /* Where the stack of a wait belongs: its process and what the thread does. NULL: not to this session. */

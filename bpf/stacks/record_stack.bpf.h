@@ -159,9 +159,9 @@ static __always_inline bool add_weight(const struct kiln_stack_key *key, __u64 w
 	return true;
 }
 
-static __always_inline bool lost_without_room(void)
+static __always_inline bool lost_without_room(__u64 stacks)
 {
-	lose(KILN_LOST_STACKS_MAP_FULL, 1);
+	lose(KILN_LOST_STACKS_MAP_FULL, stacks);
 	return false;
 }
 
@@ -169,7 +169,7 @@ static __always_inline bool lost_without_room(void)
 static __always_inline bool know_frames(struct kiln_stack *stack, const struct unwinding *u)
 {
 	return bpf_map_lookup_elem(&stack_weights, &stack->key) ||
-		(send_frames(stack, u) && (add_weight(&stack->key, 0) || lost_without_room()));
+		(send_frames(stack, u) && (add_weight(&stack->key, 0) || lost_without_room(1)));
 }
 
 static __always_inline __u32 stats_row(const struct kiln_stack *stack)

@@ -119,7 +119,7 @@ struct settling {
 	const struct kiln_known_work *work;
 	const struct kiln_wait_times *times;
 	__u64 turn_ns;
-	__u64 now;
+	__u64 now_ns;
 	__u32 state; /* in which it is held */
 	__u32 end;   /* after the last that is held */
 	bool is_held;
@@ -167,7 +167,7 @@ static __always_inline bool is_overdue(const struct kiln_held_stack *stack, cons
 {
 	__u64 limit = stack->work.slot < KILN_MAX_TARGETS ? KILN_HISTOGRAM_LIMIT_NS : OTHERS_QUIET_NS;
 
-	return !work_options.judged && new->now > stack->work.received_ns + limit;
+	return !work_options.judged && new->now_ns > stack->work.received_ns + limit;
 }
 
 /* A stack that waits for no decision joins its sum, or is dropped. */
@@ -258,7 +258,7 @@ static __always_inline bool is_left_out(const struct kiln_known_work *known)
 
 static __always_inline void count_left_out(const struct kiln_known_work *known, struct kiln_stack_stats *stats)
 {
-	__u16 activity = known->label >> KILN_LABEL_ACTIVITY_SHIFT & (KILN_LABEL_ACTIVITIES - 1);
+	__u32 activity = kiln_label_activity(known->label);
 	enum kiln_left_out what = KILN_LEFT_OUT_CALLS;
 
 	if (activity == KILN_ACTIVITY_LOOP)
@@ -277,7 +277,7 @@ static __always_inline bool hold_stack(
 	__u32 slot = known->slot, end;
 	struct settling new = { .key = key, .work = known, .times = times, .turn_ns = known->turn_ns };
 
-	new.now = bpf_ktime_get_ns();
+	new.now_ns = bpf_ktime_get_ns();
 	new.state = known->is_decided ? KILN_HELD_DECIDED : KILN_HELD_UNDECIDED;
 	new.thread = bpf_map_lookup_elem(&work, &slot);
 	new.held = bpf_map_lookup_elem(&held_stacks, &slot);

@@ -37,7 +37,7 @@ __noinline int note_answered(struct connection *x, struct response_reader *r, __
 	if (work_options.judged)
 		count_judged(row, verdict, count & ~ARE_ERRORS, x->sent_ns - received_ns, r->blocked_ns);
 	r->blocked_ns = 0;
-	/* Of a receive's calls the first one says what becomes of the stacks. */
+	/* The first call of a receive decides about the stacks of all its calls. */
 	at = r->batches_answered;
 	barrier_var(at);
 	if (at && r->batches[(at - 1) & (ANSWERED_BATCHES - 1)].received_ns == received_ns)
@@ -65,11 +65,10 @@ struct judging {
 /* Whether a stack of the batch's connection is for that batch: of its receive, or of an earlier one that brought the beginning of its request. */
 static __always_inline bool is_for(const struct kiln_held_stack *stack, const struct answered_batch *batch)
 {
-	__u32 row = stack->work.label >> KILN_LABEL_ROW_SHIFT & (KILN_LABEL_ROWS - 1);
-	__u32 activity = stack->work.label >> KILN_LABEL_ACTIVITY_SHIFT & (KILN_LABEL_ACTIVITIES - 1);
+	__u16 label = stack->work.label;
 
 	return stack->work.received_ns == batch->received_ns ||
-		(row == batch->row && (work_options.judged || activity == KILN_ACTIVITY_READ));
+		(kiln_label_row(label) == batch->row && (work_options.judged || kiln_label_activity(label) == KILN_ACTIVITY_READ));
 }
 
 static long judge_stack(__u32 index, struct judging *judging)

@@ -91,7 +91,7 @@ static __always_inline bool may_have_latency(const struct connection *x, __u32 r
 	return row == KILN_LABEL_SEVERAL || (class != KILN_CLASS_UNTIMED && class != KILN_CLASS_BLOCKING);
 }
 
-/* The label of a call, so marked if its stacks wait for no reply. `row`: KILN_LABEL_SEVERAL: of different ones. */
+/* The label of a call. It has KILN_VERDICT_LEFT_OUT if the call's stacks wait for no reply. `row`: KILN_LABEL_SEVERAL: of different commands. */
 static __always_inline __u16 call_label(const struct connection *x, __u16 activity, __u32 row)
 {
 	__u16 label = KILN_LABEL(activity, row);
@@ -105,7 +105,7 @@ static __always_inline __u16 call_label(const struct connection *x, __u16 activi
  * stacks than can be held. `label`: what its thread does. */
 static __always_inline __u64 kept_from(__u16 label, __u64 received_ns)
 {
-	__u32 row = label >> KILN_LABEL_ROW_SHIFT & (KILN_LABEL_ROWS - 1);
+	__u32 row = kiln_label_row(label);
 
 	if (!work_options.judged || work_options.errors_only || row == KILN_LABEL_SEVERAL || label != KILN_LABEL(KILN_ACTIVITY_EXEC, row))
 		return 0;

@@ -45,7 +45,7 @@ struct {
 /* Whether a label is of a call that may be asked for. */
 static __always_inline bool is_of_call(__u16 label)
 {
-	__u16 activity = label >> KILN_LABEL_ACTIVITY_SHIFT & (KILN_LABEL_ACTIVITIES - 1);
+	__u32 activity = kiln_label_activity(label);
 
 	return activity >= KILN_ACTIVITY_EXEC && activity <= KILN_ACTIVITY_READ &&
 		label >> KILN_LABEL_VERDICT_SHIFT != KILN_VERDICT_LEFT_OUT;

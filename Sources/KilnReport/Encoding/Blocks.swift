@@ -39,7 +39,7 @@ enum Blocks {
         return (numbers, stacks)
     }
 
-    /// The number of stacks; for each how far before it its caller is, as a number of stacks, or 0 without a caller; then for each its innermost frame.
+    /// The number of stacks; then for each stack its number less its caller's, or 0 without a caller; then for each its innermost frame.
     ///
     /// - Parameters:
     ///   - stacks: In the page's order.

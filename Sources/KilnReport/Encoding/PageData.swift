@@ -8,7 +8,7 @@ struct PageData: Encodable {
     var sessions: [SessionData]
     var comparison: ComparisonData?
     var glossary: [[String]]
-    /// Links of the page point to lines of text that begin so.
+    /// kiln's version.
     var version: String
 }
 

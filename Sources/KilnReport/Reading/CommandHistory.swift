@@ -78,7 +78,7 @@ struct CommandReader {
     let timeline: Timeline
     private(set) var commands: [CommandHistory] = []
     private var places: [String: Int] = [:]
-    /// A command's calls stand in the row of each of its phases: the tick's last interval that was counted.
+    /// By command: the time of the last interval whose calls were added; each phase's row repeats them.
     private var counted: [Int: String] = [:]
     private var row = CommandLine()
     /// For a comparison with another session: the rows without their slots.
@@ -146,6 +146,7 @@ struct CommandLine {
 
     mutating func read(_ scanner: inout JSONScanner) throws {
         (time, command, phase) = ("", "", "")
+        (length, pid, calls, errors) = (0, 0, 0, 0)
         cells.removeAll(keepingCapacity: true)
         latency = LatencyRecord(Histogram())
         try scanner.object { scanner, key in

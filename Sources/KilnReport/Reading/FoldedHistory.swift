@@ -13,8 +13,10 @@ struct FoldedHistory {
 
     /// Adds a file. Lines that are no stack are left out, as everywhere in folded text.
     ///
-    /// - Parameter byCommand: The lines are `process;COMMAND;phase;frames…`.
-    mutating func add(_ folded: [UInt8], _ kind: StackHistory.Kind, byCommand: Bool) throws {
+    /// - Parameters:
+    ///   - file: Its path, for an error.
+    ///   - byCommand: The lines are `process;COMMAND;phase;frames…`.
+    mutating func add(_ folded: [UInt8], from file: String, _ kind: StackHistory.Kind, byCommand: Bool) throws {
         history.kinds.append(kind)
         do {
             for line in folded.split(separator: UInt8(ascii: "\n")) {
@@ -24,7 +26,7 @@ struct FoldedHistory {
                 try add(line[..<blank], weight, byCommand: byCommand)
             }
         } catch let damage as JSONScanner.Damage {
-            throw ReportError("cannot show folded stacks: \(damage.reason)")
+            throw ReportError("cannot show \(file): \(damage.reason). Draw it with kiln flamegraph.")
         }
     }
 

@@ -12,7 +12,7 @@ public struct ReportSession: Sendable {
     public let stacks: StackHistory?
     /// What the page can't show, a sentence each.
     public let missing: [String]
-    /// The rows of commands.jsonl without their slots, if they were asked for.
+    /// The rows of commands.jsonl, if they were asked for. Of latencies they have only count, p50 and p99, which a comparison needs.
     public let rows: [CommandRow]
 
     /// A page with more cells than these would be larger than 5 MB: a cell takes some 7 bits, and a third more as text.
@@ -47,15 +47,17 @@ public struct ReportSession: Sendable {
         if !hasCommands, record.hook != "none" {
             missing.append("There is no commands.jsonl: commands have no heatmaps.")
         }
-        var stacks: StackHistory?
+        var stacks: StackHistory?, hasHeader = false
         if hasSamples {
             var reader = StackReader(timeline: timeline, frequency: record.meanFrequency, trie: trie)
             trie = StackTrie()
             _ = try files.forEachLine(of: "samples.jsonl") { try reader.read(&$0) }
             trie = reader.trie
+            hasHeader = !reader.history.kinds.isEmpty
             if !reader.history.isEmpty { stacks = reader.history }
         }
-        if stacks == nil {
+        // A session in which no stack was taken has a header, and no folded stacks either.
+        if stacks == nil, !hasHeader {
             stacks = try Self.folded(files, record, &trie)
             let reason = hasSamples ? "samples.jsonl has no samples" : "There is no samples.jsonl, which sessions of this version have"
             if stacks != nil {
@@ -77,6 +79,9 @@ public struct ReportSession: Sendable {
         }
         return exists ? rows : nil
     }
+
+    /// For a comparison; rows have to be kept.
+    public var recorded: SessionComparison.Recorded { .init(rows: rows, duration: record.durationS, interval: record.intervalS) }
 
     /// session.json.
     public static func record(_ files: some SessionFiles) throws -> SessionRecord {
@@ -117,10 +122,11 @@ public struct ReportSession: Sendable {
             kinds.append((event.file, .init(name: shown(event.event), unit: event.unit == "nanoseconds" ? event.unit : "events")))
         }
         for (file, kind) in kinds {
-            if let bytes = try files.contents(String(file.dropLast("folded".count)) + "by-command.folded"), !bytes.isEmpty {
-                try history.add(bytes, kind, byCommand: true)
-            } else if let bytes = try files.contents(file), !bytes.isEmpty {
-                try history.add(bytes, kind, byCommand: false)
+            let byCommand = String(file.dropLast("folded".count)) + "by-command.folded"
+            for (file, isByCommand) in [(byCommand, true), (file, false)] {
+                guard let bytes = try files.contents(file), !bytes.isEmpty else { continue }
+                try history.add(bytes, from: "\(files.place)/\(file)", kind, byCommand: isByCommand)
+                break
             }
         }
         trie = history.trie

@@ -13,7 +13,7 @@ public struct Timeline: Sendable {
     public let ticks: [Tick]
     /// Ticks in a column.
     public let rows: Int
-    /// How many intervals a tick has at most.
+    /// How many intervals a tick has at most; with `rows` above 1, how many seconds a column has.
     public let intervalsPerTick: Int
     private let tickByTime: [String: Int]
 
@@ -57,7 +57,7 @@ public struct Timeline: Sendable {
         repeat {
             grouped = Self.grouped(sorted, perTick, usual)
             if grouped.ticks.count <= Self.mostColumns { break }
-            // Silent intervals have no rows: a tick ends there with fewer than it may have.
+            // Silent intervals have no rows, and a tick ends at such a gap, so there may still be too many ticks.
             perTick += max(1, perTick / 8)
         } while true
         ticks = grouped.ticks
@@ -66,7 +66,7 @@ public struct Timeline: Sendable {
         tickByTime = Dictionary(zip(sorted.map(\.time), grouped.ofInterval), uniquingKeysWith: { first, _ in first })
     }
 
-    /// As many neighbours as `perTick`, none of them farther away than these take without a gap.
+    /// Merges up to `perTick` neighbours. An interval that ends later than they would without a gap begins a new tick.
     private static func grouped(_ sorted: [(time: String, start: Double, end: Double)], _ perTick: Int, _ usual: Double) -> (ticks: [Tick], ofInterval: [Int]) {
         var ticks: [Tick] = [], ofInterval: [Int] = [], members = 0
         for interval in sorted {

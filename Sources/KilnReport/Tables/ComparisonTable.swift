@@ -15,7 +15,7 @@ extension ComparisonData {
             ],
             rows: comparison.moved.map { row in
                 [
-                    .text(row.command), .text(row.what), .measured(row.first, Self.text(row.first, row)), .measured(row.second, Self.text(row.second, row)),
+                    .text(row.command), .text(row.what), .measured(row.first, row.text(row.first)), .measured(row.second, row.text(row.second)),
                     row.first == 0 ? .measured(.greatestFiniteMagnitude, "new") : .number(row.change), .number(row.noise),
                 ]
             })
@@ -26,9 +26,5 @@ extension ComparisonData {
             remarks.append("Only in \(name): \(commands.joined(separator: ", ")).")
         }
         self.remarks = remarks.map(shown)
-    }
-
-    private static func text(_ value: Double, _ row: SessionComparison.Row) -> String {
-        row.isRate ? grouped(UInt64(saturating: value)) : "\(Nanoseconds(UInt64(saturating: value)))"
     }
 }

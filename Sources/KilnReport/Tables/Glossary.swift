@@ -15,8 +15,8 @@ enum Glossary {
         ("percentile", "The value that a given share of the commands does not exceed, to within 1/32: the midpoint of a histogram slot."),
         ("slot", "One of the ranges of a latency histogram: 16 equal ones in every power of two."),
         ("column", "An interval of the session, or neighbouring ones, in a heatmap of a report."),
-        ("cell", "A column and a slot of a heatmap; its colour is the number of calls that were answered in that time with that latency."),
-        ("band", "Eight neighbouring slots, half a power of two, of the service latency: as finely as stacks are kept apart by the latency of their calls."),
+        ("cell", "A column and a slot of a heatmap. Its colour is the number of calls that were answered in the column's time with a latency in the slot."),
+        ("band", "Eight neighbouring slots of service: half a power of two. Stacks are counted by the band of their call's latency."),
         (
             "selection",
             "The stacks that a report's flamegraph shows: those of a command, a range of columns, a range of bands, and of what the filters let pass."

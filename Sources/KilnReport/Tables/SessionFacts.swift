@@ -64,9 +64,3 @@ struct SessionFacts {
         return percent == 100 ? "100 %" : "\(percent) %"
     }
 }
-
-/// 1234567 as 1,234,567.
-func grouped(_ number: UInt64) -> String {
-    let digits = Array(String(number))
-    return String(digits.enumerated().flatMap { place, digit in place > 0 && (digits.count - place) % 3 == 0 ? [",", digit] : [digit] })
-}

@@ -1,5 +1,5 @@
-// Reads the page's blocks: each is a script element that is none, with bytes in the zlib format in base64. What they hold is said in Swift, in
-// PageData.swift (JSON) and Blocks.swift (numbers).
+// Reads the page's blocks: each is a script element that the browser doesn't run, with zlib data in base64. PageData.swift (JSON) and Blocks.swift
+// (numbers) say what they hold.
 
 async function readBlock(id) {
   const element = document.getElementById(id);

@@ -3,7 +3,7 @@
 // A selection is { session, command, process, from, to, low, high, below, above }: a session's index; a command or other work by its name, or
 // null for all; a process by its name, or null for all; moments in milliseconds since 1970, or null for all time; edges of latency in
 // nanoseconds, or null for all; and where a column has several ticks the parts of it, 0 to 1, or null. The filters { kind, state, work, thread,
-// process, verdict }, all by name, are the same for all selections; null lets everything pass but for the kind, of which there is always one.
+// process, verdict }, all by name, are the same for all selections; null means all; `kind` is never null.
 
 // For each tick 1 if its middle lies in the selection.
 function ticksIn(session, selection) {

@@ -33,7 +33,7 @@ function flamegraph(page) {
       const factor = !others ? 1 : perCall ? sums.calls / others.calls : others.seconds > 0 && sums.seconds > 0 ? sums.seconds / others.seconds : 1;
       const decimals = others && unit !== "nanoseconds" ? 2 : 0;
       const boxes = boxesOf(stacks.ordered, weights, others ? { before, factor, decimals } : {});
-      const result = { sums, others, factor, perCall };
+      const result = { sums, others, perCall };
       empty.hidden = boxes.weight > 0;
       svg.toggleAttribute("hidden", boxes.weight === 0);
       if (boxes.weight === 0) {

@@ -173,11 +173,17 @@ function drawSeries(context, { grid, session, panel }, width, height) {
   }
 }
 
+// A percentile's value, as Histogram.percentile has it: the middle of its slot, or the histogram's limit.
+function percentileOf(grid, row) {
+  const slot = grid.lowest + row;
+  return slot >= overflowSlot ? slotLower(overflowSlot) : Math.floor((slotLower(slot) + slotLower(slot + 1)) / 2);
+}
+
 // The lines of the axis: places from the bottom, 0 to 1, and what stands there.
-function axisOf(grid) {
+function axisOf(grid, session) {
   if (!grid) return [];
   if (grid.series) return grid.most > 0 ? [[0, "0"], [1 - 4 / 96, perSecond(grid.most)]] : [[0, "0"]];
-  if (grid.isWork) return grid.rows === 1 ? [] : [[0, "0 ms"], [0.5, "500 ms"]];
+  if (grid.isWork) return grid.rows === 1 ? [] : [[0, "0 ms"], [0.5, duration(session.data.ticks.intervalsPerTick * 5e8)]];
   const lines = [], top = grid.lowest + grid.rows;
   const place = (ns) => {
     const slot = slotOf(ns), lower = slotLower(slot);

@@ -268,12 +268,15 @@ async function begin() {
     if (grid) surface.style.height = `${heightOf(grid)}px`;
     surface.classList.toggle("nothing", grid === null);
     drawCells(map, panel.kind === "work" ? workMost : most);
-    map.scale.replaceChildren(...axisOf(grid).map(([at, text]) => {
+    map.scale.replaceChildren(...axisOf(grid, map.session).map(([at, text]) => {
       const line = make("span", {}, text);
       line.style.bottom = `${at * 100}%`;
       return line;
     }));
     drawMarks(map, places[map.session.index], selected);
+    placeRectangles(map);
+  }
+  function placeRectangles(map) {
     placeRectangle(map.one, rectangleOf(map, selected, selected.one));
     placeRectangle(map.two, rectangleOf(map, selected, selected.two));
   }
@@ -295,8 +298,7 @@ async function begin() {
   }
   function placeSelections() {
     for (const map of maps) {
-      placeRectangle(map.one, rectangleOf(map, selected, selected.one));
-      placeRectangle(map.two, rectangleOf(map, selected, selected.two));
+      placeRectangles(map);
       const { command, process } = selected.one;
       map.surface.closest(".report-panel").classList.toggle("chosen",
         (command !== null || process !== null) && command === map.panel.command && process === map.panel.process);
@@ -485,6 +487,6 @@ function listenToTimes(axis, act) {
 }
 
 begin().catch((error) => {
-  document.body.append(make("p", { class: "report-missing", role: "alert" }, `This page can't be shown: ${error.message}. It needs a browser with DecompressionStream: Chromium 80, Firefox 113, Safari 16.4.`));
+  document.body.append(make("p", { class: "report-missing", role: "alert" }, `This page can't be shown: ${error.message}. It needs Chromium 97, Firefox 113 or Safari 16.4, or a later one.`));
   throw error;
 });

@@ -82,8 +82,7 @@ function describeCell(map, view, { column, row }) {
   const slot = grid.lowest + row;
   lines.push(`${view.show} ${latencyRange(slotLower(slot), slot >= overflowSlot ? Infinity : slotLower(slot + 1))}: ${counted(count, "call")}`);
   if (grid.total[column] > 0) {
-    const middle = (row) => duration(Math.floor((slotLower(grid.lowest + row) + slotLower(grid.lowest + row + 1)) / 2));
-    lines.push(`${counted(grid.total[column], "call")} in this column, p50 ${middle(grid.low[column])}, p99 ${middle(grid.high[column])}`);
+    lines.push(`${counted(grid.total[column], "call")} in this column, p50 ${duration(percentileOf(grid, grid.low[column]))}, p99 ${duration(percentileOf(grid, grid.high[column]))}`);
   }
   const errors = session.commands[session.commandNumber.get(panel.command)]?.errors[column] ?? 0;
   if (errors > 0) lines.push(counted(errors, "error"));

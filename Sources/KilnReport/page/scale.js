@@ -1,4 +1,4 @@
-// Colours of heatmaps: the darker by day, and the lighter by night, the more. Lightness alone tells the order, so that it is the same to all
+// Colours of heatmaps. By day darker means more, by night lighter. Lightness alone tells the order, so that it is the same to all
 // eyes and on paper (after matplotlib's "inferno").
 const ramps = {
   light: ["#f6d264", "#fbb02f", "#f78212", "#e45a31", "#c43c4e", "#9b2964", "#6b176e", "#3a0b58", "#140733"],

@@ -1,7 +1,6 @@
 // What is selected, and what is said of it.
 
 const everything = (session) => ({ session, command: null, process: null, from: null, to: null, low: null, high: null, below: null, above: null });
-const isEverything = (selection) => Object.entries(selection).every(([key, value]) => key === "session" || value === null);
 // `one` is shown; `two` is the baseline with which it is compared, or null. `show` is what the heatmaps show: a phase, or `rate`, or `errors`.
 const selected = { one: everything(0), two: null, show: "service", filters: { kind: "on-cpu", state: null, work: null, thread: null, process: null, verdict: null } };
 
@@ -13,7 +12,7 @@ function phraseOf(sessions, selection) {
   if (selection.from !== null || selection.to !== null) words.push(`${clock(selection.from ?? session.start)} to ${clock(selection.to ?? session.end)}`);
   else words.push("the whole session");
   if (selection.low !== null || selection.high !== null) words.push(`service ${latencyRange(selection.low ?? 0, selection.high ?? Infinity)}`);
-  if (selection.below !== null) words.push(`${percent(selection.below)} to ${percent(selection.above)} of each second`);
+  if (selection.below !== null) words.push(`${percent(selection.below)} to ${percent(selection.above)} of each ${session.data.ticks.intervalsPerTick === 1 ? "second" : `${session.data.ticks.intervalsPerTick} s`}`);
   return words.join(", ");
 }
 const allOf = (session) => (session.groups.some((group) => group.command !== null) || session.commands.length > 0 ? "all work" : "all processes");

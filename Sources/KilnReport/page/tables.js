@@ -77,7 +77,6 @@ function glossaryOf(terms) {
 function tableOfMap(map, view) {
   const { session, grid, panel } = map, rows = [];
   const command = session.commands[session.commandNumber.get(panel.command)];
-  const middle = (row) => (slotLower(grid.lowest + row) + slotLower(grid.lowest + row + 1)) / 2;
   const isLatency = grid !== null && !grid.series && !grid.isWork;
   const text = (name, kind, definition) => ({ name, kind, definition });
   const columns = [text("from", "text", "When the column begins, UTC."), text("to", "text", "When it ends.")];
@@ -93,7 +92,7 @@ function tableOfMap(map, view) {
         const count = grid.counts[at * grid.columns + column];
         if (count > 0) filled.push(`${duration(slotLower(grid.lowest + at))}: ${grouped(count)}`);
       }
-      row.push(grid.total[column] > 0 ? middle(grid.low[column]) : null, grid.total[column] > 0 ? middle(grid.high[column]) : null, filled.join(", "));
+      row.push(grid.total[column] > 0 ? percentileOf(grid, grid.low[column]) : null, grid.total[column] > 0 ? percentileOf(grid, grid.high[column]) : null, filled.join(", "));
     }
     if (grid?.isWork) {
       let sum = 0;

@@ -70,15 +70,11 @@ final class InlinedFunctions {
     }
 
     /// In an index. More than compilers write; a hostile file may have many entries that share one long list.
-    private static let mostRanges = 1 << 22
+    private static let mostIndexedRanges = 1 << 22
 
     private func indexUnits() -> RangeIndex<Int> {
         var index = RangeIndex<Int>()
-        for (place, unit) in units.all.enumerated() where unit.hasCode {
-            for range in unit.codeRanges.prefix(Self.mostRanges - min(index.count, Self.mostRanges)) {
-                index.add(from: range.lowerBound, to: range.upperBound, place)
-            }
-        }
+        for (place, unit) in units.all.enumerated() where unit.hasCode { index.add(unit.codeRanges, place, most: Self.mostIndexedRanges) }
         index.sort()
         return index
     }
@@ -92,11 +88,7 @@ final class InlinedFunctions {
         } else {
             found = UnitFunctions(units: units, unit: own)
         }
-        found.unit.forEachFunction { entry, ranges in
-            for range in ranges.prefix(Self.mostRanges - min(found.index.count, Self.mostRanges)) {
-                found.index.add(from: range.lowerBound, to: range.upperBound, entry)
-            }
-        }
+        found.unit.forEachFunction { entry, ranges in found.index.add(ranges, entry, most: Self.mostIndexedRanges) }
         found.index.sort()
         functions[place] = found
         return found

@@ -20,7 +20,7 @@ struct GoModule {
         guard table.count >= 64, elf.isLittleEndian64Bit else { return nil }
         let magic = table.loadUnaligned(as: UInt32.self), names = address &+ table.loadUnaligned(fromByteOffset: 32, as: UInt64.self)
         guard magic == 0xffff_fff0 || magic == 0xffff_fff1 else { return nil }
-        for words in Self.candidates(in: elf, sections, at: address, names: names) where words[Field.names] == names {
+        for words in Self.candidates(in: elf, sections, at: address, names: names) {
             text = words[Field.text]
             functionData = words[Self.functionDataField(words, isOld: magic == 0xffff_fff0)]
             return
@@ -43,12 +43,12 @@ struct GoModule {
             guard section.header.sh_type == UInt32(SHT_PROGBITS), let content = try? elf.content(of: section, as: "data").pointee else { continue }
             let bytes = UnsafeRawBufferPointer(start: content.d_buf, count: content.d_size)
             func word(_ place: Int) -> UInt64 { bytes.loadUnaligned(fromByteOffset: place, as: UInt64.self) }
-            for place in stride(from: 0, through: bytes.count - size, by: 8) where word(place) == address && word(place + 8) == names {
+            for place in stride(from: 0, through: bytes.count - size, by: 8) where word(place) == address && word(place + Field.names * 8) == names {
                 found.append((0..<Field.count).map { word(place + $0 * 8) })
                 break
             }
         }
-        return found.isEmpty ? relocated(in: elf, sections, at: address) : found
+        return found.isEmpty ? relocated(in: elf, sections, at: address).filter { $0[Field.names] == names } : found
     }
 
     /// The same in files whose data is set by the loader (R_X86_64_RELATIVE): position-independent programs, and plugins.

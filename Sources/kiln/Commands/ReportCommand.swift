@@ -98,7 +98,7 @@ struct ComparisonText {
         }
         var table = Table(["COMMAND", "", "A", "B", "change", "noise"], leftAligned: 2)
         for row in comparison.moved {
-            table.add([row.command, row.what, text(row.first, row), text(row.second, row), percent(row.change), "+-\(percent(row.noise, sign: false))"])
+            table.add([row.command, row.what, row.text(row.first), row.text(row.second), percent(row.change), "+-\(percent(row.noise, sign: false))"])
         }
         if comparison.moved.isEmpty {
             lines.append("nothing moved beyond noise, of \(comparison.compared) numbers compared")
@@ -113,10 +113,6 @@ struct ComparisonText {
             lines.append("only in \(name): \(commands.joined(separator: ", "))")
         }
         return lines + errorLines + lossLines
-    }
-
-    private func text(_ value: Double, _ row: SessionComparison.Row) -> String {
-        row.isRate ? grouped(UInt64(saturating: value)) : "\(Nanoseconds(UInt64(saturating: value)))"
     }
 
     private func percent(_ share: Double, sign: Bool = true) -> String {

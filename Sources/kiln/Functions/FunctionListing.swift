@@ -1,3 +1,4 @@
+import KilnModel
 import KilnSymbols
 import PrintableText
 import SystemPackage

@@ -94,21 +94,10 @@ final class SessionDirectory {
 
     /// Reads one of the files in pieces, even if another directory now has the path. Returns false if there is none.
     func read(_ name: String, _ piece: (UnsafeRawBufferPointer) throws -> Void) throws -> Bool {
-        let file = openat(directory.rawValue, name, O_RDONLY | O_NOFOLLOW | O_CLOEXEC)
-        if file < 0, errno == ENOENT { return false }
-        guard file >= 0 else { throw Self.failure("read", path.appending(name), Errno(rawValue: errno)) }
-        let input = FileDescriptor(rawValue: file)
-        try input.closeAfter {
-            try forEachPiece { memory in
-                let length = try input.read(into: memory)
-                try piece(UnsafeRawBufferPointer(rebasing: memory[..<length]))
-                return length
-            }
-        }
-        return true
+        try readSessionFile(name, in: directory.rawValue, shownAs: "\(path.appending(name))", flags: O_NOFOLLOW, piece)
     }
 
-    /// In bytes; 0 of a file that there isn't.
+    /// In bytes; 0 if there is no such file.
     func size(of name: String) -> Int {
         var status = stat()
         return fstatat(directory.rawValue, name, &status, AT_SYMLINK_NOFOLLOW) == 0 ? Int(status.st_size) : 0

@@ -17,10 +17,7 @@ func reportPage(of first: String, and second: String) throws -> [UInt8] {
     var trie = StackTrie()
     let sessions = try [first, second].map { try ReportSession(DirectoryFiles(place: $0), into: &trie, keepsRows: true) }
     let (before, after) = (sessions[0], sessions[1])
-    func recorded(_ session: ReportSession) -> SessionComparison.Recorded {
-        SessionComparison.Recorded(rows: session.rows, duration: session.record.durationS, interval: session.record.intervalS)
-    }
-    let comparison = before.rows.isEmpty || after.rows.isEmpty ? nil : SessionComparison(recorded(before), recorded(after))
+    let comparison = before.rows.isEmpty || after.rows.isEmpty ? nil : SessionComparison(before.recorded, after.recorded)
     return try ReportPage(before: before, after: after, comparison, trie: trie, version: kilnVersion, lossMeaning: lossMeaning).html
 }
 
@@ -35,24 +32,17 @@ struct DirectoryFiles: SessionFiles {
     }
 
     func read(_ name: String, _ piece: (UnsafeRawBufferPointer) throws -> Void) throws -> Bool {
-        var status = stat()
-        guard stat("\(place)/\(name)", &status) == 0 else {
-            if errno == ENOENT, access(place, F_OK) == 0 { return false }
-            throw Failure("cannot read \(place)/\(name): \(errorText(errno)). Give a directory that a session of kiln wrote.")
-        }
-        // Reading a pipe or a device might never end.
-        guard status.st_mode & S_IFMT == S_IFREG else {
-            throw Failure("cannot read \(place)/\(name): it is not a regular file. Give a directory that a session of kiln wrote.")
-        }
-        try readPieces(of: "\(place)/\(name)", "a session", piece)
-        return true
+        let path = "\(place)/\(name)"
+        if try readSessionFile(path, in: AT_FDCWD, shownAs: path, piece) { return true }
+        guard access(place, F_OK) == 0 else { throw Failure("cannot read \(path): \(errorText(ENOENT)). Give a directory that a session of kiln wrote.") }
+        return false
     }
 }
 
 extension SessionDirectory: SessionFiles {
     var place: String { path.string }
 
-    /// More of a session's rows take minutes to read, which its end shouldn't.
+    /// The end of a session shouldn't take minutes. In bytes of rows.
     private static let mostBytesOfPage = 1 << 30
 
     /// Writes report.html from the files that are there. Of a very long session it says instead how to make it.

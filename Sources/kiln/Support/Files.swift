@@ -12,6 +12,39 @@ func readPieces(of file: String, _ what: String, _ body: (UnsafeRawBufferPointer
     }
 }
 
+/// Reads a regular file of a session in pieces. Returns false if there is none.
+///
+/// - Parameters:
+///   - directory: The descriptor of its directory, or AT_FDCWD.
+///   - path: For messages.
+///   - flags: Further flags of openat(2).
+func readSessionFile(
+    _ name: String, in directory: Int32, shownAs path: String, flags: Int32 = 0, _ piece: (UnsafeRawBufferPointer) throws -> Void
+) throws -> Bool {
+    func failure(_ reason: String) -> Failure {
+        Failure("cannot read \(path): \(reason). Give a directory that a session of kiln wrote.")
+    }
+    // The end of a pipe may never come, nor its opening.
+    let opened = openat(directory, name, O_RDONLY | O_NONBLOCK | O_CLOEXEC | flags)
+    if opened < 0, errno == ENOENT { return false }
+    guard opened >= 0 else { throw failure(errorText(errno)) }
+    let file = FileDescriptor(rawValue: opened)
+    do {
+        try file.closeAfter {
+            var status = stat()
+            guard fstat(opened, &status) == 0, status.st_mode & S_IFMT == S_IFREG else { throw failure("it is not a regular file") }
+            try forEachPiece { memory in
+                let length = try file.read(into: memory)
+                try piece(UnsafeRawBufferPointer(rebasing: memory[..<length]))
+                return length
+            }
+        }
+    } catch let error as Errno {
+        throw failure("\(error)")
+    }
+    return true
+}
+
 /// Opens a file, or takes standard input for `-`, and says what to do where it can't be read.
 func withInput(_ file: String, _ what: String, _ body: (FileDescriptor) throws -> Void) throws {
     do {

@@ -84,6 +84,16 @@ struct SampleFile {
     }
 }
 
+private var rowTimes: ISO8601DateFormatter {
+    let formatter = ISO8601DateFormatter()
+    formatter.formatOptions = [.withInternetDateTime, .withFractionalSeconds]
+    return formatter
+}
+
+/// The time of a row: RFC 3339 with milliseconds.
+func date(ofRow time: String) throws -> Date { try #require(rowTimes.date(from: time)) }
+func rowTime(_ date: Date) -> String { rowTimes.string(from: date) }
+
 /// The latencies (`service`) of a command in an interval, as commands.jsonl has them.
 struct CommandCalls {
     let time, command: String

@@ -43,7 +43,7 @@ extension KernelTests {
                 #expect(cells.count == expected.count && !cells.isEmpty)
                 for (row, slot) in expected {
                     // The page has times to the millisecond, of the beginning and of the length.
-                    let end = Int((try Self.seconds(row.time) * 1000).rounded()), number = Int(Self.slot(slot[0]))
+                    let end = Int((try date(ofRow: row.time).timeIntervalSince1970 * 1000).rounded()), number = Int(Self.slot(slot[0]))
                     let cell = cells.first { abs($0[0] - end) <= 2 && $0[1] == number }
                     #expect(cell?[2] == Int(slot[2]), "\(command) \(row.time) \(slot)")
                 }
@@ -57,34 +57,22 @@ extension KernelTests {
                 let samples = words.split(separator: " ").firstIndex { $0.hasPrefix("sample") }.map { words.split(separator: " ")[$0 - 1] }
                 return (Set(try browser.flamegraphLabels()), samples.flatMap { UInt64($0.filter(\.isNumber)) } ?? 0)
             }
-            let before = try select("command=EVAL&from=\(Self.text(slow.from.addingTimeInterval(-3)))&to=\(Self.text(slow.from))")
+            let before = try select("command=EVAL&from=\(rowTime(slow.from.addingTimeInterval(-3)))&to=\(rowTime(slow.from))")
             #expect(before.functions.contains("burn_b") && !before.functions.contains("burn_a"), "\(before)")
             // An interval that has both lies around each edge.
-            let within = "from=\(Self.text(slow.from.addingTimeInterval(0.5)))&to=\(Self.text(slow.to.addingTimeInterval(-0.5)))"
+            let within = "from=\(rowTime(slow.from.addingTimeInterval(0.5)))&to=\(rowTime(slow.to.addingTimeInterval(-0.5)))"
             let during = try select("command=EVAL&\(within)&low=16777216&high=68719476736")
             #expect(during.functions.contains("burn_a") && !during.functions.contains("burn_b"), "\(during)")
             let others = try select("command=GET&\(within)")
             #expect(!others.functions.contains("burn_a"), "\(others)")
             // The sum is that of the file.
             let samples = try SampleFile(directory + "/s/samples.jsonl").samples.filter { sample in
-                guard sample.isOf("on-cpu", "EVAL"), let band = sample.band, let end = try? Self.seconds(sample.time) else { return false }
+                guard sample.isOf("on-cpu", "EVAL"), let band = sample.band, let end = try? date(ofRow: sample.time).timeIntervalSince1970 else { return false }
                 return band.lower >= 16_777_216 && end - 0.125 >= slow.from.timeIntervalSince1970 + 0.5 && end - 0.125 <= slow.to.timeIntervalSince1970 - 0.5
             }
             let sum = samples.map(\.weight).reduce(0, +)
             #expect(sum > 500 && during.samples > sum * 8 / 10 && during.samples < sum * 12 / 10, "\(during.samples) of \(sum)")
             #expect(browser.complaints.isEmpty && browser.requests.isEmpty, "\(browser.complaints) \(browser.requests)")
-        }
-
-        private static func seconds(_ time: String) throws -> Double {
-            let formatter = ISO8601DateFormatter()
-            formatter.formatOptions = [.withInternetDateTime, .withFractionalSeconds]
-            return try #require(formatter.date(from: time)).timeIntervalSince1970
-        }
-
-        private static func text(_ date: Date) -> String {
-            let formatter = ISO8601DateFormatter()
-            formatter.formatOptions = [.withInternetDateTime, .withFractionalSeconds]
-            return formatter.string(from: date)
         }
 
         /// The slot whose lower edge this is: 16 in every power of two.
