@@ -11,6 +11,7 @@
 
 #include "common/bpf.h"
 #include "functions/losses.bpf.h"
+#include "common/members.bpf.h"
 #include "functions/variables.bpf.h"
 #include "include/kiln_functions.h"
 
