@@ -10,6 +10,7 @@ let package = Package(
     ],
     dependencies: [
         .package(url: "https://github.com/apple/swift-argument-parser", from: "1.8.2"),
+        .package(url: "https://github.com/apple/swift-protobuf", from: "1.39.0", traits: []),
         .package(url: "https://github.com/apple/swift-system", from: "1.8.1"),
     ],
     targets: [
@@ -65,10 +66,18 @@ let package = Package(
             // Without it, a session of an hour takes minutes to read in tests.
             swiftSettings: [.unsafeFlags(["-O"], .when(configuration: .debug))]
         ),
+        // A session's stacks to the formats of other tools, and their profiles to folded stacks.
+        .target(
+            name: "KilnProfiles",
+            dependencies: ["CZlib", "Flamegraph", "KilnModel", "KilnReport", "PrintableText", .product(name: "SwiftProtobuf", package: "swift-protobuf")],
+            exclude: ["Protocols"],
+            // Unoptimised code takes minutes for the profiles of tests.
+            swiftSettings: [.unsafeFlags(["-O"], .when(configuration: .debug))]
+        ),
         .executableTarget(
             name: "kiln",
             dependencies: [
-                "RESP", "PrintableText", "KilnKernel", "KilnModel", "KilnSymbols", "KilnTargets", "Flamegraph", "KilnReport",
+                "RESP", "PrintableText", "KilnKernel", "KilnModel", "KilnSymbols", "KilnTargets", "Flamegraph", "KilnReport", "KilnProfiles",
                 .product(name: "ArgumentParser", package: "swift-argument-parser"),
                 .product(name: "SystemPackage", package: "swift-system"),
             ]
@@ -114,6 +123,10 @@ let package = Package(
         .testTarget(name: "RESPTests", dependencies: ["RESP", "TestSupport"]),
         .testTarget(name: "KilnModelTests", dependencies: ["KilnModel", "KilnBPF"]),
         .testTarget(name: "KilnReportTests", dependencies: ["KilnReport", "KilnModel", "Flamegraph", "CZlib", "TestSupport"]),
+        .testTarget(
+            name: "KilnProfilesTests",
+            dependencies: ["KilnProfiles", "KilnReport", "KilnModel", "Flamegraph", "TestSupport", .product(name: "SwiftProtobuf", package: "swift-protobuf")]
+        ),
         .testTarget(name: "FlamegraphTests", dependencies: ["Flamegraph", "TestSupport"], exclude: ["Fixtures"]),
         // elfutils' libdw, a second opinion on call frame information. Only tests link it.
         .target(name: "CLibdwReference", path: "Tests/CLibdwReference"),

@@ -15,6 +15,12 @@ public struct LatencyBand: Hashable, Sendable, Comparable {
         number = Int(band) - 1
     }
 
+    /// Nil: there is no such band.
+    public init?(number: Int) {
+        guard (0..<Self.count).contains(number) else { return nil }
+        self.number = number
+    }
+
     /// The band of a latency.
     public init(of latency: Nanoseconds) { number = Int(kiln_band_of(latency.count)) - 1 }
 

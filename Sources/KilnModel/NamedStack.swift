@@ -9,12 +9,19 @@ public struct NamedStack: Equatable, Sendable {
     public var state: WaitState?
     /// The outermost first, with `;` between them.
     public var frames: String
+    /// Of each frame the number of its file in the session's list of modules, or `noModule`. Empty: not known of any.
+    public var modules: [Int32]
     public var weight: UInt64
     /// The stack's key in the stack table. Nil: kiln made the entry (`sendBlocked`), no stack was taken.
     public var key: StackTable.Key?
 
-    public init(process: Int, root: String, work: Work, state: WaitState? = nil, frames: String, weight: UInt64, key: StackTable.Key? = nil) {
+    public static let noModule: Int32 = -1
+
+    public init(
+        process: Int, root: String, work: Work, state: WaitState? = nil, frames: String, modules: [Int32] = [], weight: UInt64, key: StackTable.Key? = nil
+    ) {
         self.key = key
+        self.modules = modules
         self.process = process
         self.root = root
         self.work = work

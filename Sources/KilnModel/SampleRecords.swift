@@ -32,9 +32,45 @@ public struct SampleHeader: Codable, Sendable {
     public init(kinds: [Kind]) { self.kinds = kinds }
 }
 
+/// A file that frames lie in.
+public struct SampleModule: Codable, Hashable, Sendable {
+    /// As the process sees it.
+    public var module: String
+    /// Hexadecimal.
+    public var buildID: String?
+
+    enum CodingKeys: String, CodingKey {
+        case module
+        case buildID = "build_id"
+    }
+
+    public init(path: String, buildID: String?) {
+        module = path
+        self.buildID = buildID
+    }
+}
+
+/// The files of a session's frames, each once.
+public struct SessionModules: Sendable {
+    public private(set) var modules: [SampleModule] = []
+    private var numbers: [SampleModule: Int32] = [:]
+
+    public init() {}
+
+    public mutating func number(of module: SampleModule) -> Int32 {
+        if let known = numbers[module] { return known }
+        let number = Int32(modules.count)
+        numbers[module] = number
+        modules.append(module)
+        return number
+    }
+}
+
 /// A frame's text, as in folded stacks.
-public struct SampleFrame: Codable, Equatable, Sendable {
+public struct SampleFrame: Codable, Hashable, Sendable {
     public var frame: String
+    /// The number of its module; nil for the kernel, generated code and what is not known.
+    public var of: Int?
 }
 
 /// A stack: its caller's stack and one more frame.
@@ -87,19 +123,23 @@ public struct SampleRow: Codable, Equatable, Sendable {
 /// The content of samples.jsonl.
 public struct SampleRecords: Sendable {
     public var header: SampleHeader
+    public private(set) var modules = SessionModules()
     public private(set) var frames: [SampleFrame] = []
     public private(set) var stacks: [SampleStack] = []
     public private(set) var groups: [SampleGroup] = []
     public private(set) var rows: [SampleRow] = []
 
-    private var frameNumbers: [Substring: Int] = [:]
+    private var frameNumbers: [SampleFrame: Int] = [:]
     private var stackNumbers: [SampleStack: Int] = [:]
     private var groupNumbers: [SampleGroup: Int] = [:]
 
     /// - Parameters:
     ///   - kinds: The name and unit of each kind of stacks.
     ///   - named: The stacks to be shown; what is not among them is left out.
-    public init(_ history: SampleHistory, kinds: [StackKind: (name: String, unit: String)], named: [NamedStack]) {
+    ///   - modules: Of the numbers that stacks have.
+    public init(
+        _ history: SampleHistory, kinds: [StackKind: (name: String, unit: String)], named: [NamedStack], modules: [SampleModule] = []
+    ) {
         header = SampleHeader(
             kinds: kinds.sorted { $0.key.rawValue < $1.key.rawValue }.map { kind, described in
                 .init(kind: described.name, unit: described.unit, dropped: history.dropped[kind] ?? 0)
@@ -115,7 +155,7 @@ public struct SampleRecords: Sendable {
                 let series = history.series[growth.series]
                 if numbers[growth.series] == nil {
                     guard let stack = places[series], let kind = kinds[series.key.kind] else { continue }
-                    numbers[growth.series] = (number(SampleGroup(stack, kind: kind.name)), number(stack.frames))
+                    numbers[growth.series] = (number(SampleGroup(stack, kind: kind.name)), number(stack, modules))
                 }
                 guard let (group, stack) = numbers[growth.series] else { continue }
                 samples[group, default: [:]][stack, default: 0] += growth.weight
@@ -135,10 +175,12 @@ public struct SampleRecords: Sendable {
         return groups.count - 1
     }
 
-    private mutating func number(_ text: String) -> Int {
+    private mutating func number(_ stack: NamedStack, _ modules: [SampleModule]) -> Int {
         var caller = -1
-        for name in text.split(separator: ";", omittingEmptySubsequences: false) {
-            let stack = SampleStack(caller: caller, in: number(frame: name))
+        for (place, name) in stack.frames.split(separator: ";", omittingEmptySubsequences: false).enumerated() {
+            let module = stack.modules.indices.contains(place) ? Int(stack.modules[place]) : -1
+            let frame = SampleFrame(frame: String(name), of: modules.indices.contains(module) ? Int(self.modules.number(of: modules[module])) : nil)
+            let stack = SampleStack(caller: caller, in: number(frame))
             if let known = stackNumbers[stack] {
                 caller = known
             } else {
@@ -150,10 +192,10 @@ public struct SampleRecords: Sendable {
         return caller
     }
 
-    private mutating func number(frame: Substring) -> Int {
+    private mutating func number(_ frame: SampleFrame) -> Int {
         if let known = frameNumbers[frame] { return known }
         frameNumbers[frame] = frames.count
-        frames.append(SampleFrame(frame: String(frame)))
+        frames.append(frame)
         return frames.count - 1
     }
 

@@ -38,6 +38,20 @@ struct PlacedCode {
         }
     }
 
+    /// The file; nil for memory without one.
+    var file: CodeFile? {
+        guard let module else { return nil }
+        guard case .file(let path, _) = mapping.backing, path.split(separator: "/").last.map(String.init) == module else {
+            return CodeFile(path: module, buildID: buildID)
+        }
+        return CodeFile(path: path, buildID: buildID)
+    }
+
+    private var buildID: String? {
+        guard case .file(let file) = source else { return nil }
+        return file.buildID?.description
+    }
+
     func fileOffset(of address: UInt64) -> UInt64 { address &- mapping.start &+ mapping.fileOffset }
 
     /// The part between two addresses; nil if it is empty.
@@ -165,8 +179,9 @@ extension CodeMap {
 
     /// A frame's function, by its name `symbol`, and those that are inlined there, the innermost last.
     func frames(_ frame: FrameAddress, named symbol: Symbol) -> [PlacedSymbol] {
-        guard let (source, module) = source(frame) else { return [PlacedSymbol(symbol: symbol)] }
-        return zip([symbol] + source.inlined.map { .inlined(name: $0, module: module) }, source.places).map { PlacedSymbol(symbol: $0, place: $1) }
+        let file = code(at: frame.lookupAddress)?.file
+        guard let (source, module) = source(frame) else { return [PlacedSymbol(symbol: symbol, file: file)] }
+        return zip([symbol] + source.inlined.map { .inlined(name: $0, module: module) }, source.places).map { PlacedSymbol(symbol: $0, place: $1, file: file) }
     }
 }
 

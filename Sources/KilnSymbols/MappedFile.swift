@@ -71,6 +71,8 @@ final class MappedFile {
     private var goSource: GoSource?
     /// A server may have what this host's files lack. Set when `symbols` is.
     private var isIncomplete = false
+    /// Nil if the file has none, or before `symbols` is set.
+    private(set) var buildID: BuildID?
 
     init(
         _ file: consuming OpenFile, _ identity: FileIdentity, named name: String, search: DebugFileSearch, wantsSource: Bool, wantsLines: Bool
@@ -107,6 +109,7 @@ final class MappedFile {
 
     private func readSymbols(_ file: FileDescriptor, _ name: String) throws(SymbolFileError) -> SymbolTable {
         let elf = try ElfFile(reading: file, named: name)
+        buildID = try? elf.buildID()
         lazy var debugFile = search?.debugFile(of: elf, at: name) ?? .none
         lazy var fetched = search?.fetchedDebugFile(of: elf) ?? .none
         let table = try SymbolTable(elf, debugFile: debugFile, fetched: fetched)

@@ -32,11 +32,22 @@ public struct PlacedSymbol: Equatable, Sendable {
     public let symbol: Symbol
     /// Of the call of the next inner function; of the innermost one, the instruction that runs. Nil: not known.
     public let place: SourcePlace?
+    /// Where its code is. Nil: in memory without a file, in the kernel, or not known.
+    public let file: CodeFile?
 
-    public init(symbol: Symbol, place: SourcePlace? = nil) {
+    public init(symbol: Symbol, place: SourcePlace? = nil, file: CodeFile? = nil) {
         self.symbol = symbol
         self.place = place
+        self.file = file
     }
+}
+
+/// A file that processes run code of.
+public struct CodeFile: Hashable, Sendable {
+    /// As the process sees it. Of a program that was executed by a link only the link's name: where the link lies is not known.
+    public let path: String
+    /// Hexadecimal; nil if the file has none or could not be read.
+    public let buildID: String?
 }
 
 /// The reason why an address has no function name.

@@ -14,6 +14,10 @@ public struct CollapseOptions: Sendable {
     public var showsAddresses = false
     /// Counts only samples of these events. Without a name, those of the input's first event; the report tells what else there was.
     public var events: [String] = []
+    /// Labels of samples whose values stand below the frames, the first at the bottom. Nil: those that the format has there.
+    public var labels: [String]?
+    /// Shows file and line of frames, where the format has them.
+    public var showsLines = false
     /// Counts samples, whatever their periods.
     public var countsSamples = false
     /// Shows consecutive equal frames as one.
@@ -51,6 +55,8 @@ public struct CollapseReport: Sendable {
     /// What could not be understood or counted: lines, and samples whose weight is too large. The first of them are in `rejectedLines`.
     public internal(set) var rejectedCount = 0
     public internal(set) var rejectedLines: [Line] = []
+    /// Inputs that are not read, because they are damaged.
+    public internal(set) var unreadableInputs: [Unreadable] = []
 
     /// Lines in all. Each is of one kind: of a sample, of a frame, blank, a comment, a record or a field that is left out, or not understood.
     public internal(set) var lines = 0
@@ -60,6 +66,13 @@ public struct CollapseReport: Sendable {
     public internal(set) var frameLines = 0
     public internal(set) var blankLines = 0
     public internal(set) var commentLines = 0
+
+    /// An input of which nothing is in the result.
+    public struct Unreadable: Equatable, Sendable {
+        /// 0 for the first.
+        public var input: Int
+        public var reason: String
+    }
 
     /// A line that could not be understood.
     public struct Line: Equatable, Sendable, CustomStringConvertible {

@@ -2,7 +2,7 @@
 
 /// A frame without the character that divides frames.
 @inline(__always)
-func frameName(_ name: some Sequence<UInt8>) -> [UInt8] { name.map { $0 == UInt8(ascii: ";") ? UInt8(ascii: ":") : $0 } }
+public func frameName(_ name: some Sequence<UInt8>) -> [UInt8] { name.map { $0 == UInt8(ascii: ";") ? UInt8(ascii: ":") : $0 } }
 
 /// A function or a module in brackets that stands for one, as in its source: without arguments and hashes.
 func functionName(_ symbol: ArraySlice<UInt8>, module: ArraySlice<UInt8> = [], address: ArraySlice<UInt8> = [], _ options: CollapseOptions) -> [UInt8] {

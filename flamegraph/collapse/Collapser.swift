@@ -25,12 +25,14 @@ public struct CollapseFormat: Sendable {
     public var advice: String
     /// The switches that mean something here, besides those that all formats know.
     public var switches: Set<Switch>
-    /// Whether a text, of which this is the beginning, is of this format.
+    /// Whether a text, of which these are the first lines, is of this format.
     var recognizes: @Sendable ([ArraySlice<UInt8>]) -> Bool
+    /// Whether an input that begins so is of this format; of formats that are no text.
+    var recognizesBytes: @Sendable ([UInt8]) -> Bool = { _ in false }
     public var collapser: @Sendable (CollapseOptions, InlineResolver?) -> any Collapser
 
     public enum Switch: String, Sendable, CaseIterable {
-        case pid, tid, kernel, jit, all, count, addrs, inline, context
+        case pid, tid, kernel, jit, all, count, addrs, inline, context, labels, lines
         case eventFilter = "event-filter"
         case mergeThreads = "merge-threads"
     }
@@ -41,12 +43,25 @@ public struct CollapseFormat: Sendable {
     /// How much of a text is enough to tell its format.
     public static let beginningLength = 1 << 18
 
-    /// The format of a text that begins so.
-    public static func guess(_ beginning: [UInt8]) -> CollapseFormat? {
+    /// The format of an input that begins so.
+    public static func guess(_ beginning: [UInt8], among formats: [CollapseFormat] = all) -> CollapseFormat? {
+        if let format = formats.first(where: { $0.recognizesBytes(beginning) }) { return format }
         var lines = beginning.split(separator: UInt8(ascii: "\n"), omittingEmptySubsequences: true)
         // Cut somewhere.
         if beginning.count >= beginningLength, lines.count > 1 { lines.removeLast() }
         if let first = lines.first, first.starts(with: [0xef, 0xbb, 0xbf]) { lines[0] = first.dropFirst(3) }
-        return all.first { $0.recognizes(lines) }
+        return formats.first { $0.recognizes(lines) }
+    }
+}
+
+extension CollapseFormat {
+    /// A format that is no text, and is read as a whole.
+    public init(
+        name: String, title: String, advice: String, switches: Set<Switch>, recognizes: @escaping @Sendable ([UInt8]) -> Bool,
+        reader: @escaping @Sendable (CollapseOptions) -> some WholeReader
+    ) {
+        self.init(
+            name: name, title: title, advice: advice, switches: switches, recognizes: { _ in false }, recognizesBytes: recognizes,
+            collapser: { options, _ in WholeCollapser(reader(options), options) })
     }
 }

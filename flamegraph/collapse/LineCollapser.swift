@@ -59,26 +59,27 @@ extension LineReader {
 }
 
 /// Stacks that have been read, and what was left out.
-struct CollapsedStacks: ~Copyable {
-    let options: CollapseOptions
-    var report = CollapseReport()
+public struct CollapsedStacks: ~Copyable {
+    public let options: CollapseOptions
+    public internal(set) var report = CollapseReport()
     private(set) var names = FrameNames()
     private var counts = StackCounts()
-    fileprivate var input = 0
+    var input = 0
     fileprivate var line = 0
 
     /// No runtime has stacks of more frames; a file that says so would need memory by the square of its length.
-    static let depthLimit = 2048
+    public static let depthLimit = 2048
 
     init(_ options: CollapseOptions) { self.options = options }
 
-    mutating func intern(_ name: [UInt8]) -> UInt32 { names.intern(name.isEmpty ? Array("[unknown]".utf8) : name) }
+    /// The number of a frame's name. In the result `;` divides frames, so it must not be in a name: `frameName` replaces it.
+    public mutating func intern(_ name: [UInt8]) -> UInt32 { names.intern(name.isEmpty ? Array("[unknown]".utf8) : name) }
 
     /// Adds the weight of a stack, given innermost first, below the name of a process or thread, if there is one.
     /// - Parameters:
     ///   - samples: how many samples the weight is of.
     ///   - hasStack: whether the tool printed frames.
-    mutating func add(_ weight: UInt64, _ frames: [UInt32], below label: UInt32?, samples: Int = 1, hasStack: Bool = true) {
+    public mutating func add(_ weight: UInt64, _ frames: [UInt32], below label: UInt32?, samples: Int = 1, hasStack: Bool = true) {
         var stack = frames
         if options.mergesRecursion { mergeRecursion(&stack) }
         if stack.count > Self.depthLimit {
@@ -97,6 +98,15 @@ struct CollapsedStacks: ~Copyable {
     mutating func reject(_ text: some Collection<UInt8>, _ reason: CollapseReport.Line.Reason, isUnread: Bool = false) {
         let (input, line) = (input, line)
         Array(text).withUnsafeBytes { report.reject($0, reason, input: input, line: line, isUnread: isUnread) }
+    }
+
+    /// Notes an event of the input, and that so many samples of it are in the result, or left out.
+    public mutating func note(event name: String, samples: Int, isCounted: Bool) {
+        if let place = report.events.firstIndex(where: { $0.name == name }) {
+            report.events[place].samples += samples
+        } else {
+            report.events.append(.init(name: name, samples: samples, isCounted: isCounted))
+        }
     }
 
     func writeFolded(_ write: ([UInt8]) throws -> Void) throws { try counts.writeFolded(names, write) }

@@ -47,18 +47,8 @@ public struct ReportSession: Sendable {
         if !hasCommands, record.hook != "none" {
             missing.append("There is no commands.jsonl: commands have no heatmaps.")
         }
-        var stacks: StackHistory?, hasHeader = false
-        if hasSamples {
-            var reader = StackReader(timeline: timeline, frequency: record.meanFrequency, trie: trie)
-            trie = StackTrie()
-            _ = try files.forEachLine(of: "samples.jsonl") { try reader.read(&$0) }
-            trie = reader.trie
-            hasHeader = !reader.history.kinds.isEmpty
-            if !reader.history.isEmpty { stacks = reader.history }
-        }
-        // A session in which no stack was taken has a header, and no folded stacks either.
-        if stacks == nil, !hasHeader {
-            stacks = try Self.folded(files, record, &trie)
+        stacks = try Self.stacks(files, record, timeline, &trie)
+        if stacks == nil || stacks?.haveTime == false {
             let reason = hasSamples ? "samples.jsonl has no samples" : "There is no samples.jsonl, which sessions of this version have"
             if stacks != nil {
                 missing.append("\(reason): the flamegraph is that of the whole session, whatever time and latency are selected.")
@@ -66,8 +56,18 @@ public struct ReportSession: Sendable {
                 missing.append("\(reason): a selection has no flamegraph.")
             }
         }
-        self.stacks = stacks
         self.missing = missing
+    }
+
+    /// The stacks over time, or, of a session without samples.jsonl, those of its folded stacks; nil if there are none.
+    static func stacks(_ files: some SessionFiles, _ record: SessionRecord, _ timeline: Timeline, _ trie: inout StackTrie) throws -> StackHistory? {
+        var reader = StackReader(timeline: timeline, frequency: record.meanFrequency, trie: trie)
+        trie = StackTrie()
+        _ = try files.forEachLine(of: "samples.jsonl") { try reader.read(&$0) }
+        trie = reader.trie
+        if !reader.history.isEmpty { return reader.history }
+        // A session in which no stack was taken has a header, and no folded stacks either.
+        return reader.history.kinds.isEmpty ? try folded(files, record, &trie) : nil
     }
 
     /// The rows of commands.jsonl without their slots, for a comparison as text; nil if there is no such file.

@@ -6,32 +6,45 @@ public struct StackTrie: Sendable {
 
     /// As folded stacks have them, with `_[k]` and the like.
     public private(set) var frames: [String] = []
+    /// By frame: the number of its module, or -1. Frames of a trie that doesn't tell modules have none.
+    public private(set) var moduleOfFrame: [Int32] = []
+    public private(set) var modules = SessionModules()
     /// By frame: it is a process's name, the root of stacks.
     public private(set) var isProcess: [Bool] = []
     /// By stack: its caller's number, which is smaller, or -1, and its innermost frame's.
     public private(set) var callers: [Int32] = [], innermost: [Int32] = []
-    private var numberOfFrame: [String: Int32] = [:], numberOfProcess: [String: Int32] = [:]
+    private struct FrameKey: Hashable {
+        let text: String
+        let module: Int32
+    }
+
+    private var numberOfFrame: [FrameKey: Int32] = [:], numberOfProcess: [String: Int32] = [:]
     private var numberOfStack: [UInt64: Int32] = [:]
+    private let tellsModules: Bool
 
-    public init() {}
+    /// - Parameter tellsModules: Functions of one name in two modules are two frames.
+    public init(tellsModules: Bool = false) { self.tellsModules = tellsModules }
 
-    mutating func frame(_ text: String) throws -> Int32 {
-        if let number = numberOfFrame[text] { return number }
-        let number = try added(text, isProcess: false)
-        numberOfFrame[text] = number
+    mutating func frame(_ text: String, of module: SampleModule? = nil) throws -> Int32 {
+        let module = tellsModules ? module.map { modules.number(of: $0) } ?? -1 : -1
+        let key = FrameKey(text: text, module: module)
+        if let number = numberOfFrame[key] { return number }
+        let number = try added(text, module, isProcess: false)
+        numberOfFrame[key] = number
         return number
     }
 
     /// The stack of a process's name, as in folded stacks, with a thread's name above it where stacks have one.
     mutating func root(process: String, thread: String?) throws -> Int32 {
-        if numberOfProcess[process] == nil { numberOfProcess[process] = try added(process, isProcess: true) }
+        if numberOfProcess[process] == nil { numberOfProcess[process] = try added(process, -1, isProcess: true) }
         let root = try stack(-1, numberOfProcess[process] ?? 0)
         return try thread.map { try stack(root, try frame($0)) } ?? root
     }
 
-    private mutating func added(_ text: String, isProcess: Bool) throws -> Int32 {
+    private mutating func added(_ text: String, _ module: Int32, isProcess: Bool) throws -> Int32 {
         guard frames.count < Self.mostFrames else { throw JSONScanner.Damage(reason: "there are more than \(Self.mostFrames) frames") }
         frames.append(text)
+        moduleOfFrame.append(module)
         self.isProcess.append(isProcess)
         return Int32(frames.count - 1)
     }
@@ -98,6 +111,7 @@ struct StackReader {
     private(set) var history = StackHistory()
     var trie: StackTrie
     /// The file's tables: its frames in the trie, and its stacks as they stand there.
+    private var modules: [SampleModule] = []
     private var frames: [Int32] = [], stacks: [(caller: Int32, frame: Int32)] = []
     /// The stacks in the trie, by what they stand on there; -1: none yet.
     private var placed: [Int32: [Int32]] = [:]
@@ -113,11 +127,14 @@ struct StackReader {
 
     mutating func read(_ scanner: inout JSONScanner) throws {
         // A field of one name tells what a line is; others of the same line may be those of later versions.
-        var frame: String?, caller: Int?, innermost: Int?, time: String?, group: StackGroup?
+        var frame: String?, of: Int?, module: String?, buildID: String?, caller: Int?, innermost: Int?, time: String?, group: StackGroup?
         var samples: [[UInt64]] = [], isSamples = false
         try scanner.object { scanner, key in
             switch key {
             case "frame": frame = try scanner.string()
+            case "of": of = try scanner.integer()
+            case "module": module = try scanner.string()
+            case "build_id": buildID = try scanner.string()
             case "caller": caller = try scanner.integer()
             case "in": innermost = try scanner.integer()
             case "group": group = try self.group(&scanner)
@@ -143,7 +160,14 @@ struct StackReader {
             }
         }
         guard isBegun else { throw JSONScanner.Damage(reason: "the first line does not say `samples`") }
-        if let frame { frames.append(try trie.frame(frame)) }
+        if let module {
+            guard modules.count < StackTrie.mostFrames else { throw JSONScanner.Damage(reason: "there are more than \(StackTrie.mostFrames) modules") }
+            modules.append(SampleModule(path: shown(module), buildID: buildID.map(shown)))
+        }
+        if let frame {
+            guard of.map(modules.indices.contains) ?? true else { throw JSONScanner.Damage(reason: "a frame names a module that is not above it") }
+            frames.append(try trie.frame(frame, of: of.map { modules[$0] }))
+        }
         if let caller { try stack(caller, innermost) }
         if let group {
             guard history.groups.count < Self.mostGroups else { throw JSONScanner.Damage(reason: "there are more than \(Self.mostGroups) groups") }

@@ -50,6 +50,14 @@ public struct Timeline: Sendable {
         }
     }
 
+    /// A tick for each interval, however many.
+    init(eachOf intervals: Intervals) {
+        let sorted = intervals.byTime.sorted { ($0.value.end, $0.key) < ($1.value.end, $1.key) }
+        ticks = sorted.map { Tick(start: $0.value.end - $0.value.length, end: $0.value.end) }
+        (rows, intervalsPerTick) = (1, 1)
+        tickByTime = Dictionary(zip(sorted.map(\.key), sorted.indices), uniquingKeysWith: { first, _ in first })
+    }
+
     /// Columns of one tick.
     private init(_ sorted: [(time: String, start: Double, end: Double)], usual: Double) {
         var perTick = max(1, (sorted.count + Self.mostColumns - 1) / Self.mostColumns)

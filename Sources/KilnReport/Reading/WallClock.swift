@@ -1,7 +1,7 @@
 /// RFC 3339 times.
-enum WallClock {
+public enum WallClock {
     /// Seconds since 1970 of `2026-11-30T12:04:31.250Z` or `…+02:00`; nil for anything else.
-    static func seconds(_ text: String) -> Double? {
+    public static func seconds(_ text: String) -> Double? {
         let bytes = Array(text.utf8)
         guard bytes.count >= 20, bytes[4] == UInt8(ascii: "-"), bytes[7] == UInt8(ascii: "-"), bytes[10] | 0x20 == UInt8(ascii: "t"),
             bytes[13] == UInt8(ascii: ":"), bytes[16] == UInt8(ascii: ":"), let year = number(bytes[0..<4]), let month = number(bytes[5..<7]),
@@ -20,6 +20,9 @@ enum WallClock {
         let whole = daysSince1970(year, month, day) * 86_400 + hour * 3_600 + minute * 60 + second - offset
         return Double(whole) + fraction
     }
+
+    /// Likewise; to a quarter of a microsecond.
+    public static func nanoseconds(_ text: String) -> UInt64? { seconds(text).flatMap { UInt64(exactly: ($0 * 1e9).rounded()) } }
 
     /// Seconds east of Greenwich.
     private static func offset(_ zone: ArraySlice<UInt8>) -> Int? {

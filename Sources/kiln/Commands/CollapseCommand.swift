@@ -1,6 +1,7 @@
 import ArgumentParser
 import Flamegraph
 import Glibc
+import KilnProfiles
 import KilnSymbols
 
 /// `kiln collapse`: what other profilers print, as folded stacks.
@@ -13,10 +14,17 @@ struct CollapseCommand: ParsableCommand {
             """,
         subcommands: [
             CollapseAutoCommand.self, CollapsePerfCommand.self, CollapseGDBCommand.self, CollapseEUStackCommand.self, CollapseJStackCommand.self,
-            CollapseCPUProfileCommand.self, CollapseCallgrindCommand.self, CollapseFoldedCommand.self,
+            CollapseCPUProfileCommand.self, CollapseCallgrindCommand.self, CollapsePprofCommand.self, CollapseFoldedCommand.self,
         ],
         defaultSubcommand: CollapseAutoCommand.self
     )
+}
+
+extension CollapseFormat {
+    /// All, in the order in which they are guessed.
+    static let known = [.pprof] + all
+    /// Those that `kiln flamegraph` reads by itself: nobody needs to see their text.
+    static let drawn = [pprof]
 }
 
 /// `kiln collapse FILE`: the format is that of the text.
@@ -70,6 +78,11 @@ struct CollapseCallgrindCommand: CollapseFormatCommand {
     @OptionGroup var arguments: CollapseArguments
 }
 
+struct CollapsePprofCommand: CollapseFormatCommand {
+    static let format = CollapseFormat.pprof
+    @OptionGroup var arguments: CollapseArguments
+}
+
 struct CollapseFoldedCommand: CollapseFormatCommand {
     static let format = CollapseFormat.folded
     static let configuration = CommandConfiguration(commandName: format.name, abstract: "Adds up equal stacks of folded text.")
@@ -105,6 +118,15 @@ struct CollapseArguments: ParsableArguments {
 
     @Flag(help: "perf, cpuprofile: count samples, whatever their periods and times.")
     var count = false
+
+    @Option(
+        help: ArgumentHelp(
+            "pprof: show the values of these labels below the frames, the first at the bottom, instead of process, thread and state. Separated by commas; '' for none.",
+            valueName: "keys"))
+    var labels: String?
+
+    @Flag(help: "pprof: show file and line of each frame.")
+    var lines = false
 
     @Option(
         help: ArgumentHelp(
@@ -151,8 +173,8 @@ struct CollapseArguments: ParsableArguments {
             var isKnown = named != nil
             var failure: (any Error)?
             func guess() throws {
-                guard let format = CollapseFormat.guess(beginning) else {
-                    let formats = CollapseFormat.all.map(\.title).joined(separator: ", ")
+                guard let format = CollapseFormat.guess(beginning, among: CollapseFormat.known) else {
+                    let formats = CollapseFormat.known.map(\.title).joined(separator: ", ")
                     throw Failure("\(file): \(isEmpty ? "nothing is in it" : "no known format"). There are: \(formats).")
                 }
                 if let found, found.format.name != format.name {
@@ -187,6 +209,9 @@ struct CollapseArguments: ParsableArguments {
         }
         for file in emptyFiles { say("kiln: \(file): nothing is in it") }
         guard let (format, collapser) = found else { return }
+        if let damaged = collapser.report.unreadableInputs.first {
+            throw Failure("cannot read \(readFiles[damaged.input]): \(damaged.reason). Give \(format.title).")
+        }
         collapser.finish()
         tell(collapser.report, format, readFiles)
         try check(collapser.report, format)
@@ -210,6 +235,8 @@ struct CollapseArguments: ParsableArguments {
         options.mergesThreads = mergeThreads
         options.demangle = { demangled($0) }
         options.showsAddresses = addrs
+        options.labels = labels.map { $0.split(separator: ",").map(String.init) }
+        options.showsLines = lines
         options.events = eventFilter
         return options
     }
@@ -218,7 +245,7 @@ struct CollapseArguments: ParsableArguments {
     private func check(_ format: CollapseFormat) throws {
         let given: [(CollapseFormat.Switch, Bool)] = [
             (.pid, pid), (.tid, tid), (.kernel, kernel), (.jit, jit), (.all, all), (.count, count), (.addrs, addrs), (.inline, `inline`),
-            (.context, context), (.eventFilter, !eventFilter.isEmpty), (.mergeThreads, mergeThreads),
+            (.context, context), (.labels, labels != nil), (.lines, lines), (.eventFilter, !eventFilter.isEmpty), (.mergeThreads, mergeThreads),
         ]
         let useless = given.filter { $0.1 && !format.switches.contains($0.0) }.map { "--\($0.0.rawValue)" }
         guard useless.isEmpty else { throw Failure("\(useless.joined(separator: ", ")): means nothing for \(format.title). Leave it out.") }

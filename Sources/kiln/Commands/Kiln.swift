@@ -14,7 +14,7 @@ struct Kiln: ParsableCommand {
         subcommands: [
             RedisCommand.self, RecordCommand.self, SyscallsCommand.self, FunctionsCommand.self, TraceCommand.self, FlamegraphCommand.self,
             CollapseCommand.self, DiffCommand.self,
-            ReportCommand.self, CostCommand.self, DoctorCommand.self,
+            ReportCommand.self, ExportCommand.self, CostCommand.self, DoctorCommand.self,
         ]
     )
 

@@ -3,6 +3,7 @@ import Glibc
 import KilnKernel
 import KilnModel
 import KilnSymbols
+import PrintableText
 
 /// Names the addresses of a session's stacks.
 final class StackFolding {
@@ -21,6 +22,8 @@ final class StackFolding {
     private let showsLines: Bool
     /// Names of all stacks folded so far that can't change.
     private var lasting: [KnownFrames.Place: KnownFrames.Frame] = [:]
+    /// The files of all frames folded so far; `NamedStack.modules` has their numbers.
+    private(set) var modules = SessionModules()
     /// Processes whose stacks have generated code without names.
     private var withoutMap: Set<Int> = []
     /// Processes whose stacks have Python's interpreter without Python's frames.
@@ -107,10 +110,10 @@ final class StackFolding {
         let found = table.foundCode.mapValues { code.mappings($0) }
         var named: [NamedStack] = []
         /// The frames, the outermost first. `uses`: the weight of the stack.
-        func stack(_ process: Int, _ frames: StackFrames, _ uses: UInt64) -> [String] {
+        func stack(_ process: Int, _ frames: StackFrames, _ uses: UInt64) -> [FoldedFrame] {
             let origin = table.processes[process]?.origin ?? process
             // Marks the missing part, so that the next frame doesn't look like the outermost function.
-            var stack = frames.termination == .complete ? [] : ["[\(frames.termination.name)]"]
+            var stack = frames.termination == .complete ? [] : [FoldedFrame("[\(frames.termination.name)]")]
             let symbolizer = symbolizers[process] ?? symbolizers[origin]
             var user = located(frames.user, interrupted: frames.interrupted).enumerated().map { index, frame in
                 let isUnknown = frames.termination == .noMapping && index == frames.user.count - 1
@@ -122,7 +125,7 @@ final class StackFolding {
                         .layer(symbolizer?.layer(at: moment) ?? 0)
                     }
                 let isGuessed = frames.guessed.contains(index)
-                return known.text(of: frame, in: process, place, before: frames.comparison, isGuessed: isGuessed, uses) {
+                return known.folded(frame, in: process, place, before: frames.comparison, isGuessed: isGuessed, uses) {
                     self.named($0, process, origin, moment, place, frames.comparison, found[process], isGuessed: isGuessed)
                 }
             }
@@ -134,15 +137,15 @@ final class StackFolding {
             }
             stack += user.reversed()
             var kernel = located(frames.kernel).reversed().map { frame in
-                SystemCall(standingFor: frame.address).map { foldedSafe("\($0)") + "_[k]" }
-                    ?? known.text(of: frame, in: nil, .layer(0), uses) { self.named([PlacedSymbol(symbol: self.kernel.symbolize($0))], in: .kernel) }
+                SystemCall(standingFor: frame.address).map { FoldedFrame(foldedSafe("\($0)") + "_[k]") }
+                    ?? known.folded(frame, in: nil, .layer(0), uses) { self.named([PlacedSymbol(symbol: self.kernel.symbolize($0))], in: .kernel) }
             }
             if kind != .onCPU {
                 // The program that takes the stack at a tracepoint is on top of it.
-                if let call = kernel.lastIndex(where: { $0.hasPrefix("bpf_trace_run") }) { kernel.removeSubrange(call...) }
-                while let top = kernel.last, Self.tracepointFrames.contains(where: top.hasPrefix) { kernel.removeLast() }
+                if let call = kernel.lastIndex(where: { $0.text.hasPrefix("bpf_trace_run") }) { kernel.removeSubrange(call...) }
+                while let top = kernel.last, Self.tracepointFrames.contains(where: top.text.hasPrefix) { kernel.removeLast() }
                 // The kernel doesn't show these of a thread that is asleep when its stack is taken.
-                while let top = kernel.last, Self.switchFrames.contains(top) { kernel.removeLast() }
+                while let top = kernel.last, Self.switchFrames.contains(top.text) { kernel.removeLast() }
             }
             return stack + kernel
         }
@@ -153,8 +156,12 @@ final class StackFolding {
             let process = key.process
             guard let root = root(process), let uses = weights.map(\.weight).max() else { return }
             let bottom = ([root] + (frames.thread.map { [$0] } ?? [])).map(foldedSafe).joined(separator: ";")
-            let text = (stack(process, frames, uses) + above).joined(separator: ";")
-            named += weights.map { NamedStack(process: process, root: bottom, work: work, state: $0.state, frames: text, weight: $0.weight, key: key) }
+            let folded = stack(process, frames, uses)
+            let text = (folded.map(\.text) + above).joined(separator: ";")
+            let modules = above.isEmpty ? folded.flatMap { [Int32](repeating: $0.module, count: 1 + $0.text.utf8.count { $0 == UInt8(ascii: ";") }) } : []
+            named += weights.map {
+                NamedStack(process: process, root: bottom, work: work, state: $0.state, frames: text, modules: modules, weight: $0.weight, key: key)
+            }
         }
         switch kind {
         case .onCPU, .event:
@@ -167,7 +174,7 @@ final class StackFolding {
             }
         case .waker:
             for wake in table.wakes where withIdle || !wake.key.isIdle {
-                let waker = stack(wake.waker, wake.wakerFrames, wake.time.count)
+                let waker = stack(wake.waker, wake.wakerFrames, wake.time.count).map(\.text)
                 let by = wakerName(wake.waker, waker, table, root)
                 add(
                     wake.key, wake.frames,
@@ -261,6 +268,7 @@ final class StackFolding {
             text: frames.prefix(showsInlined ? frames.count : 1).map {
                 $0.symbol.foldedFrame(in: space, demangling: demangling, at: showsLines ? $0.place : nil, isGuessed: isGuessed)
             }.joined(separator: ";"),
+            module: frames.first?.file.map { modules.number(of: .init(path: $0.path.printable, buildID: $0.buildID)) } ?? NamedStack.noModule,
             unnamed: function?.unnamed.map { .init(module: $0.module, reason: $0.reason.description) },
             lasts: function.map { if case .function = $0 { true } else { false } } ?? false,
             needsMap: function.map { if case .unknown(_, .anonymousMemory) = $0 { true } else { false } } ?? false
@@ -305,6 +313,8 @@ private struct KnownFrames {
     struct Frame {
         /// The text in a folded stack; more than one frame if functions were inlined.
         let text: String
+        /// `NamedStack.modules`
+        var module = NamedStack.noModule
         /// Nil if the frame has a name.
         let unnamed: NamesRecord.Cause?
         /// The name can't change, because it comes from a file. Generated code may be replaced, and a missing name may be found later.
@@ -340,16 +350,16 @@ private struct KnownFrames {
 
     var lasting: [Place: Frame] { frames.filter(\.value.lasts) }
 
-    mutating func text(
-        of address: FrameAddress, in space: Int?, _ code: Code, before comparison: UInt64? = nil, isGuessed: Bool = false, _ samples: UInt64,
+    mutating func folded(
+        _ address: FrameAddress, in space: Int?, _ code: Code, before comparison: UInt64? = nil, isGuessed: Bool = false, _ samples: UInt64,
         lookingUp look: (FrameAddress) -> Frame
-    ) -> String {
+    ) -> FoldedFrame {
         let place = Place(address: address, space: space, code: code, comparison: comparison, isGuessed: isGuessed)
         let frame = frames[place] ?? look(address)
         frames[place] = frame
         if frame.needsMap, let space { withoutMap.insert(space) }
         if let cause = frame.unnamed { unnamed[cause, default: 0] += samples } else { named += samples }
-        return frame.text
+        return FoldedFrame(frame.text, module: frame.module)
     }
 
     /// `name`: nil if it is not known.

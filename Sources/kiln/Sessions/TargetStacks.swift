@@ -14,6 +14,7 @@ struct TargetStacks {
     private let root: String
     private let tellsWork: Bool
     private let byKind: [StackKind: (stacks: [NamedStack], names: NamesRecord)]
+    private let modules: SessionModules
 
     /// - Parameter withIdle: Off-CPU stacks include waits for new work.
     init(of target: SessionTarget, index: Int, _ kinds: [StackKind], in table: StackTable, total: Snapshot, folding: StackFolding, withIdle: Bool) {
@@ -27,6 +28,7 @@ struct TargetStacks {
             (kind, folding.named(table, kind, withIdle: withIdle) { target.stackRoot(of: $0, in: table, target: index) })
         }
         byKind = Dictionary(uniqueKeysWithValues: named)
+        modules = folding.modules
     }
 
     func add(to texts: inout FoldedTexts) {
@@ -40,7 +42,7 @@ struct TargetStacks {
     func samples(_ describe: (StackKind) -> (name: String, unit: String)) -> SampleRecords {
         let kinds = byKind.keys.filter { $0 != .waker }
         return SampleRecords(
-            table.history, kinds: Dictionary(uniqueKeysWithValues: kinds.map { ($0, describe($0)) }), named: kinds.flatMap(stacks)
+            table.history, kinds: Dictionary(uniqueKeysWithValues: kinds.map { ($0, describe($0)) }), named: kinds.flatMap(stacks), modules: modules.modules
         )
     }
 

@@ -1,5 +1,7 @@
 import Flamegraph
 import Glibc
+import KilnProfiles
+import KilnSymbols
 import SystemPackage
 
 /// An input of folded stacks: a file, `-`, or the directory of a session, of which the stacks on the CPU are meant, or, where it has none, its only
@@ -62,24 +64,42 @@ func refuseUnknown(_ commands: [String], _ stacks: borrowing FoldedStacks, of fi
     }
 }
 
-/// Reads folded stacks from a file, or standard input for `-`. The halves of a large file are read at the same time. Text that
-/// `kiln collapse` has to read first is refused.
+/// Reads folded stacks from a file, or standard input for `-`. The halves of a large file are read at the same time. A profile in one of the
+/// formats of `CollapseFormat.drawn` is collapsed; text that `kiln collapse` has to read first is refused.
 func readStacks(of file: String, into stacks: inout FoldedStacks) throws {
     let firstPiece = 1 << 16
     let rejectedBefore = stacks.rejectedCount
     var beginning: [UInt8] = []
+    var collapsed: (format: CollapseFormat, collapser: any Collapser)?
     try withInput(file, "folded stacks") { input in
         var size = firstPiece
         try forEachPiece { piece in
             let length = try input.read(into: UnsafeMutableRawBufferPointer(rebasing: piece[..<size]))
             size = piece.count
-            stacks.read(UnsafeRawBufferPointer(rebasing: piece[..<length]))
+            let read = UnsafeRawBufferPointer(rebasing: piece[..<length])
+            if beginning.isEmpty, let format = CollapseFormat.guess(Array(read), among: CollapseFormat.drawn) {
+                collapsed = (format, format.collapser(.drawn, nil))
+                beginning.append(0)
+            }
+            if let collapsed {
+                collapsed.collapser.read(read)
+                return length
+            }
+            stacks.read(read)
             beginning.append(contentsOf: piece[..<min(length, firstPiece - beginning.count)])
             // The first lines tell whether the others can be read without them.
             guard length > 0, stacks.canBeDivided, let halves = try Halves(input) else { return length }
             try halves.read(into: &stacks)
             return 0
         }
+    }
+    if let (format, collapser) = collapsed {
+        collapser.endInput()
+        collapser.finish()
+        if let damaged = collapser.report.unreadableInputs.first { throw Failure("cannot read \(file): \(damaged.reason). Give \(format.title).") }
+        for note in collapser.notes { say("kiln: \(file): \(note)") }
+        Array(collapser.measure.comments.utf8).withUnsafeBytes { stacks.read($0) }
+        try collapser.writeFolded { piece in piece.withUnsafeBytes { stacks.read($0) } }
     }
     stacks.endInput()
     if stacks.rejectedCount > rejectedBefore, let format = CollapseFormat.uncollapsed(beginning) {
@@ -149,5 +169,15 @@ private struct Halves {
         var stacks: FoldedStacks
         var result: Result<Void, any Error> = .success(())
         init(_ stacks: consuming FoldedStacks) { self.stacks = stacks }
+    }
+}
+
+extension CollapseOptions {
+    /// For a picture of a profile that nobody collapsed with options of their own.
+    fileprivate static var drawn: CollapseOptions {
+        var options = CollapseOptions()
+        (options.marksKernel, options.marksJIT, options.marksInlined) = (true, true, true)
+        options.demangle = { demangled($0) }
+        return options
     }
 }

@@ -16,7 +16,8 @@ func jsonLines(_ records: [some Encodable]) throws -> [UInt8] {
 
 /// The content of samples.jsonl.
 func samplesText(_ samples: SampleRecords) throws -> [UInt8] {
-    try jsonLines([samples.header]) + jsonLines(samples.frames) + jsonLines(samples.stacks) + jsonLines(samples.groupLines) + jsonLines(samples.rows)
+    try jsonLines([samples.header]) + jsonLines(samples.modules.modules) + jsonLines(samples.frames) + jsonLines(samples.stacks) + jsonLines(samples.groupLines)
+        + jsonLines(samples.rows)
 }
 
 /// The same JSON, with terminal control characters as `\u` escapes. JSON encoders escape only those of C0.
