@@ -64,8 +64,9 @@ struct CollapsedStacks: ~Copyable {
     var report = CollapseReport()
     private(set) var names = FrameNames()
     private var counts = StackCounts()
-    fileprivate var input = 0
-    fileprivate var line = 0
+    fileprivate(set) var input = 0
+    /// From 1; 0 after the last.
+    fileprivate(set) var line = 0
 
     /// No runtime has stacks of more frames; a file that says so would need memory by the square of its length.
     static let depthLimit = 2048
