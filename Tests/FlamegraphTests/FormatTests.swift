@@ -38,7 +38,8 @@ extension CollapseReport {
     /// What the tools wrote, and the format that it is.
     static let recorded = [
         ("gdb.txt", "gdb"), ("gdb-without-debug-info.txt", "gdb"), ("eu-stack.txt", "eu-stack"), ("jstack.txt", "jstack"), ("node.cpuprofile", "cpuprofile"),
-        ("callgrind.out", "callgrind"),
+        ("callgrind.out", "callgrind"), ("bpftrace.txt", "bpftrace"), ("bpftrace-json.txt", "bpftrace"), ("bpftrace-perf.txt", "bpftrace"),
+        ("bpftrace-probes.txt", "bpftrace"),
     ]
 
     static func bytes(_ name: String) throws -> [UInt8] { Array(try Data(contentsOf: fixtures.appendingPathComponent(name))) }

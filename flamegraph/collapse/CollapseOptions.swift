@@ -18,6 +18,8 @@ public struct CollapseOptions: Sendable {
     public var labels: [String]?
     /// Shows file and line of frames, where the format has them.
     public var showsLines = false
+    /// What bpftrace's keys are, in their order: `kstack`, `ustack`, `comm`, `pid`, `tid`, or anything else. Without them it is what the text tells.
+    public var keys: [String] = []
     /// Counts samples, whatever their periods.
     public var countsSamples = false
     /// Shows consecutive equal frames as one.
@@ -101,6 +103,10 @@ public struct CollapseReport: Sendable {
             case otherTotal = "a total that the costs of all functions don't add up to"
             case cutOff = "the file ends here, before its costs add up to its own sum: it is cut off"
             case unknownEvent = "the event that is asked for is not in this part"
+            case incompleteEntry = "an entry of a map without its end"
+            case negativeValue = "a negative value: no stack weighs less than nothing"
+            case otherKeys = "an entry with other keys than --keys names"
+            case brokenJSON = "JSON that is cut off or broken"
             case notJSON = "not the JSON of a .cpuprofile file"
             case weightTooLarge = "with this sample the weight of all would need more than 64 bits"
         }

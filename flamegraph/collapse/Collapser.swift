@@ -32,13 +32,13 @@ public struct CollapseFormat: Sendable {
     public var collapser: @Sendable (CollapseOptions, InlineResolver?) -> any Collapser
 
     public enum Switch: String, Sendable, CaseIterable {
-        case pid, tid, kernel, jit, all, count, addrs, inline, context, labels, lines
+        case pid, tid, kernel, jit, all, count, addrs, inline, context, labels, lines, keys
         case eventFilter = "event-filter"
         case mergeThreads = "merge-threads"
     }
 
     /// In the order in which they are guessed: those with the plainest marks first.
-    public static let all: [CollapseFormat] = [.cpuprofile, .callgrind, .jstack, .euStack, .gdb, .perf, .folded]
+    public static let all: [CollapseFormat] = [.bpftrace, .cpuprofile, .callgrind, .jstack, .euStack, .gdb, .perf, .folded]
 
     /// How much of a text is enough to tell its format.
     public static let beginningLength = 1 << 18

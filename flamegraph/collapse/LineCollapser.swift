@@ -64,8 +64,10 @@ public struct CollapsedStacks: ~Copyable {
     public internal(set) var report = CollapseReport()
     private(set) var names = FrameNames()
     private var counts = StackCounts()
+    /// The present input, from 0.
     var input = 0
-    fileprivate var line = 0
+    /// From 1; 0 after the last.
+    fileprivate(set) var line = 0
 
     /// No runtime has stacks of more frames; a file that says so would need memory by the square of its length.
     public static let depthLimit = 2048

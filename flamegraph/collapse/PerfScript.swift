@@ -6,7 +6,7 @@ extension CollapseFormat {
             Give what `perf script` prints of a recording made with `perf record -g`; of the fields that -F names, \
             comm, tid (or pid) and one of time, event and cpu are needed: `perf script -F +comm,+tid,+time`.
             """,
-        switches: Set(Switch.allCases),
+        switches: Set(Switch.allCases).subtracting([.keys]),
         recognizes: { lines in
             if lines.contains(where: { $0.starts(with: "# captured on".utf8) || $0.starts(with: "# cmdline :".utf8) }) { return true }
             var words: [Range<Int>] = []

@@ -14,7 +14,7 @@ struct CollapseCommand: ParsableCommand {
             """,
         subcommands: [
             CollapseAutoCommand.self, CollapsePerfCommand.self, CollapseGDBCommand.self, CollapseEUStackCommand.self, CollapseJStackCommand.self,
-            CollapseCPUProfileCommand.self, CollapseCallgrindCommand.self, CollapsePprofCommand.self, CollapseFoldedCommand.self,
+            CollapseCPUProfileCommand.self, CollapseCallgrindCommand.self, CollapsePprofCommand.self, CollapseBPFTraceCommand.self, CollapseFoldedCommand.self,
         ],
         defaultSubcommand: CollapseAutoCommand.self
     )
@@ -24,7 +24,7 @@ extension CollapseFormat {
     /// All, in the order in which they are guessed.
     static let known = [.pprof] + all
     /// Those that `kiln flamegraph` reads by itself: nobody needs to see their text.
-    static let drawn = [pprof]
+    static let drawn = [pprof, bpftrace]
 }
 
 /// `kiln collapse FILE`: the format is that of the text.
@@ -83,6 +83,11 @@ struct CollapsePprofCommand: CollapseFormatCommand {
     @OptionGroup var arguments: CollapseArguments
 }
 
+struct CollapseBPFTraceCommand: CollapseFormatCommand {
+    static let format = CollapseFormat.bpftrace
+    @OptionGroup var arguments: CollapseArguments
+}
+
 struct CollapseFoldedCommand: CollapseFormatCommand {
     static let format = CollapseFormat.folded
     static let configuration = CommandConfiguration(commandName: format.name, abstract: "Adds up equal stacks of folded text.")
@@ -130,16 +135,24 @@ struct CollapseArguments: ParsableArguments {
 
     @Option(
         help: ArgumentHelp(
-            "perf, callgrind: count this event only, or with perf several: repeat it. The default is the first event in the input.", valueName: "event"))
+            """
+            perf, callgrind, bpftrace: count this event or map only, or with perf and bpftrace several: repeat it. The default is the first event in \
+            the input, the first map with stacks.
+            """, valueName: "event"))
     var eventFilter: [String] = []
 
-    @Flag(help: "perf: mark kernel frames only.")
+    @Option(
+        help: ArgumentHelp(
+            "bpftrace: what the map's keys are, as in the script: kstack,ustack,comm,pid. The default is what the text tells.", valueName: "keys"))
+    var keys: String?
+
+    @Flag(help: "perf, bpftrace: mark kernel frames only.")
     var kernel = false
 
-    @Flag(help: "perf: mark JIT-compiled frames only; with --kernel, both.")
+    @Flag(help: "perf, bpftrace: mark JIT-compiled frames only; with --kernel, both.")
     var jit = false
 
-    @Flag(help: "perf: mark frames of all kinds, as without this option: kept for scripts that say so.")
+    @Flag(help: "perf, bpftrace: mark frames of all kinds, as without this option: kept for scripts that say so.")
     var all = false
 
     @Flag(help: "perf: show inlined functions, marked with _[i]: those that perf printed, and those that addr2line finds.")
@@ -150,6 +163,7 @@ struct CollapseArguments: ParsableArguments {
 
     func validate() throws {
         if plain, kernel || jit || all || `inline` { throw ValidationError("--plain writes no marks: leave out --kernel, --jit, --all and --inline.") }
+        if let keys, keyNames.contains("") { throw ValidationError("--keys \(keys): name each key of the map: --keys kstack,ustack,comm") }
         if context, !`inline` { throw ValidationError("--context shows where inlined functions come from: give --inline too.") }
     }
 
@@ -238,14 +252,25 @@ struct CollapseArguments: ParsableArguments {
         options.labels = labels.map { $0.split(separator: ",").map(String.init) }
         options.showsLines = lines
         options.events = eventFilter
+        options.keys = keyNames
         return options
+    }
+
+    /// The parts of `--keys`: `kstack(perf, 3), comm` has two.
+    private var keyNames: [String] {
+        var (names, depth) = ([""], 0)
+        for letter in keys ?? "" {
+            depth += letter == "(" ? 1 : letter == ")" ? -1 : 0
+            if letter == ",", depth == 0 { names.append("") } else if !letter.isWhitespace { names[names.count - 1].append(letter) }
+        }
+        return keys == nil ? [] : names
     }
 
     /// Refuses what means nothing in a format.
     private func check(_ format: CollapseFormat) throws {
         let given: [(CollapseFormat.Switch, Bool)] = [
             (.pid, pid), (.tid, tid), (.kernel, kernel), (.jit, jit), (.all, all), (.count, count), (.addrs, addrs), (.inline, `inline`),
-            (.context, context), (.labels, labels != nil), (.lines, lines), (.eventFilter, !eventFilter.isEmpty), (.mergeThreads, mergeThreads),
+            (.context, context), (.labels, labels != nil), (.lines, lines), (.keys, keys != nil), (.eventFilter, !eventFilter.isEmpty), (.mergeThreads, mergeThreads),
         ]
         let useless = given.filter { $0.1 && !format.switches.contains($0.0) }.map { "--\($0.0.rawValue)" }
         guard useless.isEmpty else { throw Failure("\(useless.joined(separator: ", ")): means nothing for \(format.title). Leave it out.") }

@@ -75,10 +75,18 @@ struct FoldedCommandTests {
         try expect("\(bt) | $k collapse --plain", output: "w-1;f 1\n")
         try expect("\(bt) > x.txt; \(bt) > y.txt; $k collapse x.txt y.txt --merge-threads | grep -v '^#'", output: "w;f 2\n")
         try expect("\(bt) | $k collapse gdb --tid - | grep -v '^#'", output: "w-1-?/7;f 1\n")
+        let bpftrace = "printf '@n[comm]: 3\\n@[w, x, 7, \\n    f+1\\n    main+2\\n]: 2\\n'"
+        try expect(
+            "\(bpftrace) | $k collapse --tid --keys 'comm, tid, ustack(perf, 3)' --plain", output: "w,_x-?/7;main;f 2\n",
+            errors: "kiln: -: counted @; left out @n (no stacks). Choose another with --event-filter.\n")
+        try expect(
+            "\(bpftrace) | $k collapse --keys comm,", status: 64, output: "",
+            errors: "Error: --keys comm,: name each key of the map: --keys kstack,ustack,comm\n"
+                + "Usage: kiln collapse auto [<options>] [<files> ...]\n  See 'kiln collapse auto --help' for more information.\n")
         try expect("$k collapse a.folded", output: "main;read 12\nmain;write 5\n")
         try expect("printf 'PID 1 - process\nTID 7:\n#0  0x1 f;g\n' | $k collapse --plain", output: "[unknown];f:g 1\n")
         let formats =
-            "There are: .cpuprofile of V8, callgrind.out of valgrind, `jstack` of a JVM, `eu-stack` of elfutils, `thread apply all bt` of gdb, "
+            "There are: maps of bpftrace, .cpuprofile of V8, callgrind.out of valgrind, `jstack` of a JVM, `eu-stack` of elfutils, `thread apply all bt` of gdb, "
             + "`perf script` text, folded stacks.\n"
         try expect("echo hello | $k collapse", status: 1, output: "", errors: "kiln: -: no known format. \(formats)")
         try expect("$k collapse empty.folded", status: 1, output: "", errors: "kiln: empty.folded: nothing is in it. \(formats)")
