@@ -105,7 +105,8 @@ final class StackSampling: Probe {
         try probe?.follow(folding.code(of:))
         learnPython()
         if MonotonicClock.now() >= comparisonDue { try compareGeneratedCode() }
-        if let sampleInterval, MonotonicClock.now() >= sampleDue { try closeInterval(sampleInterval) }
+        // What is still read after the end belongs to the last interval, which ends where the session ended.
+        if let sampleInterval, stoppedAt == .zero, MonotonicClock.now() >= sampleDue { try closeInterval(sampleInterval) }
         return false
     }
 
