@@ -56,20 +56,26 @@ let package = Package(
                 "model.js", "viewer.js", "commands.js", "rectangles.js", "boxes.js", "interaction.js", "svg.js", "skeleton.js", "stacks.js", "viewer.css",
             ].map { .embedInCode($0) }
         ),
-        // A session's files to one page.
+        // A session's files, read again.
         .target(
-            name: "KilnReport", dependencies: ["CZlib", "KilnModel", "Flamegraph", "PrintableText"],
+            name: "KilnSessions", dependencies: ["KilnModel", "Flamegraph", "PrintableText"],
+            // Without it, a session of an hour takes minutes to read in tests.
+            swiftSettings: [.unsafeFlags(["-O"], .when(configuration: .debug))]
+        ),
+        // A session to one page.
+        .target(
+            name: "KilnReport", dependencies: ["CZlib", "KilnModel", "KilnSessions", "Flamegraph", "PrintableText"],
             resources: [
                 "text.js", "data.js", "filter.js", "scale.js", "heatmap.js", "pointer.js", "selection.js", "flame.js", "tables.js", "address.js", "page.js",
                 "report.css",
             ].map { .embedInCode("page/\($0)") },
-            // Without it, a session of an hour takes minutes to read in tests.
+            // Without it, a page of an hour takes minutes to make in tests.
             swiftSettings: [.unsafeFlags(["-O"], .when(configuration: .debug))]
         ),
         // A session's stacks to the formats of other tools, and their profiles to folded stacks.
         .target(
             name: "KilnProfiles",
-            dependencies: ["CZlib", "Flamegraph", "KilnModel", "KilnReport", "PrintableText", .product(name: "SwiftProtobuf", package: "swift-protobuf")],
+            dependencies: ["CZlib", "Flamegraph", "KilnModel", "KilnSessions", "PrintableText", .product(name: "SwiftProtobuf", package: "swift-protobuf")],
             exclude: ["Protocols"],
             // Unoptimised code takes minutes for the profiles of tests.
             swiftSettings: [.unsafeFlags(["-O"], .when(configuration: .debug))]
@@ -77,7 +83,7 @@ let package = Package(
         .executableTarget(
             name: "kiln",
             dependencies: [
-                "RESP", "PrintableText", "KilnKernel", "KilnModel", "KilnSymbols", "KilnTargets", "Flamegraph", "KilnReport", "KilnProfiles",
+                "RESP", "PrintableText", "KilnKernel", "KilnModel", "KilnSymbols", "KilnTargets", "Flamegraph", "KilnSessions", "KilnReport", "KilnProfiles",
                 .product(name: "ArgumentParser", package: "swift-argument-parser"),
                 .product(name: "SystemPackage", package: "swift-system"),
             ]
@@ -122,10 +128,10 @@ let package = Package(
         .testTarget(name: "PrintableTextTests", dependencies: ["PrintableText"]),
         .testTarget(name: "RESPTests", dependencies: ["RESP", "TestSupport"]),
         .testTarget(name: "KilnModelTests", dependencies: ["KilnModel", "KilnBPF"]),
-        .testTarget(name: "KilnReportTests", dependencies: ["KilnReport", "KilnModel", "Flamegraph", "CZlib", "TestSupport"]),
+        .testTarget(name: "KilnReportTests", dependencies: ["KilnReport", "KilnSessions", "KilnModel", "Flamegraph", "CZlib", "TestSupport"]),
         .testTarget(
             name: "KilnProfilesTests",
-            dependencies: ["KilnProfiles", "KilnReport", "KilnModel", "Flamegraph", "TestSupport", .product(name: "SwiftProtobuf", package: "swift-protobuf")]
+            dependencies: ["KilnProfiles", "KilnSessions", "KilnModel", "Flamegraph", "TestSupport", .product(name: "SwiftProtobuf", package: "swift-protobuf")]
         ),
         .testTarget(name: "FlamegraphTests", dependencies: ["Flamegraph", "TestSupport"], exclude: ["Fixtures"]),
         // elfutils' libdw, a second opinion on call frame information. Only tests link it.

@@ -1,5 +1,5 @@
 import KilnModel
-import KilnReport
+import KilnSessions
 
 extension Profile {
     /// The stacks of a recorded session.

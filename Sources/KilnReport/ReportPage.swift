@@ -1,6 +1,7 @@
 import Flamegraph
 import FoundationEssentials
 import KilnModel
+import KilnSessions
 
 /// A session, or two that are compared, as one page: one file, that needs no network.
 public struct ReportPage {

@@ -2,6 +2,7 @@ import Foundation
 import TestSupport
 import Testing
 @testable import KilnReport
+@testable import KilnSessions
 
 /// Files that somebody has damaged, or made up: a page, or one error, and never a crash.
 struct DamageTests {

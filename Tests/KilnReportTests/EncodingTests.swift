@@ -3,6 +3,7 @@ import KilnModel
 import TestSupport
 import Testing
 @testable import KilnReport
+@testable import KilnSessions
 
 /// What a page has, read by a second implementation.
 struct EncodingTests {

@@ -3,6 +3,7 @@ import KilnModel
 import TestSupport
 import Testing
 @testable import KilnReport
+@testable import KilnSessions
 
 /// The page in a real browser, used as a person uses it.
 @Suite(.serialized, .timeLimit(.minutes(3)), .enabled(if: Browser.executable != nil, "chromium is not installed"))

@@ -1,6 +1,7 @@
 import KilnModel
 import Testing
 @testable import KilnReport
+@testable import KilnSessions
 
 struct ReadingTests {
     @Test func theScannerReadsWhatJSONIs() throws {

@@ -2,6 +2,7 @@ import CZlib
 import Foundation
 import TestSupport
 @testable import KilnReport
+@testable import KilnSessions
 
 /// A session's files from memory. Pieces are small, so that lines are cut.
 struct MemoryFiles: SessionFiles {

@@ -1,5 +1,5 @@
 import KilnModel
-import KilnReport
+import KilnSessions
 import SwiftProtobuf
 
 extension ExportFormat {

@@ -1,4 +1,5 @@
 import KilnModel
+import KilnSessions
 
 /// The numbers of a page, as bytes (`NumberWriter`). `data.js` reads them.
 enum Blocks {

@@ -1,5 +1,6 @@
 import FoundationEssentials
 import KilnModel
+import KilnSessions
 
 /// What a page shows besides its cells and stacks, as JSON. Names and words are printable already.
 struct PageData: Encodable {

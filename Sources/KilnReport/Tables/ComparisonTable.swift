@@ -1,4 +1,5 @@
 import KilnModel
+import KilnSessions
 
 extension ComparisonData {
     init(_ comparison: SessionComparison, _ records: [SessionRecord]) {

@@ -1,4 +1,5 @@
 import KilnModel
+import KilnSessions
 
 /// What is said of a session at the top of its page: names, values and what they mean.
 struct SessionFacts {

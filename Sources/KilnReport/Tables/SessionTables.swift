@@ -1,4 +1,5 @@
 import KilnModel
+import KilnSessions
 
 /// The numbers of a session's record as tables.
 struct SessionTables {

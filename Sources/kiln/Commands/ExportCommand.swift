@@ -3,7 +3,7 @@ import Flamegraph
 import FoundationEssentials
 import KilnModel
 import KilnProfiles
-import KilnReport
+import KilnSessions
 
 /// `kiln export`: a session's stacks for other tools.
 struct ExportCommand: ParsableCommand {

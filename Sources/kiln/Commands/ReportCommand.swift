@@ -1,6 +1,7 @@
 import ArgumentParser
 import KilnModel
 import KilnReport
+import KilnSessions
 
 /// `kiln report`: prints a recorded session, or compares two.
 struct ReportCommand: ParsableCommand {

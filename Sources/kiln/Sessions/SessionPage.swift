@@ -3,6 +3,7 @@ import Glibc
 import KilnKernel
 import KilnModel
 import KilnReport
+import KilnSessions
 import SystemPackage
 
 /// The page of a session, HTML.

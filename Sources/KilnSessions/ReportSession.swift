@@ -135,4 +135,4 @@ public struct ReportSession: Sendable {
 }
 
 /// Text from outside, as a page shows it.
-func shown(_ text: String) -> String { text.printable }
+package func shown(_ text: String) -> String { text.printable }

@@ -89,6 +89,8 @@ public struct StackHistory: Sendable {
         public var stack: Int32
         public var tick: Int32
         public var weight: UInt64
+
+        public init(stack: Int32, tick: Int32, weight: UInt64) { (self.stack, self.tick, self.weight) = (stack, tick, weight) }
     }
 
     public internal(set) var kinds: [Kind] = []
