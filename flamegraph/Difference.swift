@@ -28,14 +28,15 @@ struct Change {
     var level: Int
 
     /// Counts of samples scatter around their expectation with the square root of the expectation as deviation; two of
-    /// those deviations (1 of 20 frames that are the same differ by more) are taken for noise.
+    /// those deviations (1 of 20 frames that are the same differ by more) are taken for noise. No samples are compatible with an expectation of one, so
+    /// a count scatters by one sample at least, which in the first profile weighs as much as the scale says.
     init(before: UInt64, after: UInt64, decimals: Int, _ options: DifferenceOptions) {
         let unit = (options.sampleWeight ?? 1) * Double(powerOfTen(decimals))
         let old = Double(before) / unit
         let new = Double(after) / unit
         let difference = abs(new - old)
         direction = before == after ? .same : before == 0 ? .new : after == 0 ? .gone : after > before ? .grew : .shrank
-        if options.sampleWeight == nil || difference < 2 * (new + options.beforeScale * old).squareRoot() {
+        if options.sampleWeight == nil || difference < 2 * (max(new, 1) + options.beforeScale * max(old, options.beforeScale)).squareRoot() {
             level = 0
         } else {
             let share = difference / max(new, old)

@@ -199,7 +199,7 @@ function judged(box) {
   const before = Number(exactBefore(box)) / unit, after = Number(exactAfter(box)) / unit;
   const change = Math.abs(after - before);
   const sign = before === after ? "" : before === 0 ? "✚" : after === 0 ? "✕" : after > before ? "▲" : "▼";
-  if (box === 0 || difference.sample === null || change < 2 * Math.sqrt(after + difference.scale * before)) return { level: 0, more: after > before, sign };
+  if (box === 0 || difference.sample === null || change < 2 * Math.sqrt(Math.max(after, 1) + difference.scale * Math.max(before, difference.scale))) return { level: 0, more: after > before, sign };
   const share = change / Math.max(after, before);
   return { level: share < 0.1 ? 1 : share < 0.25 ? 2 : share < 0.5 ? 3 : 4, more: after > before, sign };
 }

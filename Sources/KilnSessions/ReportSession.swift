@@ -44,6 +44,18 @@ public struct ReportSession: Sendable {
         (commands, rows) = (Self.sorted(histories, record), reader.rows)
 
         var missing: [String] = []
+        if record.ended == "running" {
+            missing.append(
+                "The session has no end: kiln was killed, or still runs. Its tables are of the first \(seconds(record.durationS)).")
+        } else if hasCommands, !record.commands.isEmpty {
+            let counted = commands.map(\.calls.saturatingSum).saturatingSum, whole = record.commands.values.map(\.count).saturatingSum
+            if counted != whole { missing.append("commands.jsonl has \(grouped(counted)) calls, session.json \(grouped(whole)): one of them is not complete.") }
+        }
+        if timeline.rows > 1, timeline.longest > 2 * timeline.tickLength {
+            missing.append(
+                "Intervals are up to \(seconds(timeline.longest)) long, a cell \(seconds(timeline.tickLength)): samples of a longer interval "
+                    + "stand in the cell in its middle.")
+        }
         if !hasCommands, record.hook != "none" {
             missing.append("There is no commands.jsonl: commands have no heatmaps.")
         }
@@ -66,8 +78,7 @@ public struct ReportSession: Sendable {
         _ = try files.forEachLine(of: "samples.jsonl") { try reader.read(&$0) }
         trie = reader.trie
         if !reader.history.isEmpty { return reader.history }
-        // A session in which no stack was taken has a header, and no folded stacks either.
-        return reader.history.kinds.isEmpty ? try folded(files, record, &trie) : nil
+        return try folded(files, record, &trie)
     }
 
     /// The rows of commands.jsonl without their slots, for a comparison as text; nil if there is no such file.
@@ -89,7 +100,12 @@ public struct ReportSession: Sendable {
             throw ReportError("cannot read \(files.place)/session.json: No such file or directory. Give a directory that a session of kiln wrote.")
         }
         do {
-            return try JSONDecoder().decode(SessionRecord.self, from: Data(bytes))
+            let record = try JSONDecoder().decode(SessionRecord.self, from: Data(bytes))
+            guard (0..<1e9).contains(record.durationS) else {
+                throw ReportError(
+                    "cannot read \(files.place)/session.json: duration_s is \(record.durationS). Give a directory that this version of kiln wrote.")
+            }
+            return record
         } catch let error as DecodingError {
             let reason =
                 switch error {
@@ -97,13 +113,15 @@ public struct ReportSession: Sendable {
                 case .typeMismatch(_, let context), .valueNotFound(_, let context), .dataCorrupted(let context): context.debugDescription
                 @unknown default: "\(error)"
                 }
-            throw ReportError("cannot read \(files.place)/session.json: \(reason). Give a directory that this version of kiln wrote.")
+            let sentence = reason.hasSuffix(".") ? String(reason.dropLast()) : reason
+            throw ReportError("cannot read \(files.place)/session.json: \(sentence). Give a directory that this version of kiln wrote.")
         }
     }
 
     private static func sorted(_ commands: [CommandHistory], _ record: SessionRecord) -> [CommandHistory] {
+        let recorded = Dictionary(record.commands.map { (shown($0.key), $0.value) }, uniquingKeysWith: { first, _ in first })
         func time(_ command: CommandHistory) -> UInt64 {
-            let phases = record.commands[command.name]?.phases ?? [:]
+            let phases = recorded[command.name]?.phases ?? [:]
             return phases["service"]?.sumNs ?? phases["total"]?.sumNs ?? 0
         }
         return commands.map { ($0, time($0), $0.calls.saturatingSum) }.sorted { ($1.1, $1.2, $0.0.name) < ($0.1, $0.2, $1.0.name) }.map(\.0)
@@ -136,3 +154,6 @@ public struct ReportSession: Sendable {
 
 /// Text from outside, as a page shows it.
 package func shown(_ text: String) -> String { text.printable }
+
+/// `2.52 s`
+private func seconds(_ length: Double) -> String { "\(Nanoseconds(UInt64(saturating: length * 1e9)))" }

@@ -250,7 +250,9 @@ struct StackReader {
             lower = lower ?? edge
         }
         guard let lower else { throw JSONScanner.Damage(reason: "a band has no lower edge") }
-        return Histogram.slot(of: Nanoseconds(lower)) / StackHistory.slotsPerBand
+        let band = LatencyBand(of: Nanoseconds(lower))
+        guard band.lower.count == lower else { throw JSONScanner.Damage(reason: "no band begins at \(lower) ns") }
+        return band.number
     }
 
     private mutating func add(_ samples: [[UInt64]], _ time: String?) throws {

@@ -15,6 +15,8 @@ public struct Timeline: Sendable {
     public let rows: Int
     /// How many intervals a tick has at most; with `rows` above 1, how many seconds a column has.
     public let intervalsPerTick: Int
+    /// The longest interval, in seconds.
+    public let longest: Double
     private let tickByTime: [String: Int]
 
     /// The intervals of a session's files, each once.
@@ -27,9 +29,9 @@ public struct Timeline: Sendable {
 
         /// - Throws: `JSONScanner.Damage` for a time that is none.
         mutating func add(_ time: String, length: Double) throws {
+            guard length >= 0, length < 1e9 else { throw JSONScanner.Damage(reason: "interval_s is \(length)") }
             if byTime[time] != nil { return }
             guard let end = WallClock.seconds(time) else { throw JSONScanner.Damage(reason: "the time \(time.prefix(40).debugDescription) is not in RFC 3339") }
-            guard length >= 0, length < 1e9 else { throw JSONScanner.Damage(reason: "interval_s is \(length)") }
             guard byTime.count < Self.most else { throw JSONScanner.Damage(reason: "there are more than \(Self.most) intervals") }
             byTime[time] = (end, length)
         }
@@ -55,6 +57,7 @@ public struct Timeline: Sendable {
         let sorted = intervals.byTime.sorted { ($0.value.end, $0.key) < ($1.value.end, $1.key) }
         ticks = sorted.map { Tick(start: $0.value.end - $0.value.length, end: $0.value.end) }
         (rows, intervalsPerTick) = (1, 1)
+        longest = sorted.map(\.value.length).max() ?? 0
         tickByTime = Dictionary(zip(sorted.map(\.key), sorted.indices), uniquingKeysWith: { first, _ in first })
     }
 
@@ -71,6 +74,7 @@ public struct Timeline: Sendable {
         ticks = grouped.ticks
         rows = 1
         intervalsPerTick = perTick
+        longest = sorted.map { $0.end - $0.start }.max() ?? 0
         tickByTime = Dictionary(zip(sorted.map(\.time), grouped.ofInterval), uniquingKeysWith: { first, _ in first })
     }
 
@@ -99,6 +103,7 @@ public struct Timeline: Sendable {
         ticks = (0..<(count * rows)).map { Tick(start: first + Double($0) * length, end: first + Double($0 + 1) * length) }
         self.rows = rows
         intervalsPerTick = Int(column)
+        longest = sorted.map { $0.end - $0.start }.max() ?? 0
         var tickByTime: [String: Int] = [:]
         for interval in sorted {
             tickByTime[interval.time] = min(max(Int(((interval.start + interval.end) / 2 - first) / length), 0), count * rows - 1)
@@ -109,12 +114,15 @@ public struct Timeline: Sendable {
     /// The same with two neighbouring columns as one.
     func mergedInPairs() -> Timeline {
         let pairs = stride(from: 0, to: ticks.count, by: 2).map { Tick(start: ticks[$0].start, end: ticks[min($0 + 1, ticks.count - 1)].end) }
-        return Timeline(ticks: pairs, rows: rows, intervalsPerTick: 2 * intervalsPerTick, tickByTime: tickByTime.mapValues { $0 / 2 })
+        return Timeline(ticks: pairs, rows: rows, intervalsPerTick: 2 * intervalsPerTick, longest: longest, tickByTime: tickByTime.mapValues { $0 / 2 })
     }
 
-    private init(ticks: [Tick], rows: Int, intervalsPerTick: Int, tickByTime: [String: Int]) {
-        (self.ticks, self.rows, self.intervalsPerTick, self.tickByTime) = (ticks, rows, intervalsPerTick, tickByTime)
+    private init(ticks: [Tick], rows: Int, intervalsPerTick: Int, longest: Double, tickByTime: [String: Int]) {
+        (self.ticks, self.rows, self.intervalsPerTick, self.longest, self.tickByTime) = (ticks, rows, intervalsPerTick, longest, tickByTime)
     }
+
+    /// Of the first tick, in seconds.
+    public var tickLength: Double { ticks.first.map { $0.end - $0.start } ?? 0 }
 
     /// The tick that has the interval that ended at this time, as the files have it.
     func tick(of time: String) -> Int? { tickByTime[time] }

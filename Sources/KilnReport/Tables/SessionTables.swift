@@ -134,7 +134,7 @@ struct SessionTables {
     }
 
     private var waitsByCommand: TableData? {
-        let rows = work.filter { $0.offCPU?.ns ?? 0 != 0 }
+        let rows = work.filter { $0.offCPU?.ns ?? 0 != 0 }.sorted { $0.offCPU?.ns ?? 0 > $1.offCPU?.ns ?? 0 }
         return Self.table(
             "Off-CPU by command", Glossary.meaning("off-CPU"),
             [

@@ -25,7 +25,12 @@ function selectionIn(fields, sessions, prefix, standard) {
   const session = sessions.findIndex((session) => session.letter === text("session"));
   const selection = { session: session < 0 ? standard : session, command: text("command"), process: text("from-process"), from: time("from"), to: time("to"), low: number("low"),
     high: number("high"), below: number("below"), above: number("above") };
-  if (selection.low !== null && selection.high === null) selection.high = Infinity;
+  // Stacks are told apart by bands: a link by hand gets those that it touches.
+  if (selection.low !== null || selection.high !== null) {
+    const low = Math.max(selection.low ?? 0, 0), high = Math.max(selection.high ?? Infinity, low + 1);
+    selection.low = bandLower(bandOf(slotOf(low)));
+    selection.high = high === Infinity ? high : bandUpper(bandOf(slotOf(high - 1)));
+  }
   if (selection.below === null || selection.above === null) selection.below = selection.above = null;
   return selection;
 }

@@ -202,8 +202,9 @@ const shortDuration = (ns) => duration(ns).replace(/\.0+ /, " ").replace(/(\.\d*
 
 // Moments at which a time axis has a line, so far apart as that `width` has room for their texts.
 function timesOf(session, width) {
+  const labelWidth = showsDays ? 120 : 92;
   const steps = [1, 2, 5, 10, 20, 50, 100, 200, 500].concat([1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 14400, 21600, 43200, 86400].map((step) => step * 1000));
-  const length = session.end - session.start, step = steps.find((step) => length / step <= width / 84) ?? 86400000 * Math.ceil(length / 86400000 / (width / 84));
+  const length = session.end - session.start, step = steps.find((step) => length / step <= width / labelWidth) ?? 86400000 * Math.ceil(length / 86400000 / (width / labelWidth));
   const times = [];
   for (let time = Math.ceil(session.start / step) * step; time < session.end; time += step) times.push(time);
   return { times, step };

@@ -31,7 +31,8 @@ async function begin() {
   const shows = ["service", "queue", "exec", "reply", "total", "wait"].filter((name) => phases.includes(name));
   shows.push(...phases.filter((name) => !shows.includes(name)));
   if (sessions.some((session) => session.commands.length > 0)) shows.push("rate", "errors");
-  const allKinds = sessions.flatMap((session) => [...session.kinds.keys()]);
+  // Kinds that have stacks, if any has: off-cpu of a program that only sleeps.
+  const filled = sessions.flatMap(({ groups }) => groups.map(({ kind }) => kind)), allKinds = filled.length > 0 ? filled : sessions.flatMap((session) => [...session.kinds.keys()]);
   const standards = {
     show: shows[0] ?? "rate", one: everything(sessions.length - 1), two: sessions.length > 1 ? everything(0) : null,
     filters: { kind: allKinds.includes("on-cpu") ? "on-cpu" : allKinds[0] ?? "on-cpu", state: null, work: null, thread: null, process: null, verdict: null },
@@ -459,7 +460,7 @@ function numbersOf(sessions, panel) {
     };
     const main = table.columns.some((column) => column.name === "service p50") ? "service" : "total";
     const lines = [[...number("calls", (text) => `${text} ${text === "1" ? "call" : "calls"}`), ...number("errors", (text) => `${text} ${text === "1" ? "error" : "errors"}`)],
-      [...number(`${main} p50`, (text) => `p50 ${text}`), ...number(`${main} p99`, (text) => `p99 ${text}`)]];
+      [...number(`${main} p50`, (text) => `${main} p50 ${text}`), ...number(`${main} p99`, (text) => `p99 ${text}`)]];
     return lines.filter((line) => line.length > 0).map((line, at) =>
       make("span", { class: "report-row" }, session.letter && at === 0 ? `${session.letter} ` : "", ...line.flatMap((span, at) => (at > 0 ? [", ", span] : [span]))));
   });

@@ -36,7 +36,17 @@ struct DirectoryFiles: SessionFiles {
         let path = "\(place)/\(name)"
         if try readSessionFile(path, in: AT_FDCWD, shownAs: path, piece) { return true }
         guard access(place, F_OK) == 0 else { throw Failure("cannot read \(path): \(errorText(ENOENT)). Give a directory that a session of kiln wrote.") }
+        let sessions = name == "session.json" ? sessionsOfTargets : []
+        guard sessions.isEmpty else {
+            throw Failure("\(place) has a session for each of several targets. Give one of them: \(sessions.joined(separator: ", ")).")
+        }
         return false
+    }
+
+    /// Of a session with several targets the directory of each.
+    private var sessionsOfTargets: [String] {
+        let names = (try? FileManager.default.contentsOfDirectory(atPath: place)) ?? []
+        return names.map { "\(place)/\($0)" }.filter { access("\($0)/session.json", F_OK) == 0 }.sorted()
     }
 }
 
