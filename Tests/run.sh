@@ -58,7 +58,7 @@ targets() {
 }
 
 if [ "$part" = sanitized ]; then
-  targets KilnBPFTests RESPTests PrintableTextTests KilnModelTests KilnSymbolsTests FlamegraphTests KilnReportTests
+  targets KilnBPFTests RESPTests PrintableTextTests KilnModelTests KilnSymbolsTests FlamegraphTests KilnReportTests KilnProfilesTests
 else
   targets $(cd Tests && echo *Tests)
 fi

@@ -4,6 +4,7 @@ struct ProtobufFields {
         var number: UInt64
         /// Of a field with a length; cut where the bytes end.
         var content: ArraySlice<UInt8>?
+        var isCut = false
     }
 
     private var rest: ArraySlice<UInt8>
@@ -11,6 +12,9 @@ struct ProtobufFields {
     init(_ bytes: ArraySlice<UInt8>) { rest = bytes }
 
     var isAtEnd: Bool { rest.isEmpty }
+
+    /// The bytes that are left.
+    var count: Int { rest.count }
 
     /// Nil at the end, or where no field is.
     mutating func next() -> Field? {
@@ -22,7 +26,7 @@ struct ProtobufFields {
             guard let length = varint() else { return nil }
             let content = rest.prefix(Int(clamping: length))
             rest = rest.dropFirst(content.count)
-            return Field(number: tag >> 3, content: content)
+            return Field(number: tag >> 3, content: content, isCut: UInt64(content.count) < length)
         case 5: return skip(4) ? Field(number: tag >> 3) : nil
         default: return nil
         }
@@ -42,5 +46,36 @@ struct ProtobufFields {
             if byte < 0x80 { return value }
         }
         return nil
+    }
+}
+
+/// What a field may be.
+indirect enum ProtobufShape: Sendable {
+    case number
+    /// One, or several with a length.
+    case numbers
+    case bytes
+    case message([UInt64: ProtobufShape])
+}
+
+extension ProtobufFields {
+    /// The numbers of the fields that are whole and not empty; nil where a field is not one of these. What is cut off at the end of the bytes fits as far
+    /// as it goes, and its own fields count instead.
+    static func numbers(of bytes: ArraySlice<UInt8>, in shape: [UInt64: ProtobufShape], isCut: Bool = true) -> Set<UInt64>? {
+        var fields = ProtobufFields(bytes), numbers = Set<UInt64>()
+        while !fields.isAtEnd {
+            // The last field may end before its content begins.
+            guard let field = fields.next() else { return isCut && fields.isAtEnd ? numbers : nil }
+            guard !field.isCut || isCut else { return nil }
+            switch (shape[field.number], field.content) {
+            case (.number, nil), (.numbers, nil): numbers.insert(field.number)
+            case (.numbers, let content?), (.bytes, let content?): if !field.isCut, !content.isEmpty { numbers.insert(field.number) }
+            case (.message(let inner), let content?):
+                guard let seen = self.numbers(of: content, in: inner, isCut: field.isCut) else { return nil }
+                if !seen.isEmpty { numbers.insert(field.number) }
+            default: return nil
+            }
+        }
+        return numbers
     }
 }
