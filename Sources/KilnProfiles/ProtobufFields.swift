@@ -5,6 +5,8 @@ struct ProtobufFields {
         /// Of a field with a length; cut where the bytes end.
         var content: ArraySlice<UInt8>?
         var isCut = false
+        /// Of four or eight bytes.
+        var isFixed = false
     }
 
     private var rest: ArraySlice<UInt8>
@@ -21,21 +23,21 @@ struct ProtobufFields {
         guard let tag = varint(), tag >> 3 > 0 else { return nil }
         switch tag & 7 {
         case 0: return varint().map { _ in Field(number: tag >> 3) }
-        case 1: return skip(8) ? Field(number: tag >> 3) : nil
+        case 1: return skip(8) ? Field(number: tag >> 3, isFixed: true) : nil
         case 2:
             guard let length = varint() else { return nil }
             let content = rest.prefix(Int(clamping: length))
             rest = rest.dropFirst(content.count)
             return Field(number: tag >> 3, content: content, isCut: UInt64(content.count) < length)
-        case 5: return skip(4) ? Field(number: tag >> 3) : nil
+        case 5: return skip(4) ? Field(number: tag >> 3, isFixed: true) : nil
         default: return nil
         }
     }
 
     private mutating func skip(_ count: Int) -> Bool {
-        guard rest.count >= count else { return false }
+        let isWhole = rest.count >= count
         rest = rest.dropFirst(count)
-        return true
+        return isWhole
     }
 
     private mutating func varint() -> UInt64? {
@@ -54,7 +56,12 @@ indirect enum ProtobufShape: Sendable {
     case number
     /// One, or several with a length.
     case numbers
+    /// Of four or eight bytes.
+    case fixed
+    case manyFixed
     case bytes
+    /// Without control characters.
+    case text
     case message([UInt64: ProtobufShape])
 }
 
@@ -68,8 +75,17 @@ extension ProtobufFields {
             guard let field = fields.next() else { return isCut && fields.isAtEnd ? numbers : nil }
             guard !field.isCut || isCut else { return nil }
             switch (shape[field.number], field.content) {
-            case (.number, nil), (.numbers, nil): numbers.insert(field.number)
-            case (.numbers, let content?), (.bytes, let content?): if !field.isCut, !content.isEmpty { numbers.insert(field.number) }
+            case (.number, nil), (.numbers, nil):
+                guard !field.isFixed else { return nil }
+                numbers.insert(field.number)
+            case (.fixed, nil), (.manyFixed, nil):
+                guard field.isFixed else { return nil }
+                numbers.insert(field.number)
+            case (.numbers, let content?), (.manyFixed, let content?), (.bytes, let content?):
+                if !field.isCut, !content.isEmpty { numbers.insert(field.number) }
+            case (.text, let content?):
+                guard content.allSatisfy({ $0 >= 0x20 }) else { return nil }
+                if !field.isCut, !content.isEmpty { numbers.insert(field.number) }
             case (.message(let inner), let content?):
                 guard let seen = self.numbers(of: content, in: inner, isCut: field.isCut) else { return nil }
                 if !seen.isEmpty { numbers.insert(field.number) }

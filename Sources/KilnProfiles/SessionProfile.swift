@@ -19,6 +19,11 @@ extension Profile {
         start = WallClock.seconds(record.started).map(nanoseconds) ?? 0
         duration = nanoseconds(record.durationS)
         intervals = session.timeline.ticks.map { Interval(start: nanoseconds($0.start), end: nanoseconds($0.end)) }
+        if history.haveTime, let first = intervals.first, let last = intervals.last {
+            // A session begins before its probes are attached; its duration is that of the recording.
+            start = min(first.start, max(start, last.end - min(duration, last.end)))
+            duration = max(duration, last.end - start)
+        }
         labels = history.groups.map(Labels.init)
         series = history.kinds.map { kind in
             let unit: Unit =

@@ -16,7 +16,8 @@ struct DamageTests {
         typealias Sample = WrittenSession.Sample
         session.samples = [
             Sample(frames: [.init("main", 0), .init("f (a.c:1)_[i]", 1), .init("g_[k]")], weight: 3),
-            Sample(thread: "t", command: "GET", phase: "exec", verdict: "slow", band: [8, 16], frames: [.init("main", 0), .init("j_[j]")], interval: 2, weight: 5),
+            Sample(
+                thread: "t", command: "GET", phase: "exec", verdict: "slow", band: [8, 16], frames: [.init("main", 0), .init("j_[j]")], interval: 2, weight: 5),
             Sample(kind: "off-cpu", state: "sleeping", frames: [.init("main", 0)], weight: 7),
         ]
         return session
@@ -34,7 +35,11 @@ struct DamageTests {
         var random = SeededGenerator(seed: 17), refused = 0, read = 0
         for _ in 0..<Self.mutations {
             let collapsed = try Collapsed(reader, mutated(whole, &random)) { options in
-                if Bool.random(using: &random) { options.labels = nil } else { options.labels = ["thread", "thread.name"].filter { _ in Bool.random(using: &random) } }
+                if Bool.random(using: &random) {
+                    options.labels = nil
+                } else {
+                    options.labels = ["thread", "thread.name"].filter { _ in Bool.random(using: &random) }
+                }
                 options.mergesRecursion = Bool.random(using: &random)
             }
             if let failure = collapsed.failure {

@@ -52,14 +52,30 @@ struct OTLPTests {
         }
     }
 
+    /// A session begins before its first interval: what it attaches takes a while.
+    @Test func aProfileIsAsLongAsItsTimes() throws {
+        var session = WrittenSession(samples: [
+            .init(frames: [.init("main")], interval: 12, weight: 1), .init(frames: [.init("main")], interval: 22, weight: 1),
+        ])
+        for _ in 0..<2 {
+            let profile = try session.profile()
+            #expect(profile.start == WrittenSession.start + 11_000_000_000 && profile.duration == 11_000_000_000)
+            session.samples.reverse()
+        }
+    }
+
     // MARK: Files of others
 
     /// Two functions, the first inlined into the second, in a file of others.
     private static func sample(_ change: (inout OTLP_ProfilesData) -> Void = { _ in }) throws -> [UInt8] {
         var data = OTLP_ProfilesData()
         data.dictionary = .with {
-            $0.stringTable = ["", "samples", "count", "inner", "outer", "a.c", "thread.name", "worker", "profile.frame.type", "kernel", "sys_read", "/lib/libz.so.1"]
-            $0.functionTable = [.init(), .with { ($0.nameStrindex, $0.filenameStrindex) = (3, 5) }, .with { $0.nameStrindex = 4 }, .with { $0.nameStrindex = 10 }]
+            $0.stringTable = [
+                "", "samples", "count", "inner", "outer", "a.c", "thread.name", "worker", "profile.frame.type", "kernel", "sys_read", "/lib/libz.so.1",
+            ]
+            $0.functionTable = [
+                .init(), .with { ($0.nameStrindex, $0.filenameStrindex) = (3, 5) }, .with { $0.nameStrindex = 4 }, .with { $0.nameStrindex = 10 },
+            ]
             $0.mappingTable = [.init(), .with { ($0.memoryStart, $0.fileOffset, $0.filenameStrindex) = (0x1000, 0x200, 11) }]
             $0.attributeTable = [
                 .init(), .with { ($0.keyStrindex, $0.value.stringValueStrindex) = (6, 7) },
@@ -112,8 +128,10 @@ struct OTLPTests {
             ("sample 1 of profile 1 names stack -1", { $0.resourceProfiles[0].scopeProfiles[0].profiles[0].samples[0].stackIndex = -1 }),
             ("sample 1 of profile 1 names attribute 99", { $0.resourceProfiles[0].scopeProfiles[0].profiles[0].samples[0].attributeIndices = [99] }),
             ("sample 1 of profile 1 has 1 values for 3 times", { $0.resourceProfiles[0].scopeProfiles[0].profiles[0].samples[0].values = [1] }),
-            ("the values of sample 1 of profile 1 add up to more than 64 bits",
-             { $0.resourceProfiles[0].scopeProfiles[0].profiles[0].samples[0].values = [.max, .max, .max] }),
+            (
+                "the values of sample 1 of profile 1 add up to more than 64 bits",
+                { $0.resourceProfiles[0].scopeProfiles[0].profiles[0].samples[0].values = [.max, .max, .max] }
+            ),
             ("stack 1 names location 4", { $0.dictionary.stackTable[1].locationIndices = [4] }),
             ("location 1 names function 7", { $0.dictionary.locationTable[1].lines[0].functionIndex = 7 }),
             ("location 3 names mapping 2", { $0.dictionary.locationTable[3].mappingIndex = 2 }),

@@ -28,7 +28,7 @@ struct RoundTripTests {
         for (stack, weight) in expected where collapsed.stacks[stack] != weight {
             Issue.record("\(stack.prefix(200)): \(weight), not \(collapsed.stacks[stack] ?? 0)")
         }
-        #expect(collapsed.stacks == expected)
+        for (stack, weight) in collapsed.stacks where expected[stack] == nil { Issue.record("\(stack.prefix(200)): \(weight) that nothing has") }
         #expect(collapsed.stacks.values.reduce(0, +) == Self.session.weight(of: kind))
         #expect(collapsed.measure.rootsAreProcesses)
         let measure = ["on-cpu": ("samples", nil), "off-cpu": ("ns", "off_cpu"), "page-faults": ("events", "page_faults")][kind]
@@ -98,7 +98,7 @@ struct RoundTripTests {
         #expect("\(error)".hasPrefix("session has no stacks to export: ") && !"\(error)".contains("\n"))
         // Of another kind there are some, so that the profile has empty series.
         let format = try #require(ExportFormat.all.first { $0.name == name })
-        let file = try format.bytes(try WrittenSession(samples: [Self.session.samples[0]]).profile(), .init())
+        let file = try format.bytes(try WrittenSession(samples: [.init(frames: [.init("main")], weight: 1)]).profile(), .init())
         #expect(!file.isEmpty)
     }
 }

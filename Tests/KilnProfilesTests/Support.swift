@@ -164,7 +164,7 @@ struct WrittenSession {
     }()
 
     static let hostileNames = [
-        "<script>alert(1)</script>", "</script><!--", "a\"b'c\\d`e", "\u{202e}txt.exe", "\u{1b}]0;owned\u{7}\u{1b}[2J", "name 123", "name ", " name", "12",
+        "<script>alert(1)</script>", "</script><!--", "a\"b'c\\d`e", "\u{202e}txt.exe", "\u{1b}]0:owned\u{7}\u{1b}[2J", "name 123", "name ", " name", "12",
         "é漢字😀", "tab\tnew\nline\r", "# comment", "_[k]", "a=b,c={}", String(repeating: "x", count: 10_000), "[kernel", "\u{0}", "%s%n",
     ]
 }

@@ -34,13 +34,14 @@ struct OTLPReader: WholeReader {
 
     private static let shape: [UInt64: ProtobufShape] = {
         let type = ProtobufShape.message([1: .number, 2: .number])
-        let sample = ProtobufShape.message([1: .number, 2: .numbers, 3: .number, 4: .numbers, 5: .numbers])
+        let sample = ProtobufShape.message([1: .number, 2: .numbers, 3: .number, 4: .numbers, 5: .manyFixed])
         let profile = ProtobufShape.message([
-            1: type, 2: sample, 3: .number, 4: .number, 5: type, 6: .number, 7: .bytes, 8: .number, 9: .bytes, 10: .bytes, 11: .numbers,
+            1: type, 2: sample, 3: .fixed, 4: .number, 5: type, 6: .number, 7: .bytes, 8: .number, 9: .bytes, 10: .bytes, 11: .numbers,
         ])
-        let resource = ProtobufShape.message([1: .bytes, 2: .number, 3: .bytes])
-        let scope = ProtobufShape.message([1: .bytes, 2: .bytes, 3: .bytes, 4: .number])
-        let scopeProfiles = ProtobufShape.message([1: scope, 2: profile, 3: .bytes])
+        let keyAndValue = ProtobufShape.message([1: .text, 2: .bytes, 3: .number])
+        let resource = ProtobufShape.message([1: keyAndValue, 2: .number, 3: .bytes])
+        let scope = ProtobufShape.message([1: .text, 2: .text, 3: keyAndValue, 4: .number])
+        let scopeProfiles = ProtobufShape.message([1: scope, 2: profile, 3: .text])
         let mapping = ProtobufShape.message([1: .number, 2: .number, 3: .number, 4: .number, 5: .numbers])
         let line = ProtobufShape.message([1: .number, 2: .number, 3: .number])
         let location = ProtobufShape.message([1: .number, 2: .number, 3: line, 4: .numbers])
@@ -48,7 +49,7 @@ struct OTLPReader: WholeReader {
         let attribute = ProtobufShape.message([1: .number, 2: .bytes, 3: .number])
         let link = ProtobufShape.message([1: .bytes, 2: .bytes]), stack = ProtobufShape.message([1: .numbers])
         return [
-            1: .message([1: resource, 2: scopeProfiles, 3: .bytes]),
+            1: .message([1: resource, 2: scopeProfiles, 3: .text]),
             2: .message([1: mapping, 2: location, 3: function, 4: link, 5: .bytes, 6: attribute, 7: stack]),
         ]
     }()

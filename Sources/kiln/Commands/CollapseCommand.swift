@@ -136,7 +136,8 @@ struct CollapseArguments: ParsableArguments {
 
     @Option(
         help: ArgumentHelp(
-            "perf, callgrind: count this event only, or with perf several: repeat it. The default is the first event in the input. pprof, otlp: count values of this type; the default are samples of a CPU.", valueName: "event"))
+            "perf, callgrind: count this event only, or with perf several: repeat it. The default is the first event in the input. pprof, otlp: count values of this type; the default are samples of a CPU.",
+            valueName: "event"))
     var eventFilter: [String] = []
 
     @Flag(help: "perf: mark kernel frames only.")
