@@ -143,6 +143,7 @@ check-format: deps               ## whether the code is formatted as `make forma
 test: deps check-format bpf bpf/build/headers ## run every test
 	Tests/servers/fetch.sh .build-servers
 	Tests/perf/fetch.sh .build-perf
+	Tests/profiles/fetch.sh .build-profiles
 	Tests/run.sh "$(SWIFT)"
 
 test-quick: bpf                  ## run the tests that need neither root nor servers nor a browser: two minutes
