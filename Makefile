@@ -38,7 +38,7 @@ ROUNDS ?= 5
 # A recipe that fails leaves no half-written file behind, which would pass for a finished one.
 .DELETE_ON_ERROR:
 
-.PHONY: build help deps deps-build bpf static demo format check-format test test-quick test-sanitized command-names test-kernels bench bench-compare clean
+.PHONY: build help deps deps-build bpf static demo format check-format test test-quick test-sanitized command-names protocols test-kernels bench bench-compare clean
 
 build: bpf                       ## build kiln (the default); the binary is .build/release/kiln
 	$(SWIFT_BUILD) --product kiln
@@ -143,6 +143,7 @@ check-format: deps               ## whether the code is formatted as `make forma
 test: deps check-format bpf bpf/build/headers ## run every test
 	Tests/servers/fetch.sh .build-servers
 	Tests/perf/fetch.sh .build-perf
+	Tests/profiles/fetch.sh .build-profiles
 	Tests/run.sh "$(SWIFT)"
 
 test-quick: bpf                  ## run the tests that need neither root nor servers nor a browser: two minutes
@@ -156,9 +157,18 @@ command-names:                   ## renew the list of commands that servers know
 	Tests/servers/command-names.sh .build-servers >bpf/build/command_names.inc
 	mv bpf/build/command_names.inc bpf/protocols/redis/command_names.inc
 
+# The generator is of the checkout that kiln is built with, so that the code fits the library.
+PROTOC_PLUGIN := .build/protoc-gen-swift
+protocols:                       ## renew the Swift code of protobuf messages (Sources/KilnProfiles/Generated)
+	$(call install,protobuf-compiler)
+	$(SWIFT) package resolve
+	$(SWIFT) build --package-path .build/checkouts/swift-protobuf --scratch-path $(PROTOC_PLUGIN) --product protoc-gen-swift
+	protoc --plugin=$(PROTOC_PLUGIN)/debug/protoc-gen-swift --proto_path=Sources/KilnProfiles/Protocols --swift_out=Sources/KilnProfiles/Generated \
+	  $(notdir $(wildcard Sources/KilnProfiles/Protocols/*.proto))
+
 test-kernels: static             ## boot kernels under qemu and run the kernel tests in each: KERNELS="6.1 /path/to/vmlinuz", or all
 	$(call install,$(KERNEL_TEST_PACKAGES))
-	$(SWIFT) build --build-tests
+	$(SWIFT) build --product kilnPackageTests
 	Tests/kernels/run.sh .build-static/release/kiln .build/debug/kilnPackageTests.xctest $(KERNELS)
 
 bench: deps build                ## measure what drawing and watching cost (takes minutes)

@@ -19,7 +19,8 @@ sanitized)
 all | quick) set -- ;;
 *) echo "usage: run.sh SWIFT [quick|sanitized]"; exit 64 ;;
 esac
-"$swift" build --build-tests "$@"
+# The tests by their product: --build-tests would also compile protoc, which comes with swift-protobuf.
+"$swift" build --product kilnPackageTests "$@"
 tests=$("$swift" build --show-bin-path "$@")/kilnPackageTests.xctest
 log=$(mktemp)
 trap 'rm -f "$log" "$log.times" "$log.retried"' EXIT
@@ -58,7 +59,7 @@ targets() {
 }
 
 if [ "$part" = sanitized ]; then
-  targets KilnBPFTests RESPTests PrintableTextTests KilnModelTests KilnSymbolsTests FlamegraphTests KilnReportTests
+  targets KilnBPFTests RESPTests PrintableTextTests KilnModelTests KilnSymbolsTests FlamegraphTests KilnReportTests KilnProfilesTests
 else
   targets $(cd Tests && echo *Tests)
 fi

@@ -7,7 +7,7 @@ public struct FunctionName: Hashable, Sendable {
     public var file: String?
     public var line: Int64?
 
-    public enum Kind: String, Sendable {
+    public enum Kind: String, CaseIterable, Sendable {
         case native = ""
         case kernel = "_[k]"
         case generated = "_[j]"

@@ -37,6 +37,11 @@ public enum Gzip {
         return result
     }
 
+    /// What a file begins with, inflated if it is compressed; nil where it is damaged.
+    static func beginning(_ bytes: [UInt8]) -> [UInt8]? {
+        isGzip(bytes) ? try? inflated(bytes, limit: CollapseFormat.beginningLength) : bytes
+    }
+
     /// The content of a gzip file, which may have several members.
     ///
     /// - Parameter limit: Bytes beyond it are left out instead of refused; nil for all.

@@ -417,6 +417,9 @@ nonisolated struct OTLP_KeyValue: Sendable {
   /// Clears the value of `value`. Subsequent reads from it will return its default value.
   mutating func clearValue() {self._value = nil}
 
+  /// instead of `key`
+  var keyStrindex: Int32 = 0
+
   var unknownFields = SwiftProtobuf.UnknownStorage()
 
   init() {}
@@ -1231,7 +1234,7 @@ nonisolated extension OTLP_AnyValue: SwiftProtobuf.Message, SwiftProtobuf._Messa
 
 nonisolated extension OTLP_KeyValue: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
   static let protoMessageName: String = _protobuf_package + ".KeyValue"
-  static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}key\0\u{1}value\0")
+  static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}key\0\u{1}value\0\u{3}key_strindex\0")
 
   mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
     while let fieldNumber = try decoder.nextFieldNumber() {
@@ -1241,6 +1244,7 @@ nonisolated extension OTLP_KeyValue: SwiftProtobuf.Message, SwiftProtobuf._Messa
       switch fieldNumber {
       case 1: try { try decoder.decodeSingularStringField(value: &self.key) }()
       case 2: try { try decoder.decodeSingularMessageField(value: &self._value) }()
+      case 3: try { try decoder.decodeSingularInt32Field(value: &self.keyStrindex) }()
       default: break
       }
     }
@@ -1257,12 +1261,16 @@ nonisolated extension OTLP_KeyValue: SwiftProtobuf.Message, SwiftProtobuf._Messa
     try { if let v = self._value {
       try visitor.visitSingularMessageField(value: v, fieldNumber: 2)
     } }()
+    if self.keyStrindex != 0 {
+      try visitor.visitSingularInt32Field(value: self.keyStrindex, fieldNumber: 3)
+    }
     try unknownFields.traverse(visitor: &visitor)
   }
 
   static func ==(lhs: OTLP_KeyValue, rhs: OTLP_KeyValue) -> Bool {
     if lhs.key != rhs.key {return false}
     if lhs._value != rhs._value {return false}
+    if lhs.keyStrindex != rhs.keyStrindex {return false}
     if lhs.unknownFields != rhs.unknownFields {return false}
     return true
   }

@@ -15,6 +15,7 @@ extension ExportFormat {
 /// - `samples:count` with the period `cpu:nanoseconds`, and `off_cpu:nanoseconds` without a period, are what receivers know. Other kinds have their own
 ///   name and `count` or `nanoseconds`.
 /// - A mapping has its file's GNU build ID, as the specification demands; frames of files without one have no mapping.
+/// - Function.system_name has the mark of folded stacks (`read_[k]`), Function.name does not.
 /// - Attributes that have a name in the semantic conventions have that; the others begin with `kiln.`.
 struct OTLPWriter {
     private let profile: Profile
@@ -32,14 +33,13 @@ struct OTLPWriter {
     init(_ profile: Profile) { self.profile = profile }
 
     mutating func data() -> OTLP_ProfilesData {
-        // Element 0 of each table means "not set".
+        // Element 0 of each table means "not set". The others are added where they are first named, so that nothing is there that no sample needs.
         dictionary.mappingTable = [.init()]
         dictionary.locationTable = [.init()]
         dictionary.functionTable = [.init()]
         dictionary.linkTable = [.with { ($0.traceID, $0.spanID) = (.init(repeating: 0, count: 16), .init(repeating: 0, count: 8)) }]
         dictionary.attributeTable = [.init()]
         dictionary.stackTable = [.init()]
-        addLocations(addMappings())
         let profiles = profile.series.map { self.series($0) }
         dictionary.stringTable = strings.strings
         var data = OTLP_ProfilesData()
@@ -83,51 +83,64 @@ struct OTLPWriter {
         return number
     }
 
-    /// By module; 0: it has no mapping.
-    private mutating func addMappings() -> [Int32] {
+    private var mappingOfModule: [Int32: Int32] = [:]
+
+    /// 0: it has no mapping.
+    private mutating func mapping(_ module: Int32) -> Int32 {
+        if let known = mappingOfModule[module] { return known }
+        guard let buildID = profile.modules[Int(module)].buildID else { return 0 }
         // Modules differ in name or build ID, so that no entry stands twice.
-        profile.modules.map { module in
-            guard let buildID = module.buildID else { return 0 }
-            let name = number(module.module), attribute = number(Attribute(key: "process.executable.build_id.gnu", text: buildID))
-            dictionary.mappingTable.append(.with { ($0.filenameStrindex, $0.attributeIndices) = (name, [attribute]) })
-            return Int32(dictionary.mappingTable.count - 1)
-        }
+        let name = number(profile.modules[Int(module)].module), attribute = number(Attribute(key: "process.executable.build_id.gnu", text: buildID))
+        let mapping = Int32(clamping: dictionary.mappingTable.count)
+        dictionary.mappingTable.append(.with { ($0.filenameStrindex, $0.attributeIndices) = (name, [attribute]) })
+        mappingOfModule[module] = mapping
+        return mapping
     }
 
-    /// By frame.
-    private var locationOfFrame: [Int32] = []
+    private var functions: [FunctionName: Int32] = [:]
 
-    private mutating func addLocations(_ mappings: [Int32]) {
-        struct Key: Hashable {
-            var function: FunctionName
-            var mapping: Int32
-        }
-        var functions: [FunctionName: Int32] = [:], locations: [Key: Int32] = [:]
-        for frame in profile.frames {
-            let mapping = frame.module.map { mappings[Int($0)] } ?? 0
-            let key = Key(function: frame.function, mapping: mapping)
-            if let same = locations[key] {
-                locationOfFrame.append(same)
-                continue
-            }
-            var name = frame.function
-            (name.line, name.kind) = (nil, .native)
-            let function = functions[name] ?? Int32(dictionary.functionTable.count)
-            if functions[name] == nil {
-                functions[name] = function
-                dictionary.functionTable.append(.with { ($0.nameStrindex, $0.filenameStrindex) = (number(name.name), number(name.file ?? "")) })
-            }
+    private mutating func function(_ name: FunctionName) -> Int32 {
+        var key = name
+        key.line = nil
+        if let known = functions[key] { return known }
+        let function = Int32(clamping: dictionary.functionTable.count)
+        dictionary.functionTable.append(
+            .with {
+                $0.nameStrindex = number(key.name)
+                $0.systemNameStrindex = number(key.folded(withPlace: false))
+                $0.filenameStrindex = number(key.file ?? "")
+            })
+        functions[key] = function
+        return function
+    }
+
+    /// Frames of two modules without a build ID may have the same.
+    private struct Location: Hashable {
+        var function: FunctionName
+        var mapping: Int32
+    }
+
+    private var locations: [Location: Int32] = [:]
+    private var locationOfFrame: [Int32: Int32] = [:]
+
+    private mutating func location(ofFrame place: Int32) -> Int32 {
+        if let known = locationOfFrame[place] { return known }
+        let frame = profile.frames[Int(place)]
+        let key = Location(function: frame.function, mapping: frame.module.map { mapping($0) } ?? 0)
+        let location = locations[key] ?? Int32(clamping: dictionary.locationTable.count)
+        if locations[key] == nil {
+            let function = function(frame.function)
             let attributes = type(of: frame).map { [number(Attribute(key: "profile.frame.type", text: $0))] } ?? []
-            let location = Int32(dictionary.locationTable.count)
             dictionary.locationTable.append(
                 .with {
-                    $0.mappingIndex = mapping
+                    $0.mappingIndex = key.mapping
                     $0.lines = [.with { ($0.functionIndex, $0.line) = (function, frame.function.line ?? 0) }]
                     $0.attributeIndices = attributes
                 })
             locations[key] = location
-            locationOfFrame.append(location)
         }
+        locationOfFrame[place] = location
+        return location
     }
 
     /// As the semantic conventions call it; nil for generated code, of which the language is not known.
@@ -146,7 +159,7 @@ struct OTLPWriter {
         if stack < 0 { return 0 }
         if let known = stackNumbers[stack] { return known }
         var locations: [Int32] = []
-        profile.forEachFrame(of: stack) { locations.append(locationOfFrame[Int($0)]) }
+        profile.forEachFrame(of: stack) { locations.append(location(ofFrame: $0)) }
         let number = stackByLocations[locations] ?? Int32(clamping: dictionary.stackTable.count)
         if stackByLocations[locations] == nil {
             stackByLocations[locations] = number
@@ -179,14 +192,16 @@ struct OTLPWriter {
         result.timeUnixNano = profile.start
         result.durationNano = profile.duration
         result.profileID = .init((0..<16).map { _ in UInt8.random(in: .min ... .max) })
-        let attributes = profile.labels.map { self.attributes($0) }
+        var attributes: [Int32: [Int32]] = [:]
         struct Identity: Hashable {
             var stack: Int32
             var attributes: [Int32]
         }
         var places: [Identity: Int] = [:]
         for sample in series.samples {
-            let identity = Identity(stack: number(ofStack: sample.stack), attributes: attributes[Int(sample.labels)])
+            let ofLabels = attributes[sample.labels] ?? self.attributes(profile.labels[Int(sample.labels)])
+            attributes[sample.labels] = ofLabels
+            let identity = Identity(stack: number(ofStack: sample.stack), attributes: ofLabels)
             let place = places[identity] ?? result.samples.count
             if place == result.samples.count {
                 places[identity] = place

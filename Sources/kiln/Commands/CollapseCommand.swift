@@ -14,7 +14,8 @@ struct CollapseCommand: ParsableCommand {
             """,
         subcommands: [
             CollapseAutoCommand.self, CollapsePerfCommand.self, CollapseGDBCommand.self, CollapseEUStackCommand.self, CollapseJStackCommand.self,
-            CollapseCPUProfileCommand.self, CollapseCallgrindCommand.self, CollapsePprofCommand.self, CollapseBPFTraceCommand.self, CollapseFoldedCommand.self,
+            CollapseCPUProfileCommand.self, CollapseCallgrindCommand.self, CollapseBPFTraceCommand.self, CollapsePprofCommand.self, CollapseOTLPCommand.self,
+            CollapseFoldedCommand.self,
         ],
         defaultSubcommand: CollapseAutoCommand.self
     )
@@ -22,9 +23,9 @@ struct CollapseCommand: ParsableCommand {
 
 extension CollapseFormat {
     /// All, in the order in which they are guessed.
-    static let known = [.pprof] + all
+    static let known = [.pprof, .otlp] + all
     /// Those that `kiln flamegraph` reads by itself: nobody needs to see their text.
-    static let drawn = [pprof, bpftrace]
+    static let drawn = [pprof, otlp, bpftrace]
 }
 
 /// `kiln collapse FILE`: the format is that of the text.
@@ -88,6 +89,11 @@ struct CollapseBPFTraceCommand: CollapseFormatCommand {
     @OptionGroup var arguments: CollapseArguments
 }
 
+struct CollapseOTLPCommand: CollapseFormatCommand {
+    static let format = CollapseFormat.otlp
+    @OptionGroup var arguments: CollapseArguments
+}
+
 struct CollapseFoldedCommand: CollapseFormatCommand {
     static let format = CollapseFormat.folded
     static let configuration = CommandConfiguration(commandName: format.name, abstract: "Adds up equal stacks of folded text.")
@@ -126,18 +132,18 @@ struct CollapseArguments: ParsableArguments {
 
     @Option(
         help: ArgumentHelp(
-            "pprof: show the values of these labels below the frames, the first at the bottom, instead of process, thread and state. Separated by commas; '' for none.",
+            "pprof, otlp: show the values of these labels or attributes below the frames, the first at the bottom, instead of process, thread and state. Separated by commas; '' for none.",
             valueName: "keys"))
     var labels: String?
 
-    @Flag(help: "pprof: show file and line of each frame.")
+    @Flag(help: "pprof, otlp: show file and line of each frame.")
     var lines = false
 
     @Option(
         help: ArgumentHelp(
             """
             perf, callgrind, bpftrace: count this event or map only, or with perf and bpftrace several: repeat it. The default is the first event in \
-            the input, the first map with stacks.
+            the input, the first map with stacks. pprof, otlp: count values of this type; the default are samples of a CPU.
             """, valueName: "event"))
     var eventFilter: [String] = []
 
