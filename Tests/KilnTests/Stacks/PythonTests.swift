@@ -240,7 +240,8 @@ struct PythonFramesTests {
 
     /// Words to places: numbers stand for functions.
     private func placed(_ words: [UInt64], _ native: [String], isWhole: Bool = true) -> [String] {
-        PythonFrames(words) { "f\($0 & ~Self.entry)" }.placed(in: native.map { $0 == "C" ? "_PyEval_EvalFrameDefault" : $0 }, isWhole: isWhole)
+        let frames = native.map { FoldedFrame($0 == "C" ? "_PyEval_EvalFrameDefault" : $0) }
+        return PythonFrames(words) { "f\($0 & ~Self.entry)" }.placed(in: frames, isWhole: isWhole).map(\.text)
     }
 
     @Test func eachCallOfTheInterpreterHasItsFrames() {
