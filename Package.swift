@@ -148,9 +148,10 @@ let package = Package(
         .testTarget(
             name: "KilnTests",
             dependencies: [
-                "kiln", "kiln-observer", "KilnBPF", "KilnModel", "KilnKernel", "KilnSymbols", "KilnTargets", "CLibbpf", "CLibdwReference", "StackCheck",
+                "kiln", "kiln-observer", "KilnBPF", "KilnModel", "KilnKernel", "KilnProfiles", "KilnSymbols", "KilnTargets", "CLibbpf", "CLibdwReference",
+                "StackCheck",
                 "TestSupport",
-                "ToyProtocol", .product(name: "SystemPackage", package: "swift-system"),
+                "ToyProtocol", .product(name: "SwiftProtobuf", package: "swift-protobuf"), .product(name: "SystemPackage", package: "swift-system"),
             ],
             exclude: ["Functions/Fixtures", "Output/Golden", "Work/Fixtures"]
         ),

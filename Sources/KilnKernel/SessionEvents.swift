@@ -53,6 +53,21 @@ public final class SessionEvents {
     /// Reports when a descriptor is readable. One at a time; nil: none. The caller keeps the descriptor.
     public func watch(attention descriptor: Int32?) { attention = descriptor ?? -1 }
 
+    /// Tells whether a signal has come since this was called. For work after a session; ends of processes are dropped.
+    public func interruption() -> () -> Bool {
+        var isInterrupted = false
+        return { [self] in
+            while !isInterrupted {
+                switch next(until: .zero) {
+                case .signal: isInterrupted = true
+                case .ended: continue
+                case .deadline, .attention: return false
+                }
+            }
+            return true
+        }
+    }
+
     /// Waits for the first event. An event that is already there comes before a deadline that has passed.
     public func next(until deadline: Nanoseconds) -> Event {
         while true {

@@ -168,6 +168,9 @@ public struct SampleRecords: Sendable {
         }
     }
 
+    /// Leaves out other intervals. The tables stay as they are.
+    public mutating func keepRows(_ isKept: (SampleRow) -> Bool) { rows.removeAll { !isKept($0) } }
+
     private mutating func number(_ group: SampleGroup) -> Int {
         if let known = groupNumbers[group] { return known }
         groupNumbers[group] = groups.count

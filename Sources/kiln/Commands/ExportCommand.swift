@@ -1,6 +1,7 @@
 import ArgumentParser
 import Flamegraph
 import FoundationEssentials
+import KilnKernel
 import KilnModel
 import KilnProfiles
 import KilnSessions
@@ -8,7 +9,7 @@ import KilnSessions
 /// `kiln export`: a session's stacks for other tools.
 struct ExportCommand: ParsableCommand {
     static let configuration = CommandConfiguration(
-        commandName: "export", abstract: "Writes a recorded session's stacks in the format of another tool.",
+        commandName: "export", abstract: "Writes a recorded session's stacks in the format of another tool, or sends them to a server.",
         discussion: "Formats:\n"
             + ExportFormat.all.map { "  \($0.name): \($0.title); files \($0.endings.map { "*\($0)" }.joined(separator: ", "))" }.joined(separator: "\n")
     )
@@ -34,13 +35,21 @@ struct ExportCommand: ParsableCommand {
     @Option(help: ArgumentHelp("perfetto: show these requests, too: what `kiln trace redis --json` wrote in the same time.", valueName: "file"))
     var trace: String?
 
+    @OptionGroup var push: PushOptions
+
     func validate() throws {
+        if push.push != nil {
+            guard format == nil, output == nil, trace == nil, !inlinedAsLines else {
+                throw ValidationError("--push sends the format that the server takes: leave --format, --output, --trace and --inlined-as-lines out.")
+            }
+            return
+        }
         let names = ExportFormat.all.map(\.name).joined(separator: ", ")
         if let format, !ExportFormat.all.contains(where: { $0.name == format }) {
             throw ValidationError("--format \(format) is not known. There are: \(names).")
         }
         if format == nil {
-            guard let output else { throw ValidationError("Give --format, one of \(names), or --output with a file's name that tells.") }
+            guard let output else { throw ValidationError("Give --format, one of \(names), --output with a file's name that tells, or --push.") }
             guard ExportFormat.named(byFile: output) != nil else {
                 let endings = ExportFormat.all.flatMap(\.endings).joined(separator: ", ")
                 throw ValidationError("--output \(output) tells no format: give --format, one of \(names), or a name that ends in \(endings).")
@@ -56,6 +65,7 @@ struct ExportCommand: ParsableCommand {
 
     func run() throws {
         try reportingErrors {
+            if let target = try push.target() { return try send(to: target) }
             guard let format = chosenFormat else { return }
             if output == nil || output == "-", Output.standardOutput.isTerminal {
                 throw Failure("\(format.name) is not for terminals. Name a file with --output, or redirect standard output.")
@@ -63,7 +73,7 @@ struct ExportCommand: ParsableCommand {
             let files = DirectoryFiles(place: directory)
             try refuseOutput(output, onto: files.inputs + (trace.map { [$0] } ?? []))
             var profile = try Profile(of: files, version: kilnVersion)
-            try choose(&profile, format)
+            try choose(&profile, hasOneKind: format.hasOneKind)
             var options = ExportOptions()
             options.inlinedAreLines = inlinedAsLines
             if let trace { options.requests = try requests(of: trace) }
@@ -71,10 +81,24 @@ struct ExportCommand: ParsableCommand {
             let isCompressed = output.map { $0.hasSuffix(".gz") || $0 == "-" && format.isUsuallyCompressed } ?? format.isUsuallyCompressed
             let file = isCompressed ? Gzip.compressed(bytes) : bytes
             try writePieces(to: output) { try $0(file) }
-            for series in profile.series where series.dropped > 0 {
-                say("kiln: \(directory): \(series.dropped) \(series.unit.name) of \(series.name) are missing: the session had no room to keep them over time")
-            }
+            sayMissing(profile)
         }
+    }
+
+    private func sayMissing(_ profile: Profile) {
+        for series in profile.series where series.dropped > 0 {
+            say("kiln: \(directory): \(series.dropped) \(series.unit.name) of \(series.name) are missing: the session had no room to keep them over time")
+        }
+    }
+
+    private func send(to target: PushTarget) throws {
+        var profile = try Profile(of: DirectoryFiles(place: directory), version: kilnVersion)
+        try choose(&profile, hasOneKind: false)
+        let requests = try target.destination.requests(profile, target.endpoint)
+        // Signals are read from here on: a transfer that is interrupted leaves no files.
+        let events = try SessionEvents(), pusher = try Pusher(send: target.send)
+        try pusher.finish(adding: { requests }, to: target.endpoint.place, until: events.interruption())
+        sayMissing(profile)
     }
 
     /// The lines of a trace. Its last line, which has sums, and one that was cut off at the end are left out.
@@ -93,7 +117,7 @@ struct ExportCommand: ParsableCommand {
     }
 
     /// Leaves the samples of the kinds that are asked for, and that the format has room for.
-    private func choose(_ profile: inout Profile, _ format: ExportFormat) throws {
+    private func choose(_ profile: inout Profile, hasOneKind: Bool) throws {
         let names = profile.series.map(\.name), filled = profile.series.filter { !$0.samples.isEmpty }
         if let kind {
             guard let series = profile.series.first(where: { $0.name == kind }) else {
@@ -101,7 +125,7 @@ struct ExportCommand: ParsableCommand {
             }
             guard !series.samples.isEmpty else { throw Failure("\(directory): nothing was recorded of \(kind). Export another kind, or record longer.") }
             profile.series = [series]
-        } else if format.hasOneKind, let first = filled.first {
+        } else if hasOneKind, let first = filled.first {
             profile.series = [first]
             let others = filled.dropFirst().map(\.name)
             if !others.isEmpty {

@@ -31,6 +31,8 @@ struct RecordCommand: ParsableCommand {
 
     @OptionGroup var sampling: SamplingOptions
 
+    @OptionGroup var push: SessionPushOptions
+
     @Flag(name: .customShort("g"), help: .hidden)
     var callGraph = false
 
@@ -51,7 +53,12 @@ struct RecordCommand: ParsableCommand {
     func run() throws {
         try reportingErrors {
             if event.lists { return try list() }
-            try observation.run(command, to: "record", plan)
+            let push = try push.session()
+            try observation.run(command, to: "record") { whom, started in
+                var plan = try self.plan(on: whom, started: started)
+                plan.push = push
+                return plan
+            }
         }
     }
 

@@ -48,6 +48,8 @@ struct RedisCommand: ParsableCommand {
 
     @OptionGroup var event: EventOptions
 
+    @OptionGroup var push: SessionPushOptions
+
     @OptionGroup(title: "Stacks of some calls") var calls: CallOptions
 
     @Flag(help: "Print the full histogram of each command every interval.")
@@ -110,6 +112,9 @@ struct RedisCommand: ParsableCommand {
                     + (client ? "leave them out with --client." : "give --frequency of at least 1, --off-cpu or --event.")
             )
         }
+        guard push.options.push == nil || sampling.recordsStacks || !event.names.isEmpty else {
+            throw ValidationError("--push sends stacks: give --frequency of at least 1, --off-cpu or --event.")
+        }
         guard !client || (target.port.isEmpty && !audit) else {
             throw ValidationError("--port and --audit apply to servers: leave them out with --client.")
         }
@@ -134,6 +139,7 @@ struct RedisCommand: ParsableCommand {
         let targets = try found.map { try SessionTarget($0) }
         let (places, sampling) = try event.events(beside: sampling, pids: pids)
         let samples = sampling.recordsStacks || !places.isEmpty
+        let push = try push.session()
         let login = try audit ? RedisAudit.Login(user: auditUser, passwordFile: auditPasswordFile) : nil
         let rows: [RowFile] = [.commands] + (noSyscalls ? [] : [syscallLatency ? .syscallTimes(ofTarget: true) : .syscalls])
         var directory = try DirectorySink(of: found, at: output, started: started, rows: rows)
@@ -162,6 +168,7 @@ struct RedisCommand: ParsableCommand {
         plan.command = try command.isEmpty ? nil : waitingCommand(command)
         plan.details = samples ? [] : ["no stacks"]
         plan.keepsRunStatistics = programs.bpfStatistics
+        plan.push = push
         plan.costLimit = maxCost.map { CostLimit(percent: $0) }
         // A session whose parent has ended leaves no directory.
         defer { if let parent, parent != getppid() { directory.discard() } }

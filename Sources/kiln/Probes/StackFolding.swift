@@ -297,14 +297,28 @@ private final class FetchProgress {
 /// When stacks are folded during a session, so that a session that is killed leaves a profile: every 10 s, or less often if folding would
 /// take more than a fiftieth of a core.
 struct FoldingTimes {
-    private static let every = Nanoseconds(10_000_000_000)
-    private var due = MonotonicClock.now() + every
+    /// At most 10 s.
+    private let every: Nanoseconds
+    private var due: Nanoseconds
+
+    /// - Parameter interval: A time of which each end is wanted, too.
+    init(endsOf interval: Nanoseconds? = nil) {
+        every = Self.every(interval ?? Self.longest)
+        due = MonotonicClock.now() + every
+    }
+
+    private static let longest = Nanoseconds(10_000_000_000)
+
+    /// The longest time that fits into `interval` without a rest.
+    static func every(_ interval: Nanoseconds) -> Nanoseconds {
+        Nanoseconds(interval.count / max(1, (interval.count + longest.count - 1) / longest.count))
+    }
 
     var isDue: Bool { MonotonicClock.now() >= due }
 
     mutating func done(since began: Nanoseconds) {
         let now = MonotonicClock.now(), took = now - began
-        due = now + max(Self.every, Nanoseconds(took.count * 50))
+        due = now + max(every, Nanoseconds(took.count * 50))
     }
 }
 

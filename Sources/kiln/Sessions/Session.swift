@@ -45,6 +45,8 @@ final class Session {
         /// `--bpf-statistics`.
         var keepsRunStatistics = false
         var costLimit: CostLimit?
+        /// `--push`; the last of the sinks.
+        var push: SessionPush?
     }
 
     private let plan: Plan
@@ -62,10 +64,13 @@ final class Session {
     private var total: Snapshot
     private var ownCPU = Nanoseconds.zero
     private var recorded: Nanoseconds?
-    private var folding = FoldingTimes()
+    private var folding: FoldingTimes
 
     init(_ plan: Plan, events: SessionEvents) {
+        var plan = plan
+        if let push = plan.push { plan.sinks.append(push) }
         self.plan = plan
+        folding = FoldingTimes(endsOf: plan.push?.interval)
         self.events = events
         total = Snapshot(time: .zero)
     }
@@ -105,6 +110,7 @@ final class Session {
             command.end()
             say("kiln: ended the command")
         }
+        if let push = plan.push { attempts.run { try finish(push) } }
         try attempts.throwFirst()
         var conclusions = Attempts()
         for probe in plan.probes { conclusions.run { try probe.conclude(total) } }
@@ -339,17 +345,13 @@ final class Session {
     /// Names may be fetched from here on, which may take minutes: nothing stays attached meanwhile. The next signal ends fetching, and nothing else.
     private func askServers() {
         for probe in plan.probes.reversed() { probe.detach() }
-        var isInterrupted = false
-        plan.folding?.askServers { [events] in
-            while !isInterrupted {
-                switch events.next(until: .zero) {
-                case .signal: isInterrupted = true
-                case .ended: continue
-                case .deadline, .attention: return false
-                }
-            }
-            return true
-        }
+        plan.folding?.askServers(until: events.interruption())
+    }
+
+    /// Waits until everything is sent, which may take minutes: nothing stays attached meanwhile. The next signal ends sending, and nothing else.
+    private func finish(_ push: SessionPush) throws {
+        for probe in plan.probes.reversed() { probe.detach() }
+        try push.finish(until: events.interruption())
     }
 
     /// A record for each target, from the last snapshot.

@@ -67,10 +67,13 @@ final class SessionDirectory {
     }
 
     /// Replaces session.json atomically.
-    func write(_ record: SessionRecord) throws {
+    func write(_ record: SessionRecord) throws { try write(Self.text(of: record), to: "session.json") }
+
+    /// The content of session.json.
+    static func text(of record: SessionRecord) throws -> [UInt8] {
         let encoder = JSONEncoder()
         encoder.outputFormatting = [.prettyPrinted, .sortedKeys, .withoutEscapingSlashes]
-        try write(printableJSON(Array(try encoder.encode(record))) + [UInt8(ascii: "\n")], to: "session.json")
+        return printableJSON(Array(try encoder.encode(record))) + [UInt8(ascii: "\n")]
     }
 
     /// Writes a file under a temporary name and renames it. A link or a pipe with the final name is replaced, never written to.

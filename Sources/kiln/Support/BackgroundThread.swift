@@ -6,6 +6,16 @@ final class BackgroundThread {
 
     /// Begins at once, or does the work here where no thread can be had.
     init(_ work: @escaping @Sendable () -> Void) {
+        thread = Self.create(work)
+        if thread == nil { work() }
+    }
+
+    private init(running thread: pthread_t) { self.thread = thread }
+
+    /// Begins at once. Nil where no thread can be had.
+    static func started(_ work: @escaping @Sendable () -> Void) -> BackgroundThread? { create(work).map(BackgroundThread.init(running:)) }
+
+    private static func create(_ work: @escaping @Sendable () -> Void) -> pthread_t? {
         let box = Unmanaged.passRetained(Work(work))
         var thread = pthread_t()
         let failed = pthread_create(
@@ -14,8 +24,8 @@ final class BackgroundThread {
                 if let argument { Unmanaged<Work>.fromOpaque(argument).takeRetainedValue().body() }
                 return nil
             }, box.toOpaque())
-        self.thread = failed == 0 ? thread : nil
-        if failed != 0 { box.takeRetainedValue().body() }
+        if failed != 0 { box.release() }
+        return failed == 0 ? thread : nil
     }
 
     func join() { if let thread { pthread_join(thread, nil) } }

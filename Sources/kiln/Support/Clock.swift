@@ -20,6 +20,9 @@ struct WallTime {
         nanoseconds = Int(sinceEpoch % 1_000_000_000)
     }
 
+    /// In seconds.
+    var sinceEpoch: Double { Double(seconds) + Double(nanoseconds) / 1e9 }
+
     /// RFC 3339 in UTC, with milliseconds.
     var rfc3339: String { utc + "." + padded(nanoseconds / 1_000_000, to: 3) + "Z" }
     var rfc3339Nanoseconds: String { utc + "." + padded(nanoseconds, to: 9) + "Z" }
