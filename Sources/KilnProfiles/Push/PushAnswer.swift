@@ -1,4 +1,4 @@
-import KilnReport
+import KilnSessions
 import PrintableText
 
 /// The answer to a request, which may come from anybody.

@@ -1,7 +1,7 @@
 import KilnKernel
 import KilnModel
 import KilnProfiles
-import KilnReport
+import KilnSessions
 
 /// Pushes the samples of a session: at its end, and with an interval also while it runs; each push has what is new.
 ///
