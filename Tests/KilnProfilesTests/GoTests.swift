@@ -97,10 +97,10 @@ struct GoTests {
         }
 
         //go:noinline
-        func twice() { spin(2_000_000) }
+        func twice() { spin(40_000) }
 
         //go:noinline
-        func once() { spin(1_000_000) }
+        func once() { spin(20_000) }
 
         //go:noinline
         func allocate() { kept = append(kept, make([]byte, 1<<20)) }
@@ -112,7 +112,7 @@ struct GoTests {
         func main() {
         \tcpu, _ := os.Create(os.Args[1])
         \tpprof.StartCPUProfile(cpu)
-        \tfor i := 0; i < 200; i++ {
+        \tfor i := 0; i < 10_000; i++ {
         \t\tlabelled("a", twice)
         \t\tlabelled("b", once)
         \t}
@@ -146,7 +146,7 @@ struct GoTests {
         #expect(samples.measure.unit == "samples")
         #expect(try samples.stacks == traces(cpu, type: "samples"))
         #expect(try collapsed(bytes) { $0.events = ["cpu"] }.stacks == traces(cpu, type: "cpu"))
-        // Two thirds of the work have one label, a third the other; a sample may be lost at each end.
+        // Two thirds of the work have one label, a third the other, in turns much shorter than the time between samples.
         let jobs = try collapsed(bytes) { $0.labels = ["job"] }
         func weight(_ job: String) -> Double { Double(jobs.stacks.filter { $0.key.hasPrefix("\(job);") }.values.reduce(0, +)) }
         #expect(weight("a") + weight("b") > 20 && jobs.stacks.values.reduce(0, +) == samples.stacks.values.reduce(0, +))

@@ -86,7 +86,8 @@ struct FoldedCommandTests {
         try expect("$k collapse a.folded", output: "main;read 12\nmain;write 5\n")
         try expect("printf 'PID 1 - process\nTID 7:\n#0  0x1 f;g\n' | $k collapse --plain", output: "[unknown];f:g 1\n")
         let formats =
-            "There are: maps of bpftrace, .cpuprofile of V8, callgrind.out of valgrind, `jstack` of a JVM, `eu-stack` of elfutils, `thread apply all bt` of gdb, "
+            "There are: a profile of pprof, profiles of OpenTelemetry (OTLP 1.10), maps of bpftrace, .cpuprofile of V8, callgrind.out of valgrind, "
+            + "`jstack` of a JVM, `eu-stack` of elfutils, `thread apply all bt` of gdb, "
             + "`perf script` text, folded stacks.\n"
         try expect("echo hello | $k collapse", status: 1, output: "", errors: "kiln: -: no known format. \(formats)")
         try expect("$k collapse empty.folded", status: 1, output: "", errors: "kiln: empty.folded: nothing is in it. \(formats)")
@@ -204,6 +205,46 @@ struct FoldedCommandTests {
             Self.sessions + "rm t/*; $k flamegraph t", status: 1, output: "",
             errors: "kiln: cannot read t: Is a directory without stacks.folded. Give the directory of a session that has it, or a file of folded stacks.\n")
     }
+
+    // MARK: Profiles
+
+    /// A session's directory `r`.
+    private static let recorded = """
+        mkdir -p r; printf '%s' '{"kiln":{"version":"1"},"kernel":"6.1","hook":"none","started":"2026-11-30T12:00:00.000Z","duration_s":10,"interval_s":1,\
+        "ended":"duration","target":{"pid":7,"comm":"main","ports":[]},"commands":{},"phases_unknown":{},"waits":[],"clients":{},\
+        "samples":{"on_cpu":{"frequency_hz":99,"unit":"samples","recorded":0,"complete":0,"ends":{},"kernel_truncated":0}},"lost":{},\
+        "cost":{"own_cpu_s":0.1,"own_peak_rss_bytes":1048576,"target_cpu_s":1,"attach_s":0.1}}' > r/session.json
+        printf 'main;f;read_[k] 3\nmain;f;g_[i] 2\n' > r/stacks.folded; printf 'main;f 5000000\n' > r/stacks.off-cpu.folded
+
+        """
+
+    @Test func aSessionIsExportedAndReadBack() throws {
+        let stacks = "main;f;g_[i] 2\nmain;f;read_[k] 3\n", waits = "# event: off_cpu\n# unit: ns\n# roots: processes\nmain;f 5000000\n"
+        let left = "kiln: r: wrote on-cpu; for off-cpu give --kind\n"
+        try expect(Self.recorded + "$k export r -o a.pb.gz && $k collapse pprof a.pb.gz 2>/dev/null | grep -v '^#'", output: stacks, errors: left)
+        try expect(Self.recorded + "$k export r --format pprof 2>/dev/null | $k collapse 2>/dev/null | grep -v '^#'", output: stacks)
+        try expect(Self.recorded + "$k export r -o a.otlp && $k collapse a.otlp 2>/dev/null | grep -v '^#'", output: stacks)
+        try expect(Self.recorded + "$k export r --kind off-cpu --format otlp | $k collapse otlp", output: waits)
+        try expect(
+            Self.recorded + "$k export r -o a.otlp.gz && $k collapse a.otlp.gz --event-filter off_cpu", output: waits,
+            errors: "kiln: a.otlp.gz: counted off_cpu; left out samples. Choose another with --event-filter.\n")
+        try expect(
+            Self.recorded + "$k export r -o a.otlp && $k flamegraph a.otlp | grep -o '5 samples in 2 stacks' | sort -u", output: "5 samples in 2 stacks\n")
+        try expect(
+            Self.recorded + "$k export r -o a.otlp && head -c 300 a.otlp | $k collapse", status: 1, output: "",
+            errors:
+                "kiln: cannot read -: it is damaged or has no profiles of OpenTelemetry. Give profiles of OpenTelemetry (OTLP 1.10).\n")
+        try expect(
+            Self.recorded + "$k export r --kind cycles -o a.pb", status: 1, output: "",
+            errors: "kiln: r: no samples of cycles. There are: on-cpu, off-cpu.\n")
+        for format in ["pprof", "speedscope", "firefox", "perfetto", "otlp"] {
+            try expect(
+                Self.recorded + "rm r/stacks.*; $k export r --format \(format)", status: 1, output: "",
+                errors: "kiln: r has no stacks to export: nothing was sampled in this session. Record with `kiln record` or `kiln redis`.\n")
+        }
+    }
+
+    // MARK: Commands
 
     @Test func oneCommandOfASessionIsDrawn() throws {
         let drawn = "grep -o '<title>[^<]*\\|[0-9]* samples in . stacks\\|>exec<' | sort -u"
