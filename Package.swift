@@ -131,7 +131,9 @@ let package = Package(
         .testTarget(name: "KilnReportTests", dependencies: ["KilnReport", "KilnSessions", "KilnModel", "Flamegraph", "CZlib", "TestSupport"]),
         .testTarget(
             name: "KilnProfilesTests",
-            dependencies: ["KilnProfiles", "KilnSessions", "KilnModel", "Flamegraph", "TestSupport", .product(name: "SwiftProtobuf", package: "swift-protobuf")]
+            dependencies: [
+                "KilnProfiles", "KilnSessions", "KilnModel", "Flamegraph", "TestSupport", .product(name: "SwiftProtobuf", package: "swift-protobuf"),
+            ]
         ),
         .testTarget(name: "FlamegraphTests", dependencies: ["Flamegraph", "TestSupport"], exclude: ["Fixtures"]),
         // elfutils' libdw, a second opinion on call frame information. Only tests link it.

@@ -276,7 +276,8 @@ struct CollapseArguments: ParsableArguments {
     private func check(_ format: CollapseFormat) throws {
         let given: [(CollapseFormat.Switch, Bool)] = [
             (.pid, pid), (.tid, tid), (.kernel, kernel), (.jit, jit), (.all, all), (.count, count), (.addrs, addrs), (.inline, `inline`),
-            (.context, context), (.labels, labels != nil), (.lines, lines), (.keys, keys != nil), (.eventFilter, !eventFilter.isEmpty), (.mergeThreads, mergeThreads),
+            (.context, context), (.labels, labels != nil), (.lines, lines), (.keys, keys != nil), (.eventFilter, !eventFilter.isEmpty),
+            (.mergeThreads, mergeThreads),
         ]
         let useless = given.filter { $0.1 && !format.switches.contains($0.0) }.map { "--\($0.0.rawValue)" }
         guard useless.isEmpty else { throw Failure("\(useless.joined(separator: ", ")): means nothing for \(format.title). Leave it out.") }
