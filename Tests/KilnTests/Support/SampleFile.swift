@@ -22,16 +22,24 @@ struct SampleFile {
     let times: [String]
     /// By kind.
     let dropped: [String: UInt64]
+    /// Where frames lie, by their name: the paths and build IDs of files.
+    let modules: [String: Set<[String?]>]
 
     init(_ path: String) throws {
         var frames: [String] = [], stacks: [[String]] = [], groups: [[String: Any]] = [], samples: [Sample] = [], times: [String] = []
-        var dropped: [String: UInt64] = [:]
+        var dropped: [String: UInt64] = [:], files: [[String?]] = [], modules: [String: Set<[String?]>] = [:]
         for line in try String(contentsOfFile: path, encoding: .utf8).split(separator: "\n") {
             guard let object = try JSONSerialization.jsonObject(with: Data(line.utf8)) as? [String: Any] else { throw TestFailure("\(path): \(line)") }
             if let kinds = object["kinds"] as? [[String: Any]] {
                 for kind in kinds { dropped[kind["kind"] as? String ?? ""] = (kind["dropped"] as? NSNumber)?.uint64Value }
+            } else if let module = object["module"] as? String {
+                files.append([module, object["build_id"] as? String])
             } else if let frame = object["frame"] as? String {
                 frames.append(frame)
+                if let module = object["of"] as? Int {
+                    guard files.indices.contains(module) else { throw TestFailure("\(path): \(line)") }
+                    modules[frame, default: []].insert(files[module])
+                }
             } else if let caller = object["caller"] as? Int, let frame = object["in"] as? Int {
                 stacks.append((caller < 0 ? [] : stacks[caller]) + [frames[frame]])
             } else if let group = object["group"] as? [String: Any] {
@@ -58,6 +66,7 @@ struct SampleFile {
         self.samples = samples
         self.times = times
         self.dropped = dropped
+        self.modules = modules
     }
 
     /// The sums over the whole session as a folded text has them: `byCommand`, with what the thread worked on below the frames.

@@ -79,6 +79,11 @@ extension KernelTests {
             let samples = try SampleFile(directory + "/s/samples.jsonl")
             let folded = Stacks(try String(contentsOfFile: "\(directory)/s/stacks.folded", encoding: .utf8)).sums
             #expect(!samples.times.isEmpty && !folded.isEmpty && samples.sums(of: "on-cpu", byCommand: false) == folded)
+            // Frames know the file that they lie in.
+            let notes = try Child.output(of: ["readelf", "-n", program.path])
+            let buildID = try #require(notes.components(separatedBy: "Build ID: ").dropFirst().first?.prefix { $0.isHexDigit })
+            #expect(samples.modules["main"] == [[program.path, String(buildID)]])
+            #expect(samples.modules.keys.allSatisfy { !$0.hasSuffix("_[k]") })
         }
 
         /// A call that is never answered has no latency, and loses no sample.
