@@ -36,15 +36,15 @@ struct DirectoryFiles: SessionFiles {
         let path = "\(place)/\(name)"
         if try readSessionFile(path, in: AT_FDCWD, shownAs: path, piece) { return true }
         guard access(place, F_OK) == 0 else { throw Failure("cannot read \(path): \(errorText(ENOENT)). Give a directory that a session of kiln wrote.") }
-        let sessions = name == "session.json" ? sessionsOfTargets : []
+        let sessions = name == "session.json" ? sessionsBelow : []
         guard sessions.isEmpty else {
-            throw Failure("\(place) has a session for each of several targets. Give one of them: \(sessions.joined(separator: ", ")).")
+            throw Failure("cannot read \(path): the sessions are in directories below \(place). Give one of them: \(sessions.joined(separator: ", ")).")
         }
         return false
     }
 
-    /// Of a session with several targets the directory of each.
-    private var sessionsOfTargets: [String] {
+    /// The directories of sessions in this one: of several targets each has its own.
+    private var sessionsBelow: [String] {
         let names = (try? FileManager.default.contentsOfDirectory(atPath: place)) ?? []
         return names.map { "\(place)/\($0)" }.filter { access("\($0)/session.json", F_OK) == 0 }.sorted()
     }

@@ -210,7 +210,7 @@ extension KernelTests {
             #expect(comparison.outputText.contains("numbers"))
             let missing = try KilnRun([directory], subcommand: "report")
             #expect(missing.wait() == 1)
-            #expect(missing.errorText.contains("session.json") && missing.errorText.contains("Give a directory"))
+            #expect(missing.errorText.contains("session.json") && missing.errorText.contains("Give one of them: \(directory)/a, \(directory)/b."))
         }
     }
 }
