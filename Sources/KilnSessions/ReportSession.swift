@@ -78,7 +78,8 @@ public struct ReportSession: Sendable {
         _ = try files.forEachLine(of: "samples.jsonl") { try reader.read(&$0) }
         trie = reader.trie
         if !reader.history.isEmpty { return reader.history }
-        return try folded(files, record, &trie)
+        // A session in which no stack was taken has a header, and no folded stacks either.
+        return reader.history.kinds.isEmpty || record.samples.onCPU.recorded > 0 ? try folded(files, record, &trie) : nil
     }
 
     /// The rows of commands.jsonl without their slots, for a comparison as text; nil if there is no such file.
