@@ -32,7 +32,7 @@ public struct SampleHeader: Codable, Sendable {
     public init(kinds: [Kind]) { self.kinds = kinds }
 }
 
-/// A file that frames lie in.
+/// A program or library that has the code of frames.
 public struct SampleModule: Codable, Hashable, Sendable {
     /// As the process sees it.
     public var module: String
@@ -69,7 +69,7 @@ public struct SessionModules: Sendable {
 /// A frame's text, as in folded stacks.
 public struct SampleFrame: Codable, Hashable, Sendable {
     public var frame: String
-    /// The number of its module; nil for the kernel, generated code and what is not known.
+    /// The number of its module. Nil: the frame is in the kernel or in generated code, or its file is not known.
     public var of: Int?
 }
 

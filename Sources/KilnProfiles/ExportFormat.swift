@@ -17,7 +17,7 @@ public struct ExportFormat: Sendable {
 
     public static let all: [ExportFormat] = [.pprof, .speedscope, .firefox, .perfetto, .otlp]
 
-    /// The format of a file of this name; nil if no ending tells.
+    /// The format that the end of a file's name chooses. Nil: no format has this ending.
     public static func named(byFile name: String) -> ExportFormat? {
         let name = name.hasSuffix(".gz") ? String(name.dropLast(3)) : name
         let matches = all.flatMap { format in format.endings.filter(name.hasSuffix).map { (format, $0.utf8.count) } }

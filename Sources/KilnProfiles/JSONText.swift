@@ -1,4 +1,4 @@
-/// JSON, written from left to right. Its texts are safe for every reader: what is no printable ASCII is escaped.
+/// Writes JSON from left to right. Strings contain only printable ASCII; every other character is escaped.
 struct JSONText {
     private(set) var bytes: [UInt8] = []
     private var needsComma = false

@@ -1,4 +1,4 @@
-/// Stacks of formats that have no labels for samples: what is known besides the frames stands below them, as in folded stacks of commands.
+/// Stacks for formats whose samples have no labels: each label becomes a frame below the stack, as the command does in folded stacks.
 struct LabelledStacks {
     struct Track: Hashable {
         /// Index in `Profile.series`.

@@ -109,7 +109,7 @@ private struct OTLPAttribute {
     var value: String
 }
 
-/// The dictionary, whose elements name only what is there. Index 0 means "not set", and is valid where a table is empty.
+/// The dictionary after all its indices have been checked. Index 0 means "not set" and is valid even if the table is empty.
 private struct OTLPTables {
     let mappings: [OTLP_Mapping]
     let locations: [OTLP_Location]

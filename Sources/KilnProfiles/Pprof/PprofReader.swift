@@ -81,7 +81,7 @@ private struct PprofTexts {
 
     init(_ profile: Pprof_Profile) { table = profile.stringTable.map(\.printable) }
 
-    /// Empty for what is not in the table.
+    /// The string at this index; empty if the table has no such index.
     subscript(_ index: Int64) -> String { Int(exactly: index).flatMap { table.indices.contains($0) ? table[$0] : nil } ?? "" }
 
     /// A label's value; a number with its key.

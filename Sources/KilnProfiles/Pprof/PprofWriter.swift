@@ -18,7 +18,7 @@ extension ExportFormat {
 /// - On-CPU samples have two values, `samples/count` and `cpu/nanoseconds`; the time is the count times the period. Waits have one,
 ///   `off_cpu/nanoseconds`, because sessions don't count waits by stack. An event has its name and `count` or `nanoseconds`.
 /// - The last sample type is the one that tools show first.
-/// - A location is a frame; it has no address, because stacks are told apart by names.
+/// - Each location is one frame. It has no address, because a session keeps the names of frames and not their addresses.
 /// - Function.system_name has the mark of folded stacks (`read_[k]`), Function.name does not.
 /// - The kernel and generated code have mappings of their own.
 struct PprofWriter {
