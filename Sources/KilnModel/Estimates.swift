@@ -1,0 +1,229 @@
+/// What happened, estimated from the part that was watched: a section of a snapshot. Absent: everything was watched, and the counts are exact.
+///
+/// A session with a budget watches in turns of some tenths of a second: a share of the connections, or of the time, or both, chosen anew and at
+/// random in each turn. What a turn counted, divided by the fraction that it watched, estimates what happened in it (Horvitz and Thompson, A
+/// generalization of sampling without replacement from a finite universe, J. Am. Stat. Assoc. 47, 1952). How far that may be off is seen in the
+/// differences between successive turns, which contain what chance leaves out and, besides, how the traffic itself varies: the intervals are rather too
+/// wide than too narrow.
+public struct Estimates: SnapshotSection, Equatable {
+    /// The length of all turns in seconds, and the part that was watched: of each turn its length times the fraction.
+    public internal(set) var time = 0.0, watched = 0.0
+    public internal(set) var turns = 0
+    public internal(set) var commands: [CommandKey: CommandEstimate] = [:]
+
+    public init() {}
+
+    /// The fraction of all that happened that was watched, 0 to 1.
+    public var fraction: Double { time > 0 ? min(watched / time, 1) : 1 }
+
+    /// Nothing was left out.
+    public var isExact: Bool { watched >= time }
+
+    public func since(_ earlier: Estimates?) -> Estimates {
+        guard let earlier else { return self }
+        var growth = self
+        growth.time -= earlier.time
+        growth.watched -= earlier.watched
+        growth.turns -= earlier.turns
+        growth.commands = commands.mapValues { $0 }
+        for (key, before) in earlier.commands { growth.commands[key]?.subtract(before) }
+        return growth
+    }
+
+    /// The calls of a command with their 95 % interval. `counted`: the calls that were watched; fewer can't have happened.
+    public func calls(_ key: CommandKey, counted: UInt64) -> EstimatedCount {
+        guard !isExact else { return EstimatedCount(value: Double(counted), interval: Double(counted)...Double(counted)) }
+        let calls = commands[key]?.calls ?? Double(counted) / fraction
+        return EstimatedCount(calls, variance: commands[key]?.variance ?? 0, counted: counted, fraction: fraction, turns: turns)
+    }
+
+    /// A count of a command that is estimated with its calls, as its errors: it is taken to vary as the calls do.
+    public func count(_ counted: UInt64, of key: CommandKey, calls: UInt64) -> EstimatedCount {
+        guard !isExact else { return EstimatedCount(value: Double(counted), interval: Double(counted)...Double(counted)) }
+        let poisson = Double(calls) * (1 - fraction) / (fraction * fraction)
+        let excess = poisson > 0 ? max((commands[key]?.variance ?? 0) / poisson, 1) : 1
+        let variance = Double(counted) * (1 - fraction) / (fraction * fraction) * excess
+        return EstimatedCount(Double(counted) / fraction, variance: variance, counted: counted, fraction: fraction, turns: turns)
+    }
+}
+
+/// A count that is known in part.
+public struct EstimatedCount: Equatable, Sendable {
+    public let value: Double
+    /// The 95 % interval; nil: too few turns were watched to tell.
+    public let interval: ClosedRange<Double>?
+
+    init(value: Double, interval: ClosedRange<Double>?) {
+        self.value = value
+        self.interval = interval
+    }
+
+    /// `variance`: as far as it shows in the turns. One call more or less is always possible.
+    init(_ value: Double, variance: Double, counted: UInt64, fraction: Double, turns: Int) {
+        let value = max(value, Double(counted))
+        let chance = (1 - fraction) * (Double(counted) + 1) / (fraction * fraction)
+        self.value = value
+        interval = studentFactor(turns: turns).map { factor in
+            let half = factor * max(variance, chance).squareRoot()
+            return max(Double(counted), value - half)...(value + half)
+        }
+    }
+}
+
+/// How many standard deviations a 95 % interval of so many turns reaches to either side: Student's factor for two thirds as many degrees of freedom, because
+/// successive differences share their turns. The variance is that of the last `TurnEstimator.pool` turns.
+private func studentFactor(turns: Int) -> Double? {
+    let factors = [12.71, 4.30, 3.18, 2.78, 2.57, 2.45, 2.36, 2.31, 2.26, 2.23]
+    guard turns > 1 else { return nil }
+    let freedom = max(min(turns, TurnEstimator.pool) * 2 / 3, 1)
+    return factors[min(freedom, factors.count) - 1]
+}
+
+/// Estimates of one command.
+public struct CommandEstimate: Equatable, Sendable {
+    /// Calls, and the variance of that estimate.
+    public internal(set) var calls = 0.0, variance = 0.0
+    public internal(set) var phases: [Phase: PhaseEstimate] = [:]
+
+    mutating func subtract(_ earlier: CommandEstimate) {
+        calls -= earlier.calls
+        variance = max(variance - earlier.variance, 0)
+        for (phase, before) in earlier.phases { phases[phase]?.subtract(before) }
+    }
+}
+
+/// Estimates of the latencies of one command and phase.
+public struct PhaseEstimate: Equatable, Sendable {
+    /// The percentiles whose intervals are known.
+    public static let percentiles = [0.5, 0.9, 0.99, 0.999]
+
+    /// Estimated counts by slot of `Histogram`, with the overflow slot; empty: none.
+    public internal(set) var slots: [Double] = []
+    /// Estimated sum of all latencies in nanoseconds.
+    public internal(set) var sum = 0.0
+    /// For each of `percentiles`: the variance of the estimated number of latencies up to it.
+    var variances = [Double](repeating: 0, count: percentiles.count)
+    /// Latencies that were watched.
+    var counted = 0.0
+
+    /// The estimated number of latencies.
+    public var count: Double { slots.reduce(0, +) }
+
+    mutating func subtract(_ earlier: PhaseEstimate) {
+        for slot in earlier.slots.indices { slots[slot] = max(slots[slot] - earlier.slots[slot], 0) }
+        sum = max(sum - earlier.sum, 0)
+        for place in variances.indices { variances[place] = max(variances[place] - earlier.variances[place], 0) }
+        counted -= earlier.counted
+    }
+
+    /// The slot below which, or in which, a share of the latencies lies; nil without latencies or beyond all of them.
+    func slot(of share: Double) -> Int? {
+        let rank = share * count
+        guard share >= 0, share < 1, rank >= 0 else { return nil }
+        var reached = 0.0
+        for (slot, counted) in slots.enumerated() where counted > 0 {
+            reached += counted
+            if reached >= rank { return slot }
+        }
+        return nil
+    }
+
+    /// One of `percentiles`, as the midpoint of its slot; nil without latencies.
+    public func percentile(_ share: Double) -> Nanoseconds? {
+        slot(of: share).map { slot in
+            let (lower, upper) = Histogram.range(ofSlot: slot)
+            return Nanoseconds(lower.count + (upper.count - lower.count) / 2)
+        }
+    }
+
+    /// The 95 % interval of one of `percentiles`: the edges of the slots between which it lies (Woodruff, Confidence intervals for medians and other
+    /// position measures, J. Am. Stat. Assoc. 47, 1952). An end that can't be told is nil.
+    public func interval(_ place: Int, of estimates: Estimates) -> (low: Nanoseconds?, high: Nanoseconds?) {
+        let share = Self.percentiles[place], all = count
+        guard all > 0, counted > 0, let factor = studentFactor(turns: estimates.turns) else { return (nil, nil) }
+        let chance = share * (1 - share) / counted * (1 - estimates.fraction)
+        let half = factor * max(variances[place] / (all * all), chance).squareRoot()
+        return (
+            slot(of: share - half).map { Histogram.range(ofSlot: $0).lower },
+            slot(of: share + half).flatMap { $0 < Histogram.slotCount ? Histogram.range(ofSlot: $0).upper : nil }
+        )
+    }
+}
+
+/// A part of a session in which the same share was watched throughout.
+public struct WatchedTurn: Equatable, Sendable {
+    /// Seconds.
+    public var length: Double
+    /// The fraction of all that happened that was watched, more than 0 and up to 1.
+    public var fraction: Double
+
+    public init(length: Double, fraction: Double) {
+        self.length = length
+        self.fraction = fraction
+    }
+}
+
+/// Makes estimates of the counts of successive turns.
+public struct TurnEstimator: Sendable {
+    /// The variance of a turn is judged by so many turns before it, so that a change of traffic is followed.
+    public static let pool = 16
+
+    public private(set) var estimates = Estimates()
+    /// By command: the estimated calls a second in the last turns, the latest last.
+    private var rates: [CommandKey: [Double]] = [:]
+
+    public init() {}
+
+    /// Adds a turn and what it counted.
+    public mutating func add(_ turn: WatchedTurn, counts: [CommandKey: CommandCounts]) {
+        guard turn.length > 0, turn.fraction > 0 else { return }
+        let isSampled = turn.fraction < 1
+        estimates.time += turn.length
+        estimates.watched += turn.length * turn.fraction
+        estimates.turns += isSampled ? 1 : 0
+        for key in Set(rates.keys).union(counts.keys) {
+            let counted = counts[key] ?? CommandCounts(), calls = Double(counted.calls) / turn.fraction
+            // A command that is new had no call in the turn before.
+            var known = rates[key] ?? (estimates.turns > 1 ? [0] : [])
+            known.append(calls / turn.length)
+            if known.count > Self.pool { known.removeFirst() }
+            rates[key] = isSampled ? known : nil
+            var estimate = estimates.commands[key] ?? CommandEstimate()
+            estimate.calls += calls
+            if isSampled {
+                let rate = Self.variance(of: known)
+                estimate.variance += (1 - turn.fraction) * turn.length * turn.length * rate
+            }
+            for (phase, histogram) in counted.phases where histogram.count != 0 {
+                estimate.phases[phase, default: PhaseEstimate()].add(histogram, fraction: turn.fraction)
+            }
+            estimates.commands[key] = estimate
+        }
+    }
+
+    /// Half the mean square of successive differences: a trend doesn't count as variance.
+    private static func variance(of rates: [Double]) -> Double {
+        guard rates.count > 1 else { return 0 }
+        let squares = zip(rates, rates.dropFirst()).map { ($1 - $0) * ($1 - $0) }
+        return squares.reduce(0, +) / Double(2 * squares.count)
+    }
+}
+
+extension PhaseEstimate {
+    /// Adds the latencies of a turn, and for each percentile how far the turn's share up to it is from that of all turns.
+    fileprivate mutating func add(_ histogram: Histogram, fraction: Double) {
+        if slots.isEmpty { slots = [Double](repeating: 0, count: Histogram.slotCount + 1) }
+        for (slot, counted) in histogram.slots.enumerated() where counted != 0 { slots[slot] += Double(counted) / fraction }
+        sum += Double(histogram.sum.count) / fraction
+        counted += Double(histogram.count)
+        guard fraction < 1 else { return }
+        let all = count, ofTurn = Double(histogram.count) / fraction
+        for (place, share) in Self.percentiles.enumerated() {
+            guard let slot = slot(of: share) else { continue }
+            let below = slots[...slot].reduce(0, +) / all
+            let belowInTurn = histogram.slots[...slot].reduce(0) { $0 + Double($1) } / fraction
+            let difference = belowInTurn - below * ofTurn
+            variances[place] += (1 - fraction) * difference * difference
+        }
+    }
+}
