@@ -31,7 +31,7 @@ let package = Package(
         .target(name: "CLzma", linkerSettings: [.linkedLibrary("lzma")]),
         .target(name: "CZstd", linkerSettings: [.linkedLibrary("zstd")]),
         .target(name: "CZlib", linkerSettings: [.linkedLibrary("z")]),
-        .target(name: "CMalloc"),
+        .target(name: "CMemory"),
         .target(name: "CDemangle", linkerSettings: [.linkedLibrary("iberty")]),
         .target(
             name: "KilnKernel",
@@ -100,7 +100,7 @@ let package = Package(
             name: "kiln",
             dependencies: [
                 "RESP", "PrintableText", "KilnKernel", "KilnModel", "KilnSymbols", "KilnTargets", "Flamegraph", "KilnSessions", "KilnReport", "KilnProfiles",
-                "KilnMetrics", "KilnServer", "CMalloc",
+                "KilnMetrics", "KilnServer", "CMemory",
                 .product(name: "ArgumentParser", package: "swift-argument-parser"),
                 .product(name: "SystemPackage", package: "swift-system"),
             ]
