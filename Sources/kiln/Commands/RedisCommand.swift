@@ -66,10 +66,16 @@ struct RedisCommand: ParsableCommand {
     @Option(
         name: .customLong("max-cost"),
         help: ArgumentHelp(
-            "Throttle the session (fewer samples, then no system calls, then end) when its BPF programs take more than this share of the target's CPU time.",
+            "Keep the overhead below this share of the target's CPU time: with fewer samples, then without system calls, then by watching a part of the connections or of the time.",
             valueName: "percent"
         ))
     var maxCost: Double?
+
+    @Option(
+        help: ArgumentHelp(
+            "Watch this share of the connections, chosen anew at random four times a second: 1/2, 1/4, … 1/64. Counts are estimates.", valueName: "1/n"
+        ))
+    var share: WatchedShare?
 
     @OptionGroup var programs: ProgramOptions
 
@@ -147,7 +153,7 @@ struct RedisCommand: ParsableCommand {
         let turns = try Turns(), work = samples && !client ? try WorkMaps(keepingStacksOf: calls.selection) : nil
         let requests = RequestProbe(
             .redis, found, watched: watched, side: client ? .client : .server, hook: target.hook, followsTLS: !noTLS, rows: commandRows, turns: turns,
-            work: work, began: began,
+            work: work, watchVaries: maxCost != nil || share != nil, began: began,
             isSolePurpose: command.isEmpty && !sampling.isAskedFor && places.isEmpty
         )
         let folding = samples ? StackFolding(targets: pids, sampling) : nil
@@ -169,7 +175,7 @@ struct RedisCommand: ParsableCommand {
         plan.details = samples ? [] : ["no stacks"]
         plan.keepsRunStatistics = programs.bpfStatistics
         plan.push = push
-        plan.costLimit = maxCost.map { CostLimit(percent: $0) }
+        if maxCost != nil || share != nil { plan.budget = Budget(percent: maxCost, share: share?.value, of: requests) }
         // A session whose parent has ended leaves no directory.
         defer { if let parent, parent != getppid() { directory.discard() } }
         try Session(plan, events: events).run()
