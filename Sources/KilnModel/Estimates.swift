@@ -10,6 +10,8 @@ public struct Estimates: SnapshotSection, Equatable {
     public internal(set) var time = 0.0, watched = 0.0
     public internal(set) var slices = 0
     public internal(set) var commands: [CommandKey: CommandEstimate] = [:]
+    /// In some slice, connections were left out.
+    public internal(set) var leavesOutConnections = false
 
     public init() {}
 
@@ -156,10 +158,13 @@ public struct WatchedSlice: Equatable, Sendable {
     public var length: Double
     /// The fraction of all that happened that was watched, more than 0 and up to 1.
     public var fraction: Double
+    /// Connections were left out.
+    public var leavesOutConnections: Bool
 
-    public init(length: Double, fraction: Double) {
+    public init(length: Double, fraction: Double, leavesOutConnections: Bool = false) {
         self.length = length
         self.fraction = fraction
+        self.leavesOutConnections = leavesOutConnections
     }
 }
 
@@ -181,6 +186,7 @@ public struct SliceEstimator: Sendable {
         estimates.time += slice.length
         estimates.watched += slice.length * slice.fraction
         estimates.slices += isSampled ? 1 : 0
+        estimates.leavesOutConnections = estimates.leavesOutConnections || slice.leavesOutConnections
         for key in Set(rates.keys).union(counts.keys) {
             let counted = counts[key] ?? CommandCounts(), calls = Double(counted.calls) / slice.fraction
             // A command that is new had no call in the slice before.

@@ -55,8 +55,8 @@ public struct WatchCost: Equatable, Sendable {
 public struct BudgetPolicy: Sendable {
     /// As a part of the targets' CPU time.
     public let budget: Double
-    public private(set) var level = WatchLevel.whole
-    /// What watching everything would cost, by what was measured last.
+    public private(set) var level: WatchLevel
+    /// What watching everything would cost, by what was measured last; nil: nothing was measured yet.
     private var whole: WatchCost?
     private var calm = 0
 
@@ -70,18 +70,25 @@ public struct BudgetPolicy: Sendable {
     /// What a program does at least: it finds that a connection isn't watched. Seconds.
     private static let leastRun = 40e-9
 
-    public init(percent: Double) { budget = percent / 100 }
+    /// The part of the time that is watched until the cost is known.
+    public static let firstTime = 0.1
+
+    public init(percent: Double) {
+        budget = percent / 100
+        level = WatchLevel()
+        level.time = Self.firstTime
+    }
 
     /// Takes a measurement at the present level into account. Returns whether the level has changed.
     public mutating func measured(_ cost: WatchCost) -> Bool {
-        let whole = scaled(cost)
+        let whole = scaled(cost), isFirst = self.whole == nil
         self.whole = whole
         let fitting = level(for: whole)
         guard fitting != level else {
             calm = 0
             return false
         }
-        if cost.total > budget || (fitting.isPoorer(than: level) && cost.total > budget * (1 + Self.aim) / 2) {
+        if isFirst || cost.total > budget || (fitting.isPoorer(than: level) && cost.total > budget * (1 + Self.aim) / 2) {
             calm = 0
             level = fitting
             return true

@@ -104,6 +104,10 @@ struct RedisCommand: ParsableCommand {
     func validate() throws {
         try require("--interval", interval, in: 0.1...3600)
         if let maxCost { try require("--max-cost", maxCost, in: 0.001...100, unit: "percent") }
+        let leavesOut = maxCost != nil ? "--max-cost" : share != nil ? "--share" : nil
+        if let leavesOut, client { throw ValidationError("\(leavesOut) is for the server's side: give it without --client.") }
+        if let leavesOut, audit { throw ValidationError("--audit compares all commands, and \(leavesOut) may leave some out: give one of both.") }
+        if maxCost != nil, share != nil { throw ValidationError("--max-cost chooses the share itself: give it or --share.") }
         guard (0...Self.topLimit).contains(top) else { throw ValidationError("--top \(top) makes no sense: give 0 to \(Self.topLimit) functions.") }
         guard client || comm.isEmpty else { throw ValidationError("--comm names clients of Redis: give --client, too.") }
         guard !client || !(target.pid.isEmpty && comm.isEmpty) else {

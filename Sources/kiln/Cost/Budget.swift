@@ -13,7 +13,6 @@ final class Budget {
 
     private(set) var record: CostLimitRecord
     private let schedule: WatchSchedule
-    private let requests: RequestProbe
     private var policy: BudgetPolicy?
     private let meter = CostMeter()
     private var began = Nanoseconds.zero
@@ -31,9 +30,9 @@ final class Budget {
     ///   - share: Of the connections, for the whole session; nil: all of them at first.
     init(percent: Double?, share: Double?, of requests: RequestProbe) {
         record = CostLimitRecord(limitPercent: percent)
-        policy = percent.map { BudgetPolicy(percent: $0) }
-        self.requests = requests
-        schedule = WatchSchedule(of: requests, at: WatchLevel(share: share ?? 1))
+        let policy = percent.map { BudgetPolicy(percent: $0) }
+        self.policy = policy
+        schedule = WatchSchedule(of: requests, at: policy?.level ?? WatchLevel(share: share ?? 1))
     }
 
     var level: WatchLevel { schedule.level }
@@ -72,7 +71,7 @@ final class Budget {
         meter.isPaced = level.time == 1
         if begins {
             sliceNumber += 1
-            if level.time < 1, sliceNumber % Self.measuredSlices == 0, !meter.isMeasuring { try meter.start(read) }
+            if level.time < 1, sliceNumber % Self.measuredSlices == 1, !meter.isMeasuring { try meter.start(read) }
         } else if level.time < 1, meter.isMeasuring {
             try judge(meter.end(read()))
         }
@@ -94,7 +93,11 @@ final class Budget {
     func finish() throws { try schedule.finish() }
 
     /// Adds what is estimated up to now.
-    func add(to snapshot: inout Snapshot) throws { snapshot[Estimates.self] = try schedule.estimates() }
+    func add(to snapshot: inout Snapshot) throws {
+        guard let estimates = try schedule.estimates() else { return }
+        snapshot[Estimates.self] = estimates
+        if estimates.leavesOutConnections { snapshot.waits = [:] }
+    }
 }
 
 /// Measures the run time of a session's programs, with the kernel's run-time statistics. These have overhead themselves, so they are on for a

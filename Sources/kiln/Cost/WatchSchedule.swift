@@ -131,7 +131,7 @@ final class WatchSchedule {
         let growth = all.growth(since: counted)
         counted = all
         let fraction = level.time == 1 ? level.share : level.share * watched.seconds / max(length.seconds, 1e-9)
-        estimator.add(WatchedSlice(length: length.seconds, fraction: min(fraction, 1)), counts: growth)
+        estimator.add(WatchedSlice(length: length.seconds, fraction: min(fraction, 1), leavesOutConnections: level.share < 1), counts: growth)
         drain = min(max(Self.longestService(growth), Self.drainLimits.least), Self.drainLimits.most)
         slice.began = now
     }
