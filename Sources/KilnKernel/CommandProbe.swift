@@ -94,6 +94,7 @@ public struct CommandProbe: ~Copyable {
         for command in objects.commands() { try listed.update(command.name, command.command_class) }
         control = try object.mapVariables(as: kiln_request_control.self)
         control.pointee.watch.share = KILN_WATCH_ALL
+        control.pointee.watch.sampled = watchVaries ? 1 : 0
         programNames = programs + (followable.isEmpty ? [] : TLSProbes.programs)
         self.object = object
         self.ids = ids

@@ -43,7 +43,12 @@ static __always_inline bool leaves_out(__u64 id)
 /* Whether a send of the connection is of no interest: nothing that was received in this window waits for its reply. */
 static __always_inline bool leaves_out_send(const struct connection *x)
 {
-	return may_leave_out() && (!x || x->window != control.watch.window || (x->waiting == WAITING_NONE && leaves_out(x->id)));
+	if (!may_leave_out())
+		return false;
+	if (!x)
+		return true;
+	barrier_var(x); /* it isn't taken from where it was before it was checked */
+	return x->window != control.watch.window || (x->waiting == WAITING_NONE && leaves_out(x->id));
 }
 
 /* Whether what arrives at a socket is of no interest. Of encrypted connections it depends on the SSL object, which isn't known here. */

@@ -159,11 +159,13 @@ int tls_write_ends(struct pt_regs *regs)
 	call->id = 0;
 	work_is_inside(task, process, KILN_CALL_NONE);
 	x = bytes ? find_connection(place.id) : NULL;
-	if (bytes && leaves_out_send(x)) {
+	if (!x || !(x->flags & PEER_KNOWN))
+		return 0;
+	if (leaves_out_send(x)) {
 		leave_out(task, process, call->entered_ns);
 		return 0;
 	}
-	if (!x || !(x->flags & PEER_KNOWN) || !take_cpu(x))
+	if (!take_cpu(x))
 		return 0;
 	/* Not on the stack: the functions below take nearly all of it. */
 	send = &call->receive.io;
