@@ -127,7 +127,7 @@ let package = Package(
         .testTarget(name: "KilnBPFTests", dependencies: ["RESPHost", "TestSupport"]),
         .testTarget(name: "PrintableTextTests", dependencies: ["PrintableText"]),
         .testTarget(name: "RESPTests", dependencies: ["RESP", "TestSupport"]),
-        .testTarget(name: "KilnModelTests", dependencies: ["KilnModel", "KilnBPF"]),
+        .testTarget(name: "KilnModelTests", dependencies: ["KilnModel", "KilnBPF", "TestSupport"]),
         .testTarget(name: "KilnReportTests", dependencies: ["KilnReport", "KilnSessions", "KilnModel", "Flamegraph", "CZlib", "TestSupport"]),
         .testTarget(
             name: "KilnProfilesTests",
