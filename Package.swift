@@ -10,6 +10,7 @@ let package = Package(
     ],
     dependencies: [
         .package(url: "https://github.com/apple/swift-argument-parser", from: "1.8.2"),
+        .package(url: "https://github.com/apple/swift-nio", from: "2.101.2"),
         .package(url: "https://github.com/apple/swift-protobuf", from: "1.39.0", traits: []),
         .package(url: "https://github.com/apple/swift-system", from: "1.8.1"),
     ],
@@ -30,6 +31,7 @@ let package = Package(
         .target(name: "CLzma", linkerSettings: [.linkedLibrary("lzma")]),
         .target(name: "CZstd", linkerSettings: [.linkedLibrary("zstd")]),
         .target(name: "CZlib", linkerSettings: [.linkedLibrary("z")]),
+        .target(name: "CMalloc"),
         .target(name: "CDemangle", linkerSettings: [.linkedLibrary("iberty")]),
         .target(
             name: "CTOML",
@@ -86,11 +88,25 @@ let package = Package(
             // Unoptimised code takes minutes for the profiles of tests.
             swiftSettings: [.unsafeFlags(["-O"], .when(configuration: .debug))]
         ),
+        // Metrics as text that Prometheus reads.
+        .target(
+            name: "KilnMetrics", dependencies: ["KilnModel", "PrintableText"],
+            // Unoptimised code takes ten times as long to write a scrape.
+            swiftSettings: [.unsafeFlags(["-O"], .when(configuration: .debug))]
+        ),
+        // What answers HTTP requests, within limits.
+        .target(
+            name: "KilnServer",
+            dependencies: [
+                .product(name: "NIOCore", package: "swift-nio"), .product(name: "NIOPosix", package: "swift-nio"),
+                .product(name: "NIOHTTP1", package: "swift-nio"),
+            ]
+        ),
         .executableTarget(
             name: "kiln",
             dependencies: [
                 "CTOML", "RESP", "PrintableText", "KilnKernel", "KilnModel", "KilnSymbols", "KilnTargets", "Flamegraph", "KilnSessions", "KilnReport",
-                "KilnProfiles",
+                "KilnProfiles", "KilnMetrics", "KilnServer", "CMalloc",
                 .product(name: "ArgumentParser", package: "swift-argument-parser"),
                 .product(name: "SystemPackage", package: "swift-system"),
             ]
@@ -142,6 +158,8 @@ let package = Package(
                 "KilnProfiles", "KilnSessions", "KilnModel", "Flamegraph", "TestSupport", .product(name: "SwiftProtobuf", package: "swift-protobuf"),
             ]
         ),
+        .testTarget(name: "KilnMetricsTests", dependencies: ["KilnMetrics", "KilnModel"]),
+        .testTarget(name: "KilnServerTests", dependencies: ["KilnServer", "TestSupport"]),
         .testTarget(name: "FlamegraphTests", dependencies: ["Flamegraph", "TestSupport"], exclude: ["Fixtures"]),
         // elfutils' libdw, a second opinion on call frame information. Only tests link it.
         .target(name: "CLibdwReference", path: "Tests/CLibdwReference"),

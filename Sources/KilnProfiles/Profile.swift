@@ -20,6 +20,8 @@ public struct Profile: Sendable {
     public struct Labels: Hashable, Sendable {
         /// Names, as in folded stacks.
         public var process: String
+        /// Which of several servers; nil in profiles of one session.
+        public var instance: String?
         public var thread, command, phase, verdict, state: String?
         /// Of the call's `service`, in nanoseconds; no upper edge for what the histogram doesn't reach. Nil: not known.
         public var latency: Latency?
@@ -31,7 +33,10 @@ public struct Profile: Sendable {
 
         /// The texts that are known, in the order of folded stacks, with the keys under which formats have them.
         public var texts: [(key: String, value: String)] {
-            let all = [("process", process), ("thread", thread), ("command", command), ("verdict", verdict), ("phase", phase), ("state", state)]
+            let all = [
+                ("process", process), ("instance", instance), ("thread", thread), ("command", command), ("verdict", verdict), ("phase", phase),
+                ("state", state),
+            ]
             return all.compactMap { key, value in value.map { (key, $0) } }
         }
     }

@@ -31,8 +31,11 @@ public struct TargetDiscovery: Sendable {
 
     /// All running known servers, ascending by pid, without forked children and sentinels.
     public func knownServers() throws(DiscoveryError) -> [Target] {
-        serversAndLookalikes(among: try processList()).filter { $0.server != nil }
+        knownServers(among: try processList())
     }
+
+    /// Those among some processes, likewise. Of the others little more than the name is read.
+    public func knownServers(among pids: [Int32]) -> [Target] { serversAndLookalikes(among: pids).filter { $0.server != nil } }
 
     /// Throws if kiln's pid namespace is not the kernel's first, because /proc and BPF then number processes differently.
     public func requireInitialPIDNamespace() throws(DiscoveryError) {
@@ -138,7 +141,7 @@ public struct TargetDiscovery: Sendable {
             if let orphans = holders.orphans[port] {
                 throw .holderUnreadable(port: port, addresses: orphans.map(\.address))
             }
-            throw .nobodyListens(port: port, servers: servers(among: running), unread: holders.unread)
+            throw .nobodyListens(port: port, servers: knownServers(among: running), unread: holders.unread)
         }
         let direct = listening.filter { $0.proxy == nil }
         let directServers = direct.filter { $0.target.server != nil }.map(\.target)
@@ -170,12 +173,8 @@ public struct TargetDiscovery: Sendable {
         }
     }
 
-    private func servers(among pids: [Int32]) -> [Target] {
-        serversAndLookalikes(among: pids).filter { $0.server != nil }
-    }
-
     private func proxiedPort(_ port: UInt16, _ listening: [Listener], _ running: [Int32]) -> ProxiedPort {
-        let servers = servers(among: running)
+        let servers = knownServers(among: running)
         let proxies = listening.compactMap { listener in listener.proxy.map { (target: listener.target, proxy: $0) } }
         var candidates: [Target] = []
         var destinations: [String] = []

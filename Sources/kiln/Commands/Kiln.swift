@@ -12,7 +12,7 @@ struct Kiln: ParsableCommand {
         abstract: "Profiles a running server from inside the Linux kernel.",
         version: kilnVersion,
         subcommands: [
-            RedisCommand.self, RecordCommand.self, SyscallsCommand.self, FunctionsCommand.self, TraceCommand.self, FlamegraphCommand.self,
+            RedisCommand.self, ServeCommand.self, RecordCommand.self, SyscallsCommand.self, FunctionsCommand.self, TraceCommand.self, FlamegraphCommand.self,
             CollapseCommand.self, DiffCommand.self,
             ReportCommand.self, ExportCommand.self, CostCommand.self, DoctorCommand.self,
         ]

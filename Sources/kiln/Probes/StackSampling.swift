@@ -122,7 +122,24 @@ final class StackSampling: Probe {
         hasIntervals = true
     }
 
-    func intervalEnds(at time: WallTime, length: Nanoseconds) throws { if sampleInterval == nil { try closeInterval(at: time, length) } }
+    func intervalEnds(at time: WallTime, length: Nanoseconds) throws {
+        guard sampleInterval == nil else { return }
+        try closeInterval(at: time, hasIntervals ? min(length, MonotonicClock.now() - sampledUntil) : length)
+        sampledUntil = MonotonicClock.now()
+    }
+
+    /// Ends an interval of the stacks now, before it is due: what is sampled from here on is in the next ones.
+    func divideInterval(at time: WallTime) throws {
+        let now = MonotonicClock.now()
+        try closeInterval(at: time, now - sampledUntil)
+        sampledUntil = now
+    }
+
+    /// How many weights the history has, each 16 bytes, and of how many stacks.
+    var historySize: (weights: Int, stacks: Int) {
+        guard let history = probe?.known.history else { return (0, 0) }
+        return (history.growth.count, history.series.count)
+    }
 
     /// The session has ended: waits that have not ended, and stacks without a reply, are a part of its last interval.
     private func closeLastInterval() throws {

@@ -37,26 +37,7 @@ struct PushOptions: ParsableArguments {
     func target() throws -> PushTarget? {
         guard let push else { return nil }
         let url = try PushURL(push), (destination, endpoint) = try PushDestination.of(url)
-        return PushTarget(destination: destination, endpoint: endpoint, curl: try Curl(token: try tokenFile.map(Self.token)))
-    }
-
-    /// The first line of a file.
-    private static func token(_ file: String) throws -> String {
-        let most = 1 << 13
-        var bytes: [UInt8] = []
-        try withInput(file, "a token") { input in
-            try forEachPiece { memory in
-                let count = try input.read(into: memory)
-                bytes += memory[..<count].prefix(most - bytes.count)
-                return bytes.count < most ? count : 0
-            }
-        }
-        let line = bytes.prefix { $0 != UInt8(ascii: "\n") }
-        let token = line.last == UInt8(ascii: "\r") ? line.dropLast() : line
-        guard !token.isEmpty, token.count < most, token.allSatisfy({ $0 > 0x20 && $0 < 0x7f }) else {
-            throw Failure("cannot use \(file): its first line is no token, which has printable characters of ASCII without blanks.")
-        }
-        return String(decoding: token, as: UTF8.self)
+        return PushTarget(destination: destination, endpoint: endpoint, curl: try Curl(token: try tokenFile.map(bearerToken)))
     }
 }
 
@@ -93,4 +74,23 @@ struct PushTarget: Sendable {
         case .none(let verdict): verdict
         }
     }
+}
+
+/// A token: the first line of a file.
+func bearerToken(_ file: String) throws -> String {
+    let most = 1 << 13
+    var bytes: [UInt8] = []
+    try withInput(file, "a token") { input in
+        try forEachPiece { memory in
+            let count = try input.read(into: memory)
+            bytes += memory[..<count].prefix(most - bytes.count)
+            return bytes.count < most ? count : 0
+        }
+    }
+    let line = bytes.prefix { $0 != UInt8(ascii: "\n") }
+    let token = line.last == UInt8(ascii: "\r") ? line.dropLast() : line
+    guard !token.isEmpty, token.count < most, token.allSatisfy({ $0 > 0x20 && $0 < 0x7f }) else {
+        throw Failure("cannot use \(file): its first line is no token, which has printable characters of ASCII without blanks.")
+    }
+    return String(decoding: token, as: UTF8.self)
 }

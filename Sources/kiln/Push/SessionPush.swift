@@ -74,7 +74,7 @@ final class PushedIntervals: @unchecked Sendable {
         // They are of the whole session.
         if !isLast { for kind in new.header.kinds.indices { new.header.kinds[kind].dropped = 0 } }
         times[index] = known.union(new.rows.map(\.time))
-        var profile = try Profile(of: RecordedFiles(record: record, samples: new), version: kilnVersion)
+        var profile = try Profile(of: MemoryFiles(record, new), version: kilnVersion)
         profile.series.removeAll(where: \.samples.isEmpty)
         let lastRow = new.rows.compactMap { WallClock.nanoseconds($0.time) }.max() ?? profile.start
         let end = isLast ? max(lastRow, profile.start &+ profile.duration) : lastRow
@@ -82,22 +82,5 @@ final class PushedIntervals: @unchecked Sendable {
         profile.duration = end > profile.start ? end - profile.start : 0
         ends[index] = end
         return profile
-    }
-}
-
-/// The files of a session that are needed for its stacks, before they are written.
-private struct RecordedFiles: SessionFiles {
-    let record: SessionRecord
-    let samples: SampleRecords
-
-    var place: String { "the session" }
-
-    func read(_ name: String, _ piece: (UnsafeRawBufferPointer) throws -> Void) throws -> Bool {
-        switch name {
-        case "session.json": try SessionDirectory.text(of: record).withUnsafeBytes(piece)
-        case "samples.jsonl": try samplesText(samples).withUnsafeBytes(piece)
-        default: return false
-        }
-        return true
     }
 }

@@ -47,6 +47,8 @@ final class Session {
         var costLimit: CostLimit?
         /// `--push`; the last of the sinks.
         var push: SessionPush?
+        /// `kiln serve`, which runs one session after the other.
+        var supervisor: (any SessionSupervisor)?
     }
 
     private let plan: Plan
@@ -54,7 +56,7 @@ final class Session {
     private let kernel = kernelRelease()
     /// The kernel keeps run times of BPF programs while this object exists.
     private var statistics: RunStatistics?
-    private var ending: SessionEnding?
+    private(set) var ending: SessionEnding?
     /// The first error, which may have ended the session.
     private var attempts = Attempts()
     /// The time when the first probe began to count, and the time from kiln's start until all were attached.
@@ -159,7 +161,7 @@ final class Session {
 
     /// The poll loop. The iteration in which the session ends is the last one.
     private func poll() throws {
-        let end = plan.length.end(from: first, plan.words)
+        let end = plan.supervisor == nil ? plan.length.end(from: first, plan.words) : nil
         var due = plan.interval.map { first + $0 }, more = false
         plan.costLimit?.begin(at: first)
         // One descriptor is enough while only one probe has one.
@@ -172,9 +174,10 @@ final class Session {
             if !plan.threads.isEmpty, plan.threads.allSatisfy({ access("/proc/\($0)", F_OK) != 0 }) { self.end(.targetExited) }
             try limitCost()
             if let end, MonotonicClock.now() >= end { self.end(.duration) }
+            if let ending = plan.supervisor?.ending { self.end(ending) }
             if ending != nil { stop() }
             repeat { more = try drain() } while more && ending != nil
-            if ending == nil, plan.folding != nil, folding.isDue { try checkpointStacks() }
+            if ending == nil, try plan.supervisor?.wantsStacks ?? (plan.folding != nil && folding.isDue) { try checkpointStacks() }
             let now = MonotonicClock.now()
             guard let interval = plan.interval, var next = due, now >= next || ending != nil else { continue }
             try report()
@@ -187,6 +190,7 @@ final class Session {
     private func wait(until deadline: Nanoseconds) {
         switch events.next(until: deadline) {
         case .deadline, .attention: break
+        case .signal(SIGHUP) where plan.supervisor != nil: plan.supervisor?.hangup()
         case .signal(let number): end(number == SIGINT ? .interrupted : .terminated)
         case .ended(let pid) where pid == plan.command?.pid: end(.commandEnded)
         case .ended(let pid):
@@ -255,7 +259,8 @@ final class Session {
             attempts.run {
                 try sink.interval(
                     SessionInterval(
-                        targets: targets, counts: interval, lines: lines, time: time, ownCPU: used, ownPeakRSS: own.peakRSSBytes
+                        targets: targets, counts: interval, lines: lines, time: time, ownCPU: used, ownPeakRSS: own.peakRSSBytes,
+                        totals: SessionTotals(time: time, snapshot: snapshot, cpu: plan.targets.map(\.cpu))
                     ))
             }
         }
@@ -310,7 +315,9 @@ final class Session {
             for position in texts.indices { stacks.add(to: &texts[position]) }
             samples.append(stacks.samples(described))
         }
-        for sink in plan.sinks { try sink.checkpoint(SessionCheckpoint(stacks: texts, samples: samples)) }
+        var checkpoint = SessionCheckpoint(stacks: texts, samples: samples)
+        checkpoint.since = records(since:)
+        for sink in plan.sinks { try sink.checkpoint(checkpoint) }
         folding.done(since: began)
     }
 
@@ -338,7 +345,8 @@ final class Session {
             if !texts.isEmpty { records[index].cost.symbolizeS = (MonotonicClock.now() - began).seconds }
         }
         for remark in plan.folding?.serverRemarks ?? [] { say("kiln: \(remark)") }
-        let result = SessionResult(records: records, stacks: texts, samples: samples, slowAgainstFast: comparisons, programs: { programs })
+        var result = SessionResult(records: records, stacks: texts, samples: samples, slowAgainstFast: comparisons, programs: { programs })
+        result.since = self.records(since:)
         for sink in plan.sinks { attempts.run { do { try sink.end(result) } catch is OutputClosed {} } }
     }
 
@@ -358,14 +366,25 @@ final class Session {
     private func records() -> [SessionRecord] {
         var snapshot = total
         snapshot.time = total.time - first
+        return records(of: snapshot, cpu: plan.targets.map(\.cpu), began: plan.started, ended: ending?.rawValue ?? "running")
+    }
+
+    /// A record for each target of what has happened since an earlier moment of the session, as if the session had begun then and ended now.
+    private func records(since earlier: SessionTotals) -> [SessionRecord] {
+        let cpu = zip(plan.targets, earlier.cpu).map { $0.cpu - $1 }
+        return records(of: total.since(earlier.snapshot), cpu: cpu, began: earlier.time, ended: SessionEnding.duration.rawValue)
+    }
+
+    private func records(of snapshot: Snapshot, cpu: [Nanoseconds], began: WallTime, ended: String) -> [SessionRecord] {
         let own = OwnCost.now()
-        return plan.targets.enumerated().map { index, target in
-            let moment = SessionMoment(snapshot: snapshot, process: index, cpu: target.cpu)
+        return zip(plan.targets, cpu).enumerated().map { index, part in
+            let (target, cpu) = part
+            let moment = SessionMoment(snapshot: snapshot, process: index, cpu: cpu)
             var record = SessionRecord(
-                version: kilnVersion, kernel: kernel, started: plan.started.rfc3339, interval: plan.interval?.seconds ?? 0,
-                ended: ending?.rawValue ?? "running", target: target.described, snapshot: snapshot,
+                version: kilnVersion, kernel: kernel, started: began.rfc3339, interval: plan.interval?.seconds ?? 0,
+                ended: ended, target: target.described, snapshot: snapshot,
                 cost: SessionRecord.Cost(
-                    programs: plan.keepsRunStatistics ? snapshot.programs : nil, ownCPU: own.cpu, ownPeakRSS: own.peakRSSBytes, targetCPU: target.cpu,
+                    programs: plan.keepsRunStatistics ? snapshot.programs : nil, ownCPU: own.cpu, ownPeakRSS: own.peakRSSBytes, targetCPU: cpu,
                     attach: attachTime
                 )
             )

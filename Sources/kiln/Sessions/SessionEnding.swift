@@ -16,4 +16,6 @@ enum SessionEnding: String {
     case nothingToMeasure = "nothing to measure"
     /// `--limit`: the number of lines was reached.
     case lineLimit = "line limit"
+    /// `kiln serve`: another session follows, with other targets or other probes.
+    case replaced
 }

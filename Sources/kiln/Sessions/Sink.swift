@@ -52,6 +52,16 @@ struct SessionInterval {
     /// kiln's own CPU time in the interval, and its peak memory (RSS, bytes) so far.
     let ownCPU: Nanoseconds
     let ownPeakRSS: UInt64
+    /// At the end of the interval.
+    let totals: SessionTotals
+}
+
+/// What a session has counted up to a moment.
+struct SessionTotals {
+    let time: WallTime
+    let snapshot: Snapshot
+    /// CPU time, by target.
+    let cpu: [Nanoseconds]
 }
 
 /// Stacks of one kind as folded text.
@@ -72,6 +82,8 @@ struct SessionCheckpoint {
     var stacks: [FoldedTexts] = []
     /// By target.
     var samples: [SampleRecords] = []
+    /// Makes records of what has happened since an earlier moment of the session.
+    var since: (SessionTotals) -> [SessionRecord] = { _ in [] }
 }
 
 /// The final results of a session.
@@ -86,6 +98,8 @@ struct SessionResult {
     let slowAgainstFast: [SlowAgainstFast?]
     /// The loaded BPF programs.
     let programs: () -> [LoadedProgram]
+    /// Makes records of what has happened since an earlier moment of the session.
+    var since: (SessionTotals) -> [SessionRecord] = { _ in [] }
 }
 
 /// Announces on standard error that a session has begun.

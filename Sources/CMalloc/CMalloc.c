@@ -1,0 +1,2 @@
+// Makes this a C target that SwiftPM can build.
+#include "CMalloc.h"

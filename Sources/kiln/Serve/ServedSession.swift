@@ -1,0 +1,207 @@
+import CMalloc
+import KilnKernel
+import KilnModel
+import KilnServer
+
+/// One of the sessions of `kiln serve`: takes its results, and tells it when to end.
+final class ServedSession: Sink, SessionSupervisor {
+    /// Why a session ended although nobody asked kiln to end.
+    enum Reason: String {
+        case restart, targets, profile, memory, failure
+    }
+
+    /// What the present session and its successors share.
+    struct Shared {
+        let state: ServeState
+        let pulls: Pulls
+        let targets: ServedTargets
+        let recent: RecentMinutes
+        /// Rereads the configuration.
+        let hangup: () -> Void
+    }
+
+    /// History of stacks beyond which a session is replaced, so that memory stays flat: some 10 MB.
+    private static let mostWeights = 400_000, mostStacks = 16_000
+    private static let lookEvery = Nanoseconds(3_000_000_000)
+
+    private let shared: Shared
+    private let servers: [ServedTargets.Server]
+    private let sessionTargets: [SessionTarget]
+    private let sampling: StackSampling?
+    private let takesOffCPU: Bool
+    /// Off-CPU time is recorded only for pulls, and nobody has pulled it for long.
+    private let isOffCPUUnused: () -> Bool
+    private let unwatched: [String: (since: Nanoseconds, reason: String)]
+    /// Those of all sessions that are being recorded, and those that wait for a session that records what they want.
+    private(set) var pulls: [Pull]
+    private var delivering: [Pull] = []
+    private(set) var reason: Reason?
+    private var lookAt: Nanoseconds
+    private(set) var hasBegun = false
+
+    init(
+        _ shared: Shared, _ servers: [ServedTargets.Server], _ sessionTargets: [SessionTarget], sampling: StackSampling?, takesOffCPU: Bool, pulls: [Pull],
+        isOffCPUUnused: @escaping () -> Bool, unwatched: [String: (since: Nanoseconds, reason: String)]
+    ) {
+        self.shared = shared
+        self.servers = servers
+        self.sessionTargets = sessionTargets
+        self.sampling = sampling
+        self.takesOffCPU = takesOffCPU
+        self.pulls = pulls
+        self.isOffCPUUnused = isOffCPUUnused
+        self.unwatched = unwatched
+        lookAt = MonotonicClock.now() + Self.lookEvery
+    }
+
+    private var instances: [String] { servers.map(\.instance) }
+
+    // MARK: - What the session asks
+
+    var ending: SessionEnding? {
+        if reason == nil { reason = reasonToEnd() }
+        return reason == nil ? nil : .replaced
+    }
+
+    private func reasonToEnd() -> Reason? {
+        pulls += shared.pulls.takeNew()
+        if pulls.contains(where: { $0.kind == .offCPU && !takesOffCPU && !$0.isGone }) || (takesOffCPU && isOffCPUUnused()) { return .profile }
+        if let size = sampling?.historySize, size.weights > Self.mostWeights || size.stacks > Self.mostStacks { return .memory }
+        if sessionTargets.contains(where: \.hasExited) { return .restart }
+        guard MonotonicClock.now() >= lookAt else { return nil }
+        lookAt = MonotonicClock.now() + Self.lookEvery
+        shared.targets.look()
+        let leftOut = shared.targets.leftOut
+        shared.state.change { $0.leftOut = leftOut }
+        return shared.targets.servers.map(\.target.pid) == servers.map(\.target.pid) ? nil : .targets
+    }
+
+    /// Begins pulls, and says whether one is to be answered.
+    var wantsStacks: Bool {
+        get throws {
+            for pull in pulls where pull.isGone { shared.pulls.finish(pull, .line("gone")) }
+            pulls.removeAll(where: \.isGone)
+            let new = pulls.filter { $0.began == nil && isOfStacks($0) && (takesOffCPU || $0.kind != .offCPU) }
+            let now = MonotonicClock.now()
+            delivering = pulls.filter { $0.began != nil && isOfStacks($0) && $0.due <= now }
+            if !new.isEmpty || !delivering.isEmpty {
+                // The parts of pulls begin and end where intervals do.
+                let time = WallTime()
+                try sampling?.divideInterval(at: time)
+                for pull in new { begin(pull, at: time) }
+            }
+            delivering += pulls.filter { $0.kind == .recent && shared.recent.hasIntervals || $0.kind == .report && $0.base != nil && $0.due <= now }
+            return !delivering.isEmpty
+        }
+    }
+
+    private func isOfStacks(_ pull: Pull) -> Bool { pull.kind == .onCPU || pull.kind == .offCPU }
+
+    private func begin(_ pull: Pull, at time: WallTime) {
+        pull.begin(at: time)
+        pull.takenUntil = time.rfc3339
+    }
+
+    func hangup() { shared.hangup() }
+
+    // MARK: - What the session tells
+
+    func begin(_ start: SessionStart) {
+        hasBegun = true
+        shared.state.begins(servers, unwatched: unwatched)
+        // Pulls of an earlier session go on in this one.
+        let now = WallTime().rfc3339
+        for pull in pulls where pull.began != nil { pull.takenUntil = now }
+        releaseFreeMemory()
+    }
+
+    func interval(_ interval: SessionInterval) {
+        shared.state.add(interval, of: instances)
+        shared.recent.add(interval, of: instances)
+        let now = MonotonicClock.now()
+        for pull in pulls where pull.kind == .report && !pull.isGone {
+            guard let place = instances.firstIndex(of: pull.instance ?? instances[0]) else {
+                if pull.base == nil { finish(pull, PullAnswer.noServer) }
+                continue
+            }
+            if pull.base == nil {
+                begin(pull, at: interval.time)
+                pull.base = interval.totals
+                continue
+            }
+            for (name, lines) in interval.lines[place].files {
+                pull.rows[name, default: []] += lines
+                pull.rowBytes += lines.count
+            }
+            // Half an interval of tolerance.
+            if now + Nanoseconds(interval.counts.time.count / 2) >= pull.due || pull.rowBytes > Pull.mostRows { pull.due = now }
+        }
+    }
+
+    private func finish(_ pull: Pull, _ response: ServerResponse) {
+        pulls.removeAll { $0 === pull }
+        shared.pulls.finish(pull, response)
+    }
+
+    func checkpoint(_ checkpoint: SessionCheckpoint) {
+        if let cost = checkpoint.records.compactMap(\.costLimit?.measuredPercent).first { shared.state.change { $0.cost = cost / 100 } }
+        guard !delivering.isEmpty else { return }
+        for pull in delivering { deliver(pull, samples: checkpoint.samples, since: checkpoint.since) }
+        delivering = []
+    }
+
+    /// The session has ended: those that are not due go on in the next one.
+    func end(_ result: SessionResult) {
+        for pull in pulls where !pull.isGone {
+            switch pull.kind {
+            case .report where pull.base != nil, .recent: deliver(pull, samples: result.samples, since: result.since)
+            case .onCPU, .offCPU: if pull.began != nil { addParts(to: pull, result.records, result.samples) }
+            case .report: break
+            }
+        }
+        shared.recent.forget()
+    }
+
+    // MARK: - Answers
+
+    private func deliver(_ pull: Pull, samples: [SampleRecords], since: (SessionTotals) -> [SessionRecord]) {
+        pulls.removeAll { $0 === pull }
+        switch pull.kind {
+        case .onCPU, .offCPU:
+            let beginning = SessionTotals(time: WallTime(), snapshot: Snapshot(time: .zero), cpu: servers.map { _ in .zero })
+            addParts(to: pull, since(shared.recent.last ?? beginning), samples)
+            Self.answer(pull, shared.pulls)
+        case .report, .recent:
+            let instance = pull.instance ?? instances[0]
+            let (base, rows) = pull.kind == .report ? (pull.base, pull.rows) : shared.recent.rows(of: instance)
+            guard let place = instances.firstIndex(of: instance), let base else { return shared.pulls.finish(pull, PullAnswer.noServer) }
+            let record = since(base)[place]
+            var part = samples.indices.contains(place) ? samples[place] : nil
+            let begin = base.time.rfc3339
+            part?.keepRows { $0.time > begin }
+            let sent = part
+            shared.pulls.finish(pull) { PullAnswer.page(record, sent, rows: rows) }
+        }
+    }
+
+    /// Adds what was sampled since the pull began, or since its last part.
+    private func addParts(to pull: Pull, _ records: [SessionRecord], _ samples: [SampleRecords]) {
+        let until = WallTime().rfc3339
+        for ((instance, record), samples) in zip(zip(instances, records), samples) where pull.instance == nil || pull.instance == instance {
+            var part = samples
+            part.keepRows { $0.time > pull.takenUntil && $0.time <= until }
+            pull.parts.append(ProfilePart(instance: instance, record: record, samples: part))
+        }
+        pull.takenUntil = until
+    }
+
+    /// Answers with all parts.
+    static func answer(_ pull: Pull, _ pulls: Pulls) {
+        let parts = pull.parts, kind = pull.kind, command = pull.command, now = WallTime()
+        guard let began = pull.began, !parts.isEmpty else { return pulls.finish(pull, PullAnswer.noServer) }
+        pulls.finish(pull) { PullAnswer.profile(kind, command: command, parts: parts, began: began, ended: now) }
+    }
+}
+
+/// Gives memory that is free back to the kernel: loading BPF programs, and pages, take much for a moment.
+func releaseFreeMemory() { malloc_trim(0) }

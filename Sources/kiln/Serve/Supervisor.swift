@@ -1,0 +1,237 @@
+import ArgumentParser
+import Glibc
+import KilnKernel
+import KilnMetrics
+import KilnModel
+import KilnServer
+import KilnTargets
+import Synchronization
+
+/// Runs sessions of the servers that there are, one after the other, while the HTTP server answers on a thread of its own.
+final class Supervisor {
+    struct Options: Sendable {
+        var interval = Nanoseconds(1_000_000_000)
+        var hook: CommandHook?
+        var frequency = 99
+        /// Off-CPU time is always recorded, not only for pulls.
+        var offCPU = false
+        var countsSyscalls = true
+        var followsTLS = true
+    }
+
+    /// Between two looks for servers while there are none, and just after one has gone.
+    private static let lookEvery = Nanoseconds(2_000_000_000), lookSoon = Nanoseconds(250_000_000), soon = Nanoseconds(10_000_000_000)
+    /// After the last pull of off-CPU time, it is recorded for so long.
+    private static let keepsOffCPU = Nanoseconds(600_000_000_000)
+    private static let longestPause = Nanoseconds(60_000_000_000)
+
+    private let options: Options
+    private let targets: ServedTargets
+    private let choice: ServedTargets.Choice
+    private let state: ServeState
+    private let pulls = Pulls()
+    private let recent = RecentMinutes()
+    /// Blocks signals in all threads that come later.
+    private let events: SessionEvents
+    /// When off-CPU time was pulled last, by the monotonic clock; 0: never.
+    private let offCPUPulled = OffCPUPulled()
+    /// Pulls that no session records now.
+    private var waiting: [Pull] = []
+    /// By instance: until when it was watched, and why not longer.
+    private var watchedUntil: [String: (time: Nanoseconds, reason: ServedSession.Reason)] = [:]
+    private var hasBegun = false
+    private var announced: [Int32] = []
+    private var lastGone = Nanoseconds.zero
+
+    /// Throws if there is none of the processes that are asked for by pid.
+    init(_ options: Options, _ choice: ServedTargets.Choice, bounds: BucketBounds) throws {
+        self.options = options
+        self.choice = choice
+        events = try SessionEvents()
+        targets = try ServedTargets(choice)
+        state = ServeState(bounds: bounds)
+    }
+
+    /// Serves until a signal.
+    func run(listening address: ListenAddress, token: String?) throws {
+        let routes = ServeRoutes(state: state, pulls: pulls, options: options, offCPUPulled: offCPUPulled)
+        // One thread answers, and the routes need the counts of the server that they belong to.
+        let connections = ConnectionCounts()
+        let server: HTTPServer
+        do {
+            server = try HTTPServer(host: address.host, port: address.port, token: token.map { Array($0.utf8) }, router: routes.router(connections))
+        } catch {
+            throw Failure("cannot listen on \(address): \(error). Is another program there? Give another address with --listen.")
+        }
+        connections.set(server)
+        defer {
+            state.change { $0.isEnding = true }
+            for pull in waiting + pulls.takeNew() { ServedSession.answer(pull, pulls) }
+            pulls.wait()
+            server.stop()
+        }
+        say("kiln \(kilnVersion): http://\(ListenAddress.text(address.host, server.port))/")
+        try runSessions()
+    }
+
+    private func runSessions() throws {
+        var pause = Nanoseconds.zero
+        while true {
+            targets.look()
+            let servers = targets.servers, leftOut = targets.leftOut
+            state.change { $0.leftOut = leftOut }
+            guard !servers.isEmpty else {
+                guard choice.mayGrow else { return say("kiln: the processes that --pid names have ended") }
+                if try rest(until: MonotonicClock.now() + (MonotonicClock.now() < lastGone + Self.soon ? Self.lookSoon : Self.lookEvery)) { return }
+                continue
+            }
+            do {
+                if try watch(servers) { return }
+                pause = .zero
+            } catch {
+                let isAlive = servers.contains { access("/proc/\($0.target.pid)", F_OK) == 0 }
+                if !hasBegun, isAlive { throw error }
+                for server in servers where access("/proc/\(server.target.pid)", F_OK) != 0 { targets.ended(server.target.pid) }
+                guard isAlive else { continue }
+                pause = min(max(Nanoseconds(pause.count * 2), Nanoseconds(1_000_000_000)), Self.longestPause)
+                say("kiln: a session failed, the next one begins in \(pause): ", error)
+                let reason = "\(error)".split(separator: "\n").first.map(String.init) ?? "unknown"
+                state.change { content in
+                    content.failures += 1
+                    content.problem = reason
+                }
+                if try rest(until: MonotonicClock.now() + pause) { return }
+            }
+        }
+    }
+
+    /// Waits while nothing is watched. Returns true at the end.
+    private func rest(until end: Nanoseconds) throws -> Bool {
+        while true {
+            answerWaiting()
+            let now = MonotonicClock.now()
+            if now >= end { return false }
+            switch events.next(until: min(end, now + Self.lookSoon)) {
+            case .signal(SIGHUP): hangup()
+            case .signal: return true
+            case .deadline, .attention, .ended: break
+            }
+        }
+    }
+
+    /// Nothing is recorded: what was is the answer once it is due, and the rest gets none.
+    private func answerWaiting() {
+        waiting += pulls.takeNew()
+        for pull in waiting where pull.isGone || pull.began == nil || pull.due <= MonotonicClock.now() {
+            waiting.removeAll { $0 === pull }
+            ServedSession.answer(pull, pulls)
+        }
+    }
+
+    /// SIGHUP: here the configuration is read again.
+    private func hangup() {}
+
+    // MARK: - A session
+
+    /// Runs one session. Returns true if a signal ended it.
+    private func watch(_ servers: [ServedTargets.Server]) throws -> Bool {
+        waiting += pulls.takeNew()
+        let found = servers.map(\.target), pids = found.map(\.pid)
+        let takesOffCPU = options.frequency > 0 && (options.offCPU || waiting.contains { $0.kind == .offCPU } || wasPulledLately)
+        let commandRows = CommandRows()
+        let watched = try WatchedProcesses(found, for: "kiln serve"), sessionTargets = try found.map { try SessionTarget($0) }
+        let turns = try Turns(), work = options.frequency > 0 ? try WorkMaps(keepingStacksOf: .init()) : nil
+        let began = MonotonicClock.now()
+        var probes: [any Probe] = [
+            RequestProbe(
+                .redis, found, watched: watched, hook: options.hook, followsTLS: options.followsTLS, rows: commandRows, turns: turns, work: work, began: began,
+                isSolePurpose: false)
+        ]
+        if options.countsSyscalls { probes.append(SyscallCounting(watched: watched, turns: turns)) }
+        var sampling: StackSampling?, folding: StackFolding?
+        if let work {
+            var asked = try SamplingOptions.parse([])
+            asked.frequencyArgument = FrequencyArgument(hertz: options.frequency)
+            asked.threads = true
+            asked.offCPU = takesOffCPU
+            // Servers of debug files learn which programs run here, and nobody has asked for them.
+            asked.debugFiles.debuginfod = ""
+            let names = StackFolding(targets: pids, asked)
+            folding = names
+            sampling = StackSampling(of: Members(watched), asked, folding: names, work: work, turns: turns)
+            probes += sampling.map { [$0] } ?? []
+        }
+        let session = ServedSession(
+            .init(state: state, pulls: pulls, targets: targets, recent: recent, hangup: { [unowned self] in hangup() }), servers, sessionTargets,
+            sampling: sampling, takesOffCPU: takesOffCPU, pulls: waiting,
+            isOffCPUUnused: { [unowned self] in !options.offCPU && !wasPulledLately }, unwatched: unwatched(servers))
+        waiting = []
+        var plan = Session.Plan(
+            targets: sessionTargets, probes: probes, sinks: [session], began: began, folding: folding, interval: options.interval)
+        plan.rows = [.commands] + (options.countsSyscalls ? [.syscalls] : [])
+        plan.length = try LengthOptions.parse([])
+        plan.supervisor = session
+        if announced != pids {
+            say("kiln: watching \(servers.map { "\($0.instance) (\($0.target.comm), pid \($0.target.pid))" }.joined(separator: ", "))")
+            if targets.leftOut > 0 { say("kiln: \(targets.leftOut) more servers run; a session takes \(WatchedProcesses.limit)") }
+            announced = pids
+        }
+        let run = Session(plan, events: try SessionEvents())
+        defer { conclude(session, servers, sessionTargets) }
+        try run.run()
+        return switch run.ending {
+        case .interrupted, .terminated: true
+        default: false
+        }
+    }
+
+    private func conclude(_ session: ServedSession, _ servers: [ServedTargets.Server], _ sessionTargets: [SessionTarget]) {
+        waiting = session.pulls
+        recent.forget()
+        let now = MonotonicClock.now(), gone = zip(servers, sessionTargets).filter { $1.hasExited }.map(\.0)
+        for server in gone { targets.ended(server.target.pid) }
+        if !gone.isEmpty { lastGone = now }
+        state.ends(gone: gone.map(\.instance))
+        if session.hasBegun {
+            hasBegun = true
+            let reason = session.reason ?? (gone.isEmpty ? .failure : .restart)
+            for server in servers { watchedUntil[server.instance] = (now, reason) }
+        }
+        if watchedUntil.count > 1000 { watchedUntil = [:] }
+        releaseFreeMemory()
+    }
+
+    /// Up to now; the session tells when it begins.
+    private func unwatched(_ servers: [ServedTargets.Server]) -> [String: (since: Nanoseconds, reason: String)] {
+        servers.reduce(into: [:]) { result, server in
+            guard let (until, reason) = watchedUntil[server.instance] else { return }
+            result[server.instance] = (max(until, server.target.began), reason.rawValue)
+        }
+    }
+
+    private var wasPulledLately: Bool {
+        let last = offCPUPulled.last
+        return last != .zero && MonotonicClock.now() < last + Self.keepsOffCPU
+    }
+}
+
+/// When off-CPU time was pulled last.
+final class OffCPUPulled: Sendable {
+    private let time = Atomic<UInt64>(0)
+
+    /// By the monotonic clock; zero: never.
+    var last: Nanoseconds { Nanoseconds(time.load(ordering: .relaxed)) }
+    func note() { time.store(MonotonicClock.now().count, ordering: .relaxed) }
+}
+
+extension Target {
+    /// When the process began, by the monotonic clock.
+    fileprivate var began: Nanoseconds {
+        var sinceBoot = timespec()
+        clock_gettime(CLOCK_BOOTTIME, &sinceBoot)
+        let now = UInt64(sinceBoot.tv_sec) * 1_000_000_000 + UInt64(sinceBoot.tv_nsec)
+        let start = startTime * (1_000_000_000 / UInt64(max(sysconf(Int32(_SC_CLK_TCK)), 1)))
+        let age = now > start ? now - start : 0, monotonic = MonotonicClock.now().count
+        return Nanoseconds(monotonic > age ? monotonic - age : 0)
+    }
+}

@@ -1,0 +1,9 @@
+/// What runs sessions one after the other, and is asked by the present one in each turn of its loop, several times a second.
+protocol SessionSupervisor: AnyObject {
+    /// Why the session is to end now; nil: it goes on.
+    var ending: SessionEnding? { get }
+    /// Whether sinks are to get a checkpoint with the stacks so far.
+    var wantsStacks: Bool { get throws }
+    /// SIGHUP.
+    func hangup()
+}
