@@ -1,5 +1,6 @@
 import ArgumentParser
 import Glibc
+import PrintableText
 
 /// The arguments of a subcommand, with those that its configuration file adds.
 ///
@@ -51,6 +52,15 @@ struct ConfiguredArguments {
         throw ConfigurationFile.failure(TextFault(place: place, reason: message), in: path)
     }
 
+    /// The subcommand with these arguments. Throws a `Failure` of one line, unlike the parser.
+    func parse<Command: ParsableCommand>(as command: Command.Type) throws -> Command {
+        do {
+            return try command.parse(arguments)
+        } catch {
+            throw Failure("\(path.printable): \(command.message(for: error).split(separator: "\n").joined(separator: " "))", status: EX_USAGE)
+        }
+    }
+
     /// Why arguments don't parse, in a line; nil if they do.
     private static func refusal(of arguments: [String], by command: any ParsableCommand.Type) -> String? {
         do {
@@ -97,9 +107,16 @@ struct ConfigurationChanges: Equatable {
     /// The same, of options that keep their values until kiln is started again.
     var left: [String] = []
 
-    /// Options that were used up when the service began.
-    /// The socket is bound, and a loaded program's place in the kernel or a histogram's bounds hold for the life of the process.
-    static let fixed: Set<String> = ["listen", "hook", "buckets", "untested-kernel"]
+    /// The socket is bound, its token read and the kernel looked at once, and Prometheus needs a histogram's bounds to stay.
+    static let fixed: Set<String> = ["listen", "token-file", "buckets", "untested-kernel"]
+
+    /// For standard error.
+    var lines: [String] {
+        func these(_ names: [String], _ one: String, _ several: String) -> String { names.joined(separator: ", ") + (names.count == 1 ? one : several) }
+        return (taken.isEmpty && left.isEmpty ? ["the configuration file has changed nothing"] : [])
+            + (taken.isEmpty ? [] : [these(taken, " has", " have") + " changed"])
+            + (left.isEmpty ? [] : [these(left, " keeps its value", " keep their values") + " until kiln is started again"])
+    }
 
     /// An option that the command line gives has not changed, whatever the file says.
     init(from old: ConfiguredArguments, to new: ConfiguredArguments, fixed: Set<String> = Self.fixed) {

@@ -224,6 +224,8 @@ struct ConfigurationFileTests {
         let new = try configured("top = 3.0\nlisten = 'b'\ninterval = 2\nport = [2, 1]\nno-syscalls = false\n")
         let changes = ConfigurationChanges(from: old, to: new)
         #expect(changes.taken == ["frequency", "interval", "port"] && changes.left == ["listen"])
+        #expect(changes.lines == ["frequency, interval, port have changed", "listen keeps its value until kiln is started again"])
+        #expect(ConfigurationChanges(from: old, to: old).lines == ["the configuration file has changed nothing"])
         #expect(ConfigurationChanges(from: old, to: old) == ConfigurationChanges(from: new, to: new))
     }
 
