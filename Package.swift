@@ -34,6 +34,12 @@ let package = Package(
         .target(name: "CMalloc"),
         .target(name: "CDemangle", linkerSettings: [.linkedLibrary("iberty")]),
         .target(
+            name: "CTOML",
+            cxxSettings: [
+                .define("TOML_EXCEPTIONS", to: "0"), .define("TOML_ENABLE_FORMATTERS", to: "0"), .unsafeFlags(["-std=c++17", "-fno-exceptions", "-O2"]),
+            ]
+        ),
+        .target(
             name: "KilnKernel",
             dependencies: ["CLibbpf", "KilnBPF", "KilnModel", .product(name: "SystemPackage", package: "swift-system")]
         ),
@@ -99,8 +105,8 @@ let package = Package(
         .executableTarget(
             name: "kiln",
             dependencies: [
-                "RESP", "PrintableText", "KilnKernel", "KilnModel", "KilnSymbols", "KilnTargets", "Flamegraph", "KilnSessions", "KilnReport", "KilnProfiles",
-                "KilnMetrics", "KilnServer", "CMalloc",
+                "CTOML", "RESP", "PrintableText", "KilnKernel", "KilnModel", "KilnSymbols", "KilnTargets", "Flamegraph", "KilnSessions", "KilnReport",
+                "KilnProfiles", "KilnMetrics", "KilnServer", "CMalloc",
                 .product(name: "ArgumentParser", package: "swift-argument-parser"),
                 .product(name: "SystemPackage", package: "swift-system"),
             ]
