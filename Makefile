@@ -130,7 +130,7 @@ demo: deps build                 ## profile a redis-server of its own under load
 	Benchmarks/demo.sh .build/$(CONFIG)/kiln
 
 SWIFT_FILES := Package.swift Sources Tests Benchmarks flamegraph
-C_FILES     := $(shell find bpf Sources Tests Benchmarks -path bpf/build -prune -o -name '*.[ch]' -print)
+C_FILES     := $(shell find bpf Sources Tests Benchmarks -path bpf/build -prune -o \( -name '*.[ch]' -o -path 'Sources/*.cpp' \) -print)
 
 format: deps                     ## format the code, by .swift-format and .clang-format
 	@$(SWIFT) format format --in-place --recursive --parallel $(SWIFT_FILES)
