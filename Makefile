@@ -22,8 +22,8 @@ BPF_COMPILE = $(CLANG) -g -O2 -target bpf -mcpu=v3 -std=gnu2x -Wall -Wextra -Wer
 	  -Wno-missing-declarations -D__TARGET_ARCH_$(BPF_ARCH) -ffile-prefix-map=$(CURDIR)/= -Ibpf
 
 # Debian packages: what a build needs, and what tests, demo and benchmarks need besides.
-BUILD_PACKAGES := libbpf-dev libelf-dev libdw-dev zlib1g-dev liblzma-dev libbz2-dev libzstd-dev libiberty-dev libc6-dev
-TEST_PACKAGES  := redis-server redis-tools prometheus memcached openssl libssl-dev curl python3 chromium libxml2-utils gcc g++ musl-tools golang-go rustc libc-bin binutils xz-utils dwz systemtap-sdt-dev iproute2 python3-pip procps util-linux linux-perf strace gdb elfutils debuginfod llvm valgrind clang-format-14
+BUILD_PACKAGES := libbpf-dev libelf-dev libdw-dev zlib1g-dev liblzma-dev libbz2-dev libzstd-dev libiberty-dev libtomlplusplus-dev libc6-dev
+TEST_PACKAGES  := redis-server redis-tools prometheus memcached openssl libssl-dev curl python3 chromium libxml2-utils gcc g++ musl-tools golang-go rustc libc-bin binutils xz-utils dwz systemtap-sdt-dev iproute2 python3-pip procps util-linux linux-perf strace gdb elfutils debuginfod llvm valgrind systemd python3-seccomp clang-format-14
 KERNEL_TEST_PACKAGES := qemu-system-x86 busybox-static cpio xz-utils redis-server redis-tools openssl python3 libxml2-utils gcc libc6-dev binutils
 
 # Kernels that `make test-kernels` boots: versions that Tests/kernels/fetch.sh knows, paths of images, or all.
@@ -130,7 +130,7 @@ demo: deps build                 ## profile a redis-server of its own under load
 	Benchmarks/demo.sh .build/$(CONFIG)/kiln
 
 SWIFT_FILES := Package.swift Sources Tests Benchmarks flamegraph
-C_FILES     := $(shell find bpf Sources Tests Benchmarks -path bpf/build -prune -o -name '*.[ch]' -print)
+C_FILES     := $(shell find bpf Sources Tests Benchmarks -path bpf/build -prune -o \( -name '*.[ch]' -o -path 'Sources/*.cpp' \) -print)
 
 format: deps                     ## format the code, by .swift-format and .clang-format
 	@$(SWIFT) format format --in-place --recursive --parallel $(SWIFT_FILES)

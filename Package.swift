@@ -34,6 +34,12 @@ let package = Package(
         .target(name: "CMemory"),
         .target(name: "CDemangle", linkerSettings: [.linkedLibrary("iberty")]),
         .target(
+            name: "CTOML",
+            cxxSettings: [
+                .define("TOML_EXCEPTIONS", to: "0"), .define("TOML_ENABLE_FORMATTERS", to: "0"), .unsafeFlags(["-std=c++17", "-fno-exceptions", "-O2"]),
+            ]
+        ),
+        .target(
             name: "KilnKernel",
             dependencies: ["CLibbpf", "KilnBPF", "KilnModel", .product(name: "SystemPackage", package: "swift-system")]
         ),
@@ -99,8 +105,8 @@ let package = Package(
         .executableTarget(
             name: "kiln",
             dependencies: [
-                "RESP", "PrintableText", "KilnKernel", "KilnModel", "KilnSymbols", "KilnTargets", "Flamegraph", "KilnSessions", "KilnReport", "KilnProfiles",
-                "KilnMetrics", "KilnServer", "CMemory",
+                "CTOML", "RESP", "PrintableText", "KilnKernel", "KilnModel", "KilnSymbols", "KilnTargets", "Flamegraph", "KilnSessions", "KilnReport",
+                "KilnProfiles", "KilnMetrics", "KilnServer", "CMemory",
                 .product(name: "ArgumentParser", package: "swift-argument-parser"),
                 .product(name: "SystemPackage", package: "swift-system"),
             ]
@@ -144,7 +150,7 @@ let package = Package(
         .testTarget(name: "KilnBPFTests", dependencies: ["RESPHost", "TestSupport"]),
         .testTarget(name: "PrintableTextTests", dependencies: ["PrintableText"]),
         .testTarget(name: "RESPTests", dependencies: ["RESP", "TestSupport"]),
-        .testTarget(name: "KilnModelTests", dependencies: ["KilnModel", "KilnBPF"]),
+        .testTarget(name: "KilnModelTests", dependencies: ["KilnModel", "KilnBPF", "TestSupport"]),
         .testTarget(name: "KilnReportTests", dependencies: ["KilnReport", "KilnSessions", "KilnModel", "Flamegraph", "CZlib", "TestSupport"]),
         .testTarget(
             name: "KilnProfilesTests",

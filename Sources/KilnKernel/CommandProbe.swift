@@ -47,8 +47,10 @@ public struct CommandProbe: ~Copyable {
     public let refusedPreemptionOff: KernelError?
     /// The names of the loaded programs.
     public let programNames: [String]
-    private(set) var object: BPFObject
-    private let control: UnsafeMutablePointer<kiln_request_control>
+    var object: BPFObject
+    /// The number of attachments of TLS programs, which come first.
+    private(set) var attachmentsOfTLS = 0
+    let control: UnsafeMutablePointer<kiln_request_control>
     let ids: BPFMap
     private let stats: BPFMap
     private let errors: BPFMap
@@ -70,14 +72,16 @@ public struct CommandProbe: ~Copyable {
     ///   - rows: The map of histograms, if it was created already.
     ///   - turns: Another object of the session updates it, too.
     ///   - work: Another object takes stacks, which get labels.
+    ///   - watchVaries: A part of the requests may be left out (`beginSlice`).
     ///   - refused: Called with each library that can't be followed, and the reason.
     public init(
         watching watched: WatchedProcesses, objects: RequestObjects = .redis, side: Side = .server, hook: CommandHook, trace: TraceFilter? = nil,
         tls libraries: [TLSLibrary] = [], rows: CommandRows? = nil, turns: Turns? = nil, work: WorkMaps? = nil,
+        watchVaries: Bool = false,
         refused: (TLSLibrary, KernelError) -> Void = { _, _ in }
     ) throws(KernelError) {
         let programs = hook.programs(for: side)
-        let loaded = try Self.load(watched, objects, side, hook, programs, trace, Shared(rows: rows, turns: turns, work: work), libraries, refused)
+        let loaded = try Self.load(watched, objects, side, hook, programs, trace, Shared(rows: rows, turns: turns, work: work, watchVaries: watchVaries), libraries, refused)
         let followable = loaded.followable
         let refusedPreemptionOff = loaded.refusedPreemptionOff
         var object = loaded.object
@@ -89,6 +93,8 @@ public struct CommandProbe: ~Copyable {
         let listed = try object.map("listed_commands")
         for command in objects.commands() { try listed.update(command.name, command.command_class) }
         control = try object.mapVariables(as: kiln_request_control.self)
+        control.pointee.watch.share = KILN_WATCH_ALL
+        control.pointee.watch.sampled = watchVaries ? 1 : 0
         programNames = programs + (followable.isEmpty ? [] : TLSProbes.programs)
         self.object = object
         self.ids = ids
@@ -111,13 +117,13 @@ public struct CommandProbe: ~Copyable {
     public static func load(
         watching watched: WatchedProcesses, objects: RequestObjects = .redis, side: Side = .server, firstOf hooks: [CommandHook],
         trace: TraceFilter? = nil, tls libraries: [TLSLibrary] = [], rows: CommandRows? = nil, turns: Turns? = nil, work: WorkMaps? = nil,
-        refused: (CommandHook, KernelError) -> Void,
+        watchVaries: Bool = false, refused: (CommandHook, KernelError) -> Void,
         refusedTLS: (TLSLibrary, KernelError) -> Void = { _, _ in }
     ) throws(KernelError) -> CommandProbe {
         func probe(_ hook: CommandHook) throws(KernelError) -> CommandProbe {
             try CommandProbe(
                 watching: watched, objects: objects, side: side, hook: hook, trace: trace, tls: libraries, rows: rows, turns: turns, work: work,
-                refused: refusedTLS
+                watchVaries: watchVaries, refused: refusedTLS
             )
         }
         for hook in hooks.dropLast() {
@@ -135,12 +141,18 @@ public struct CommandProbe: ~Copyable {
     public mutating func attach(openSockets: () throws -> [UInt64], refused: (TLSLibrary, KernelError) -> Void = { _, _ in }) throws {
         attachedAt = MonotonicClock.now()
         // TLS probes are attached first: without them the hook takes encrypted bytes for requests.
-        tlsLibraries = object.attachTLS(to: followable, refused: refused)
+        tlsLibraries = attachTLS(refused)
         for program in hook.programs(for: side) { try object.attach(program) }
         let earlier = try object.map("earlier_sockets")
         for inode in try openSockets() { try earlier.update(inode, UInt8(1)) }
         control.pointee.armed = 1
         if hook == .syscall { try object.map("turns").setTurns(known: true, processes: processes) }
+    }
+
+    mutating func attachTLS(_ refused: (TLSLibrary, KernelError) -> Void) -> [Int: String] {
+        let followed = object.attachTLS(to: followable, refused: refused)
+        attachmentsOfTLS = object.attachmentCount
+        return followed
     }
 
     private static func load(
@@ -152,6 +164,7 @@ public struct CommandProbe: ~Copyable {
         try object.setConstant(section: ".rodata.targets", watched.constants)
         try object.setConstant(section: ".rodata.commands", capacity)
         try object.setConstant(section: ".rodata.tls", tls)
+        try object.setConstant(section: ".rodata.watch", UInt32(shared.watchVaries ? 1 : 0))
         if let turns = shared.turns { try object.use(turns.descriptor, asMap: "turns") }
         try WorkMaps.configure(object, shared.work)
         if let made = shared.rows?.descriptor {
@@ -170,11 +183,12 @@ public struct CommandProbe: ~Copyable {
         return object
     }
 
-    /// Maps that are created before the object is loaded.
+    /// Maps that are created before the object is loaded, and what else it is loaded with.
     private struct Shared {
         let rows: CommandRows?
         let turns: Turns?
         let work: WorkMaps?
+        let watchVaries: Bool
     }
 
     private struct Loaded: ~Copyable {

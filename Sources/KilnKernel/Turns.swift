@@ -22,9 +22,12 @@ public final class Turns {
 
     /// Sets whether a program sees the beginnings of turns from now on.
     func setKnown(_ known: Bool, processes: Int) throws(KernelError) {
-        let map = BPFMap(
-            fd: descriptor, name: "turns", keySize: MemoryLayout<UInt32>.size, valueSize: MemoryLayout<kiln_turn>.size, capacity: Int(KILN_MAX_TARGETS))
         try map.setTurns(known: known, processes: processes)
+    }
+
+    var map: BPFMap {
+        BPFMap(
+            fd: descriptor, name: "turns", keySize: MemoryLayout<UInt32>.size, valueSize: MemoryLayout<kiln_turn>.size, capacity: Int(KILN_MAX_TARGETS))
     }
 }
 

@@ -20,7 +20,7 @@ public enum RedisMetrics {
         each("kiln_watched_seconds_total", .counter, "Time that was watched; of an interval of which a share was watched, that share.") { $0.watched }
         text.metric(
             "kiln_unwatched_seconds_total", .counter,
-            "Time in which the server ran, or could have, and nothing was counted, by reason: between two sessions (restart, targets, profile, memory, failure), or because a share was watched (share)."
+            "Time in which the server ran, or could have, and nothing was counted, by reason: between two sessions (restart, targets, profile, memory, configuration, failure), or because a share was watched (share)."
         )
         for server in servers {
             for (reason, seconds) in server.unwatched.sorted(by: { $0.key < $1.key }) where seconds > 0 {

@@ -1,15 +1,17 @@
 /// What happened, estimated from the part that was watched: a section of a snapshot. Absent: everything was watched, and the counts are exact.
 ///
-/// A session with a budget watches in turns of some tenths of a second: a share of the connections, or of the time, or both, chosen anew and at
-/// random in each turn. What a turn counted, divided by the fraction that it watched, estimates what happened in it (Horvitz and Thompson, A
+/// A session with a budget watches in slices of some tenths of a second: a share of the connections, or of the time, or both, chosen anew and at
+/// random in each slice. What a slice counted, divided by the fraction that it watched, estimates what happened in it (Horvitz and Thompson, A
 /// generalization of sampling without replacement from a finite universe, J. Am. Stat. Assoc. 47, 1952). How far that may be off is seen in the
-/// differences between successive turns, which contain what chance leaves out and, besides, how the traffic itself varies: the intervals are rather too
+/// differences between successive slices, which contain what chance leaves out and, besides, how the traffic itself varies: the intervals are rather too
 /// wide than too narrow.
 public struct Estimates: SnapshotSection, Equatable {
-    /// The length of all turns in seconds, and the part that was watched: of each turn its length times the fraction.
+    /// The length of all slices in seconds, and the part that was watched: of each slice its length times the fraction.
     public internal(set) var time = 0.0, watched = 0.0
-    public internal(set) var turns = 0
+    public internal(set) var slices = 0
     public internal(set) var commands: [CommandKey: CommandEstimate] = [:]
+    /// In some slice, connections were left out.
+    public internal(set) var leavesOutConnections = false
 
     public init() {}
 
@@ -24,7 +26,7 @@ public struct Estimates: SnapshotSection, Equatable {
         var growth = self
         growth.time -= earlier.time
         growth.watched -= earlier.watched
-        growth.turns -= earlier.turns
+        growth.slices -= earlier.slices
         growth.commands = commands.mapValues { $0 }
         for (key, before) in earlier.commands { growth.commands[key]?.subtract(before) }
         return growth
@@ -34,7 +36,7 @@ public struct Estimates: SnapshotSection, Equatable {
     public func calls(_ key: CommandKey, counted: UInt64) -> EstimatedCount {
         guard !isExact else { return EstimatedCount(value: Double(counted), interval: Double(counted)...Double(counted)) }
         let calls = commands[key]?.calls ?? Double(counted) / fraction
-        return EstimatedCount(calls, variance: commands[key]?.variance ?? 0, counted: counted, fraction: fraction, turns: turns)
+        return EstimatedCount(calls, variance: commands[key]?.variance ?? 0, counted: counted, fraction: fraction, slices: slices)
     }
 
     /// A count of a command that is estimated with its calls, as its errors: it is taken to vary as the calls do.
@@ -43,14 +45,14 @@ public struct Estimates: SnapshotSection, Equatable {
         let poisson = Double(calls) * (1 - fraction) / (fraction * fraction)
         let excess = poisson > 0 ? max((commands[key]?.variance ?? 0) / poisson, 1) : 1
         let variance = Double(counted) * (1 - fraction) / (fraction * fraction) * excess
-        return EstimatedCount(Double(counted) / fraction, variance: variance, counted: counted, fraction: fraction, turns: turns)
+        return EstimatedCount(Double(counted) / fraction, variance: variance, counted: counted, fraction: fraction, slices: slices)
     }
 }
 
 /// A count that is known in part.
 public struct EstimatedCount: Equatable, Sendable {
     public let value: Double
-    /// The 95 % interval; nil: too few turns were watched to tell.
+    /// The 95 % interval; nil: too few slices were watched to tell.
     public let interval: ClosedRange<Double>?
 
     init(value: Double, interval: ClosedRange<Double>?) {
@@ -58,24 +60,24 @@ public struct EstimatedCount: Equatable, Sendable {
         self.interval = interval
     }
 
-    /// `variance`: as far as it shows in the turns. One call more or less is always possible.
-    init(_ value: Double, variance: Double, counted: UInt64, fraction: Double, turns: Int) {
+    /// `variance`: as far as it shows in the slices. One call more or less is always possible.
+    init(_ value: Double, variance: Double, counted: UInt64, fraction: Double, slices: Int) {
         let value = max(value, Double(counted))
         let chance = (1 - fraction) * (Double(counted) + 1) / (fraction * fraction)
         self.value = value
-        interval = studentFactor(turns: turns).map { factor in
+        interval = studentFactor(slices: slices).map { factor in
             let half = factor * max(variance, chance).squareRoot()
             return max(Double(counted), value - half)...(value + half)
         }
     }
 }
 
-/// How many standard deviations a 95 % interval of so many turns reaches to either side: Student's factor for two thirds as many degrees of freedom, because
-/// successive differences share their turns. The variance is that of the last `TurnEstimator.pool` turns.
-private func studentFactor(turns: Int) -> Double? {
+/// How many standard deviations a 95 % interval of so many slices reaches to either side: Student's factor for two thirds as many degrees of freedom, because
+/// successive differences share their slices. The variance is that of the last `SliceEstimator.pool` slices.
+private func studentFactor(slices: Int) -> Double? {
     let factors = [12.71, 4.30, 3.18, 2.78, 2.57, 2.45, 2.36, 2.31, 2.26, 2.23]
-    guard turns > 1 else { return nil }
-    let freedom = max(min(turns, TurnEstimator.pool) * 2 / 3, 1)
+    guard slices > 1 else { return nil }
+    let freedom = max(min(slices, SliceEstimator.pool) * 2 / 3, 1)
     return factors[min(freedom, factors.count) - 1]
 }
 
@@ -140,7 +142,7 @@ public struct PhaseEstimate: Equatable, Sendable {
     /// position measures, J. Am. Stat. Assoc. 47, 1952). An end that can't be told is nil.
     public func interval(_ place: Int, of estimates: Estimates) -> (low: Nanoseconds?, high: Nanoseconds?) {
         let share = Self.percentiles[place], all = count
-        guard all > 0, counted > 0, let factor = studentFactor(turns: estimates.turns) else { return (nil, nil) }
+        guard all > 0, counted > 0, let factor = studentFactor(slices: estimates.slices) else { return (nil, nil) }
         let chance = share * (1 - share) / counted * (1 - estimates.fraction)
         let half = factor * max(variances[place] / (all * all), chance).squareRoot()
         return (
@@ -151,53 +153,67 @@ public struct PhaseEstimate: Equatable, Sendable {
 }
 
 /// A part of a session in which the same share was watched throughout.
-public struct WatchedTurn: Equatable, Sendable {
+public struct WatchedSlice: Equatable, Sendable {
     /// Seconds.
     public var length: Double
     /// The fraction of all that happened that was watched, more than 0 and up to 1.
     public var fraction: Double
+    /// Connections were left out.
+    public var leavesOutConnections: Bool
 
-    public init(length: Double, fraction: Double) {
+    public init(length: Double, fraction: Double, leavesOutConnections: Bool = false) {
         self.length = length
         self.fraction = fraction
+        self.leavesOutConnections = leavesOutConnections
     }
 }
 
-/// Makes estimates of the counts of successive turns.
-public struct TurnEstimator: Sendable {
-    /// The variance of a turn is judged by so many turns before it, so that a change of traffic is followed.
+/// Makes estimates of the counts of successive slices.
+public struct SliceEstimator: Sendable {
+    /// The variance of a slice is judged by so many slices before it, so that a change of traffic is followed.
     public static let pool = 16
 
     public private(set) var estimates = Estimates()
-    /// By command: the estimated calls a second in the last turns, the latest last.
+    /// By command: the estimated calls a second in the last slices, the latest last.
     private var rates: [CommandKey: [Double]] = [:]
 
     public init() {}
 
-    /// Adds a turn and what it counted.
-    public mutating func add(_ turn: WatchedTurn, counts: [CommandKey: CommandCounts]) {
-        guard turn.length > 0, turn.fraction > 0 else { return }
-        let isSampled = turn.fraction < 1
-        estimates.time += turn.length
-        estimates.watched += turn.length * turn.fraction
-        estimates.turns += isSampled ? 1 : 0
+    /// Adds a slice and what it counted.
+    public mutating func add(_ slice: WatchedSlice, counts: [CommandKey: CommandCounts]) {
+        guard slice.length > 0, slice.fraction > 0 else { return }
+        let isSampled = slice.fraction < 1
+        estimates.time += slice.length
+        estimates.watched += slice.length * slice.fraction
+        estimates.slices += isSampled ? 1 : 0
+        estimates.leavesOutConnections = estimates.leavesOutConnections || slice.leavesOutConnections
         for key in Set(rates.keys).union(counts.keys) {
-            let counted = counts[key] ?? CommandCounts(), calls = Double(counted.calls) / turn.fraction
-            // A command that is new had no call in the turn before.
-            var known = rates[key] ?? (estimates.turns > 1 ? [0] : [])
-            known.append(calls / turn.length)
+            let counted = counts[key] ?? CommandCounts(), calls = Double(counted.calls) / slice.fraction
+            // A command that is new had no call in the slice before.
+            var known = rates[key] ?? (estimates.slices > 1 ? [0] : [])
+            known.append(calls / slice.length)
             if known.count > Self.pool { known.removeFirst() }
             rates[key] = isSampled ? known : nil
             var estimate = estimates.commands[key] ?? CommandEstimate()
             estimate.calls += calls
             if isSampled {
                 let rate = Self.variance(of: known)
-                estimate.variance += (1 - turn.fraction) * turn.length * turn.length * rate
+                estimate.variance += (1 - slice.fraction) * slice.length * slice.length * rate
             }
             for (phase, histogram) in counted.phases where histogram.count != 0 {
-                estimate.phases[phase, default: PhaseEstimate()].add(histogram, fraction: turn.fraction)
+                estimate.phases[phase, default: PhaseEstimate()].add(histogram, fraction: slice.fraction)
             }
             estimates.commands[key] = estimate
+        }
+    }
+
+    /// Adds a time in which nothing was watched: it is taken to be as the slice before, and may be as different as slices are.
+    public mutating func extend(by length: Double) {
+        guard length > 0, estimates.slices > 0 else { return }
+        estimates.time += length
+        for (key, known) in rates {
+            estimates.commands[key]?.calls += (known.last ?? 0) * length
+            estimates.commands[key]?.variance += length * length * Self.variance(of: known)
         }
     }
 
@@ -210,19 +226,19 @@ public struct TurnEstimator: Sendable {
 }
 
 extension PhaseEstimate {
-    /// Adds the latencies of a turn, and for each percentile how far the turn's share up to it is from that of all turns.
+    /// Adds the latencies of a slice, and for each percentile how far the slice's share up to it is from that of all slices.
     fileprivate mutating func add(_ histogram: Histogram, fraction: Double) {
         if slots.isEmpty { slots = [Double](repeating: 0, count: Histogram.slotCount + 1) }
         for (slot, counted) in histogram.slots.enumerated() where counted != 0 { slots[slot] += Double(counted) / fraction }
         sum += Double(histogram.sum.count) / fraction
         counted += Double(histogram.count)
         guard fraction < 1 else { return }
-        let all = count, ofTurn = Double(histogram.count) / fraction
+        let all = count, ofSlice = Double(histogram.count) / fraction
         for (place, share) in Self.percentiles.enumerated() {
             guard let slot = slot(of: share) else { continue }
             let below = slots[...slot].reduce(0, +) / all
-            let belowInTurn = histogram.slots[...slot].reduce(0) { $0 + Double($1) } / fraction
-            let difference = belowInTurn - below * ofTurn
+            let belowInSlice = histogram.slots[...slot].reduce(0) { $0 + Double($1) } / fraction
+            let difference = belowInSlice - below * ofSlice
             variances[place] += (1 - fraction) * difference * difference
         }
     }

@@ -9,6 +9,8 @@ public struct LatencyRecord: Codable, Sendable {
     /// True: `maxNs` is an upper bound, which itself may not have occurred.
     public var maxIsUpperBound: Bool?
     public var p50Ns, p90Ns, p99Ns, p999Ns: UInt64?
+    /// The ends of their 95 % intervals, where a part was watched; those that can't be told are absent.
+    public var p50LowNs, p50HighNs, p90LowNs, p90HighNs, p99LowNs, p99HighNs, p999LowNs, p999HighNs: UInt64?
     /// The slots that are not empty: [lower_ns, upper_ns, count]. The last one may be [limit, limit, count] for latencies beyond 2^36 ns.
     public var slots: [[UInt64]]
 
@@ -16,6 +18,8 @@ public struct LatencyRecord: Codable, Sendable {
         case count, slots
         case sumNs = "sum_ns", maxNs = "max_ns", maxIsUpperBound = "max_is_upper_bound"
         case p50Ns = "p50_ns", p90Ns = "p90_ns", p99Ns = "p99_ns", p999Ns = "p99_9_ns"
+        case p50LowNs = "p50_low_ns", p50HighNs = "p50_high_ns", p90LowNs = "p90_low_ns", p90HighNs = "p90_high_ns"
+        case p99LowNs = "p99_low_ns", p99HighNs = "p99_high_ns", p999LowNs = "p99_9_low_ns", p999HighNs = "p99_9_high_ns"
     }
 
     public init(_ histogram: Histogram) {
@@ -48,6 +52,8 @@ public struct CommandRow: Codable, Sendable {
     public var phase: String
     /// Requests read in the interval. `latency` counts replies, which may belong to earlier requests.
     public var calls: UInt64
+    /// Absent: everything was watched.
+    public var estimate: CallsEstimateRecord?
     /// Error replies in the interval.
     public var errors: UInt64
     public var latency: LatencyRecord
@@ -57,7 +63,11 @@ public struct CommandRow: Codable, Sendable {
         case intervalS = "interval_s"
     }
 
-    public init(time: String, interval: Nanoseconds, pid: Int32, command: CommandName, phase: Phase, counts: CommandCounts) {
+    /// `key`: of the counts; `estimates`: of the interval.
+    public init(
+        time: String, interval: Nanoseconds, pid: Int32, command: CommandName, phase: Phase, counts: CommandCounts, _ estimates: Estimates? = nil,
+        _ key: CommandKey? = nil
+    ) {
         self.time = time
         intervalS = interval.seconds
         self.pid = pid
@@ -65,7 +75,9 @@ public struct CommandRow: Codable, Sendable {
         self.phase = phase.rawValue
         calls = counts.calls
         errors = counts.errors
-        latency = LatencyRecord(counts.phases[phase] ?? Histogram())
+        let known = key ?? CommandKey(process: 0, name: command)
+        estimate = CallsEstimateRecord(estimates, known, counted: counts.calls)
+        latency = LatencyRecord(counts.phases[phase] ?? Histogram(), estimates?.commands[known]?.phases[phase], of: estimates)
     }
 
     /// A row as a file has it.
@@ -92,11 +104,13 @@ public struct CommandRow: Codable, Sendable {
         calls = try values.decode(UInt64.self, forKey: .calls)
         errors = try values.decode(UInt64.self, forKey: .errors)
         latency = try LatencyRecord(from: decoder)
+        estimate = try? CallsEstimateRecord(from: decoder)
     }
 
     /// Encodes the fields of the latency on the same level as the others.
     public func encode(to encoder: any Encoder) throws {
         try latency.encode(to: encoder)
+        try estimate?.encode(to: encoder)
         var values = encoder.container(keyedBy: CodingKeys.self)
         try values.encode(time, forKey: .time)
         try values.encode(intervalS, forKey: .intervalS)
@@ -169,8 +183,10 @@ public struct SessionRecord: Codable, Sendable {
     }
 
     public struct Command: Codable, Sendable {
-        /// Requests that the server read.
+        /// Requests that the server read, or of them those that were watched.
         public var count: UInt64
+        /// Absent: everything was watched.
+        public var estimate: CallsEstimateRecord?
         /// Error replies.
         public var errors: UInt64
         /// Errors by their first word, including those inside the reply of EXEC or a script.
@@ -184,7 +200,7 @@ public struct SessionRecord: Codable, Sendable {
         public var phases: [String: LatencyRecord]
 
         enum CodingKeys: String, CodingKey {
-            case count, errors, phases
+            case count, estimate, errors, phases
             case errorWords = "error_words", execRunQueueNs = "exec_run_queue_ns"
             case requestBytesMax = "request_bytes_max", replyBytesMax = "reply_bytes_max"
         }
@@ -381,14 +397,16 @@ public struct SessionRecord: Codable, Sendable {
     /// All losses by name, for all targets of the session together.
     public var lost: [String: UInt64]
     public var cost: Cost
-    /// Absent unless --max-cost was given.
+    /// Absent: everything was watched.
+    public var watched: WatchedRecord?
+    /// Absent unless --max-cost or --share was given.
     public var costLimit: CostLimitRecord?
     /// Only from `kiln functions`.
     public var functions: Functions?
 
     enum CodingKeys: String, CodingKey {
         case costLimit = "cost_limit", syscallTimes = "syscall_times"
-        case kiln, kernel, hook, side, servers, started, ended, target, commands, waits, clients, audit, syscalls, functions, samples, lost, cost
+        case watched, kiln, kernel, hook, side, servers, started, ended, target, commands, waits, clients, audit, syscalls, functions, samples, lost, cost
         case phasesUnknown = "phases_unknown"
         case durationS = "duration_s", intervalS = "interval_s", tlsLibrary = "tls_library"
     }
@@ -435,14 +453,16 @@ public struct SessionRecord: Codable, Sendable {
         self.hook = hook
         self.side = side
         self.tlsLibrary = tlsLibrary
+        let estimates = snapshot[Estimates.self]
+        watched = estimates.flatMap { WatchedRecord($0) }
         for (key, counts) in snapshot.commands where key.process == process {
             commands[key.name.description] = Command(
-                count: counts.calls, errors: counts.errors, errorWords: counts.errorWords,
+                count: counts.calls, estimate: CallsEstimateRecord(estimates, key, counted: counts.calls), errors: counts.errors, errorWords: counts.errorWords,
                 execRunQueueNs: counts.runQueue.count, requestBytesMax: counts.largestRequest,
                 replyBytesMax: counts.largestReply,
                 phases: Dictionary(
                     uniqueKeysWithValues: counts.phases.filter { $0.value.count != 0 }.map {
-                        ($0.rawValue, LatencyRecord($1))
+                        ($0.rawValue, LatencyRecord($1, estimates?.commands[key]?.phases[$0], of: estimates))
                     })
             )
         }

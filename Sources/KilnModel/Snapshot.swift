@@ -316,6 +316,12 @@ public struct ProgramCounts: Equatable, Sendable {
 
     public init() {}
 
+    public mutating func add(_ other: ProgramCounts) {
+        runs &+= other.runs
+        runTime = runTime + other.runTime
+        recursionMisses &+= other.recursionMisses
+    }
+
     public func since(_ earlier: ProgramCounts) -> ProgramCounts {
         var difference = ProgramCounts()
         difference.runs = runs &- earlier.runs

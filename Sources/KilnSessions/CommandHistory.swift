@@ -133,6 +133,7 @@ struct CommandReader {
 /// A line of commands.jsonl.
 struct CommandLine {
     private(set) var time = "", command = "", phase = ""
+    /// `calls`: where a part was watched, the estimate of all.
     private(set) var calls: UInt64 = 0, errors: UInt64 = 0
     private(set) var cells: [Cells.Cell] = []
     private var length = 0.0
@@ -149,6 +150,7 @@ struct CommandLine {
         (length, pid, calls, errors) = (0, 0, 0, 0)
         cells.removeAll(keepingCapacity: true)
         latency = LatencyRecord(Histogram())
+        var counted = UInt64(0), estimate: UInt64?
         try scanner.object { scanner, key in
             switch key {
             case "time": time = try scanner.string()
@@ -156,7 +158,8 @@ struct CommandLine {
             case "pid": pid = Int32(clamping: try scanner.integer())
             case "command": command = shown(try scanner.string())
             case "phase": phase = shown(try scanner.string())
-            case "calls": calls = try scanner.unsigned()
+            case "calls": counted = try scanner.unsigned()
+            case "calls_estimate": estimate = try scanner.unsigned()
             case "errors": errors = try scanner.unsigned()
             case "count": latency.count = try scanner.unsigned()
             case "p50_ns": latency.p50Ns = try scanner.unsigned()
@@ -165,6 +168,7 @@ struct CommandLine {
             default: try scanner.skip()
             }
         }
+        calls = estimate ?? counted
         for (name, text) in [("time", time), ("command", command), ("phase", phase)] where text.isEmpty {
             throw JSONScanner.Damage(reason: "it has no \(name)")
         }

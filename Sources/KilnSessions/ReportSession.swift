@@ -47,10 +47,11 @@ public struct ReportSession: Sendable {
         if record.ended == "running" {
             missing.append(
                 "The session has no end: kiln was killed, or still runs. Its tables are of the first \(seconds(record.durationS)).")
-        } else if hasCommands, !record.commands.isEmpty {
+        } else if hasCommands, !record.commands.isEmpty, record.watched == nil {
             let counted = commands.map(\.calls.saturatingSum).saturatingSum, whole = record.commands.values.map(\.count).saturatingSum
             if counted != whole { missing.append("commands.jsonl has \(grouped(counted)) calls, session.json \(grouped(whole)): one of them is not complete.") }
         }
+        missing += (record.watched?.words ?? []).map { $0.prefix(1).uppercased() + $0.dropFirst() + "." }
         if timeline.rows > 1, timeline.longest > 2 * timeline.tickLength {
             missing.append(
                 "Intervals are up to \(seconds(timeline.longest)) long, a cell \(seconds(timeline.tickLength)): samples of a longer interval "

@@ -100,6 +100,20 @@ struct kiln_client_stats {
 	__u64 sent_bytes;
 };
 
+#define KILN_WATCH_ALL (1ULL << 32)
+
+/* Which part of the requests is watched: requests/watch.bpf.h. Written by user space while the programs run. */
+struct kiln_watch {
+	__u64 share;   /* of the connections: so many of KILN_WATCH_ALL */
+	__u64 salt;    /* which ones */
+	__u32 slice;   /* number of times that they were chosen */
+	__u32 window;  /* number of times that the programs were attached again */
+	__u32 closed;  /* 1: no receive is watched */
+	__u32 sampled; /* 1: something is left out. Then a connection is taken up at a receive that looks like a request, without a proof. */
+	__u32 has_tls; /* the kernel's own note: OpenSSL was called */
+	__u32 reserved;
+};
+
 /* Shared while the programs run. */
 struct kiln_request_control {
 	__u64 registers_offset;    /* the kernel's own note, see saved_registers() */
@@ -111,6 +125,7 @@ struct kiln_request_control {
 	__u32 undecided_bytes;     /* kept now, see `undecided` */
 	__u32 work_slots_taken;    /* of `work`, by threads that are not the main one of their process */
 	__u32 reserved;
+	struct kiln_watch watch;
 	__u8 row_classes[KILN_COMMAND_CAPACITY]; /* the kernel's own note: the enum kiln_command_class of each row */
 };
 

@@ -14,7 +14,8 @@ struct kiln_turn {
 	__u64 known;    /* 1 while a program that sees this is attached; user space writes it */
 	__u64 stack;    /* the user's stack pointer in that call */
 	__u64 top; /* the highest one seen: of the outermost loop. A deeper one is of a loop inside of an execution: see in_inner_loop() */
-	__u64 reserved[4];
+	__u64 watched_from_ns; /* requests are watched from then on; 0: throughout. User space writes it. */
+	__u64 reserved[3];
 };
 
 #pragma clang diagnostic pop

@@ -40,6 +40,7 @@ enum kiln_activity {
 	X(EDGE, "edge of the session", "before the first event of the thread that is seen, or after the last one") \
 	X(NOT_FOLLOWED, "not followed", "a receive whose requests are not known: of another protocol, or counted as lost") \
 	X(OUTGOING, "own connections", "connections that the server has opened itself, as to its master: they carry no client's commands") \
+	X(NOT_WATCHED, "not watched", "the session watches a part of the connections or of the time, and this was in the rest") \
 	X(UNMATCHED, "unmatched reply", "a send that is not matched with a request: messages to subscribers, replication") \
 	X(NO_ROOM, "no room", "too many different stacks before it was known what they were for, or too many threads that receive or send")
 

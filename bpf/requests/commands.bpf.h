@@ -9,6 +9,7 @@
 #include "requests/readers.bpf.h"
 #include "requests/receives.bpf.h"
 #include "requests/sends.bpf.h"
+#include "requests/watch.bpf.h"
 
 /* The label of what can't be followed. */
 static __always_inline __u16 unfollowed(const struct connection *x)
@@ -33,6 +34,53 @@ __noinline int work_receives(struct connection *x, const struct receive *receive
 	w->kept_ns = kept_from(receive->then, receive->io.returned_ns);
 	work_goes_on(w, slot, &event, receive->then, receive->io.returned_ns);
 	return 0;
+}
+
+/* ---- what isn't watched -------------------------------------------------------------------------------------- */
+
+/* The current thread has received or sent what isn't watched, while it executed what is, or where its stacks have labels. `send_began_ns`: 0: it has
+ * received. */
+__noinline int passes_unwatched(__u32 process, __u64 send_began_ns)
+{
+	struct task_struct *task = bpf_get_current_task_btf();
+	struct thread_counts thread = { task->nvcsw, task->sched_info.run_delay };
+	struct work_event event = { .label = KILN_LABEL(KILN_ACTIVITY_UNKNOWN, KILN_UNKNOWN_NOT_WATCHED) };
+	struct executor *e = executor_of(process);
+	__u64 now = bpf_ktime_get_ns();
+	struct kiln_work *w;
+	__u32 slot = 0;
+
+	if (!e)
+		return 0;
+	if (!send_began_ns)
+		thread_receives(e, process, task, &thread, now, now);
+	else if (e->tid == (__u32)task->pid)
+		main_thread_sends(e, e->id ? find_connection(e->id) : NULL, process, task, send_began_ns, now);
+	w = work_options.followed ? own_work(task, process, &slot) : NULL;
+	if (!w)
+		return 0;
+	event.process = process;
+	event.call = send_began_ns ? KILN_CALL_SEND : KILN_CALL_RECEIVE;
+	w->kept_ns = 0;
+	work_goes_on(w, slot, &event, send_began_ns ? 0 : event.label, now);
+	return 0;
+}
+
+/* As short as can be: most calls are of this kind where little is watched. */
+static __always_inline void leave_out(const struct task_struct *task, __u32 process, __u64 send_began_ns)
+{
+	const struct executor *e = executor_of(process);
+
+	if (e && (e->id || work_options.followed || (!send_began_ns && task->pid != task->tgid)))
+		passes_unwatched(process, send_began_ns);
+}
+
+static __always_inline void leave_out_send(const struct task_struct *task, __u64 began_ns)
+{
+	int process = target_index(task->tgid);
+
+	if (process >= 0)
+		leave_out(task, process, began_ns ? began_ns : bpf_ktime_get_ns());
 }
 
 static __always_inline void connection_receives(

@@ -68,9 +68,15 @@ struct connection {
 	__u64 arrived_ns;  /* when its first byte arrived; 0: not known */
 	__u64 executed_ns; /* when its execution ended; 0: not known */
 	__u64 sent_ns;     /* return of the last send */
-	__u32 sequence;    /* with a trace: requests counted on the connection */
-	__u32 pending;     /* with a trace: requests of which it isn't decided yet whether they are emitted */
-	__u32 copied_seq;  /* TCP's count of bytes read, after the last receive */
+	union {
+		__u32 sequence; /* with a trace: requests counted on the connection */
+		__u32 slice;    /* without one: in which it was received last (watch.bpf.h) */
+	};
+	union {
+		__u32 pending; /* with a trace: requests of which it isn't decided yet whether they are emitted */
+		__u32 window;  /* without one: likewise */
+	};
+	__u32 copied_seq; /* TCP's count of bytes read, after the last receive */
 	union {
 		__u32 run_queue_ns; /* of its execution: ready and not running */
 		__u32 run_count;    /* of the run that waits */

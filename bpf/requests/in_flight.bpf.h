@@ -10,6 +10,7 @@
 #include "requests/rows.bpf.h"
 #include "requests/unmatched.bpf.h"
 #include "requests/variant.h"
+#include "requests/watch.bpf.h"
 #include PROTOCOL_HEADER(protocol.bpf.h)
 
 static __always_inline void count_calls(const struct connection *x, __u32 command, __u32 count, __u32 largest, const struct arrived *times)
@@ -101,14 +102,28 @@ static long await_run(__u32 index, struct await_context *context)
 	return 0;
 }
 
+/* What was left behind by requests whose replies were not seen goes. */
+static __always_inline void empty_pipeline(struct connection_details *c)
+{
+	if (!may_leave_out())
+		return;
+	c->head = c->tail;
+	c->batch_head = c->batch_tail;
+	c->batch_answered = c->untimed = 0;
+}
+
 /* What a connection held moves into the pipeline, in front of what comes. */
 static __always_inline void join_pipeline(struct connection_details *c, struct connection *x)
 {
 	struct arrived times = { x->arrived_ns, x->received_ns };
-	__u32 tail = c->tail, count, first;
+	__u32 tail, count, first;
 
-	if (x->waiting != WAITING_ONE && x->waiting != WAITING_RUN)
+	if (x->waiting == WAITING_PIPELINE)
 		return;
+	empty_pipeline(c);
+	if (x->waiting == WAITING_NONE)
+		return;
+	tail = c->tail;
 	count = x->waiting == WAITING_RUN ? x->run_count : 1;
 	first = x->sequence - count + 1;
 	barrier_var(tail);

@@ -46,6 +46,7 @@ struct receive {
 	bool unsupported;              /* a stream, but of a transport that is not followed */
 	bool carried;                  /* by TLS: the client is known, and the bytes are not encrypted */
 	bool first;                    /* of its connection */
+	bool resumed;                  /* its connection is taken up in its middle, see resume() */
 	struct kiln_client_key client; /* at the first receive */
 	/* Found out on the way, and not zero before. Here and not on the stack, because the verifier would follow each of their values into
 	 * what comes after. */

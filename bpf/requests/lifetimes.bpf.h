@@ -16,6 +16,13 @@ static __always_inline bool is_idle(const struct connection *x, __u64 now)
 	return now > last && now - last > CONNECTION_IDLE_NS;
 }
 
+/* Requests of the connection that a trace has not decided about. */
+static __always_inline void lose_pending(const struct connection *x)
+{
+	if (TRACING && x->pending)
+		lose(KILN_LOST_UNTRACED_COMMANDS, x->pending);
+}
+
 static __always_inline void begin_arrivals(struct arrival *arrival, __u64 id)
 {
 	__builtin_memset(&arrival->unread_since_ns, 0, sizeof *arrival - sizeof arrival->id);
@@ -45,7 +52,7 @@ __noinline int claim_connection(__u64 id)
 		__u64 former = x->id;
 
 		if (former && is_idle(x, now) && __sync_val_compare_and_swap(&x->id, former, id) == former) {
-			lose(KILN_LOST_UNTRACED_COMMANDS, x->pending);
+			lose_pending(x);
 			if (x->sync == SYNC_UNDECIDED)
 				lose_undecided(former);
 			__builtin_memset(&x->received_ns, 0, sizeof *x - sizeof x->id);
@@ -75,8 +82,7 @@ __noinline int free_connection(struct connection *x)
 		lose_undecided(x->id);
 	if (arrival)
 		arrival->id = 0;
-	if (x->pending)
-		lose(KILN_LOST_UNTRACED_COMMANDS, x->pending);
+	lose_pending(x);
 	__builtin_memset(&x->received_ns, 0, sizeof *x - sizeof x->id);
 	asm volatile("" ::: "memory"); /* emptied before it can be taken */
 	x->id = 0;

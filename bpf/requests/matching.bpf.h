@@ -88,7 +88,7 @@ __noinline int answer(struct connection *x, struct connection_details *c, struct
 			x->waiting = WAITING_NONE;
 	}
 	if (context.left) /* more responses than requests in flight: matching is lost */
-		unmatch(x);
+		lose_match(x);
 	return 0;
 }
 
@@ -182,7 +182,7 @@ static long answer_error(__u32 index, struct replied *replied)
 	barrier_var(index);
 	error = &replied->reader->errors[index & (ERRORS_MAX - 1)];
 	answer(x, replied->details, replied->reader, error->replies_before, false);
-	if (x->flags & UNMATCHED)
+	if (x->flags & UNMATCHED || x->sync == RESYNCING)
 		return 1;
 	record_error(x->process, answered_command(replied), error);
 	if (!error->nested)
@@ -219,7 +219,7 @@ __noinline int match_responses(struct connection *x, struct connection_details *
 	if (c->replies.state == STREAM_FAILED) {
 		if (!CLIENT_SIDE && !is_known_server(x->process) && is_other_protocol(&c->replies))
 			lose(KILN_LOST_OTHER_PROTOCOL_CONNECTIONS, 1);
-		unmatch(x);
+		lose_match(x);
 	} else if (responses_at_boundary(&c->replies)) {
 		clear_flags(x, IN_REPLY);
 		c->first_sent_ns = 0; /* a push ended here */

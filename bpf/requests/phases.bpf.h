@@ -18,6 +18,7 @@
 #include "requests/losses.bpf.h"
 #include "requests/response_reader.bpf.h"
 #include "requests/turns.bpf.h"
+#include "requests/watch.bpf.h"
 #include "work/decisions.bpf.h"
 
 /* Key: row; value: its counts and histograms, one for each CPU. User space shrinks it to its memory ceiling. */
@@ -78,6 +79,8 @@ struct executor {
 	__u32 command;               /* row, or KILN_SEVERAL_COMMANDS */
 	__u32 sent;                  /* it has sent since its last receive */
 	__u32 spans_noted;
+	__u32 window; /* in which it received or sent last */
+	__u32 reserved;
 	__u64 last_span_end_ns;
 	struct span spans[SPANS]; /* the last ones, taken modulo SPANS */
 };
@@ -162,11 +165,24 @@ static __noinline void other_thread_receives(struct executor *e, __u32 process, 
 	__sync_fetch_and_or(&control.several_threads, 1U << (process & 31));
 }
 
+/* What was executed when the programs were detached has ended unseen, and turns have passed. */
+static __always_inline void begin_window(struct executor *e, __u32 process, __u64 now)
+{
+	if (!may_leave_out() || e->window == control.watch.window)
+		return;
+	e->window = control.watch.window;
+	e->id = 0;
+	e->event_ns = e->turn_ns = now;
+	if (control.several_threads & 1U << (process & 31))
+		e->others_ns = now;
+}
+
 /* A thread of a process has received: what it executed has ended. `now`: when it turned to the receive, `received_ns`: when that returned.
  * Returns whether it executes what it has received, and nothing else in between. */
 static __always_inline bool thread_receives(
 	struct executor *e, __u32 process, const struct task_struct *task, const struct thread_counts *thread, __u64 now, __u64 received_ns)
 {
+	begin_window(e, process, now);
 	if (task->pid != task->tgid) {
 		other_thread_receives(e, process, now);
 		return false;
@@ -191,6 +207,22 @@ static __always_inline void execution_begins(struct executor *e, const struct co
 	e->command = command;
 }
 
+/* The thread that executes has sent, which began at `begin_ns` (0: not known): what it executed has ended. `executed`: the connection of that, or NULL. */
+static __always_inline void main_thread_sends(
+	struct executor *e, struct connection *executed, __u32 process, const struct task_struct *task, __u64 begin_ns, __u64 returned_ns)
+{
+	__u64 switches = task->nvcsw;
+
+	if (switches != e->thread.switches || (e->sent && begin_ns > e->event_ns + SAME_TURN_GAP_NS))
+		e->turn_ns = e->event_ns;
+	if (e->id && begin_ns > e->received_ns)
+		execution_ends(e, executed, process, begin_ns, task->sched_info.run_delay - e->thread.run_delay_ns);
+	e->id = 0;
+	e->thread.switches = switches;
+	e->event_ns = returned_ns;
+	e->sent = 1;
+}
+
 /* A send of `x`, mostly the reply to what was executed, began at `begin_ns` (0: not known) and has returned. Other threads may write
  * what the main thread has executed: their sends end nothing, because it may be executing something else by then. */
 static __always_inline void process_sends(struct connection *x, const struct task_struct *task, __u64 begin_ns, __u64 returned_ns)
@@ -199,19 +231,9 @@ static __always_inline void process_sends(struct connection *x, const struct tas
 
 	if (!e)
 		return;
-	if (e->tid == (__u32)task->pid) {
-		__u64 switches = task->nvcsw;
-
-		if (switches != e->thread.switches || (e->sent && begin_ns > e->event_ns + SAME_TURN_GAP_NS))
-			e->turn_ns = e->event_ns;
-		if (e->id && begin_ns > e->received_ns)
-			execution_ends(e, e->id == x->id ? x : find_connection(e->id), x->process, begin_ns,
-				task->sched_info.run_delay - e->thread.run_delay_ns);
-		e->id = 0;
-		e->thread.switches = switches;
-		e->event_ns = returned_ns;
-		e->sent = 1;
-	}
+	begin_window(e, x->process, returned_ns);
+	if (e->tid == (__u32)task->pid)
+		main_thread_sends(e, !e->id || e->id == x->id ? x : find_connection(e->id), x->process, task, begin_ns, returned_ns);
 	/* The first byte of its reply. Other threads may have begun to receive since its execution seemed to end. */
 	if (x->waiting == WAITING_ONE && x->executed_ns && !(x->flags & IN_REPLY) &&
 		(turn_is_later(e, x->process, x->received_ns) || !executes_alone(e, returned_ns)))

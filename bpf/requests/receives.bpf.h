@@ -8,6 +8,7 @@
 #include "requests/lifetimes.bpf.h"
 #include "requests/observer.bpf.h"
 #include "requests/sync.bpf.h"
+#include "requests/watch.bpf.h"
 
 /* Requests go in flight in the pipeline: different ones of one receive, ones that come while others are in flight, or ones that are not ordinary. */
 static __always_inline void await_replies(
@@ -75,7 +76,7 @@ static __always_inline void follow_receive(
 		executor, process, task, &thread, receive->io.began_ns ? receive->io.began_ns : times->received_ns, times->received_ns);
 	if (x->waiting != WAITING_ONE && x->waiting != WAITING_RUN)
 		x->received_ns = times->received_ns;
-	followed = x->sync == SYNCED && !(x->flags & IN_REQUEST) && !receive->io.loss && !receive->gap;
+	followed = x->sync == SYNCED && !(x->flags & IN_REQUEST) && !receive->io.loss && !receive->gap && is_of_slice(x);
 	if (!followed)
 		followed = take_up(place, x, receive, process);
 	x->copied_seq = receive->copied_seq;
@@ -118,6 +119,11 @@ static __always_inline void follow_receive(
 			c->requests = r->stream;
 		}
 	}
+	if (may_leave_out() && receive->resumed && inside && c && c->requests.state >= STREAM_FAILED) {
+		/* It only looked like a request. */
+		x->sync = RESYNCING;
+		return;
+	}
 	if (outcome != READ_ONE_RUN)
 		change_flags(x, IN_REQUEST, inside);
 	if (!r->counting) {
@@ -137,8 +143,8 @@ static __always_inline void follow_receive(
 		receive->then = executes ? call_label(x, KILN_ACTIVITY_EXEC, row)
 					 : KILN_LABEL(KILN_ACTIVITY_UNKNOWN, KILN_UNKNOWN_IO_THREADS);
 
-		if (observes_blocking() && executes && times->arrived_ns && times->received_ns - times->arrived_ns >= WAIT_LEAST_NS &&
-			executor->last_span_end_ns > times->arrived_ns)
+		if (observes_blocking() && watches_all_connections() && executes && times->arrived_ns &&
+			times->received_ns - times->arrived_ns >= WAIT_LEAST_NS && executor->last_span_end_ns > times->arrived_ns)
 			attribute_waits(r, times->arrived_ns, times->received_ns);
 		if (alone && x->waiting == WAITING_NONE && !(x->flags & (UNMATCHED | MAY_GET_NO_RESPONSE)) &&
 			is_answered_once(row_class(command))) {

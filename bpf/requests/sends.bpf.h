@@ -43,8 +43,11 @@ static __always_inline void send_responses(const struct place *place, struct con
 	if (x->waiting == WAITING_RUN)
 		join_pipeline(c, x);
 	on_call(place);
-	if (!(x->flags & IN_REPLY))
+	if (!(x->flags & IN_REPLY)) {
 		__builtin_memset(&c->replies, 0, sizeof c->replies);
+		if (may_leave_out())
+			c->first_sent_ns = 0;
+	}
 	on_responses(x, c, send->in_part);
 	read_send(c, send);
 	note_first_answered(x, c);
@@ -77,7 +80,7 @@ static __always_inline void send_to_run(const struct place *place, struct connec
 	if (observes_responses()) {
 		/* Once more, unless that has been counted as lost. */
 		if (r->stream.state == STREAM_FAILED)
-			unmatch(x);
+			lose_match(x);
 		else
 			send_responses(place, x, send);
 		return;

@@ -17,6 +17,7 @@
 #include "requests/matching.bpf.h"
 #include "requests/observer.bpf.h"
 #include "requests/undecided.bpf.h"
+#include "requests/watch.bpf.h"
 
 #define PROBES_MAX 8 /* answered receives without one whole request, until a connection is given up */
 
@@ -100,7 +101,7 @@ __noinline int desync(struct connection *x)
 	restart_expectations(x);
 	clear_flags(x, IN_REQUEST | IN_REPLY | PROBED | REPLIED | SUBSCRIBER);
 	if (x->waiting != WAITING_NONE)
-		unmatch(x); /* what answers what is not known */
+		lose_match(x); /* what answers what is not known */
 	return 0;
 }
 
@@ -141,6 +142,26 @@ __noinline int probe(struct connection *x, struct connection_details *c, const s
 	}
 	clear_flags(x, IN_REQUEST | PROBED);
 	return 0;
+}
+
+/* Where a part of all receives is left out, waiting for a proof would leave out connections that are seldom used, and so bias what is estimated. A receive
+ * that begins like a request is taken for one, and given up if it goes on otherwise: what would be taken wrongly is a piece of a value, cut in
+ * front of a whole request that is in it. */
+__noinline int resume(struct connection *x, struct receive *receive)
+{
+	__u8 first = 0;
+
+	if (!x || !receive)
+		return false;
+	if (x->window != control.watch.window || receive->gap)
+		x->waiting = WAITING_NONE;
+	x->slice = control.watch.slice;
+	x->window = control.watch.window;
+	clear_flags(x, IN_REQUEST | IN_REPLY | PROBED | REPLIED | SENT_IN_PART);
+	bpf_probe_read_user(&first, sizeof first, (void *)receive->io.base);
+	x->sync = begins_request(first) ? SYNCED : RESYNCING;
+	receive->resumed = true;
+	return x->sync == SYNCED;
 }
 
 /* The first receive of a connection. */
@@ -198,10 +219,18 @@ static __noinline int take_up(const struct place *place, struct connection *x, s
 		desync(x);
 		return false;
 	}
+	if (!receive->first && x->sync != SYNC_UNDECIDED && (!is_of_slice(x) || (is_sampled() && (x->sync == RESYNCING || receive->gap))))
+		return resume(x, receive);
 	if (receive->gap) {
 		lose(KILN_LOST_RECEIVE_GAPS, 1);
 		desync(x);
 	}
+	if (may_leave_out()) {
+		x->slice = control.watch.slice;
+		x->window = control.watch.window;
+	}
+	if (is_sampled() && receive->first && x->sync == RESYNCING)
+		return resume(x, receive);
 	if (!all_are_known_servers() && x->sync == SYNC_UNDECIDED) {
 		if (!keep_undecided(x, receive)) {
 			lose(KILN_LOST_UNSYNCHRONISED_BYTES, receive->io.length);

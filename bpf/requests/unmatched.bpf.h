@@ -7,6 +7,7 @@
 #include "requests/connections.bpf.h"
 #include "requests/losses.bpf.h"
 #include "requests/observer.bpf.h"
+#include "requests/watch.bpf.h"
 
 /* From here on no response of this connection is matched with a request. */
 __noinline int unmatch(struct connection *x)
@@ -17,6 +18,21 @@ __noinline int unmatch(struct connection *x)
 	x->waiting = WAITING_NONE;
 	lose(KILN_LOST_UNMATCHED_CONNECTIONS, 1);
 	on_unmatched(x);
+	return 0;
+}
+
+/* The connection's responses don't fit its requests. Where a part is left out, requests in flight may not have been seen: then the connection is taken
+ * up again at its next request. */
+__noinline int lose_match(struct connection *x)
+{
+	if (!x)
+		return 0;
+	if (!is_sampled())
+		return unmatch(x);
+	x->waiting = WAITING_NONE;
+	if (x->sync == SYNCED)
+		x->sync = RESYNCING;
+	clear_flags(x, IN_REQUEST | IN_REPLY);
 	return 0;
 }
 

@@ -10,6 +10,7 @@
 #include "common/bpf.h"
 #include "requests/connections.bpf.h"
 #include "requests/io.bpf.h"
+#include "requests/watch.bpf.h"
 
 /* ---- TCP ---------------------------------------------------------------------------------------------------- */
 
@@ -23,6 +24,11 @@ static __always_inline void tcp_data_arrives(__u64 id, __u32 copied_seq, __u32 n
 	/* The addition of nothing is a barrier, against the one in follow_arrivals(). */
 	if (!arrival || (!arrival->followed && !__sync_fetch_and_add(&arrival->followed, 0)))
 		return;
+	if (may_leave_out() && arrival->followed != slice_mark()) {
+		/* The first data that is seen in this slice. Data that came before and is still unread makes its time too late, once. */
+		arrival->next_seq = copied_seq;
+		arrival->followed = slice_mark();
+	}
 	unread = arrival->next_seq - copied_seq;
 	if (unread <= 0) {
 		/* In this order: see tcp_arrival(). */
@@ -49,7 +55,7 @@ static __always_inline __u64 tcp_arrival(const struct arrival *arrival, __u32 fi
 static __always_inline void follow_arrivals(struct arrival *arrival, struct tcp_sock *tcp, __u32 copied_seq)
 {
 	arrival->next_seq = copied_seq;
-	__sync_lock_test_and_set(&arrival->followed, 1);
+	__sync_lock_test_and_set(&arrival->followed, slice_mark());
 	/* What has arrived meanwhile may have been missed. */
 	if (BPF_CORE_READ(tcp, rcv_nxt) != copied_seq)
 		arrival->next_seq = copied_seq - 1;
@@ -62,15 +68,19 @@ static __always_inline void unix_data_arrives(__u64 id)
 {
 	struct arrival *arrival = find_arrival(id);
 
-	if (arrival && !arrival->unread_since_ns)
-		arrival->unread_since_ns = bpf_ktime_get_ns();
+	if (!arrival || (arrival->unread_since_ns && (!may_leave_out() || arrival->followed == slice_mark())))
+		return;
+	arrival->unread_since_ns = bpf_ktime_get_ns();
+	arrival->followed = slice_mark();
 }
 
 /* When the first byte that a receive took arrived. To be called before it is looked whether all was read, which the connection,
  * a full barrier, orders: data that arrives in between is either seen then or noted here. */
 static __always_inline __u64 take_unix_arrival(struct arrival *arrival)
 {
-	return arrival ? __sync_lock_test_and_set(&arrival->unread_since_ns, 0) : ARRIVAL_UNKNOWN;
+	__u64 since_ns = arrival ? __sync_lock_test_and_set(&arrival->unread_since_ns, 0) : ARRIVAL_UNKNOWN;
+
+	return may_leave_out() && arrival && arrival->followed != slice_mark() ? ARRIVAL_UNKNOWN : since_ns;
 }
 
 /* Bytes were left behind. */

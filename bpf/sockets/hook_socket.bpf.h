@@ -72,6 +72,14 @@ static __always_inline int receive_at_socket(struct sock *sk, const struct tcp_s
 
 	if (process < 0 || ret < 0 || flags & (MSG_PEEK | MSG_ERRQUEUE) || (CLIENT_SIDE && !is_stream(sk)))
 		return 0;
+	if (may_leave_out() && ret > 0) {
+		if (!cookie)
+			cookie = bpf_get_socket_cookie(sk);
+		if (leaves_out(cookie) && !inside_tls_call(task)) {
+			leave_out(task, process, 0);
+			return 0;
+		}
+	}
 	now = tcp ? tcp_copied(tcp) : bpf_ktime_get_ns();
 	receive = new_receive(ret);
 	if (!receive)
@@ -164,6 +172,10 @@ static __always_inline int send_at_socket(struct sock *sk, const struct tcp_sock
 	} else {
 		x = find_connection(cookie);
 	}
+	if (leaves_out_send(x) && !inside_tls_call(task)) {
+		leave_out_send(task, tcp ? send_begin(tcp->tcp_clock_cache, tcp->tcp_wstamp_ns) : 0);
+		return 0;
+	}
 	if (!x)
 		return 0;
 	if (call.is_seen) {
@@ -194,7 +206,7 @@ static __always_inline int data_at_socket(const struct sock *sk, const struct tc
 {
 	__u64 cookie = sk->__sk_common.skc_cookie.counter;
 
-	if (!cookie)
+	if (!cookie || leaves_out_arrival(cookie))
 		return 0;
 	/* TCP reads its clock when it begins to handle a segment (tcp_mstamp_refresh). */
 	if (tcp)

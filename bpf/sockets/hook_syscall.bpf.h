@@ -82,6 +82,10 @@ static __always_inline void syscall_receive(struct task_struct *task, struct pt_
 
 	if (flags & (MSG_PEEK | MSG_ERRQUEUE) || !find_socket(task, regs->di, &socket) || (CLIENT_SIDE && !is_stream(socket.sk)))
 		return;
+	if (ret > 0 && leaves_out(socket.inode) && !inside_tls_call(task)) {
+		leave_out(task, process, 0);
+		return;
+	}
 	on_system_call((__u64)socket.sk, regs->di);
 	receive = new_receive(ret);
 	if (!receive)
@@ -130,6 +134,10 @@ static __always_inline void syscall_send(struct task_struct *task, struct pt_reg
 	on_system_call((__u64)socket.sk, regs->di);
 	place.id = socket.inode;
 	x = find_connection(socket.inode);
+	if (leaves_out_send(x) && !inside_tls_call(task)) {
+		leave_out_send(task, 0);
+		return;
+	}
 	scratch = new_receive(0);
 	if (!scratch)
 		return;
@@ -148,7 +156,7 @@ static __always_inline void syscall_send(struct task_struct *task, struct pt_reg
 			client_misses(x);
 		} else if (x->sync == SYNCED && !(x->flags & UNMATCHED)) {
 			lose(KILN_LOST_UNSUPPORTED_SENDS, 1);
-			unmatch(x);
+			lose_match(x);
 		}
 		return;
 	}

@@ -60,6 +60,8 @@ int tls_call_begins(struct pt_regs *regs)
 		lose(KILN_LOST_CONNECTIONS_WITHOUT_STATE, 1);
 		return 0;
 	}
+	if (may_leave_out())
+		control.watch.has_tls = true;
 	call->function = bpf_get_attach_cookie(regs);
 	call->buffer = regs->si;
 	call->requested = regs->dx;
@@ -109,6 +111,10 @@ int tls_read_ends(struct pt_regs *regs)
 	work_is_inside(task, process, KILN_CALL_NONE);
 	if (!bytes)
 		return 0;
+	if (leaves_out(place.id)) {
+		leave_out(task, process, 0);
+		return 0;
+	}
 	x = find_connection(place.id);
 	if (!x || !(x->flags & PEER_KNOWN)) {
 		/* Begun before the session and read ahead, or behind a memory BIO. While not all is attached there is no session yet. */
@@ -153,7 +159,13 @@ int tls_write_ends(struct pt_regs *regs)
 	call->id = 0;
 	work_is_inside(task, process, KILN_CALL_NONE);
 	x = bytes ? find_connection(place.id) : NULL;
-	if (!x || !(x->flags & PEER_KNOWN) || !take_cpu(x))
+	if (!x || !(x->flags & PEER_KNOWN))
+		return 0;
+	if (leaves_out_send(x)) {
+		leave_out(task, process, call->entered_ns);
+		return 0;
+	}
+	if (!take_cpu(x))
 		return 0;
 	/* Not on the stack: the functions below take nearly all of it. */
 	send = &call->receive.io;

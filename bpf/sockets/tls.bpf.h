@@ -46,6 +46,12 @@ static __always_inline struct tls_call *current_call(struct task_struct *task)
 	return call && call->id ? call : NULL;
 }
 
+/* A socket inside of a call of OpenSSL is followed if the SSL object is, which is decided when that call ends. */
+static __always_inline bool inside_tls_call(struct task_struct *task)
+{
+	return tls.followed && control.watch.has_tls && current_call(task);
+}
+
 /* Also one that is ignored: what is encrypted is taken for another protocol where the call that makes a thread receive or send it began before
  * the programs were attached, or reads by a function that they don't see. */
 static __always_inline bool may_carry_tls(const struct connection *x)

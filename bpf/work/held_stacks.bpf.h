@@ -61,6 +61,8 @@ static __always_inline void find_work_of_thread(struct kiln_known_work *known, c
 		know_outer(known, w);
 	else if (turn && turn->known && turn->began_ns > event_ns)
 		known->label = 0;
+	else if (turn && event_ns < turn->watched_from_ns)
+		know(known, KILN_ACTIVITY_UNKNOWN, KILN_UNKNOWN_NOT_WATCHED);
 	else if (!event_ns)
 		know(known, KILN_ACTIVITY_UNKNOWN, KILN_UNKNOWN_EDGE);
 	else

@@ -40,6 +40,7 @@ struct SessionTables {
             [
                 Self.text("command", "The command's name as the client sent it, in capitals."),
                 Self.count("calls", isClient ? "Requests that the target sent." : "Requests that the server read."),
+                Self.count("calls from", "The lower end of the 95 % interval of an estimate."), Self.count("calls to", "Its upper end."),
                 Column(name: "calls/s", definition: "Calls divided by the length of the session.", kind: "rate"),
                 Self.count("errors", "Error replies."),
             ]
@@ -60,10 +61,11 @@ struct SessionTables {
                 Column(name: "reply max", definition: "The largest reply.", kind: "bytes"),
             ]
         let rows = record.commands.map { name, command -> [Value] in
-            let phases = command.phases
+            let phases = command.phases, calls = command.estimate?.callsEstimate ?? command.count
             let service = phases[main]
             var row: [Value] = [
-                .text(name), .count(command.count), .number(record.durationS > 0 ? Double(command.count) / record.durationS : nil), .count(command.errors),
+                .text(name), .count(calls), .count(command.estimate?.callsLow), .count(command.estimate?.callsHigh),
+                .number(record.durationS > 0 ? Double(calls) / record.durationS : nil), .count(command.errors),
                 .count(service?.p50Ns), .count(service?.p90Ns), .count(service?.p99Ns), .count(service?.p999Ns), .count(service?.maxNs), .count(service?.sumNs),
             ]
             for phase in ["queue", "exec", "reply", "total", "wait"] where phase != main {
@@ -357,7 +359,7 @@ struct SessionTables {
                 .text("Run time of the programs that observe requests, divided by the commands."),
             ])
         }
-        let steps = (record.costLimit?.steps ?? []).map { "After \(($0.afterS * 10).rounded() / 10) s, beyond --max-cost: \($0.step)" }
+        let steps = (record.costLimit?.steps ?? []).map { "After \(($0.afterS * 10).rounded() / 10) s, for --max-cost: \($0.step)" }
         return Self.table(
             "What kiln cost", "",
             [Self.text("what", "The kind of cost."), Self.text("amount", "As session.json has it."), Self.text("meaning", "What is counted.")], rows,

@@ -27,16 +27,28 @@ struct Kiln: ParsableCommand {
             say("kiln: cannot read its own arguments in /proc. kiln needs the proc file system: mount -t proc proc /proc")
             Glibc.exit(1)
         }
-        let arguments = FunctionsCommand.withCommandOption(Array(CommandLine.arguments.dropFirst()))
+        var arguments = FunctionsCommand.withCommandOption(Array(CommandLine.arguments.dropFirst()))
         do {
+            arguments = try withConfiguration(arguments)
             var command = try parseAsRoot(arguments)
             try command.run()
+        } catch let failure as Failure {
+            say("kiln: ", failure)
+            Glibc.exit(failure.status)
         } catch {
             let code = exitCode(for: error)
             // A closed pipe while help is printed is not an error.
             if !(error is ExitCode) { _ = try? (code == .success ? Output.standardOutput : .standardError).write(message(for: error, arguments)) }
             Glibc.exit(code.rawValue)
         }
+    }
+
+    /// Adds the arguments of a configuration file, if the subcommand has one and the arguments name it.
+    private static func withConfiguration(_ arguments: [String]) throws -> [String] {
+        guard arguments.contains(where: { $0.hasPrefix("--config") }),
+            let command = configuration.subcommands.first(where: { $0.configuration.commandName == arguments.first })
+        else { return arguments }
+        return try arguments.prefix(1) + ConfiguredArguments(Array(arguments.dropFirst()), of: command).arguments
     }
 
     /// Help, or what is wrong with the arguments. The message may quote arguments, and a file name may hold control characters: so the

@@ -63,13 +63,7 @@ struct RedisCommand: ParsableCommand {
     @Flag(help: "Print JSON lines instead of tables.")
     var json = false
 
-    @Option(
-        name: .customLong("max-cost"),
-        help: ArgumentHelp(
-            "Throttle the session (fewer samples, then no system calls, then end) when its BPF programs take more than this share of the target's CPU time.",
-            valueName: "percent"
-        ))
-    var maxCost: Double?
+    @OptionGroup var budget: BudgetOptions
 
     @OptionGroup var programs: ProgramOptions
 
@@ -97,7 +91,8 @@ struct RedisCommand: ParsableCommand {
 
     func validate() throws {
         try require("--interval", interval, in: 0.1...3600)
-        if let maxCost { try require("--max-cost", maxCost, in: 0.001...100, unit: "percent") }
+        if let option = budget.option, client { throw ValidationError("\(option) is for the server's side: give it without --client.") }
+        if let option = budget.option, audit { throw ValidationError("--audit compares all commands, and \(option) may leave some out: give one of both.") }
         guard (0...Self.topLimit).contains(top) else { throw ValidationError("--top \(top) makes no sense: give 0 to \(Self.topLimit) functions.") }
         guard client || comm.isEmpty else { throw ValidationError("--comm names clients of Redis: give --client, too.") }
         guard !client || !(target.pid.isEmpty && comm.isEmpty) else {
@@ -134,7 +129,7 @@ struct RedisCommand: ParsableCommand {
         let watched = try WatchedProcesses(found, for: "a session"), pids = found.map(\.pid)
         try Output.requireStandardOutput()
         try programs.validateForKernel()
-        if maxCost != nil { try Capabilities.requireRunStatistics(for: "--max-cost") }
+        try budget.validateForKernel()
         let started = WallTime(), events = try SessionEvents()
         let targets = try found.map { try SessionTarget($0) }
         let (places, sampling) = try event.events(beside: sampling, pids: pids)
@@ -147,7 +142,7 @@ struct RedisCommand: ParsableCommand {
         let turns = try Turns(), work = samples && !client ? try WorkMaps(keepingStacksOf: calls.selection) : nil
         let requests = RequestProbe(
             .redis, found, watched: watched, side: client ? .client : .server, hook: target.hook, followsTLS: !noTLS, rows: commandRows, turns: turns,
-            work: work, began: began,
+            work: work, watchVaries: budget.option != nil, began: began,
             isSolePurpose: command.isEmpty && !sampling.isAskedFor && places.isEmpty
         )
         let folding = samples ? StackFolding(targets: pids, sampling) : nil
@@ -169,7 +164,7 @@ struct RedisCommand: ParsableCommand {
         plan.details = samples ? [] : ["no stacks"]
         plan.keepsRunStatistics = programs.bpfStatistics
         plan.push = push
-        plan.costLimit = maxCost.map { CostLimit(percent: $0) }
+        plan.budget = budget.budget(of: requests)
         // A session whose parent has ended leaves no directory.
         defer { if let parent, parent != getppid() { directory.discard() } }
         try Session(plan, events: events).run()

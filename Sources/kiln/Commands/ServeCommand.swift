@@ -18,6 +18,9 @@ struct ServeCommand: ParsableCommand {
             """
     )
 
+    @Option(help: ArgumentHelp("Read options from this file, too, and again at each SIGHUP; the command line wins.", valueName: "file"))
+    var config: String?
+
     @Option(help: ArgumentHelp("Listen here. Other hosts can only be let in with --token-file.", valueName: "host:port"))
     var listen = ListenAddress.standard
 
@@ -61,6 +64,8 @@ struct ServeCommand: ParsableCommand {
     @Flag(name: .customLong("no-tls"), help: "Don't follow encrypted connections: following them costs the most.")
     var noTLS = false
 
+    @OptionGroup var budget: BudgetOptions
+
     @OptionGroup var kernel: KernelOptions
 
     func validate() throws {
@@ -79,17 +84,38 @@ struct ServeCommand: ParsableCommand {
         try reportingErrors {
             try requireLimits()
             try kernel.require()
+            try budget.validateForKernel()
             try TargetDiscovery().requireInitialPIDNamespace()
-            var options = Supervisor.Options()
-            options.interval = Nanoseconds(UInt64(interval * 1e9))
-            options.hook = hook
-            options.frequency = frequency.hertz
-            options.offCPU = offCPU
-            options.countsSyscalls = !noSyscalls
-            options.followsTLS = !noTLS
             let token = try tokenFile.map(bearerToken)
-            let supervisor = try Supervisor(options, .init(pids: pid, ports: port, names: comm), bounds: buckets ?? .standard)
+            let supervisor = try Supervisor(options, choice, bounds: buckets ?? .standard, reread: try config.map { _ in try rereading() })
             try supervisor.run(listening: listen, token: token)
+        }
+    }
+
+    private var options: Supervisor.Options {
+        var options = Supervisor.Options()
+        options.interval = Nanoseconds(UInt64(interval * 1e9))
+        options.hook = hook
+        options.frequency = frequency.hertz
+        options.offCPU = offCPU
+        options.countsSyscalls = !noSyscalls
+        options.followsTLS = !noTLS
+        options.budget = budget
+        return options
+    }
+
+    private var choice: ServedTargets.Choice { .init(pids: pid, ports: port, names: comm) }
+
+    /// Reads the configuration file again, says what has changed, and gives what can be taken over, if there is any.
+    private func rereading() throws -> () throws -> (Supervisor.Options, ServedTargets.Choice)? {
+        let commandLine = Array(CommandLine.arguments.dropFirst(2))
+        var last = try ConfiguredArguments(commandLine, of: Self.self)
+        return {
+            let now = try ConfiguredArguments(commandLine, of: Self.self), command = try now.parse(as: Self.self)
+            let changes = ConfigurationChanges(from: last, to: now)
+            last = now
+            say(changes.lines.map { Line("kiln: " + $0) })
+            return changes.taken.isEmpty ? nil : (command.options, command.choice)
         }
     }
 }

@@ -8,7 +8,7 @@ import KilnModel
 ///     load        all probes at once, on two threads
 ///     attach      one after the other, in the order of the list
 ///     begin       everything is attached
-///     drain, read, intervalEnds, describe, shed     again and again
+///     drain, read, intervalEnds, describe, follow     again and again
 ///     stop        one after the other
 ///     drain       until nothing is left
 ///     read, finish, describe
@@ -49,10 +49,12 @@ protocol Probe: AnyObject {
     func commandNames() throws -> [Int: CommandName]?
     /// Adds the probe's results to a target's record. All probes have read `moment.snapshot` before.
     func describe(_ record: inout SessionRecord, at moment: SessionMoment)
-    /// Lowers the overhead of the session by one step (`--max-cost`). Returns the step as a phrase, or nil if no step is left.
+    /// Where the programs' cost is counted (`--max-cost`); nil: nowhere.
+    var costKind: WritableKeyPath<Budget.Reading, ProgramCounts>? { get }
+    /// Takes as many samples, and counts system calls, as this level says (`--max-cost`). What is watched of the requests is the budget's own matter.
     ///
     /// - Parameter cpu: The CPU time of each target since the session began.
-    func shed(at cpu: [Nanoseconds]) throws -> String?
+    func follow(_ level: WatchLevel, at cpu: [Nanoseconds]) throws
     /// The session has ended: take no more samples and records, so that all results are of the same time. Counters may continue.
     func stop()
     /// The last snapshot has been read. Not called if an error ended the session.
@@ -86,7 +88,8 @@ extension Probe {
     func stacks() throws -> StackTable? { nil }
     func commandNames() throws -> [Int: CommandName]? { nil }
     func describe(_ record: inout SessionRecord, at moment: SessionMoment) {}
-    func shed(at cpu: [Nanoseconds]) throws -> String? { nil }
+    var costKind: WritableKeyPath<Budget.Reading, ProgramCounts>? { nil }
+    func follow(_ level: WatchLevel, at cpu: [Nanoseconds]) throws {}
     func stop() {}
     func finish() {}
     func conclude(_ total: Snapshot) throws {}

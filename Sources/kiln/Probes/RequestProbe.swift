@@ -22,6 +22,8 @@ final class RequestProbe: Probe {
     private let turns: Turns?
     private let work: WorkMaps?
     private let trace: Trace?
+    /// A part of the requests may be left out.
+    private let watchVaries: Bool
     private let unknown: UnknownTargets
     /// The session ends if there are no requests to measure.
     private let isSolePurpose: Bool
@@ -36,12 +38,14 @@ final class RequestProbe: Probe {
     ///   - rows: The map of histograms, if it was created already.
     ///   - turns: Shared with the probe that counts system calls.
     ///   - work: Shared with the probe of stacks.
+    ///   - watchVaries: A part of the requests may be left out.
     ///   - began: The time of kiln's start.
     ///   - isSolePurpose: The session ends early if no target speaks the protocol.
     init(
         _ wire: WireProtocol, _ targets: [Target], watched: WatchedProcesses, side: Side = .server, hook: CommandHook?, followsTLS: Bool = true,
         rows: CommandRows? = nil,
-        turns: Turns? = nil, work: WorkMaps? = nil, trace: Trace? = nil, began: Nanoseconds, isSolePurpose: Bool
+        turns: Turns? = nil, work: WorkMaps? = nil, trace: Trace? = nil, watchVaries: Bool = false, began: Nanoseconds,
+        isSolePurpose: Bool
     ) {
         self.wire = wire
         self.targets = targets
@@ -52,6 +56,7 @@ final class RequestProbe: Probe {
         self.turns = turns
         self.work = work
         self.trace = trace
+        self.watchVaries = watchVaries
         self.isSolePurpose = isSolePurpose
         encrypted = EncryptedConnections(targets, follows: followsTLS)
         // On the client's side the targets are not servers.
@@ -65,7 +70,7 @@ final class RequestProbe: Probe {
     private func load(firstOf hooks: [CommandHook]) throws(KernelError) {
         let loaded = try CommandProbe.load(
             watching: watched, objects: wire.objects, side: side, firstOf: hooks, trace: trace?.filter, tls: encrypted.libraries, rows: rows, turns: turns,
-            work: work, refused: { refusals.append(refusal(of: $0, $1)) }, refusedTLS: { refusals.append(encrypted.refusal(of: $0, $1)) }
+            work: work, watchVaries: watchVaries, refused: { refusals.append(refusal(of: $0, $1)) }, refusedTLS: { refusals.append(encrypted.refusal(of: $0, $1)) }
         )
         if let trace { records = try TraceRecords(of: loaded, requestBytes: trace.filter.requestBytes, payload: wire.payload) }
         probe = consume loaded
@@ -113,6 +118,38 @@ final class RequestProbe: Probe {
     }
 
     func commandNames() throws -> [Int: CommandName]? { work == nil ? nil : try probe?.rowNames() }
+
+    var costKind: WritableKeyPath<Budget.Reading, ProgramCounts>? { \.requests }
+
+    // ---- a part of the requests
+
+    /// Begins a slice, see `CommandProbe.beginSlice`.
+    func beginSlice(_ level: WatchLevel) { probe?.beginSlice(share: level.share, isSampled: !level.isExact) }
+
+    /// Receives are watched from now on. Returns when that was.
+    func open() throws -> Nanoseconds {
+        let now = MonotonicClock.now()
+        try turns?.watch(from: now)
+        probe?.open()
+        return now
+    }
+
+    /// No more receives are watched.
+    func close() throws {
+        probe?.close()
+        try turns?.watch(from: nil)
+    }
+
+    func pause() { probe?.pause() }
+
+    func unpause() throws { try probe?.unpause() }
+
+    /// Nothing is left out any more, or never was.
+    func watchThroughout() throws { try turns?.watch(from: .zero) }
+
+    func commands() throws -> [CommandKey: CommandCounts] { try snapshot().commands }
+
+    // ----
 
     func describe(_ record: inout SessionRecord, at moment: SessionMoment) {
         guard let hook = probe?.hook, let programs = probe?.programNames else { return }

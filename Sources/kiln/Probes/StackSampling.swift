@@ -38,7 +38,7 @@ final class StackSampling: Probe {
     private var hasIntervals = false, isClosed = false
     private(set) var details: [String] = []
 
-    /// A session at or below this frequency sheds no more samples: 20 a second take 0.05 % of a core.
+    /// A budget lowers the frequency to this, no further: 20 a second take 0.05 % of a core.
     private static let lowestThrottled = 20
 
     /// How often generated code is compared: less often if it would take more than a fiftieth of a core.
@@ -195,13 +195,14 @@ final class StackSampling: Probe {
         if let counts = moment.snapshot[EventCounts.self] { record.samples.events = zip(events, counts.events).map { .init($0, $1) } }
     }
 
-    func shed(at cpu: [Nanoseconds]) throws -> String? {
-        guard frequency > Self.lowestThrottled else { return nil }
-        let former = frequency
-        frequency = max(frequency / 4, 1)
+    var costKind: WritableKeyPath<Budget.Reading, ProgramCounts>? { \.samples }
+
+    func follow(_ level: WatchLevel, at cpu: [Nanoseconds]) throws {
+        let wanted = max(options.frequency / level.sampleDivisor, min(Self.lowestThrottled, options.frequency))
+        guard wanted != frequency, stoppedAt == .zero else { return }
+        frequency = wanted
         try probe?.sample(at: frequency)
         for (index, cpu) in zip(expected.indices, cpu) { expected[index].change(to: frequency, at: cpu) }
-        return "\(frequency) samples a second instead of \(former)"
     }
 
     func stop() {

@@ -8,7 +8,7 @@ final class SyscallCounting: Probe {
     private let watched: WatchedProcesses
     private let turns: Turns?
     private var probe: SyscallProbe?
-    private var hasStopped = false
+    private var isCounting = true
 
     /// `turns`: shared with the probe of requests.
     init(watched: WatchedProcesses, turns: Turns?) {
@@ -30,11 +30,12 @@ final class SyscallCounting: Probe {
         record.addSyscalls(of: moment.snapshot, process: moment.process) { syscallName($0) }
     }
 
-    func shed(at cpu: [Nanoseconds]) throws -> String? {
-        guard !hasStopped else { return nil }
-        hasStopped = true
-        try probe?.detach()
-        return "system calls are no longer counted"
+    var costKind: WritableKeyPath<Budget.Reading, ProgramCounts>? { \.systemCalls }
+
+    func follow(_ level: WatchLevel, at cpu: [Nanoseconds]) throws {
+        guard level.countsSystemCalls != isCounting else { return }
+        isCounting = level.countsSystemCalls
+        if isCounting { try probe?.attach() } else { try probe?.detach() }
     }
 
     func detach() { probe = nil }

@@ -61,11 +61,13 @@ final class SyscallTiming: Probe {
         if servers != nil { record.addSyscalls(of: moment.snapshot, process: moment.process) { syscallName($0) } }
     }
 
-    func shed(at cpu: [Nanoseconds]) throws -> String? {
-        guard !isShed else { return nil }
+    var costKind: WritableKeyPath<Budget.Reading, ProgramCounts>? { \.systemCalls }
+
+    /// Once ended it doesn't begin again: calls in flight then would have no beginning.
+    func follow(_ level: WatchLevel, at cpu: [Nanoseconds]) throws {
+        guard !level.countsSystemCalls, !isShed else { return }
         isShed = true
         try probe?.stop()
-        return "system calls are no longer timed"
     }
 
     /// The calls in flight are those of this moment.

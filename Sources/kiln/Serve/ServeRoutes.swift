@@ -10,7 +10,7 @@ import Synchronization
 struct ServeRoutes: Sendable {
     let state: ServeState
     let pulls: Pulls
-    let options: Supervisor.Options
+    let options: CurrentOptions
     let offCPUPulled: OffCPUPulled
 
     /// As net/http/pprof of Go.
@@ -22,7 +22,7 @@ struct ServeRoutes: Sendable {
             exchange.answer(ServerResponse(type: Exposition.contentType, body: state.metrics(connections: connections.now)))
         }
         router.add("/healthz") { _, exchange in
-            let (isWell, line) = state.health(interval: options.interval)
+            let (isWell, line) = state.health(interval: options.value.interval)
             exchange.answer(.line(line, status: isWell ? 200 : 503))
         }
         router.add("/debug/pprof/profile") { pull(.onCPU, $0, nil, $1) }
@@ -31,7 +31,7 @@ struct ServeRoutes: Sendable {
         router.add("/report.html") { request, exchange in pull(request.value("seconds") == nil ? .recent : .report, request, nil, exchange) }
         router.add("/") { request, exchange in
             let rows = state.read { $0.rows.values.sorted { $0.instance < $1.instance } }, totals = state.read { $0.totals }
-            let health = state.health(interval: options.interval)
+            let health = state.health(interval: options.value.interval)
             exchange.answer(
                 ServerResponse(
                     type: "text/html; charset=utf-8", body: StatusPage(rows: rows, totals: totals, chosen: request.value("instance"), health.line).html))
@@ -49,7 +49,7 @@ struct ServeRoutes: Sendable {
         if let instance, !known.contains(instance) {
             return exchange.answer(.line("There is no such instance; /metrics has those that there are.", status: 404))
         }
-        guard options.frequency > 0 || isPage else {
+        guard options.value.frequency > 0 || isPage else {
             return exchange.answer(.line("No stacks are sampled: kiln serve runs with --frequency 0.", status: 404))
         }
         let name = command.map { "\(CommandName(asked: $0))" }

@@ -6,7 +6,7 @@ import KilnServer
 final class ServedSession: Sink, SessionSupervisor {
     /// Why a session ended although nobody asked kiln to end.
     enum Reason: String {
-        case restart, targets, profile, memory, failure
+        case restart, targets, profile, memory, failure, configuration
     }
 
     /// What the present session and its successors share.
@@ -15,8 +15,10 @@ final class ServedSession: Sink, SessionSupervisor {
         let pulls: Pulls
         let targets: ServedTargets
         let recent: RecentMinutes
-        /// Rereads the configuration.
-        let hangup: () -> Void
+        /// Reads the configuration again. Returns whether another session has to begin.
+        let hangup: () -> Bool
+        /// Called several times a second.
+        let turn: () -> Void
     }
 
     /// History of stacks beyond which a session is replaced, so that memory stays flat: some 10 MB.
@@ -63,6 +65,7 @@ final class ServedSession: Sink, SessionSupervisor {
     // MARK: - What the session asks
 
     var ending: SessionEnding? {
+        shared.turn()
         if reason == nil { reason = reasonToEnd() }
         return reason == nil ? nil : .replaced
     }
@@ -111,7 +114,7 @@ final class ServedSession: Sink, SessionSupervisor {
 
     private var cpu: Nanoseconds { sessionTargets.reduce(.zero) { $0 + $1.cpu } }
 
-    func hangup() { shared.hangup() }
+    func hangup() { if shared.hangup() { reason = reason ?? .configuration } }
 
     // MARK: - What the session tells
 

@@ -17,6 +17,7 @@ final class Supervisor {
         var offCPU = false
         var countsSyscalls = true
         var followsTLS = true
+        var budget: BudgetOptions?
     }
 
     /// Between two looks for servers while there are none, and just after one has gone.
@@ -25,9 +26,13 @@ final class Supervisor {
     private static let keepsOffCPU = Nanoseconds(600_000_000_000)
     private static let longestPause = Nanoseconds(60_000_000_000)
 
-    private let options: Options
-    private let targets: ServedTargets
-    private let choice: ServedTargets.Choice
+    private let current: CurrentOptions
+    private var targets: ServedTargets
+    private var choice: ServedTargets.Choice
+    /// Reads the configuration file again; nil: nothing has changed that can be taken over.
+    private let reread: (() throws -> (Options, ServedTargets.Choice)?)?
+    private let manager = ServiceManager()
+    private var signOfLifeAt = Nanoseconds.zero
     private let state: ServeState
     private let pulls = Pulls()
     private let recent = RecentMinutes()
@@ -43,10 +48,15 @@ final class Supervisor {
     private var announced: [Int32] = []
     private var lastGone = Nanoseconds.zero
 
+    private var options: Options { current.value }
+
     /// Throws if there is none of the processes that are asked for by pid.
-    init(_ options: Options, _ choice: ServedTargets.Choice, bounds: BucketBounds) throws {
-        self.options = options
+    init(
+        _ options: Options, _ choice: ServedTargets.Choice, bounds: BucketBounds, reread: (() throws -> (Options, ServedTargets.Choice)?)? = nil
+    ) throws {
+        current = CurrentOptions(options)
         self.choice = choice
+        self.reread = reread
         events = try SessionEvents()
         targets = try ServedTargets(choice)
         state = ServeState(bounds: bounds)
@@ -54,7 +64,7 @@ final class Supervisor {
 
     /// Serves until a signal.
     func run(listening address: ListenAddress, token: String?) throws {
-        let routes = ServeRoutes(state: state, pulls: pulls, options: options, offCPUPulled: offCPUPulled)
+        let routes = ServeRoutes(state: state, pulls: pulls, options: current, offCPUPulled: offCPUPulled)
         // One thread answers, and the routes need the counts of the server that they belong to.
         let connections = ConnectionCounts()
         let server: HTTPServer
@@ -65,12 +75,14 @@ final class Supervisor {
         }
         connections.set(server)
         defer {
+            manager.stopping()
             state.change { $0.isEnding = true }
             for pull in waiting + pulls.takeNew() { ServedSession.answer(pull, pulls) }
             pulls.wait()
             server.stop()
         }
         say("kiln \(kilnVersion): http://\(ListenAddress.text(address.host, server.port))/")
+        manager.ready(status: "no server is watched yet")
         try runSessions()
     }
 
@@ -81,6 +93,8 @@ final class Supervisor {
             let servers = targets.servers, leftOut = targets.leftOut
             state.change { $0.leftOut = leftOut }
             guard !servers.isEmpty else {
+                if !announced.isEmpty { manager.tell(status: "no server runs") }
+                announced = []
                 guard choice.mayGrow else { return say("kiln: the processes that --pid names have ended") }
                 if try rest(until: MonotonicClock.now() + (MonotonicClock.now() < lastGone + Self.soon ? Self.lookSoon : Self.lookEvery)) { return }
                 continue
@@ -109,10 +123,11 @@ final class Supervisor {
     private func rest(until end: Nanoseconds) throws -> Bool {
         while true {
             answerWaiting()
+            giveSignOfLife()
             let now = MonotonicClock.now()
             if now >= end { return false }
             switch events.next(until: min(end, now + Self.lookSoon)) {
-            case .signal(SIGHUP): hangup()
+            case .signal(SIGHUP): if hangup() { return false }
             case .signal: return true
             case .deadline, .attention, .ended: break
             }
@@ -128,8 +143,34 @@ final class Supervisor {
         }
     }
 
-    /// SIGHUP: here the configuration is read again.
-    private func hangup() {}
+    /// SIGHUP: reads the configuration file again. Returns whether a session has to begin with other options.
+    private func hangup() -> Bool {
+        guard let reread else {
+            say("kiln: SIGHUP: there is no configuration file to read again (--config)")
+            return false
+        }
+        manager.reloading()
+        defer { manager.ready(status: status) }
+        do {
+            guard let (options, choice) = try reread() else { return false }
+            targets = try ServedTargets(choice)
+            self.choice = choice
+            current.set(options)
+            return true
+        } catch {
+            say("kiln: everything stays as it was: ", error)
+            return false
+        }
+    }
+
+    private var status: String { announced.isEmpty ? "no server is watched" : "watching \(announced.count) server\(announced.count == 1 ? "" : "s")" }
+
+    /// For the service manager, which starts kiln again if none comes.
+    private func giveSignOfLife() {
+        guard let interval = manager.watchdogInterval, MonotonicClock.now() >= signOfLifeAt else { return }
+        signOfLifeAt = MonotonicClock.now() + Nanoseconds(interval)
+        manager.isAlive()
+    }
 
     // MARK: - A session
 
@@ -142,11 +183,10 @@ final class Supervisor {
         let watched = try WatchedProcesses(found, for: "kiln serve"), sessionTargets = try found.map { try SessionTarget($0) }
         let turns = try Turns(), work = options.frequency > 0 ? try WorkMaps(keepingStacksOf: .init()) : nil
         let began = MonotonicClock.now()
-        var probes: [any Probe] = [
-            RequestProbe(
-                .redis, found, watched: watched, hook: options.hook, followsTLS: options.followsTLS, rows: commandRows, turns: turns, work: work, began: began,
-                isSolePurpose: false)
-        ]
+        let requests = RequestProbe(
+            .redis, found, watched: watched, hook: options.hook, followsTLS: options.followsTLS, rows: commandRows, turns: turns, work: work,
+            watchVaries: options.budget?.option != nil, began: began, isSolePurpose: false)
+        var probes: [any Probe] = [requests]
         if options.countsSyscalls { probes.append(SyscallCounting(watched: watched, turns: turns)) }
         var sampling: StackSampling?, folding: StackFolding?
         if let work {
@@ -162,7 +202,9 @@ final class Supervisor {
             probes += sampling.map { [$0] } ?? []
         }
         let session = ServedSession(
-            .init(state: state, pulls: pulls, targets: targets, recent: recent, hangup: { [unowned self] in hangup() }), servers, sessionTargets,
+            .init(
+                state: state, pulls: pulls, targets: targets, recent: recent, hangup: { [unowned self] in hangup() },
+                turn: { [unowned self] in giveSignOfLife() }), servers, sessionTargets,
             sampling: sampling, takesOffCPU: takesOffCPU, pulls: waiting,
             isOffCPUUnused: { [unowned self] in !options.offCPU && !wasPulledLately }, unwatched: unwatched(servers))
         waiting = []
@@ -171,10 +213,12 @@ final class Supervisor {
         plan.rows = [.commands] + (options.countsSyscalls ? [.syscalls] : [])
         plan.length = try LengthOptions.parse([])
         plan.supervisor = session
+        plan.budget = options.budget?.budget(of: requests)
         if announced != pids {
             say("kiln: watching \(servers.map { "\($0.instance) (\($0.target.comm), pid \($0.target.pid))" }.joined(separator: ", "))")
             if targets.leftOut > 0 { say("kiln: \(targets.leftOut) more servers run; a session takes \(WatchedProcesses.limit)") }
             announced = pids
+            manager.tell(status: status)
         }
         let run = Session(plan, events: try SessionEvents())
         defer { conclude(session, servers, sessionTargets) }
@@ -213,6 +257,16 @@ final class Supervisor {
         let last = offCPUPulled.last
         return last != .zero && MonotonicClock.now() < last + Self.keepsOffCPU
     }
+}
+
+/// The options of the present session and the next; SIGHUP may change them.
+final class CurrentOptions: Sendable {
+    private let options: Mutex<Supervisor.Options>
+
+    init(_ options: Supervisor.Options) { self.options = Mutex(options) }
+
+    var value: Supervisor.Options { options.withLock { $0 } }
+    func set(_ new: Supervisor.Options) { options.withLock { $0 = new } }
 }
 
 /// When off-CPU time was pulled last.

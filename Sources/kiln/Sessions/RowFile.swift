@@ -19,7 +19,8 @@ struct RowFile: Sendable {
                     let hasLatency = known.contains(.service) || known.contains(.wait) || known == [.total]
                     return (hasLatency ? known : [.service] + known).map { phase in
                         CommandRow(
-                            time: moment.time.rfc3339, interval: moment.counts.time, pid: moment.target.pid, command: key.name, phase: phase, counts: counts
+                            time: moment.time.rfc3339, interval: moment.counts.time, pid: moment.target.pid, command: key.name, phase: phase, counts: counts,
+                            moment.counts[Estimates.self], key
                         )
                     }
                 })

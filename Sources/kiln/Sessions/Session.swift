@@ -44,7 +44,8 @@ final class Session {
         var remarks: [String] = []
         /// `--bpf-statistics`.
         var keepsRunStatistics = false
-        var costLimit: CostLimit?
+        /// What is watched, if that isn't everything.
+        var budget: Budget?
         /// `--push`; the last of the sinks.
         var push: SessionPush?
         /// `kiln serve`, which runs one session after the other.
@@ -166,24 +167,25 @@ final class Session {
     private func poll() throws {
         let end = plan.supervisor == nil ? plan.length.end(from: first, plan.words) : nil
         var due = plan.interval.map { first + $0 }, more = false
-        plan.costLimit?.begin(at: first)
+        try plan.budget?.begin(at: first, read: { [unowned self] in programReading() }) { [unowned self] in try follow($0) }
         // One descriptor is enough while only one probe has one.
         events.watch(attention: plan.probes.lazy.compactMap(\.attention).first)
         defer { events.watch(attention: nil) }
         while ending == nil {
             let pace = pace
             let drainAt = MonotonicClock.now() + (more ? .zero : Nanoseconds(plan.drainEvery.count * pace))
-            wait(until: [drainAt, due.map { $0 + postponement(pace) }, end, plan.costLimit?.due].compactMap(\.self).min() ?? drainAt)
+            wait(until: [drainAt, due.map { $0 + postponement(pace) }, end, plan.budget?.due].compactMap(\.self).min() ?? drainAt)
             for target in plan.targets { target.refresh() }
             if !plan.threads.isEmpty, plan.threads.allSatisfy({ access("/proc/\($0)", F_OK) != 0 }) { self.end(.targetExited) }
-            try limitCost()
+            try plan.budget?.advance()
             if let end, MonotonicClock.now() >= end { self.end(.duration) }
             if let ending = plan.supervisor?.ending { self.end(ending) }
-            if ending != nil { stop() }
+            if ending != nil { try stop() }
             repeat { more = try drain() } while more && ending != nil
             if ending == nil, try plan.supervisor?.wantsStacks ?? (plan.folding != nil && folding.isDue) { try checkpointStacks() }
             let now = MonotonicClock.now()
-            guard let interval = plan.interval, var next = due, now >= next + postponement(self.pace) || ending != nil else { continue }
+            guard let interval = plan.interval, var next = due, now >= next + postponement(self.pace) && plan.budget?.mayReport != false || ending != nil
+            else { continue }
             try report()
             while next <= now { next = next + interval }
             due = next
@@ -212,7 +214,10 @@ final class Session {
     /// The first reason stands.
     private func end(_ ending: SessionEnding) { self.ending = self.ending ?? ending }
 
-    private func stop() { for probe in plan.probes { probe.stop() } }
+    private func stop() throws {
+        for probe in plan.probes { probe.stop() }
+        try plan.budget?.finish()
+    }
 
     private func drain() throws -> Bool {
         var more = false
@@ -220,21 +225,21 @@ final class Session {
         return more
     }
 
-    /// Throttles the session if `--max-cost` requires it. The last probe sheds load first.
-    private func limitCost() throws {
-        guard let limit = plan.costLimit else { return }
+    /// What the programs of each kind have cost.
+    private func programReading() -> Budget.Reading {
+        var reading = Budget.Reading(
+            requests: ProgramCounts(), systemCalls: ProgramCounts(), samples: ProgramCounts(),
+            targets: Nanoseconds(plan.targets.reduce(0) { $0 &+ $1.cpu.count }))
+        for probe in plan.probes {
+            guard let kind = probe.costKind else { continue }
+            for program in probe.loadedPrograms() { reading[keyPath: kind].add(program.counts) }
+        }
+        return reading
+    }
+
+    private func follow(_ level: WatchLevel) throws {
         let cpu = plan.targets.map(\.cpu)
-        let isExceeded = try limit.measure {
-            CostLimit.Reading(
-                programs: loadedPrograms().reduce(.zero) { $0 + $1.counts.runTime }, targets: Nanoseconds(cpu.reduce(0) { $0 &+ $1.count })
-            )
-        }
-        guard isExceeded, ending == nil else { return }
-        for probe in plan.probes.reversed() {
-            if let step = try probe.shed(at: cpu) { return limit.took(step: step) }
-        }
-        limit.took(step: "the session ends")
-        end(.costLimit)
+        for probe in plan.probes { try probe.follow(level, at: cpu) }
     }
 
     private func loadedPrograms() -> [LoadedProgram] { plan.probes.flatMap { $0.loadedPrograms() } }
@@ -242,6 +247,7 @@ final class Session {
     private func snapshot() throws -> Snapshot {
         var snapshot = Snapshot(time: MonotonicClock.now())
         for probe in plan.probes { try probe.read(into: &snapshot) }
+        try plan.budget?.add(to: &snapshot)
         return snapshot
     }
 
@@ -333,7 +339,7 @@ final class Session {
 
     /// Writes the final numbers, names and files. An output that fails doesn't keep the others from being written.
     private func finish() {
-        stop()
+        attempts.run { try stop() }
         // After an error, the incomplete last interval is part of the session, too.
         if ending == .error || plan.interval == nil, let last = try? snapshot() { total = last }
         if ending != .error { for probe in plan.probes { probe.finish() } }
@@ -398,7 +404,7 @@ final class Session {
                     attach: attachTime
                 )
             )
-            record.costLimit = plan.costLimit?.record
+            record.costLimit = plan.budget?.record
             for probe in plan.probes { probe.describe(&record, at: moment) }
             return record
         }

@@ -7,8 +7,6 @@ enum SessionEnding: String {
     case terminated
     case commandEnded = "command ended"
     case targetExited = "target exited"
-    /// `--max-cost`: every measure to lower the overhead was already taken.
-    case costLimit = "cost limit"
     /// The reader of standard output has closed it.
     case outputClosed = "output closed"
     case error

@@ -9,6 +9,8 @@ struct IntervalText {
     let isTotal: Bool
     /// The largest number of rows in a table.
     let tableRows: Int
+    /// Of commands of which a part was watched.
+    var estimates: (CommandName) -> ShownEstimate? = { _ in nil }
 
     /// The commands of one process, the most called first.
     func commands(of process: Int) -> [(name: CommandName, counts: CommandCounts)] {
@@ -46,8 +48,11 @@ struct IntervalText {
             !rows.contains { $0.counts.phases[.service] != nil || $0.counts.phases[.wait] != nil } && rows.contains { $0.counts.phases[.total] != nil }
         var table = Table(["COMMAND", isTotal ? "calls" : "calls/s", isClients ? "total p50" : "service p50", "p90", "p99", "p99.9", "max"], leftAligned: 1)
         for row in rows {
-            let percentiles = [0.5, 0.9, 0.99, 0.999].map { row.service.percentile($0)?.description ?? "-" }
-            table.add([row.name.description, amount(row.counts.calls)] + percentiles + [Self.text(row.service.maximum)])
+            let estimate = estimates(row.name)
+            let percentiles = estimate?.percentiles ?? [0.5, 0.9, 0.99, 0.999].map { row.service.percentile($0) }
+            table.add(
+                [row.name.description, estimate.map { amount($0.calls) } ?? amount(row.counts.calls)] + percentiles.map { $0?.description ?? "-" }
+                    + [Self.text(row.service.maximum)])
         }
         return .table(table, distributions: rows.map(\.service)) + [restLine(of: process)].compactMap { $0 }
     }
@@ -74,6 +79,13 @@ struct IntervalText {
     }
 
     private func amount(_ count: UInt64) -> String { callsText(count, in: isTotal ? nil : interval.time) }
+
+    /// `15,008 ±2.1 %`
+    private func amount(_ calls: EstimatedCount) -> String {
+        guard let interval = calls.interval, calls.value > 0 else { return "~" + amount(UInt64(saturating: calls.value.rounded())) }
+        let half = max(interval.upperBound - calls.value, calls.value - interval.lowerBound) / calls.value
+        return "\(amount(UInt64(saturating: calls.value.rounded()))) ±\(percentText(half))"
+    }
 
     static func text(_ maximum: Histogram.Maximum) -> String {
         switch maximum {

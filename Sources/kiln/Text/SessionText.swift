@@ -24,7 +24,9 @@ struct SessionText {
         self.record = record
         self.top = top
         self.histograms = histograms
-        text = IntervalText(interval: record.snapshot, isTotal: true, tableRows: tableRows ?? Output.standardOutput.tableRows)
+        var text = IntervalText(interval: record.snapshot, isTotal: true, tableRows: tableRows ?? Output.standardOutput.tableRows)
+        text.estimates = { name in record.commands[name.description].flatMap { ShownEstimate($0) } }
+        self.text = text
     }
 
     /// Everything except the losses, which apply to all targets together.
@@ -37,7 +39,7 @@ struct SessionText {
         var lines = [Line(bold: "Session of \(significantSeconds(record.durationS)) (\(record.ended))", "  " + title)]
         // Only sessions of `kiln redis` have a hook and commands.
         guard record.hook != "none" else { return lines + functions + syscallTimes(withCallers: true) + sampleLines }
-        lines += text.histograms(process: 0) + text.tables(process: 0, waits: 10)
+        lines += text.histograms(process: 0) + text.tables(process: 0, waits: 10) + intervals
         lines += syscallTimes(withCallers: false)
         if let syscalls = record.syscalls, record.syscallTimes == nil {
             let calls = syscalls.map { (name: $0, counts: SyscallCounts(count: $1.count, errors: $1.errors)) }
@@ -47,8 +49,26 @@ struct SessionText {
         lines += Dictionary(grouping: record.phasesUnknown.keys.sorted()) { record.phasesUnknown[$0] ?? "" }
             .sorted { $0.key < $1.key }.map { reason, phases in "\(phases.joined(separator: ", ")): \(reason)" }
         if let audit = record.audit { lines += auditLines(audit) }
-        for step in record.costLimit?.steps ?? [] { lines.append("after \(significantSeconds(step.afterS)), beyond --max-cost: \(step.step)") }
+        for step in record.costLimit?.steps ?? [] { lines.append("after \(significantSeconds(step.afterS)), for --max-cost: \(step.step)") }
         return lines + sampleLines + ByCommandText(record: record, top: top, tableRows: text.tableRows).lines
+    }
+
+    /// The 95 % intervals of estimates.
+    private var intervals: [Line] {
+        guard let watched = record.watched else { return [] }
+        var table = Table(["95 % INTERVAL", "calls", "p50", "p90", "p99", "p99.9"], leftAligned: 1)
+        for (name, _) in text.shownCommands(of: 0) {
+            guard let command = record.commands[name.description], let estimate = command.estimate else { continue }
+            let calls = estimate.callsLow.flatMap { low in estimate.callsHigh.map { "\(grouped(low)) to \(grouped($0))" } } ?? "-"
+            let percentiles = (command.phases["service"] ?? command.phases["total"])?.percentiles ?? []
+            table.add([name.description, calls] + percentiles.map { Self.interval($0.low, $0.high) })
+        }
+        return .table(table.lines) + watched.words.map { Line($0) }
+    }
+
+    private static func interval(_ low: UInt64?, _ high: UInt64?) -> String {
+        guard low != nil || high != nil else { return "-" }
+        return (low.map { "\(Nanoseconds($0))" } ?? "?") + " to " + (high.map { "\(Nanoseconds($0))" } ?? "?")
     }
 
     private var functions: [Line] {

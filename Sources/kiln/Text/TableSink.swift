@@ -30,10 +30,15 @@ struct TableSink: Sink {
     }
 
     func interval(_ interval: SessionInterval) throws {
-        let text = IntervalText(interval: interval.counts, isTotal: false, tableRows: output.tableRows)
+        let estimates = interval.counts[Estimates.self]
+        var text = IntervalText(interval: interval.counts, isTotal: false, tableRows: output.tableRows)
         var lines: [Line] = []
         for (process, target) in interval.targets.enumerated() {
             lines.append(Line(bold: interval.time.timeOfDay, "  " + sessionTitle(target)))
+            text.estimates = { name in
+                let key = CommandKey(process: process, name: name)
+                return ShownEstimate(estimates, key, interval.counts.commands[key] ?? CommandCounts())
+            }
             lines += text.tables(process: process, waits: 3)
             if let calls = interval.counts[SyscallTimes.self]?.named(pid: target.pid) {
                 lines += SyscallText(calls, interval: interval.counts.time, withCallers: false, most: output.tableRows).table
@@ -41,6 +46,7 @@ struct TableSink: Sink {
             if histograms { lines += text.histograms(process: process) }
         }
         let share = interval.ownCPU.seconds / max(interval.counts.time.seconds, 1e-9) * 100
+        if let estimates, !estimates.isExact { lines.append("watched: \(percentText(estimates.fraction)) of all requests; ± is the 95 % interval") }
         lines.append("\(text.lostText) · kiln: \(oneDecimal(share)) % of a core, \(interval.ownPeakRSS >> 20) MiB")
         try output.write(lines + [Line()])
     }
