@@ -95,66 +95,16 @@ final class ServeRun {
     }
 }
 
-/// Debian's prometheus, which scrapes each second.
-final class Prometheus {
-    static let canRun = program("prometheus") != nil && program("promtool") != nil
-
-    private let server: Child
-    private let port: UInt16
-    private let directory = temporaryDirectory()
-
-    init(scraping target: Int) throws {
-        port = try freePort()
-        let configuration = """
-            global: {scrape_interval: 1s}
-            scrape_configs:
-              - job_name: kiln
-                honor_labels: true
-                static_configs: [{targets: ['127.0.0.1:\(target)']}]
-
-            """
-        try configuration.write(toFile: directory + "/prometheus.yml", atomically: true, encoding: .utf8)
-        server = try Child(
-            "prometheus",
-            [
-                "--config.file=\(directory)/prometheus.yml", "--storage.tsdb.path=\(directory)/data", "--web.listen-address=127.0.0.1:\(port)",
-                "--log.level=warn",
-            ], errors: directory + "/log")
-        guard eventually(within: 20, { (try? self.query("up == 1").count) == 1 }) else { throw TestFailure("prometheus scrapes nothing") }
-    }
-
-    deinit {
-        kill(server.pid, SIGKILL)
-        server.wait()
-        try? FileManager.default.removeItem(atPath: directory)
-    }
-
+extension Prometheus {
     /// The values of an expression, by their labels.
     func query(_ expression: String) throws -> [[String: String]: Double] {
-        let text = try Child.output(of: ["curl", "-s", "-m", "10", "-G", "--data-urlencode", "query=\(expression)", "http://127.0.0.1:\(port)/api/v1/query"])
-        let answer = try JSONDecoder().decode(QueryAnswer.self, from: Data(text.utf8))
-        return Dictionary(answer.data.result.map { ($0.metric, Double($0.value.text) ?? .nan) }, uniquingKeysWith: { first, _ in first })
+        guard let series = answer("query", "query", expression) as? [[String: Any]] else { throw TestFailure("no answer to \(expression): \(log.suffix(500))") }
+        let values = series.map { series in
+            (series["metric"] as? [String: String] ?? [:], (series["value"] as? [Any]).flatMap { $0.last as? String }.flatMap { Double($0) } ?? .nan)
+        }
+        return Dictionary(values, uniquingKeysWith: { first, _ in first })
     }
 
-    private struct QueryAnswer: Decodable {
-        struct Result: Decodable {
-            var metric: [String: String]
-            var value: Value
-        }
-
-        /// [time, "value"]
-        struct Value: Decodable {
-            var text: String
-
-            init(from decoder: any Decoder) throws {
-                var list = try decoder.unkeyedContainer()
-                _ = try list.decode(Double.self)
-                text = try list.decode(String.self)
-            }
-        }
-
-        struct Content: Decodable { var result: [Result] }
-
-        var data: Content
-    }
+    /// Waits until it scrapes.
+    func begins() -> Bool { eventually(within: 20) { (try? self.query("up == 1").count) == 1 } }
 }

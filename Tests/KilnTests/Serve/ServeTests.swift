@@ -28,7 +28,7 @@ extension KernelTests {
         }
 
         /// promtool knows the rules of names and of the format.
-        @Test(.enabled(if: Prometheus.canRun, "prometheus is missing")) func promtoolHasNothingToSay() throws {
+        @Test(.enabled(if: program("promtool") != nil, "promtool is missing")) func promtoolHasNothingToSay() throws {
             let redis = try RedisServer(), serve = try ServeRun(["-p", "\(redis.pid)", "--off-cpu"]), connection = try Connection(port: redis.port)
             for words in [["GET", "a\"b\\c\nd"], ["no\"such\ncommand\\"], ["SET", "a", "1"], ["LPUSH", "a", "1"]] {
                 try connection.send(request(words))
@@ -49,9 +49,10 @@ extension KernelTests {
         }
 
         /// Restart: the same series go on, and no rate is negative. Prometheus says so.
-        @Test(.enabled(if: Prometheus.canRun, "prometheus is missing"), .tags(.timing)) func prometheusSeesOneSeriesOverARestart() throws {
+        @Test(.enabled(if: Prometheus.isInstalled, "prometheus is missing"), .tags(.timing)) func prometheusSeesOneSeriesOverARestart() throws {
             var redis: RedisServer? = try RedisServer()
-            let port = try #require(redis?.port), serve = try ServeRun(["--port", "\(port)"]), prometheus = try Prometheus(scraping: serve.port)
+            let port = try #require(redis?.port), serve = try ServeRun(["--port", "\(port)"]), prometheus = try Prometheus(scraping: UInt16(serve.port))
+            try #require(prometheus.begins(), "\(prometheus.log.suffix(500))")
             try redis?.benchmark(["-n", "10007", "-t", "set"])
             usleep(2_500_000)
             redis = nil
@@ -71,8 +72,9 @@ extension KernelTests {
         }
 
         /// Percentiles from buckets against those of a session of the same time, and rates against the server's own counts.
-        @Test(.enabled(if: Prometheus.canRun, "prometheus is missing"), .tags(.timing)) func prometheusAgreesWithASessionAndTheServer() throws {
-            let redis = try RedisServer(), serve = try ServeRun(["-p", "\(redis.pid)"]), prometheus = try Prometheus(scraping: serve.port)
+        @Test(.enabled(if: Prometheus.isInstalled, "prometheus is missing"), .tags(.timing)) func prometheusAgreesWithASessionAndTheServer() throws {
+            let redis = try RedisServer(), serve = try ServeRun(["-p", "\(redis.pid)"]), prometheus = try Prometheus(scraping: UInt16(serve.port))
+            try #require(prometheus.begins(), "\(prometheus.log.suffix(500))")
             let session = try Session.recording(pid: redis.pid) { try redis.benchmark(["-n", "\(load(150_001))", "-t", "get", "-c", "8"]) }
             _ = try serve.settledCalls()
             usleep(1_500_000)
