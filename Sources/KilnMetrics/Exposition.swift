@@ -13,7 +13,8 @@ public struct Exposition {
     public private(set) var bytes: [UInt8] = []
     private var name: [UInt8] = []
 
-    public init() {}
+    /// - Parameter capacity: How many bytes are expected: a text of megabytes is otherwise copied as it grows.
+    public init(capacity: Int = 0) { bytes.reserveCapacity(capacity) }
 
     /// Begins a metric. Its samples follow.
     ///
@@ -71,13 +72,16 @@ public struct Exposition {
 
     private mutating func append(number: Double) {
         // Most are whole, and a String for each would be half of the time of a scrape.
-        guard number >= 0, number < 9e15, var rest = UInt64(exactly: number) else { return append(numberText(number)) }
-        let first = bytes.count
-        repeat {
-            bytes.append(UInt8(ascii: "0") + UInt8(rest % 10))
-            rest /= 10
-        } while rest > 0
-        bytes[first...].reverse()
+        guard number >= 0, number < 9e15, let whole = UInt64(exactly: number) else { return append(numberText(number)) }
+        withUnsafeTemporaryAllocation(of: UInt8.self, capacity: 20) { digits in
+            var rest = whole, first = digits.count
+            repeat {
+                first -= 1
+                digits[first] = UInt8(ascii: "0") + UInt8(rest % 10)
+                rest /= 10
+            } while rest > 0
+            bytes.append(contentsOf: UnsafeBufferPointer(rebasing: digits[first...]))
+        }
     }
 }
 

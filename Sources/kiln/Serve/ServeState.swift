@@ -42,6 +42,8 @@ final class ServeState: Sendable {
 
     let bounds: BucketBounds
     private let started = WallTime()
+    /// Of the last scrape, in bytes.
+    private let lastLength = Atomic(0)
     let content = Mutex(Content())
 
     init(bounds: BucketBounds) { self.bounds = bounds }
@@ -115,7 +117,8 @@ final class ServeState: Sendable {
 
     /// The body of `/metrics`.
     func metrics(connections: (open: Int, refused: Int)) -> [UInt8] {
-        var text = Exposition()
+        var text = Exposition(capacity: lastLength.load(ordering: .relaxed) * 9 / 8)
+        defer { lastLength.store(text.bytes.count, ordering: .relaxed) }
         let content = content.withLock { $0 }
         text.metric("kiln_build_info", .gauge, "The version of kiln; the value is 1.")
         text.sample(Labels(["version": kilnVersion]), 1)

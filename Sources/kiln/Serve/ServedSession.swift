@@ -24,6 +24,7 @@ final class ServedSession: Sink, SessionSupervisor {
     /// History of stacks beyond which a session is replaced, so that memory stays flat: some 10 MB.
     private static let mostWeights = 400_000, mostStacks = 16_000
     private static let lookEvery = Nanoseconds(3_000_000_000)
+    private static let tidyEvery = Nanoseconds(60_000_000_000)
     /// A server uses some milliseconds a second though nobody asks it for anything.
     private static let idleCPU = Nanoseconds(20_000_000)
 
@@ -41,7 +42,7 @@ final class ServedSession: Sink, SessionSupervisor {
     private(set) var reason: Reason?
     private var lookAt: Nanoseconds
     private(set) var hasBegun = false
-    private var hadNoRequests = false, isTidy = false
+    private var hadNoRequests = false, tidyAt = Nanoseconds.zero
     /// At the end of the last interval.
     private var lastCPU = Nanoseconds.zero
 
@@ -131,9 +132,11 @@ final class ServedSession: Sink, SessionSupervisor {
         shared.recent.add(interval, of: instances)
         hadNoRequests = interval.counts.commands.isEmpty
         lastCPU = cpu
-        // What was needed to load and attach isn't needed any longer.
-        if !isTidy { releaseFreeMemory() }
-        isTidy = true
+        // What was needed to load and attach isn't needed any longer, nor what scrapes needed.
+        if MonotonicClock.now() >= tidyAt {
+            releaseFreeMemory()
+            tidyAt = MonotonicClock.now() + Self.tidyEvery
+        }
         let now = MonotonicClock.now()
         for pull in pulls where pull.kind == .report && !pull.isGone {
             guard let place = instances.firstIndex(of: pull.instance ?? instances[0]) else {

@@ -22,8 +22,8 @@ final class ServedTargets {
         let instance: String
     }
 
-    /// A process is looked at so many times after it has come: it may not have executed the server yet, or not listen yet.
-    private static let young = 10
+    /// A process that has come is looked at in these looks: it may not have executed the server yet, or not listen yet.
+    private static let looksAtNew: Set = [0, 1, 2, 4, 8], young = 9
     /// A server that does not listen yet is left for later so many times.
     private static let patience = 5
     /// All processes are looked at again each time that so many looks have passed, because one may have executed a server late.
@@ -74,7 +74,7 @@ final class ServedTargets {
             guard !known.contains(pid) else { return false }
             let times = looks[pid, default: 0]
             if times < Self.young { looks[pid] = times + 1 }
-            return times < Self.young || isWhole
+            return Self.looksAtNew.contains(times) || isWhole
         }
         if !candidates.isEmpty { take(candidates) }
         if isWhole { takeListeners() }
