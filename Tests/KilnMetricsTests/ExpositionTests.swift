@@ -107,9 +107,9 @@ struct RedisTotalsTests {
     }
 
     @Test func estimatesReplaceCounts() {
-        var estimator = TurnEstimator(), snapshot = interval(["get": 10])
-        estimator.add(WatchedTurn(length: 0.5, fraction: 0.25), counts: interval(["get": 4]).commands)
-        estimator.add(WatchedTurn(length: 0.5, fraction: 0.25), counts: interval(["get": 6]).commands)
+        var estimator = SliceEstimator(), snapshot = interval(["get": 10])
+        estimator.add(WatchedSlice(length: 0.5, fraction: 0.25), counts: interval(["get": 4]).commands)
+        estimator.add(WatchedSlice(length: 0.5, fraction: 0.25), counts: interval(["get": 6]).commands)
         snapshot[Estimates.self] = estimator.estimates
         snapshot.commands[CommandKey(process: 0, name: CommandName(asked: "get"))]?.errorWords = ["ERR": 2]
         snapshot.clients[ClientKey(process: 0, address: "10.0.0.1")] = ClientCounts(commands: 10, receivedBytes: 100, sentBytes: 50)
