@@ -31,7 +31,7 @@ let package = Package(
         .target(name: "CLzma", linkerSettings: [.linkedLibrary("lzma")]),
         .target(name: "CZstd", linkerSettings: [.linkedLibrary("zstd")]),
         .target(name: "CZlib", linkerSettings: [.linkedLibrary("z")]),
-        .target(name: "CMalloc"),
+        .target(name: "CMemory"),
         .target(name: "CDemangle", linkerSettings: [.linkedLibrary("iberty")]),
         .target(
             name: "CTOML",
@@ -106,7 +106,7 @@ let package = Package(
             name: "kiln",
             dependencies: [
                 "CTOML", "RESP", "PrintableText", "KilnKernel", "KilnModel", "KilnSymbols", "KilnTargets", "Flamegraph", "KilnSessions", "KilnReport",
-                "KilnProfiles", "KilnMetrics", "KilnServer", "CMalloc",
+                "KilnProfiles", "KilnMetrics", "KilnServer", "CMemory",
                 .product(name: "ArgumentParser", package: "swift-argument-parser"),
                 .product(name: "SystemPackage", package: "swift-system"),
             ]

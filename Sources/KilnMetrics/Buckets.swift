@@ -17,8 +17,8 @@ public struct BucketBounds: Equatable, Sendable {
 
     /// Ascending, without the last one, which is infinite.
     public let seconds: [Double]
-    /// By bucket: `le="0.001"`.
-    let labels: [[UInt8]]
+    /// By bucket, what a line ends with before its number: `le="0.001"} `.
+    let lineEnds: [[UInt8]]
     /// By slot of `Histogram`, with the overflow slot: the bucket.
     private let bucketOfSlot: [Int]
 
@@ -32,7 +32,7 @@ public struct BucketBounds: Equatable, Sendable {
 
     private init(uncheckedSeconds seconds: [Double]) {
         self.seconds = seconds
-        labels = (seconds + [.infinity]).map { Array("le=\"\(numberText($0))\"".utf8) }
+        lineEnds = (seconds + [.infinity]).map { Array("le=\"\(numberText($0))\"} ".utf8) }
         bucketOfSlot = (0...Histogram.slotCount).map { slot in
             let (lower, upper) = Histogram.range(ofSlot: slot)
             let middle = (Double(lower.count) + Double(upper.count)) / 2 / 1e9
@@ -64,7 +64,7 @@ public struct HistogramTotals: Equatable, Sendable {
 
     private mutating func add<Count: Numeric>(_ slots: [Count], sum nanoseconds: Double, _ bounds: BucketBounds, _ number: (Count) -> Double) {
         for (slot, count) in slots.enumerated() where count != .zero {
-            if buckets.isEmpty { buckets = [Double](repeating: 0, count: bounds.labels.count) }
+            if buckets.isEmpty { buckets = [Double](repeating: 0, count: bounds.lineEnds.count) }
             buckets[bounds.bucket(ofSlot: slot)] += number(count)
         }
         if !buckets.isEmpty { sum += nanoseconds / 1e9 }

@@ -34,29 +34,32 @@ public struct Exposition {
     }
 
     /// A sample of the metric that was begun last.
-    public mutating func sample(_ labels: Labels, _ value: Double) { line("", labels, more: [], value) }
+    public mutating func sample(_ labels: Labels, _ value: Double) { line("", labels, value) }
 
     public mutating func sample(_ value: Double) { sample(Labels(), value) }
 
     /// The samples of a histogram: `_bucket` with cumulative counts, `_sum` and `_count`.
     public mutating func histogram(_ labels: Labels, _ totals: HistogramTotals, _ bounds: BucketBounds) {
+        // Most lines of a scrape are these, so what they begin with is put together once.
+        let start = name + Array("_bucket{".utf8) + labels.text + (labels.text.isEmpty ? [] : [UInt8(ascii: ",")])
         var sum = 0.0
-        for (place, label) in bounds.labels.enumerated() {
+        for (place, end) in bounds.lineEnds.enumerated() {
             sum += totals.buckets.isEmpty ? 0 : totals.buckets[place]
-            line("_bucket", labels, more: label, sum)
+            bytes.append(contentsOf: start)
+            bytes.append(contentsOf: end)
+            append(number: sum)
+            bytes.append(UInt8(ascii: "\n"))
         }
-        line("_sum", labels, more: [], totals.sum)
-        line("_count", labels, more: [], sum)
+        line("_sum", labels, totals.sum)
+        line("_count", labels, sum)
     }
 
-    private mutating func line(_ suffix: StaticString, _ labels: Labels, more: [UInt8], _ value: Double) {
+    private mutating func line(_ suffix: StaticString, _ labels: Labels, _ value: Double) {
         bytes.append(contentsOf: name)
         suffix.withUTF8Buffer { bytes.append(contentsOf: $0) }
-        if !labels.text.isEmpty || !more.isEmpty {
+        if !labels.text.isEmpty {
             bytes.append(UInt8(ascii: "{"))
             bytes.append(contentsOf: labels.text)
-            if !labels.text.isEmpty, !more.isEmpty { bytes.append(UInt8(ascii: ",")) }
-            bytes.append(contentsOf: more)
             bytes.append(UInt8(ascii: "}"))
         }
         bytes.append(UInt8(ascii: " "))

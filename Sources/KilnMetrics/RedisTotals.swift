@@ -63,10 +63,11 @@ public struct RedisTotals: Sendable {
         for (key, estimate) in estimates?.commands ?? [:] where key.process == process && counts.commands[key] == nil && estimate.calls > 0 {
             add(key, CommandCounts(), estimate, scale: scale)
         }
-        for (key, wait) in counts.waits where key.process == process {
+        // Who made whom wait is known only where all connections are watched.
+        for (key, wait) in counts.waits where key.process == process && estimates?.leavesOutConnections != true {
             let pair = self.pair(key)
-            waits[pair, default: Wait()].times += Double(wait.times)
-            waits[pair, default: Wait()].seconds += wait.wait.seconds
+            waits[pair, default: Wait()].times += Double(wait.times) * scale
+            waits[pair, default: Wait()].seconds += wait.wait.seconds * scale
         }
         for (key, client) in counts.clients where key.process == process {
             received += Double(client.receivedBytes) * scale

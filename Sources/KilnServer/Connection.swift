@@ -15,6 +15,8 @@ final class Connection: ChannelInboundHandler {
         /// It was refused; what still comes of it is dropped.
         case refused
         case answering(HTTPRequestHead)
+        /// The last response is on its way; nothing that still comes is read.
+        case closing
     }
 
     private let connections: Connections
@@ -37,7 +39,7 @@ final class Connection: ChannelInboundHandler {
     var isIdle: Bool {
         switch state {
         case .idle, .header: pending == 0
-        case .body, .refused, .answering: false
+        case .body, .refused, .answering, .closing: false
         }
     }
 
@@ -84,6 +86,17 @@ final class Connection: ChannelInboundHandler {
             if length > limits.body { refuse(head, .line("A request has at most \(limits.body) bytes of body here, and none is read.", status: 413)) }
         case (.end, .body(let head, _)): take(head)
         default: break
+        }
+    }
+
+    /// The client sends no more. Whoever has closed altogether looks the same, so nothing is recorded for it any longer; what is there already is sent.
+    func userInboundEventTriggered(context: ChannelHandlerContext, event: Any) {
+        guard case ChannelEvent.inputClosed? = event as? ChannelEvent else { return context.fireUserInboundEventTriggered(event) }
+        isEnding = true
+        switch state {
+        case .refused, .closing: break
+        case .answering: close()
+        case .idle, .header, .body: if pending == 0 { close() }
         }
     }
 
@@ -148,7 +161,10 @@ final class Connection: ChannelInboundHandler {
         if connections.pending + response.body.count > limits.pendingResponses {
             response = .line("Too many responses wait for slow clients. Try again.", status: 503, headers: [("Retry-After", "10")])
         }
-        write(response, to: head, closes: isEnding || !head.isKeepAlive)
+        // The next request may come while the end of this response is written.
+        let closes = isEnding || !head.isKeepAlive
+        state = closes ? .closing : .idle
+        write(response, to: head, closes: closes)
     }
 
     private func write(_ response: ServerResponse, to head: HTTPRequestHead, closes: Bool) {
@@ -167,21 +183,23 @@ final class Connection: ChannelInboundHandler {
         channel.write(HTTPServerResponsePart.head(.init(version: head.version, status: .init(statusCode: response.status), headers: headers)), promise: nil)
         if head.method != .HEAD, size > 0 { channel.write(HTTPServerResponsePart.body(.byteBuffer(ByteBuffer(bytes: response.body))), promise: nil) }
         let box = NIOLoopBound(self, eventLoop: channel.eventLoop)
-        channel.writeAndFlush(HTTPServerResponsePart.end(nil)).whenComplete { _ in box.value.hasWritten(size, closes: closes) }
+        channel.writeAndFlush(HTTPServerResponsePart.end(nil)).whenComplete { _ in box.value.hasWritten(size) }
     }
 
-    private func hasWritten(_ size: Int, closes: Bool) {
+    private func hasWritten(_ size: Int) {
         guard channel.isActive else { return }
         pending -= size
         connections.pending -= size
-        if case .refused = state {
-            // Whoever still sends gets a moment to read the refusal: closing at once would reset the connection.
-            return self.closes(after: .seconds(1))
+        switch state {
+        // Whoever still sends gets a moment to read the refusal: closing at once would reset the connection.
+        case .refused: closes(after: .seconds(1))
+        case .closing: close()
+        case .idle where isEnding: close()
+        case .idle:
+            idleSince = .now()
+            closes(after: limits.idleTime)
+        case .header, .body, .answering: break
         }
-        if closes { return close() }
-        state = .idle
-        idleSince = .now()
-        self.closes(after: limits.idleTime)
     }
 }
 

@@ -44,6 +44,7 @@ public final class HTTPServer: Sendable {
                 .serverChannelOption(.socketOption(.so_reuseaddr), value: 1)
                 .childChannelOption(.socketOption(.tcp_nodelay), value: 1)
                 .childChannelOption(.maxMessagesPerRead, value: 1)
+                .childChannelOption(.allowRemoteHalfClosure, value: true)
                 .childChannelInitializer { channel in
                     channel.eventLoop.makeCompletedFuture { try connections.begin(channel) }
                 }
@@ -94,14 +95,17 @@ final class Connections: @unchecked Sendable {
         if open.count >= limits.connections {
             refused.add(1, ordering: .relaxed)
             guard let idle = open.values.filter(\.isIdle).min(by: { $0.idleSince < $1.idleSince }) else { throw ChannelError.inappropriateOperationForState }
+            // Its place is free at once: the channel says only later that it is closed, and more may have been accepted by then.
+            open[ObjectIdentifier(idle)] = nil
             idle.close()
         }
         let connection = Connection(self, channel)
         open[ObjectIdentifier(connection)] = connection
         count.store(open.count, ordering: .relaxed)
-        channel.closeFuture.whenComplete { [unowned(unsafe) connection] _ in
-            self.open[ObjectIdentifier(connection)]?.hasClosed()
-            self.open[ObjectIdentifier(connection)] = nil
+        let box = NIOLoopBound(connection, eventLoop: channel.eventLoop)
+        channel.closeFuture.whenComplete { _ in
+            box.value.hasClosed()
+            self.open[ObjectIdentifier(box.value)] = nil
             self.count.store(self.open.count, ordering: .relaxed)
             self.settle()
         }

@@ -101,7 +101,7 @@ struct StatusPage {
         self.health = health
     }
 
-    private static let style: StaticString = """
+    private static let style = """
         html{color-scheme:light dark}body{margin:0 auto;max-width:1720px;padding:20px;font:14px/1.45 system-ui,sans-serif;font-variant-numeric:tabular-nums}
         h1{margin:0 0 6px;font-size:24px;font-weight:600}table{border-collapse:collapse;margin:10px 0}th,td{padding:3px 18px 3px 0;text-align:left;overflow-wrap:anywhere}
         td.number,th.number{text-align:right}iframe{width:100%;height:85vh;border:1px solid #8886;border-radius:8px;margin-top:12px}
@@ -116,12 +116,18 @@ struct StatusPage {
             <html lang="en">
             <head>
             <meta charset="utf-8">
-            <meta http-equiv="Content-Security-Policy" content="default-src 'none'; style-src 'unsafe-inline'; frame-src 'self'; base-uri 'none'; form-action 'none'">
+            <meta http-equiv="Content-Security-Policy" content="
+            """)
+        let style = Array(Self.style.utf8)
+        out.escaped("default-src 'none'; style-src \(ContentSecurityPolicy.source(style)); frame-src 'self'; base-uri 'none'; form-action 'none'")
+        out.literal(
+            """
+            ">
             <meta name="viewport" content="width=device-width, initial-scale=1">
             <title>kiln</title>
             <style>
             """)
-        out.literal(Self.style)
+        out.raw(style)
         out.literal("</style>\n</head>\n<body>\n<h1>kiln ")
         out.escaped(kilnVersion)
         out.literal("</h1>\n<p>")

@@ -1,4 +1,3 @@
-import CMalloc
 import KilnKernel
 import KilnModel
 import KilnServer
@@ -25,6 +24,8 @@ final class ServedSession: Sink, SessionSupervisor {
     /// History of stacks beyond which a session is replaced, so that memory stays flat: some 10 MB.
     private static let mostWeights = 400_000, mostStacks = 16_000
     private static let lookEvery = Nanoseconds(3_000_000_000)
+    /// A server uses some milliseconds a second though nobody asks it for anything.
+    private static let idleCPU = Nanoseconds(20_000_000)
 
     private let shared: Shared
     private let servers: [ServedTargets.Server]
@@ -40,6 +41,9 @@ final class ServedSession: Sink, SessionSupervisor {
     private(set) var reason: Reason?
     private var lookAt: Nanoseconds
     private(set) var hasBegun = false
+    private var hadNoRequests = false, isTidy = false
+    /// At the end of the last interval.
+    private var lastCPU = Nanoseconds.zero
 
     init(
         _ shared: Shared, _ servers: [ServedTargets.Server], _ sessionTargets: [SessionTarget], sampling: StackSampling?, takesOffCPU: Bool, pulls: [Pull],
@@ -105,6 +109,11 @@ final class ServedSession: Sink, SessionSupervisor {
         pull.takenUntil = time.rfc3339
     }
 
+    /// No request came in the last interval, nobody pulls, and the servers have used little CPU time since.
+    var isIdle: Bool { hadNoRequests && pulls.isEmpty && cpu < lastCPU + Self.idleCPU }
+
+    private var cpu: Nanoseconds { sessionTargets.reduce(.zero) { $0 + $1.cpu } }
+
     func hangup() { if shared.hangup() { reason = reason ?? .configuration } }
 
     // MARK: - What the session tells
@@ -115,12 +124,16 @@ final class ServedSession: Sink, SessionSupervisor {
         // Pulls of an earlier session go on in this one.
         let now = WallTime().rfc3339
         for pull in pulls where pull.began != nil { pull.takenUntil = now }
-        releaseFreeMemory()
     }
 
     func interval(_ interval: SessionInterval) {
         shared.state.add(interval, of: instances)
         shared.recent.add(interval, of: instances)
+        hadNoRequests = interval.counts.commands.isEmpty
+        lastCPU = cpu
+        // What was needed to load and attach isn't needed any longer.
+        if !isTidy { releaseFreeMemory() }
+        isTidy = true
         let now = MonotonicClock.now()
         for pull in pulls where pull.kind == .report && !pull.isGone {
             guard let place = instances.firstIndex(of: pull.instance ?? instances[0]) else {
@@ -205,6 +218,3 @@ final class ServedSession: Sink, SessionSupervisor {
         pulls.finish(pull) { PullAnswer.profile(kind, command: command, parts: parts, began: began, ended: now) }
     }
 }
-
-/// Gives memory that is free back to the kernel: loading BPF programs, and pages, take much for a moment.
-func releaseFreeMemory() { malloc_trim(0) }

@@ -52,6 +52,9 @@ final class Session {
         var supervisor: (any SessionSupervisor)?
     }
 
+    /// While nothing happens, a supervised session sleeps and counts so many times as long.
+    private static let idlePace: UInt64 = 5
+
     private let plan: Plan
     private let events: SessionEvents
     private let kernel = kernelRelease()
@@ -169,8 +172,9 @@ final class Session {
         events.watch(attention: plan.probes.lazy.compactMap(\.attention).first)
         defer { events.watch(attention: nil) }
         while ending == nil {
-            let drainAt = MonotonicClock.now() + (more ? .zero : plan.drainEvery)
-            wait(until: [drainAt, due, end, plan.budget?.due].compactMap(\.self).min() ?? drainAt)
+            let pace = pace
+            let drainAt = MonotonicClock.now() + (more ? .zero : Nanoseconds(plan.drainEvery.count * pace))
+            wait(until: [drainAt, due.map { $0 + postponement(pace) }, end, plan.budget?.due].compactMap(\.self).min() ?? drainAt)
             for target in plan.targets { target.refresh() }
             if !plan.threads.isEmpty, plan.threads.allSatisfy({ access("/proc/\($0)", F_OK) != 0 }) { self.end(.targetExited) }
             try plan.budget?.advance()
@@ -180,12 +184,19 @@ final class Session {
             repeat { more = try drain() } while more && ending != nil
             if ending == nil, try plan.supervisor?.wantsStacks ?? (plan.folding != nil && folding.isDue) { try checkpointStacks() }
             let now = MonotonicClock.now()
-            guard let interval = plan.interval, var next = due, now >= next && plan.budget?.mayReport != false || ending != nil else { continue }
+            guard let interval = plan.interval, var next = due, now >= next + postponement(self.pace) && plan.budget?.mayReport != false || ending != nil
+            else { continue }
             try report()
             while next <= now { next = next + interval }
             due = next
         }
     }
+
+    /// How many times as long as usual the session sleeps, and how long its intervals are.
+    private var pace: UInt64 { plan.supervisor?.isIdle == true ? Self.idlePace : 1 }
+
+    /// How much later an interval ends at this pace.
+    private func postponement(_ pace: UInt64) -> Nanoseconds { Nanoseconds((plan.interval?.count ?? 0) * (pace - 1)) }
 
     /// Waits for the first of: the deadline, a signal, an exit, data that must be drained soon.
     private func wait(until deadline: Nanoseconds) {

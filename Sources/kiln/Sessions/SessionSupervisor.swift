@@ -4,6 +4,8 @@ protocol SessionSupervisor: AnyObject {
     var ending: SessionEnding? { get }
     /// Whether sinks are to get a checkpoint with the stacks so far.
     var wantsStacks: Bool { get throws }
+    /// Nothing happens: the session may wake more seldom and count in longer intervals.
+    var isIdle: Bool { get }
     /// SIGHUP.
     func hangup()
 }

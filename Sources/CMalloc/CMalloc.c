@@ -1,2 +1,0 @@
-// Makes this a C target that SwiftPM can build.
-#include "CMalloc.h"
