@@ -6,8 +6,8 @@
 /// differences between successive slices, which contain what chance leaves out and, besides, how the traffic itself varies: the intervals are rather too
 /// wide than too narrow.
 public struct Estimates: SnapshotSection, Equatable {
-    /// The length of all slices in seconds, and the part that was watched: of each slice its length times the fraction.
-    public internal(set) var time = 0.0, watched = 0.0
+    /// The length of all slices in seconds, and the part that was not watched: of each slice its length times the rest of the fraction.
+    public internal(set) var time = 0.0, unwatched = 0.0
     public internal(set) var slices = 0
     public internal(set) var commands: [CommandKey: CommandEstimate] = [:]
     /// In some slice, connections were left out.
@@ -16,16 +16,16 @@ public struct Estimates: SnapshotSection, Equatable {
     public init() {}
 
     /// The fraction of all that happened that was watched, 0 to 1.
-    public var fraction: Double { time > 0 ? min(watched / time, 1) : 1 }
+    public var fraction: Double { time > 0 ? max(1 - unwatched / time, 0) : 1 }
 
     /// Nothing was left out.
-    public var isExact: Bool { watched >= time }
+    public var isExact: Bool { unwatched <= 0 }
 
     public func since(_ earlier: Estimates?) -> Estimates {
         guard let earlier else { return self }
         var growth = self
         growth.time -= earlier.time
-        growth.watched -= earlier.watched
+        growth.unwatched -= earlier.unwatched
         growth.slices -= earlier.slices
         growth.commands = commands.mapValues { $0 }
         for (key, before) in earlier.commands { growth.commands[key]?.subtract(before) }
@@ -215,7 +215,7 @@ public struct SliceEstimator: Sendable {
         guard slice.length > 0, slice.fraction > 0 else { return }
         let isSampled = slice.fraction < 1
         estimates.time += slice.length
-        estimates.watched += slice.length * slice.fraction
+        estimates.unwatched += slice.length * (1 - slice.fraction)
         estimates.slices += isSampled ? 1 : 0
         estimates.leavesOutConnections = estimates.leavesOutConnections || slice.leavesOutConnections
         for key in Set(rates.keys).union(counts.keys) {
@@ -249,6 +249,7 @@ public struct SliceEstimator: Sendable {
     public mutating func extend(by length: Double) {
         guard length > 0, estimates.slices > 0 else { return }
         estimates.time += length
+        estimates.unwatched += length
         for (key, known) in rates {
             estimates.commands[key]?.calls += (known.last ?? 0) * length
             estimates.commands[key]?.weight += length * length
