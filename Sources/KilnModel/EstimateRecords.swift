@@ -79,13 +79,14 @@ public struct ShownEstimate: Sendable {
         guard let estimates, !estimates.isExact else { return nil }
         calls = estimates.calls(key, counted: counts.calls)
         let phases = estimates.commands[key]?.phases ?? [:], main = phases[.service] ?? phases[.total]
-        percentiles = PhaseEstimate.percentiles.map { main?.percentile($0) }
+        percentiles = PhaseEstimate.percentiles.map { share in main?.percentile(share) }
     }
 
     public init?(_ command: SessionRecord.Command) {
         guard let estimate = command.estimate else { return nil }
         let interval = estimate.callsLow.flatMap { low in estimate.callsHigh.map { Double(low)...Double(max(low, $0)) } }
         calls = EstimatedCount(value: Double(estimate.callsEstimate), interval: interval)
-        percentiles = (command.phases["service"] ?? command.phases["total"])?.percentiles.map { $0.value.map { Nanoseconds($0) } } ?? []
+        let main = command.phases["service"] ?? command.phases["total"]
+        percentiles = main?.percentiles.map { $0.value.map { Nanoseconds($0) } } ?? PhaseEstimate.percentiles.map { _ in nil }
     }
 }

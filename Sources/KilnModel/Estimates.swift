@@ -6,8 +6,8 @@
 /// differences between successive slices, which contain what chance leaves out and, besides, how the traffic itself varies: the intervals are rather too
 /// wide than too narrow.
 public struct Estimates: SnapshotSection, Equatable {
-    /// The length of all slices in seconds, and the part that was watched: of each slice its length times the fraction.
-    public internal(set) var time = 0.0, watched = 0.0
+    /// The length of all slices in seconds, and the part that was not watched: of each slice its length times the rest of the fraction.
+    public internal(set) var time = 0.0, unwatched = 0.0
     public internal(set) var slices = 0
     public internal(set) var commands: [CommandKey: CommandEstimate] = [:]
     /// In some slice, connections were left out.
@@ -16,16 +16,16 @@ public struct Estimates: SnapshotSection, Equatable {
     public init() {}
 
     /// The fraction of all that happened that was watched, 0 to 1.
-    public var fraction: Double { time > 0 ? min(watched / time, 1) : 1 }
+    public var fraction: Double { time > 0 ? max(1 - unwatched / time, 0) : 1 }
 
     /// Nothing was left out.
-    public var isExact: Bool { watched >= time }
+    public var isExact: Bool { unwatched <= 0 }
 
     public func since(_ earlier: Estimates?) -> Estimates {
         guard let earlier else { return self }
         var growth = self
         growth.time -= earlier.time
-        growth.watched -= earlier.watched
+        growth.unwatched -= earlier.unwatched
         growth.slices -= earlier.slices
         growth.commands = commands.mapValues { $0 }
         for (key, before) in earlier.commands { growth.commands[key]?.subtract(before) }
@@ -36,16 +36,17 @@ public struct Estimates: SnapshotSection, Equatable {
     public func calls(_ key: CommandKey, counted: UInt64) -> EstimatedCount {
         guard !isExact else { return EstimatedCount(value: Double(counted), interval: Double(counted)...Double(counted)) }
         let calls = commands[key]?.calls ?? Double(counted) / fraction
-        return EstimatedCount(calls, variance: commands[key]?.variance ?? 0, counted: counted, fraction: fraction, slices: slices)
+        return EstimatedCount(calls, commands[key]?.scatter ?? Scatter(), counted: counted, fraction: fraction)
     }
 
     /// A count of a command that is estimated with its calls, as its errors: it is taken to vary as the calls do.
     public func count(_ counted: UInt64, of key: CommandKey, calls: UInt64) -> EstimatedCount {
         guard !isExact else { return EstimatedCount(value: Double(counted), interval: Double(counted)...Double(counted)) }
         let poisson = Double(calls) * (1 - fraction) / (fraction * fraction)
-        let excess = poisson > 0 ? max((commands[key]?.variance ?? 0) / poisson, 1) : 1
-        let variance = Double(counted) * (1 - fraction) / (fraction * fraction) * excess
-        return EstimatedCount(Double(counted) / fraction, variance: variance, counted: counted, fraction: fraction, slices: slices)
+        var scatter = commands[key]?.scatter ?? Scatter()
+        let excess = poisson > 0 ? max(scatter.variance / poisson, 1) : 1
+        scatter.variance = Double(counted) * (1 - fraction) / (fraction * fraction) * excess
+        return EstimatedCount(Double(counted) / fraction, scatter, counted: counted, fraction: fraction)
     }
 }
 
@@ -60,36 +61,62 @@ public struct EstimatedCount: Equatable, Sendable {
         self.interval = interval
     }
 
-    /// `variance`: as far as it shows in the slices. One call more or less is always possible.
-    init(_ value: Double, variance: Double, counted: UInt64, fraction: Double, slices: Int) {
+    /// `scatter`: as far as it shows in the slices. One call more or less is always possible.
+    init(_ value: Double, _ scatter: Scatter, counted: UInt64, fraction: Double) {
         let value = max(value, Double(counted))
         let chance = (1 - fraction) * (Double(counted) + 1) / (fraction * fraction)
         self.value = value
-        interval = studentFactor(slices: slices).map { factor in
-            let half = factor * max(variance, chance).squareRoot()
+        interval = studentFactor(differences: scatter.differences).map { factor in
+            let half = factor * max(scatter.variance, chance).squareRoot()
             return max(Double(counted), value - half)...(value + half)
         }
     }
 }
 
-/// How many standard deviations a 95 % interval of so many slices reaches to either side: Student's factor for two thirds as many degrees of freedom, because
-/// successive differences share their slices. The variance is that of the last `SliceEstimator.pool` slices.
-private func studentFactor(slices: Int) -> Double? {
-    let factors = [12.71, 4.30, 3.18, 2.78, 2.57, 2.45, 2.36, 2.31, 2.26, 2.23]
-    guard slices > 1 else { return nil }
-    let freedom = max(min(slices, SliceEstimator.pool) * 2 / 3, 1)
-    return factors[min(freedom, factors.count) - 1]
+/// The variance of an estimate, and the number of differences between slices that it is known by.
+struct Scatter: Equatable, Sendable {
+    var variance = 0.0
+    var differences = 0
+}
+
+/// How many standard deviations a 95 % interval reaches to either side: Student's factor for two thirds as many degrees of freedom as there are differences,
+/// because successive differences share a slice.
+private func studentFactor(differences: Int) -> Double? {
+    let factors = [12.71, 4.30, 3.18, 2.78, 2.57, 2.45, 2.36, 2.31, 2.26, 2.23, 2.20, 2.18, 2.16, 2.14, 2.13, 2.12, 2.11, 2.10, 2.09, 2.09]
+    guard differences > 0 else { return nil }
+    let freedom = max(differences * 2 / 3, 1)
+    return freedom > 60 ? 1.96 : freedom > factors.count ? 2.04 : factors[freedom - 1]
 }
 
 /// Estimates of one command.
 public struct CommandEstimate: Equatable, Sendable {
-    /// Calls, and the variance of that estimate.
+    /// Calls, and the variance of that estimate: a sum over slices, each judged by those before it.
     public internal(set) var calls = 0.0, variance = 0.0
     public internal(set) var phases: [Phase: PhaseEstimate] = [:]
+    /// What the variance of a rate is multiplied with: the square of each slice's length, times `WatchedSlice.unseen`.
+    var weight = 0.0
+    /// Half the squares of the differences between the rates of successive slices, and how many there are.
+    var squares = 0.0, differences = 0
+    /// The same of the last slices, for an interval of few.
+    var recent = (squares: 0.0, differences: 0)
+
+    /// Of the slices themselves, or if they are few, of the last ones.
+    var scatter: Scatter {
+        let (squares, differences) = differences >= recent.differences ? (squares, differences) : recent
+        return Scatter(variance: differences > 0 ? weight * squares / Double(differences) : 0, differences: differences)
+    }
+
+    public static func == (one: CommandEstimate, other: CommandEstimate) -> Bool {
+        (one.calls, one.variance, one.weight, one.squares, one.differences) == (other.calls, other.variance, other.weight, other.squares, other.differences)
+            && one.phases == other.phases
+    }
 
     mutating func subtract(_ earlier: CommandEstimate) {
         calls -= earlier.calls
         variance = max(variance - earlier.variance, 0)
+        weight = max(weight - earlier.weight, 0)
+        squares = max(squares - earlier.squares, 0)
+        differences -= earlier.differences
         for (phase, before) in earlier.phases { phases[phase]?.subtract(before) }
     }
 }
@@ -142,7 +169,7 @@ public struct PhaseEstimate: Equatable, Sendable {
     /// position measures, J. Am. Stat. Assoc. 47, 1952). An end that can't be told is nil.
     public func interval(_ place: Int, of estimates: Estimates) -> (low: Nanoseconds?, high: Nanoseconds?) {
         let share = Self.percentiles[place], all = count
-        guard all > 0, counted > 0, let factor = studentFactor(slices: estimates.slices) else { return (nil, nil) }
+        guard all > 0, counted > 0, let factor = studentFactor(differences: estimates.slices - 1) else { return (nil, nil) }
         let chance = share * (1 - share) / counted * (1 - estimates.fraction)
         let half = factor * max(variances[place] / (all * all), chance).squareRoot()
         return (
@@ -160,6 +187,10 @@ public struct WatchedSlice: Equatable, Sendable {
     public var fraction: Double
     /// Connections were left out.
     public var leavesOutConnections: Bool
+
+    /// The part of the variance between slices that is one of estimating. Of a part of the time, what was watched is itself a part of what is estimated. Of a share
+    /// of the connections the estimates vary as chance chooses them, whatever the share.
+    var unseen: Double { leavesOutConnections ? 1 : 1 - fraction }
 
     public init(length: Double, fraction: Double, leavesOutConnections: Bool = false) {
         self.length = length
@@ -184,7 +215,7 @@ public struct SliceEstimator: Sendable {
         guard slice.length > 0, slice.fraction > 0 else { return }
         let isSampled = slice.fraction < 1
         estimates.time += slice.length
-        estimates.watched += slice.length * slice.fraction
+        estimates.unwatched += slice.length * (1 - slice.fraction)
         estimates.slices += isSampled ? 1 : 0
         estimates.leavesOutConnections = estimates.leavesOutConnections || slice.leavesOutConnections
         for key in Set(rates.keys).union(counts.keys) {
@@ -197,11 +228,18 @@ public struct SliceEstimator: Sendable {
             var estimate = estimates.commands[key] ?? CommandEstimate()
             estimate.calls += calls
             if isSampled {
-                let rate = Self.variance(of: known)
-                estimate.variance += (1 - slice.fraction) * slice.length * slice.length * rate
+                let weight = slice.unseen * slice.length * slice.length
+                estimate.weight += weight
+                estimate.recent = Self.halfSquares(known)
+                if known.count > 1 {
+                    let last = known[known.count - 1] - known[known.count - 2]
+                    estimate.squares += last * last / 2
+                    estimate.differences += 1
+                    estimate.variance += weight * estimate.recent.squares / Double(estimate.recent.differences)
+                }
             }
             for (phase, histogram) in counted.phases where histogram.count != 0 {
-                estimate.phases[phase, default: PhaseEstimate()].add(histogram, fraction: slice.fraction)
+                estimate.phases[phase, default: PhaseEstimate()].add(histogram, of: slice)
             }
             estimates.commands[key] = estimate
         }
@@ -211,23 +249,26 @@ public struct SliceEstimator: Sendable {
     public mutating func extend(by length: Double) {
         guard length > 0, estimates.slices > 0 else { return }
         estimates.time += length
+        estimates.unwatched += length
         for (key, known) in rates {
             estimates.commands[key]?.calls += (known.last ?? 0) * length
-            estimates.commands[key]?.variance += length * length * Self.variance(of: known)
+            estimates.commands[key]?.weight += length * length
+            let recent = Self.halfSquares(known)
+            if recent.differences > 0 { estimates.commands[key]?.variance += length * length * recent.squares / Double(recent.differences) }
         }
     }
 
-    /// Half the mean square of successive differences: a trend doesn't count as variance.
-    private static func variance(of rates: [Double]) -> Double {
-        guard rates.count > 1 else { return 0 }
-        let squares = zip(rates, rates.dropFirst()).map { ($1 - $0) * ($1 - $0) }
-        return squares.reduce(0, +) / Double(2 * squares.count)
+    /// Half the squares of successive differences, whose mean is the variance: a trend doesn't count.
+    private static func halfSquares(_ rates: [Double]) -> (squares: Double, differences: Int) {
+        let squares = zip(rates, rates.dropFirst()).map { ($1 - $0) * ($1 - $0) / 2 }
+        return (squares.reduce(0, +), squares.count)
     }
 }
 
 extension PhaseEstimate {
     /// Adds the latencies of a slice, and for each percentile how far the slice's share up to it is from that of all slices.
-    fileprivate mutating func add(_ histogram: Histogram, fraction: Double) {
+    fileprivate mutating func add(_ histogram: Histogram, of slice: WatchedSlice) {
+        let fraction = slice.fraction
         if slots.isEmpty { slots = [Double](repeating: 0, count: Histogram.slotCount + 1) }
         for (slot, counted) in histogram.slots.enumerated() where counted != 0 { slots[slot] += Double(counted) / fraction }
         sum += Double(histogram.sum.count) / fraction
@@ -239,7 +280,7 @@ extension PhaseEstimate {
             let below = slots[...slot].reduce(0, +) / all
             let belowInSlice = histogram.slots[...slot].reduce(0) { $0 + Double($1) } / fraction
             let difference = belowInSlice - below * ofSlice
-            variances[place] += (1 - fraction) * difference * difference
+            variances[place] += slice.unseen * difference * difference
         }
     }
 }

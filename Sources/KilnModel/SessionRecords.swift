@@ -478,9 +478,9 @@ public struct SessionRecord: Codable, Sendable {
                 commands: counts.commands, receivedBytes: counts.receivedBytes, sentBytes: counts.sentBytes
             )
         }
-        let calls = snapshot.commands.values.reduce(UInt64(0)) { $0 + $1.calls }
+        let calls = snapshot.commands.reduce(0.0) { $0 + (estimates?.calls($1.key, counted: $1.value.calls).value ?? Double($1.value.calls)) }
         if let counted = cost.programs, calls != 0 {
-            cost.bpfNsPerCommand = Double(programs.reduce(UInt64(0)) { $0 + (counted[$1]?.runTimeNs ?? 0) }) / Double(calls)
+            cost.bpfNsPerCommand = Double(programs.reduce(UInt64(0)) { $0 + (counted[$1]?.runTimeNs ?? 0) }) / calls
         }
     }
 

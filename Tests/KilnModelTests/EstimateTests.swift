@@ -18,7 +18,7 @@ struct EstimateTests {
 
     /// Each slice has a rate and a level of latency of its own, and of its calls those of a random part are watched, in clumps: a connection's, or a
     /// window's.
-    private func watch(_ slices: Int, fraction: Double, clumps: Int, _ random: inout SeededGenerator) -> Watched {
+    private func watch(_ slices: Int, fraction: Double, clumps: Int, timed: Bool, _ random: inout SeededGenerator) -> Watched {
         var watched = Watched(), estimator = SliceEstimator()
         for _ in 0..<slices {
             let level = exp(Double.random(in: -0.3...0.3, using: &random))
@@ -26,7 +26,8 @@ struct EstimateTests {
             for _ in 0..<clumps {
                 let calls = Int.random(in: 0...20, using: &random), pace = exp(Double.random(in: -0.5...0.5, using: &random))
                 let isWatched = Double.random(in: 0..<1, using: &random) < fraction
-                for _ in 0..<calls {
+                if !timed, isWatched { counts.calls += UInt64(calls) }
+                for _ in 0..<(timed ? calls : 0) {
                     let latency = 10_000 * level * pace * exp(Double.random(in: -1...1, using: &random))
                     watched.latencies.append(latency)
                     guard isWatched else { continue }
@@ -36,7 +37,7 @@ struct EstimateTests {
                 watched.truth += Double(calls)
             }
             watched.counted += counts.calls
-            estimator.add(WatchedSlice(length: 0.25, fraction: fraction), counts: [get: counts])
+            estimator.add(WatchedSlice(length: 0.25, fraction: fraction, leavesOutConnections: true), counts: [get: counts])
         }
         watched.estimates = estimator.estimates
         watched.latencies.sort()
@@ -48,7 +49,7 @@ struct EstimateTests {
         var random = SeededGenerator(seed: 1), calls = 0, sum = 0.0, truth = 0.0
         let rounds = 200
         for _ in 0..<rounds {
-            let watched = watch(slices, fraction: fraction, clumps: 64, &random)
+            let watched = watch(slices, fraction: fraction, clumps: 64, timed: false, &random)
             let estimate = watched.estimates.calls(get, counted: watched.counted)
             if try #require(estimate.interval).contains(watched.truth) { calls += 1 }
             sum += estimate.value
@@ -61,8 +62,8 @@ struct EstimateTests {
     @Test(arguments: [0.5, 1.0 / 8], [16, 60])
     func percentilesLieInTheirIntervals(fraction: Double, slices: Int) throws {
         var random = SeededGenerator(seed: 2), held = [0, 0, 0], known = [0, 0, 0]
-        for _ in 0..<100 {
-            let watched = watch(slices, fraction: fraction, clumps: 64, &random)
+        for _ in 0..<40 {
+            let watched = watch(slices, fraction: fraction, clumps: 24, timed: true, &random)
             let phase = try #require(watched.estimates.commands[get]?.phases[.service])
             for (place, share) in PhaseEstimate.percentiles.prefix(3).enumerated() {
                 let truth = watched.latencies[Int(share * Double(watched.latencies.count))], interval = phase.interval(place, of: watched.estimates)
@@ -72,7 +73,7 @@ struct EstimateTests {
                 #expect(Double(interval.low?.count ?? 0) <= Double(value.count) && value.count <= interval.high?.count ?? .max)
             }
         }
-        for place in held.indices { #expect(held[place] * 100 >= known[place] * 92, "percentile \(place): \(held[place]) of \(known[place])") }
+        for place in held.indices { #expect(held[place] * 100 >= known[place] * 90, "percentile \(place): \(held[place]) of \(known[place])") }
     }
 
     @Test func aSessionThatWatchedEverythingIsExact() {
@@ -88,9 +89,12 @@ struct EstimateTests {
         for calls: UInt64 in [100, 110, 90] { estimator.add(WatchedSlice(length: 0.25, fraction: 0.1), counts: [get: CommandCounts(calls: calls)]) }
         let sampled = estimator.estimates.calls(get, counted: 300)
         #expect(sampled.value == 3_000)
+        let sampledScatter = estimator.estimates.commands[get]?.scatter
+        // Rates of 4,000, 4,400 and 3,600 a second; three slices of a quarter of a second, of which a tenth was watched.
+        #expect(sampledScatter == Scatter(variance: 0.9 * 3 / 16 * (400 * 400 + 800 * 800) / 2 / 2, differences: 2))
         estimator.add(WatchedSlice(length: 60, fraction: 1), counts: [get: CommandCounts(calls: 1_000_000)])
         let estimates = estimator.estimates, both = estimates.calls(get, counted: 1_000_300)
-        #expect(both.value == 1_003_000 && estimates.commands[get]?.variance == 1_000 * 1_000 * 0.15 * 3 / 1)
+        #expect(both.value == 1_003_000 && estimates.commands[get]?.scatter == sampledScatter)
         #expect(try #require(both.interval).lowerBound >= 1_000_300)
         // Of the exact part alone.
         var before = SliceEstimator()

@@ -157,6 +157,7 @@ __noinline int resume(struct connection *x, struct receive *receive)
 		x->waiting = WAITING_NONE;
 	x->slice = control.watch.slice;
 	x->window = control.watch.window;
+	restart_expectations(x);
 	clear_flags(x, IN_REQUEST | IN_REPLY | PROBED | REPLIED | SENT_IN_PART);
 	bpf_probe_read_user(&first, sizeof first, (void *)receive->io.base);
 	x->sync = begins_request(first) ? SYNCED : RESYNCING;

@@ -67,7 +67,7 @@ static __noinline int describe_first_receive(struct sock *sk, struct arrival *ar
 	} else {
 		/* What a listener accepts inherits its address; who connects has none. */
 		receive->incoming = BPF_CORE_READ((struct unix_sock *)sk, addr) != NULL;
-		receive->first_of_stream = is_new_socket(socket_inode(sk));
+		receive->first_of_stream = !is_sampled() && is_new_socket(socket_inode(sk)); /* what came before may have been left out */
 	}
 	describe_client(&receive->client, sk, process);
 	return 0;

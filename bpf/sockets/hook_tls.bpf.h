@@ -135,7 +135,7 @@ int tls_read_ends(struct pt_regs *regs)
 	receive->io.began_ns = call->entered_ns;
 	receive->io.arrived_ns = call->receives ? call->arrived_ns : 0;
 	receive->incoming = !(x->flags & OUTGOING);
-	receive->first_of_stream = x->flags & STREAM_START;
+	receive->first_of_stream = !is_sampled() && x->flags & STREAM_START;
 	on_carried_call(place.id, &receive->client, process);
 	side_receives(&place, x, receive, task, process);
 	give_cpu();

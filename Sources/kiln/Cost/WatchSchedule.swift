@@ -148,11 +148,12 @@ final class WatchSchedule {
     func finish() throws {
         guard wasSampled else { return }
         switch state {
-        case .open: try close()
-        case .before: return estimator.extend(by: (MonotonicClock.now() - slice.began).seconds)
-        default: break
+        case .before, .open:
+            // A part of a window would weigh as much as a whole one.
+            if case .open = state { try close() }
+            estimator.extend(by: (MonotonicClock.now() - slice.began).seconds)
+        default: try endSlice(at: MonotonicClock.now())
         }
-        try endSlice(at: MonotonicClock.now())
     }
 
     /// Estimates up to now; nil: everything was watched throughout.

@@ -26,7 +26,7 @@ final class StackSampling: Probe {
     /// When the last of them ended, or the first one began, and when the next one is due.
     private var sampledUntil = Nanoseconds.zero, sampleDue = Nanoseconds.zero
     private var targetCPU = Nanoseconds.zero
-    private var frequency: Int
+    private(set) var frequency: Int
     private var expected: [ExpectedSamples]
     private var probe: StackProbe?
     /// Comparisons of generated code so far, and when the next one is due.

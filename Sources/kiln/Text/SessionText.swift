@@ -60,8 +60,8 @@ struct SessionText {
         for (name, _) in text.shownCommands(of: 0) {
             guard let command = record.commands[name.description], let estimate = command.estimate else { continue }
             let calls = estimate.callsLow.flatMap { low in estimate.callsHigh.map { "\(grouped(low)) to \(grouped($0))" } } ?? "-"
-            let percentiles = (command.phases["service"] ?? command.phases["total"])?.percentiles ?? []
-            table.add([name.description, calls] + percentiles.map { Self.interval($0.low, $0.high) })
+            let percentiles = (command.phases["service"] ?? command.phases["total"])?.percentiles.map { Self.interval($0.low, $0.high) }
+            table.add([name.description, calls] + (percentiles ?? PhaseEstimate.percentiles.map { _ in "-" }))
         }
         return .table(table.lines) + watched.words.map { Line($0) }
     }

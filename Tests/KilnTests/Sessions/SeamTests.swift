@@ -89,12 +89,15 @@ extension KernelTests {
 }
 
 @Suite struct StackSamplingTests {
-    @Test func samplingIsGivenUpInSteps() throws {
+    @Test func samplingFollowsTheLevelOfABudget() throws {
         let options = try SamplingOptions.parse(["--frequency", "99"])
         let sampling = StackSampling(of: Members(nil), options, folding: StackFolding(targets: [], options))
-        #expect(
-            try (0..<3).map { _ in try sampling.shed(at: [.zero]) } == [
-                "24 samples a second instead of 99", "6 samples a second instead of 24", nil,
-            ])
+        let frequencies = try [4, 16, 1].map { divisor in
+            var level = WatchLevel.whole
+            level.sampleDivisor = divisor
+            try sampling.follow(level, at: [Nanoseconds.zero])
+            return sampling.frequency
+        }
+        #expect(frequencies == [24, 20, 99])
     }
 }
