@@ -11,6 +11,14 @@ final class Budget {
         var targets: Nanoseconds
     }
 
+    /// What a budget needs of its session.
+    struct Watching {
+        /// Reads run times.
+        let read: () throws -> Reading
+        /// Tells the probes of a level.
+        let follow: (WatchLevel) throws -> Void
+    }
+
     private(set) var record: CostLimitRecord
     private let schedule: WatchSchedule
     private var policy: BudgetPolicy?
@@ -19,8 +27,7 @@ final class Budget {
     /// The level of samples and system calls, which other probes follow, and since when.
     private var followed = WatchLevel.whole
     private var sliceNumber = 0
-    private var read: () throws -> Reading = { fatalError("Budget.begin comes first") }
-    private var follow: (WatchLevel) throws -> Void = { _ in }
+    private var session: Watching?
 
     /// Where slices are watched in part, every so many are measured: the measurement has a cost itself.
     private static let measuredSlices = 4
@@ -43,12 +50,8 @@ final class Budget {
     var due: Nanoseconds? { [schedule.due, policy == nil ? nil : meter.due].compactMap(\.self).min() }
 
     /// The session has begun.
-    ///
-    /// - Parameters:
-    ///   - read: Reads run times.
-    ///   - follow: Tells the probes of a level.
-    func begin(at now: Nanoseconds, read: @escaping () throws -> Reading, follow: @escaping (WatchLevel) throws -> Void) throws {
-        (began, self.read, self.follow) = (now, read, follow)
+    func begin(at now: Nanoseconds, of session: Watching) throws {
+        (began, self.session) = (now, session)
         schedule.onSlice = { [weak self] in try self?.slice(begins: $0) }
         meter.begin(at: now)
         try schedule.begin(at: now)
@@ -57,23 +60,23 @@ final class Budget {
     /// Begins and ends slices and measurements that are due.
     func advance() throws {
         try schedule.advance()
-        guard policy != nil, let due = meter.due, MonotonicClock.now() >= due else { return }
+        guard policy != nil, let session, let due = meter.due, MonotonicClock.now() >= due else { return }
         if meter.isMeasuring {
-            try judge(meter.end(read()))
+            try judge(meter.end(session.read()))
         } else {
-            try meter.start(read)
+            try meter.start(session.read)
         }
     }
 
     /// Where a part of the time is watched, whole slices are measured.
     private func slice(begins: Bool) throws {
-        guard policy != nil else { return }
+        guard policy != nil, let session else { return }
         meter.isPaced = level.time == 1
         if begins {
             sliceNumber += 1
-            if level.time < 1, sliceNumber % Self.measuredSlices == 1, !meter.isMeasuring { try meter.start(read) }
+            if level.time < 1, sliceNumber % Self.measuredSlices == 1, !meter.isMeasuring { try meter.start(session.read) }
         } else if level.time < 1, meter.isMeasuring {
-            try judge(meter.end(read()))
+            try judge(meter.end(session.read()))
         }
     }
 
@@ -86,7 +89,7 @@ final class Budget {
         let level = policy.level
         record.note(level, of: schedule.level, after: MonotonicClock.now() - began, measured: cost.total)
         schedule.change(to: level)
-        if level.sampleDivisor != followed.sampleDivisor || level.countsSystemCalls != followed.countsSystemCalls { try follow(level) }
+        if level.sampleDivisor != followed.sampleDivisor || level.countsSystemCalls != followed.countsSystemCalls { try session?.follow(level) }
         followed = level
     }
 

@@ -167,7 +167,7 @@ final class Session {
     private func poll() throws {
         let end = plan.supervisor == nil ? plan.length.end(from: first, plan.words) : nil
         var due = plan.interval.map { first + $0 }, more = false
-        try plan.budget?.begin(at: first, read: { [unowned self] in programReading() }) { [unowned self] in try follow($0) }
+        try plan.budget?.begin(at: first, of: .init(read: { [unowned self] in programReading() }, follow: { [unowned self] in try follow($0) }))
         // One descriptor is enough while only one probe has one.
         events.watch(attention: plan.probes.lazy.compactMap(\.attention).first)
         defer { events.watch(attention: nil) }
