@@ -35,12 +35,14 @@ public struct Estimates: SnapshotSection, Equatable {
     /// The calls of a command with their 95 % interval. `counted`: the calls that were watched; fewer can't have happened.
     public func calls(_ key: CommandKey, counted: UInt64) -> EstimatedCount {
         guard !isExact else { return EstimatedCount(value: Double(counted), interval: Double(counted)...Double(counted)) }
+        guard fraction > 0 else { return EstimatedCount(value: max(commands[key]?.calls ?? 0, Double(counted)), interval: nil) }
         let calls = commands[key]?.calls ?? Double(counted) / fraction
         return EstimatedCount(calls, commands[key]?.scatter ?? Scatter(), counted: counted, fraction: fraction)
     }
 
     /// A count of a command that is estimated with its calls, as its errors: it is taken to vary as the calls do.
     public func count(_ counted: UInt64, of key: CommandKey, calls: UInt64) -> EstimatedCount {
+        guard fraction > 0 else { return EstimatedCount(value: Double(counted), interval: nil) }
         guard !isExact else { return EstimatedCount(value: Double(counted), interval: Double(counted)...Double(counted)) }
         let poisson = Double(calls) * (1 - fraction) / (fraction * fraction)
         var scatter = commands[key]?.scatter ?? Scatter()

@@ -125,6 +125,19 @@ struct EstimateTests {
         #expect(estimator.estimates.time == 1.125 && estimator.estimates.calls(get, counted: 200).value == 450)
     }
 
+    /// A command that comes up in the last part of a session, of which no window was whole.
+    @Test func anIntervalOfWhichNothingWasWatchedHasNoInterval() {
+        var estimator = SliceEstimator()
+        for _ in 0..<4 { estimator.add(WatchedSlice(length: 0.25, fraction: 0.5), counts: [get: CommandCounts(calls: 50)]) }
+        let before = estimator.estimates, info = CommandKey(process: 0, name: CommandName(recorded: "INFO"))
+        estimator.extend(by: 0.125)
+        let last = estimator.estimates.since(before)
+        #expect(last.fraction == 0 && !last.isExact)
+        #expect(last.calls(info, counted: 1) == EstimatedCount(value: 1, interval: nil))
+        #expect(last.calls(get, counted: 3) == EstimatedCount(value: 50, interval: nil))
+        #expect(last.count(2, of: info, calls: 1) == EstimatedCount(value: 2, interval: nil))
+    }
+
     @Test func rowsSayWhatIsEstimated() throws {
         var estimator = SliceEstimator()
         for calls: UInt64 in [10, 12, 11, 9] {

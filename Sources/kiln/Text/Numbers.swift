@@ -7,7 +7,7 @@ func counted(_ number: UInt64, _ one: String, _ several: String) -> String { "\(
 func callsText(_ count: UInt64, in interval: Nanoseconds?) -> String {
     guard let interval else { return grouped(count) }
     let rate = Double(count) / max(interval.seconds, 1e-9)
-    return rate >= 9.95 || rate == 0 ? grouped(UInt64(rate.rounded())) : String(Double(Int(rate * 10 + 0.5)) / 10)
+    return rate >= 9.95 || rate == 0 ? grouped(UInt64(saturating: rate.rounded())) : String(Double(Int(rate * 10 + 0.5)) / 10)
 }
 
 /// `3.4 %`; small values have two significant digits.
