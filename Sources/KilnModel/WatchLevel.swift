@@ -35,7 +35,7 @@ public struct WatchCost: Equatable, Sendable {
 
         /// Seconds. With programs that do nothing where data arrives, is received and is sent, a server's GET takes some 3 % longer: 60 to 80 ns a run
         /// (Benchmarks/costs.md); the clock of the statistics is in `runTime` and makes up for a part of it.
-        private var dispatch: Double { 50e-9 }
+        private var dispatch: Double { 60e-9 }
     }
 
     public var requests, systemCalls, samples: Part
@@ -61,7 +61,7 @@ public struct BudgetPolicy: Sendable {
     private var calm = 0
 
     /// Measured costs scatter: the level is chosen for a part of the budget.
-    private static let aim = 0.8
+    private static let aim = 0.75
     /// A richer level is chosen when it would fit for so many measurements in a row.
     private static let patience = 3
     public static let sampleDivisors = [1, 4, 16]
@@ -71,12 +71,16 @@ public struct BudgetPolicy: Sendable {
     private static let leastRun = 40e-9
 
     /// The part of the time that is watched until the cost is known.
-    public static let firstTime = 0.1
+    public static let firstTime = 0.08
+    /// What system calls are taken to cost beside requests until they were counted.
+    private static let systemCallsGuess = 0.5
 
     public init(percent: Double) {
         budget = percent / 100
         level = WatchLevel()
         level.time = Self.firstTime
+        level.countsSystemCalls = false
+        level.sampleDivisor = Self.sampleDivisors.last ?? 1
     }
 
     /// Takes a measurement at the present level into account. Returns whether the level has changed.
@@ -111,7 +115,7 @@ public struct BudgetPolicy: Sendable {
         whole.requests.runTime = least + max(runTime - least, 0) / level.share
         whole.samples.runs *= Double(level.sampleDivisor)
         whole.samples.runTime *= Double(level.sampleDivisor)
-        if !level.countsSystemCalls { whole.systemCalls = self.whole?.systemCalls ?? .init() }
+        if !level.countsSystemCalls { whole.systemCalls = self.whole?.systemCalls ?? .init(runTime: whole.requests.cost * Self.systemCallsGuess) }
         return whole
     }
 

@@ -54,6 +54,10 @@ final class Budget {
         (began, self.session) = (now, session)
         schedule.onSlice = { [weak self] in try self?.slice(begins: $0) }
         meter.begin(at: now)
+        if let level = policy?.level {
+            try session.follow(level)
+            followed = level
+        }
         try schedule.begin(at: now)
     }
 
