@@ -81,7 +81,8 @@ public struct CommandProbe: ~Copyable {
         refused: (TLSLibrary, KernelError) -> Void = { _, _ in }
     ) throws(KernelError) {
         let programs = hook.programs(for: side)
-        let loaded = try Self.load(watched, objects, side, hook, programs, trace, Shared(rows: rows, turns: turns, work: work, watchVaries: watchVaries), libraries, refused)
+        let shared = Shared(rows: rows, turns: turns, work: work, watchVaries: watchVaries)
+        let loaded = try Self.load(watched, objects, side, hook, programs, trace, shared, libraries, refused)
         let followable = loaded.followable
         let refusedPreemptionOff = loaded.refusedPreemptionOff
         var object = loaded.object

@@ -14,7 +14,7 @@ public struct CallsEstimateRecord: Codable, Sendable, Equatable {
     init?(_ estimates: Estimates?, _ key: CommandKey, counted: UInt64) {
         guard let estimates, !estimates.isExact else { return nil }
         let calls = estimates.calls(key, counted: counted)
-        watchedShare = estimates.fraction
+        watchedShare = estimates.shownFraction
         callsEstimate = UInt64(saturating: calls.value.rounded())
         callsLow = calls.interval.map { UInt64(saturating: $0.lowerBound.rounded(.down)) }
         callsHigh = calls.interval.map { UInt64(saturating: $0.upperBound.rounded(.up)) }
@@ -33,7 +33,7 @@ public struct WatchedRecord: Codable, Sendable {
     /// Nil: everything was watched.
     init?(_ estimates: Estimates) {
         guard !estimates.isExact else { return nil }
-        share = estimates.fraction
+        share = estimates.shownFraction
         leftOutConnections = estimates.leavesOutConnections
     }
 

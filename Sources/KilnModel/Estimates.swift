@@ -18,6 +18,9 @@ public struct Estimates: SnapshotSection, Equatable {
     /// The fraction of all that happened that was watched, 0 to 1.
     public var fraction: Double { time > 0 ? max(1 - unwatched / time, 0) : 1 }
 
+    /// Without the digits that rounding makes.
+    var shownFraction: Double { (fraction * 1e6).rounded() / 1e6 }
+
     /// Nothing was left out.
     public var isExact: Bool { unwatched <= 0 }
 

@@ -70,7 +70,8 @@ final class RequestProbe: Probe {
     private func load(firstOf hooks: [CommandHook]) throws(KernelError) {
         let loaded = try CommandProbe.load(
             watching: watched, objects: wire.objects, side: side, firstOf: hooks, trace: trace?.filter, tls: encrypted.libraries, rows: rows, turns: turns,
-            work: work, watchVaries: watchVaries, refused: { refusals.append(refusal(of: $0, $1)) }, refusedTLS: { refusals.append(encrypted.refusal(of: $0, $1)) }
+            work: work, watchVaries: watchVaries, refused: { refusals.append(refusal(of: $0, $1)) },
+            refusedTLS: { refusals.append(encrypted.refusal(of: $0, $1)) }
         )
         if let trace { records = try TraceRecords(of: loaded, requestBytes: trace.filter.requestBytes, payload: wire.payload) }
         probe = consume loaded

@@ -103,6 +103,8 @@ final class ServedSession: Sink, SessionSupervisor {
         }
     }
 
+    var wantsStacksAtEnd: Bool { pulls.contains { !$0.isGone && ($0.began != nil || $0.base != nil || $0.kind == .recent) } }
+
     private func isOfStacks(_ pull: Pull) -> Bool { pull.kind == .onCPU || pull.kind == .offCPU }
 
     private func begin(_ pull: Pull, at time: WallTime) {

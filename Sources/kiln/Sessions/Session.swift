@@ -351,7 +351,7 @@ final class Session {
         let programs = loadedPrograms()
         if plan.folding?.hasServers == true { askServers() }
         var texts = emptyTexts, comparisons: [SlowAgainstFast?] = [], samples: [SampleRecords] = []
-        for index in records.indices {
+        for index in records.indices where plan.supervisor?.wantsStacksAtEnd != false {
             let began = MonotonicClock.now()
             guard let stacks = stacks(of: index, in: table) else { continue }
             for position in texts.indices { stacks.add(to: &texts[position]) }

@@ -4,6 +4,8 @@ protocol SessionSupervisor: AnyObject {
     var ending: SessionEnding? { get }
     /// Whether sinks are to get a checkpoint with the stacks so far.
     var wantsStacks: Bool { get throws }
+    /// Whether its stacks are to be named when it has ended, which takes time in which nothing is watched.
+    var wantsStacksAtEnd: Bool { get }
     /// Nothing happens: the session may wake more seldom and count in longer intervals.
     var isIdle: Bool { get }
     /// SIGHUP.
