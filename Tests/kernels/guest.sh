@@ -112,6 +112,22 @@ check_attaching() {
   fi
 }
 
+# A session that watches a share of the connections: its programs are loaded, TLS included, and what they count fits what came.
+check_share() {
+  load='redis-benchmark -q -t set -n 8009 -c 40'
+  if ! session --hook "$1" --share 1/4; then
+    result "hook $1" 'a share' failed "$(head -n 1 said)"
+    return
+  fi
+  estimated=$(recorded commands/SET/estimate/calls_estimate)
+  low=$(recorded commands/SET/estimate/calls_low)
+  high=$(recorded commands/SET/estimate/calls_high)
+  # Of intervals of 95 %, one in twenty doesn't contain the truth: twice as wide.
+  fits=$(echo "${estimated:-0} ${low:-0} ${high:-0}" | awk '{ print 2 * $2 - $1 <= 8009 && 8009 <= 2 * $3 - $1 ? "passed" : "failed" }')
+  ! grep -q "can't follow" said || fits=failed
+  result "hook $1" 'a share' "$fits" "SET ${estimated:-none}, ${low:-?} to ${high:-?}, of 8,009; $(grep "can't follow" said | head -n 1)"
+}
+
 # Requests that come and go through io_uring.
 check_io_uring() {
   io_uring_server 6390 >ring.log 2>&1 &
@@ -275,6 +291,7 @@ for hook in socket fentry syscall; do
     continue
   fi
   check_attaching $hook || continue
+  check_share $hook
   [ $hook != fentry ] || check_io_uring $hook
 done
 ! offers syscall || check_other_subcommands

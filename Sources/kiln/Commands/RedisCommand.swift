@@ -99,6 +99,7 @@ struct RedisCommand: ParsableCommand {
             throw ValidationError("--client needs a program to watch: give its --pid, or --comm NAME.")
         }
         if noSyscalls && syscallLatency { throw ValidationError("--no-syscalls and --syscall-latency exclude each other: give one.") }
+        if budget.maxCost != nil && syscallLatency { throw ValidationError("--syscall-latency costs more than a budget gives it: give it without --max-cost.") }
         if event.lists { throw ValidationError("`kiln record -e list` lists the events.") }
         let selection = calls.selection
         guard selection.keepsAll || ((sampling.recordsStacks || !event.names.isEmpty) && !client) else {
@@ -148,7 +149,7 @@ struct RedisCommand: ParsableCommand {
         let folding = samples ? StackFolding(targets: pids, sampling) : nil
         var probes: [any Probe] = [requests]
         if !noSyscalls {
-            probes.append(syscallLatency ? SyscallTiming(servers: watched, turns: turns) : SyscallCounting(watched: watched, turns: turns))
+            probes.append(syscallLatency ? SyscallTiming(servers: watched, turns: turns) : SyscallCounting(watched: watched, turns: turns, waits: budget.maxCost != nil))
         }
         if let folding { probes.append(StackSampling(of: Members(watched), sampling, folding: folding, events: places, work: work, turns: turns)) }
         if let login { probes.append(RedisAudit(of: requests, found, login)) }

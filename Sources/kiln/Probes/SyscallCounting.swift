@@ -8,10 +8,13 @@ final class SyscallCounting: Probe {
     private let watched: WatchedProcesses
     private let turns: Turns?
     private var probe: SyscallProbe?
-    private var isCounting = true
+    private var isCounting: Bool
 
-    /// `turns`: shared with the probe of requests.
-    init(watched: WatchedProcesses, turns: Turns?) {
+    /// - Parameters:
+    ///   - turns: Shared with the probe of requests.
+    ///   - waits: Counts only when a budget says so.
+    init(watched: WatchedProcesses, turns: Turns?, waits: Bool = false) {
+        isCounting = !waits
         self.watched = watched
         self.turns = turns
     }
@@ -20,7 +23,7 @@ final class SyscallCounting: Probe {
 
     func attach() throws -> Nanoseconds {
         let began = MonotonicClock.now()
-        try probe?.attach()
+        if isCounting { try probe?.attach() }
         return began
     }
 

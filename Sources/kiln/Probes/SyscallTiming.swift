@@ -14,7 +14,6 @@ final class SyscallTiming: Probe {
     private let descendants: (() -> [Int32])?
     private let groups = ControlGroupNames()
     private var probe: SyscallTimesProbe?
-    private var isShed = false
     private(set) var details: [String] = []
 
     init(of members: Members, _ selection: SyscallSelection, inFlight: InFlightCalls? = nil, descendants: (() -> [Int32])? = nil) {
@@ -62,13 +61,6 @@ final class SyscallTiming: Probe {
     }
 
     var costKind: WritableKeyPath<Budget.Reading, ProgramCounts>? { \.systemCalls }
-
-    /// Once ended it doesn't begin again: calls in flight then would have no beginning.
-    func follow(_ level: WatchLevel, at cpu: [Nanoseconds]) throws {
-        guard !level.countsSystemCalls, !isShed else { return }
-        isShed = true
-        try probe?.stop()
-    }
 
     /// The calls in flight are those of this moment.
     func stop() { do { try probe?.stop() } catch { say("kiln: calls in flight at the end are not counted: \(error)") } }

@@ -187,7 +187,7 @@ final class Supervisor {
             .redis, found, watched: watched, hook: options.hook, followsTLS: options.followsTLS, rows: commandRows, turns: turns, work: work,
             watchVaries: options.budget?.option != nil, began: began, isSolePurpose: false)
         var probes: [any Probe] = [requests]
-        if options.countsSyscalls { probes.append(SyscallCounting(watched: watched, turns: turns)) }
+        if options.countsSyscalls { probes.append(SyscallCounting(watched: watched, turns: turns, waits: options.budget?.maxCost != nil)) }
         var sampling: StackSampling?, folding: StackFolding?
         if let work {
             var asked = try SamplingOptions.parse([])

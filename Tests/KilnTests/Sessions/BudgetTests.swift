@@ -136,7 +136,7 @@ extension KernelTests {
         @Test(arguments: [
             (["--share", "1/3"], "--share"), (["--share", "0"], "--share"), (["--share", "1/128"], "--share"), (["--share", "0.5"], "--share"),
             (["--share", "1/2", "--max-cost", "3"], "--max-cost chooses the share itself"), (["--share", "1/2", "--audit"], "--audit compares all commands"),
-            (["--max-cost", "3", "--client"], "server's side"),
+            (["--max-cost", "3", "--client"], "server's side"), (["--max-cost", "3", "--syscall-latency"], "--syscall-latency costs more"),
         ])
         func whatMakesNoSenseIsRefused(options: [String], said: String) throws {
             let kiln = try KilnRun(["-p", "1"] + options)
