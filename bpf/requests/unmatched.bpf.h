@@ -7,6 +7,7 @@
 #include "requests/connections.bpf.h"
 #include "requests/losses.bpf.h"
 #include "requests/observer.bpf.h"
+#include "requests/variant.h"
 #include "requests/watch.bpf.h"
 
 /* From here on no response of this connection is matched with a request. */
@@ -23,6 +24,13 @@ __noinline int unmatch(struct connection *x)
 
 /* The connection's responses don't fit its requests. Where a part is left out, requests in flight may not have been seen: then the connection is taken
  * up again at its next request. */
+#if CLIENT_SIDE || TRACING
+/* Nothing is left out, and a trace has no room for another call: Linux 6.1 allows 512 bytes of stack, and rounds each call's up to 32. */
+static __always_inline int lose_match(struct connection *x)
+{
+	return unmatch(x);
+}
+#else
 __noinline int lose_match(struct connection *x)
 {
 	if (!x)
@@ -35,5 +43,6 @@ __noinline int lose_match(struct connection *x)
 	clear_flags(x, IN_REQUEST | IN_REPLY);
 	return 0;
 }
+#endif
 
 #endif

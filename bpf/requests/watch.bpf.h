@@ -13,6 +13,7 @@
 #include "common/bpf.h"
 #include "requests/control.bpf.h"
 #include "requests/connections.bpf.h"
+#include "requests/variant.h"
 
 const volatile __u32 watch_varies SEC(".rodata.watch");
 

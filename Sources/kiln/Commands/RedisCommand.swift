@@ -92,14 +92,18 @@ struct RedisCommand: ParsableCommand {
     func validate() throws {
         try require("--interval", interval, in: 0.1...3600)
         if let option = budget.option, client { throw ValidationError("\(option) is for the server's side: give it without --client.") }
-        if let option = budget.option, audit { throw ValidationError("--audit compares all commands, and \(option) may leave some out: give one of both.") }
+        if let option = budget.option, audit {
+            throw ValidationError("--audit compares all commands, and \(option) may leave some out: give one of both.")
+        }
         guard (0...Self.topLimit).contains(top) else { throw ValidationError("--top \(top) makes no sense: give 0 to \(Self.topLimit) functions.") }
         guard client || comm.isEmpty else { throw ValidationError("--comm names clients of Redis: give --client, too.") }
         guard !client || !(target.pid.isEmpty && comm.isEmpty) else {
             throw ValidationError("--client needs a program to watch: give its --pid, or --comm NAME.")
         }
         if noSyscalls && syscallLatency { throw ValidationError("--no-syscalls and --syscall-latency exclude each other: give one.") }
-        if budget.maxCost != nil && syscallLatency { throw ValidationError("--syscall-latency costs more than a budget gives it: give it without --max-cost.") }
+        if budget.maxCost != nil && syscallLatency {
+            throw ValidationError("--syscall-latency costs more than a budget gives it: give it without --max-cost.")
+        }
         if event.lists { throw ValidationError("`kiln record -e list` lists the events.") }
         let selection = calls.selection
         guard selection.keepsAll || ((sampling.recordsStacks || !event.names.isEmpty) && !client) else {
@@ -149,7 +153,10 @@ struct RedisCommand: ParsableCommand {
         let folding = samples ? StackFolding(targets: pids, sampling) : nil
         var probes: [any Probe] = [requests]
         if !noSyscalls {
-            probes.append(syscallLatency ? SyscallTiming(servers: watched, turns: turns) : SyscallCounting(watched: watched, turns: turns, waits: budget.maxCost != nil))
+            probes.append(
+                syscallLatency
+                    ? SyscallTiming(servers: watched, turns: turns)
+                    : SyscallCounting(watched: watched, turns: turns, waits: budget.maxCost != nil))
         }
         if let folding { probes.append(StackSampling(of: Members(watched), sampling, folding: folding, events: places, work: work, turns: turns)) }
         if let login { probes.append(RedisAudit(of: requests, found, login)) }
