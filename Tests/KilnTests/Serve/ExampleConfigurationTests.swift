@@ -9,7 +9,7 @@ struct ExampleConfigurationTests {
     /// `leftOut`: an option that stays a comment.
     private static func uncommented(but leftOut: String) throws -> String {
         let text = try String(contentsOf: ServiceUnit.folder.appendingPathComponent("kiln.toml"), encoding: .utf8)
-        return text.replacing(/(?m)^#([a-z-]+) = /) { $0.output.1 == leftOut ? String($0.output.0) : "\($0.output.1) = " }
+        return text.replacing(/(?m)^#([a-z-]+)( = )/) { $0.output.1 == leftOut ? String($0.output.0) : "\($0.output.1) = " }
     }
 
     /// Of options that exclude each other, one at a time.
