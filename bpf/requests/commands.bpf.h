@@ -45,6 +45,7 @@ __noinline int passes_unwatched(__u32 process, __u64 send_began_ns)
 	struct task_struct *task = bpf_get_current_task_btf();
 	struct thread_counts thread = { task->nvcsw, task->sched_info.run_delay };
 	struct work_event event = { .label = KILN_LABEL(KILN_ACTIVITY_UNKNOWN, KILN_UNKNOWN_NOT_WATCHED) };
+	struct connection unwatched = { .process = process };
 	struct executor *e = executor_of(process);
 	__u64 now = bpf_ktime_get_ns();
 	struct kiln_work *w;
@@ -54,8 +55,8 @@ __noinline int passes_unwatched(__u32 process, __u64 send_began_ns)
 		return 0;
 	if (!send_began_ns)
 		thread_receives(e, process, task, &thread, now, now);
-	else if (e->tid == (__u32)task->pid)
-		main_thread_sends(e, e->id ? find_connection(e->id) : NULL, process, task, send_began_ns, now);
+	else
+		process_sends(&unwatched, task, send_began_ns, now);
 	w = work_options.followed ? own_work(task, process, &slot) : NULL;
 	if (!w)
 		return 0;

@@ -207,22 +207,6 @@ static __always_inline void execution_begins(struct executor *e, const struct co
 	e->command = command;
 }
 
-/* The thread that executes has sent, which began at `begin_ns` (0: not known): what it executed has ended. `executed`: the connection of that, or NULL. */
-static __always_inline void main_thread_sends(
-	struct executor *e, struct connection *executed, __u32 process, const struct task_struct *task, __u64 begin_ns, __u64 returned_ns)
-{
-	__u64 switches = task->nvcsw;
-
-	if (switches != e->thread.switches || (e->sent && begin_ns > e->event_ns + SAME_TURN_GAP_NS))
-		e->turn_ns = e->event_ns;
-	if (e->id && begin_ns > e->received_ns)
-		execution_ends(e, executed, process, begin_ns, task->sched_info.run_delay - e->thread.run_delay_ns);
-	e->id = 0;
-	e->thread.switches = switches;
-	e->event_ns = returned_ns;
-	e->sent = 1;
-}
-
 /* A send of `x`, mostly the reply to what was executed, began at `begin_ns` (0: not known) and has returned. Other threads may write
  * what the main thread has executed: their sends end nothing, because it may be executing something else by then. */
 static __always_inline void process_sends(struct connection *x, const struct task_struct *task, __u64 begin_ns, __u64 returned_ns)
@@ -232,8 +216,19 @@ static __always_inline void process_sends(struct connection *x, const struct tas
 	if (!e)
 		return;
 	begin_window(e, x->process, returned_ns);
-	if (e->tid == (__u32)task->pid)
-		main_thread_sends(e, !e->id || e->id == x->id ? x : find_connection(e->id), x->process, task, begin_ns, returned_ns);
+	if (e->tid == (__u32)task->pid) {
+		__u64 switches = task->nvcsw;
+
+		if (switches != e->thread.switches || (e->sent && begin_ns > e->event_ns + SAME_TURN_GAP_NS))
+			e->turn_ns = e->event_ns;
+		if (e->id && begin_ns > e->received_ns)
+			execution_ends(e, e->id == x->id ? x : find_connection(e->id), x->process, begin_ns,
+				task->sched_info.run_delay - e->thread.run_delay_ns);
+		e->id = 0;
+		e->thread.switches = switches;
+		e->event_ns = returned_ns;
+		e->sent = 1;
+	}
 	/* The first byte of its reply. Other threads may have begun to receive since its execution seemed to end. */
 	if (x->waiting == WAITING_ONE && x->executed_ns && !(x->flags & IN_REPLY) &&
 		(turn_is_later(e, x->process, x->received_ns) || !executes_alone(e, returned_ns)))
