@@ -166,15 +166,20 @@ static __noinline void other_thread_receives(struct executor *e, __u32 process, 
 }
 
 /* What was executed when the programs were detached has ended unseen, and turns have passed. */
-static __always_inline void begin_window(struct executor *e, __u32 process, __u64 now)
+static __noinline void restart_executor(struct executor *e, __u32 process, __u64 now)
 {
-	if (!may_leave_out() || e->window == control.watch.window)
-		return;
 	e->window = control.watch.window;
 	e->id = 0;
 	e->event_ns = e->turn_ns = now;
 	if (control.several_threads & 1U << (process & 31))
 		e->others_ns = now;
+}
+
+/* A thread of a process has received or sent: perhaps for the first time in this window. */
+static __always_inline void begin_window(struct executor *e, __u32 process, __u64 now)
+{
+	if (may_leave_out() && e->window != control.watch.window)
+		restart_executor(e, process, now);
 }
 
 /* A thread of a process has received: what it executed has ended. `now`: when it turned to the receive, `received_ns`: when that returned.
