@@ -159,7 +159,8 @@ int tls_write_ends(struct pt_regs *regs)
 	call->id = 0;
 	work_is_inside(task, process, KILN_CALL_NONE);
 	x = bytes ? find_connection(place.id) : NULL;
-	if (!x || !(x->flags & PEER_KNOWN) || leaves_out_send(x) || !take_cpu(x)) /* what isn't watched has ended the execution at its socket */
+	if (!x || !(x->flags & PEER_KNOWN) || leaves_out_send(x) ||
+		!take_cpu(x)) /* what isn't watched has ended the execution at its socket */
 		return 0;
 	/* Not on the stack: the functions below take nearly all of it. */
 	send = &call->receive.io;
