@@ -2,10 +2,13 @@ import Glibc
 import KilnBPF
 import KilnModel
 
-/// Which part of the requests is watched: `requests/watch.bpf.h`. Only of a probe that is made with `watchVaries`.
+/// Chooses which part of the requests is watched (`requests/watch.bpf.h`). The probe has to be made with `watchVaries`.
 extension CommandProbe {
-    /// Begins a slice: another share of the connections is watched, chosen at random. `share`: more than 0, up to 1. `isSampled`: a part of all receives
-    /// is left out, of the connections or of the time.
+    /// Begins a slice, which watches other connections, chosen at random.
+    ///
+    /// - Parameters:
+    ///   - share: The share of the connections: more than 0, up to 1.
+    ///   - isSampled: Some receives are not watched, because of the share or because the programs are attached for a part of the time.
     public func beginSlice(share: Double, isSampled: Bool) {
         control.pointee.watch.sampled = isSampled ? 1 : 0
         control.pointee.watch.share = UInt64(share * Double(KILN_WATCH_ALL))
@@ -13,16 +16,16 @@ extension CommandProbe {
         control.pointee.watch.slice &+= 1
     }
 
-    /// No more receives are watched; what is in flight may still be answered.
+    /// Stops watching receives. Replies to requests in flight are still matched.
     public func close() { control.pointee.watch.closed = 1 }
 
-    /// Receives are watched from now on.
+    /// Watches receives from now on.
     public func open() { control.pointee.watch.closed = 0 }
 
-    /// Detaches the programs, to attach them again later. Those of OpenSSL stay where nobody encrypts: nothing calls them there.
+    /// Detaches the programs. The probes of OpenSSL stay attached until a target calls OpenSSL for the first time, because until then they cost nothing.
     public mutating func pause() { object.detach(backTo: control.pointee.watch.has_tls != 0 ? 0 : attachmentsOfTLS) }
 
-    /// Attaches the programs again, closed: a window begins.
+    /// Attaches the programs again, which begins a window. Receives are not watched before `open`.
     public mutating func unpause() throws(KernelError) {
         control.pointee.watch.window &+= 1
         if object.attachmentCount == 0 { _ = attachTLS { _, _ in } }
@@ -31,7 +34,7 @@ extension CommandProbe {
 }
 
 extension Turns {
-    /// Stacks of threads that received or sent last before `time` have no label; nil: none has one until the next call.
+    /// Stacks get a label only if their thread has received or sent since `time`; nil: no stack gets one until the next call.
     public func watch(from time: Nanoseconds?) throws(KernelError) {
         let map = map
         var turn = kiln_turn()

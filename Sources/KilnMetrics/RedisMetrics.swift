@@ -73,6 +73,11 @@ public enum RedisMetrics {
     }
 
     private static func syscalls(_ servers: [RedisTotals], _ text: inout Exposition) {
+        text.metric(
+            "kiln_redis_syscalls_counted_seconds_total", .counter,
+            "Time in which system calls were counted. A budget may switch the counting off: the rate of calls is their increase divided by this one's."
+        )
+        for server in servers where server.syscallSeconds > 0 { text.sample(Labels(["instance": server.instance]), server.syscallSeconds) }
         text.metric("kiln_redis_syscalls_total", .counter, "Returns of system calls of the server's threads, by name.")
         for server in servers {
             for (name, counts) in server.syscalls.sorted(by: { $0.key < $1.key }) {

@@ -30,6 +30,7 @@ public struct RedisTotals: Sendable {
     private(set) var commands: [String: Command] = [:]
     private(set) var waits: [Pair: Wait] = [:]
     private(set) var syscalls: [String: (calls: Double, errors: Double)] = [:]
+    private(set) var syscallSeconds = 0.0
     private(set) var received = 0.0, sent = 0.0
     private(set) var samples: [String: Double] = [:]
     private(set) var watched = 0.0
@@ -73,6 +74,7 @@ public struct RedisTotals: Sendable {
             received += Double(client.receivedBytes) * scale
             sent += Double(client.sentBytes) * scale
         }
+        syscallSeconds += counts[CountedSystemCalls.self]?.seconds ?? 0
         for (key, calls) in counts.syscalls where key.process == process {
             let name = syscallName(key.number), known = syscalls[name] ?? (0, 0)
             syscalls[name] = (known.calls + Double(calls.count), known.errors + Double(calls.errors))

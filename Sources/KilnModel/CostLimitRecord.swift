@@ -17,9 +17,9 @@ public struct CostLimitRecord: Codable, Sendable {
     public var limitPercent: Double?
     /// The last measurement: the cost of kiln's BPF programs as a percentage of the target's CPU time. Absent before the first.
     public var measuredPercent: Double?
-    /// The changes of what was watched, the first `mostSteps` of them.
+    /// The first `mostSteps` changes of what was watched.
     public var steps: [Step]
-    /// Further changes.
+    /// The number of changes after these; absent if there are none.
     public var moreSteps: Int?
 
     /// A session of days changes often.

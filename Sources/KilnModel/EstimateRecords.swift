@@ -1,6 +1,6 @@
-/// What is estimated of a command's calls, where a part was watched. On the level of a row's other fields in commands.jsonl.
+/// The estimated calls of a command of which a part was watched. In commands.jsonl these fields stand beside the row's others.
 public struct CallsEstimateRecord: Codable, Sendable, Equatable {
-    /// Of all that happened, the part that was watched: more than 0, less than 1. `calls` are those of that part.
+    /// The watched part of all requests, less than 1; 0 if nothing was watched. `calls` are those of that part.
     public var watchedShare: Double
     public var callsEstimate: UInt64
     /// The 95 % interval; absent where too little was watched to tell.
@@ -23,7 +23,7 @@ public struct CallsEstimateRecord: Codable, Sendable, Equatable {
 
 /// The section of session.json for a session that watched a part.
 public struct WatchedRecord: Codable, Sendable {
-    /// Of all that happened, the part that was watched: counts are those of that part, unless they are called estimates.
+    /// The watched part of all requests. Counts are those of that part, unless they are called estimates.
     public var share: Double
     /// Some connections were left out, so that it isn't known which command waited behind which other one.
     public var leftOutConnections: Bool
@@ -48,7 +48,7 @@ public struct WatchedRecord: Codable, Sendable {
 }
 
 extension LatencyRecord {
-    /// The numbers of a histogram of what was watched, with the percentiles of all that happened and their 95 % intervals.
+    /// Counts and slots are those of the watched latencies. Percentiles are estimates for all latencies, with their 95 % intervals.
     init(_ histogram: Histogram, _ estimate: PhaseEstimate?, of estimates: Estimates?) {
         self.init(histogram)
         guard let estimate, let estimates, !estimates.isExact, count > 0 else { return }

@@ -6,7 +6,7 @@
 /// differences between successive slices, which contain what chance leaves out and, besides, how the traffic itself varies: the intervals are rather too
 /// wide than too narrow.
 public struct Estimates: SnapshotSection, Equatable {
-    /// The length of all slices in seconds, and the part that was not watched: of each slice its length times the rest of the fraction.
+    /// The length of all slices in seconds, and the sum of their lengths times their unwatched fractions.
     public internal(set) var time = 0.0, unwatched = 0.0
     public internal(set) var slices = 0
     public internal(set) var commands: [CommandKey: CommandEstimate] = [:]
@@ -15,7 +15,7 @@ public struct Estimates: SnapshotSection, Equatable {
 
     public init() {}
 
-    /// The fraction of all that happened that was watched, 0 to 1.
+    /// The watched fraction of all requests, 0 to 1.
     public var fraction: Double { time > 0 ? max(1 - unwatched / time, 0) : 1 }
 
     /// Without the digits that rounding makes.
@@ -30,7 +30,6 @@ public struct Estimates: SnapshotSection, Equatable {
         growth.time -= earlier.time
         growth.unwatched -= earlier.unwatched
         growth.slices -= earlier.slices
-        growth.commands = commands.mapValues { $0 }
         for (key, before) in earlier.commands { growth.commands[key]?.subtract(before) }
         return growth
     }
@@ -41,17 +40,6 @@ public struct Estimates: SnapshotSection, Equatable {
         guard fraction > 0 else { return EstimatedCount(value: max(commands[key]?.calls ?? 0, Double(counted)), interval: nil) }
         let calls = commands[key]?.calls ?? Double(counted) / fraction
         return EstimatedCount(calls, commands[key]?.scatter ?? Scatter(), counted: counted, fraction: fraction)
-    }
-
-    /// A count of a command that is estimated with its calls, as its errors: it is taken to vary as the calls do.
-    public func count(_ counted: UInt64, of key: CommandKey, calls: UInt64) -> EstimatedCount {
-        guard fraction > 0 else { return EstimatedCount(value: Double(counted), interval: nil) }
-        guard !isExact else { return EstimatedCount(value: Double(counted), interval: Double(counted)...Double(counted)) }
-        let poisson = Double(calls) * (1 - fraction) / (fraction * fraction)
-        var scatter = commands[key]?.scatter ?? Scatter()
-        let excess = poisson > 0 ? max(scatter.variance / poisson, 1) : 1
-        scatter.variance = Double(counted) * (1 - fraction) / (fraction * fraction) * excess
-        return EstimatedCount(Double(counted) / fraction, scatter, counted: counted, fraction: fraction)
     }
 }
 
@@ -193,8 +181,8 @@ public struct WatchedSlice: Equatable, Sendable {
     /// Connections were left out.
     public var leavesOutConnections: Bool
 
-    /// The part of the variance between slices that is one of estimating. Of a part of the time, what was watched is itself a part of what is estimated. Of a share
-    /// of the connections the estimates vary as chance chooses them, whatever the share.
+    /// The fraction of the variance between slices that is error of the estimate. With windows it is the unwatched fraction, because the estimate contains
+    /// the watched part exactly. With a share of the connections it is all of it, because chance chooses the connections.
     var unseen: Double { leavesOutConnections ? 1 : 1 - fraction }
 
     public init(length: Double, fraction: Double, leavesOutConnections: Bool = false) {

@@ -135,7 +135,6 @@ struct EstimateTests {
         #expect(last.fraction == 0 && !last.isExact)
         #expect(last.calls(info, counted: 1) == EstimatedCount(value: 1, interval: nil))
         #expect(last.calls(get, counted: 3) == EstimatedCount(value: 50, interval: nil))
-        #expect(last.count(2, of: info, calls: 1) == EstimatedCount(value: 2, interval: nil))
     }
 
     @Test func rowsSayWhatIsEstimated() throws {

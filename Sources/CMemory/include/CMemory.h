@@ -2,7 +2,7 @@
 #ifndef KILN_CMEMORY_H
 #define KILN_CMEMORY_H
 
-// Gives back to the kernel what isn't used: free memory of malloc, and the mapped pages of the program's own code.
+// Returns unused memory to the kernel: memory that malloc holds free, and mapped pages of the program's own code.
 void kiln_release_memory(void);
 
 #endif

@@ -3,8 +3,8 @@ import KilnModel
 
 /// Watches a part of the requests, slice by slice, and estimates the rest.
 ///
-/// A slice of a share of the connections lasts as long as it lasts; then other connections are chosen. In a slice of which a part of the time is watched,
-/// that part lies at a random place, so that it doesn't keep step with the server's own periods:
+/// A slice is a quarter of a second or longer. With a share of the connections, each slice watches other connections, throughout. With a part of the time, each
+/// slice has a window at a random place, so that windows don't keep step with the server's own periods:
 ///
 ///     | off            | open: watched         | draining | off           |
 ///                      attached                            detached
@@ -14,6 +14,8 @@ final class WatchSchedule {
     private enum State {
         /// Everything is watched.
         case whole
+        /// The session has ended.
+        case finished
         /// The programs stay attached.
         case sharing(until: Nanoseconds)
         case before(opening: Nanoseconds)
@@ -35,7 +37,7 @@ final class WatchSchedule {
     /// How long it takes to answer what is in flight.
     private var drain = Nanoseconds(2_000_000)
     private var wasSampled = false
-    /// A slice has just ended: estimates hold up to now.
+    /// A slice has just ended, so the estimates are those of all up to now.
     private(set) var isBetweenSlices = true
     /// Called at the beginning and at the end of each slice.
     var onSlice: (_ begins: Bool) throws -> Void = { _ in }
@@ -53,6 +55,7 @@ final class WatchSchedule {
     var due: Nanoseconds? {
         switch state {
         case .whole: next.isExact ? nil : slice.began
+        case .finished: nil
         case .sharing(let time), .before(let time), .open(let time), .draining(let time): time
         case .after: slice.end
         }
@@ -71,6 +74,7 @@ final class WatchSchedule {
         isBetweenSlices = false
         if let due, now < due { return }
         switch state {
+        case .finished: break
         case .whole:
             guard !next.isExact else { return }
             try endSlice(at: now)
@@ -144,10 +148,12 @@ final class WatchSchedule {
         }.max() ?? .zero
     }
 
-    /// The session has ended, or needs estimates of all up to now.
+    /// The session has ended. Later calls do nothing.
     func finish() throws {
         guard wasSampled else { return }
+        defer { state = .finished }
         switch state {
+        case .finished: break
         case .before, .open:
             // A part of a window would weigh as much as a whole one.
             if case .open = state { try close() }

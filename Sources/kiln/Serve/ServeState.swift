@@ -83,8 +83,12 @@ final class ServeState: Sendable {
             content.lastInterval = MonotonicClock.now()
             for (process, instance) in instances.enumerated() {
                 content.totals[instance]?.add(interval.counts, process: process, syscallName: syscallName)
-                let calls = interval.counts.commands.reduce(UInt64(0)) { $0 + ($1.key.process == process ? $1.value.calls : 0) }
-                content.rows[instance]?.calls = Double(calls) / max(interval.counts.time.seconds, 1e-3)
+                let estimates = interval.counts[Estimates.self]
+                let calls = interval.counts.commands.reduce(0.0) { sum, command in
+                    guard command.key.process == process else { return sum }
+                    return sum + (estimates?.calls(command.key, counted: command.value.calls).value ?? Double(command.value.calls))
+                }
+                content.rows[instance]?.calls = calls / max(interval.counts.time.seconds, 1e-3)
                 content.rows[instance]?.target = interval.targets[process]
             }
             for (name, count) in interval.counts.losses { content.lost[name, default: 0] += Double(count) }

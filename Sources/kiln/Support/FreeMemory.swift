@@ -1,4 +1,4 @@
 import CMemory
 
-/// Gives back to the kernel what isn't used: loading BPF programs, naming stacks and making pages need much memory and code for a moment.
+/// Returns unused memory to the kernel. Loading BPF programs, naming stacks and making pages need much memory for a short time.
 func releaseFreeMemory() { kiln_release_memory() }

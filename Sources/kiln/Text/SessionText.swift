@@ -44,6 +44,7 @@ struct SessionText {
         if let syscalls = record.syscalls, record.syscallTimes == nil {
             let calls = syscalls.map { (name: $0, counts: SyscallCounts(count: $1.count, errors: $1.errors)) }
             if let line = text.syscallLine(calls) { lines.append(Line(line)) }
+            if let counted = record.syscallsCountedS { lines.append("system calls were counted for \(significantSeconds(counted))") }
         }
         lines += text.sizeTable(process: 0) + (record.side == .client ? text.serverTable(process: 0) : text.clientTable(process: 0))
         lines += Dictionary(grouping: record.phasesUnknown.keys.sorted()) { record.phasesUnknown[$0] ?? "" }
