@@ -2,6 +2,7 @@
 
 SWIFT   ?= swift
 CLANG   ?= $(dir $(shell readlink -f $(shell command -v $(SWIFT))))clang
+OBJCOPY ?= $(dir $(CLANG))llvm-objcopy
 ARCH    := $(shell uname -m)
 CONFIG  ?= release
 
@@ -23,7 +24,7 @@ BPF_COMPILE = $(CLANG) -g -O2 -target bpf -mcpu=v3 -std=gnu2x -Wall -Wextra -Wer
 
 # Debian packages: what a build needs, and what tests, demo and benchmarks need besides.
 BUILD_PACKAGES := libbpf-dev libelf-dev libdw-dev zlib1g-dev liblzma-dev libbz2-dev libzstd-dev libiberty-dev libtomlplusplus-dev libc6-dev
-TEST_PACKAGES  := redis-server redis-tools prometheus memcached openssl libssl-dev curl python3 chromium libxml2-utils gcc g++ musl-tools golang-go rustc libc-bin binutils xz-utils dwz systemtap-sdt-dev iproute2 python3-pip procps util-linux linux-perf strace gdb elfutils debuginfod llvm valgrind systemd python3-seccomp clang-format-14
+TEST_PACKAGES  := redis-server redis-tools prometheus memcached openssh-server openssh-client busybox-static openssl libssl-dev curl python3 chromium libxml2-utils gcc g++ musl-tools golang-go rustc libc-bin binutils xz-utils dwz systemtap-sdt-dev iproute2 python3-pip procps util-linux linux-perf strace gdb elfutils debuginfod llvm valgrind systemd python3-seccomp clang-format-14
 KERNEL_TEST_PACKAGES := qemu-system-x86 busybox-static cpio xz-utils redis-server redis-tools openssl python3 libxml2-utils gcc libc6-dev binutils
 
 # Kernels that `make test-kernels` boots: versions that Tests/kernels/fetch.sh knows, paths of images, or all.
@@ -86,6 +87,8 @@ $(foreach protocol,$(PROTOCOLS),$(eval $(call requests_object,$(notdir $(protoco
 $(OBJECTS) $(TEST_OBJECTS):
 	@mkdir -p $(@D)
 	$(BPF_COMPILE) $(DEFINE) -c $< -o $@
+	@# The kernel reads types and lines from BTF, which stays.
+	$(OBJCOPY) --strip-debug $@
 
 # Each header includes what it uses: it compiles alone, for each object. Exempt: functions that a header asks its user to define, and
 # kiln_objects.h, which is for user space. losses.bpf.h and members.bpf.h, and earlier_calls.bpf.h with them, count what their user names.

@@ -102,11 +102,13 @@ let package = Package(
                 .product(name: "NIOHTTP1", package: "swift-nio"),
             ]
         ),
+        // kiln on another host: what both sides say to each other, and the files that arrive.
+        .target(name: "KilnHosts", dependencies: ["PrintableText", .product(name: "SystemPackage", package: "swift-system")]),
         .executableTarget(
             name: "kiln",
             dependencies: [
                 "CTOML", "RESP", "PrintableText", "KilnKernel", "KilnModel", "KilnSymbols", "KilnTargets", "Flamegraph", "KilnSessions", "KilnReport",
-                "KilnProfiles", "KilnMetrics", "KilnServer", "CMemory",
+                "KilnProfiles", "KilnMetrics", "KilnServer", "KilnHosts", "CMemory",
                 .product(name: "ArgumentParser", package: "swift-argument-parser"),
                 .product(name: "SystemPackage", package: "swift-system"),
             ]
@@ -159,6 +161,7 @@ let package = Package(
             ]
         ),
         .testTarget(name: "KilnMetricsTests", dependencies: ["KilnMetrics", "KilnModel"]),
+        .testTarget(name: "KilnHostsTests", dependencies: ["KilnHosts", "TestSupport", .product(name: "SystemPackage", package: "swift-system")]),
         .testTarget(name: "KilnServerTests", dependencies: ["KilnServer", "TestSupport"]),
         .testTarget(name: "FlamegraphTests", dependencies: ["Flamegraph", "TestSupport"], exclude: ["Fixtures"]),
         // elfutils' libdw, a second opinion on call frame information. Only tests link it.

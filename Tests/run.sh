@@ -59,7 +59,7 @@ targets() {
 }
 
 if [ "$part" = sanitized ]; then
-  targets KilnBPFTests RESPTests PrintableTextTests KilnModelTests KilnSymbolsTests FlamegraphTests KilnReportTests KilnProfilesTests KilnMetricsTests KilnServerTests
+  targets KilnBPFTests RESPTests PrintableTextTests KilnModelTests KilnSymbolsTests FlamegraphTests KilnReportTests KilnProfilesTests KilnMetricsTests KilnServerTests KilnHostsTests
 else
   targets $(cd Tests && echo *Tests)
 fi

@@ -94,7 +94,7 @@ struct perf_event_attr kiln_code_mapping_events(void)
 	};
 }
 
-int kiln_spawn_waiting(char *const arguments[], int errors, int *start, int *failure)
+int kiln_spawn_waiting(char *const arguments[], int output, int errors, int *start, int *failure)
 {
 	int starting[2], failing[2], child, nothing, error = 0, parent = getpid();
 	sigset_t none;
@@ -120,7 +120,7 @@ int kiln_spawn_waiting(char *const arguments[], int errors, int *start, int *fai
 				_exit(127);
 			nothing = open("/dev/null", O_RDWR | O_CLOEXEC);
 			dup2(nothing, STDIN_FILENO);
-			dup2(nothing, STDOUT_FILENO);
+			dup2(output >= 0 ? output : nothing, STDOUT_FILENO);
 			dup2(errors, STDERR_FILENO);
 		}
 		signal(SIGPIPE, SIG_DFL);

@@ -3,6 +3,7 @@
 
 #include <link.h>
 #include <malloc.h>
+#include <sys/auxv.h>
 #include <sys/mman.h>
 #include <unistd.h>
 
@@ -32,4 +33,10 @@ void kiln_release_memory(void)
 {
 	malloc_trim(0);
 	dl_iterate_phdr(release_code, 0);
+}
+
+bool kiln_is_static(void)
+{
+	// The address of the dynamic linker: getauxval(3).
+	return getauxval(AT_BASE) == 0;
 }

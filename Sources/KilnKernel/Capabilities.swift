@@ -54,7 +54,9 @@ public enum Capabilities {
         ),
         Entry(
             name: "privileges", group: .process, isRequired: true, takesAway: "everything",
-            remedy: "Run as root (sudo kiln ...), or grant the process these capabilities.", probe: probePrivileges
+            remedy:
+                "Run it with sudo, or give the program its rights once: \(rightsCommand()). Then \(runStatisticsPurpose) still don't work: they need CAP_SYS_ADMIN.",
+            probe: probePrivileges
         ),
         Entry(
             name: "BTF", group: .kernel, isRequired: true, takesAway: "everything",
@@ -136,10 +138,12 @@ public enum Capabilities {
         }
     }
 
+    private static let runStatisticsPurpose = "--max-cost, --bpf-statistics, and the run-time statistics of kiln cost"
+
     private static let runStatistics = Entry(
         name: "run-time statistics", group: .kernel, isRequired: false,
-        takesAway: "kiln redis --max-cost and --bpf-statistics, and BPF run-time statistics in kiln cost",
-        remedy: "Run as root, or grant the process CAP_SYS_ADMIN.",
+        takesAway: runStatisticsPurpose,
+        remedy: "They need CAP_SYS_ADMIN: run it with sudo, or give the program that right as well: \(rightsCommand("CAP_SYS_ADMIN")).",
         probe: {
             _ = try RunStatistics()
             return ""
@@ -173,6 +177,27 @@ public enum Capabilities {
         guard found.outcome == .present else {
             throw Missing(description: "\(found.words), which \(purpose) needs. \(runStatistics.remedy) `kiln doctor` lists what this host allows.")
         }
+    }
+
+    /// What this host allows, in a few words.
+    public struct Rights: Sendable {
+        /// Why no session can run here, and what to do; nil: sessions can run.
+        public let obstacle: String?
+        /// Nothing but rights of the process is missing.
+        public let lacksPrivileges: Bool
+        /// What sessions can't do here, with the reasons.
+        public let limits: [String]
+    }
+
+    /// Takes some milliseconds, and attaches programs to nothing but kiln itself.
+    public static func rights() -> Rights {
+        for entry in host where entry.isNeededByAll {
+            let found = finding(entry)
+            guard found.outcome == .missing else { continue }
+            return Rights(obstacle: "nothing: \(found.words). \(entry.remedy)", lacksPrivileges: entry.name == "privileges", limits: [])
+        }
+        let limits = host.filter { !$0.isRequired }.map { finding($0) }.filter { $0.outcome == .missing }
+        return Rights(obstacle: nil, lacksPrivileges: false, limits: limits.map { "\($0.entry.takesAway) (\($0.words))" })
     }
 
     static func finding(_ entry: Entry) -> Finding {

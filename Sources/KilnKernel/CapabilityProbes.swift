@@ -114,6 +114,15 @@ extension Capabilities {
         (38, "CAP_PERFMON"), (39, "CAP_BPF"), (12, "CAP_NET_ADMIN"), (19, "CAP_SYS_PTRACE"), (2, "CAP_DAC_READ_SEARCH"),
     ]
 
+    /// The command that gives kiln's program all rights that sessions need, and others. setcap(8) replaces those that it had.
+    static func rightsCommand(_ others: String...) -> String {
+        var path = [CChar](repeating: 0, count: Int(PATH_MAX) + 1)
+        let length = readlink("/proc/self/exe", &path, path.count - 1)
+        let program = length > 0 ? String(decoding: path[..<length].map { UInt8(bitPattern: $0) }, as: UTF8.self) : "kiln"
+        let names = (needed.map(\.name) + others).map { $0.lowercased() }.joined(separator: ",")
+        return "sudo setcap \(names)+ep \(program)"
+    }
+
     /// BPF ignores capabilities of any user namespace but the initial one.
     @Sendable static func probeUserNamespace() throws -> String {
         var status = stat()
@@ -124,7 +133,7 @@ extension Capabilities {
 
     @Sendable static func probePrivileges() throws -> String {
         let missing = missingPrivileges
-        guard missing.isEmpty else { throw Missing(description: missing.joined(separator: ", ") + " missing") }
+        guard missing.isEmpty else { throw Missing(description: "this process lacks " + missing.joined(separator: ", ")) }
         return needed.map(\.name).joined(separator: ", ")
     }
 

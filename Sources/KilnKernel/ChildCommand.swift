@@ -10,12 +10,12 @@ public final class ChildCommand {
     private var status: Int32?
 
     /// `arguments`: each ends with NUL. Looks the program up in PATH. The command's signals are as they were before kiln changed them. `errors`: the command's standard
-    /// error; then its standard input and output are /dev/null, and it ends with kiln. Nil: the command inherits all three.
-    public init(_ arguments: [[CChar]], errors: Int32? = nil) throws(Errno) {
+    /// error; then its standard output is `output` or /dev/null, its standard input is /dev/null, and it ends with kiln. Nil: the command inherits all three.
+    public init(_ arguments: [[CChar]], output: Int32? = nil, errors: Int32? = nil) throws(Errno) {
         var words: [UnsafeMutablePointer<CChar>?] = arguments.map { $0.withUnsafeBufferPointer { $0.baseAddress.flatMap { strdup($0) } } } + [nil]
         defer { for word in words { free(word) } }
         var start: Int32 = -1, failure: Int32 = -1
-        let child = kiln_spawn_waiting(&words, errors ?? -1, &start, &failure)
+        let child = kiln_spawn_waiting(&words, output ?? -1, errors ?? -1, &start, &failure)
         guard child > 0 else { throw Errno(rawValue: -child) }
         pid = child
         startEnd = FileDescriptor(rawValue: start)

@@ -39,7 +39,7 @@ public struct Estimates: SnapshotSection, Equatable {
         guard !isExact else { return EstimatedCount(value: Double(counted), interval: Double(counted)...Double(counted)) }
         guard fraction > 0 else { return EstimatedCount(value: max(commands[key]?.calls ?? 0, Double(counted)), interval: nil) }
         let calls = commands[key]?.calls ?? Double(counted) / fraction
-        return EstimatedCount(calls, commands[key]?.scatter ?? Scatter(), counted: counted, fraction: fraction)
+        return EstimatedCount(calls, commands[key]?.scatter ?? Scatter(), held: commands[key]?.held ?? 0, counted: counted, fraction: fraction)
     }
 }
 
@@ -54,14 +54,14 @@ public struct EstimatedCount: Equatable, Sendable {
         self.interval = interval
     }
 
-    /// `scatter`: as far as it shows in the slices. One call more or less is always possible.
-    init(_ value: Double, _ scatter: Scatter, counted: UInt64, fraction: Double) {
+    /// `scatter`: as far as it shows in the slices. One call more or less is always possible. `held`: `CommandEstimate.held`.
+    init(_ value: Double, _ scatter: Scatter, held: Double = 0, counted: UInt64, fraction: Double) {
         let value = max(value, Double(counted))
         let chance = (1 - fraction) * (Double(counted) + 1) / (fraction * fraction)
         self.value = value
         interval = studentFactor(differences: scatter.differences).map { factor in
             let half = factor * max(scatter.variance, chance).squareRoot()
-            return max(Double(counted), value - half)...(value + half)
+            return max(Double(counted), value - half)...(value + half + held)
         }
     }
 }
@@ -85,6 +85,8 @@ private func studentFactor(differences: Int) -> Double? {
 public struct CommandEstimate: Equatable, Sendable {
     /// Calls, and the variance of that estimate: a sum over slices, each judged by those before it.
     public internal(set) var calls = 0.0, variance = 0.0
+    /// Calls that a busy server may have answered besides, in the unwatched time, because nothing slowed it there.
+    public internal(set) var held = 0.0
     public internal(set) var phases: [Phase: PhaseEstimate] = [:]
     /// What the variance of a rate is multiplied with: the square of each slice's length, times `WatchedSlice.unseen`.
     var weight = 0.0
@@ -107,6 +109,7 @@ public struct CommandEstimate: Equatable, Sendable {
     mutating func subtract(_ earlier: CommandEstimate) {
         calls -= earlier.calls
         variance = max(variance - earlier.variance, 0)
+        held = max(held - earlier.held, 0)
         weight = max(weight - earlier.weight, 0)
         squares = max(squares - earlier.squares, 0)
         differences -= earlier.differences
@@ -180,13 +183,16 @@ public struct WatchedSlice: Equatable, Sendable {
     public var fraction: Double
     /// Connections were left out.
     public var leavesOutConnections: Bool
+    /// By how much faster a busy server may be, as a fraction, while nothing is watched: windows see it while it is slowed.
+    public var slowing: Double
 
     /// The fraction of the variance between slices that is error of the estimate. With windows it is the unwatched fraction, because the estimate contains
     /// the watched part exactly. With a share of the connections it is all of it, because chance chooses the connections.
     var unseen: Double { leavesOutConnections ? 1 : 1 - fraction }
 
-    public init(length: Double, fraction: Double, leavesOutConnections: Bool = false) {
+    public init(length: Double, fraction: Double, leavesOutConnections: Bool = false, slowing: Double = 0) {
         self.length = length
+        self.slowing = slowing
         self.fraction = fraction
         self.leavesOutConnections = leavesOutConnections
     }
@@ -220,6 +226,7 @@ public struct SliceEstimator: Sendable {
             rates[key] = isSampled ? known : nil
             var estimate = estimates.commands[key] ?? CommandEstimate()
             estimate.calls += calls
+            estimate.held += calls * (1 - slice.fraction) * slice.slowing
             if isSampled {
                 let weight = slice.unseen * slice.length * slice.length
                 estimate.weight += weight

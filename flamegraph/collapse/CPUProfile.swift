@@ -1,4 +1,4 @@
-import Foundation
+import FoundationEssentials
 
 extension CollapseFormat {
     /// A `.cpuprofile` of V8: `node --cpu-prof`, or saved by Chrome. Microseconds of each node's own time.

@@ -37,9 +37,9 @@ struct perf_event_attr kiln_code_mapping_events(void);
 
 /// Creates a process that will execute a program, found in PATH, and waits before that. Returns its pid, or -errno. It continues when a
 /// byte is written to `*start`, and ends if that is closed first. `*failure` then yields an int, the errno of a failed execution, or its
-/// end. Signals are as they were before kiln changed them. `errors`: its standard error; then its standard input and output are /dev/null,
-/// and it gets SIGTERM when kiln ends. -1: it inherits all three from kiln.
-int kiln_spawn_waiting(char *const arguments[], int errors, int *start, int *failure);
+/// end. Signals are as they were before kiln changed them. `errors`: its standard error; then its standard output is `output`, or with -1
+/// /dev/null, its standard input is /dev/null, and it gets SIGTERM when kiln ends. -1: it inherits all three from kiln.
+int kiln_spawn_waiting(char *const arguments[], int output, int errors, int *start, int *failure);
 
 /// Whether functions of programs can be probed: 0, or -errno. Probes a function of kiln for a moment.
 int kiln_probe_uprobe(void);

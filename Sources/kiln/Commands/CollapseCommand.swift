@@ -33,7 +33,7 @@ struct CollapseAutoCommand: ParsableCommand {
     static let configuration = CommandConfiguration(commandName: "auto", abstract: "Finds the format in the text.")
     @OptionGroup var arguments: CollapseArguments
 
-    func run() throws { try reportingErrors { try arguments.collapse(nil) } }
+    func run() throws { try reportingErrors("reading") { try arguments.collapse(nil) } }
 }
 
 /// A subcommand that names a format of `CollapseFormat.all`.
@@ -46,7 +46,7 @@ extension CollapseFormatCommand {
     static var configuration: CommandConfiguration {
         CommandConfiguration(commandName: format.name, abstract: "Turns \(format.title) into folded stacks.")
     }
-    func run() throws { try reportingErrors { try arguments.collapse(Self.format) } }
+    func run() throws { try reportingErrors("reading") { try arguments.collapse(Self.format) } }
 }
 
 struct CollapsePerfCommand: CollapseFormatCommand {

@@ -39,7 +39,7 @@ struct DiffCommand: ParsableCommand {
     }
 
     func run() throws {
-        try reportingErrors {
+        try reportingErrors("comparing") {
             let before = try FoldedSource(before).file(byCommand: !command.isEmpty), after = try FoldedSource(after).file(byCommand: !command.isEmpty)
             try refuseOutput(output, onto: [before, after])
             var reading = FoldedReading()

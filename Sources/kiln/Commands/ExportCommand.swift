@@ -64,7 +64,7 @@ struct ExportCommand: ParsableCommand {
     }
 
     func run() throws {
-        try reportingErrors {
+        try reportingErrors("reading the session") {
             if let target = try push.target() { return try send(to: target) }
             guard let format = chosenFormat else { return }
             if output == nil || output == "-", Output.standardOutput.isTerminal {

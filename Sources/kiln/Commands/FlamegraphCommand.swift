@@ -63,7 +63,7 @@ struct FlamegraphCommand: ParsableCommand {
     }
 
     func run() throws {
-        try reportingErrors {
+        try reportingErrors("drawing") {
             if csp { return try Output.standardOutput.write([Line(ContentSecurityPolicy.directives)]) }
             let sources = files.map(FoldedSource.init)
             let byCommand = !command.isEmpty || !flamechart && sources.allSatisfy(\.hasCommands)

@@ -1,22 +1,38 @@
 import ArgumentParser
+import Flamegraph
 import Glibc
+import KilnKernel
+import KilnProfiles
 import PrintableText
 
-/// The version of this build, as `kiln --version` prints it and session.json records it.
+/// The version of this build, as session.json records it.
 let kilnVersion = "0.1.0"
+
+/// What `kiln --version` prints. The first line says whether two kilns are the same version (`Bootstrap`).
+let versionText = """
+    kiln \(kilnVersion)
+    hooks: \(CommandHook.allCases.map(\.rawValue).joined(separator: ", "))
+    kiln export writes: \(ExportFormat.all.map(\.name).joined(separator: ", "))
+    kiln collapse reads: \((CollapseFormat.all.map(\.name) + ["pprof", "otlp"]).joined(separator: ", "))
+    """
 
 @main
 struct Kiln: ParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "kiln",
         abstract: "Profiles a running server from inside the Linux kernel.",
-        version: kilnVersion,
+        version: versionText,
         subcommands: [
             RedisCommand.self, ServeCommand.self, RecordCommand.self, SyscallsCommand.self, FunctionsCommand.self, TraceCommand.self, FlamegraphCommand.self,
             CollapseCommand.self, DiffCommand.self,
-            ReportCommand.self, ExportCommand.self, CostCommand.self, DoctorCommand.self,
+            ReportCommand.self, ExportCommand.self, CostCommand.self, DoctorCommand.self, RemoteSession.self,
         ]
     )
+
+    @OptionGroup(title: "Another host") var hosts: HostOptions
+
+    /// Without a subcommand.
+    func run() throws { try reportingErrors { try Output.standardOutput.write(Overview.ofThisHost().lines) } }
 
     static func main() {
         Output.occupyClosedDescriptors()
@@ -27,9 +43,13 @@ struct Kiln: ParsableCommand {
             say("kiln: cannot read its own arguments in /proc. kiln needs the proc file system: mount -t proc proc /proc")
             Glibc.exit(1)
         }
-        var arguments = FunctionsCommand.withCommandOption(Array(CommandLine.arguments.dropFirst()))
+        var arguments = Array(CommandLine.arguments.dropFirst())
         do {
-            arguments = try withConfiguration(arguments)
+            if let hosted = try HostedArguments.parsed(arguments) {
+                arguments = hosted.words
+                return try HostedRun(options: hosted.hosts, words: hosted.words).run()
+            }
+            arguments = try withConfiguration(FunctionsCommand.withCommandOption(arguments))
             var command = try parseAsRoot(arguments)
             try command.run()
         } catch let failure as Failure {
@@ -64,7 +84,9 @@ struct Kiln: ParsableCommand {
                 error = same
             }
         }
-        return fullMessage(for: error).split(separator: "\n", omittingEmptySubsequences: false).map { Line(String($0)) }
+        var lines = fullMessage(for: error).split(separator: "\n", omittingEmptySubsequences: false).map { Line(String($0)) }
+        if exitCode(for: error) == .validationFailure, let misspelling = Misspelling(in: shown, of: Kiln.self) { lines[0] = "Error: \(misspelling)" }
+        return lines
     }
 }
 

@@ -36,7 +36,7 @@ struct ReportCommand: ParsableCommand {
     }
 
     func run() throws {
-        try reportingErrors {
+        try reportingErrors("reading the session") {
             if csp { return try Output.standardOutput.write([Line(ReportPage.contentSecurityPolicy)]) }
             guard let directory else { return }
             if html { return try writePage(of: directory) }

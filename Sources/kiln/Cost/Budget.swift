@@ -87,6 +87,7 @@ final class Budget {
     private func judge(_ cost: WatchCost?) throws {
         guard let cost, var policy else { return }
         record.measuredPercent = cost.total * 100
+        schedule.watchingCost = cost.requests.cost / level.time
         let changed = policy.measured(cost)
         self.policy = policy
         guard changed else { return }

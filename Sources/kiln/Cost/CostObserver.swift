@@ -41,7 +41,9 @@ final class ObservingProgram: CostObserver {
 
     /// `kiln redis` with these options. If this kiln is killed, the session ends after at most `longest` seconds and removes its directory.
     init(session options: [String], of target: Target, longest: Double) {
-        let own = (try? FileManager.default.destinationOfSymbolicLink(atPath: "/proc/self/exe")) ?? "/proc/self/exe"
+        // By its own name, if there still is a file: that of a kiln that another host has sent is removed.
+        let file = try? FileManager.default.destinationOfSymbolicLink(atPath: "/proc/self/exe")
+        let own = file.flatMap { access($0, X_OK) == 0 ? $0 : nil } ?? "/proc/self/exe"
         arguments = [own, "redis", "--pid", "\(target.pid)", "--duration", "\(longest)", "--parent", "\(getpid())"] + options
         name = (["kiln redis"] + options).joined(separator: " ")
         isSession = true

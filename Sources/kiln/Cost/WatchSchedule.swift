@@ -37,6 +37,10 @@ final class WatchSchedule {
     /// How long it takes to answer what is in flight.
     private var drain = Nanoseconds(2_000_000)
     private var wasSampled = false
+    /// What watching all connections costs while it lasts, as a part of the target's CPU time, by what was measured last.
+    var watchingCost = 0.0
+    /// By how much faster a target whose CPU is busy throughout is without it.
+    private var slowing: Double { watchingCost / max(1 - watchingCost, 0.5) }
     /// A slice has just ended, so the estimates are those of all up to now.
     private(set) var isBetweenSlices = true
     /// Called at the beginning and at the end of each slice.
@@ -135,7 +139,9 @@ final class WatchSchedule {
         let growth = all.growth(since: counted)
         counted = all
         let fraction = level.time == 1 ? level.share : level.share * watched.seconds / max(length.seconds, 1e-9)
-        estimator.add(WatchedSlice(length: length.seconds, fraction: min(fraction, 1), leavesOutConnections: level.share < 1), counts: growth)
+        estimator.add(
+            WatchedSlice(length: length.seconds, fraction: min(fraction, 1), leavesOutConnections: level.share < 1, slowing: level.time < 1 ? slowing : 0),
+            counts: growth)
         drain = min(max(Self.longestService(growth), Self.drainLimits.least), Self.drainLimits.most)
         slice.began = now
     }

@@ -327,7 +327,7 @@ final class Session {
         let began = MonotonicClock.now(), table = try stackTable() ?? StackTable()
         var texts = emptyTexts, samples: [SampleRecords] = []
         for index in plan.targets.indices {
-            guard let stacks = stacks(of: index, in: table) else { continue }
+            guard let stacks = ProgressLine.during("naming frames", { stacks(of: index, in: table) }) else { continue }
             for position in texts.indices { stacks.add(to: &texts[position]) }
             samples.append(stacks.samples(described))
         }
@@ -353,7 +353,7 @@ final class Session {
         var texts = emptyTexts, comparisons: [SlowAgainstFast?] = [], samples: [SampleRecords] = []
         for index in records.indices where plan.supervisor?.wantsStacksAtEnd != false {
             let began = MonotonicClock.now()
-            guard let stacks = stacks(of: index, in: table) else { continue }
+            guard let stacks = ProgressLine.during("naming frames", { stacks(of: index, in: table) }) else { continue }
             for position in texts.indices { stacks.add(to: &texts[position]) }
             stacks.describe(&records[index])
             comparisons.append(stacks.slowAgainstFast(records[index]))

@@ -228,6 +228,11 @@ struct SessionPlace {
     }
 }
 
+extension SessionPlace {
+    /// Removes the directories that kiln created, if they are empty.
+    func remove() { for directory in made.reversed() { rmdir(directory.string) } }
+}
+
 /// A name, which may hold any characters, as part of a file name: letters, digits and dashes stay, others become `_`.
 func fileNamePart(_ name: String) -> String {
     String(

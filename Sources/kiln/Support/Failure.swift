@@ -22,9 +22,11 @@ func errorText(_ code: Int32) -> String {
 
 extension ParsableCommand {
     /// Runs `body`. An error becomes a line on standard error and an exit status.
-    func reportingErrors(_ body: () throws -> Void) throws {
+    ///
+    /// - Parameter work: What it does, for a line on the terminal if that takes long: `drawing`.
+    func reportingErrors(_ work: String? = nil, _ body: () throws -> Void) throws {
         do {
-            try body()
+            if let work { try ProgressLine.during(work, body) } else { try body() }
         } catch let code as ExitCode {
             throw code
         } catch is OutputClosed {

@@ -39,12 +39,16 @@ struct Output {
 
     init(descriptor: FileDescriptor) {
         self.descriptor = descriptor
-        isTerminal = isatty(descriptor.rawValue) == 1
+        isTerminal = isatty(descriptor.rawValue) == 1 || (descriptor == .standardOutput && Self.terminalElsewhere != nil)
     }
+
+    /// The rows for a table on the terminal of another host, which kiln there has told (`RemoteSession`); nil: there is none.
+    private static let terminalElsewhere: Int? = getenv(RemoteSession.terminalRows).flatMap { Int(String(cString: $0)) }
 
     /// The largest number of rows in a table. On a terminal, an interval fits the window: it has two tables of commands and about ten other
     /// lines.
     var tableRows: Int {
+        if let rows = Self.terminalElsewhere { return rows }
         var window = winsize()
         guard isTerminal, ioctl(descriptor.rawValue, UInt(TIOCGWINSZ), &window) == 0, window.ws_row != 0 else { return 20 }
         return max(5, (Int(window.ws_row) - 10) / 2)
@@ -54,6 +58,11 @@ struct Output {
     func write(_ lines: [Line]) throws { try write(Array(text(of: lines).utf8)) }
 
     func write(_ bytes: [UInt8]) throws {
+        ProgressLine.clear()
+        try put(bytes)
+    }
+
+    private func put(_ bytes: [UInt8]) throws {
         do {
             try descriptor.writeAll(bytes)
         } catch Errno.brokenPipe {
@@ -64,7 +73,7 @@ struct Output {
     }
 
     /// A progress line, which the next one overwrites, on a terminal.
-    func write(progress line: Line) throws { try write([UInt8(ascii: "\r")] + text(of: [line]).utf8.dropLast()) }
+    func write(progress line: Line) throws { try put([UInt8(ascii: "\r")] + text(of: [line]).utf8.dropLast()) }
 
     /// Adds the only control characters that reach the terminal.
     func text(of lines: [Line]) -> String {
@@ -75,7 +84,7 @@ struct Output {
     }
 
     /// On a terminal, unless NO_COLOR is set (https://no-color.org).
-    private var isBold: Bool { isTerminal && !(getenv("NO_COLOR").map { $0.pointee != 0 } ?? false) }
+    var isBold: Bool { isTerminal && !(getenv("NO_COLOR").map { $0.pointee != 0 } ?? false) }
 
     /// Throws if standard output can't be written. Called before anything is attached.
     static func requireStandardOutput() throws {

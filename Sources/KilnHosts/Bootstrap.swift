@@ -1,0 +1,139 @@
+/// The first minute on another host: a POSIX shell script that finds kiln there, or receives it, and then becomes kiln's parent.
+///
+/// The script is the standard input of `sh`, whatever the user's login shell is. It is one function that is called in the last line, so that
+/// the shell has read all of it before it reads what follows. It asks for nothing: each step waits for a line from here.
+public struct Bootstrap: Sendable {
+    /// Begins the lines of the script, so that what a login shell prints is told apart.
+    public let mark: String
+    public let version: String
+    public let usesSudo: Bool
+
+    /// - Parameters:
+    ///   - mark: Letters and digits that nobody can foresee.
+    ///   - version: The first line of `kiln --version` here.
+    public init(mark: String, version: String, usesSudo: Bool) {
+        self.mark = mark
+        self.version = version
+        self.usesSudo = usesSudo
+    }
+
+    /// The command for the login shell: csh and fish understand it as well.
+    public static let command = "exec sh"
+
+    public var script: String {
+        """
+        kiln_main() {
+          mark=\(mark) version='\(version)' sudo=\(usesSudo ? "wanted" : "none") directory=
+          umask 077
+          say() { printf '%s %s\\n' "$mark" "$*"; }
+          # A kind, and of what a program said the last line.
+          fail() { say "failed $1 $(printf '%s\\n' "$2" | tail -n 1)"; exit 1; }
+          remove() { [ -z "$directory" ] || rm -rf "$directory"; directory=; }
+          trap remove EXIT
+          trap 'exit 1' HUP INT TERM
+
+          # Which kiln is there, and how to become root.
+          kiln=$(command -v kiln 2>/dev/null) || kiln=
+          case $kiln in /*) [ "$("$kiln" --version 2>/dev/null </dev/null | head -n 1)" = "$version" ] || kiln= ;; *) kiln= ;; esac
+          if [ "$sudo" = wanted ]; then
+            if [ "$(id -u)" = 0 ]; then sudo=none
+            elif ! command -v sudo >/dev/null 2>&1; then sudo=absent
+            elif sudo -n true >/dev/null 2>&1 </dev/null; then sudo=free
+            else sudo=password; fi
+          fi
+          say "found $(uname -s) $(uname -m) $sudo ${kiln:-none}"
+
+          IFS= read -r password || exit 1
+          if [ "$sudo" = password ]; then
+            # The pipe ends after one line, so that sudo doesn't ask again.
+            words=$(printf '%s\\n' "$password" | LC_ALL=C sudo -S -p '' true 2>&1) || fail sudo "$words"
+          fi
+          say ready
+
+          read -r size sum chunk || exit 1
+          if [ "$size" != 0 ]; then
+            for parent in "${TMPDIR:-/tmp}" /var/tmp "$HOME"; do
+              directory=$(mktemp -d "$parent/kiln-host-XXXXXX" 2>/dev/null) || { directory=; continue; }
+              # Programs can't be started everywhere (mount option noexec).
+              printf '#!/bin/sh\\n' >"$directory/try" && chmod 700 "$directory/try" && "$directory/try" 2>/dev/null && break
+              remove
+            done
+            [ -n "$directory" ] || fail directory "no directory can be made where programs can be started: tried ${TMPDIR:-/tmp}, /var/tmp and $HOME"
+            # Each piece is asked for, because head may read more than it passes on.
+            limit=$(command -v timeout >/dev/null 2>&1 && echo "timeout 20")
+            while [ "$size" -gt 0 ]; do
+              [ "$size" -ge "$chunk" ] || chunk=$size
+              words=$($limit head -c "$chunk" 2>&1 >>"$directory/sent") || fail write "${words:-the connection was too slow, or lost}"
+              size=$((size - chunk))
+              say more
+            done
+            words=$(gzip -dc <"$directory/sent" 2>&1 >"$directory/kiln") || fail write "$words"
+            rm -f "$directory/sent" "$directory/try"
+            [ "$(sha256sum <"$directory/kiln")" = "$sum  -" ] || fail hash "what arrived is not what was sent"
+            chmod 700 "$directory/kiln"
+            kiln=$directory/kiln
+          fi
+          say started
+          # sudo takes the first line if it has forgotten the password since; kiln skips it otherwise.
+          case $sudo in
+            none) "$kiln" remote-session "$mark" "$directory" ;;
+            free) sudo -n -- "$kiln" remote-session "$mark" "$directory" ;;
+            *) { printf '%s\\n' "$password"; password=; exec cat; } | sudo -S -p '' -- "$kiln" remote-session "$mark" "$directory" ;;
+          esac
+        }
+        kiln_main; exit
+
+        """
+    }
+
+    /// What the script says.
+    public enum Said: Equatable, Sendable {
+        case found(Found)
+        /// The password is right, or there was none to check.
+        case ready
+        /// A piece of the program has arrived.
+        case more
+        /// kiln begins: frames follow its own mark.
+        case started
+        case failed(Failure, words: String)
+    }
+
+    public struct Found: Equatable, Sendable {
+        /// `uname -s` and `uname -m`.
+        public var system: String, machine: String
+        public var sudo: Sudo
+        /// kiln of the same version.
+        public var kiln: String?
+    }
+
+    public enum Sudo: String, Equatable, Sendable {
+        /// Not asked for, or the user is root.
+        case none
+        case absent, free, password
+    }
+
+    public enum Failure: String, Equatable, Sendable {
+        case sudo, directory, write, hash
+    }
+
+    /// Nil for a line that is not of the script.
+    public func said(_ line: String) -> Said? {
+        var words = line.split(separator: " ", maxSplits: 2, omittingEmptySubsequences: false).map(String.init)
+        guard words.count >= 2, words.removeFirst() == mark else { return nil }
+        let rest = words.count > 1 ? words[1] : ""
+        switch words[0] {
+        case "ready": return .ready
+        case "more": return .more
+        case "started": return .started
+        case "failed":
+            let parts = rest.split(separator: " ", maxSplits: 1)
+            guard let kind = parts.first.flatMap({ Failure(rawValue: String($0)) }) else { return nil }
+            return .failed(kind, words: parts.count > 1 ? String(parts[1]) : "")
+        case "found":
+            let parts = rest.split(separator: " ", maxSplits: 3).map(String.init)
+            guard parts.count == 4, let sudo = Sudo(rawValue: parts[2]) else { return nil }
+            return .found(Found(system: parts[0], machine: parts[1], sudo: sudo, kiln: parts[3] == "none" ? nil : parts[3]))
+        default: return nil
+        }
+    }
+}

@@ -1,0 +1,263 @@
+import FoundationEssentials
+import Glibc
+import KilnHosts
+import KilnKernel
+import KilnModel
+import PrintableText
+import Synchronization
+import SystemPackage
+
+/// A subcommand on one other host: finds or sends kiln, runs the subcommand there, passes on what it prints, and takes its files. All on a thread
+/// of its own; `interrupt` may be called on any.
+final class HostConnection: Sendable {
+    /// What all connections of a run share.
+    struct Plan: Sendable {
+        var order: HostOrder
+        var options: HostOptions
+        /// Several hosts: ssh asks nothing.
+        var asks: Bool
+        var shared: SharedInput
+    }
+
+    /// Without a sign of life for so long, in milliseconds, the connection counts as lost. The other host is less patient.
+    private static let patience: Int32 = 5000
+    /// The pieces in which the program is sent, in bytes.
+    private static let chunk = 1 << 20
+
+    let host: HostName
+    private let plan: Plan
+    private let printer: HostPrinter
+    private let place: HostDirectory?
+    private let ssh: SSHProcess
+    private let bootstrap: Bootstrap
+
+    private struct State {
+        /// The order was given: signals are for the subcommand.
+        var isRunning = false
+        var interruptions = 0
+        var isInterrupted: Bool { interruptions > 0 }
+        var hasEnded = false
+    }
+    private let state = Mutex(State())
+
+    /// Starts ssh.
+    init(_ host: HostName, _ plan: Plan, printer: HostPrinter, place: HostDirectory?) throws {
+        (self.host, self.plan, self.printer, self.place) = (host, plan, printer, place)
+        let mark = (0..<3).map { _ in String(UInt64.random(in: 0...UInt64.max), radix: 36) }.joined()
+        bootstrap = Bootstrap(mark: "kiln-\(mark)", version: "kiln \(kilnVersion)", usesSudo: plan.options.sudo)
+        ssh = try SSHProcess(host, Bootstrap.command, configuration: plan.options.sshConfig, asks: plan.asks)
+    }
+
+    /// A signal for the subcommand. Before there is one, and for who insists, ssh ends.
+    func interrupt(_ signal: Int32) {
+        let former = state.withLock { state in
+            defer { state.interruptions += 1 }
+            return state
+        }
+        if former.hasEnded { return }
+        if former.isRunning, former.interruptions < 3 { try? send(.signal(signal)) } else { ssh.terminate() }
+    }
+
+    /// The exit status of the subcommand, or 1 and a line that says why there is none.
+    func run() -> Int32 {
+        let errors = BackgroundThread { [self] in passOnErrors() }
+        var status: Int32 = 1, reason: (any Error)?
+        do {
+            let input = HostInput(ssh.output)
+            try begin(input)
+            status = try exchange(input)
+        } catch {
+            reason = error
+        }
+        let isInterrupted = state.withLock { state in
+            state.hasEnded = true
+            return state.isInterrupted
+        }
+        ssh.closeInput()
+        let ended = ssh.end(patience: reason == nil ? 5 : 0.5)
+        errors.join()
+        place?.finish()
+        switch reason {
+        case nil: return status
+        case is OutputClosed: return 128 + SIGPIPE
+        case let reason?:
+            if isInterrupted, !hasBegun { return 128 + SIGINT }
+            printer.say(host, "\(reason)" + (ended == 255 && !hasBegun ? " (ssh ended with status 255)" : ""))
+            return (reason as? Failure)?.status ?? 1
+        }
+    }
+
+    private var hasBegun: Bool { state.withLock { $0.isRunning } }
+
+    // MARK: Before the subcommand
+
+    private func begin(_ input: HostInput) throws {
+        try write(Array(bootstrap.script.utf8))
+        guard case .found(let found) = try said(input) else { throw unexpected }
+        if plan.options.sudo {
+            switch found.sudo {
+            case .absent: throw Failure("there is no sudo. Leave --sudo out, or log in as root.")
+            case .password, .none, .free: break
+            }
+        }
+        try write(line: found.sudo == .password ? try plan.shared.password() : "")
+        guard case .ready = try said(input) else { throw unexpected }
+        if found.kiln == nil { try sendBinary(to: found, input) } else { try write(line: "0 - 0") }
+        guard case .started = try said(input) else { throw unexpected }
+        let isInterrupted = state.withLock { state in
+            state.isRunning = true
+            return state.isInterrupted
+        }
+        guard !isInterrupted else { throw Failure("was interrupted before the subcommand began") }
+        try write(line: RemoteSession.beginning(bootstrap.mark))
+        while let line = try input.line() {
+            if line == RemoteSession.beginning(bootstrap.mark) { return try send(.order(Array(JSONEncoder().encode(plan.order)))) }
+        }
+        throw Failure("kiln could not be started there.")
+    }
+
+    private var unexpected: Failure {
+        Failure("the shell there didn't do what it was told to. Is `sh` a POSIX shell there, with mktemp, head, gzip and sha256sum?")
+    }
+
+    /// The next line of the script.
+    private func said(_ input: HostInput) throws -> Bootstrap.Said {
+        while let line = try input.line() {
+            guard let said = bootstrap.said(line) else { continue }
+            if case .failed(let kind, let words) = said { throw failure(kind, words.printable) }
+            return said
+        }
+        throw Failure("nothing was started there: the connection has ended.")
+    }
+
+    private func failure(_ kind: Bootstrap.Failure, _ words: String) -> Failure {
+        switch kind {
+        case .sudo: Failure("sudo refuses: \(words)")
+        case .directory: Failure("\(words). Set TMPDIR there.")
+        case .write: Failure("kiln can't be sent: \(words)")
+        case .hash: Failure("kiln can't be sent: \(words). Try again.")
+        }
+    }
+
+    private func sendBinary(to found: Bootstrap.Found, _ input: HostInput) throws {
+        var names = utsname()
+        uname(&names)
+        let machine = withUnsafeBytes(of: names.machine) { String(decoding: $0.prefix { $0 != 0 }, as: UTF8.self) }
+        guard found.system == "Linux" else { throw Failure("it runs \(found.system.printable), and kiln needs Linux.") }
+        guard plan.options.binary != nil || found.machine == machine else {
+            throw Failure(
+                "its processor is \(found.machine.printable), and this kiln is for \(machine). Give a kiln for \(found.machine.printable) with --binary, or install kiln \(kilnVersion) there."
+            )
+        }
+        let binary = try plan.shared.program()
+        try write(line: "\(binary.compressed.count) \(binary.sum) \(Self.chunk)")
+        let began = MonotonicClock.now()
+        var sent = 0
+        while sent < binary.compressed.count {
+            let end = min(sent + Self.chunk, binary.compressed.count)
+            try write(Array(binary.compressed[sent..<end]))
+            guard case .more = try said(input) else { throw unexpected }
+            sent = end
+            printer.progress(of: host, "sending kiln", sent, of: binary.compressed.count, since: began)
+        }
+        printer.endProgress()
+    }
+
+    // MARK: The subcommand
+
+    /// The session's directory on the other host.
+    private let there = Mutex("")
+
+    private func exchange(_ input: HostInput) throws -> Int32 {
+        let life = BackgroundThread { [self] in showLife() }
+        defer {
+            state.withLock { $0.hasEnded = true }
+            life.join()
+        }
+        let began = MonotonicClock.now()
+        while true {
+            let frame: Frame?
+            do { frame = try input.frame(within: Self.patience) } catch {
+                throw lost("what arrives is not of kiln", since: began)
+            }
+            switch frame {
+            case .directory(let path):
+                there.withLock { $0 = path }
+                printer.rename(host, path, place?.path)
+            case .output(let bytes): take { try printer.output(host, bytes) }
+            case .errors(let bytes): printer.errors(host, bytes)
+            case .append(let file, let bytes): take { try place?.append(bytes, to: file) }
+            case .replace(let file, let bytes, let isLast): take { try place?.replace(file, bytes, isLast: isLast) }
+            case .alive: break
+            case .ended(let status):
+                printer.end(host)
+                if plan.order.keeps, place != nil { printer.say(host, "the files stay in \(there.withLock { $0 })") }
+                if let problem = problem.withLock({ $0 }) { throw problem }
+                return status
+            case .failed(let reason): throw Failure(String(decoding: reason, as: UTF8.self).printable)
+            case nil: throw lost("the connection was lost", since: began)
+            case .order, .signal: throw lost("what arrives is not of kiln", since: began)
+            }
+        }
+    }
+
+    /// The first thing that kept output or files from being taken here.
+    private let problem = Mutex<(any Error)?>(nil)
+
+    /// Takes what has arrived. If that is impossible here (whoever reads the output has gone, or the disk is full), the session ends in order; the
+    /// rest still comes.
+    private func take(_ body: () throws -> Void) {
+        do { try body() } catch {
+            let isFirst = problem.withLock { problem in
+                defer { problem = problem ?? error }
+                return problem == nil
+            }
+            if isFirst { interrupt(SIGTERM) }
+        }
+    }
+
+    private func lost(_ what: String, since began: Nanoseconds) -> Failure {
+        printer.end(host)
+        let seconds = (MonotonicClock.now() - began).count / 1_000_000_000
+        let kept = plan.order.keeps && place != nil ? " Its files stay in \(there.withLock { $0 })." : ""
+        return Failure("\(what) after \(seconds) s; the session there ends by itself.\(kept)\(place?.whatArrived ?? "")")
+    }
+
+    /// Without it, the other host ends the session.
+    private func showLife() {
+        var pause = 0
+        while !state.withLock({ $0.hasEnded }) {
+            if pause % 10 == 0 { try? send(.alive) }
+            pause += 1
+            usleep(100_000)
+        }
+    }
+
+    // MARK: The streams of ssh
+
+    private let writing = Mutex(())
+
+    private func send(_ frame: Frame) throws { try write(frame.bytes) }
+
+    private func write(line: String) throws { try write(Array((line + "\n").utf8)) }
+
+    private func write(_ bytes: [UInt8]) throws {
+        try writing.withLock { _ in _ = try ssh.input.writeAll(bytes) }
+    }
+
+    /// What ssh says, and what the other host's shell and sudo say, is for people.
+    private func passOnErrors() {
+        let memory = UnsafeMutableRawBufferPointer.allocate(byteCount: 4096, alignment: 16)
+        defer { memory.deallocate() }
+        while true {
+            var waiting = pollfd(fd: ssh.errors.rawValue, events: Int16(POLLIN), revents: 0)
+            // A connection that ssh shares with later ones may keep its standard error open for good.
+            if poll(&waiting, 1, 100) <= 0 {
+                if state.withLock({ $0.hasEnded }) { return }
+                continue
+            }
+            guard let count = try? ssh.errors.read(into: memory), count > 0 else { return }
+            printer.sshErrors(host, Array(memory[..<count]))
+        }
+    }
+}

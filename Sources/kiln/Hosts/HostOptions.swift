@@ -1,0 +1,61 @@
+import ArgumentParser
+import KilnHosts
+
+/// The options of kiln itself, before the subcommand: where it runs.
+struct HostOptions: ParsableArguments {
+    @Option(
+        help: ArgumentHelp(
+            "Run the subcommand on this host, through ssh; repeat for several.",
+            discussion: """
+                [user@]HOST, or ssh://[user@]HOST[:PORT]. Names, keys and jump hosts are those of ssh and its configuration. kiln of the same \
+                version is used if it is there; otherwise this one is sent, and removed at the end. Files that options name are the other host's, \
+                but for --output. With several hosts ssh asks nothing.
+                """, valueName: "host"))
+    var host: [HostArgument] = []
+
+    @Flag(help: "With --host: become root there by sudo. A password is asked for once.")
+    var sudo = false
+
+    @Flag(help: "With --host: leave the session's files on the other host as well.")
+    var keep = false
+
+    @Option(name: .customLong("ssh-config"), help: ArgumentHelp("With --host: the configuration file of ssh (its option -F).", valueName: "file"))
+    var sshConfig: String?
+
+    @Option(
+        help: ArgumentHelp("With --host: send this static kiln instead of the one that runs here, for hosts of another architecture.", valueName: "file"))
+    var binary: String?
+
+    func validate() throws {
+        guard host.isEmpty else { return }
+        if sudo || keep || sshConfig != nil || binary != nil {
+            throw ValidationError("--sudo, --keep, --ssh-config and --binary are for other hosts: give --host, too.")
+        }
+    }
+}
+
+struct HostArgument: ExpressibleByArgument {
+    let name: HostName
+
+    init?(argument: String) {
+        guard let name = HostName(argument) else { return nil }
+        self.name = name
+    }
+}
+
+/// `kiln --host HOST SUBCOMMAND …`, taken apart.
+struct HostedArguments: ParsableCommand {
+    static let configuration = CommandConfiguration(commandName: "kiln")
+
+    @OptionGroup var hosts: HostOptions
+
+    @Argument(parsing: .captureForPassthrough, help: ArgumentHelp(valueName: "subcommand"))
+    var words: [String] = []
+
+    /// Nil if the arguments name no other host.
+    static func parsed(_ arguments: [String]) throws -> HostedArguments? {
+        let options = ["--host", "--sudo", "--keep", "--ssh-config", "--binary"]
+        guard let first = arguments.first, options.contains(where: { first == $0 || first.hasPrefix($0 + "=") }) else { return nil }
+        return try parse(arguments)
+    }
+}

@@ -1,0 +1,126 @@
+import Glibc
+import KilnHosts
+import KilnKernel
+import KilnModel
+import PrintableText
+import Synchronization
+
+/// Prints what subcommands on other hosts print: of one host as it comes, of several in one table whose first column is the host.
+final class HostPrinter: Sendable {
+    private struct State {
+        var output: [HostName: HostText] = [:]
+        var errors: [HostName: HostText] = [:]
+        /// What ssh says.
+        var ssh: [HostName: HostText] = [:]
+        /// The header of the table that was printed last.
+        var header: String?
+        /// A progress line stands on the terminal.
+        var hasProgress = false
+    }
+
+    private let state: Mutex<State>
+    private let column: Int?
+    private let json: Bool
+    private let standardOutput = Output.standardOutput, standardError = Output.standardError
+
+    /// - Parameter json: The subcommand prints JSON lines: with several hosts, each gets the key `host`.
+    init(_ hosts: [HostName], json: Bool) {
+        var state = State()
+        for host in hosts {
+            state.output[host] = HostText(hasBold: Output.standardOutput.isBold)
+            state.errors[host] = HostText(hasBold: Output.standardError.isBold)
+            state.ssh[host] = HostText(hasBold: false)
+        }
+        self.state = Mutex(state)
+        self.json = json
+        column = hosts.count > 1 ? max(4, hosts.map(\.description.count).max() ?? 0) : nil
+    }
+
+    /// From now on, a path of the other host is shown as the one here.
+    func rename(_ host: HostName, _ there: String, _ here: String?) {
+        guard let here, !there.isEmpty else { return }
+        state.withLock { state in
+            state.output[host]?.renamed = (there, here)
+            state.errors[host]?.renamed = (there, here)
+        }
+    }
+
+    /// Throws `OutputClosed` or `Failure` if standard output can't be written.
+    func output(_ host: HostName, _ bytes: [UInt8]) throws {
+        try state.withLock { state in
+            let lines = state.output[host]?.lines(adding: bytes) ?? []
+            try print(lines, of: host, progress: state.output[host]?.progress(), &state)
+        }
+    }
+
+    func errors(_ host: HostName, _ bytes: [UInt8]) {
+        state.withLock { state in say(state.errors[host]?.lines(adding: bytes) ?? [], of: host, progress: state.errors[host]?.progress(), &state) }
+    }
+
+    func sshErrors(_ host: HostName, _ bytes: [UInt8]) {
+        state.withLock { state in say(state.ssh[host]?.lines(adding: bytes) ?? [], of: host, &state) }
+    }
+
+    /// Prints what has no end of line.
+    func end(_ host: HostName) {
+        state.withLock { state in
+            try? print(state.output[host]?.rest() ?? [], of: host, &state)
+            say(state.errors[host]?.rest() ?? [], of: host, &state)
+        }
+    }
+
+    /// A line of kiln here.
+    func say(_ host: HostName, _ line: String) { state.withLock { state in say(["kiln: \(host): \(line)".printable], of: nil, &state) } }
+
+    /// On a terminal, for what takes longer than two seconds.
+    func progress(of host: HostName, _ what: String, _ done: Int, of all: Int, since began: Nanoseconds) {
+        guard standardError.isTerminal, MonotonicClock.now() - began > .init(2_000_000_000) else { return }
+        state.withLock { state in
+            state.hasProgress = true
+            try? standardError.write(progress: Line("kiln: \(host): \(what), \(100 * done / max(1, all)) % of \(all >> 20) MB "))
+        }
+    }
+
+    func endProgress() { state.withLock { endProgress(&$0) } }
+
+    private func endProgress(_ state: inout State) {
+        if state.hasProgress { try? standardError.write([UInt8(ascii: "\n")]) }
+        state.hasProgress = false
+    }
+
+    private func print(_ lines: [String], of host: HostName, progress: String? = nil, _ state: inout State) throws {
+        var text = ""
+        for line in lines {
+            guard column != nil else {
+                text += line + "\n"
+                continue
+            }
+            // Intervals of several hosts that follow each other are one table.
+            let words = line.split(separator: " ").joined(separator: " ")
+            if line.hasPrefix(Self.bold) || line.hasPrefix("COMMAND ") || line.hasPrefix("PROCESS ") {
+                if state.header == words { continue }
+                state.header = words
+                text += labelled("HOST", line) + "\n"
+            } else {
+                text += labelled(host.description, line) + "\n"
+            }
+        }
+        if let progress, column == nil { text += progress }
+        if !text.isEmpty { try standardOutput.write(Array(text.utf8)) }
+    }
+
+    private static let bold = "\u{1b}[1m"
+
+    private func labelled(_ label: String, _ line: String) -> String {
+        guard let column else { return line }
+        if json, line.hasPrefix("{") { return "{\"host\":\"\(label)\"" + (line == "{}" ? "}" : "," + line.dropFirst()) }
+        return label.padded(to: column) + "  " + line
+    }
+
+    private func say(_ lines: [String], of host: HostName?, progress: String? = nil, _ state: inout State) {
+        guard !lines.isEmpty || progress != nil else { return }
+        endProgress(&state)
+        let text = lines.map { line in (column == nil ? line : host.map { "\($0): \(line)" } ?? line) + "\n" }.joined() + (column == nil ? progress ?? "" : "")
+        try? standardError.write(Array(text.utf8))
+    }
+}

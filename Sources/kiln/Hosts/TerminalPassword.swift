@@ -1,0 +1,32 @@
+import Glibc
+
+/// A password that a person types. It is never part of a command line or of an environment.
+enum TerminalPassword {
+    /// Asks on the terminal, whatever standard input is, and shows nothing of what is typed. Throws `Failure` where there is no terminal.
+    static func ask(_ prompt: String) throws -> String {
+        let terminal = open("/dev/tty", O_RDWR | O_NOCTTY | O_CLOEXEC)
+        guard terminal >= 0 else {
+            throw Failure(
+                "sudo asks for a password, and there is no terminal to type it. Run kiln on a terminal, or let sudo run kiln without a password (NOPASSWD).")
+        }
+        defer { close(terminal) }
+        let say = Output(descriptor: .init(rawValue: terminal))
+        try say.write(Array(prompt.utf8))
+        var former = termios()
+        tcgetattr(terminal, &former)
+        var silent = former
+        // Ctrl-C is read like other keys, so that it ends the question and not kiln.
+        silent.c_lflag &= ~tcflag_t(ECHO | ISIG)
+        tcsetattr(terminal, TCSAFLUSH, &silent)
+        defer {
+            tcsetattr(terminal, TCSAFLUSH, &former)
+            try? say.write([UInt8(ascii: "\n")])
+        }
+        var password: [UInt8] = [], byte: UInt8 = 0
+        while read(terminal, &byte, 1) == 1, byte != UInt8(ascii: "\n"), password.count < 1024 {
+            if byte == 3 { throw Failure("no password was given.", status: 128 + SIGINT) }
+            password.append(byte)
+        }
+        return String(decoding: password, as: UTF8.self)
+    }
+}

@@ -1,0 +1,129 @@
+import Foundation
+import TestSupport
+import Testing
+
+@testable import KilnHosts
+
+/// The script in the shells that hosts have, without ssh.
+struct BootstrapTests {
+    private static let shells = ["dash", "bash", "busybox"].filter { program($0) != nil }
+
+    /// A host: programs on a search path of its own, and a directory for temporary files.
+    private final class Host {
+        let directory: TemporaryDirectory
+        let temporary: URL
+        private let shell: String
+
+        init(_ shell: String) throws {
+            directory = try TemporaryDirectory()
+            temporary = directory.url.appendingPathComponent("tmp")
+            self.shell = shell
+            try FileManager.default.createDirectory(at: temporary, withIntermediateDirectories: false)
+        }
+
+        func install(_ name: String, _ script: String) throws {
+            let file = directory.url.appendingPathComponent(name)
+            try "#!/bin/sh\n\(script)\n".write(to: file, atomically: true, encoding: .utf8)
+            try FileManager.default.setAttributes([.posixPermissions: 0o755], ofItemAtPath: file.path)
+        }
+
+        /// What the script says to these lines and bytes.
+        func run(_ bootstrap: Bootstrap, _ input: [UInt8]) throws -> [String] {
+            let all = try directory.write(Array(bootstrap.script.utf8), as: "script"), rest = try directory.write(input, as: "input")
+            let output = directory.url.appendingPathComponent("output").path
+            // The shell has to have read the script before what follows comes.
+            let words = shell == "busybox" ? "busybox sh" : shell
+            let pipe = "{ cat '\(all.path)'; sleep 0.3; cat '\(rest.path)'; } | PATH='\(directory.url.path)':\"$PATH\" TMPDIR='\(temporary.path)' \(words)"
+            _ = try Child("/bin/sh", ["-c", pipe], output: output).wait()
+            return try String(contentsOfFile: output, encoding: .utf8).split(separator: "\n").map(String.init)
+        }
+
+        var leftOver: [String] { (try? FileManager.default.contentsOfDirectory(atPath: temporary.path)) ?? ["?"] }
+    }
+
+    private func bootstrap(sudo: Bool = false) -> Bootstrap { Bootstrap(mark: "mark123", version: "kiln 1.2.3", usesSudo: sudo) }
+
+    private func said(_ lines: [String]) -> [Bootstrap.Said] { lines.compactMap { bootstrap().said($0) } }
+
+    @Test(arguments: shells) func aKilnOfTheSameVersionIsUsed(_ shell: String) throws {
+        let host = try Host(shell)
+        try host.install("kiln", "[ \"$1\" = --version ] && echo kiln 1.2.3 || { echo \"began: $*.\"; cat; }")
+        let lines = try host.run(bootstrap(), Array("\n0 - 0\nhello\n".utf8)), said = said(lines)
+        guard case .found(let found)? = said.first else { throw TestFailure("\(lines)") }
+        #expect(found.system == "Linux" && found.sudo == .none && found.kiln == host.directory.url.path + "/kiln")
+        #expect(said.dropFirst() == [.ready, .started])
+        #expect(lines.suffix(2) == ["began: remote-session mark123 .", "hello"])
+    }
+
+    @Test(arguments: shells) func anotherVersionIsNot(_ shell: String) throws {
+        let host = try Host(shell)
+        try host.install("kiln", "echo kiln 1.2.4")
+        guard case .found(let found)? = said(try host.run(bootstrap(), [])).first else { throw TestFailure("nothing found") }
+        #expect(found.kiln == nil)
+    }
+
+    /// A program that is sent: its compressed bytes, and the line before them.
+    private func sent(_ program: String, sum: String? = nil, missing: Int = 0) throws -> [UInt8] {
+        let directory = try TemporaryDirectory(), file = try directory.write(Array(program.utf8), as: "program")
+        let compressed = directory.url.appendingPathComponent("compressed").path, sums = directory.url.appendingPathComponent("sums").path
+        #expect(try Child("gzip", ["-c", file.path], output: compressed).wait() == 0)
+        #expect(try Child("sha256sum", [file.path], output: sums).wait() == 0)
+        let bytes = [UInt8](try Data(contentsOf: URL(fileURLWithPath: compressed)))
+        let right = try String(contentsOfFile: sums, encoding: .utf8).prefix(64)
+        return Array("\n\(bytes.count) \(sum ?? String(right)) \(bytes.count)\n".utf8) + bytes.dropLast(missing)
+    }
+
+    private static let remote = "#!/bin/sh\necho \"began: $1 $2 $(stat -c %a \"$3\") $(ls \"$3\")\"\ncat\n" + (0..<2000).map { "# \($0 * 7919)\n" }.joined()
+
+    @Test(arguments: shells) func aProgramIsSentAndRemoved(_ shell: String) throws {
+        let host = try Host(shell)
+        let lines = try host.run(bootstrap(), try sent(Self.remote))
+        #expect(said(lines).dropFirst() == [.ready, .more, .started])
+        #expect(lines.last == "began: remote-session mark123 700 kiln")
+        #expect(host.leftOver == [])
+    }
+
+    @Test(arguments: shells) func damagedAndShortProgramsAreNotStarted(_ shell: String) throws {
+        let host = try Host(shell)
+        let damaged = try host.run(bootstrap(), try sent(Self.remote, sum: String(repeating: "0", count: 64)))
+        #expect(said(damaged).last == .failed(.hash, words: "what arrived is not what was sent") && !damaged.contains { $0.contains("began") })
+        let short = said(try host.run(bootstrap(), try sent(Self.remote, missing: 1000)))
+        guard case .failed(.write, _)? = short.last else { throw TestFailure("\(short)") }
+        #expect(host.leftOver == [])
+    }
+
+    // busybox takes its own programs, whatever the search path has.
+    @Test(arguments: shells.filter { $0 != "busybox" }) func sudoWithoutPassword(_ shell: String) throws {
+        let host = try Host(shell)
+        try host.install("id", "echo 1000")
+        try host.install("sudo", "[ \"$1\" = -n ] && shift; [ \"$1\" = -- ] && shift; echo \"as root: $1\" >&2; exec \"$@\"")
+        try host.install("kiln", "[ \"$1\" = --version ] && echo kiln 1.2.3 || { echo \"began\"; cat; }")
+        let lines = try host.run(bootstrap(sudo: true), Array("\n0 - 0\nhello\n".utf8))
+        guard case .found(let found)? = said(lines).first else { throw TestFailure("\(lines)") }
+        #expect(found.sudo == .free && lines.suffix(2) == ["began", "hello"])
+    }
+
+    /// A sudo that remembers no password: it asks each time, on standard input.
+    private static let forgetful =
+        "[ \"$1\" = -n ] && exit 1\nshift 3; [ \"$1\" = -- ] && shift\nIFS= read -r given\n[ \"$given\" = 'right one' ] || { echo 'Sorry, try again.' >&2; echo '1 incorrect password attempt' >&2; exit 1; }\nexec \"$@\""
+
+    @Test(arguments: shells.filter { $0 != "busybox" }) func sudoWithPassword(_ shell: String) throws {
+        let host = try Host(shell)
+        try host.install("id", "echo 1000")
+        try host.install("sudo", Self.forgetful)
+        try host.install("kiln", "[ \"$1\" = --version ] && echo kiln 1.2.3 || { echo \"began\"; cat; }")
+        let right = try host.run(bootstrap(sudo: true), Array("right one\n0 - 0\nhello\n".utf8))
+        guard case .found(let found)? = said(right).first else { throw TestFailure("\(right)") }
+        #expect(found.sudo == .password && said(right).dropFirst() == [.ready, .started] && right.suffix(2) == ["began", "hello"])
+        let wrong = said(try host.run(bootstrap(sudo: true), Array("wrong\n0 - 0\n".utf8)))
+        #expect(wrong.last == .failed(.sudo, words: "1 incorrect password attempt"))
+    }
+
+    @Test func linesOfOthersAreNotTheScripts() {
+        #expect(said(["Welcome!", "mark12 ready", "mark123", "mark123 other", "mark123 found Linux", "mark123 failed what x"]) == [])
+        #expect(
+            said(["mark123 found Linux x86_64 none /opt/my kiln/kiln"]) == [
+                .found(.init(system: "Linux", machine: "x86_64", sudo: .none, kiln: "/opt/my kiln/kiln"))
+            ])
+    }
+}
