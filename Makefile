@@ -137,7 +137,7 @@ PACKAGE_PACKAGES := jq xz-utils binutils
 PACKAGE_TEST_PACKAGES := lintian debootstrap man-db mandoc bsdextrautils bash-completion zsh fish
 SUITES   ?= bookworm trixie
 PACKAGED := $(if $(filter file,$(origin KILN)),static)
-STAGE    := packaging/stage.sh $(KILN) $(VERSION) $(SOURCE_DATE_EPOCH)
+PLACES    = PREFIX=$(PREFIX) SYSCONFDIR=$(SYSCONFDIR) DESTDIR=$(DESTDIR) ZSHDIR=$(ZSHDIR) FISHDIR=$(FISHDIR)
 
 manual: $(PACKAGED)              ## the manual pages: .build-dist/man
 	$(call install,$(PACKAGE_PACKAGES))
@@ -153,10 +153,10 @@ deb: $(PACKAGED)                 ## .build-dist/kiln_VERSION-1_ARCH.deb
 
 # Builds nothing, so that root builds nothing.
 install:                         ## install what `make static` has built: PREFIX=/usr/local, DESTDIR=
-	PREFIX=$(PREFIX) SYSCONFDIR=$(SYSCONFDIR) DESTDIR=$(DESTDIR) $(STAGE)
+	$(PLACES) packaging/stage.sh $(KILN) $(VERSION) $(SOURCE_DATE_EPOCH)
 
 uninstall:                       ## remove what `make install` with the same PREFIX and DESTDIR has installed; a changed configuration stays
-	PREFIX=$(PREFIX) SYSCONFDIR=$(SYSCONFDIR) DESTDIR=$(DESTDIR) packaging/uninstall.sh
+	$(PLACES) packaging/uninstall.sh
 
 demo: deps build                 ## profile a redis-server of its own under load for 10 s; leaves demo/
 	Benchmarks/demo.sh .build/$(CONFIG)/kiln

@@ -1,10 +1,11 @@
 #!/bin/sh
-# Makes a Debian package of the binary KILN: deb.sh KILN VERSION SECONDS DIRECTORY. Prints the package's path. SECONDS since 1970 are the date of all that is
-# in it, so that the same binary gives the same package.
+# Makes a Debian package of the binary KILN: deb.sh KILN VERSION SECONDS DIRECTORY. Prints the package's path, and renews SHA256SUMS. SECONDS since 1970 are
+# the date of all that is in it, so that the same binary gives the same package. DEB_MAINTAINER in the environment is who answers for it.
 #
 # dpkg-deb alone makes it: there is nothing to compile here, and no source package. The binary needs no shared library, hence no Depends. Installing
 # starts no service: the unit is there for whom wants it.
 set -eu
+umask 022
 kiln=$1
 version=$2
 seconds=$3
@@ -13,7 +14,7 @@ here=$(dirname "$(realpath "$0")")
 architecture=$(dpkg --print-architecture)
 # SemVer's 1.0.0-rc.1 comes before 1.0.0, as Debian's 1.0.0~rc.1 does.
 debian=$(printf %s "$version" | tr - '~')-1
-maintainer="kiln maintainers <maintainers@kiln.invalid>"
+maintainer=${DEB_MAINTAINER:-kiln maintainers <maintainers@kiln.invalid>}
 
 tree=$(mktemp -d)
 trap 'rm -rf "$tree"' EXIT
@@ -50,4 +51,5 @@ mkdir -p "$directory"
 find "$tree" -exec touch -h -d "@$seconds" {} +
 package=$directory/kiln_${debian}_$architecture.deb
 SOURCE_DATE_EPOCH=$seconds dpkg-deb --root-owner-group -Zxz --build "$tree" "$package" >/dev/null
+"$here/sums.sh" "$directory" "$version"
 echo "$package"

@@ -1,8 +1,9 @@
 #!/bin/sh
 # Packs the binary KILN with manual pages, completions, unit, dashboard and licences: dist.sh KILN VERSION SECONDS DIRECTORY. Writes
-# kiln-VERSION-linux-ARCHITECTURE.tar.xz and SHA256SUMS; the same binary gives the same bytes. The tree in it is one for /usr/local, or another prefix:
+# kiln-VERSION-linux-ARCHITECTURE.tar.xz and SHA256SUMS; the same binary gives the same bytes. The tree in it is one for /usr/local:
 # `tar -xJf kiln-….tar.xz --strip-components=1 -C /usr/local`.
 set -eu
+umask 022
 kiln=$1
 version=$2
 seconds=$3
@@ -19,7 +20,5 @@ cp "$here/../LICENSE" "$tree/$name/share/doc/kiln/LICENSE"
 
 mkdir -p "$directory"
 tar -C "$tree" --sort=name --owner=0 --group=0 --numeric-owner --mtime="@$seconds" --format=gnu -cf - "$name" | xz -9 -T1 >"$directory/$name.tar.xz"
-cd "$directory"
-# Of everything that is there to be released.
-sha256sum -- kiln-"$version"-*.tar.xz $(ls kiln_"$(printf %s "$version" | tr - '~')"-*.deb 2>/dev/null) >SHA256SUMS
+"$here/sums.sh" "$directory" "$version"
 echo "$directory/$name.tar.xz"

@@ -84,7 +84,7 @@ def exit_status:
   ".ad l",
   ".SH NAME",
   # Without the capital and the full stop of a sentence, as in other pages.
-  "\($page | escaped) \\- \(.abstract | sub("\\.$"; "") | (.[:1] | ascii_downcase) + .[1:] | escaped)",
+  "\($page | escaped) \\- \(.abstract | sub("\\.$"; "") | sub("^(?<first>[A-Z])(?=[a-z])"; .first | ascii_downcase) | escaped)",
   ".SH SYNOPSIS",
   synopsis,
   ".SH DESCRIPTION",

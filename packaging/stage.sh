@@ -1,14 +1,17 @@
 #!/bin/sh
 # Puts all that belongs to an installed kiln below DESTDIR, and prints each file: stage.sh KILN VERSION SECONDS. `make install`, `make dist` and
 # `make deb` install by this script, so that there is one list of files. Every file has the date SECONDS (since 1970). Of the environment:
-# PREFIX (/usr/local), SYSCONFDIR (/etc), ZSHDIR (PREFIX/share/zsh/site-functions) and DESTDIR (none), as usual.
+# PREFIX (/usr/local), SYSCONFDIR (/etc) and DESTDIR (none), as usual; ZSHDIR (PREFIX/share/zsh/site-functions); FISHDIR
+# (PREFIX/share/fish/vendor_completions.d, which fish finds below /usr/local only where XDG_DATA_DIRS names it: findings/fish-ignores-usr-local-share.sh).
 set -eu
+umask 022
 kiln=$1
 version=$2
 seconds=$3
 prefix=${PREFIX:-/usr/local}
 sysconfdir=${SYSCONFDIR:-/etc}
 zshdir=${ZSHDIR:-$prefix/share/zsh/site-functions}
+fishdir=${FISHDIR:-$prefix/share/fish/vendor_completions.d}
 destdir=${DESTDIR:-}
 here=$(dirname "$(realpath "$0")")
 source=$here/..
@@ -40,7 +43,7 @@ done
 for shell in bash zsh fish; do "$kiln" --generate-completion-script $shell | sed '1{/^#!/d}' >"$work/$shell"; done
 put 644 "$work/bash" "$prefix/share/bash-completion/completions/kiln"
 put 644 "$work/zsh" "$zshdir/_kiln"
-put 644 "$work/fish" "$prefix/share/fish/vendor_completions.d/kiln.fish"
+put 644 "$work/fish" "$fishdir/kiln.fish"
 
 sed "s|/usr/local|$prefix|g; s|/etc/kiln/|$sysconfdir/kiln/|g" "$source/systemd/kiln.service" >"$work/kiln.service"
 put 644 "$work/kiln.service" "$prefix/lib/systemd/system/kiln.service"

@@ -21,8 +21,12 @@ make_ install >/dev/null
 grep -qx 'port = \[6379\]' "$root/etc/kiln/kiln.toml" || fail "a second make install has replaced the configuration"
 make_ uninstall >/dev/null
 [ "$(cd "$root" && find . -type f)" = ./etc/kiln/kiln.toml ] || fail "make uninstall leaves $(find "$root" -type f)"
-cp systemd/kiln.toml "$root/etc/kiln/kiln.toml"
-make_ install >/dev/null && make_ uninstall >/dev/null
-[ -z "$(ls -A "$root")" ] || fail "make uninstall leaves $(find "$root" -mindepth 1)"
+rm "$root/etc/kiln/kiln.toml"
+# Without DESTDIR, too.
+make_() { make -s "$1" KILN="$kiln" PREFIX="$root/opt/kiln" SYSCONFDIR="$root/etc"; }
+make_ install >/dev/null && "$root/opt/kiln/bin/kiln" --version >/dev/null || fail "the installed kiln doesn't run"
+make_ uninstall >/dev/null
+left=$(find "$root" ! -type d -o -name kiln ! -path '*/opt/kiln')
+[ -z "$left" ] || fail "make uninstall leaves $left"
 [ $failed = 1 ] || echo "passed: make install, make uninstall"
 exit $failed
