@@ -126,8 +126,8 @@ bpf/build/errno_names.inc: Makefile
 static: bpf                      ## one binary that runs on any Linux of this architecture: .build-static/release/kiln
 	$(SWIFT) build -c release --product kiln --scratch-path .build-static --static-swift-stdlib -Xswiftc -static-executable
 
-# Packages. They hold the static binary; KILN=PATH takes another one, which is then not built. VERSION is Kiln.swift's, and the date of everything in a package
-# that of the version's heading in CHANGELOG.md, or before a release that of the last commit: so the same binary gives the same packages.
+# Packages. They hold the static binary; KILN=PATH takes another one, which is then not built. VERSION is Kiln.swift's, and the date of everything
+# in a package that of the version's heading in CHANGELOG.md, or before a release that of the last commit: the same binary gives the same packages.
 KILN    ?= .build-static/release/kiln
 PREFIX  ?= /usr/local
 SYSCONFDIR ?= /etc

@@ -8,6 +8,7 @@ version=$3
 date=$(date -u -d "@$4" +%F)
 here=$(dirname "$0")
 
+command -v jq >/dev/null || { echo "manual.sh: jq is missing: apt install jq" >&2; exit 1; }
 definitions=$(mktemp)
 trap 'rm -f "$definitions"' EXIT
 "$kiln" --experimental-dump-help >"$definitions"

@@ -9,7 +9,7 @@ words=$(mktemp)
 trap 'rm -f "$words"' EXIT
 
 # The commands, as --help lists them.
-listed() { "$kiln" help "$@" | sed -n '/^SUBCOMMANDS:/,/^$/p' | sed -nE 's/^  ([a-z][a-z-]*) .*/\1/p'; }
+listed() { "$kiln" help "$@" | sed -n '/^SUBCOMMANDS:/,/^$/p' | sed -nE 's/^  ([a-z][a-z-]*)( .*)?$/\1/p'; }
 commands=$(for name in $(listed); do echo "$name"; for part in $(listed "$name"); do echo "$name $part"; done; done)
 
 found=$(cd "$directory" && ls kiln*.1* | wc -l)
