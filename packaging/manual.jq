@@ -1,6 +1,7 @@
 # Of what `kiln --experimental-dump-help` prints (swift-argument-parser's ToolInfoV0, from which --help is made, too): the manual page of one command.
 # Arguments: $page, its name (kiln-trace-redis); $date (2026-11-30); $version. Output: man(7), which groff and mandoc read. Hidden options and
 # hidden subcommands are left out, and the library's own `help`.
+# What the library's own generator of manual pages leaves out is in findings/swift-argument-parser-manual-without-defaults.sh.
 
 # Text of a definition as text of a page: no character of it is a request of the formatter. A hyphen is the character of the keyboard, so that what is
 # copied from a page can be pasted into a shell.
