@@ -39,7 +39,7 @@ ROUNDS ?= 5
 # A recipe that fails leaves no half-written file behind, which would pass for a finished one.
 .DELETE_ON_ERROR:
 
-.PHONY: build help deps deps-build bpf static demo format check-format test test-quick test-sanitized command-names protocols test-kernels bench bench-compare clean
+.PHONY: build help deps deps-build bpf static manual dist deb install uninstall test-packages demo format check-format test test-quick test-sanitized command-names protocols test-kernels bench bench-compare clean
 
 build: bpf                       ## build kiln (the default); the binary is .build/release/kiln
 	$(SWIFT_BUILD) --product kiln
@@ -129,6 +129,38 @@ bpf/build/errno_names.inc: Makefile
 static: bpf                      ## one binary that runs on any Linux of this architecture: .build-static/release/kiln
 	$(SWIFT) build -c release --product kiln --scratch-path .build-static --static-swift-stdlib -Xswiftc -static-executable
 
+# Packages. They hold the static binary; KILN=PATH takes another one, which is then not built. VERSION is Kiln.swift's, and the date of everything
+# in a package that of the version's heading in CHANGELOG.md, or before a release that of the last commit: the same binary gives the same packages.
+KILN    ?= .build-static/release/kiln
+PREFIX  ?= /usr/local
+SYSCONFDIR ?= /etc
+VERSION := $(shell sed -n 's/.*kilnVersion = "\(.*\)".*/\1/p' Sources/kiln/Commands/Kiln.swift)
+SOURCE_DATE_EPOCH ?= $(shell packaging/date.sh $(VERSION))
+PACKAGE_PACKAGES := jq xz-utils binutils
+PACKAGE_TEST_PACKAGES := lintian debootstrap man-db mandoc bsdextrautils bash-completion zsh fish
+SUITES   ?= bookworm trixie
+PACKAGED := $(if $(filter file,$(origin KILN)),static)
+PLACES    = PREFIX=$(PREFIX) SYSCONFDIR=$(SYSCONFDIR) DESTDIR=$(DESTDIR) ZSHDIR=$(ZSHDIR) FISHDIR=$(FISHDIR)
+
+manual: $(PACKAGED)              ## the manual pages: .build-dist/man
+	$(call install,$(PACKAGE_PACKAGES))
+	packaging/manual.sh $(KILN) .build-dist/man $(VERSION) $(SOURCE_DATE_EPOCH)
+
+dist: $(PACKAGED)                ## .build-dist/kiln-VERSION-linux-ARCH.tar.xz: static binary, manual pages, completions, unit; and SHA256SUMS
+	$(call install,$(PACKAGE_PACKAGES))
+	packaging/dist.sh $(KILN) $(VERSION) $(SOURCE_DATE_EPOCH) .build-dist
+
+deb: $(PACKAGED)                 ## .build-dist/kiln_VERSION-1_ARCH.deb
+	$(call install,$(PACKAGE_PACKAGES))
+	packaging/deb.sh $(KILN) $(VERSION) $(SOURCE_DATE_EPOCH) .build-dist
+
+# Builds nothing, so that root builds nothing.
+install:                         ## install what `make static` has built: PREFIX=/usr/local, DESTDIR=
+	$(PLACES) packaging/stage.sh $(KILN) $(VERSION) $(SOURCE_DATE_EPOCH)
+
+uninstall:                       ## remove what `make install` with the same PREFIX and DESTDIR has installed; a changed configuration stays
+	$(PLACES) packaging/uninstall.sh
+
 demo: deps build                 ## profile a redis-server of its own under load for 10 s; leaves demo/
 	Benchmarks/demo.sh .build/$(CONFIG)/kiln
 
@@ -169,6 +201,10 @@ protocols:                       ## renew the Swift code of protobuf messages (S
 	protoc --plugin=$(PROTOC_PLUGIN)/debug/protoc-gen-swift --proto_path=Sources/KilnProfiles/Protocols --swift_out=Sources/KilnProfiles/Generated \
 	  $(notdir $(wildcard Sources/KilnProfiles/Protocols/*.proto))
 
+test-packages: deb dist          ## try the packages, in fresh Debians (root): two minutes, and two more the first time. SUITES= leaves these out
+	$(call install,$(PACKAGE_TEST_PACKAGES))
+	Tests/packages/run.sh $(KILN) $(VERSION) .build-dist .build-debian $(SUITES)
+
 test-kernels: static             ## boot kernels under qemu and run the kernel tests in each: KERNELS="6.1 /path/to/vmlinuz", or all
 	$(call install,$(KERNEL_TEST_PACKAGES))
 	$(SWIFT) build --product kilnPackageTests
@@ -187,4 +223,4 @@ bench-compare: deps build        ## kiln beside every other observer that is ins
 	.build/$(CONFIG)/kiln-bench .build/$(CONFIG)/kiln $(ROUNDS) compare
 
 clean:                           ## remove what was built
-	rm -rf .build .build-static .build-sanitized bpf/build demo
+	rm -rf .build .build-static .build-sanitized .build-dist bpf/build demo

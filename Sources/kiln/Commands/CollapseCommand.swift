@@ -101,12 +101,12 @@ struct CollapseFoldedCommand: CollapseFormatCommand {
 }
 
 struct CollapseArguments: ParsableArguments {
-    @Argument(help: "What the other profiler printed, files or - for standard input. Several are merged.")
+    @Argument(help: "What the other profiler printed, files or - for standard input. Several are merged.", completion: .file())
     var files = ["-"]
 
     private var file: String { files.joined(separator: ", ") }
 
-    @Option(name: .shortAndLong, help: ArgumentHelp("Write here instead of standard output.", valueName: "file"))
+    @Option(name: .shortAndLong, help: ArgumentHelp("Write here instead of standard output.", valueName: "file"), completion: .file())
     var output: String?
 
     @Flag(help: "Write names and numbers only: no marks of kinds (_[k] kernel, _[j] JIT-compiled, _[i] inlined), no comments.")

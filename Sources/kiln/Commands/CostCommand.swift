@@ -45,7 +45,7 @@ struct CostCommand: ParsableCommand {
     @Option(
         help: ArgumentHelp(
             "Measure this program instead of a session. It prints `: attached to` on standard error, and SIGINT ends it. `none` measures no program.",
-            valueName: "command"))
+            valueName: "command"), completion: .file())
     var observer: String?
 
     @Flag(help: "Print JSON, with every window.")

@@ -11,13 +11,13 @@ struct DiffCommand: ParsableCommand {
             """
     )
 
-    @Argument(help: "Folded stacks before, a file, a session's directory or -.")
+    @Argument(help: "Folded stacks before, a file, a session's directory or -.", completion: .file())
     var before: String
 
-    @Argument(help: "Folded stacks after, a file, a session's directory or -.")
+    @Argument(help: "Folded stacks after, a file, a session's directory or -.", completion: .file())
     var after: String
 
-    @Option(name: .shortAndLong, help: ArgumentHelp("Write here instead of standard output.", valueName: "file"))
+    @Option(name: .shortAndLong, help: ArgumentHelp("Write here instead of standard output.", valueName: "file"), completion: .file())
     var output: String?
 
     @Flag(name: [.customShort("n"), .long], help: "Compare shares: scale the first profile to the weight of the second.")

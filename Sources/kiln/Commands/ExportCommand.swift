@@ -14,7 +14,7 @@ struct ExportCommand: ParsableCommand {
             + ExportFormat.all.map { "  \($0.name): \($0.title); files \($0.endings.map { "*\($0)" }.joined(separator: ", "))" }.joined(separator: "\n")
     )
 
-    @Argument(help: ArgumentHelp("A directory that a session of kiln wrote.", valueName: "dir"))
+    @Argument(help: ArgumentHelp("A directory that a session of kiln wrote.", valueName: "dir"), completion: .directory)
     var directory: String
 
     @Option(
@@ -22,7 +22,9 @@ struct ExportCommand: ParsableCommand {
             "\(ExportFormat.all.map(\.name).joined(separator: ", ")). The default is that of the file's name.", valueName: "format"))
     var format: String?
 
-    @Option(name: .shortAndLong, help: ArgumentHelp("Write here instead of standard output; compressed if the name ends in .gz.", valueName: "file"))
+    @Option(
+        name: .shortAndLong, help: ArgumentHelp("Write here instead of standard output; compressed if the name ends in .gz.", valueName: "file"),
+        completion: .file())
     var output: String?
 
     @Option(
@@ -32,7 +34,9 @@ struct ExportCommand: ParsableCommand {
     @Flag(help: "pprof: write inlined functions as lines of the location that they are inlined into. Many tools show only one line of a location.")
     var inlinedAsLines = false
 
-    @Option(help: ArgumentHelp("perfetto: show these requests, too: what `kiln trace redis --json` wrote in the same time.", valueName: "file"))
+    @Option(
+        help: ArgumentHelp("perfetto: show these requests, too: what `kiln trace redis --json` wrote in the same time.", valueName: "file"), completion: .file()
+    )
     var trace: String?
 
     @OptionGroup var push: PushOptions

@@ -12,10 +12,10 @@ struct FlamegraphCommand: ParsableCommand {
             """
     )
 
-    @Argument(help: "Folded stacks, files, sessions' directories or - for standard input. Several are merged.")
+    @Argument(help: "Folded stacks, files, sessions' directories or - for standard input. Several are merged.", completion: .file())
     var files = ["-"]
 
-    @Option(name: .shortAndLong, help: ArgumentHelp("Write here instead of standard output.", valueName: "file"))
+    @Option(name: .shortAndLong, help: ArgumentHelp("Write here instead of standard output.", valueName: "file"), completion: .file())
     var output: String?
 
     @OptionGroup var picture: PictureOptions

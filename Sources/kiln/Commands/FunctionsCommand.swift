@@ -34,7 +34,8 @@ struct FunctionsCommand: ParsableCommand {
     @OptionGroup var options: FunctionSessionOptions
 
     @Option(
-        parsing: .remaining, help: ArgumentHelp("Functions of this command's program; all words behind it. The same as --.", valueName: "command"))
+        parsing: .remaining, help: ArgumentHelp("Functions of this command's program; all words behind it. The same as --.", valueName: "command"),
+        completion: .file())
     var command: [String] = []
 
     /// The parser takes no second list of words behind a list of names: so `--` becomes `--command`.

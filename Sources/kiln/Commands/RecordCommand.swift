@@ -26,7 +26,7 @@ struct RecordCommand: ParsableCommand {
 
     @OptionGroup var event: EventOptions
 
-    @Option(name: .shortAndLong, help: ArgumentHelp("Write the session here instead of kiln-TARGET-TIME.", valueName: "dir"))
+    @Option(name: .shortAndLong, help: ArgumentHelp("Write the session here instead of kiln-TARGET-TIME.", valueName: "dir"), completion: .directory)
     var output: String?
 
     @OptionGroup var sampling: SamplingOptions
@@ -39,7 +39,7 @@ struct RecordCommand: ParsableCommand {
     @Option(name: .customLong("call-graph"), help: .hidden)
     var callGraphBy: String?
 
-    @Argument(parsing: .postTerminator, help: ArgumentHelp("Run this command.", valueName: "command"))
+    @Argument(parsing: .postTerminator, help: ArgumentHelp("Run this command.", valueName: "command"), completion: .file())
     var command: [String] = []
 
     func validate() throws {

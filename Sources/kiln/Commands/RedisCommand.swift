@@ -32,7 +32,7 @@ struct RedisCommand: ParsableCommand {
     @Option(name: .shortAndLong, help: ArgumentHelp("Print and record an interval of this many seconds.", valueName: "seconds"))
     var interval: Double = 1
 
-    @Option(name: .shortAndLong, help: ArgumentHelp("Write the session here instead of kiln-TARGET-TIME.", valueName: "dir"))
+    @Option(name: .shortAndLong, help: ArgumentHelp("Write the session here instead of kiln-TARGET-TIME.", valueName: "dir"), completion: .directory)
     var output: String?
 
     @Flag(name: .customLong("no-syscalls"), help: "Don't count system calls: this lowers the overhead.")
@@ -79,14 +79,15 @@ struct RedisCommand: ParsableCommand {
     @Option(name: .customLong("audit-user"), help: ArgumentHelp("Authenticate as this user.", valueName: "name"))
     var auditUser: String?
 
-    @Option(name: .customLong("audit-password-file"), help: ArgumentHelp("Authenticate with the first line of this file.", valueName: "file"))
+    @Option(
+        name: .customLong("audit-password-file"), help: ArgumentHelp("Authenticate with the first line of this file.", valueName: "file"), completion: .file())
     var auditPasswordFile: String?
 
     /// The pid of `kiln cost`, which reads the session's directory and removes it. Without that parent nobody needs the directory.
     @Option(help: .hidden)
     var parent: Int32?
 
-    @Argument(parsing: .postTerminator, help: ArgumentHelp("Run this command; the session ends when it does.", valueName: "command"))
+    @Argument(parsing: .postTerminator, help: ArgumentHelp("Run this command; the session ends when it does.", valueName: "command"), completion: .file())
     var command: [String] = []
 
     func validate() throws {

@@ -15,16 +15,16 @@ struct ReportCommand: ParsableCommand {
             """
     )
 
-    @Argument(help: ArgumentHelp("A directory that a session of kiln wrote.", valueName: "dir"))
+    @Argument(help: ArgumentHelp("A directory that a session of kiln wrote.", valueName: "dir"), completion: .directory)
     var directory: String?
 
-    @Argument(help: ArgumentHelp("A second session to compare with the first.", valueName: "dir2"))
+    @Argument(help: ArgumentHelp("A second session to compare with the first.", valueName: "dir2"), completion: .directory)
     var second: String?
 
     @Flag(help: "Write a page instead of text: report.html in the session's directory, comparison.html in the second one's.")
     var html = false
 
-    @Option(name: .shortAndLong, help: ArgumentHelp("Write the page here; - for standard output.", valueName: "file"))
+    @Option(name: .shortAndLong, help: ArgumentHelp("Write the page here; - for standard output.", valueName: "file"), completion: .file())
     var output: String?
 
     @Flag(help: "Only print the content security policy under which all pages of this version work, and end.")

@@ -18,7 +18,7 @@ struct ServeCommand: ParsableCommand {
             """
     )
 
-    @Option(help: ArgumentHelp("Read options from this file, too, and again at each SIGHUP; the command line wins.", valueName: "file"))
+    @Option(help: ArgumentHelp("Read options from this file, too, and again at each SIGHUP; the command line wins.", valueName: "file"), completion: .file())
     var config: String?
 
     @Option(help: ArgumentHelp("Listen here. Other hosts can only be let in with --token-file.", valueName: "host:port"))
@@ -26,7 +26,7 @@ struct ServeCommand: ParsableCommand {
 
     @Option(
         name: .customLong("token-file"),
-        help: ArgumentHelp("Ask all clients for the first line of this file, as bearer token.", valueName: "file"))
+        help: ArgumentHelp("Ask all clients for the first line of this file, as bearer token.", valueName: "file"), completion: .file())
     var tokenFile: String?
 
     @Option(name: .shortAndLong, help: ArgumentHelp("Watch this process; repeat for several.", valueName: "pid"))

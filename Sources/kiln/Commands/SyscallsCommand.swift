@@ -43,7 +43,7 @@ struct SyscallsCommand: ParsableCommand {
     @Option(name: .shortAndLong, help: ArgumentHelp("Print and record an interval of this many seconds.", valueName: "seconds"))
     var interval: Double = 1
 
-    @Option(name: .shortAndLong, help: ArgumentHelp("Write the session here instead of kiln-TARGET-TIME.", valueName: "dir"))
+    @Option(name: .shortAndLong, help: ArgumentHelp("Write the session here instead of kiln-TARGET-TIME.", valueName: "dir"), completion: .directory)
     var output: String?
 
     @Option(help: ArgumentHelp("Print at most this many rows of a table; 0: all. Without it 20, or what fits the terminal.", valueName: "rows"))
@@ -55,7 +55,7 @@ struct SyscallsCommand: ParsableCommand {
     @Flag(help: "Print JSON lines instead of tables.")
     var json = false
 
-    @Argument(parsing: .postTerminator, help: ArgumentHelp("Run this command.", valueName: "command"))
+    @Argument(parsing: .postTerminator, help: ArgumentHelp("Run this command.", valueName: "command"), completion: .file())
     var command: [String] = []
 
     func validate() throws {

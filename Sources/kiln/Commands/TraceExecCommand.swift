@@ -41,7 +41,7 @@ struct TraceExecCommand: ParsableCommand {
     @Flag(help: "Print JSON lines; the last one, {\"summary\": ...}, has the losses.")
     var json = false
 
-    @Argument(parsing: .postTerminator, help: ArgumentHelp("Run this command; the trace ends when it does.", valueName: "command"))
+    @Argument(parsing: .postTerminator, help: ArgumentHelp("Run this command; the trace ends when it does.", valueName: "command"), completion: .file())
     var command: [String] = []
 
     func validate() throws {

@@ -48,7 +48,7 @@ struct TraceRedisCommand: ParsableCommand {
 
     @OptionGroup var programs: ProgramOptions
 
-    @Argument(parsing: .postTerminator, help: ArgumentHelp("Run this command; the trace ends when it does.", valueName: "command"))
+    @Argument(parsing: .postTerminator, help: ArgumentHelp("Run this command; the trace ends when it does.", valueName: "command"), completion: .file())
     var command: [String] = []
 
     func validate() throws {

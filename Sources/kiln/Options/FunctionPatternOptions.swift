@@ -10,7 +10,7 @@ struct FunctionPatternOptions: ParsableArguments {
                 FILE+0xSTART is a function without a symbol, kernel:NAME a function of the kernel, usdt:PROVIDER:NAME a static probe. Without a name: all \
                 functions of the file.
                 """, valueName: "path-or-glob"
-        ))
+        ), completion: .file())
     var arguments: [String] = []
 
     @Flag(help: "Names are extended regular expressions, which match any part; so is --exclude.")

@@ -36,7 +36,7 @@ struct FunctionSessionOptions: ParsableArguments {
     @Flag(help: "Print JSON lines instead of tables.")
     var json = false
 
-    @Option(name: .shortAndLong, help: ArgumentHelp("Write the session here instead of kiln-TARGET-TIME.", valueName: "dir"))
+    @Option(name: .shortAndLong, help: ArgumentHelp("Write the session here instead of kiln-TARGET-TIME.", valueName: "dir"), completion: .directory)
     var output: String?
 
     @Option(

@@ -55,7 +55,8 @@ struct PictureOptions: ParsableArguments {
 
     @Option(
         help: ArgumentHelp(
-            "Titles and links of frames: lines of a name, a tab, and title=, href= (http, https), target= with tabs between them.", valueName: "file"))
+            "Titles and links of frames: lines of a name, a tab, and title=, href= (http, https), target= with tabs between them.", valueName: "file"),
+        completion: .file())
     var nameattr: String?
 
     @Flag(help: "Keep each function's colour in palette.map in the current directory, and take it from there.")

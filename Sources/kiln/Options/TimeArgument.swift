@@ -21,4 +21,11 @@ extension WaitState: ExpressibleByArgument {
     public init?(argument: String) { self.init(name: argument) }
     public var defaultValueDescription: String { name }
     public static var allValueStrings: [String] { allCases.map(\.name) }
+    public static var allValueDescriptions: [String: String] {
+        [
+            sleeping.name: "asleep until it is woken or gets a signal",
+            uninterruptible.name: "asleep until it is woken: disks, page faults, locks in the kernel",
+            runnable.name: "ready to run, without a CPU", stopped.name: "stopped by a signal or a debugger",
+        ]
+    }
 }

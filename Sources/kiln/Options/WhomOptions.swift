@@ -18,7 +18,9 @@ struct WhomOptions: ParsableArguments {
         help: ArgumentHelp("Observe threads with this name, and all threads of processes with this name; repeat for several.", valueName: "name"))
     var comm: [String] = []
 
-    @Option(help: ArgumentHelp("Observe processes in this control group (version 2) and those below; repeat for several.", valueName: "path"))
+    @Option(
+        help: ArgumentHelp("Observe processes in this control group (version 2) and those below; repeat for several.", valueName: "path"),
+        completion: .directory)
     var cgroup: [String] = []
 
     @Option(name: .shortAndLong, help: ArgumentHelp("Observe processes of this user, by name or number; repeat for several.", valueName: "user"))

@@ -14,7 +14,8 @@ struct PushOptions: ParsableArguments {
 
     @Option(
         name: .customLong("push-token-file"),
-        help: ArgumentHelp("With --push: send the first line of this file as bearer token. By https:// only, or to this host.", valueName: "file"))
+        help: ArgumentHelp("With --push: send the first line of this file as bearer token. By https:// only, or to this host.", valueName: "file"),
+        completion: .file())
     var tokenFile: String?
 
     func validate() throws {
