@@ -63,7 +63,8 @@ public enum Frame: Equatable, Sendable {
         guard let kind = Kind(rawValue: kind) else { return nil }
         switch kind {
         case .append, .replace, .replaceLast:
-            guard let length = payload.first, payload.count > Int(length), let name = String(validating: payload[1...Int(length)], as: UTF8.self), !name.isEmpty
+            guard let length = payload.first, payload.count > Int(length), let name = String(validating: payload[1..<(1 + Int(length))], as: UTF8.self),
+                !name.isEmpty
             else { return nil }
             (file, content) = (name, Array(payload[(1 + Int(length))...]))
         case .signal, .ended: guard payload.count == 4 else { return nil }

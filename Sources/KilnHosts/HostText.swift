@@ -41,6 +41,8 @@ public struct HostText: Sendable {
     }
 
     private func text(_ bytes: ArraySlice<UInt8>) -> String {
+        // ssh ends its lines as terminals in raw mode need it.
+        let bytes = bytes.last == UInt8(ascii: "\r") && bytes.count > 1 ? bytes.dropLast() : bytes
         var line = Substring(String(decoding: bytes, as: UTF8.self)), beginning = ""
         if let renamed { line = line.replacing(renamed.there, with: renamed.here) }
         if line.hasPrefix("\r") { (line, beginning) = (line.dropFirst(), "\r") }

@@ -114,13 +114,15 @@ extension Capabilities {
         (38, "CAP_PERFMON"), (39, "CAP_BPF"), (12, "CAP_NET_ADMIN"), (19, "CAP_SYS_PTRACE"), (2, "CAP_DAC_READ_SEARCH"),
     ]
 
-    /// The command that gives kiln's program all rights that sessions need, and others. setcap(8) replaces those that it had.
+    /// How kiln's program gets all rights that sessions need, and others. setcap(8) replaces those that it had. A program whose file is removed, because
+    /// another host has sent it, can get none.
     static func rightsCommand(_ others: String...) -> String {
         var path = [CChar](repeating: 0, count: Int(PATH_MAX) + 1)
         let length = readlink("/proc/self/exe", &path, path.count - 1)
-        let program = length > 0 ? String(decoding: path[..<length].map { UInt8(bitPattern: $0) }, as: UTF8.self) : "kiln"
+        let found = length > 0 ? String(decoding: path[..<length].map { UInt8(bitPattern: $0) }, as: UTF8.self) : "", isRemoved = found.hasSuffix(" (deleted)")
+        let program = found.isEmpty || isRemoved ? "/usr/bin/kiln" : found
         let names = (needed.map(\.name) + others).map { $0.lowercased() }.joined(separator: ",")
-        return "sudo setcap \(names)+ep \(program)"
+        return "sudo setcap \(names)+ep \(program)" + (isRemoved ? " (where kiln is installed; with --host, give --sudo)" : "")
     }
 
     /// BPF ignores capabilities of any user namespace but the initial one.

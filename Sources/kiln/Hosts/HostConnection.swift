@@ -77,6 +77,7 @@ final class HostConnection: Sendable {
         let ended = ssh.end(patience: reason == nil ? 5 : 0.5)
         errors.join()
         place?.finish()
+        printer.end(host, directory: place?.written)
         switch reason {
         case nil: return status
         case is OutputClosed: return 128 + SIGPIPE
@@ -190,7 +191,6 @@ final class HostConnection: Sendable {
             case .replace(let file, let bytes, let isLast): take { try place?.replace(file, bytes, isLast: isLast) }
             case .alive: break
             case .ended(let status):
-                printer.end(host)
                 if plan.order.keeps, place != nil { printer.say(host, "the files stay in \(there.withLock { $0 })") }
                 if let problem = problem.withLock({ $0 }) { throw problem }
                 return status
@@ -217,7 +217,6 @@ final class HostConnection: Sendable {
     }
 
     private func lost(_ what: String, since began: Nanoseconds) -> Failure {
-        printer.end(host)
         let seconds = (MonotonicClock.now() - began).count / 1_000_000_000
         let kept = plan.order.keeps && place != nil ? " Its files stay in \(there.withLock { $0 })." : ""
         return Failure("\(what) after \(seconds) s; the session there ends by itself.\(kept)\(place?.whatArrived ?? "")")

@@ -38,6 +38,9 @@ final class HostDirectory: @unchecked Sendable {
         if files.received.isEmpty { place.remove() }
     }
 
+    /// Its path, if files have come.
+    var written: String? { files.received.isEmpty ? nil : path }
+
     /// For the line that says that the connection was lost.
     var whatArrived: String {
         let received = files.received

@@ -5,15 +5,14 @@ import KilnModel
 import PrintableText
 import Synchronization
 
-/// Prints what subcommands on other hosts print: of one host as it comes, of several in one table whose first column is the host.
+/// Prints what subcommands on other hosts print: of one host as it comes; of several with the host before each line, or, of `kiln redis`, in one table.
 final class HostPrinter: Sendable {
     private struct State {
         var output: [HostName: HostText] = [:]
         var errors: [HostName: HostText] = [:]
         /// What ssh says.
         var ssh: [HostName: HostText] = [:]
-        /// The header of the table that was printed last.
-        var header: String?
+        var table: HostsTable?
         /// A progress line stands on the terminal.
         var hasProgress = false
     }
@@ -23,9 +22,11 @@ final class HostPrinter: Sendable {
     private let json: Bool
     private let standardOutput = Output.standardOutput, standardError = Output.standardError
 
-    /// - Parameter json: The subcommand prints JSON lines: with several hosts, each gets the key `host`.
-    init(_ hosts: [HostName], json: Bool) {
-        var state = State()
+    /// - Parameters:
+    ///   - json: The subcommand prints JSON lines: with several hosts, each gets the key `host`.
+    ///   - table: They are for this table.
+    init(_ hosts: [HostName], json: Bool, table: HostsTable?) {
+        var state = State(table: table)
         for host in hosts {
             state.output[host] = HostText(hasBold: Output.standardOutput.isBold)
             state.errors[host] = HostText(hasBold: Output.standardError.isBold)
@@ -62,10 +63,13 @@ final class HostPrinter: Sendable {
     }
 
     /// Prints what has no end of line.
-    func end(_ host: HostName) {
+    ///
+    /// - Parameter directory: Where its files are here; nil: none have come.
+    func end(_ host: HostName, directory: String?) {
         state.withLock { state in
             try? print(state.output[host]?.rest() ?? [], of: host, &state)
             say(state.errors[host]?.rest() ?? [], of: host, &state)
+            try? standardOutput.write(state.table?.end(host, directory: directory) ?? [])
         }
     }
 
@@ -89,27 +93,14 @@ final class HostPrinter: Sendable {
     }
 
     private func print(_ lines: [String], of host: HostName, progress: String? = nil, _ state: inout State) throws {
-        var text = ""
-        for line in lines {
-            guard column != nil else {
-                text += line + "\n"
-                continue
-            }
-            // Intervals of several hosts that follow each other are one table.
-            let words = line.split(separator: " ").joined(separator: " ")
-            if line.hasPrefix(Self.bold) || line.hasPrefix("COMMAND ") || line.hasPrefix("PROCESS ") {
-                if state.header == words { continue }
-                state.header = words
-                text += labelled("HOST", line) + "\n"
-            } else {
-                text += labelled(host.description, line) + "\n"
-            }
+        if state.table != nil {
+            for line in lines { try standardOutput.write(state.table?.add(line, of: host) ?? []) }
+            return
         }
+        var text = lines.map { labelled(host.description, $0) + "\n" }.joined()
         if let progress, column == nil { text += progress }
         if !text.isEmpty { try standardOutput.write(Array(text.utf8)) }
     }
-
-    private static let bold = "\u{1b}[1m"
 
     private func labelled(_ label: String, _ line: String) -> String {
         guard let column else { return line }

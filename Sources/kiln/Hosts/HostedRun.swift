@@ -31,13 +31,15 @@ struct HostedRun {
         try Output.requireStandardOutput()
 
         let events = try SessionEvents(), started = WallTime()
+        let json = words.prefix { $0 != "--" }.contains("--json")
+        // The tables of several servers become one.
+        let table = hosts.count > 1 && words.first == "redis" && !json ? HostsTable(hosts, tableRows: Output.standardOutput.tableRows) : nil
         let order = HostOrder(
-            arguments: given.others, writesSession: writesSession, keeps: options.keep,
+            arguments: table == nil ? given.others : given.others.inserting(["--json"]), writesSession: writesSession, keeps: options.keep,
             terminalRows: Output.standardOutput.isTerminal ? Output.standardOutput.tableRows : nil, hasBold: Output.standardOutput.isBold)
         let plan = HostConnection.Plan(
             order: order, options: options, asks: hosts.count == 1, shared: SharedInput(binary: options.binary, hosts: hosts))
-        let json = words.prefix { $0 != "--" }.contains("--json")
-        let printer = HostPrinter(hosts, json: json)
+        let printer = HostPrinter(hosts, json: json, table: table)
         var connections: [HostConnection] = []
         for host in hosts {
             let place = try writesSession ? HostDirectory(of: host, at: given.output, isOneOfSeveral: hosts.count > 1, started: started) : nil
@@ -100,5 +102,13 @@ struct GivenOutput: Equatable {
                 others.append(word)
             }
         }
+    }
+}
+
+extension [String] {
+    /// Options, behind the subcommand and before a command that is behind `--`.
+    func inserting(_ options: [String]) -> [String] {
+        let place = firstIndex(of: "--") ?? endIndex
+        return self[..<place] + options + self[place...]
     }
 }

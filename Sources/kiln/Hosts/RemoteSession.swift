@@ -85,14 +85,6 @@ extension FileDescriptor {
     }
 }
 
-extension [String] {
-    /// Options, behind the subcommand and before a command that is behind `--`.
-    fileprivate func inserting(_ options: [String]) -> [String] {
-        let place = firstIndex(of: "--") ?? endIndex
-        return self[..<place] + options + self[place...]
-    }
-}
-
 /// A directory for the files of a session, which only this user can enter.
 private final class WorkDirectory {
     private let path: String

@@ -1,0 +1,91 @@
+import KilnHosts
+import KilnModel
+import TestSupport
+import Testing
+
+@testable import kiln
+
+struct HostsTableTests {
+    private let hosts = ["web1", "me@web2"].compactMap { HostName($0) }
+
+    private func row(_ command: String, _ calls: Int, phase: String = "service", interval: Double = 0.5) -> String {
+        #"{"calls":\#(calls),"command":"\#(command)","count":\#(calls),"errors":0,"interval_s":\#(interval),"max_is_upper_bound":true,"max_ns":2048,"p50_ns":1000,"p90_ns":1500,"p99_ns":1900,"p99_9_ns":2000,"phase":"\#(phase)","pid":1,"slots":[],"sum_ns":1,"time":"t"}"#
+    }
+
+    private func end(_ lost: String = "{}") -> String { #"{"interval_s":0.5,"lost":\#(lost),"own_cpu_s":0.1,"own_peak_rss_bytes":1,"time":"t"}"# }
+
+    private func text(_ lines: [Line]) -> String { lines.map { $0.bold + $0.text }.joined(separator: "\n") }
+
+    @Test func anIntervalOfAllHostsIsOneTable() {
+        var table = HostsTable(hosts, tableRows: 20)
+        #expect(table.add(row("GET", 100), of: hosts[0]) == [] && table.add(row("GET", 100, phase: "exec"), of: hosts[0]) == [])
+        #expect(table.add(row("GET", 100, phase: "total"), of: hosts[0]) == [])
+        #expect(table.add(end(), of: hosts[0]) == [])
+        _ = table.add(row("SET", 1), of: hosts[1])
+        _ = table.add(row("GET", 2000), of: hosts[1])
+        let printed = text(table.add(end(#"{"ring_full":3}"#), of: hosts[1]))
+        #expect(
+            printed == """
+                t
+                HOST     COMMAND  calls/s  service p50      p90      p99    p99.9        max
+                web1     GET          200      1.00 us  1.50 us  1.90 us  2.00 us  <=2.05 us
+                me@web2  GET        4,000      1.00 us  1.50 us  1.90 us  2.00 us  <=2.05 us
+                me@web2  SET          2.0      1.00 us  1.50 us  1.90 us  2.00 us  <=2.05 us
+                lost: me@web2: 3 ring_full
+
+                """)
+    }
+
+    /// A host that is silent, or has ended, holds nobody up for more than an interval.
+    @Test func nobodyWaitsForSilentHosts() {
+        var table = HostsTable(hosts, tableRows: 20)
+        _ = table.add(row("GET", 1), of: hosts[0])
+        #expect(table.add(end(), of: hosts[0]) == [])
+        _ = table.add(row("GET", 2), of: hosts[0])
+        #expect(text(table.add(end(), of: hosts[0])).contains("web1  GET          2.0"))
+        #expect(text(table.end(hosts[1], directory: nil)).contains("web1  GET          4.0"))
+        #expect(text(table.end(hosts[0], directory: "out")).hasSuffix("wrote out/"))
+    }
+
+    /// Numbers of another host may be anything.
+    @Test func hostileLinesDontStopIt() {
+        var table = HostsTable(hosts, tableRows: 4)
+        for line in [
+            row("x\u{1b}[2J", 1), row("y", .max, interval: 1e-300), row("z", .max, interval: 1e300), row("n", 1, interval: -1), "{", "{}", "plain \u{1b}[2J",
+            #"{"calls":18446744073709551615,"command":"GET","count":18446744073709551615,"errors":0,"interval_s":0,"max_ns":18446744073709551615,"phase":"service","pid":1,"slots":[],"sum_ns":0,"time":"t"}"#,
+        ] { _ = table.add(line, of: hosts[0]) }
+        let printed = table.add(end(#"{"a":18446744073709551615}"#), of: hosts[0]) + table.end(hosts[1], directory: nil)
+        #expect(text(printed).contains("… 1 more"))
+    }
+}
+
+struct GivenOutputTests {
+    @Test(
+        arguments: [
+            (["redis", "-o", "a", "-d", "1"], "a", ["redis", "-d", "1"]), (["redis", "--output=a b"], "a b", ["redis"]),
+            (["redis", "--output", "a", "--", "sh", "-o", "b"], "a", ["redis", "--", "sh", "-o", "b"]), (["redis"], nil, ["redis"]),
+        ] as [([String], String?, [String])])
+    func theOutputIsTakenOut(_ words: [String], _ output: String?, _ others: [String]) {
+        let given = GivenOutput(words)
+        #expect(given.output == output && given.others == others)
+    }
+
+    @Test func optionsStandBeforeTheCommand() {
+        #expect(["redis", "--", "sleep"].inserting(["--json"]) == ["redis", "--json", "--", "sleep"] && ["redis"].inserting(["-x"]) == ["redis", "-x"])
+    }
+}
+
+struct MisspellingTests {
+    @Test(arguments: [
+        (["rediss"], "`kiln` has no subcommand `rediss`. Did you mean `redis`?"),
+        (["trace", "sycalls"], "`kiln trace` has no subcommand `sycalls`. Did you mean `syscalls`?"),
+        (["redis", "--max-cots", "3"], "`kiln redis` has no option `--max-cots`. Did you mean `--max-cost`?"),
+        (["redis", "--max-cots=3"], "`kiln redis` has no option `--max-cots`. Did you mean `--max-cost`?"),
+        (["redis", "--xyzzy"], "`kiln redis` has no option `--xyzzy`."),
+        (["xyzzy"], "`kiln` has no subcommand `xyzzy`."),
+    ])
+    func theNearestNamesAreTold(_ arguments: [String], _ words: String) { #expect(Misspelling(in: arguments, of: Kiln.self)?.description == words) }
+
+    @Test(arguments: [["redis", "--max-cost", "--x"], ["redis", "--", "--xyzzy"], ["help", "redis"], ["redis", "--help"], ["--version"], []] as [[String]])
+    func whatExistsIsNotMisspelled(_ arguments: [String]) { #expect(Misspelling(in: arguments, of: Kiln.self) == nil) }
+}
