@@ -127,7 +127,7 @@ bpf/build/errno_names.inc: Makefile
 	sed -n 's/^#define \(E[A-Z0-9]*\) \([0-9]*\)$$/[\2] = "\1",/p' $@.macros | sort -t[ -k2n > $@
 
 static: bpf                      ## one binary that runs on any Linux of this architecture: .build-static/release/kiln
-	$(SWIFT) build -c release --product kiln --scratch-path .build-static --static-swift-stdlib -Xswiftc -static-executable
+	$(SWIFT) build -c release --product kiln --scratch-path .build-static --static-swift-stdlib -Xswiftc -static-executable -Xlinker --strip-all
 
 # Packages. They hold the static binary; KILN=PATH takes another one, which is then not built. VERSION is Kiln.swift's, and the date of everything
 # in a package that of the version's heading in CHANGELOG.md, or before a release that of the last commit: the same binary gives the same packages.

@@ -24,11 +24,14 @@ public struct Bootstrap: Sendable {
         """
         kiln_main() {
           mark=\(mark) version='\(version)' sudo=\(usesSudo ? "wanted" : "none") directory=
+          mask=$(umask)
           umask 077
-          say() { printf '%s %s\\n' "$mark" "$*"; }
+          # On a line of its own, whatever a login shell has printed.
+          say() { printf '\\n%s %s\\n' "$mark" "$*"; }
           # A kind, and of what a program said the last line.
           fail() { say "failed $1 $(printf '%s\\n' "$2" | tail -n 1)"; exit 1; }
-          remove() { [ -z "$directory" ] || rm -rf "$directory"; directory=; }
+          # Twice: a session that ends may still write.
+          remove() { [ -z "$directory" ] || rm -rf "$directory" || { sleep 1; rm -rf "$directory"; }; directory=; }
           trap remove EXIT
           trap 'exit 1' HUP INT TERM
 
@@ -50,29 +53,26 @@ public struct Bootstrap: Sendable {
           fi
           say ready
 
-          read -r size sum chunk || exit 1
-          if [ "$size" != 0 ]; then
-            for parent in "${TMPDIR:-/tmp}" /var/tmp "$HOME"; do
-              directory=$(mktemp -d "$parent/kiln-host-XXXXXX" 2>/dev/null) || { directory=; continue; }
-              # Programs can't be started everywhere (mount option noexec).
-              printf '#!/bin/sh\\n' >"$directory/try" && chmod 700 "$directory/try" && "$directory/try" 2>/dev/null && break
-              remove
+          read -r way || exit 1
+          for tool in mktemp head gzip sha256sum; do command -v $tool >/dev/null 2>&1 || fail tool $tool; done
+          for parent in "${TMPDIR:-/tmp}" /var/tmp "$HOME"; do
+            directory=$(mktemp -d "$parent/kiln-host-XXXXXX" 2>/dev/null) || { directory=; continue; }
+            # Programs can't be started everywhere (mount option noexec).
+            printf '#!/bin/sh\\n' >"$directory/kiln" && chmod 700 "$directory/kiln" && "$directory/kiln" 2>/dev/null && break
+            remove
+          done
+          [ -n "$directory" ] || fail directory "no directory can be made where programs can be started: tried ${TMPDIR:-/tmp}, /var/tmp and $HOME"
+          if [ "$way" = sent ]; then
+            : >"$directory/kiln"
+            # Each piece, a gzip file of its own, is asked for, because head may read more than it passes on.
+            limit=$(command -v timeout >/dev/null 2>&1 && echo "timeout 30")
+            while say more && read -r size sum && [ "$size" != 0 ]; do
+              words=$({ $limit head -c "$size" | gzip -dc >>"$directory/kiln"; } 2>&1) || fail write "$words"
             done
-            [ -n "$directory" ] || fail directory "no directory can be made where programs can be started: tried ${TMPDIR:-/tmp}, /var/tmp and $HOME"
-            # Each piece is asked for, because head may read more than it passes on.
-            limit=$(command -v timeout >/dev/null 2>&1 && echo "timeout 20")
-            while [ "$size" -gt 0 ]; do
-              [ "$size" -ge "$chunk" ] || chunk=$size
-              words=$($limit head -c "$chunk" 2>&1 >>"$directory/sent") || fail write "${words:-the connection was too slow, or lost}"
-              size=$((size - chunk))
-              say more
-            done
-            words=$(gzip -dc <"$directory/sent" 2>&1 >"$directory/kiln") || fail write "$words"
-            rm -f "$directory/sent" "$directory/try"
             [ "$(sha256sum <"$directory/kiln")" = "$sum  -" ] || fail hash "what arrived is not what was sent"
-            chmod 700 "$directory/kiln"
             kiln=$directory/kiln
           fi
+          umask "$mask"
           say started
           # sudo takes the first line if it has forgotten the password since; kiln skips it otherwise.
           case $sudo in
@@ -91,7 +91,7 @@ public struct Bootstrap: Sendable {
         case found(Found)
         /// The password is right, or there was none to check.
         case ready
-        /// A piece of the program has arrived.
+        /// It waits for the length of a piece of the program, and the piece.
         case more
         /// kiln begins: frames follow its own mark.
         case started
@@ -113,7 +113,7 @@ public struct Bootstrap: Sendable {
     }
 
     public enum Failure: String, Equatable, Sendable {
-        case sudo, directory, write, hash
+        case sudo, tool, directory, write, hash
     }
 
     /// Nil for a line that is not of the script.

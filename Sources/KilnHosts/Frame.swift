@@ -93,19 +93,26 @@ public struct FrameReader: Sendable {
     public struct Malformed: Error, Equatable {}
 
     private var pending: [UInt8] = []
+    /// Where the next frame begins in `pending`: what is before it has been read.
+    private var start = 0
 
     public init() {}
 
-    public mutating func add(_ bytes: some Sequence<UInt8>) { pending += bytes }
+    public mutating func add(_ bytes: some Sequence<UInt8>) {
+        pending.removeFirst(start)
+        start = 0
+        pending += bytes
+    }
 
     /// The next frame, or nil until more bytes have come.
     public mutating func next() throws(Malformed) -> Frame? {
-        guard pending.count >= 5 else { return nil }
-        let length = pending[1..<5].reduce(0) { $0 << 8 | Int($1) }
+        let rest = pending[start...]
+        guard rest.count >= 5 else { return nil }
+        let length = rest[(start + 1)..<(start + 5)].reduce(0) { $0 << 8 | Int($1) }
         guard length <= Frame.limit else { throw Malformed() }
-        guard pending.count >= 5 + length else { return nil }
-        guard let frame = Frame(kind: pending[0], Array(pending[5..<(5 + length)])) else { throw Malformed() }
-        pending.removeFirst(5 + length)
+        guard rest.count >= 5 + length else { return nil }
+        guard let frame = Frame(kind: rest[start], Array(rest[(start + 5)..<(start + 5 + length)])) else { throw Malformed() }
+        start += 5 + length
         return frame
     }
 }

@@ -6,6 +6,7 @@ import PrintableText
 /// if the terminal here has it, and a carriage return at the beginning of a progress line. JSON lines and tables of kiln pass unchanged.
 public struct HostText: Sendable {
     private let hasBold: Bool
+    private let hasProgress: Bool
     /// A path of the other host, and the one here that has the same content.
     public var renamed: (there: String, here: String)?
     private var pending: [UInt8] = []
@@ -14,23 +15,24 @@ public struct HostText: Sendable {
 
     private static let bold = "\u{1b}[1m", plain = "\u{1b}[0m"
 
-    public init(hasBold: Bool) { self.hasBold = hasBold }
+    /// - Parameters:
+    ///   - hasBold: The terminal here has bold text.
+    ///   - hasProgress: Progress lines are of use: no other host prints on the same terminal.
+    public init(hasBold: Bool, hasProgress: Bool = true) { (self.hasBold, self.hasProgress) = (hasBold, hasProgress) }
 
     /// The lines that are complete with these bytes, without their ends.
     public mutating func lines(adding bytes: [UInt8]) -> [String] {
         pending += bytes
-        var lines: [String] = []
-        while let end = pending.firstIndex(of: UInt8(ascii: "\n")) {
-            lines.append(text(pending[..<end]))
-            pending.removeFirst(end + 1)
-        }
-        if pending.count > Self.longest { lines += rest() }
-        return lines
+        var lines = pending.split(separator: UInt8(ascii: "\n"), omittingEmptySubsequences: false)
+        pending = lines.popLast().map(Array.init) ?? []
+        var texts = lines.map(text)
+        if pending.count > Self.longest { texts += rest() }
+        return texts
     }
 
     /// What can be printed before the end of its line: a progress line. Nil: nothing.
     public mutating func progress() -> String? {
-        guard pending.first == UInt8(ascii: "\r") else { return nil }
+        guard hasProgress, pending.first == UInt8(ascii: "\r") else { return nil }
         return rest().first
     }
 
@@ -45,7 +47,7 @@ public struct HostText: Sendable {
         let bytes = bytes.last == UInt8(ascii: "\r") && bytes.count > 1 ? bytes.dropLast() : bytes
         var line = Substring(String(decoding: bytes, as: UTF8.self)), beginning = ""
         if let renamed { line = line.replacing(renamed.there, with: renamed.here) }
-        if line.hasPrefix("\r") { (line, beginning) = (line.dropFirst(), "\r") }
+        if hasProgress, line.hasPrefix("\r") { (line, beginning) = (line.dropFirst(), "\r") }
         if hasBold, line.hasPrefix(Self.bold), let end = line.firstRange(of: Self.plain) {
             beginning += Self.bold + String(line[..<end.lowerBound].dropFirst(Self.bold.count)).printable + Self.plain
             line = line[end.upperBound...]

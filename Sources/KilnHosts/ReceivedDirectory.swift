@@ -15,14 +15,15 @@ public final class ReceivedDirectory {
     private let root: FileDescriptor
     private var files: [String: Int] = [:]
     private var directories: Set<String> = []
-    private var open: [String: FileDescriptor] = [:]
+    /// Files that grow, and new versions of files that are not complete.
+    private var open: [String: FileDescriptor] = [:], partial: [String: FileDescriptor] = [:]
     private var total = 0
 
     /// - Parameter root: An open, empty directory; closed with the value.
     public init(root: FileDescriptor) { self.root = root }
 
     deinit {
-        for file in open.values { try? file.close() }
+        for file in Array(open.values) + partial.values { try? file.close() }
         try? root.close()
     }
 
@@ -40,27 +41,26 @@ public final class ReceivedDirectory {
 
     /// Adds to a new version of a file, which takes the place of the former with its last piece.
     public func replace(_ name: String, _ bytes: [UInt8], isLast: Bool) throws {
-        let path = try place(of: name), partial = path.partial, key = "partial of " + name
-        let file = try open[key] ?? create(partial)
-        open[key] = file
+        let path = try place(of: name), file = try partial[name] ?? create(path.partial)
+        partial[name] = file
         try write(bytes, to: file)
         guard isLast else { return }
-        open[key] = nil
+        partial[name] = nil
         let size = (try? file.seek(offset: 0, from: .end)) ?? 0
         try file.close()
         // The former one, which may still be open for more.
         try open.removeValue(forKey: name)?.close()
-        guard renameat(root.rawValue, partial.text, root.rawValue, path.text) == 0 else { throw Errno(rawValue: errno) }
+        guard renameat(root.rawValue, path.partial.text, root.rawValue, path.text) == 0 else { throw Errno(rawValue: errno) }
         files[name] = Int(size)
     }
 
     /// Removes what has been begun and will not be complete.
     public func discardPartial() {
-        for (key, file) in open where key.hasPrefix("partial of ") {
+        for (name, file) in partial {
             try? file.close()
-            open[key] = nil
-            if let path = try? place(of: String(key.dropFirst("partial of ".count))) { unlinkat(root.rawValue, path.partial.text, 0) }
+            if let path = try? place(of: name) { unlinkat(root.rawValue, path.partial.text, 0) }
         }
+        partial = [:]
     }
 
     /// A name of at most two parts.

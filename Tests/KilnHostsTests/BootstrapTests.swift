@@ -27,13 +27,14 @@ struct BootstrapTests {
             try FileManager.default.setAttributes([.posixPermissions: 0o755], ofItemAtPath: file.path)
         }
 
-        /// What the script says to these lines and bytes.
-        func run(_ bootstrap: Bootstrap, _ input: [UInt8]) throws -> [String] {
-            let all = try directory.write(Array(bootstrap.script.utf8), as: "script"), rest = try directory.write(input, as: "input")
+        /// What the script says to these lines and bytes, which come one after the other.
+        func run(_ bootstrap: Bootstrap, _ inputs: [UInt8]...) throws -> [String] {
+            // The shell has to have read the script before what follows comes, and head may read more than it is told to.
+            let files = try ([Array(bootstrap.script.utf8)] + inputs).enumerated().map { try directory.write($1, as: "input \($0)").path }
+            let feed = files.map { "cat '\($0)'; sleep 0.3" }.joined(separator: "; ")
             let output = directory.url.appendingPathComponent("output").path
-            // The shell has to have read the script before what follows comes.
             let words = shell == "busybox" ? "busybox sh" : shell
-            let pipe = "{ cat '\(all.path)'; sleep 0.3; cat '\(rest.path)'; } | PATH='\(directory.url.path)':\"$PATH\" TMPDIR='\(temporary.path)' \(words)"
+            let pipe = "{ \(feed); } | PATH='\(directory.url.path)':\"$PATH\" TMPDIR='\(temporary.path)' \(words)"
             _ = try Child("/bin/sh", ["-c", pipe], output: output).wait()
             return try String(contentsOfFile: output, encoding: .utf8).split(separator: "\n").map(String.init)
         }
@@ -48,11 +49,12 @@ struct BootstrapTests {
     @Test(arguments: shells) func aKilnOfTheSameVersionIsUsed(_ shell: String) throws {
         let host = try Host(shell)
         try host.install("kiln", "[ \"$1\" = --version ] && echo kiln 1.2.3 || { echo \"began: $*.\"; cat; }")
-        let lines = try host.run(bootstrap(), Array("\n0 - 0\nhello\n".utf8)), said = said(lines)
+        let lines = try host.run(bootstrap(), Array("\nhere\nhello\n".utf8)), said = said(lines)
         guard case .found(let found)? = said.first else { throw TestFailure("\(lines)") }
         #expect(found.system == "Linux" && found.sudo == .none && found.kiln == host.directory.url.path + "/kiln")
         #expect(said.dropFirst() == [.ready, .started])
-        #expect(lines.suffix(2) == ["began: remote-session mark123 .", "hello"])
+        #expect(lines.suffix(2).first?.hasPrefix("began: remote-session mark123 \(host.temporary.path)/kiln-host-") == true && lines.last == "hello")
+        #expect(host.leftOver == [])
     }
 
     @Test(arguments: shells) func anotherVersionIsNot(_ shell: String) throws {
@@ -62,32 +64,33 @@ struct BootstrapTests {
         #expect(found.kiln == nil)
     }
 
-    /// A program that is sent: its compressed bytes, and the line before them.
-    private func sent(_ program: String, sum: String? = nil, missing: Int = 0) throws -> [UInt8] {
+    /// A program that is sent: its compressed bytes with the lines before them, and the line behind them.
+    private func sent(_ program: String, sum: String? = nil, missing: Int = 0) throws -> (piece: [UInt8], end: [UInt8]) {
         let directory = try TemporaryDirectory(), file = try directory.write(Array(program.utf8), as: "program")
         let compressed = directory.url.appendingPathComponent("compressed").path, sums = directory.url.appendingPathComponent("sums").path
         #expect(try Child("gzip", ["-c", file.path], output: compressed).wait() == 0)
         #expect(try Child("sha256sum", [file.path], output: sums).wait() == 0)
         let bytes = [UInt8](try Data(contentsOf: URL(fileURLWithPath: compressed)))
         let right = try String(contentsOfFile: sums, encoding: .utf8).prefix(64)
-        return Array("\n\(bytes.count) \(sum ?? String(right)) \(bytes.count)\n".utf8) + bytes.dropLast(missing)
+        return (Array("\nsent\n\(bytes.count)\n".utf8) + bytes.dropLast(missing), Array("0 \(sum ?? String(right))\n".utf8))
     }
 
     private static let remote = "#!/bin/sh\necho \"began: $1 $2 $(stat -c %a \"$3\") $(ls \"$3\")\"\ncat\n" + (0..<2000).map { "# \($0 * 7919)\n" }.joined()
 
     @Test(arguments: shells) func aProgramIsSentAndRemoved(_ shell: String) throws {
         let host = try Host(shell)
-        let lines = try host.run(bootstrap(), try sent(Self.remote))
-        #expect(said(lines).dropFirst() == [.ready, .more, .started])
+        let program = try sent(Self.remote), lines = try host.run(bootstrap(), program.piece, program.end)
+        #expect(said(lines).dropFirst() == [.ready, .more, .more, .started])
         #expect(lines.last == "began: remote-session mark123 700 kiln")
         #expect(host.leftOver == [])
     }
 
     @Test(arguments: shells) func damagedAndShortProgramsAreNotStarted(_ shell: String) throws {
         let host = try Host(shell)
-        let damaged = try host.run(bootstrap(), try sent(Self.remote, sum: String(repeating: "0", count: 64)))
+        let program = try sent(Self.remote, sum: String(repeating: "0", count: 64))
+        let damaged = try host.run(bootstrap(), program.piece, program.end)
         #expect(said(damaged).last == .failed(.hash, words: "what arrived is not what was sent") && !damaged.contains { $0.contains("began") })
-        let short = said(try host.run(bootstrap(), try sent(Self.remote, missing: 1000)))
+        let short = said(try host.run(bootstrap(), try sent(Self.remote, missing: 1000).piece))
         guard case .failed(.write, _)? = short.last else { throw TestFailure("\(short)") }
         #expect(host.leftOver == [])
     }
@@ -98,7 +101,7 @@ struct BootstrapTests {
         try host.install("id", "echo 1000")
         try host.install("sudo", "[ \"$1\" = -n ] && shift; [ \"$1\" = -- ] && shift; echo \"as root: $1\" >&2; exec \"$@\"")
         try host.install("kiln", "[ \"$1\" = --version ] && echo kiln 1.2.3 || { echo \"began\"; cat; }")
-        let lines = try host.run(bootstrap(sudo: true), Array("\n0 - 0\nhello\n".utf8))
+        let lines = try host.run(bootstrap(sudo: true), Array("\nhere\nhello\n".utf8))
         guard case .found(let found)? = said(lines).first else { throw TestFailure("\(lines)") }
         #expect(found.sudo == .free && lines.suffix(2) == ["began", "hello"])
     }
@@ -112,10 +115,10 @@ struct BootstrapTests {
         try host.install("id", "echo 1000")
         try host.install("sudo", Self.forgetful)
         try host.install("kiln", "[ \"$1\" = --version ] && echo kiln 1.2.3 || { echo \"began\"; cat; }")
-        let right = try host.run(bootstrap(sudo: true), Array("right one\n0 - 0\nhello\n".utf8))
+        let right = try host.run(bootstrap(sudo: true), Array("right one\nhere\nhello\n".utf8))
         guard case .found(let found)? = said(right).first else { throw TestFailure("\(right)") }
-        #expect(found.sudo == .password && said(right).dropFirst() == [.ready, .started] && right.suffix(2) == ["began", "hello"])
-        let wrong = said(try host.run(bootstrap(sudo: true), Array("wrong\n0 - 0\n".utf8)))
+        #expect(found.sudo == .password && said(right).dropFirst() == [.ready, .started] && right.suffix(2) == ["began", "hello"], "\(right)")
+        let wrong = said(try host.run(bootstrap(sudo: true), Array("wrong\nhere\n".utf8)))
         #expect(wrong.last == .failed(.sudo, words: "1 incorrect password attempt"))
     }
 

@@ -46,4 +46,16 @@ struct HostTextTests {
         var printed = HostText(hasBold: false)
         #expect(printed.lines(adding: [UInt8](repeating: 65, count: 3 << 20)).count == 1)
     }
+
+    /// With several hosts, a line can't pass for another host's.
+    @Test func withoutProgressACarriageReturnIsShown() {
+        var printed = HostText(hasBold: false, hasProgress: false)
+        #expect(printed.lines(adding: Array("\rspoofed\nend of ssh's\r\n".utf8)) == ["\\rspoofed", "end of ssh's"])
+        #expect(printed.lines(adding: Array("\rwaits".utf8)) == [] && printed.progress() == nil)
+    }
+
+    @Test func manyShortLinesTakeNoTime() {
+        var printed = HostText(hasBold: false)
+        #expect(printed.lines(adding: [UInt8](repeating: 10, count: 1 << 20)).count == 1 << 20)
+    }
 }

@@ -85,7 +85,8 @@ struct Kiln: ParsableCommand {
             }
         }
         var lines = fullMessage(for: error).split(separator: "\n", omittingEmptySubsequences: false).map { Line(String($0)) }
-        if exitCode(for: error) == .validationFailure, let misspelling = Misspelling(in: shown, of: Kiln.self) { lines[0] = "Error: \(misspelling)" }
+        let isUnknown = ["Error: Unexpected argument", "Error: Unknown option"].contains { lines[0].text.hasPrefix($0) }
+        if isUnknown, let misspelling = Misspelling(in: shown, of: Kiln.self) { lines[0] = "Error: \(misspelling)" }
         return lines
     }
 }

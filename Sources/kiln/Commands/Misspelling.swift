@@ -36,6 +36,8 @@ struct Misspelling: Equatable, CustomStringConvertible {
             guard word.hasPrefix("--") else { continue }
             let option = String(word.prefix { $0 != "=" })
             guard spellings.contains(option) else {
+                // kiln's own options are few, and subcommands have many: those of a subcommand are meant.
+                if command == root, !shown.contains(where: { $0.hasPrefix(option) }) { return nil }
                 self.init(command: name, word: option, near: nearNames(to: option, among: shown, atMost: 2))
                 return
             }

@@ -21,9 +21,8 @@ final class HostConnection: Sendable {
 
     /// Without a sign of life for so long, in milliseconds, the connection counts as lost. The other host is less patient.
     private static let patience: Int32 = 5000
-    /// The pieces in which the program is sent, in bytes.
-    private static let chunk = 1 << 20
-
+    /// How long a step may take before the subcommand begins, in milliseconds.
+    private static let slowness: Int32 = 35_000
     let host: HostName
     private let plan: Plan
     private let printer: HostPrinter
@@ -48,14 +47,14 @@ final class HostConnection: Sendable {
         ssh = try SSHProcess(host, Bootstrap.command, configuration: plan.options.sshConfig, asks: plan.asks)
     }
 
-    /// A signal for the subcommand. Before there is one, and for who insists, ssh ends.
+    /// A signal for the subcommand. Before there is one, and at the third, ssh ends.
     func interrupt(_ signal: Int32) {
         let former = state.withLock { state in
             defer { state.interruptions += 1 }
             return state
         }
         if former.hasEnded { return }
-        if former.isRunning, former.interruptions < 3 { try? send(.signal(signal)) } else { ssh.terminate() }
+        if former.isRunning, former.interruptions < 2 { try? send(.signal(signal)) } else { ssh.terminate() }
     }
 
     /// The exit status of the subcommand, or 1 and a line that says why there is none.
@@ -64,7 +63,11 @@ final class HostConnection: Sendable {
         var status: Int32 = 1, reason: (any Error)?
         do {
             let input = HostInput(ssh.output)
-            try begin(input)
+            do { try begin(input) } catch Errno.brokenPipe {
+                // Why the script has ended is still to be read.
+                _ = try said(input)
+                throw unexpected
+            }
             status = try exchange(input)
         } catch {
             reason = error
@@ -94,16 +97,18 @@ final class HostConnection: Sendable {
 
     private func begin(_ input: HostInput) throws {
         try write(Array(bootstrap.script.utf8))
-        guard case .found(let found) = try said(input) else { throw unexpected }
+        guard case .found(let found) = try said(input, within: nil) else { throw unexpected }
         if plan.options.sudo {
             switch found.sudo {
             case .absent: throw Failure("there is no sudo. Leave --sudo out, or log in as root.")
             case .password, .none, .free: break
             }
+        } else if found.sudo != .none {
+            throw unexpected
         }
         try write(line: found.sudo == .password ? try plan.shared.password() : "")
         guard case .ready = try said(input) else { throw unexpected }
-        if found.kiln == nil { try sendBinary(to: found, input) } else { try write(line: "0 - 0") }
+        if found.kiln == nil { try sendBinary(to: found, input) } else { try write(line: "here") }
         guard case .started = try said(input) else { throw unexpected }
         let isInterrupted = state.withLock { state in
             state.isRunning = true
@@ -111,8 +116,12 @@ final class HostConnection: Sendable {
         }
         guard !isInterrupted else { throw Failure("was interrupted before the subcommand began") }
         try write(line: RemoteSession.beginning(bootstrap.mark))
-        while let line = try input.line() {
-            if line == RemoteSession.beginning(bootstrap.mark) { return try send(.order(Array(JSONEncoder().encode(plan.order)))) }
+        while let line = try input.line(within: Self.slowness) {
+            if line == RemoteSession.beginning(bootstrap.mark) {
+                var order = plan.order
+                order.host = host.description
+                return try send(.order(Array(JSONEncoder().encode(order))))
+            }
         }
         throw Failure("kiln could not be started there.")
     }
@@ -122,8 +131,10 @@ final class HostConnection: Sendable {
     }
 
     /// The next line of the script.
-    private func said(_ input: HostInput) throws -> Bootstrap.Said {
-        while let line = try input.line() {
+    ///
+    /// - Parameter patience: Milliseconds; nil: ssh may ask, which takes as long as it takes.
+    private func said(_ input: HostInput, within patience: Int32? = slowness) throws -> Bootstrap.Said {
+        while let line = try input.line(within: patience) {
             guard let said = bootstrap.said(line) else { continue }
             if case .failed(let kind, let words) = said { throw failure(kind, words.printable) }
             return said
@@ -134,33 +145,32 @@ final class HostConnection: Sendable {
     private func failure(_ kind: Bootstrap.Failure, _ words: String) -> Failure {
         switch kind {
         case .sudo: Failure("sudo refuses: \(words)")
+        case .tool: Failure("there is no \(words), by which kiln is sent. Install it there.")
         case .directory: Failure("\(words). Set TMPDIR there.")
-        case .write: Failure("kiln can't be sent: \(words)")
+        case .write: Failure("kiln can't be sent: \(words). Is there room in TMPDIR?")
         case .hash: Failure("kiln can't be sent: \(words). Try again.")
         }
     }
 
     private func sendBinary(to found: Bootstrap.Found, _ input: HostInput) throws {
-        var names = utsname()
-        uname(&names)
-        let machine = withUnsafeBytes(of: names.machine) { String(decoding: $0.prefix { $0 != 0 }, as: UTF8.self) }
         guard found.system == "Linux" else { throw Failure("it runs \(found.system.printable), and kiln needs Linux.") }
-        guard plan.options.binary != nil || found.machine == machine else {
+        let program = try plan.shared.program(), began = MonotonicClock.now()
+        if let machine = program.machine, machine != found.machine {
             throw Failure(
-                "its processor is \(found.machine.printable), and this kiln is for \(machine). Give a kiln for \(found.machine.printable) with --binary, or install kiln \(kilnVersion) there."
-            )
+                "its processor is \(found.machine.printable), and the kiln to be sent is for \(machine). "
+                    + "Give a kiln for \(found.machine.printable) with --binary, or install kiln \(kilnVersion) there.")
         }
-        let binary = try plan.shared.program()
-        try write(line: "\(binary.compressed.count) \(binary.sum) \(Self.chunk)")
-        let began = MonotonicClock.now()
-        var sent = 0
-        while sent < binary.compressed.count {
-            let end = min(sent + Self.chunk, binary.compressed.count)
-            try write(Array(binary.compressed[sent..<end]))
+        try write(line: "sent")
+        for number in 0... {
+            // Compressed while the other host takes the one before.
+            let piece = program.piece(number)
             guard case .more = try said(input) else { throw unexpected }
-            sent = end
-            printer.progress(of: host, "sending kiln", sent, of: binary.compressed.count, since: began)
+            if piece.isEmpty { break }
+            try write(line: "\(piece.count)")
+            try write(piece)
+            printer.progress(of: host, "sending kiln", number, of: program.pieceCount, since: began)
         }
+        try write(line: "0 \(program.sum())")
         printer.endProgress()
     }
 
@@ -177,6 +187,9 @@ final class HostConnection: Sendable {
         }
         let began = MonotonicClock.now()
         while true {
+            if let since = problemSince.withLock({ $0 }), MonotonicClock.now() - since > Self.longestEnd, let problem = problem.withLock({ $0 }) {
+                throw problem
+            }
             let frame: Frame?
             do { frame = try input.frame(within: Self.patience) } catch {
                 throw lost("what arrives is not of kiln", since: began)
@@ -191,9 +204,9 @@ final class HostConnection: Sendable {
             case .replace(let file, let bytes, let isLast): take { try place?.replace(file, bytes, isLast: isLast) }
             case .alive: break
             case .ended(let status):
-                if plan.order.keeps, place != nil { printer.say(host, "the files stay in \(there.withLock { $0 })") }
+                if plan.order.keeps, place != nil { printer.say(host, "the files stay in \(there.withLock { $0 }); fetch them with scp -r") }
                 if let problem = problem.withLock({ $0 }) { throw problem }
-                return status
+                return status & 0xff
             case .failed(let reason): throw Failure(String(decoding: reason, as: UTF8.self).printable)
             case nil: throw lost("the connection was lost", since: began)
             case .order, .signal: throw lost("what arrives is not of kiln", since: began)
@@ -203,6 +216,9 @@ final class HostConnection: Sendable {
 
     /// The first thing that kept output or files from being taken here.
     private let problem = Mutex<(any Error)?>(nil)
+    private let problemSince = Mutex<Nanoseconds?>(nil)
+    /// How long the session may take to end after that.
+    private static let longestEnd = Nanoseconds(30_000_000_000)
 
     /// Takes what has arrived. If that is impossible here (whoever reads the output has gone, or the disk is full), the session ends in order; the
     /// rest still comes.
@@ -212,14 +228,17 @@ final class HostConnection: Sendable {
                 defer { problem = problem ?? error }
                 return problem == nil
             }
-            if isFirst { interrupt(SIGTERM) }
+            guard isFirst else { return }
+            interrupt(SIGTERM)
+            problemSince.withLock { $0 = MonotonicClock.now() }
         }
     }
 
     private func lost(_ what: String, since began: Nanoseconds) -> Failure {
+        let wasGivenUp = state.withLock { $0.interruptions > 2 }, what = wasGivenUp ? "was given up" : what
         let seconds = (MonotonicClock.now() - began).count / 1_000_000_000
         let kept = plan.order.keeps && place != nil ? " Its files stay in \(there.withLock { $0 })." : ""
-        return Failure("\(what) after \(seconds) s; the session there ends by itself.\(kept)\(place?.whatArrived ?? "")")
+        return Failure("\(what) after \(seconds) s; the session there ends by itself.\(kept)\(place?.whatArrived ?? "")", status: wasGivenUp ? 128 + SIGINT : 1)
     }
 
     /// Without it, the other host ends the session.
@@ -241,7 +260,16 @@ final class HostConnection: Sendable {
     private func write(line: String) throws { try write(Array((line + "\n").utf8)) }
 
     private func write(_ bytes: [UInt8]) throws {
-        try writing.withLock { _ in _ = try ssh.input.writeAll(bytes) }
+        try writing.withLock { _ in
+            var rest = bytes[...]
+            while !rest.isEmpty {
+                var waiting = pollfd(fd: ssh.input.rawValue, events: Int16(POLLOUT), revents: 0)
+                guard poll(&waiting, 1, Self.slowness) != 0 else { throw Failure("the connection was lost: nothing is taken there any more.") }
+                do {
+                    rest = rest.dropFirst(try rest.withUnsafeBytes { try ssh.input.write($0) })
+                } catch Errno.resourceTemporarilyUnavailable {} catch Errno.interrupted {}
+            }
+        }
     }
 
     /// What ssh says, and what the other host's shell and sudo say, is for people.

@@ -17,13 +17,18 @@ final class HostInput {
     init(_ file: FileDescriptor, endedBy end: Int32 = -1) { (self.file, self.end) = (file, end) }
 
     /// The next line without its end; nil at the end of the input.
-    func line() throws -> String? {
+    ///
+    /// - Parameter patience: Milliseconds until a line has to be there; nil: any time.
+    func line(within patience: Int32? = nil) throws -> String? {
         while true {
             if let end = pending.firstIndex(of: UInt8(ascii: "\n")) {
                 defer { pending.removeFirst(end + 1) }
                 return String(decoding: pending[..<end], as: UTF8.self)
             }
             guard passed < Self.mostOfGreeting else { throw Failure("the shell there prints too much before anything is started.") }
+            if let patience {
+                guard isReadable(within: patience) else { throw Failure("the connection was lost before anything was started there.") }
+            }
             let bytes = try read()
             guard !bytes.isEmpty else { return nil }
             passed += bytes.count
@@ -37,13 +42,20 @@ final class HostInput {
         pending = []
         while true {
             if let frame = try frames.next() { return frame }
-            var waiting = [file.rawValue, end].map { pollfd(fd: $0, events: Int16(POLLIN), revents: 0) }
-            let ready = poll(&waiting, 2, patience)
-            if ready < 0, errno == EINTR { continue }
-            guard ready > 0, waiting[1].revents == 0 else { return nil }
+            guard isReadable(within: patience) else { return nil }
             let bytes = try read()
             guard !bytes.isEmpty else { return nil }
             frames.add(bytes)
+        }
+    }
+
+    /// False: nothing has come in so many milliseconds, or `end` is readable.
+    private func isReadable(within patience: Int32) -> Bool {
+        while true {
+            var waiting = [file.rawValue, end].map { pollfd(fd: $0, events: Int16(POLLIN), revents: 0) }
+            let ready = poll(&waiting, 2, patience)
+            if ready < 0, errno == EINTR { continue }
+            return ready > 0 && waiting[1].revents == 0
         }
     }
 

@@ -27,10 +27,10 @@ final class HostLine: @unchecked Sendable {
         for signal in [SIGINT, SIGTERM, SIGHUP] { sigaddset(&signals, signal) }
         sigprocmask(SIG_BLOCK, &signals, nil)
         input = HostInput(.standardInput, endedBy: kiln_signal_descriptor(&signals))
-        while let line = try input.line(), line != RemoteSession.beginning(mark) {}
+        while let line = try input.line(within: 60_000), line != RemoteSession.beginning(mark) {}
         // What can't be written at once must not keep the loss of the connection from being seen.
         _ = fcntl(STDOUT_FILENO, F_SETFL, fcntl(STDOUT_FILENO, F_GETFL) | O_NONBLOCK)
-        try write(Array("\(RemoteSession.beginning(mark))\n".utf8))
+        try write(Array("\n\(RemoteSession.beginning(mark))\n".utf8))
     }
 
     func order() throws -> HostOrder {
@@ -41,7 +41,7 @@ final class HostLine: @unchecked Sendable {
     /// Passes signals on from now on.
     ///
     /// - Parameters:
-    ///   - pid: The subcommand, which nobody but `isRunning` waits for.
+    ///   - pid: The subcommand, which nobody but `isRunning` waits for. It leads a process group.
     ///   - patience: So many seconds remain for its end in order when the connection is lost.
     func follow(_ pid: pid_t, patience: Double) {
         child.withLock { $0 = pid }
@@ -50,7 +50,7 @@ final class HostLine: @unchecked Sendable {
             isLost.store(true, ordering: .relaxed)
             send(signal: SIGTERM)
             usleep(UInt32(patience * 1e6))
-            send(signal: SIGKILL)
+            send(signal: SIGKILL, toGroup: true)
         }
     }
 
@@ -69,9 +69,10 @@ final class HostLine: @unchecked Sendable {
         }
     }
 
-    private func send(signal: Int32) {
+    /// - Parameter toGroup: And to the command that it has started.
+    private func send(signal: Int32, toGroup: Bool = false) {
         child.withLock { pid in
-            if let pid { kill(pid, signal) }
+            if let pid { kill(toGroup ? -pid : pid, signal) }
         }
     }
 

@@ -52,10 +52,15 @@ struct HostedArguments: ParsableCommand {
     @Argument(parsing: .captureForPassthrough, help: ArgumentHelp(valueName: "subcommand"))
     var words: [String] = []
 
+    private static let options = ["--host", "--sudo", "--keep", "--ssh-config", "--binary"]
+
     /// Nil if the arguments name no other host.
     static func parsed(_ arguments: [String]) throws -> HostedArguments? {
-        let options = ["--host", "--sudo", "--keep", "--ssh-config", "--binary"]
-        guard let first = arguments.first, options.contains(where: { first == $0 || first.hasPrefix($0 + "=") }) else { return nil }
+        guard let word = arguments.prefix(while: { $0 != "--" }).first(where: { word in options.contains { word == $0 || word.hasPrefix($0 + "=") } }) else {
+            return nil
+        }
+        // The parser would take it anywhere, and this host would be observed.
+        guard arguments.first == word else { throw ValidationError("\(word.prefix { $0 != "=" }) stands before the subcommand: kiln --host HOST redis.") }
         return try parse(arguments)
     }
 }

@@ -1,3 +1,4 @@
+import FoundationEssentials
 import Glibc
 import KilnHosts
 import KilnKernel
@@ -28,9 +29,10 @@ final class HostPrinter: Sendable {
     init(_ hosts: [HostName], json: Bool, table: HostsTable?) {
         var state = State(table: table)
         for host in hosts {
-            state.output[host] = HostText(hasBold: Output.standardOutput.isBold)
-            state.errors[host] = HostText(hasBold: Output.standardError.isBold)
-            state.ssh[host] = HostText(hasBold: false)
+            let isAlone = hosts.count == 1
+            state.output[host] = HostText(hasBold: Output.standardOutput.isBold, hasProgress: isAlone)
+            state.errors[host] = HostText(hasBold: Output.standardError.isBold, hasProgress: isAlone)
+            state.ssh[host] = HostText(hasBold: false, hasProgress: false)
         }
         self.state = Mutex(state)
         self.json = json
@@ -81,7 +83,7 @@ final class HostPrinter: Sendable {
         guard standardError.isTerminal, MonotonicClock.now() - began > .init(2_000_000_000) else { return }
         state.withLock { state in
             state.hasProgress = true
-            try? standardError.write(progress: Line("kiln: \(host): \(what), \(100 * done / max(1, all)) % of \(all >> 20) MB "))
+            try? standardError.write(progress: Line("kiln: \(host): \(what), \(100 * done / max(1, all)) % "))
         }
     }
 
@@ -104,7 +106,10 @@ final class HostPrinter: Sendable {
 
     private func labelled(_ label: String, _ line: String) -> String {
         guard let column else { return line }
-        if json, line.hasPrefix("{") { return "{\"host\":\"\(label)\"" + (line == "{}" ? "}" : "," + line.dropFirst()) }
+        // The last of equal keys counts, so another host can't take this one's name.
+        if json, line.hasPrefix("{"), line.hasSuffix("}"), let name = try? JSONEncoder().encode(label) {
+            return line.dropLast() + (line == "{}" ? "" : ",") + "\"host\":" + String(decoding: name, as: UTF8.self) + "}"
+        }
         return label.padded(to: column) + "  " + line
     }
 

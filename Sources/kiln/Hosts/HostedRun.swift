@@ -18,10 +18,16 @@ struct HostedRun {
     /// Throws the status that kiln is to end with.
     func run() throws {
         let hosts = options.host.map(\.name)
-        guard Set(hosts.map(\.short)).count == hosts.count else { throw ValidationError("two hosts have the same name: give each --host once.") }
+        guard Set(hosts.map(\.short)).count == hosts.count else {
+            throw ValidationError("two hosts have the same name, and their directories would: give each --host once.")
+        }
         let command = Self.subcommands.first { $0.configuration.commandName == words.first }
         // What is wrong with the arguments is said before anything is started. Without a subcommand, kiln tells what runs there.
-        _ = try Kiln.parseAsRoot(FunctionsCommand.withCommandOption(words))
+        var parsed = try Kiln.parseAsRoot(FunctionsCommand.withCommandOption(words))
+        if words.contains(where: { ["-h", "--help", "help"].contains($0) }), command == nil { return try parsed.run() }
+        guard !words.contains(where: { $0.contains("\u{fffd}") }) else {
+            throw ValidationError("what the other host is to run has to be UTF-8.")
+        }
         guard command != nil || words.isEmpty else {
             let names = Self.subcommands.compactMap { $0.configuration.commandName }.joined(separator: ", ")
             throw ValidationError("`\(words[0])` does not run on another host: give one of \(names).")

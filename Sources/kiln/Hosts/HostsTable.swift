@@ -98,8 +98,11 @@ struct HostsTable {
                     "\(host): \(sessionTitle(record.target)), \(significantSeconds(record.durationS)) (\(record.ended)), lost: \(Self.text(lost: record.lost))")
             }
         }
-        let written = hosts.compactMap { host in said[host]?.directory.map { Line("wrote \($0)/") } }
-        return [Line(bold: "Sessions")] + table(rows, calls: "calls") + sessions + written
+        let failed = hosts.filter { said[$0]?.records.isEmpty != false }.map { Line("\($0): no session was completed") }
+        let written = hosts.compactMap { host in
+            said[host]?.directory.map { Line("wrote \($0)/" + (said[host]?.records.isEmpty == true ? " (what had arrived)" : "")) }
+        }
+        return [Line(bold: "Sessions")] + table(rows, calls: "calls") + sessions + failed + written
     }
 
     private static func text(lost: [String: UInt64]) -> String {

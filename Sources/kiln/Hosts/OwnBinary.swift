@@ -1,28 +1,59 @@
 import CMemory
 import Glibc
 import KilnProfiles
+import Synchronization
 import SystemPackage
 
-/// kiln's own program, to be sent to other hosts.
-struct OwnBinary: Sendable {
-    /// As gzip has it.
-    let compressed: [UInt8]
-    /// SHA-256 of the program, in hexadecimal.
-    let sum: String
+/// kiln's own program, to be sent to other hosts in pieces.
+final class OwnBinary: Sendable {
+    private let program: [UInt8], path: String
+    /// Each compressed when it is first asked for.
+    private let pieces = Mutex<[[UInt8]]>([])
+    private let knownSum = Mutex<Result<String, any Error>?>(nil)
+    private static let pieceSize = 1 << 20
 
     /// - Parameter file: A program to send instead.
     /// - Throws: `Failure` if it can't be read, or needs libraries that other hosts may not have.
     init(_ file: String?) throws {
         guard file != nil || kiln_is_static() else {
             throw Failure(
-                "this kiln needs libraries of this host and can't be sent to another one. Give a static kiln with --binary (`make static` builds it), or install kiln \(kilnVersion) there."
-            )
+                "this kiln needs libraries of this host and can't be sent to another one. Give a static kiln with --binary (`make static` builds it), "
+                    + "or install kiln \(kilnVersion) there.")
         }
-        let path = file ?? "/proc/self/exe"
+        path = file ?? "/proc/self/exe"
         var program: [UInt8] = []
         try readPieces(of: path, "a static kiln") { program += $0 }
-        compressed = try Gzip.compressed(program)
-        sum = try Self.sum(of: path)
+        guard program.starts(with: [0x7f] + Array("ELF".utf8)), program.count > 20 else {
+            throw Failure("\(path) is no program of Linux. Give a static kiln with --binary.")
+        }
+        self.program = program
+        // Beside the compression, which takes longer.
+        _ = BackgroundThread.started { [self] in _ = try? sum() }
+    }
+
+    /// The processor that it is for, as `uname -m` names it; nil for one that is not known here. e_machine of elf(5).
+    var machine: String? { [62: "x86_64", 183: "aarch64", 243: "riscv64", 21: "ppc64le", 22: "s390x"][Int(program[18]) | Int(program[19]) << 8] }
+
+    /// How many pieces are not empty.
+    var pieceCount: Int { (program.count + Self.pieceSize - 1) / Self.pieceSize }
+
+    /// A part of the program as a gzip file; empty beyond the last one.
+    func piece(_ number: Int) -> [UInt8] {
+        pieces.withLock { pieces in
+            while pieces.count <= number, pieces.count < pieceCount {
+                pieces.append(Gzip.compressed(Array(program.dropFirst(pieces.count * Self.pieceSize).prefix(Self.pieceSize))))
+            }
+            return number < pieces.count ? pieces[number] : []
+        }
+    }
+
+    /// SHA-256 of the program, in hexadecimal.
+    func sum() throws -> String {
+        try knownSum.withLock { known in
+            let sum = known ?? Result { try Self.sum(of: path) }
+            known = sum
+            return sum
+        }.get()
     }
 
     /// By the program that checks it on the other side.

@@ -17,22 +17,27 @@ struct RemoteSession: ParsableCommand {
     /// The variable that tells the subcommand how many rows a table has on the terminal of the other host.
     static let terminalRows = "KILN_TERMINAL_ROWS"
 
+    /// The variable that tells the subcommand how the other host calls this one.
+    static let host = "KILN_HOST"
+
     /// The line after which there are frames.
     static func beginning(_ mark: String) -> String { "\(mark) frames" }
 
     @Argument var mark: String
-    /// The directory that kiln was sent to; empty if it was here before.
+    /// A directory of this user, with kiln if it was sent. Whoever starts this removes it afterwards.
     @Argument var sent: String
 
     func run() throws {
+        // Without the other host nobody reads what went wrong.
+        do { try serve() } catch let code as ExitCode { throw code } catch { throw ExitCode(1) }
+    }
+
+    private func serve() throws {
         // The running program stays; its file is not left behind, however this ends.
-        if !sent.isEmpty {
-            unlink("\(sent)/kiln")
-            rmdir(sent)
-        }
+        unlink("\(sent)/kiln")
         let line = try HostLine(mark: mark), order = try line.order()
         let directory: WorkDirectory?
-        do { directory = try order.writesSession ? WorkDirectory(isKept: order.keeps) : nil } catch {
+        do { directory = try order.writesSession ? WorkDirectory(in: sent, isKept: order.keeps) : nil } catch {
             try line.send(.failed(Array("\(error)".utf8)))
             throw ExitCode(1)
         }
@@ -42,6 +47,7 @@ struct RemoteSession: ParsableCommand {
 
     private func run(_ order: HostOrder, in directory: WorkDirectory?, _ line: HostLine) throws {
         if let rows = order.terminalRows { setenv(Self.terminalRows, "\(rows)", 1) }
+        setenv(Self.host, order.host, 1)
         if !order.hasBold { setenv("NO_COLOR", "1", 1) }
         let session = directory.map { GrowingDirectory($0.session) }
         try line.send(.directory(directory?.session ?? ""))
@@ -49,6 +55,7 @@ struct RemoteSession: ParsableCommand {
         let options = directory.map { ["--output", $0.session] } ?? []
         let words: [String] = ["/proc/self/exe"] + order.arguments.inserting(options)
         let child = try ChildCommand(words.map { Array($0.utf8CString) }, output: output.writeEnd.rawValue, errors: errors.writeEnd.rawValue)
+        setpgid(child.pid, child.pid)
         try child.start()
         try output.writeEnd.close()
         try errors.writeEnd.close()
@@ -92,9 +99,11 @@ private final class WorkDirectory {
     /// The session makes it, and it may be kept.
     var session: String { "\(path)/session" }
 
-    /// - Parameter isKept: It is not removed. Then it lies where a restart of the host doesn't remove it.
-    init(isKept: Bool) throws {
-        let parent = getenv("TMPDIR").map { String(cString: $0) } ?? (isKept ? "/var/tmp" : "/tmp")
+    /// - Parameters:
+    ///   - parent: Where it lies if it is not kept.
+    ///   - isKept: It is not removed. Then it lies where a restart of the host doesn't remove it.
+    init(in parent: String, isKept: Bool) throws {
+        let parent = isKept ? getenv("TMPDIR").map { String(cString: $0) } ?? "/var/tmp" : parent
         var template = Array("\(parent)/kiln-session-XXXXXX".utf8CString)
         guard mkdtemp(&template) != nil else { throw Failure("no directory can be made in \(parent) there: \(errorText(errno)). Set TMPDIR there.") }
         path = String(decoding: template.dropLast().map { UInt8(bitPattern: $0) }, as: UTF8.self)

@@ -27,6 +27,8 @@ final class SSHProcess: @unchecked Sendable {
         }
         for end in [pipes[0].readEnd, pipes[1].writeEnd, pipes[2].writeEnd] { try? end.close() }
         (input, output, errors) = (pipes[0].writeEnd, pipes[1].readEnd, pipes[2].readEnd)
+        // A connection that takes nothing more must not hold up whoever writes.
+        _ = fcntl(input.rawValue, F_SETFL, O_NONBLOCK)
     }
 
     /// In kiln's own process group, which has the terminal, or ssh could not ask. Ctrl-C is for kiln, which ends the session in order: ssh ignores it.

@@ -15,17 +15,22 @@ enum TerminalPassword {
         var former = termios()
         tcgetattr(terminal, &former)
         var silent = former
-        // Ctrl-C is read like other keys, so that it ends the question and not kiln.
-        silent.c_lflag &= ~tcflag_t(ECHO | ISIG)
+        // Key by key: Ctrl-C ends the question, and not kiln.
+        silent.c_lflag &= ~tcflag_t(ECHO | ISIG | ICANON)
         tcsetattr(terminal, TCSAFLUSH, &silent)
         defer {
             tcsetattr(terminal, TCSAFLUSH, &former)
             try? say.write([UInt8(ascii: "\n")])
         }
         var password: [UInt8] = [], byte: UInt8 = 0
-        while read(terminal, &byte, 1) == 1, byte != UInt8(ascii: "\n"), password.count < 1024 {
-            if byte == 3 { throw Failure("no password was given.", status: 128 + SIGINT) }
-            password.append(byte)
+        keys: while read(terminal, &byte, 1) == 1, password.count < 1024 {
+            switch byte {
+            case UInt8(ascii: "\n"), UInt8(ascii: "\r"), 4: break keys  // Enter, Ctrl-D
+            case 3: throw Failure("no password was given.", status: 128 + SIGINT)  // Ctrl-C
+            case 8, 127: _ = password.popLast()  // Backspace
+            case 21: password = []  // Ctrl-U
+            default: password.append(byte)
+            }
         }
         return String(decoding: password, as: UTF8.self)
     }

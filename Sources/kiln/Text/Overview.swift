@@ -21,6 +21,8 @@ struct Overview {
     var obstacle: String?
     /// Sessions can run with sudo.
     var needsSudo: Bool
+    /// How another host calls this one, if kiln was started from there.
+    var host: String?
     /// What a session can't do here, each with the reason.
     var limits: [String]
 
@@ -41,7 +43,7 @@ struct Overview {
         return Overview(
             kernel: kernelRelease(), servers: servers,
             others: Array(others.filter { $0.share >= 0.02 }.sorted { ($1.share, $0.pid) < ($0.share, $1.pid) }.prefix(mostOthers)),
-            obstacle: rights.obstacle, needsSudo: rights.lacksPrivileges, limits: rights.limits)
+            obstacle: rights.obstacle, needsSudo: rights.lacksPrivileges, host: getenv(RemoteSession.host).map { String(cString: $0) }, limits: rights.limits)
     }
 
     private static func cpuTimes(_ procfs: ProcFS) -> [Int32: (name: String, time: UInt64)] {
@@ -81,7 +83,8 @@ struct Overview {
 
     /// Three commands that work here as they stand.
     var suggestions: [(command: String, purpose: String)] {
-        let sudo = needsSudo ? "sudo " : ""
+        // From another host, by the words that lead here.
+        let kiln = host.map { "kiln --host \($0)" + (needsSudo ? " --sudo" : "") } ?? (needsSudo ? "sudo kiln" : "kiln")
         guard obstacle == nil || needsSudo else {
             return [
                 ("kiln doctor", "what this host lacks, and how to get it"), ("kiln --host HOST", "another host, through ssh"),
@@ -91,16 +94,16 @@ struct Overview {
         if let server = servers.first {
             let whom = server.ports.first.map { "--port \($0)" } ?? "--pid \(server.pid)"
             return [
-                (sudo + "kiln redis \(whom) -d 10", "latency of each command for ten seconds, with stacks and a page"),
-                (sudo + "kiln trace redis \(whom) --slower-than 10ms", "each request that takes longer, as it happens"),
-                (sudo + "kiln record --pid \(server.pid) --off-cpu -d 10", "where its time goes, on the CPU and waiting: a flamegraph"),
+                ("\(kiln) redis \(whom) -d 10", "latency of each command for ten seconds, with stacks and a page"),
+                ("\(kiln) trace redis \(whom) --slower-than 10ms", "each request that takes longer, as it happens"),
+                ("\(kiln) record --pid \(server.pid) --off-cpu -d 10", "where its time goes, on the CPU and waiting: a flamegraph"),
             ]
         }
         let whom = others.first.map { "--pid \($0.pid)" } ?? "--all"
         return [
-            (sudo + "kiln record \(whom) -d 10", "where its time goes, function by function: a flamegraph"),
-            (sudo + "kiln syscalls \(whom) -d 10", "its system calls, and how long they take"),
-            (sudo + "kiln doctor", "everything that this host allows"),
+            ("\(kiln) record \(whom) -d 10", "where its time goes, function by function: a flamegraph"),
+            ("\(kiln) syscalls \(whom) -d 10", "its system calls, and how long they take"),
+            ("\(kiln) doctor", "everything that this host allows"),
         ]
     }
 }

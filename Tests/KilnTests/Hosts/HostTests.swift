@@ -63,7 +63,7 @@ extension KernelTests {
                 (["syscalls", "-p", pid, "-d", "1"], "epoll_wait"),
                 (["functions", "-p", pid, "-d", "1", "-i", "1", "dictFind", "-o", here.url.path + "/functions"], "dictFind"),
                 (["trace", "redis", "--port", port, "-d", "1", "--limit", "5"], "GET"),
-                (["trace", "syscalls", "-p", pid, "-d", "1", "--limit", "5"], "write"),
+                (["trace", "syscalls", "-p", pid, "-d", "1", "--limit", "5"], "redis-server "),
                 (["cost", "--port", port, "-d", "5", "--window", "0.3"], "CPU time a command"),
                 (["doctor"], "kiln redis can run here"),
             ]
@@ -97,6 +97,13 @@ extension KernelTests {
             }
         }
 
+        /// Otherwise this host would be observed.
+        @Test(arguments: [["redis", "--host", "x"], ["doctor", "--host=x"], ["record", "--all", "--sudo"]])
+        func hostsStandBeforeTheSubcommand(_ arguments: [String]) throws {
+            let kiln = try KilnRun(Array(arguments.dropFirst()), subcommand: arguments[0])
+            #expect(kiln.wait() == 64 && kiln.errorText.contains("stands before the subcommand"), "\(kiln.errorText)")
+        }
+
         @Test func anotherHostKeyIsRefused() throws {
             let ssh = try SSHServer(extra: environment())
             try ssh.forgetKey()
@@ -121,6 +128,17 @@ extension KernelTests {
             guard killed == "ssh" else { return }
             #expect(kiln.wait() == 1)
             #expect(kiln.errorText.contains("the connection was lost after") && kiln.errorText.contains("has what had arrived: commands.jsonl"))
+        }
+
+        /// A command that ignores requests to end.
+        @Test func aStubbornCommandEndsWithTheConnection() throws {
+            let ssh = try SSHServer(extra: environment()), here = try TemporaryDirectory(), length = "61.0\(getpid())"
+            let kiln = try run(ssh, ["record", "-o", here.url.path + "/s", "--", "sh", "-c", "trap '' TERM INT; sleep \(length); sleep \(length)"])
+            func sleeps() -> Bool { (try? Child("pgrep", ["-f", "^sleep \(length)"]).wait()) == 0 }
+            #expect(eventually { sleeps() })
+            kill(try #require(try child(named: "ssh", of: kiln.pid)), SIGKILL)
+            #expect(eventually(within: 6) { !sleeps() })
+            #expect(eventually(within: 5) { leftOver(temporary) == [] })
         }
 
         /// The network is cut, and no packet says so.

@@ -44,7 +44,9 @@ struct HostsTableTests {
         _ = table.add(row("GET", 2), of: hosts[0])
         #expect(text(table.add(end(), of: hosts[0])).contains("web1  GET          2.0"))
         #expect(text(table.end(hosts[1], directory: nil)).contains("web1  GET          4.0"))
-        #expect(text(table.end(hosts[0], directory: "out")).hasSuffix("wrote out/"))
+        #expect(
+            text(table.end(hosts[0], directory: "out")).hasSuffix(
+                "web1: no session was completed\nme@web2: no session was completed\nwrote out/ (what had arrived)"))
     }
 
     /// Numbers of another host may be anything.
@@ -83,6 +85,7 @@ struct MisspellingTests {
         (["redis", "--max-cots=3"], "`kiln redis` has no option `--max-cots`. Did you mean `--max-cost`?"),
         (["redis", "--xyzzy"], "`kiln redis` has no option `--xyzzy`."),
         (["xyzzy"], "`kiln` has no subcommand `xyzzy`."),
+        (["redsi"], "`kiln` has no subcommand `redsi`. Did you mean `redis`?"), (["rec"], "`kiln` has no subcommand `rec`. Did you mean `record`?"),
     ])
     func theNearestNamesAreTold(_ arguments: [String], _ words: String) { #expect(Misspelling(in: arguments, of: Kiln.self)?.description == words) }
 
