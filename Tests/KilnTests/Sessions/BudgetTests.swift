@@ -55,8 +55,8 @@ extension KernelTests {
             #expect(estimate.watchedShare > 0.001 && estimate.watchedShare < 0.9, "\(estimate)")
             #expect(try Self.isNear(truth, estimate), "\(truth) \(estimate)")
             #expect(record.count < truth && record.phases["service"]?.count ?? 0 > record.count / 2)
+            // It begins with windows. Where the load begins late, shares fit the budget at first.
             #expect(session.record.lost == Self.nothingLost)
-            #expect(session.record.watched?.leftOutConnections == false)
             // Samples whose work wasn't watched say so.
             #expect(try Self.rows(session).reduce(0) { $0 + $1.samples } == session.record.samples.onCPU.recorded)
         }
