@@ -60,8 +60,8 @@ public struct BudgetPolicy: Sendable {
     private var whole: WatchCost?
     private var calm = 0
 
-    /// Measured costs scatter: the level is chosen for a part of the budget.
-    private static let aim = 0.75
+    /// Measured costs scatter, and leave out what attaching and detaching costs: the level is chosen for a part of the budget.
+    static let aim = 0.6
     /// A richer level is chosen when it would fit for so many measurements in a row.
     private static let patience = 3
     public static let sampleDivisors = [1, 4, 16]

@@ -43,19 +43,20 @@ struct BudgetPolicyTests {
 
     @Test func whatCostsMostForWhatItGivesGoesFirst() {
         let machine = Machine()
+        /// With a budget of which the policy aims at so many per cent.
         func level(_ percent: Double) -> WatchLevel {
-            var policy = BudgetPolicy(percent: percent)
+            var policy = BudgetPolicy(percent: percent / BudgetPolicy.aim)
             return settled(&policy, on: machine).last ?? .whole
         }
-        #expect(level(20) == .whole)
-        let fewer = level(100 * (machine.whole - 0.002) / 0.75)
+        #expect(level(15) == .whole)
+        let fewer = level(100 * (machine.whole - 0.002))
         #expect(fewer.sampleDivisor == 4 && fewer.countsSystemCalls && fewer.isExact)
-        let without = level(12)
+        let without = level(9)
         #expect(!without.countsSystemCalls && without.isExact)
-        let shared = level(9)
+        let shared = level(6.75)
         #expect(shared.share == 0.5 && shared.time == 1)
         // The kernel's way to the programs costs 2.4 %, and finding that nothing is to be done 1.6 %: below, only windows help.
-        let windows = level(3)
+        let windows = level(2.25)
         #expect(windows.share == 1 && windows.time < 0.5)
         #expect(level(0.01).time == BudgetPolicy.leastTime)
     }

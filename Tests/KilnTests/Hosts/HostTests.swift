@@ -151,8 +151,9 @@ extension KernelTests {
             let held = try LoadedPrograms.held(by: session)
             sleep(2)
             try network.cut()
-            #expect(eventually(within: 5) { held.allSatisfy { !LoadedPrograms.exists($0) } })
-            #expect(eventually(within: 2) { leftOver(temporary) == [] })
+            // Five seconds, and what a busy machine adds.
+            #expect(eventually(within: 6) { held.allSatisfy { !LoadedPrograms.exists($0) } })
+            #expect(eventually(within: 5) { leftOver(temporary) == [] })
             #expect(kiln.wait() == 1)
             #expect(kiln.errorText.contains("the connection was lost after") && access(here.url.path + "/s/commands.jsonl", R_OK) == 0)
         }
