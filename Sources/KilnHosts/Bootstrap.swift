@@ -3,13 +3,13 @@
 /// The script is the standard input of `sh`, whatever the user's login shell is. It is one function that is called in the last line, so that
 /// the shell has read all of it before it reads what follows. It asks for nothing: each step waits for a line from here.
 public struct Bootstrap: Sendable {
-    /// Begins the lines of the script, so that what a login shell prints is told apart.
+    /// A random word that begins each line of the script. Other lines come from the login shell.
     public let mark: String
     public let version: String
     public let usesSudo: Bool
 
     /// - Parameters:
-    ///   - mark: Letters and digits that nobody can foresee.
+    ///   - mark: Random letters and digits.
     ///   - version: The first line of `kiln --version` here.
     public init(mark: String, version: String, usesSudo: Bool) {
         self.mark = mark
@@ -69,7 +69,7 @@ public struct Bootstrap: Sendable {
             while say more && read -r size sum && [ "$size" != 0 ]; do
               words=$({ $limit head -c "$size" | gzip -dc >>"$directory/kiln"; } 2>&1) || fail write "$words"
             done
-            [ "$(sha256sum <"$directory/kiln")" = "$sum  -" ] || fail hash "what arrived is not what was sent"
+            [ "$(sha256sum <"$directory/kiln")" = "$sum  -" ] || fail hash "the checksum does not match"
             kiln=$directory/kiln
           fi
           umask "$mask"

@@ -2,7 +2,7 @@
 ///
 /// On the wire: one byte of kind, four bytes of length (big endian), and the payload. Both sides have the same version, so the format has none.
 public enum Frame: Equatable, Sendable {
-    /// To the other host: what is to be run, as JSON of `HostOrder`.
+    /// To the other host: the `HostOrder`, as JSON.
     case order([UInt8])
     /// To the other host: a signal for the subcommand.
     case signal(Int32)
@@ -16,7 +16,7 @@ public enum Frame: Equatable, Sendable {
     case errors([UInt8])
     /// From the other host: the next piece of a file of the session. The first piece creates the file.
     case append(file: String, [UInt8])
-    /// From the other host: a piece of a file that replaces what is there; `isLast`: the file is complete.
+    /// From the other host: a piece of a new version of a file. With the last piece, the new version replaces the old one.
     case replace(file: String, [UInt8], isLast: Bool)
     /// From the other host: the subcommand has ended, and all files have been sent.
     case ended(status: Int32)
@@ -93,7 +93,7 @@ public struct FrameReader: Sendable {
     public struct Malformed: Error, Equatable {}
 
     private var pending: [UInt8] = []
-    /// Where the next frame begins in `pending`: what is before it has been read.
+    /// The index of the next frame in `pending`.
     private var start = 0
 
     public init() {}

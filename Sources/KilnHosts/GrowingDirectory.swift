@@ -18,7 +18,7 @@ public final class GrowingDirectory {
 
     deinit { for file in sent.values { close(file.file) } }
 
-    /// Sends what is new. Names that begin with a dot are of files that a session has not completed yet.
+    /// Sends new content. Names that begin with a dot are skipped: a session gives them to incomplete files.
     public func sendNews(_ send: (Frame) throws -> Void) throws {
         for name in Self.names(in: path) {
             if Self.isDirectory("\(path)/\(name)") {

@@ -89,7 +89,7 @@ struct BootstrapTests {
         let host = try Host(shell)
         let program = try sent(Self.remote, sum: String(repeating: "0", count: 64))
         let damaged = try host.run(bootstrap(), program.piece, program.end)
-        #expect(said(damaged).last == .failed(.hash, words: "what arrived is not what was sent") && !damaged.contains { $0.contains("began") })
+        #expect(said(damaged).last == .failed(.hash, words: "the checksum does not match") && !damaged.contains { $0.contains("began") })
         let short = said(try host.run(bootstrap(), try sent(Self.remote, missing: 1000).piece))
         guard case .failed(.write, _)? = short.last else { throw TestFailure("\(short)") }
         #expect(host.leftOver == [])

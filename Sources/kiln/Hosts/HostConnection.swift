@@ -108,7 +108,11 @@ final class HostConnection: Sendable {
         }
         try write(line: found.sudo == .password ? try plan.shared.password() : "")
         guard case .ready = try said(input) else { throw unexpected }
-        if found.kiln == nil { try sendBinary(to: found, input) } else { try write(line: "here") }
+        if found.kiln == nil {
+            try ProgressLine.during("sending kiln to \(host)") { try sendBinary(to: found, input) }
+        } else {
+            try write(line: "here")
+        }
         guard case .started = try said(input) else { throw unexpected }
         let isInterrupted = state.withLock { state in
             state.isRunning = true
@@ -154,7 +158,7 @@ final class HostConnection: Sendable {
 
     private func sendBinary(to found: Bootstrap.Found, _ input: HostInput) throws {
         guard found.system == "Linux" else { throw Failure("it runs \(found.system.printable), and kiln needs Linux.") }
-        let program = try plan.shared.program(), began = MonotonicClock.now()
+        let program = try plan.shared.program()
         if let machine = program.machine, machine != found.machine {
             throw Failure(
                 "its processor is \(found.machine.printable), and the kiln to be sent is for \(machine). "
@@ -168,10 +172,8 @@ final class HostConnection: Sendable {
             if piece.isEmpty { break }
             try write(line: "\(piece.count)")
             try write(piece)
-            printer.progress(of: host, "sending kiln", number, of: program.pieceCount, since: began)
         }
         try write(line: "0 \(program.sum())")
-        printer.endProgress()
     }
 
     // MARK: The subcommand
@@ -187,9 +189,7 @@ final class HostConnection: Sendable {
         }
         let began = MonotonicClock.now()
         while true {
-            if let since = problemSince.withLock({ $0 }), MonotonicClock.now() - since > Self.longestEnd, let problem = problem.withLock({ $0 }) {
-                throw problem
-            }
+            if let problem = problem.withLock({ $0 }), MonotonicClock.now() - problem.since > Self.longestEnd { throw problem.cause }
             let frame: Frame?
             do { frame = try input.frame(within: Self.patience) } catch {
                 throw lost("what arrives is not of kiln", since: began)
@@ -205,7 +205,7 @@ final class HostConnection: Sendable {
             case .alive: break
             case .ended(let status):
                 if plan.order.keeps, place != nil { printer.say(host, "the files stay in \(there.withLock { $0 }); fetch them with scp -r") }
-                if let problem = problem.withLock({ $0 }) { throw problem }
+                if let problem = problem.withLock({ $0 }) { throw problem.cause }
                 return status & 0xff
             case .failed(let reason): throw Failure(String(decoding: reason, as: UTF8.self).printable)
             case nil: throw lost("the connection was lost", since: began)
@@ -215,8 +215,7 @@ final class HostConnection: Sendable {
     }
 
     /// The first thing that kept output or files from being taken here.
-    private let problem = Mutex<(any Error)?>(nil)
-    private let problemSince = Mutex<Nanoseconds?>(nil)
+    private let problem = Mutex<(cause: any Error, since: Nanoseconds)?>(nil)
     /// How long the session may take to end after that.
     private static let longestEnd = Nanoseconds(30_000_000_000)
 
@@ -225,12 +224,10 @@ final class HostConnection: Sendable {
     private func take(_ body: () throws -> Void) {
         do { try body() } catch {
             let isFirst = problem.withLock { problem in
-                defer { problem = problem ?? error }
+                defer { problem = problem ?? (error, MonotonicClock.now()) }
                 return problem == nil
             }
-            guard isFirst else { return }
-            interrupt(SIGTERM)
-            problemSince.withLock { $0 = MonotonicClock.now() }
+            if isFirst { interrupt(SIGTERM) }
         }
     }
 

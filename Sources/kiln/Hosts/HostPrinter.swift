@@ -14,8 +14,6 @@ final class HostPrinter: Sendable {
         /// What ssh says.
         var ssh: [HostName: HostText] = [:]
         var table: HostsTable?
-        /// A progress line stands on the terminal.
-        var hasProgress = false
     }
 
     private let state: Mutex<State>
@@ -57,11 +55,11 @@ final class HostPrinter: Sendable {
     }
 
     func errors(_ host: HostName, _ bytes: [UInt8]) {
-        state.withLock { state in say(state.errors[host]?.lines(adding: bytes) ?? [], of: host, progress: state.errors[host]?.progress(), &state) }
+        state.withLock { state in say(state.errors[host]?.lines(adding: bytes) ?? [], of: host, progress: state.errors[host]?.progress()) }
     }
 
     func sshErrors(_ host: HostName, _ bytes: [UInt8]) {
-        state.withLock { state in say(state.ssh[host]?.lines(adding: bytes) ?? [], of: host, &state) }
+        state.withLock { state in say(state.ssh[host]?.lines(adding: bytes) ?? [], of: host) }
     }
 
     /// Prints what has no end of line.
@@ -70,29 +68,13 @@ final class HostPrinter: Sendable {
     func end(_ host: HostName, directory: String?) {
         state.withLock { state in
             try? print(state.output[host]?.rest() ?? [], of: host, &state)
-            say(state.errors[host]?.rest() ?? [], of: host, &state)
+            say(state.errors[host]?.rest() ?? [], of: host)
             try? standardOutput.write(state.table?.end(host, directory: directory) ?? [])
         }
     }
 
     /// A line of kiln here.
-    func say(_ host: HostName, _ line: String) { state.withLock { state in say(["kiln: \(host): \(line)".printable], of: nil, &state) } }
-
-    /// On a terminal, for what takes longer than two seconds.
-    func progress(of host: HostName, _ what: String, _ done: Int, of all: Int, since began: Nanoseconds) {
-        guard standardError.isTerminal, MonotonicClock.now() - began > .init(2_000_000_000) else { return }
-        state.withLock { state in
-            state.hasProgress = true
-            try? standardError.write(progress: Line("kiln: \(host): \(what), \(100 * done / max(1, all)) % "))
-        }
-    }
-
-    func endProgress() { state.withLock { endProgress(&$0) } }
-
-    private func endProgress(_ state: inout State) {
-        if state.hasProgress { try? standardError.write([UInt8(ascii: "\n")]) }
-        state.hasProgress = false
-    }
+    func say(_ host: HostName, _ line: String) { state.withLock { _ in say(["kiln: \(host): \(line)".printable], of: nil) } }
 
     private func print(_ lines: [String], of host: HostName, progress: String? = nil, _ state: inout State) throws {
         if state.table != nil {
@@ -113,9 +95,8 @@ final class HostPrinter: Sendable {
         return label.padded(to: column) + "  " + line
     }
 
-    private func say(_ lines: [String], of host: HostName?, progress: String? = nil, _ state: inout State) {
+    private func say(_ lines: [String], of host: HostName?, progress: String? = nil) {
         guard !lines.isEmpty || progress != nil else { return }
-        endProgress(&state)
         let text = lines.map { line in (column == nil ? line : host.map { "\($0): \(line)" } ?? line) + "\n" }.joined() + (column == nil ? progress ?? "" : "")
         try? standardError.write(Array(text.utf8))
     }

@@ -45,7 +45,7 @@ struct HostedRun {
             terminalRows: Output.standardOutput.isTerminal ? Output.standardOutput.tableRows : nil, hasBold: Output.standardOutput.isBold)
         let plan = HostConnection.Plan(
             order: order, options: options, asks: hosts.count == 1, shared: SharedInput(binary: options.binary, hosts: hosts))
-        let printer = HostPrinter(hosts, json: json, table: table)
+        let done = try ClosingPipe(), printer = HostPrinter(hosts, json: json, table: table)
         var connections: [HostConnection] = []
         for host in hosts {
             let place = try writesSession ? HostDirectory(of: host, at: given.output, isOneOfSeveral: hosts.count > 1, started: started) : nil
@@ -55,29 +55,28 @@ struct HostedRun {
                 throw error
             }
         }
-        let status = Self.wait(for: connections, events)
+        let status = Self.wait(for: connections, events, signalledBy: done)
         if status != 0 { throw ExitCode(status) }
     }
 
     /// Passes signals on, and returns the largest status.
-    private static func wait(for connections: [HostConnection], _ events: SessionEvents) -> Int32 {
-        var ends: [Int32] = [-1, -1]
-        let statuses = Mutex<[Int32]>([]), hasPipe = pipe(&ends) == 0, done = ends[1]
+    private static func wait(for connections: [HostConnection], _ events: SessionEvents, signalledBy done: ClosingPipe) -> Int32 {
+        let statuses = Mutex<[Int32]>([])
         let threads = connections.map { connection in
             BackgroundThread {
                 let status = connection.run()
                 statuses.withLock { $0.append(status) }
                 var byte: UInt8 = 0
-                write(done, &byte, 1)
+                write(done.writeEnd.rawValue, &byte, 1)
             }
         }
-        if hasPipe { events.watch(attention: ends[0]) }
+        events.watch(attention: done.readEnd.rawValue)
         while statuses.withLock({ $0.count }) < connections.count {
             switch events.next(until: MonotonicClock.now() + .init(1_000_000_000)) {
             case .signal(let signal): for connection in connections { connection.interrupt(signal) }
             case .attention:
                 var byte: UInt8 = 0
-                read(ends[0], &byte, 1)
+                read(done.readEnd.rawValue, &byte, 1)
             case .deadline, .ended: break
             }
         }

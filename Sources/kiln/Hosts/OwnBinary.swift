@@ -35,7 +35,7 @@ final class OwnBinary: Sendable {
     var machine: String? { [62: "x86_64", 183: "aarch64", 243: "riscv64", 21: "ppc64le", 22: "s390x"][Int(program[18]) | Int(program[19]) << 8] }
 
     /// How many pieces are not empty.
-    var pieceCount: Int { (program.count + Self.pieceSize - 1) / Self.pieceSize }
+    private var pieceCount: Int { (program.count + Self.pieceSize - 1) / Self.pieceSize }
 
     /// A part of the program as a gzip file; empty beyond the last one.
     func piece(_ number: Int) -> [UInt8] {
