@@ -35,9 +35,7 @@ let package = Package(
         .target(name: "CDemangle", linkerSettings: [.linkedLibrary("iberty")]),
         .target(
             name: "CTOML",
-            cxxSettings: [
-                .define("TOML_EXCEPTIONS", to: "0"), .define("TOML_ENABLE_FORMATTERS", to: "0"), .unsafeFlags(["-std=c++17", "-fno-exceptions", "-O2"]),
-            ]
+            cxxSettings: [.define("TOML_ENABLE_FORMATTERS", to: "0"), .unsafeFlags(["-std=c++17", "-O2"])]
         ),
         .target(
             name: "KilnKernel",

@@ -2,6 +2,18 @@
 
 #include <cstdio>
 #include <string_view>
+
+namespace
+{
+
+struct BrokenAssertion {
+};
+
+} // namespace
+
+// Some typing errors break assertions of toml++ 3.3. Its default ends the process, or with NDEBUG goes on regardless.
+#undef NDEBUG
+#define TOML_ASSERT(expression) (static_cast<bool>(expression) ? void() : throw BrokenAssertion{})
 #include <toml++/toml.h>
 
 namespace
@@ -40,19 +52,63 @@ kiln_toml_value value_of(const toml::key &key, const toml::node &node, bool is_e
 	return value;
 }
 
+bool breaks(const char *text, size_t length)
+{
+	try {
+		(void)toml::parse(std::string_view(text, length));
+		return false;
+	} catch (const toml::parse_error &) {
+		return false;
+	} catch (const BrokenAssertion &) {
+		return true;
+	}
+}
+
+// The shortest beginning of a text that breaks an assertion: its last character is the wrong one, because parsing goes from front to back.
+size_t broken_length(const char *text, size_t length)
+{
+	size_t fits = 0;
+
+	while (length - fits > 1) {
+		size_t middle = fits + (length - fits) / 2;
+		(breaks(text, middle) ? length : fits) = middle;
+	}
+	return length;
+}
+
+// The place of a text's last character.
+kiln_toml_place end_of(const char *text, size_t length)
+{
+	kiln_toml_place place = { 1, 0 };
+
+	for (size_t i = 0; i < length; i++) {
+		bool continues = (text[i] & 0xc0) == 0x80;
+		place.column += !continues;
+		if (text[i] == '\n' && i + 1 < length)
+			place = { place.line + 1, 0 };
+	}
+	return place;
+}
+
 } // namespace
 
 bool kiln_toml_read(const char *text, size_t length, kiln_toml_receiver receive, void *context, kiln_toml_error *error)
 {
-	auto result = toml::parse(std::string_view(text, length));
+	toml::table table;
 
-	if (!result) {
-		auto description = result.error().description();
+	try {
+		table = toml::parse(std::string_view(text, length));
+	} catch (const toml::parse_error &failure) {
+		auto description = failure.description();
 		snprintf(error->description, sizeof error->description, "%.*s", int(description.size()), description.data());
-		error->place = place_of(result.error().source());
+		error->place = place_of(failure.source());
+		return false;
+	} catch (const BrokenAssertion &) {
+		snprintf(error->description, sizeof error->description, "unexpected character");
+		error->place = end_of(text, broken_length(text, length));
 		return false;
 	}
-	for (auto &&[key, node] : result.table()) {
+	for (auto &&[key, node] : table) {
 		auto value = value_of(key, node, false);
 		receive(&value, context);
 		if (auto array = node.as_array()) {

@@ -27,12 +27,15 @@ struct BootstrapTests {
             try FileManager.default.setAttributes([.posixPermissions: 0o755], ofItemAtPath: file.path)
         }
 
-        /// What the script says to these lines and bytes, which come one after the other.
+        /// What the script says to these lines and bytes. The first come when it has said what it found, and the others when it asks for more:
+        /// before that, the shell may still read the script, and head may read more than it is told to.
         func run(_ bootstrap: Bootstrap, _ inputs: [UInt8]...) throws -> [String] {
-            // The shell has to have read the script before what follows comes, and head may read more than it is told to.
-            let files = try ([Array(bootstrap.script.utf8)] + inputs).enumerated().map { try directory.write($1, as: "input \($0)").path }
-            let feed = files.map { "cat '\($0)'; sleep 0.3" }.joined(separator: "; ")
-            let output = directory.url.appendingPathComponent("output").path
+            let output = try directory.write([], as: "output").path
+            let asked = "[ \"$(grep -cE '^\(bootstrap.mark) (found|more)' '\(output)')\" -ge"
+            let feed = try ([Array(bootstrap.script.utf8)] + inputs).enumerated().map { index, bytes in
+                let wait = "for tenth in $(seq 300); do \(asked) \(index) ] && break; sleep 0.1; done"
+                return "\(wait); cat '\(try directory.write(bytes, as: "input \(index)").path)'"
+            }.joined(separator: "; ")
             let words = shell == "busybox" ? "busybox sh" : shell
             let pipe = "{ \(feed); } | PATH='\(directory.url.path)':\"$PATH\" TMPDIR='\(temporary.path)' \(words)"
             _ = try Child("/bin/sh", ["-c", pipe], output: output).wait()
@@ -64,22 +67,22 @@ struct BootstrapTests {
         #expect(found.kiln == nil)
     }
 
-    /// A program that is sent: its compressed bytes with the lines before them, and the line behind them.
-    private func sent(_ program: String, sum: String? = nil, missing: Int = 0) throws -> (piece: [UInt8], end: [UInt8]) {
+    /// A program that is sent: the lines before it, its compressed bytes with their number, and the line behind them.
+    private func sent(_ program: String, sum: String? = nil, missing: Int = 0) throws -> (way: [UInt8], piece: [UInt8], end: [UInt8]) {
         let directory = try TemporaryDirectory(), file = try directory.write(Array(program.utf8), as: "program")
         let compressed = directory.url.appendingPathComponent("compressed").path, sums = directory.url.appendingPathComponent("sums").path
         #expect(try Child("gzip", ["-c", file.path], output: compressed).wait() == 0)
         #expect(try Child("sha256sum", [file.path], output: sums).wait() == 0)
         let bytes = [UInt8](try Data(contentsOf: URL(fileURLWithPath: compressed)))
         let right = try String(contentsOfFile: sums, encoding: .utf8).prefix(64)
-        return (Array("\nsent\n\(bytes.count)\n".utf8) + bytes.dropLast(missing), Array("0 \(sum ?? String(right))\n".utf8))
+        return (Array("\nsent\n".utf8), Array("\(bytes.count)\n".utf8) + bytes.dropLast(missing), Array("0 \(sum ?? String(right))\n".utf8))
     }
 
     private static let remote = "#!/bin/sh\necho \"began: $1 $2 $(stat -c %a \"$3\") $(ls \"$3\")\"\ncat\n" + (0..<2000).map { "# \($0 * 7919)\n" }.joined()
 
     @Test(arguments: shells) func aProgramIsSentAndRemoved(_ shell: String) throws {
         let host = try Host(shell)
-        let program = try sent(Self.remote), lines = try host.run(bootstrap(), program.piece, program.end)
+        let program = try sent(Self.remote), lines = try host.run(bootstrap(), program.way, program.piece, program.end)
         #expect(said(lines).dropFirst() == [.ready, .more, .more, .started])
         #expect(lines.last == "began: remote-session mark123 700 kiln")
         #expect(host.leftOver == [])
@@ -88,9 +91,9 @@ struct BootstrapTests {
     @Test(arguments: shells) func damagedAndShortProgramsAreNotStarted(_ shell: String) throws {
         let host = try Host(shell)
         let program = try sent(Self.remote, sum: String(repeating: "0", count: 64))
-        let damaged = try host.run(bootstrap(), program.piece, program.end)
+        let damaged = try host.run(bootstrap(), program.way, program.piece, program.end)
         #expect(said(damaged).last == .failed(.hash, words: "the checksum does not match") && !damaged.contains { $0.contains("began") })
-        let short = said(try host.run(bootstrap(), try sent(Self.remote, missing: 1000).piece))
+        let cut = try sent(Self.remote, missing: 1000), short = said(try host.run(bootstrap(), cut.way, cut.piece))
         guard case .failed(.write, _)? = short.last else { throw TestFailure("\(short)") }
         #expect(host.leftOver == [])
     }
