@@ -2,28 +2,33 @@ import Glibc
 import PrintableText
 import SystemPackage
 
-/// A directory that is filled by another host. Nothing that it sends leaves the directory, follows a link, or replaces what was there before.
+/// A directory that is filled by another host. Whatever the host sends, files are only made inside this directory: links are not followed, and files
+/// that did not come from that host are not touched.
 public final class ReceivedDirectory {
     /// Why a file was not taken.
     public struct Refusal: Error, CustomStringConvertible {
         public let description: String
     }
 
-    /// The largest number of files, and of their bytes together.
-    public static let mostFiles = 10_000, mostBytes = 16 << 30
+    /// The largest number of files.
+    public static let mostFiles = 10_000
 
     private let root: FileDescriptor
+    private let mostBytes: Int
     private var files: [String: Int] = [:]
     private var directories: Set<String> = []
     /// Files that grow, and new versions of files that are not complete.
-    private var open: [String: FileDescriptor] = [:], partial: [String: FileDescriptor] = [:]
+    private var open: [String: FileDescriptor] = [:], partial: [String: (file: FileDescriptor, size: Int)] = [:]
+    /// The bytes of all files that are there, and of what is not complete.
     private var total = 0
 
-    /// - Parameter root: An open, empty directory; closed with the value.
-    public init(root: FileDescriptor) { self.root = root }
+    /// - Parameters:
+    ///   - root: An open, empty directory; closed with the value.
+    ///   - mostBytes: The largest size of all files together. Former versions of a file don't count.
+    public init(root: FileDescriptor, mostBytes: Int = 16 << 30) { (self.root, self.mostBytes) = (root, mostBytes) }
 
     deinit {
-        for file in Array(open.values) + partial.values { try? file.close() }
+        for file in Array(open.values) + partial.values.map(\.file) { try? file.close() }
         try? root.close()
     }
 
@@ -41,23 +46,25 @@ public final class ReceivedDirectory {
 
     /// Adds to a new version of a file, which takes the place of the former with its last piece.
     public func replace(_ name: String, _ bytes: [UInt8], isLast: Bool) throws {
-        let path = try place(of: name), file = try partial[name] ?? create(path.partial)
-        partial[name] = file
+        let path = try place(of: name), (file, size) = try partial[name] ?? (create(path.partial), 0)
+        partial[name] = (file, size)
         try write(bytes, to: file)
+        partial[name]?.size += bytes.count
         guard isLast else { return }
         partial[name] = nil
-        let size = (try? file.seek(offset: 0, from: .end)) ?? 0
         try file.close()
         // The former one, which may still be open for more.
         try open.removeValue(forKey: name)?.close()
         guard renameat(root.rawValue, path.partial.text, root.rawValue, path.text) == 0 else { throw Errno(rawValue: errno) }
-        files[name] = Int(size)
+        total -= files[name] ?? 0
+        files[name] = size + bytes.count
     }
 
     /// Removes what has been begun and will not be complete.
     public func discardPartial() {
-        for (name, file) in partial {
+        for (name, (file, size)) in partial {
             try? file.close()
+            total -= size
             if let path = try? place(of: name) { unlinkat(root.rawValue, path.partial.text, 0) }
         }
         partial = [:]
@@ -80,7 +87,7 @@ public final class ReceivedDirectory {
     }
 
     private func create(_ place: Place) throws -> FileDescriptor {
-        guard files.count < Self.mostFiles else { throw Refusal(description: "a session has no more than \(Self.mostFiles) files") }
+        guard files.count + partial.count < Self.mostFiles else { throw Refusal(description: "a session has no more than \(Self.mostFiles) files") }
         if let directory = place.directory, directories.insert(directory).inserted, mkdirat(root.rawValue, directory, 0o755) != 0 {
             throw Errno(rawValue: errno)
         }
@@ -98,8 +105,8 @@ public final class ReceivedDirectory {
     }
 
     private func write(_ bytes: [UInt8], to file: FileDescriptor) throws {
+        guard total + bytes.count <= mostBytes else { throw Refusal(description: "a session has no more than \(mostBytes >> 30) GiB") }
         total += bytes.count
-        guard total <= Self.mostBytes else { throw Refusal(description: "a session has no more than \(Self.mostBytes >> 30) GiB") }
         _ = try file.writeAll(bytes)
     }
 }

@@ -15,12 +15,12 @@ public enum RedisMetrics {
         each("kiln_target_starts_total", .counter, "Processes that were this server since kiln began to watch it; a restart is one more.") { $0.starts }
         each(
             "kiln_watched_ratio", .gauge,
-            "The part of what happened in the last interval that was watched; at 1 all counts are exact, below they are estimates."
+            "The watched part of the last interval, 0 to 1. At 1 all counts are exact, below it they are estimates."
         ) { $0.isUp ? $0.fraction : 0 }
-        each("kiln_watched_seconds_total", .counter, "Time that was watched; of an interval of which a share was watched, that share.") { $0.watched }
+        each("kiln_watched_seconds_total", .counter, "Time that was watched. An interval of 1 s of which a quarter was watched adds 0.25.") { $0.watched }
         text.metric(
             "kiln_unwatched_seconds_total", .counter,
-            "Time in which the server ran, or could have, and nothing was counted, by reason: between two sessions (restart, targets, profile, memory, configuration, failure), or because a share was watched (share)."
+            "Time that was not watched, by reason: between two sessions (restart, targets, profile, memory, configuration, failure), or left out by a budget or a share (share)."
         )
         for server in servers {
             for (reason, seconds) in server.unwatched.sorted(by: { $0.key < $1.key }) where seconds > 0 {

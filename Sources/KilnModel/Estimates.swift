@@ -6,17 +6,21 @@
 /// differences between successive slices, which contain what chance leaves out and, besides, how the traffic itself varies: the intervals are rather too
 /// wide than too narrow.
 public struct Estimates: SnapshotSection, Equatable {
-    /// The length of all slices in seconds, and the sum of their lengths times their unwatched fractions.
-    public internal(set) var time = 0.0, unwatched = 0.0
+    /// The length of all slices in seconds, and the sums of their lengths times their watched and unwatched fractions. Each is a sum of its own, because
+    /// the difference of two of them is not 0 where it should be: rounding.
+    public internal(set) var time = 0.0, watched = 0.0, unwatched = 0.0
     public internal(set) var slices = 0
     public internal(set) var commands: [CommandKey: CommandEstimate] = [:]
-    /// In some slice, connections were left out.
-    public internal(set) var leavesOutConnections = false
+    /// The slices in which connections were left out.
+    var slicesOfShares = 0
 
     public init() {}
 
+    /// In some slice, connections were left out.
+    public var leavesOutConnections: Bool { slicesOfShares > 0 }
+
     /// The watched fraction of all requests, 0 to 1.
-    public var fraction: Double { time > 0 ? max(1 - unwatched / time, 0) : 1 }
+    public var fraction: Double { isExact || time <= 0 ? 1 : min(max(watched / time, 0), 1) }
 
     /// Without the digits that rounding makes.
     var shownFraction: Double { (fraction * 1e6).rounded() / 1e6 }
@@ -28,8 +32,10 @@ public struct Estimates: SnapshotSection, Equatable {
         guard let earlier else { return self }
         var growth = self
         growth.time -= earlier.time
+        growth.watched -= earlier.watched
         growth.unwatched -= earlier.unwatched
         growth.slices -= earlier.slices
+        growth.slicesOfShares -= earlier.slicesOfShares
         for (key, before) in earlier.commands { growth.commands[key]?.subtract(before) }
         return growth
     }
@@ -183,7 +189,7 @@ public struct WatchedSlice: Equatable, Sendable {
     public var fraction: Double
     /// Connections were left out.
     public var leavesOutConnections: Bool
-    /// By how much faster a busy server may be, as a fraction, while nothing is watched: windows see it while it is slowed.
+    /// How much faster, as a fraction, a busy server may be while nothing is watched. Windows see it while watching slows it.
     public var slowing: Double
 
     /// The fraction of the variance between slices that is error of the estimate. With windows it is the unwatched fraction, because the estimate contains
@@ -214,9 +220,10 @@ public struct SliceEstimator: Sendable {
         guard slice.length > 0, slice.fraction > 0 else { return }
         let isSampled = slice.fraction < 1
         estimates.time += slice.length
+        estimates.watched += slice.length * slice.fraction
         estimates.unwatched += slice.length * (1 - slice.fraction)
         estimates.slices += isSampled ? 1 : 0
-        estimates.leavesOutConnections = estimates.leavesOutConnections || slice.leavesOutConnections
+        estimates.slicesOfShares += slice.leavesOutConnections ? 1 : 0
         for key in Set(rates.keys).union(counts.keys) {
             let counted = counts[key] ?? CommandCounts(), calls = Double(counted.calls) / slice.fraction
             // A command that is new had no call in the slice before.

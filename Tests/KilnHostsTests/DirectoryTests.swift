@@ -6,8 +6,9 @@ import Testing
 @testable import KilnHosts
 
 struct DirectoryTests {
-    private func received(_ directory: TemporaryDirectory) throws -> ReceivedDirectory {
-        ReceivedDirectory(root: try FileDescriptor.open(FilePath(directory.url.path), .readOnly, options: [.directory, .closeOnExec]))
+    private func received(_ directory: TemporaryDirectory, mostBytes: Int = 1 << 30) throws -> ReceivedDirectory {
+        ReceivedDirectory(
+            root: try FileDescriptor.open(FilePath(directory.url.path), .readOnly, options: [.directory, .closeOnExec]), mostBytes: mostBytes)
     }
 
     private func content(_ directory: TemporaryDirectory, _ name: String) -> String? {
@@ -71,6 +72,22 @@ struct DirectoryTests {
         #expect(throws: ReceivedDirectory.Refusal.self) { try received.append([1], to: name) }
         #expect(throws: ReceivedDirectory.Refusal.self) { try received.replace(name, [1], isLast: true) }
         #expect(try FileManager.default.contentsOfDirectory(atPath: here.url.path) == [])
+    }
+
+    /// A file that is written again and again counts once, and what is not complete counts, too.
+    @Test func theLimitIsThatOfWhatIsThere() throws {
+        let here = try TemporaryDirectory(), received = try received(here, mostBytes: 100), piece = [UInt8](repeating: 1, count: 20)
+        for _ in 0..<20 {
+            try received.replace("session.json", piece, isLast: false)
+            try received.replace("session.json", piece, isLast: true)
+        }
+        try received.append(piece, to: "commands.jsonl")
+        try received.replace("session.json", piece, isLast: false)
+        try received.replace("session.json", piece, isLast: false)
+        #expect(throws: ReceivedDirectory.Refusal.self) { try received.append([1], to: "commands.jsonl") }
+        received.discardPartial()
+        try received.append(piece, to: "commands.jsonl")
+        #expect(received.received.map(\.size) == [40, 40])
     }
 
     @Test func whatIsThereIsNotWrittenTo() throws {

@@ -125,6 +125,32 @@ struct EstimateTests {
         #expect(estimator.estimates.time == 1.125 && estimator.estimates.calls(get, counted: 200).value == 450)
     }
 
+    /// Differences of sums of many slices are what they would be without rounding.
+    @Test func anIntervalHasNothingOfTheSlicesBefore() {
+        var estimator = SliceEstimator(), random = SeededGenerator(seed: 3), before = Snapshot(time: .zero)
+        for _ in 0..<5_000 {
+            let slice = WatchedSlice(
+                length: .random(in: 0.05...0.3, using: &random), fraction: .random(in: 0.02...0.9, using: &random), leavesOutConnections: true)
+            estimator.add(slice, counts: [get: CommandCounts(calls: 7)])
+        }
+        before[Estimates.self] = estimator.estimates
+        before.waits[WaitKey(process: 0, blocker: get.name, blocked: get.name)] = WaitCounts(times: 1, wait: Nanoseconds(1))
+        for length in [0.2503, 1.7, 0.001] {
+            estimator.extend(by: length)
+            let interval = estimator.estimates.since(before[Estimates.self])
+            #expect(interval.fraction == 0 && !interval.isExact && interval.calls(get, counted: 0).interval == nil)
+        }
+        before[Estimates.self] = estimator.estimates
+        estimator.add(WatchedSlice(length: 0.2503, fraction: 1), counts: [:])
+        var after = before
+        after[Estimates.self] = estimator.estimates
+        after.waits[WaitKey(process: 0, blocker: get.name, blocked: get.name)] = WaitCounts(times: 3, wait: Nanoseconds(5))
+        let interval = after.since(before)
+        #expect(interval[Estimates.self]?.isExact == true && interval[Estimates.self]?.fraction == 1)
+        // Of the session nobody knows who made whom wait, of this interval it is known.
+        #expect(after.knownWaits.isEmpty && interval.knownWaits.values.map(\.times) == [2])
+    }
+
     /// A command that comes up in the last part of a session, of which no window was whole.
     @Test func anIntervalOfWhichNothingWasWatchedHasNoInterval() {
         var estimator = SliceEstimator()

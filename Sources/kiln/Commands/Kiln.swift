@@ -38,6 +38,8 @@ struct Kiln: ParsableCommand {
         Output.occupyClosedDescriptors()
         // A write beyond the file size limit (ulimit -f) must fail with an error, not end kiln by a signal.
         signal(SIGXFSZ, SIG_IGN)
+        // Where whoever starts kiln ignores it, the statuses of kiln's own children are lost.
+        signal(SIGCHLD, SIG_DFL)
         // The Swift runtime reads the arguments from /proc.
         guard !CommandLine.arguments.isEmpty else {
             say("kiln: cannot read its own arguments in /proc. kiln needs the proc file system: mount -t proc proc /proc")

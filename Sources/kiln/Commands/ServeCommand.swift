@@ -106,16 +106,18 @@ struct ServeCommand: ParsableCommand {
 
     private var choice: ServedTargets.Choice { .init(pids: pid, ports: port, names: comm) }
 
-    /// Reads the configuration file again, says what has changed, and gives what can be taken over, if there is any.
-    private func rereading() throws -> () throws -> (Supervisor.Options, ServedTargets.Choice)? {
+    /// Reads the configuration file again.
+    private func rereading() throws -> () throws -> Supervisor.Reread {
         let commandLine = Array(CommandLine.arguments.dropFirst(2))
         var last = try ConfiguredArguments(commandLine, of: Self.self)
         return {
             let now = try ConfiguredArguments(commandLine, of: Self.self), command = try now.parse(as: Self.self)
+            try command.budget.validateForKernel()
             let changes = ConfigurationChanges(from: last, to: now)
-            last = now
-            say(changes.lines.map { Line("kiln: " + $0) })
-            return changes.taken.isEmpty ? nil : (command.options, command.choice)
+            return .init(options: command.options, choice: command.choice, hasChanged: !changes.taken.isEmpty) {
+                last = now
+                say(changes.lines.map { Line("kiln: " + $0) })
+            }
         }
     }
 }

@@ -104,7 +104,6 @@ final class Budget {
     func add(to snapshot: inout Snapshot) throws {
         guard let estimates = try schedule.estimates() else { return }
         snapshot[Estimates.self] = estimates
-        if estimates.leavesOutConnections { snapshot.waits = [:] }
     }
 }
 

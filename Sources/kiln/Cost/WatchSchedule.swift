@@ -39,9 +39,9 @@ final class WatchSchedule {
     private var wasSampled = false
     /// What watching all connections costs while it lasts, as a part of the target's CPU time, by what was measured last.
     var watchingCost = 0.0
-    /// By how much faster a target whose CPU is busy throughout is without it.
+    /// How much faster, as a fraction, a target that always uses its whole CPU runs while nothing is watched.
     private var slowing: Double { watchingCost / max(1 - watchingCost, 0.5) }
-    /// A slice has just ended, so the estimates are those of all up to now.
+    /// A slice has just ended: the estimates cover everything up to this moment.
     private(set) var isBetweenSlices = true
     /// Called at the beginning and at the end of each slice.
     var onSlice: (_ begins: Bool) throws -> Void = { _ in }

@@ -54,17 +54,26 @@ struct FunctionText: CallText {
         rows.filter(\.counts.hasHappened).sorted { ($1.counts.calls, $0.name) < ($0.counts.calls, $1.name) }
     }
 
+    static let nothing = "no probed function was called"
+    /// The headers behind the number of calls where calls are timed.
+    static let timeColumns = ["p50", "p99", "max", "total", "self"]
+
+    /// A row of a table with times: function, number of calls, and `timeColumns`.
+    static func row(_ name: String, _ counts: FunctionCount, interval: Nanoseconds?) -> [String] {
+        [short(name), callsText(counts.calls, in: interval)] + times(counts)
+    }
+
     var table: [Line] {
         let called = called
-        guard !called.isEmpty else { return ["no probed function was called"] }
+        guard !called.isEmpty else { return [Line(Self.nothing)] }
         let shown = Array(called.prefix(most))
         let neverReturned = shown.contains { $0.counts.neverReturned != 0 }
         var table = Table(
-            ["FUNCTION", interval == nil ? "calls" : "calls/s"] + (isTimed ? ["p50", "p99", "max", "total", "self"] : [])
+            ["FUNCTION", interval == nil ? "calls" : "calls/s"] + (isTimed ? Self.timeColumns : [])
                 + (neverReturned ? ["never returned"] : []), leftAligned: 1)
         for row in shown {
             table.add(
-                [short(row.name), callsText(row.counts.calls, in: interval)] + (isTimed ? times(row.counts) : [])
+                [Self.short(row.name), callsText(row.counts.calls, in: interval)] + (isTimed ? Self.times(row.counts) : [])
                     + (neverReturned ? [row.counts.neverReturned == 0 ? "-" : grouped(row.counts.neverReturned)] : []))
         }
         let lines: [Line] = isTimed ? .table(table, distributions: shown.map(\.counts.time)) : .table(table.lines)
@@ -82,12 +91,12 @@ struct FunctionText: CallText {
     }
 
     /// A name's beginning and end: templates of C++ have names of hundreds of characters.
-    private func short(_ name: String) -> String {
+    private static func short(_ name: String) -> String {
         let most = 60, printable = name.printable
         return printable.count <= most ? printable : "\(printable.prefix(most - 25))…\(printable.suffix(24))"
     }
 
-    private func times(_ counts: FunctionCount) -> [String] {
+    private static func times(_ counts: FunctionCount) -> [String] {
         let time = counts.time
         guard time.count != 0 else { return ["-", "-", "-", "-", counts.returned == 0 ? "-" : "\(counts.selfTime)"] }
         return [0.5, 0.99].map { time.percentile($0)?.description ?? "-" } + [IntervalText.text(time.maximum), "\(time.sum)", "\(counts.selfTime)"]
@@ -96,10 +105,13 @@ struct FunctionText: CallText {
 
 extension FunctionCount {
     /// As session.json has it.
-    init(recorded row: SessionRecord.Functions.Row) {
+    init(recorded row: SessionRecord.Functions.Row) { self.init(recorded: row.calls, row.times) }
+
+    /// - Parameter times: Nil where calls are only counted.
+    init(recorded calls: UInt64, _ times: FunctionTimesRecord?) {
         self.init()
-        calls = row.calls
-        guard let times = row.times else { return }
+        self.calls = calls
+        guard let times else { return }
         returned = times.returned
         neverReturned = times.neverReturned
         selfTime = Nanoseconds(times.selfNs)

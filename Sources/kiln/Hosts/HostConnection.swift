@@ -54,7 +54,9 @@ final class HostConnection: Sendable {
             return state
         }
         if former.hasEnded { return }
-        if former.isRunning, former.interruptions < 2 { try? send(.signal(signal)) } else { ssh.terminate() }
+        if former.isRunning, former.interruptions < 2 { return (try? send(.signal(signal))) ?? () }
+        plan.shared.giveUp()
+        ssh.terminate()
     }
 
     /// The exit status of the subcommand, or 1 and a line that says why there is none.
@@ -192,7 +194,7 @@ final class HostConnection: Sendable {
             if let problem = problem.withLock({ $0 }), MonotonicClock.now() - problem.since > Self.longestEnd { throw problem.cause }
             let frame: Frame?
             do { frame = try input.frame(within: Self.patience) } catch {
-                throw lost("what arrives is not of kiln", since: began)
+                throw lost("kiln can't read what the other host sent", since: began)
             }
             switch frame {
             case .directory(let path):
@@ -209,7 +211,7 @@ final class HostConnection: Sendable {
                 return status & 0xff
             case .failed(let reason): throw Failure(String(decoding: reason, as: UTF8.self).printable)
             case nil: throw lost("the connection was lost", since: began)
-            case .order, .signal: throw lost("what arrives is not of kiln", since: began)
+            case .order, .signal: throw lost("kiln can't read what the other host sent", since: began)
             }
         }
     }

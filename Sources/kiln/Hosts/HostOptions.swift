@@ -8,8 +8,8 @@ struct HostOptions: ParsableArguments {
             "Run the subcommand on this host, through ssh; repeat for several.",
             discussion: """
                 [user@]HOST, or ssh://[user@]HOST[:PORT]. Names, keys and jump hosts are those of ssh and its configuration. kiln of the same \
-                version is used if it is there; otherwise this one is sent, and removed at the end. Files that options name are the other host's, \
-                but for --output. With several hosts ssh asks nothing.
+                version is used if it is there; otherwise this one is sent, and removed at the end. Options that name files name those of the \
+                other host; only --output is a place here. With several hosts ssh asks nothing.
                 """, valueName: "host"))
     var host: [HostArgument] = []
 

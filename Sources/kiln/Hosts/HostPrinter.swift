@@ -6,7 +6,8 @@ import KilnModel
 import PrintableText
 import Synchronization
 
-/// Prints what subcommands on other hosts print: of one host as it comes; of several with the host before each line, or, of `kiln redis`, in one table.
+/// Prints what subcommands on other hosts print. Output of one host is printed as it comes. Lines of several hosts begin with their host, or become one
+/// table.
 final class HostPrinter: Sendable {
     private struct State {
         var output: [HostName: HostText] = [:]

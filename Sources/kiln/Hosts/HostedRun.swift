@@ -38,22 +38,28 @@ struct HostedRun {
 
         let events = try SessionEvents(), started = WallTime()
         let json = words.prefix { $0 != "--" }.contains("--json")
-        // The tables of several servers become one.
-        let table = hosts.count > 1 && words.first == "redis" && !json ? HostsTable(hosts, tableRows: Output.standardOutput.tableRows) : nil
+        // The tables of several hosts become one, if they are all that is to be printed.
+        let printsMore = ["--json", "--histograms", "--list"].contains(where: words.prefix { $0 != "--" }.contains)
+        let table = (hosts.count > 1 && !printsMore ? words.first : nil).flatMap(CountingSubcommand.init).map {
+            HostsTable($0, hosts, tableRows: Output.standardOutput.tableRows)
+        }
         let order = HostOrder(
             arguments: table == nil ? given.others : given.others.inserting(["--json"]), writesSession: writesSession, keeps: options.keep,
             terminalRows: Output.standardOutput.isTerminal ? Output.standardOutput.tableRows : nil, hasBold: Output.standardOutput.isBold)
         let plan = HostConnection.Plan(
-            order: order, options: options, asks: hosts.count == 1, shared: SharedInput(binary: options.binary, hosts: hosts))
+            order: order, options: options, asks: hosts.count == 1, shared: try SharedInput(binary: options.binary, hosts: hosts))
         let done = try ClosingPipe(), printer = HostPrinter(hosts, json: json, table: table)
-        var connections: [HostConnection] = []
-        for host in hosts {
-            let place = try writesSession ? HostDirectory(of: host, at: given.output, isOneOfSeveral: hosts.count > 1, started: started) : nil
-            do { connections.append(try HostConnection(host, plan, printer: printer, place: place)) } catch {
-                place?.finish()
-                connections.forEach { $0.interrupt(SIGTERM) }
-                throw error
+        var places: [HostDirectory?] = [], connections: [HostConnection] = []
+        do {
+            for host in hosts {
+                places.append(
+                    try writesSession ? HostDirectory(of: host, at: given.output, isOneOfSeveral: hosts.count > 1, started: started) : nil)
             }
+            for (host, place) in zip(hosts, places) { connections.append(try HostConnection(host, plan, printer: printer, place: place)) }
+        } catch {
+            connections.forEach { $0.interrupt(SIGTERM) }
+            places.forEach { $0?.finish() }
+            throw error
         }
         let status = Self.wait(for: connections, events, signalledBy: done)
         if status != 0 { throw ExitCode(status) }

@@ -35,14 +35,15 @@ struct RemoteSession: ParsableCommand {
     private func serve() throws {
         // The running program stays; its file is not left behind, however this ends.
         unlink("\(sent)/kiln")
-        let line = try HostLine(mark: mark), order = try line.order()
-        let directory: WorkDirectory?
-        do { directory = try order.writesSession ? WorkDirectory(in: sent, isKept: order.keeps) : nil } catch {
+        let line = try HostLine(mark: mark)
+        do {
+            let order = try line.order(), directory = try order.writesSession ? WorkDirectory(in: sent, isKept: order.keeps) : nil
+            defer { directory?.remove() }
+            try run(order, in: directory, line)
+        } catch {
             try line.send(.failed(Array("\(error)".utf8)))
             throw ExitCode(1)
         }
-        defer { directory?.remove() }
-        try run(order, in: directory, line)
     }
 
     private func run(_ order: HostOrder, in directory: WorkDirectory?, _ line: HostLine) throws {

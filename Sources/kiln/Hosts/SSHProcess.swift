@@ -1,14 +1,15 @@
 import Glibc
 import KilnHosts
+import Synchronization
 import SystemPackage
 
 /// The system's ssh with a command on another host, and pipes to its three streams.
 ///
 /// What ssh asks (a passphrase, whether a host key is right) it asks on the terminal itself. https://man.openbsd.org/ssh.1
-final class SSHProcess: @unchecked Sendable {
+final class SSHProcess: Sendable {
     let pid: pid_t
     let input: FileDescriptor, output: FileDescriptor, errors: FileDescriptor
-    private var status: Int32?
+    private let status = Mutex<Int32?>(nil)
 
     /// - Parameters:
     ///   - configuration: ssh's own configuration file, instead of the user's.
@@ -59,19 +60,22 @@ final class SSHProcess: @unchecked Sendable {
 
     func closeInput() { try? input.close() }
 
-    func terminate() { if status == nil { kill(pid, SIGTERM) } }
+    func terminate() { send(SIGTERM) }
+
+    /// Its number is another's once it has been waited for.
+    private func send(_ signal: Int32) { status.withLock { if $0 == nil { kill(pid, signal) } } }
 
     /// Waits up to `patience` seconds for its end, and kills it then. Returns its exit status; 255 is its own failure.
     func end(patience: Double) -> Int32 {
         for attempt in 0... {
-            if let status { return status }
-            var now: Int32 = 0
-            if waitpid(pid, &now, WNOHANG) == pid {
-                status = now & 0x7f == 0 ? now >> 8 & 0xff : 128 + now & 0x7f
-            } else {
-                if Double(attempt) / 100 >= patience { kill(pid, SIGKILL) }
-                usleep(10_000)
+            let ended = status.withLock { status in
+                var now: Int32 = 0
+                if status == nil, waitpid(pid, &now, WNOHANG) == pid { status = now & 0x7f == 0 ? now >> 8 & 0xff : 128 + now & 0x7f }
+                return status
             }
+            if let ended { return ended }
+            if Double(attempt) / 100 >= patience { send(SIGKILL) }
+            usleep(10_000)
         }
         return 255
     }

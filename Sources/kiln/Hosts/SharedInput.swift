@@ -11,9 +11,13 @@ final class SharedInput: Sendable {
     private let state = Mutex(State())
     private let binary: String?
     private let prompt: String
+    /// Its write end is closed when nobody is to be asked any longer.
+    private let question: ClosingPipe
+    private let isGivenUp = Mutex(false)
 
     /// - Parameter binary: A program to send instead of this one.
-    init(binary: String?, hosts: [HostName]) {
+    init(binary: String?, hosts: [HostName]) throws {
+        question = try ClosingPipe()
         self.binary = binary
         prompt = "[sudo] password for \(hosts.map(\.description).joined(separator: ", ")): "
     }
@@ -26,10 +30,18 @@ final class SharedInput: Sendable {
         }.get()
     }
 
+    /// Ends the question for the password.
+    func giveUp() {
+        isGivenUp.withLock { isGivenUp in
+            if !isGivenUp { try? question.writeEnd.close() }
+            isGivenUp = true
+        }
+    }
+
     /// Asks on the terminal.
     func password() throws -> String {
         try state.withLock { state in
-            let made = state.password ?? Result { try TerminalPassword.ask(prompt) }
+            let made = state.password ?? Result { try TerminalPassword.ask(prompt, cancelled: question.readEnd) }
             state.password = made
             return made
         }.get()

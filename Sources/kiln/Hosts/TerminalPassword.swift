@@ -1,9 +1,12 @@
 import Glibc
+import SystemPackage
 
 /// A password that a person types. It is never part of a command line or of an environment.
 enum TerminalPassword {
     /// Asks on the terminal, whatever standard input is, and shows nothing of what is typed. Throws `Failure` where there is no terminal.
-    static func ask(_ prompt: String) throws -> String {
+    ///
+    /// - Parameter cancelled: Ends the question when it is readable.
+    static func ask(_ prompt: String, cancelled: FileDescriptor) throws -> String {
         let terminal = open("/dev/tty", O_RDWR | O_NOCTTY | O_CLOEXEC)
         guard terminal >= 0 else {
             throw Failure(
@@ -22,11 +25,15 @@ enum TerminalPassword {
             tcsetattr(terminal, TCSAFLUSH, &former)
             try? say.write([UInt8(ascii: "\n")])
         }
+        let none = Failure("no password was given.", status: 128 + SIGINT)
         var password: [UInt8] = [], byte: UInt8 = 0
-        keys: while read(terminal, &byte, 1) == 1, password.count < 1024 {
+        keys: while password.count < 1024 {
+            var waiting = [terminal, cancelled.rawValue].map { pollfd(fd: $0, events: Int16(POLLIN), revents: 0) }
+            if poll(&waiting, 2, -1) < 0, errno == EINTR { continue }
+            guard waiting[1].revents == 0, read(terminal, &byte, 1) == 1 else { throw none }
             switch byte {
             case UInt8(ascii: "\n"), UInt8(ascii: "\r"), 4: break keys  // Enter, Ctrl-D
-            case 3: throw Failure("no password was given.", status: 128 + SIGINT)  // Ctrl-C
+            case 3: throw none  // Ctrl-C
             case 8, 127: _ = password.popLast()  // Backspace
             case 21: password = []  // Ctrl-U
             default: password.append(byte)

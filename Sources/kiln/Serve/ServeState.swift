@@ -156,7 +156,7 @@ final class ServeState: Sendable {
             if content.isEnding { return (false, "kiln is ending") }
             if let problem = content.problem { return (false, "no session: \(problem)") }
             guard !content.watched.isEmpty else { return (true, "no server runs; kiln waits for one") }
-            let age = MonotonicClock.now() - content.lastInterval, most = Nanoseconds(10_000_000_000 + 3 * interval.count)
+            let age = MonotonicClock.now() - content.lastInterval, most = Nanoseconds(10_000_000_000 + (Session.idlePace + 1) * interval.count)
             guard age < most else { return (false, "the last interval ended \(age) ago") }
             return (true, "watching \(content.watched.joined(separator: ", "))")
         }

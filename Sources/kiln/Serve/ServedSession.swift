@@ -36,7 +36,7 @@ final class ServedSession: Sink, SessionSupervisor {
     /// Off-CPU time is recorded only for pulls, and nobody has pulled it for long.
     private let isOffCPUUnused: () -> Bool
     private let unwatched: [String: (since: Nanoseconds, reason: String)]
-    /// Those of all sessions that are being recorded, and those that wait for a session that records what they want.
+    /// Pulls that are being recorded, perhaps since an earlier session, and pulls that wait for a session that records what they want.
     private(set) var pulls: [Pull]
     private var delivering: [Pull] = []
     private(set) var reason: Reason?
@@ -87,8 +87,9 @@ final class ServedSession: Sink, SessionSupervisor {
     /// Begins pulls, and says whether one is to be answered.
     var wantsStacks: Bool {
         get throws {
-            for pull in pulls where pull.isGone { shared.pulls.finish(pull, .line("gone")) }
-            pulls.removeAll(where: \.isGone)
+            let gone = pulls.filter(\.isGone)
+            for pull in gone { shared.pulls.finish(pull, .line("gone")) }
+            pulls.removeAll { pull in gone.contains { $0 === pull } }
             let new = pulls.filter { $0.began == nil && isOfStacks($0) && (takesOffCPU || $0.kind != .offCPU) }
             let now = MonotonicClock.now()
             delivering = pulls.filter { $0.began != nil && isOfStacks($0) && $0.due <= now }

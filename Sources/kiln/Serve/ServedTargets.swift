@@ -100,7 +100,8 @@ final class ServedTargets {
 
     private var missingPorts: Set<UInt16> { Set(choice.ports).subtracting(found.flatMap(\.target.ports)) }
 
-    /// Whoever listens on ports that no known server has: a server by another name, or in a container. This reads the descriptors of all processes.
+    /// Finds processes that listen on a wanted port and were not recognised by their name: servers of other names, or in containers. This reads the
+    /// descriptors of all processes.
     private func takeListeners() {
         for port in choice.ports where missingPorts.contains(port) {
             do {

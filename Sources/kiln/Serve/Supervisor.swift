@@ -20,6 +20,16 @@ final class Supervisor {
         var budget: BudgetOptions?
     }
 
+    /// A configuration file that was read again.
+    struct Reread {
+        var options: Options
+        var choice: ServedTargets.Choice
+        /// Something has changed that can be taken over without a restart.
+        var hasChanged: Bool
+        /// Says what has changed. Until this is called, the file counts as not read.
+        var accept: () -> Void
+    }
+
     /// Between two looks for servers while there are none, and just after one has gone.
     private static let lookEvery = Nanoseconds(2_000_000_000), lookSoon = Nanoseconds(250_000_000), soon = Nanoseconds(10_000_000_000)
     /// After the last pull of off-CPU time, it is recorded for so long.
@@ -29,8 +39,7 @@ final class Supervisor {
     private let current: CurrentOptions
     private var targets: ServedTargets
     private var choice: ServedTargets.Choice
-    /// Reads the configuration file again; nil: nothing has changed that can be taken over.
-    private let reread: (() throws -> (Options, ServedTargets.Choice)?)?
+    private let reread: (() throws -> Reread)?
     private let manager = ServiceManager()
     private var signOfLifeAt = Nanoseconds.zero
     private let state: ServeState
@@ -51,9 +60,9 @@ final class Supervisor {
     private var options: Options { current.value }
 
     /// Throws if there is none of the processes that are asked for by pid.
-    init(
-        _ options: Options, _ choice: ServedTargets.Choice, bounds: BucketBounds, reread: (() throws -> (Options, ServedTargets.Choice)?)? = nil
-    ) throws {
+    ///
+    /// - Parameter reread: Reads the configuration file again; nil: there is none.
+    init(_ options: Options, _ choice: ServedTargets.Choice, bounds: BucketBounds, reread: (() throws -> Reread)? = nil) throws {
         current = CurrentOptions(options)
         self.choice = choice
         self.reread = reread
@@ -152,10 +161,13 @@ final class Supervisor {
         manager.reloading()
         defer { manager.ready(status: status) }
         do {
-            guard let (options, choice) = try reread() else { return false }
-            targets = try ServedTargets(choice)
-            self.choice = choice
-            current.set(options)
+            let new = try reread(), targets = new.hasChanged ? try ServedTargets(new.choice) : self.targets
+            // Nothing is refused from here on. What was refused is read again at the next SIGHUP.
+            new.accept()
+            guard new.hasChanged else { return false }
+            self.targets = targets
+            choice = new.choice
+            current.set(new.options)
             return true
         } catch {
             say("kiln: everything stays as it was: ", error)
@@ -176,6 +188,7 @@ final class Supervisor {
 
     /// Runs one session. Returns true if a signal ended it.
     private func watch(_ servers: [ServedTargets.Server]) throws -> Bool {
+        let events = try SessionEvents()
         waiting += pulls.takeNew()
         let found = servers.map(\.target), pids = found.map(\.pid)
         let takesOffCPU = options.frequency > 0 && (options.offCPU || waiting.contains { $0.kind == .offCPU } || wasPulledLately)
@@ -220,7 +233,7 @@ final class Supervisor {
             announced = pids
             manager.tell(status: status)
         }
-        let run = Session(plan, events: try SessionEvents())
+        let run = Session(plan, events: events)
         defer { conclude(session, servers, sessionTargets) }
         try run.run()
         return switch run.ending {

@@ -53,7 +53,7 @@ final class Session {
     }
 
     /// While nothing happens, a supervised session sleeps and counts so many times as long.
-    private static let idlePace: UInt64 = 5
+    static let idlePace: UInt64 = 5
 
     private let plan: Plan
     private let events: SessionEvents

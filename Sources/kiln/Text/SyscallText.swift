@@ -23,15 +23,17 @@ struct SyscallText: CallText {
         self.init(calls.map { ($0.caller, $0.call.description, $0.counts) }, interval, withCallers: withCallers, most)
     }
 
-    /// Of a session.
-    init(_ records: [SyscallTimesRecord], withCallers: Bool = true, most: Int) {
+    /// As files have them.
+    ///
+    /// - Parameter interval: Nil: the records are those of a session.
+    init(_ records: [SyscallTimesRecord], interval: Nanoseconds? = nil, withCallers: Bool = true, most: Int) {
         let calls = records.map { record in
             (
                 CallerName(pid: record.pid, tid: record.tid, comm: record.comm ?? "", cgroup: record.cgroup, isOthers: record.others == true),
                 record.syscall + (record.abi.map { " (\($0))" } ?? ""), TimedCalls(record)
             )
         }
-        self.init(calls, nil, withCallers: withCallers, most)
+        self.init(calls, interval, withCallers: withCallers, most)
     }
 
     private init(_ calls: [(caller: CallerName, call: String, counts: TimedCalls)], _ interval: Nanoseconds?, withCallers: Bool, _ most: Int) {
@@ -53,19 +55,28 @@ struct SyscallText: CallText {
         return caller.tid != nil ? "THREAD" : caller.pid != nil ? "PROCESS" : "COMM"
     }
 
+    static let nothing = "no system calls"
+    /// The headers behind the number of calls.
+    static let columns = ["errors", "EAGAIN", "p50", "p90", "p99", "max", "time"]
+
+    /// The rows of a table with callers, without its end: caller, call, number of calls, and `columns`.
+    static func rows(_ records: [SyscallTimesRecord], interval: Nanoseconds?) -> [[String]] {
+        let text = SyscallText(records, interval: interval, most: .max)
+        return text.rows.map { [$0.caller] + text.cells($0) }
+    }
+
+    private func cells(_ row: Row) -> [String] {
+        let counts = row.counts, percentiles = [0.5, 0.9, 0.99].map { counts.latency.percentile($0)?.description ?? "-" }
+        return [row.call, amount(counts.calls), amount(counts.errors &- counts.again, orBlank: true), amount(counts.again, orBlank: true)] + percentiles
+            + [IntervalText.text(counts.latency.maximum), counts.time.description]
+    }
+
     var table: [Line] {
-        guard !rows.isEmpty else { return ["no system calls"] }
+        guard !rows.isEmpty else { return [Line(Self.nothing)] }
         let shown = Array(rows.prefix(most)), withCallers = shown.contains { !$0.caller.isEmpty }
         var table = Table(
-            (withCallers ? [header] : []) + ["CALL", interval == nil ? "calls" : "calls/s", "errors", "EAGAIN", "p50", "p90", "p99", "max", "time"],
-            leftAligned: withCallers ? 2 : 1)
-        for row in shown {
-            let counts = row.counts, percentiles = [0.5, 0.9, 0.99].map { counts.latency.percentile($0)?.description ?? "-" }
-            table.add(
-                (withCallers ? [row.caller] : [])
-                    + [row.call, amount(counts.calls), amount(counts.errors &- counts.again, orBlank: true), amount(counts.again, orBlank: true)] + percentiles
-                    + [IntervalText.text(counts.latency.maximum), counts.time.description])
-        }
+            (withCallers ? [header] : []) + ["CALL", interval == nil ? "calls" : "calls/s"] + Self.columns, leftAligned: withCallers ? 2 : 1)
+        for row in shown { table.add((withCallers ? [row.caller] : []) + cells(row)) }
         let rest = rows.dropFirst(most), calls = rest.map(\.counts.calls).saturatingSum
         let file = interval == nil ? "session.json" : "syscalls.jsonl"
         return .table(table, distributions: shown.map(\.counts.latency))

@@ -17,7 +17,7 @@ struct HostsTableTests {
     private func text(_ lines: [Line]) -> String { lines.map { $0.bold + $0.text }.joined(separator: "\n") }
 
     @Test func anIntervalOfAllHostsIsOneTable() {
-        var table = HostsTable(hosts, tableRows: 20)
+        var table = HostsTable(.redis, hosts, tableRows: 20)
         #expect(table.add(row("GET", 100), of: hosts[0]) == [] && table.add(row("GET", 100, phase: "exec"), of: hosts[0]) == [])
         #expect(table.add(row("GET", 100, phase: "total"), of: hosts[0]) == [])
         #expect(table.add(end(), of: hosts[0]) == [])
@@ -36,9 +36,47 @@ struct HostsTableTests {
                 """)
     }
 
+    @Test func systemCallsAreOneTable() {
+        func call(_ name: String, _ count: Int, errors: String = #""errors":0"#) -> String {
+            #"{"comm":"redis-server","count":\#(count),\#(errors),"interval_s":0.5,"latency":{"count":\#(count),"max_is_upper_bound":true,"max_ns":2048,"slots":[[1024,1088,\#(count)]],"sum_ns":1000000},"pid":7,"syscall":"\#(name)","time":"t"}"#
+        }
+        var table = HostsTable(.syscalls, hosts, tableRows: 20)
+        for line in [call("read", 100, errors: #""errors":3,"errnos":{"EAGAIN":2,"EPIPE":1}"#), call("write", 1), end()] { _ = table.add(line, of: hosts[0]) }
+        #expect(table.add(call("futex", 9), of: hosts[1]) == [])
+        #expect(
+            text(table.add(end(), of: hosts[1])) == """
+                t
+                HOST     CALLER          CALL   calls/s  errors  EAGAIN      p50      p90      p99        max     time
+                web1     redis-server 7  read       200     2.0     4.0  1.06 us  1.06 us  1.06 us  <=2.05 us  1.00 ms
+                web1     redis-server 7  write      2.0                  1.06 us  1.06 us  1.06 us  <=2.05 us  1.00 ms
+                me@web2  redis-server 7  futex       18                  1.06 us  1.06 us  1.06 us  <=2.05 us  1.00 ms
+                lost: nothing
+
+                """)
+    }
+
+    @Test func functionsAreOneTable() {
+        func function(_ name: String, _ calls: Int, times: String = "") -> String {
+            #"{"calls":\#(calls),"comm":"x","file":"/bin/x","function":"\#(name)"\#(times),"interval_s":0.5,"pid":7,"time":"t"}"#
+        }
+        let times =
+            #","times":{"never_returned":0,"outermost":{"count":5,"max_is_upper_bound":true,"max_ns":2048,"slots":[[1024,1088,5]],"sum_ns":5300},"returned":5,"self_ns":4000}"#
+        var table = HostsTable(.functions, hosts, tableRows: 20)
+        for line in [function("seldom", 1), function("often", 5, times: times), end()] { _ = table.add(line, of: hosts[0]) }
+        #expect(
+            text(table.add(end(), of: hosts[1])) == """
+                t
+                HOST  FUNCTION  calls/s      p50      p99        max    total     self
+                web1  often          10  1.06 us  1.06 us  <=2.05 us  5.30 us  4.00 us
+                web1  seldom        2.0        -        -          -        -        -
+                lost: nothing
+
+                """)
+    }
+
     /// A host that is silent, or has ended, holds nobody up for more than an interval.
     @Test func nobodyWaitsForSilentHosts() {
-        var table = HostsTable(hosts, tableRows: 20)
+        var table = HostsTable(.redis, hosts, tableRows: 20)
         _ = table.add(row("GET", 1), of: hosts[0])
         #expect(table.add(end(), of: hosts[0]) == [])
         _ = table.add(row("GET", 2), of: hosts[0])
@@ -51,13 +89,25 @@ struct HostsTableTests {
 
     /// Numbers of another host may be anything.
     @Test func hostileLinesDontStopIt() {
-        var table = HostsTable(hosts, tableRows: 4)
+        for subcommand in [CountingSubcommand.redis, .syscalls, .functions] { hostileLinesDontStop(subcommand) }
+    }
+
+    private func hostileLinesDontStop(_ subcommand: CountingSubcommand) {
+        let most = "18446744073709551615", partial = #"{"count":\#(most),"ns":\#(most)}"#
+        let latency = #"{"count":\#(most),"max_ns":\#(most),"slots":[[\#(most),0,\#(most)],[1],[0,0,\#(most)]],"sum_ns":\#(most)}"#
+        var table = HostsTable(subcommand, hosts, tableRows: 4)
+        for index in 0..<4 {
+            for line in [
+                #"{"count":\#(most),"errors":\#(index),"errnos":{"EAGAIN":\#(most),"E\u001b":1},"earlier":\#(partial),"in_flight":\#(partial),"unreturned":\#(partial),"interval_s":-1,"latency":\#(latency),"pid":-1,"syscall":"\u001b[2J","time":"t"}"#,
+                #"{"calls":\#(most),"comm":"x","file":"","function":"\u001b[2J","interval_s":1e300,"pid":7,"time":"t","times":{"never_returned":\#(most),"outermost":\#(latency),"returned":\#(most),"self_ns":\#(most)}}"#,
+            ] { _ = table.add(line, of: hosts[0]) }
+        }
         for line in [
             row("x\u{1b}[2J", 1), row("y", .max, interval: 1e-300), row("z", .max, interval: 1e300), row("n", 1, interval: -1), "{", "{}", "plain \u{1b}[2J",
             #"{"calls":18446744073709551615,"command":"GET","count":18446744073709551615,"errors":0,"interval_s":0,"max_ns":18446744073709551615,"phase":"service","pid":1,"slots":[],"sum_ns":0,"time":"t"}"#,
         ] { _ = table.add(line, of: hosts[0]) }
         let printed = table.add(end(#"{"a":18446744073709551615}"#), of: hosts[0]) + table.end(hosts[1], directory: nil)
-        #expect(text(printed).contains("… 1 more"))
+        #expect(text(printed).contains("… 1 more") && !text(printed).contains("\u{1b}"))
     }
 }
 

@@ -89,7 +89,7 @@ final class ServeRun {
             same = calls == last ? same + 1 : 0
             if same == 2 { return calls }
             last = calls
-            usleep(600_000)
+            usleep(1_100_000)
         }
         throw TestFailure("the counts don't come to rest")
     }
