@@ -28,7 +28,8 @@ final class HostDirectory: @unchecked Sendable {
 
     private func writing(_ body: () throws -> Void) throws {
         do { try body() } catch let error as Errno {
-            throw Failure("cannot write \(path): \(error). Free space there, or give another directory with --output. Files that were written before are complete.")
+            throw Failure(
+                "cannot write \(path): \(error). Free space there, or give another directory with --output. Files that were written before are complete.")
         }
     }
 
