@@ -97,7 +97,7 @@ let package = Package(
             name: "KilnServer",
             dependencies: [
                 .product(name: "NIOCore", package: "swift-nio"), .product(name: "NIOPosix", package: "swift-nio"),
-                .product(name: "NIOHTTP1", package: "swift-nio"),
+                .product(name: "NIOHTTP1", package: "swift-nio"), .product(name: "SystemPackage", package: "swift-system"),
             ]
         ),
         // kiln on another host: what both sides say to each other, and the files that arrive.

@@ -33,7 +33,8 @@ public struct Bootstrap: Sendable {
           # Twice: a session that ends may still write.
           remove() { [ -z "$directory" ] || rm -rf "$directory" || { sleep 1; rm -rf "$directory"; }; directory=; }
           trap remove EXIT
-          trap 'exit 1' HUP INT TERM
+          # PIPE: the connection is lost, and whatever is said ends the shell.
+          trap 'exit 1' HUP INT TERM PIPE
 
           # Which kiln is there, and how to become root.
           kiln=$(command -v kiln 2>/dev/null) || kiln=

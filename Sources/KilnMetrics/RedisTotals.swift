@@ -64,7 +64,7 @@ public struct RedisTotals: Sendable {
         for (key, estimate) in estimates?.commands ?? [:] where key.process == process && counts.commands[key] == nil && estimate.calls > 0 {
             add(key, CommandCounts(), estimate, scale: scale)
         }
-        for (key, wait) in counts.knownWaits where key.process == process {
+        for (key, wait) in counts.waits where key.process == process {
             let pair = self.pair(key)
             waits[pair, default: Wait()].times += Double(wait.times) * scale
             waits[pair, default: Wait()].seconds += wait.wait.seconds * scale

@@ -1,6 +1,6 @@
 /// The estimated calls of a command of which a part was watched. In commands.jsonl these fields stand beside the row's others.
 public struct CallsEstimateRecord: Codable, Sendable, Equatable {
-    /// The watched part of all requests, less than 1; 0 if nothing was watched. `calls` are those of that part.
+    /// The watched part of the time and of the connections, less than 1; 0 if nothing was watched. `calls` are those of that part.
     public var watchedShare: Double
     public var callsEstimate: UInt64
     /// The 95 % interval; absent where too little was watched to tell.
@@ -21,11 +21,19 @@ public struct CallsEstimateRecord: Codable, Sendable, Equatable {
     }
 }
 
+extension EstimatedCount {
+    /// As it is recorded.
+    public init(_ record: CallsEstimateRecord) {
+        let interval = record.callsLow.flatMap { low in record.callsHigh.map { Double(low)...Double(max(low, $0)) } }
+        self.init(value: Double(record.callsEstimate), interval: interval)
+    }
+}
+
 /// The section of session.json for a session that watched a part.
 public struct WatchedRecord: Codable, Sendable {
-    /// The watched part of all requests. Counts are those of that part, unless they are called estimates.
+    /// The watched part of the time and of the connections. Counts are those of that part, unless they are called estimates.
     public var share: Double
-    /// Some connections were left out, so that it isn't known which command waited behind which other one.
+    /// In some intervals connections were left out, so that it isn't known which command waited behind which other one in them.
     public var leftOutConnections: Bool
 
     enum CodingKeys: String, CodingKey { case share, leftOutConnections = "left_out_connections" }
@@ -39,11 +47,12 @@ public struct WatchedRecord: Codable, Sendable {
 
     /// What it means for the other numbers, a sentence each.
     public var words: [String] {
-        let tenths = (share * 1000).rounded() / 10
-        let part = "watched: \(tenths >= 0.1 ? "\(tenths)" : "less than 0.1") % of all requests"
+        let tenths = (share * 1000).rounded() / 10, whole = Estimates.whole(leavesOutConnections: leftOutConnections)
+        let part = "watched: \(tenths >= 0.1 ? "\(tenths)" : "less than 0.1") % of \(whole)"
+        let waits = "which command waited behind which other one is known for the intervals in which all connections were watched; the others are left out"
         return [
             "\(part): calls and percentiles are estimates, with their 95 % interval; other counts are those of the watched part"
-        ] + (leftOutConnections ? ["which command waited behind which other one is left out: that needs all connections"] : [])
+        ] + (leftOutConnections ? [waits] : [])
     }
 }
 
@@ -60,6 +69,9 @@ extension LatencyRecord {
         (p90Ns, p90LowNs, p90HighNs) = percentile(1)
         (p99Ns, p99LowNs, p99HighNs) = percentile(2)
         (p999Ns, p999LowNs, p999HighNs) = percentile(3)
+        // The middle of the longest latency's slot may be beyond it.
+        func atMost(_ value: UInt64?) -> UInt64? { value.map { min($0, maxNs) } }
+        (p50Ns, p90Ns, p99Ns, p999Ns) = (atMost(p50Ns), atMost(p90Ns), atMost(p99Ns), atMost(p999Ns))
     }
 
     /// p50, p90, p99 and p99.9 with the ends of their 95 % intervals, as far as they are known.
@@ -84,8 +96,7 @@ public struct ShownEstimate: Sendable {
 
     public init?(_ command: SessionRecord.Command) {
         guard let estimate = command.estimate else { return nil }
-        let interval = estimate.callsLow.flatMap { low in estimate.callsHigh.map { Double(low)...Double(max(low, $0)) } }
-        calls = EstimatedCount(value: Double(estimate.callsEstimate), interval: interval)
+        calls = EstimatedCount(estimate)
         let main = command.phases["service"] ?? command.phases["total"]
         percentiles = main?.percentiles.map { $0.value.map { Nanoseconds($0) } } ?? PhaseEstimate.percentiles.map { _ in nil }
     }

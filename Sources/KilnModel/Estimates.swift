@@ -19,7 +19,12 @@ public struct Estimates: SnapshotSection, Equatable {
     /// In some slice, connections were left out.
     public var leavesOutConnections: Bool { slicesOfShares > 0 }
 
-    /// The watched fraction of all requests, 0 to 1.
+    /// What `fraction` is a fraction of, in words.
+    public var whole: String { Self.whole(leavesOutConnections: leavesOutConnections) }
+
+    static func whole(leavesOutConnections: Bool) -> String { leavesOutConnections ? "the time and the connections" : "the time" }
+
+    /// The watched fraction of the time and of the connections, 0 to 1.
     public var fraction: Double { isExact || time <= 0 ? 1 : min(max(watched / time, 0), 1) }
 
     /// Without the digits that rounding makes.

@@ -320,7 +320,7 @@ public struct SessionRecord: Codable, Sendable {
             )
         }
         if side == .server { phasesUnknown = snapshot.unknownPhases(process: process, hook: hook) }
-        waits = snapshot.knownWaits.filter { $0.key.process == process }
+        waits = snapshot.waits.filter { $0.key.process == process }
             .sorted { ($1.value.wait, $0.key.blocker, $0.key.blocked) < ($0.value.wait, $1.key.blocker, $1.key.blocked) }
             .map { key, counts in
                 Wait(blocker: "\(key.blocker)", blocked: "\(key.blocked)", times: counts.times, waitNs: counts.wait.count)

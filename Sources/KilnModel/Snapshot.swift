@@ -339,7 +339,6 @@ public struct Snapshot: Sendable {
     /// Only where stacks of some calls are kept.
     public var judged: [CommandKey: JudgedCalls] = [:]
     public var syscalls: [SyscallKey: SyscallCounts] = [:]
-    /// Of those that were watched; see `knownWaits`.
     public var waits: [WaitKey: WaitCounts] = [:]
     /// On the client's side: servers, with their ports.
     public var clients: [ClientKey: ClientCounts] = [:]
@@ -360,9 +359,6 @@ public struct Snapshot: Sendable {
     private var sections: [ObjectIdentifier: any SnapshotSection] = [:]
 
     public init(time: Nanoseconds) { self.time = time }
-
-    /// Who made whom wait, which is known only where all connections are watched.
-    public var knownWaits: [WaitKey: WaitCounts] { self[Estimates.self]?.leavesOutConnections == true ? [:] : waits }
 
     /// The numbers of a probe that has no field here.
     public subscript<Section: SnapshotSection>(_ section: Section.Type) -> Section? {

@@ -2,6 +2,7 @@ import NIOCore
 import NIOHTTP1
 import NIOPosix
 import Synchronization
+import SystemPackage
 
 /// What a server takes from its clients.
 public struct ServerLimits: Sendable {
@@ -34,7 +35,7 @@ public final class HTTPServer: Sendable {
     /// - Parameters:
     ///   - host: An address or a name.
     ///   - token: What clients have to send as `Authorization: Bearer`; nil: nothing.
-    /// - Throws: `IOError` and the like, if it can't listen there.
+    /// - Throws: `Errno`, or an error of swift-nio, if it can't listen there.
     public init(host: String, port: Int, token: [UInt8]? = nil, limits: ServerLimits = ServerLimits(), router: Router) throws {
         let group = MultiThreadedEventLoopGroup(numberOfThreads: 1)
         let connections = Connections(limits: limits, router: router, token: token)
@@ -51,7 +52,7 @@ public final class HTTPServer: Sendable {
                 .bind(host: host, port: port).wait()
         } catch {
             try? group.syncShutdownGracefully()
-            throw error
+            throw (error as? IOError).map { Errno(rawValue: $0.errnoCode) } ?? error
         }
         self.group = group
         self.connections = connections

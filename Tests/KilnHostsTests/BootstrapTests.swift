@@ -29,7 +29,9 @@ struct BootstrapTests {
 
         /// What the script says to these lines and bytes. The first come when it has said what it found, and the others when it asks for more:
         /// before that, the shell may still read the script, and head may read more than it is told to.
-        func run(_ bootstrap: Bootstrap, _ inputs: [UInt8]...) throws -> [String] {
+        ///
+        /// - Parameter lines: So many are read, and then the connection is lost.
+        func run(_ bootstrap: Bootstrap, reading lines: Int = .max, _ inputs: [UInt8]...) throws -> [String] {
             let output = try directory.write([], as: "output").path
             let asked = "[ \"$(grep -cE '^\(bootstrap.mark) (found|more)' '\(output)')\" -ge"
             let feed = try ([Array(bootstrap.script.utf8)] + inputs).enumerated().map { index, bytes in
@@ -37,7 +39,8 @@ struct BootstrapTests {
                 return "\(wait); cat '\(try directory.write(bytes, as: "input \(index)").path)'"
             }.joined(separator: "; ")
             let words = shell == "busybox" ? "busybox sh" : shell
-            let pipe = "{ \(feed); } | PATH='\(directory.url.path)':\"$PATH\" TMPDIR='\(temporary.path)' \(words)"
+            let last = lines == .max ? "" : " | sed -u \(lines)q"
+            let pipe = "{ \(feed); } | PATH='\(directory.url.path)':\"$PATH\" TMPDIR='\(temporary.path)' \(words)" + last
             _ = try Child("/bin/sh", ["-c", pipe], output: output).wait()
             return try String(contentsOfFile: output, encoding: .utf8).split(separator: "\n").map(String.init)
         }
@@ -96,6 +99,16 @@ struct BootstrapTests {
         let cut = try sent(Self.remote, missing: 1000), short = said(try host.run(bootstrap(), cut.way, cut.piece))
         guard case .failed(.write, _)? = short.last else { throw TestFailure("\(short)") }
         #expect(host.leftOver == [])
+    }
+
+    /// The connection is lost while the program is sent.
+    @Test(arguments: shells) func nothingIsLeftOfAProgramThatIsHalfSent(_ shell: String) throws {
+        let host = try Host(shell), program = try sent(Self.remote)
+        // Until it asks for the first piece: three times an empty line and what is said.
+        for piece in [program.piece, Array(program.piece.dropLast(1000))] {
+            let lines = try host.run(bootstrap(), reading: 6, program.way, piece)
+            #expect(said(lines).last == .more && host.leftOver == [])
+        }
     }
 
     // busybox takes its own programs, whatever the search path has.

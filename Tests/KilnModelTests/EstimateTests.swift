@@ -127,28 +127,38 @@ struct EstimateTests {
 
     /// Differences of sums of many slices are what they would be without rounding.
     @Test func anIntervalHasNothingOfTheSlicesBefore() {
-        var estimator = SliceEstimator(), random = SeededGenerator(seed: 3), before = Snapshot(time: .zero)
+        var estimator = SliceEstimator(), random = SeededGenerator(seed: 3)
         for _ in 0..<5_000 {
             let slice = WatchedSlice(
                 length: .random(in: 0.05...0.3, using: &random), fraction: .random(in: 0.02...0.9, using: &random), leavesOutConnections: true)
             estimator.add(slice, counts: [get: CommandCounts(calls: 7)])
         }
-        before[Estimates.self] = estimator.estimates
-        before.waits[WaitKey(process: 0, blocker: get.name, blocked: get.name)] = WaitCounts(times: 1, wait: Nanoseconds(1))
+        let before = estimator.estimates
         for length in [0.2503, 1.7, 0.001] {
             estimator.extend(by: length)
-            let interval = estimator.estimates.since(before[Estimates.self])
+            let interval = estimator.estimates.since(before)
             #expect(interval.fraction == 0 && !interval.isExact && interval.calls(get, counted: 0).interval == nil)
         }
-        before[Estimates.self] = estimator.estimates
+        let last = estimator.estimates
         estimator.add(WatchedSlice(length: 0.2503, fraction: 1), counts: [:])
-        var after = before
-        after[Estimates.self] = estimator.estimates
-        after.waits[WaitKey(process: 0, blocker: get.name, blocked: get.name)] = WaitCounts(times: 3, wait: Nanoseconds(5))
-        let interval = after.since(before)
-        #expect(interval[Estimates.self]?.isExact == true && interval[Estimates.self]?.fraction == 1)
-        // Of the session nobody knows who made whom wait, of this interval it is known.
-        #expect(after.knownWaits.isEmpty && interval.knownWaits.values.map(\.times) == [2])
+        let interval = estimator.estimates.since(last)
+        #expect(interval.isExact && interval.fraction == 1 && !interval.leavesOutConnections && estimator.estimates.leavesOutConnections)
+    }
+
+    /// Those of intervals in which a share of the connections was watched are not known.
+    @Test func waitsAreThoseOfTheTimeWithAllConnections() {
+        var estimator = SliceEstimator(), known = KnownWaits(), snapshot = Snapshot(time: .zero)
+        let key = WaitKey(process: 0, blocker: get.name, blocked: get.name)
+        func times(_ times: UInt64, _ slices: [WatchedSlice]) -> UInt64? {
+            for slice in slices { estimator.add(slice, counts: [:]) }
+            snapshot[Estimates.self] = estimator.estimates
+            snapshot.waits[key] = WaitCounts(times: times, wait: Nanoseconds(times * 10))
+            return known.added(snapshot)[key]?.times
+        }
+        let whole = WatchedSlice(length: 0.25, fraction: 1), window = WatchedSlice(length: 0.25, fraction: 0.1)
+        let share = WatchedSlice(length: 0.25, fraction: 0.5, leavesOutConnections: true)
+        #expect(times(3, [share]) == nil && times(5, [whole]) == 2 && times(9, [whole, share]) == 2 && times(10, [window]) == 3 && times(17, []) == 10)
+        #expect(known.added(snapshot)[key]?.wait == Nanoseconds(100))
     }
 
     /// A command that comes up in the last part of a session, of which no window was whole.

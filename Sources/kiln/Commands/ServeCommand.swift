@@ -109,11 +109,12 @@ struct ServeCommand: ParsableCommand {
     /// Reads the configuration file again.
     private func rereading() throws -> () throws -> Supervisor.Reread {
         let commandLine = Array(CommandLine.arguments.dropFirst(2))
-        var last = try ConfiguredArguments(commandLine, of: Self.self)
+        let first = try ConfiguredArguments(commandLine, of: Self.self)
+        var last = first
         return {
             let now = try ConfiguredArguments(commandLine, of: Self.self), command = try now.parse(as: Self.self)
             try command.budget.validateForKernel()
-            let changes = ConfigurationChanges(from: last, to: now)
+            let changes = ConfigurationChanges(from: last, startedWith: first, to: now)
             return .init(options: command.options, choice: command.choice, hasChanged: !changes.taken.isEmpty) {
                 last = now
                 say(changes.lines.map { Line("kiln: " + $0) })

@@ -100,10 +100,13 @@ final class Budget {
 
     func finish() throws { try schedule.finish() }
 
-    /// Adds what is estimated up to now.
+    private var waits = KnownWaits()
+
+    /// Adds what is estimated up to now. Of waits, those that are known remain.
     func add(to snapshot: inout Snapshot) throws {
         guard let estimates = try schedule.estimates() else { return }
         snapshot[Estimates.self] = estimates
+        snapshot.waits = waits.added(snapshot)
     }
 }
 

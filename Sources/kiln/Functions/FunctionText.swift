@@ -58,9 +58,9 @@ struct FunctionText: CallText {
     /// The headers behind the number of calls where calls are timed.
     static let timeColumns = ["p50", "p99", "max", "total", "self"]
 
-    /// A row of a table with times: function, number of calls, and `timeColumns`.
-    static func row(_ name: String, _ counts: FunctionCount, interval: Nanoseconds?) -> [String] {
-        [short(name), callsText(counts.calls, in: interval)] + times(counts)
+    /// A row of a table without its end: function, number of calls, and `timeColumns`.
+    static func row(_ name: String, _ counts: FunctionCount, isTimed: Bool, interval: Nanoseconds?) -> [String] {
+        [short(name), callsText(counts.calls, in: interval)] + (isTimed ? times(counts) : [])
     }
 
     var table: [Line] {
@@ -73,7 +73,7 @@ struct FunctionText: CallText {
                 + (neverReturned ? ["never returned"] : []), leftAligned: 1)
         for row in shown {
             table.add(
-                [Self.short(row.name), callsText(row.counts.calls, in: interval)] + (isTimed ? Self.times(row.counts) : [])
+                Self.row(row.name, row.counts, isTimed: isTimed, interval: interval)
                     + (neverReturned ? [row.counts.neverReturned == 0 ? "-" : grouped(row.counts.neverReturned)] : []))
         }
         let lines: [Line] = isTimed ? .table(table, distributions: shown.map(\.counts.time)) : .table(table.lines)

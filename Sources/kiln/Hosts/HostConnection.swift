@@ -34,7 +34,8 @@ final class HostConnection: Sendable {
         /// The order was given: signals are for the subcommand.
         var isRunning = false
         var interruptions = 0
-        var isInterrupted: Bool { interruptions > 0 }
+        /// The first one.
+        var signal: Int32?
         var hasEnded = false
     }
     private let state = Mutex(State())
@@ -50,7 +51,10 @@ final class HostConnection: Sendable {
     /// A signal for the subcommand. Before there is one, and at the third, ssh ends.
     func interrupt(_ signal: Int32) {
         let former = state.withLock { state in
-            defer { state.interruptions += 1 }
+            defer {
+                state.interruptions += 1
+                state.signal = state.signal ?? signal
+            }
             return state
         }
         if former.hasEnded { return }
@@ -74,9 +78,9 @@ final class HostConnection: Sendable {
         } catch {
             reason = error
         }
-        let isInterrupted = state.withLock { state in
+        let signal = state.withLock { state in
             state.hasEnded = true
-            return state.isInterrupted
+            return state.signal
         }
         ssh.closeInput()
         let ended = ssh.end(patience: reason == nil ? 5 : 0.5)
@@ -87,7 +91,10 @@ final class HostConnection: Sendable {
         case nil: return status
         case is OutputClosed: return 128 + SIGPIPE
         case let reason?:
-            if isInterrupted, !hasBegun { return 128 + SIGINT }
+            if let signal, !hasBegun {
+                printer.say(host, "interrupted before the subcommand began; nothing of kiln is left there")
+                return 128 + signal
+            }
             printer.say(host, "\(reason)" + (ended == 255 && !hasBegun ? " (ssh ended with status 255)" : ""))
             return (reason as? Failure)?.status ?? 1
         }
@@ -117,10 +124,10 @@ final class HostConnection: Sendable {
         }
         guard case .started = try said(input) else { throw unexpected }
         let isInterrupted = state.withLock { state in
-            state.isRunning = true
-            return state.isInterrupted
+            state.isRunning = state.signal == nil
+            return !state.isRunning
         }
-        guard !isInterrupted else { throw Failure("was interrupted before the subcommand began") }
+        guard !isInterrupted else { throw unexpected }
         try write(line: RemoteSession.beginning(bootstrap.mark))
         while let line = try input.line(within: Self.slowness) {
             if line == RemoteSession.beginning(bootstrap.mark) {

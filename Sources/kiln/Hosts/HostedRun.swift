@@ -19,7 +19,7 @@ struct HostedRun {
     func run() throws {
         let hosts = options.host.map(\.name)
         guard Set(hosts.map(\.short)).count == hosts.count else {
-            throw ValidationError("two hosts have the same name, and their directories would: give each --host once.")
+            throw ValidationError("two hosts have the same name, so their directories would have it, too: give each --host once.")
         }
         let command = Self.subcommands.first { $0.configuration.commandName == words.first }
         // What is wrong with the arguments is said before anything is started. Without a subcommand, kiln tells what runs there.
@@ -38,17 +38,14 @@ struct HostedRun {
 
         let events = try SessionEvents(), started = WallTime()
         let json = words.prefix { $0 != "--" }.contains("--json")
-        // The tables of several hosts become one, if they are all that is to be printed.
-        let printsMore = ["--json", "--histograms", "--list"].contains(where: words.prefix { $0 != "--" }.contains)
-        let table = (hosts.count > 1 && !printsMore ? words.first : nil).flatMap(CountingSubcommand.init).map {
-            HostsTable($0, hosts, tableRows: Output.standardOutput.tableRows)
-        }
+        let table = hosts.count == 1 ? nil : CountingSubcommand(words).map { HostsTable($0, hosts, tableRows: Output.standardOutput.tableRows) }
         let order = HostOrder(
             arguments: table == nil ? given.others : given.others.inserting(["--json"]), writesSession: writesSession, keeps: options.keep,
             terminalRows: Output.standardOutput.isTerminal ? Output.standardOutput.tableRows : nil, hasBold: Output.standardOutput.isBold)
         let plan = HostConnection.Plan(
             order: order, options: options, asks: hosts.count == 1, shared: try SharedInput(binary: options.binary, hosts: hosts))
         let done = try ClosingPipe(), printer = HostPrinter(hosts, json: json, table: table)
+        let isNew = given.output.map { access($0, F_OK) != 0 } ?? false
         var places: [HostDirectory?] = [], connections: [HostConnection] = []
         do {
             for host in hosts {
@@ -62,6 +59,8 @@ struct HostedRun {
             throw error
         }
         let status = Self.wait(for: connections, events, signalledBy: done)
+        // Of several hosts it has a directory each, which are gone if nothing has come.
+        if isNew, let output = given.output { rmdir(output) }
         if status != 0 { throw ExitCode(status) }
     }
 

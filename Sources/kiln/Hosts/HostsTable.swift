@@ -86,11 +86,14 @@ struct HostsTable {
                     "\(host): \(sessionTitle(record.target)), \(significantSeconds(record.durationS)) (\(record.ended)), lost: \(Self.text(lost: record.lost))")
             }
         }
+        let remarks = hosts.flatMap { host in
+            (said[host]?.records ?? []).flatMap(subcommand.remarks).map { Line("\(host): \($0.text)") }
+        }
         let failed = hosts.filter { said[$0]?.records.isEmpty != false }.map { Line("\($0): no session was completed") }
         let written = hosts.compactMap { host in
             said[host]?.directory.map { Line("wrote \($0)/" + (said[host]?.records.isEmpty == true ? " (what had arrived)" : "")) }
         }
-        return [Line(bold: "Sessions")] + table(rows, amount: "calls") + sessions + failed + written
+        return [Line(bold: "Sessions")] + table(rows, amount: "calls") + remarks + sessions + failed + written
     }
 
     private static func text(lost: [String: UInt64]) -> String {
@@ -99,7 +102,7 @@ struct HostsTable {
 
     /// The first rows of a host, and one that says how many more there are.
     private func kept(_ rows: [[String]], of host: HostName) -> [[String]] {
-        let most = max(3, tableRows / max(1, hosts.count)), shown = rows.prefix(most).map { [host.description] + $0 }
+        let most = subcommand.top ?? max(3, tableRows / max(1, hosts.count)), shown = rows.prefix(most).map { [host.description] + $0 }
         guard let width = rows.first?.count, rows.count > most else { return shown }
         return shown + [[host.description, "… \(rows.count - most) more"] + Array(repeating: "", count: width - 1)]
     }

@@ -18,4 +18,6 @@ struct FrequencyArgument: ExpressibleByArgument {
     }
 
     init(hertz: Int) { self.hertz = hertz }
+
+    var defaultValueDescription: String { "\(hertz)" }
 }

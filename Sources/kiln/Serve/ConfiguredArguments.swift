@@ -119,10 +119,18 @@ struct ConfigurationChanges: Equatable {
     }
 
     /// An option that the command line gives has not changed, whatever the file says.
-    init(from old: ConfiguredArguments, to new: ConfiguredArguments, fixed: Set<String> = Self.fixed) {
-        let before = Self.values(of: old), after = Self.values(of: new)
-        for name in Set(before.keys).union(after.keys).sorted() where before[name] != after[name] {
-            if fixed.contains(name) { left.append(name) } else { taken.append(name) }
+    ///
+    /// - Parameters:
+    ///   - old: What was read before.
+    ///   - first: What kiln was started with, whose values of `fixed` are in force.
+    init(from old: ConfiguredArguments, startedWith first: ConfiguredArguments? = nil, to new: ConfiguredArguments, fixed: Set<String> = Self.fixed) {
+        let before = Self.values(of: old), start = Self.values(of: first ?? old), after = Self.values(of: new)
+        for name in Set(before.keys).union(start.keys).union(after.keys).sorted() {
+            if fixed.contains(name) {
+                if start[name] != after[name] { left.append(name) }
+            } else if before[name] != after[name] {
+                taken.append(name)
+            }
         }
     }
 

@@ -103,6 +103,13 @@ final class ServeState: Sendable {
         }
     }
 
+    /// Only these are to be watched from now on.
+    func keepOnly(_ instances: Set<String>) {
+        change { content in
+            for (instance, totals) in content.totals where totals.isUp && !instances.contains(instance) { Self.leave(instance, &content) }
+        }
+    }
+
     private static func leave(_ instance: String, _ content: inout Content) {
         content.totals[instance]?.isUp = false
         content.rows[instance]?.isUp = false

@@ -101,6 +101,7 @@ final class Supervisor {
             targets.look()
             let servers = targets.servers, leftOut = targets.leftOut
             state.change { $0.leftOut = leftOut }
+            state.keepOnly(Set(servers.map(\.instance)))
             guard !servers.isEmpty else {
                 if !announced.isEmpty { manager.tell(status: "no server runs") }
                 announced = []

@@ -80,11 +80,14 @@ struct IntervalText {
 
     private func amount(_ count: UInt64) -> String { callsText(count, in: isTotal ? nil : interval.time) }
 
-    /// `15,008 ±2.1 %`
-    private func amount(_ calls: EstimatedCount) -> String {
-        guard let interval = calls.interval, calls.value > 0 else { return "~" + amount(UInt64(saturating: calls.value.rounded())) }
+    private func amount(_ calls: EstimatedCount) -> String { Self.text(calls, in: isTotal ? nil : interval.time) }
+
+    /// `15,008 ±2.1 %`, or where little was watched the interval: `840 to 15,008`. Without an interval `~15,008`.
+    static func text(_ calls: EstimatedCount, in length: Nanoseconds?) -> String {
+        func amount(_ calls: Double) -> String { callsText(UInt64(saturating: calls.rounded()), in: length) }
+        guard let interval = calls.interval, calls.value > 0 else { return "~" + amount(calls.value) }
         let half = max(interval.upperBound - calls.value, calls.value - interval.lowerBound) / calls.value
-        return "\(amount(UInt64(saturating: calls.value.rounded()))) ±\(percentText(half))"
+        return half > 1 ? "\(amount(interval.lowerBound)) to \(amount(interval.upperBound))" : "\(amount(calls.value)) ±\(percentText(half))"
     }
 
     static func text(_ maximum: Histogram.Maximum) -> String {

@@ -90,7 +90,7 @@ extension IntervalText {
 
     /// Head-of-line blocking: which command waited behind which other one, the longest waits first.
     func waitTable(process: Int, most: Int) -> [Line] {
-        let waits = interval.knownWaits.filter { $0.key.process == process }
+        let waits = interval.waits.filter { $0.key.process == process }
             .sorted { ($1.value.wait, $0.key.blocker, $0.key.blocked) < ($0.value.wait, $1.key.blocker, $1.key.blocked) }
         guard !waits.isEmpty else { return [] }
         var table = Table(["BLOCKED", "by", "times", "total", "mean"], leftAligned: 2)

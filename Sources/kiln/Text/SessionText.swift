@@ -57,14 +57,17 @@ struct SessionText {
     /// The 95 % intervals of estimates.
     private var intervals: [Line] {
         guard let watched = record.watched else { return [] }
-        var table = Table(["95 % INTERVAL", "calls", "p50", "p90", "p99", "p99.9"], leftAligned: 1)
+        var table = Table(["95 % INTERVAL", "calls", "p50", "p90", "p99", "p99.9"], leftAligned: 1), isEmpty = true
         for (name, _) in text.shownCommands(of: 0) {
             guard let command = record.commands[name.description], let estimate = command.estimate else { continue }
             let calls = estimate.callsLow.flatMap { low in estimate.callsHigh.map { "\(grouped(low)) to \(grouped($0))" } } ?? "-"
             let percentiles = (command.phases["service"] ?? command.phases["total"])?.percentiles.map { Self.interval($0.low, $0.high) }
-            table.add([name.description, calls] + (percentiles ?? PhaseEstimate.percentiles.map { _ in "-" }))
+            let cells = [calls] + (percentiles ?? PhaseEstimate.percentiles.map { _ in "-" })
+            guard cells.contains(where: { $0 != "-" }) else { continue }
+            table.add([name.description] + cells)
+            isEmpty = false
         }
-        return .table(table.lines) + watched.words.map { Line($0) }
+        return (isEmpty ? [] : .table(table.lines)) + watched.words.map { Line($0) }
     }
 
     private static func interval(_ low: UInt64?, _ high: UInt64?) -> String {

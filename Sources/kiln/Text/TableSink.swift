@@ -46,7 +46,7 @@ struct TableSink: Sink {
             if histograms { lines += text.histograms(process: process) }
         }
         let share = interval.ownCPU.seconds / max(interval.counts.time.seconds, 1e-9) * 100
-        if let estimates, !estimates.isExact { lines.append("watched: \(percentText(estimates.fraction)) of all requests; ± is the 95 % interval") }
+        if let estimates, !estimates.isExact { lines.append("watched: \(percentText(estimates.fraction)) of \(estimates.whole); ± is the 95 % interval") }
         lines.append("\(text.lostText) · kiln: \(oneDecimal(share)) % of a core, \(interval.ownPeakRSS >> 20) MiB")
         try output.write(lines + [Line()])
     }

@@ -16,8 +16,18 @@ struct HostsTableTests {
 
     private func text(_ lines: [Line]) -> String { lines.map { $0.bold + $0.text }.joined(separator: "\n") }
 
-    @Test func anIntervalOfAllHostsIsOneTable() {
-        var table = HostsTable(.redis, hosts, tableRows: 20)
+    private func subcommand(_ words: String...) throws -> CountingSubcommand { try #require(CountingSubcommand(words)) }
+
+    @Test func onlyTablesBecomeOne() throws {
+        for words in [["record"], ["redis", "--json"], ["syscalls", "--histograms"], ["functions", "--list", "x"], []] {
+            #expect(CountingSubcommand(words)?.kind == nil)
+        }
+        #expect(try subcommand("redis", "--", "x", "--json").kind == .redis && subcommand("redis", "--top", "3").top == nil)
+        #expect(try subcommand("syscalls", "--top", "3").top == 3 && subcommand("functions", "--top=0", "f").top == .max)
+    }
+
+    @Test func anIntervalOfAllHostsIsOneTable() throws {
+        var table = HostsTable(try subcommand("redis"), hosts, tableRows: 20)
         #expect(table.add(row("GET", 100), of: hosts[0]) == [] && table.add(row("GET", 100, phase: "exec"), of: hosts[0]) == [])
         #expect(table.add(row("GET", 100, phase: "total"), of: hosts[0]) == [])
         #expect(table.add(end(), of: hosts[0]) == [])
@@ -36,11 +46,11 @@ struct HostsTableTests {
                 """)
     }
 
-    @Test func systemCallsAreOneTable() {
+    @Test func systemCallsAreOneTable() throws {
         func call(_ name: String, _ count: Int, errors: String = #""errors":0"#) -> String {
             #"{"comm":"redis-server","count":\#(count),\#(errors),"interval_s":0.5,"latency":{"count":\#(count),"max_is_upper_bound":true,"max_ns":2048,"slots":[[1024,1088,\#(count)]],"sum_ns":1000000},"pid":7,"syscall":"\#(name)","time":"t"}"#
         }
-        var table = HostsTable(.syscalls, hosts, tableRows: 20)
+        var table = HostsTable(try subcommand("syscalls"), hosts, tableRows: 20)
         for line in [call("read", 100, errors: #""errors":3,"errnos":{"EAGAIN":2,"EPIPE":1}"#), call("write", 1), end()] { _ = table.add(line, of: hosts[0]) }
         #expect(table.add(call("futex", 9), of: hosts[1]) == [])
         #expect(
@@ -55,13 +65,13 @@ struct HostsTableTests {
                 """)
     }
 
-    @Test func functionsAreOneTable() {
+    @Test func functionsAreOneTable() throws {
         func function(_ name: String, _ calls: Int, times: String = "") -> String {
             #"{"calls":\#(calls),"comm":"x","file":"/bin/x","function":"\#(name)"\#(times),"interval_s":0.5,"pid":7,"time":"t"}"#
         }
         let times =
             #","times":{"never_returned":0,"outermost":{"count":5,"max_is_upper_bound":true,"max_ns":2048,"slots":[[1024,1088,5]],"sum_ns":5300},"returned":5,"self_ns":4000}"#
-        var table = HostsTable(.functions, hosts, tableRows: 20)
+        var table = HostsTable(try subcommand("functions", "--time"), hosts, tableRows: 20)
         for line in [function("seldom", 1), function("often", 5, times: times), end()] { _ = table.add(line, of: hosts[0]) }
         #expect(
             text(table.add(end(), of: hosts[1])) == """
@@ -75,8 +85,8 @@ struct HostsTableTests {
     }
 
     /// A host that is silent, or has ended, holds nobody up for more than an interval.
-    @Test func nobodyWaitsForSilentHosts() {
-        var table = HostsTable(.redis, hosts, tableRows: 20)
+    @Test func nobodyWaitsForSilentHosts() throws {
+        var table = HostsTable(try subcommand("redis"), hosts, tableRows: 20)
         _ = table.add(row("GET", 1), of: hosts[0])
         #expect(table.add(end(), of: hosts[0]) == [])
         _ = table.add(row("GET", 2), of: hosts[0])
@@ -88,8 +98,8 @@ struct HostsTableTests {
     }
 
     /// Numbers of another host may be anything.
-    @Test func hostileLinesDontStopIt() {
-        for subcommand in [CountingSubcommand.redis, .syscalls, .functions] { hostileLinesDontStop(subcommand) }
+    @Test func hostileLinesDontStopIt() throws {
+        for words in [["redis"], ["syscalls"], ["functions", "--time"]] { hostileLinesDontStop(try #require(CountingSubcommand(words))) }
     }
 
     private func hostileLinesDontStop(_ subcommand: CountingSubcommand) {
