@@ -290,6 +290,8 @@ final class HostConnection: Sendable {
                 continue
             }
             guard let count = try? ssh.errors.read(into: memory), count > 0 else { return }
+            // What the shell there says of its own end is of no interest.
+            guard state.withLock({ $0.isRunning || $0.signal == nil }) else { continue }
             printer.sshErrors(host, Array(memory[..<count]))
         }
     }
