@@ -40,10 +40,16 @@ public enum RedisMetrics {
         }
         text.metric(
             "kiln_redis_commands_variance_total", .counter,
-            "The variance of kiln_redis_commands_total, as far as the counts are estimates: 95 of 100 times the true increase is within 1.96 times the square root of this one's increase."
+            "The variance of kiln_redis_commands_total, as far as the counts are estimates: 95 of 100 times the true increase is within 1.96 times the square root of this one's increase. It may be higher by the increase of kiln_redis_commands_held_total."
         )
         for (server, commands) in commands {
             for (name, command) in commands { text.sample(Labels(["command": name, "instance": server.instance]), command.variance) }
+        }
+        text.metric(
+            "kiln_redis_commands_held_total", .counter,
+            "Requests that a busy server may have received besides kiln_redis_commands_total while nothing was watched, because watching slows it.")
+        for (server, commands) in commands {
+            for (name, command) in commands { text.sample(Labels(["command": name, "instance": server.instance]), command.held) }
         }
         text.metric(
             "kiln_redis_errors_total", .counter, "Error replies by command and first word, as WRONGTYPE, with those inside of the reply of EXEC or a script.")

@@ -11,6 +11,8 @@ public struct RedisTotals: Sendable {
 
     struct Command: Sendable {
         var calls = 0.0, variance = 0.0
+        /// `CommandEstimate.held`
+        var held = 0.0
         var errors: [String: Double] = [:]
         var phases: [Phase: HistogramTotals] = [:]
         /// Of `phases`, so that a scrape doesn't escape names again.
@@ -92,6 +94,7 @@ public struct RedisTotals: Sendable {
         var command = commands.removeValue(forKey: name) ?? Command()
         command.calls += estimate?.calls ?? Double(counted.calls)
         command.variance += estimate?.variance ?? 0
+        command.held += estimate?.held ?? 0
         for (word, count) in counted.errorWords {
             command.errors[errorWord(word, command), default: 0] += Double(count) * scale
         }

@@ -109,7 +109,7 @@ struct RedisTotalsTests {
     @Test func estimatesReplaceCounts() {
         var estimator = SliceEstimator(), snapshot = interval(["get": 10])
         estimator.add(WatchedSlice(length: 0.5, fraction: 0.25), counts: interval(["get": 4]).commands)
-        estimator.add(WatchedSlice(length: 0.5, fraction: 0.25), counts: interval(["get": 6]).commands)
+        estimator.add(WatchedSlice(length: 0.5, fraction: 0.25, slowing: 0.5), counts: interval(["get": 6]).commands)
         snapshot[Estimates.self] = estimator.estimates
         snapshot.commands[CommandKey(process: 0, name: CommandName(asked: "get"))]?.errorWords = ["ERR": 2]
         snapshot.clients[ClientKey(process: 0, address: "10.0.0.1")] = ClientCounts(commands: 10, receivedBytes: 100, sentBytes: 50)
@@ -122,6 +122,7 @@ struct RedisTotalsTests {
         #expect(written.contains("kiln_redis_received_bytes_total{instance=\"h:1\"} 400\n") && written.contains("kiln_watched_ratio{instance=\"h:1\"} 0.25\n"))
         let variance = written.split(separator: "\n").first { $0.hasPrefix("kiln_redis_commands_variance_total{") }?.split(separator: " ").last
         #expect((variance.flatMap { Double($0) } ?? 0) > 0)
+        #expect(written.contains("kiln_redis_commands_held_total{command=\"GET\",instance=\"h:1\"} 9\n"))
     }
 
     /// Of clients that invent commands, errors and pairs, the number of series stays bounded, and no count is lost.

@@ -43,7 +43,7 @@ extension KernelTests {
             let rows = session.commandRows.filter { $0.command == "SET" && $0.phase == "service" }
             #expect(!rows.isEmpty && rows.allSatisfy { $0.estimate?.watchedShare == 1 / Double(divisor) })
             #expect(rows.reduce(0) { $0 + $1.calls } == record.count)
-            #expect(session.output.contains("95 % INTERVAL") && session.output.contains("that needs all connections"))
+            #expect(session.output.contains("95 % INTERVAL") && session.output.contains("the others are left out"))
         }
 
         @Test func aPartOfTheTimeEstimatesAllOfIt() throws {

@@ -45,7 +45,7 @@ extension KernelTests {
             }
             __attribute__((noinline)) void do_strtod(void) {
                 char *end;
-                for (int i = 0; i < 50; i++) { sink += (unsigned long)strtod("1234.5678e10", &end); sink += *end; }
+                for (int i = 0; i < 500; i++) { sink += (unsigned long)strtod("1234.5678e10", &end); sink += *end; }
             }
             __attribute__((noinline)) void in_handler(int number) { spin(200000); sink++; }
             int main(void) {
