@@ -19,7 +19,7 @@ public final class ReceivedDirectory {
     private var directories: Set<String> = []
     /// Files that grow, and new versions of files that are not complete.
     private var open: [String: FileDescriptor] = [:], partial: [String: (file: FileDescriptor, size: Int)] = [:]
-    /// The bytes of all files that are there, and of what is not complete.
+    /// The size of all files in bytes, incomplete ones included.
     private var total = 0
 
     /// - Parameters:
@@ -106,7 +106,7 @@ public final class ReceivedDirectory {
 
     private func write(_ bytes: [UInt8], to file: FileDescriptor) throws {
         guard total + bytes.count <= mostBytes else { throw Refusal(description: "a session has no more than \(mostBytes >> 30) GiB") }
-        total += bytes.count
         _ = try file.writeAll(bytes)
+        total += bytes.count
     }
 }

@@ -27,8 +27,8 @@ struct BootstrapTests {
             try FileManager.default.setAttributes([.posixPermissions: 0o755], ofItemAtPath: file.path)
         }
 
-        /// What the script says to these lines and bytes. The first come when it has said what it found, and the others when it asks for more:
-        /// before that, the shell may still read the script, and head may read more than it is told to.
+        /// What the script answers to these inputs. The first input is sent when the script has said what it found, each other one when it asks for more.
+        /// Earlier, the shell would take the input for a part of the script, and `head` would take a later input for a part of an earlier one.
         ///
         /// - Parameter lines: So many are read, and then the connection is lost.
         func run(_ bootstrap: Bootstrap, reading lines: Int = .max, _ inputs: [UInt8]...) throws -> [String] {
@@ -104,7 +104,7 @@ struct BootstrapTests {
     /// The connection is lost while the program is sent.
     @Test(arguments: shells) func nothingIsLeftOfAProgramThatIsHalfSent(_ shell: String) throws {
         let host = try Host(shell), program = try sent(Self.remote)
-        // Until it asks for the first piece: three times an empty line and what is said.
+        // The script says three things until it asks for the first piece. Each takes two lines, of which the first is empty.
         for piece in [program.piece, Array(program.piece.dropLast(1000))] {
             let lines = try host.run(bootstrap(), reading: 6, program.way, piece)
             #expect(said(lines).last == .more && host.leftOver == [])

@@ -74,7 +74,7 @@ struct DirectoryTests {
         #expect(try FileManager.default.contentsOfDirectory(atPath: here.url.path) == [])
     }
 
-    /// A file that is written again and again counts once, and what is not complete counts, too.
+    /// A replaced file counts once. An incomplete file counts, too.
     @Test func theLimitIsThatOfWhatIsThere() throws {
         let here = try TemporaryDirectory(), received = try received(here, mostBytes: 100), piece = [UInt8](repeating: 1, count: 20)
         for _ in 0..<20 {

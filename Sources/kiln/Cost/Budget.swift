@@ -102,7 +102,7 @@ final class Budget {
 
     private var waits = KnownWaits()
 
-    /// Adds what is estimated up to now. Of waits, those that are known remain.
+    /// Adds the estimates up to now, and reduces the waits to those that are known.
     func add(to snapshot: inout Snapshot) throws {
         guard let estimates = try schedule.estimates() else { return }
         snapshot[Estimates.self] = estimates

@@ -58,9 +58,12 @@ final class HostConnection: Sendable {
             return state
         }
         if former.hasEnded { return }
-        if former.isRunning, former.interruptions < 2 { return (try? send(.signal(signal))) ?? () }
-        plan.shared.giveUp()
-        ssh.terminate()
+        if former.isRunning, former.interruptions < 2 {
+            try? send(.signal(signal))
+        } else {
+            plan.shared.cancelQuestion()
+            ssh.terminate()
+        }
     }
 
     /// The exit status of the subcommand, or 1 and a line that says why there is none.

@@ -1,5 +1,6 @@
 import KilnHosts
 import Synchronization
+import SystemPackage
 
 /// What several hosts need and is made once, when the first one needs it: the program to send, and the password of sudo.
 final class SharedInput: Sendable {
@@ -11,13 +12,12 @@ final class SharedInput: Sendable {
     private let state = Mutex(State())
     private let binary: String?
     private let prompt: String
-    /// Its write end is closed when nobody is to be asked any longer.
-    private let question: ClosingPipe
-    private let isGivenUp = Mutex(false)
+    /// A byte in this pipe cancels the question for the password.
+    private let cancellation: ClosingPipe
 
     /// - Parameter binary: A program to send instead of this one.
     init(binary: String?, hosts: [HostName]) throws {
-        question = try ClosingPipe()
+        cancellation = try ClosingPipe()
         self.binary = binary
         prompt = "[sudo] password for \(hosts.map(\.description).joined(separator: ", ")): "
     }
@@ -30,18 +30,13 @@ final class SharedInput: Sendable {
         }.get()
     }
 
-    /// Ends the question for the password.
-    func giveUp() {
-        isGivenUp.withLock { isGivenUp in
-            if !isGivenUp { try? question.writeEnd.close() }
-            isGivenUp = true
-        }
-    }
+    /// Cancels the question for the password.
+    func cancelQuestion() { _ = try? cancellation.writeEnd.writeAll([0]) }
 
     /// Asks on the terminal.
     func password() throws -> String {
         try state.withLock { state in
-            let made = state.password ?? Result { try TerminalPassword.ask(prompt, cancelled: question.readEnd) }
+            let made = state.password ?? Result { try TerminalPassword.ask(prompt, cancelled: cancellation.readEnd) }
             state.password = made
             return made
         }.get()

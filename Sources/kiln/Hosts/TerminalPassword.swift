@@ -5,7 +5,7 @@ import SystemPackage
 enum TerminalPassword {
     /// Asks on the terminal, whatever standard input is, and shows nothing of what is typed. Throws `Failure` where there is no terminal.
     ///
-    /// - Parameter cancelled: Ends the question when it is readable.
+    /// - Parameter cancelled: The question ends without an answer when this descriptor is readable.
     static func ask(_ prompt: String, cancelled: FileDescriptor) throws -> String {
         let terminal = open("/dev/tty", O_RDWR | O_NOCTTY | O_CLOEXEC)
         guard terminal >= 0 else {
