@@ -23,8 +23,8 @@ esac
 "$swift" build --product kilnPackageTests "$@"
 tests=$("$swift" build --show-bin-path "$@")/kilnPackageTests.xctest
 log=$(mktemp)
-trap 'rm -f "$log" "$log.times" "$log.retried"' EXIT
-: >"$log.times" >"$log.retried"
+trap 'rm -f "$log" "$log.times" "$log.retried" "$log.issues"' EXIT
+: >"$log.times" >"$log.retried" >"$log.issues"
 failed=
 
 # run NAME OPTION...: a group of tests. It fails as well where the options select none.
@@ -33,7 +33,10 @@ run() {
   shift
   begin=$(date +%s)
   { "$tests" --testing-library swift-testing "$@" 2>&1 && echo "== $name passed =="; } | tee "$log"
-  if ! grep -aqx "== $name passed ==" "$log" || ! grep -aq 'Test run with [1-9]' "$log"; then failed="$failed $name"; fi
+  if ! grep -aqx "== $name passed ==" "$log" || ! grep -aq 'Test run with [1-9]' "$log"; then
+    failed="$failed $name"
+    grep -a ' recorded an issue ' "$log" >>"$log.issues" || tail -n 3 "$log" >>"$log.issues"
+  fi
   printf '%6d s  %s\n' $(($(date +%s) - begin)) "$name" >>"$log.times"
   grep -a '^RETRIED' "$log" >>"$log.retried" || true
 }
@@ -45,7 +48,8 @@ report() {
     echo "== tests that depend on time, and were tried again =="
     cat "$log.retried"
   fi
-  [ -z "$failed" ] || { echo "failed:$failed"; exit 1; }
+  # Last, where the end of a log is all that one has.
+  [ -z "$failed" ] || { cat "$log.issues"; echo "failed:$failed"; exit 1; }
 }
 
 # targets NAME...: with the options of this part.

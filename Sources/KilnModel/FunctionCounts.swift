@@ -9,6 +9,8 @@ public struct FunctionCount: Equatable, Sendable {
     public var time = Histogram()
     /// Of all calls that returned, without the probed calls that returned to them.
     public var selfTime = Nanoseconds.zero
+    /// Of an interval in which the function was let go: how long it was counted.
+    public var countedFor: Nanoseconds?
 
     public init() {}
 
@@ -29,17 +31,24 @@ public struct FunctionCount: Equatable, Sendable {
 /// The numbers of a session's functions, in their order.
 public struct FunctionCounts: SnapshotSection {
     public var functions: [FunctionCount]
+    /// The time since the session began.
+    public var length = Nanoseconds.zero
+    /// The functions that are no longer counted, and for how long they were.
+    public var letGo: [Int: Nanoseconds] = [:]
 
     public init(functions: [FunctionCount]) { self.functions = functions }
 
     public func since(_ earlier: FunctionCounts?) -> FunctionCounts {
-        guard let earlier else { return self }
-        return FunctionCounts(
+        let before = earlier?.functions ?? [], begin = earlier?.length ?? .zero
+        var growth = FunctionCounts(
             functions: functions.enumerated().map { index, now in
-                guard index < earlier.functions.count else { return now }
-                let before = earlier.functions[index]
+                guard index < before.count else { return now }
                 // Most functions are never called.
-                return now == before ? FunctionCount() : now.since(before)
+                return now == before[index] ? FunctionCount() : now.since(before[index])
             })
+        for (function, end) in letGo where end > begin && growth.functions.indices.contains(function) {
+            growth.functions[function].countedFor = end - begin
+        }
+        return growth
     }
 }

@@ -18,6 +18,8 @@ public struct RecordedFunction: Equatable, Sendable {
 public struct FunctionRow: Codable, Sendable {
     public var time: String
     public var intervalS: Double
+    /// Only where the function was let go in the interval: how long it was counted.
+    public var countedS: Double?
     public var pid: Int32
     public var comm: String
     public var function: String
@@ -26,11 +28,12 @@ public struct FunctionRow: Codable, Sendable {
     /// Absent where calls are only counted.
     public var times: FunctionTimesRecord?
 
-    enum CodingKeys: String, CodingKey { case time, pid, comm, function, file, calls, times, intervalS = "interval_s" }
+    enum CodingKeys: String, CodingKey { case time, pid, comm, function, file, calls, times, intervalS = "interval_s", countedS = "counted_s" }
 
     public init(time: String, interval: Nanoseconds, target: SessionRecord.Target, _ function: RecordedFunction, _ counts: FunctionCount, isTimed: Bool) {
         self.time = time
         intervalS = interval.seconds
+        countedS = counts.countedFor?.seconds
         pid = target.pid
         comm = target.comm
         self.function = function.name

@@ -22,7 +22,10 @@ told() { sed -n "s/.*kiln\.$1=\([^ ]*\).*/\1/p" /proc/cmdline; }
 part=$(told part)
 # What times of this guest are worth.
 case $(told accelerator) in
-  tcg*) clock="emulated ($(told accelerator)): many times what a machine takes" ;;
+  tcg*)
+    clock="emulated ($(told accelerator)): many times what a machine takes"
+    export KILN_TEST_EMULATED=1
+    ;;
   *) clock="on $(told accelerator)" ;;
 esac
 result guest boot done "$(uname -r)"
@@ -151,15 +154,18 @@ check_io_uring() {
   kill $ring
 }
 
-# run_tests PART PATTERN: the kernel tests that match, with small loads; a result for each as it ends. What they say is on the console.
+# run_tests PART PATTERN: the kernel tests that match, with small loads; a result for each as it ends, and for each that is tried again. What they
+# say is on the console.
 run_tests() {
   KILN_TEST_LOAD=0.01 kiln-tests --testing-library swift-testing --filter "$2" 2>&1 </dev/null | tee /dev/console | awk -v OFS='\t' -v part="$1" '
+    $1 == "RETRIED" { name = $NF; sub(/\(.*/, "", name); print "test", name ", again", "retried", attempt[name]; fflush(); next }
     ($2 != "Test" && $2 != "Suite") || $3 == "case" { next }
     { name = $3; sub(/\(.*/, "", name) }
     / recorded an issue / {
       if (!(name in issue)) { issue[name] = $0; sub(/.* recorded an issue /, "", issue[name]) }
       next
     }
+    / recorded a known issue / { attempt[name] = $0; sub(/.* recorded a known issue /, "", attempt[name]); next }
     # A guest has all that they need.
     / skipped| was cancelled/ { print "test", name, "failed", $0; fflush() }
     $2 == "Test" && / (passed|failed) after / {
@@ -203,7 +209,7 @@ check_other_subcommands() {
   kiln trace exec -- sh -c 'i=0; while [ $i -lt 101 ]; do /bin/busybox true numbered $i; i=$((i + 1)); done' >shown 2>said
   check 'kiln trace exec' 'programs with their arguments' "$(grep -c 'busybox true numbered [0-9]* | exit status 0' shown)" 101
   for timed in '' --time; do
-    rm -rf session
+    rm -rf session said
     kiln functions -p "$server" setCommand getCommand $timed -o session --max-cost 100 >shown 2>said &
     kiln=$!
     until grep -q ': attached to' said || ! kill -0 $kiln 2>/dev/null; do sleep 0.1; done

@@ -137,9 +137,9 @@ final class FunctionCounting: Probe {
             return self.last = (MonotonicClock.now(), targetCPU(), try probe?.callCounts() ?? calls)
         }
         try probe?.letGo(decision.letGo)
-        let counted = try probe?.callCounts() ?? calls
-        for function in decision.letGo { letGo[function] = now - began }
-        say("\(letGoLine(decision, counted, at: now))")
+        let end = MonotonicClock.now(), counted = try probe?.callCounts() ?? calls
+        for function in decision.letGo { letGo[function] = end - began }
+        say("\(letGoLine(decision, counted, at: end))")
         // The time of the change is no measure of what comes.
         self.last = (MonotonicClock.now(), targetCPU(), counted)
     }
@@ -157,7 +157,12 @@ final class FunctionCounting: Probe {
             + "these functions are no longer counted: \(named)\(more)"
     }
 
-    func read(into snapshot: inout Snapshot) throws { try probe?.read(into: &snapshot) }
+    func read(into snapshot: inout Snapshot) throws {
+        try probe?.read(into: &snapshot)
+        let length = snapshot.time - began
+        snapshot[FunctionCounts.self]?.length = length
+        snapshot[FunctionCounts.self]?.letGo = letGo
+    }
 
     func describe(_ record: inout SessionRecord, at moment: SessionMoment) {
         guard let counts = moment.snapshot[FunctionCounts.self] else { return }

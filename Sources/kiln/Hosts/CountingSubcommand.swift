@@ -62,7 +62,9 @@ struct CountingSubcommand {
         case .syscalls:
             return decoded(SyscallTimesRow.self).flatMap { SyscallText.rows([$0.calls], interval: Self.interval($0.intervalS)) }
         case .functions:
-            let rows = decoded(FunctionRow.self).map { (name: $0.function, counts: FunctionCount(recorded: $0.calls, $0.times), seconds: $0.intervalS) }
+            let rows = decoded(FunctionRow.self).map {
+                (name: $0.function, counts: FunctionCount(recorded: $0.calls, $0.times), seconds: $0.countedS ?? $0.intervalS)
+            }
             return rows.sorted { ($1.counts.calls, $0.name) < ($0.counts.calls, $1.name) }.map {
                 FunctionText.row($0.name, $0.counts, isTimed: isTimed, interval: Self.interval($0.seconds))
             }

@@ -139,7 +139,10 @@ final class HostConnection: Sendable {
                 return try send(.order(Array(JSONEncoder().encode(order))))
             }
         }
-        throw Failure("kiln could not be started there.")
+        guard let path = found.kiln else {
+            throw Failure("what was sent doesn't run there, or is no static kiln \(kilnVersion). Give one with --binary (`make static` builds it).")
+        }
+        throw Failure("\(path.printable) doesn't start there. Try it there: `\(path.printable) doctor`.")
     }
 
     private var unexpected: Failure {

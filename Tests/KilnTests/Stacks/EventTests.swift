@@ -337,7 +337,8 @@ extension KernelTests {
     /// Events of a stock server; nothing is compiled.
     struct ServerEventTests {
         @Test func theCommandsOfAServerAreItsCallsOfOneFunction() throws {
-            let server = try RedisServer(), commands = UInt64(load(2003))
+            // Its timer wakes it once a second, so that it hardly runs while one event is attached after the other.
+            let server = try RedisServer(["--hz", "1"]), commands = UInt64(load(2003))
             let client = try Connection(port: server.port)
             _ = try client.reply(to: "PING")
             let function = "uprobe:/proc/\(server.pid)/exe:processCommand"
@@ -349,8 +350,7 @@ extension KernelTests {
             #expect(try session.stacks(of: function).samples(through: "_start", "main", "aeMain", "processCommand") == commands)
             #expect(try session.stacks(of: "syscalls:sys_exit_write").samples(through: "main", "aeMain") == commands)
             let switches = try session.event(named: "sched_switch"), told = try session.event("context-switches")
-            // Attached one after the other.
-            #expect(switches.count > 0 && told.count <= switches.count + 2 && switches.count <= told.count + 2, "\(switches), \(told)")
+            #expect(switches.count > 0 && told.count <= switches.count + 4 && switches.count <= told.count + 4, "\(switches), \(told)")
             #expect(session.record.lost.isEmpty, "\(session.record.lost)")
         }
     }

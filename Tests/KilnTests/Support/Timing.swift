@@ -7,16 +7,18 @@ extension Tag {
     @Tag static var timing: Self
 }
 
-/// Tests with the tag `timing`, and only they, are tried again where they fail, twice at most. What fails in the last attempt fails the run.
+/// Tests with the tag `timing` are tried again where they fail, twice at most; on an emulated machine (KILN_TEST_EMULATED) all tests are, because
+/// there everything takes many times as long. What fails in the last attempt fails the run.
 ///
 /// The issues of earlier attempts are shown as known ones. A crash ends the run in any attempt, and an issue that is recorded outside of the
 /// test's task, by a thread of its own, counts at once.
 struct TimingRetries: TestTrait, SuiteTrait, TestScoping {
     static let retries = 2
     let isRecursive = true
+    private static let isEmulated = ProcessInfo.processInfo.environment["KILN_TEST_EMULATED"] != nil
 
     func scopeProvider(for test: Test, testCase: Test.Case?) -> TimingRetries? {
-        testCase != nil && test.tags.contains(.timing) ? self : nil
+        testCase != nil && (test.tags.contains(.timing) || Self.isEmulated) ? self : nil
     }
 
     func provideScope(for test: Test, testCase: Test.Case?, performing function: @Sendable () async throws -> Void) async throws {
