@@ -48,7 +48,7 @@ report() {
     echo "== tests that depend on time, and were tried again =="
     cat "$log.retried"
   fi
-  # Last, where the end of a log is all that one has.
+  # Failures are printed last, because a truncated log keeps its end.
   [ -z "$failed" ] || { cat "$log.issues"; echo "failed:$failed"; exit 1; }
 }
 

@@ -9,7 +9,7 @@ public struct FunctionCount: Equatable, Sendable {
     public var time = Histogram()
     /// Of all calls that returned, without the probed calls that returned to them.
     public var selfTime = Nanoseconds.zero
-    /// Of an interval in which the function was let go: how long it was counted.
+    /// How long the function was counted, in the interval in which it was let go; nil in all others.
     public var countedFor: Nanoseconds?
 
     public init() {}
@@ -33,19 +33,19 @@ public struct FunctionCounts: SnapshotSection {
     public var functions: [FunctionCount]
     /// The time since the session began.
     public var length = Nanoseconds.zero
-    /// The functions that are no longer counted, and for how long they were.
+    /// The functions that were let go, by index, and when: the time since the session began.
     public var letGo: [Int: Nanoseconds] = [:]
 
     public init(functions: [FunctionCount]) { self.functions = functions }
 
     public func since(_ earlier: FunctionCounts?) -> FunctionCounts {
         let before = earlier?.functions ?? [], begin = earlier?.length ?? .zero
-        var growth = FunctionCounts(
-            functions: functions.enumerated().map { index, now in
-                guard index < before.count else { return now }
-                // Most functions are never called.
-                return now == before[index] ? FunctionCount() : now.since(before[index])
-            })
+        var growth = self
+        growth.functions = functions.enumerated().map { index, now in
+            guard index < before.count else { return now }
+            // Most functions are never called.
+            return now == before[index] ? FunctionCount() : now.since(before[index])
+        }
         for (function, end) in letGo where end > begin && growth.functions.indices.contains(function) {
             growth.functions[function].countedFor = end - begin
         }

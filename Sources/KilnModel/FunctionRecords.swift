@@ -18,7 +18,7 @@ public struct RecordedFunction: Equatable, Sendable {
 public struct FunctionRow: Codable, Sendable {
     public var time: String
     public var intervalS: Double
-    /// Only where the function was let go in the interval: how long it was counted.
+    /// How long the function was counted, in the interval in which it was let go; absent in all others.
     public var countedS: Double?
     public var pid: Int32
     public var comm: String
@@ -124,14 +124,12 @@ extension SessionRecord {
         /// Absent without a limit.
         public var cost: Cost?
 
-        /// `letGo`: seconds since the session began, by function.
         public init(
-            _ functions: [RecordedFunction], _ counts: FunctionCounts, isTimed: Bool, refused: [Int: String], besides: [Refused], letGo: [Int: Nanoseconds],
-            cost: Cost?
+            _ functions: [RecordedFunction], _ counts: FunctionCounts, isTimed: Bool, refused: [Int: String], besides: [Refused], cost: Cost?
         ) {
             probed = zip(functions.indices, zip(functions, counts.functions)).filter { refused[$0.0] == nil }.map { index, row in
                 Row(
-                    function: row.0.name, file: row.0.file, calls: row.1.calls, letGoAfterS: letGo[index]?.seconds,
+                    function: row.0.name, file: row.0.file, calls: row.1.calls, letGoAfterS: counts.letGo[index]?.seconds,
                     times: isTimed && row.0.hasTimes ? FunctionTimesRecord(row.1) : nil)
             }.sorted { ($1.calls, $0.function, $0.file) < ($0.calls, $1.function, $1.file) }
             self.refused = refused.sorted { $0.key < $1.key }.map { Refused(functions[$0.key], reason: $0.value) } + besides

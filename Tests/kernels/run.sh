@@ -92,7 +92,7 @@ done
   }' $all
 
 [ -z "$missed" ] || echo "not run:$missed"
-# Last, where the end of a log is all that one has. $all is a list of paths without spaces.
+# Failures are printed last, because a truncated log keeps its end. $all is a list of paths without spaces.
 if [ "$failed" != 0 ]; then
   # shellcheck disable=SC2086
   awk -F'\t' '$2 == "boot" { kernel = $4 } $3 == "failed" { printf "failed: Linux %s: %s: %s: %s\n", kernel, $1, $2, $4 }' $all

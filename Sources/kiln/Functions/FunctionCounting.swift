@@ -167,7 +167,7 @@ final class FunctionCounting: Probe {
     func describe(_ record: inout SessionRecord, at moment: SessionMoment) {
         guard let counts = moment.snapshot[FunctionCounts.self] else { return }
         record.functions = SessionRecord.Functions(
-            functions.map(\.recorded), counts, isTimed: timing != .none, refused: refusedByKernel, besides: refused, letGo: letGo,
+            functions.map(\.recorded), counts, isTimed: timing != .none, refused: refusedByKernel, besides: refused,
             cost: budget.flatMap { budget in
                 costs.map {
                     .init(

@@ -58,7 +58,7 @@ struct FunctionText: CallText {
     /// The headers behind the number of calls where calls are timed.
     static let timeColumns = ["p50", "p99", "max", "total", "self"]
 
-    /// A row of a table without its end: function, number of calls, and `timeColumns`. The rate is that of the time in which the function was counted.
+    /// A row of a table without its end: function, number of calls, and `timeColumns`. The rate covers the time in which the function was counted.
     static func row(_ name: String, _ counts: FunctionCount, isTimed: Bool, interval: Nanoseconds?) -> [String] {
         [short(name), callsText(counts.calls, in: interval.map { counts.countedFor ?? $0 })] + (isTimed ? times(counts) : [])
     }

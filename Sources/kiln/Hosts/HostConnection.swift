@@ -140,9 +140,10 @@ final class HostConnection: Sendable {
             }
         }
         guard let path = found.kiln else {
-            throw Failure("what was sent doesn't run there, or is no static kiln \(kilnVersion). Give one with --binary (`make static` builds it).")
+            throw Failure(
+                "the program that was sent did not start as kiln \(kilnVersion). Give a static kiln of this version with --binary; `make static` builds one.")
         }
-        throw Failure("\(path.printable) doesn't start there. Try it there: `\(path.printable) doctor`.")
+        throw Failure("\(path.printable) did not start there. Run `\(path.printable) doctor` on that host to see why.")
     }
 
     private var unexpected: Failure {

@@ -280,7 +280,7 @@ extension KernelTests {
             let run = try FunctionRun(["hot", "cold", "--max-cost", "1", "--", program.path])
             #expect(try run.row("hot").letGoAfterS != nil, "\(run.errors)")
             #expect(try run.calls("hot") < 100_009)
-            // Its last interval is the only one that it was counted for a part of.
+            // It was counted during a part of its last interval, and throughout the others.
             let rows = run.rows.filter { $0.function == "hot" }, last = try #require(rows.last), counted = try #require(last.countedS)
             #expect(counted > 0 && counted <= last.intervalS && rows.dropLast().allSatisfy { $0.countedS == nil })
             #expect(try run.row("cold").letGoAfterS == nil)

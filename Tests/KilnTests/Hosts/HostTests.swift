@@ -53,6 +53,15 @@ extension KernelTests {
             #expect(leftOver(temporary) == [])
         }
 
+        @Test func anotherProgramThanKilnIsRefusedInOneLine() throws {
+            let ssh = try SSHServer(extra: environment(installed: false))
+            let kiln = try run(ssh, ["doctor"], options: ["--binary", "/bin/true"])
+            #expect(kiln.wait() == 1)
+            let lines = kiln.errorText.split(separator: "\n")
+            #expect(lines.count == 1 && lines[0].contains(": the program that was sent did not start as kiln "), "\(kiln.errorText)")
+            #expect(leftOver(temporary) == [])
+        }
+
         @Test func eachSubcommandRunsThere() throws {
             let server = try RedisServer(), ssh = try SSHServer(extra: environment()), here = try TemporaryDirectory()
             let load = try Child("redis-benchmark", ["-p", "\(server.port)", "-c", "4", "-n", "100000000", "-q", "-t", "get"])

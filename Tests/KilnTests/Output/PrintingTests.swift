@@ -91,11 +91,13 @@ struct PrintingTests {
             (RecordedFunction(name: "refused", file: "/srv/server"), count(0)),
             (RecordedFunction(name: "zmalloc", file: "/srv/server"), count(5_000_000, selfTime: 500_000_000, [(100, 5_000_000)])),
         ]
-        let functions = rows.map(\.0), counts = FunctionCounts(functions: rows.map(\.1))
+        let functions = rows.map(\.0)
+        var counts = FunctionCounts(functions: rows.map(\.1))
+        counts.letGo = [6: Nanoseconds(1_250_000_000)]
         var snapshot = Snapshot(time: Nanoseconds(2_000_000_000))
         snapshot[FunctionCounts.self] = counts
         let record = SessionRecord.Functions(
-            functions, counts, isTimed: isTimed, refused: [5: "the kernel refuses it"], besides: [], letGo: [6: Nanoseconds(1_250_000_000)], cost: nil)
+            functions, counts, isTimed: isTimed, refused: [5: "the kernel refuses it"], besides: [], cost: nil)
         return (functions, snapshot, record)
     }
 

@@ -337,7 +337,7 @@ extension KernelTests {
     /// Events of a stock server; nothing is compiled.
     struct ServerEventTests {
         @Test func theCommandsOfAServerAreItsCallsOfOneFunction() throws {
-            // Its timer wakes it once a second, so that it hardly runs while one event is attached after the other.
+            // With hz 1 the server's timer fires once a second, so few switches happen between attaching one event and the next.
             let server = try RedisServer(["--hz", "1"]), commands = UInt64(load(2003))
             let client = try Connection(port: server.port)
             _ = try client.reply(to: "PING")
