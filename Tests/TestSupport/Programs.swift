@@ -6,6 +6,11 @@ public func program(_ name: String) -> String? {
     return path.split(separator: ":").map { "\($0)/\(name)" }.first { FileManager.default.isExecutableFile(atPath: $0) }
 }
 
+/// The first CPU that this process may use, or nil without taskset.
+public func firstUsableCPU() -> Int? {
+    (0..<1024).first { (try? Child("taskset", ["-c", "\($0)", "true"]).wait()) == 0 }
+}
+
 /// Starts a process. Threads of the test runner may block all signals; a child inherits that, and gdb and `perf record -a` wait for SIGCHLD for ever.
 public func runWithoutBlockedSignals(_ process: Process) throws {
     var none = sigset_t()

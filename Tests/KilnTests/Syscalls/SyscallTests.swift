@@ -72,11 +72,14 @@ extension KernelTests {
                 more.isSubset(of: ["futex", "munmap", "madvise", "pause", "exit", "exit_group", "syscall_4000"]) && more.contains("syscall_4000"), "\(more)")
         }
 
-        @Test(.tags(.timing), .enabled(if: program("perf") != nil, "needs perf (linux-perf)")) func countsAreThoseOfPerfTrace() throws {
+        /// perf runs on one CPU: on several it leaves out calls of new threads (findings/perf-trace-s-loses-first-calls-of-threads.sh).
+        @Test(.enabled(if: program("perf") != nil && program("taskset") != nil, "needs perf (linux-perf) and taskset"))
+        func countsAreThoseOfPerfTrace() throws {
             let program = try CallingProgram()
             let session = try SyscallSession.run(["--"] + program.command, status: CallingProgram.status)
             let table = program.directory + "/perf"
-            #expect(try Child("perf", ["trace", "-s", "-m", "8M", "-o", table] + program.command).wait() == 0)
+            let cpu = try #require(firstUsableCPU())
+            #expect(try Child("taskset", ["-c", "\(cpu)", "perf", "trace", "-s", "-m", "8M", "-o", table] + program.command).wait() == 0)
             var counted: [String: UInt64] = [:]
             for line in try String(contentsOfFile: table, encoding: .utf8).split(separator: "\n") {
                 let words = line.split(separator: " ")

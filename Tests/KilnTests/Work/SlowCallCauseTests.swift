@@ -63,7 +63,7 @@ extension KernelTests {
             """
 
         @Test(.tags(.timing)) func preemption() throws {
-            let cpu = try #require((0..<1024).first(where: mayRun)), server = try KnownWork.server(onCPU: cpu)
+            let cpu = try #require(firstUsableCPU()), server = try KnownWork.server(onCPU: cpu)
             let hog = try Program(Self.hog, prepare: { ["taskset", "-c", "\(cpu)", $0 + "/program"] })
             let (_, _, offCPU, calls) = try withExtendedLifetime(hog) {
                 try slowCalls(of: "BURN.A", slowerThan: "5ms", on: server) { try server.repeating(load(307), ["BURN.A", "1000"]) }
@@ -71,10 +71,6 @@ extension KernelTests {
             #expect(calls.count > 5, "\(calls)")
             let ready = offCPU.samples(through: "exec", "(runnable)", "burn_a")
             #expect(ready > offCPU.total * 8 / 10 && ready > calls.serviceNs / 2, "\(ready) of \(offCPU.total), service \(calls.serviceNs)")
-        }
-
-        private func mayRun(on cpu: Int) -> Bool {
-            (try? Child("taskset", ["-c", "\(cpu)", "true"]).wait()) == 0
         }
 
         @Test(.tags(.timing)) func diskBehindAnAppendOnlyFile() throws {
