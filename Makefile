@@ -24,7 +24,7 @@ BPF_COMPILE = $(CLANG) -g -O2 -target bpf -mcpu=v3 -std=gnu2x -Wall -Wextra -Wer
 
 # Debian packages: what a build needs, and what tests, demo and benchmarks need besides.
 BUILD_PACKAGES := libbpf-dev libelf-dev libdw-dev zlib1g-dev liblzma-dev libbz2-dev libzstd-dev libiberty-dev libtomlplusplus-dev libc6-dev
-TEST_PACKAGES  := redis-server redis-tools prometheus memcached openssh-server openssh-client busybox-static openssl libssl-dev curl python3 chromium libxml2-utils gcc g++ musl-tools golang-go rustc libc-bin binutils xz-utils dwz systemtap-sdt-dev iproute2 python3-pip procps util-linux linux-perf strace gdb elfutils debuginfod llvm valgrind systemd python3-seccomp clang-format-14
+TEST_PACKAGES  := redis-server redis-tools prometheus memcached openssh-server openssh-client busybox-static openssl libssl-dev curl python3 chromium libxml2-utils gcc g++ musl-tools golang-go rustc libc-bin binutils xz-utils dwz systemtap-sdt-dev iproute2 python3-pip procps util-linux linux-perf strace gdb elfutils debuginfod llvm valgrind systemd python3-seccomp tcsh fish clang-format-14
 KERNEL_TEST_PACKAGES := qemu-system-x86 busybox-static cpio xz-utils redis-server redis-tools openssl python3 libxml2-utils gcc libc6-dev binutils
 
 # Kernels that `make test-kernels` boots: versions that Tests/kernels/fetch.sh knows, paths of images, or all.

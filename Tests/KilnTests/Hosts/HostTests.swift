@@ -53,6 +53,25 @@ extension KernelTests {
             #expect(leftOver(temporary) == [])
         }
 
+        /// Through a jump host, and where the user's login shell is not POSIX's.
+        @Test(arguments: ["jump host", "tcsh", "fish"]) func whatLiesBetweenDoesNotMatter(_ between: String) throws {
+            let shell = between == "jump host" ? nil : between
+            // sshd gives this command to root's own shell.
+            let forced = shell.map { ["ForceCommand exec \($0) -c \"$SSH_ORIGINAL_COMMAND\""] } ?? []
+            let server = try RedisServer(), ssh = try SSHServer(extra: environment(installed: false) + forced), here = try TemporaryDirectory()
+            let kiln = try KilnRun(
+                [
+                    shell == nil ? "behind" : "there", "--ssh-config", ssh.configuration, "--binary", KilnRun.binary, "redis", "--port", "\(server.port)",
+                    "-o", here.url.path + "/s",
+                ],
+                subcommand: "--host")
+            guard kiln.attached() else { throw TestFailure("kiln did not attach: \(kiln.errorText)") }
+            try server.benchmark(["-c", "5", "-n", "1009", "get", "nothing"])
+            #expect(kiln.stop() == 0, "\(kiln.errorText)")
+            #expect(try Session(directory: here.url.path + "/s", output: kiln.outputText).counts["GET"] == 1009)
+            #expect(leftOver(temporary) == [])
+        }
+
         @Test func anotherProgramThanKilnIsRefusedInOneLine() throws {
             let ssh = try SSHServer(extra: environment(installed: false))
             let kiln = try run(ssh, ["doctor"], options: ["--binary", "/bin/true"])

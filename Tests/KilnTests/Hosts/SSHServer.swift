@@ -2,7 +2,7 @@ import Foundation
 import Glibc
 import TestSupport
 
-/// A real sshd with keys of its own on loopback, and a configuration of ssh that reaches it as `there`.
+/// A real sshd with keys of its own on loopback, and a configuration of ssh that reaches it as `there`, and through itself as `behind`.
 final class SSHServer {
     static let canRun = sshd != nil && program("ssh-keygen") != nil && program("ssh") != nil && getuid() == 0
 
@@ -46,7 +46,8 @@ final class SSHServer {
             """
         let hosts = [("there", "root")] + users.map { ("\($0)-there", $0) }
         let client = hosts.map { name, user in "Host \(name)\n  User \(user)\n" + common }
-        try client.joined().write(toFile: configuration, atomically: true, encoding: .utf8)
+        let jump = "Host behind\n  ProxyJump there\n" + common
+        try (client + [jump]).joined().write(toFile: configuration, atomically: true, encoding: .utf8)
         let command = wrapper + [Self.sshd ?? "sshd", "-D", "-e", "-f", directory + "/sshd_config"]
         daemon = try Child(command[0], Array(command.dropFirst()), output: directory + "/log", errors: directory + "/log")
         try know(host: "\(directory)/host.pub")
