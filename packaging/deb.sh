@@ -3,7 +3,7 @@
 # the date of all that is in it, so that the same binary gives the same package. DEB_MAINTAINER in the environment is who answers for it.
 #
 # dpkg-deb alone makes it: there is nothing to compile here, and no source package. The binary needs no shared library, hence no Depends. Installing
-# starts no service: the unit is there for whom wants it.
+# starts no service: the unit is there for whoever wants it.
 set -eu
 umask 022
 kiln=$1

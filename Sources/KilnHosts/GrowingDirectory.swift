@@ -47,7 +47,11 @@ public final class GrowingDirectory {
 
     private func sendNews(of name: String, _ send: (Frame) throws -> Void) throws {
         let file = open("\(path)/\(name)", O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC)
-        guard file >= 0 else { return }
+        guard file >= 0 else {
+            // It was removed or replaced since the directory was read.
+            if errno == ENOENT || errno == ELOOP { return }
+            throw ReadFailure(code: errno)
+        }
         let former = sent[name]
         var status = stat()
         guard fstat(file, &status) == 0, status.st_mode & S_IFMT == S_IFREG else {

@@ -37,7 +37,11 @@ public struct Exposition {
     /// A sample of the metric that was begun last.
     public mutating func sample(_ labels: Labels, _ value: Double) { line("", labels, value) }
 
-    public mutating func sample(_ value: Double) { sample(Labels(), value) }
+    /// A metric of one sample, without labels.
+    public mutating func single(_ name: String, _ kind: Kind, _ help: String, _ value: Double) {
+        metric(name, kind, help)
+        sample(Labels(), value)
+    }
 
     /// The samples of a histogram: `_bucket` with cumulative counts, `_sum` and `_count`.
     public mutating func histogram(_ labels: Labels, _ totals: HistogramTotals, _ bounds: BucketBounds) {

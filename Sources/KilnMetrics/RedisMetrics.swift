@@ -119,22 +119,22 @@ public enum RedisMetrics {
 
 /// kiln's own process, by the names that every exporter has, and what it does.
 public struct ProcessMetrics: Sendable {
-    public var cpuSeconds = 0.0, startTime = 0.0
+    /// User and system.
+    public var cpuSeconds = 0.0
+    /// In seconds since 1970.
+    public var startTime = 0.0
     public var residentBytes = 0.0, virtualBytes = 0.0
+    /// Now, and the limit.
     public var openDescriptors = 0.0, mostDescriptors = 0.0
 
     public init() {}
 
     public func write(to text: inout Exposition) {
-        func one(_ name: String, _ kind: Exposition.Kind, _ help: String, _ value: Double) {
-            text.metric(name, kind, help)
-            text.sample(value)
-        }
-        one("process_cpu_seconds_total", .counter, "CPU time of kiln itself, user and system.", cpuSeconds)
-        one("process_resident_memory_bytes", .gauge, "Resident memory of kiln itself.", residentBytes)
-        one("process_virtual_memory_bytes", .gauge, "Address space of kiln itself.", virtualBytes)
-        one("process_open_fds", .gauge, "Open file descriptors of kiln itself.", openDescriptors)
-        one("process_max_fds", .gauge, "The limit of open file descriptors.", mostDescriptors)
-        one("process_start_time_seconds", .gauge, "When kiln began, in seconds since 1970.", startTime)
+        text.single("process_cpu_seconds_total", .counter, "CPU time of kiln itself, user and system.", cpuSeconds)
+        text.single("process_resident_memory_bytes", .gauge, "Resident memory of kiln itself.", residentBytes)
+        text.single("process_virtual_memory_bytes", .gauge, "Address space of kiln itself.", virtualBytes)
+        text.single("process_open_fds", .gauge, "Open file descriptors of kiln itself.", openDescriptors)
+        text.single("process_max_fds", .gauge, "The limit of open file descriptors.", mostDescriptors)
+        text.single("process_start_time_seconds", .gauge, "When kiln began, in seconds since 1970.", startTime)
     }
 }

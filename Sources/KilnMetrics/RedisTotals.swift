@@ -40,7 +40,9 @@ public struct RedisTotals: Sendable {
     /// In seconds, by reason.
     private(set) var unwatched: [String: Double] = [:]
     private var errorWords: Set<String> = []
+    /// The server runs and is watched.
     public var isUp = true
+    /// Processes that were this server.
     public var starts = 0.0
 
     public init(instance: String, bounds: BucketBounds) {

@@ -46,7 +46,7 @@ public struct CostLimitRecord: Codable, Sendable {
 }
 
 extension WatchLevel {
-    /// `1/4 of the connections, 1/16 of the samples, no system calls`
+    /// `1/4 of the connections, 1/4 of the samples, no system calls`
     public var words: String {
         var parts: [String] = []
         if share < 1 { parts.append("1/\(Int((1 / share).rounded())) of the connections") }

@@ -51,7 +51,7 @@ public struct WatchedRecord: Codable, Sendable {
         let part = "watched: \(tenths >= 0.1 ? "\(tenths)" : "less than 0.1") % of \(whole)"
         let waits = "which command waited behind which other one is known for the intervals in which all connections were watched; the others are left out"
         return [
-            "\(part): calls and percentiles are estimates, with their 95 % interval; other counts are those of the watched part"
+            "\(part): calls and percentiles are estimates, with their 95 % interval; other counts, except those of system calls and samples, are those of the watched part"
         ] + (leftOutConnections ? [waits] : [])
     }
 }

@@ -194,11 +194,11 @@ public struct WatchedSlice: Equatable, Sendable {
     public var fraction: Double
     /// Connections were left out.
     public var leavesOutConnections: Bool
-    /// How much faster, as a fraction, a busy server may be while nothing is watched. Windows see it while watching slows it.
+    /// How much faster, as a fraction, a busy server may be outside of the watched part of the time, where nothing slows it.
     public var slowing: Double
 
-    /// The fraction of the variance between slices that is error of the estimate. With windows it is the unwatched fraction, because the estimate contains
-    /// the watched part exactly. With a share of the connections it is all of it, because chance chooses the connections.
+    /// The fraction of the variance between slices that is error of the estimate. With a part of the time it is the unwatched fraction, because the
+    /// estimate contains the watched part exactly. With a share of the connections it is all of it, because chance chooses the connections.
     var unseen: Double { leavesOutConnections ? 1 : 1 - fraction }
 
     public init(length: Double, fraction: Double, leavesOutConnections: Bool = false, slowing: Double = 0) {

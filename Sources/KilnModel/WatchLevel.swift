@@ -30,7 +30,7 @@ public struct WatchCost: Equatable, Sendable {
             self.runTime = runTime
         }
 
-        /// With the kernel's way to each program, which its run time leaves out.
+        /// With the dispatch of each program, which its run time leaves out.
         public var cost: Double { runTime + runs * dispatch }
 
         /// Seconds. With programs that do nothing where data arrives, is received and is sent, a server's GET takes some 3 % longer: 60 to 80 ns a run
@@ -39,18 +39,21 @@ public struct WatchCost: Equatable, Sendable {
     }
 
     public var requests, systemCalls, samples: Part
+    /// What no level changes, as stacks of waits.
+    public var others: Part
 
-    public init(requests: Part, systemCalls: Part, samples: Part) {
+    public init(requests: Part, systemCalls: Part, samples: Part, others: Part = Part()) {
         self.requests = requests
         self.systemCalls = systemCalls
         self.samples = samples
+        self.others = others
     }
 
-    public var total: Double { requests.cost + systemCalls.cost + samples.cost }
+    public var total: Double { requests.cost + systemCalls.cost + samples.cost + others.cost }
 }
 
 /// Chooses how much a session watches so that it stays within its budget: by what costs most for what it gives. First fewer samples are taken, then no
-/// system calls are counted, then a share of the connections is watched. Where even 1/64 of them costs too much, because of the kernel's way to the
+/// system calls are counted, then a share of the connections is watched. Where even 1/64 of them costs too much, because of the dispatch of the
 /// programs at each receive and send, all connections are watched for a part of the time.
 public struct BudgetPolicy: Sendable {
     /// As a part of the targets' CPU time.
@@ -59,12 +62,17 @@ public struct BudgetPolicy: Sendable {
     /// What watching everything would cost, by what was measured last; nil: nothing was measured yet.
     private var whole: WatchCost?
     private var calm = 0
+    /// What system calls cost when they were counted last.
+    private var lastSystemCalls = Double.infinity
 
     /// Measured costs scatter, and leave out what attaching and detaching costs: the level is chosen for a part of the budget.
     static let aim = 0.6
     /// A richer level is chosen when it would fit for so many measurements in a row.
     private static let patience = 3
-    public static let sampleDivisors = [1, 4, 16]
+    /// A budget leaves so many samples a second of CPU time: they take 0.05 % of a core.
+    private static let leastFrequency = 20
+    /// Of the frequency, ascending.
+    private let sampleDivisors: [Int]
     public static let leastShare = 1.0 / 64
     public static let leastTime = 0.01
     /// What a program does at least: it finds that a connection isn't watched. Seconds.
@@ -72,15 +80,19 @@ public struct BudgetPolicy: Sendable {
 
     /// The part of the time that is watched until the cost is known.
     public static let firstTime = 0.08
-    /// What system calls are taken to cost beside requests until they were counted.
-    private static let systemCallsGuess = 0.5
+    /// What system calls cost beside requests: a guess until both were counted.
+    private var systemCallsRatio = 0.5
 
-    public init(percent: Double) {
+    /// - Parameters:
+    ///   - percent: Of the targets' CPU time.
+    ///   - frequency: Samples a second of CPU time while everything is watched; 0: there are none.
+    public init(percent: Double, frequency: Int) {
         budget = percent / 100
+        sampleDivisors = [1, 4, 16].filter { $0 == 1 || frequency / $0 >= Self.leastFrequency }
         level = WatchLevel()
         level.time = Self.firstTime
         level.countsSystemCalls = false
-        level.sampleDivisor = Self.sampleDivisors.last ?? 1
+        level.sampleDivisor = sampleDivisors.last ?? 1
     }
 
     /// Takes a measurement at the present level into account. Returns whether the level has changed.
@@ -97,7 +109,10 @@ public struct BudgetPolicy: Sendable {
             level = fitting
             return true
         }
-        guard !fitting.isPoorer(than: level), level.isWorthChanging(to: fitting) else { return false }
+        guard !fitting.isPoorer(than: level), level.isWorthChanging(to: fitting) else {
+            calm = 0
+            return false
+        }
         calm += 1
         guard calm >= Self.patience else { return false }
         calm = 0
@@ -105,8 +120,9 @@ public struct BudgetPolicy: Sendable {
         return true
     }
 
-    /// What a measurement at the present level says of watching everything. System calls that aren't counted now are taken to cost what they did.
-    private func scaled(_ cost: WatchCost) -> WatchCost {
+    /// What a measurement at the present level says of watching everything. System calls that aren't counted now are taken to cost what they did last,
+    /// or less where requests cost less.
+    private mutating func scaled(_ cost: WatchCost) -> WatchCost {
         var whole = cost
         let attached = max(level.time, Self.leastTime)
         let runs = cost.requests.runs / attached, least = runs * Self.leastRun
@@ -115,7 +131,12 @@ public struct BudgetPolicy: Sendable {
         whole.requests.runTime = least + max(runTime - least, 0) / level.share
         whole.samples.runs *= Double(level.sampleDivisor)
         whole.samples.runTime *= Double(level.sampleDivisor)
-        if !level.countsSystemCalls { whole.systemCalls = self.whole?.systemCalls ?? .init(runTime: whole.requests.cost * Self.systemCallsGuess) }
+        if level.countsSystemCalls {
+            lastSystemCalls = whole.systemCalls.cost
+            if whole.requests.cost > 0 { systemCallsRatio = whole.systemCalls.cost / whole.requests.cost }
+        } else {
+            whole.systemCalls = .init(runTime: min(lastSystemCalls, whole.requests.cost * systemCallsRatio))
+        }
         return whole
     }
 
@@ -123,14 +144,14 @@ public struct BudgetPolicy: Sendable {
     private func cost(of level: WatchLevel, _ whole: WatchCost) -> Double {
         let least = whole.requests.runs * Self.leastRun
         let requests = WatchCost.Part(runs: whole.requests.runs, runTime: least + max(whole.requests.runTime - least, 0) * level.share)
-        return requests.cost * level.time + (level.countsSystemCalls ? whole.systemCalls.cost : 0) + whole.samples.cost / Double(level.sampleDivisor)
+        return requests.cost * level.time + (level.countsSystemCalls ? whole.systemCalls.cost : 0) + whole.samples.cost / Double(level.sampleDivisor) + whole.others.cost
     }
 
     private func level(for whole: WatchCost) -> WatchLevel {
         let aim = budget * Self.aim
         var level = WatchLevel.whole
         func fits() -> Bool { cost(of: level, whole) <= aim }
-        for divisor in Self.sampleDivisors {
+        for divisor in sampleDivisors {
             level.sampleDivisor = divisor
             if fits() { return level }
         }
@@ -142,7 +163,8 @@ public struct BudgetPolicy: Sendable {
         }
         level.share = 1
         let requests = whole.requests.cost, rest = cost(of: level, whole) - requests
-        level.time = requests > 0 ? min(max((aim - rest) / requests, Self.leastTime), 1) : 1
+        // Where the rest alone takes the budget, as a few samples of an idle server may, watching less of the requests doesn't help.
+        level.time = requests > 0 ? min(max(max(aim - rest, aim / 2) / requests, Self.leastTime), 1) : 1
         return level
     }
 }

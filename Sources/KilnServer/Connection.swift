@@ -128,7 +128,7 @@ final class Connection: ChannelInboundHandler {
         closes(after: nil)
         if let token = connections.token, !isAuthorized(head, token) {
             return answer(
-                .line("Send the token of --token-file as a bearer token.", status: 401, headers: [("WWW-Authenticate", "Bearer realm=\"kiln\"")]), to: head)
+                .line("Send a bearer token: Authorization: Bearer TOKEN.", status: 401, headers: [("WWW-Authenticate", "Bearer realm=\"kiln\"")]), to: head)
         }
         guard let request = ServerRequest(method: head.method == .HEAD ? .head : .get, target: head.uri) else {
             return answer(.line("The path is not well encoded.", status: 400), to: head)
@@ -162,7 +162,7 @@ final class Connection: ChannelInboundHandler {
             response = .line("Too many responses wait for slow clients. Try again.", status: 503, headers: [("Retry-After", "10")])
         }
         // The next request may come while the end of this response is written.
-        let closes = isEnding || !head.isKeepAlive
+        let closes = isEnding || !head.isKeepAlive || response.hasUnknownLength
         state = closes ? .closing : .idle
         write(response, to: head, closes: closes)
     }
@@ -174,13 +174,14 @@ final class Connection: ChannelInboundHandler {
         headers.add(name: "Cache-Control", value: "no-store")
         headers.add(name: "X-Content-Type-Options", value: "nosniff")
         for (name, value) in response.headers { headers.add(name: name, value: value) }
-        // A response to HEAD without a length would otherwise be chunked, which has no end.
         if closes { headers.add(name: "Connection", value: "close") } else if head.version == .http1_0 { headers.add(name: "Connection", value: "keep-alive") }
         let size = response.body.count
         pending += size
         connections.pending += size
         self.closes(after: limits.responseTime)
-        channel.write(HTTPServerResponsePart.head(.init(version: head.version, status: .init(statusCode: response.status), headers: headers)), promise: nil)
+        // The encoder doesn't know of HEAD: without a length, a response of HTTP/1.1 would end with an empty chunk, which is a body.
+        let version = response.hasUnknownLength ? .http1_0 : head.version
+        channel.write(HTTPServerResponsePart.head(.init(version: version, status: .init(statusCode: response.status), headers: headers)), promise: nil)
         if head.method != .HEAD, size > 0 { channel.write(HTTPServerResponsePart.body(.byteBuffer(ByteBuffer(bytes: response.body))), promise: nil) }
         let box = NIOLoopBound(self, eventLoop: channel.eventLoop)
         channel.writeAndFlush(HTTPServerResponsePart.end(nil)).whenComplete { _ in box.value.hasWritten(size) }

@@ -16,7 +16,7 @@ public final class Exchange: Sendable {
     /// Answers. Only the first answer counts, and none after the client has gone.
     public func answer(_ response: ServerResponse) { finish().send?(response) }
 
-    /// Calls `body` once if the client goes before it is answered; at once, if it has gone.
+    /// Calls `body` once if the client goes before it is answered; at once, if it has gone or was answered.
     public func whenGone(_ body: @escaping @Sendable () -> Void) {
         let hasGone = state.withLock { state in
             if state.send != nil { state.whenGone = body }

@@ -8,9 +8,9 @@ import SystemPackage
 public struct ServerLimits: Sendable {
     /// Connections at a time. For one more, the one that has had no request for the longest time is closed; if all have requests, the new one.
     public var connections = 256
-    /// From the first byte of a request to the end of its header, and then of its body.
+    /// From the accept, or the first byte of a later request, to the end of the request.
     public var requestTime = TimeAmount.seconds(10)
-    /// Without a request.
+    /// Between a response and the next request.
     public var idleTime = TimeAmount.seconds(120)
     /// Until a client has taken its response.
     public var responseTime = TimeAmount.seconds(60)

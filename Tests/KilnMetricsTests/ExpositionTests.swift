@@ -17,7 +17,7 @@ struct ExpositionTests {
         for (number, expected) in numbers {
             let written = text {
                 $0.metric("a", .gauge, "b")
-                $0.sample(number)
+                $0.sample(Labels(), number)
             }
             #expect(written == "# HELP a b\n# TYPE a gauge\na \(expected)\n")
         }

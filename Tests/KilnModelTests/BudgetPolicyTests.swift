@@ -6,10 +6,10 @@ import Testing
 struct BudgetPolicyTests {
     /// What watching everything costs, as a part of the targets' CPU time.
     private struct Machine {
-        var samples = 0.004
+        var samples = 0.004, others = 0.0
         /// Half of what requests cost, as it is guessed before they are counted.
         var systemCalls = 0.042
-        /// The kernel's way to the programs, and what they do.
+        /// The dispatch of the programs, and what they do.
         var runs = 400_000.0, work = 0.06
 
         func cost(at level: WatchLevel) -> WatchCost {
@@ -17,7 +17,8 @@ struct BudgetPolicyTests {
             return WatchCost(
                 requests: .init(runs: runs * level.time, runTime: (least + (work - least) * level.share) * level.time),
                 systemCalls: .init(runs: 0, runTime: level.countsSystemCalls ? systemCalls : 0),
-                samples: .init(runs: 0, runTime: samples / Double(level.sampleDivisor)))
+                samples: .init(runs: 0, runTime: samples / Double(level.sampleDivisor)),
+                others: .init(runs: 0, runTime: others))
         }
 
         var whole: Double { cost(at: .whole).total }
@@ -34,7 +35,7 @@ struct BudgetPolicyTests {
     @Test(arguments: [0.3, 1, 2, 3, 5, 8, 12, 20])
     func oneMeasurementChoosesALevelWithinTheBudget(percent: Double) {
         let machine = Machine()
-        var policy = BudgetPolicy(percent: percent)
+        var policy = BudgetPolicy(percent: percent, frequency: 997)
         #expect(machine.cost(at: policy.level).requests.cost < machine.cost(at: .whole).requests.cost)
         let levels = settled(&policy, on: machine)
         for level in levels { #expect(machine.cost(at: level).total <= percent / 100 + 1e-9, "\(level)") }
@@ -45,7 +46,7 @@ struct BudgetPolicyTests {
         let machine = Machine()
         /// With a budget of which the policy aims at so many per cent.
         func level(_ percent: Double) -> WatchLevel {
-            var policy = BudgetPolicy(percent: percent / BudgetPolicy.aim)
+            var policy = BudgetPolicy(percent: percent / BudgetPolicy.aim, frequency: 997)
             return settled(&policy, on: machine).last ?? .whole
         }
         #expect(level(15) == .whole)
@@ -55,14 +56,23 @@ struct BudgetPolicyTests {
         #expect(!without.countsSystemCalls && without.isExact)
         let shared = level(6.75)
         #expect(shared.share == 0.5 && shared.time == 1)
-        // The kernel's way to the programs costs 2.4 %, and finding that nothing is to be done 1.6 %: below, only windows help.
+        // The dispatch of the programs costs 2.4 %, and finding that nothing is to be done 1.6 %: below, only windows help.
         let windows = level(2.25)
         #expect(windows.share == 1 && windows.time < 0.5)
         #expect(level(0.01).time == BudgetPolicy.leastTime)
     }
 
+    /// A level says what is sampled: no part of the frequency that is below 20.
+    @Test(arguments: [(0, 1), (20, 1), (79, 1), (80, 4), (99, 4), (320, 16), (4000, 16)]) func samplesAreReducedAsFarAsTheFrequencyAllows(
+        frequency: Int, divisor: Int
+    ) {
+        var policy = BudgetPolicy(percent: 0.001, frequency: frequency)
+        #expect(policy.level.sampleDivisor == divisor)
+        #expect(settled(&policy, on: Machine()).last?.sampleDivisor == divisor)
+    }
+
     @Test func aLoadThatDoublesIsFollowedAtOnceAndOneThatHalvesSoon() {
-        var machine = Machine(), policy = BudgetPolicy(percent: 3)
+        var machine = Machine(), policy = BudgetPolicy(percent: 3, frequency: 997)
         let before = settled(&policy, on: machine).last?.time ?? 1
         machine.runs *= 2
         machine.work *= 2
@@ -74,9 +84,33 @@ struct BudgetPolicyTests {
         #expect(abs(after / before - 1) < 0.1)
     }
 
+    /// When the load has gone, everything is watched again: also what wasn't counted meanwhile.
+    @Test func everythingIsTakenBackWhenTheLoadGoes() {
+        var machine = Machine(), policy = BudgetPolicy(percent: 2, frequency: 997)
+        #expect(settled(&policy, on: machine).last?.countsSystemCalls == false)
+        (machine.runs, machine.work, machine.systemCalls, machine.samples) = (2_000, 0.0004, 0.0003, 0.003)
+        #expect(settled(&policy, on: machine, measurements: 20).last == .whole)
+    }
+
+    /// A server that does nearly nothing: a few samples look like much of its CPU time. Watching fewer requests would save nothing.
+    @Test func samplesOfAnIdleServerDoNotPutRequestsOff() {
+        var machine = Machine(), policy = BudgetPolicy(percent: 2, frequency: 99)
+        (machine.runs, machine.work, machine.systemCalls, machine.samples) = (2_000, 0.0004, 0.0003, 0.08)
+        #expect(settled(&policy, on: machine).allSatisfy { $0.isExact })
+    }
+
+    /// No level changes what stacks of waits cost.
+    @Test func theCostOfWaitsIsNotThatOfSamples() {
+        var machine = Machine(), policy = BudgetPolicy(percent: 30, frequency: 997)
+        (machine.samples, machine.others) = (0.0004, 0.03)
+        #expect(settled(&policy, on: machine).last == .whole)
+        policy = BudgetPolicy(percent: 5, frequency: 997)
+        #expect(settled(&policy, on: machine).allSatisfy { machine.cost(at: $0).total <= 0.05 })
+    }
+
     /// Measurements scatter: the level doesn't follow each.
     @Test func noiseChangesLittle() {
-        var policy = BudgetPolicy(percent: 8), changes = 0
+        var policy = BudgetPolicy(percent: 8, frequency: 997), changes = 0
         for round in 0..<60 {
             var machine = Machine()
             machine.work *= round % 2 == 0 ? 1.04 : 0.96

@@ -94,7 +94,12 @@ struct CostEstimateTests {
     @Test func samplesAreExpectedByTheFrequencyOfTheirTime() {
         var expected = ExpectedSamples(frequency: 100)
         expected.change(to: 10, at: Nanoseconds(2_000_000_000))
-        #expect(expected.count(at: Nanoseconds(5_000_000_000)) == 230)
+        func second(_ number: UInt64) -> Nanoseconds { Nanoseconds(number * 1_000_000_000) }
+        #expect(expected.count(in: .zero...second(5)) == 230)
+        // And of a part of the session.
+        #expect(expected.count(in: second(1)...second(3)) == 110 && expected.count(in: second(3)...second(5)) == 20)
+        for change in 3..<3000 { expected.change(to: 10, at: second(UInt64(change))) }
+        #expect(expected.count(in: second(2900)...second(2910)) == 100 && expected.count(in: second(1)...second(2910)) > 0)
     }
 }
 

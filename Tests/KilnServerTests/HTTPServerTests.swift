@@ -28,6 +28,11 @@ struct HTTPServerTests {
                 exchange.answer(.line("\(request.path) \(request.query.map { "\($0.name)=\($0.value)" })"))
             }
             router.add("/big") { _, exchange in exchange.answer(ServerResponse(type: "application/octet-stream", body: [UInt8](repeating: 7, count: 8 << 20))) }
+            router.add("/stream") { _, exchange in
+                var response = ServerResponse(type: "application/octet-stream", body: [])
+                response.hasUnknownLength = true
+                exchange.answer(response)
+            }
             router.add("/slow") { _, exchange in
                 exchange.whenGone { slow.gone.add(1, ordering: .relaxed) }
                 slow.exchanges.withLock { $0.append(exchange) }
@@ -59,6 +64,13 @@ struct HTTPServerTests {
     @Test func headHasNoBody() throws {
         let answer = try answer(try Served(), "HEAD /metrics" + end)
         #expect(answer.hasPrefix("HTTP/1.1 200 OK\r\n") && answer.contains("Content-Length: 8\r\n") && answer.hasSuffix("\r\n\r\n"))
+    }
+
+    /// Not even the end of a body in pieces.
+    @Test func headWithoutALengthHasNoBody() throws {
+        let answer = try answer(try Served(), "HEAD /stream HTTP/1.1\r\nHost: h\r\n\r\n")
+        #expect(answer.contains(" 200 OK\r\n") && answer.contains("Connection: close\r\n") && answer.hasSuffix("\r\n\r\n") && !answer.contains("\r\n0\r\n"))
+        #expect(!answer.lowercased().contains("transfer-encoding") && !answer.lowercased().contains("content-length"))
     }
 
     @Test(arguments: ["POST", "PUT", "DELETE", "OPTIONS", "PATCH", "BREW"])

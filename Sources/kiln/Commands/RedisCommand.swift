@@ -94,7 +94,7 @@ struct RedisCommand: ParsableCommand {
         try require("--interval", interval, in: 0.1...3600)
         if let option = budget.option, client { throw ValidationError("\(option) is for the server's side: give it without --client.") }
         if let option = budget.option, audit {
-            throw ValidationError("--audit compares all commands, and \(option) may leave some out: give one of both.")
+            throw ValidationError("--audit compares all commands, and \(option) may leave some out: give one of the two.")
         }
         guard (0...Self.topLimit).contains(top) else { throw ValidationError("--top \(top) makes no sense: give 0 to \(Self.topLimit) functions.") }
         guard client || comm.isEmpty else { throw ValidationError("--comm names clients of Redis: give --client, too.") }
@@ -173,7 +173,7 @@ struct RedisCommand: ParsableCommand {
         plan.details = samples ? [] : ["no stacks"]
         plan.keepsRunStatistics = programs.bpfStatistics
         plan.push = push
-        plan.budget = budget.budget(of: requests)
+        plan.budget = budget.budget(of: requests, frequency: samples ? sampling.frequency : 0)
         // A session whose parent has ended leaves no directory.
         defer { if let parent, parent != getppid() { directory.discard() } }
         try Session(plan, events: events).run()

@@ -11,7 +11,8 @@ struct ServeCommand: ParsableCommand {
         abstract: "Watches Redis servers all day: metrics for Prometheus, profiles for pprof, pages for people.",
         discussion: """
             Runs until Ctrl-C or SIGTERM, follows restarts of the servers, and waits for those that come later. Without --pid, --port and \
-            --comm, all redis-server, valkey-server, redict-server and keydb-server processes are watched, up to \(WatchedProcesses.limit).
+            --comm, all redis-server, valkey-server, redict-server and keydb-server processes are watched, up to \(WatchedProcesses.limit). \
+            With --pid alone, kiln ends when these processes have ended.
               http://127.0.0.1:9494/metrics                          Prometheus
               http://127.0.0.1:9494/debug/pprof/profile?seconds=30   stacks on the CPU; off_cpu, and command/GET
               http://127.0.0.1:9494/                                 the servers, and their last minutes
@@ -75,6 +76,7 @@ struct ServeCommand: ParsableCommand {
         guard (0...FrequencyArgument.most).contains(frequency.hertz) else {
             throw ValidationError("--frequency \(frequency.hertz) makes no sense: give 0 to \(FrequencyArgument.most) samples a second.")
         }
+        if offCPU, frequency.hertz == 0 { throw ValidationError("--off-cpu records stacks, and --frequency 0 none: leave one of the two out.") }
         guard listen.isLoopback || tokenFile != nil else {
             throw ValidationError("--listen \(listen) lets other hosts in: give --token-file, too, or listen on 127.0.0.1.")
         }
@@ -123,7 +125,7 @@ struct ServeCommand: ParsableCommand {
     }
 }
 
-/// `127.0.0.1:9494`, `[::1]:9494`, `localhost:9494`; `:9494` is every address.
+/// `127.0.0.1:9494`, `[::1]:9494`, `localhost:9494`; `:9494` is every IPv4 address.
 struct ListenAddress: ExpressibleByArgument, CustomStringConvertible {
     static let standard = ListenAddress(host: "127.0.0.1", port: 9494)
 

@@ -3,11 +3,11 @@ import KilnModel
 
 /// `--max-cost` and `--share`: how much a session watches, and what is estimated of the rest.
 ///
-/// With `--max-cost` the overhead is measured all the time, and `BudgetPolicy` chooses how much is watched. `--share` is fixed.
+/// With `--max-cost` the overhead is measured again and again, and `BudgetPolicy` chooses how much is watched. `--share` is fixed.
 final class Budget {
     /// The run time of the session's programs by kind, and the CPU time of its targets, up to one moment.
     struct Reading {
-        var requests, systemCalls, samples: ProgramCounts
+        var requests = ProgramCounts(), systemCalls = ProgramCounts(), samples = ProgramCounts(), others = ProgramCounts()
         var targets: Nanoseconds
     }
 
@@ -35,9 +35,10 @@ final class Budget {
     /// - Parameters:
     ///   - percent: Of the targets' CPU time; nil: no limit.
     ///   - share: Of the connections, for the whole session; nil: all of them at first.
-    init(percent: Double?, share: Double?, of requests: RequestProbe) {
+    ///   - frequency: Samples a second of CPU time while everything is watched; 0: there are none.
+    init(percent: Double?, share: Double?, frequency: Int, of requests: RequestProbe) {
         record = CostLimitRecord(limitPercent: percent)
-        let policy = percent.map { BudgetPolicy(percent: $0) }
+        let policy = percent.map { BudgetPolicy(percent: $0, frequency: frequency) }
         self.policy = policy
         schedule = WatchSchedule(of: requests, at: policy?.level ?? WatchLevel(share: share ?? 1))
     }
@@ -111,7 +112,7 @@ final class Budget {
 }
 
 /// Measures the run time of a session's programs, with the kernel's run-time statistics. These have overhead themselves, so they are on for a
-/// part of the time. They leave out the kernel's way to the programs, and include runs for other processes.
+/// part of the time. They leave out the dispatch of the programs, and include runs for other processes.
 private final class CostMeter {
     /// Nil before `begin`, and while slices decide.
     private(set) var due: Nanoseconds?
@@ -147,6 +148,6 @@ private final class CostMeter {
             let growth = reading[keyPath: kind].since(start.reading[keyPath: kind])
             return WatchCost.Part(runs: Double(growth.runs) / cpu, runTime: growth.runTime.seconds / cpu)
         }
-        return WatchCost(requests: part(\.requests), systemCalls: part(\.systemCalls), samples: part(\.samples))
+        return WatchCost(requests: part(\.requests), systemCalls: part(\.systemCalls), samples: part(\.samples), others: part(\.others))
     }
 }

@@ -89,7 +89,7 @@ final class HostConnection: Sendable {
         let ended = ssh.end(patience: reason == nil ? 5 : 0.5)
         errors.join()
         place?.finish()
-        printer.end(host, directory: place?.written)
+        do { try printer.end(host, directory: place?.written) } catch { reason = reason ?? error }
         switch reason {
         case nil: return status
         case is OutputClosed: return 128 + SIGPIPE
@@ -126,17 +126,20 @@ final class HostConnection: Sendable {
             try write(line: "here")
         }
         guard case .started = try said(input) else { throw unexpected }
-        let isInterrupted = state.withLock { state in
-            state.isRunning = state.signal == nil
-            return !state.isRunning
-        }
-        guard !isInterrupted else { throw unexpected }
+        guard state.withLock({ $0.signal == nil }) else { throw unexpected }
         try write(line: RemoteSession.beginning(bootstrap.mark))
         while let line = try input.line(within: Self.slowness) {
             if line == RemoteSession.beginning(bootstrap.mark) {
                 var order = plan.order
                 order.host = host.description
-                return try send(.order(Array(JSONEncoder().encode(order))))
+                try send(.order(Array(JSONEncoder().encode(order))))
+                // From here on, signals are for the subcommand; one that came before has ended ssh.
+                let isInterrupted = state.withLock { state in
+                    state.isRunning = state.signal == nil
+                    return !state.isRunning
+                }
+                if isInterrupted { throw unexpected }
+                return
             }
         }
         guard let path = found.kiln else {
@@ -176,9 +179,7 @@ final class HostConnection: Sendable {
         guard found.system == "Linux" else { throw Failure("it runs \(found.system.printable), and kiln needs Linux.") }
         let program = try plan.shared.program()
         if let machine = program.machine, machine != found.machine {
-            throw Failure(
-                "its processor is \(found.machine.printable), and the kiln to be sent is for \(machine). "
-                    + "Give a kiln for \(found.machine.printable) with --binary, or install kiln \(kilnVersion) there.")
+            throw Failure("its processor is \(found.machine.printable), and the kiln to be sent is for \(machine). kiln runs on x86-64 only.")
         }
         try write(line: "sent")
         for number in 0... {
@@ -220,7 +221,7 @@ final class HostConnection: Sendable {
             case .replace(let file, let bytes, let isLast): take { try place?.replace(file, bytes, isLast: isLast) }
             case .alive: break
             case .ended(let status):
-                if plan.order.keeps, place != nil { printer.say(host, "the files stay in \(there.withLock { $0 }); fetch them with scp -r") }
+                if plan.order.keeps, place?.written != nil { printer.say(host, "the files stay in \(there.withLock { $0 }); fetch them with scp -r") }
                 if let problem = problem.withLock({ $0 }) { throw problem.cause }
                 return status & 0xff
             case .failed(let reason): throw Failure(String(decoding: reason, as: UTF8.self).printable)

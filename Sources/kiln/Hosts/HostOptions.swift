@@ -23,7 +23,7 @@ struct HostOptions: ParsableArguments {
     var sshConfig: String?
 
     @Option(
-        help: ArgumentHelp("With --host: send this static kiln instead of the one that runs here, for hosts of another architecture.", valueName: "file"))
+        help: ArgumentHelp("With --host: send this static kiln instead of the one that runs here.", valueName: "file"))
     var binary: String?
 
     func validate() throws {

@@ -63,14 +63,14 @@ final class HostPrinter: Sendable {
         state.withLock { state in say(state.ssh[host]?.lines(adding: bytes) ?? [], of: host) }
     }
 
-    /// Prints what has no end of line.
+    /// Prints what has no end of line, and after the last host the rest of the table. Throws as `output` does.
     ///
     /// - Parameter directory: Where its files are here; nil: none have come.
-    func end(_ host: HostName, directory: String?) {
-        state.withLock { state in
-            try? print(state.output[host]?.rest() ?? [], of: host, &state)
+    func end(_ host: HostName, directory: String?) throws {
+        try state.withLock { state in
             say(state.errors[host]?.rest() ?? [], of: host)
-            try? standardOutput.write(state.table?.end(host, directory: directory) ?? [])
+            try print(state.output[host]?.rest() ?? [], of: host, &state)
+            try standardOutput.write(state.table?.end(host, directory: directory) ?? [])
         }
     }
 
@@ -79,7 +79,7 @@ final class HostPrinter: Sendable {
 
     private func print(_ lines: [String], of host: HostName, progress: String? = nil, _ state: inout State) throws {
         if state.table != nil {
-            for line in lines { try standardOutput.write(state.table?.add(line, of: host) ?? []) }
+            for line in lines { try standardOutput.write(try state.table?.add(line, of: host) ?? []) }
             return
         }
         var text = lines.map { labelled(host.description, $0) + "\n" }.joined()

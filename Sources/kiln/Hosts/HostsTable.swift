@@ -9,6 +9,8 @@ struct HostsTable {
         /// Lines of the interval that is being told, and of the last one that was.
         var lines: [Data] = [], interval: (end: IntervalEnd, lines: [Data])?
         var records: [SessionRecord] = []
+        /// In bytes: the lines of the interval that is being told, and what the records were decoded from.
+        var linesSize = 0, recordsSize = 0
         /// Where its files are here; nil: none have come.
         var directory: String?
         var hasEnded = false
@@ -23,6 +25,9 @@ struct HostsTable {
         var own_cpu_s: Double
     }
 
+    /// The most that a host may say of an interval, and of its sessions, in bytes.
+    private static let mostSaid = 64 << 20
+
     private let subcommand: CountingSubcommand
     private let hosts: [HostName]
     private let tableRows: Int
@@ -35,8 +40,9 @@ struct HostsTable {
         for host in hosts { said[host] = Said() }
     }
 
-    /// The lines that can be printed now that a host has said a line. A line that is none of a session is printed as it is.
-    mutating func add(_ line: String, of host: HostName) -> [Line] {
+    /// The lines that can be printed now that a host has said a line. A line that is none of a session is printed as it is. Throws `Failure` where
+    /// a host says more than a session has.
+    mutating func add(_ line: String, of host: HostName) throws -> [Line] {
         guard line.first == "{" else { return ["\(host): \(line)"] }
         let data = Data(line.utf8)
         if let end = try? decoder.decode(IntervalEnd.self, from: data) {
@@ -44,11 +50,17 @@ struct HostsTable {
             let lines = said[host]?.interval == nil ? [] : interval(), told = said[host]?.lines ?? []
             said[host]?.interval = (end, told)
             said[host]?.lines = []
+            said[host]?.linesSize = 0
             return lines + (isWaiting ? [] : interval())
         } else if let record = try? decoder.decode(SessionRecord.self, from: data) {
             said[host]?.records.append(record)
+            said[host]?.recordsSize += data.count
         } else {
             said[host]?.lines.append(data)
+            said[host]?.linesSize += data.count
+        }
+        if let said = said[host], max(said.linesSize, said.recordsSize) > Self.mostSaid {
+            throw Failure("it said more than \(Self.mostSaid >> 20) MiB of one interval, which no session does.")
         }
         return []
     }

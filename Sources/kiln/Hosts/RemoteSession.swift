@@ -114,6 +114,7 @@ private final class WorkDirectory {
     }
 
     func remove() {
-        if !isKept { try? FileManager.default.removeItem(atPath: path) }
+        // Kept is what holds a session.
+        if isKept { rmdir(path) } else { try? FileManager.default.removeItem(atPath: path) }
     }
 }

@@ -6,7 +6,7 @@ struct BudgetOptions: ParsableArguments {
     @Option(
         name: .customLong("max-cost"),
         help: ArgumentHelp(
-            "Keep the overhead below this share of the target's CPU time: with fewer samples, then without system calls, then by watching a part of the connections or of the time.",
+            "Keep kiln's BPF programs below this share of the target's CPU time: with fewer samples, then without system calls, then by watching a part of the connections or of the time.",
             valueName: "percent"
         ))
     var maxCost: Double?
@@ -28,5 +28,8 @@ struct BudgetOptions: ParsableArguments {
     /// Throws if the kernel doesn't let kiln measure.
     func validateForKernel() throws { if maxCost != nil { try Capabilities.requireRunStatistics(for: "--max-cost") } }
 
-    func budget(of requests: RequestProbe) -> Budget? { option == nil ? nil : Budget(percent: maxCost, share: share?.value, of: requests) }
+    /// - Parameter frequency: Samples a second of CPU time; 0: there are none.
+    func budget(of requests: RequestProbe, frequency: Int) -> Budget? {
+        option == nil ? nil : Budget(percent: maxCost, share: share?.value, frequency: frequency, of: requests)
+    }
 }

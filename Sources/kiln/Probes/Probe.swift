@@ -49,8 +49,8 @@ protocol Probe: AnyObject {
     func commandNames() throws -> [Int: CommandName]?
     /// Adds the probe's results to a target's record. All probes have read `moment.snapshot` before.
     func describe(_ record: inout SessionRecord, at moment: SessionMoment)
-    /// Where the programs' cost is counted (`--max-cost`); nil: nowhere.
-    var costKind: WritableKeyPath<Budget.Reading, ProgramCounts>? { get }
+    /// Where a program's cost is counted (`--max-cost`); nil: nowhere.
+    func costKind(of program: String) -> WritableKeyPath<Budget.Reading, ProgramCounts>?
     /// Takes as many samples, and counts system calls, as this level says (`--max-cost`). What is watched of the requests is the budget's own matter.
     ///
     /// - Parameter cpu: The CPU time of each target since the session began.
@@ -88,7 +88,7 @@ extension Probe {
     func stacks() throws -> StackTable? { nil }
     func commandNames() throws -> [Int: CommandName]? { nil }
     func describe(_ record: inout SessionRecord, at moment: SessionMoment) {}
-    var costKind: WritableKeyPath<Budget.Reading, ProgramCounts>? { nil }
+    func costKind(of program: String) -> WritableKeyPath<Budget.Reading, ProgramCounts>? { nil }
     func follow(_ level: WatchLevel, at cpu: [Nanoseconds]) throws {}
     func stop() {}
     func finish() {}
@@ -99,12 +99,12 @@ extension Probe {
 
 /// The data for a target's record.
 struct SessionMoment {
-    /// Growth since the session began.
+    /// Growth since the session began, or since a later moment.
     let snapshot: Snapshot
     /// The index of the target in the session.
     let process: Int
-    /// The target's CPU time since the session began.
-    let cpu: Nanoseconds
+    /// The target's CPU time since the session began: from the beginning of what `snapshot` has to its end.
+    let cpu: ClosedRange<Nanoseconds>
 }
 
 /// Thrown by a probe or a sink to end a session without an error.

@@ -120,7 +120,7 @@ final class RequestProbe: Probe {
 
     func commandNames() throws -> [Int: CommandName]? { work == nil ? nil : try probe?.rowNames() }
 
-    var costKind: WritableKeyPath<Budget.Reading, ProgramCounts>? { \.requests }
+    func costKind(of program: String) -> WritableKeyPath<Budget.Reading, ProgramCounts>? { \.requests }
 
     // ---- a part of the requests
 

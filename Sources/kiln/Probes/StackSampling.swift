@@ -38,9 +38,6 @@ final class StackSampling: Probe {
     private var hasIntervals = false, isClosed = false
     private(set) var details: [String] = []
 
-    /// A budget lowers the frequency to this, no further: 20 a second take 0.05 % of a core.
-    private static let lowestThrottled = 20
-
     /// How often generated code is compared: less often if it would take more than a fiftieth of a core.
     private static let comparisonEvery = Nanoseconds(250_000_000)
 
@@ -186,19 +183,23 @@ final class StackSampling: Probe {
         return table
     }
 
+    /// How many samples a part of a process's CPU time since the session began gives.
+    func expectedSamples(of process: Int, _ cpu: ClosedRange<Nanoseconds>) -> Double { expected[process].count(in: cpu) }
+
     func describe(_ record: inout SessionRecord, at moment: SessionMoment) {
-        targetCPU = moment.cpu
+        targetCPU = moment.cpu.upperBound - moment.cpu.lowerBound
         record.addSamples(
             of: moment.snapshot, process: moment.process, frequency: frequency,
-            expected: members.watched == nil || !members.threads.isEmpty ? nil : expected[moment.process].count(at: moment.cpu)
+            expected: members.watched == nil || !members.threads.isEmpty ? nil : UInt64(saturating: expectedSamples(of: moment.process, moment.cpu))
         )
         if let counts = moment.snapshot[EventCounts.self] { record.samples.events = zip(events, counts.events).map { .init($0, $1) } }
     }
 
-    var costKind: WritableKeyPath<Budget.Reading, ProgramCounts>? { \.samples }
+    /// The frequency changes what its own program costs, and not what stacks of waits do.
+    func costKind(of program: String) -> WritableKeyPath<Budget.Reading, ProgramCounts>? { program == "sample" ? \.samples : \.others }
 
     func follow(_ level: WatchLevel, at cpu: [Nanoseconds]) throws {
-        let wanted = max(options.frequency / level.sampleDivisor, min(Self.lowestThrottled, options.frequency))
+        let wanted = options.frequency / level.sampleDivisor
         guard wanted != frequency, stoppedAt == .zero else { return }
         frequency = wanted
         try probe?.sample(at: frequency)

@@ -44,7 +44,7 @@ final class SyscallCounting: Probe {
         if let counted = moment.snapshot[CountedSystemCalls.self]?.seconds, counted + 0.5 < record.durationS { record.syscallsCountedS = counted }
     }
 
-    var costKind: WritableKeyPath<Budget.Reading, ProgramCounts>? { \.systemCalls }
+    func costKind(of program: String) -> WritableKeyPath<Budget.Reading, ProgramCounts>? { \.systemCalls }
 
     func follow(_ level: WatchLevel, at cpu: [Nanoseconds]) throws {
         guard level.countsSystemCalls != isCounting else { return }

@@ -60,7 +60,7 @@ final class SyscallTiming: Probe {
         if servers != nil { record.addSyscalls(of: moment.snapshot, process: moment.process) { syscallName($0) } }
     }
 
-    var costKind: WritableKeyPath<Budget.Reading, ProgramCounts>? { \.systemCalls }
+    func costKind(of program: String) -> WritableKeyPath<Budget.Reading, ProgramCounts>? { \.systemCalls }
 
     /// The calls in flight are those of this moment.
     func stop() { do { try probe?.stop() } catch { say("kiln: calls in flight at the end are not counted: \(error)") } }

@@ -38,11 +38,15 @@ final class Pull: @unchecked Sendable {
     var due = Nanoseconds.zero
     /// The end of the last part: of later intervals nothing was taken yet.
     var takenUntil = ""
+    /// By server of the present session: its CPU time then, since the session began.
+    var takenCPU: [Nanoseconds] = []
     var parts: [ProfilePart] = []
     /// Of a report: its server's rows by file, and what was counted before it began.
     var rows: [String: [UInt8]] = [:]
     var rowBytes = 0
     var base: SessionTotals?
+    /// Of a report: its last interval has ended.
+    var isComplete = false
 
     init(_ kind: Kind, seconds: Double, instance: String?, command: String? = nil, exchange: Exchange) {
         self.kind = kind
@@ -72,6 +76,9 @@ struct ProfilePart: Sendable {
     let instance: String
     let record: SessionRecord
     let samples: SampleRecords
+    /// The CPU time in it, and the number of samples that it gives at the frequencies that there were.
+    let cpu: Nanoseconds
+    let expected: Double
 }
 
 /// The pulls that are not answered yet.
@@ -131,8 +138,7 @@ enum PullAnswer {
     static func profile(_ kind: Pull.Kind, command: String?, parts: [ProfilePart], began: WallTime, ended: WallTime) -> ServerResponse {
         do {
             let start = UInt64(began.sinceEpoch * 1e9), end = UInt64(ended.sinceEpoch * 1e9)
-            let frequency = max(parts.first?.record.samples.onCPU.frequencyHz ?? 99, 1)
-            let unit: Profile.Unit = kind == .offCPU ? .nanoseconds : .samples(period: UInt64(1_000_000_000 / frequency))
+            let unit: Profile.Unit = kind == .offCPU ? .nanoseconds : .samples(period: period(of: parts))
             let target = parts.first?.record.target, isOne = Set(parts.map(\.record.target.pid)).count == 1
             var whole = Profile(
                 kind.name, unit, program: target.map { $0.exe ?? $0.comm } ?? "", pid: isOne ? target?.pid ?? 0 : 0,
@@ -146,6 +152,13 @@ enum PullAnswer {
         } catch {
             return .line("The profile can't be made: \(error)", status: 500)
         }
+    }
+
+    /// The CPU time for which a sample stands, in nanoseconds: the mean, where a budget has changed the frequency.
+    private static func period(of parts: [ProfilePart]) -> UInt64 {
+        let cpu = parts.reduce(0) { $0 + $1.cpu.seconds }, expected = parts.reduce(0) { $0 + $1.expected }
+        guard expected > 0 else { return UInt64(1_000_000_000 / max(parts.first?.record.samples.onCPU.frequencyHz ?? 99, 1)) }
+        return UInt64(saturating: cpu / expected * 1e9)
     }
 
     /// The report page of one server.

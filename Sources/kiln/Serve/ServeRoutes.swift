@@ -159,11 +159,9 @@ struct StatusPage {
             out.literal("\">")
             out.escaped(row.instance)
             out.literal("</a><td>")
-            out.escaped(row.isUp ? "watched" : "gone")
-            for text in [row.target.comm] {
-                out.literal("<td>")
-                out.escaped(text)
-            }
+            out.escaped(row.isUp ? "watched" : "not watched")
+            out.literal("<td>")
+            out.escaped(row.target.comm)
             out.literal("<td class=\"number\">")
             out.escaped("\(row.target.pid)")
             out.literal("<td>")

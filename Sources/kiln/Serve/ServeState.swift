@@ -57,6 +57,7 @@ final class ServeState: Sendable {
         change { content in
             content.sessions += 1
             content.problem = nil
+            content.cost = nil
             content.watched = servers.map(\.instance)
             content.lastInterval = MonotonicClock.now()
             for server in servers {
@@ -92,6 +93,7 @@ final class ServeState: Sendable {
                 content.rows[instance]?.target = interval.targets[process]
             }
             for (name, count) in interval.counts.losses { content.lost[name, default: 0] += Double(count) }
+            Self.dropLongGone(&content)
         }
     }
 
@@ -107,7 +109,25 @@ final class ServeState: Sendable {
     func keepOnly(_ instances: Set<String>) {
         change { content in
             for (instance, totals) in content.totals where totals.isUp && !instances.contains(instance) { Self.leave(instance, &content) }
+            Self.dropLongGone(&content)
         }
+    }
+
+    /// There is no server to watch.
+    func hasNone() {
+        change { content in
+            content.problem = nil
+            content.cost = nil
+        }
+    }
+
+    /// A session has failed, and nothing is watched until the next one.
+    func fails(because problem: String) {
+        change { content in
+            content.failures += 1
+            content.problem = problem
+        }
+        keepOnly([])
     }
 
     private static func leave(_ instance: String, _ content: inout Content) {
@@ -115,6 +135,11 @@ final class ServeState: Sendable {
         content.rows[instance]?.isUp = false
         content.rows[instance]?.calls = nil
         content.gone[instance] = content.gone[instance] ?? MonotonicClock.now()
+        dropLongGone(&content)
+    }
+
+    /// Drops servers that went longer than `keepsGone` ago, and those that went first where there are more than `mostServers`.
+    private static func dropLongGone(_ content: inout Content) {
         while let oldest = content.gone.min(by: { $0.value < $1.value }),
             content.totals.count > mostServers || oldest.value + keepsGone < MonotonicClock.now()
         {
@@ -133,31 +158,30 @@ final class ServeState: Sendable {
         let content = content.withLock { $0 }
         text.metric("kiln_build_info", .gauge, "The version of kiln; the value is 1.")
         text.sample(Labels(["version": kilnVersion]), 1)
-        func one(_ name: String, _ kind: Exposition.Kind, _ help: String, _ value: Double) {
-            text.metric(name, kind, help)
-            text.sample(value)
-        }
-        one("kiln_targets", .gauge, "Servers that are watched now.", Double(content.watched.count))
-        one(
+        text.single("kiln_targets", .gauge, "Servers that are watched now.", Double(content.watched.count))
+        text.single(
             "kiln_targets_left_out", .gauge, "Servers that run and are not watched, because a session takes \(WatchedProcesses.limit).", Double(content.leftOut)
         )
-        one(
-            "kiln_sessions_total", .counter, "Sessions that began: another one begins when servers come or go, and when a profile needs other probes.",
+        text.single(
+            "kiln_sessions_total", .counter,
+            "Sessions that began. Another one begins when servers come or go, when a profile needs other probes, when the tables of stacks are full, when the configuration has changed, and after a failure.",
             content.sessions)
-        one("kiln_session_failures_total", .counter, "Sessions that an error ended or kept from beginning.", content.failures)
+        text.single("kiln_session_failures_total", .counter, "Sessions that an error ended or kept from beginning.", content.failures)
         if let cost = content.cost {
-            one("kiln_overhead_ratio", .gauge, "CPU time of kiln's BPF programs as a part of the servers' CPU time, by the last measurement.", cost)
+            text.single("kiln_overhead_ratio", .gauge, "CPU time of kiln's BPF programs as a part of the servers' CPU time, by the last measurement.", cost)
         }
         text.metric("kiln_lost_events_total", .counter, "Events that could not be counted or attributed, of all servers together, by reason.")
         for (name, count) in content.lost.sorted(by: { $0.key < $1.key }) { text.sample(Labels(["reason": name]), count) }
-        one("kiln_http_connections", .gauge, "Open connections to this server.", Double(connections.open))
-        one("kiln_http_connections_refused_total", .counter, "Connections beyond the limit, for each of which one was closed.", Double(connections.refused))
+        text.single("kiln_http_connections", .gauge, "Open connections to this server.", Double(connections.open))
+        text.single("kiln_http_connections_refused_total", .counter, "Connections beyond the limit, for each of which one was closed.", Double(connections.refused))
         RedisMetrics.write(Array(content.totals.values), bounds, to: &text)
         OwnProcess.metrics(started: started).write(to: &text)
         return text.bytes
     }
 
-    /// Status and line of `/healthz`. - Parameter interval: The time between intervals.
+    /// What `/healthz` answers.
+    ///
+    /// - Parameter interval: The length of an interval.
     func health(interval: Nanoseconds) -> (isWell: Bool, line: String) {
         read { content in
             if content.isEnding { return (false, "kiln is ending") }

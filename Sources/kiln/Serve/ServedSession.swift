@@ -65,7 +65,7 @@ final class ServedSession: Sink, SessionSupervisor {
 
     // MARK: - What the session asks
 
-    var ending: SessionEnding? {
+    func takeTurn() -> SessionEnding? {
         shared.turn()
         if reason == nil { reason = reasonToEnd() }
         return reason == nil ? nil : .replaced
@@ -73,6 +73,7 @@ final class ServedSession: Sink, SessionSupervisor {
 
     private func reasonToEnd() -> Reason? {
         pulls += shared.pulls.takeNew()
+        if sampling == nil { answerPullsOfStacks() }
         if pulls.contains(where: { $0.kind == .offCPU && !takesOffCPU && !$0.isGone }) || (takesOffCPU && isOffCPUUnused()) { return .profile }
         if let size = sampling?.historySize, size.weights > Self.mostWeights || size.stacks > Self.mostStacks { return .memory }
         if sessionTargets.contains(where: \.hasExited) { return .restart }
@@ -84,33 +85,41 @@ final class ServedSession: Sink, SessionSupervisor {
         return shared.targets.servers.map(\.target.pid) == servers.map(\.target.pid) ? nil : .targets
     }
 
-    /// Begins pulls, and says whether one is to be answered.
-    var wantsStacks: Bool {
-        get throws {
-            let gone = pulls.filter(\.isGone)
-            for pull in gone { shared.pulls.finish(pull, .line("gone")) }
-            pulls.removeAll { pull in gone.contains { $0 === pull } }
-            let new = pulls.filter { $0.began == nil && isOfStacks($0) && (takesOffCPU || $0.kind != .offCPU) }
-            let now = MonotonicClock.now()
-            delivering = pulls.filter { $0.began != nil && isOfStacks($0) && $0.due <= now }
-            if !new.isEmpty || !delivering.isEmpty {
-                // The parts of pulls begin and end where intervals do.
-                let time = WallTime()
-                try sampling?.divideInterval(at: time)
-                for pull in new { begin(pull, at: time) }
-            }
-            delivering += pulls.filter { $0.kind == .recent && shared.recent.hasIntervals || $0.kind == .report && $0.base != nil && $0.due <= now }
-            return !delivering.isEmpty
+    func beginPulls() throws -> Bool {
+        let gone = pulls.filter(\.isGone)
+        for pull in gone { shared.pulls.finish(pull, .line("gone")) }
+        pulls.removeAll { pull in gone.contains { $0 === pull } }
+        let new = pulls.filter { $0.began == nil && isOfStacks($0) && (takesOffCPU || $0.kind != .offCPU) }
+        let now = MonotonicClock.now()
+        delivering = pulls.filter { $0.began != nil && isOfStacks($0) && $0.due <= now }
+        if !new.isEmpty || !delivering.isEmpty {
+            // The parts of pulls begin and end where intervals do.
+            let time = WallTime()
+            try sampling?.divideInterval(at: time)
+            for pull in new { begin(pull, at: time) }
         }
+        delivering += pulls.filter { $0.kind == .recent && shared.recent.hasIntervals || $0.isComplete }
+        return !delivering.isEmpty
     }
 
     var wantsStacksAtEnd: Bool { pulls.contains { !$0.isGone && ($0.began != nil || $0.base != nil || $0.kind == .recent) } }
+
+    /// No stacks are sampled any longer (`frequency = 0` after SIGHUP): what was recorded until then is the answer.
+    private func answerPullsOfStacks() {
+        for pull in pulls where isOfStacks(pull) { Self.answer(pull, shared.pulls) }
+        pulls.removeAll(where: isOfStacks)
+    }
 
     private func isOfStacks(_ pull: Pull) -> Bool { pull.kind == .onCPU || pull.kind == .offCPU }
 
     private func begin(_ pull: Pull, at time: WallTime) {
         pull.begin(at: time)
-        pull.takenUntil = time.rfc3339
+        begin(part: pull, at: time.rfc3339)
+    }
+
+    private func begin(part pull: Pull, at time: String) {
+        pull.takenUntil = time
+        pull.takenCPU = sessionTargets.map(\.cpu)
     }
 
     /// No request came in the last interval, nobody pulls, and the servers have used little CPU time since.
@@ -127,7 +136,7 @@ final class ServedSession: Sink, SessionSupervisor {
         shared.state.begins(servers, unwatched: unwatched)
         // Pulls of an earlier session go on in this one.
         let now = WallTime().rfc3339
-        for pull in pulls where pull.began != nil { pull.takenUntil = now }
+        for pull in pulls where pull.began != nil { begin(part: pull, at: now) }
     }
 
     func interval(_ interval: SessionInterval) {
@@ -156,7 +165,7 @@ final class ServedSession: Sink, SessionSupervisor {
                 pull.rowBytes += lines.count
             }
             // Half an interval of tolerance.
-            if now + Nanoseconds(interval.counts.time.count / 2) >= pull.due || pull.rowBytes > Pull.mostRows { pull.due = now }
+            pull.isComplete = now + Nanoseconds(interval.counts.time.count / 2) >= pull.due || pull.rowBytes > Pull.mostRows
         }
     }
 
@@ -209,12 +218,16 @@ final class ServedSession: Sink, SessionSupervisor {
     /// Adds what was sampled since the pull began, or since its last part.
     private func addParts(to pull: Pull, _ records: [SessionRecord], _ samples: [SampleRecords]) {
         let until = WallTime().rfc3339
-        for ((instance, record), samples) in zip(zip(instances, records), samples) where pull.instance == nil || pull.instance == instance {
+        for (place, (record, samples)) in zip(records, samples).enumerated() where pull.instance == nil || pull.instance == instances[place] {
             var part = samples
             part.keepRows { $0.time > pull.takenUntil && $0.time <= until }
-            pull.parts.append(ProfilePart(instance: instance, record: record, samples: part))
+            let from = pull.takenCPU.indices.contains(place) ? pull.takenCPU[place] : .zero, cpu = from...max(from, sessionTargets[place].cpu)
+            pull.parts.append(
+                ProfilePart(
+                    instance: instances[place], record: record, samples: part, cpu: cpu.upperBound - cpu.lowerBound,
+                    expected: sampling?.expectedSamples(of: place, cpu) ?? 0))
         }
-        pull.takenUntil = until
+        begin(part: pull, at: until)
     }
 
     /// Answers with all parts.

@@ -44,7 +44,7 @@ final class ServedTargets {
     /// Those that run besides.
     var leftOut: Int { max(found.count - WatchedProcesses.limit, 0) }
 
-    /// Reads the processes that are asked for by pid. Throws if there is none of them.
+    /// Reads the processes that are asked for by pid. Throws if one of them does not exist.
     init(_ choice: Choice) throws {
         self.choice = choice
         var names = utsname()
@@ -110,6 +110,8 @@ final class ServedTargets {
                 continue
             } catch {
                 let reason = "\(error)"
+                // Reasons name processes, which come and go all day.
+                if told.count >= 1000 { told = [] }
                 if told.insert(reason).inserted { say("kiln: ", error) }
             }
         }

@@ -1,4 +1,5 @@
 import Glibc
+import KilnKernel
 import PrintableText
 
 /// The service manager that started kiln, told of its state by the protocol of sd_notify(3): a datagram of `NAME=VALUE` lines to the socket
@@ -39,7 +40,7 @@ final class ServiceManager {
     func ready(status: String) { send(["READY=1", Self.status(status)]) }
 
     /// The configuration is being read again; `ready()` ends that. `now`: of the monotonic clock, in nanoseconds.
-    func reloading(now: UInt64 = ServiceManager.monotonicNow()) { send(["RELOADING=1", "MONOTONIC_USEC=\(now / 1000)"]) }
+    func reloading(now: UInt64 = MonotonicClock.now().count) { send(["RELOADING=1", "MONOTONIC_USEC=\(now / 1000)"]) }
 
     func stopping() { send(["STOPPING=1"]) }
 
@@ -47,13 +48,7 @@ final class ServiceManager {
     func tell(status: String) { send([Self.status(status)]) }
 
     /// A sign of life, due each `watchdogInterval`.
-    func isAlive() { if watchdogInterval != nil { send(["WATCHDOG=1"]) } }
-
-    static func monotonicNow() -> UInt64 {
-        var now = timespec()
-        clock_gettime(CLOCK_MONOTONIC, &now)
-        return UInt64(now.tv_sec) * 1_000_000_000 + UInt64(now.tv_nsec)
-    }
+    func sendSignOfLife() { if watchdogInterval != nil { send(["WATCHDOG=1"]) } }
 
     /// A line break would begin another field.
     private static func status(_ text: String) -> String { "STATUS=" + text.printable }

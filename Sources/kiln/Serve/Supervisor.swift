@@ -59,7 +59,7 @@ final class Supervisor {
 
     private var options: Options { current.value }
 
-    /// Throws if there is none of the processes that are asked for by pid.
+    /// Throws if one of the processes that are asked for by pid does not exist.
     ///
     /// - Parameter reread: Reads the configuration file again; nil: there is none.
     init(_ options: Options, _ choice: ServedTargets.Choice, bounds: BucketBounds, reread: (() throws -> Reread)? = nil) throws {
@@ -103,6 +103,7 @@ final class Supervisor {
             state.change { $0.leftOut = leftOut }
             state.keepOnly(Set(servers.map(\.instance)))
             guard !servers.isEmpty else {
+                state.hasNone()
                 if !announced.isEmpty { manager.tell(status: "no server runs") }
                 announced = []
                 guard choice.mayGrow else { return say("kiln: the processes that --pid names have ended") }
@@ -119,11 +120,7 @@ final class Supervisor {
                 guard isAlive else { continue }
                 pause = min(max(Nanoseconds(pause.count * 2), Nanoseconds(1_000_000_000)), Self.longestPause)
                 say("kiln: a session failed, the next one begins in \(pause): ", error)
-                let reason = "\(error)".split(separator: "\n").first.map(String.init) ?? "unknown"
-                state.change { content in
-                    content.failures += 1
-                    content.problem = reason
-                }
+                state.fails(because: "\(error)".split(separator: "\n").first.map(String.init) ?? "unknown")
                 if try rest(until: MonotonicClock.now() + pause) { return }
             }
         }
@@ -182,7 +179,7 @@ final class Supervisor {
     private func giveSignOfLife() {
         guard let interval = manager.watchdogInterval, MonotonicClock.now() >= signOfLifeAt else { return }
         signOfLifeAt = MonotonicClock.now() + Nanoseconds(interval)
-        manager.isAlive()
+        manager.sendSignOfLife()
     }
 
     // MARK: - A session
@@ -227,7 +224,7 @@ final class Supervisor {
         plan.rows = [.commands] + (options.countsSyscalls ? [.syscalls] : [])
         plan.length = try LengthOptions.parse([])
         plan.supervisor = session
-        plan.budget = options.budget?.budget(of: requests)
+        plan.budget = options.budget?.budget(of: requests, frequency: options.frequency)
         if announced != pids {
             say("kiln: watching \(servers.map { "\($0.instance) (\($0.target.comm), pid \($0.target.pid))" }.joined(separator: ", "))")
             if targets.leftOut > 0 { say("kiln: \(targets.leftOut) more servers run; a session takes \(WatchedProcesses.limit)") }

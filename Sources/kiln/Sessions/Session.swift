@@ -174,15 +174,17 @@ final class Session {
         while ending == nil {
             let pace = pace
             let drainAt = MonotonicClock.now() + (more ? .zero : Nanoseconds(plan.drainEvery.count * pace))
-            wait(until: [drainAt, due.map { $0 + postponement(pace) }, end, plan.budget?.due].compactMap(\.self).min() ?? drainAt)
+            // A report that waits for the end of a slice is due when the budget is.
+            let reportAt = due.map { $0 + postponement(pace) }.flatMap { plan.budget?.mayReport != false || $0 > MonotonicClock.now() ? $0 : nil }
+            wait(until: [drainAt, reportAt, end, plan.budget?.due].compactMap(\.self).min() ?? drainAt)
             for target in plan.targets { target.refresh() }
             if !plan.threads.isEmpty, plan.threads.allSatisfy({ access("/proc/\($0)", F_OK) != 0 }) { self.end(.targetExited) }
             try plan.budget?.advance()
             if let end, MonotonicClock.now() >= end { self.end(.duration) }
-            if let ending = plan.supervisor?.ending { self.end(ending) }
+            if let ending = plan.supervisor?.takeTurn() { self.end(ending) }
             if ending != nil { try stop() }
             repeat { more = try drain() } while more && ending != nil
-            if ending == nil, try plan.supervisor?.wantsStacks ?? (plan.folding != nil && folding.isDue) { try checkpointStacks() }
+            if ending == nil, try plan.supervisor?.beginPulls() ?? (plan.folding != nil && folding.isDue) { try checkpointStacks() }
             let now = MonotonicClock.now()
             guard let interval = plan.interval, var next = due, now >= next + postponement(self.pace) && plan.budget?.mayReport != false || ending != nil
             else { continue }
@@ -227,12 +229,11 @@ final class Session {
 
     /// What the programs of each kind have cost.
     private func programReading() -> Budget.Reading {
-        var reading = Budget.Reading(
-            requests: ProgramCounts(), systemCalls: ProgramCounts(), samples: ProgramCounts(),
-            targets: Nanoseconds(plan.targets.reduce(0) { $0 &+ $1.cpu.count }))
+        var reading = Budget.Reading(targets: Nanoseconds(plan.targets.reduce(0) { $0 &+ $1.cpu.count }))
         for probe in plan.probes {
-            guard let kind = probe.costKind else { continue }
-            for program in probe.loadedPrograms() { reading[keyPath: kind].add(program.counts) }
+            for program in probe.loadedPrograms() {
+                if let kind = probe.costKind(of: program.name) { reading[keyPath: kind].add(program.counts) }
+            }
         }
         return reading
     }
@@ -382,20 +383,23 @@ final class Session {
     private func records() -> [SessionRecord] {
         var snapshot = total
         snapshot.time = total.time - first
-        return records(of: snapshot, cpu: plan.targets.map(\.cpu), began: plan.started, ended: ending?.rawValue ?? "running")
+        return records(of: snapshot, from: plan.targets.map { _ in .zero }, to: plan.targets.map(\.cpu), began: plan.started, ended: ending?.rawValue ?? "running")
     }
 
     /// A record for each target of what has happened since an earlier moment of the session, as if the session had begun then and ended now.
     private func records(since earlier: SessionTotals) -> [SessionRecord] {
-        let cpu = zip(plan.targets, earlier.cpu).map { $0.cpu - $1 }
-        return records(of: total.since(earlier.snapshot), cpu: cpu, began: earlier.time, ended: SessionEnding.duration.rawValue)
+        records(
+            of: total.since(earlier.snapshot), from: earlier.cpu, to: plan.targets.map(\.cpu), began: earlier.time, ended: SessionEnding.duration.rawValue)
     }
 
-    private func records(of snapshot: Snapshot, cpu: [Nanoseconds], began: WallTime, ended: String) -> [SessionRecord] {
+    /// - Parameters:
+    ///   - from: The targets' CPU time since the session began, at the beginning of what the records are of.
+    ///   - to: The same at its end.
+    private func records(of snapshot: Snapshot, from: [Nanoseconds], to: [Nanoseconds], began: WallTime, ended: String) -> [SessionRecord] {
         let own = OwnCost.now()
-        return zip(plan.targets, cpu).enumerated().map { index, part in
-            let (target, cpu) = part
-            let moment = SessionMoment(snapshot: snapshot, process: index, cpu: cpu)
+        return zip(plan.targets, zip(from, to)).enumerated().map { index, part in
+            let (target, (from, to)) = part, span = from...max(from, to), cpu = span.upperBound - span.lowerBound
+            let moment = SessionMoment(snapshot: snapshot, process: index, cpu: span)
             var record = SessionRecord(
                 version: kilnVersion, kernel: kernel, started: began.rfc3339, interval: plan.interval?.seconds ?? 0,
                 ended: ended, target: target.described, snapshot: snapshot,

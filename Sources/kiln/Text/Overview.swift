@@ -4,7 +4,7 @@ import KilnModel
 import KilnTargets
 import PrintableText
 
-/// What `kiln` alone prints: what runs here that it knows, what it may do here, and what to try next. It attaches nothing.
+/// What `kiln` alone prints: the servers and busy processes of this host, what kiln may do here, and what to try next. It attaches nothing.
 struct Overview {
     /// A process, and the share of one CPU that it takes.
     struct Busy: Equatable {
@@ -81,7 +81,7 @@ struct Overview {
 
     private static func percent(_ share: Double) -> String { "\(Int((100 * share).rounded())) %" }
 
-    /// Three commands that work here as they stand.
+    /// Three commands to try here.
     var suggestions: [(command: String, purpose: String)] {
         // From another host, by the words that lead here.
         let kiln = host.map { "kiln --host \($0)" + (needsSudo ? " --sudo" : "") } ?? (needsSudo ? "sudo kiln" : "kiln")
@@ -95,7 +95,7 @@ struct Overview {
             let whom = server.ports.first.map { "--port \($0)" } ?? "--pid \(server.pid)"
             return [
                 ("\(kiln) redis \(whom) -d 10", "latency of each command for ten seconds, with stacks and a page"),
-                ("\(kiln) trace redis \(whom) --slower-than 10ms", "each request that takes longer, as it happens"),
+                ("\(kiln) trace redis \(whom) --slower-than 10ms", "each request that takes 10 ms or longer, as it happens"),
                 ("\(kiln) record --pid \(server.pid) --off-cpu -d 10", "where its time goes, on the CPU and waiting: a flamegraph"),
             ]
         }

@@ -28,12 +28,13 @@ struct HostsTableTests {
 
     @Test func anIntervalOfAllHostsIsOneTable() throws {
         var table = HostsTable(try subcommand("redis"), hosts, tableRows: 20)
-        #expect(table.add(row("GET", 100), of: hosts[0]) == [] && table.add(row("GET", 100, phase: "exec"), of: hosts[0]) == [])
-        #expect(table.add(row("GET", 100, phase: "total"), of: hosts[0]) == [])
-        #expect(table.add(end(), of: hosts[0]) == [])
-        _ = table.add(row("SET", 1), of: hosts[1])
-        _ = table.add(row("GET", 2000), of: hosts[1])
-        let printed = text(table.add(end(#"{"ring_full":3}"#), of: hosts[1]))
+        #expect(try table.add(row("GET", 100), of: hosts[0]) == [])
+        #expect(try table.add(row("GET", 100, phase: "exec"), of: hosts[0]) == [])
+        #expect(try table.add(row("GET", 100, phase: "total"), of: hosts[0]) == [])
+        #expect(try table.add(end(), of: hosts[0]) == [])
+        _ = try table.add(row("SET", 1), of: hosts[1])
+        _ = try table.add(row("GET", 2000), of: hosts[1])
+        let printed = text(try table.add(end(#"{"ring_full":3}"#), of: hosts[1]))
         #expect(
             printed == """
                 t
@@ -51,10 +52,10 @@ struct HostsTableTests {
             #"{"comm":"redis-server","count":\#(count),\#(errors),"interval_s":0.5,"latency":{"count":\#(count),"max_is_upper_bound":true,"max_ns":2048,"slots":[[1024,1088,\#(count)]],"sum_ns":1000000},"pid":7,"syscall":"\#(name)","time":"t"}"#
         }
         var table = HostsTable(try subcommand("syscalls"), hosts, tableRows: 20)
-        for line in [call("read", 100, errors: #""errors":3,"errnos":{"EAGAIN":2,"EPIPE":1}"#), call("write", 1), end()] { _ = table.add(line, of: hosts[0]) }
-        #expect(table.add(call("futex", 9), of: hosts[1]) == [])
+        for line in [call("read", 100, errors: #""errors":3,"errnos":{"EAGAIN":2,"EPIPE":1}"#), call("write", 1), end()] { _ = try table.add(line, of: hosts[0]) }
+        #expect(try table.add(call("futex", 9), of: hosts[1]) == [])
         #expect(
-            text(table.add(end(), of: hosts[1])) == """
+            text(try table.add(end(), of: hosts[1])) == """
                 t
                 HOST     CALLER          CALL   calls/s  errors  EAGAIN      p50      p90      p99        max     time
                 web1     redis-server 7  read       200     2.0     4.0  1.06 us  1.06 us  1.06 us  <=2.05 us  1.00 ms
@@ -72,9 +73,9 @@ struct HostsTableTests {
         let times =
             #","times":{"never_returned":0,"outermost":{"count":5,"max_is_upper_bound":true,"max_ns":2048,"slots":[[1024,1088,5]],"sum_ns":5300},"returned":5,"self_ns":4000}"#
         var table = HostsTable(try subcommand("functions", "--time"), hosts, tableRows: 20)
-        for line in [function("seldom", 1), function("often", 5, times: times), end()] { _ = table.add(line, of: hosts[0]) }
+        for line in [function("seldom", 1), function("often", 5, times: times), end()] { _ = try table.add(line, of: hosts[0]) }
         #expect(
-            text(table.add(end(), of: hosts[1])) == """
+            text(try table.add(end(), of: hosts[1])) == """
                 t
                 HOST  FUNCTION  calls/s      p50      p99        max    total     self
                 web1  often          10  1.06 us  1.06 us  <=2.05 us  5.30 us  4.00 us
@@ -87,22 +88,29 @@ struct HostsTableTests {
     /// A host that is silent, or has ended, holds nobody up for more than an interval.
     @Test func nobodyWaitsForSilentHosts() throws {
         var table = HostsTable(try subcommand("redis"), hosts, tableRows: 20)
-        _ = table.add(row("GET", 1), of: hosts[0])
-        #expect(table.add(end(), of: hosts[0]) == [])
-        _ = table.add(row("GET", 2), of: hosts[0])
-        #expect(text(table.add(end(), of: hosts[0])).contains("web1  GET          2.0"))
+        _ = try table.add(row("GET", 1), of: hosts[0])
+        #expect(try table.add(end(), of: hosts[0]) == [])
+        _ = try table.add(row("GET", 2), of: hosts[0])
+        #expect(text(try table.add(end(), of: hosts[0])).contains("web1  GET          2.0"))
         #expect(text(table.end(hosts[1], directory: nil)).contains("web1  GET          4.0"))
         #expect(
             text(table.end(hosts[0], directory: "out")).hasSuffix(
                 "web1: no session was completed\nme@web2: no session was completed\nwrote out/ (what had arrived)"))
     }
 
-    /// Numbers of another host may be anything.
-    @Test func hostileLinesDontStopIt() throws {
-        for words in [["redis"], ["syscalls"], ["functions", "--time"]] { hostileLinesDontStop(try #require(CountingSubcommand(words))) }
+    @Test func anEndlessIntervalIsRefused() throws {
+        var table = HostsTable(try subcommand("redis"), hosts, tableRows: 20)
+        let line = "{\"x\":\"" + String(repeating: "y", count: 1 << 20) + "\"}"
+        for _ in 0..<63 { #expect(try table.add(line, of: hosts[0]) == []) }
+        #expect(throws: Failure.self) { _ = try table.add(line, of: hosts[0]) }
     }
 
-    private func hostileLinesDontStop(_ subcommand: CountingSubcommand) {
+    /// Numbers of another host may be anything.
+    @Test func hostileLinesDontStopIt() throws {
+        for words in [["redis"], ["syscalls"], ["functions", "--time"]] { try hostileLinesDontStop(#require(CountingSubcommand(words))) }
+    }
+
+    private func hostileLinesDontStop(_ subcommand: CountingSubcommand) throws {
         let most = "18446744073709551615", partial = #"{"count":\#(most),"ns":\#(most)}"#
         let latency = #"{"count":\#(most),"max_ns":\#(most),"slots":[[\#(most),0,\#(most)],[1],[0,0,\#(most)]],"sum_ns":\#(most)}"#
         var table = HostsTable(subcommand, hosts, tableRows: 4)
@@ -110,13 +118,13 @@ struct HostsTableTests {
             for line in [
                 #"{"count":\#(most),"errors":\#(index),"errnos":{"EAGAIN":\#(most),"E\u001b":1},"earlier":\#(partial),"in_flight":\#(partial),"unreturned":\#(partial),"interval_s":-1,"latency":\#(latency),"pid":-1,"syscall":"\u001b[2J","time":"t"}"#,
                 #"{"calls":\#(most),"comm":"x","file":"","function":"\u001b[2J","interval_s":1e300,"pid":7,"time":"t","times":{"never_returned":\#(most),"outermost":\#(latency),"returned":\#(most),"self_ns":\#(most)}}"#,
-            ] { _ = table.add(line, of: hosts[0]) }
+            ] { _ = try table.add(line, of: hosts[0]) }
         }
         for line in [
             row("x\u{1b}[2J", 1), row("y", .max, interval: 1e-300), row("z", .max, interval: 1e300), row("n", 1, interval: -1), "{", "{}", "plain \u{1b}[2J",
             #"{"calls":18446744073709551615,"command":"GET","count":18446744073709551615,"errors":0,"interval_s":0,"max_ns":18446744073709551615,"phase":"service","pid":1,"slots":[],"sum_ns":0,"time":"t"}"#,
-        ] { _ = table.add(line, of: hosts[0]) }
-        let printed = table.add(end(#"{"a":18446744073709551615}"#), of: hosts[0]) + table.end(hosts[1], directory: nil)
+        ] { _ = try table.add(line, of: hosts[0]) }
+        let printed = try table.add(end(#"{"a":18446744073709551615}"#), of: hosts[0]) + table.end(hosts[1], directory: nil)
         #expect(text(printed).contains("… 1 more") && !text(printed).contains("\u{1b}"))
     }
 }

@@ -1,6 +1,7 @@
 import Foundation
 import Glibc
 import KilnModel
+import KilnTargets
 import TestSupport
 import Testing
 
@@ -217,6 +218,42 @@ extension KernelTests {
             kill(serve.kiln.pid, SIGHUP)
             #expect(eventually { serve.kiln.errorText.contains("(redis-server, pid \(second.pid))") }, "\(serve.kiln.errorText)")
             #expect(serve.kiln.errorText.contains("kiln: pid has changed"))
+        }
+
+        /// Stacks are sampled no longer: what waits for them is answered, and no session ends for it.
+        @Test func pullsEndWithTheSamples() throws {
+            let redis = try RedisServer(), directory = try TemporaryDirectory()
+            func configure(_ text: String) throws -> String { try directory.write(Array(text.utf8), as: "kiln.toml").path }
+            let serve = try ServeRun(["-p", "\(redis.pid)", "--config", try configure("frequency = 99\n")])
+            let pull = try serve.begin("/debug/pprof/off_cpu?seconds=30")
+            #expect(eventually(within: 10) { (try? serve.metrics()["kiln_sessions_total"]) == 2 })
+            // Until it is recorded.
+            sleep(1)
+            _ = try configure("frequency = 0\n")
+            kill(serve.kiln.pid, SIGHUP)
+            #expect(try profile(pull.answer()).durationNanos < 20_000_000_000)
+            #expect(eventually(within: 10) { (try? serve.metrics()["kiln_sessions_total"]) == 3 })
+            sleep(2)
+            #expect(try serve.metrics()["kiln_sessions_total"] == 3)
+            let refused = try KilnRun(["--frequency", "0", "--off-cpu"], subcommand: "serve")
+            #expect(refused.wait() == 64 && refused.errorText.contains("--off-cpu records stacks, and --frequency 0 none"))
+        }
+
+        /// A budget changes the frequency during a pull: a sample stands for the mean.
+        @Test(.tags(.timing)) func profilesUnderABudgetHaveTheServersCPUTime() throws {
+            let redis = try RedisServer(), serve = try ServeRun(["-p", "\(redis.pid)", "--max-cost", "8", "--frequency", "997"])
+            // Without a load, everything is watched.
+            func isWhole() throws -> Bool { try serve.metrics().contains { $0.key.hasPrefix("kiln_watched_ratio") && $0.value == 1 } }
+            #expect(eventually(within: 20) { (try? isWhole()) == true })
+            sleep(4)
+            let clock = try ProcessCPUClock(pid: redis.pid), before = try clock.nanoseconds(), pull = try serve.begin("/debug/pprof/profile?seconds=8")
+            sleep(2)
+            let busy = try Child("redis-benchmark", ["-p", "\(redis.port)", "-q", "-t", "get", "-n", "100000000", "-c", "50"])
+            defer { kill(busy.pid, SIGKILL) }
+            let pulled = try profile(pull.answer()), used = try clock.nanoseconds() - before
+            let shown = pulled.sample.reduce(0) { $0 + $1.value[1] }
+            // By the first frequency or the last it would be a fourth, or a multiple.
+            #expect((0.4...2).contains(Double(shown) / Double(used)), "\(shown) ns of \(used) ns")
         }
 
         @Test func signalsEndItInOrder() throws {

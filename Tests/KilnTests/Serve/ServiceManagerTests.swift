@@ -1,5 +1,6 @@
 import Foundation
 import Glibc
+import KilnKernel
 import TestSupport
 import Testing
 
@@ -42,7 +43,7 @@ struct ServiceManagerTests {
         manager.ready(status: "watching 2 servers\nWATCHDOG=trigger")
         manager.reloading(now: 1_234_567_890)
         manager.tell(status: "é")
-        manager.isAlive()
+        manager.sendSignOfLife()
         manager.stopping()
         #expect(
             socket.received() == [
@@ -52,7 +53,7 @@ struct ServiceManagerTests {
     }
 
     @Test func theClockIsTheManagers() throws {
-        let before = ServiceManager.monotonicNow()
+        let before = MonotonicClock.now().count
         var now = timespec()
         clock_gettime(CLOCK_MONOTONIC, &now)
         #expect(before <= UInt64(now.tv_sec) * 1_000_000_000 + UInt64(now.tv_nsec) && before > 0)
@@ -73,7 +74,7 @@ struct ServiceManagerTests {
     func whatCannotBeToldIsLeft(name: String) {
         let manager = ServiceManager(environment: ["NOTIFY_SOCKET": name, "WATCHDOG_USEC": "2"])
         manager.ready(status: "")
-        manager.isAlive()
+        manager.sendSignOfLife()
         manager.stopping()
     }
 

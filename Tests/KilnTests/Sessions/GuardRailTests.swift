@@ -16,7 +16,7 @@ extension KernelTests {
             #expect(record.ended == "interrupted")
             #expect(limit.limitPercent == 0.001)
             let step = try #require(limit.steps.first)
-            #expect(step.step == "1.0 % of the time, 1/16 of the samples, no system calls" && step.measuredPercent > 0.001 && step.measuredPercent < 100)
+            #expect(step.step == "1.0 % of the time, 1/4 of the samples, no system calls" && step.measuredPercent > 0.001 && step.measuredPercent < 100)
             #expect(session.output.contains(step.step))
             #expect(record.syscalls?.isEmpty ?? true)
             // As many samples are expected as at the frequencies that there were: fewer than at the first one all the time.

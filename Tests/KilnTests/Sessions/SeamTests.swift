@@ -90,7 +90,7 @@ extension KernelTests {
 
 @Suite struct StackSamplingTests {
     @Test func samplingFollowsTheLevelOfABudget() throws {
-        let options = try SamplingOptions.parse(["--frequency", "99"])
+        let options = try SamplingOptions.parse(["--frequency", "997"])
         let sampling = StackSampling(of: Members(nil), options, folding: StackFolding(targets: [], options))
         let frequencies = try [4, 16, 1].map { divisor in
             var level = WatchLevel.whole
@@ -98,6 +98,6 @@ extension KernelTests {
             try sampling.follow(level, at: [Nanoseconds.zero])
             return sampling.frequency
         }
-        #expect(frequencies == [24, 20, 99])
+        #expect(frequencies == [249, 62, 997])
     }
 }
