@@ -144,7 +144,8 @@ public struct BudgetPolicy: Sendable {
     private func cost(of level: WatchLevel, _ whole: WatchCost) -> Double {
         let least = whole.requests.runs * Self.leastRun
         let requests = WatchCost.Part(runs: whole.requests.runs, runTime: least + max(whole.requests.runTime - least, 0) * level.share)
-        return requests.cost * level.time + (level.countsSystemCalls ? whole.systemCalls.cost : 0) + whole.samples.cost / Double(level.sampleDivisor) + whole.others.cost
+        return requests.cost * level.time + (level.countsSystemCalls ? whole.systemCalls.cost : 0) + whole.samples.cost / Double(level.sampleDivisor)
+            + whole.others.cost
     }
 
     private func level(for whole: WatchCost) -> WatchLevel {

@@ -19,7 +19,8 @@ struct HostedRun {
     func run() throws {
         let hosts = options.host.map(\.name)
         guard Set(hosts.map(\.short)).count == hosts.count else {
-            throw ValidationError("two of the hosts have the same name without their users, so their sessions would have the same directory: run kiln once for each.")
+            throw ValidationError(
+                "two of the hosts have the same name without their users, so their sessions would have the same directory: run kiln once for each.")
         }
         let command = Self.subcommands.first { $0.configuration.commandName == words.first }
         // What is wrong with the arguments is said before anything is started. Without a subcommand, kiln tells what runs there.

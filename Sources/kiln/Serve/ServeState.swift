@@ -173,7 +173,8 @@ final class ServeState: Sendable {
         text.metric("kiln_lost_events_total", .counter, "Events that could not be counted or attributed, of all servers together, by reason.")
         for (name, count) in content.lost.sorted(by: { $0.key < $1.key }) { text.sample(Labels(["reason": name]), count) }
         text.single("kiln_http_connections", .gauge, "Open connections to this server.", Double(connections.open))
-        text.single("kiln_http_connections_refused_total", .counter, "Connections beyond the limit, for each of which one was closed.", Double(connections.refused))
+        text.single(
+            "kiln_http_connections_refused_total", .counter, "Connections beyond the limit, for each of which one was closed.", Double(connections.refused))
         RedisMetrics.write(Array(content.totals.values), bounds, to: &text)
         OwnProcess.metrics(started: started).write(to: &text)
         return text.bytes

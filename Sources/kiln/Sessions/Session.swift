@@ -383,7 +383,8 @@ final class Session {
     private func records() -> [SessionRecord] {
         var snapshot = total
         snapshot.time = total.time - first
-        return records(of: snapshot, from: plan.targets.map { _ in .zero }, to: plan.targets.map(\.cpu), began: plan.started, ended: ending?.rawValue ?? "running")
+        return records(
+            of: snapshot, from: plan.targets.map { _ in .zero }, to: plan.targets.map(\.cpu), began: plan.started, ended: ending?.rawValue ?? "running")
     }
 
     /// A record for each target of what has happened since an earlier moment of the session, as if the session had begun then and ended now.

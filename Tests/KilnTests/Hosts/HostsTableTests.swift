@@ -52,7 +52,9 @@ struct HostsTableTests {
             #"{"comm":"redis-server","count":\#(count),\#(errors),"interval_s":0.5,"latency":{"count":\#(count),"max_is_upper_bound":true,"max_ns":2048,"slots":[[1024,1088,\#(count)]],"sum_ns":1000000},"pid":7,"syscall":"\#(name)","time":"t"}"#
         }
         var table = HostsTable(try subcommand("syscalls"), hosts, tableRows: 20)
-        for line in [call("read", 100, errors: #""errors":3,"errnos":{"EAGAIN":2,"EPIPE":1}"#), call("write", 1), end()] { _ = try table.add(line, of: hosts[0]) }
+        for line in [call("read", 100, errors: #""errors":3,"errnos":{"EAGAIN":2,"EPIPE":1}"#), call("write", 1), end()] {
+            _ = try table.add(line, of: hosts[0])
+        }
         #expect(try table.add(call("futex", 9), of: hosts[1]) == [])
         #expect(
             text(try table.add(end(), of: hosts[1])) == """
