@@ -114,7 +114,8 @@ extension KernelTests {
                 try server.benchmark(["-t", "set", "-c", "20", "-n", "\(requests)"])
             }
             let limit = try #require(session.record.costLimit)
-            #expect(limit.limitPercent == 100 && limit.steps.map(\.step) == ["everything"], "\(limit.steps)")
+            // The first slice is short, and may look dearer than it is.
+            #expect(limit.limitPercent == 100 && limit.steps.last?.step == "everything" && limit.steps.count <= 2, "\(limit.steps)")
             let truth = try #require(try server.commandStatistics()["SET"]), (record, estimate) = try Self.estimate(session, "SET")
             if estimate.callsLow != nil, estimate.callsHigh != nil { #expect(try Self.isNear(truth, estimate), "\(truth) \(estimate)") }
             #expect(estimate.watchedShare > 0.5 && record.count <= truth && Double(truth) < Double(estimate.callsEstimate) * 1.2)
