@@ -1,13 +1,13 @@
 /// The number of samples expected from a process's CPU time, even if the frequency changes during the session.
 public struct ExpectedSamples: Sendable {
-    /// A frequency, since which CPU time it holds, and how many samples were expected until then.
+    /// A frequency, the CPU time at which it began, and the number of samples expected until then.
     private struct Part {
         var begin: Nanoseconds
         var before: Double
         var frequency: Int
     }
 
-    /// Of a longer session the earliest are forgotten, and counted with the frequency of those that are known.
+    /// When there are more, the earliest half is dropped. CPU time before the first remaining part counts with that part's frequency.
     private static let mostParts = 2000
 
     /// Ascending; never empty.
@@ -21,7 +21,7 @@ public struct ExpectedSamples: Sendable {
         if parts.count > Self.mostParts { parts.removeFirst(Self.mostParts / 2) }
     }
 
-    /// In a part of the CPU time since the session began.
+    /// The number of samples expected in a part of the CPU time since the session began.
     public func count(in cpu: ClosedRange<Nanoseconds>) -> Double { max(count(at: cpu.upperBound) - count(at: cpu.lowerBound), 0) }
 
     private func count(at cpu: Nanoseconds) -> Double {

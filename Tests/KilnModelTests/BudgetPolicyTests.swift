@@ -62,7 +62,7 @@ struct BudgetPolicyTests {
         #expect(level(0.01).time == BudgetPolicy.leastTime)
     }
 
-    /// A level says what is sampled: no part of the frequency that is below 20.
+    /// No level takes fewer than 20 samples a second, unless fewer were asked for.
     @Test(arguments: [(0, 1), (20, 1), (79, 1), (80, 4), (99, 4), (320, 16), (4000, 16)]) func samplesAreReducedAsFarAsTheFrequencyAllows(
         frequency: Int, divisor: Int
     ) {

@@ -69,8 +69,10 @@ final class HostPrinter: Sendable {
     func end(_ host: HostName, directory: String?) throws {
         try state.withLock { state in
             say(state.errors[host]?.rest() ?? [], of: host)
-            try print(state.output[host]?.rest() ?? [], of: host, &state)
+            // The table gets its end even where the last line is refused: other hosts wait for it.
+            let last = Result { try print(state.output[host]?.rest() ?? [], of: host, &state) }
             try standardOutput.write(state.table?.end(host, directory: directory) ?? [])
+            try last.get()
         }
     }
 

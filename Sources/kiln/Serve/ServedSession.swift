@@ -104,7 +104,7 @@ final class ServedSession: Sink, SessionSupervisor {
 
     var wantsStacksAtEnd: Bool { pulls.contains { !$0.isGone && ($0.began != nil || $0.base != nil || $0.kind == .recent) } }
 
-    /// No stacks are sampled any longer (`frequency = 0` after SIGHUP): what was recorded until then is the answer.
+    /// This session samples no stacks, because SIGHUP has set `frequency = 0`. Pulls that began before get what they have recorded.
     private func answerPullsOfStacks() {
         for pull in pulls where isOfStacks(pull) { Self.answer(pull, shared.pulls) }
         pulls.removeAll(where: isOfStacks)

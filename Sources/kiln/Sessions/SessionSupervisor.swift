@@ -1,6 +1,6 @@
 /// What runs sessions one after the other, and is asked by the present one in each turn of its loop, several times a second.
 protocol SessionSupervisor: AnyObject {
-    /// Does what is due in a turn. Returns why the session is to end now; nil: it goes on.
+    /// The session calls this in each turn of its loop. Returns why the session is to end now, or nil if it goes on.
     func takeTurn() -> SessionEnding?
     /// Begins pulls. Returns whether sinks are to get a checkpoint with the stacks so far.
     func beginPulls() throws -> Bool
